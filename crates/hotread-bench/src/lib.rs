@@ -1,0 +1,1 @@
+//! HotRead beside its peers, in one run.

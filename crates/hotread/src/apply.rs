@@ -1,0 +1,336 @@
+//! Applying what is queued: choose a free copy, bring it up to date, publish it, and prepare
+//! the next. Runs only with the right to apply; all user code of a publication runs here.
+
+use crate::HotReadState;
+use crate::core::Core;
+use crate::log::{Batch, Updates};
+use crate::node::Node;
+use crate::panics::Panics;
+use crate::pool::{Content, MAX_LAG_UPDATES, Pool, SPARE_PUBLICATIONS};
+
+/// One turn of the holder: what it did, and what went wrong meanwhile.
+#[derive(Default)]
+pub(crate) struct Turn {
+    pub(crate) applied: usize,
+    pub(crate) pruned: usize,
+    pub(crate) published: bool,
+    /// Something is not visible because no copy is free.
+    pub(crate) blocked: bool,
+    pub(crate) panics: Panics,
+}
+
+enum Obtained {
+    Copy(usize),
+    Blocked,
+    /// `Clone` panicked; the next turn tries again.
+    NoClone,
+}
+
+pub(crate) struct Applier<'a, T: HotReadState> {
+    pub(crate) core: &'a Core<T>,
+    pub(crate) pool: &'a mut Pool<T>,
+    pub(crate) turn: &'a mut Turn,
+}
+
+impl<T: HotReadState> Applier<'_, T> {
+    /// Moves a batch from the queue to the log.
+    pub(crate) fn take(&mut self, batch: Batch<T>) {
+        self.pool.taken = batch.last();
+        self.pool.log.push(batch);
+    }
+
+    /// Makes visible what can be made visible, then catches up.
+    ///
+    /// `thorough`: bring every free copy up to date, not only the next to be published.
+    pub(crate) fn advance(&mut self, thorough: bool) {
+        self.turn.blocked = false;
+        if self.pool.closed {
+            return;
+        }
+        while self.pool.visible() < self.pool.log.end() {
+            match self.obtain() {
+                Obtained::Copy(index) => {
+                    // On a panic a batch is gone and the copy rebuilt or emptied: look again.
+                    if let Some(replaced) = self.bring_up(index) {
+                        self.publish(index, replaced);
+                    }
+                }
+                Obtained::Blocked => {
+                    self.turn.blocked = true;
+                    break;
+                }
+                Obtained::NoClone => break,
+            }
+        }
+        self.catch_up(thorough);
+        self.trim();
+        self.prune();
+        self.settle();
+        self.core.progress.set_retained(self.pool.log.updates());
+    }
+
+    /// Drops what can never become visible, and the copies that nobody will read.
+    pub(crate) fn close(&mut self) {
+        self.pool.closed = true;
+        self.turn.blocked = false;
+        while let Some(batch) = self.pool.log.pop_front() {
+            self.turn.panics.run(|| drop(batch));
+        }
+        self.pool.scan(&self.core.hot.registry);
+        for index in 0..self.pool.copies.len() {
+            if self.pool.copies[index].free {
+                self.empty(index);
+            }
+        }
+        self.core.progress.set_retained(0);
+        self.core.progress.close(&mut self.turn.panics);
+        self.core.wake_sleepers();
+    }
+
+    /// A free copy with a value: one that there is, one made anew, or one more.
+    fn obtain(&mut self) -> Obtained {
+        if let Some(index) = self.pool.most_advanced_free() {
+            return Obtained::Copy(index);
+        }
+        self.pool.scan(&self.core.hot.registry);
+        if let Some(index) = self.pool.most_advanced_free() {
+            return Obtained::Copy(index);
+        }
+        let index = match self.pool.free_without_value() {
+            Some(index) => index,
+            None if self.pool.copies.len() < self.pool.max_copies => self.pool.add(),
+            None => return Obtained::Blocked,
+        };
+        if self.rebuild(index) {
+            Obtained::Copy(index)
+        } else {
+            Obtained::NoClone
+        }
+    }
+
+    /// Applies to a free copy all that it lacks.
+    ///
+    /// `None`: user code panicked, a batch that was not visible yet is rejected, the copy rebuilt.
+    /// Otherwise the sequence number of a `replace` that was moved in rather than cloned: the
+    /// other copies then cannot catch up from the log.
+    fn bring_up(&mut self, index: usize) -> Option<Option<u64>> {
+        let visible = self.pool.visible();
+        let only_ours = self.pool.others_position(index).min(visible);
+        let copy = &mut self.pool.copies[index];
+        let mut position = copy.position()?;
+        debug_assert!(copy.free && index != self.pool.published);
+        // SAFETY: the copy is free: not published, and no slot has named it since, so no reader
+        // refers to it or can come to; and only the holder of the right, which we are, writes.
+        let state = unsafe { Node::get_mut(copy.node) };
+        let log = &mut self.pool.log;
+        let applied = &mut self.turn.applied;
+        let pruned = &mut self.turn.pruned;
+        let mut current = position;
+        let mut consumed = None;
+        let done = self.turn.panics.run(|| {
+            while position < log.end() {
+                current = position;
+                let owned = position == log.start() && position < only_ours;
+                let Some(batch) = log.get(position) else {
+                    break;
+                };
+                let len = batch.updates.len();
+                if owned {
+                    position += 1;
+                    if let Some(batch) = log.pop_front() {
+                        batch.updates.apply_owned(state);
+                        *pruned += len;
+                    }
+                } else if position >= visible
+                    && position + 1 == log.end()
+                    && matches!(batch.updates, Updates::Replace(_))
+                {
+                    if let Some(batch) = log.remove(position) {
+                        let seq = batch.last();
+                        consumed = Some(seq);
+                        batch.updates.apply_owned(state);
+                        *applied += len;
+                        return Some(seq);
+                    }
+                } else {
+                    batch.updates.apply(state);
+                    position += 1;
+                }
+                *applied += len;
+            }
+            None
+        });
+        if done.is_some() {
+            self.pool.copies[index].content = Content::Live { position };
+            return done;
+        }
+        // The copy may be half changed. What was visible stays, and is in the published copy.
+        if current >= visible && !cfg!(hotread_fault = "keep_panicked") {
+            self.reject(current, consumed);
+        }
+        self.rebuild(index);
+        None
+    }
+
+    /// Removes a batch whose first application panicked; `consumed` is the sequence number of a
+    /// `replace` that the attempt has used up.
+    fn reject(&mut self, position: u64, consumed: Option<u64>) {
+        if let Some(seq) = consumed {
+            self.core.progress.reject(seq, seq);
+        } else if let Some(batch) = self.pool.log.remove(position) {
+            self.core.progress.reject(batch.first, batch.last());
+            self.turn.panics.run(|| drop(batch));
+        }
+    }
+
+    /// Makes the value of a free copy anew, by cloning the published one.
+    fn rebuild(&mut self, index: usize) -> bool {
+        self.empty(index);
+        let published = self.pool.published_node();
+        // SAFETY: the published copy has a value, which is only read while it is published.
+        let source = unsafe { Node::get(published) };
+        let Some(value) = self.turn.panics.run(|| source.clone()) else {
+            return false;
+        };
+        let position = self.pool.visible();
+        let copy = &mut self.pool.copies[index];
+        // SAFETY: the copy is free and was just emptied.
+        unsafe { Node::put(copy.node, value) };
+        copy.content = Content::Live { position };
+        copy.idle = 0;
+        true
+    }
+
+    /// Drops the value of a free copy.
+    fn empty(&mut self, index: usize) {
+        let copy = &mut self.pool.copies[index];
+        debug_assert!(copy.free && index != self.pool.published);
+        if !matches!(copy.content, Content::Empty) {
+            copy.content = Content::Empty;
+            let node = copy.node;
+            // SAFETY: the copy is free and had a value; it is marked empty before the drop, so
+            // that a panic in it cannot lead to a second.
+            self.turn.panics.run(|| unsafe { Node::clear(node) });
+        }
+    }
+
+    fn publish(&mut self, index: usize, replaced: Option<u64>) {
+        let pool = &mut *self.pool;
+        let old = pool.published;
+        let seq = replaced.or_else(|| pool.log.last().map(|batch| batch.last()));
+        if replaced.is_some() {
+            for (other, copy) in pool.copies.iter_mut().enumerate() {
+                if other != index && copy.position().is_some() {
+                    copy.content = Content::Abandoned;
+                }
+            }
+        }
+        for copy in pool.copies.iter_mut().filter(|copy| copy.free) {
+            copy.idle += 1;
+        }
+        pool.generation += 1;
+        pool.published = index;
+        pool.copies[index].free = false;
+        pool.copies[index].idle = 0;
+        pool.copies[old].free = false;
+        pool.copies[old].idle = 0;
+        let settled = pool.taken;
+        self.turn.published = true;
+        self.core.publish(
+            pool.copies[index].node,
+            pool.generation,
+            seq.unwrap_or(settled),
+            settled,
+            &mut self.turn.panics,
+        );
+    }
+
+    /// Brings copies that have come free up to date while there is nothing to publish.
+    fn catch_up(&mut self, thorough: bool) {
+        if cfg!(hotread_fault = "no_catch_up") {
+            return;
+        }
+        self.pool.scan(&self.core.hot.registry);
+        let end = self.pool.visible();
+        loop {
+            match self.pool.most_advanced_free() {
+                Some(index) if self.pool.copies[index].position() < Some(end) => {
+                    self.bring_up(index);
+                }
+                Some(_) => break,
+                None => {
+                    // With one live copy left, have the second ready before it is needed.
+                    if self.pool.live() < 2
+                        && let Some(index) = self.pool.free_without_value()
+                    {
+                        self.rebuild(index);
+                    }
+                    break;
+                }
+            }
+        }
+        if thorough {
+            for index in 0..self.pool.copies.len() {
+                let copy = &self.pool.copies[index];
+                if copy.free && copy.position().is_some_and(|position| position < end) {
+                    self.bring_up(index);
+                }
+            }
+        }
+    }
+
+    /// Gives up copies that are too far behind or no longer needed.
+    fn trim(&mut self) {
+        let mut live = self.pool.live();
+        if live == 2 && self.pool.copies.len() == 2 && self.pool.log.updates() as u64 <= MAX_LAG_UPDATES
+        {
+            return;
+        }
+        for index in 0..self.pool.copies.len() {
+            let copy = &self.pool.copies[index];
+            if index == self.pool.published {
+                continue;
+            }
+            let far_behind = copy
+                .position()
+                .is_some_and(|position| self.pool.lag(position) > MAX_LAG_UPDATES);
+            match (&copy.content, copy.free) {
+                (Content::Live { .. }, true)
+                    if live > 2 && (far_behind || copy.idle >= SPARE_PUBLICATIONS) =>
+                {
+                    self.empty(index);
+                    live -= 1;
+                }
+                (Content::Live { .. }, false) if far_behind => {
+                    self.pool.copies[index].content = Content::Abandoned;
+                    live -= 1;
+                }
+                (Content::Abandoned, true) if live >= 2 => self.empty(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// Drops from the log what every live copy has.
+    fn prune(&mut self) {
+        let needed = self.pool.others_position(usize::MAX);
+        while self.pool.log.start() < needed {
+            let Some(batch) = self.pool.log.pop_front() else {
+                break;
+            };
+            self.turn.pruned += batch.updates.len();
+            self.turn.panics.run(|| drop(batch));
+        }
+    }
+
+    /// Says how far updates are visible or rejected, where a publication did not say it.
+    fn settle(&mut self) {
+        let settled = match self.pool.log.get(self.pool.visible()) {
+            Some(batch) => batch.first - 1,
+            None => self.pool.taken,
+        };
+        if self.core.progress.settled() < settled {
+            self.core.settle(settled, &mut self.turn.panics);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The primitives everything else in this crate is built from, chosen once: std's in
+//! production, loom's or shuttle's under a model, an instrumentable mutex under ThreadSanitizer.
+//!
+//! Nothing else in the crate names `std::sync::atomic`, `std::thread` or a mutex directly, so
+//! that the code that is checked is the code that ships.
+
+#[path = "sync/barrier.rs"]
+pub(crate) mod barrier;
+
+pub(crate) mod atomic {
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    #[cfg(shuttle)]
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+#[cfg(loom)]
+pub(crate) use loom::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use std::sync::Arc;
+
+pub(crate) mod thread {
+    #[cfg(loom)]
+    pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park};
+    #[cfg(shuttle)]
+    pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+
+    /// loom has no clock: a timeout there is one that never ends.
+    #[cfg(loom)]
+    pub(crate) fn park_timeout(_: std::time::Duration) {
+        park();
+    }
+}
+
+/// `thread_local!`, with the constant initialiser that makes the access free where std allows it.
+#[cfg(loom)]
+macro_rules! local {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
+        loom::thread_local! { $(#[$attr])* static $name: $type = $init }
+    };
+}
+#[cfg(shuttle)]
+macro_rules! local {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
+        shuttle::thread_local! { $(#[$attr])* static $name: $type = $init }
+    };
+}
+#[cfg(not(any(loom, shuttle)))]
+macro_rules! local {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
+        std::thread_local! { $(#[$attr])* static $name: $type = const { $init } }
+    };
+}
+pub(crate) use local;
+
+/// A mutex without poisoning: no user code ever runs under one of this crate's locks, so a
+/// panic cannot leave what they guard half changed.
+#[derive(Default)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+#[cfg(shuttle)]
+mod imp {
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+}
+#[cfg(hotread_tsan)]
+mod imp {
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+}
+#[cfg(not(any(loom, shuttle, hotread_tsan)))]
+mod imp {
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+}
+
+pub(crate) use imp::MutexGuard;
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
+    }
+
+    #[cfg(not(hotread_tsan))]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[cfg(hotread_tsan)]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock()
+    }
+}
+
+/// An `UnsafeCell` whose accesses the models can see: loom checks their causality, and under
+/// shuttle they are counted and overlapping ones fail, because the optimiser would hide a race.
+pub(crate) struct UnsafeCell<T: ?Sized> {
+    #[cfg(shuttle)]
+    accesses: std::sync::atomic::AtomicIsize,
+    #[cfg(loom)]
+    inner: loom::cell::UnsafeCell<T>,
+    #[cfg(not(loom))]
+    inner: std::cell::UnsafeCell<T>,
+}
+
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            #[cfg(shuttle)]
+            accesses: std::sync::atomic::AtomicIsize::new(0),
+            #[cfg(loom)]
+            inner: loom::cell::UnsafeCell::new(value),
+            #[cfg(not(loom))]
+            inner: std::cell::UnsafeCell::new(value),
+        }
+    }
+
+    /// Runs `f` on a pointer that it may only read through.
+    #[cfg(any(test, loom, shuttle))]
+    #[allow(dead_code, reason = "only the models read through a cell")]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        #[cfg(shuttle)]
+        let _access = shuttle_access::enter(&self.accesses, false);
+        #[cfg(loom)]
+        return self.inner.with(f);
+        #[cfg(not(loom))]
+        f(self.inner.get())
+    }
+
+    /// Runs `f` on a pointer that it may write through, if nobody else uses the cell meanwhile.
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        #[cfg(shuttle)]
+        let _access = shuttle_access::enter(&self.accesses, true);
+        #[cfg(loom)]
+        return self.inner.with_mut(f);
+        #[cfg(not(loom))]
+        f(self.inner.get())
+    }
+}
+
+#[cfg(shuttle)]
+mod shuttle_access {
+    use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+
+    /// Counts readers up from zero; a writer is -1. shuttle runs one thread at a time, so plain
+    /// relaxed counting is exact; the yields let others run in the middle of an access.
+    pub(super) struct Access<'a>(&'a AtomicIsize, isize);
+
+    pub(super) fn enter(count: &AtomicIsize, write: bool) -> Access<'_> {
+        let now = count.load(Relaxed);
+        assert!(
+            now == 0 || (now > 0 && !write),
+            "a copy is written while another thread uses it"
+        );
+        let step = if write { -1 } else { 1 };
+        count.store(now + step, Relaxed);
+        shuttle::thread::yield_now();
+        Access(count, step)
+    }
+
+    impl Drop for Access<'_> {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                shuttle::thread::yield_now();
+            }
+            self.0.store(self.0.load(Relaxed) - self.1, Relaxed);
+        }
+    }
+}
+
+/// An ordering, or `Relaxed` in its place where a fault is planted.
+///
+/// The faults (`--cfg hotread_fault="…"`) exist so that the tests that claim to catch such
+/// mistakes can be shown to: see `docs/testing.md`.
+pub(crate) const fn unless(fault: bool, ordering: atomic::Ordering) -> atomic::Ordering {
+    if fault {
+        atomic::Ordering::Relaxed
+    } else {
+        ordering
+    }
+}
