@@ -138,7 +138,12 @@ impl<T: HotReadState> Applier<'_, T> {
                 if owned {
                     position += 1;
                     if let Some(batch) = log.pop_front() {
-                        batch.updates.apply_owned(state);
+                        if cfg!(hotread_fault = "leak_updates") {
+                            batch.updates.apply(state);
+                            std::mem::forget(batch);
+                        } else {
+                            batch.updates.apply_owned(state);
+                        }
                         *pruned += len;
                     }
                 } else if position >= visible
@@ -165,10 +170,12 @@ impl<T: HotReadState> Applier<'_, T> {
             return done;
         }
         // The copy may be half changed. What was visible stays, and is in the published copy.
-        if current >= visible && !cfg!(hotread_fault = "keep_panicked") {
+        if current >= visible {
             self.reject(current, consumed);
         }
-        self.rebuild(index);
+        if !cfg!(hotread_fault = "no_rebuild") {
+            self.rebuild(index);
+        }
         None
     }
 
@@ -282,7 +289,9 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Gives up copies that are too far behind or no longer needed.
     fn trim(&mut self) {
         let mut live = self.pool.live();
-        if live == 2 && self.pool.copies.len() == 2 && self.pool.log.updates() as u64 <= MAX_LAG_UPDATES
+        if live == 2
+            && self.pool.copies.len() == 2
+            && self.pool.log.updates() as u64 <= MAX_LAG_UPDATES
         {
             return;
         }

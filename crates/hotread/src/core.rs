@@ -174,10 +174,10 @@ impl<T: HotReadState> Core<T> {
                 fence(SeqCst);
             }
             // ORDERING: acquire the contents of the copy that this pointer publishes.
-            let now = self.hot.published.load(unless(
-                cfg!(hotread_fault = "relaxed_validation"),
-                Acquire,
-            ));
+            let now = self
+                .hot
+                .published
+                .load(unless(cfg!(hotread_fault = "relaxed_validation"), Acquire));
             if now == candidate || cfg!(hotread_fault = "no_validation") {
                 // SAFETY: `published` is never null.
                 return (unsafe { NonNull::new_unchecked(candidate) }, rounds);

@@ -217,6 +217,13 @@ impl<T: HotReadState> HotRead<T> {
     /// zeros.
     pub fn queue_updates(&self, updates: impl IntoIterator<Item = T::Action>) -> QueueResult {
         let mut updates: Vec<_> = updates.into_iter().collect();
+        if cfg!(hotread_fault = "split_batch") {
+            return updates
+                .into_iter()
+                .map(|update| self.queue_update(update))
+                .last()
+                .unwrap_or_default();
+        }
         match updates.len() {
             0 => QueueResult::default(),
             1 => match updates.pop() {

@@ -6,6 +6,8 @@ mod handle;
 mod hot;
 mod log;
 mod maintainer;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod node;
 mod panics;
 mod pool;

@@ -102,8 +102,7 @@ impl<T: HotReadState> Log<T> {
     }
 
     pub(crate) fn get(&self, position: u64) -> Option<&Batch<T>> {
-        self.batches
-            .get(position.checked_sub(self.start)? as usize)
+        self.batches.get(position.checked_sub(self.start)? as usize)
     }
 
     pub(crate) fn last(&self) -> Option<&Batch<T>> {

@@ -12,11 +12,19 @@ pub const MAX_COPIES: usize = 64;
 
 /// Updates that readers already see and that the log keeps for a copy that a stalled reader
 /// holds. A copy further behind is cloned anew when it comes free, so that the log stays bounded.
-pub(crate) const MAX_LAG_UPDATES: u64 = if cfg!(any(loom, shuttle, test)) { 8 } else { 65_536 };
+pub(crate) const MAX_LAG_UPDATES: u64 = if cfg!(any(loom, shuttle, test)) {
+    8
+} else {
+    65_536
+};
 
 /// Publications that an extra copy sits out before it is dropped. Cloning a large state costs
 /// about as much as some thousand updates, so dropping at once would clone over and over.
-pub(crate) const SPARE_PUBLICATIONS: u32 = if cfg!(any(loom, shuttle, test)) { 4 } else { 1024 };
+pub(crate) const SPARE_PUBLICATIONS: u32 = if cfg!(any(loom, shuttle, test)) {
+    4
+} else {
+    1024
+};
 
 pub(crate) enum Content {
     /// Has applied every batch below this position of the log.
@@ -109,7 +117,9 @@ impl<T: HotReadState> Pool<T> {
             .iter()
             .enumerate()
             .filter(|(_, copy)| copy.free)
-            .filter_map(|(index, copy)| Some((copy.position()?, std::cmp::Reverse(copy.idle), index)))
+            .filter_map(|(index, copy)| {
+                Some((copy.position()?, std::cmp::Reverse(copy.idle), index))
+            })
             .max()
             .map(|(_, _, index)| index)
     }

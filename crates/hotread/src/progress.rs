@@ -160,8 +160,7 @@ impl Progress {
     /// Is this batch visible?
     #[inline]
     pub(crate) fn visible(&self, first: u64, last: u64) -> bool {
-        self.settled() >= last
-            && (!self.any_rejected.load(Acquire) || self.verdict(first).is_ok())
+        self.settled() >= last && (!self.any_rejected.load(Acquire) || self.verdict(first).is_ok())
     }
 
     /// The end of a wait for `seq`, if it has come.

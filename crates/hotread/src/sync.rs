@@ -29,18 +29,16 @@ pub(crate) use std::sync::Arc;
 
 pub(crate) mod thread {
     #[cfg(loom)]
-    pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park};
+    pub(crate) use super::loom_thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
     #[cfg(shuttle)]
     pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
     #[cfg(not(any(loom, shuttle)))]
     pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
-
-    /// loom has no clock: a timeout there is one that never ends.
-    #[cfg(loom)]
-    pub(crate) fn park_timeout(_: std::time::Duration) {
-        park();
-    }
 }
+
+#[cfg(loom)]
+#[path = "sync/loom_thread.rs"]
+mod loom_thread;
 
 /// `thread_local!`, with the constant initialiser that makes the access free where std allows it.
 #[cfg(loom)]

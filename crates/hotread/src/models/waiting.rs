@@ -1,0 +1,238 @@
+//! Who completes a blocked publication, and no lost wake-up: loom fails a model in which a thread
+//! sleeps for ever.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc as StdArc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use super::{Fixture, Seen, assert_prefix, explore_fairly, thread};
+use crate::sync::thread as park;
+use crate::{HotReadHandle, Published, WaitError};
+
+/// How a reader lets go of the copy that a publication waits for.
+fn let_go(handle: &mut HotReadHandle<Seen>, how: Release) {
+    match how {
+        Release::Refresh => assert!(handle.refresh()),
+        Release::Quiescent => handle.quiescent(),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Release {
+    Refresh,
+    Quiescent,
+}
+
+/// A fixture with update 1 published and update 2 blocked by the handle.
+fn blocked() -> (Fixture, HotReadHandle<Seen>) {
+    let fixture = Fixture::new(2);
+    let mut handle = fixture.hot.create_handle();
+    handle.current();
+    assert!(fixture.hot.queue_update(fixture.note(1)).published);
+    assert!(fixture.hot.queue_update(fixture.note(2)).blocked_by_workers);
+    (fixture, handle)
+}
+
+fn a_waiter_completes(how: Release) {
+    explore_fairly(move || {
+        let (fixture, mut handle) = blocked();
+        let hot = fixture.hot.clone();
+        let waiter = thread::spawn(move || {
+            assert_eq!(hot.wait_published(2, Duration::MAX), Ok(()));
+        });
+        let_go(&mut handle, how);
+        waiter.join().unwrap();
+        assert_eq!(assert_prefix(handle.current()), 2);
+        fixture.end(vec![handle]);
+    });
+}
+
+/// Fault: no_barrier_letting_go.
+#[test]
+fn a_waiter_completes_when_the_reader_goes_quiescent() {
+    a_waiter_completes(Release::Quiescent);
+}
+
+#[test]
+fn a_waiter_completes_when_the_reader_moves_forward() {
+    a_waiter_completes(Release::Refresh);
+}
+
+/// The reader drops its handle instead.
+#[test]
+fn a_waiter_completes_when_the_handle_is_dropped() {
+    explore_fairly(|| {
+        let (fixture, handle) = blocked();
+        let hot = fixture.hot.clone();
+        let waiter = thread::spawn(move || {
+            assert_eq!(hot.wait_published(2, Duration::MAX), Ok(()));
+        });
+        drop(handle);
+        waiter.join().unwrap();
+        fixture.end(Vec::new());
+    });
+}
+
+/// A `read` holds the copy rather than a handle.
+#[test]
+fn a_waiter_completes_when_a_read_ends() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let hot = fixture.hot.clone();
+        let reader = thread::spawn(move || {
+            hot.read(assert_prefix);
+        });
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
+        reader.join().unwrap();
+        fixture.end(Vec::new());
+    });
+}
+
+/// Two waiters: one completes the publication, the other hears of it.
+#[test]
+fn two_waiters_hear_of_one_publication() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let hot = fixture.hot.clone();
+                thread::spawn(move || {
+                    assert_eq!(hot.wait_published(2, Duration::MAX), Ok(()));
+                })
+            })
+            .collect();
+        handle.quiescent();
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        fixture.end(vec![handle]);
+    });
+}
+
+/// The waiter finds another thread applying, and hears of its publication.
+#[test]
+fn a_waiter_hears_of_anothers_publication() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let hot = fixture.hot.clone();
+        let writer = thread::spawn(move || {
+            let outcome = hot.wait_published(1, Duration::MAX);
+            assert!(matches!(
+                outcome,
+                Ok(()) | Err(WaitError::NotQueued { latest: 0 })
+            ));
+        });
+        fixture.hot.queue_update(fixture.note(1));
+        writer.join().unwrap();
+        fixture.end(Vec::new());
+    });
+}
+
+/// Nobody calls anything once the reader has let go: the maintainer must.
+/// Fault: no_barrier_letting_go.
+#[test]
+fn a_maintainer_completes() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        let maintainer = fixture.hot.spawn_maintainer();
+        handle.quiescent();
+        let published = fixture.hot.published(2);
+        assert_eq!(block_on(published), Ok(()));
+        assert_eq!(maintainer.panics(), 0);
+        drop(maintainer);
+        fixture.end(vec![handle]);
+    });
+}
+
+/// The publication is blocked only when the maintainer is idle already.
+#[test]
+fn an_idle_maintainer_is_woken() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let maintainer = fixture.hot.spawn_maintainer();
+        fixture.hot.queue_update(fixture.note(1));
+        fixture.hot.queue_update(fixture.note(2));
+        handle.quiescent();
+        assert_eq!(block_on(fixture.hot.published(2)), Ok(()));
+        assert_eq!(maintainer.panics(), 0);
+        drop(maintainer);
+        fixture.end(vec![handle]);
+    });
+}
+
+/// A future without a maintainer starts one.
+#[test]
+fn a_future_starts_a_maintainer() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        let published = fixture.hot.published(2);
+        let reader = thread::spawn(move || {
+            handle.quiescent();
+            handle
+        });
+        assert_eq!(block_on(published), Ok(()));
+        let handle = reader.join().unwrap();
+        fixture.end(vec![handle]);
+    });
+}
+
+/// A future is registered while a publication is under way.
+#[test]
+fn a_future_hears_of_a_publication_under_way() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let hot = fixture.hot.clone();
+        let update = fixture.note(1);
+        let writer = thread::spawn(move || {
+            hot.queue_update(update);
+        });
+        // Wherever the writer is, it will be visible or the number is not given out yet.
+        let outcome = block_on(fixture.hot.published(1));
+        assert!(matches!(
+            outcome,
+            Ok(()) | Err(WaitError::NotQueued { latest: 0 })
+        ));
+        writer.join().unwrap();
+        fixture.end(Vec::new());
+    });
+}
+
+/// The last `HotRead` goes while a future waits: it is told.
+#[test]
+fn a_future_hears_of_the_end() {
+    explore_fairly(|| {
+        let (fixture, handle) = blocked();
+        let published = fixture.hot.published(2);
+        let waiter = thread::spawn(move || block_on(published));
+        drop(fixture.hot);
+        assert_eq!(waiter.join().unwrap(), Err(WaitError::Closed));
+        drop(handle);
+        assert_eq!(fixture.census.alive(), 0);
+    });
+}
+
+struct Unpark(park::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: StdArc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on(future: Published<Seen>) -> Result<(), WaitError> {
+    let waker = Waker::from(StdArc::new(Unpark(park::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(outcome) => return outcome,
+            Poll::Pending => park::park(),
+        }
+    }
+}
