@@ -1,12 +1,14 @@
 //! Applying what is queued: choose a free copy, bring it up to date, publish it, and prepare
 //! the next. Runs only with the right to apply; all user code of a publication runs here.
 
+use std::mem;
+
 use crate::HotReadState;
 use crate::core::Core;
 use crate::log::{Batch, Updates};
 use crate::node::Node;
 use crate::panics::Panics;
-use crate::pool::{Content, MAX_LAG_UPDATES, Pool, SPARE_PUBLICATIONS};
+use crate::pool::{Content, DEFERRED_UPDATES, MAX_LAG_UPDATES, Pool, SPARE_PUBLICATIONS};
 
 /// One turn of the holder: what it did, and what went wrong meanwhile.
 #[derive(Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Turn {
     pub(crate) published: bool,
     /// Something is not visible because no copy is free.
     pub(crate) blocked: bool,
+    /// And it was so, and noted, when the turn began.
+    pub(crate) was_blocked: bool,
     pub(crate) panics: Panics,
 }
 
@@ -44,6 +48,7 @@ impl<T: HotReadState> Applier<'_, T> {
     /// `thorough`: bring every free copy up to date, not only the next to be published.
     pub(crate) fn advance(&mut self, thorough: bool) {
         self.turn.blocked = false;
+        self.turn.was_blocked = self.pool.blocked_noted;
         if self.pool.closed {
             return;
         }
@@ -62,10 +67,18 @@ impl<T: HotReadState> Applier<'_, T> {
                 Obtained::NoClone => break,
             }
         }
-        self.catch_up(thorough);
-        self.trim();
-        self.prune();
-        self.settle();
+        if thorough || self.pool.log.updates() > DEFERRED_UPDATES || self.pool.live < 2 {
+            self.catch_up(thorough);
+        }
+        if self.pool.copies.len() > 2 || self.pool.log.updates() as u64 > MAX_LAG_UPDATES {
+            self.trim();
+        }
+        if mem::take(&mut self.pool.prune_due) {
+            self.prune();
+        }
+        if mem::take(&mut self.pool.settle_due) {
+            self.settle();
+        }
         self.core.progress.set_retained(self.pool.log.updates());
     }
 
@@ -85,6 +98,11 @@ impl<T: HotReadState> Applier<'_, T> {
         self.core.progress.set_retained(0);
         self.core.progress.close(&mut self.turn.panics);
         self.core.wake_sleepers();
+    }
+
+    /// Remembers what the queue has been told of a blocked publication.
+    pub(crate) fn note_blocked(&mut self) {
+        self.pool.blocked_noted = self.turn.blocked;
     }
 
     /// A free copy with a value: one that there is, one made anew, or one more.
@@ -115,10 +133,10 @@ impl<T: HotReadState> Applier<'_, T> {
     /// other copies then cannot catch up from the log.
     fn bring_up(&mut self, index: usize) -> Option<Option<u64>> {
         let visible = self.pool.visible();
-        let only_ours = self.pool.others_position(index).min(visible);
+        let only_ours = self.pool.others_position(index);
         let copy = &mut self.pool.copies[index];
-        let mut position = copy.position()?;
-        debug_assert!(copy.free && index != self.pool.published);
+        let mut position = copy.position;
+        debug_assert!(copy.free && copy.is_live() && index != self.pool.published);
         // SAFETY: the copy is free: not published, and no slot has named it since, so no reader
         // refers to it or can come to; and only the holder of the right, which we are, writes.
         let state = unsafe { Node::get_mut(copy.node) };
@@ -140,7 +158,7 @@ impl<T: HotReadState> Applier<'_, T> {
                     if let Some(batch) = log.pop_front() {
                         if cfg!(hotread_fault = "leak_updates") {
                             batch.updates.apply(state);
-                            std::mem::forget(batch);
+                            mem::forget(batch);
                         } else {
                             batch.updates.apply_owned(state);
                         }
@@ -166,7 +184,7 @@ impl<T: HotReadState> Applier<'_, T> {
             None
         });
         if done.is_some() {
-            self.pool.copies[index].content = Content::Live { position };
+            self.pool.copies[index].position = position;
             return done;
         }
         // The copy may be half changed. What was visible stays, and is in the published copy.
@@ -182,6 +200,7 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Removes a batch whose first application panicked; `consumed` is the sequence number of a
     /// `replace` that the attempt has used up.
     fn reject(&mut self, position: u64, consumed: Option<u64>) {
+        self.pool.settle_due = true;
         if let Some(seq) = consumed {
             self.core.progress.reject(seq, seq);
         } else if let Some(batch) = self.pool.log.remove(position) {
@@ -203,18 +222,19 @@ impl<T: HotReadState> Applier<'_, T> {
         let copy = &mut self.pool.copies[index];
         // SAFETY: the copy is free and was just emptied.
         unsafe { Node::put(copy.node, value) };
-        copy.content = Content::Live { position };
+        copy.content = Content::Live;
+        copy.position = position;
         copy.idle = 0;
+        self.pool.live += 1;
         true
     }
 
     /// Drops the value of a free copy.
     fn empty(&mut self, index: usize) {
-        let copy = &mut self.pool.copies[index];
-        debug_assert!(copy.free && index != self.pool.published);
-        if !matches!(copy.content, Content::Empty) {
-            copy.content = Content::Empty;
-            let node = copy.node;
+        debug_assert!(self.pool.copies[index].free && index != self.pool.published);
+        if self.pool.copies[index].content != Content::Empty {
+            let node = self.pool.copies[index].node;
+            self.pool.retire(index, Content::Empty);
             // SAFETY: the copy is free and had a value; it is marked empty before the drop, so
             // that a panic in it cannot lead to a second.
             self.turn.panics.run(|| unsafe { Node::clear(node) });
@@ -223,33 +243,36 @@ impl<T: HotReadState> Applier<'_, T> {
 
     fn publish(&mut self, index: usize, replaced: Option<u64>) {
         let pool = &mut *self.pool;
-        let old = pool.published;
-        let seq = replaced.or_else(|| pool.log.last().map(|batch| batch.last()));
-        if replaced.is_some() {
-            for (other, copy) in pool.copies.iter_mut().enumerate() {
-                if other != index && copy.position().is_some() {
-                    copy.content = Content::Abandoned;
+        let settled = pool.taken;
+        let seq = match replaced {
+            Some(seq) => {
+                // The others cannot catch up from the log.
+                for other in (0..pool.copies.len()).filter(|&other| other != index) {
+                    if pool.copies[other].is_live() {
+                        pool.retire(other, Content::Abandoned);
+                    }
                 }
+                seq
+            }
+            None => pool.log.last().map_or(settled, Batch::last),
+        };
+        if pool.copies.len() > 2 {
+            for copy in pool.copies.iter_mut().filter(|copy| copy.free) {
+                copy.idle += 1;
             }
         }
-        for copy in pool.copies.iter_mut().filter(|copy| copy.free) {
-            copy.idle += 1;
-        }
-        pool.generation += 1;
+        let old = &mut pool.copies[pool.published];
+        old.free = false;
+        old.idle = 0;
+        let new = &mut pool.copies[index];
+        new.free = false;
+        new.idle = 0;
+        let node = new.node;
         pool.published = index;
-        pool.copies[index].free = false;
-        pool.copies[index].idle = 0;
-        pool.copies[old].free = false;
-        pool.copies[old].idle = 0;
-        let settled = pool.taken;
+        pool.generation += 1;
         self.turn.published = true;
-        self.core.publish(
-            pool.copies[index].node,
-            pool.generation,
-            seq.unwrap_or(settled),
-            settled,
-            &mut self.turn.panics,
-        );
+        self.core
+            .publish(node, pool.generation, seq, settled, &mut self.turn.panics);
     }
 
     /// Brings copies that have come free up to date while there is nothing to publish.
@@ -261,13 +284,13 @@ impl<T: HotReadState> Applier<'_, T> {
         let end = self.pool.visible();
         loop {
             match self.pool.most_advanced_free() {
-                Some(index) if self.pool.copies[index].position() < Some(end) => {
+                Some(index) if self.pool.copies[index].position < end => {
                     self.bring_up(index);
                 }
                 Some(_) => break,
                 None => {
                     // With one live copy left, have the second ready before it is needed.
-                    if self.pool.live() < 2
+                    if self.pool.live < 2
                         && let Some(index) = self.pool.free_without_value()
                     {
                         self.rebuild(index);
@@ -279,7 +302,7 @@ impl<T: HotReadState> Applier<'_, T> {
         if thorough {
             for index in 0..self.pool.copies.len() {
                 let copy = &self.pool.copies[index];
-                if copy.free && copy.position().is_some_and(|position| position < end) {
+                if copy.free && copy.is_live() && copy.position < end {
                     self.bring_up(index);
                 }
             }
@@ -288,41 +311,28 @@ impl<T: HotReadState> Applier<'_, T> {
 
     /// Gives up copies that are too far behind or no longer needed.
     fn trim(&mut self) {
-        let mut live = self.pool.live();
-        if live == 2
-            && self.pool.copies.len() == 2
-            && self.pool.log.updates() as u64 <= MAX_LAG_UPDATES
-        {
-            return;
-        }
         for index in 0..self.pool.copies.len() {
-            let copy = &self.pool.copies[index];
             if index == self.pool.published {
                 continue;
             }
-            let far_behind = copy
-                .position()
-                .is_some_and(|position| self.pool.lag(position) > MAX_LAG_UPDATES);
-            match (&copy.content, copy.free) {
-                (Content::Live { .. }, true)
-                    if live > 2 && (far_behind || copy.idle >= SPARE_PUBLICATIONS) =>
-                {
-                    self.empty(index);
-                    live -= 1;
+            let copy = &self.pool.copies[index];
+            let far_behind = copy.is_live() && self.pool.lag(copy.position) > MAX_LAG_UPDATES;
+            let unneeded = far_behind || copy.idle >= SPARE_PUBLICATIONS;
+            match (copy.content, copy.free) {
+                (Content::Live, true) if unneeded && self.pool.live > 2 => self.empty(index),
+                (Content::Live, false) if far_behind => {
+                    self.pool.retire(index, Content::Abandoned);
                 }
-                (Content::Live { .. }, false) if far_behind => {
-                    self.pool.copies[index].content = Content::Abandoned;
-                    live -= 1;
-                }
-                (Content::Abandoned, true) if live >= 2 => self.empty(index),
+                (Content::Abandoned, true) if self.pool.live >= 2 => self.empty(index),
                 _ => {}
             }
         }
     }
 
-    /// Drops from the log what every live copy has.
+    /// Drops from the log what every live copy has, after one that lacked it was given up.
+    /// Where none was, the last copy that lacked an update has taken it.
     fn prune(&mut self) {
-        let needed = self.pool.others_position(usize::MAX);
+        let needed = self.pool.least_position(None);
         while self.pool.log.start() < needed {
             let Some(batch) = self.pool.log.pop_front() else {
                 break;
@@ -334,7 +344,8 @@ impl<T: HotReadState> Applier<'_, T> {
 
     /// Says how far updates are visible or rejected, where a publication did not say it.
     fn settle(&mut self) {
-        let settled = match self.pool.log.get(self.pool.visible()) {
+        let visible = self.pool.visible();
+        let settled = match self.pool.log.get(visible) {
             Some(batch) => batch.first - 1,
             None => self.pool.taken,
         };

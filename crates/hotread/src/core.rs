@@ -26,16 +26,24 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
-use crate::sync::{Arc, Mutex, UnsafeCell, barrier, local, thread, unless};
+use crate::sync::{Arc, Mutex, MutexGuard, UnsafeCell, barrier, local, thread, unless};
 use crate::{HotReadState, Settings};
 
 /// Ids are never reused, so that a thread can keep slots by id without keeping cores alive.
 static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 local! {
-    /// The core whose right to apply this thread holds, innermost first: its address.
-    static APPLYING: std::cell::Cell<*const ()> = std::cell::Cell::new(std::ptr::null())
+    /// The core whose right to apply this thread holds, the innermost one: its address.
+    static WITHIN: std::cell::Cell<*const ()> = std::cell::Cell::new(std::ptr::null())
 }
+
+/// Bit of `Core::right`: somebody holds the right to apply.
+const APPLYING: u64 = 1;
+/// Bit of `Core::right`: somebody else found it held, and the holder must look again before it
+/// gives the right up. Set and cleared under the queue's lock only.
+const AGAIN: u64 = 2;
+/// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
+const SEQ_SHIFT: u32 = 2;
 
 pub(crate) struct Core<T: HotReadState> {
     /// What readers look at; written once for each publication.
@@ -43,8 +51,12 @@ pub(crate) struct Core<T: HotReadState> {
     /// Stored after the pointer, off its cache line: readers of the state do not need it.
     generation: CachePadded<AtomicU64>,
     pub(crate) progress: StdArc<Progress>,
+    /// The right to apply, and the last sequence number given out: [`APPLYING`], [`AGAIN`], and
+    /// the number from [`SEQ_SHIFT`] up. In one word, so that an uncontended update takes the
+    /// right and its numbers in one step, and gives the right up in another.
+    right: CachePadded<AtomicU64>,
     pub(crate) queue: CachePadded<Mutex<Queue<T>>>,
-    /// Touched only with the right to apply, which is `Queue::applying`.
+    /// Touched only with the right to apply.
     pool: UnsafeCell<Pool<T>>,
     pub(crate) settings: Settings,
 }
@@ -60,16 +72,10 @@ pub(crate) struct Hot<T> {
 
 /// Behind the short lock, under which no user code runs.
 pub(crate) struct Queue<T: HotReadState> {
-    /// Batches that no holder has taken yet. Empty unless somebody is applying.
+    /// Batches that no holder has taken yet. Empty unless [`AGAIN`] is set.
     inbox: VecDeque<Batch<T>>,
     inbox_updates: usize,
-    /// The last sequence number given out.
-    latest: u64,
-    /// The right to apply is taken.
-    pub(crate) applying: bool,
-    /// Somebody found it taken: the holder must look again before it gives the right up.
-    again: bool,
-    /// One of them called `maintain`.
+    /// Somebody who found the right taken called `maintain`.
     thorough: bool,
     /// The last `HotRead` was dropped.
     pub(crate) closed: bool,
@@ -100,7 +106,8 @@ impl<T: HotReadState> Core<T> {
             let copy = &mut pool.copies[index];
             // SAFETY: a new node, known to nobody else.
             unsafe { Node::put(copy.node, value) };
-            copy.content = Content::Live { position: 0 };
+            copy.content = Content::Live;
+            pool.live += 1;
         }
         pool.copies[0].free = false;
         Arc::new(Self {
@@ -112,12 +119,10 @@ impl<T: HotReadState> Core<T> {
             }),
             generation: CachePadded::new(AtomicU64::new(0)),
             progress: StdArc::new(Progress::new()),
+            right: CachePadded::new(AtomicU64::new(0)),
             queue: CachePadded::new(Mutex::new(Queue {
                 inbox: VecDeque::new(),
                 inbox_updates: 0,
-                latest: 0,
-                applying: false,
-                again: false,
                 thorough: false,
                 closed: false,
                 disposed: false,
@@ -207,11 +212,8 @@ impl<T: HotReadState> Core<T> {
 
     /// Queues one batch, and applies it if nobody else is applying.
     pub(crate) fn queue(&self, updates: Updates<T>) -> QueueResult {
-        match self.submit(updates, u64::MAX) {
-            Ok(result) => result,
-            // There are fewer sequence numbers than that.
-            Err(_) => QueueResult::default(),
-        }
+        // Never refused: there are fewer sequence numbers than that.
+        self.submit(updates, u64::MAX).unwrap_or_default()
     }
 
     /// As [`Core::queue`], unless more than `max_pending` updates would not be visible.
@@ -239,39 +241,31 @@ impl<T: HotReadState> Core<T> {
 
     fn submit(&self, updates: Updates<T>, max_pending: u64) -> Result<QueueResult, Refused<T>> {
         let len = updates.len();
-        let mut queue = self.queue.lock();
-        if max_pending < u64::MAX {
-            let pending = queue.latest - self.progress.settled();
-            if pending.saturating_add(len as u64) > max_pending {
-                return Err(Refused { updates, pending });
-            }
-        }
-        let first = queue.latest + 1;
-        let last = queue.latest + len as u64;
-        queue.latest = last;
+        let (latest, queue) = match self.take_right(len as u64, max_pending) {
+            Ok(taken) => taken,
+            Err(pending) => return Err(Refused { updates, pending }),
+        };
+        let first = latest + 1;
         let batch = Batch { first, updates };
         let mut result = QueueResult {
             first_seq: first,
-            last_seq: last,
+            last_seq: latest + len as u64,
             queued_updates: len,
             ..QueueResult::default()
         };
-        if queue.applying {
+        if let Some(mut queue) = queue {
             if cfg!(hotread_fault = "reorder") {
                 queue.inbox.push_front(batch);
             } else {
                 queue.inbox.push_back(batch);
             }
             queue.inbox_updates += len;
-            queue.again = !cfg!(hotread_fault = "no_again");
             drop(queue);
-            result.published = self.progress.visible(first, last);
+            result.published = self.progress.visible(first, result.last_seq);
         } else {
-            queue.applying = true;
-            drop(queue);
             let turn = self.hold(Some(batch), false);
             result.applied_updates = turn.applied;
-            result.published = self.progress.visible(first, last);
+            result.published = self.progress.visible(first, result.last_seq);
             result.blocked_by_workers = turn.blocked && !result.published;
             turn.panics.resume();
         }
@@ -279,17 +273,13 @@ impl<T: HotReadState> Core<T> {
     }
 
     pub(crate) fn maintain(&self) -> MaintenanceResult {
-        let mut queue = self.queue.lock();
-        if queue.applying {
-            queue.again = !cfg!(hotread_fault = "no_again");
+        if let Ok((_, Some(mut queue))) = self.take_right(0, u64::MAX) {
             queue.thorough = true;
             return MaintenanceResult {
                 busy: true,
                 ..MaintenanceResult::default()
             };
         }
-        queue.applying = true;
-        drop(queue);
         let turn = self.hold(None, true);
         let result = MaintenanceResult {
             applied_updates: turn.applied,
@@ -304,39 +294,109 @@ impl<T: HotReadState> Core<T> {
 
     /// The last `HotRead` is gone: one last attempt, then what is still blocked is dropped.
     pub(crate) fn close(&self) {
-        let mut queue = self.queue.lock();
-        queue.closed = true;
-        if queue.applying {
-            // We are inside the update that the holder applies; it will see to it.
-            queue.again = true;
-            return;
+        self.queue.lock().closed = true;
+        // If somebody holds the right, it is this thread, inside an update; the holder will see
+        // to it, since it looks again.
+        if let Ok((_, None)) = self.take_right(0, u64::MAX) {
+            self.hold(None, true).panics.resume();
         }
-        queue.applying = true;
-        drop(queue);
-        self.hold(None, true).panics.resume();
     }
 
-    /// Applies until nobody has asked for more; the caller has just set `Queue::applying`.
+    /// Takes the right to apply or, if somebody holds it, makes them look again; in either case
+    /// gives out the next `len` sequence numbers. Returns the last number before those and, if
+    /// the right was held, the queue, locked, to leave there what the holder shall find.
+    ///
+    /// `Err`: more than `max_pending` updates would not be visible; so many are not now.
+    #[inline]
+    fn take_right(
+        &self,
+        len: u64,
+        max_pending: u64,
+    ) -> Result<(u64, Option<QueueGuard<'_, T>>), u64> {
+        let mut queue = None;
+        let mut right = self.right.load(Relaxed);
+        loop {
+            let latest = right >> SEQ_SHIFT;
+            if max_pending < u64::MAX {
+                // What was settled since `right` was loaded may be more than that knows of.
+                let pending = latest.saturating_sub(self.progress.settled());
+                if pending.saturating_add(len) > max_pending {
+                    return Err(pending);
+                }
+            }
+            let held = right & APPLYING != 0;
+            if held && queue.is_none() {
+                queue = Some(self.queue.lock());
+                right = self.right.load(Relaxed);
+                continue;
+            }
+            let again = held && !cfg!(hotread_fault = "no_again");
+            let next =
+                (latest + len) << SEQ_SHIFT | APPLYING | if again { AGAIN } else { right & AGAIN };
+            // ORDERING: acquire what the previous holder did to the pool.
+            match self
+                .right
+                .compare_exchange_weak(right, next, Acquire, Relaxed)
+            {
+                Ok(_) => return Ok((latest, queue.filter(|_| held))),
+                Err(now) => right = now,
+            }
+        }
+    }
+
+    /// Applies until nobody has asked for more; the caller has just taken the right.
     ///
     /// Does not unwind: panics of user code are in the turn it returns.
-    fn hold(&self, batch: Option<Batch<T>>, mut thorough: bool) -> Turn {
-        let outer = APPLYING.with(|applying| applying.replace(ptr::from_ref(self).cast()));
+    fn hold(&self, batch: Option<Batch<T>>, thorough: bool) -> Turn {
+        let outer = WITHIN.with(|within| within.replace(ptr::from_ref(self).cast()));
         let mut turn = Turn::default();
-        let mut intake = VecDeque::new();
+        let quick = batch.is_some();
         self.with_pool(&mut turn, |applier| {
             if let Some(batch) = batch {
                 applier.take(batch);
             }
             applier.advance(thorough);
         });
+        let quick = quick && !turn.blocked && !turn.was_blocked;
+        if !quick || !self.give_up_right() {
+            self.hold_on(&mut turn);
+        }
+        WITHIN.with(|within| within.set(outer));
+        turn
+    }
+
+    /// Gives the right up if nobody has asked for more.
+    #[inline]
+    fn give_up_right(&self) -> bool {
+        let mut right = self.right.load(Relaxed);
+        while right & AGAIN == 0 {
+            // ORDERING: release what we did to the pool to the next holder.
+            match self
+                .right
+                .compare_exchange_weak(right, right & !APPLYING, Release, Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => right = now,
+            }
+        }
+        false
+    }
+
+    /// The rest of a turn in which there is more to do: others' batches, a blocked publication
+    /// to be noted, the end.
+    #[cold]
+    #[inline(never)]
+    fn hold_on(&self, turn: &mut Turn) {
+        let mut intake = VecDeque::new();
         let idle = loop {
             let mut queue = self.queue.lock();
-            if mem::take(&mut queue.again) {
+            // ORDERING: nobody else changes these bits while we hold the right and the lock.
+            if self.right.fetch_and(!AGAIN, Relaxed) & AGAIN != 0 {
                 mem::swap(&mut queue.inbox, &mut intake);
                 queue.inbox_updates = 0;
-                thorough = mem::take(&mut queue.thorough);
+                let thorough = mem::take(&mut queue.thorough);
                 drop(queue);
-                self.with_pool(&mut turn, |applier| {
+                self.with_pool(turn, |applier| {
                     for batch in intake.drain(..) {
                         applier.take(batch);
                     }
@@ -346,26 +406,27 @@ impl<T: HotReadState> Core<T> {
             }
             if queue.closed && !mem::replace(&mut queue.disposed, true) {
                 drop(queue);
-                self.with_pool(&mut turn, |applier| applier.close());
+                self.with_pool(turn, |applier| applier.close());
                 continue;
             }
-            queue.applying = false;
             if !turn.blocked {
                 queue.blocked_since = None;
             } else if queue.blocked_since.is_none() {
                 queue.blocked_since = Some(Instant::now());
             }
-            break if turn.blocked || queue.closed {
+            self.with_pool(turn, |applier| applier.note_blocked());
+            let idle = if turn.blocked || queue.closed {
                 mem::take(&mut queue.idle)
             } else {
                 Vec::new()
             };
+            // ORDERING: as in `give_up_right`; under the lock, so that nobody has set `AGAIN`.
+            self.right.fetch_and(!APPLYING, Release);
+            break idle;
         };
         for maintainer in idle {
             maintainer.unpark();
         }
-        APPLYING.with(|applying| applying.set(outer));
-        turn
     }
 
     fn with_pool(&self, turn: &mut Turn, work: impl FnOnce(&mut Applier<'_, T>)) {
@@ -429,17 +490,23 @@ impl<T: HotReadState> Core<T> {
 
     /// Is this thread inside an update of this very state?
     pub(crate) fn is_applying_here(&self) -> bool {
-        APPLYING.with(|applying| applying.get() == ptr::from_ref(self).cast())
+        WITHIN.with(|within| within.get() == ptr::from_ref(self).cast())
     }
 
     // ---- observers ----
+
+    /// Does somebody hold the right to apply? Under the queue's lock, a "no" stands until the
+    /// next who takes it, and a holder that ends blocked has yet to take the lock after a "yes".
+    pub(crate) fn is_applying(&self) -> bool {
+        self.right.load(Relaxed) & APPLYING != 0
+    }
 
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Acquire)
     }
 
     pub(crate) fn latest_seq(&self) -> u64 {
-        self.queue.lock().latest
+        self.right.load(Acquire) >> SEQ_SHIFT
     }
 
     pub(crate) fn queued_update_count(&self) -> usize {
@@ -481,7 +548,7 @@ impl<T: HotReadState> Drop for Core<T> {
             // SAFETY: nobody else is left.
             let pool = unsafe { &mut *pool };
             for copy in pool.copies.drain(..) {
-                if !matches!(copy.content, Content::Empty) {
+                if copy.content != Content::Empty {
                     // SAFETY: it has a value, and no reader is left.
                     panics.run(|| unsafe { Node::clear(copy.node) });
                 }
@@ -492,6 +559,8 @@ impl<T: HotReadState> Drop for Core<T> {
         panics.resume();
     }
 }
+
+type QueueGuard<'a, T> = MutexGuard<'a, Queue<T>>;
 
 struct Refused<T: HotReadState> {
     updates: Updates<T>,

@@ -59,6 +59,7 @@ pub(crate) struct Batch<T: HotReadState> {
 }
 
 impl<T: HotReadState> Batch<T> {
+    #[inline]
     pub(crate) fn last(&self) -> u64 {
         self.first + self.updates.len() as u64 - 1
     }
@@ -83,32 +84,39 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
 
     /// The position that the next batch will get.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.start + self.batches.len() as u64
     }
 
+    #[inline]
     pub(crate) fn updates(&self) -> usize {
         self.updates
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, batch: Batch<T>) {
         self.updates += batch.updates.len();
         self.batches.push_back(batch);
     }
 
+    #[inline]
     pub(crate) fn get(&self, position: u64) -> Option<&Batch<T>> {
         self.batches.get(position.checked_sub(self.start)? as usize)
     }
 
+    #[inline]
     pub(crate) fn last(&self) -> Option<&Batch<T>> {
         self.batches.back()
     }
 
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Batch<T>> {
         let batch = self.batches.pop_front()?;
         self.start += 1;

@@ -168,7 +168,7 @@ fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
         if queue.closed {
             break;
         }
-        if queue.blocked_since.is_some() && !queue.applying {
+        if queue.blocked_since.is_some() && !core.is_applying() {
             continue;
         }
         queue.idle.retain(|thread| thread.id() != me.id());

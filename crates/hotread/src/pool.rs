@@ -26,9 +26,18 @@ pub(crate) const SPARE_PUBLICATIONS: u32 = if cfg!(any(loom, shuttle, test)) {
     1024
 };
 
+/// Visible updates that the other copy may get together with the next publication rather than
+/// at once. Spares small updates a second pass; a large batch is not kept in memory for it.
+pub(crate) const DEFERRED_UPDATES: usize = if cfg!(any(loom, shuttle, test)) {
+    1
+} else {
+    64
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Has applied every batch below this position of the log.
-    Live { position: u64 },
+    /// Has applied every batch of the log below its position.
+    Live,
     /// A value left too far behind to catch up: to be dropped and cloned anew.
     Abandoned,
     /// No value.
@@ -43,14 +52,13 @@ pub(crate) struct Copy<T> {
     pub(crate) free: bool,
     /// Publications since this copy was last of use.
     pub(crate) idle: u32,
+    /// Of the first batch of the log that a live copy lacks.
+    pub(crate) position: u64,
 }
 
 impl<T> Copy<T> {
-    pub(crate) fn position(&self) -> Option<u64> {
-        match self.content {
-            Content::Live { position } => Some(position),
-            Content::Abandoned | Content::Empty => None,
-        }
+    pub(crate) fn is_live(&self) -> bool {
+        self.content == Content::Live
     }
 }
 
@@ -58,11 +66,19 @@ pub(crate) struct Pool<T: HotReadState> {
     pub(crate) copies: Vec<Copy<T>>,
     /// Index of the published copy, which is always live.
     pub(crate) published: usize,
+    /// Copies that are live.
+    pub(crate) live: usize,
     pub(crate) generation: u64,
     pub(crate) log: Log<T>,
     /// The last sequence number that reached the log.
     pub(crate) taken: u64,
     pub(crate) max_copies: usize,
+    /// A copy was given up: the log may hold what nobody lacks.
+    pub(crate) prune_due: bool,
+    /// A batch was rejected: more may be settled than the last publication said.
+    pub(crate) settle_due: bool,
+    /// `Queue::blocked_since` is set.
+    pub(crate) blocked_noted: bool,
     /// The last `HotRead` is gone: nothing will be applied any more.
     pub(crate) closed: bool,
 }
@@ -72,10 +88,14 @@ impl<T: HotReadState> Pool<T> {
         Self {
             copies: Vec::with_capacity(2),
             published: 0,
+            live: 0,
             generation: 0,
             log: Log::new(),
             taken: 0,
             max_copies,
+            prune_due: false,
+            settle_due: false,
+            blocked_noted: false,
             closed: false,
         }
     }
@@ -87,6 +107,7 @@ impl<T: HotReadState> Pool<T> {
             content: Content::Empty,
             free: true,
             idle: 0,
+            position: 0,
         });
         self.copies.len() - 1
     }
@@ -98,51 +119,70 @@ impl<T: HotReadState> Pool<T> {
     /// The position up to which batches are visible.
     #[inline]
     pub(crate) fn visible(&self) -> u64 {
-        self.copies[self.published]
-            .position()
-            .unwrap_or(self.log.end())
+        self.copies[self.published].position
     }
 
-    pub(crate) fn live(&self) -> usize {
-        self.copies
-            .iter()
-            .filter(|copy| copy.position().is_some())
-            .count()
+    /// Ends a copy's being live, if it was: it lacks nothing of the log any more.
+    pub(crate) fn retire(&mut self, index: usize, content: Content) {
+        let copy = &mut self.copies[index];
+        if copy.is_live() {
+            self.live -= 1;
+            self.prune_due = true;
+        }
+        copy.content = content;
     }
 
-    /// The free live copy that lacks least.
+    /// The free live copy that lacks least; of equals the one used last.
     #[inline]
     pub(crate) fn most_advanced_free(&self) -> Option<usize> {
-        self.copies
-            .iter()
-            .enumerate()
-            .filter(|(_, copy)| copy.free)
-            .filter_map(|(index, copy)| {
-                Some((copy.position()?, std::cmp::Reverse(copy.idle), index))
-            })
-            .max()
-            .map(|(_, _, index)| index)
+        let mut best: Option<usize> = None;
+        for (index, copy) in self.copies.iter().enumerate() {
+            if copy.free
+                && copy.is_live()
+                && best.is_none_or(|best| {
+                    let best = &self.copies[best];
+                    copy.position > best.position
+                        || (copy.position == best.position && copy.idle < best.idle)
+                })
+            {
+                best = Some(index);
+            }
+        }
+        best
     }
 
     /// A free copy whose value must be made anew.
     pub(crate) fn free_without_value(&self) -> Option<usize> {
         self.copies
             .iter()
-            .position(|copy| copy.free && copy.position().is_none())
+            .position(|copy| copy.free && !copy.is_live())
     }
 
-    /// How far the other live copies have come at least: what lies below, only `index` lacks.
+    /// How far the other live copies have come at least: what lies below, only `index`, which is
+    /// not the published copy, lacks.
+    #[inline]
     pub(crate) fn others_position(&self, index: usize) -> u64 {
-        self.copies
-            .iter()
-            .enumerate()
-            .filter(|&(other, _)| other != index)
-            .filter_map(|(_, copy)| copy.position())
-            .min()
-            .unwrap_or(u64::MAX)
+        if self.copies.len() == 2 {
+            // The other one is the published.
+            self.visible()
+        } else {
+            self.least_position(Some(index))
+        }
+    }
+
+    /// The least position of the live copies, except one.
+    pub(crate) fn least_position(&self, except: Option<usize>) -> u64 {
+        let mut least = u64::MAX;
+        for (index, copy) in self.copies.iter().enumerate() {
+            if Some(index) != except && copy.is_live() && copy.position < least {
+                least = copy.position;
+            }
+        }
+        least
     }
 
     /// Marks as free every copy that is neither published nor named by a slot.
+    #[inline]
     pub(crate) fn scan(&mut self, registry: &Registry) {
         let mut unseen = 0_u64;
         for (index, copy) in self.copies.iter().enumerate() {

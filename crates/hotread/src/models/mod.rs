@@ -166,6 +166,12 @@ impl Fixture {
         note(&self.census, number)
     }
 
+    /// What is left in the log when nobody reads and everything has been maintained.
+    pub(crate) fn settled_log(&self) -> usize {
+        self.hot.maintain();
+        self.hot.queued_update_count()
+    }
+
     /// Everything is dropped exactly once, also when `handles` outlive the `HotRead`.
     pub(crate) fn end(self, handles: Vec<HotReadHandle<Seen>>) {
         let Self { hot, census } = self;

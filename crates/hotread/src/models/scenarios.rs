@@ -75,7 +75,7 @@ fn readers_come_and_go_beside_writers() {
             }
             fixture.hot.maintain();
             assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 10);
-            assert_eq!(fixture.hot.queued_update_count(), 0);
+            assert_eq!(fixture.settled_log(), 0);
             fixture.end(Vec::new());
         });
     }
@@ -114,7 +114,7 @@ fn writers_contend_and_nothing_is_stranded() {
             .sum();
         assert_eq!(panics, 1, "the panic is resumed in one call");
         assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 11);
-        assert_eq!(fixture.hot.queued_update_count(), 0);
+        assert_eq!(fixture.settled_log(), 0);
         assert_eq!(fixture.census.alive(), 2, "only the two copies are left");
         fixture.end(Vec::new());
     });
