@@ -18,8 +18,10 @@ pub(crate) struct Turn {
     pub(crate) published: bool,
     /// Something is not visible because no copy is free.
     pub(crate) blocked: bool,
-    /// And it was so, and noted, when the turn began.
-    pub(crate) was_blocked: bool,
+    /// Something is not visible because `Clone` panicked.
+    pub(crate) no_clone: bool,
+    /// One of these was so, and noted, when the turn began.
+    pub(crate) was_noted: bool,
     pub(crate) panics: Panics,
 }
 
@@ -41,6 +43,7 @@ impl<T: HotReadState> Applier<'_, T> {
     pub(crate) fn take(&mut self, batch: Batch<T>) {
         self.pool.taken = batch.last();
         self.pool.log.push(batch);
+        self.core.progress.set_retained(self.pool.log.updates());
     }
 
     /// Makes visible what can be made visible, then catches up.
@@ -48,7 +51,8 @@ impl<T: HotReadState> Applier<'_, T> {
     /// `thorough`: bring every free copy up to date, not only the next to be published.
     pub(crate) fn advance(&mut self, thorough: bool) {
         self.turn.blocked = false;
-        self.turn.was_blocked = self.pool.blocked_noted;
+        self.turn.no_clone = false;
+        self.turn.was_noted = self.pool.noted;
         if self.pool.closed {
             return;
         }
@@ -64,7 +68,10 @@ impl<T: HotReadState> Applier<'_, T> {
                     self.turn.blocked = true;
                     break;
                 }
-                Obtained::NoClone => break,
+                Obtained::NoClone => {
+                    self.turn.no_clone = true;
+                    break;
+                }
             }
         }
         if thorough || self.pool.log.updates() > DEFERRED_UPDATES || self.pool.live < 2 {
@@ -100,16 +107,13 @@ impl<T: HotReadState> Applier<'_, T> {
         self.core.wake_sleepers();
     }
 
-    /// Remembers what the queue has been told of a blocked publication.
-    pub(crate) fn note_blocked(&mut self) {
-        self.pool.blocked_noted = self.turn.blocked;
+    /// Remembers whether the queue has been told of a publication that did not come about.
+    pub(crate) fn note(&mut self) {
+        self.pool.noted = self.turn.blocked || self.turn.no_clone;
     }
 
     /// A free copy with a value: one that there is, one made anew, or one more.
     fn obtain(&mut self) -> Obtained {
-        if let Some(index) = self.pool.most_advanced_free() {
-            return Obtained::Copy(index);
-        }
         self.pool.scan(&self.core.hot.registry);
         if let Some(index) = self.pool.most_advanced_free() {
             return Obtained::Copy(index);

@@ -3,6 +3,7 @@
 //!
 //! The argument for every ordering here is `docs/orderings.md`.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::ptr;
@@ -33,8 +34,14 @@ use crate::{HotReadState, Settings};
 static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 local! {
-    /// The core whose right to apply this thread holds, the innermost one: its address.
-    static WITHIN: std::cell::Cell<*const ()> = std::cell::Cell::new(std::ptr::null())
+    /// The cores whose right to apply this thread holds, innermost first.
+    static WITHIN: Cell<*const Within> = Cell::new(ptr::null())
+}
+
+/// On the stack of [`Core::hold`], linked to that of the update around it.
+struct Within {
+    core: *const (),
+    outer: *const Within,
 }
 
 /// Bit of `Core::right`: somebody holds the right to apply.
@@ -83,6 +90,8 @@ pub(crate) struct Queue<T: HotReadState> {
     disposed: bool,
     /// When the publication that is now blocked was first found so.
     pub(crate) blocked_since: Option<Instant>,
+    /// `Clone` panicked, and something is not visible for want of a copy.
+    pub(crate) no_clone: bool,
     /// Maintainers with nothing to do; a blocked publication wakes them.
     pub(crate) idle: Vec<thread::Thread>,
     /// Maintainers running.
@@ -127,6 +136,7 @@ impl<T: HotReadState> Core<T> {
                 closed: false,
                 disposed: false,
                 blocked_since: None,
+                no_clone: false,
                 idle: Vec::new(),
                 maintainers: 0,
             })),
@@ -228,9 +238,12 @@ impl<T: HotReadState> Core<T> {
             Ok(result) => return Ok(result),
             Err(refused) => refused,
         };
-        self.maintain();
+        let maintained = self.maintain();
         match self.submit(refused.updates, max_pending as u64) {
-            Ok(result) => Ok(result),
+            Ok(mut result) => {
+                result.applied_updates += maintained.applied_updates;
+                Ok(result)
+            }
             Err(refused) => Err(BacklogFull {
                 updates: refused.updates.into_vec(),
                 pending: refused.pending as usize,
@@ -348,7 +361,11 @@ impl<T: HotReadState> Core<T> {
     ///
     /// Does not unwind: panics of user code are in the turn it returns.
     fn hold(&self, batch: Option<Batch<T>>, thorough: bool) -> Turn {
-        let outer = WITHIN.with(|within| within.replace(ptr::from_ref(self).cast()));
+        let here = Within {
+            core: ptr::from_ref(self).cast(),
+            outer: WITHIN.with(Cell::get),
+        };
+        WITHIN.with(|within| within.set(&here));
         let mut turn = Turn::default();
         let quick = batch.is_some();
         self.with_pool(&mut turn, |applier| {
@@ -357,11 +374,11 @@ impl<T: HotReadState> Core<T> {
             }
             applier.advance(thorough);
         });
-        let quick = quick && !turn.blocked && !turn.was_blocked;
+        let quick = quick && !(turn.blocked || turn.no_clone || turn.was_noted);
         if !quick || !self.give_up_right() {
             self.hold_on(&mut turn);
         }
-        WITHIN.with(|within| within.set(outer));
+        WITHIN.with(|within| within.set(here.outer));
         turn
     }
 
@@ -414,8 +431,9 @@ impl<T: HotReadState> Core<T> {
             } else if queue.blocked_since.is_none() {
                 queue.blocked_since = Some(Instant::now());
             }
-            self.with_pool(turn, |applier| applier.note_blocked());
-            let idle = if turn.blocked || queue.closed {
+            queue.no_clone = turn.no_clone;
+            self.with_pool(turn, |applier| applier.note());
+            let idle = if turn.blocked || turn.no_clone || queue.closed {
                 mem::take(&mut queue.idle)
             } else {
                 Vec::new()
@@ -490,7 +508,16 @@ impl<T: HotReadState> Core<T> {
 
     /// Is this thread inside an update of this very state?
     pub(crate) fn is_applying_here(&self) -> bool {
-        WITHIN.with(|within| within.get() == ptr::from_ref(self).cast())
+        let mut next = WITHIN.with(Cell::get);
+        // SAFETY: each is on the stack of a `hold` further out on this thread, which has not
+        // returned, and takes itself off the list when it does.
+        while let Some(within) = unsafe { next.as_ref() } {
+            if within.core == ptr::from_ref(self).cast() {
+                return true;
+            }
+            next = within.outer;
+        }
+        false
     }
 
     // ---- observers ----

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
+use std::time::Duration;
 
 use crate::HotReadState;
 use crate::core::Core;
@@ -137,6 +138,9 @@ impl<T: HotReadState> Drop for Owner<T> {
     }
 }
 
+/// Longest pause before another attempt to clone, after `Clone` has panicked.
+const MAX_RETRY: Duration = Duration::from_secs(1);
+
 fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
     let me = thread::current();
     let sleeper = Sleeper::new();
@@ -151,6 +155,7 @@ fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
             core.queue.lock().blocked_since.is_some()
         }
     };
+    let mut retry = POLL;
     while !stopped() {
         if maintain() {
             core.hot.sleepers.push(&sleeper);
@@ -171,6 +176,14 @@ fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
         if queue.blocked_since.is_some() && !core.is_applying() {
             continue;
         }
+        if queue.no_clone {
+            // Nobody will wake us for it: try again, ever less often.
+            drop(queue);
+            thread::park_timeout(retry);
+            retry = (retry * 2).min(MAX_RETRY);
+            continue;
+        }
+        retry = POLL;
         queue.idle.retain(|thread| thread.id() != me.id());
         queue.idle.push(me.clone());
         drop(queue);

@@ -77,8 +77,8 @@ pub(crate) struct Pool<T: HotReadState> {
     pub(crate) prune_due: bool,
     /// A batch was rejected: more may be settled than the last publication said.
     pub(crate) settle_due: bool,
-    /// `Queue::blocked_since` is set.
-    pub(crate) blocked_noted: bool,
+    /// `Queue::blocked_since` or `Queue::no_clone` is set.
+    pub(crate) noted: bool,
     /// The last `HotRead` is gone: nothing will be applied any more.
     pub(crate) closed: bool,
 }
@@ -95,7 +95,7 @@ impl<T: HotReadState> Pool<T> {
             max_copies,
             prune_due: false,
             settle_due: false,
-            blocked_noted: false,
+            noted: false,
             closed: false,
         }
     }

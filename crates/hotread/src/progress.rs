@@ -92,9 +92,12 @@ impl Progress {
     /// Remembers a rejected batch; before `settle` passes it.
     pub(crate) fn reject(&self, first: u64, last: u64) {
         let mut rejected = self.rejected.lock();
-        match rejected.ranges.back_mut() {
+        // Not always the last: a batch may panic at its second attempt, after a later one was
+        // rejected at the first.
+        let at = rejected.ranges.partition_point(|&(_, end)| end < first);
+        match at.checked_sub(1).map(|before| &mut rejected.ranges[before]) {
             Some(range) if range.1 + 1 == first => range.1 = last,
-            _ => rejected.ranges.push_back((first, last)),
+            _ => rejected.ranges.insert(at, (first, last)),
         }
         if rejected.ranges.len() > MAX_REJECTED
             && let Some((_, last)) = rejected.ranges.pop_front()

@@ -80,7 +80,21 @@ pub(crate) fn read<T: HotReadState, R>(core: &Core<T>, f: impl FnOnce(&T) -> R) 
         // SAFETY: as above.
         Some(slot) => read_in(core, unsafe { slot.as_ref() }, f),
         // The thread is being torn down and its storage is gone.
-        None => read_in(core, &ThreadSlot::new(&core.hot.registry), f),
+        None => {
+            let slot = ThreadSlot::new(&core.hot.registry);
+            // So that a `read` inside `f` finds it.
+            let _restore = Restore(LAST.with(|last| last.replace((core.hot.id, &slot))));
+            read_in(core, &slot, f)
+        }
+    }
+}
+
+/// Puts back what `LAST` was, also by a panic.
+struct Restore((u64, *const ThreadSlot));
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        LAST.with(|last| last.set(self.0));
     }
 }
 
