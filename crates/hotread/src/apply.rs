@@ -242,6 +242,10 @@ impl<T: HotReadState> Applier<'_, T> {
             // SAFETY: the copy is free and had a value; it is marked empty before the drop, so
             // that a panic in it cannot lead to a second.
             self.turn.panics.run(|| unsafe { Node::clear(node) });
+            if cfg!(hotread_fault = "free_node") {
+                // SAFETY: none; this is what AddressSanitizer must find.
+                unsafe { Node::free(node) };
+            }
         }
     }
 

@@ -1,0 +1,209 @@
+//! What is bounded when a reader stalls, and when it comes back: the log, the copies, the clones
+//! that are made. The numbers are those the documentation gives.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use hotread::{HotRead, HotReadHandle, HotReadState};
+use support::{Care, Probe, hold_up, probe, push, settle};
+
+/// Updates that are visible and that the log keeps for a copy somebody holds.
+const MAX_LAG_UPDATES: usize = 65_536;
+/// Publications that an extra copy sits out before it is dropped.
+const SPARE_PUBLICATIONS: usize = 1_024;
+
+/// A state that stays small however many updates it takes.
+#[derive(Debug)]
+struct Sum {
+    count: u64,
+    sum: u64,
+    care: Arc<Care>,
+}
+
+impl Sum {
+    fn new(care: &Arc<Care>) -> Self {
+        care.live.fetch_add(1, SeqCst);
+        Self {
+            count: 0,
+            sum: 0,
+            care: Arc::clone(care),
+        }
+    }
+}
+
+impl Clone for Sum {
+    fn clone(&self) -> Self {
+        self.care.clones.fetch_add(1, SeqCst);
+        let mut clone = Self::new(&self.care);
+        (clone.count, clone.sum) = (self.count, self.sum);
+        clone
+    }
+}
+
+impl Drop for Sum {
+    fn drop(&mut self) {
+        self.care.live.fetch_sub(1, SeqCst);
+    }
+}
+
+#[derive(Clone)]
+struct Add(u64);
+
+impl HotReadState for Sum {
+    type Action = Add;
+    fn apply_update(&mut self, &Add(number): &Add) {
+        self.count += 1;
+        self.sum += number;
+    }
+}
+
+fn stalled(max_copies: usize) -> (HotRead<Sum>, HotReadHandle<Sum>, Arc<Care>) {
+    let care = Arc::<Care>::default();
+    let hot = HotRead::builder(Sum::new(&care))
+        .max_copies(max_copies)
+        .build();
+    hot.queue_update(Add(7));
+    let mut handle = hot.create_handle();
+    handle.current();
+    (hot, handle, care)
+}
+
+fn check(hot: &HotRead<Sum>, updates: u64) {
+    hot.read(|state| assert_eq!((state.count, state.sum), (updates + 1, updates * 3 + 7)));
+}
+
+#[test]
+fn a_copy_that_is_held_too_long_is_given_up_and_the_log_stays_bounded() {
+    for batch in [1_usize, 1_000] {
+        let (hot, mut handle, care) = stalled(3);
+        let mut longest = 0;
+        let mut updates = 0;
+        while updates < 3 * MAX_LAG_UPDATES {
+            let result = hot.queue_updates((0..batch).map(|_| Add(3)));
+            assert!(result.published);
+            updates += batch;
+            longest = longest.max(hot.queued_update_count());
+        }
+        assert!(
+            longest > MAX_LAG_UPDATES - batch,
+            "it was to be caught up from the log: {longest}"
+        );
+        assert!(longest <= MAX_LAG_UPDATES + batch, "{longest}");
+        assert!(
+            hot.queued_update_count() <= batch,
+            "nobody needs the log any more"
+        );
+        check(&hot, updates as u64);
+        let held = handle.get().map(|state| (state.count, state.sum));
+        assert_eq!(held, Some((1, 7)), "the reader keeps what it holds");
+        assert_eq!(care.live(), 3);
+
+        assert_eq!(handle.current().count, updates as u64 + 1);
+        hot.maintain();
+        for more in 1..10 {
+            assert!(hot.queue_update(Add(3)).published);
+            check(&hot, (updates + more) as u64);
+            assert_eq!(handle.current().count, (updates + more) as u64 + 1);
+        }
+        handle.quiescent();
+        hot.maintain();
+        assert_eq!(hot.queued_update_count(), 0);
+        drop((hot, handle));
+        assert_eq!(care.live(), 0);
+    }
+}
+
+#[test]
+fn with_two_copies_what_is_blocked_is_kept_however_much_and_published_at_once() {
+    let (hot, mut handle, care) = stalled(2);
+    assert!(hot.queue_update(Add(3)).published);
+    let updates = MAX_LAG_UPDATES + 10_000;
+    for _ in 1..updates {
+        assert!(hot.queue_update(Add(3)).blocked_by_workers);
+    }
+    check(&hot, 1);
+    assert_eq!((hot.queued_update_count(), hot.generation()), (updates, 2));
+    handle.quiescent();
+    assert!(hot.maintain().published);
+    assert_eq!((hot.queued_update_count(), hot.generation()), (0, 3));
+    check(&hot, updates as u64);
+    assert_eq!(care.live(), 2);
+    assert_eq!(
+        care.clones.load(SeqCst),
+        1,
+        "nothing was cloned but the first second copy"
+    );
+}
+
+#[test]
+fn an_extra_copy_is_dropped_when_a_thousand_publications_did_not_need_it() {
+    let (hot, mut handle, care) = stalled(4);
+    for _ in 0..2 {
+        hot.queue_update(Add(3));
+    }
+    assert_eq!(care.live(), 3);
+    handle.quiescent();
+    let mut publications = 0;
+    while care.live() > 2 {
+        assert!(hot.queue_update(Add(3)).published);
+        publications += 1;
+        assert!(
+            publications <= SPARE_PUBLICATIONS + 10,
+            "it is never dropped"
+        );
+    }
+    assert!(
+        publications >= SPARE_PUBLICATIONS - 10,
+        "dropped after {publications}"
+    );
+    assert_eq!(hot.queued_update_count(), 0, "the log kept what it lacked");
+    // Another, should one be needed again, uses the same place.
+    handle.current();
+    for _ in 0..2 {
+        assert!(hot.queue_update(Add(3)).published);
+    }
+    assert_eq!(care.live(), 3);
+    check(&hot, publications as u64 + 4);
+}
+
+#[test]
+fn a_reader_that_is_slow_again_and_again_costs_no_further_clones() {
+    let (hot, mut handle, care) = stalled(3);
+    for update in 0..10_000 {
+        assert!(hot.queue_update(Add(3)).published);
+        if update % 100 == 0 {
+            handle.current();
+        }
+    }
+    assert_eq!(care.clones.load(SeqCst), 2, "the second copy and the third");
+    check(&hot, 10_000);
+}
+
+#[test]
+fn a_replacement_is_moved_into_one_copy_and_cloned_into_the_other() {
+    let (hot, care) = probe();
+    for number in 0..10 {
+        let before = care.clones.load(SeqCst);
+        assert!(hot.replace(Probe::with(&care, [number])).published);
+        assert_eq!(care.clones.load(SeqCst) - before, 1);
+        assert_eq!((care.live(), hot.queued_update_count()), (2, 0));
+    }
+    settle(&hot);
+}
+
+#[test]
+fn replacements_that_are_blocked_are_dropped_once_they_are_everywhere() {
+    let (hot, care) = probe();
+    let handle = hold_up(&hot, 1);
+    for number in 0..10 {
+        hot.replace(Probe::with(&care, [number]));
+    }
+    hot.queue_update(push(10));
+    assert_eq!(care.live(), 12);
+    drop(handle);
+    hot.maintain();
+    assert_eq!((care.live(), support::seen(&hot)), (2, vec![9, 10]));
+    settle(&hot);
+}

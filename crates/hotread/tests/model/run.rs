@@ -1,0 +1,516 @@
+//! The model: a list of accepted batches and what became of each. Each call is made on the real
+//! thing and entered here; what must then hold is in `run/check.rs`.
+
+mod check;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use hotread::{HotRead, HotReadHandle, WaitError};
+
+use crate::world::{Action, Event, Kind, State, disarm, world};
+
+#[derive(Debug)]
+struct Batch {
+    first: u64,
+    last: u64,
+    replace: bool,
+    rejected: bool,
+}
+
+/// A real handle and what it must show.
+struct Reader {
+    handle: HotReadHandle<State>,
+    /// Generation and content at the time it was taken.
+    held: Option<(u64, Vec<u64>)>,
+    /// The generation last held, also by way of quiescence.
+    newest: u64,
+}
+
+pub struct Run {
+    hots: Vec<HotRead<State>>,
+    readers: Vec<Reader>,
+    /// Never used again, as after `mem::forget`, but dropped at the end to account for it.
+    forgotten: Vec<Reader>,
+    batches: Vec<Batch>,
+    max_copies: usize,
+    max_pending: Option<usize>,
+    generation: u64,
+    /// What readers saw of each generation.
+    contents: BTreeMap<u64, Vec<u64>>,
+    replaces: usize,
+}
+
+/// What a call found and did, beside its result.
+struct Effects {
+    events: Vec<Event>,
+    queued_before: usize,
+    generation_before: u64,
+    applied_before: usize,
+}
+
+impl Effects {
+    fn clone_panicked(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| matches!(event, Event::ClonePanicked { .. }))
+    }
+
+    fn nested(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| matches!(event, Event::Nested { .. }))
+    }
+}
+
+impl Run {
+    pub fn new(max_copies: usize, max_pending: Option<usize>) -> Self {
+        crate::world::reset();
+        let mut builder = HotRead::builder(State::new(Vec::new())).max_copies(max_copies);
+        if let Some(n) = max_pending {
+            builder = builder.max_pending(n);
+        }
+        let hot = builder.build();
+        world(|w| *w.hot.borrow_mut() = Some(hot.downgrade()));
+        Self {
+            hots: vec![hot],
+            readers: Vec::new(),
+            forgotten: Vec::new(),
+            batches: Vec::new(),
+            max_copies,
+            max_pending,
+            generation: 0,
+            contents: BTreeMap::from([(0, Vec::new())]),
+            replaces: 0,
+        }
+    }
+
+    fn hot(&self) -> &HotRead<State> {
+        &self.hots[0]
+    }
+
+    fn latest(&self) -> u64 {
+        self.batches.last().map_or(0, |batch| batch.last)
+    }
+
+    /// What readers see when they see everything up to `last`.
+    fn content(&self, last: u64) -> Vec<u64> {
+        let mut content = Vec::new();
+        for batch in self
+            .batches
+            .iter()
+            .filter(|b| !b.rejected && b.last <= last)
+        {
+            if batch.replace {
+                content.clear();
+            }
+            content.extend(batch.first..=batch.last);
+        }
+        content
+    }
+
+    fn published_seq(&self) -> u64 {
+        self.hot().published_seq()
+    }
+
+    fn pending(&self) -> Option<&Batch> {
+        let published = self.published_seq();
+        self.batches
+            .iter()
+            .find(|batch| !batch.rejected && batch.first > published)
+    }
+
+    /// Every number up to here is visible or rejected.
+    fn settled(&self) -> u64 {
+        self.pending()
+            .map_or(self.latest(), |batch| batch.first - 1)
+    }
+
+    /// Generations that are held or published: the copies that cannot be written.
+    fn copies_in_use(&self) -> usize {
+        let held = self.readers.iter().chain(&self.forgotten);
+        let mut generations: BTreeSet<u64> =
+            held.filter_map(|r| r.held.as_ref().map(|h| h.0)).collect();
+        generations.insert(self.hot().generation());
+        generations.len()
+    }
+
+    fn accept(&mut self, len: usize, replace: bool) -> (u64, u64) {
+        let first = self.latest() + 1;
+        let last = self.latest() + len as u64;
+        self.replaces += usize::from(replace);
+        self.batches.push(Batch {
+            first,
+            last,
+            replace,
+            rejected: false,
+        });
+        (first, last)
+    }
+
+    fn reject(&mut self, seq: u64) {
+        let batch = self
+            .batches
+            .iter_mut()
+            .find(|b| b.first <= seq && seq <= b.last);
+        batch
+            .unwrap_or_else(|| panic!("{seq} was never queued"))
+            .rejected = true;
+    }
+
+    // ---- calls ----
+
+    /// Makes a call that may run user code, and enters in the model what that code did.
+    /// `None`: it panicked, as planned.
+    fn call<R>(&mut self, code: impl FnOnce(&HotRead<State>) -> R) -> (Option<R>, Effects) {
+        self.call_accepting(0, code)
+    }
+
+    /// As [`Run::call`], for a call that may or may not accept a batch of `len` updates.
+    fn call_accepting<R>(
+        &mut self,
+        len: usize,
+        code: impl FnOnce(&HotRead<State>) -> R,
+    ) -> (Option<R>, Effects) {
+        let queued_before = self.hot().queued_update_count();
+        let generation_before = self.hot().generation();
+        let applied_before = world(|w| w.applied.get());
+        let result = catch_unwind(AssertUnwindSafe(|| code(&self.hots[0])));
+        let result = match result {
+            Ok(result) => Some(result),
+            Err(panic) if panic.downcast_ref::<&str>() == Some(&"planned") => None,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let events = world(|w| std::mem::take(&mut *w.events.borrow_mut()));
+        if len > 0 && self.hot().latest_seq() > self.latest() {
+            self.accept(len, false);
+        }
+        let mut drop_panicked = false;
+        for event in &events {
+            match *event {
+                Event::ApplyPanicked {
+                    seq,
+                    visible: false,
+                } => self.reject(seq),
+                // A clone of a state to replace the present one with is part of its application.
+                Event::ClonePanicked {
+                    last,
+                    visible: false,
+                } => self.reject(last),
+                Event::Nested { seq } => assert_eq!(self.accept(1, false), (seq, seq)),
+                Event::StateDropPanicked => drop_panicked = true,
+                _ => {}
+            }
+        }
+        let panicked = events
+            .iter()
+            .any(|event| !matches!(event, Event::Nested { .. }));
+        assert_eq!(
+            result.is_none(),
+            panicked,
+            "the first panic of user code is resumed in the call that was applying: {events:?}"
+        );
+        if drop_panicked {
+            self.ask_for_verdicts();
+        }
+        (
+            result,
+            Effects {
+                events,
+                queued_before,
+                generation_before,
+                applied_before,
+            },
+        )
+    }
+
+    /// A replacement drops the state before it; if that panics, so does its application. What
+    /// was dropped where cannot be seen from here, so ask.
+    fn ask_for_verdicts(&mut self) {
+        disarm();
+        let doubtful = self.batches.iter().filter(|b| b.replace && !b.rejected);
+        let doubtful: Vec<u64> = doubtful.map(|batch| batch.last).collect();
+        for seq in doubtful {
+            // The wait may apply an update that panics; its answer comes with the next try.
+            let verdict =
+                (0..10).find_map(|_| self.call(|hot| hot.wait_published(seq, Duration::ZERO)).0);
+            if verdict.expect("ten panics in a row") == Err(WaitError::Rejected) {
+                self.reject(seq);
+            }
+        }
+    }
+
+    pub fn queue(&mut self, kinds: &[Kind], batch: bool) {
+        let actions = self.actions(kinds);
+        let (result, effects) = match <[Action; 1]>::try_from(actions) {
+            Ok([action]) if !batch => {
+                self.accept(1, false);
+                self.call(|hot| hot.queue_update(action))
+            }
+            Ok(action) => {
+                self.accept(1, false);
+                self.call(|hot| hot.queue_updates(action))
+            }
+            Err(actions) => {
+                if !actions.is_empty() {
+                    self.accept(actions.len(), false);
+                }
+                self.call(|hot| hot.queue_updates(actions))
+            }
+        };
+        self.check_queued(result, &effects, kinds.len());
+        if !kinds.is_empty() {
+            self.check_progress(&effects);
+        }
+    }
+
+    fn actions(&self, kinds: &[Kind]) -> Vec<Action> {
+        let seqs = self.latest() + 1..;
+        seqs.zip(kinds)
+            .map(|(seq, &kind)| Action::new(seq, kind))
+            .collect()
+    }
+
+    pub fn replace(&mut self) {
+        let (_, seq) = self.accept(1, true);
+        let (result, effects) = self.call(|hot| hot.replace(State::new(vec![seq])));
+        self.check_queued(result, &effects, 1);
+        self.check_progress(&effects);
+    }
+
+    pub fn try_queue(&mut self, kinds: &[Kind]) {
+        // It may maintain before it queues, and what then queues from inside would take the
+        // numbers that these are built with.
+        if world(|w| w.live_nests.get()) > 0 {
+            self.maintain();
+        }
+        if world(|w| w.live_nests.get()) > 0 {
+            return;
+        }
+        let actions = self.actions(kinds);
+        let len = actions.len() as u64;
+        let latest = self.latest();
+        // If the maintaining panicked, nothing was queued; if the applying did, it was.
+        let (result, effects) =
+            self.call_accepting(kinds.len(), |hot| hot.try_queue_updates(actions));
+        let limit = self.max_pending.map_or(u64::MAX, |n| n as u64);
+        let pending = self.latest() - self.settled();
+        match result {
+            Some(Ok(result)) => {
+                assert!(pending <= limit || len == 0 || effects.nested());
+                self.check_queued(Some(result), &effects, kinds.len());
+            }
+            Some(Err(full)) => {
+                assert!(
+                    pending + len > limit,
+                    "refused {len} with {pending} of {limit} pending"
+                );
+                assert_eq!(
+                    (full.pending as u64, full.max_pending as u64),
+                    (pending, limit)
+                );
+                let seqs: Vec<u64> = full.updates.iter().map(|action| action.seq).collect();
+                assert_eq!(seqs, (latest + 1..=latest + len).collect::<Vec<_>>());
+                disarm();
+            }
+            None => {}
+        }
+        if len > 0 {
+            self.check_progress(&effects);
+        }
+    }
+
+    pub fn maintain(&mut self) {
+        let outdated = self
+            .readers
+            .iter()
+            .chain(&self.forgotten)
+            .any(|r| r.handle.get().is_some() && !r.handle.is_latest());
+        let quiescent = !self
+            .readers
+            .iter()
+            .chain(&self.forgotten)
+            .any(|r| r.handle.get().is_some());
+        let (result, effects) = self.call(HotRead::maintain);
+        if let Some(result) = result {
+            self.check_maintained(&effects, result);
+        }
+        // An update queued from inside another comes as if from another thread.
+        let uncontended = !effects.clone_panicked() && !effects.nested();
+        if uncontended && !outdated {
+            assert!(
+                self.pending().is_none(),
+                "nobody was in the way of {:?}",
+                self.pending()
+            );
+        }
+        if uncontended && quiescent {
+            assert_eq!(self.hot().queued_update_count(), 0, "all were quiescent");
+        }
+        self.check_progress(&effects);
+    }
+
+    /// Lets every reader move on, or go, and maintains: then nothing is left to do.
+    pub fn settle(&mut self, quiescent: bool) {
+        disarm();
+        let mut calm = 0;
+        for round in 0.. {
+            for index in 0..self.readers.len() {
+                if quiescent {
+                    self.quiescent(index);
+                } else {
+                    self.refresh(index, true);
+                }
+            }
+            let (_, effects) = self.call(HotRead::maintain);
+            self.check_progress(&effects);
+            let outdated = self
+                .forgotten
+                .iter()
+                .any(|r| r.held.is_some() && !r.handle.is_latest());
+            if outdated {
+                return;
+            }
+            if effects.nested() {
+                // Queued meanwhile, from inside other updates: like another call.
+                assert!(round < 200, "nested updates queue no others");
+                calm = 0;
+                continue;
+            }
+            calm += 1;
+            assert!(self.pending().is_none());
+            let once = quiescent && self.forgotten.iter().all(|r| r.held.is_none());
+            if once || calm > 1 {
+                assert_eq!(self.hot().queued_update_count(), 0, "round {round}");
+                return;
+            }
+        }
+    }
+
+    pub fn wait(&mut self, choice: u64) {
+        let latest = self.latest();
+        let seq = choice % (latest + 3);
+        let maintains = self.settled() < seq && seq <= latest;
+        let (result, effects) = self.call(|hot| hot.wait_published(seq, Duration::ZERO));
+        let batch = self
+            .batches
+            .iter()
+            .find(|b| b.first <= seq && seq <= b.last);
+        match result {
+            None => {}
+            Some(Ok(())) => assert!(seq <= self.settled() && batch.is_none_or(|b| !b.rejected)),
+            Some(Err(WaitError::Rejected)) => assert!(batch.is_some_and(|b| b.rejected)),
+            Some(Err(WaitError::Timeout)) => assert!(seq > self.settled()),
+            Some(Err(WaitError::NotQueued { latest: said })) => {
+                assert!(seq > latest && said == latest);
+            }
+            Some(Err(other)) => panic!("{other:?}"),
+        }
+        if maintains {
+            self.check_progress(&effects);
+        }
+    }
+
+    pub fn snapshot(&mut self) {
+        let (seen, _) = self.call(|hot| {
+            let copy = hot.snapshot();
+            let seen = copy.seen.clone();
+            disarm();
+            seen
+        });
+        if let Some(seen) = seen {
+            assert_eq!(seen, self.content(self.published_seq()));
+        }
+    }
+
+    pub fn clone_hot(&mut self, choice: usize) {
+        if self.hots.len() < 4 {
+            self.hots.push(self.hots[choice % self.hots.len()].clone());
+        } else {
+            self.hots.swap_remove(choice % self.hots.len());
+        }
+    }
+
+    // ---- readers ----
+
+    pub fn create_handle(&mut self) {
+        if self.readers.len() < 7 {
+            let handle = self.hot().create_handle();
+            assert!(handle.get().is_none() && !handle.is_latest());
+            self.readers.push(Reader {
+                handle,
+                held: None,
+                newest: 0,
+            });
+        }
+    }
+
+    fn pick(&self, choice: usize) -> Option<usize> {
+        choice.checked_rem(self.readers.len())
+    }
+
+    pub fn clone_handle(&mut self, choice: usize) {
+        if let Some(index) = self.pick(choice)
+            && self.readers.len() < 7
+        {
+            let handle = self.readers[index].handle.clone();
+            assert_eq!(handle.generation(), None, "a clone is quiescent");
+            self.readers.push(Reader {
+                handle,
+                held: None,
+                newest: 0,
+            });
+        }
+    }
+
+    pub fn move_forward(&mut self, choice: usize, current: bool) {
+        if let Some(index) = self.pick(choice) {
+            self.refresh(index, current);
+        }
+    }
+
+    fn refresh(&mut self, index: usize, current: bool) {
+        let generation = self.hot().generation();
+        let published = self.content(self.published_seq());
+        let reader = &mut self.readers[index];
+        let before = reader.held.as_ref().map(|held| held.0);
+        assert_eq!(reader.handle.is_latest(), before == Some(generation));
+        if current {
+            assert_eq!(reader.handle.current().seen, published);
+        } else {
+            assert_eq!(reader.handle.refresh(), before != Some(generation));
+        }
+        assert!(reader.handle.is_latest());
+        assert_eq!(reader.handle.generation(), Some(generation));
+        assert!(generation >= reader.newest, "generations go backwards");
+        reader.newest = generation;
+        reader.held = Some((generation, published));
+    }
+
+    pub fn go_quiescent(&mut self, choice: usize) {
+        if let Some(index) = self.pick(choice) {
+            self.quiescent(index);
+        }
+    }
+
+    fn quiescent(&mut self, index: usize) {
+        let reader = &mut self.readers[index];
+        reader.handle.quiescent();
+        reader.held = None;
+    }
+
+    pub fn drop_handle(&mut self, choice: usize) {
+        if let Some(index) = self.pick(choice) {
+            self.readers.swap_remove(index);
+        }
+    }
+
+    pub fn forget_handle(&mut self, choice: usize) {
+        if let Some(index) = self.pick(choice)
+            && self.forgotten.len() < 3
+        {
+            self.forgotten.push(self.readers.swap_remove(index));
+        }
+    }
+}

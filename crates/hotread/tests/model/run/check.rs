@@ -1,0 +1,180 @@
+//! What must hold after a call, after every step, and at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use hotread::{HotRead, MaintenanceResult, QueueResult, WorkerStatus};
+
+use super::{Effects, Run};
+use crate::world::{disarm, world};
+
+impl Run {
+    pub(super) fn check_queued(&self, result: Option<QueueResult>, effects: &Effects, len: usize) {
+        let Some(result) = result else {
+            return;
+        };
+        assert_eq!(result.queued_updates, len);
+        if len == 0 {
+            assert_eq!(
+                result,
+                QueueResult::default(),
+                "queueing nothing does nothing"
+            );
+            return;
+        }
+        let batch = self.batches.iter().find(|b| b.first == result.first_seq);
+        let batch = batch.expect("numbered as one batch");
+        assert_eq!(batch.last, result.last_seq);
+        assert_eq!(
+            result.published,
+            !batch.rejected && batch.last <= self.published_seq()
+        );
+        assert_eq!(result.blocked_by_workers, !result.published);
+        self.check_applied(effects, result.applied_updates);
+    }
+
+    pub(super) fn check_maintained(&self, effects: &Effects, result: MaintenanceResult) {
+        assert!(!result.busy);
+        assert_eq!(
+            result.published,
+            self.hot().generation() > effects.generation_before
+        );
+        assert_eq!(result.blocked_by_workers, self.pending().is_some());
+        self.check_applied(effects, result.applied_updates);
+        if !effects.nested() {
+            let left = effects.queued_before - self.hot().queued_update_count();
+            // A replacement that is moved into the copy leaves the log without being pruned.
+            let moved = left
+                .checked_sub(result.pruned_updates)
+                .expect("more left than pruned");
+            assert!(moved <= usize::from(self.replaces > 0));
+        }
+    }
+
+    fn check_applied(&self, effects: &Effects, said: usize) {
+        let applied = world(|w| w.applied.get()) - effects.applied_before;
+        assert!(
+            said == applied || (self.replaces > 0 && said > applied),
+            "{said} != {applied}"
+        );
+    }
+
+    /// After a call that applies: whatever is not visible is held up by readers.
+    pub(super) fn check_progress(&self, effects: &Effects) {
+        if let Some(pending) = self.pending()
+            && !effects.clone_panicked()
+        {
+            assert_eq!(
+                self.copies_in_use(),
+                self.max_copies,
+                "{pending:?} is stranded"
+            );
+        }
+    }
+
+    /// After every step.
+    pub fn check(&mut self) {
+        world(|w| assert_eq!(*w.faults.borrow(), Vec::<String>::new()));
+        let hot = &self.hots[0];
+        let (generation, published) = (hot.generation(), hot.published_seq());
+        assert!(generation >= self.generation, "generations go backwards");
+        self.generation = generation;
+        assert_eq!(hot.latest_seq(), self.latest());
+        let visible = self
+            .batches
+            .iter()
+            .rfind(|b| !b.rejected && b.first <= published);
+        assert_eq!(
+            visible.map_or(0, |b| b.last),
+            published,
+            "a batch is never split"
+        );
+        let content = self.content(published);
+        hot.read(|state| assert_eq!(state.seen, content));
+        let known = self
+            .contents
+            .entry(generation)
+            .or_insert_with(|| content.clone());
+        assert_eq!(*known, content, "the same generation, the same content");
+        for reader in self.readers.iter().chain(&self.forgotten) {
+            let held = reader.handle.get().map(|state| {
+                state.last();
+                state.seen.clone()
+            });
+            let expected = reader.held.as_ref();
+            assert_eq!(
+                held.as_ref(),
+                expected.map(|held| &held.1),
+                "a held copy changed"
+            );
+            assert_eq!(reader.handle.generation(), expected.map(|held| held.0));
+        }
+        self.check_accounts();
+    }
+
+    fn check_accounts(&self) {
+        let hot = self.hot();
+        let queued = hot.queued_update_count();
+        let pending = self
+            .batches
+            .iter()
+            .filter(|b| !b.rejected && b.first > hot.published_seq());
+        let pending: u64 = pending.map(|batch| batch.last - batch.first + 1).sum();
+        assert!(
+            queued as u64 >= pending,
+            "{queued} in the log, {pending} not visible"
+        );
+        let (states, actions) = world(|w| (w.live_states.get(), w.live_actions.get()));
+        let replaces = self.replaces.min(queued) as isize;
+        assert!(
+            states <= self.max_copies as isize + replaces,
+            "{states} states"
+        );
+        assert!(actions <= queued as isize && actions >= queued as isize - replaces);
+        let workers = hot.workers();
+        let held = |worker: &&WorkerStatus| worker.generation.is_some();
+        let readers = self.readers.iter().chain(&self.forgotten);
+        assert_eq!(
+            workers.iter().filter(held).count(),
+            readers.filter(|r| r.held.is_some()).count()
+        );
+        for worker in workers {
+            assert!(
+                !worker.blocking || worker.generation < Some(hot.generation()),
+                "{worker:?}"
+            );
+            assert_eq!(worker.blocking, worker.blocking_for.is_some());
+        }
+    }
+
+    // ---- the end ----
+
+    /// Drops everything, handles last or first, and checks that nothing is left.
+    pub fn end(mut self, handles_first: bool) {
+        disarm();
+        if handles_first {
+            self.readers.clear();
+            self.forgotten.clear();
+        }
+        self.call(HotRead::maintain);
+        let expected = self.content(self.published_seq());
+        let hots = std::mem::take(&mut self.hots);
+        // A panicking update may be among the last ones applied.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(hots)));
+        world(|w| assert_eq!(w.live_actions.get(), 0, "nobody will apply them any more"));
+        for reader in self.readers.iter_mut().chain(&mut self.forgotten) {
+            let held = reader.held.as_ref().map(|held| &held.1);
+            assert_eq!(reader.handle.get().map(|state| &state.seen), held);
+            let now = &reader.handle.current().seen;
+            assert!(
+                now.len() >= expected.len() || self.replaces > 0,
+                "read on after the end"
+            );
+        }
+        self.readers.clear();
+        self.forgotten.clear();
+        world(|w| {
+            assert_eq!(w.live_states.get(), 0);
+            assert_eq!(*w.faults.borrow(), Vec::<String>::new());
+        });
+    }
+}

@@ -1,0 +1,447 @@
+//! Panics of user code: in updates, clones, drops, iterators and closures. Each has a documented
+//! outcome; nothing is lost, nothing deadlocks, and others' work goes on.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use hotread::{HotRead, WaitError};
+use support::{
+    CLONE, Care, DROP, Probe, apply_everywhere, hold_up, on_drop, panic_at, panics, planned_panic,
+    probe, push, run, seen, settle,
+};
+
+fn verdict(hot: &HotRead<Probe>, seq: u64) -> Result<(), WaitError> {
+    hot.wait_published(seq, Duration::ZERO)
+}
+
+// ---- updates ----
+
+#[test]
+fn a_panicking_update_takes_its_whole_batch_with_it_and_its_numbers_stay_used() {
+    let (hot, care) = probe();
+    hot.queue_update(push(1));
+    let number = panics(|| hot.queue_updates([push(2), panic_at(3, 1), push(4)]));
+    assert_eq!(
+        number, 3,
+        "the panic is resumed in the call that was applying"
+    );
+    assert_eq!(seen(&hot), [1]);
+    assert_eq!((hot.latest_seq(), hot.published_seq()), (4, 1));
+    assert_eq!(verdict(&hot, 1), Ok(()));
+    for rejected in 2..=4 {
+        assert_eq!(verdict(&hot, rejected), Err(WaitError::Rejected));
+    }
+    let result = hot.queue_update(push(5));
+    assert_eq!((result.first_seq, result.published), (5, true));
+    assert_eq!(verdict(&hot, 5), Ok(()));
+    assert_eq!(
+        verdict(&hot, 4),
+        Err(WaitError::Rejected),
+        "also when later ones are visible"
+    );
+    assert_eq!(seen(&hot), [1, 5]);
+    settle(&hot);
+    drop(hot);
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn a_panic_is_resumed_where_the_update_is_applied_not_where_it_was_queued() {
+    let (hot, _care) = probe();
+    let (entered, wait_until_entered) = mpsc::channel();
+    let (leave, wait_to_leave) = mpsc::channel();
+    let wait_to_leave = std::sync::Mutex::new(wait_to_leave);
+    let applier = thread::spawn({
+        let hot = hot.clone();
+        move || {
+            panics(|| {
+                hot.queue_update(run(1, move |application| {
+                    if application.nth == 1 {
+                        entered.send(()).unwrap();
+                        wait_to_leave.lock().unwrap().recv().unwrap();
+                    }
+                }))
+            })
+        }
+    });
+    wait_until_entered.recv().unwrap();
+    let bad = hot.queue_updates([push(2), panic_at(3, 1)]);
+    let good = hot.queue_update(push(4));
+    assert!(
+        !bad.published && !bad.blocked_by_workers,
+        "the other thread will finish it"
+    );
+    assert!(!good.published && !good.blocked_by_workers);
+    leave.send(()).unwrap();
+    assert_eq!(applier.join().unwrap(), 3);
+    assert_eq!(seen(&hot), [1, 4]);
+    assert_eq!(verdict(&hot, bad.last_seq), Err(WaitError::Rejected));
+    assert_eq!(verdict(&hot, good.last_seq), Ok(()));
+    settle(&hot);
+}
+
+#[test]
+fn waiters_on_other_threads_learn_of_the_rejection() {
+    let (hot, _care) = probe();
+    let handle = hold_up(&hot, 1);
+    let seq = hot.queue_update(panic_at(2, 1)).last_seq;
+    let future = hot.published(seq);
+    // The maintainer that the future starts makes the attempt, and survives its panic.
+    let waiter = thread::spawn(move || support::block_on(future));
+    drop(handle);
+    assert_eq!(waiter.join().unwrap(), Err(WaitError::Rejected));
+    assert_eq!(seen(&hot), [1]);
+}
+
+#[test]
+fn an_update_that_panics_on_a_later_copy_is_visible_already_and_stays() {
+    let (hot, care) = probe();
+    let number = panics(|| apply_everywhere(&hot, [push(1), panic_at(2, 2), push(3)]));
+    assert_eq!(number, 2);
+    assert_eq!(seen(&hot), [1, 2, 3]);
+    assert_eq!(verdict(&hot, 3), Ok(()));
+    assert_eq!(care.live(), 2, "the copy was rebuilt");
+    settle(&hot);
+}
+
+#[test]
+fn the_same_holds_for_apply_owned() {
+    let (hot, _care) = probe();
+    let step = run(1, |application| {
+        if application.owned {
+            planned_panic(1);
+        }
+    });
+    let number = panics(|| apply_everywhere(&hot, [step]));
+    assert_eq!(number, 1);
+    assert_eq!((seen(&hot), hot.queued_update_count()), (vec![1], 0));
+    assert_eq!(verdict(&hot, 1), Ok(()));
+    settle(&hot);
+}
+
+#[test]
+fn the_first_of_several_panics_is_resumed_and_the_work_of_all_is_finished() {
+    let (hot, _care) = probe();
+    let handle = hold_up(&hot, 1);
+    for number in 2..10 {
+        let step = if number % 3 == 0 {
+            panic_at(number, 1)
+        } else {
+            push(number)
+        };
+        assert!(hot.queue_update(step).blocked_by_workers);
+    }
+    drop(handle);
+    assert_eq!(panics(|| hot.maintain()), 3);
+    assert_eq!(seen(&hot), [1, 2, 4, 5, 7, 8]);
+    for seq in 2..10 {
+        let expected = if seq % 3 == 0 {
+            Err(WaitError::Rejected)
+        } else {
+            Ok(())
+        };
+        assert_eq!(verdict(&hot, seq), expected, "{seq}");
+    }
+    settle(&hot);
+}
+
+/// Two blocked batches. The second panics first, so the copy is thrown away and the first is
+/// tried again, and now it panics: the rejections come in the opposite order of the numbers.
+#[test]
+fn a_rejected_number_stays_rejected_in_whatever_order_the_batches_panicked() {
+    let (hot, _care) = probe();
+    let handle = hold_up(&hot, 1);
+    let first = hot.queue_updates([push(2), panic_at(3, 2)]);
+    let second = hot.queue_updates([panic_at(4, 1), push(5)]);
+    let third = hot.queue_update(push(6));
+    drop(handle);
+    assert_eq!(panics(|| hot.maintain()), 4);
+    assert_eq!(seen(&hot), [1, 6]);
+    for seq in first.first_seq..=second.last_seq {
+        assert_eq!(verdict(&hot, seq), Err(WaitError::Rejected), "{seq}");
+    }
+    assert_eq!(verdict(&hot, third.last_seq), Ok(()));
+    assert_eq!(verdict(&hot, 1), Ok(()));
+}
+
+#[test]
+fn after_a_thousand_rejections_the_oldest_are_forgotten_and_none_is_said_to_be_visible() {
+    let (hot, _care) = probe();
+    let mut rejected = Vec::new();
+    for number in 0..1_500 {
+        rejected.push(hot.latest_seq() + 1);
+        panics(|| hot.queue_update(panic_at(number, 1)));
+        hot.queue_update(push(number));
+    }
+    assert_eq!(verdict(&hot, rejected[0]), Err(WaitError::Forgotten));
+    assert_eq!(verdict(&hot, rejected[1_499]), Err(WaitError::Rejected));
+    assert_eq!(verdict(&hot, hot.latest_seq()), Ok(()));
+    for seq in rejected {
+        assert_ne!(verdict(&hot, seq), Ok(()), "{seq}");
+    }
+    assert_eq!(verdict(&hot, 0), Ok(()));
+}
+
+/// An abort would end the whole test run.
+#[test]
+fn a_panicking_update_queued_while_unwinding_does_not_abort() {
+    struct AtExit(HotRead<Probe>);
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            self.0.queue_update(panic_at(2, 1));
+            self.0.queue_update(push(3));
+        }
+    }
+    let (hot, _care) = probe();
+    let number = panics(|| {
+        let _at_exit = AtExit(hot.clone());
+        planned_panic(1);
+    });
+    assert_eq!(number, 1);
+    assert_eq!(seen(&hot), [3]);
+    assert_eq!(verdict(&hot, 1), Err(WaitError::Rejected));
+    settle(&hot);
+}
+
+#[test]
+fn a_payload_that_panics_when_dropped_is_contained() {
+    struct Payload(Arc<Care>);
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            if !thread::panicking() {
+                self.0.live_actions.fetch_add(1, SeqCst);
+                planned_panic(9);
+            }
+        }
+    }
+    let (hot, care) = probe();
+    let handle = hold_up(&hot, 1);
+    for number in 2..5 {
+        let care = Arc::clone(&care);
+        hot.queue_update(run(number, move |_| {
+            if number == 2 {
+                planned_panic(2);
+            }
+            std::panic::resume_unwind(Box::new(Payload(Arc::clone(&care))));
+        }));
+    }
+    hot.queue_update(push(5));
+    drop(handle);
+    assert_eq!(panics(|| hot.maintain()), 2);
+    assert_eq!(care.live_actions(), 2, "both payloads were dropped");
+    assert_eq!(seen(&hot), [1, 5]);
+    settle(&hot);
+}
+
+// ---- clones ----
+
+#[test]
+fn a_panicking_clone_at_the_start_makes_nothing_and_leaks_nothing() {
+    let care = Arc::<Care>::default();
+    care.clone_panics.store(1, SeqCst);
+    assert_eq!(panics(|| HotRead::new(Probe::new(&care))), CLONE);
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn a_panicking_clone_loses_no_update_and_the_copy_is_rebuilt_later() {
+    let care = Arc::<Care>::default();
+    let hot = HotRead::builder(Probe::new(&care)).max_copies(3).build();
+    let handle = hold_up(&hot, 1);
+    care.clone_panics.store(2, SeqCst);
+    // No copy is free, so a third is to be made.
+    assert_eq!(panics(|| hot.queue_update(push(2))), CLONE);
+    assert_eq!(panics(|| hot.queue_update(push(3))), CLONE);
+    assert_eq!((seen(&hot), hot.latest_seq()), (vec![1], 3));
+    assert_eq!(verdict(&hot, 3), Ok(()), "the wait makes the next attempt");
+    assert_eq!(seen(&hot), [1, 2, 3]);
+    assert_eq!(handle.get().map(|state| state.seen.len()), Some(0));
+    drop(handle);
+    settle(&hot);
+    drop(hot);
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn an_update_and_then_the_clone_to_rebuild_the_copy_may_panic() {
+    let (hot, care) = probe();
+    hot.queue_update(push(1));
+    care.clone_panics.store(1, SeqCst);
+    assert_eq!(panics(|| hot.queue_update(panic_at(2, 1))), 2);
+    assert_eq!(care.live_actions(), 0);
+    assert_eq!(seen(&hot), [1]);
+    assert!(hot.queue_update(push(3)).published);
+    assert_eq!((seen(&hot), care.live()), (vec![1, 3], 2));
+    settle(&hot);
+}
+
+#[test]
+fn a_replacement_whose_clone_panics_is_visible_if_it_could_be_moved_and_rejected_otherwise() {
+    let (hot, care) = probe();
+    care.clone_panics.store(1, SeqCst);
+    assert_eq!(panics(|| hot.replace(Probe::with(&care, [7]))), CLONE);
+    assert_eq!(
+        seen(&hot),
+        [7],
+        "moved in; it was the second copy's clone that panicked"
+    );
+    settle(&hot);
+
+    let (hot, care) = probe();
+    let handle = hold_up(&hot, 1);
+    let replaced = hot.replace(Probe::with(&care, [7]));
+    let after = hot.queue_update(push(8));
+    drop(handle);
+    care.clone_panics.store(1, SeqCst);
+    assert_eq!(panics(|| hot.maintain()), CLONE);
+    assert_eq!(verdict(&hot, replaced.last_seq), Err(WaitError::Rejected));
+    assert_eq!(verdict(&hot, after.last_seq), Ok(()));
+    assert_eq!(seen(&hot), [1, 8]);
+    settle(&hot);
+    drop(hot);
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn a_panicking_snapshot_lets_go_of_the_copy() {
+    let (hot, care) = probe();
+    care.clone_panics.store(1, SeqCst);
+    assert_eq!(panics(|| hot.snapshot()), CLONE);
+    assert!(
+        hot.workers()
+            .iter()
+            .all(|worker| worker.generation.is_none())
+    );
+    settle(&hot);
+}
+
+// ---- drops ----
+
+#[test]
+fn a_state_that_panics_when_dropped_is_dropped_once() {
+    let (hot, care) = probe();
+    let mut handle = hot.create_handle();
+    care.drop_panics.store(1, SeqCst);
+    // The value of the other copy is dropped by the assignment, half way into the update.
+    assert_eq!(panics(|| hot.replace(Probe::with(&care, [7]))), DROP);
+    assert_eq!(care.live(), 2);
+    assert_eq!(
+        handle.current().seen,
+        [0_u64; 0],
+        "a replacement that panics is rejected"
+    );
+    assert_eq!(verdict(&hot, 1), Err(WaitError::Rejected));
+    handle.quiescent();
+    hot.queue_update(push(1));
+    settle(&hot);
+    drop(hot);
+    care.drop_panics.store(2, SeqCst);
+    assert_eq!(
+        panics(move || drop(handle)),
+        DROP,
+        "the last one out drops the states"
+    );
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn an_action_that_panics_when_dropped_leaves_the_log_and_stays_visible() {
+    let (hot, _care) = probe();
+    let mut handle = hot.create_handle();
+    handle.current();
+    hot.queue_updates([on_drop(1, || planned_panic(1)), push(2)]);
+    assert_eq!(handle.current().seen, [1, 2]);
+    // The last copy takes it whole, and drops it in the middle of its update.
+    assert_eq!(panics(|| hot.maintain()), 1);
+    assert_eq!((hot.queued_update_count(), seen(&hot)), (0, vec![1, 2]));
+    assert_eq!(verdict(&hot, 2), Ok(()));
+    handle.quiescent();
+    settle(&hot);
+}
+
+#[test]
+fn an_action_that_panics_when_its_rejected_batch_is_dropped_changes_nothing() {
+    let (hot, _care) = probe();
+    let batch = [on_drop(1, || planned_panic(1)), panic_at(2, 1), push(3)];
+    assert_eq!(
+        panics(|| hot.queue_updates(batch)),
+        2,
+        "the first panic is the update's"
+    );
+    assert_eq!(verdict(&hot, 1), Err(WaitError::Rejected));
+    hot.queue_update(push(4));
+    assert_eq!(seen(&hot), [4]);
+    settle(&hot);
+}
+
+#[test]
+fn a_panic_in_the_last_attempt_comes_out_of_the_drop_and_handles_read_on() {
+    let (hot, care) = probe();
+    let mut reader = hot.create_handle();
+    let handle = hold_up(&hot, 1);
+    hot.queue_updates([push(2), panic_at(3, 1)]);
+    hot.queue_update(push(4));
+    drop(handle);
+    assert_eq!(panics(move || drop(hot)), 3);
+    assert_eq!(reader.current().seen, [1, 4]);
+    drop(reader);
+    assert_eq!(care.live(), 0);
+}
+
+#[test]
+fn blocked_actions_that_panic_when_dropped_with_the_hotread_are_all_dropped() {
+    let (hot, care) = probe();
+    let mut handle = hold_up(&hot, 1);
+    for number in 2..6 {
+        let care = Arc::clone(&care);
+        hot.queue_update(on_drop(number, move || {
+            care.live_actions.fetch_add(1, SeqCst);
+            planned_panic(number);
+        }));
+    }
+    assert_eq!(panics(move || drop(hot)), 2);
+    assert_eq!(care.live_actions(), 4);
+    assert_eq!(handle.current().seen, [1]);
+    drop(handle);
+    assert_eq!(care.live(), 0);
+}
+
+// ---- iterators and closures ----
+
+#[test]
+fn an_iterator_that_panics_queues_nothing() {
+    let (hot, _care) = probe();
+    let numbers = (1..5).map(|number| {
+        if number == 3 {
+            planned_panic(3)
+        } else {
+            push(number)
+        }
+    });
+    assert_eq!(panics(|| hot.queue_updates(numbers)), 3);
+    assert_eq!((hot.latest_seq(), hot.generation()), (0, 0));
+    assert_eq!(hot.queue_update(push(5)).first_seq, 1);
+    settle(&hot);
+}
+
+#[test]
+fn a_closure_that_panics_lets_go_of_the_copy() {
+    let (hot, _care) = probe();
+    let number = panics(|| hot.read(|_| hot.read(|_| planned_panic(1))));
+    assert_eq!(number, 1);
+    assert!(
+        hot.workers()
+            .iter()
+            .all(|worker| worker.generation.is_none())
+    );
+    let inner = hot.read(|_| panics(|| hot.read(|_| planned_panic(2))));
+    assert_eq!(inner, 2);
+    hot.queue_update(push(1));
+    assert_eq!(seen(&hot), [1], "the outer read's copy is not remembered");
+    settle(&hot);
+}

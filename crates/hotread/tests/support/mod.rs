@@ -1,0 +1,293 @@
+//! A state for tests: it counts its live instances, its actions are closures, and its clones
+//! and drops panic on demand. And the little that tests need of a runtime.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use hotread::{HotRead, HotReadHandle, HotReadState};
+
+/// Far beyond what anything here takes; only a failing test comes to wait for so long.
+pub const FOREVER: Duration = Duration::from_secs(30);
+
+/// The payload of a panic that a test planned.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Planned(pub u64);
+
+/// Panics without the panic hook, whose output would look like that of a failure.
+pub fn planned_panic(number: u64) -> ! {
+    resume_unwind(Box::new(Planned(number)))
+}
+
+/// Runs code that is to panic as planned, and says with which number.
+pub fn panics<R>(code: impl FnOnce() -> R) -> u64 {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(code)) else {
+        panic!("it was to panic, and did not");
+    };
+    match panic.downcast::<Planned>() {
+        Ok(planned) => planned.0,
+        Err(other) => resume_unwind(other),
+    }
+}
+
+/// Counters and fuses shared by all copies of one state.
+#[derive(Default, Debug)]
+pub struct Care {
+    pub live: AtomicIsize,
+    pub live_actions: AtomicIsize,
+    /// Calls of `apply_update` and `apply_owned`.
+    pub applications: AtomicUsize,
+    pub clones: AtomicUsize,
+    /// So many clones, or drops, to come will panic.
+    pub clone_panics: AtomicUsize,
+    pub drop_panics: AtomicUsize,
+}
+
+impl Care {
+    pub fn live(&self) -> isize {
+        self.live.load(SeqCst)
+    }
+
+    pub fn live_actions(&self) -> isize {
+        self.live_actions.load(SeqCst)
+    }
+}
+
+fn burn(fuse: &AtomicUsize) -> bool {
+    !thread::panicking()
+        && fuse
+            .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
+            .is_ok()
+}
+
+/// The number in the payload of a panicking clone, and of a panicking drop.
+pub const CLONE: u64 = 1_000_001;
+pub const DROP: u64 = 1_000_002;
+
+#[derive(Debug)]
+pub struct Probe {
+    pub seen: Vec<u64>,
+    pub care: Arc<Care>,
+}
+
+impl Probe {
+    pub fn new(care: &Arc<Care>) -> Self {
+        Self::with(care, [])
+    }
+
+    pub fn with(care: &Arc<Care>, seen: impl Into<Vec<u64>>) -> Self {
+        care.live.fetch_add(1, SeqCst);
+        Self {
+            seen: seen.into(),
+            care: Arc::clone(care),
+        }
+    }
+}
+
+impl Clone for Probe {
+    fn clone(&self) -> Self {
+        self.care.clones.fetch_add(1, SeqCst);
+        if burn(&self.care.clone_panics) {
+            planned_panic(CLONE);
+        }
+        Self::with(&self.care, self.seen.clone())
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.care.live.fetch_sub(1, SeqCst);
+        if burn(&self.care.drop_panics) {
+            planned_panic(DROP);
+        }
+    }
+}
+
+impl HotReadState for Probe {
+    type Action = Step;
+
+    fn apply_update(&mut self, update: &Step) {
+        self.care.applications.fetch_add(1, SeqCst);
+        if let Some(code) = &update.code {
+            let nth = update.applications.fetch_add(1, SeqCst) + 1;
+            code(&Application { nth, owned: false });
+        }
+        self.seen.push(update.number);
+    }
+
+    fn apply_owned(&mut self, update: Step) {
+        self.care.applications.fetch_add(1, SeqCst);
+        if let Some(code) = &update.code {
+            let nth = update.applications.fetch_add(1, SeqCst) + 1;
+            code(&Application { nth, owned: true });
+        }
+        self.seen.push(update.number);
+    }
+}
+
+/// Which application of an update it is.
+pub struct Application {
+    /// Counted from 1, over all copies.
+    pub nth: usize,
+    /// By `apply_owned`.
+    pub owned: bool,
+}
+
+type Code = Arc<dyn Fn(&Application) + Send + Sync>;
+type DropCode = Arc<dyn Fn() + Send + Sync>;
+
+/// An action: runs its code, then pushes its number.
+#[derive(Clone)]
+pub struct Step {
+    pub number: u64,
+    code: Option<Code>,
+    drop_code: Option<DropCode>,
+    applications: Arc<AtomicUsize>,
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(code) = &self.drop_code
+            && !thread::panicking()
+        {
+            code();
+        }
+    }
+}
+
+/// Pushes a number.
+pub fn push(number: u64) -> Step {
+    Step {
+        number,
+        code: None,
+        drop_code: None,
+        applications: Arc::default(),
+    }
+}
+
+/// Runs code at each application, then pushes a number.
+pub fn run(number: u64, code: impl Fn(&Application) + Send + Sync + 'static) -> Step {
+    let mut step = push(number);
+    step.code = Some(Arc::new(code));
+    step
+}
+
+/// Pushes a number, and runs code when it is dropped.
+pub fn on_drop(number: u64, code: impl Fn() + Send + Sync + 'static) -> Step {
+    let mut step = push(number);
+    step.drop_code = Some(Arc::new(code));
+    step
+}
+
+/// Panics at the n-th application, with `number` in the payload.
+pub fn panic_at(number: u64, n: usize) -> Step {
+    run(number, move |application| {
+        if application.nth == n {
+            planned_panic(number);
+        }
+    })
+}
+
+/// A state with two copies, and its counters.
+pub fn probe() -> (HotRead<Probe>, Arc<Care>) {
+    let care = Arc::<Care>::default();
+    (HotRead::new(Probe::new(&care)), care)
+}
+
+/// What readers see.
+pub fn seen(hot: &HotRead<Probe>) -> Vec<u64> {
+    hot.read(|state| state.seen.clone())
+}
+
+/// Publishes `push(number)` behind the back of a new handle, which so holds the other of the two
+/// copies: whatever is queued next is blocked until it lets go.
+pub fn hold_up(hot: &HotRead<Probe>, number: u64) -> HotReadHandle<Probe> {
+    let mut handle = hot.create_named_handle("in the way");
+    handle.current();
+    let result = hot.queue_update(push(number));
+    assert!(!result.blocked_by_workers);
+    // A maintainer may be applying, and then publishes it for us.
+    while hot.published_seq() < result.last_seq {
+        thread::yield_now();
+    }
+    handle
+}
+
+/// Queues a batch and has it applied to every copy, which `queue_updates` may put off.
+pub fn apply_everywhere(hot: &HotRead<Probe>, batch: impl IntoIterator<Item = Step>) {
+    hot.queue_updates(batch);
+    hot.maintain();
+}
+
+/// Applies everything to every copy, with no handle in the way, and checks that the copies agree.
+pub fn settle(hot: &HotRead<Probe>) {
+    while hot.maintain().busy {
+        thread::yield_now();
+    }
+    assert_eq!(hot.queued_update_count(), 0);
+    let settled = seen(hot);
+    // Each copy in turn is the published one.
+    for round in 1..=2 {
+        let result = hot.queue_update(push(u64::MAX));
+        assert!(!result.blocked_by_workers);
+        while hot.published_seq() < result.last_seq {
+            thread::yield_now();
+        }
+        let now = seen(hot);
+        assert_eq!(now.len(), settled.len() + round);
+        assert_eq!(now[..settled.len()], settled, "the copies differ");
+    }
+}
+
+/// Runs code that might hang, on a thread of its own; fails rather than hang.
+pub fn finishes<R: Send + 'static>(code: impl FnOnce() -> R + Send + 'static) -> R {
+    let (sender, receiver) = mpsc::channel();
+    let runner = thread::spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(code));
+        let _ = sender.send(());
+        result
+    });
+    receiver.recv_timeout(FOREVER).expect("it hangs");
+    match runner.join().expect("its panics are caught") {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future to its end on this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Counts its wake-ups.
+#[derive(Default)]
+pub struct CountingWaker(pub AtomicUsize);
+
+impl Wake for CountingWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}

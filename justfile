@@ -1,0 +1,66 @@
+# `just` lists these. Each recipe is one or two commands that also work without just; see
+# CONTRIBUTING.md. The model checkers and sanitizers build into target directories of their own,
+# so that they do not rebuild each other's dependencies.
+
+fast := "CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16"
+host := `rustc -vV | sed -n 's/^host: //p'`
+
+[private]
+default:
+    @{{ just_executable() }} --list --unsorted
+
+# All tests, as the README says
+test *args:
+    cargo test --workspace {{ args }}
+
+# Formatting, clippy, and what may stand in the dependency tree
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny check bans licenses sources
+
+# Documentation, as docs.rs would show it
+doc *args:
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps {{ args }}
+
+# Every interleaving of small scenarios, with at most so many preemptions
+loom preemptions="2" *args:
+    RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS={{ preemptions }} CARGO_TARGET_DIR=target/loom {{ fast }} \
+        cargo test --release --lib -p hotread {{ args }}
+
+# Many random interleavings of larger scenarios
+shuttle iterations="20000" *args:
+    RUSTFLAGS="--cfg shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle {{ fast }} \
+        cargo test --release --lib -p hotread {{ args }}
+
+# Planted faults, each of which its test must catch: all, or those of a name or a tool
+faults *only:
+    scripts/faults.sh {{ only }}
+
+# ThreadSanitizer (needs a nightly toolchain)
+tsan:
+    RUSTFLAGS="--cfg hotread_tsan -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+        TSAN_OPTIONS="history_size=7 suppressions=$PWD/tsan.supp" CARGO_TARGET_DIR=target/tsan {{ fast }} \
+        cargo +nightly test --release --target {{ host }} --test race -p hotread
+
+# AddressSanitizer and LeakSanitizer (needs a nightly toolchain)
+asan:
+    RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan {{ fast }} \
+        cargo +nightly test --release --target {{ host }} --tests -p hotread -- --skip a_leaked_ --skip a_payload_that_panics_when_dropped
+
+# The README's main job
+example *args:
+    cargo run --release -p hotread --example ip_country -- {{ args }}
+
+# HotRead beside its peers; the report goes to docs/benchmarks/
+bench *args:
+    cargo bench -p hotread-bench {{ args }}
+
+# What each commit must pass
+ci *steps:
+    .ci/run {{ steps }}
+
+# The slower ladder, before a release
+deep: lint test doc (loom "3") (shuttle "200000") faults tsan asan
+    cargo deny check advisories
+    for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done
