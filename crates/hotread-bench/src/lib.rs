@@ -1,1 +1,27 @@
 //! HotRead beside its peers, in one run.
+//!
+//! `cargo bench -p hotread-bench` measures every figure and writes `docs/benchmarks/`. What each
+//! figure asks and how it answers is said at the top of its module in [`figures`]; the rules that
+//! all of them follow:
+//!
+//! - All peers of a figure run in one process, on the same data, interleaved: round after round,
+//!   each round starting with another peer, every peer rebuilt in every round so that no peer keeps
+//!   a lucky or unlucky place in memory.
+//! - A number is the median over the rounds. A ratio is the median of the ratios of each round, so
+//!   that a machine that slows down for a while slows both sides.
+//! - Peers are generic parameters ([`peers::Share`], [`peers::Kv`]), so measured loops are
+//!   compiled for each; nothing virtual is on a measured path.
+//! - Time is the processor's time stamp counter where there is one, calibrated against
+//!   [`std::time::Instant`]; see [`clock`].
+//! - All maps of a figure share one hasher: clones of one `std` `RandomState`.
+
+pub mod alloc;
+pub mod clock;
+pub mod figures;
+pub mod options;
+pub mod peers;
+pub mod report;
+pub mod rounds;
+pub mod states;
+pub mod stats;
+pub mod workload;

@@ -40,6 +40,7 @@ pub(crate) struct Applier<'a, T: HotReadState> {
 
 impl<T: HotReadState> Applier<'_, T> {
     /// Moves a batch from the queue to the log.
+    #[inline]
     pub(crate) fn take(&mut self, batch: Batch<T>) {
         self.pool.taken = batch.last();
         self.pool.log.push(batch);
@@ -152,10 +153,14 @@ impl<T: HotReadState> Applier<'_, T> {
         let done = self.turn.panics.run(|| {
             while position < log.end() {
                 current = position;
-                let owned = position == log.start() && position < only_ours;
+                let last = position == log.start() && position < only_ours;
                 let Some(batch) = log.get(position) else {
                     break;
                 };
+                // Where there is nothing to move out of an update, moving it only costs.
+                let owned = last
+                    && (mem::needs_drop::<T::Action>()
+                        || matches!(batch.updates, Updates::Replace(_)));
                 let len = batch.updates.len();
                 if owned {
                     position += 1;
@@ -182,6 +187,10 @@ impl<T: HotReadState> Applier<'_, T> {
                 } else {
                     batch.updates.apply(state);
                     position += 1;
+                    if last {
+                        drop(log.pop_front());
+                        *pruned += len;
+                    }
                 }
                 *applied += len;
             }

@@ -221,6 +221,7 @@ impl<T: HotReadState> Core<T> {
     // ---- writers ----
 
     /// Queues one batch, and applies it if nobody else is applying.
+    #[inline]
     pub(crate) fn queue(&self, updates: Updates<T>) -> QueueResult {
         // Never refused: there are fewer sequence numbers than that.
         self.submit(updates, u64::MAX).unwrap_or_default()
@@ -252,6 +253,7 @@ impl<T: HotReadState> Core<T> {
         }
     }
 
+    #[inline]
     fn submit(&self, updates: Updates<T>, max_pending: u64) -> Result<QueueResult, Refused<T>> {
         let len = updates.len();
         let (latest, queue) = match self.take_right(len as u64, max_pending) {
@@ -259,7 +261,6 @@ impl<T: HotReadState> Core<T> {
             Err(pending) => return Err(Refused { updates, pending }),
         };
         let first = latest + 1;
-        let batch = Batch { first, updates };
         let mut result = QueueResult {
             first_seq: first,
             last_seq: latest + len as u64,
@@ -267,6 +268,7 @@ impl<T: HotReadState> Core<T> {
             ..QueueResult::default()
         };
         if let Some(mut queue) = queue {
+            let batch = Batch { first, updates };
             if cfg!(hotread_fault = "reorder") {
                 queue.inbox.push_front(batch);
             } else {
@@ -276,7 +278,11 @@ impl<T: HotReadState> Core<T> {
             drop(queue);
             result.published = self.progress.visible(first, result.last_seq);
         } else {
-            let turn = self.hold(Some(batch), false);
+            let turn = self.hold(true, |applier| {
+                // Made where it stays: moving it around would cost as much as all of this.
+                applier.take(Batch { first, updates });
+                applier.advance(false);
+            });
             result.applied_updates = turn.applied;
             result.published = self.progress.visible(first, result.last_seq);
             result.blocked_by_workers = turn.blocked && !result.published;
@@ -293,7 +299,7 @@ impl<T: HotReadState> Core<T> {
                 ..MaintenanceResult::default()
             };
         }
-        let turn = self.hold(None, true);
+        let turn = self.hold(false, |applier| applier.advance(true));
         let result = MaintenanceResult {
             applied_updates: turn.applied,
             pruned_updates: turn.pruned,
@@ -311,7 +317,8 @@ impl<T: HotReadState> Core<T> {
         // If somebody holds the right, it is this thread, inside an update; the holder will see
         // to it, since it looks again.
         if let Ok((_, None)) = self.take_right(0, u64::MAX) {
-            self.hold(None, true).panics.resume();
+            let turn = self.hold(false, |applier| applier.advance(true));
+            turn.panics.resume();
         }
     }
 
@@ -359,21 +366,18 @@ impl<T: HotReadState> Core<T> {
 
     /// Applies until nobody has asked for more; the caller has just taken the right.
     ///
+    /// `work` is what it came for. `quick`: if that is all, nobody needs to be told anything.
+    ///
     /// Does not unwind: panics of user code are in the turn it returns.
-    fn hold(&self, batch: Option<Batch<T>>, thorough: bool) -> Turn {
+    #[inline]
+    fn hold(&self, quick: bool, work: impl FnOnce(&mut Applier<'_, T>)) -> Turn {
         let here = Within {
             core: ptr::from_ref(self).cast(),
             outer: WITHIN.with(Cell::get),
         };
         WITHIN.with(|within| within.set(&here));
         let mut turn = Turn::default();
-        let quick = batch.is_some();
-        self.with_pool(&mut turn, |applier| {
-            if let Some(batch) = batch {
-                applier.take(batch);
-            }
-            applier.advance(thorough);
-        });
+        self.with_pool(&mut turn, work);
         let quick = quick && !(turn.blocked || turn.no_clone || turn.was_noted);
         if !quick || !self.give_up_right() {
             self.hold_on(&mut turn);
@@ -447,6 +451,7 @@ impl<T: HotReadState> Core<T> {
         }
     }
 
+    #[inline]
     fn with_pool(&self, turn: &mut Turn, work: impl FnOnce(&mut Applier<'_, T>)) {
         self.pool.with_mut(|pool| {
             work(&mut Applier {

@@ -138,7 +138,9 @@ fn a_backlog_at_its_first_occurrence() -> isize {
 /// One test, so that these run one after another.
 #[test]
 fn what_comes_and_goes_leaves_nothing_behind() {
-    let rounds: [(&str, fn() -> isize); 7] = [
+    /// What it does, and the bytes it leaves behind.
+    type Round = (&'static str, fn() -> isize);
+    let rounds: [Round; 7] = [
         (
             "states read on a thread that lives on",
             states_that_were_read_on_a_thread_that_lives_on,

@@ -1,0 +1,215 @@
+//! A read while nothing changes: a struct of 64 bytes, and lookups of random keys in maps of 1,000
+//! and 100,000 entries.
+//!
+//! Loops of 4,096 reads are timed as a whole; each read starts at an opaque reference to the
+//! reader, so that no check can be hoisted out of the loop. The goals compare one reader; the last
+//! column has one reader on every core, which is where locks and counters pay for sharing.
+
+use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::Barrier;
+
+use super::support::{Drawn, cells, ns_per_call};
+use crate::peers::*;
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::states::{Config, Map};
+
+/// Reads timed together.
+const LOOP: usize = 4_096;
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let small = Drawn::new(1_000, LOOP * 4);
+    let large = Drawn::new(100_000, LOOP * 32);
+    let samples = plan.pick(200, 40);
+    let passes = plan.pick(6, 1);
+    let small_passes = passes * 6;
+    let mut rounds = Rounds::new(
+        "Time of one read",
+        &[
+            ("64-byte struct", Unit::Ns),
+            ("map of 1,000", Unit::Ns),
+            ("map of 100,000", Unit::Ns),
+            ("struct, a reader on each core", Unit::Ns),
+        ],
+    );
+
+    cells!(rounds, 0, Share<Config>, [
+        HotReadCurrent<Config>, BareArc<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
+        LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
+        Watch<Config>, TripleBuffer,
+    ], struct_read(samples));
+    #[cfg(feature = "liburcu")]
+    cells!(
+        rounds,
+        0,
+        Share<Config>,
+        [Qsbr<Config>],
+        struct_read(samples)
+    );
+
+    macro_rules! maps {
+        ($column:literal, $drawn:ident, $passes:ident) => {
+            cells!(rounds, $column, Kv<u64>, [
+                Whole<HotReadCurrent<Map<u64>>>, Whole<BareArc<Map<u64>>>,
+                Whole<ArcSwapCache<Map<u64>>>, Whole<ArcSwapLoad<Map<u64>>>,
+                Whole<LeftRight<Map<u64>>>, EvMap<u64>, Whole<Published<Map<u64>>>,
+                Papaya<u64>, Dash<u64>, SccHashMap<u64>, SccHashIndex<u64>,
+                Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
+                Whole<Watch<Map<u64>>>,
+            ], map_read($drawn, $passes));
+            #[cfg(feature = "liburcu")]
+            cells!(rounds, $column, Kv<u64>, [Whole<Qsbr<Map<u64>>>], map_read($drawn, $passes));
+            let ($drawn, $passes) = (Rc::clone(&$drawn), $passes);
+            rounds.add("papaya, one pin for all", $column, move || {
+                papaya_pinned_once(&$drawn, $passes)
+            });
+        };
+    }
+    maps!(1, small, small_passes);
+    maps!(2, large, passes);
+
+    cells!(rounds, 3, Share<Config>, [
+        HotReadCurrent<Config>, BareArc<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
+        LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
+        Watch<Config>,
+    ], struct_read_on_each_core(samples));
+    #[cfg(feature = "liburcu")]
+    cells!(
+        rounds,
+        3,
+        Share<Config>,
+        [Qsbr<Config>],
+        struct_read_on_each_core(samples)
+    );
+
+    let table = rounds.run(plan.pick(21, 2));
+    let goals = vec![
+        Goal::at_most(
+            "struct: HotRead / arc-swap Cache",
+            1.1,
+            table.ratio(("HotRead", 0), ("arc-swap Cache", 0)),
+        ),
+        Goal::at_most(
+            "map of 1,000: HotRead / bare map",
+            1.05,
+            table.ratio(("HotRead", 1), ("bare Arc (no updates)", 1)),
+        ),
+        Goal::at_most(
+            "map of 100,000: HotRead / bare map",
+            1.05,
+            table.ratio(("HotRead", 2), ("bare Arc (no updates)", 2)),
+        ),
+        Goal::at_least(
+            "struct: left-right's enter / HotRead",
+            5.0,
+            table.ratio(("left-right", 0), ("HotRead", 0)),
+        ),
+    ];
+    Figure {
+        id: "reads",
+        title: "A read while nothing changes",
+        method:
+            "One reader reads a 64-byte struct, or looks random keys up in a map from `u64` to \
+                 `u64`; loops of 4,096 reads are timed as a whole."
+                .into(),
+        charts: [0, 3, 1, 2]
+            .map(|column| Chart::bars(&table, column))
+            .into(),
+        tables: vec![table],
+        goals,
+        notes: vec![
+            "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
+             documentation encourages reuse of a pin, hence the second row."
+                .into(),
+        ],
+    }
+}
+
+/// One field of a struct, by one reader.
+pub(super) fn struct_read<P: Share<Config>>(samples: &usize) -> Vec<f64> {
+    let (peer, _writer) = P::build(Config::stamped(1));
+    let mut reader = peer.reader();
+    reader.attach();
+    let ns = ns_per_call(*samples, LOOP, || read_fields(&mut reader));
+    reader.detach();
+    vec![ns]
+}
+
+/// A loop of reads; never inlined, so that one reader and many run the same code.
+#[inline(never)]
+fn read_fields<R: Read<Config>>(reader: &mut R) {
+    let mut sum = 0u64;
+    for _ in 0..LOOP {
+        let reader = black_box(&mut *reader);
+        sum = sum.wrapping_add(reader.read(|config| config.fields[3]));
+    }
+    black_box(sum);
+}
+
+/// The same with a reader on every core: nanoseconds a read, as each of them sees it.
+fn struct_read_on_each_core<P: Share<Config>>(samples: &usize) -> Vec<f64> {
+    let (peer, _writer) = P::build(Config::stamped(1));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // Twice the samples, of which the middle ones are taken while all others surely run too.
+    let (barrier, samples) = (Barrier::new(cores), *samples * 2);
+    let mut total = 0.0;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores)
+            .map(|_| {
+                let (barrier, mut reader) = (&barrier, peer.reader());
+                scope.spawn(move || {
+                    reader.attach();
+                    barrier.wait();
+                    let ns = ns_per_call(samples, LOOP, || read_fields(&mut reader));
+                    reader.detach();
+                    ns
+                })
+            })
+            .collect();
+        for thread in threads {
+            total += thread.join().expect("readers do not panic");
+        }
+    });
+    vec![total / cores as f64]
+}
+
+/// Lookups of random keys, by one reader.
+pub(super) fn map_read<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, passes: &usize) -> Vec<f64> {
+    let (peer, _writer) = P::build(drawn.map.clone());
+    let mut reader = peer.reader();
+    reader.attach();
+    let mut chunks = drawn.draws.chunks_exact(LOOP).cycle();
+    let samples = drawn.draws.len() / LOOP * passes;
+    let ns = ns_per_call(samples, LOOP, || {
+        let mut sum = 0u64;
+        for key in chunks.next().expect("a cycle does not end") {
+            let reader = black_box(&mut reader);
+            sum = sum.wrapping_add(reader.get(key).expect("the key is in the map"));
+        }
+        black_box(sum);
+    });
+    reader.detach();
+    vec![ns]
+}
+
+fn papaya_pinned_once(drawn: &Drawn<u64>, passes: usize) -> Vec<f64> {
+    let map =
+        papaya::HashMap::with_capacity_and_hasher(drawn.map.len(), drawn.map.hasher().clone());
+    let pin = map.pin();
+    for (key, value) in &drawn.map {
+        pin.insert(*key, *value);
+    }
+    let mut chunks = drawn.draws.chunks_exact(LOOP).cycle();
+    let samples = drawn.draws.len() / LOOP * passes;
+    let ns = ns_per_call(samples, LOOP, || {
+        let mut sum = 0u64;
+        for key in chunks.next().expect("a cycle does not end") {
+            let pin = black_box(&pin);
+            sum = sum.wrapping_add(*pin.get(key).expect("the key is in the map"));
+        }
+        black_box(sum);
+    });
+    vec![ns]
+}

@@ -1,0 +1,248 @@
+//! Everyone else while one reader holds its copy for a second.
+//!
+//! One writer stamps the time into a small state, flat out; one reader on another core reads it,
+//! flat out, and computes how old what it sees is (over time, not over reads); a third thread takes the state and sleeps on it.
+//! Before, during: what the writer gets through, its longest call, what is queued up and how much
+//! memory that takes; how stale the second reader's view is, and its longest call.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::support::millis;
+use crate::alloc;
+use crate::clock;
+use crate::peers::*;
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::states::LastStamp;
+use crate::stats::Histogram;
+
+const WRITER: [(&str, Unit); 5] = [
+    ("updates/s before", Unit::PerSecond),
+    ("updates/s during", Unit::PerSecond),
+    ("longest update", Unit::Ns),
+    ("queued at most", Unit::Count),
+    ("memory taken", Unit::Bytes),
+];
+const READER: [(&str, Unit); 6] = [
+    ("staleness p50 before", Unit::Ns),
+    ("p50 during", Unit::Ns),
+    ("p99 before", Unit::Ns),
+    ("p99 during", Unit::Ns),
+    ("max during", Unit::Ns),
+    ("longest read during", Unit::Ns),
+];
+const TWO: &str = "HotRead, 2 copies";
+const THREE: &str = "HotRead, 3 copies";
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let hold = millis(plan, 1_000, 150);
+    let columns: Vec<_> = WRITER.into_iter().chain(READER).collect();
+    let mut rounds = Rounds::new("all", &columns);
+    rounds.add(TWO, 0, move || stall::<HotReadCurrent<LastStamp, 2>>(hold));
+    rounds.add(THREE, 0, move || {
+        stall::<HotReadCurrent<LastStamp, 3>>(hold)
+    });
+    rounds.add("left-right", 0, move || stall::<LeftRight<LastStamp>>(hold));
+    rounds.add("hotread 0.1.2", 0, move || {
+        stall::<Published<LastStamp>>(hold)
+    });
+    rounds.add("arc-swap Cache", 0, move || {
+        stall::<ArcSwapCache<LastStamp>>(hold)
+    });
+    rounds.add("std RwLock", 0, move || stall::<StdRwLock<LastStamp>>(hold));
+    rounds.add("tokio watch", 0, move || stall::<Watch<LastStamp>>(hold));
+    let all = rounds.run(plan.pick(3, 1));
+
+    let hold_ns = hold.as_nanos() as f64;
+    let goals = vec![
+        Goal::at_most(
+            "two copies: longest update / the hold (the writer never waits)",
+            0.2,
+            all.median(TWO, 2) / hold_ns,
+        ),
+        Goal::at_most(
+            "three copies: longest update / the hold",
+            0.2,
+            all.median(THREE, 2) / hold_ns,
+        ),
+        Goal::at_most(
+            "three copies: others' p50 staleness during / before",
+            1.25,
+            all.ratio((THREE, 6), (THREE, 5)),
+        ),
+        Goal::at_most(
+            "three copies: others' p99 staleness during / before",
+            1.5,
+            all.ratio((THREE, 8), (THREE, 7)),
+        ),
+    ];
+    let writer = all.pick("The writer", 0..5);
+    let reader = all.pick("Another reader", 5..11);
+    Figure {
+        id: "stalled-reader",
+        title: "While one reader holds its copy",
+        method: format!(
+            "One writer and one reader run flat out while a third thread holds the state for \
+             {} ms. Staleness is the age of the newest stamp that the other reader has seen, at a \
+             random moment.",
+            hold.as_millis()
+        ),
+        charts: vec![
+            Chart::bars(&writer, 1).titled("Updates a second during the hold"),
+            Chart::bars(&writer, 2).titled("Longest update"),
+            Chart::bars(&reader, 1).titled("Another reader's staleness during the hold, p50"),
+            Chart::bars(&writer, 4).titled("Memory taken during the hold"),
+        ],
+        tables: vec![writer, reader],
+        goals,
+        notes: vec![
+            "With two copies, updates behind a stalled reader are accepted and logged but stay \
+             invisible until it moves: staleness and log grow with the hold. A third copy removes \
+             both. left-right's writer waits for the reader; a lock's writer does, and with it may \
+             other readers."
+                .into(),
+            "Memory counts what is allocated during the hold and not freed by its end.".into(),
+        ],
+    }
+}
+
+const WARM_UP: u64 = 0;
+const BEFORE: u64 = 1;
+const DURING: u64 = 2;
+const AFTER: u64 = 3;
+const END: u64 = 4;
+
+#[derive(Default)]
+struct Written {
+    counts: [u64; 4],
+    longest: u64,
+    backlog: usize,
+}
+
+struct Seen {
+    ages: Vec<Histogram>,
+    longest: u64,
+}
+
+fn stall<P: Share<LastStamp>>(hold: Duration) -> Vec<f64> {
+    let (peer, mut writer) = P::build(LastStamp::default());
+    let mut reader = peer.reader();
+    let mut stalled = peer.reader();
+    let phase = AtomicU64::new(WARM_UP);
+    let memory = AtomicUsize::new(0);
+    let before = hold / 4;
+    let mut row = Vec::new();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            writer.attach();
+            let written = write(&mut writer, &phase);
+            writer.detach();
+            written
+        });
+        let reading = scope.spawn(|| {
+            reader.attach();
+            let seen = read(&mut reader, &phase);
+            reader.rest();
+            reader.detach();
+            seen
+        });
+        std::thread::sleep(before / 2);
+        phase.store(BEFORE, Ordering::Relaxed);
+        std::thread::sleep(before);
+        stalled.attach();
+        stalled.read(|_| {
+            alloc::count(true);
+            phase.store(DURING, Ordering::Relaxed);
+            std::thread::sleep(hold);
+            let taken = alloc::live_bytes().max(0) as usize;
+            memory.store(taken, Ordering::Relaxed);
+            phase.store(AFTER, Ordering::Relaxed);
+        });
+        alloc::count(false);
+        stalled.rest();
+        stalled.detach();
+        std::thread::sleep(before / 2);
+        phase.store(END, Ordering::Relaxed);
+        let written = writing.join().expect("writers do not panic");
+        let seen = reading.join().expect("readers do not panic");
+        row = summary(&written, &seen, before, hold);
+        row[4] = memory.load(Ordering::Relaxed) as f64;
+    });
+    row
+}
+
+fn write<W: Write<LastStamp>>(writer: &mut W, phase: &AtomicU64) -> Written {
+    let mut written = Written::default();
+    loop {
+        let now = phase.load(Ordering::Relaxed);
+        if now == END {
+            return written;
+        }
+        let start = clock::now();
+        writer.update(start);
+        let took = clock::now() - start;
+        let count = &mut written.counts[now as usize];
+        *count += 1;
+        if touches_the_hold(now, phase) {
+            written.longest = written.longest.max(took);
+            if *count % 1_024 == 0 {
+                written.backlog = written.backlog.max(writer.backlog());
+            }
+        }
+    }
+}
+
+/// Whether a call that began in a phase and has just ended was under way during the hold.
+fn touches_the_hold(began: u64, phase: &AtomicU64) -> bool {
+    (BEFORE..=DURING).contains(&began) && phase.load(Ordering::Relaxed) >= DURING
+}
+
+fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
+    let mut seen = Seen {
+        ages: vec![Histogram::new(); 4],
+        longest: 0,
+    };
+    let (mut last_stamp, mut last_end) = (0, clock::now());
+    loop {
+        let began = phase.load(Ordering::Relaxed);
+        if began == END {
+            return seen;
+        }
+        let start = clock::now();
+        let stamp = reader.read(|state| state.stamp);
+        let end = clock::now();
+        let held_up = touches_the_hold(began, phase);
+        if held_up {
+            seen.longest = seen.longest.max(end - start);
+        }
+        if last_stamp != 0 {
+            // From the last read to this one the reader had what it saw then: its age halfway,
+            // for as long as that lasted. So a read that blocks counts for what it is.
+            let lasted = end - last_end;
+            let age = (last_end.saturating_sub(last_stamp) + end.saturating_sub(last_stamp)) / 2;
+            let in_phase = if held_up { DURING } else { began };
+            seen.ages[in_phase as usize].record_weighted(age, lasted);
+        }
+        (last_stamp, last_end) = (stamp, end);
+    }
+}
+
+fn summary(written: &Written, seen: &Seen, before: Duration, hold: Duration) -> Vec<f64> {
+    let tick = clock::calibration().ns_per_tick;
+    let age = |phase: u64, p| seen.ages[phase as usize].percentile(p) * tick;
+    vec![
+        written.counts[BEFORE as usize] as f64 / before.as_secs_f64(),
+        written.counts[DURING as usize] as f64 / hold.as_secs_f64(),
+        clock::ns(written.longest),
+        written.backlog as f64,
+        f64::NAN,
+        age(BEFORE, 50.0),
+        age(DURING, 50.0),
+        age(BEFORE, 99.0),
+        age(DURING, 99.0),
+        clock::ns(seen.ages[DURING as usize].max()),
+        clock::ns(seen.longest),
+    ]
+}

@@ -1,0 +1,152 @@
+//! What the figures have in common: timed loops, paced writers, shared setups.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::rounds::Plan;
+use crate::states::{Key, Map, keys, map_of};
+use crate::stats;
+use crate::workload;
+
+/// Adds one cell for each peer:
+/// `cells!(rounds, column, Trait, [Peer, …], measure(setup, …))` calls
+/// `measure::<Peer>(&setup, …)` once a round. The setups are cloned for each peer, so they are
+/// numbers or behind an `Rc`. `measure::<K>(…)` passes a second type argument.
+macro_rules! cells {
+    ($rounds:ident, $column:expr, $trait:path, [$(,)?], $($measure:tt)*) => {};
+    ($rounds:ident, $column:expr, $trait:path, [$peer:ty $(, $others:ty)* $(,)?],
+     $measure:ident $(::<$key:ty>)? ($($setup:ident),*)) => {
+        {
+            $(let $setup = $setup.clone();)*
+            $rounds.add(<$peer as $trait>::NAME, $column, move || {
+                $measure::<$peer $(, $key)?>($(&$setup),*)
+            });
+        }
+        cells!($rounds, $column, $trait, [$($others),*], $measure $(::<$key>)? ($($setup),*));
+    };
+}
+pub(crate) use cells;
+
+/// A map of random keys, with some of them drawn for the measured loops.
+pub(crate) struct Drawn<K> {
+    /// The map to share.
+    pub(crate) map: Map<K>,
+    /// Keys of the map in random order, with repetitions.
+    pub(crate) draws: Vec<K>,
+}
+
+impl<K: Key> Drawn<K> {
+    /// `len` entries, `draws` draws.
+    pub(crate) fn new(len: usize, draws: usize) -> Rc<Self> {
+        let keys = keys(len);
+        let map = map_of(&keys, &Default::default());
+        let indices = workload::uniform(&mut fastrand::Rng::with_seed(len as u64), len, draws);
+        let draws = workload::pick(&keys, &indices);
+        Rc::new(Self { map, draws })
+    }
+}
+
+/// Median nanoseconds for one of `calls` calls, over `samples` runs of a loop of them, after one
+/// run that does not count.
+pub(crate) fn ns_per_call(samples: usize, calls: usize, mut calls_loop: impl FnMut()) -> f64 {
+    calls_loop();
+    let per_call: Vec<f64> = (0..samples)
+        .map(|_| {
+            let start = clock::now();
+            calls_loop();
+            clock::ns(clock::now() - start) / calls as f64
+        })
+        .collect();
+    stats::median(&per_call)
+}
+
+/// How often an update comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rate {
+    /// Never: the writer's thread spins all the same, so that it loads the machine alike.
+    Never,
+    /// So many each second.
+    PerSecond(u64),
+    /// One after the other.
+    FlatOut,
+}
+
+/// Calls `update` at a rate until `stop` is set; answers how often.
+///
+/// A writer that falls behind by more than a millisecond drops what it missed.
+pub(crate) fn pace(rate: Rate, stop: &AtomicBool, mut update: impl FnMut(u64)) -> u64 {
+    let mut count = 0;
+    match rate {
+        Rate::Never => {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        }
+        Rate::FlatOut => {
+            while !stop.load(Ordering::Relaxed) {
+                update(count);
+                count += 1;
+            }
+        }
+        Rate::PerSecond(rate) => {
+            let interval = clock::ticks(Duration::from_secs(1)) / rate;
+            let patience = clock::ticks(Duration::from_millis(1));
+            let mut next = clock::now();
+            while !stop.load(Ordering::Relaxed) {
+                let now = clock::now();
+                if now < next {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                if now > next + patience {
+                    next = now;
+                }
+                next += interval;
+                update(count);
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+/// Sets a flag when dropped, so that a panic beside a paced writer stops the writer too.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A duration in milliseconds, shorter in a quick run.
+pub(crate) fn millis(plan: &Plan, full: u64, quick: u64) -> Duration {
+    Duration::from_millis(plan.pick(full, quick))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paced_writer_keeps_its_rate() {
+        let stop = AtomicBool::new(false);
+        let count = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| pace(Rate::PerSecond(2_000), &stop, |_| ()));
+            std::thread::sleep(Duration::from_millis(200));
+            stop.store(true, Ordering::Relaxed);
+            writer.join().expect("pacing does not panic")
+        });
+        // 400 when undisturbed; a busy machine may drop some, never add.
+        assert!((100..=440).contains(&count), "{count} updates in 200 ms");
+    }
+
+    #[test]
+    fn drawn_keys_are_in_the_map() {
+        let drawn = Drawn::<u64>::new(100, 1_000);
+        assert_eq!(drawn.map.len(), 100);
+        assert!(drawn.draws.iter().all(|key| drawn.map.contains_key(key)));
+    }
+}

@@ -1,0 +1,128 @@
+//! From an update to another thread seeing it.
+//!
+//! The writer stamps a struct of 64 bytes and updates; a reader on another core spins on reading
+//! and stamps the moment it first sees the new value. The time stamp counters of the cores run in
+//! step on every processor this is meant for; a negative interval would say otherwise and counts
+//! as zero. The writer waits for the reader's acknowledgement and a random pause before the next.
+//! Updates for which both were on one core, taking turns by time slice, do not count.
+
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::support::{cells, millis};
+use crate::clock;
+use crate::peers::*;
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::states::Config;
+use crate::stats::Histogram;
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let updates = plan.pick(20_000u64, 1_000);
+    let limit = millis(plan, 300, 50);
+    let mut rounds = Rounds::new(
+        "From update to sight",
+        &[
+            ("p50", Unit::Ns),
+            ("p99", Unit::Ns),
+            ("p99.9", Unit::Ns),
+            ("max", Unit::Ns),
+        ],
+    );
+    cells!(rounds, 0, Share<Config>, [
+        HotReadCurrent<Config>, HotReadClosure<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
+        LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
+        Watch<Config>, TripleBuffer,
+    ], from_update_to_sight(updates, limit));
+    #[cfg(feature = "liburcu")]
+    cells!(
+        rounds,
+        0,
+        Share<Config>,
+        [Qsbr<Config>],
+        from_update_to_sight(updates, limit)
+    );
+
+    let table = rounds.run(plan.pick(9, 2));
+    let goals =
+        vec![Goal::at_most("HotRead, p50", 1_000.0, table.median("HotRead", 0)).in_unit("ns")];
+    Figure {
+        id: "visibility",
+        title: "From an update to another thread seeing it",
+        method: "The writer stamps a 64-byte struct and updates; a reader that spins on another \
+                 core stamps the moment it first sees it."
+            .into(),
+        charts: vec![Chart::bars(&table, 0), Chart::bars(&table, 1)],
+        tables: vec![table],
+        goals,
+        notes: vec![
+            "The maximum is of single events and contains preemption; with two cores, reader and \
+             writer are alone only when nothing else runs."
+                .into(),
+        ],
+    }
+}
+
+/// The number of the update that ends a run.
+const LAST: u64 = u64::MAX;
+
+fn from_update_to_sight<P: Share<Config>>(updates: &u64, limit: &Duration) -> Vec<f64> {
+    let (peer, mut writer) = P::build(Config::stamped(0));
+    let mut reader = peer.reader();
+    let seen = AtomicU64::new(0);
+    let mut histogram = Histogram::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = fastrand::Rng::with_seed(11);
+            let end = clock::now() + clock::ticks(*limit);
+            writer.attach();
+            for n in 1.. {
+                let pause = clock::now() + rng.u64(500..5_000);
+                while seen.load(Ordering::Acquire) != n - 1 || clock::now() < pause {
+                    spin_loop();
+                }
+                let number = if n > *updates || pause > end { LAST } else { n };
+                let mut config = Config::stamped(number);
+                config.fields[2] = clock::core().unwrap_or(u64::MAX);
+                config.fields[1] = clock::fenced();
+                writer.update(black_box(config));
+                if number == LAST {
+                    break;
+                }
+            }
+            writer.settle();
+            writer.detach();
+        });
+        reader.attach();
+        let mut last = 0;
+        loop {
+            let config = reader.read(|config| *config);
+            let [number, stamp, writers_core, ..] = config.fields;
+            if number == LAST {
+                break;
+            }
+            if number != last {
+                let took = clock::fenced().saturating_sub(stamp);
+                if clock::core() != Some(writers_core) {
+                    histogram.record(took);
+                }
+                last = number;
+                seen.store(number, Ordering::Release);
+            }
+            spin_loop();
+        }
+        reader.rest();
+        reader.detach();
+    });
+    let tick = clock::calibration().ns_per_tick;
+    let mut row = [50.0, 99.0, 99.9]
+        .map(|p| histogram.percentile(p) * tick)
+        .to_vec();
+    row.push(match histogram.is_empty() {
+        true => f64::NAN,
+        false => clock::ns(histogram.max()),
+    });
+    row
+}

@@ -1,0 +1,287 @@
+//! The peers, each used the way its documentation recommends.
+//!
+//! [`Share`] is a way of sharing one whole state; [`Kv`] is a way of sharing a map. Every `Share`
+//! of a map is a `Kv` through [`Whole`]; the concurrent maps are `Kv`s only. Figures take them as
+//! generic parameters, so that every measured loop is compiled for its peer.
+
+mod arc;
+mod evmap;
+mod hotread;
+mod hotread_published;
+mod left_right;
+mod limit;
+mod locks;
+mod maps;
+mod triple_buffer;
+#[cfg(feature = "liburcu")]
+mod urcu;
+mod watch;
+
+pub use self::arc::{ArcSwapCache, ArcSwapLoad, BareArc};
+pub use self::evmap::EvMap;
+pub use self::hotread::{HotReadClosure, HotReadCurrent};
+pub use self::hotread_published::Published;
+pub use self::left_right::LeftRight;
+pub use self::limit::TwoMaps;
+pub use self::locks::{ParkingLotRwLock, StdRwLock};
+pub use self::maps::{Dash, Papaya, SccHashIndex, SccHashMap};
+pub use self::triple_buffer::TripleBuffer;
+#[cfg(feature = "liburcu")]
+pub use self::urcu::Qsbr;
+pub use self::watch::Watch;
+
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex};
+
+use ::hotread::HotReadState;
+
+use crate::states::{Key, Map, Update};
+
+/// A way of sharing one whole state between threads.
+pub trait Share<S: HotReadState>: Sized + Send + Sync + 'static {
+    /// What tables and plots call it.
+    const NAME: &'static str;
+    /// One reader's end.
+    type Reader: Read<S>;
+    /// The writer's end, as a single writer owns it.
+    type Writer: Write<S>;
+    /// The writer's end, as several writers share it.
+    type SharedWriter: Write<S> + Clone;
+
+    /// Shares `initial`.
+    fn build(initial: S) -> (Self, Self::Writer);
+    /// One more reader.
+    fn reader(&self) -> Self::Reader;
+    /// Lets several threads write.
+    fn share(writer: Self::Writer) -> Self::SharedWriter;
+}
+
+/// One reader's end of a [`Share`].
+pub trait Read<S>: Send + 'static {
+    /// Called once on the thread that is going to read.
+    fn attach(&mut self) {}
+    /// Called once on that thread when it is done.
+    fn detach(&mut self) {}
+    /// Reads the newest state there is.
+    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R;
+    /// Lets go of whatever is held between two reads.
+    fn rest(&mut self) {}
+}
+
+/// The writer's end of a [`Share`].
+pub trait Write<S: HotReadState>: Send + 'static {
+    /// Called once on the thread that is going to write.
+    fn attach(&mut self) {}
+    /// Called once on that thread when it is done.
+    fn detach(&mut self) {}
+    /// Makes one update and publishes it. Was it visible at return?
+    fn update(&mut self, update: S::Action) -> bool;
+    /// Makes a batch of updates and publishes it once. Was it visible at return?
+    fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool;
+    /// Makes every update visible, once no reader reads any more.
+    fn settle(&mut self) {}
+    /// Updates that are kept for later.
+    fn backlog(&self) -> usize {
+        0
+    }
+}
+
+/// A way of sharing a map from `K` to `u64`.
+pub trait Kv<K: Key>: Sized + Send + Sync + 'static {
+    /// What tables and plots call it.
+    const NAME: &'static str;
+    /// One reader's end.
+    type Reader: KvRead<K>;
+    /// The writer's end, as a single writer owns it.
+    type Writer: KvWrite<K>;
+    /// The writer's end, as several writers share it.
+    type SharedWriter: KvWrite<K> + Clone;
+
+    /// Shares the content of `initial`, hashed by its hasher.
+    fn build(initial: Map<K>) -> (Self, Self::Writer);
+    /// One more reader.
+    fn reader(&self) -> Self::Reader;
+    /// Lets several threads write.
+    fn share(writer: Self::Writer) -> Self::SharedWriter;
+}
+
+/// One reader's end of a [`Kv`].
+pub trait KvRead<K>: Send + 'static {
+    /// Called once on the thread that is going to read.
+    fn attach(&mut self) {}
+    /// Called once on that thread when it is done.
+    fn detach(&mut self) {}
+    /// The value of a key.
+    fn get(&mut self, key: &K) -> Option<u64>;
+    /// Lets go of whatever is held between two reads.
+    fn rest(&mut self) {}
+}
+
+/// The writer's end of a [`Kv`].
+pub trait KvWrite<K>: Send + 'static {
+    /// Called once on the thread that is going to write.
+    fn attach(&mut self) {}
+    /// Called once on that thread when it is done.
+    fn detach(&mut self) {}
+    /// Sets a key and publishes. Was it visible at return?
+    fn insert(&mut self, key: K, value: u64) -> bool;
+    /// Sets many keys to one value and publishes once (once each, for peers without batches).
+    /// Was all of it visible at return?
+    fn insert_all(&mut self, keys: &[K], value: u64) -> bool;
+    /// Removes a key and publishes. Was it visible at return?
+    fn remove(&mut self, key: &K) -> bool;
+    /// Makes every update visible, once no reader reads any more.
+    fn settle(&mut self) {}
+}
+
+/// A [`Share`] of a whole map, as a [`Kv`].
+pub struct Whole<P>(P);
+
+/// One lookup, the same machine code for every peer that hands out a `&HashMap`: inlined into each
+/// peer's loop, luck with code layout was worth 15 %, more than what is to be measured.
+#[inline(never)]
+fn look_up<K: Key>(map: &Map<K>, key: &K) -> Option<u64> {
+    map.get(key).copied()
+}
+
+/// The reader of a [`Whole`].
+pub struct WholeReader<R>(R);
+
+/// The writer of a [`Whole`].
+pub struct WholeWriter<W, K>(W, PhantomData<fn(K)>);
+
+impl<W: Clone, K> Clone for WholeWriter<W, K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<P: Share<Map<K>>, K: Key> Kv<K> for Whole<P> {
+    const NAME: &'static str = P::NAME;
+    type Reader = WholeReader<P::Reader>;
+    type Writer = WholeWriter<P::Writer, K>;
+    type SharedWriter = WholeWriter<P::SharedWriter, K>;
+
+    fn build(initial: Map<K>) -> (Self, Self::Writer) {
+        let (share, writer) = P::build(initial);
+        (Self(share), WholeWriter(writer, PhantomData))
+    }
+
+    fn reader(&self) -> Self::Reader {
+        WholeReader(self.0.reader())
+    }
+
+    fn share(writer: Self::Writer) -> Self::SharedWriter {
+        WholeWriter(P::share(writer.0), PhantomData)
+    }
+}
+
+impl<R: Read<Map<K>>, K: Key> KvRead<K> for WholeReader<R> {
+    fn attach(&mut self) {
+        self.0.attach();
+    }
+
+    fn detach(&mut self) {
+        self.0.detach();
+    }
+
+    #[inline]
+    fn get(&mut self, key: &K) -> Option<u64> {
+        self.0.read(|map| look_up(map, key))
+    }
+
+    fn rest(&mut self) {
+        self.0.rest();
+    }
+}
+
+impl<W: Write<Map<K>>, K: Key> KvWrite<K> for WholeWriter<W, K> {
+    fn attach(&mut self) {
+        self.0.attach();
+    }
+
+    fn detach(&mut self) {
+        self.0.detach();
+    }
+
+    #[inline]
+    fn insert(&mut self, key: K, value: u64) -> bool {
+        self.0.update(Update::Insert(key, value))
+    }
+
+    #[inline]
+    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
+        self.0
+            .update_all(keys.iter().map(|key| Update::Insert(key.clone(), value)))
+    }
+
+    #[inline]
+    fn remove(&mut self, key: &K) -> bool {
+        self.0.update(Update::Remove(key.clone()))
+    }
+
+    fn settle(&mut self) {
+        self.0.settle();
+    }
+}
+
+/// A single-writer's end behind a mutex, for peers whose documentation says to share it so.
+pub struct Locked<W>(Arc<Mutex<W>>);
+
+impl<W> Locked<W> {
+    /// Puts the writer behind a mutex.
+    pub fn new(writer: W) -> Self {
+        Self(Arc::new(Mutex::new(writer)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, W> {
+        self.0.lock().expect("no writer panics")
+    }
+}
+
+impl<W> Clone for Locked<W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: HotReadState, W: Write<S>> Write<S> for Locked<W> {
+    fn attach(&mut self) {
+        self.lock().attach();
+    }
+
+    fn detach(&mut self) {
+        self.lock().detach();
+    }
+
+    #[inline]
+    fn update(&mut self, update: S::Action) -> bool {
+        self.lock().update(update)
+    }
+
+    #[inline]
+    fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool {
+        self.lock().update_all(updates)
+    }
+
+    fn settle(&mut self) {
+        self.lock().settle();
+    }
+}
+
+/// A peer that only reads: it has no way to update what it shares.
+#[derive(Clone)]
+pub struct NoWriter;
+
+impl<S: HotReadState> Write<S> for NoWriter {
+    fn update(&mut self, _: S::Action) -> bool {
+        unreachable!("figures with updates leave this peer out")
+    }
+
+    fn update_all(&mut self, _: impl Iterator<Item = S::Action>) -> bool {
+        unreachable!("figures with updates leave this peer out")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::{Figure, Goal, Run};
+use crate::rounds::{Table, Unit, digits};
+
+/// The peer that others are put in relation to: the first one there is of these.
+const OURS: [&str; 3] = ["HotRead", "HotRead, quiet handles", "HotRead, 2 copies"];
+
+/// The whole report.
+pub fn document(run: &Run) -> String {
+    let mut text = String::from("# HotRead beside its peers: in-process reads and updates\n\n");
+    if run.quick {
+        text += "> This is a quick run: it shows that everything works and measures nothing.\n\n";
+    }
+    let machine = &run.machine;
+    let _ = writeln!(
+        text,
+        "Measured on {} on {} ({} cores, {}), {}, release profile with fat LTO and one codegen \
+         unit, in {:.0} s, by `cargo bench -p hotread-bench`. Raw numbers: [in-process.json](in-process.json).\n",
+        machine.date, machine.cpu, machine.cores, machine.kernel, machine.rustc, run.seconds
+    );
+    text += METHOD;
+    let _ = writeln!(text, "- Clock: {}.", machine.clock);
+    let _ = writeln!(
+        text,
+        "- Threads are not pinned. Rows with more threads than the {} cores measure the scheduler \
+         as well.\n",
+        machine.cores
+    );
+
+    let goals: Vec<&Goal> = run.figures.iter().flat_map(|f| &f.goals).collect();
+    let met = goals.iter().filter(|goal| goal.met()).count();
+    let _ = writeln!(text, "**{met} of {} goals met.**", goals.len());
+    let missed: Vec<_> = run
+        .figures
+        .iter()
+        .flat_map(|f| f.goals.iter().map(move |goal| (f, goal)))
+        .filter(|(_, goal)| !goal.met())
+        .collect();
+    if !missed.is_empty() {
+        text += " Missed:\n\n";
+        for (figure, goal) in missed {
+            let _ = writeln!(
+                text,
+                "- [{}](#{}): {}: {} (goal: {})",
+                figure.title,
+                anchor(figure.title),
+                goal.what,
+                goal.measured_text(),
+                goal.target_text()
+            );
+        }
+    }
+    text.push('\n');
+    for figure in &run.figures {
+        text += &self::figure(figure, true);
+    }
+    text
+}
+
+const METHOD: &str = "\
+- All peers of a figure run in one process on the same data, interleaved in rounds that each start with another peer; every peer is rebuilt in every round.
+- Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
+- All maps of a figure hash with clones of one `std::hash::RandomState` (SipHash-1-3); keys are drawn before anything is timed.
+";
+
+/// One figure.
+pub fn figure(figure: &Figure, with_plot: bool) -> String {
+    let mut text = format!("## {}\n\n{}\n\n", figure.title, figure.method);
+    if with_plot {
+        let _ = writeln!(text, "![{}]({}.svg)\n", figure.title, figure.id);
+    }
+    for table in &figure.tables {
+        text += &self::table(table);
+    }
+    if !figure.goals.is_empty() {
+        text += "| goal | target | measured | |\n|---|---|---|---|\n";
+        for goal in &figure.goals {
+            let verdict = if goal.met() { "met" } else { "**missed**" };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {verdict} |",
+                escape(&goal.what),
+                goal.target_text(),
+                goal.measured_text()
+            );
+        }
+        text.push('\n');
+    }
+    for note in &figure.notes {
+        let _ = writeln!(text, "- {note}");
+    }
+    if !figure.notes.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn table(table: &Table) -> String {
+    let mut text = format!("**{}**\n\n| |", table.title);
+    for column in &table.columns {
+        let _ = write!(text, " {} |", escape(&column.label));
+    }
+    text += "\n|---|";
+    text += &"---:|".repeat(table.columns.len());
+    text.push('\n');
+    let ours = OURS
+        .iter()
+        .find(|ours| table.rows.iter().any(|row| row.peer == **ours));
+    for row in &table.rows {
+        let is_ours = ours == Some(&row.peer);
+        let name = escape(row.peer);
+        let _ = match is_ours {
+            true => write!(text, "| **{name}** |"),
+            false => write!(text, "| {name} |"),
+        };
+        for (index, column) in table.columns.iter().enumerate() {
+            let value = table.median(row.peer, index);
+            let base = ours.map_or(f64::NAN, |ours| table.median(ours, index));
+            let ratio = value / base;
+            let relative = matches!(column.unit, Unit::Ns | Unit::PerSecond);
+            if is_ours || !relative || !ratio.is_finite() {
+                let _ = write!(text, " {} |", column.unit.format(value));
+            } else {
+                let value = column.unit.format(value);
+                let _ = write!(text, " {value} ({} ×) |", digits(ratio));
+            }
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+fn escape(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// The anchor that Markdown viewers give a heading.
+fn anchor(title: &str) -> String {
+    title
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}

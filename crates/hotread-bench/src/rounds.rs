@@ -1,0 +1,335 @@
+//! Interleaved rounds, and the samples they leave.
+
+use std::collections::BTreeMap;
+
+use crate::stats;
+
+/// How long and how often to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whether this is the short run that only shows that everything works.
+    pub quick: bool,
+}
+
+impl Plan {
+    /// `full` or `quick`, depending on the run.
+    pub fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// One measurement of one peer: fills its row from some column on.
+struct Cell {
+    row: usize,
+    column: usize,
+    run: Box<dyn FnMut() -> Vec<f64>>,
+}
+
+/// What a column's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds; less is better.
+    Ns,
+    /// Per second; more is better.
+    PerSecond,
+    /// A number of things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Percent.
+    Percent,
+}
+
+impl Unit {
+    /// A number with its unit, at three significant digits.
+    pub fn format(self, value: f64) -> String {
+        if value.is_nan() {
+            return "–".into();
+        }
+        match self {
+            Unit::Ns if value < 1e3 => format!("{} ns", digits(value)),
+            Unit::Ns if value < 1e6 => format!("{} µs", digits(value / 1e3)),
+            Unit::Ns if value < 1e9 => format!("{} ms", digits(value / 1e6)),
+            Unit::Ns => format!("{} s", digits(value / 1e9)),
+            Unit::PerSecond => format!("{}/s", scaled(value)),
+            Unit::Count => scaled(value),
+            Unit::Bytes if value.abs() < 1e3 => format!("{} B", digits(value)),
+            Unit::Bytes if value.abs() < 1e6 => format!("{} KB", digits(value / 1e3)),
+            Unit::Bytes => format!("{} MB", digits(value / 1e6)),
+            Unit::Percent => format!("{} %", digits(value)),
+        }
+    }
+
+    /// A round number beside an axis, without digits that say nothing.
+    pub fn tick(self, value: f64) -> String {
+        let text = self.format(value);
+        let end = text.find(|c: char| c != '.' && !c.is_ascii_digit());
+        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+        match number.contains('.') {
+            true => format!(
+                "{}{unit}",
+                number.trim_end_matches('0').trim_end_matches('.')
+            ),
+            false => text,
+        }
+    }
+}
+
+fn scaled(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e9 => format!("{} G", digits(value / 1e9)),
+        v if v >= 1e6 => format!("{} M", digits(value / 1e6)),
+        v if v >= 1e4 => format!("{} k", digits(value / 1e3)),
+        _ => digits(value),
+    }
+}
+
+/// Three significant digits, no exponent.
+pub fn digits(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        v if v >= 99.95 => format!("{value:.0}"),
+        v if v >= 9.995 => format!("{value:.1}"),
+        v if v >= 0.0995 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// A column of a table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// What its head says.
+    pub label: String,
+    /// What its numbers are.
+    pub unit: Unit,
+}
+
+/// The samples of one peer: one list a column, one number a round.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The peer.
+    pub peer: &'static str,
+    /// Samples by column; `NaN` or nothing where the peer takes no part.
+    pub samples: Vec<Vec<f64>>,
+}
+
+/// The measured numbers of one table of a figure.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Its title.
+    pub title: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows, HotRead first.
+    pub rows: Vec<Row>,
+}
+
+impl Table {
+    fn samples(&self, peer: &str, column: usize) -> &[f64] {
+        let row = self.rows.iter().find(|row| row.peer == peer);
+        row.map_or(&[], |row| &row.samples[column])
+    }
+
+    /// The median over the rounds; `NaN` if the peer takes no part.
+    pub fn median(&self, peer: &str, column: usize) -> f64 {
+        stats::median(self.samples(peer, column))
+    }
+
+    /// The median of the ratios of each round, of two cells of this table; the ratio of their
+    /// medians if no round has both (a measurement may come out empty on a busy machine).
+    pub fn ratio(&self, over: (&str, usize), under: (&str, usize)) -> f64 {
+        let (a, b) = (self.samples(over.0, over.1), self.samples(under.0, under.1));
+        let paired = stats::median_ratio(a, b);
+        if paired.is_nan() {
+            return stats::median(a) / stats::median(b);
+        }
+        paired
+    }
+
+    /// The table with only some of its columns, and the rows that have numbers there.
+    pub fn pick(
+        &self,
+        title: impl Into<String>,
+        columns: impl IntoIterator<Item = usize> + Clone,
+    ) -> Self {
+        let rows = self.rows.iter().map(|row| Row {
+            peer: row.peer,
+            samples: columns
+                .clone()
+                .into_iter()
+                .map(|column| row.samples[column].clone())
+                .collect(),
+        });
+        let rows = rows.filter(|row| row.samples.iter().any(|s| !stats::median(s).is_nan()));
+        Self {
+            title: title.into(),
+            columns: columns
+                .clone()
+                .into_iter()
+                .map(|column| self.columns[column].clone())
+                .collect(),
+            rows: rows.collect(),
+        }
+    }
+
+    /// The same table with other heads over its columns.
+    pub fn relabel(mut self, labels: &[&str]) -> Self {
+        for (column, label) in self.columns.iter_mut().zip(labels) {
+            column.label = (*label).into();
+        }
+        self
+    }
+}
+
+/// Cells to be measured in interleaved rounds.
+pub struct Rounds {
+    table: Table,
+    cells: Vec<Cell>,
+}
+
+impl Rounds {
+    /// No cells yet. Columns are (label, unit).
+    pub fn new(title: impl Into<String>, columns: &[(&str, Unit)]) -> Self {
+        let columns = columns.iter().map(|(label, unit)| Column {
+            label: (*label).into(),
+            unit: *unit,
+        });
+        Self {
+            table: Table {
+                title: title.into(),
+                columns: columns.collect(),
+                rows: Vec::new(),
+            },
+            cells: Vec::new(),
+        }
+    }
+
+    /// Adds a measurement: `run` is called once a round, builds the peer anew, and answers one
+    /// number for each column from `column` on.
+    pub fn add(
+        &mut self,
+        peer: &'static str,
+        column: usize,
+        run: impl FnMut() -> Vec<f64> + 'static,
+    ) {
+        let known = self.table.rows.iter().position(|row| row.peer == peer);
+        let row = known.unwrap_or_else(|| {
+            self.table.rows.push(Row {
+                peer,
+                samples: vec![Vec::new(); self.table.columns.len()],
+            });
+            self.table.rows.len() - 1
+        });
+        self.cells.push(Cell {
+            row,
+            column,
+            run: Box::new(run),
+        });
+    }
+
+    /// Runs all cells `rounds` times. In a round, cells of the same column follow each other, and
+    /// each round starts with another peer and runs in the other direction.
+    pub fn run(mut self, rounds: usize) -> Table {
+        let mut by_column: BTreeMap<usize, Vec<Cell>> = BTreeMap::new();
+        for cell in self.cells {
+            by_column.entry(cell.column).or_default().push(cell);
+        }
+        for round in 0..rounds {
+            for cells in by_column.values_mut() {
+                for turn in order(cells.len(), round) {
+                    let cell = &mut cells[turn];
+                    let row = &mut self.table.rows[cell.row];
+                    for (offset, value) in (cell.run)().into_iter().enumerate() {
+                        row.samples[cell.column + offset].push(value);
+                    }
+                }
+            }
+        }
+        self.table
+    }
+}
+
+/// The order of `len` cells in one round: rotated by the round, every second one backwards.
+fn order(len: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    if len > 0 {
+        // A step that shares no factor with small lengths brings every cell to every place.
+        order.rotate_left(round * 7 % len);
+    }
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    #[test]
+    fn every_cell_runs_once_a_round_and_no_peer_is_always_first() {
+        let firsts: std::collections::HashSet<usize> = (0..12).map(|r| order(5, r)[0]).collect();
+        assert_eq!(firsts.len(), 5);
+        for round in 0..12 {
+            let mut cells = order(9, round);
+            cells.sort_unstable();
+            assert_eq!(cells, (0..9).collect::<Vec<_>>());
+        }
+        assert!(order(0, 3).is_empty());
+    }
+
+    #[test]
+    fn samples_land_in_their_row_and_column() {
+        let mut rounds = Rounds::new("t", &[("x", Unit::Ns), ("y", Unit::Ns), ("z", Unit::Ns)]);
+        let mut n = 0.0;
+        rounds.add("a", 0, move || {
+            n += 1.0;
+            vec![n]
+        });
+        rounds.add("b", 0, || vec![10.0]);
+        rounds.add("a", 1, || vec![5.0, 6.0]);
+        let table = rounds.run(3);
+        assert_eq!(table.rows[0].samples[0], [1.0, 2.0, 3.0]);
+        assert_eq!(table.median("a", 0), 2.0);
+        assert_eq!(table.median("a", 2), 6.0);
+        assert_eq!(table.ratio(("b", 0), ("a", 0)), 5.0);
+        assert!(table.ratio(("b", 1), ("a", 0)).is_nan());
+        assert!(table.median("b", 1).is_nan());
+        assert!(table.median("nobody", 0).is_nan());
+        let part = table.pick("part", 1..3);
+        assert_eq!(part.rows.len(), 1);
+        assert_eq!(part.columns.len(), 2);
+    }
+
+    #[test]
+    fn cells_of_one_column_follow_each_other() {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let mut rounds = Rounds::new("t", &[("x", Unit::Ns), ("y", Unit::Ns)]);
+        for (peer, column) in [("a", 0), ("a", 1), ("b", 0), ("b", 1)] {
+            let log = Rc::clone(&log);
+            rounds.add(peer, column, move || {
+                log.borrow_mut().push((peer, column));
+                vec![0.0]
+            });
+        }
+        rounds.run(1);
+        let columns: Vec<usize> = log.borrow().iter().map(|(_, column)| *column).collect();
+        assert_eq!(columns, [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn numbers_carry_three_digits_and_a_unit() {
+        assert_eq!(Unit::Ns.format(0.5234), "0.52 ns");
+        assert_eq!(Unit::Ns.format(12.345), "12.3 ns");
+        assert_eq!(Unit::Ns.format(1_234_567.0), "1.23 ms");
+        assert_eq!(Unit::PerSecond.format(123_456_789.0), "123 M/s");
+        assert_eq!(Unit::PerSecond.format(9_999.0), "9999/s");
+        assert_eq!(Unit::Bytes.format(0.0), "0 B");
+        assert_eq!(Unit::Count.format(f64::NAN), "–");
+        assert_eq!(Unit::Ns.tick(10.0), "10 ns");
+        assert_eq!(Unit::Ns.tick(0.1), "0.1 ns");
+        assert_eq!(Unit::PerSecond.tick(1e8), "100 M/s");
+    }
+}
