@@ -18,7 +18,9 @@ pub(crate) struct Turn {
     pub(crate) published: bool,
     /// Something is not visible because no copy is free.
     pub(crate) blocked: bool,
-    /// Something is not visible because `Clone` panicked.
+    /// `Clone` panicked.
+    pub(crate) clone_panicked: bool,
+    /// Something is not visible because it did.
     pub(crate) no_clone: bool,
     /// One of these was so, and noted, when the turn began.
     pub(crate) was_noted: bool,
@@ -52,16 +54,41 @@ impl<T: HotReadState> Applier<'_, T> {
     /// `thorough`: bring every free copy up to date, not only the next to be published.
     pub(crate) fn advance(&mut self, thorough: bool) {
         self.turn.blocked = false;
-        self.turn.no_clone = false;
         self.turn.was_noted = self.pool.noted;
         if self.pool.closed {
             return;
         }
+        loop {
+            self.make_visible();
+            if thorough || self.pool.log.updates() > DEFERRED_UPDATES || self.pool.live < 2 {
+                self.catch_up(thorough);
+            }
+            // Catching up looks at the slots again: a reader may have let go meanwhile.
+            if !self.turn.blocked || self.pool.most_advanced_free().is_none() {
+                break;
+            }
+        }
+        if self.pool.copies.len() > 2 || self.pool.log.updates() as u64 > MAX_LAG_UPDATES {
+            self.trim();
+        }
+        if mem::take(&mut self.pool.prune_due) {
+            self.prune();
+        }
+        if mem::take(&mut self.pool.settle_due) {
+            self.settle();
+        }
+        self.core.progress.set_retained(self.pool.log.updates());
+    }
+
+    /// Publishes until all is visible, or no copy is to be had.
+    fn make_visible(&mut self) {
+        self.turn.blocked = false;
+        self.turn.no_clone = false;
         while self.pool.visible() < self.pool.log.end() {
             match self.obtain() {
                 Obtained::Copy(index) => {
                     // On a panic a batch is gone and the copy rebuilt or emptied: look again.
-                    if let Some(replaced) = self.bring_up(index) {
+                    if let Some(replaced) = self.bring_up(index, self.pool.log.end()) {
                         self.publish(index, replaced);
                     }
                 }
@@ -75,19 +102,6 @@ impl<T: HotReadState> Applier<'_, T> {
                 }
             }
         }
-        if thorough || self.pool.log.updates() > DEFERRED_UPDATES || self.pool.live < 2 {
-            self.catch_up(thorough);
-        }
-        if self.pool.copies.len() > 2 || self.pool.log.updates() as u64 > MAX_LAG_UPDATES {
-            self.trim();
-        }
-        if mem::take(&mut self.pool.prune_due) {
-            self.prune();
-        }
-        if mem::take(&mut self.pool.settle_due) {
-            self.settle();
-        }
-        self.core.progress.set_retained(self.pool.log.updates());
     }
 
     /// Drops what can never become visible, and the copies that nobody will read.
@@ -131,12 +145,13 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Applies to a free copy all that it lacks.
+    /// Applies to a free copy what it lacks below the position `limit`: the end of the log, if the
+    /// copy is to be published next, or what is visible already.
     ///
     /// `None`: user code panicked, a batch that was not visible yet is rejected, the copy rebuilt.
     /// Otherwise the sequence number of a `replace` that was moved in rather than cloned: the
     /// other copies then cannot catch up from the log.
-    fn bring_up(&mut self, index: usize) -> Option<Option<u64>> {
+    fn bring_up(&mut self, index: usize, limit: u64) -> Option<Option<u64>> {
         let visible = self.pool.visible();
         let only_ours = self.pool.others_position(index);
         let copy = &mut self.pool.copies[index];
@@ -151,7 +166,8 @@ impl<T: HotReadState> Applier<'_, T> {
         let mut current = position;
         let mut consumed = None;
         let done = self.turn.panics.run(|| {
-            while position < log.end() {
+            // A batch that is moved in whole leaves the log one shorter.
+            while position < limit.min(log.end()) {
                 current = position;
                 let last = position == log.start() && position < only_ours;
                 let Some(batch) = log.get(position) else {
@@ -182,6 +198,7 @@ impl<T: HotReadState> Applier<'_, T> {
                         consumed = Some(seq);
                         batch.updates.apply_owned(state);
                         *applied += len;
+                        *pruned += len;
                         return Some(seq);
                     }
                 } else {
@@ -225,10 +242,15 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Makes the value of a free copy anew, by cloning the published one.
     fn rebuild(&mut self, index: usize) -> bool {
         self.empty(index);
+        if self.turn.clone_panicked {
+            // Once a turn is enough: a `Clone` that also asks to be maintained would go on for ever.
+            return false;
+        }
         let published = self.pool.published_node();
         // SAFETY: the published copy has a value, which is only read while it is published.
         let source = unsafe { Node::get(published) };
         let Some(value) = self.turn.panics.run(|| source.clone()) else {
+            self.turn.clone_panicked = true;
             return false;
         };
         let position = self.pool.visible();
@@ -299,10 +321,15 @@ impl<T: HotReadState> Applier<'_, T> {
         }
         self.pool.scan(&self.core.hot.registry);
         let end = self.pool.visible();
+        let limit = if cfg!(hotread_fault = "catch_up_too_far") {
+            self.pool.log.end()
+        } else {
+            end
+        };
         loop {
             match self.pool.most_advanced_free() {
                 Some(index) if self.pool.copies[index].position < end => {
-                    self.bring_up(index);
+                    self.bring_up(index, limit);
                 }
                 Some(_) => break,
                 None => {
@@ -320,7 +347,7 @@ impl<T: HotReadState> Applier<'_, T> {
             for index in 0..self.pool.copies.len() {
                 let copy = &self.pool.copies[index];
                 if copy.free && copy.is_live() && copy.position < end {
-                    self.bring_up(index);
+                    self.bring_up(index, limit);
                 }
             }
         }

@@ -210,9 +210,9 @@ impl<T: HotReadState> Core<T> {
             unless(cfg!(hotread_fault = "relaxed_slot"), Release),
         );
         barrier::light();
-        // If a sleeper is there, its announcement came after the publication it waits behind, so
-        // the load in `is_published` is at least that recent. While `held` is still published
-        // nobody can be waiting for it.
+        // While `held` is published nobody waits for it. The load in `is_published` is recent
+        // enough to tell: the barrier of a sleeper whom we must wake comes after the fence of the
+        // publication it waits behind, and before our barrier.
         if self.hot.sleepers.any() && !self.is_published(held) {
             self.hot.sleepers.wake();
         }
@@ -432,7 +432,7 @@ impl<T: HotReadState> Core<T> {
             }
             if !turn.blocked {
                 queue.blocked_since = None;
-            } else if queue.blocked_since.is_none() {
+            } else if queue.blocked_since.is_none() || turn.published {
                 queue.blocked_since = Some(Instant::now());
             }
             queue.no_clone = turn.no_clone;
@@ -444,6 +444,11 @@ impl<T: HotReadState> Core<T> {
             };
             // ORDERING: as in `give_up_right`; under the lock, so that nobody has set `AGAIN`.
             self.right.fetch_and(!APPLYING, Release);
+            drop(queue);
+            if turn.no_clone {
+                // Who left his wish with us must not sleep on: nobody will let go for him.
+                self.wake_sleepers();
+            }
             break idle;
         };
         for maintainer in idle {

@@ -196,8 +196,9 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// Updates queued by one thread are applied in that order.
     ///
-    /// Cost: two short locks, two applications of the update, one fence, and a look at each
-    /// handle's slot.
+    /// Cost: two compare-and-swaps, an application of the update to each copy, one fence, and a
+    /// look at each handle's slot. The second copy gets small updates together with the next
+    /// publication.
     ///
     /// # Panics
     ///

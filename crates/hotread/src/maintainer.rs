@@ -20,7 +20,7 @@ use crate::wait::{Leave, POLL};
 ///
 /// Costs nothing while publications are not blocked, and a wake-up of a thread (some
 /// microseconds) for each that was. Stops and joins its thread when dropped, and when the last
-/// `HotRead` is dropped.
+/// `HotRead` is dropped (if both happen at once, one of the two drops waits for the thread).
 ///
 /// A panic of user code that it runs is reported by the panic hook and counted; the thread goes on.
 #[must_use = "the maintainer stops when it is dropped"]
@@ -108,7 +108,8 @@ impl<T: HotReadState> Owner<T> {
         });
         self.core.queue.lock().maintainers += 1;
         let name = match &self.core.settings.name {
-            Some(name) => format!("hotread-{name}"),
+            // std refuses a thread name with NUL in it.
+            Some(name) => format!("hotread-{}", name.replace('\0', "")),
             None => "hotread-maintainer".to_owned(),
         };
         let spawned = thread::Builder::new().name(name).spawn({
@@ -160,7 +161,7 @@ fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
         if maintain() {
             core.hot.sleepers.push(&sleeper);
             let certain = barrier::heavy();
-            if maintain() && !stopped() {
+            if maintain() && !stopped() && sleeper.may_park() {
                 if certain {
                     thread::park();
                 } else {

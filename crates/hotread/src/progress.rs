@@ -102,7 +102,7 @@ impl Progress {
         if rejected.ranges.len() > MAX_REJECTED
             && let Some((_, last)) = rejected.ranges.pop_front()
         {
-            rejected.forgotten = last;
+            rejected.forgotten = rejected.forgotten.max(last);
         }
         drop(rejected);
         self.any_rejected.store(true, Release);

@@ -35,13 +35,27 @@ impl ThreadSlot {
 
 impl Drop for ThreadSlot {
     fn drop(&mut self) {
-        self.registry.release(self.claim);
+        // `process::exit` inside a `read` destroys the thread's storage with the copy held.
+        if self.held.get().is_null() {
+            self.registry.release(self.claim);
+        }
+    }
+}
+
+/// A slot at an address that stays, and to which `LAST` and running `read`s may point while the
+/// map moves its entries: a `Box` would claim to be the only pointer to it.
+struct Pinned(NonNull<ThreadSlot>);
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: leaked when this was made, and dropped once.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
 /// All slots of a thread, by the id of their core.
 struct ThreadSlots {
-    by_id: BTreeMap<u64, Box<ThreadSlot>>,
+    by_id: BTreeMap<u64, Pinned>,
     /// Look for slots of cores that are gone when there are this many.
     sweep_at: usize,
 }
@@ -72,7 +86,7 @@ local! {
 pub(crate) fn read<T: HotReadState, R>(core: &Core<T>, f: impl FnOnce(&T) -> R) -> R {
     let (id, last) = LAST.with(Cell::get);
     if id == core.hot.id {
-        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, boxed, for a core that is alive
+        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, for a core that is alive
         // (we are called with it): such slots go only with the thread, which resets `LAST` first.
         return read_in(core, unsafe { &*last }, f);
     }
@@ -140,14 +154,20 @@ fn find(id: u64, registry: &Arc<Registry>) -> Option<NonNull<ThreadSlot>> {
             let slots = &mut *slots.borrow_mut();
             if slots.by_id.len() >= slots.sweep_at && !slots.by_id.contains_key(&id) {
                 // Dropping a slot of a core that is gone frees its registry, and runs no user code.
-                slots.by_id.retain(|_, slot| !slot.registry.is_closed());
+                // SAFETY: alive while it is in the map.
+                let is_closed = |slot: &Pinned| unsafe { slot.0.as_ref() }.registry.is_closed();
+                slots.by_id.retain(|_, slot| !is_closed(slot));
                 slots.sweep_at = (slots.by_id.len() * 2).max(MIN_SWEEP);
             }
             let slot = slots
                 .by_id
                 .entry(id)
-                .or_insert_with(|| Box::new(ThreadSlot::new(registry)));
-            let slot = NonNull::from(&**slot);
+                .or_insert_with(|| {
+                    Pinned(NonNull::from(Box::leak(Box::new(ThreadSlot::new(
+                        registry,
+                    )))))
+                })
+                .0;
             LAST.with(|last| last.set((id, slot.as_ptr())));
             slot
         })

@@ -36,6 +36,14 @@ impl Sleeper {
     }
 }
 
+impl Sleeper {
+    /// Will a wake-up come? If not, it has come, and the user code that ran since may have used up
+    /// the thread's token: then it must look again rather than park.
+    pub(crate) fn may_park(&self) -> bool {
+        self.listed.load(Acquire)
+    }
+}
+
 impl Sleepers {
     pub(crate) fn new() -> Self {
         Self {

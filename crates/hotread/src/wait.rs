@@ -64,6 +64,9 @@ impl<T: HotReadState> Core<T> {
             if let Some(outcome) = self.progress.outcome(seq) {
                 return outcome;
             }
+            if !sleeper.may_park() {
+                continue;
+            }
             match (left, certain) {
                 (None, true) => thread::park(),
                 (Some(left), true) => thread::park_timeout(left),

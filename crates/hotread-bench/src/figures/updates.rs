@@ -110,6 +110,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
              returns at once and is published with a later one; the tables of visible updates say \
              how often that was. left-right and the locks wait instead."
                 .into(),
+            "`ArcSwap::load` stands for cloning behind ArcSwap: its writer clones the map for every \
+             update or batch (`ArcSwap::rcu`)."
+                .into(),
             "papaya, dashmap, scc and the locks keep one copy and change it in place; evmap and \
              left-right keep two."
                 .into(),
@@ -156,10 +159,8 @@ fn update_for<K: Key, W: KvWrite<K>>(
         visible += u64::from(published);
     };
     let mut batches = draws.chunks_exact(batch).cycle().zip(1u64..);
-    // Looking at the clock costs as much as a cheap update, so once in about 64 updates.
-    let between = (64 / batch).max(1);
-    // Nanoseconds an update over at least `time`.
-    let mut run = |time: Duration| {
+    // Nanoseconds an update over at least `time`, looking at the clock after `between` calls.
+    let mut run = |time: Duration, between: usize| {
         let start = clock::now();
         let end = start + clock::ticks(time);
         let mut updates = 0;
@@ -167,10 +168,6 @@ fn update_for<K: Key, W: KvWrite<K>>(
             for (keys, value) in batches.by_ref().take(between) {
                 update(black_box(keys), value);
                 updates += keys.len();
-                // Cloning a large map once is as long as all the rest.
-                if value < 4 && clock::now() > end {
-                    break;
-                }
             }
             let now = clock::now();
             if now > end {
@@ -178,10 +175,13 @@ fn update_for<K: Key, W: KvWrite<K>>(
             }
         }
     };
-    // An eighth of the time to warm up: both copies are touched, logs have grown. Then windows long
-    // enough to contain what happens only now and then, and a median that leaves out interruptions.
-    run(time / 8);
-    let windows: Vec<f64> = (0..WINDOWS).map(|_| run(time / WINDOWS)).collect();
+    // An eighth of the time to warm up: both copies are touched, logs have grown. Looking at the
+    // clock costs as much as a cheap update, so from then on once in some microseconds.
+    let warm = run(time / 8, 1) * batch as f64;
+    let between = (5_000.0 / warm).clamp(1.0, 64.0) as usize;
+    // Windows long enough to contain what happens only now and then, and a median that leaves out
+    // interruptions.
+    let windows: Vec<f64> = (0..WINDOWS).map(|_| run(time / WINDOWS, between)).collect();
     (
         stats::median(&windows),
         visible as f64 / calls as f64 * 100.0,

@@ -195,6 +195,34 @@ fn a_replaced_state_is_moved_in_and_cloned() {
     });
 }
 
+/// A `replace` is blocked, and the reader lets go just before the copies are caught up: catching up
+/// stops at what is visible, or the replacement would be used up without being published.
+/// Fault: catch_up_too_far.
+#[test]
+fn catching_up_leaves_a_blocked_replace_alone() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let reader = thread::spawn(move || {
+            assert_eq!(handle.get().map(Seen::len), Some(0));
+            handle.quiescent();
+            handle
+        });
+        fixture.hot.queue_update(fixture.note(1));
+        let mut new = Seen::new(&fixture.census);
+        new.apply_update(&fixture.note(5));
+        fixture.hot.replace(new);
+        let handle = reader.join().unwrap();
+        fixture.hot.maintain();
+        assert_eq!(fixture.hot.read(Seen::updates), [5], "replaced, and lost");
+        fixture.hot.queue_update(fixture.note(6));
+        assert_eq!(fixture.hot.read(Seen::updates), [5, 6], "the copies differ");
+        assert_eq!(fixture.settled_log(), 0);
+        fixture.end(vec![handle]);
+    });
+}
+
 /// A state whose updates queue further updates.
 #[derive(Clone)]
 struct Chain {

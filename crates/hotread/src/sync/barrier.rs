@@ -7,7 +7,7 @@
 //! barrier, and the reader's side costs nothing. See membarrier(2) and Mathieu Desnoyers'
 //! work on `sys_membarrier`, which liburcu uses the same way.
 
-#[cfg(all(target_os = "linux", not(any(loom, shuttle, hotread_tsan))))]
+#[cfg(all(target_os = "linux", not(any(loom, shuttle, miri, hotread_tsan))))]
 mod imp {
     use std::sync::atomic::{
         AtomicU8,
@@ -31,7 +31,8 @@ mod imp {
         if MODE.load(Relaxed) == UNKNOWN {
             let registered = membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
             let mode = if registered { ASYMMETRIC } else { SYMMETRIC };
-            MODE.store(mode, Relaxed);
+            // The first answer stands: a reader must not stop fencing, nor start, for another.
+            let _ = MODE.compare_exchange(UNKNOWN, mode, Relaxed, Relaxed);
         }
     }
 
@@ -57,7 +58,7 @@ mod imp {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(any(loom, shuttle, hotread_tsan)))))]
+#[cfg(not(all(target_os = "linux", not(any(loom, shuttle, miri, hotread_tsan)))))]
 mod imp {
     use crate::sync::atomic::{Ordering::SeqCst, fence};
 
