@@ -15,7 +15,6 @@ const MAX_LAG_UPDATES: usize = 65_536;
 const SPARE_PUBLICATIONS: usize = 1_024;
 
 /// A state that stays small however many updates it takes.
-#[derive(Debug)]
 struct Sum {
     count: u64,
     sum: u64,

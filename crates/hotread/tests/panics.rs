@@ -9,10 +9,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use hotread::{HotRead, WaitError};
+use hotread::{HotRead, QueueResult, WaitError};
 use support::{
-    CLONE, Care, DROP, Probe, apply_everywhere, hold_up, on_drop, panic_at, panics, planned_panic,
-    probe, push, run, seen, settle,
+    CLONE, Care, DROP, Probe, apply_everywhere, finishes, hold_up, on_drop, panic_at, panics,
+    planned_panic, probe, push, run, seen, settle,
 };
 
 fn verdict(hot: &HotRead<Probe>, seq: u64) -> Result<(), WaitError> {
@@ -190,19 +190,26 @@ fn after_a_thousand_rejections_the_oldest_are_forgotten_and_none_is_said_to_be_v
 /// An abort would end the whole test run.
 #[test]
 fn a_panicking_update_queued_while_unwinding_does_not_abort() {
-    struct AtExit(HotRead<Probe>);
+    struct AtExit(HotRead<Probe>, mpsc::Sender<QueueResult>);
     impl Drop for AtExit {
         fn drop(&mut self) {
-            self.0.queue_update(panic_at(2, 1));
-            self.0.queue_update(push(3));
+            for step in [panic_at(2, 1), push(3)] {
+                let _ = self.1.send(self.0.queue_update(step));
+            }
         }
     }
     let (hot, _care) = probe();
+    let (sender, results) = mpsc::channel();
     let number = panics(|| {
-        let _at_exit = AtExit(hot.clone());
+        let _at_exit = AtExit(hot.clone(), sender);
         planned_panic(1);
     });
     assert_eq!(number, 1);
+    let results: Vec<_> = results
+        .iter()
+        .map(|r| (r.published, r.blocked_by_workers))
+        .collect();
+    assert_eq!(results, [(false, false), (true, false)]);
     assert_eq!(seen(&hot), [3]);
     assert_eq!(verdict(&hot, 1), Err(WaitError::Rejected));
     settle(&hot);
@@ -265,6 +272,29 @@ fn a_panicking_clone_loses_no_update_and_the_copy_is_rebuilt_later() {
     settle(&hot);
     drop(hot);
     assert_eq!(care.live(), 0);
+}
+
+/// Each attempt asks for another, so it must not be made before the call returns.
+#[test]
+fn a_clone_that_maintains_and_panics_does_not_go_on_for_ever() {
+    finishes(|| {
+        let care = Arc::<Care>::default();
+        let hot = HotRead::builder(Probe::new(&care)).max_copies(3).build();
+        let handle = hold_up(&hot, 1);
+        let weak = hot.downgrade();
+        *care.on_clone.lock().unwrap() = Some(Arc::new(move || {
+            weak.upgrade().unwrap().maintain();
+        }));
+        care.clone_panics.store(usize::MAX, SeqCst);
+        assert_eq!(panics(|| hot.queue_update(push(2))), CLONE);
+        assert_eq!(panics(|| hot.maintain()), CLONE);
+        care.clone_panics.store(0, SeqCst);
+        hot.maintain();
+        assert_eq!(seen(&hot), [1, 2]);
+        *care.on_clone.lock().unwrap() = None;
+        drop(handle);
+        settle(&hot);
+    });
 }
 
 #[test]

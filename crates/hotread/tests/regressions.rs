@@ -139,50 +139,6 @@ fn who_waits_for_a_holder_that_fails_to_clone_is_woken() {
     assert_eq!(waiter.join().unwrap(), Ok(()));
 }
 
-/// `Clone` asked for maintenance and then panicked: each attempt made the next one due.
-#[test]
-fn a_clone_that_asks_for_maintenance_and_panics_is_not_tried_for_ever() {
-    struct Eager {
-        hot: Arc<std::sync::OnceLock<hotread::WeakHotRead<Eager>>>,
-        attempts: Arc<AtomicUsize>,
-    }
-    impl Clone for Eager {
-        fn clone(&self) -> Self {
-            if let Some(hot) = self.hot.get().and_then(hotread::WeakHotRead::upgrade) {
-                let attempts = self.attempts.fetch_add(1, SeqCst);
-                assert!(attempts < 1000, "tried for ever");
-                hot.maintain();
-                panic!("a planned panic");
-            }
-            Self {
-                hot: Arc::clone(&self.hot),
-                attempts: Arc::clone(&self.attempts),
-            }
-        }
-    }
-    impl HotReadState for Eager {
-        type Action = ();
-        fn apply_update(&mut self, (): &()) {}
-    }
-    let attempts = Arc::new(AtomicUsize::new(0));
-    let link = Arc::new(std::sync::OnceLock::new());
-    let hot = HotRead::builder(Eager {
-        hot: Arc::clone(&link),
-        attempts: Arc::clone(&attempts),
-    })
-    .max_copies(3)
-    .build();
-    assert!(link.set(hot.downgrade()).is_ok());
-    let mut handle = hot.create_handle();
-    handle.current();
-    hot.queue_update(());
-    assert!(catch_unwind(AssertUnwindSafe(|| hot.queue_update(()))).is_err());
-    assert!(
-        attempts.load(SeqCst) <= 2,
-        "{attempts:?} attempts in one call"
-    );
-}
-
 /// `process::exit` inside a `read` destroyed the thread's storage while its slot named a copy, which
 /// tripped an assertion in a destructor and aborted the process.
 #[test]

@@ -4,9 +4,10 @@
 mod support;
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use support::{
 /// Lets go of the copy a little later, in as many ways as there are.
 fn lets_go(mut handle: HotReadHandle<Probe>, way: usize) {
     thread::spawn(move || {
-        for _ in 0..way {
+        // Few: each may cost a time slice on a busy machine.
+        for _ in 0..way % 20 {
             thread::yield_now();
         }
         match way % 3 {
@@ -84,6 +86,52 @@ fn a_wait_without_end_is_woken_by_the_reader_that_lets_go() {
             assert_eq!(seen(&hot), [1, 2]);
         }
     });
+}
+
+/// Both have gone to sleep, most likely, when the update that another thread applies is through.
+#[test]
+fn who_waits_for_an_update_that_is_being_applied_is_woken_when_it_is_visible_or_rejected() {
+    for panics in [false, true] {
+        finishes(move || {
+            let (hot, _care) = probe();
+            let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+            let step = run(1, {
+                let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+                move |application| {
+                    if application.nth == 1 {
+                        entered.wait();
+                        leave.wait();
+                        if panics {
+                            planned_panic(1);
+                        }
+                    }
+                }
+            });
+            let applier = thread::spawn({
+                let hot = hot.clone();
+                move || catch_unwind(AssertUnwindSafe(|| hot.queue_update(step))).is_err()
+            });
+            entered.wait();
+            let waiter = thread::spawn({
+                let hot = hot.clone();
+                move || hot.wait_published(1, Duration::MAX)
+            });
+            let task = thread::spawn({
+                let future = hot.published(1);
+                move || block_on(future)
+            });
+            thread::sleep(Duration::from_millis(20));
+            leave.wait();
+            let expected = if panics {
+                Err(WaitError::Rejected)
+            } else {
+                Ok(())
+            };
+            assert_eq!(waiter.join().unwrap(), expected);
+            assert_eq!(task.join().unwrap(), expected);
+            assert_eq!(applier.join().unwrap(), panics);
+        });
+    }
 }
 
 #[test]
@@ -274,7 +322,7 @@ fn a_waker_that_panics_harms_neither_the_publication_nor_other_waiters() {
     });
     handle.quiescent();
     // Whoever publishes wakes, and gets the panic: most likely the maintainer.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hot.maintain()));
+    let _ = catch_unwind(AssertUnwindSafe(|| hot.maintain()));
     assert_eq!(good.join().unwrap(), Ok(()));
     assert_eq!(block_on(bad), Ok(()));
     drop(handle);

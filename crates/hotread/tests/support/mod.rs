@@ -6,9 +6,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use hotread::{HotRead, HotReadHandle, HotReadState};
 
 /// Far beyond what anything here takes; only a failing test comes to wait for so long.
-pub const FOREVER: Duration = Duration::from_secs(30);
+pub const FOREVER: Duration = Duration::from_secs(600);
 
 /// The payload of a panic that a test planned.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +38,7 @@ pub fn panics<R>(code: impl FnOnce() -> R) -> u64 {
 }
 
 /// Counters and fuses shared by all copies of one state.
-#[derive(Default, Debug)]
+#[derive(Default)]
 pub struct Care {
     pub live: AtomicIsize,
     pub live_actions: AtomicIsize,
@@ -49,7 +48,11 @@ pub struct Care {
     /// So many clones, or drops, to come will panic.
     pub clone_panics: AtomicUsize,
     pub drop_panics: AtomicUsize,
+    /// Runs at each clone, before it may panic.
+    pub on_clone: Mutex<Option<HookCode>>,
 }
+
+type HookCode = Arc<dyn Fn() + Send + Sync>;
 
 impl Care {
     pub fn live(&self) -> isize {
@@ -72,7 +75,6 @@ fn burn(fuse: &AtomicUsize) -> bool {
 pub const CLONE: u64 = 1_000_001;
 pub const DROP: u64 = 1_000_002;
 
-#[derive(Debug)]
 pub struct Probe {
     pub seen: Vec<u64>,
     pub care: Arc<Care>,
@@ -95,6 +97,10 @@ impl Probe {
 impl Clone for Probe {
     fn clone(&self) -> Self {
         self.care.clones.fetch_add(1, SeqCst);
+        let code = self.care.on_clone.lock().unwrap().clone();
+        if let Some(code) = code {
+            code();
+        }
         if burn(&self.care.clone_panics) {
             planned_panic(CLONE);
         }
@@ -142,14 +148,13 @@ pub struct Application {
 }
 
 type Code = Arc<dyn Fn(&Application) + Send + Sync>;
-type DropCode = Arc<dyn Fn() + Send + Sync>;
 
 /// An action: runs its code, then pushes its number.
 #[derive(Clone)]
 pub struct Step {
     pub number: u64,
     code: Option<Code>,
-    drop_code: Option<DropCode>,
+    drop_code: Option<HookCode>,
     applications: Arc<AtomicUsize>,
 }
 
