@@ -65,9 +65,9 @@ check_table() {
 # fault has its own.
 wrapper() { # fault tool
     local path=$work/rustc-$1-$2 quick=
-    # What a model checker sees does not depend on how the crate is optimised; its own crate, a
+    # What loom sees does not depend on how the crate is optimised; its own crate, a
     # dependency, stays optimised. That saves most of a build.
-    case $2 in loom | shuttle) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
+    case $2 in loom) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
     printf '#!/bin/sh\nexec "$@" %s --cfg '\''hotread_fault="%s"'\''\n' "$quick" "$1" >"$path.new"
     chmod +x "$path.new"
     # Unchanged, it keeps its time stamp, and cargo its builds.
