@@ -1,0 +1,165 @@
+//! The digest of a table, which two ends compare to know that they hold the same.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Sha256;
+use std::fmt;
+use std::str::FromStr;
+use xxhash_rust::xxh3::Xxh3;
+use zeroize::Zeroizing;
+
+/// The hash of one record as of one change: 128 bits over its key, sequence number and value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ItemHash(pub u128);
+
+/// The digest of a table: the sum of its records' hashes modulo 2^128. The order of the records
+/// does not matter, and a change costs the same whatever the size of the table.
+///
+/// It detects accidents. A digest of a plain table does not withstand an attacker who chooses
+/// values; one of a sealed table tells nothing about its values without the key.
+///
+/// Sums of hashes for sets are old; see Clarke et al., "Incremental Multiset Hash Functions and
+/// Their Application to Memory Integrity Checking" (2003), where this is MSet-Add-Hash.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    /// The digest of a table without records.
+    pub const EMPTY: Self = Self(0);
+
+    /// A record came.
+    #[must_use]
+    pub fn with(self, item: ItemHash) -> Self {
+        Self(self.0.wrapping_add(item.0))
+    }
+
+    /// A record went.
+    #[must_use]
+    pub fn without(self, item: ItemHash) -> Self {
+        Self(self.0.wrapping_sub(item.0))
+    }
+}
+
+/// Of records in any order.
+impl FromIterator<ItemHash> for Digest {
+    fn from_iter<I: IntoIterator<Item = ItemHash>>(items: I) -> Self {
+        items.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+/// What hashes the records of a table: XXH3-128 for plain tables, HMAC-SHA256 cut to its first 16
+/// bytes for sealed ones, where an unkeyed hash would let anyone test guesses of values.
+///
+/// The bytes hashed for a record are the key's length in bytes as 4 bytes, the key, the sequence
+/// number as 8 bytes, and the value; numbers are little-endian. `docs/wire.md` has test vectors.
+#[derive(Clone, Default)]
+pub struct Hasher(Option<Zeroizing<[u8; 32]>>);
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "HMAC-SHA256"
+        } else {
+            "XXH3-128"
+        })
+    }
+}
+
+impl Hasher {
+    /// The hash of plain tables.
+    pub const PLAIN: Self = Self(None);
+
+    /// The hash of a sealed table, with its key.
+    #[must_use]
+    pub fn keyed(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(Some(key))
+    }
+
+    /// Is this the hash of a sealed table?
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The hash of a record.
+    #[must_use]
+    pub fn item(&self, key: &str, seq: u64, value: &[u8]) -> ItemHash {
+        ItemHash(self.hash(|sink| {
+            sink(&length(key.len()));
+            sink(key.as_bytes());
+            sink(&seq.to_le_bytes());
+            sink(value);
+        }))
+    }
+
+    /// The hash of what `feed` hands over, whatever the pieces it comes in.
+    pub(crate) fn hash(&self, feed: impl FnOnce(&mut dyn FnMut(&[u8]))) -> u128 {
+        match &self.0 {
+            None => {
+                let mut hash = Xxh3::new();
+                feed(&mut |bytes| hash.update(bytes));
+                hash.digest128()
+            }
+            Some(key) => {
+                let mut mac = Hmac::<Sha256>::new_from_slice(&key[..])
+                    .expect("HMAC takes keys of any length");
+                feed(&mut |bytes| mac.update(bytes));
+                let full: [u8; 32] = mac.finalize().into_bytes().into();
+                u128::from_be_bytes(full[..16].try_into().expect("16 of 32 bytes"))
+            }
+        }
+    }
+}
+
+/// A length as it is hashed. Keys and values are far below 4 GiB.
+pub(crate) fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes)
+        .expect("names and values are limited to far less")
+        .to_le_bytes()
+}
+
+/// A text that is not 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a digest; give 32 lower-case hexadecimal digits")]
+#[non_exhaustive]
+pub struct ParseDigestError;
+
+/// 32 hexadecimal digits, the most significant first: as text and in JSON.
+macro_rules! hex {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = ParseDigestError;
+            fn from_str(text: &str) -> Result<Self, ParseDigestError> {
+                let digits = text.len() == 32
+                    && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                match u128::from_str_radix(text, 16) {
+                    Ok(number) if digits => Ok(Self(number)),
+                    _ => Err(ParseDigestError),
+                }
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+hex!(ItemHash);
+hex!(Digest);

@@ -1,0 +1,434 @@
+//! What an entry does to a table. A pure function: times, ids and preconditions are inside the
+//! entry, so that whoever applies the same entries in the same order gets the same outcomes.
+
+use crate::digest::{Digest, Hasher, ItemHash};
+use crate::name::{Key, TxnId};
+use crate::position::Position;
+use crate::record::Record;
+use crate::time::Timestamp;
+use crate::txn::{Condition, MAX_REPLACE_BYTES, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// Something that was asked of a table, with all that its outcome depends on besides the table.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// When it was asked, by the clock of whoever took it in. Made monotonic when it is evaluated:
+    /// a table's times never go backwards, though clocks do.
+    pub at: Timestamp,
+    /// What was asked.
+    pub body: Body,
+}
+
+/// What can be asked of a table.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// A transaction.
+    Txn(Txn),
+    /// The whole content anew.
+    Replace(Replace),
+    /// Delete those of these records that nobody has changed since they were found to be expired:
+    /// keys with the sequence numbers they had.
+    Expire(Vec<(Key, u64)>),
+}
+
+/// What [`evaluate`] needs to know of a table.
+pub trait TableView {
+    /// Why the table could not be read.
+    type Error;
+
+    /// Where the table stands.
+    fn head(&self) -> Head;
+    /// How its records are hashed.
+    fn hasher(&self) -> &Hasher;
+    /// What there is under a key.
+    ///
+    /// # Errors
+    /// If the table could not be read.
+    fn get(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
+    /// All records in the order of their keys' bytes, each with its key.
+    ///
+    /// # Errors
+    /// If the table could not be read.
+    fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), Self::Error>;
+    /// The transaction with this id, if it is remembered.
+    ///
+    /// # Errors
+    /// If the table could not be read.
+    fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, Self::Error>;
+}
+
+/// Where a table stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its last transaction.
+    pub position: Position,
+    /// The digest after it.
+    pub digest: Digest,
+    /// How many records there are.
+    pub records: u64,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// What a decision needs of a record that is there: not its value, whose hash stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// The transaction that last changed it.
+    pub seq: u64,
+    /// The hash of key, `seq` and value.
+    pub hash: ItemHash,
+    /// What it is filed under; only [`TableView::scan`] has to fill this in.
+    pub category: String,
+    /// From when on it counts as gone; only [`TableView::scan`] has to fill this in.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A transaction with an id that was committed not too long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// What was answered.
+    pub committed: Committed,
+    /// The hash of its body.
+    pub body: u128,
+}
+
+/// The answer to a committed transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// The state that first contains it.
+    pub position: Position,
+    /// When it was committed. Never earlier than the table's transaction before it.
+    pub at: Timestamp,
+}
+
+/// What an entry does.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It is the table's next transaction.
+    Committed(Change),
+    /// It was committed before, under the same id: the same answer again.
+    Repeated(Committed),
+    /// It does nothing, and takes no sequence number: an expiry of records that have been changed
+    /// since.
+    Nothing,
+    /// It is refused, and nothing of it is applied.
+    Refused(Refusal),
+}
+
+/// Why an entry is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is outside the limits.
+    #[error(transparent)]
+    Limit(#[from] TxnTooLarge),
+    /// A precondition does not hold.
+    #[error("precondition failed: {key:?} {}, but {}; read it again and decide anew", expected(*.condition), found(*.actual))]
+    Precondition {
+        /// The key it is about.
+        key: Key,
+        /// What should have held.
+        condition: Condition,
+        /// The transaction that last changed the record; `None`: there is no record.
+        actual: Option<u64>,
+    },
+    /// The id was used for something else.
+    #[error(
+        "transaction id {id:?} was used at seq {seq} for another body; give each transaction an id of its own"
+    )]
+    IdReused {
+        /// The id.
+        id: TxnId,
+        /// The transaction that has it.
+        seq: u64,
+    },
+}
+
+fn expected(condition: Condition) -> String {
+    match condition {
+        Condition::Seq(seq) => format!("should be at seq {seq}"),
+        Condition::Absent => "should be absent".to_owned(),
+    }
+}
+
+fn found(actual: Option<u64>) -> String {
+    match actual {
+        Some(seq) => format!("is at seq {seq}"),
+        None => "is absent".to_owned(),
+    }
+}
+
+/// What a committed transaction did to its table: the unit that is stored in the history, sent to
+/// replicas and applied to the copies of a live table.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The state after it.
+    pub position: Position,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The digest after it.
+    pub digest: Digest,
+    /// How many records there are after it.
+    pub records: u64,
+    /// What became of each record that it touched; each key at most once. There may be none: a
+    /// deletion of what was not there is a transaction, too.
+    pub ops: Vec<ChangeOp>,
+    /// The transaction's id, and the hash of its body.
+    pub id: Option<(TxnId, u128)>,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone)]
+pub enum ChangeOp {
+    /// It is this now.
+    Put(Record),
+    /// It is gone.
+    Delete(Key),
+}
+
+impl ChangeOp {
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put(record) => record.key(),
+            Self::Delete(key) => key.as_str(),
+        }
+    }
+
+    /// Bytes of key, category and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Put(record) => record.size(),
+            Self::Delete(key) => key.as_str().len(),
+        }
+    }
+}
+
+impl Change {
+    /// What was answered.
+    #[must_use]
+    pub fn committed(&self) -> Committed {
+        Committed {
+            position: self.position,
+            at: self.at,
+        }
+    }
+
+    /// Where the table stands after it.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head {
+            position: self.position,
+            digest: self.digest,
+            records: self.records,
+            at: self.at,
+        }
+    }
+
+    /// Bytes of keys, categories and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.ops.iter().map(ChangeOp::size).sum()
+    }
+}
+
+/// Decides what an entry does to a table. The table is not changed; whoever applies the change
+/// moves the head.
+///
+/// Costs a look-up for each key that is named, a pass over the table for a replacement.
+///
+/// # Errors
+/// If the table could not be read. That the entry is refused is an [`Outcome`], and no error.
+pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V::Error> {
+    let (id, body) = match &entry.body {
+        Body::Txn(txn) => {
+            if let Err(limit) = txn.check() {
+                return Ok(Outcome::Refused(limit.into()));
+            }
+            (
+                txn.id.as_ref(),
+                txn.id.as_ref().map(|_| txn.body_hash(view.hasher())),
+            )
+        }
+        Body::Replace(new) => (
+            new.id.as_ref(),
+            new.id.as_ref().map(|_| new.body_hash(view.hasher())),
+        ),
+        Body::Expire(_) => (None, None),
+    };
+    let id = id.cloned().zip(body);
+    if let Some((id, body)) = &id
+        && let Some(remembered) = view.remembered(id)?
+    {
+        return Ok(if remembered.body == *body {
+            Outcome::Repeated(remembered.committed)
+        } else {
+            let seq = remembered.committed.position.seq;
+            Outcome::Refused(Refusal::IdReused {
+                id: id.clone(),
+                seq,
+            })
+        });
+    }
+
+    let mut next = Next::after(view, entry.at);
+    match &entry.body {
+        Body::Txn(txn) => {
+            for Precondition { key, condition } in &txn.preconditions {
+                let actual = view.get(key)?.map(|existing| existing.seq);
+                let holds = match condition {
+                    Condition::Seq(seq) => actual == Some(*seq),
+                    Condition::Absent => actual.is_none(),
+                };
+                if !holds {
+                    let (key, condition) = (key.clone(), *condition);
+                    return Ok(Outcome::Refused(Refusal::Precondition {
+                        key,
+                        condition,
+                        actual,
+                    }));
+                }
+            }
+            for op in last_for_each_key(&txn.ops) {
+                let old = view.get(op.key())?;
+                match op {
+                    Op::Put(put) => next.put(put, old.as_ref()),
+                    Op::Delete { key } => {
+                        if let Some(old) = old {
+                            next.delete(key.clone(), &old);
+                        }
+                    }
+                }
+            }
+        }
+        Body::Replace(new) => {
+            replace(view, &new.records, &mut next)?;
+            let bytes = next.ops.iter().map(ChangeOp::size).sum();
+            if bytes > MAX_REPLACE_BYTES {
+                let limit = TxnTooLarge::Bytes {
+                    bytes,
+                    max: MAX_REPLACE_BYTES,
+                };
+                return Ok(Outcome::Refused(limit.into()));
+            }
+        }
+        Body::Expire(keys) => {
+            for (key, seq) in keys {
+                if let Some(old) = view.get(key)?
+                    && old.seq == *seq
+                {
+                    next.delete(key.clone(), &old);
+                }
+            }
+            if next.ops.is_empty() {
+                return Ok(Outcome::Nothing);
+            }
+        }
+    }
+    let head = next.head;
+    Ok(Outcome::Committed(Change {
+        position: head.position,
+        at: head.at,
+        digest: head.digest,
+        records: head.records,
+        ops: next.ops,
+        id,
+    }))
+}
+
+/// The state after the entry, as far as it has been worked out.
+struct Next {
+    head: Head,
+    hasher: Hasher,
+    ops: Vec<ChangeOp>,
+}
+
+impl Next {
+    fn after<V: TableView>(view: &V, at: Timestamp) -> Self {
+        let mut head = view.head();
+        head.position.seq += 1;
+        head.at = head.at.max(at);
+        Self {
+            head,
+            hasher: view.hasher().clone(),
+            ops: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, put: &Put, old: Option<&Existing>) {
+        let Head { position, at, .. } = self.head;
+        let Put {
+            key,
+            value,
+            category,
+            expires_at,
+        } = put;
+        let new = Record::new(
+            key,
+            value,
+            category,
+            position.seq,
+            at,
+            *expires_at,
+            &self.hasher,
+        );
+        match old {
+            Some(old) => self.head.digest = self.head.digest.without(old.hash),
+            None => self.head.records += 1,
+        }
+        self.head.digest = self.head.digest.with(new.hash());
+        self.ops.push(ChangeOp::Put(new));
+    }
+
+    fn delete(&mut self, key: Key, old: &Existing) {
+        self.head.digest = self.head.digest.without(old.hash);
+        self.head.records -= 1;
+        self.ops.push(ChangeOp::Delete(key));
+    }
+}
+
+/// Of several operations on a key only the last leaves a trace.
+fn last_for_each_key(ops: &[Op]) -> impl Iterator<Item = &Op> {
+    let last: Option<HashMap<&Key, usize>> = (ops.len() > 1).then(|| {
+        ops.iter()
+            .enumerate()
+            .map(|(at, op)| (op.key(), at))
+            .collect()
+    });
+    ops.iter()
+        .enumerate()
+        .filter(move |(at, op)| last.as_ref().is_none_or(|last| last[op.key()] == *at))
+        .map(|(_, op)| op)
+}
+
+/// A merge of the new records, sorted by key, with the old ones.
+fn replace<V: TableView>(view: &mut V, records: &[Put], next: &mut Next) -> Result<(), V::Error> {
+    let sorted: BTreeMap<&str, &Put> = records.iter().map(|put| (put.key.as_str(), put)).collect();
+    let mut new = sorted.into_values().peekable();
+    view.scan(&mut |key, old| {
+        while let Some(put) = new.next_if(|put| put.key.as_str() < key) {
+            next.put(put, None);
+        }
+        match new.next_if(|put| put.key.as_str() == key) {
+            Some(put) => {
+                let same = put.category.as_str() == old.category
+                    && put.expires_at == old.expires_at
+                    && next.hasher.item(key, old.seq, put.value.as_bytes()) == old.hash;
+                if !same {
+                    next.put(put, Some(&old));
+                }
+            }
+            None => {
+                let key = Key::new(key).expect("the key of a record was checked when it came in");
+                next.delete(key, &old);
+            }
+        }
+    })?;
+    for put in new {
+        next.put(put, None);
+    }
+    Ok(())
+}

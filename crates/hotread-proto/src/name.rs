@@ -1,0 +1,336 @@
+//! Names of tables, keys, categories and transactions: checked when they are made, so that nothing
+//! further along has to check them again.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Longest table name, in bytes: it stands in URLs, file names of exports and metric labels.
+pub const MAX_TABLE_NAME_BYTES: usize = 64;
+/// Longest key, in bytes: it stands in URLs, which proxies cut at some thousands of bytes, and
+/// percent-encoding may triple it.
+pub const MAX_KEY_BYTES: usize = 512;
+/// Longest category, in bytes.
+pub const MAX_CATEGORY_BYTES: usize = 64;
+/// Longest transaction id, in bytes: room for a UUID with a prefix.
+pub const MAX_TXN_ID_BYTES: usize = 64;
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidName {
+    /// There is nothing in it.
+    #[error("the {what} is empty; give at least one character")]
+    Empty {
+        /// What was being named: `key`, `table name`, …
+        what: &'static str,
+    },
+    /// It is longer than allowed.
+    #[error("the {what} has {bytes} bytes; at most {max} are allowed")]
+    TooLong {
+        /// What was being named.
+        what: &'static str,
+        /// Its length, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// It is not UTF-8.
+    #[error("the {what} is not UTF-8 (byte {at}); encode it before it is used as a name")]
+    NotUtf8 {
+        /// What was being named.
+        what: &'static str,
+        /// Offset of the first byte that does not fit.
+        at: usize,
+    },
+    /// It has a control character.
+    #[error("the {what} has the control character U+{code:04X} at byte {at}; remove it")]
+    Control {
+        /// What was being named.
+        what: &'static str,
+        /// The character's code point.
+        code: u32,
+        /// Its offset, in bytes.
+        at: usize,
+    },
+    /// It is `.` or `..`, which URLs resolve away.
+    #[error("a key cannot be `.` or `..`, which URLs resolve away; choose another")]
+    Dots,
+    /// It does not have the form that is asked for.
+    #[error("the {what} {name:?} is not of the form {form}; use only those characters")]
+    Form {
+        /// What was being named.
+        what: &'static str,
+        /// What was given, control characters escaped.
+        name: String,
+        /// The form, as a regular expression.
+        form: &'static str,
+    },
+}
+
+fn length(what: &'static str, text: &[u8], max: usize) -> Result<(), InvalidName> {
+    match text.len() {
+        0 => Err(InvalidName::Empty { what }),
+        bytes if bytes > max => Err(InvalidName::TooLong { what, bytes, max }),
+        _ => Ok(()),
+    }
+}
+
+fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, InvalidName> {
+    std::str::from_utf8(bytes).map_err(|e| InvalidName::NotUtf8 {
+        what,
+        at: e.valid_up_to(),
+    })
+}
+
+fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
+    match text.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, c)) => Err(InvalidName::Control {
+            what,
+            code: c.into(),
+            at,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn form(
+    what: &'static str,
+    text: &str,
+    form: &'static str,
+    allowed: impl Fn(usize, u8) -> bool,
+) -> Result<(), InvalidName> {
+    if text.bytes().enumerate().all(|(at, byte)| allowed(at, byte)) {
+        return Ok(());
+    }
+    Err(InvalidName::Form {
+        what,
+        name: text.escape_debug().collect(),
+        form,
+    })
+}
+
+/// What all names share: text, read as a `&str`, parsed from one, and a string in JSON.
+macro_rules! text {
+    ($name:ident) => {
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+        impl TryFrom<&str> for $name {
+            type Error = InvalidName;
+            fn try_from(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                Self::new(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// A table's name: `[a-z0-9][a-z0-9_-]{0,63}`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableName(Arc<str>);
+text!(TableName);
+
+impl TableName {
+    /// # Errors
+    /// If the name does not have the form `[a-z0-9][a-z0-9_-]{0,63}`.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        const WHAT: &str = "table name";
+        length(WHAT, name.as_bytes(), MAX_TABLE_NAME_BYTES)?;
+        form(WHAT, name, "[a-z0-9][a-z0-9_-]{0,63}", |at, byte| {
+            matches!(byte, b'a'..=b'z' | b'0'..=b'9') || (at > 0 && matches!(byte, b'_' | b'-'))
+        })?;
+        Ok(Self(name.into()))
+    }
+}
+
+/// A record's key: 1 to 512 bytes of UTF-8 without control characters, not `.` or `..`.
+///
+/// Keys are compared and ordered as bytes: what looks the same in two Unicode normal forms is two
+/// keys.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Box<str>);
+text!(Key);
+
+impl Key {
+    /// # Errors
+    /// If the key is empty, longer than [`MAX_KEY_BYTES`], has control characters, or is `.` or `..`.
+    pub fn new(key: &str) -> Result<Self, InvalidName> {
+        Self::from_bytes(key.as_bytes())
+    }
+
+    /// As [`new`](Self::new), from bytes that may not be text.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the bytes are not UTF-8.
+    pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidName> {
+        const WHAT: &str = "key";
+        length(WHAT, key, MAX_KEY_BYTES)?;
+        let key = utf8(WHAT, key)?;
+        no_control(WHAT, key)?;
+        if matches!(key, "." | "..") {
+            return Err(InvalidName::Dots);
+        }
+        Ok(Self(key.into()))
+    }
+}
+
+/// What a record is filed under: 1 to 64 bytes of UTF-8 without control characters. `general` unless
+/// one is given.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Category(std::borrow::Cow<'static, str>);
+text!(Category);
+
+impl Category {
+    /// The category of records that were given none.
+    pub const GENERAL: Self = Self(std::borrow::Cow::Borrowed("general"));
+
+    /// # Errors
+    /// If it is empty, longer than [`MAX_CATEGORY_BYTES`], or has control characters.
+    pub fn new(category: &str) -> Result<Self, InvalidName> {
+        const WHAT: &str = "category";
+        if category == "general" {
+            return Ok(Self::GENERAL);
+        }
+        length(WHAT, category.as_bytes(), MAX_CATEGORY_BYTES)?;
+        no_control(WHAT, category)?;
+        Ok(Self(category.to_owned().into()))
+    }
+}
+
+impl Default for Category {
+    fn default() -> Self {
+        Self::GENERAL
+    }
+}
+
+/// Names a transaction, so that trying it again does it once: 1 to 64 printable ASCII characters
+/// without spaces.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId(Box<str>);
+text!(TxnId);
+
+impl TxnId {
+    /// # Errors
+    /// If it is empty, longer than [`MAX_TXN_ID_BYTES`], or has other characters than `!` to `~`.
+    pub fn new(id: &str) -> Result<Self, InvalidName> {
+        const WHAT: &str = "transaction id";
+        length(WHAT, id.as_bytes(), MAX_TXN_ID_BYTES)?;
+        form(WHAT, id, "[!-~]{1,64}", |_, byte| byte.is_ascii_graphic())?;
+        Ok(Self(id.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_names_have_one_form() {
+        for name in ["a", "0", "oui", "rate-limits_2", &"x".repeat(64)] {
+            assert_eq!(TableName::new(name).unwrap().as_str(), name);
+        }
+        for name in [
+            "",
+            "-a",
+            "_a",
+            "A",
+            "a b",
+            "a/b",
+            "ä",
+            "a.b",
+            &"x".repeat(65),
+        ] {
+            assert!(TableName::new(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn each_fault_of_a_key_has_its_own_error() {
+        assert!(matches!(
+            Key::new(""),
+            Err(InvalidName::Empty { what: "key" })
+        ));
+        assert!(matches!(
+            Key::new(&"ä".repeat(257)),
+            Err(InvalidName::TooLong { bytes: 514, .. })
+        ));
+        assert!(matches!(
+            Key::new("a\tb"),
+            Err(InvalidName::Control { code: 9, at: 1, .. })
+        ));
+        assert!(matches!(
+            Key::new("a\u{85}"),
+            Err(InvalidName::Control { code: 0x85, .. })
+        ));
+        assert!(matches!(Key::new("."), Err(InvalidName::Dots)));
+        assert!(matches!(Key::new(".."), Err(InvalidName::Dots)));
+        assert!(matches!(
+            Key::from_bytes(b"ab\xff"),
+            Err(InvalidName::NotUtf8 { at: 2, .. })
+        ));
+        for key in ["...", "a/b", "a b", "ключ", "%2e", &"x".repeat(512)] {
+            assert_eq!(Key::new(key).unwrap().as_str(), key);
+        }
+    }
+
+    #[test]
+    fn errors_escape_what_was_given() {
+        let error = TableName::new("a\u{1b}[31m").unwrap_err().to_string();
+        assert!(!error.contains('\u{1b}'), "{error}");
+    }
+
+    #[test]
+    fn names_are_checked_when_they_are_read_from_json() {
+        assert!(serde_json::from_str::<Key>(r#""a\u0000b""#).is_err());
+        assert_eq!(
+            serde_json::from_str::<Key>(r#""a\u0062""#)
+                .unwrap()
+                .as_str(),
+            "ab"
+        );
+        assert!(serde_json::from_str::<TableName>(r#""A""#).is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! Which state of which incarnation of a table is meant.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// One incarnation of a table: a random number, new when the table is created, restored from a
+/// backup or sealed anew. Positions of different epochs cannot be compared.
+///
+/// Written as 16 hexadecimal digits, so that no language rounds it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePositionError> {
+        let digits =
+            text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        match u64::from_str_radix(text, 16) {
+            Ok(epoch) if digits => Ok(Self(epoch)),
+            _ => Err(ParsePositionError),
+        }
+    }
+}
+
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A state of a table: after the transaction `seq` of this epoch. Sequence numbers are 1, 2, 3, …
+/// without gaps; 0 is the empty table.
+///
+/// Written as `epoch:seq`, in JSON as `{"epoch": "…", "seq": …}`.
+///
+/// ```
+/// use hotread_proto::Position;
+///
+/// let at: Position = "00c0ffee00c0ffee:42".parse()?;
+/// assert_eq!(at.seq, 42);
+/// assert_eq!(at.to_string(), "00c0ffee00c0ffee:42");
+/// # Ok::<(), hotread_proto::ParsePositionError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The incarnation of the table.
+    pub epoch: Epoch,
+    /// The last transaction that the state contains.
+    pub seq: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.seq)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ParsePositionError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePositionError> {
+        let (epoch, seq) = text.split_once(':').ok_or(ParsePositionError)?;
+        if !seq.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(ParsePositionError);
+        }
+        Ok(Self {
+            epoch: epoch.parse()?,
+            seq: seq.parse().map_err(|_| ParsePositionError)?,
+        })
+    }
+}
+
+/// A text that is not an [`Epoch`] or a [`Position`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a position; give 16 hexadecimal digits, a colon and a sequence number, as they were answered"
+)]
+#[non_exhaustive]
+pub struct ParsePositionError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_are_written() {
+        let at = Position {
+            epoch: Epoch(u64::MAX),
+            seq: u64::MAX,
+        };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        let json = serde_json::to_string(&at).unwrap();
+        assert_eq!(
+            json,
+            r#"{"epoch":"ffffffffffffffff","seq":18446744073709551615}"#
+        );
+        assert_eq!(serde_json::from_str::<Position>(&json).unwrap(), at);
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for text in [
+            "",
+            ":",
+            "1:2",
+            "0000000000000000:",
+            "0000000000000000:-1",
+            "0000000000000000:+1",
+            "+000000000000000:1",
+            "00C0FFEE00c0ffee:1",
+            "0000000000000000:18446744073709551616",
+        ] {
+            assert!(text.parse::<Position>().is_err(), "{text:?}");
+        }
+    }
+}

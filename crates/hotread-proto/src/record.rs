@@ -1,0 +1,321 @@
+//! A record, packed.
+
+use crate::digest::{Hasher, ItemHash};
+use crate::name::{Category, Key};
+use crate::time::Timestamp;
+use crate::value::{Value, serialize_raw};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A key with its value, and what is known of them. Immutable, and cheap to clone: both copies of a
+/// live table, the log of recent changes and whoever sends them share one allocation.
+///
+/// Compared and ordered by key alone, as the members of a table are.
+#[derive(Clone)]
+pub struct Record(Bytes);
+
+/// The record's fields one after the other, so that it takes one allocation and a look-up by key
+/// one cache miss. Offsets below.
+#[derive(Clone)]
+enum Bytes {
+    Plain(Arc<[u8]>),
+    /// Of a sealed table: overwritten when the last owner lets go.
+    Secret(Arc<Zeroizing<Vec<u8>>>),
+}
+
+// Layout: hash 16 | seq 8 | updated_at 8 | expires_at 8 | key length 2 | category length 1 | key |
+// category | value; numbers are little-endian.
+const HASH: usize = 0;
+const SEQ: usize = 16;
+const UPDATED: usize = 24;
+const EXPIRES: usize = 32;
+const KEY_LENGTH: usize = 40;
+const CATEGORY_LENGTH: usize = 42;
+const TEXT: usize = 43;
+/// Stands for a record that does not expire.
+const NEVER: i64 = i64::MAX;
+
+impl Record {
+    /// A record as the transaction `seq` leaves it.
+    #[must_use]
+    pub fn new(
+        key: &Key,
+        value: &Value,
+        category: &Category,
+        seq: u64,
+        updated_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        hasher: &Hasher,
+    ) -> Self {
+        let hash = hasher.item(key.as_str(), seq, value.as_bytes());
+        let value = value.as_bytes();
+        let secret = hasher.is_keyed();
+        Self::from_parts(
+            key, value, category, seq, updated_at, expires_at, hash, secret,
+        )
+    }
+
+    /// A record that was stored or sent with its hash. Whether the hash is right is for
+    /// [`verify`](Self::verify) to say; `value` is taken for compact JSON.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of a record")]
+    #[must_use]
+    pub fn from_parts(
+        key: &Key,
+        value: &[u8],
+        category: &Category,
+        seq: u64,
+        updated_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        hash: ItemHash,
+        secret: bool,
+    ) -> Self {
+        let (key, category) = (key.as_str(), category.as_str());
+        let mut bytes = Vec::with_capacity(TEXT + key.len() + category.len() + value.len());
+        bytes.extend_from_slice(&hash.0.to_le_bytes());
+        bytes.extend_from_slice(&seq.to_le_bytes());
+        bytes.extend_from_slice(&updated_at.millis().to_le_bytes());
+        bytes.extend_from_slice(&expires_at.map_or(NEVER, Timestamp::millis).to_le_bytes());
+        let key_length = u16::try_from(key.len()).expect("keys are limited to 512 bytes");
+        bytes.extend_from_slice(&key_length.to_le_bytes());
+        bytes.push(u8::try_from(category.len()).expect("categories are limited to 64 bytes"));
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.extend_from_slice(category.as_bytes());
+        bytes.extend_from_slice(value);
+        Self(if secret {
+            Bytes::Secret(Arc::new(Zeroizing::new(bytes)))
+        } else {
+            Bytes::Plain(bytes.into())
+        })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Plain(bytes) => bytes,
+            Bytes::Secret(bytes) => bytes,
+        }
+    }
+
+    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.bytes()[at..at + N]
+            .try_into()
+            .expect("a slice of N bytes")
+    }
+
+    /// Where the key ends.
+    fn key_end(&self) -> usize {
+        TEXT + usize::from(u16::from_le_bytes(self.field(KEY_LENGTH)))
+    }
+
+    /// Where the category ends and the value begins.
+    fn category_end(&self) -> usize {
+        self.key_end() + usize::from(self.bytes()[CATEGORY_LENGTH])
+    }
+
+    /// The key. Costs a check that it is UTF-8, some nanoseconds.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        std::str::from_utf8(self.key_bytes()).expect("made from a str")
+    }
+
+    /// The key's bytes, by which records are ordered.
+    #[must_use]
+    pub fn key_bytes(&self) -> &[u8] {
+        &self.bytes()[TEXT..self.key_end()]
+    }
+
+    /// The value: compact JSON, as bytes.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        &self.bytes()[self.category_end()..]
+    }
+
+    /// The value as a Rust type.
+    ///
+    /// # Errors
+    /// If it does not have that type's form.
+    pub fn value_as<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        serde_json::from_slice(self.value())
+    }
+
+    /// What the record is filed under.
+    #[must_use]
+    pub fn category(&self) -> &str {
+        let category = &self.bytes()[self.key_end()..self.category_end()];
+        std::str::from_utf8(category).expect("made from a str")
+    }
+
+    /// The transaction that last changed it.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        u64::from_le_bytes(self.field(SEQ))
+    }
+
+    /// When that was.
+    #[must_use]
+    pub fn updated_at(&self) -> Timestamp {
+        Timestamp::from_millis(i64::from_le_bytes(self.field(UPDATED))).expect("made from one")
+    }
+
+    /// From when on it counts as gone, if at all. It is deleted by a transaction some time after
+    /// that; a reader that must not use it in between compares.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match i64::from_le_bytes(self.field(EXPIRES)) {
+            NEVER => None,
+            millis => Some(Timestamp::from_millis(millis).expect("made from one")),
+        }
+    }
+
+    /// Its part of the table's digest.
+    #[must_use]
+    pub fn hash(&self) -> ItemHash {
+        ItemHash(u128::from_le_bytes(self.field(HASH)))
+    }
+
+    /// Is the hash that of key, sequence number and value?
+    #[must_use]
+    pub fn verify(&self, hasher: &Hasher) -> bool {
+        hasher.item(self.key(), self.seq(), self.value()) == self.hash()
+    }
+
+    /// Does it belong to a sealed table?
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!(self.0, Bytes::Secret(_))
+    }
+
+    /// Bytes of key, category and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes().len() - TEXT
+    }
+}
+
+/// `{"key","value","category","seq","updated_at","expires_at"?,"h"}`. Only with `serde_json`.
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Raw<'a>(&'a [u8]);
+        impl Serialize for Raw<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let json = std::str::from_utf8(self.0).map_err(serde::ser::Error::custom)?;
+                serialize_raw(json, serializer)
+            }
+        }
+
+        let expires_at = self.expires_at();
+        let mut fields =
+            serializer.serialize_struct("Record", 6 + usize::from(expires_at.is_some()))?;
+        fields.serialize_field("key", self.key())?;
+        fields.serialize_field("value", &Raw(self.value()))?;
+        fields.serialize_field("category", self.category())?;
+        fields.serialize_field("seq", &self.seq())?;
+        fields.serialize_field("updated_at", &self.updated_at())?;
+        match expires_at {
+            Some(at) => fields.serialize_field("expires_at", &at)?,
+            None => fields.skip_field("expires_at")?,
+        }
+        fields.serialize_field("h", &self.hash())?;
+        fields.end()
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the value, which may be secret.
+        f.debug_struct("Record")
+            .field("key", &self.key())
+            .field("seq", &self.seq())
+            .field("value_bytes", &self.value().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.key_bytes() == other.key_bytes()
+    }
+}
+
+impl Eq for Record {}
+
+impl PartialOrd for Record {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Record {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key_bytes().cmp(other.key_bytes())
+    }
+}
+
+/// As its key, by which it is found in a set. UTF-8 is ordered as its bytes are.
+impl Borrow<[u8]> for Record {
+    fn borrow(&self) -> &[u8] {
+        self.key_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(expires_at: Option<Timestamp>, hasher: &Hasher) -> Record {
+        let (key, value) = (Key::new("ключ").unwrap(), Value::parse(b"[1.0]").unwrap());
+        let at = Timestamp::from_millis(5).unwrap();
+        Record::new(
+            &key,
+            &value,
+            &Category::new("c").unwrap(),
+            7,
+            at,
+            expires_at,
+            hasher,
+        )
+    }
+
+    #[test]
+    fn a_record_gives_back_what_it_was_made_of() {
+        let later = Timestamp::from_millis(9).unwrap();
+        for hasher in [Hasher::PLAIN, Hasher::keyed(Zeroizing::new([1; 32]))] {
+            for expires_at in [
+                None,
+                Some(later),
+                Some(Timestamp::EPOCH),
+                Some(Timestamp::MAX),
+            ] {
+                let record = record(expires_at, &hasher);
+                assert_eq!(record.key(), "ключ");
+                assert_eq!(record.value(), b"[1.0]");
+                assert_eq!(record.category(), "c");
+                assert_eq!(record.seq(), 7);
+                assert_eq!(record.updated_at().millis(), 5);
+                assert_eq!(record.expires_at(), expires_at);
+                assert_eq!(record.is_secret(), hasher.is_keyed());
+                assert!(record.verify(&hasher));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_takes_two_words_where_it_is_held() {
+        assert_eq!(size_of::<Record>(), 16);
+    }
+
+    #[test]
+    fn as_json_the_value_stands_as_it_was_written() {
+        let json = serde_json::to_string(&record(None, &Hasher::PLAIN)).unwrap();
+        assert!(
+            json.starts_with(
+                r#"{"key":"ключ","value":[1.0],"category":"c","seq":7,"updated_at":"1970-01-01T00:00:00.005Z","h":""#
+            ),
+            "{json}"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! How an answer says how it went: the same codes from library, command line and server.
+
+use crate::name::Key;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What kind of error it is. Codes are stable; messages are for people.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Code {
+            /// All codes, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// As it is written.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A request that cannot be understood.
+    BadRequest = "BAD_REQUEST",
+    /// A table name, key, category or transaction id that is not of the right form.
+    InvalidName = "INVALID_NAME",
+    /// A value that is not JSON, or too deep.
+    InvalidValue = "INVALID_VALUE",
+    /// A time that is none.
+    InvalidTime = "INVALID_TIME",
+    /// Options of a table that do not go together, or a schema that is none.
+    InvalidOptions = "INVALID_OPTIONS",
+    /// A value, transaction or replacement beyond its limit.
+    TooLarge = "TOO_LARGE",
+    /// A value that does not fit the table's schema.
+    SchemaViolation = "SCHEMA_VIOLATION",
+    /// No record has this key.
+    NotFound = "NOT_FOUND",
+    /// There is no such table.
+    UnknownTable = "UNKNOWN_TABLE",
+    /// There is a table with this name already.
+    TableExists = "TABLE_EXISTS",
+    /// A precondition does not hold.
+    PreconditionFailed = "PRECONDITION_FAILED",
+    /// The transaction id was used with another body.
+    TxnIdReused = "TXN_ID_REUSED",
+    /// The position lies before the history that is kept.
+    Gone = "GONE",
+    /// The position is of another incarnation of the table, or lies in its future.
+    EpochChanged = "EPOCH_CHANGED",
+    /// The table has no search index.
+    NoSearch = "NO_SEARCH",
+    /// The table is sealed, and no passphrase was given.
+    Sealed = "SEALED",
+    /// The passphrase is not the table's.
+    WrongPassphrase = "WRONG_PASSPHRASE",
+    /// Too much is waiting to be committed.
+    Busy = "BUSY",
+    /// Readers have held old copies of the table for too long.
+    ReadersStalled = "READERS_STALLED",
+    /// The disk is full.
+    StorageFull = "STORAGE_FULL",
+    /// Reading or writing the database failed.
+    StorageError = "STORAGE_ERROR",
+    /// The database is damaged.
+    Corrupt = "CORRUPT",
+    /// Whether the transaction was committed is not known; the same id finds out.
+    CommitUnknown = "COMMIT_UNKNOWN",
+    /// The store was opened for reading only, or the file can only be read.
+    ReadOnly = "READ_ONLY",
+    /// Another process has the database open for writing, or holds a lock on it.
+    InUse = "IN_USE",
+    /// There is no such file or directory, or it cannot be used.
+    NoSuchFile = "NO_SUCH_FILE",
+    /// The file is not a HotRead database.
+    Foreign = "FOREIGN",
+    /// The database was written by a newer version.
+    NewerSchema = "NEWER_SCHEMA",
+    /// The database was written by an older version and has to be migrated.
+    OlderSchema = "OLDER_SCHEMA",
+    /// The store is shutting down.
+    Closed = "CLOSED",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The body of an answer that reports an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ErrorBody {
+    /// What kind of error it is.
+    pub code: Code,
+    /// What happened and what to do, in one line.
+    pub message: String,
+    /// The key that it is about, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// For a failed precondition, the record's actual sequence number, if there is a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+}
+
+impl ErrorBody {
+    /// An error that is about no key in particular.
+    pub fn new(code: Code, message: impl fmt::Display) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+            key: None,
+            seq: None,
+        }
+    }
+}
+
+/// The body of an answer that reports success: its data, flat, beside `"ok": true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success<T> {
+    /// Always `true`: an answer without it is none of ours.
+    pub ok: bool,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub data: T,
+}
+
+impl<T> Success<T> {
+    /// Wraps the data.
+    pub fn new(data: T) -> Self {
+        Self { ok: true, data }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_written_as_they_are_read() {
+        for &code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn the_form_in_json() {
+        let error = ErrorBody::new(Code::Busy, "try again");
+        let json = serde_json::to_string(&error).unwrap();
+        assert_eq!(json, r#"{"code":"BUSY","message":"try again"}"#);
+        let success = Success::new(crate::Position {
+            epoch: crate::Epoch(1),
+            seq: 2,
+        });
+        let json = serde_json::to_string(&success).unwrap();
+        assert_eq!(json, r#"{"ok":true,"epoch":"0000000000000001","seq":2}"#);
+    }
+}

@@ -1,0 +1,198 @@
+//! Points in time, as records carry them.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999.
+///
+/// Read as a number of milliseconds or as RFC 3339 with any offset, written as RFC 3339 in UTC.
+/// What is finer than a millisecond is cut off.
+///
+/// ```
+/// use hotread_proto::Timestamp;
+///
+/// let at: Timestamp = "2026-11-21T10:30:00.25+01:00".parse()?;
+/// assert_eq!(at.millis(), 1_795_253_400_250);
+/// assert_eq!(at.to_string(), "2026-11-21T09:30:00.25Z");
+/// assert_eq!("1795253400250".parse::<Timestamp>()?, at);
+/// # Ok::<(), hotread_proto::InvalidTimestamp>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A text or a number that is not a [`Timestamp`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{given:?} is not a time between 1970 and 9999; give milliseconds since 1970 or RFC 3339, \
+     such as 2026-11-21T09:30:00Z"
+)]
+#[non_exhaustive]
+pub struct InvalidTimestamp {
+    /// What was given, cut after 64 characters.
+    pub given: String,
+}
+
+impl InvalidTimestamp {
+    fn new(given: impl fmt::Display) -> Self {
+        Self {
+            given: given.to_string().chars().take(64).collect(),
+        }
+    }
+}
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+    /// The last millisecond of the year 9999, which RFC 3339 ends with.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// From milliseconds since 1970.
+    ///
+    /// # Errors
+    /// If that is before 1970 or after 9999.
+    pub fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
+        if (0..=Self::MAX.0).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(InvalidTimestamp::new(millis))
+        }
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// This much later, at most the end of the year 9999.
+    #[must_use]
+    pub fn saturating_add(self, duration: std::time::Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+    }
+
+    /// This much earlier, at least 1970.
+    #[must_use]
+    pub fn saturating_sub(self, duration: std::time::Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(0))
+    }
+}
+
+/// The system's clock, brought into range.
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Self {
+        Self::EPOCH.saturating_add(
+            time.duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default(),
+        )
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .ok()
+            .and_then(|time| time.format(&Rfc3339).ok());
+        f.pad(&text.ok_or(fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        if let Ok(millis) = text.parse() {
+            return Self::from_millis(millis);
+        }
+        let time =
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp::new(text))?;
+        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000))
+            .ok()
+            .and_then(|millis| Self::from_millis(millis).ok())
+            .ok_or_else(|| InvalidTimestamp::new(text))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("milliseconds since 1970 or a time as in RFC 3339")
+            }
+            fn visit_i64<E: de::Error>(self, millis: i64) -> Result<Timestamp, E> {
+                Timestamp::from_millis(millis).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, millis: u64) -> Result<Timestamp, E> {
+                let millis = i64::try_from(millis).map_err(|_| InvalidTimestamp::new(millis));
+                millis.and_then(Timestamp::from_millis).map_err(E::custom)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for millis in [0, 1, 999, 1_000, 1_795_253_400_250, Timestamp::MAX.0] {
+            let at = Timestamp::from_millis(millis).unwrap();
+            assert_eq!(at.to_string().parse(), Ok(at), "{at}");
+            assert_eq!(
+                serde_json::from_str::<Timestamp>(&millis.to_string()).unwrap(),
+                at
+            );
+        }
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "now",
+            "-1",
+            "2026-11-21",
+            "2026-11-21T10:30:00",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+        }
+        for json in [
+            "null",
+            "1.5",
+            "-1",
+            "18446744073709551615",
+            "\"soon\"",
+            "253402300800000",
+        ] {
+            assert!(serde_json::from_str::<Timestamp>(json).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! What is asked of a table: transactions and replacements.
+
+use crate::digest::{Hasher, length};
+use crate::name::{Category, Key, TxnId};
+use crate::time::Timestamp;
+use crate::value::Value;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+/// Most operations in a transaction: what a reader applies in one go, some hundred microseconds.
+pub const MAX_TXN_OPS: usize = 1_000;
+/// Most bytes of keys, categories and values in a transaction.
+pub const MAX_TXN_BYTES: usize = 8 << 20;
+/// Most bytes of keys, categories and values that a replacement may change: they are one row of the
+/// history and one step of each replica.
+pub const MAX_REPLACE_BYTES: usize = 256 << 20;
+
+/// A record to be written whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// Its key.
+    pub key: Key,
+    /// Its value.
+    pub value: Value,
+    /// What it is filed under.
+    #[serde(default)]
+    pub category: Category,
+    /// From when on it counts as gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Put {
+    /// A record of the category `general` that does not expire.
+    #[must_use]
+    pub fn new(key: Key, value: Value) -> Self {
+        Self {
+            key,
+            value,
+            category: Category::GENERAL,
+            expires_at: None,
+        }
+    }
+
+    /// Bytes of key, category and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.as_str().len() + self.category.as_str().len() + self.value.as_bytes().len()
+    }
+
+    fn feed(&self, sink: &mut dyn FnMut(&[u8])) {
+        for text in [
+            self.key.as_str(),
+            self.category.as_str(),
+            self.value.as_str(),
+        ] {
+            sink(&length(text.len()));
+            sink(text.as_bytes());
+        }
+        sink(&self.expires_at.map_or(-1, Timestamp::millis).to_le_bytes());
+    }
+}
+
+/// One step of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    /// Write a record, whether it was there or not.
+    Put(Put),
+    /// Take a record out. If there is none, nothing is wrong.
+    Delete {
+        /// Its key.
+        key: Key,
+    },
+}
+
+impl Op {
+    /// The record's key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(put) => &put.key,
+            Self::Delete { key } => key,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Put(put) => put.size(),
+            Self::Delete { key } => key.as_str().len(),
+        }
+    }
+}
+
+/// What must hold of a key for a transaction to be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Precondition {
+    /// The key, which the transaction need not change.
+    pub key: Key,
+    /// What must hold.
+    #[serde(flatten)]
+    pub condition: Condition,
+}
+
+/// What must hold of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It is there, and was last changed by this transaction.
+    #[serde(rename = "if_seq")]
+    Seq(u64),
+    /// There is none. In JSON `"if_absent": true`.
+    #[serde(rename = "if_absent", with = "absent")]
+    Absent,
+}
+
+/// `"if_absent": true`, and nothing else.
+mod absent {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(true)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+        if bool::deserialize(deserializer)? {
+            Ok(())
+        } else {
+            Err(D::Error::custom("if_absent is true or left out"))
+        }
+    }
+}
+
+/// Operations that are applied in their order, all of them or none, if all preconditions hold.
+///
+/// As JSON `{"id": "…"?, "ops": [{"put": {…}}, {"delete": {"key": "…"}}], "if": [{"key": "…",
+/// "if_seq": 7}]?}`. Not `Display`ed or logged: it holds values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Txn {
+    /// Makes trying again harmless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<TxnId>,
+    /// At least one, at most [`MAX_TXN_OPS`].
+    pub ops: Vec<Op>,
+    /// Checked against the state before the first operation.
+    #[serde(default, rename = "if", skip_serializing_if = "Vec::is_empty")]
+    pub preconditions: Vec<Precondition>,
+}
+
+impl Txn {
+    /// An empty transaction, to be filled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes a record.
+    #[must_use]
+    pub fn put(mut self, put: Put) -> Self {
+        self.ops.push(Op::Put(put));
+        self
+    }
+
+    /// Takes a record out.
+    #[must_use]
+    pub fn delete(mut self, key: Key) -> Self {
+        self.ops.push(Op::Delete { key });
+        self
+    }
+
+    /// Only if the record is there and was last changed by transaction `seq`.
+    #[must_use]
+    pub fn if_seq(mut self, key: Key, seq: u64) -> Self {
+        self.preconditions.push(Precondition {
+            key,
+            condition: Condition::Seq(seq),
+        });
+        self
+    }
+
+    /// Only if there is no record with this key.
+    #[must_use]
+    pub fn if_absent(mut self, key: Key) -> Self {
+        self.preconditions.push(Precondition {
+            key,
+            condition: Condition::Absent,
+        });
+        self
+    }
+
+    /// With an id, so that trying again is harmless.
+    #[must_use]
+    pub fn id(mut self, id: TxnId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Bytes of keys, categories and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let checked: usize = self
+            .preconditions
+            .iter()
+            .map(|p| p.key.as_str().len())
+            .sum();
+        self.ops.iter().map(Op::size).sum::<usize>() + checked
+    }
+
+    /// Is it within the limits?
+    ///
+    /// # Errors
+    /// If it has no operation, more operations or preconditions than [`MAX_TXN_OPS`], or more bytes
+    /// than [`MAX_TXN_BYTES`].
+    pub fn check(&self) -> Result<(), TxnTooLarge> {
+        let ops = self.ops.len().max(self.preconditions.len());
+        if self.ops.is_empty() {
+            return Err(TxnTooLarge::Empty);
+        }
+        if ops > MAX_TXN_OPS {
+            return Err(TxnTooLarge::Ops { ops });
+        }
+        match self.size() {
+            bytes if bytes > MAX_TXN_BYTES => Err(TxnTooLarge::Bytes {
+                bytes,
+                max: MAX_TXN_BYTES,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A hash of all that it asks for, id aside: the same id with another body is a conflict.
+    #[must_use]
+    pub fn body_hash(&self, hasher: &Hasher) -> u128 {
+        hasher.hash(|sink| {
+            for op in &self.ops {
+                match op {
+                    Op::Put(put) => {
+                        sink(b"p");
+                        put.feed(sink);
+                    }
+                    Op::Delete { key } => {
+                        sink(b"d");
+                        sink(&length(key.as_str().len()));
+                        sink(key.as_str().as_bytes());
+                    }
+                }
+            }
+            for Precondition { key, condition } in &self.preconditions {
+                match condition {
+                    Condition::Seq(seq) => {
+                        sink(b"s");
+                        sink(&seq.to_le_bytes());
+                    }
+                    Condition::Absent => sink(b"a"),
+                }
+                sink(&length(key.as_str().len()));
+                sink(key.as_str().as_bytes());
+            }
+        })
+    }
+}
+
+/// The whole new content of a table, which replaces the old one in one visible step. Records that
+/// stay as they are keep their sequence number.
+///
+/// Of several records with one key the last counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replace {
+    /// Makes trying again harmless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<TxnId>,
+    /// All records that the table is to have.
+    pub records: Vec<Put>,
+}
+
+impl Replace {
+    /// A hash of all that it asks for, id aside.
+    #[must_use]
+    pub fn body_hash(&self, hasher: &Hasher) -> u128 {
+        hasher.hash(|sink| {
+            sink(b"r");
+            for put in &self.records {
+                put.feed(sink);
+            }
+        })
+    }
+
+    /// Bytes of keys, categories and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.records.iter().map(Put::size).sum()
+    }
+}
+
+impl Zeroize for Put {
+    fn zeroize(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+/// Overwrites the values.
+impl Zeroize for Txn {
+    fn zeroize(&mut self) {
+        for op in &mut self.ops {
+            if let Op::Put(put) = op {
+                put.zeroize();
+            }
+        }
+    }
+}
+
+/// Overwrites the values.
+impl Zeroize for Replace {
+    fn zeroize(&mut self) {
+        self.records.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+/// A transaction that is outside the limits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TxnTooLarge {
+    /// There is nothing to do.
+    #[error("the transaction has no operation; give at least one")]
+    Empty,
+    /// Too many operations or preconditions.
+    #[error(
+        "the transaction has {ops} operations or preconditions; at most {MAX_TXN_OPS} are allowed; split it, or replace the table"
+    )]
+    Ops {
+        /// How many.
+        ops: usize,
+    },
+    /// Too many bytes of keys, categories and values.
+    #[error("the transaction has {bytes} bytes; at most {max} are allowed; split it")]
+    Bytes {
+        /// How many.
+        bytes: usize,
+        /// The limit: [`MAX_TXN_BYTES`] or, for what a replacement changes, [`MAX_REPLACE_BYTES`].
+        max: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text).unwrap()
+    }
+
+    fn put(name: &str, json: &str) -> Put {
+        Put::new(key(name), Value::parse(json.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn the_form_in_json() {
+        let txn = Txn::new()
+            .id(TxnId::new("t-1").unwrap())
+            .put(put("a", "1.0"))
+            .delete(key("b"))
+            .if_seq(key("a"), 7)
+            .if_absent(key("c"));
+        let json = serde_json::to_string(&txn).unwrap();
+        assert_eq!(
+            json,
+            r#"{"id":"t-1","ops":[{"put":{"key":"a","value":1.0,"category":"general"}},{"delete":{"key":"b"}}],"if":[{"key":"a","if_seq":7},{"key":"c","if_absent":true}]}"#
+        );
+        assert_eq!(serde_json::from_str::<Txn>(&json).unwrap(), txn);
+        for json in [
+            r#"{"ops":[{"put":{"key":"a"}}]}"#,
+            r#"{"ops":[{"put":{"key":"a","value":1,"expire":1}}]}"#,
+            r#"{"ops":[{"patch":{"key":"a"}}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_absent":false}]}"#,
+            r#"{"ops":[],"if":[{"key":"a"}]}"#,
+            r#"{"op":[]}"#,
+        ] {
+            assert!(serde_json::from_str::<Txn>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        assert_eq!(Txn::new().check(), Err(TxnTooLarge::Empty));
+        let mut txn = Txn::new();
+        txn.ops = vec![Op::Delete { key: key("a") }; MAX_TXN_OPS];
+        assert_eq!(txn.check(), Ok(()));
+        txn.ops.push(Op::Delete { key: key("a") });
+        assert_eq!(
+            txn.check(),
+            Err(TxnTooLarge::Ops {
+                ops: MAX_TXN_OPS + 1
+            })
+        );
+        let mut txn = Txn::new();
+        let large = Value::string(&"x".repeat(1_000_000)).unwrap();
+        txn.ops = (0..9)
+            .map(|_| Op::Put(Put::new(key("a"), large.clone())))
+            .collect();
+        assert!(matches!(txn.check(), Err(TxnTooLarge::Bytes { .. })));
+    }
+
+    #[test]
+    fn bodies_that_differ_hash_differently() {
+        let later = Timestamp::from_millis(5).unwrap();
+        let bodies = [
+            Txn::new().put(put("a", "1")),
+            Txn::new().put(put("a", "1.0")),
+            Txn::new().put(put("a1", "1")),
+            Txn::new().put(put("a", "1")).put(put("a", "1")),
+            Txn::new().delete(key("a")),
+            Txn::new().put(Put {
+                expires_at: Some(later),
+                ..put("a", "1")
+            }),
+            Txn::new().put(Put {
+                category: Category::new("c").unwrap(),
+                ..put("a", "1")
+            }),
+            Txn::new().put(put("a", "1")).if_absent(key("a")),
+            Txn::new().put(put("a", "1")).if_seq(key("a"), 0),
+        ];
+        for (n, one) in bodies.iter().enumerate() {
+            for (m, other) in bodies.iter().enumerate() {
+                let same = one.body_hash(&Hasher::PLAIN) == other.body_hash(&Hasher::PLAIN);
+                assert_eq!(same, n == m, "{one:?} {other:?}");
+            }
+        }
+        let named = bodies[0].clone().id(TxnId::new("x").unwrap());
+        assert_eq!(
+            named.body_hash(&Hasher::PLAIN),
+            bodies[0].body_hash(&Hasher::PLAIN)
+        );
+    }
+}

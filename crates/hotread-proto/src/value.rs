@@ -1,0 +1,354 @@
+//! Values: JSON that is checked and compacted once, and opaque after that.
+
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::fmt;
+use zeroize::Zeroize;
+
+/// Largest value, in bytes after compaction: it travels in one frame.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+/// Deepest nesting of arrays and objects: below the depth at which common parsers give up.
+pub const MAX_VALUE_DEPTH: usize = 100;
+
+/// A JSON value as text without white space between its parts.
+///
+/// It is parsed once, to see that it is JSON that common parsers read (no lone surrogates, numbers
+/// within the range of a double, at most [`MAX_VALUE_DEPTH`] deep), and not interpreted: the digits
+/// of numbers, the escapes in strings and the order of members stay as they were, so `1.0` and
+/// 2^53 + 1 survive. Two texts that differ are different values, whatever they mean.
+///
+/// ```
+/// use hotread_proto::Value;
+///
+/// let value = Value::parse(br#" {"rate": 1.0, "limit": 9007199254740993} "#)?;
+/// assert_eq!(value.as_str(), r#"{"rate":1.0,"limit":9007199254740993}"#);
+/// # Ok::<(), hotread_proto::InvalidValue>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Value(Box<str>);
+
+/// Why a value was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidValue {
+    /// It is not JSON, or not JSON that common parsers read.
+    #[error("not JSON: {reason}; quote it if it is meant to be a string")]
+    NotJson {
+        /// What the parser found, with line and column. It does not quote the value.
+        reason: String,
+    },
+    /// Arrays and objects are nested deeper than [`MAX_VALUE_DEPTH`].
+    #[error("the value is nested more than {MAX_VALUE_DEPTH} deep; flatten it")]
+    TooDeep,
+    /// It is larger than [`MAX_VALUE_BYTES`].
+    #[error(
+        "the value has {bytes} bytes; at most {MAX_VALUE_BYTES} are allowed; split it over several keys"
+    )]
+    TooLarge {
+        /// Its size, in bytes: after compaction, if it came so far.
+        bytes: usize,
+    },
+}
+
+impl Value {
+    /// Checks and compacts.
+    ///
+    /// # Errors
+    /// If it is not JSON, too deep or too large. Text of more than twice [`MAX_VALUE_BYTES`] is
+    /// refused without being looked at.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidValue> {
+        if json.len() > 2 * MAX_VALUE_BYTES {
+            return Err(InvalidValue::TooLarge { bytes: json.len() });
+        }
+        let compact = compact(json)?;
+        // After the depth is known to be harmless; before the size is, so that errors of a large
+        // text are its own.
+        serde_json::from_slice::<Probe>(json).map_err(|e| not_json(&e))?;
+        if compact.len() > MAX_VALUE_BYTES {
+            return Err(InvalidValue::TooLarge {
+                bytes: compact.len(),
+            });
+        }
+        let text = String::from_utf8(compact).map_err(|_| InvalidValue::NotJson {
+            reason: "it is not UTF-8".to_owned(),
+        })?;
+        Ok(Self(text.into_boxed_str()))
+    }
+
+    /// A JSON string with this text.
+    ///
+    /// # Errors
+    /// If it is too large.
+    pub fn string(text: &str) -> Result<Self, InvalidValue> {
+        Self::serialize(text)
+    }
+
+    /// The JSON of anything that can be written as such.
+    ///
+    /// # Errors
+    /// If it cannot (a map with keys that are not strings), is too deep or too large.
+    pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidValue> {
+        let json = serde_json::to_vec(value).map_err(|e| InvalidValue::NotJson {
+            reason: e.to_string(),
+        })?;
+        Self::parse(&json)
+    }
+
+    /// The compact text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The compact text, as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The value as a Rust type.
+    ///
+    /// # Errors
+    /// If it does not have that type's form.
+    pub fn to<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values may be secret, and logs are not.
+        write!(f, "Value({} bytes)", self.0.len())
+    }
+}
+
+/// Overwrites the text; what is left is not JSON.
+impl Zeroize for Value {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_raw(self.as_str(), serializer)
+    }
+}
+
+/// Writes checked JSON as it is. Only with `serde_json`.
+pub(crate) fn serialize_raw<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let raw: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+    raw.serialize(serializer)
+}
+
+/// Only with `serde_json`.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::parse(raw.get().as_bytes()).map_err(de::Error::custom)
+    }
+}
+
+/// The parser's complaint without the text that it quotes in some.
+fn not_json(error: &serde_json::Error) -> InvalidValue {
+    let reason = match error.classify() {
+        serde_json::error::Category::Eof => "it ends too early",
+        serde_json::error::Category::Io => "it could not be read",
+        _ => {
+            return InvalidValue::NotJson {
+                reason: error.to_string(),
+            };
+        }
+    };
+    InvalidValue::NotJson {
+        reason: format!(
+            "{reason} at line {} column {}",
+            error.line(),
+            error.column()
+        ),
+    }
+}
+
+/// Leaves out white space outside of strings, and counts how deep it goes. Whether it is JSON at
+/// all is the parser's to say.
+fn compact(json: &[u8]) -> Result<Vec<u8>, InvalidValue> {
+    let mut out = Vec::with_capacity(json.len());
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for &byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+        } else {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\r' => continue,
+                b'"' => in_string = true,
+                b'[' | b'{' => {
+                    depth += 1;
+                    if depth > MAX_VALUE_DEPTH {
+                        return Err(InvalidValue::TooDeep);
+                    }
+                }
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        out.push(byte);
+    }
+    Ok(out)
+}
+
+/// Looks at every part of a value as a parser of real types would (serde_json's way of skipping a
+/// value accepts lone surrogates and numbers out of range), and keeps nothing.
+struct Probe;
+
+impl<'de> Deserialize<'de> for Probe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Probe)
+    }
+}
+
+impl<'de> Visitor<'de> for Probe {
+    type Value = Probe;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_unit<E>(self) -> Result<Probe, E> {
+        Ok(Probe)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Probe, A::Error> {
+        while seq.next_element::<Probe>()?.is_some() {}
+        Ok(Probe)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
+        // A key is a string, and as such decoded either way.
+        while map.next_key::<Text>()?.is_some() {
+            map.next_value::<Probe>()?;
+        }
+        Ok(Probe)
+    }
+}
+
+/// A member's name, decoded and dropped.
+struct Text;
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Text, E> {
+                Ok(Text)
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_white_space_between_parts_goes() {
+        for (given, kept) in [
+            ("1.0", "1.0"),
+            (" 9007199254740993\n", "9007199254740993"),
+            ("1E+5", "1E+5"),
+            (r#" " a \" b\\" "#, r#"" a \" b\\""#),
+            ("[ 1 ,\t{ \"a b\" : null } ]", r#"[1,{"a b":null}]"#),
+            (r#""\u0041\ud83d\ude00""#, r#""\u0041\ud83d\ude00""#),
+            (r#"{"b":1,"a":2,"b":3}"#, r#"{"b":1,"a":2,"b":3}"#),
+        ] {
+            assert_eq!(Value::parse(given.as_bytes()).unwrap().as_str(), kept);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for json in [
+            "",
+            " ",
+            "nul",
+            "{",
+            "[1,]",
+            "{a:1}",
+            "'a'",
+            "01",
+            "1.",
+            "+1",
+            "1 2",
+            "\"a",
+            "\"\t\"",
+            r#""\x""#,
+            r#""\ud800""#,
+            r#"{"\udc00":1}"#,
+            "1e999",
+            "NaN",
+            "[1]]",
+        ] {
+            let error = Value::parse(json.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, InvalidValue::NotJson { .. }),
+                "{json}: {error}"
+            );
+        }
+        assert!(matches!(
+            Value::parse(b"\"\xff\""),
+            Err(InvalidValue::NotJson { .. })
+        ));
+    }
+
+    #[test]
+    fn depth_and_size_are_limited() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Value::parse(nested(MAX_VALUE_DEPTH).as_bytes()).is_ok());
+        let deep = nested(MAX_VALUE_DEPTH + 1);
+        assert_eq!(Value::parse(deep.as_bytes()), Err(InvalidValue::TooDeep));
+        assert_eq!(
+            Value::parse("[".repeat(1 << 20).as_bytes()),
+            Err(InvalidValue::TooDeep)
+        );
+
+        let string = |bytes| format!("\"{}\"", "x".repeat(bytes - 2));
+        assert!(Value::parse(string(MAX_VALUE_BYTES).as_bytes()).is_ok());
+        let large = Value::parse(string(MAX_VALUE_BYTES + 1).as_bytes());
+        assert_eq!(
+            large,
+            Err(InvalidValue::TooLarge {
+                bytes: MAX_VALUE_BYTES + 1
+            })
+        );
+        let padded = format!("{}{}", string(MAX_VALUE_BYTES), " ".repeat(1000));
+        assert!(Value::parse(padded.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn values_do_not_show_in_debug_output() {
+        let value = Value::string("secret").unwrap();
+        assert!(!format!("{value:?}").contains("secret"));
+    }
+}
