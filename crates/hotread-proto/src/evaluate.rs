@@ -8,7 +8,7 @@ use crate::record::Record;
 use crate::time::Timestamp;
 use crate::txn::{Condition, MAX_REPLACE_BYTES, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Something that was asked of a table, with all that its outcome depends on besides the table.
 #[derive(Debug, Clone)]
@@ -316,9 +316,11 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
             }
         }
         Body::Expire(keys) => {
+            let mut done = HashSet::with_capacity(keys.len());
             for (key, seq) in keys {
                 if let Some(old) = view.get(key)?
                     && old.seq == *seq
+                    && done.insert(key)
                 {
                     next.delete(key.clone(), &old);
                 }

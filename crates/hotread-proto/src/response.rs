@@ -126,6 +126,9 @@ impl ErrorBody {
 }
 
 /// The body of an answer that reports success: its data, flat, beside `"ok": true`.
+///
+/// It reads back only data without a [`Value`](crate::Value) in it, whose text would be lost on the
+/// way. Read answers with values as a type that has a field `ok` of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success<T> {
     /// Always `true`: an answer without it is none of ours.

@@ -111,8 +111,13 @@ impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        if let Ok(millis) = text.parse() {
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            let millis = text.parse().map_err(|_| InvalidTimestamp::new(text))?;
             return Self::from_millis(millis);
+        }
+        // The parser takes any character between date and time.
+        if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+            return Err(InvalidTimestamp::new(text));
         }
         let time =
             OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp::new(text))?;
@@ -180,7 +185,11 @@ mod tests {
             "-1",
             "2026-11-21",
             "2026-11-21T10:30:00",
+            "2026-11-21x10:30:00Z",
+            "+5",
+            "-0",
             "1969-12-31T23:59:59Z",
+            "1969-12-31T23:59:59.9999Z",
         ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
         }

@@ -64,7 +64,7 @@ impl Put {
 
 /// One step of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Op {
     /// Write a record, whether it was there or not.
     Put(Put),
@@ -95,12 +95,40 @@ impl Op {
 
 /// What must hold of a key for a transaction to be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PreconditionFields")]
 pub struct Precondition {
     /// The key, which the transaction need not change.
     pub key: Key,
     /// What must hold.
     #[serde(flatten)]
     pub condition: Condition,
+}
+
+/// What may stand in a precondition. Read field by field, so that a second condition or a misspelt
+/// one is an error, not passed over.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreconditionFields {
+    key: Key,
+    if_seq: Option<u64>,
+    if_absent: Option<bool>,
+}
+
+impl TryFrom<PreconditionFields> for Precondition {
+    type Error = &'static str;
+
+    fn try_from(fields: PreconditionFields) -> Result<Self, Self::Error> {
+        let condition = match (fields.if_seq, fields.if_absent) {
+            (Some(seq), None) => Condition::Seq(seq),
+            (None, Some(true)) => Condition::Absent,
+            (None, Some(false)) => return Err("if_absent is true or left out"),
+            _ => return Err("a precondition has either if_seq or if_absent"),
+        };
+        Ok(Self {
+            key: fields.key,
+            condition,
+        })
+    }
 }
 
 /// What must hold of a record.
@@ -375,6 +403,10 @@ mod tests {
             r#"{"ops":[{"patch":{"key":"a"}}]}"#,
             r#"{"ops":[],"if":[{"key":"a","if_absent":false}]}"#,
             r#"{"ops":[],"if":[{"key":"a"}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_seq":7,"if_absent":true}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_seq":7,"if_sec":8}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_seq":null}]}"#,
+            r#"{"ops":[{"delete":{"key":"a","if_seq":7}}]}"#,
             r#"{"op":[]}"#,
         ] {
             assert!(serde_json::from_str::<Txn>(json).is_err(), "{json}");

@@ -1,0 +1,115 @@
+//! Values: what is accepted is what serde_json reads, and nothing but white space is taken away.
+
+mod support;
+
+use hotread_proto::{InvalidValue, Value};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::Value as Json;
+use support::{config, json_parts};
+
+fn parsed(json: &[u8]) -> Json {
+    serde_json::from_slice(json).unwrap()
+}
+
+/// Any bytes may come: no panic, and the same verdict as serde_json's.
+fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+    match Value::parse(bytes) {
+        Ok(value) => {
+            let theirs = serde_json::from_slice::<Json>(bytes);
+            prop_assert!(theirs.is_ok(), "accepted, but {theirs:?}");
+            prop_assert_eq!(parsed(value.as_bytes()), theirs.unwrap());
+            let again = Value::parse(value.as_bytes()).unwrap();
+            prop_assert_eq!(again.as_str(), value.as_str());
+        }
+        Err(InvalidValue::NotJson { reason }) => {
+            prop_assert!(serde_json::from_slice::<Json>(bytes).is_err(), "{}", reason);
+        }
+        Err(other) => prop_assert!(false, "{}", other),
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(250))]
+
+    #[test]
+    fn only_white_space_goes(
+        parts in json_parts(),
+        spaces in prop::collection::vec("[ \t\r\n]{0,3}", 1..10),
+    ) {
+        let mut spaced = String::new();
+        for (part, space) in parts.iter().zip(spaces.iter().cycle()) {
+            spaced.push_str(space);
+            spaced.push_str(part);
+        }
+        spaced.push_str(&spaces[0]);
+        let value = Value::parse(spaced.as_bytes()).unwrap();
+        prop_assert_eq!(value.as_str(), parts.concat());
+        prop_assert_eq!(parsed(value.as_bytes()), parsed(spaced.as_bytes()));
+    }
+
+    #[test]
+    fn white_space_inside_a_number_or_a_word_is_an_error(
+        parts in json_parts(),
+        which in any::<Index>(),
+        space in "[ \t\r\n]",
+    ) {
+        let words: Vec<usize> = (0..parts.len())
+            .filter(|at| parts[*at].len() > 1 && !parts[*at].starts_with('"'))
+            .collect();
+        if !words.is_empty() {
+            let mut parts = parts;
+            let word = &mut parts[words[which.index(words.len())]];
+            word.insert_str(1 + which.index(word.len() - 1), &space);
+            prop_assert!(Value::parse(parts.concat().as_bytes()).is_err(), "{:?}", parts);
+        }
+    }
+
+    #[test]
+    fn what_serde_json_writes_prettily_becomes_what_it_writes_compactly(parts in json_parts()) {
+        let json = parsed(parts.concat().as_bytes());
+        let pretty = serde_json::to_string_pretty(&json).unwrap();
+        let value = Value::parse(pretty.as_bytes()).unwrap();
+        prop_assert_eq!(value.as_str(), json.to_string());
+        prop_assert_eq!(&value, &Value::serialize(&json).unwrap());
+        prop_assert_eq!(value.to::<Json>().unwrap(), parsed(pretty.as_bytes()));
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        check(&bytes)?;
+    }
+
+    #[test]
+    fn bytes_that_look_like_json_do_no_harm(
+        text in r#"([\[\]{}:, \n"\\0-9eE.+-]|null|true|\\u|d8[0-3]|"a"|"\\"){0,12}"#,
+    ) {
+        check(text.as_bytes())?;
+    }
+
+    #[test]
+    fn json_with_a_fault_does_no_harm(
+        parts in json_parts(),
+        edits in prop::collection::vec((any::<Index>(), any::<Option<u8>>()), 1..3),
+    ) {
+        let mut bytes = parts.concat().into_bytes();
+        for (at, new) in edits {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match new {
+                Some(byte) => bytes[at] = byte,
+                None => drop(bytes.remove(at)),
+            }
+        }
+        check(&bytes)?;
+    }
+
+    #[test]
+    fn text_becomes_a_string(text in any::<String>()) {
+        let value = Value::string(&text).unwrap();
+        prop_assert_eq!(value.to::<String>().unwrap(), text);
+    }
+}

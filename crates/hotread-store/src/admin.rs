@@ -1,0 +1,286 @@
+//! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
+
+use crate::committer::{Committer, Standing, write_standing};
+use crate::error::{CommitError, StorageError, TableError};
+use crate::options::{TableInfo, TableOptions};
+use crate::rows::{RECORD_COLUMNS, read_record, wide};
+use crate::seal::{Passphrase, Seal};
+use crate::table::{self, TABLE_COLUMNS, Table, TableRow};
+use hotread_proto::{Digest, Epoch, Head, Position, Records, TableName};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A random epoch, for a new incarnation of a table.
+pub(crate) fn random_epoch() -> Result<Epoch, StorageError> {
+    let number = getrandom::u64().map_err(|e| StorageError::Io {
+        detail: format!("the system has no random numbers: {e}"),
+    })?;
+    Ok(Epoch(number))
+}
+
+/// Reads a table's row back, as whoever opens the database next would.
+fn read(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
+    let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
+    db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
+}
+
+impl Committer {
+    /// Runs `work` as one transaction. If COMMIT fails, what is on disk is unknown, as for a group.
+    fn transaction<R>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<R, TableError>,
+    ) -> Result<R, TableError> {
+        let db = self.db()?;
+        let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&txn)?;
+        if let Err(e) = txn.commit() {
+            let cause = StorageError::from(e);
+            self.halt(cause.clone(), Vec::new());
+            return Err(CommitError::Unknown { cause }.into());
+        }
+        Ok(done)
+    }
+
+    pub(crate) fn create_table(
+        &mut self,
+        name: &TableName,
+        options: &TableOptions,
+        seal: Option<(Seal, crate::seal::SealHeader)>,
+    ) -> Result<TableInfo, TableError> {
+        self.db()?;
+        if self.registry.get(name).is_some() {
+            return Err(TableError::Exists {
+                table: name.clone(),
+            });
+        }
+        let epoch = random_epoch()?;
+        let now = self.now();
+        let column = seal
+            .as_ref()
+            .map(|(_, header)| table::seal_column(header, epoch));
+        let row = self.transaction(|txn| {
+            let text = serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
+                reason: e.to_string(),
+            })?;
+            txn.execute(
+                "INSERT INTO tables (name, epoch, head, floor, digest, records, history_bytes,
+                    created_at, updated_at, options, seal)
+                 VALUES (?1, ?2, 0, 1, ?3, 0, 0, ?4, ?4, ?5, ?6)",
+                params![
+                    name.as_str(),
+                    epoch.0.cast_signed(),
+                    wide(Digest::EMPTY.0),
+                    now.millis(),
+                    text,
+                    column
+                ],
+            )?;
+            let id = txn.last_insert_rowid();
+            if options.search {
+                create_index(txn, id)?;
+            }
+            Ok(read(txn, id)?)
+        })?;
+        Ok(self.enter(row, seal.map(|(seal, _)| seal), |_| {}))
+    }
+
+    /// A table or its next incarnation is there, and others may use it.
+    fn enter(&mut self, row: TableRow, seal: Option<Seal>, with: impl FnOnce(&Table)) -> TableInfo {
+        let info = row.info();
+        let TableRow {
+            table,
+            head,
+            floor,
+            history_bytes,
+        } = row;
+        let table = match seal {
+            Some(seal) => table.unsealed(seal),
+            None => table,
+        };
+        with(&table);
+        self.set_standing(
+            table.id,
+            Standing {
+                head,
+                floor,
+                history_bytes,
+            },
+        );
+        self.registry.insert(Arc::new(table));
+        info
+    }
+
+    pub(crate) fn drop_table(&mut self, name: &TableName) -> Result<(), TableError> {
+        self.db()?;
+        let unknown = || CommitError::UnknownTable {
+            table: name.clone(),
+        };
+        let table = self.registry.get(name).ok_or_else(unknown)?;
+        self.transaction(|txn| {
+            if table.options.search {
+                txn.execute_batch(&format!("DROP TABLE {}", table.search_table()))?;
+            }
+            for of in ["search_rows", "records", "changes", "txn_ids"] {
+                txn.execute(&format!("DELETE FROM {of} WHERE table_id = ?1"), [table.id])?;
+            }
+            txn.execute("DELETE FROM tables WHERE id = ?1", [table.id])?;
+            Ok(())
+        })?;
+        self.forget_standing(table.id);
+        self.registry.remove(name);
+        Ok(())
+    }
+
+    /// Encrypts every value anew, under the keys of another passphrase; forgets the history, whose
+    /// values are bound to the old ones; begins a new epoch. Then leaves nothing of the old rows in
+    /// the file.
+    pub(crate) fn reseal(
+        &mut self,
+        table: &Arc<Table>,
+        new: (Seal, crate::seal::SealHeader),
+    ) -> Result<TableInfo, TableError> {
+        self.db()?;
+        // Read after what was committed before this job.
+        let standing = self
+            .standing(table)
+            .ok_or_else(|| CommitError::UnknownTable {
+                table: table.name.clone(),
+            })?;
+        let (seal, header) = new;
+        let epoch = random_epoch()?;
+        let mut records = Vec::new();
+        let row = self.transaction(|txn| {
+            // From here on SQLite overwrites what it deletes.
+            txn.pragma_update(None, "secure_delete", true)?;
+            let hasher = seal.hasher();
+            read_all(txn, table, &mut records)?;
+            let mut put = txn.prepare(
+                "UPDATE records SET hash = ?3, value = ?4 WHERE table_id = ?1 AND key = ?2",
+            )?;
+            let mut digest = Digest::EMPTY;
+            for record in &mut records {
+                let sealed = seal
+                    .encrypt(
+                        &table.name,
+                        epoch,
+                        record.key(),
+                        record.seq(),
+                        record.value(),
+                    )
+                    .map_err(|source| CommitError::Seal {
+                        table: table.name.clone(),
+                        source,
+                    })?;
+                let hash = hasher.item(record.key(), record.seq(), record.value());
+                digest = digest.with(hash);
+                put.execute(params![table.id, record.key(), wide(hash.0), sealed])?;
+                *record = rehashed(record, hash)?;
+            }
+            let head = Head {
+                position: Position {
+                    epoch,
+                    seq: standing.head.position.seq,
+                },
+                digest,
+                ..standing.head
+            };
+            for of in ["changes", "txn_ids"] {
+                txn.execute(&format!("DELETE FROM {of} WHERE table_id = ?1"), [table.id])?;
+            }
+            let floor = head.position.seq + 1;
+            write_standing(
+                txn,
+                table.id,
+                &Standing {
+                    head,
+                    floor,
+                    history_bytes: 0,
+                },
+            )?;
+            txn.execute(
+                "UPDATE tables SET epoch = ?2, seal = ?3 WHERE id = ?1",
+                params![
+                    table.id,
+                    epoch.0.cast_signed(),
+                    table::seal_column(&header, epoch)
+                ],
+            )?;
+            Ok(read(txn, table.id)?)
+        })?;
+        let head = row.head;
+        let info = self.enter(row, Some(seal), |next| {
+            next.live.adopt(&table.live, || Records::new(head, records));
+        });
+        // The new incarnation is there whether or not the old pages can be overwritten now.
+        self.scrub().map_err(CommitError::from)?;
+        Ok(info)
+    }
+
+    /// Leaves nothing of deleted rows in the file and its WAL.
+    fn scrub(&mut self) -> Result<(), StorageError> {
+        let db = self.db()?;
+        db.execute_batch("PRAGMA secure_delete = ON; VACUUM")?;
+        let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        db.execute_batch("PRAGMA secure_delete = OFF")?;
+        if busy != 0 {
+            let detail =
+                "the table was sealed anew, but a reader keeps the old values in the WAL; \
+                          close it and seal anew again"
+                    .to_owned();
+            return Err(StorageError::Locked { detail });
+        }
+        Ok(())
+    }
+}
+
+/// A contentless index: it has the words, and not the values.
+pub(crate) fn create_index(db: &Connection, id: i64) -> rusqlite::Result<()> {
+    db.execute_batch(&format!(
+        "CREATE VIRTUAL TABLE {} USING fts5 (
+             words, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+         )",
+        crate::migrate::search_table(id)
+    ))
+}
+
+fn read_all(
+    db: &Connection,
+    table: &Table,
+    records: &mut Vec<hotread_proto::Record>,
+) -> Result<(), TableError> {
+    let sql =
+        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([table.id])?;
+    while let Some(row) = rows.next()? {
+        let record = read_record(row, &table.values()).map_err(|e| match e {
+            crate::ReadError::Seal { table, source } => CommitError::Seal { table, source },
+            crate::ReadError::Storage(e) => CommitError::Storage(e),
+            other => CommitError::Storage(StorageError::corrupt(other.to_string())),
+        })?;
+        records.push(record);
+    }
+    Ok(())
+}
+
+fn rehashed(
+    record: &hotread_proto::Record,
+    hash: hotread_proto::ItemHash,
+) -> Result<hotread_proto::Record, TableError> {
+    let damaged = |e: hotread_proto::InvalidName| StorageError::corrupt(e.to_string());
+    let key = hotread_proto::Key::new(record.key()).map_err(damaged)?;
+    let category = hotread_proto::Category::new(record.category()).map_err(damaged)?;
+    let value = Zeroizing::new(record.value().to_vec());
+    let (seq, at, expires) = (record.seq(), record.updated_at(), record.expires_at());
+    Ok(hotread_proto::Record::from_parts(
+        &key, &value, &category, seq, at, expires, hash, true,
+    ))
+}
+
+/// What a passphrase becomes; tenths of a second, so not on the committer's thread.
+pub(crate) fn derive(
+    passphrase: &Passphrase,
+) -> Result<(Seal, crate::seal::SealHeader), crate::seal::SealError> {
+    Seal::create(passphrase)
+}

@@ -1,0 +1,684 @@
+//! The one thread that writes. Whatever waits becomes one SQLite transaction, then one fsync, then
+//! the answers: group commit. Nothing is visible to anyone before COMMIT has returned.
+//!
+//! What goes wrong, and for whom:
+//!
+//! - A transaction that is refused is decided before anything of it is written, so it takes nothing
+//!   back and nobody along.
+//! - An error of SQLite before COMMIT fails the whole group, of which nothing is applied; refusals,
+//!   too, for they were decided on a state that never came to be.
+//! - An error of COMMIT leaves unknown what is on disk. The group is told so; nothing more is
+//!   written until the database was opened anew, its WAL brought to rest, and its heads compared.
+
+use crate::error::{CommitError, StorageError};
+use crate::open::Location;
+use crate::options::Synchronous;
+use crate::queue::{Applied, Next, Queue, Reply, Request, ticket};
+use crate::rows::{self, signed, wide};
+use crate::stats::Counters;
+use crate::table::{self, Registry, Table};
+use crate::view::{View, WriteError, sql};
+use hotread_proto::{Body, Change, ChangeOp, Head, Key, Outcome, Timestamp, evaluate};
+use rusqlite::{Connection, params};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use zeroize::Zeroize;
+
+/// How often expired records are looked for. A record may outlive its time by this much, and more if
+/// many expire at once.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Most records that are expired in one transaction.
+const MAX_EXPIRED: usize = 1_000;
+/// How often history is looked at for its age.
+const AGE_EVERY: Duration = Duration::from_secs(10);
+/// Most changes that leave a table's history with one group.
+const MAX_TRIMMED: usize = 1_000;
+
+pub(crate) struct Committer {
+    pub(crate) at: Location,
+    pub(crate) synchronous: Synchronous,
+    /// `None` between a failed COMMIT and the reopening.
+    db: Option<Connection>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    standing: HashMap<i64, Standing>,
+    halted: Option<Halted>,
+    swept: Instant,
+    aged: Instant,
+    /// The latest time that the clock has shown.
+    clock: Timestamp,
+}
+
+/// Where a table stands, its history included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) head: Head,
+    pub(crate) floor: u64,
+    pub(crate) history_bytes: u64,
+}
+
+/// Writing has stopped, because it is not known what is on disk.
+struct Halted {
+    cause: StorageError,
+    /// What the group that failed was to become, by table.
+    changes: Changes,
+}
+
+/// The changes of a group, by table, in their order.
+type Changes = Vec<(Arc<Table>, Vec<Arc<Change>>)>;
+
+/// What became of a request, to be told after COMMIT.
+enum Decided {
+    Applied(Applied),
+    Refused(CommitError),
+}
+
+/// The records and the tables that a group touches.
+#[derive(Default)]
+struct Group {
+    decided: Vec<(Reply, Decided)>,
+    changes: Changes,
+    entries: u64,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        at: Location,
+        synchronous: Synchronous,
+        db: Connection,
+        queue: Arc<Queue>,
+        registry: Arc<Registry>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, StorageError> {
+        let now = Instant::now();
+        let mut committer = Self {
+            at,
+            synchronous,
+            db: Some(db),
+            queue,
+            registry,
+            counters,
+            standing: HashMap::new(),
+            halted: None,
+            swept: now,
+            aged: now,
+            clock: Timestamp::EPOCH,
+        };
+        for row in committer.read_tables()? {
+            committer.registry.insert(Arc::new(row.table));
+        }
+        Ok(committer)
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        /// However the thread ends, nobody waits for it in vain.
+        struct Abandon(Arc<Queue>);
+        impl Drop for Abandon {
+            fn drop(&mut self) {
+                self.0.abandon();
+            }
+        }
+
+        let _abandon = Abandon(self.queue.clone());
+        loop {
+            match self.queue.next(SWEEP_EVERY) {
+                Next::Group(requests) => self.group(requests),
+                Next::Job(job) => job(&mut self),
+                Next::Idle => {}
+                Next::Closed => return,
+            }
+            self.keep_house();
+        }
+    }
+
+    /// The connection, unless writing has stopped.
+    pub(crate) fn db(&mut self) -> Result<&mut Connection, StorageError> {
+        self.reconcile()?;
+        self.db.as_mut().ok_or_else(unreachable_without_connection)
+    }
+
+    pub(crate) fn standing(&self, table: &Table) -> Option<Standing> {
+        self.standing.get(&table.id).copied()
+    }
+
+    pub(crate) fn set_standing(&mut self, id: i64, standing: Standing) {
+        self.standing.insert(id, standing);
+    }
+
+    pub(crate) fn forget_standing(&mut self, id: i64) {
+        self.standing.remove(&id);
+    }
+
+    /// Reads anew where each table stands.
+    pub(crate) fn read_tables(&mut self) -> Result<Vec<table::TableRow>, StorageError> {
+        let db = self
+            .db
+            .as_ref()
+            .ok_or_else(unreachable_without_connection)?;
+        let rows = table::read_all(db)?;
+        self.standing = rows
+            .iter()
+            .map(|row| {
+                let &table::TableRow {
+                    head,
+                    floor,
+                    history_bytes,
+                    ..
+                } = row;
+                (
+                    row.table.id,
+                    Standing {
+                        head,
+                        floor,
+                        history_bytes,
+                    },
+                )
+            })
+            .collect();
+        Ok(rows)
+    }
+
+    fn group(&mut self, requests: Vec<Request>) {
+        if let Err(e) = self.reconcile() {
+            fail(
+                requests.into_iter().map(|request| request.reply),
+                &CommitError::Storage(e),
+            );
+            return;
+        }
+        let mut group = Group::default();
+        match self.write(requests, &mut group) {
+            Ok(()) => self.commit(group),
+            Err((error, rest)) => {
+                self.roll_back();
+                let decided = group.decided.into_iter().map(|(reply, _)| reply);
+                fail(decided.chain(rest), &error);
+            }
+        }
+    }
+
+    /// Everything up to COMMIT. On an error, with the requests that were not decided yet.
+    fn write(
+        &mut self,
+        requests: Vec<Request>,
+        group: &mut Group,
+    ) -> Result<(), (CommitError, Vec<Reply>)> {
+        let mut requests = requests.into_iter();
+        let mut step = || -> Result<(), (CommitError, Option<Reply>)> {
+            let before = |e: StorageError| (CommitError::Storage(e), None);
+            let db = self
+                .db
+                .as_ref()
+                .ok_or_else(unreachable_without_connection)
+                .map_err(before)?;
+            db.execute_batch("BEGIN IMMEDIATE")
+                .map_err(|e| before(e.into()))?;
+            for request in requests.by_ref() {
+                group.entries += 1;
+                let Request {
+                    table,
+                    at,
+                    mut body,
+                    reply,
+                    ..
+                } = request;
+                let secret = table.is_sealed();
+                let decided = decide(
+                    db,
+                    &self.registry,
+                    &mut self.standing,
+                    &table,
+                    at,
+                    &mut body,
+                );
+                if secret {
+                    wipe(&mut body);
+                }
+                match decided {
+                    Ok((decided, change)) => {
+                        group.decided.push((reply, decided));
+                        if let Some((table, change)) = change {
+                            group.push(table, change);
+                        }
+                    }
+                    Err(error) => return Err((error, Some(reply))),
+                }
+            }
+            for (table, _) in &group.changes {
+                let standing = self
+                    .standing
+                    .get_mut(&table.id)
+                    .expect("it was just written");
+                trim(db, table, standing).map_err(before)?;
+                write_standing(db, table.id, standing).map_err(|e| before(e.into()))?;
+            }
+            if !group.changes.is_empty() {
+                db.prepare_cached(sql::APPLIED)
+                    .and_then(|mut statement| statement.execute([signed(group.entries)]))
+                    .map_err(|e| before(e.into()))?;
+            }
+            Ok(())
+        };
+        step().map_err(|(error, reply)| {
+            (
+                error,
+                reply
+                    .into_iter()
+                    .chain(requests.map(|request| request.reply))
+                    .collect(),
+            )
+        })
+    }
+
+    fn commit(&mut self, group: Group) {
+        if group.changes.is_empty() {
+            // Refusals and repetitions only: there is nothing to write.
+            self.roll_back_clean();
+        } else {
+            let db = self.db.as_ref().expect("the group was written through it");
+            if let Err(e) = db.execute_batch("COMMIT") {
+                let cause = StorageError::from(e);
+                tracing::error!(%cause, "COMMIT failed; nothing is written until the database was opened anew");
+                self.halt(cause.clone(), group.changes);
+                let replies = group.decided.into_iter().map(|(reply, _)| reply);
+                fail(replies, &CommitError::Unknown { cause });
+                return;
+            }
+            self.counters
+                .group(group.changes.iter().map(|(_, changes)| changes.len()).sum());
+            publish(&group.changes);
+        }
+        for (reply, decided) in group.decided {
+            match decided {
+                Decided::Applied(applied) => reply.send(Ok(applied)),
+                Decided::Refused(error) => {
+                    self.counters.refused();
+                    reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Nothing of the group was applied; where the tables stand is read anew.
+    fn roll_back(&mut self) {
+        self.roll_back_clean();
+        self.counters.failed();
+        if let Err(cause) = self.read_tables() {
+            self.halt(cause, Vec::new());
+        }
+    }
+
+    fn roll_back_clean(&mut self) {
+        let Some(db) = &self.db else { return };
+        // After some errors SQLite has rolled back by itself.
+        if !db.is_autocommit()
+            && let Err(e) = db.execute_batch("ROLLBACK")
+        {
+            self.halt(e.into(), Vec::new());
+        }
+    }
+
+    /// Stops writing until [`reconcile`](Self::reconcile) has found out what is on disk.
+    pub(crate) fn halt(&mut self, cause: StorageError, changes: Changes) {
+        self.db = None;
+        self.counters.halted(Some(&cause));
+        self.halted = Some(Halted { cause, changes });
+    }
+
+    /// After a failed COMMIT: opens the database anew, brings its WAL to rest, and compares. Frames
+    /// of the failed group that lie in the WAL beyond its end, where the next recovery might find
+    /// them, are gone after the checkpoint; so from then on what is read is what there is.
+    pub(crate) fn reconcile(&mut self) -> Result<(), StorageError> {
+        let Some(halted) = &self.halted else {
+            return Ok(());
+        };
+        let still = |e: StorageError| {
+            tracing::warn!(cause = %halted.cause, now = %e, "still not writing");
+            e
+        };
+        let db = self
+            .at
+            .writer(self.synchronous)
+            .map_err(|e| still(e.into()))?;
+        let busy: i64 = db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|e| still(e.into()))?;
+        if busy != 0 {
+            let detail = "a reader keeps the WAL from being brought to rest".to_owned();
+            return Err(still(StorageError::Locked { detail }));
+        }
+        self.db = Some(db);
+        self.read_tables()?;
+        let halted = self.halted.take().expect("it was there above");
+        for (table, changes) in halted.changes {
+            let (Some(last), Some(standing)) = (changes.last(), self.standing(&table)) else {
+                continue;
+            };
+            if standing.head == last.head() {
+                tracing::warn!(table = %table.name, "the group whose COMMIT failed is there");
+                publish(&vec![(table, changes)]);
+            } else {
+                tracing::warn!(table = %table.name, "the group whose COMMIT failed is not there");
+            }
+        }
+        self.counters.halted(None);
+        Ok(())
+    }
+
+    /// The system's clock.
+    pub(crate) fn now(&mut self) -> Timestamp {
+        let now = Timestamp::from(SystemTime::now());
+        if now < self.clock {
+            tracing::warn!(
+                behind_ms = self.clock.millis() - now.millis(),
+                "the clock went back; transactions keep the later time"
+            );
+        }
+        self.clock = now;
+        now
+    }
+
+    fn keep_house(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            if let Err(e) = self.sweep() {
+                tracing::warn!(error = %e, "expired records could not be deleted; trying again");
+            }
+        }
+        if now.duration_since(self.aged) >= AGE_EVERY {
+            self.aged = now;
+            if let Err(e) = self.trim_aged() {
+                tracing::warn!(error = %e, "old history could not be trimmed; trying again");
+            }
+        }
+    }
+
+    /// Deletes expired records, at most [`MAX_EXPIRED`].
+    fn sweep(&mut self) -> Result<(), StorageError> {
+        let now = self.now();
+        let db = self.db()?;
+        let mut expired: HashMap<i64, Vec<(Key, u64)>> = HashMap::new();
+        {
+            let mut statement = db.prepare_cached(
+                "SELECT table_id, key, seq FROM records
+                 WHERE expires_at IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
+            while let Some(row) = rows.next()? {
+                let key: String = row.get(1)?;
+                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
+                expired
+                    .entry(row.get(0)?)
+                    .or_default()
+                    .push((key, rows::read_count(row, 2)?));
+            }
+        }
+        let requests: Vec<Request> = self
+            .registry
+            .all()
+            .into_iter()
+            .filter_map(|table| {
+                let keys = expired.remove(&table.id)?;
+                let (_, reply) = ticket();
+                Some(Request {
+                    table,
+                    at: now,
+                    body: Body::Expire(keys),
+                    size: 0,
+                    reply,
+                })
+            })
+            .collect();
+        if !requests.is_empty() {
+            self.group(requests);
+        }
+        Ok(())
+    }
+
+    /// Trims what is too old in tables that are not written.
+    fn trim_aged(&mut self) -> Result<(), StorageError> {
+        let now = self.now();
+        let tables = self.registry.all();
+        self.db()?;
+        let db = self
+            .db
+            .as_ref()
+            .ok_or_else(unreachable_without_connection)?;
+        for table in tables {
+            let Some(standing) = self.standing.get_mut(&table.id) else {
+                continue;
+            };
+            let before = now.saturating_sub(table.options.history.max_age());
+            let oldest: Option<i64> = {
+                let mut statement = db.prepare_cached(
+                    "SELECT at FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT 1",
+                )?;
+                let mut rows = statement.query([table.id])?;
+                rows.next()?.map(|row| row.get(0)).transpose()?
+            };
+            if oldest.is_none_or(|oldest| oldest >= before.millis()) {
+                continue;
+            }
+            let trimmed = || -> Result<Standing, StorageError> {
+                let mut next = *standing;
+                let txn = db.unchecked_transaction()?;
+                drop_oldest(&txn, &table, &mut next, |_, at, _| at < before.millis())?;
+                write_standing(&txn, table.id, &next)?;
+                txn.commit()?;
+                Ok(next)
+            };
+            match trimmed() {
+                Ok(next) => *standing = next,
+                Err(cause) => {
+                    self.halt(cause.clone(), Vec::new());
+                    return Err(cause);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // Leaves the database with its statistics in order; a failure does no harm.
+        if let Some(db) = &self.db {
+            let _ = db.execute_batch("PRAGMA optimize");
+        }
+    }
+}
+
+impl Group {
+    fn push(&mut self, table: Arc<Table>, change: Change) {
+        let change = Arc::new(change);
+        match self
+            .changes
+            .iter_mut()
+            .find(|(other, _)| other.id == table.id)
+        {
+            Some((_, changes)) => changes.push(change),
+            None => self.changes.push((table, vec![change])),
+        }
+    }
+}
+
+/// What a request comes to, and what it changes.
+type Decision = (Decided, Option<(Arc<Table>, Change)>);
+
+/// One request against the state that the ones before it in the group leave.
+fn decide(
+    db: &Connection,
+    registry: &Registry,
+    standing: &mut HashMap<i64, Standing>,
+    table: &Arc<Table>,
+    at: Timestamp,
+    body: &mut Body,
+) -> Result<Decision, CommitError> {
+    // Sealed anew meanwhile, it is the same table; dropped, it is none, whatever has its name.
+    let current = registry
+        .get(&table.name)
+        .filter(|current| current.id == table.id);
+    let (Some(table), Some(standing)) = (current, standing.get_mut(&table.id)) else {
+        let error = CommitError::UnknownTable {
+            table: table.name.clone(),
+        };
+        return Ok((Decided::Refused(error), None));
+    };
+    let mut view = View {
+        db,
+        table: &table,
+        head: standing.head,
+        hasher: table.hasher(),
+    };
+    let entry = hotread_proto::Entry {
+        at,
+        body: std::mem::replace(body, Body::Expire(Vec::new())),
+    };
+    let outcome = evaluate(&mut view, &entry);
+    *body = entry.body;
+    match outcome? {
+        Outcome::Committed(change) => {
+            let bytes = view.apply(&change).map_err(|e| match e {
+                WriteError::Storage(e) => CommitError::Storage(e),
+                WriteError::Seal(source) => CommitError::Seal {
+                    table: table.name.clone(),
+                    source,
+                },
+            })?;
+            standing.head = change.head();
+            standing.history_bytes += bytes;
+            let puts = change
+                .ops
+                .iter()
+                .filter(|op| matches!(op, ChangeOp::Put(_)))
+                .count();
+            let applied = Applied {
+                committed: change.committed(),
+                written: puts as u64,
+                deleted: (change.ops.len() - puts) as u64,
+            };
+            Ok((Decided::Applied(applied), Some((table, change))))
+        }
+        Outcome::Repeated(committed) => {
+            let applied = Applied {
+                committed,
+                written: 0,
+                deleted: 0,
+            };
+            Ok((Decided::Applied(applied), None))
+        }
+        Outcome::Nothing => {
+            let committed = hotread_proto::Committed {
+                position: standing.head.position,
+                at,
+            };
+            let applied = Applied {
+                committed,
+                written: 0,
+                deleted: 0,
+            };
+            Ok((Decided::Applied(applied), None))
+        }
+        Outcome::Refused(refusal) => Ok((Decided::Refused(refusal.into()), None)),
+    }
+}
+
+fn wipe(body: &mut Body) {
+    match body {
+        Body::Txn(txn) => txn.zeroize(),
+        Body::Replace(replace) => replace.zeroize(),
+        Body::Expire(_) => {}
+    }
+}
+
+/// After COMMIT: into the live tables, and to the subscribers.
+fn publish(changes: &Changes) {
+    for (table, changes) in changes {
+        table.live.push(changes);
+        table.feed.push(changes);
+    }
+}
+
+fn fail(replies: impl IntoIterator<Item = Reply>, error: &CommitError) {
+    for reply in replies {
+        reply.send(Err(error.clone()));
+    }
+}
+
+/// Trims a table's history to what its options say, some changes at a time.
+fn trim(db: &Connection, table: &Table, standing: &mut Standing) -> Result<(), StorageError> {
+    let history = table.options.history;
+    let head = standing.head.position.seq;
+    // A sixteenth more is tolerated, so that not every commit has to delete something.
+    let tolerated = |max: u64| max.saturating_add((max / 16).min(1_024));
+    let kept = head + 1 - standing.floor;
+    if kept <= tolerated(history.max_changes)
+        && standing.history_bytes <= history.max_bytes.saturating_add(history.max_bytes / 16)
+    {
+        return Ok(());
+    }
+    drop_oldest(db, table, standing, |kept, _, bytes| {
+        kept > history.max_changes || bytes > history.max_bytes
+    })
+}
+
+/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as `excess` says so of the
+/// number of changes, the oldest one's time and the bytes of all.
+fn drop_oldest(
+    db: &Connection,
+    table: &Table,
+    standing: &mut Standing,
+    excess: impl Fn(u64, i64, u64) -> bool,
+) -> Result<(), StorageError> {
+    let head = standing.head.position.seq;
+    let mut statement = db.prepare_cached(
+        "SELECT seq, at, bytes FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
+    while let Some(row) = rows.next()? {
+        let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);
+        if !excess(head + 1 - seq, at, standing.history_bytes) {
+            break;
+        }
+        standing.floor = seq + 1;
+        standing.history_bytes = standing
+            .history_bytes
+            .saturating_sub(rows::read_count(row, 2)?);
+    }
+    drop(rows);
+    db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
+        .execute(params![table.id, signed(standing.floor)])?;
+    Ok(())
+}
+
+pub(crate) fn write_standing(
+    db: &Connection,
+    id: i64,
+    standing: &Standing,
+) -> rusqlite::Result<()> {
+    let Standing {
+        head,
+        floor,
+        history_bytes,
+    } = standing;
+    db.prepare_cached(sql::HEAD)?.execute(params![
+        id,
+        signed(head.position.seq),
+        wide(head.digest.0),
+        signed(head.records),
+        head.at.millis(),
+        signed(*floor),
+        signed(*history_bytes),
+    ])?;
+    Ok(())
+}
+
+fn unreachable_without_connection() -> StorageError {
+    StorageError::Io {
+        detail: "the database is not open".to_owned(),
+    }
+}

@@ -1,0 +1,533 @@
+//! What can go wrong, one enum for each kind of call. Every error has a stable code and a message in
+//! one line that says what to do.
+
+use crate::seal::SealError;
+use hotread_proto::{Code, ErrorBody, Key, Position, Refusal, TableName};
+use rusqlite::ErrorCode;
+use std::path::PathBuf;
+
+/// SQLite could not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// No space left.
+    #[error("the disk is full ({detail}); make room and try again")]
+    Full {
+        /// SQLite's words.
+        detail: String,
+    },
+    /// The database is damaged.
+    #[error("the database is damaged ({detail}); run `hotread verify`, and restore a backup")]
+    Corrupt {
+        /// What is wrong.
+        detail: String,
+    },
+    /// Another program holds a lock on the database, and did not let go in time.
+    #[error("another program has locked the database ({detail}); find out which, and try again")]
+    Locked {
+        /// SQLite's words.
+        detail: String,
+    },
+    /// The file, or the medium that it is on, can only be read.
+    #[error("the database can only be read ({detail}); check its permissions and its medium")]
+    ReadOnly {
+        /// SQLite's words.
+        detail: String,
+    },
+    /// All read connections are in use.
+    #[error(
+        "all read connections were in use for too long; read in smaller steps, or allow more readers"
+    )]
+    NoReader,
+    /// Reading or writing failed.
+    #[error(
+        "the database could not be read or written ({detail}); check the disk and the system's log"
+    )]
+    Io {
+        /// SQLite's words.
+        detail: String,
+    },
+}
+
+impl StorageError {
+    pub(crate) fn corrupt(detail: impl Into<String>) -> Self {
+        Self::Corrupt {
+            detail: detail.into(),
+        }
+    }
+
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Full { .. } => Code::StorageFull,
+            Self::Corrupt { .. } => Code::Corrupt,
+            Self::Locked { .. } => Code::InUse,
+            Self::ReadOnly { .. } => Code::ReadOnly,
+            Self::NoReader => Code::Busy,
+            Self::Io { .. } => Code::StorageError,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StorageError {
+    fn from(error: rusqlite::Error) -> Self {
+        let detail = error.to_string();
+        let Some(code) = error.sqlite_error_code() else {
+            // Rows that do not have the form that this crate writes.
+            return Self::Corrupt { detail };
+        };
+        match code {
+            ErrorCode::DiskFull => Self::Full { detail },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt { detail },
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Locked { detail },
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Self::ReadOnly { detail },
+            _ => Self::Io { detail },
+        }
+    }
+}
+
+impl From<r2d2::Error> for StorageError {
+    fn from(_: r2d2::Error) -> Self {
+        Self::NoReader
+    }
+}
+
+/// Why a store could not be opened. Whatever was there is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory that the database should be in is not there.
+    #[error("{} is not a directory; create it first", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no such file, and it was not to be created.
+    #[error("{} does not exist; check the path, or create a table to begin a database", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is a directory, or something else that is no file.
+    #[error("{} is not a file; give the path of a database", path.display())]
+    NotAFile {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// Another process, or this one, has it open for writing.
+    #[error("{} is in use by {holder}; go through that process, or open it read-only", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// The holder's process and, if it serves the database, its URL.
+        holder: Holder,
+    },
+    /// It is no SQLite database, or one of another program.
+    #[error("{} is not a HotRead database ({reason}); it was left as it is", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// It was written by a newer version of HotRead.
+    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, whose `hotread migrate down {known}` makes it readable here", path.display())]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i32,
+        /// The newest version that is known here.
+        known: i32,
+    },
+    /// It was written by an older version of HotRead, and was to be opened for reading only.
+    #[error("{} has schema version {found}, and version {known} is needed; run `hotread migrate up`", path.display())]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i32,
+        /// The version that is needed.
+        known: i32,
+    },
+    /// The lock file could not be used.
+    #[error("{} could not be locked for writing ({source}); check the permissions of its directory, or open the database read-only", path.display())]
+    LockFile {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// SQLite could not read it.
+    #[error("{}: {source}", path.display())]
+    Storage {
+        /// The database.
+        path: PathBuf,
+        /// What went wrong.
+        source: StorageError,
+    },
+    /// A thread could not be started.
+    #[error("the committer's thread could not be started ({0}); check the limits of this process")]
+    Thread(std::io::Error),
+}
+
+/// Who has a database open for writing, as its lock file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// The process id.
+    #[serde(default)]
+    pub pid: u32,
+    /// Where it serves the database, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.pid, &self.url) {
+            (0, _) => f.write_str("another process"),
+            (pid, None) => write!(f, "process {pid}"),
+            (pid, Some(url)) => write!(
+                f,
+                "process {pid}, which serves it at {}",
+                url.escape_debug()
+            ),
+        }
+    }
+}
+
+impl OpenError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoDirectory { .. } | Self::NoFile { .. } | Self::NotAFile { .. } => {
+                Code::NoSuchFile
+            }
+            Self::InUse { .. } => Code::InUse,
+            Self::Foreign { .. } => Code::Foreign,
+            Self::NewerSchema { .. } => Code::NewerSchema,
+            Self::OlderSchema { .. } => Code::OlderSchema,
+            Self::LockFile { .. } => Code::ReadOnly,
+            Self::Storage { source, .. } => source.code(),
+            Self::Thread(_) => Code::StorageError,
+        }
+    }
+}
+
+/// Why a table could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// There is no such table.
+    #[error("there is no table {table}; `hotread table list` shows those that there are")]
+    UnknownTable {
+        /// The name that was given.
+        table: TableName,
+    },
+    /// The table was not made to be searched.
+    #[error(
+        "table {table} has no search index; make one with `--search` and import the records there"
+    )]
+    NoSearch {
+        /// The table.
+        table: TableName,
+    },
+    /// The position is older than the history that is kept.
+    #[error(
+        "the history of table {table} begins at seq {floor}; take the whole table and go on from its position"
+    )]
+    Gone {
+        /// The table.
+        table: TableName,
+        /// The first transaction that is kept.
+        floor: u64,
+    },
+    /// The position is not one of this incarnation of the table, or of its future.
+    #[error(
+        "table {table} never was at {from}, it is at {head}; take the whole table and go on from its position"
+    )]
+    NeverThere {
+        /// The table.
+        table: TableName,
+        /// The position that was given.
+        from: Position,
+        /// Where the table is.
+        head: Position,
+    },
+    /// The table is sealed, and cannot be opened.
+    #[error("table {table}: {source}")]
+    Seal {
+        /// The table.
+        table: TableName,
+        /// Why.
+        source: SealError,
+    },
+    /// SQLite could not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownTable { .. } => Code::UnknownTable,
+            Self::NoSearch { .. } => Code::NoSearch,
+            Self::Gone { .. } => Code::Gone,
+            Self::NeverThere { .. } => Code::EpochChanged,
+            Self::Seal { source, .. } => source.code(),
+            Self::Storage(source) => source.code(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Why a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of it was
+/// applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// There is no such table, or it was dropped meanwhile.
+    #[error("there is no table {table}; create it first")]
+    UnknownTable {
+        /// The name that was given.
+        table: TableName,
+    },
+    /// The transaction is outside the limits, a precondition does not hold, or its id was used for
+    /// something else.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A value does not fit the table's schema.
+    #[error(
+        "the value of {key:?} does not fit the schema of table {table}: {reason}{}",
+        at(path)
+    )]
+    Schema {
+        /// The table.
+        table: TableName,
+        /// The record.
+        key: Key,
+        /// Where in the value, as a JSON pointer; empty: the value as a whole.
+        path: String,
+        /// What is wrong, without quoting the value.
+        reason: String,
+    },
+    /// Too much waits to be committed already.
+    #[error("{waiting} transactions wait to be committed; try again later")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// Readers hold old copies of the live table, and too many changes wait for them.
+    #[error("{waiting} changes of table {table} wait for readers that hold old copies{}; let them ask again or become quiescent", by(worker.as_deref()))]
+    ReadersStalled {
+        /// The table.
+        table: TableName,
+        /// Changes that are committed and not visible yet.
+        waiting: u64,
+        /// The name of a handle that is in the way.
+        worker: Option<String>,
+    },
+    /// COMMIT itself failed, so whether the transaction is in is not known.
+    #[error(
+        "it is not known whether the transaction was committed: {cause}; try again with the same transaction id"
+    )]
+    Unknown {
+        /// What COMMIT failed with.
+        cause: StorageError,
+    },
+    /// The table is sealed, and cannot be opened.
+    #[error("table {table}: {source}")]
+    Seal {
+        /// The table.
+        table: TableName,
+        /// Why.
+        source: SealError,
+    },
+    /// The store was opened for reading only.
+    #[error("the store was opened read-only; open it for writing")]
+    ReadOnly,
+    /// The store is being closed.
+    #[error("the store is being closed; open it again")]
+    Closed,
+    /// SQLite could not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+fn at(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!(" (at {path})")
+    }
+}
+
+fn by(worker: Option<&str>) -> String {
+    worker
+        .map(|name| format!(" (such as {:?})", name))
+        .unwrap_or_default()
+}
+
+impl CommitError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::UnknownTable { .. } => Code::UnknownTable,
+            Self::Refused(Refusal::Limit(_)) => Code::TooLarge,
+            Self::Refused(Refusal::Precondition { .. }) => Code::PreconditionFailed,
+            Self::Refused(Refusal::IdReused { .. }) => Code::TxnIdReused,
+            Self::Refused(_) => Code::BadRequest,
+            Self::Schema { .. } => Code::SchemaViolation,
+            Self::Busy { .. } => Code::Busy,
+            Self::ReadersStalled { .. } => Code::ReadersStalled,
+            Self::Unknown { .. } => Code::CommitUnknown,
+            Self::Seal { source, .. } => source.code(),
+            Self::ReadOnly => Code::ReadOnly,
+            Self::Closed => Code::Closed,
+            Self::Storage(source) => source.code(),
+        }
+    }
+
+    /// The error as an answer's body.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        let mut body = ErrorBody::new(self.code(), self);
+        match self {
+            Self::Refused(Refusal::Precondition { key, actual, .. }) => {
+                body.key = Some(key.clone());
+                body.seq = *actual;
+            }
+            Self::Schema { key, .. } => body.key = Some(key.clone()),
+            _ => {}
+        }
+        body
+    }
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Why tables could not be changed: created, dropped, sealed anew.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// There is a table with this name already.
+    #[error("there is a table {table} already; choose another name, or drop it first")]
+    Exists {
+        /// The name that was given.
+        table: TableName,
+    },
+    /// The schema is not a JSON Schema.
+    #[error("the schema is not a JSON Schema that can be used here: {reason}")]
+    InvalidSchema {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Sealed tables cannot be searched.
+    #[error(
+        "a sealed table cannot be searched, because the index would hold its values in clear; leave out one of the two"
+    )]
+    SealedSearch,
+    /// The table is not sealed.
+    #[error("table {table} is not sealed; there is nothing to seal anew")]
+    NotSealed {
+        /// The table.
+        table: TableName,
+    },
+    /// What holds for transactions holds for tables.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl TableError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Exists { .. } => Code::TableExists,
+            Self::InvalidSchema { .. } | Self::SealedSearch | Self::NotSealed { .. } => {
+                Code::InvalidOptions
+            }
+            Self::Commit(source) => source.code(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for TableError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+impl From<StorageError> for TableError {
+    fn from(error: StorageError) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+/// Why a backup could not be made or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// Something with the target's name is there already.
+    #[error("{} exists already; give a path where nothing is", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The target could not be written, or the source not be copied.
+    #[error("{}: {source}; check permissions and free space", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database to be restored cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The backup is damaged.
+    #[error("{} is damaged: {problem}; take an older one", path.display())]
+    Damaged {
+        /// The backup.
+        path: PathBuf,
+        /// The first thing that is wrong with it.
+        problem: String,
+    },
+    /// SQLite could not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl BackupError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Exists { .. } => Code::BadRequest,
+            Self::File { .. } => Code::StorageError,
+            Self::Open(source) => source.code(),
+            Self::Damaged { .. } => Code::Corrupt,
+            Self::Storage(source) => source.code(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for BackupError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}

@@ -1,0 +1,144 @@
+//! A table in memory: loaded when it is first asked for, moved on by the committer after that.
+
+use crate::error::{CommitError, ReadError};
+use crate::read::{self, Pool};
+use crate::table::Table;
+use hotread::{HotRead, HotReadState, Maintainer};
+use hotread_proto::{Change, Records, TableName};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Copies of a live table: readers may be stuck in two outdated ones, and changes still become
+/// visible to the others.
+const COPIES: usize = 4;
+/// Most changes that may wait to become visible. What is more is refused, and the reader in the way
+/// is named.
+const MAX_INVISIBLE: u64 = 65_536;
+
+pub(crate) struct Live {
+    name: TableName,
+    state: Mutex<State>,
+    /// Held while the table is loaded, so that it is loaded once.
+    loading: Mutex<()>,
+}
+
+enum State {
+    /// Nobody has asked for it.
+    Cold,
+    /// Somebody reads it from disk; what is committed meanwhile.
+    Loading(Vec<Arc<Change>>),
+    /// The committer moves it on.
+    Warm(HotRead<Records>, Maintainer),
+}
+
+impl Live {
+    pub(crate) fn new(name: &TableName) -> Self {
+        Self {
+            name: name.clone(),
+            state: Mutex::new(State::Cold),
+            loading: Mutex::new(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the state was held leaves it whole: each step is one assignment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn warm(&self) -> Option<HotRead<Records>> {
+        match &*self.lock() {
+            State::Warm(hot, _) => Some(hot.clone()),
+            _ => None,
+        }
+    }
+
+    /// The table in memory, loading it if nobody has yet.
+    pub(crate) fn get(&self, table: &Table, pool: &Pool) -> Result<HotRead<Records>, ReadError> {
+        if let Some(hot) = self.warm() {
+            return Ok(hot);
+        }
+        let _one_loader = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hot) = self.warm() {
+            return Ok(hot);
+        }
+        // From here on every commit is either in what is read below, or in the list, or in both.
+        *self.lock() = State::Loading(Vec::new());
+        let unless_finished = Unwarmed(self);
+        let mut records = read::load(table, pool)?;
+        let mut state = self.lock();
+        if let State::Loading(meanwhile) = &*state {
+            for change in meanwhile {
+                if change.position.seq > records.position().seq {
+                    records.apply_update(change);
+                }
+            }
+        }
+        let hot = HotRead::builder(records)
+            .max_copies(COPIES)
+            .name(self.name.as_str())
+            .build();
+        let maintainer = hot.spawn_maintainer();
+        *state = State::Warm(hot.clone(), maintainer);
+        drop(state);
+        std::mem::forget(unless_finished);
+        Ok(hot)
+    }
+
+    /// Changes were committed. They become visible together.
+    pub(crate) fn push(&self, changes: &[Arc<Change>]) {
+        match &mut *self.lock() {
+            State::Cold => {}
+            State::Loading(meanwhile) => meanwhile.extend_from_slice(changes),
+            State::Warm(hot, _) => {
+                hot.queue_updates(changes.iter().cloned());
+            }
+        }
+    }
+
+    /// Those who hold handles of `old` follow this incarnation from now on.
+    pub(crate) fn adopt(&self, old: &Live, records: impl FnOnce() -> Records) {
+        let state = std::mem::replace(&mut *old.lock(), State::Cold);
+        if let State::Warm(hot, maintainer) = state {
+            hot.replace(records());
+            *self.lock() = State::Warm(hot, maintainer);
+        }
+    }
+
+    /// Is there room for more changes?
+    pub(crate) fn check(&self) -> Result<(), CommitError> {
+        let (waiting, worker) = match &*self.lock() {
+            State::Cold => return Ok(()),
+            State::Loading(meanwhile) => (meanwhile.len() as u64, None),
+            State::Warm(hot, _) => {
+                let waiting = hot.latest_seq().saturating_sub(hot.published_seq());
+                if waiting < MAX_INVISIBLE {
+                    return Ok(());
+                }
+                let mut workers = hot.workers().into_iter();
+                (
+                    waiting,
+                    workers
+                        .find(|worker| worker.blocking)
+                        .and_then(|worker| worker.name),
+                )
+            }
+        };
+        if waiting < MAX_INVISIBLE {
+            return Ok(());
+        }
+        let worker = worker.map(|name| name.to_string());
+        Err(CommitError::ReadersStalled {
+            table: self.name.clone(),
+            waiting,
+            worker,
+        })
+    }
+}
+
+/// Makes a table cold again whose loading failed.
+struct Unwarmed<'a>(&'a Live);
+
+impl Drop for Unwarmed<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = State::Cold;
+    }
+}

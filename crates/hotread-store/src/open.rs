@@ -1,0 +1,236 @@
+//! Opening database files: what kind of file it is, who may write it, and how connections are set
+//! up. Nothing is changed before it is known to be ours.
+
+use crate::error::{OpenError, StorageError};
+use crate::lock::WriterLock;
+use crate::migrate::{self, APPLICATION_ID, LATEST};
+use crate::options::Synchronous;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long SQLite waits for locks of other programs.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+const READER_CACHE_KIB: i64 = 8 * 1024;
+/// How much of the file is read through a memory map, in bytes.
+const MMAP_BYTES: i64 = 256 << 20;
+/// Pages of WAL after which a commit moves them into the database: 16 MiB. SQLite's 1,000 would
+/// cost two more fsyncs for every 4 MiB written.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// The WAL file is cut to this many bytes when it begins anew.
+const WAL_LIMIT_BYTES: i64 = 64 << 20;
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// What a file is.
+enum Kind {
+    /// Nothing yet: no file, an empty one, or an SQLite database with nothing in it.
+    Empty,
+    /// A HotRead database of a version that is known here.
+    Ours(i32),
+}
+
+/// A database that can be opened again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Location {
+    pub(crate) path: PathBuf,
+    /// A SQLite VFS other than the system's; in tests.
+    pub(crate) vfs: Option<String>,
+}
+
+impl Location {
+    pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = match &self.vfs {
+            None => Connection::open_with_flags(&self.path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs.as_str())?,
+        };
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(db)
+    }
+
+    /// A connection for the committer.
+    pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(
+            None,
+            "synchronous",
+            match synchronous {
+                Synchronous::Full => "FULL",
+                Synchronous::Normal => "NORMAL",
+            },
+        )?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        db.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
+        db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        db.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(db)
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // A reader that closes last would otherwise try to move the WAL into the database.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        db.pragma_update(None, "query_only", true)?;
+        db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        db.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(db)
+    }
+
+    fn storage(&self, error: rusqlite::Error) -> OpenError {
+        OpenError::Storage {
+            path: self.path.clone(),
+            source: error.into(),
+        }
+    }
+
+    /// Looks at the file through a connection that cannot write, and that leaves the WAL alone.
+    fn inspect(&self) -> Result<Kind, OpenError> {
+        let path = self.path.clone();
+        if self.vfs.is_none() {
+            let parent = match self.path.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            };
+            if !parent.is_dir() {
+                return Err(OpenError::NoDirectory {
+                    path: parent.to_owned(),
+                });
+            }
+            match std::fs::metadata(&self.path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Kind::Empty),
+                Ok(meta) if !meta.is_file() => return Err(OpenError::NotAFile { path }),
+                _ => {}
+            }
+        }
+        let db = match self.open(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            Ok(db) => db,
+            Err(e)
+                if self.vfs.is_some() && e.sqlite_error_code() == Some(ErrorCode::CannotOpen) =>
+            {
+                return Ok(Kind::Empty);
+            }
+            Err(e) => return Err(self.storage(e)),
+        };
+        let look = || -> rusqlite::Result<(i32, i32, i64)> {
+            db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            let pragma = |name| db.pragma_query_value(None, name, |row| row.get(0));
+            let (id, version) = (pragma("application_id")?, pragma("user_version")?);
+            let things =
+                db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            Ok((id, version, things))
+        };
+        match look() {
+            Ok((0, 0, 0)) => Ok(Kind::Empty),
+            Ok((APPLICATION_ID, found, _)) if found > LATEST => Err(OpenError::NewerSchema {
+                path,
+                found,
+                known: LATEST,
+            }),
+            Ok((APPLICATION_ID, found @ 1.., _)) => Ok(Kind::Ours(found)),
+            Ok((id, _, _)) => {
+                let reason = format!("its application id is {id:#x}, ours is {APPLICATION_ID:#x}");
+                Err(OpenError::Foreign { path, reason })
+            }
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+                Err(OpenError::Foreign {
+                    path,
+                    reason: "it is not an SQLite database".into(),
+                })
+            }
+            Err(e) => Err(self.storage(e)),
+        }
+    }
+
+    fn no_file(&self) -> OpenError {
+        OpenError::NoFile {
+            path: self.path.clone(),
+        }
+    }
+}
+
+/// The version of a database that must be there.
+pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
+    let at = Location {
+        path: path.to_owned(),
+        vfs: None,
+    };
+    match at.inspect()? {
+        Kind::Ours(version) => Ok(version),
+        Kind::Empty => Err(at.no_file()),
+    }
+}
+
+/// Makes sure that there is a database of the newest version to read.
+pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
+    match at.inspect()? {
+        Kind::Empty => Err(at.no_file()),
+        Kind::Ours(LATEST) => Ok(()),
+        Kind::Ours(found) => Err(OpenError::OlderSchema {
+            path: at.path.clone(),
+            found,
+            known: LATEST,
+        }),
+    }
+}
+
+/// A connection that may write, in WAL mode, to a database of any version that is known; and the
+/// right to write it.
+pub(crate) fn raw_writer(
+    path: &Path,
+    vfs: Option<String>,
+    create: bool,
+) -> Result<(Connection, WriterLock), OpenError> {
+    let at = Location {
+        path: path.to_owned(),
+        vfs,
+    };
+    // What cannot be ours gets no lock file beside it.
+    let before = at.inspect()?;
+    if matches!(before, Kind::Empty) && !create {
+        return Err(at.no_file());
+    }
+    let lock = WriterLock::take(path)?;
+    // Again: whoever had the lock before may have changed it.
+    at.inspect()?;
+    let open = || -> Result<Connection, StorageError> {
+        let db = at.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        if db.is_readonly("main")? {
+            return Err(StorageError::ReadOnly {
+                detail: "it was opened for reading only".into(),
+            });
+        }
+        let mode: String =
+            db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            let detail = format!("its journal mode stays {mode:?} where WAL is needed");
+            return Err(StorageError::Io { detail });
+        }
+        Ok(db)
+    };
+    let db = open().map_err(|source| OpenError::Storage {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok((db, lock))
+}
+
+/// Opens for writing, creating and migrating as needed.
+pub(crate) fn writer(
+    at: &Location,
+    create: bool,
+    synchronous: Synchronous,
+) -> Result<(Connection, WriterLock), OpenError> {
+    let (mut db, lock) = raw_writer(&at.path, at.vfs.clone(), create)?;
+    let ready = migrate::ascend(&mut db).and_then(|_| at.writer(synchronous));
+    let ready = ready.map_err(|e| at.storage(e))?;
+    Ok((ready, lock))
+}

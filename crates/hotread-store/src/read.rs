@@ -1,0 +1,412 @@
+//! Reading what is on disk, through a pool of connections: single records, pages, searches, history.
+//! Whatever was acknowledged is seen by a read that begins after it.
+
+use crate::error::{ReadError, StorageError};
+use crate::open::Location;
+use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
+use crate::table::{self, Table, TableRow};
+use crate::text;
+use hotread_proto::{Category, Change, Head, Key, Position, Record, Records};
+use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
+use scheduled_thread_pool::ScheduledThreadPool;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most records in a page, which is one short read transaction and one answer.
+pub const MAX_PAGE: usize = 1_000;
+/// Records in a page unless something else is asked for.
+pub const DEFAULT_PAGE: usize = 100;
+/// Most changes that are read at once.
+pub const MAX_CHANGES: usize = 1_000;
+/// Most bytes of changes that are read at once; one larger change comes alone.
+const MAX_CHANGES_BYTES: u64 = 32 << 20;
+/// Records that are read in one transaction while a table is loaded: some tens of milliseconds, so
+/// that the WAL does not wait for it.
+const LOAD_PAGE: usize = 50_000;
+/// How long a read waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) type Pool = r2d2::Pool<Readers>;
+type Reader = r2d2::PooledConnection<Readers>;
+
+/// Makes connections that only read.
+#[derive(Debug)]
+pub(crate) struct Readers(Location);
+
+impl r2d2::ManageConnection for Readers {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        self.0.reader()
+    }
+
+    fn is_valid(&self, db: &mut Connection) -> rusqlite::Result<()> {
+        db.execute_batch("")
+    }
+
+    fn has_broken(&self, db: &mut Connection) -> bool {
+        // Given back in the middle of a transaction, which would keep the WAL from being cut.
+        !db.is_autocommit()
+    }
+}
+
+/// At most `readers` connections, opened when they are needed.
+pub(crate) fn pool(at: Location, readers: u32) -> Result<Pool, StorageError> {
+    let threads = ScheduledThreadPool::builder()
+        .num_threads(1)
+        .thread_name_pattern("hotread-readers")
+        .build();
+    let pool = r2d2::Pool::builder()
+        .max_size(readers)
+        .min_idle(Some(0))
+        .test_on_check_out(false)
+        .connection_timeout(PATIENCE)
+        .error_handler(Box::new(Log))
+        .thread_pool(Arc::new(threads))
+        .build(Readers(at))?;
+    Ok(pool)
+}
+
+/// Errors of opening connections; whoever waited for one is told by the time-out.
+#[derive(Debug)]
+struct Log;
+
+impl r2d2::HandleError<rusqlite::Error> for Log {
+    fn handle_error(&self, error: rusqlite::Error) {
+        tracing::warn!(%error, "a read connection could not be opened");
+    }
+}
+
+/// What to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Only keys after this one: the last page's `next`.
+    pub after: Option<Key>,
+    /// Only this category.
+    pub category: Option<Category>,
+    /// At most so many records; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// What to search for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Words, all of which must be in a record's key or value; a word that ends in `*` stands for
+    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning.
+    pub query: String,
+    /// Only this category.
+    pub category: Option<Category>,
+    /// At most so many records, the best first; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// A part of a table.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The records, by key; of a search the best first.
+    pub records: Vec<Record>,
+    /// There may be more: go on after this key.
+    pub next: Option<Key>,
+    /// The state that these records are of.
+    pub position: Position,
+}
+
+fn limit(asked: usize) -> usize {
+    match asked {
+        0 => DEFAULT_PAGE,
+        asked => asked.min(MAX_PAGE),
+    }
+}
+
+/// All tables, as they stand now.
+pub(crate) fn tables(pool: &Pool) -> Result<Vec<TableRow>, StorageError> {
+    table::read_all(&*connection(pool)?)
+}
+
+/// Waits for a connection. If none can be opened, what that fails with is said.
+fn connection(pool: &Pool) -> Result<Reader, StorageError> {
+    pool.get().map_err(StorageError::from)
+}
+
+/// Where a table stands in this transaction, and where its history begins.
+fn head(db: &Connection, table: &Table) -> Result<(Head, u64), ReadError> {
+    let sql = format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1");
+    let unknown = || ReadError::UnknownTable {
+        table: table.name.clone(),
+    };
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([table.id])?;
+    let row = rows.next()?.ok_or_else(unknown)?;
+    let head = rows::read_head(row)?;
+    // Sealed anew meanwhile: the values cannot be read with the old keys.
+    if head.position.epoch != table.epoch {
+        return Err(unknown());
+    }
+    Ok((head, rows::read_count(row, 5)?))
+}
+
+pub(crate) fn get(pool: &Pool, table: &Table, key: &Key) -> Result<Option<Record>, ReadError> {
+    let sql =
+        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
+    let db = connection(pool)?;
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![table.id, key.as_str()])?;
+    rows.next()?
+        .map(|row| rows::read_record(row, &table.values()))
+        .transpose()
+}
+
+pub(crate) fn scan(pool: &Pool, table: &Table, scan: &Scan) -> Result<Page, ReadError> {
+    let limit = limit(scan.limit);
+    let mut db = connection(pool)?;
+    let txn = db.transaction()?;
+    let (head, _) = head(&txn, table)?;
+    let after = scan.after.as_ref().map_or("", Key::as_str);
+    let from = if after < scan.prefix.as_str() {
+        scan.prefix.as_str()
+    } else {
+        after
+    };
+    // Strictly after `after`, but a key that is the prefix belongs to it.
+    let strictly = scan.after.is_some() && from == after;
+    let compare = if strictly { ">" } else { ">=" };
+    // The first text after all that begin with the prefix. There is none if it is empty.
+    let end = prefix_end(&scan.prefix);
+    let mut sql = format!(
+        "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table AND r.key {compare} :from"
+    );
+    let end = end.as_deref().map(rusqlite::types::ToSqlOutput::from);
+    let rows_wanted = limit as i64 + 1;
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![
+        (":table", &table.id),
+        (":from", &from),
+        (":limit", &rows_wanted),
+    ];
+    if let Some(end) = &end {
+        sql.push_str(" AND r.key < CAST(:end AS TEXT)");
+        params.push((":end", end));
+    }
+    let category = scan.category.as_ref().map(Category::as_str);
+    if let Some(category) = &category {
+        sql.push_str(" AND r.category = :category");
+        if *category != Category::GENERAL.as_str() {
+            // Lets SQLite use the partial index.
+            sql.push_str(" AND r.category <> 'general'");
+        }
+        params.push((":category", category));
+    }
+    sql.push_str(" ORDER BY r.key LIMIT :limit");
+    let mut records = read_records(&txn, table, &sql, &params)?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = match records.last() {
+        Some(last) if more => Some(key(last)?),
+        _ => None,
+    };
+    Ok(Page {
+        records,
+        next,
+        position: head.position,
+    })
+}
+
+fn key(record: &Record) -> Result<Key, StorageError> {
+    Key::new(record.key()).map_err(|e| StorageError::corrupt(e.to_string()))
+}
+
+/// The bytes that come right after all texts with this prefix: not text in general, and compared as
+/// bytes, which is how SQLite compares text.
+fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
+    let mut end = prefix.as_bytes().to_vec();
+    // No byte of UTF-8 is 0xff, so that the last one can always be raised.
+    *end.last_mut()? += 1;
+    Some(end)
+}
+
+fn read_records(
+    db: &Connection,
+    table: &Table,
+    sql: &str,
+    params: &[(&str, &dyn ToSql)],
+) -> Result<Vec<Record>, ReadError> {
+    let values = table.values();
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(rows::read_record(row, &values)?);
+    }
+    Ok(records)
+}
+
+pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page, ReadError> {
+    if !table.options.search {
+        return Err(ReadError::NoSearch {
+            table: table.name.clone(),
+        });
+    }
+    let mut db = connection(pool)?;
+    let txn = db.transaction()?;
+    let (head, _) = head(&txn, table)?;
+    let mut records = Vec::new();
+    if let Some(query) = text::fts_query(&search.query) {
+        let index = table.search_table();
+        let sql = format!(
+            "SELECT {RECORD_COLUMNS} FROM {index} f
+             JOIN search_rows s ON s.id = f.rowid
+             JOIN records r ON r.table_id = s.table_id AND r.key = s.key
+             WHERE {index} MATCH :query AND s.table_id = :table
+               AND (:category IS NULL OR r.category = :category)
+             ORDER BY f.rank, r.key LIMIT :limit"
+        );
+        let category = search.category.as_ref().map(Category::as_str);
+        records = read_records(
+            &txn,
+            table,
+            &sql,
+            named_params! {
+                ":query": query, ":table": table.id, ":category": category,
+                ":limit": limit(search.limit) as i64,
+            },
+        )?;
+    }
+    Ok(Page {
+        records,
+        next: None,
+        position: head.position,
+    })
+}
+
+/// The changes after `from`, oldest first.
+pub(crate) fn changes(
+    pool: &Pool,
+    table: &Table,
+    from: Position,
+    limit: usize,
+) -> Result<Vec<Change>, ReadError> {
+    let mut db = connection(pool)?;
+    let txn = db.transaction()?;
+    let (head, floor) = head(&txn, table)?;
+    if from.epoch != head.position.epoch || from.seq > head.position.seq {
+        let (table, head) = (table.name.clone(), head.position);
+        return Err(ReadError::NeverThere { table, from, head });
+    }
+    if from.seq + 1 < floor {
+        return Err(ReadError::Gone {
+            table: table.name.clone(),
+            floor,
+        });
+    }
+    let sql = format!(
+        "SELECT {CHANGE_COLUMNS}, bytes FROM changes WHERE table_id = ?1 AND seq > ?2
+         ORDER BY seq LIMIT ?3"
+    );
+    let values = table.values();
+    let mut statement = txn.prepare_cached(&sql)?;
+    let limit = limit.min(MAX_CHANGES) as i64;
+    let mut rows = statement.query(params![table.id, signed(from.seq), limit])?;
+    let (mut changes, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        bytes += rows::read_count(row, 5)?;
+        if bytes > MAX_CHANGES_BYTES && !changes.is_empty() {
+            break;
+        }
+        changes.push(rows::read_change(row, from.epoch, &values)?);
+    }
+    Ok(changes)
+}
+
+/// The digest after a transaction that the history still has, or that is the head.
+pub(crate) fn digest_at(
+    pool: &Pool,
+    table: &Table,
+    at: Position,
+) -> Result<Option<hotread_proto::Digest>, ReadError> {
+    let mut db = connection(pool)?;
+    let txn = db.transaction()?;
+    let (head, _) = head(&txn, table)?;
+    if at == head.position {
+        return Ok(Some(head.digest));
+    }
+    if at.epoch != head.position.epoch {
+        return Ok(None);
+    }
+    let mut statement =
+        txn.prepare_cached("SELECT digest FROM changes WHERE table_id = ?1 AND seq = ?2")?;
+    let mut rows = statement.query(params![table.id, signed(at.seq)])?;
+    let digest = rows
+        .next()?
+        .map(|row| rows::read_wide(row, 0))
+        .transpose()?;
+    Ok(digest.map(hotread_proto::Digest))
+}
+
+/// The whole table, read in parts. It stands where the first part stood; what was written meanwhile
+/// may be in it already, and is to be applied to it again.
+pub(crate) fn load(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
+         ORDER BY r.key LIMIT ?3"
+    );
+    let values = table.values();
+    let mut db = connection(pool)?;
+    let mut start = None;
+    let mut records: Vec<Record> = Vec::new();
+    loop {
+        let txn = db.transaction()?;
+        let (now, _) = head(&txn, table)?;
+        let head = *start.get_or_insert(now);
+        if records.is_empty() {
+            records.reserve(usize::try_from(head.records).unwrap_or(0).min(100_000_000));
+        }
+        let before = records.len();
+        {
+            let mut statement = txn.prepare_cached(&sql)?;
+            let last = records.last().map_or("", Record::key).to_owned();
+            let mut rows = statement.query(params![table.id, last, LOAD_PAGE as i64])?;
+            while let Some(row) = rows.next()? {
+                records.push(rows::read_record(row, &values)?);
+            }
+        }
+        if records.len() - before < LOAD_PAGE {
+            return Ok(Records::new(head, records));
+        }
+    }
+}
+
+/// The whole table as of one moment, in one read transaction.
+pub(crate) fn snapshot(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
+    let sql =
+        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
+    let values = table.values();
+    let mut db = connection(pool)?;
+    let txn = db.transaction()?;
+    let (head, _) = head(&txn, table)?;
+    let mut statement = txn.prepare(&sql)?;
+    let mut rows = statement.query([table.id])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(rows::read_record(row, &values)?);
+    }
+    Ok(Records::new(head, records))
+}
+
+/// A table by its name, for stores that only read: others may create and drop tables meanwhile.
+pub(crate) fn table(
+    pool: &Pool,
+    name: &hotread_proto::TableName,
+) -> Result<Option<TableRow>, ReadError> {
+    let sql = format!(
+        "SELECT {} FROM tables WHERE name = ?1",
+        table::TABLE_COLUMNS
+    );
+    let db = connection(pool)?;
+    let mut statement = db.prepare_cached(&sql)?;
+    let row = statement
+        .query_row([name.as_str()], |row| Ok(TableRow::read(row)))
+        .optional()?;
+    row.transpose().map_err(ReadError::Storage)
+}

@@ -1,0 +1,625 @@
+//! The store: what a program opens, and the calls it makes.
+
+use crate::admin;
+use crate::committer::Committer;
+use crate::error::{CommitError, OpenError, ReadError, TableError};
+use crate::lock::WriterLock;
+use crate::open::{self, Location};
+use crate::options::{Synchronous, TableInfo, TableOptions};
+use crate::queue::{self, Applied, Queue, Request, Ticket, Work};
+use crate::read::{self, Page, Pool, Scan, Search};
+use crate::schema::Schema;
+use crate::seal::Passphrase;
+use crate::stats::{Counters, Stats};
+use crate::subscription::Subscription;
+use crate::table::{Registry, Table};
+use hotread::{HotRead, HotReadHandle};
+use hotread_proto::{
+    Body, Change, Committed, Digest, Key, Position, Record, Records, Replace, TableName, Timestamp,
+    Txn,
+};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+/// Read connections unless something else is asked for.
+const DEFAULT_READERS: u32 = 8;
+
+/// Durable tables in one SQLite file. Cheap to clone; the file is closed when the last clone is
+/// dropped, after everything that was submitted is done.
+///
+/// One process writes a file, as [`OpenError::InUse`] says; others may read it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    at: Location,
+    passphrase: Option<Passphrase>,
+    pool: Pool,
+    writer: Option<Writer>,
+}
+
+/// What a store has that may write.
+struct Writer {
+    queue: Arc<Queue>,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    lock: WriterLock,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.0.at.path)
+            .field("read_only", &self.is_read_only())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a store is opened.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct StoreBuilder {
+    at: Location,
+    create: bool,
+    read_only: bool,
+    synchronous: Synchronous,
+    passphrase: Option<Passphrase>,
+    readers: u32,
+}
+
+impl StoreBuilder {
+    /// Whether to create the file if there is none. Yes, unless this says no.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Only reads, beside a process that writes or without one. Live tables stand still: they are
+    /// what they were when they were first asked for.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// When an acknowledged write is safe. [`Synchronous::Full`] unless this says otherwise.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// The passphrase of the sealed tables. Keys are derived when a table is first used, which takes
+    /// tenths of a second; a wrong passphrase is reported then, before anything is read.
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
+    /// Most read connections, at least one. 8 unless this says otherwise.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// An SQLite VFS other than the system's, by the name it is registered under: for tests that
+    /// lose power.
+    #[doc(hidden)]
+    pub fn vfs(mut self, vfs: &str) -> Self {
+        self.at.vfs = Some(vfs.to_owned());
+        self
+    }
+
+    /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
+    /// older. Reads nothing else; tables are loaded when they are first asked for.
+    ///
+    /// # Errors
+    /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
+    /// was then.
+    pub fn open(self) -> Result<Store, OpenError> {
+        let Self {
+            at,
+            create,
+            read_only,
+            synchronous,
+            passphrase,
+            readers,
+        } = self;
+        let failed = |source| OpenError::Storage {
+            path: at.path.clone(),
+            source,
+        };
+        if read_only {
+            open::check_readable(&at)?;
+            let pool = read::pool(at.clone(), readers).map_err(failed)?;
+            return Ok(Store(Arc::new(Inner {
+                at,
+                passphrase,
+                pool,
+                writer: None,
+            })));
+        }
+        let (db, lock) = open::writer(&at, create, synchronous)?;
+        let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
+        let counters = Arc::new(Counters::default());
+        let committer = Committer::new(
+            at.clone(),
+            synchronous,
+            db,
+            queue.clone(),
+            registry.clone(),
+            counters.clone(),
+        )
+        .map_err(failed)?;
+        let pool = read::pool(at.clone(), readers).map_err(failed)?;
+        let thread = std::thread::Builder::new()
+            .name("hotread-commit".to_owned())
+            .spawn(move || committer.run())
+            .map_err(OpenError::Thread)?;
+        let thread = Mutex::new(Some(thread));
+        let writer = Some(Writer {
+            queue,
+            registry,
+            counters,
+            lock,
+            thread,
+        });
+        Ok(Store(Arc::new(Inner {
+            at,
+            passphrase,
+            pool,
+            writer,
+        })))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.queue.close();
+            let thread = writer
+                .thread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(thread) = thread
+                && thread.join().is_err()
+            {
+                tracing::error!("the committer panicked");
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Opens a file for reading and writing, creating it if there is none.
+    ///
+    /// # Errors
+    /// As for [`StoreBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::builder(path).open()
+    }
+
+    /// Opens a file in another way.
+    pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
+        StoreBuilder {
+            at: Location {
+                path: path.as_ref().to_owned(),
+                vfs: None,
+            },
+            create: true,
+            read_only: false,
+            synchronous: Synchronous::Full,
+            passphrase: None,
+            readers: DEFAULT_READERS,
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.at.path
+    }
+
+    /// Was it opened for reading only?
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.0.writer.is_none()
+    }
+
+    pub(crate) fn location(&self) -> &Location {
+        &self.0.at
+    }
+
+    pub(crate) fn unseal(&self, table: &Table) -> Result<(), crate::seal::SealError> {
+        table.unseal(self.0.passphrase.as_ref())
+    }
+
+    /// Tells others that want to write the file where they can reach it instead.
+    ///
+    /// # Errors
+    /// If the lock file cannot be written.
+    pub fn announce(&self, url: &str) -> std::io::Result<()> {
+        match &self.0.writer {
+            Some(writer) => writer.lock.announce(Some(url.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    // ---- tables ----
+
+    /// All tables, by name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
+        let rows = read::tables(&self.0.pool)?;
+        Ok(rows.iter().map(crate::table::TableRow::info).collect())
+    }
+
+    /// A table, as it stands now.
+    ///
+    /// # Errors
+    /// If there is none, or the database cannot be read.
+    pub fn table(&self, table: &TableName) -> Result<TableInfo, ReadError> {
+        let row = read::table(&self.0.pool, table)?;
+        row.map(|row| row.info())
+            .ok_or_else(|| ReadError::UnknownTable {
+                table: table.clone(),
+            })
+    }
+
+    /// Creates a table, empty, at the beginning of an epoch of its own.
+    ///
+    /// # Errors
+    /// If there is one of this name, or the options do not go together, or it cannot be written.
+    pub fn create_table(
+        &self,
+        table: &TableName,
+        options: TableOptions,
+    ) -> Result<TableInfo, TableError> {
+        if let Some(schema) = &options.schema {
+            Schema::compile(schema).map_err(|reason| TableError::InvalidSchema { reason })?;
+        }
+        if options.sealed && options.search {
+            return Err(TableError::SealedSearch);
+        }
+        let seal = options.sealed.then(|| self.derive(table)).transpose()?;
+        let name = table.clone();
+        self.job(move |committer| committer.create_table(&name, &options, seal))
+    }
+
+    fn derive(
+        &self,
+        table: &TableName,
+    ) -> Result<(crate::seal::Seal, crate::seal::SealHeader), CommitError> {
+        self.0
+            .passphrase
+            .as_ref()
+            .ok_or(crate::seal::SealError::NoPassphrase)
+            .and_then(admin::derive)
+            .map_err(|source| CommitError::Seal {
+                table: table.clone(),
+                source,
+            })
+    }
+
+    /// Drops a table with all its records and its history. Handles of it go on reading what it was;
+    /// its subscribers are told.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be written.
+    pub fn drop_table(&self, table: &TableName) -> Result<(), TableError> {
+        let name = table.clone();
+        self.job(move |committer| committer.drop_table(&name))
+    }
+
+    /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
+    /// new epoch without history, forgets transaction ids, and rewrites the file, so that nothing of
+    /// the old values is left in it. Takes memory and time for the whole table, and for the whole
+    /// file.
+    ///
+    /// This store goes on with the new keys. [`StoreBuilder::passphrase`] takes the new passphrase
+    /// from the next opening on.
+    ///
+    /// # Errors
+    /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
+    /// it cannot be written. [`StorageError::Locked`] says that the table was sealed anew, but that
+    /// old pages are still in the file.
+    pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
+        let writer = self.writer()?;
+        let known = writer.registry.get(table);
+        let known = known.ok_or_else(|| CommitError::UnknownTable {
+            table: table.clone(),
+        })?;
+        if !known.is_sealed() {
+            return Err(TableError::NotSealed {
+                table: table.clone(),
+            });
+        }
+        let seal_error = |source| CommitError::Seal {
+            table: table.clone(),
+            source,
+        };
+        known
+            .unseal(self.0.passphrase.as_ref())
+            .map_err(seal_error)?;
+        let seal = admin::derive(new).map_err(seal_error)?;
+        self.job(move |committer| committer.reseal(&known, seal))
+    }
+
+    fn writer(&self) -> Result<&Writer, CommitError> {
+        self.0.writer.as_ref().ok_or(CommitError::ReadOnly)
+    }
+
+    /// Has the committer do something between groups.
+    fn job<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Committer) -> Result<R, TableError> + Send + 'static,
+    ) -> Result<R, TableError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = Box::new(move |committer: &mut Committer| {
+            let _ = answer.send(work(committer));
+        });
+        self.writer()?.queue.push(Work::Job(job))?;
+        answered.recv().unwrap_or(Err(CommitError::Closed.into()))
+    }
+
+    // ---- writing ----
+
+    /// Commits a transaction: on disk, in the history, and in the live table when this returns
+    /// (there it may be invisible still, if readers hold old copies).
+    ///
+    /// Waits for the group that the transaction falls into: with [`Synchronous::Full`] for an fsync,
+    /// which many callers share.
+    ///
+    /// # Errors
+    /// If it is refused, or cannot be written; nothing of it is applied then. Only after
+    /// [`CommitError::Unknown`] it may have been: try again with the same id.
+    pub fn commit(&self, table: &TableName, txn: Txn) -> Result<Committed, CommitError> {
+        self.submit(table, txn)?.wait()
+    }
+
+    /// Hands a transaction over without waiting for it. Transactions that one thread submits for one
+    /// table are committed in that order.
+    ///
+    /// Waits for room if too much is waiting already.
+    ///
+    /// # Errors
+    /// What can be said before it is committed: there is no such table, a value does not fit its
+    /// schema, the transaction is outside the limits; [`CommitError::Busy`] if there was no room for
+    /// ten seconds.
+    pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
+        let writer = self.writer()?;
+        txn.check().map_err(hotread_proto::Refusal::from)?;
+        let table = self.writable(writer, table)?;
+        for op in &txn.ops {
+            if let hotread_proto::Op::Put(put) = op {
+                table.check_schema(&put.key, &put.value)?;
+            }
+        }
+        let size = txn.size();
+        self.push(writer, table, Body::Txn(txn), size)
+    }
+
+    /// Makes the table have exactly these records, in one transaction, whose limit is on what
+    /// changes. Takes a pass over the whole table on the committer's thread.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit).
+    pub fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced, CommitError> {
+        let writer = self.writer()?;
+        let table = self.writable(writer, table)?;
+        for put in &new.records {
+            table.check_schema(&put.key, &put.value)?;
+        }
+        let size = new.size();
+        let Applied {
+            committed,
+            written,
+            deleted,
+        } = self
+            .push(writer, table, Body::Replace(new), size)?
+            .applied()?;
+        Ok(Replaced {
+            committed,
+            written,
+            deleted,
+        })
+    }
+
+    fn writable(&self, writer: &Writer, name: &TableName) -> Result<Arc<Table>, CommitError> {
+        let table = writer.registry.get(name);
+        let table = table.ok_or_else(|| CommitError::UnknownTable {
+            table: name.clone(),
+        })?;
+        table
+            .unseal(self.0.passphrase.as_ref())
+            .map_err(|source| CommitError::Seal {
+                table: name.clone(),
+                source,
+            })?;
+        table.live.check()?;
+        Ok(table)
+    }
+
+    fn push(
+        &self,
+        writer: &Writer,
+        table: Arc<Table>,
+        body: Body,
+        size: usize,
+    ) -> Result<Ticket, CommitError> {
+        let (ticket, reply) = queue::ticket();
+        let at = Timestamp::from(SystemTime::now());
+        writer.queue.push(Work::Request(Request {
+            table,
+            at,
+            body,
+            size,
+            reply,
+        }))?;
+        Ok(ticket)
+    }
+
+    // ---- reading from disk ----
+
+    /// A table that may be read. If it was sealed anew between the look and the reading, once more.
+    pub(crate) fn reading<R>(
+        &self,
+        name: &TableName,
+        read: impl Fn(&Arc<Table>) -> Result<R, ReadError>,
+    ) -> Result<R, ReadError> {
+        let find = || -> Result<Arc<Table>, ReadError> {
+            let table = match &self.0.writer {
+                Some(writer) => writer.registry.require(name)?,
+                None => {
+                    let row = read::table(&self.0.pool, name)?;
+                    let unknown = || ReadError::UnknownTable {
+                        table: name.clone(),
+                    };
+                    Arc::new(row.ok_or_else(unknown)?.table)
+                }
+            };
+            table
+                .unseal(self.0.passphrase.as_ref())
+                .map_err(|source| ReadError::Seal {
+                    table: name.clone(),
+                    source,
+                })?;
+            Ok(table)
+        };
+        let table = find()?;
+        match read(&table) {
+            Err(_) if table.is_gone() => read(&find()?),
+            answer => answer,
+        }
+    }
+
+    /// The record with this key, as of the last commit.
+    ///
+    /// For the hot path there is [`handle`](Self::handle); this is some microseconds of SQLite.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>, ReadError> {
+        self.reading(table, |table| read::get(&self.0.pool, table, key))
+    }
+
+    /// A page of records, ordered by the bytes of their keys.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page, ReadError> {
+        self.reading(table, |table| read::scan(&self.0.pool, table, scan))
+    }
+
+    /// The records that have all the words of a query, the best first.
+    ///
+    /// # Errors
+    /// If there is no such table, or it was made without an index, or it cannot be read.
+    pub fn search(&self, table: &TableName, search: &Search) -> Result<Page, ReadError> {
+        self.reading(table, |table| read::search(&self.0.pool, table, search))
+    }
+
+    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](read::MAX_CHANGES).
+    /// None: `from` is the head.
+    ///
+    /// # Errors
+    /// If there is no such table, or its history does not go back to `from` or never had it, or it
+    /// cannot be read.
+    pub fn changes(
+        &self,
+        table: &TableName,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<Change>, ReadError> {
+        self.reading(table, |table| {
+            read::changes(&self.0.pool, table, from, limit)
+        })
+    }
+
+    /// The digest of a table as of a position, if the history has it.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn digest_at(&self, table: &TableName, at: Position) -> Result<Option<Digest>, ReadError> {
+        self.reading(table, |table| read::digest_at(&self.0.pool, table, at))
+    }
+
+    /// The whole table as of one moment: of the live table if it is loaded, otherwise read from disk
+    /// in one go.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn snapshot(&self, table: &TableName) -> Result<Records, ReadError> {
+        self.reading(table, |table| match table.live.warm() {
+            Some(hot) => Ok(hot.snapshot()),
+            None => read::snapshot(table, &self.0.pool),
+        })
+    }
+
+    // ---- following ----
+
+    /// Every change after `from`, in order and without a gap, for as long as the history goes back
+    /// to where the subscriber is.
+    ///
+    /// # Errors
+    /// As for [`changes`](Self::changes); and if the store only reads: then nobody tells it.
+    pub fn subscribe(&self, table: &TableName, from: Position) -> Result<Subscription, ReadError> {
+        self.reading(table, |table| {
+            Subscription::new(self.0.pool.clone(), table.clone(), from)
+        })
+    }
+
+    /// A handle on the live table, for a thread's hot loop. The first one loads the table: about a
+    /// second for a million records.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn handle(&self, table: &TableName) -> Result<HotReadHandle<Records>, ReadError> {
+        self.live(table).map(|live| live.create_handle())
+    }
+
+    /// The live table itself, to wait for changes to become visible, to see who holds them up, or to
+    /// name handles. Its state is the store's to change: an update queued by anyone else is lost,
+    /// or panics.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read.
+    pub fn live(&self, table: &TableName) -> Result<HotRead<Records>, ReadError> {
+        self.reading(table, |table| table.live.get(table, &self.0.pool))
+    }
+
+    /// Counts, and how the store is doing.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Some(writer) = &self.0.writer else {
+            return Stats::default();
+        };
+        let (waiting, waiting_bytes) = writer.queue.depth();
+        let mut wal = self.0.at.path.as_os_str().to_owned();
+        wal.push("-wal");
+        let wal_bytes = std::fs::metadata(wal).map_or(0, |meta| meta.len());
+        Stats {
+            waiting,
+            waiting_bytes,
+            wal_bytes,
+            ..writer.counters.read()
+        }
+    }
+}
+
+/// The answer to a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Replaced {
+    /// The state that is the new content, and when it was committed.
+    #[serde(flatten)]
+    pub committed: Committed,
+    /// Records that were new or different.
+    pub written: u64,
+    /// Records that are gone.
+    pub deleted: u64,
+}

@@ -1,0 +1,274 @@
+//! A table as the store knows it: what does not change as long as it lives, its live copies, and
+//! the changes that its subscribers have not taken yet.
+
+use crate::error::{CommitError, ReadError, StorageError};
+use crate::feed::Feed;
+use crate::live::Live;
+use crate::migrate;
+use crate::options::{TableInfo, TableOptions};
+use crate::rows::{self, Values};
+use crate::schema::Schema;
+use crate::seal::{Passphrase, Seal, SealError, SealHeader};
+use hotread_proto::{Epoch, Hasher, Head, TableName, Timestamp, Value};
+use rusqlite::{Connection, Row};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+/// One incarnation of a table: one epoch.
+pub(crate) struct Table {
+    pub(crate) id: i64,
+    pub(crate) name: TableName,
+    pub(crate) epoch: Epoch,
+    pub(crate) options: TableOptions,
+    pub(crate) created_at: Timestamp,
+    pub(crate) schema: Option<Schema>,
+    seal: Option<Sealing>,
+    gone: AtomicBool,
+    pub(crate) live: Live,
+    pub(crate) feed: Feed,
+}
+
+struct Sealing {
+    header: SealHeader,
+    /// The epoch in which the table was sealed, to which its values are bound.
+    epoch: Epoch,
+    opened: OnceLock<Seal>,
+}
+
+/// A table as its row has it.
+pub(crate) struct TableRow {
+    pub(crate) table: Table,
+    pub(crate) head: Head,
+    pub(crate) floor: u64,
+    pub(crate) history_bytes: u64,
+}
+
+pub(crate) const TABLE_COLUMNS: &str = "epoch, head, digest, records, updated_at, floor, history_bytes, id, name, created_at, options, seal";
+
+impl TableRow {
+    /// From the columns of [`TABLE_COLUMNS`].
+    pub(crate) fn read(row: &Row<'_>) -> Result<Self, StorageError> {
+        let damaged = |what: &str| StorageError::corrupt(format!("a table's row: {what}"));
+        let head = rows::read_head(row)?;
+        let name: String = row.get(8)?;
+        let name = TableName::new(&name).map_err(|e| damaged(&e.to_string()))?;
+        let options: String = row.get(10)?;
+        let options: TableOptions =
+            serde_json::from_str(&options).map_err(|e| damaged(&e.to_string()))?;
+        let seal = row
+            .get_ref(11)?
+            .as_blob_or_null()
+            .map_err(|_| damaged("its seal"))?;
+        let seal = seal
+            .map(Sealing::read)
+            .transpose()
+            .map_err(|e| damaged(&e.to_string()))?;
+        let created_at = rows::read_time(row, 9)?;
+        let table = Table::new(row.get(7)?, name, head, options, created_at, seal)
+            .map_err(|reason| damaged(&reason))?;
+        let (floor, history_bytes) = (rows::read_count(row, 5)?, rows::read_count(row, 6)?);
+        Ok(Self {
+            table,
+            head,
+            floor,
+            history_bytes,
+        })
+    }
+
+    pub(crate) fn info(&self) -> TableInfo {
+        self.table.info(self.head, self.floor)
+    }
+}
+
+/// All tables there are, ordered by name.
+pub(crate) fn read_all(db: &Connection) -> Result<Vec<TableRow>, StorageError> {
+    let sql = format!("SELECT {TABLE_COLUMNS} FROM tables ORDER BY name");
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut tables = Vec::new();
+    while let Some(row) = rows.next()? {
+        tables.push(TableRow::read(row)?);
+    }
+    Ok(tables)
+}
+
+impl Sealing {
+    /// The epoch, then the header.
+    fn read(blob: &[u8]) -> Result<Self, SealError> {
+        let (epoch, header) = blob
+            .split_first_chunk()
+            .ok_or(SealError::HeaderLength { bytes: 0 })?;
+        Ok(Self {
+            header: SealHeader::decode(header)?,
+            epoch: Epoch(u64::from_be_bytes(*epoch)),
+            opened: OnceLock::new(),
+        })
+    }
+}
+
+/// What a table's `seal` column holds.
+pub(crate) fn seal_column(header: &SealHeader, epoch: Epoch) -> Vec<u8> {
+    [&epoch.0.to_be_bytes()[..], &header.encode()[..]].concat()
+}
+
+impl Table {
+    fn new(
+        id: i64,
+        name: TableName,
+        head: Head,
+        options: TableOptions,
+        created_at: Timestamp,
+        seal: Option<Sealing>,
+    ) -> Result<Self, String> {
+        let schema = options.schema.as_ref().map(Schema::compile).transpose()?;
+        let epoch = head.position.epoch;
+        Ok(Self {
+            id,
+            live: Live::new(&name),
+            feed: Feed::new(head.position),
+            name,
+            epoch,
+            options,
+            created_at,
+            schema,
+            seal,
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn info(&self, head: Head, floor: u64) -> TableInfo {
+        TableInfo {
+            name: self.name.clone(),
+            position: head.position,
+            floor,
+            digest: head.digest,
+            records: head.records,
+            created_at: self.created_at,
+            updated_at: head.at,
+            options: self.options.clone(),
+        }
+    }
+
+    /// Derives the table's keys from the passphrase, unless that was done before. Takes tenths of a
+    /// second the first time.
+    pub(crate) fn unseal(&self, passphrase: Option<&Passphrase>) -> Result<(), SealError> {
+        let Some(seal) = &self.seal else {
+            return Ok(());
+        };
+        if seal.opened.get().is_none() {
+            let passphrase = passphrase.ok_or(SealError::NoPassphrase)?;
+            // Two at once derive the same.
+            let _ = seal.opened.set(Seal::open(passphrase, &seal.header)?);
+        }
+        Ok(())
+    }
+
+    /// The keys are known already: the table was sealed just now.
+    pub(crate) fn unsealed(self, seal: Seal) -> Self {
+        if let Some(sealing) = &self.seal {
+            let _ = sealing.opened.set(seal);
+        }
+        self
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    /// The keys and the epoch that values are bound to, once the table is unsealed.
+    pub(crate) fn seal(&self) -> Option<(&Seal, Epoch)> {
+        let seal = self.seal.as_ref()?;
+        Some((seal.opened.get()?, seal.epoch))
+    }
+
+    /// For reading and writing values, once the table is unsealed.
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values {
+            table: &self.name,
+            seal: self.seal(),
+        }
+    }
+
+    /// How records are hashed, once the table is unsealed.
+    pub(crate) fn hasher(&self) -> Hasher {
+        self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
+    }
+
+    /// The name of its full-text index.
+    pub(crate) fn search_table(&self) -> String {
+        migrate::search_table(self.id)
+    }
+
+    /// It was dropped, or its next incarnation has begun.
+    pub(crate) fn is_gone(&self) -> bool {
+        // ORDERING: the committer looks at what it has written itself; for others it is a hint.
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.feed.close();
+    }
+
+    pub(crate) fn check_schema(
+        &self,
+        key: &hotread_proto::Key,
+        value: &Value,
+    ) -> Result<(), CommitError> {
+        let Some(schema) = &self.schema else {
+            return Ok(());
+        };
+        schema
+            .check(value)
+            .map_err(|(path, reason)| CommitError::Schema {
+                table: self.name.clone(),
+                key: key.clone(),
+                path,
+                reason,
+            })
+    }
+}
+
+/// The tables that there are, by name.
+#[derive(Default)]
+pub(crate) struct Registry(RwLock<HashMap<TableName, Arc<Table>>>);
+
+impl Registry {
+    pub(crate) fn get(&self, name: &TableName) -> Option<Arc<Table>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Table>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn insert(&self, table: Arc<Table>) {
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = tables.insert(table.name.clone(), table) {
+            old.set_gone();
+        }
+    }
+
+    pub(crate) fn remove(&self, name: &TableName) {
+        let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = tables.remove(name) {
+            old.set_gone();
+        }
+    }
+
+    pub(crate) fn require(&self, name: &TableName) -> Result<Arc<Table>, ReadError> {
+        self.get(name).ok_or_else(|| ReadError::UnknownTable {
+            table: name.clone(),
+        })
+    }
+}

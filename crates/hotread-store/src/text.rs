@@ -1,0 +1,287 @@
+//! Text for the full-text index: what of a record is indexed, and how a search is put to it. The
+//! index itself, an FTS5 table, is kept elsewhere.
+
+/// Most text of a record that is indexed, in bytes. The index takes about as much room again as the
+/// text; a megabyte of it is as much as the largest value, unless that is all escapes.
+pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
+/// Most words of a search: each is a walk through the index.
+pub(crate) const MAX_QUERY_WORDS: usize = 32;
+/// Longest word of a search, in bytes; what is beyond is cut off. As long as the longest key.
+pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;
+
+/// Puts the text of a record that is to be found by a search into `out`, in place of what was there:
+/// the key, then of the value all strings and names of members, decoded, and numbers, `true` and
+/// `false` as they are written, a line each. Cut off after [`MAX_SEARCH_BYTES`].
+///
+/// The value is taken for JSON. Of what is not, some words are indexed and some are not, and nothing
+/// worse happens. Costs a pass over the value, and an allocation for each string with escapes.
+pub(crate) fn search_text(key: &str, value: &[u8], out: &mut String) {
+    out.clear();
+    push(key, out);
+    let mut rest = value;
+    while let Some(&first) = rest.first()
+        && out.len() < MAX_SEARCH_BYTES
+    {
+        let bytes = match first {
+            b'"' => string(rest, out),
+            b'{' | b'}' | b'[' | b']' | b':' | b',' | b' ' | b'\t' | b'\n' | b'\r' => 1,
+            _ => {
+                let ends = |byte: &u8| matches!(byte, b'"' | b',' | b']' | b'}' | b':' | b' ');
+                let bytes = rest.iter().position(ends).unwrap_or(rest.len());
+                match std::str::from_utf8(&rest[..bytes]) {
+                    Ok(word) if word != "null" => push(word, out),
+                    _ => {}
+                }
+                bytes
+            }
+        };
+        rest = &rest[bytes..];
+    }
+}
+
+/// Indexes the string that `json` begins with, and says how long it is.
+fn string(json: &[u8], out: &mut String) -> usize {
+    let mut escapes = false;
+    let mut at = 1;
+    let end = loop {
+        match memchr::memchr2(b'"', b'\\', &json[at..]) {
+            Some(found) if json[at + found] == b'"' => break at + found + 1,
+            // The character after it belongs to it, whatever it is.
+            Some(found) if at + found + 2 <= json.len() => {
+                escapes = true;
+                at += found + 2;
+            }
+            _ => return json.len(),
+        }
+    };
+    let quoted = &json[..end];
+    if !escapes {
+        if let Ok(text) = std::str::from_utf8(&quoted[1..end - 1]) {
+            push(text, out);
+        }
+    } else if let Ok(text) = serde_json::from_slice::<String>(quoted) {
+        push(&text, out);
+    }
+    end
+}
+
+/// Adds a line, or as much of it as there is room for.
+fn push(text: &str, out: &mut String) {
+    let room = MAX_SEARCH_BYTES.saturating_sub(out.len() + 1);
+    let text = cut(text, room);
+    if text.is_empty() {
+        return;
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    // SQLite's functions for text stop at a NUL.
+    for (n, part) in text.split('\0').enumerate() {
+        if n > 0 {
+            out.push(' ');
+        }
+        out.push_str(part);
+    }
+}
+
+/// The first characters of a text, in so many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// What a user typed, as an expression for FTS5's `MATCH`: records that contain all the words, which
+/// white space separates. A word that ends in `*` stands for all that begin so. Nothing else is
+/// special: quotes, parentheses, `AND` and `NEAR` are words or parts of words, as FTS5's tokenizer
+/// takes them apart.
+///
+/// `None` if there is no word. The expression is never a syntax error, whatever was typed. Of more
+/// than [`MAX_QUERY_WORDS`] words the first ones count.
+pub(crate) fn fts_query(user: &str) -> Option<String> {
+    let mut query = String::new();
+    let words = user
+        // SQLite reads the expression up to the first NUL.
+        .split(|c: char| c.is_whitespace() || c == '\0')
+        .map(|word| (word.trim_end_matches('*'), word.ends_with('*')))
+        .filter(|(word, _)| !word.is_empty());
+    for (word, is_prefix) in words.take(MAX_QUERY_WORDS) {
+        // Side by side they are joined by an AND that leaves out words without a letter or digit,
+        // which one that is spelt out would not.
+        if !query.is_empty() {
+            query.push(' ');
+        }
+        query.push('"');
+        for (n, part) in cut(word, MAX_QUERY_WORD_BYTES).split('"').enumerate() {
+            if n > 0 {
+                query.push_str("\"\"");
+            }
+            query.push_str(part);
+        }
+        query.push('"');
+        if is_prefix {
+            query.push('*');
+        }
+    }
+    (!query.is_empty()).then_some(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rusqlite::Connection;
+
+    fn text(key: &str, value: &str) -> String {
+        let mut out = "what was there".to_owned();
+        search_text(key, value.as_bytes(), &mut out);
+        out
+    }
+
+    #[test]
+    fn words_are_taken_from_all_parts_of_a_value() {
+        assert_eq!(
+            text(
+                "k",
+                r#"{"näme":["a b",1.50,-2e9,true,false,null,"",{}],"x":{"y":"z"}}"#
+            ),
+            "k\nnäme\na b\n1.50\n-2e9\ntrue\nfalse\nx\ny\nz"
+        );
+        assert_eq!(text("k", "9007199254740993"), "k\n9007199254740993");
+        assert_eq!(text("k", "null"), "k");
+    }
+
+    #[test]
+    fn strings_are_decoded() {
+        assert_eq!(
+            text("k", r#"["a\"b\\","\u00e4\ud83d\ude00","a\tb","\u0000"]"#),
+            "k\na\"b\\\nä\u{1f600}\na\tb\n "
+        );
+    }
+
+    #[test]
+    fn deep_values_are_as_good_as_flat_ones() {
+        let deep = format!("{}\"word\"{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(text("k", &deep), "k\nword");
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_indexed() {
+        for word in ["ab", "ä", "\u{1f600}"] {
+            let long = format!("[\"{0}\",\"{0}\"]", word.repeat(MAX_SEARCH_BYTES));
+            let text = text("k", &long);
+            assert!(text.len() <= MAX_SEARCH_BYTES);
+            assert!(text.len() > MAX_SEARCH_BYTES - 8);
+        }
+        let numbers = format!("[{}0]", "1,".repeat(MAX_SEARCH_BYTES));
+        assert!(text("k", &numbers).len() <= MAX_SEARCH_BYTES);
+    }
+
+    #[test]
+    fn words_are_quoted_one_by_one() {
+        for (user, query) in [
+            ("one", Some(r#""one""#)),
+            (" one\ttwo\u{2003}three\n", Some(r#""one" "two" "three""#)),
+            ("on* **", Some(r#""on"*"#)),
+            ("a*b**", Some(r#""a*b"*"#)),
+            (r#"say "hi""#, Some(r#""say" """hi""""#)),
+            ("AND (NEAR", Some(r#""AND" "(NEAR""#)),
+            ("a\0b", Some(r#""a" "b""#)),
+            ("", None),
+            (" * ", None),
+            ("\0", None),
+        ] {
+            assert_eq!(fts_query(user).as_deref(), query, "{user:?}");
+        }
+        let many = fts_query(&"w ".repeat(1_000)).unwrap();
+        assert_eq!(many.split(' ').count(), MAX_QUERY_WORDS);
+        let long = fts_query(&"ä".repeat(1_000)).unwrap();
+        assert_eq!(long.len(), MAX_QUERY_WORD_BYTES + 2);
+    }
+
+    fn index(records: &[(&str, &str)]) -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE VIRTUAL TABLE words USING fts5(text)")
+            .unwrap();
+        for (n, (key, value)) in records.iter().enumerate() {
+            db.execute(
+                "INSERT INTO words (rowid, text) VALUES (?1, ?2)",
+                (i64::try_from(n).unwrap(), text(key, value)),
+            )
+            .unwrap();
+        }
+        db
+    }
+
+    fn matches(db: &Connection, query: &str) -> rusqlite::Result<Vec<i64>> {
+        db.prepare_cached("SELECT rowid FROM words WHERE words MATCH ?1 ORDER BY rowid")?
+            .query_map([query], |row| row.get(0))?
+            .collect()
+    }
+
+    #[test]
+    fn searches_find_what_they_name() {
+        let db = index(&[
+            (
+                "000000",
+                r#"{"name":"XEROX CORPORATION","tags":["a\u0000b","NEAR"]}"#,
+            ),
+            ("000393", r#"{"name":"Apple, Inc.","limit":1.50}"#),
+            ("0003ff", r#"{"name":"Microsoft \"Corp\""}"#),
+        ]);
+        for (user, found) in [
+            ("xerox", &[0][..]),
+            ("name", &[0, 1, 2]),
+            ("corp*", &[0, 2]),
+            ("corp", &[2]),
+            ("0003*", &[1, 2]),
+            ("apple inc", &[1]),
+            ("apple microsoft", &[]),
+            ("apple --- inc", &[1]),
+            ("inc.", &[1]),
+            ("1.50", &[1]),
+            ("near", &[0]),
+            ("b", &[0]),
+            ("\"corp\"", &[2]),
+            ("text:apple", &[]),
+            ("---", &[]),
+        ] {
+            let query = fts_query(user).unwrap();
+            assert_eq!(matches(&db, &query).unwrap(), found, "{user:?} {query}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_search_is_a_syntax_error(
+            users in prop::collection::vec("(?s:[\"*(){}:^+\\-, \u{0}aORND]|.){0,40}", 64),
+        ) {
+            let db = index(&[("a", "\"b OR c\"")]);
+            for user in users {
+                if let Some(query) = fts_query(&user) {
+                    let found = matches(&db, &query);
+                    prop_assert!(found.is_ok(), "{:?} {:?} {:?}", user, query, found);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_can_be_indexed(value in prop::collection::vec(
+            prop_oneof![Just(b'"'), Just(b'\\'), Just(b'['), Just(b','), any::<u8>()], 0..64,
+        )) {
+            let mut out = String::new();
+            search_text("k", &value, &mut out);
+            prop_assert!(out.starts_with('k') && out.len() <= 1 + 4 * value.len());
+        }
+
+        #[test]
+        fn each_word_of_a_value_is_found(words in prop::collection::vec("[a-z0-9äöñ\\\\\"]{1,8}", 1..8)) {
+            let value = serde_json::to_string(&words).unwrap();
+            let db = index(&[("key", &value)]);
+            for word in &words {
+                if word.contains(char::is_alphanumeric) {
+                    let query = fts_query(word).unwrap();
+                    prop_assert_eq!(matches(&db, &query).unwrap(), [0], "{}", query);
+                }
+            }
+        }
+    }
+}

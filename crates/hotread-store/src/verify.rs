@@ -1,0 +1,223 @@
+//! Checking a database from one end to the other.
+
+use crate::error::{ReadError, StorageError};
+use crate::options::TableInfo;
+use crate::rows::{self, RECORD_COLUMNS, signed};
+use crate::seal::SealError;
+use crate::store::Store;
+use crate::table::{self, Table, TableRow};
+use hotread_proto::{Digest, Hasher};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+/// Most problems that are reported.
+const MAX_PROBLEMS: usize = 100;
+
+/// What a check has found.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// What is wrong, in words; at most 100. Empty: all is well.
+    pub problems: Vec<String>,
+    /// The tables that could be read.
+    pub tables: Vec<VerifiedTable>,
+}
+
+/// A table that was checked.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct VerifiedTable {
+    /// The table.
+    #[serde(flatten)]
+    pub info: TableInfo,
+    /// A digest of keys and values alone, without sequence numbers: tables with the same content
+    /// have the same one. `None` if the values could not be read.
+    pub content: Option<Digest>,
+    /// Whether values were checked against their hashes. Not those of sealed tables without the
+    /// passphrase.
+    pub checked: bool,
+}
+
+impl Store {
+    /// Checks the database: SQLite's own integrity check; of each table the number and the hashes
+    /// of its records, the digest, the history without gaps, and of sealed tables every seal.
+    ///
+    /// Reads everything, in one read transaction.
+    ///
+    /// # Errors
+    /// If the database cannot be read at all. What is wrong with it is in the report.
+    pub fn verify(&self) -> Result<Report, ReadError> {
+        let mut db = self.location().reader()?;
+        let txn = db.transaction()?;
+        let mut report = Report {
+            problems: Vec::new(),
+            tables: Vec::new(),
+        };
+        {
+            let sql = format!("PRAGMA integrity_check({MAX_PROBLEMS})");
+            let mut statement = txn.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            loop {
+                match rows.next() {
+                    Ok(Some(row)) => {
+                        let line: String = row.get(0)?;
+                        if line != "ok" {
+                            report.problem(line);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(e) => {
+                        report.problem(e.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+        let tables = match table::read_all(&txn) {
+            Ok(tables) => tables,
+            Err(e) => {
+                report.problem(e.to_string());
+                return Ok(report);
+            }
+        };
+        for row in tables {
+            let info = row.info();
+            // Without the passphrase there is still much to check; with a wrong one it is wrong.
+            let readable = match self.unseal(&row.table) {
+                Ok(()) => true,
+                Err(SealError::NoPassphrase) => false,
+                Err(e) => {
+                    report.problem(format!("table {}: {e}", info.name));
+                    false
+                }
+            };
+            let (content, checked) = match check(&txn, &row, readable, &mut report) {
+                Ok(content) => (content, readable),
+                Err(e) => {
+                    report.problem(format!("table {}: {e}", info.name));
+                    (None, false)
+                }
+            };
+            report.tables.push(VerifiedTable {
+                info,
+                content,
+                checked,
+            });
+        }
+        Ok(report)
+    }
+}
+
+impl Report {
+    fn problem(&mut self, problem: String) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Checks a table; gives the digest of its content if its values can be read.
+fn check(
+    db: &Connection,
+    row: &TableRow,
+    readable: bool,
+    report: &mut Report,
+) -> Result<Option<Digest>, ReadError> {
+    let TableRow {
+        table, head, floor, ..
+    } = row;
+    let name = &table.name;
+    let (mut digest, mut content, mut records) = (Digest::EMPTY, Digest::EMPTY, 0);
+    {
+        let sql = if readable {
+            format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key")
+        } else {
+            "SELECT key, seq, updated_at, hash FROM records WHERE table_id = ?1".to_owned()
+        };
+        let (values, hasher) = (table.values(), table.hasher());
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query([table.id])?;
+        while let Some(row) = rows.next()? {
+            records += 1;
+            digest = digest.with(hotread_proto::ItemHash(rows::read_wide(row, 3)?));
+            let key: String = row.get(0).map_err(StorageError::from)?;
+            if rows::read_count(row, 1)? > head.position.seq {
+                report.problem(format!("table {name}: {key:?} is of the future"));
+            }
+            if !readable {
+                continue;
+            }
+            match rows::read_record(row, &values) {
+                Ok(record) => {
+                    if !record.verify(&hasher) {
+                        report.problem(format!("table {name}: the hash of {key:?} is wrong"));
+                    }
+                    content = content.with(Hasher::PLAIN.item(&key, 0, record.value()));
+                }
+                Err(e) => report.problem(format!("table {name}: {key:?}: {e}")),
+            }
+        }
+    }
+    if records != head.records {
+        let said = head.records;
+        report.problem(format!(
+            "table {name}: it has {records} records, and should have {said}"
+        ));
+    }
+    if digest != head.digest {
+        report.problem(format!(
+            "table {name}: the digest of its records is not the table's"
+        ));
+    }
+    check_history(db, table, head, *floor, readable, report)?;
+    if table.options.search {
+        let sql = "SELECT count(*) FROM search_rows WHERE table_id = ?1";
+        let indexed: i64 = db.query_row(sql, [table.id], |row| row.get(0))?;
+        if indexed != signed(records) {
+            report.problem(format!(
+                "table {name}: its search index has {indexed} of {records} records"
+            ));
+        }
+    }
+    Ok(readable.then_some(content))
+}
+
+fn check_history(
+    db: &Connection,
+    table: &Table,
+    head: &hotread_proto::Head,
+    floor: u64,
+    readable: bool,
+    report: &mut Report,
+) -> Result<(), ReadError> {
+    let name = &table.name;
+    let sql = format!(
+        "SELECT {} FROM changes WHERE table_id = ?1 ORDER BY seq",
+        rows::CHANGE_COLUMNS
+    );
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query(params![table.id])?;
+    let mut next = floor;
+    while let Some(row) = rows.next()? {
+        let seq = rows::read_count(row, 0)?;
+        if seq != next {
+            report.problem(format!(
+                "table {name}: the history has seq {seq} in place of {next}"
+            ));
+        }
+        next = seq + 1;
+        if seq == head.position.seq && rows::read_wide(row, 2)? != head.digest.0 {
+            report.problem(format!(
+                "table {name}: the history ends with another digest"
+            ));
+        }
+        if readable && let Err(e) = rows::read_change(row, head.position.epoch, &table.values()) {
+            report.problem(format!("table {name}: seq {seq} of the history: {e}"));
+        }
+    }
+    if next != head.position.seq + 1 {
+        let last = head.position.seq;
+        report.problem(format!("table {name}: the history ends before seq {last}"));
+    }
+    Ok(())
+}

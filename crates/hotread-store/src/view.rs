@@ -1,0 +1,271 @@
+//! A table inside the committer's transaction: what `evaluate` asks of it, and the rows that a
+//! change becomes. The benchmarks run the same statements without the rest.
+
+use crate::error::StorageError;
+use crate::rows::{self, signed, wide};
+use crate::seal::SealError;
+use crate::table::Table;
+use crate::text;
+use hotread_proto::{
+    Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
+    Remembered, TableView, TxnId,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within
+/// seconds, and this is at least some hundred groups.
+pub const REMEMBERED_TXNS: u64 = 10_000;
+/// Forgotten ids are removed each time this many transactions have been committed.
+const FORGET_EVERY: u64 = 1_024;
+
+/// The statements of the write path, named here so that the benchmarks can run the same.
+pub mod sql {
+    /// What is there under a key.
+    pub const EXISTING: &str = "SELECT seq, hash FROM records WHERE table_id = ?1 AND key = ?2";
+    /// A record written whole.
+    pub const PUT: &str = "
+        INSERT INTO records (table_id, key, seq, updated_at, hash, value, category, expires_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (table_id, key) DO UPDATE SET
+            seq = excluded.seq, updated_at = excluded.updated_at, hash = excluded.hash,
+            value = excluded.value, category = excluded.category,
+            expires_at = excluded.expires_at";
+    /// A record taken out.
+    pub const DELETE: &str = "DELETE FROM records WHERE table_id = ?1 AND key = ?2";
+    /// A transaction in the history.
+    pub const CHANGE: &str = "
+        INSERT INTO changes (table_id, seq, at, digest, records, bytes, ops)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    /// Where a table stands, once for a group.
+    pub const HEAD: &str = "
+        UPDATE tables SET head = ?2, digest = ?3, records = ?4, updated_at = ?5, floor = ?6,
+            history_bytes = ?7
+        WHERE id = ?1";
+    /// How many entries have been applied, once for a group.
+    pub const APPLIED: &str = "UPDATE meta SET value = value + ?1 WHERE name = 'applied'";
+}
+
+/// Why a change could not be worked out or written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    Storage(StorageError),
+    Seal(SealError),
+}
+
+impl<E: Into<StorageError>> From<E> for WriteError {
+    fn from(error: E) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+pub(crate) struct View<'a> {
+    pub(crate) db: &'a Connection,
+    pub(crate) table: &'a Table,
+    pub(crate) head: Head,
+    pub(crate) hasher: Hasher,
+}
+
+impl TableView for View<'_> {
+    type Error = StorageError;
+
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    fn get(&mut self, key: &Key) -> Result<Option<Existing>, StorageError> {
+        let mut statement = self.db.prepare_cached(sql::EXISTING)?;
+        let mut rows = statement.query(params![self.table.id, key.as_str()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        Ok(Some(Existing {
+            seq: rows::read_count(row, 0)?,
+            hash: ItemHash(rows::read_wide(row, 1)?),
+            category: String::new(),
+            expires_at: None,
+        }))
+    }
+
+    fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), StorageError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT key, seq, hash, category, expires_at FROM records
+             WHERE table_id = ?1 ORDER BY key",
+        )?;
+        let mut rows = statement.query([self.table.id])?;
+        while let Some(row) = rows.next()? {
+            let key = row
+                .get_ref(0)?
+                .as_str()
+                .map_err(|e| StorageError::corrupt(e.to_string()))?;
+            // What damage has made of a key must not become the key of a change.
+            Key::new(key).map_err(|e| StorageError::corrupt(e.to_string()))?;
+            let expires_at = row.get::<_, Option<i64>>(4)?;
+            let existing = Existing {
+                seq: rows::read_count(row, 1)?,
+                hash: ItemHash(rows::read_wide(row, 2)?),
+                category: row.get(3)?,
+                expires_at: expires_at.map(|_| rows::read_time(row, 4)).transpose()?,
+            };
+            visit(key, existing);
+        }
+        Ok(())
+    }
+
+    fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, StorageError> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT seq, at, body FROM txn_ids WHERE table_id = ?1 AND txn_id = ?2 AND seq > ?3",
+        )?;
+        let oldest = self.head.position.seq.saturating_sub(REMEMBERED_TXNS);
+        let mut rows = statement.query(params![self.table.id, id.as_str(), signed(oldest)])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let seq = rows::read_count(row, 0)?;
+        let position = Position {
+            epoch: self.head.position.epoch,
+            seq,
+        };
+        Ok(Some(Remembered {
+            committed: Committed {
+                position,
+                at: rows::read_time(row, 1)?,
+            },
+            body: rows::read_wide(row, 2)?,
+        }))
+    }
+}
+
+impl View<'_> {
+    /// Writes a change, all but the table's head. Gives back its bytes in the history.
+    pub(crate) fn apply(&self, change: &Change) -> Result<u64, WriteError> {
+        let Self { db, table, .. } = self;
+        let mut stored = Vec::with_capacity(change.ops.len());
+        for op in &change.ops {
+            match op {
+                ChangeOp::Put(record) => {
+                    let value = self.seal(record)?;
+                    self.put(record, value.as_deref())?;
+                    stored.push(value);
+                }
+                ChangeOp::Delete(key) => {
+                    self.delete(key)?;
+                    stored.push(None);
+                }
+            }
+        }
+        let mut ops = Vec::with_capacity(change.size() + 64 * change.ops.len() + 1);
+        rows::write_ops(
+            change
+                .ops
+                .iter()
+                .zip(&stored)
+                .map(|(op, stored)| match (op, stored) {
+                    (_, Some(sealed)) => (op, &sealed[..]),
+                    (ChangeOp::Put(record), None) => (op, record.value()),
+                    (ChangeOp::Delete(_), None) => (op, &[][..]),
+                }),
+            &mut ops,
+        );
+        let seq = signed(change.position.seq);
+        let bytes = ops.len() as u64;
+        db.prepare_cached(sql::CHANGE)?.execute(params![
+            table.id,
+            seq,
+            change.at.millis(),
+            wide(change.digest.0),
+            signed(change.records),
+            signed(bytes),
+            ops,
+        ])?;
+        if let Some((id, body)) = &change.id {
+            // An id that is used again after it was forgotten takes the place of the old one.
+            db.prepare_cached(
+                "INSERT OR REPLACE INTO txn_ids (table_id, txn_id, seq, at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                table.id,
+                id.as_str(),
+                seq,
+                change.at.millis(),
+                wide(*body)
+            ])?;
+        }
+        if change.position.seq.is_multiple_of(FORGET_EVERY) {
+            db.prepare_cached("DELETE FROM txn_ids WHERE table_id = ?1 AND seq <= ?2")?
+                .execute(params![table.id, seq - signed(REMEMBERED_TXNS)])?;
+        }
+        Ok(bytes)
+    }
+
+    /// The value as it is stored, if that is not the value itself.
+    fn seal(&self, record: &Record) -> Result<Option<Vec<u8>>, WriteError> {
+        let Some((seal, epoch)) = self.table.seal() else {
+            return Ok(None);
+        };
+        seal.encrypt(
+            &self.table.name,
+            epoch,
+            record.key(),
+            record.seq(),
+            record.value(),
+        )
+        .map(Some)
+        .map_err(WriteError::Seal)
+    }
+
+    fn put(&self, record: &Record, sealed: Option<&[u8]>) -> rusqlite::Result<()> {
+        self.db.prepare_cached(sql::PUT)?.execute(params![
+            self.table.id,
+            record.key(),
+            signed(record.seq()),
+            record.updated_at().millis(),
+            wide(record.hash().0),
+            sealed.unwrap_or_else(|| record.value()),
+            record.category(),
+            record.expires_at().map(hotread_proto::Timestamp::millis),
+        ])?;
+        if self.table.options.search {
+            let row: i64 = self
+                .db
+                .prepare_cached(
+                    "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
+                     ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
+                )?
+                .query_row(params![self.table.id, record.key()], |row| row.get(0))?;
+            let mut words = String::new();
+            text::search_text(record.key(), record.value(), &mut words);
+            let table = self.table.search_table();
+            self.db
+                .prepare_cached(&format!(
+                    "INSERT OR REPLACE INTO {table} (rowid, words) VALUES (?1, ?2)"
+                ))?
+                .execute(params![row, words])?;
+        }
+        Ok(())
+    }
+
+    fn delete(&self, key: &Key) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached(sql::DELETE)?
+            .execute(params![self.table.id, key.as_str()])?;
+        if self.table.options.search {
+            let row: Option<i64> = self
+                .db
+                .prepare_cached(
+                    "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id",
+                )?
+                .query_row(params![self.table.id, key.as_str()], |row| row.get(0))
+                .optional()?;
+            let table = self.table.search_table();
+            self.db
+                .prepare_cached(&format!("DELETE FROM {table} WHERE rowid = ?1"))?
+                .execute([row])?;
+        }
+        Ok(())
+    }
+}
