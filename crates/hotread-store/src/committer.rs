@@ -11,42 +11,33 @@
 //!   written until the database was opened anew, its WAL brought to rest, and its heads compared.
 
 use crate::error::{CommitError, StorageError};
+use crate::house::{SWEEP_EVERY, trim};
 use crate::open::Location;
 use crate::options::Synchronous;
-use crate::queue::{Applied, Next, Queue, Reply, Request, ticket};
-use crate::rows::{self, signed, wide};
+use crate::queue::{Applied, Next, Queue, Reply, Request};
+use crate::rows::{signed, wide};
 use crate::stats::Counters;
 use crate::table::{self, Registry, Table};
 use crate::view::{View, WriteError, sql};
-use hotread_proto::{Body, Change, ChangeOp, Head, Key, Outcome, Timestamp, evaluate};
+use hotread_proto::{Body, Change, ChangeOp, Head, Outcome, Timestamp, evaluate};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use zeroize::Zeroize;
-
-/// How often expired records are looked for. A record may outlive its time by this much, and more if
-/// many expire at once.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Most records that are expired in one transaction.
-const MAX_EXPIRED: usize = 1_000;
-/// How often history is looked at for its age.
-const AGE_EVERY: Duration = Duration::from_secs(10);
-/// Most changes that leave a table's history with one group.
-const MAX_TRIMMED: usize = 1_000;
 
 pub(crate) struct Committer {
     pub(crate) at: Location,
     pub(crate) synchronous: Synchronous,
     /// `None` between a failed COMMIT and the reopening.
-    db: Option<Connection>,
+    pub(crate) db: Option<Connection>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
-    standing: HashMap<i64, Standing>,
+    pub(crate) standing: HashMap<i64, Standing>,
     halted: Option<Halted>,
-    swept: Instant,
-    aged: Instant,
+    pub(crate) swept: Instant,
+    pub(crate) aged: Instant,
     /// The latest time that the clock has shown.
     clock: Timestamp,
 }
@@ -137,7 +128,7 @@ impl Committer {
     /// The connection, unless writing has stopped.
     pub(crate) fn db(&mut self) -> Result<&mut Connection, StorageError> {
         self.reconcile()?;
-        self.db.as_mut().ok_or_else(unreachable_without_connection)
+        self.db.as_mut().ok_or_else(not_open)
     }
 
     pub(crate) fn standing(&self, table: &Table) -> Option<Standing> {
@@ -154,10 +145,7 @@ impl Committer {
 
     /// Reads anew where each table stands.
     pub(crate) fn read_tables(&mut self) -> Result<Vec<table::TableRow>, StorageError> {
-        let db = self
-            .db
-            .as_ref()
-            .ok_or_else(unreachable_without_connection)?;
+        let db = self.db.as_ref().ok_or_else(not_open)?;
         let rows = table::read_all(db)?;
         self.standing = rows
             .iter()
@@ -181,7 +169,7 @@ impl Committer {
         Ok(rows)
     }
 
-    fn group(&mut self, requests: Vec<Request>) {
+    pub(crate) fn group(&mut self, requests: Vec<Request>) {
         if let Err(e) = self.reconcile() {
             fail(
                 requests.into_iter().map(|request| request.reply),
@@ -209,11 +197,7 @@ impl Committer {
         let mut requests = requests.into_iter();
         let mut step = || -> Result<(), (CommitError, Option<Reply>)> {
             let before = |e: StorageError| (CommitError::Storage(e), None);
-            let db = self
-                .db
-                .as_ref()
-                .ok_or_else(unreachable_without_connection)
-                .map_err(before)?;
+            let db = self.db.as_ref().ok_or_else(not_open).map_err(before)?;
             db.execute_batch("BEGIN IMMEDIATE")
                 .map_err(|e| before(e.into()))?;
             for request in requests.by_ref() {
@@ -380,107 +364,6 @@ impl Committer {
         self.clock = now;
         now
     }
-
-    fn keep_house(&mut self) {
-        let now = Instant::now();
-        if now.duration_since(self.swept) >= SWEEP_EVERY {
-            self.swept = now;
-            if let Err(e) = self.sweep() {
-                tracing::warn!(error = %e, "expired records could not be deleted; trying again");
-            }
-        }
-        if now.duration_since(self.aged) >= AGE_EVERY {
-            self.aged = now;
-            if let Err(e) = self.trim_aged() {
-                tracing::warn!(error = %e, "old history could not be trimmed; trying again");
-            }
-        }
-    }
-
-    /// Deletes expired records, at most [`MAX_EXPIRED`].
-    fn sweep(&mut self) -> Result<(), StorageError> {
-        let now = self.now();
-        let db = self.db()?;
-        let mut expired: HashMap<i64, Vec<(Key, u64)>> = HashMap::new();
-        {
-            let mut statement = db.prepare_cached(
-                "SELECT table_id, key, seq FROM records
-                 WHERE expires_at IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
-            while let Some(row) = rows.next()? {
-                let key: String = row.get(1)?;
-                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
-                expired
-                    .entry(row.get(0)?)
-                    .or_default()
-                    .push((key, rows::read_count(row, 2)?));
-            }
-        }
-        let requests: Vec<Request> = self
-            .registry
-            .all()
-            .into_iter()
-            .filter_map(|table| {
-                let keys = expired.remove(&table.id)?;
-                let (_, reply) = ticket();
-                Some(Request {
-                    table,
-                    at: now,
-                    body: Body::Expire(keys),
-                    size: 0,
-                    reply,
-                })
-            })
-            .collect();
-        if !requests.is_empty() {
-            self.group(requests);
-        }
-        Ok(())
-    }
-
-    /// Trims what is too old in tables that are not written.
-    fn trim_aged(&mut self) -> Result<(), StorageError> {
-        let now = self.now();
-        let tables = self.registry.all();
-        self.db()?;
-        let db = self
-            .db
-            .as_ref()
-            .ok_or_else(unreachable_without_connection)?;
-        for table in tables {
-            let Some(standing) = self.standing.get_mut(&table.id) else {
-                continue;
-            };
-            let before = now.saturating_sub(table.options.history.max_age());
-            let oldest: Option<i64> = {
-                let mut statement = db.prepare_cached(
-                    "SELECT at FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT 1",
-                )?;
-                let mut rows = statement.query([table.id])?;
-                rows.next()?.map(|row| row.get(0)).transpose()?
-            };
-            if oldest.is_none_or(|oldest| oldest >= before.millis()) {
-                continue;
-            }
-            let trimmed = || -> Result<Standing, StorageError> {
-                let mut next = *standing;
-                let txn = db.unchecked_transaction()?;
-                drop_oldest(&txn, &table, &mut next, |_, at, _| at < before.millis())?;
-                write_standing(&txn, table.id, &next)?;
-                txn.commit()?;
-                Ok(next)
-            };
-            match trimmed() {
-                Ok(next) => *standing = next,
-                Err(cause) => {
-                    self.halt(cause.clone(), Vec::new());
-                    return Err(cause);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Committer {
@@ -609,52 +492,6 @@ fn fail(replies: impl IntoIterator<Item = Reply>, error: &CommitError) {
     }
 }
 
-/// Trims a table's history to what its options say, some changes at a time.
-fn trim(db: &Connection, table: &Table, standing: &mut Standing) -> Result<(), StorageError> {
-    let history = table.options.history;
-    let head = standing.head.position.seq;
-    // A sixteenth more is tolerated, so that not every commit has to delete something.
-    let tolerated = |max: u64| max.saturating_add((max / 16).min(1_024));
-    let kept = head + 1 - standing.floor;
-    if kept <= tolerated(history.max_changes)
-        && standing.history_bytes <= history.max_bytes.saturating_add(history.max_bytes / 16)
-    {
-        return Ok(());
-    }
-    drop_oldest(db, table, standing, |kept, _, bytes| {
-        kept > history.max_changes || bytes > history.max_bytes
-    })
-}
-
-/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as `excess` says so of the
-/// number of changes, the oldest one's time and the bytes of all.
-fn drop_oldest(
-    db: &Connection,
-    table: &Table,
-    standing: &mut Standing,
-    excess: impl Fn(u64, i64, u64) -> bool,
-) -> Result<(), StorageError> {
-    let head = standing.head.position.seq;
-    let mut statement = db.prepare_cached(
-        "SELECT seq, at, bytes FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
-    while let Some(row) = rows.next()? {
-        let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);
-        if !excess(head + 1 - seq, at, standing.history_bytes) {
-            break;
-        }
-        standing.floor = seq + 1;
-        standing.history_bytes = standing
-            .history_bytes
-            .saturating_sub(rows::read_count(row, 2)?);
-    }
-    drop(rows);
-    db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
-        .execute(params![table.id, signed(standing.floor)])?;
-    Ok(())
-}
-
 pub(crate) fn write_standing(
     db: &Connection,
     id: i64,
@@ -677,7 +514,8 @@ pub(crate) fn write_standing(
     Ok(())
 }
 
-fn unreachable_without_connection() -> StorageError {
+/// Between a failed COMMIT and the reopening.
+pub(crate) fn not_open() -> StorageError {
     StorageError::Io {
         detail: "the database is not open".to_owned(),
     }

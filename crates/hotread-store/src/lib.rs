@@ -52,6 +52,7 @@ mod committer;
 mod error;
 pub mod export;
 mod feed;
+mod house;
 pub mod import;
 mod live;
 mod lock;

@@ -1,0 +1,172 @@
+//! What the committer does between groups without being asked: expired records are deleted, and
+//! history that is too long, too large or too old is trimmed.
+
+use crate::committer::{Committer, Standing, not_open, write_standing};
+use crate::error::StorageError;
+use crate::queue::{Request, ticket};
+use crate::rows::{self, signed};
+use crate::table::Table;
+use hotread_proto::{Body, Key};
+use rusqlite::{Connection, params};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// How often expired records are looked for. A record may outlive its time by this much, and more if
+/// many expire at once.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Most records that are expired in one transaction.
+const MAX_EXPIRED: usize = 1_000;
+/// How often history is looked at for its age.
+const AGE_EVERY: Duration = Duration::from_secs(10);
+/// Most changes that leave a table's history with one group.
+const MAX_TRIMMED: usize = 1_000;
+
+impl Committer {
+    pub(crate) fn keep_house(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            if let Err(e) = self.sweep() {
+                tracing::warn!(error = %e, "expired records could not be deleted; trying again");
+            }
+        }
+        if now.duration_since(self.aged) >= AGE_EVERY {
+            self.aged = now;
+            if let Err(e) = self.trim_aged() {
+                tracing::warn!(error = %e, "old history could not be trimmed; trying again");
+            }
+        }
+    }
+
+    /// Deletes expired records, at most [`MAX_EXPIRED`].
+    fn sweep(&mut self) -> Result<(), StorageError> {
+        let now = self.now();
+        let db = self.db()?;
+        let mut expired: HashMap<i64, Vec<(Key, u64)>> = HashMap::new();
+        {
+            let mut statement = db.prepare_cached(
+                "SELECT table_id, key, seq FROM records
+                 WHERE expires_at IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
+            while let Some(row) = rows.next()? {
+                let key: String = row.get(1)?;
+                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
+                expired
+                    .entry(row.get(0)?)
+                    .or_default()
+                    .push((key, rows::read_count(row, 2)?));
+            }
+        }
+        let requests: Vec<Request> = self
+            .registry
+            .all()
+            .into_iter()
+            .filter_map(|table| {
+                let keys = expired.remove(&table.id)?;
+                let (_, reply) = ticket();
+                Some(Request {
+                    table,
+                    at: now,
+                    body: Body::Expire(keys),
+                    size: 0,
+                    reply,
+                })
+            })
+            .collect();
+        if !requests.is_empty() {
+            self.group(requests);
+        }
+        Ok(())
+    }
+
+    /// Trims what is too old in tables that are not written.
+    fn trim_aged(&mut self) -> Result<(), StorageError> {
+        let now = self.now();
+        let tables = self.registry.all();
+        self.db()?;
+        let db = self.db.as_ref().ok_or_else(not_open)?;
+        for table in tables {
+            let Some(standing) = self.standing.get_mut(&table.id) else {
+                continue;
+            };
+            let before = now.saturating_sub(table.options.history.max_age());
+            let oldest: Option<i64> = {
+                let mut statement = db.prepare_cached(
+                    "SELECT at FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT 1",
+                )?;
+                let mut rows = statement.query([table.id])?;
+                rows.next()?.map(|row| row.get(0)).transpose()?
+            };
+            if oldest.is_none_or(|oldest| oldest >= before.millis()) {
+                continue;
+            }
+            let trimmed = || -> Result<Standing, StorageError> {
+                let mut next = *standing;
+                let txn = db.unchecked_transaction()?;
+                drop_oldest(&txn, &table, &mut next, |_, at, _| at < before.millis())?;
+                write_standing(&txn, table.id, &next)?;
+                txn.commit()?;
+                Ok(next)
+            };
+            match trimmed() {
+                Ok(next) => *standing = next,
+                Err(cause) => {
+                    self.halt(cause.clone(), Vec::new());
+                    return Err(cause);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Trims a table's history to what its options say, some changes at a time.
+pub(crate) fn trim(
+    db: &Connection,
+    table: &Table,
+    standing: &mut Standing,
+) -> Result<(), StorageError> {
+    let history = table.options.history;
+    let head = standing.head.position.seq;
+    // A sixteenth more is tolerated, so that not every commit has to delete something.
+    let tolerated = |max: u64| max.saturating_add((max / 16).min(1_024));
+    let kept = head + 1 - standing.floor;
+    if kept <= tolerated(history.max_changes)
+        && standing.history_bytes <= history.max_bytes.saturating_add(history.max_bytes / 16)
+    {
+        return Ok(());
+    }
+    drop_oldest(db, table, standing, |kept, _, bytes| {
+        kept > history.max_changes || bytes > history.max_bytes
+    })
+}
+
+/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as `excess` says so of the
+/// number of changes, the oldest one's time and the bytes of all.
+fn drop_oldest(
+    db: &Connection,
+    table: &Table,
+    standing: &mut Standing,
+    excess: impl Fn(u64, i64, u64) -> bool,
+) -> Result<(), StorageError> {
+    let head = standing.head.position.seq;
+    let mut statement = db.prepare_cached(
+        "SELECT seq, at, bytes FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
+    while let Some(row) = rows.next()? {
+        let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);
+        if !excess(head + 1 - seq, at, standing.history_bytes) {
+            break;
+        }
+        standing.floor = seq + 1;
+        standing.history_bytes = standing
+            .history_bytes
+            .saturating_sub(rows::read_count(row, 2)?);
+    }
+    drop(rows);
+    db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
+        .execute(params![table.id, signed(standing.floor)])?;
+    Ok(())
+}
