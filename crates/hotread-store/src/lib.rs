@@ -77,7 +77,7 @@ pub use hotread_proto as proto;
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use queue::Ticket;
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
-pub use seal::{Passphrase, SealError};
+pub use seal::{Passphrase, PassphraseError, SealError};
 pub use stats::Stats;
 pub use store::{Replaced, Store, StoreBuilder};
 pub use subscription::Subscription;

@@ -8,7 +8,8 @@ use super::{
     RowReason,
 };
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use hotread_proto::{Key, Put, Value};
+use hotread_proto::limits::MAX_VALUE_BYTES;
+use hotread_proto::{InvalidValue, Key, Put, Value};
 use std::collections::HashSet;
 use std::io::Read;
 
@@ -260,6 +261,11 @@ impl Csv {
             let text = utf8(self.records.field(number), column)?;
             if number == self.key {
                 continue;
+            }
+            // As JSON it takes at least as much, and up to six times as much, which need not be built.
+            let bytes = self.json.len() + text.len();
+            if bytes > MAX_VALUE_BYTES {
+                return Err(InvalidValue::TooLarge { bytes }.into());
             }
             if self.json.len() > 1 {
                 self.json.push(b',');

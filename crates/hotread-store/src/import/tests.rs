@@ -1,6 +1,7 @@
 //! What imports make of good, bad and endless files.
 
 use super::*;
+use hotread_proto::limits::MAX_VALUE_BYTES;
 use hotread_proto::{Category, InvalidName, InvalidValue};
 use proptest::prelude::*;
 use std::io::{self, Cursor};
@@ -8,6 +9,9 @@ use std::io::{self, Cursor};
 fn csv(key: &str) -> Format {
     Format::Csv(CsvOptions::new(key))
 }
+
+/// What the documentation promises.
+const MOST_MEMORY_BYTES: usize = 32 << 20;
 
 type Read1 = Result<(u64, String, String), RowError>;
 
@@ -19,6 +23,7 @@ fn read(file: impl AsRef<[u8]>, format: Format) -> Vec<Read1> {
             row.map(|Row { line, put }| (line, put.key.to_string(), put.value.as_str().to_owned())),
         );
     }
+    assert!(rows.buffered() < MOST_MEMORY_BYTES, "{}", rows.buffered());
     assert_eq!(rows.bytes_read(), file.as_ref().len() as u64);
     assert!(rows.next_row().unwrap().is_none());
     read
@@ -48,7 +53,7 @@ fn fatal(file: impl Read, format: Format) -> (usize, ImportError) {
             }
         }
         seen += 1;
-        assert!(rows.buffered() < 16 << 20, "{}", rows.buffered());
+        assert!(rows.buffered() < MOST_MEMORY_BYTES, "{}", rows.buffered());
     }
 }
 
@@ -347,6 +352,33 @@ fn rows_that_are_too_long_are_skipped() {
     );
     let exact = format!("{line}{}", " ".repeat(MAX_ROW_BYTES - line.len()));
     assert_eq!(read(exact, Format::Ndjson), [good(1, "a", "1")]);
+}
+
+#[test]
+fn values_that_are_too_large_are_skipped() {
+    // Each character takes six as JSON.
+    let long = "\u{1}".repeat(MAX_VALUE_BYTES / 2);
+    let file = format!("a,key,b\n{long}{long},k,\n{long},l,{long}\n{long},m,\n1,n,\n");
+    let too_large = |row: &Read1| {
+        let error = row.as_ref().unwrap_err();
+        assert!(matches!(
+            error.reason,
+            RowReason::Value(InvalidValue::TooLarge { .. })
+        ));
+        error.line
+    };
+    let rows = read(file, csv("key"));
+    assert_eq!(
+        rows[..3].iter().map(too_large).collect::<Vec<_>>(),
+        [2, 3, 4]
+    );
+    assert_eq!(rows[3], good(5, "n", r#"{"a":"1","b":""}"#));
+
+    let line = format!(
+        "{{\"key\":\"k\",\"value\":\"{}\"}}\n",
+        "x".repeat(MAX_VALUE_BYTES)
+    );
+    assert_eq!(too_large(&read(line, Format::Ndjson)[0]), 1);
 }
 
 #[test]
