@@ -23,6 +23,8 @@ const MAX_CHANGES_BYTES: u64 = 32 << 20;
 /// Records that are read in one transaction while a table is loaded: some tens of milliseconds, so
 /// that the WAL does not wait for it.
 const LOAD_PAGE: usize = 50_000;
+/// Most records that room is made for before they are seen: the number in the file may be damaged.
+const RESERVED: usize = 1 << 22;
 /// How long a read waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -360,7 +362,7 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
         let (now, _) = head(&txn, table)?;
         let head = *start.get_or_insert(now);
         if records.is_empty() {
-            records.reserve(usize::try_from(head.records).unwrap_or(0).min(100_000_000));
+            records.reserve(usize::try_from(head.records).unwrap_or(0).min(RESERVED));
         }
         let before = records.len();
         {

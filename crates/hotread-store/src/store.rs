@@ -19,7 +19,7 @@ use hotread_proto::{
     Txn,
 };
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
@@ -36,6 +36,10 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     at: Location,
     passphrase: Option<Passphrase>,
+    /// What is known of the tables. A store that only reads checks that it still holds.
+    registry: Arc<Registry>,
+    /// Before `writer`, whose connection then is the last one to be closed, and moves the WAL into
+    /// the database.
     pool: Pool,
     writer: Option<Writer>,
 }
@@ -43,10 +47,9 @@ struct Inner {
 /// What a store has that may write.
 struct Writer {
     queue: Arc<Queue>,
-    registry: Arc<Registry>,
     counters: Arc<Counters>,
+    thread: Option<JoinHandle<()>>,
     lock: WriterLock,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -133,9 +136,11 @@ impl StoreBuilder {
         if read_only {
             open::check_readable(&at)?;
             let pool = read::pool(at.clone(), readers).map_err(failed)?;
+            let registry = Arc::new(Registry::default());
             return Ok(Store(Arc::new(Inner {
                 at,
                 passphrase,
+                registry,
                 pool,
                 writer: None,
             })));
@@ -157,37 +162,29 @@ impl StoreBuilder {
             .name("hotread-commit".to_owned())
             .spawn(move || committer.run())
             .map_err(OpenError::Thread)?;
-        let thread = Mutex::new(Some(thread));
         let writer = Some(Writer {
             queue,
-            registry,
             counters,
+            thread: Some(thread),
             lock,
-            thread,
         });
         Ok(Store(Arc::new(Inner {
             at,
             passphrase,
+            registry,
             pool,
             writer,
         })))
     }
 }
 
-impl Drop for Inner {
+impl Drop for Writer {
     fn drop(&mut self) {
-        if let Some(writer) = &self.writer {
-            writer.queue.close();
-            let thread = writer
-                .thread
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(thread) = thread
-                && thread.join().is_err()
-            {
-                tracing::error!("the committer panicked");
-            }
+        self.queue.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer panicked");
         }
     }
 }
@@ -328,8 +325,7 @@ impl Store {
     /// it cannot be written. [`StorageError::Locked`] says that the table was sealed anew, but that
     /// old pages are still in the file.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
-        let writer = self.writer()?;
-        let known = writer.registry.get(table);
+        let known = self.0.registry.get(table);
         let known = known.ok_or_else(|| CommitError::UnknownTable {
             table: table.clone(),
         })?;
@@ -342,9 +338,7 @@ impl Store {
             table: table.clone(),
             source,
         };
-        known
-            .unseal(self.0.passphrase.as_ref())
-            .map_err(seal_error)?;
+        self.unseal(&known).map_err(seal_error)?;
         let seal = admin::derive(new).map_err(seal_error)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
@@ -393,7 +387,7 @@ impl Store {
     pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
         let writer = self.writer()?;
         txn.check().map_err(hotread_proto::Refusal::from)?;
-        let table = self.writable(writer, table)?;
+        let table = self.writable(table)?;
         for op in &txn.ops {
             if let hotread_proto::Op::Put(put) = op {
                 table.check_schema(&put.key, &put.value)?;
@@ -410,7 +404,7 @@ impl Store {
     /// As for [`commit`](Self::commit).
     pub fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced, CommitError> {
         let writer = self.writer()?;
-        let table = self.writable(writer, table)?;
+        let table = self.writable(table)?;
         for put in &new.records {
             table.check_schema(&put.key, &put.value)?;
         }
@@ -429,17 +423,15 @@ impl Store {
         })
     }
 
-    fn writable(&self, writer: &Writer, name: &TableName) -> Result<Arc<Table>, CommitError> {
-        let table = writer.registry.get(name);
+    fn writable(&self, name: &TableName) -> Result<Arc<Table>, CommitError> {
+        let table = self.0.registry.get(name);
         let table = table.ok_or_else(|| CommitError::UnknownTable {
             table: name.clone(),
         })?;
-        table
-            .unseal(self.0.passphrase.as_ref())
-            .map_err(|source| CommitError::Seal {
-                table: name.clone(),
-                source,
-            })?;
+        self.unseal(&table).map_err(|source| CommitError::Seal {
+            table: name.clone(),
+            source,
+        })?;
         table.live.check()?;
         Ok(table)
     }
@@ -465,36 +457,47 @@ impl Store {
 
     // ---- reading from disk ----
 
-    /// A table that may be read. If it was sealed anew between the look and the reading, once more.
+    /// A table that may be read. If it began another epoch between the look and the reading, once
+    /// more.
     pub(crate) fn reading<R>(
         &self,
         name: &TableName,
         read: impl Fn(&Arc<Table>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
-        let find = || -> Result<Arc<Table>, ReadError> {
-            let table = match &self.0.writer {
-                Some(writer) => writer.registry.require(name)?,
-                None => {
-                    let row = read::table(&self.0.pool, name)?;
-                    let unknown = || ReadError::UnknownTable {
-                        table: name.clone(),
-                    };
-                    Arc::new(row.ok_or_else(unknown)?.table)
-                }
-            };
-            table
-                .unseal(self.0.passphrase.as_ref())
-                .map_err(|source| ReadError::Seal {
-                    table: name.clone(),
-                    source,
-                })?;
-            Ok(table)
+        let table = self.readable(name)?;
+        read(&table).or_else(|error| {
+            let now = self.readable(name)?;
+            if Arc::ptr_eq(&now, &table) {
+                Err(error)
+            } else {
+                read(&now)
+            }
+        })
+    }
+
+    fn readable(&self, name: &TableName) -> Result<Arc<Table>, ReadError> {
+        let unknown = || ReadError::UnknownTable {
+            table: name.clone(),
         };
-        let table = find()?;
-        match read(&table) {
-            Err(_) if table.is_gone() => read(&find()?),
-            answer => answer,
+        let mut table = self.0.registry.get(name);
+        if self.is_read_only() {
+            // Another process may have dropped it, or made another one of that name.
+            let row = read::table(&self.0.pool, name)?.ok_or_else(unknown)?.table;
+            if table
+                .as_ref()
+                .is_none_or(|table| table.id != row.id || table.epoch != row.epoch)
+            {
+                let row = Arc::new(row);
+                self.0.registry.insert(row.clone());
+                table = Some(row);
+            }
         }
+        let table = table.ok_or_else(unknown)?;
+        self.unseal(&table).map_err(|source| ReadError::Seal {
+            table: name.clone(),
+            source,
+        })?;
+        Ok(table)
     }
 
     /// The record with this key, as of the last commit.

@@ -1,7 +1,7 @@
 //! A table as the store knows it: what does not change as long as it lives, its live copies, and
 //! the changes that its subscribers have not taken yet.
 
-use crate::error::{CommitError, ReadError, StorageError};
+use crate::error::{CommitError, StorageError};
 use crate::feed::Feed;
 use crate::live::Live;
 use crate::migrate;
@@ -12,7 +12,6 @@ use crate::seal::{Passphrase, Seal, SealError, SealHeader};
 use hotread_proto::{Epoch, Hasher, Head, TableName, Timestamp, Value};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// One incarnation of a table: one epoch.
@@ -24,7 +23,6 @@ pub(crate) struct Table {
     pub(crate) created_at: Timestamp,
     pub(crate) schema: Option<Schema>,
     seal: Option<Sealing>,
-    gone: AtomicBool,
     pub(crate) live: Live,
     pub(crate) feed: Feed,
 }
@@ -133,7 +131,6 @@ impl Table {
             created_at,
             schema,
             seal,
-            gone: AtomicBool::new(false),
         })
     }
 
@@ -200,17 +197,6 @@ impl Table {
         migrate::search_table(self.id)
     }
 
-    /// It was dropped, or its next incarnation has begun.
-    pub(crate) fn is_gone(&self) -> bool {
-        // ORDERING: the committer looks at what it has written itself; for others it is a hint.
-        self.gone.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_gone(&self) {
-        self.gone.store(true, Ordering::Relaxed);
-        self.feed.close();
-    }
-
     pub(crate) fn check_schema(
         &self,
         key: &hotread_proto::Key,
@@ -255,20 +241,14 @@ impl Registry {
     pub(crate) fn insert(&self, table: Arc<Table>) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.insert(table.name.clone(), table) {
-            old.set_gone();
+            old.feed.close();
         }
     }
 
     pub(crate) fn remove(&self, name: &TableName) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.remove(name) {
-            old.set_gone();
+            old.feed.close();
         }
-    }
-
-    pub(crate) fn require(&self, name: &TableName) -> Result<Arc<Table>, ReadError> {
-        self.get(name).ok_or_else(|| ReadError::UnknownTable {
-            table: name.clone(),
-        })
     }
 }
