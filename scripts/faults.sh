@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Plants each fault that crates/hotread/faults.txt lists, one at a time, and demands that the test
-# named beside it fails. A test that cannot fail proves nothing.
+# Plants each fault that a crate's faults.txt lists, one at a time, and demands that the test named
+# beside it fails. A test that cannot fail proves nothing.
 #
 #   scripts/faults.sh                 all of them
+#   scripts/faults.sh hotread-store   the rows of this crate
 #   scripts/faults.sh no_again        the rows whose fault has this name
 #   scripts/faults.sh loom shuttle    the rows of these tools
 #
@@ -24,8 +25,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-crate=crates/hotread
-table=$crate/faults.txt
+crates=(hotread hotread-store)
 timeout_s=${HOTREAD_FAULT_TIMEOUT:-300}
 target=${CARGO_TARGET_DIR:-target}
 [[ $target = /* ]] || target=$PWD/$target
@@ -37,24 +37,24 @@ export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
 # Many small builds: optimised, but without the link-time optimisation of a release.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
-rows() { grep -vE '^[[:space:]]*(#|$)' "$table"; }
+rows() { grep -vE '^[[:space:]]*(#|$)' "crates/$1/faults.txt"; } # crate
 
-wanted() { # fault tool
+wanted() { # crate fault tool
     local word
     ((${#only[@]} == 0)) && return 0
     for word in "${only[@]}"; do
-        [[ $word == "$1" || $word == "$2" ]] && return 0
+        [[ $word == "$1" || $word == "$2" || $word == "$3" ]] && return 0
     done
     return 1
 }
 
 # The faults in the source and in the table must be the same ones.
-check_table() {
+check_table() { # crate
     local planted listed
-    planted=$(grep -rhoE 'hotread_fault *= *"[a-z0-9_]+"' "$crate/src" | grep -oE '"[^"]+"' | tr -d '"' | sort -u)
-    listed=$(rows | cut -d'|' -f1 | sort -u)
+    planted=$(grep -rhoE 'hotread_fault *= *"[a-z0-9_]+"' "crates/$1/src" | grep -oE '"[^"]+"' | tr -d '"' | sort -u)
+    listed=$(rows "$1" | cut -d'|' -f1 | sort -u)
     if ! diff <(echo "$planted") <(echo "$listed") >"$work/diff"; then
-        echo "faults in $crate/src (<) and in $table (>) differ:"
+        echo "faults in crates/$1/src (<) and in crates/$1/faults.txt (>) differ:"
         grep '^[<>]' "$work/diff"
         return 1
     fi
@@ -76,9 +76,9 @@ wrapper() { # fault tool
 }
 
 # Sets `cargo`, `flags`, `dir` and `select` for a row.
-plan() { # tool test
-    local tool=$1 test=$2
-    cargo=(cargo test --release -p hotread)
+plan() { # crate tool test
+    local crate=$1 tool=$2 test=$3
+    cargo=(cargo test --release -p "$crate")
     flags=
     dir=$target/$tool
     local where=lib path=$test
@@ -95,7 +95,7 @@ plan() { # tool test
         flags="-Zsanitizer=address"
         ;;
     tsan)
-        cargo=(cargo +nightly test --release -p hotread --target "$host" --test "$test")
+        cargo=(cargo +nightly test --release -p "$crate" --target "$host" --test "$test")
         flags="--cfg hotread_tsan -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
         export TSAN_OPTIONS="history_size=7 suppressions=$PWD/tsan.supp"
         select=()
@@ -115,10 +115,10 @@ caught() { # tool log
     esac
 }
 
-try() { # fault tool test; prints the verdict, 0 if caught
-    local fault=$1 tool=$2 test=$3 log code=0 cargo flags dir select
+try() { # crate fault tool test; prints the verdict, 0 if caught
+    local crate=$1 fault=$2 tool=$3 test=$4 log code=0 cargo flags dir select
     log=$work/$fault-$tool.log
-    plan "$tool" "$test" || return 1
+    plan "$crate" "$tool" "$test" || return 1
     if [[ ${cargo[1]} == +nightly ]] && ! cargo +nightly --version >"$log" 2>&1; then
         echo "SKIPPED: no nightly toolchain"
         return 0
@@ -152,20 +152,22 @@ try() { # fault tool test; prints the verdict, 0 if caught
 
 only=("$@")
 total=0 missed=0 disagree=0
-check_table || disagree=1
-while IFS='|' read -r fault tool test; do
-    wanted "$fault" "$tool" || continue
-    start=$SECONDS
-    if verdict=$(try "$fault" "$tool" "$test" </dev/null); then :; else missed=$((missed + 1)); fi
-    total=$((total + 1))
-    printf '%-24s %-8s %4d s  %s\n' "$fault" "$tool" $((SECONDS - start)) "${verdict%%$'\n'*}"
-    if [[ $verdict == *$'\n'* ]]; then
-        printf '%s\n' "${verdict#*$'\n'}" | sed 's/^/    /'
-    fi
-done < <(rows)
+for crate in "${crates[@]}"; do
+    check_table "$crate" || disagree=1
+    while IFS='|' read -r fault tool test; do
+        wanted "$crate" "$fault" "$tool" || continue
+        start=$SECONDS
+        if verdict=$(try "$crate" "$fault" "$tool" "$test" </dev/null); then :; else missed=$((missed + 1)); fi
+        total=$((total + 1))
+        printf '%-24s %-8s %4d s  %s\n' "$fault" "$tool" $((SECONDS - start)) "${verdict%%$'\n'*}"
+        if [[ $verdict == *$'\n'* ]]; then
+            printf '%s\n' "${verdict#*$'\n'}" | sed 's/^/    /'
+        fi
+    done < <(rows "$crate")
+done
 
 if ((total == 0)); then
-    echo "no row of $table matches: ${only[*]}"
+    echo "no row of any faults.txt matches: ${only[*]}"
     exit 1
 fi
 echo "$((total - missed)) of $total planted faults were caught"

@@ -1,10 +1,12 @@
 //! HotRead beside its peers, in one run.
 //!
-//! `cargo bench -p hotread-bench` measures every figure and writes `docs/benchmarks/`. What each
-//! figure asks and how it answers is said at the top of its module in [`figures`]; the rules that
-//! all of them follow:
+//! `cargo bench -p hotread-bench` measures every figure and writes `docs/benchmarks/`: the target
+//! `inprocess` those of reads and updates in one process ([`figures`]), the target `store` those of
+//! durable tables ([`store`]). What a figure asks and how it answers is said at the top of its
+//! module; the rules that all of them follow:
 //!
-//! - All peers of a figure run in one process, on the same data, interleaved: round after round,
+//! - All peers of a figure run in one process (what is measured of a process as a whole, in
+//!   processes of one run), on the same data, interleaved: round after round,
 //!   each round starting with another peer, every peer rebuilt in every round so that no peer keeps
 //!   a lucky or unlucky place in memory.
 //! - A number is the median over the rounds. A ratio is the median of the ratios of each round, so
@@ -24,4 +26,7 @@ pub mod report;
 pub mod rounds;
 pub mod states;
 pub mod stats;
+#[cfg(feature = "store")]
+pub mod store;
+pub mod target;
 pub mod workload;

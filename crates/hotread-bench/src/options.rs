@@ -1,4 +1,4 @@
-//! The bench target's command line.
+//! The bench targets' command line.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub struct Options {
 
 /// How to use it, for errors.
 pub const USAGE: &str = "\
-usage: cargo bench -p hotread-bench [-- OPTIONS]
+usage: cargo bench -p hotread-bench [--bench inprocess|store] [-- OPTIONS]
   --quick              under a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)

@@ -1,14 +1,21 @@
 //! Interleaved rounds, and the samples they leave.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "store")]
+use std::rc::Rc;
 
 use crate::stats;
+#[cfg(feature = "store")]
+use crate::store::Scratch;
 
 /// How long and how often to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Whether this is the short run that only shows that everything works.
     pub quick: bool,
+    /// The databases that figures of the store start from, made when they are first needed.
+    #[cfg(feature = "store")]
+    pub scratch: Rc<Scratch>,
 }
 
 impl Plan {
@@ -172,6 +179,14 @@ impl Table {
         }
     }
 
+    /// The same table under another title.
+    pub fn retitled(self, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            ..self
+        }
+    }
+
     /// The same table with other heads over its columns.
     pub fn relabel(mut self, labels: &[&str]) -> Self {
         for (column, label) in self.columns.iter_mut().zip(labels) {
@@ -266,6 +281,7 @@ fn order(len: usize, round: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    #[cfg(feature = "store")]
     use std::rc::Rc;
 
     #[test]

@@ -150,6 +150,8 @@ impl Committer {
         let (seal, header) = new;
         let epoch = random_epoch()?;
         let mut records = Vec::new();
+        // Who cannot read the rows any more waits until it is known why.
+        let renewal = table.renewal.write();
         let row = self.transaction(|txn| {
             // From here on SQLite overwrites what it deletes.
             txn.pragma_update(None, "secure_delete", true)?;
@@ -212,6 +214,7 @@ impl Committer {
         let info = self.enter(row, Some(seal), |next| {
             next.live.adopt(&table.live, || Records::new(head, records));
         });
+        drop(renewal);
         // The new incarnation is there whether or not the old pages can be overwritten now.
         self.scrub().map_err(CommitError::from)?;
         Ok(info)

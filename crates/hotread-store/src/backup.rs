@@ -5,7 +5,8 @@ use crate::error::{BackupError, StorageError};
 use crate::migrate;
 use crate::open::Location;
 use crate::store::Store;
-use rusqlite::{Connection, OpenFlags};
+use crate::verify::Report;
+use rusqlite::Connection;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ impl Store {
     /// # Errors
     /// If there is something of that name, or it cannot be written.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
-        let db = self.location().reader()?;
+        let db = self.location().copier()?;
         copy(&db, to.as_ref(), |_| Ok(()))
     }
 
@@ -36,7 +37,7 @@ impl Store {
             path: from.to_owned(),
             vfs: None,
         };
-        let source = at.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let source = at.copier()?;
         let problem: String = source
             .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
             .map_err(|e| damaged(from, &e.to_string()))?;
@@ -55,7 +56,14 @@ impl Store {
                 txn.execute("UPDATE tables SET epoch = ?2 WHERE id = ?1", [id, epoch])?;
             }
             txn.commit()?;
-            Ok(())
+            // All that can be checked without a passphrase.
+            let report = Report::of(db, |table| table.unseal(None));
+            let problems = report.map(|report| report.problems);
+            let problems = problems.unwrap_or_else(|e| vec![e.to_string()]);
+            match problems.first() {
+                Some(problem) => Err(damaged(from, problem)),
+                None => Ok(()),
+            }
         })
     }
 }

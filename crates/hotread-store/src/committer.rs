@@ -12,7 +12,8 @@
 
 use crate::error::{CommitError, StorageError};
 use crate::house::{SWEEP_EVERY, trim};
-use crate::open::Location;
+use crate::migrate;
+use crate::open::{self, Location};
 use crate::options::Synchronous;
 use crate::queue::{Applied, Next, Queue, Reply, Request};
 use crate::rows::{signed, wide};
@@ -55,6 +56,9 @@ struct Halted {
     cause: StorageError,
     /// What the group that failed was to become, by table.
     changes: Changes,
+    /// Keeps the WAL's index as it was before the COMMIT that failed. Were it built anew, frames of
+    /// that COMMIT would count, which no later fsync may make durable.
+    wreck: Option<Connection>,
 }
 
 /// The changes of a group, by table, in their order.
@@ -257,11 +261,23 @@ impl Committer {
         })
     }
 
-    fn commit(&mut self, group: Group) {
+    fn commit(&mut self, mut group: Group) {
         if group.changes.is_empty() {
             // Refusals and repetitions only: there is nothing to write.
             self.roll_back_clean();
         } else {
+            if cfg!(hotread_fault = "publish_before_commit") {
+                publish(&group.changes);
+            }
+            if cfg!(hotread_fault = "reply_before_commit") {
+                answer(&mut group.decided, &self.counters);
+            }
+            if cfg!(hotread_fault = "refuse_before_commit") {
+                let is_refused =
+                    |(_, decided): &(_, Decided)| matches!(decided, Decided::Refused(_));
+                let mut refused = group.decided.extract_if(.., |it| is_refused(it)).collect();
+                answer(&mut refused, &self.counters);
+            }
             let db = self.db.as_ref().expect("the group was written through it");
             if let Err(e) = db.execute_batch("COMMIT") {
                 let cause = StorageError::from(e);
@@ -273,23 +289,20 @@ impl Committer {
             }
             self.counters
                 .group(group.changes.iter().map(|(_, changes)| changes.len()).sum());
-            publish(&group.changes);
-        }
-        for (reply, decided) in group.decided {
-            match decided {
-                Decided::Applied(applied) => reply.send(Ok(applied)),
-                Decided::Refused(error) => {
-                    self.counters.refused();
-                    reply.send(Err(error));
-                }
+            if !cfg!(hotread_fault = "publish_before_commit") {
+                publish(&group.changes);
             }
         }
+        answer(&mut group.decided, &self.counters);
     }
 
     /// Nothing of the group was applied; where the tables stand is read anew.
     fn roll_back(&mut self) {
         self.roll_back_clean();
         self.counters.failed();
+        if cfg!(hotread_fault = "no_rollback_reload") {
+            return;
+        }
         if let Err(cause) = self.read_tables() {
             self.halt(cause, Vec::new());
         }
@@ -307,14 +320,24 @@ impl Committer {
 
     /// Stops writing until [`reconcile`](Self::reconcile) has found out what is on disk.
     pub(crate) fn halt(&mut self, cause: StorageError, changes: Changes) {
-        self.db = None;
+        let earlier = self.halted.take().and_then(|halted| halted.wreck);
+        let wreck = self.db.take().or(earlier).filter(|db| {
+            // What is left of its transaction would keep the WAL from being brought to rest.
+            let _ = db.execute_batch("ROLLBACK");
+            db.is_autocommit() && !cfg!(hotread_fault = "no_wreck")
+        });
         self.counters.halted(Some(&cause));
-        self.halted = Some(Halted { cause, changes });
+        self.halted = Some(Halted {
+            cause,
+            changes,
+            wreck,
+        });
     }
 
     /// After a failed COMMIT: opens the database anew, brings its WAL to rest, and compares. Frames
     /// of the failed group that lie in the WAL beyond its end, where the next recovery might find
-    /// them, are gone after the checkpoint; so from then on what is read is what there is.
+    /// them, are gone after the checkpoint, and durably so after the transaction that follows it; so
+    /// from then on what is read is what there is, and stays so.
     pub(crate) fn reconcile(&mut self) -> Result<(), StorageError> {
         let Some(halted) = &self.halted else {
             return Ok(());
@@ -325,17 +348,31 @@ impl Committer {
         };
         let db = self
             .at
-            .writer(self.synchronous)
+            .writer(Synchronous::Full)
             .map_err(|e| still(e.into()))?;
-        let busy: i64 = db
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
-            .map_err(|e| still(e.into()))?;
+        // Without room the database cannot grow by what is in the WAL, and would take what little
+        // there is. There is room in the WAL itself, or almost: the transaction below overwrites the
+        // first of the failed group's frames, and without that one's checksum the others count for
+        // nothing.
+        let no_room = matches!(halted.cause, StorageError::Full { .. });
+        let busy: i64 = if no_room && halted.wreck.is_some() {
+            0
+        } else {
+            db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+                .map_err(|e| still(e.into()))?
+        };
         if busy != 0 {
             let detail = "a reader keeps the WAL from being brought to rest".to_owned();
             return Err(still(StorageError::Locked { detail }));
         }
+        migrate::settle(&db).map_err(|e| still(e.into()))?;
+        open::set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
         self.db = Some(db);
-        self.read_tables()?;
+        if !cfg!(hotread_fault = "no_reconcile_reload") {
+            let rows = self.read_tables()?;
+            // A table may have been created, dropped or sealed anew by the COMMIT that failed.
+            self.registry.follow(rows);
+        }
         let halted = self.halted.take().expect("it was there above");
         for (table, changes) in halted.changes {
             let (Some(last), Some(standing)) = (changes.last(), self.standing(&table)) else {
@@ -483,6 +520,18 @@ fn publish(changes: &Changes) {
     for (table, changes) in changes {
         table.live.push(changes);
         table.feed.push(changes);
+    }
+}
+
+fn answer(decided: &mut Vec<(Reply, Decided)>, counters: &Counters) {
+    for (reply, decided) in decided.drain(..) {
+        match decided {
+            Decided::Applied(applied) => reply.send(Ok(applied)),
+            Decided::Refused(error) => {
+                counters.refused();
+                reply.send(Err(error));
+            }
+        }
     }
 }
 

@@ -31,9 +31,14 @@ impl Committer {
             }
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
-            self.aged = now;
-            if let Err(e) = self.trim_aged() {
-                tracing::warn!(error = %e, "old history could not be trimmed; trying again");
+            match self.trim_aged() {
+                // It goes on after the next group.
+                Ok(true) => {}
+                Ok(false) => self.aged = now,
+                Err(e) => {
+                    self.aged = now;
+                    tracing::warn!(error = %e, "old history could not be trimmed; trying again");
+                }
             }
         }
     }
@@ -80,8 +85,10 @@ impl Committer {
         Ok(())
     }
 
-    /// Trims what is too old in tables that are not written.
-    fn trim_aged(&mut self) -> Result<(), StorageError> {
+    /// Trims what is too old in tables, whether they are written or not, at most [`MAX_TRIMMED`] of
+    /// each. Says whether there may be more.
+    fn trim_aged(&mut self) -> Result<bool, StorageError> {
+        let mut more = false;
         let now = self.now();
         let tables = self.registry.all();
         self.db()?;
@@ -110,14 +117,17 @@ impl Committer {
                 Ok(next)
             };
             match trimmed() {
-                Ok(next) => *standing = next,
+                Ok(next) => {
+                    more |= next.floor - standing.floor >= MAX_TRIMMED as u64;
+                    *standing = next;
+                }
                 Err(cause) => {
                     self.halt(cause.clone(), Vec::new());
                     return Err(cause);
                 }
             }
         }
-        Ok(())
+        Ok(more)
     }
 }
 

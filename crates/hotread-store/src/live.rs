@@ -27,7 +27,27 @@ enum State {
     /// Somebody reads it from disk; what is committed meanwhile.
     Loading(Vec<Arc<Change>>),
     /// The committer moves it on.
-    Warm(HotRead<Records>, Maintainer),
+    Warm(Warm),
+}
+
+struct Warm {
+    hot: HotRead<Records>,
+    /// The last change that it was given. It may be ahead of the committer: what is read from disk
+    /// can be committed without having been handed over yet.
+    seq: u64,
+    /// Completes publications that readers held up, for as long as it is here.
+    _maintainer: Maintainer,
+}
+
+impl Warm {
+    fn new(hot: HotRead<Records>, seq: u64) -> Self {
+        let maintainer = hot.spawn_maintainer();
+        Self {
+            hot,
+            seq,
+            _maintainer: maintainer,
+        }
+    }
 }
 
 impl Live {
@@ -46,7 +66,7 @@ impl Live {
 
     pub(crate) fn warm(&self) -> Option<HotRead<Records>> {
         match &*self.lock() {
-            State::Warm(hot, _) => Some(hot.clone()),
+            State::Warm(warm) => Some(warm.hot.clone()),
             _ => None,
         }
     }
@@ -63,24 +83,41 @@ impl Live {
         // From here on every commit is either in what is read below, or in the list, or in both.
         *self.lock() = State::Loading(Vec::new());
         let unless_finished = Unwarmed(self);
-        let mut records = read::load(table, pool)?;
+        let (mut records, last_read) = read::load(table, pool)?;
+        if last_read > self.handed_over().max(records.position().seq) {
+            // Its last parts have a part of a change that is not in the list yet.
+            drop(records);
+            records = read::snapshot(table, pool)?;
+        }
         let mut state = self.lock();
-        if let State::Loading(meanwhile) = &*state {
-            for change in meanwhile {
-                if change.position.seq > records.position().seq {
-                    records.apply_update(change);
-                }
+        let State::Loading(meanwhile) = &*state else {
+            // The next incarnation has taken over.
+            return Err(ReadError::UnknownTable {
+                table: self.name.clone(),
+            });
+        };
+        for change in meanwhile {
+            if change.position.seq > records.position().seq {
+                records.apply_update(change);
             }
         }
+        let seq = records.position().seq;
         let hot = HotRead::builder(records)
             .max_copies(COPIES)
             .name(self.name.as_str())
             .build();
-        let maintainer = hot.spawn_maintainer();
-        *state = State::Warm(hot.clone(), maintainer);
+        *state = State::Warm(Warm::new(hot.clone(), seq));
         drop(state);
         std::mem::forget(unless_finished);
         Ok(hot)
+    }
+
+    /// The last change that came while the table is loaded; 0 if there was none.
+    fn handed_over(&self) -> u64 {
+        match &*self.lock() {
+            State::Loading(meanwhile) => meanwhile.last().map_or(0, |last| last.position.seq),
+            _ => 0,
+        }
     }
 
     /// Changes were committed. They become visible together.
@@ -88,8 +125,12 @@ impl Live {
         match &mut *self.lock() {
             State::Cold => {}
             State::Loading(meanwhile) => meanwhile.extend_from_slice(changes),
-            State::Warm(hot, _) => {
-                hot.queue_updates(changes.iter().cloned());
+            State::Warm(Warm { hot, seq, .. }) => {
+                let new = changes.iter().filter(|change| change.position.seq > *seq);
+                hot.queue_updates(new.cloned());
+                if let Some(last) = changes.last() {
+                    *seq = last.position.seq.max(*seq);
+                }
             }
         }
     }
@@ -97,9 +138,11 @@ impl Live {
     /// Those who hold handles of `old` follow this incarnation from now on.
     pub(crate) fn adopt(&self, old: &Live, records: impl FnOnce() -> Records) {
         let state = std::mem::replace(&mut *old.lock(), State::Cold);
-        if let State::Warm(hot, maintainer) = state {
-            hot.replace(records());
-            *self.lock() = State::Warm(hot, maintainer);
+        if let State::Warm(mut warm) = state {
+            let records = records();
+            warm.seq = records.position().seq;
+            warm.hot.replace(records);
+            *self.lock() = State::Warm(warm);
         }
     }
 
@@ -108,7 +151,7 @@ impl Live {
         let (waiting, worker) = match &*self.lock() {
             State::Cold => return Ok(()),
             State::Loading(meanwhile) => (meanwhile.len() as u64, None),
-            State::Warm(hot, _) => {
+            State::Warm(Warm { hot, .. }) => {
                 let waiting = hot.latest_seq().saturating_sub(hot.published_seq());
                 if waiting < MAX_INVISIBLE {
                     return Ok(());

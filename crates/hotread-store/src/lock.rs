@@ -4,6 +4,7 @@
 //! drop the locks that SQLite holds on it.
 
 use crate::error::{Holder, OpenError};
+use crate::open::resolved;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ const MAX_BYTES: u64 = 4096;
 pub(crate) struct WriterLock(File);
 
 impl WriterLock {
+    /// Beside the file itself, so that one file has one lock, whatever links lead to it.
     pub(crate) fn path(database: &Path) -> PathBuf {
-        let mut name = database.as_os_str().to_owned();
+        let mut name = resolved(database).into_os_string();
         name.push(".lock");
         name.into()
     }

@@ -45,6 +45,10 @@ impl Location {
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = match &self.vfs {
+            // `./`, so that `file:x` and `:memory:` are names like all others.
+            None if self.path.is_relative() => {
+                Connection::open_with_flags(Path::new(".").join(&self.path), flags)?
+            }
             None => Connection::open_with_flags(&self.path, flags)?,
             Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs.as_str())?,
         };
@@ -53,18 +57,44 @@ impl Location {
         Ok(db)
     }
 
+    /// Is all of the database in this file, with neither a WAL nor a journal beside it? Then nobody
+    /// has it open for writing either.
+    fn is_at_rest(&self) -> bool {
+        let missing = |ending: &str| {
+            let mut name = resolved(&self.path).into_os_string();
+            name.push(ending);
+            std::fs::symlink_metadata(name).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        cfg!(unix) && self.vfs.is_none() && missing("-wal") && missing("-journal")
+    }
+
+    /// A connection to a database at rest, for as long as it stays so: takes no lock, and makes no
+    /// file beside it.
+    fn open_at_rest(&self) -> rusqlite::Result<Connection> {
+        let mut uri = "file:".to_owned();
+        for &byte in std::path::absolute(&self.path)
+            .unwrap_or_else(|_| self.path.clone())
+            .as_os_str()
+            .as_encoded_bytes()
+        {
+            if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        uri.push_str("?immutable=1");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(uri, flags)
+    }
+
     /// A connection for the committer.
     pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "foreign_keys", true)?;
-        db.pragma_update(
-            None,
-            "synchronous",
-            match synchronous {
-                Synchronous::Full => "FULL",
-                Synchronous::Normal => "NORMAL",
-            },
-        )?;
+        set_synchronous(&db, synchronous)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         db.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
         db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
@@ -75,13 +105,40 @@ impl Location {
 
     /// A connection that only reads.
     pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
+        self.reader_of().map(|(db, _)| db)
+    }
+
+    /// A connection that only reads, and whether it may do so only as long as the database is at
+    /// rest: SQLite wants to create files beside it, which a medium that can only be read refuses.
+    pub(crate) fn reader_of(&self) -> rusqlite::Result<(Connection, bool)> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // A reader that closes last would otherwise try to move the WAL into the database.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let first: rusqlite::Result<i64> =
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+        let (db, at_rest) = match first {
+            Err(e)
+                if matches!(
+                    e.sqlite_error_code(),
+                    Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+                ) && self.is_at_rest() =>
+            {
+                (self.open_at_rest()?, true)
+            }
+            // Damage is for whoever reads what is damaged.
+            _ => (db, false),
+        };
         db.pragma_update(None, "query_only", true)?;
         db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         db.pragma_update(None, "mmap_size", MMAP_BYTES)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok((db, at_rest))
+    }
+
+    /// A connection that only reads this database, and may write others: copies of it.
+    pub(crate) fn copier(&self) -> rusqlite::Result<Connection> {
+        let db = self.reader()?;
+        db.pragma_update(None, "query_only", false)?;
         Ok(db)
     }
 
@@ -92,7 +149,10 @@ impl Location {
         }
     }
 
-    /// Looks at the file through a connection that cannot write, and that leaves the WAL alone.
+    /// Looks at the file through a connection that cannot write, and that leaves the WAL alone. Where
+    /// there is none, no file appears beside it.
+    /// Only where power was lost while the database was created, there is a journal, without whose
+    /// rollback nothing can be read.
     fn inspect(&self) -> Result<Kind, OpenError> {
         let path = self.path.clone();
         if self.vfs.is_none() {
@@ -108,10 +168,20 @@ impl Location {
             match std::fs::metadata(&self.path) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Kind::Empty),
                 Ok(meta) if !meta.is_file() => return Err(OpenError::NotAFile { path }),
+                // SQLite takes a single byte for nothing, and would overwrite it.
+                Ok(meta) if meta.len() == 1 => {
+                    let reason = "it is not an SQLite database".into();
+                    return Err(OpenError::Foreign { path, reason });
+                }
                 _ => {}
             }
         }
-        let db = match self.open(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        let opened = if self.is_at_rest() {
+            self.open_at_rest()
+        } else {
+            self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)
+        };
+        let db = match opened {
             Ok(db) => db,
             Err(e)
                 if self.vfs.is_some() && e.sqlite_error_code() == Some(ErrorCode::CannotOpen) =>
@@ -120,7 +190,7 @@ impl Location {
             }
             Err(e) => return Err(self.storage(e)),
         };
-        let look = || -> rusqlite::Result<(i32, i32, i64)> {
+        let look = |db: &Connection| -> rusqlite::Result<(i32, i32, i64)> {
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             let pragma = |name| db.pragma_query_value(None, name, |row| row.get(0));
             let (id, version) = (pragma("application_id")?, pragma("user_version")?);
@@ -128,7 +198,15 @@ impl Location {
                 db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
             Ok((id, version, things))
         };
-        match look() {
+        let mut looked = look(&db);
+        if let Err(rusqlite::Error::SqliteFailure(e, _)) = &looked
+            && e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
+        {
+            looked = self
+                .open(OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .and_then(|db| look(&db));
+        }
+        match looked {
             Ok((0, 0, 0)) => Ok(Kind::Empty),
             Ok((APPLICATION_ID, found, _)) if found > LATEST => Err(OpenError::NewerSchema {
                 path,
@@ -155,6 +233,22 @@ impl Location {
             path: self.path.clone(),
         }
     }
+}
+
+/// Whether COMMIT waits for an fsync.
+pub(crate) fn set_synchronous(db: &Connection, to: Synchronous) -> rusqlite::Result<()> {
+    let to = match to {
+        _ if cfg!(hotread_fault = "synchronous_off") => "OFF",
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    db.pragma_update(None, "synchronous", to)
+}
+
+/// A file's own name, without the symbolic links that lead to it: SQLite's files beside it, and its
+/// lock, go by that.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The version of a database that must be there.
@@ -230,7 +324,14 @@ pub(crate) fn writer(
     synchronous: Synchronous,
 ) -> Result<(Connection, WriterLock), OpenError> {
     let (mut db, lock) = raw_writer(&at.path, at.vfs.clone(), create)?;
-    let ready = migrate::ascend(&mut db).and_then(|_| at.writer(synchronous));
+    let ready = migrate::ascend(&mut db).and_then(|_| {
+        // The process before this one may have ended between a write and its fsync. What it left
+        // is read and acknowledged from now on.
+        if synchronous == Synchronous::Full {
+            migrate::settle(&db)?;
+        }
+        at.writer(synchronous)
+    });
     let ready = ready.map_err(|e| at.storage(e))?;
     Ok((ready, lock))
 }

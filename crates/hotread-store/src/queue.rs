@@ -2,7 +2,7 @@
 //! waits, and then gives up with nothing done.
 
 use crate::committer::Committer;
-use crate::error::CommitError;
+use crate::error::{CommitError, StorageError};
 use crate::table::Table;
 use hotread_proto::{Body, Committed, Timestamp};
 use std::collections::VecDeque;
@@ -128,7 +128,11 @@ impl Queue {
         let mut bytes = 0;
         while let Some(work) = waiting.work.pop_front() {
             match work {
-                Work::Job(job) if group.is_empty() => return Next::Job(job),
+                Work::Job(job) if group.is_empty() => {
+                    drop(waiting);
+                    self.room.notify_all();
+                    return Next::Job(job);
+                }
                 Work::Request(request)
                     if group.is_empty()
                         || (group.len() < MAX_GROUP && bytes + request.size <= MAX_GROUP_BYTES) =>
@@ -166,7 +170,12 @@ impl Queue {
     pub(crate) fn abandon(&self) {
         self.close();
         let work = std::mem::take(&mut self.lock().work);
-        drop(work);
+        for work in work {
+            // Nothing was done for those that were still waiting.
+            if let Work::Request(request) = work {
+                request.reply.send(Err(CommitError::Closed));
+            }
+        }
     }
 
     /// Transactions and bytes that wait.
@@ -186,7 +195,8 @@ struct Slot {
 /// the transaction back.
 pub struct Ticket(Arc<Slot>);
 
-/// The committer's end. Dropped without an answer, it answers that the store was closed.
+/// The committer's end. Dropped without an answer, as by a panic in the middle of a group, it answers
+/// that nobody knows.
 pub(crate) struct Reply(Option<Arc<Slot>>);
 
 pub(crate) fn ticket() -> (Ticket, Reply) {
@@ -242,6 +252,8 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        self.fill(Err(CommitError::Closed));
+        let detail = "the committer ended in the middle of a group".to_owned();
+        let cause = StorageError::Io { detail };
+        self.fill(Err(CommitError::Unknown { cause }));
     }
 }

@@ -10,6 +10,7 @@ use hotread_proto::{Category, Change, Head, Key, Position, Record, Records};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Most records in a page, which is one short read transaction and one answer.
@@ -33,14 +34,22 @@ type Reader = r2d2::PooledConnection<Readers>;
 
 /// Makes connections that only read.
 #[derive(Debug)]
-pub(crate) struct Readers(Location);
+pub(crate) struct Readers {
+    at: Location,
+    /// A connection was opened that holds only as long as the database is at rest. Each is used
+    /// once then, so that the next one sees whether it still is.
+    at_rest: AtomicBool,
+}
 
 impl r2d2::ManageConnection for Readers {
     type Connection = Connection;
     type Error = rusqlite::Error;
 
     fn connect(&self) -> rusqlite::Result<Connection> {
-        self.0.reader()
+        let (db, at_rest) = self.at.reader_of()?;
+        // ORDERING: a hint, of which only the pool's own connections make use.
+        self.at_rest.fetch_or(at_rest, Ordering::Relaxed);
+        Ok(db)
     }
 
     fn is_valid(&self, db: &mut Connection) -> rusqlite::Result<()> {
@@ -49,7 +58,7 @@ impl r2d2::ManageConnection for Readers {
 
     fn has_broken(&self, db: &mut Connection) -> bool {
         // Given back in the middle of a transaction, which would keep the WAL from being cut.
-        !db.is_autocommit()
+        !db.is_autocommit() || self.at_rest.load(Ordering::Relaxed)
     }
 }
 
@@ -66,7 +75,10 @@ pub(crate) fn pool(at: Location, readers: u32) -> Result<Pool, StorageError> {
         .connection_timeout(PATIENCE)
         .error_handler(Box::new(Log))
         .thread_pool(Arc::new(threads))
-        .build(Readers(at))?;
+        .build(Readers {
+            at,
+            at_rest: AtomicBool::new(false),
+        })?;
     Ok(pool)
 }
 
@@ -346,9 +358,10 @@ pub(crate) fn digest_at(
     Ok(digest.map(hotread_proto::Digest))
 }
 
-/// The whole table, read in parts. It stands where the first part stood; what was written meanwhile
-/// may be in it already, and is to be applied to it again.
-pub(crate) fn load(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
+/// The whole table, read in parts. It stands where the first part stood; what was written meanwhile,
+/// up to the transaction that is given with it, may be in it already, and is to be applied to it
+/// again.
+pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadError> {
     let sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
          ORDER BY r.key LIMIT ?3"
@@ -374,7 +387,7 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
             }
         }
         if records.len() - before < LOAD_PAGE {
-            return Ok(Records::new(head, records));
+            return Ok((Records::new(head, records), now.position.seq));
         }
     }
 }

@@ -19,10 +19,15 @@ impl Schema {
             .map_err(|e| e.to_string())
     }
 
-    /// Where and why a value does not fit, without quoting it.
-    pub(crate) fn check(&self, value: &Value) -> Result<(), (String, String)> {
+    /// Where and why a value does not fit, without quoting it. Of a secret one, names of members are
+    /// not quoted either: only the schema's own words are.
+    pub(crate) fn check(&self, value: &Value, secret: bool) -> Result<(), (String, String)> {
         let value: serde_json::Value = value.to().map_err(|e| (String::new(), e.to_string()))?;
         self.0.validate(&value).map_err(|e| {
+            if secret {
+                let rule = e.schema_path();
+                return (String::new(), format!("it does not meet {rule} of it"));
+            }
             (
                 e.instance_path().to_string(),
                 e.masked_with("the value").to_string(),

@@ -230,6 +230,9 @@ impl Store {
     }
 
     pub(crate) fn unseal(&self, table: &Table) -> Result<(), crate::seal::SealError> {
+        if let Some(known) = self.0.registry.get(&table.name) {
+            table.unseal_as(&known);
+        }
         table.unseal(self.0.passphrase.as_ref())
     }
 
@@ -362,8 +365,10 @@ impl Store {
 
     // ---- writing ----
 
-    /// Commits a transaction: on disk, in the history, and in the live table when this returns
-    /// (there it may be invisible still, if readers hold old copies).
+    /// Commits a transaction: on disk and in the history when this returns, and handed over to the
+    /// live table. There it becomes visible at once or, if another thread is completing a
+    /// publication, a moment later; if readers hold old copies, when they let go. Who needs to see
+    /// it waits: [`live`](Self::live), [`HotRead::wait_published`].
     ///
     /// Waits for the group that the transaction falls into: with [`Synchronous::Full`] for an fsync,
     /// which many callers share.
@@ -466,6 +471,7 @@ impl Store {
     ) -> Result<R, ReadError> {
         let table = self.readable(name)?;
         read(&table).or_else(|error| {
+            table.wait_renewed();
             let now = self.readable(name)?;
             if Arc::ptr_eq(&now, &table) {
                 Err(error)
@@ -558,8 +564,9 @@ impl Store {
     /// If there is no such table, or it cannot be read.
     pub fn snapshot(&self, table: &TableName) -> Result<Records, ReadError> {
         self.reading(table, |table| match table.live.warm() {
-            Some(hot) => Ok(hot.snapshot()),
-            None => read::snapshot(table, &self.0.pool),
+            // In a store that only reads it stands still.
+            Some(hot) if !self.is_read_only() => Ok(hot.snapshot()),
+            _ => read::snapshot(table, &self.0.pool),
         })
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct Table {
     pub(crate) created_at: Timestamp,
     pub(crate) schema: Option<Schema>,
     seal: Option<Sealing>,
+    /// Held while the table is sealed anew: from before its rows change until the next incarnation
+    /// is known.
+    pub(crate) renewal: RwLock<()>,
     pub(crate) live: Live,
     pub(crate) feed: Feed,
 }
@@ -31,7 +34,7 @@ struct Sealing {
     header: SealHeader,
     /// The epoch in which the table was sealed, to which its values are bound.
     epoch: Epoch,
-    opened: OnceLock<Seal>,
+    opened: OnceLock<Arc<Seal>>,
 }
 
 /// A table as its row has it.
@@ -123,6 +126,7 @@ impl Table {
         let epoch = head.position.epoch;
         Ok(Self {
             id,
+            renewal: RwLock::new(()),
             live: Live::new(&name),
             feed: Feed::new(head.position),
             name,
@@ -147,6 +151,22 @@ impl Table {
         }
     }
 
+    /// Takes over the keys, if they are known there: of a table that this store has sealed anew
+    /// under another passphrase than its own.
+    pub(crate) fn unseal_as(&self, known: &Table) {
+        if let (Some(seal), Some(known)) = (&self.seal, &known.seal)
+            && seal.header == known.header
+            && let Some(keys) = known.opened.get()
+        {
+            let _ = seal.opened.set(keys.clone());
+        }
+    }
+
+    /// Waits for the table's next incarnation, if it is just being made.
+    pub(crate) fn wait_renewed(&self) {
+        drop(self.renewal.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Derives the table's keys from the passphrase, unless that was done before. Takes tenths of a
     /// second the first time.
     pub(crate) fn unseal(&self, passphrase: Option<&Passphrase>) -> Result<(), SealError> {
@@ -156,7 +176,9 @@ impl Table {
         if seal.opened.get().is_none() {
             let passphrase = passphrase.ok_or(SealError::NoPassphrase)?;
             // Two at once derive the same.
-            let _ = seal.opened.set(Seal::open(passphrase, &seal.header)?);
+            let _ = seal
+                .opened
+                .set(Arc::new(Seal::open(passphrase, &seal.header)?));
         }
         Ok(())
     }
@@ -164,7 +186,7 @@ impl Table {
     /// The keys are known already: the table was sealed just now.
     pub(crate) fn unsealed(self, seal: Seal) -> Self {
         if let Some(sealing) = &self.seal {
-            let _ = sealing.opened.set(seal);
+            let _ = sealing.opened.set(Arc::new(seal));
         }
         self
     }
@@ -206,7 +228,7 @@ impl Table {
             return Ok(());
         };
         schema
-            .check(value)
+            .check(value, self.is_sealed())
             .map_err(|(path, reason)| CommitError::Schema {
                 table: self.name.clone(),
                 key: key.clone(),
@@ -249,6 +271,24 @@ impl Registry {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.remove(name) {
             old.feed.close();
+        }
+    }
+
+    /// What is on disk may be other than what was known: takes tables out that are not there, and
+    /// takes in those that are there in an incarnation that is not known.
+    pub(crate) fn follow(&self, rows: Vec<TableRow>) {
+        for known in self.all() {
+            if !rows.iter().any(|row| row.table.id == known.id) {
+                self.remove(&known.name);
+            }
+        }
+        for TableRow { table, .. } in rows {
+            let is_known = self
+                .get(&table.name)
+                .is_some_and(|known| (known.id, known.epoch) == (table.id, table.epoch));
+            if !is_known {
+                self.insert(Arc::new(table));
+            }
         }
     }
 }

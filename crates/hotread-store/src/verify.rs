@@ -49,13 +49,23 @@ impl Store {
     pub fn verify(&self) -> Result<Report, ReadError> {
         let mut db = self.location().reader()?;
         let txn = db.transaction()?;
-        let mut report = Report {
+        Report::of(&txn, |table| self.unseal(table))
+    }
+}
+
+impl Report {
+    /// Of all there is in the database. `unseal` opens a sealed table, or says why it cannot.
+    pub(crate) fn of(
+        db: &Connection,
+        unseal: impl Fn(&Table) -> Result<(), SealError>,
+    ) -> Result<Self, ReadError> {
+        let mut report = Self {
             problems: Vec::new(),
             tables: Vec::new(),
         };
         {
             let sql = format!("PRAGMA integrity_check({MAX_PROBLEMS})");
-            let mut statement = txn.prepare(&sql)?;
+            let mut statement = db.prepare(&sql)?;
             let mut rows = statement.query([])?;
             loop {
                 match rows.next() {
@@ -73,7 +83,7 @@ impl Store {
                 }
             }
         }
-        let tables = match table::read_all(&txn) {
+        let tables = match table::read_all(db) {
             Ok(tables) => tables,
             Err(e) => {
                 report.problem(e.to_string());
@@ -83,7 +93,7 @@ impl Store {
         for row in tables {
             let info = row.info();
             // Without the passphrase there is still much to check; with a wrong one it is wrong.
-            let readable = match self.unseal(&row.table) {
+            let readable = match unseal(&row.table) {
                 Ok(()) => true,
                 Err(SealError::NoPassphrase) => false,
                 Err(e) => {
@@ -91,7 +101,7 @@ impl Store {
                     false
                 }
             };
-            let (content, checked) = match check(&txn, &row, readable, &mut report) {
+            let (content, checked) = match check(db, &row, readable, &mut report) {
                 Ok(content) => (content, readable),
                 Err(e) => {
                     report.problem(format!("table {}: {e}", info.name));
@@ -106,9 +116,7 @@ impl Store {
         }
         Ok(report)
     }
-}
 
-impl Report {
     fn problem(&mut self, problem: String) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);

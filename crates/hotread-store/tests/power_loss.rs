@@ -3,13 +3,14 @@
 mod crash;
 mod support;
 
-use crash::{Acked, Ledger, Spec, check_verify, create_tables, judge, work};
-use hotread_sim::{Disk, Fault, Op};
-use hotread_store::{History, Passphrase, Store, StoreBuilder, Synchronous, TableOptions};
+use crash::{Acked, Ledger, Spec, check_verify, create_tables, judge, moved, work};
+use hotread_proto::{Digest, Position, Txn, TxnId};
+use hotread_sim::{Disk, Fault, FileKind, Op};
+use hotread_store::{
+    Passphrase, ReadError, SealError, Store, StoreBuilder, Synchronous, TableOptions,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Scratch, key, name, put};
-
-use hotread_proto::Txn;
 
 const WORKERS: usize = 3;
 
@@ -29,8 +30,8 @@ struct Image {
 fn run(synchronous: Synchronous, seed: u64, each: u64, moments: u64, pad: usize) -> Vec<Image> {
     let scratch = Scratch::new();
     let disk = Disk::new();
+    create_tables(&on(&scratch, &disk).open().unwrap());
     let store = on(&scratch, &disk).synchronous(synchronous).open().unwrap();
-    create_tables(&store);
     let ledger = Ledger::default();
     let done = AtomicBool::new(false);
     let mut images = Vec::new();
@@ -91,17 +92,7 @@ fn run(synchronous: Synchronous, seed: u64, each: u64, moments: u64, pad: usize)
 /// Opens what is left, as a program would; gives how much is lost.
 fn lost(image: &Image, synchronous: Synchronous) -> usize {
     let scratch = Scratch::new();
-    // Names on the simulated disk are paths; each run has its own.
-    let (path, _) = image.disk.files().into_iter().next().unwrap();
-    let path = path.trim_end_matches("-wal").trim_end_matches("-journal");
-    let bytes = |suffix: &str| image.disk.read(&format!("{path}{suffix}"));
-    let here = scratch.path().to_str().unwrap().to_owned();
-    let disk = Disk::new();
-    for suffix in ["", "-wal", "-journal"] {
-        if let Some(bytes) = bytes(suffix) {
-            disk.write(&format!("{here}{suffix}"), bytes);
-        }
-    }
+    let disk = moved(&image.disk, &scratch);
     let store = on(&scratch, &disk).synchronous(synchronous).open().unwrap();
     let lost = judge(&store, &image.acked, &image.begun);
     // Power is lost again. What was tried again is acknowledged now.
@@ -127,4 +118,359 @@ fn acknowledged_transactions_survive_the_loss_of_power() {
             assert_eq!(lost(&image, Synchronous::Full), 0, "seed {}", image.seed);
         }
     }
+}
+
+#[test]
+fn large_transactions_survive_the_loss_of_power() {
+    for image in run(Synchronous::Full, 20, 30, 5, 20_000) {
+        assert_eq!(lost(&image, Synchronous::Full), 0, "seed {}", image.seed);
+    }
+}
+
+/// The log is moved into the database, and stops after some pages; power is lost then.
+#[test]
+fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
+    let table = name("t");
+    let large = put("large", &format!("\"{}\"", "z".repeat(200_000)));
+    for (at, pages) in [0, 1, 50, 700, 2_000].into_iter().enumerate() {
+        let scratch = Scratch::new();
+        let disk = Disk::new();
+        let store = on(&scratch, &disk).open().unwrap();
+        store.create_table(&table, TableOptions::default()).unwrap();
+        disk.fail(Fault {
+            file: Some(FileKind::Database),
+            after: pages,
+            times: u64::MAX,
+            ..Fault::nth(Op::Write, 1)
+        });
+        // Each is some hundred pages with its history; a checkpoint is due after 4,000.
+        let commits = 45;
+        for n in 0..commits {
+            let mut large = large.clone();
+            large.key = key(&format!("{}", n % 30));
+            let txn = Txn::new().put(large).put(put("n", &n.to_string()));
+            store.commit(&table, txn).unwrap();
+        }
+        assert!(disk.counts().faults > 0, "the log was never moved");
+        let images: Vec<Disk> = (0..3)
+            .map(|seed| disk.crash(at as u64 * 3 + seed))
+            .collect();
+        // It is moved in the end, and power is lost once more.
+        disk.heal();
+        store.commit(&table, Txn::new().put(put("x", "1"))).unwrap();
+        let last = disk.crash(at as u64);
+        disk.power_off();
+        drop(store);
+        for (image, more) in images.iter().map(|image| (image, 0)).chain([(&last, 1)]) {
+            let store = on(&scratch, image).open().unwrap();
+            check_verify(&store);
+            let info = store.table(&table).unwrap();
+            assert_eq!(info.position.seq, commits + more);
+            let n = store.get(&table, &key("n")).unwrap().unwrap();
+            assert_eq!(n.value(), (commits - 1).to_string().as_bytes());
+        }
+    }
+}
+
+/// The control: the simulated disk does lose what was not synced, and these tests do see it. What
+/// is left has no transaction in half.
+#[test]
+fn without_a_sync_the_last_transactions_may_be_lost_and_nothing_else() {
+    let (mut images, mut with_losses) = (0, 0);
+    for seed in 40..46 {
+        for image in run(Synchronous::Normal, seed, 40, 8, 0) {
+            images += 1;
+            with_losses += usize::from(lost(&image, Synchronous::Normal) > 0);
+        }
+    }
+    println!("{with_losses} of {images} images have lost something");
+    assert!(
+        with_losses * 10 > images,
+        "{with_losses} of {images} images have lost something; that is too few to prove anything"
+    );
+}
+
+/// Does the workload with all operations failing from the first on, then from the second, and so on
+/// until it needs no more; and judges what power failures at these moments leave.
+fn at_every_operation(
+    stride: u64,
+    seeds: u64,
+    mut prepared: impl FnMut(&Scratch) -> Disk,
+    mut work: impl FnMut(&Scratch, &Disk),
+    mut judge: impl FnMut(&Scratch, &Disk),
+) -> u64 {
+    let mut images = 0;
+    for after in (0..).step_by(stride as usize) {
+        let scratch = Scratch::new();
+        let disk = prepared(&scratch);
+        disk.fail(Fault {
+            after,
+            times: u64::MAX,
+            ..Fault::nth(Op::Any, 1)
+        });
+        work(&scratch, &disk);
+        for seed in 0..seeds {
+            let image = disk.crash(after * seeds + seed);
+            judge(&scratch, &image);
+            images += 1;
+        }
+        if disk.counts().faults == 0 {
+            return images;
+        }
+    }
+    images
+}
+
+#[test]
+fn a_database_can_be_created_again_after_power_was_lost_while_it_was_created() {
+    let table = name("t");
+    let images = at_every_operation(
+        1,
+        6,
+        |_| Disk::new(),
+        |scratch, disk| {
+            if let Ok(store) = on(scratch, disk).open() {
+                let _ = store.create_table(&table, TableOptions::default());
+            }
+        },
+        |scratch, image| {
+            let store = on(scratch, image).open().unwrap();
+            check_verify(&store);
+            if store.tables().unwrap().is_empty() {
+                store.create_table(&table, TableOptions::default()).unwrap();
+            }
+            store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
+            check_verify(&store);
+            assert_eq!(store.get(&table, &key("a")).unwrap().unwrap().value(), b"1");
+        },
+    );
+    println!("{images} images");
+    assert!(images > 100, "{images}");
+}
+
+#[test]
+fn tables_are_created_and_dropped_whole() {
+    let (stays, comes, goes) = (name("stays"), name("comes"), name("goes"));
+    let base = {
+        let scratch = Scratch::new();
+        let disk = Disk::new();
+        let store = on(&scratch, &disk).open().unwrap();
+        for table in [&stays, &goes] {
+            let options = TableOptions {
+                search: true,
+                ..TableOptions::default()
+            };
+            store.create_table(table, options).unwrap();
+            for n in 0..30 {
+                let txn = Txn::new().put(put(&format!("{n}"), "\"word\""));
+                store.commit(table, txn).unwrap();
+            }
+        }
+        drop(store);
+        disk
+    };
+    let acked = std::cell::RefCell::new(Vec::new());
+    let images = at_every_operation(
+        3,
+        3,
+        |scratch| moved(&base, scratch),
+        |scratch, disk| {
+            acked.borrow_mut().clear();
+            let Ok(store) = on(scratch, disk).open() else {
+                return;
+            };
+            let options = TableOptions {
+                search: true,
+                ..TableOptions::default()
+            };
+            if store.create_table(&comes, options).is_ok() {
+                acked.borrow_mut().push("created");
+            }
+            if store.commit(&comes, Txn::new().put(put("a", "1"))).is_ok() {
+                acked.borrow_mut().push("filled");
+            }
+            if store.drop_table(&goes).is_ok() {
+                acked.borrow_mut().push("dropped");
+            }
+        },
+        |scratch, image| {
+            let store = on(scratch, image).open().unwrap();
+            check_verify(&store);
+            let has = |table| match store.snapshot(table) {
+                Ok(records) => Some(records.len()),
+                Err(ReadError::UnknownTable { .. }) => None,
+                Err(e) => panic!("{e}"),
+            };
+            let acked = acked.borrow();
+            assert_eq!(has(&stays), Some(30));
+            match has(&goes) {
+                None => {}
+                len => assert!(len == Some(30) && !acked.contains(&"dropped")),
+            }
+            match has(&comes) {
+                None => assert!(!acked.contains(&"created")),
+                len => assert!(len == Some(1) || !acked.contains(&"filled")),
+            }
+            if has(&goes).is_some() {
+                store.drop_table(&goes).unwrap();
+            }
+            let again = TableOptions::default();
+            assert_eq!(store.create_table(&goes, again).unwrap().records, 0);
+            check_verify(&store);
+        },
+    );
+    println!("{images} images");
+}
+
+#[test]
+fn a_table_is_sealed_anew_whole_or_not_at_all() {
+    let (table, old, new) = (name("secret"), "the old one", "the new one");
+    let pass = |text: &str| Passphrase::new(text).unwrap();
+    let scratch = Scratch::new();
+    let disk = Disk::new();
+    let mut images = Vec::new();
+    {
+        let store = on(&scratch, &disk).passphrase(pass(old)).open().unwrap();
+        let options = TableOptions {
+            sealed: true,
+            ..TableOptions::default()
+        };
+        store.create_table(&table, options).unwrap();
+        for n in 0..40 {
+            let txn = Txn::new().put(put(&format!("{n}"), &format!("\"{}\"", "y".repeat(2_000))));
+            store.commit(&table, txn).unwrap();
+        }
+        let before = disk.counts();
+        let sealing = std::thread::spawn({
+            let (store, table, new) = (store.clone(), table.clone(), pass(new));
+            move || store.reseal(&table, &new).map(|_| ()).unwrap()
+        });
+        // At growing numbers of operations, as far as this thread keeps up.
+        let mut next = 1;
+        while !sealing.is_finished() {
+            let counts = disk.counts();
+            let done = counts.writes + counts.syncs - before.writes - before.syncs;
+            if done >= next {
+                images.push((false, disk.crash(next)));
+                next = done + 4;
+            }
+            std::thread::yield_now();
+        }
+        sealing.join().unwrap();
+        for seed in 0..1 {
+            images.push((true, disk.crash(seed)));
+        }
+        disk.power_off();
+    }
+    let stride = images.len().div_ceil(3);
+    for (at, (sealed_anew, image)) in images.iter().enumerate() {
+        if at % stride != 0 && !sealed_anew {
+            continue;
+        }
+        let readable = |passphrase: &str| {
+            let store = on(&scratch, image)
+                .passphrase(pass(passphrase))
+                .open()
+                .unwrap();
+            match store.snapshot(&table) {
+                Ok(records) => {
+                    assert_eq!(records.len(), 40);
+                    let txn = Txn::new().put(put("more", "1"));
+                    store.commit(&table, txn).unwrap();
+                    check_verify(&store);
+                    true
+                }
+                Err(ReadError::Seal { source, .. }) => {
+                    assert!(matches!(source, SealError::WrongPassphrase), "{source:?}");
+                    false
+                }
+                Err(e) => panic!("{e}"),
+            }
+        };
+        let is_new = readable(new);
+        assert!(is_new || !sealed_anew);
+        if !is_new {
+            assert!(readable(old), "the table is lost");
+        }
+    }
+}
+
+/// A process ends after it has written a transaction, and before that is durable. The next one finds
+/// it, and may not acknowledge it before it is.
+#[test]
+fn what_another_process_left_in_the_log_is_durable_before_it_is_acknowledged() {
+    let table = name("t");
+    let txn = || {
+        let id = TxnId::new("once").unwrap();
+        Txn::new().id(id).put(put("a", "1"))
+    };
+    for seed in 0..20 {
+        let scratch = Scratch::new();
+        let disk = Disk::new();
+        let first = on(&scratch, &disk)
+            .synchronous(Synchronous::Normal)
+            .open()
+            .unwrap();
+        first.create_table(&table, TableOptions::default()).unwrap();
+        let unsynced = first.commit(&table, txn()).unwrap();
+        // As if it had been killed: nothing is closed, the lock is free.
+        std::mem::forget(first);
+        std::fs::remove_file(scratch.file("test.db.lock")).unwrap();
+        let second = on(&scratch, &disk).open().unwrap();
+        let acked = second.commit(&table, txn()).unwrap();
+        assert_eq!(acked.position, unsynced.position);
+        let image = disk.crash(seed);
+        disk.power_off();
+        drop(second);
+        let third = on(&scratch, &image).open().unwrap();
+        assert_eq!(third.table(&table).unwrap().position, acked.position);
+    }
+}
+
+/// With `Synchronous::Normal` a position may come to stand for another state than the one that was
+/// lost. The digest tells them apart.
+#[test]
+fn the_digest_tells_a_lost_state_from_the_one_in_its_place() {
+    let table = name("t");
+    let commit = |store: &Store, text: &str, n: u64| {
+        let txn = Txn::new().put(put(&format!("{text}-{n}"), "1"));
+        store.commit(&table, txn).unwrap().position
+    };
+    let mut taken = 0;
+    for seed in 0..40 {
+        let scratch = Scratch::new();
+        let disk = Disk::new();
+        let store = on(&scratch, &disk)
+            .synchronous(Synchronous::Normal)
+            .open()
+            .unwrap();
+        store.create_table(&table, TableOptions::default()).unwrap();
+        let states: Vec<(Position, Digest)> = (0..10)
+            .map(|n| {
+                let at = commit(&store, "before", n);
+                (at, store.digest_at(&table, at).unwrap().unwrap())
+            })
+            .collect();
+        let image = disk.crash(seed);
+        disk.power_off();
+        drop(store);
+        let store = on(&scratch, &image)
+            .synchronous(Synchronous::Normal)
+            .open()
+            .unwrap();
+        let Ok(info) = store.table(&table) else {
+            // The table itself is lost.
+            continue;
+        };
+        for n in info.position.seq..10 {
+            commit(&store, "after", n);
+        }
+        for (at, digest) in states {
+            let is_lost = at.seq > info.position.seq;
+            let now = store.digest_at(&table, at).unwrap().unwrap();
+            assert_eq!(now != digest, is_lost);
+            taken += usize::from(is_lost);
+        }
+    }
+    assert!(taken > 20, "{taken} positions stand for another state");
 }

@@ -142,8 +142,3 @@ pub use states::MapUpdate;
 pub use wait::Published;
 
 use hot::Settings;
-
-/// The README's examples are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

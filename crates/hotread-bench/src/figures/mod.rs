@@ -9,12 +9,33 @@ mod flow;
 mod handles;
 mod reads;
 mod stalled;
-mod support;
+pub(crate) mod support;
 mod updates;
 mod visibility;
 
-use crate::report::Figure;
+use crate::report::{About, Figure, Machine};
 use crate::rounds::Plan;
+
+/// The report of these figures.
+pub const ABOUT: About = About {
+    name: "in-process",
+    title: "HotRead beside its peers: in-process reads and updates",
+    command: "cargo bench -p hotread-bench --bench inprocess",
+    rules,
+};
+
+fn rules(machine: &Machine) -> String {
+    format!(
+        "\
+- All peers of a figure run in one process on the same data, interleaved in rounds that each start with another peer; every peer is rebuilt in every round.
+- Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
+- All maps of a figure hash with clones of one `std::hash::RandomState` (SipHash-1-3); keys are drawn before anything is timed.
+- Clock: {}.
+- Threads are not pinned. Rows with more threads than the {} cores measure the scheduler as well.
+",
+        machine.clock, machine.cores
+    )
+}
 
 /// A figure that can be measured.
 pub struct Entry {

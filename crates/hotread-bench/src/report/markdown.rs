@@ -10,7 +10,8 @@ const OURS: [&str; 3] = ["HotRead", "HotRead, quiet handles", "HotRead, 2 copies
 
 /// The whole report.
 pub fn document(run: &Run) -> String {
-    let mut text = String::from("# HotRead beside its peers: in-process reads and updates\n\n");
+    let about = run.about;
+    let mut text = format!("# {}\n\n", about.title);
     if run.quick {
         text += "> This is a quick run: it shows that everything works and measures nothing.\n\n";
     }
@@ -18,17 +19,18 @@ pub fn document(run: &Run) -> String {
     let _ = writeln!(
         text,
         "Measured on {} on {} ({} cores, {}), {}, release profile with fat LTO and one codegen \
-         unit, in {:.0} s, by `cargo bench -p hotread-bench`. Raw numbers: [in-process.json](in-process.json).\n",
-        machine.date, machine.cpu, machine.cores, machine.kernel, machine.rustc, run.seconds
+         unit, in {:.0} s, by `{}`. Raw numbers: [{name}.json]({name}.json).\n",
+        machine.date,
+        machine.cpu,
+        machine.cores,
+        machine.kernel,
+        machine.rustc,
+        run.seconds,
+        about.command,
+        name = about.name,
     );
-    text += METHOD;
-    let _ = writeln!(text, "- Clock: {}.", machine.clock);
-    let _ = writeln!(
-        text,
-        "- Threads are not pinned. Rows with more threads than the {} cores measure the scheduler \
-         as well.\n",
-        machine.cores
-    );
+    text += &(about.rules)(machine);
+    text.push('\n');
 
     let goals: Vec<&Goal> = run.figures.iter().flat_map(|f| &f.goals).collect();
     let met = goals.iter().filter(|goal| goal.met()).count();
@@ -59,12 +61,6 @@ pub fn document(run: &Run) -> String {
     }
     text
 }
-
-const METHOD: &str = "\
-- All peers of a figure run in one process on the same data, interleaved in rounds that each start with another peer; every peer is rebuilt in every round.
-- Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
-- All maps of a figure hash with clones of one `std::hash::RandomState` (SipHash-1-3); keys are drawn before anything is timed.
-";
 
 /// One figure.
 pub fn figure(figure: &Figure, with_plot: bool) -> String {

@@ -121,8 +121,22 @@ impl Goal {
     }
 }
 
+/// What a report is about.
+pub struct About {
+    /// Its file name, without an ending.
+    pub name: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// What measures it.
+    pub command: &'static str,
+    /// The rules that its figures follow, as a Markdown list.
+    pub rules: fn(&Machine) -> String,
+}
+
 /// The whole run.
 pub struct Run {
+    /// What it was about.
+    pub about: &'static About,
     /// Where it ran.
     pub machine: Machine,
     /// Whether it was a quick one, which is no measurement.
@@ -141,8 +155,9 @@ impl Run {
             let plot = svg::render(figure.title, &figure.charts);
             fs::write(folder.join(format!("{}.svg", figure.id)), plot)?;
         }
-        fs::write(folder.join("in-process.md"), markdown::document(self))?;
-        fs::write(folder.join("in-process.json"), json::document(self))
+        let file = |ending| folder.join(format!("{}.{ending}", self.about.name));
+        fs::write(file("md"), markdown::document(self))?;
+        fs::write(file("json"), json::document(self))
     }
 }
 
@@ -168,6 +183,7 @@ mod tests {
         );
         let missed = Goal::at_most("HotRead on a map", 9.0, 10.0).in_unit("ns");
         Run {
+            about: &crate::figures::ABOUT,
             machine: Machine::here(),
             quick: true,
             figures: vec![Figure {

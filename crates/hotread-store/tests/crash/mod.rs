@@ -3,15 +3,16 @@
 //! trying again applies nothing twice.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use crate::support::{key, name, put, value};
+use crate::support::{Scratch, key, name, put};
 use hotread_proto::{
-    Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Timestamp,
-    Txn, TxnId,
+    Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Txn, TxnId,
 };
+use hotread_sim::Disk;
 use hotread_store::{CommitError, History, MAX_CHANGES, Store, TableInfo, TableOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// With the whole history; with a search index; with a history of some changes; replaced whole.
 pub const TABLES: [&str; 4] = ["plain", "search", "short", "whole"];
@@ -117,14 +118,15 @@ impl Ledger {
 
 pub fn create_tables(store: &Store) {
     for (at, table) in TABLES.iter().enumerate() {
-        let mut options = TableOptions::default();
-        options.search = at == 1;
+        let mut history = History::default();
         if at == SHORT {
-            options.history = History {
-                max_changes: SHORT_HISTORY,
-                ..History::default()
-            };
+            history.max_changes = SHORT_HISTORY;
         }
+        let options = TableOptions {
+            search: at == 1,
+            history,
+            ..TableOptions::default()
+        };
         store.create_table(&name(table), options).unwrap();
     }
 }
@@ -364,24 +366,38 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
         let found = examine(store, table);
         // None of the past has changed.
         for (seq, digest) in &found.digests {
-            assert!(before.digests.get(seq).is_none_or(|before| before == digest));
+            assert!(
+                before
+                    .digests
+                    .get(seq)
+                    .is_none_or(|before| before == digest)
+            );
         }
         for spec in begun.iter().filter(|spec| spec.table == table) {
             assert!(found.info.floor > 1 || found.at.contains_key(&spec.marker()));
         }
         let disk = store.table(&found.info.name).unwrap();
         let mut live = store.handle(&found.info.name).unwrap();
+        let begun = Instant::now();
+        // The thread that completes publications may be making it visible just now.
+        while live.current().position().seq < disk.position.seq {
+            assert!(begun.elapsed() < Duration::from_secs(600), "not visible");
+            std::thread::yield_now();
+        }
         assert_eq!(live.current().position(), disk.position);
         assert_eq!(live.current().digest(), disk.digest);
     }
     lost
 }
 
-/// A later time than any.
-pub fn never() -> Timestamp {
-    Timestamp::from_millis(32_503_680_000_000).unwrap()
-}
-
-pub fn json(text: &str) -> hotread_proto::Value {
-    value(text)
+/// The same disk under another path: names on the simulated disk are paths, and each run has its
+/// own.
+pub fn moved(disk: &Disk, scratch: &Scratch) -> Disk {
+    let there = Disk::new();
+    for (from, _) in disk.files() {
+        let suffix = from.rsplit_once("test.db").unwrap().1;
+        let to = format!("{}{suffix}", scratch.path().to_str().unwrap());
+        there.write(&to, disk.read(&from).unwrap());
+    }
+    there
 }

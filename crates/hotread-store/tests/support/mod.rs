@@ -46,3 +46,76 @@ pub fn value(json: &str) -> Value {
 pub fn put(name: &str, json: &str) -> Put {
     Put::new(key(name), value(json))
 }
+
+/// What is in a directory, by name. Not while this process has a database in it open: closing a file
+/// gives up the locks that SQLite holds on it.
+pub fn files(of: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    std::fs::read_dir(of)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+/// Numbers that look random, and are the same each time. The seed is any number.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        // SplitMix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// Something that was mounted, as root may; taken off at the end of the test.
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A file system in memory of so many KiB. `None`: this process may not mount.
+    pub fn tmpfs(at: &std::path::Path, kib: u64) -> Option<Self> {
+        Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+    }
+
+    /// The directory itself, that nothing can be written to.
+    pub fn read_only(at: &std::path::Path) -> Option<Self> {
+        let mounted = Self::mount(at, &["--bind", at.to_str().unwrap()])?;
+        Self::run(at, &["-o", "remount,ro,bind"]).then_some(mounted)
+    }
+
+    /// Makes a file system in memory larger.
+    pub fn grow(&self, kib: u64) {
+        assert!(Self::run(&self.0, &["-o", &format!("remount,size={kib}k")]));
+    }
+
+    fn mount(at: &std::path::Path, options: &[&str]) -> Option<Self> {
+        if Self::run(at, options) {
+            return Some(Self(at.to_owned()));
+        }
+        println!("skipped: this process may not mount file systems");
+        None
+    }
+
+    fn run(at: &std::path::Path, options: &[&str]) -> bool {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(options).arg(at);
+        mount.output().is_ok_and(|done| done.status.success())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(umount.is_ok_and(|done| done.success()) || std::thread::panicking());
+    }
+}

@@ -1,0 +1,313 @@
+//! Measurements of a whole process, in processes of their own: the benchmark starts itself.
+//!
+//! A child opens a database, reads one record, and says how long that took and how much anonymous
+//! memory it has taken since it began. If asked to, it then updates random records and says how
+//! much it has by then.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use fastrand::Rng;
+use hotread_proto::Txn;
+use hotread_store::{Store, Synchronous};
+
+use super::{bare, data};
+
+/// Says that the program is a child.
+const CHILD: &str = "--child";
+/// Puts of one of the transactions with which a child updates.
+pub(super) const OPS: usize = 100;
+/// Of these so many are on their way at once.
+const AHEAD: usize = 8;
+
+/// What a child opens a database with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// The store, and its live table.
+    HotRead,
+    /// A SELECT into a `BTreeMap` of rows.
+    AllColumns,
+    /// A SELECT into a `BTreeMap` from keys to values.
+    KeyAndValue,
+}
+
+impl Peer {
+    pub(super) const ALL: [Self; 3] = [Self::HotRead, Self::AllColumns, Self::KeyAndValue];
+
+    fn argument(self) -> &'static str {
+        match self {
+            Self::HotRead => "hotread",
+            Self::AllColumns => "all-columns",
+            Self::KeyAndValue => "key-and-value",
+        }
+    }
+}
+
+/// What a child has measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Measured {
+    /// From before the file was opened until one record was read, in nanoseconds.
+    pub(super) first_read_ns: f64,
+    /// Memory after that.
+    pub(super) loaded: Memory,
+    /// Memory after the updates.
+    pub(super) updated: Memory,
+}
+
+/// Memory taken since the child began, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Memory {
+    /// Anonymous resident memory.
+    pub(super) anonymous: f64,
+    /// What SQLite has allocated of it, its page caches above all.
+    pub(super) sqlite: f64,
+}
+
+/// Starts a child on a database, and waits for it.
+pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let output = Command::new(program)
+        .args([CHILD, peer.argument()])
+        .arg(path)
+        .args([records.to_string(), updates.to_string()])
+        .output()
+        .expect("the program that runs can be run");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "a child failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    read(&text).unwrap_or_else(|| panic!("a child answered {text:?}"))
+}
+
+fn read(text: &str) -> Option<Measured> {
+    let numbers: Vec<f64> = text
+        .split_whitespace()
+        .map(|number| number.parse().ok())
+        .collect::<Option<_>>()?;
+    let &[
+        first_read_ns,
+        loaded,
+        loaded_sqlite,
+        updated,
+        updated_sqlite,
+    ] = &numbers[..]
+    else {
+        return None;
+    };
+    let memory = |anonymous, sqlite| Memory { anonymous, sqlite };
+    Some(Measured {
+        first_read_ns,
+        loaded: memory(loaded, loaded_sqlite),
+        updated: memory(updated, updated_sqlite),
+    })
+}
+
+/// The arguments of a child, if this process is one.
+pub fn asked() -> Option<Vec<String>> {
+    let mut arguments = std::env::args().skip(1);
+    (arguments.next()? == CHILD).then(|| arguments.collect())
+}
+
+/// What a child does.
+///
+/// # Errors
+/// If its arguments are not what [`measure`] passes.
+pub fn main(arguments: &[String]) -> Result<(), String> {
+    let wrong = || format!("a child cannot do {arguments:?}");
+    let [peer, path, records, updates] = arguments else {
+        return Err(wrong());
+    };
+    let peer = Peer::ALL.into_iter().find(|one| one.argument() == peer);
+    let peer = peer.ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
+    let (path, records, updates) = (Path::new(path), number(records)?, number(updates)?);
+    let measured = match peer {
+        Peer::HotRead => hotread(path, records, updates),
+        Peer::AllColumns => map(path, records, updates, all_columns),
+        Peer::KeyAndValue => map(path, records, updates, key_and_value),
+    };
+    let Measured {
+        first_read_ns,
+        loaded,
+        updated,
+    } = measured;
+    println!(
+        "{first_read_ns} {} {} {} {}",
+        loaded.anonymous, loaded.sqlite, updated.anonymous, updated.sqlite
+    );
+    Ok(())
+}
+
+impl Memory {
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"))
+            .and_then(|kib| kib.trim().parse::<f64>().ok());
+        // SAFETY: it only reads a counter, at any time and from any thread.
+        let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
+        Self {
+            // Unknown where there is no such file; then nothing is reported.
+            anonymous: kib.map_or(f64::NAN, |kib| kib * 1024.0),
+            sqlite: sqlite as f64,
+        }
+    }
+
+    fn since(start: Self) -> Self {
+        let now = Self::now();
+        Self {
+            anonymous: now.anonymous - start.anonymous,
+            sqlite: now.sqlite - start.sqlite,
+        }
+    }
+}
+
+/// The record that is read first.
+fn first_key(records: usize) -> String {
+    data::key(records / 2).as_str().to_owned()
+}
+
+fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
+    let (key, table) = (first_key(records), data::table());
+    let (before, start) = (Memory::now(), Instant::now());
+    let store = Store::builder(path).synchronous(Synchronous::Normal);
+    let store = store.open().expect("it is a database");
+    let mut handle = store.handle(&table).expect("the table is there");
+    black_box(handle.current().get(&key).expect("the record is there"));
+    let first_read_ns = start.elapsed().as_nanos() as f64;
+    let loaded = Memory::since(before);
+
+    let mut rng = Rng::with_seed(23);
+    let mut tickets = VecDeque::new();
+    for _ in 0..updates / OPS {
+        let put = |txn: Txn, _| txn.put(data::put(rng.usize(..records), &mut rng));
+        let txn = (0..OPS).fold(Txn::new(), put);
+        tickets.push_back(store.submit(&table, txn).expect("it is within the limits"));
+        if tickets.len() > AHEAD
+            && let Some(oldest) = tickets.pop_front()
+        {
+            oldest.wait().expect("it commits");
+        }
+        // A reader that reads: it does not hold an old copy.
+        black_box(handle.current().get(&key));
+    }
+    for ticket in tickets {
+        ticket.wait().expect("it commits");
+    }
+    black_box(handle.current().get(&key));
+    Measured {
+        first_read_ns,
+        loaded,
+        updated: Memory::since(before),
+    }
+}
+
+/// The columns of a record beside its key, each as the Rust type it would have.
+struct Columns {
+    _seq: u64,
+    _updated_at: i64,
+    _hash: [u8; 16],
+    _value: Vec<u8>,
+    _category: String,
+    _expires_at: Option<i64>,
+}
+
+const ALL_COLUMNS: &str =
+    "SELECT key, value, seq, updated_at, hash, category, expires_at FROM records ORDER BY key";
+
+fn all_columns(row: Option<&rusqlite::Row<'_>>, value: Vec<u8>) -> rusqlite::Result<Columns> {
+    let Some(row) = row else {
+        return Ok(Columns {
+            _seq: 1,
+            _updated_at: 1,
+            _hash: [1; 16],
+            _value: value,
+            _category: "general".to_owned(),
+            _expires_at: None,
+        });
+    };
+    Ok(Columns {
+        _seq: row.get::<_, i64>(2)?.cast_unsigned(),
+        _updated_at: row.get(3)?,
+        _hash: row.get(4)?,
+        _value: value,
+        _category: row.get(5)?,
+        _expires_at: row.get(6)?,
+    })
+}
+
+fn key_and_value(_: Option<&rusqlite::Row<'_>>, value: Vec<u8>) -> rusqlite::Result<Vec<u8>> {
+    Ok(value)
+}
+
+/// Reads all rows into a map; `entry` makes what stands beside the key, of a row or of a new value.
+fn map<V>(
+    path: &Path,
+    records: usize,
+    updates: usize,
+    entry: fn(Option<&rusqlite::Row<'_>>, Vec<u8>) -> rusqlite::Result<V>,
+) -> Measured {
+    let key = first_key(records);
+    let (before, start) = (Memory::now(), Instant::now());
+    let db = bare::reader(path).expect("it is a database");
+    let sql = match size_of::<V>() == size_of::<Vec<u8>>() {
+        true => "SELECT key, value FROM records ORDER BY key",
+        false => ALL_COLUMNS,
+    };
+    let mut statement = db.prepare(sql).expect("the schema is the store's");
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, String>(0)?, entry(Some(row), row.get(1)?)?))
+    });
+    let rows = rows.expect("the table can be read");
+    let map: rusqlite::Result<BTreeMap<String, V>> = rows.collect();
+    let mut map = map.expect("the table can be read");
+    black_box(map.get(&key).expect("the record is there"));
+    let first_read_ns = start.elapsed().as_nanos() as f64;
+    let loaded = Memory::since(before);
+
+    let mut rng = Rng::with_seed(23);
+    for _ in 0..updates {
+        let put = data::put(rng.usize(..records), &mut rng);
+        let value = entry(None, put.value.as_bytes().to_vec()).expect("nothing is read");
+        let old = map.get_mut(put.key.as_str()).expect("the record is there");
+        *old = value;
+    }
+    black_box(&map);
+    Measured {
+        first_read_ns,
+        loaded,
+        updated: Memory::since(before),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_says_is_understood() {
+        let measured = read("1.5 2 3 4 NaN\n").expect("five numbers");
+        assert_eq!(measured.first_read_ns, 1.5);
+        assert_eq!(
+            (measured.loaded.anonymous, measured.loaded.sqlite),
+            (2.0, 3.0)
+        );
+        assert!(measured.updated.sqlite.is_nan());
+        assert_eq!(read("1 2 3"), None);
+        assert_eq!(read("one"), None);
+    }
+
+    #[test]
+    fn a_child_refuses_what_it_does_not_know() {
+        let arguments = ["nobody", "x.db", "1", "1"].map(str::to_owned);
+        assert!(main(&arguments).is_err());
+        assert!(main(&[]).is_err());
+    }
+}

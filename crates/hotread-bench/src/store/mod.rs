@@ -1,0 +1,82 @@
+//! The figures of durable tables: what `hotread-store` does beside a bare `rusqlite` that runs the
+//! same statements, and beside a plain `BTreeMap` of the same rows.
+//!
+//! The bare loop ([`bare`]) is the limit: its rows, hashes and digests are worked out before it is
+//! timed, so what it leaves out is what the store adds: deciding, hashing, encoding, the way to the
+//! committer's thread and back, and the live table. A test compares the files that both leave.
+
+pub mod bare;
+pub mod child;
+mod commits;
+mod cores;
+mod data;
+mod import;
+mod memory;
+mod open;
+mod reads;
+
+#[cfg(test)]
+mod tests;
+
+pub use data::Scratch;
+
+use crate::figures::Entry;
+use crate::report::{About, Machine};
+
+/// The report of these figures.
+pub const ABOUT: About = About {
+    name: "store",
+    title: "HotRead's store beside bare SQLite",
+    command: "cargo bench -p hotread-bench --bench store",
+    rules,
+};
+
+/// The figures of the store, in the order of the report.
+pub const ALL: [Entry; 5] = [
+    Entry {
+        id: "store-commits",
+        asks: "committed transactions a second",
+        run: commits::run,
+    },
+    Entry {
+        id: "store-import",
+        asks: "records a second from a file into a table",
+        run: import::run,
+    },
+    Entry {
+        id: "store-open",
+        asks: "from opening a file to the first read",
+        run: open::run,
+    },
+    Entry {
+        id: "store-memory",
+        asks: "memory of a live table",
+        run: memory::run,
+    },
+    Entry {
+        id: "store-reads",
+        asks: "reads of a live table while the committer runs flat out",
+        run: reads::run,
+    },
+];
+
+/// HotRead's row.
+const OURS: &str = "HotRead";
+/// The limit's row.
+const BARE: &str = "bare rusqlite";
+
+fn rules(machine: &Machine) -> String {
+    format!(
+        "\
+- Bare rusqlite runs the statements of the store's write path, in the same order, prepared once, on a database of the same schema with the same pragmas. Its rows, hashes, digests and history entries are worked out before they are timed. A test compares the tables that the store and the bare loop leave behind.
+- All files lie on the same {}, beside the benchmark's program. Every measurement begins with a fresh copy of a database that was synced to disk. `FULL` and `NORMAL` are SQLite's `synchronous`, which is what the store's setting is.
+- Records have keys of 16 bytes, compact JSON values of about {} bytes, the category `general`, and never expire.
+- Peers are interleaved in rounds that each start with another one. Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
+- What is measured of a process as a whole, opening and memory, is measured in a process of its own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
+- Cores: {}. Threads are not pinned unless a figure says so.
+",
+        data::file_system(&crate::target::folder()),
+        data::VALUE_BYTES,
+        machine.cores,
+    )
+}

@@ -1,0 +1,571 @@
+//! What can stand on the command line, and the texts of `--help`. Nothing is done here.
+
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use hotread_proto::{Category, Key, Position, TableName, Timestamp, TxnId};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Listed where no `--limit` is given: a few screens.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// Transactions of the history that are shown where no `--limit` is given: one screen.
+pub(crate) const DEFAULT_CHANGES: usize = 20;
+/// Bad rows that an import lists one by one; the others are only counted.
+pub(crate) const DEFAULT_LISTED: usize = 100;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  an error, such as a value that is not JSON
+  2  wrong usage
+  3  no such table or key
+  4  refused: a precondition, the schema, a transaction id, or it exists already
+  5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed
+  6  storage: damaged, full, not readable, or it is not known whether a commit took place
+  7  import --skip-bad left rows out";
+
+/// Durable tables, kept in one file, read and changed from the shell.
+///
+/// A database is one file with tables of records. A record has a key, a JSON value, a category and,
+/// if it is to vanish by itself, a time of expiry. Each change is a transaction with a number, kept
+/// in the table's history for a while.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hotread",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  export HOTREAD_DB=app.db
+  hotread table create flags
+  hotread set flags dark-mode '{\"enabled\": true}'
+  hotread get flags dark-mode
+  hotread import countries countries.csv --key code
+  hotread ls countries --prefix F
+
+Commands that only read work while another program has the database open for writing.
+With --json, answers are JSON, lists one object on each line, and an error is one line of JSON on
+stderr: {\"code\", \"message\", …}."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Cmd,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for all commands")]
+pub(crate) struct Global {
+    /// The database
+    #[arg(long, global = true, env = "HOTREAD_DB", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) db: Option<PathBuf>,
+    /// Answer in JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
+    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Say more on stderr; twice, still more. RUST_LOG chooses in detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cmd {
+    /// Bring a database's schema to another version, or show its version
+    #[command(subcommand)]
+    Migrate(MigrateCmd),
+    /// Create, list, show, drop or reseal tables
+    #[command(subcommand)]
+    Table(TableCmd),
+    /// Write a record
+    #[command(after_help = "\
+Examples:
+  hotread set flags dark-mode true
+  hotread set prices apple '{\"eur\": 0.4}' --category fruit
+  hotread set motd today 'Hello, world' --string
+  hotread set sessions s-17 '{}' --ttl 30m
+  hotread set prices apple 0.5 --if-seq 12        only if nobody changed it since
+  hotread set docs readme - --string < README.md  the bytes as they are, the last newline included")]
+    Set(SetArgs),
+    /// Print a record's value
+    #[command(after_help = "\
+A record whose time of expiry has passed is not there, even if it has not been deleted yet.
+
+Examples:
+  hotread get flags dark-mode
+  hotread get motd today --string
+  hotread get flags dark-mode --json   the whole record, its seq included")]
+    Get(GetArgs),
+    /// Delete records, all in one transaction
+    #[command(after_help = "\
+If some of the keys are not there, the others are deleted, and the exit code is 3.
+
+Examples:
+  hotread rm flags dark-mode light-mode
+  hotread rm flags dark-mode --if-seq 12   only if nobody changed it since")]
+    Rm(RmArgs),
+    /// List records in the order of their keys
+    #[command(after_help = "\
+Examples:
+  hotread ls flags
+  hotread ls flags --prefix beta/ --limit 20
+  hotread ls flags --all --json | jq -r .key
+
+Records are read page by page: a transaction that is committed in between shows in later pages
+only. For one state of a whole table use `hotread export`.")]
+    Ls(LsArgs),
+    /// Search keys and values; the table needs to have been created with --search
+    #[command(after_help = "\
+Examples:
+  hotread search oui cisco
+  hotread search oui 'cisco systems' --limit 20 --json")]
+    Search(SearchArgs),
+    /// Import records from a CSV or NDJSON file
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
+    /// Write all records of a table to a file or to stdout
+    #[command(after_help = "\
+One state of the table is written, whatever is committed meanwhile; with -v, its position is told
+on stderr. The table is held in memory for that.
+
+NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, and an import reads it
+back to the byte. CSV is for spreadsheets and other programs: its column `value` holds JSON.
+A file given with -o is replaced when all has been written, not before.
+
+Examples:
+  hotread export flags > flags.ndjson
+  hotread export flags -o flags.csv
+  hotread export flags | hotread --db other.db import flags - --format ndjson")]
+    Export(ExportArgs),
+    /// Show a table's last transactions, the newest last
+    #[command(after_help = "\
+Examples:
+  hotread history flags
+  hotread history flags --limit 5 --values
+  hotread history flags --from 00c0ffee00c0ffee:42 --json   those after 42")]
+    History(HistoryArgs),
+    /// Copy the database to a file, while others read and write it
+    #[command(after_help = "\
+The copy is one state of all tables, and a database itself.
+
+Examples:
+  hotread backup /var/backups/app-monday.db")]
+    Backup {
+        /// Where to; nothing may be there
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Make a database (--db) from a backup
+    #[command(after_help = "\
+The database given with --db must not exist. Its tables begin new epochs, so that nobody takes them
+for the continuation of what was there before.
+
+Examples:
+  hotread --db app.db restore /var/backups/app-monday.db")]
+    Restore {
+        /// The backup
+        #[arg(value_hint = ValueHint::FilePath)]
+        from: PathBuf,
+    },
+    /// Check the whole database, and show the tables' digests
+    #[command(after_help = "\
+Reads everything. CONTENT is a digest of keys and values alone: tables with equal content have equal
+ones, also in different databases. Problems make the exit code 6.
+
+Examples:
+  hotread verify
+  hotread verify --json | jq -r '.tables[] | [.name, .content] | @tsv'")]
+    Verify,
+    /// Print a script that completes this command's arguments in a shell
+    #[command(after_help = "\
+Examples:
+  hotread completions bash > /etc/bash_completion.d/hotread
+  hotread completions zsh > \"${fpath[1]}/_hotread\"
+  hotread completions fish > ~/.config/fish/completions/hotread.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const IMPORT_HELP: &str = "\
+CSV: the column named with --key holds the keys; the others become a JSON object of strings. NDJSON:
+one {\"key\": …, \"value\": …, \"category\"?: …, \"expires_at\"?: …} on each line. Of rows with the same
+key the last counts.
+
+Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
+before it stay. With --skip-bad it goes on, and the exit code is 7. With --replace nothing is changed
+until the whole file has been read, and then all at once; the file is held in memory for that.
+
+The database and the table are created if they are not there.
+
+Examples:
+  hotread import oui oui.csv --key Assignment
+  hotread import flags flags.ndjson --replace
+  hotread import geoip geoip.txt --format csv --no-header --columns start,end,country --comment '#' --key start
+  zcat log.ndjson.gz | hotread import log - --format ndjson --skip-bad";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCmd {
+    /// Bring the database to the newest version, as opening it for writing does
+    #[command(after_help = "Examples:\n  hotread migrate up")]
+    Up,
+    /// Bring the database back to an older version; tells what that loses
+    #[command(after_help = "\
+Make a backup first.
+
+Examples:
+  hotread migrate down 2         asks, after telling what is lost
+  hotread migrate down 2 --yes")]
+    Down {
+        /// The version
+        to: i32,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show the database's version, and what the versions are
+    #[command(after_help = "Examples:\n  hotread migrate status")]
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TableCmd {
+    /// Create a table, and the database if it is not there
+    #[command(after_help = "\
+Sealed tables keep their values encrypted on disk. All sealed tables of a command have the passphrase
+that --passphrase-file or the terminal gives. Keys and categories are not encrypted.
+
+The history is kept as long as none of its three limits is exceeded; sizes are given as 256MiB, ages
+as 7d or 12h.
+
+Examples:
+  hotread table create flags
+  hotread table create oui --search
+  hotread table create keys --sealed --passphrase-file /etc/app/passphrase
+  hotread table create prices --schema price.schema.json --history-changes 1000 --history-age 1d")]
+    Create(CreateArgs),
+    /// List the tables
+    #[command(
+        after_help = "Examples:\n  hotread table list\n  hotread table list --json | jq -r .name"
+    )]
+    List,
+    /// Show what can be said of a table
+    #[command(
+        after_help = "Examples:\n  hotread table show flags\n  hotread table show flags --json | jq .seq"
+    )]
+    Show {
+        /// The table
+        table: TableName,
+    },
+    /// Drop a table with its records and its history
+    #[command(
+        after_help = "Examples:\n  hotread table drop flags\n  hotread table drop flags --yes"
+    )]
+    Drop {
+        /// The table
+        table: TableName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Give a sealed table a new passphrase
+    #[command(after_help = "\
+Every value is encrypted anew, and the table begins a new epoch. The old passphrase comes from
+--passphrase-file. Backups made before keep the old one.
+
+Examples:
+  hotread table reseal keys --passphrase-file old.txt --new-passphrase-file new.txt")]
+    Reseal {
+        /// The table
+        table: TableName,
+        /// A file with the new passphrase; without it, it is asked for on a terminal
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        new_passphrase_file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name: lower-case letters, digits, `-` and `_`
+    pub(crate) table: TableName,
+    /// Keep a full-text index of keys and values; about doubles the cost of a write
+    #[arg(long)]
+    pub(crate) search: bool,
+    /// Keep values encrypted on disk
+    #[arg(long)]
+    pub(crate) sealed: bool,
+    /// A file with a JSON Schema that every value must fit
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) schema: Option<PathBuf>,
+    /// Keep at most so many transactions in the history [default: 10000]
+    #[arg(long, value_name = "N")]
+    pub(crate) history_changes: Option<u64>,
+    /// Keep transactions in the history for so long [default: 7days]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) history_age: Option<Duration>,
+    /// Keep at most so many bytes of keys and values in the history [default: 256MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) history_bytes: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The key
+    pub(crate) key: Key,
+    /// The value as JSON, or `-` to read it from stdin
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) value: String,
+    /// The value is text, to be stored as a JSON string
+    #[arg(long)]
+    pub(crate) string: bool,
+    /// What the record is filed under
+    #[arg(long, default_value = "general")]
+    pub(crate) category: Category,
+    /// When the record vanishes: 2026-12-24T18:00:00Z, or milliseconds since 1970
+    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+    pub(crate) expires_at: Option<Timestamp>,
+    /// In how much time the record vanishes: 90s, 1h, 7d
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// Only if the record was last changed by transaction N
+    #[arg(long, value_name = "N", conflicts_with = "if_absent")]
+    pub(crate) if_seq: Option<u64>,
+    /// Only if there is no such record
+    #[arg(long)]
+    pub(crate) if_absent: bool,
+    /// Names the transaction: the same command again does nothing more
+    #[arg(long, value_name = "ID")]
+    pub(crate) txn_id: Option<TxnId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The key
+    pub(crate) key: Key,
+    /// Print the text of a JSON string as it is: without quotes, escapes and an added newline
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) string: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The keys
+    #[arg(required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<Key>,
+    /// Only if the record (just one may be named) was last changed by transaction N
+    #[arg(long, value_name = "N")]
+    pub(crate) if_seq: Option<u64>,
+    /// Names the transaction: the same command again does nothing more
+    #[arg(long, value_name = "ID")]
+    pub(crate) txn_id: Option<TxnId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// Only keys that begin so
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Only records of this category
+    #[arg(long)]
+    pub(crate) category: Option<Category>,
+    /// Only keys behind this one, which need not exist
+    #[arg(long, value_name = "KEY")]
+    pub(crate) after: Option<Key>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = at_least_one)]
+    pub(crate) limit: usize,
+    /// All of them
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// Words to be found
+    pub(crate) query: String,
+    /// Only records of this category
+    #[arg(long)]
+    pub(crate) category: Option<Category>,
+    /// At most so many, up to 1000
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = page)]
+    pub(crate) limit: usize,
+}
+
+/// A file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// Comma-separated values
+    Csv,
+    /// A JSON object on each line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The file, or `-` for stdin
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The file's format [default: by the ending of its name: .csv, .tsv, .ndjson, .jsonl]
+    #[arg(long)]
+    pub(crate) format: Option<FileFormat>,
+    /// CSV: the column that holds the keys
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) key: Option<String>,
+    /// CSV: the file does not begin with the columns' names; give them with --columns
+    #[arg(long, requires = "columns")]
+    pub(crate) no_header: bool,
+    /// CSV: the columns' names, for files that do not begin with them
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        requires = "no_header"
+    )]
+    pub(crate) columns: Option<Vec<String>>,
+    /// CSV: skip lines that begin with this character
+    #[arg(long, value_name = "CHAR", value_parser = ascii)]
+    pub(crate) comment: Option<u8>,
+    /// CSV: what stands between fields; `\t` is a tab [default: `,`, or a tab for .tsv]
+    #[arg(long, value_name = "CHAR", value_parser = ascii)]
+    pub(crate) delimiter: Option<u8>,
+    /// Make the table equal the file, in one step: what is not in the file is deleted
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// With --replace: empty the table if the file has no rows
+    #[arg(long, requires = "replace")]
+    pub(crate) allow_empty: bool,
+    /// Leave bad rows out and go on; they are listed, the first 100 of them
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The format [default: by the ending of the file's name; else ndjson]
+    #[arg(long)]
+    pub(crate) format: Option<FileFormat>,
+    /// Write to this file instead of stdout
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// Begin after this position, as EPOCH:SEQ; without it, the last transactions are shown
+    #[arg(long, value_name = "EPOCH:SEQ")]
+    pub(crate) from: Option<Position>,
+    /// At most so many transactions
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHANGES, value_parser = at_least_one)]
+    pub(crate) limit: usize,
+    /// Show values, too
+    #[arg(long)]
+    pub(crate) values: bool,
+    /// Show all operations of a transaction, not only the first 10
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+/// The command, with the exit codes in each help text.
+pub(crate) fn command() -> Command {
+    fn explain(command: Command) -> Command {
+        let text = match command.get_after_help() {
+            Some(text) => format!("{text}\n\n{EXIT_CODES}"),
+            None => EXIT_CODES.to_owned(),
+        };
+        command.after_help(text).mut_subcommands(explain)
+    }
+    explain(Cli::command())
+}
+
+/// A number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`; with `kB`, `MB`, `GB` in steps of 1000.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start() {
+        "" | "B" => Some(1),
+        "kB" | "KB" => Some(1_000),
+        "MB" => Some(1_000_000),
+        "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    number
+        .parse()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor): (u64, u64)| number.checked_mul(factor))
+        .ok_or_else(|| "give bytes such as 4096, 64KiB, 256MiB or 1GiB".to_owned())
+}
+
+/// A single ASCII character; `\t` stands for a tab.
+fn ascii(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err(r"give one ASCII character, or \t for a tab".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("give a number from 1".to_owned()),
+    }
+}
+
+fn page(text: &str) -> Result<usize, String> {
+    match at_least_one(text) {
+        Ok(number) if number <= hotread_store::MAX_PAGE => Ok(number),
+        _ => Err(format!(
+            "give a number from 1 to {}",
+            hotread_store::MAX_PAGE
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, size) in [
+            ("0", Ok(0)),
+            ("4096", Ok(4096)),
+            ("256MiB", Ok(256 << 20)),
+            ("1 GB", Ok(1_000_000_000)),
+        ] {
+            assert_eq!(bytes(text), size);
+        }
+        for text in ["", "MiB", "-1", "1.5GiB", "1T", "99999999999GiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

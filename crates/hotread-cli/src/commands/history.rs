@@ -1,0 +1,138 @@
+//! `hotread history`.
+
+use super::{Mode, Session};
+use crate::args::HistoryArgs;
+use crate::output::{Out, count};
+use anyhow::Result;
+use hotread_proto::{Change, ChangeOp, Digest, Epoch, Position, Record, Timestamp};
+use serde::{Serialize, Serializer};
+
+/// Operations of a transaction that are shown unless all are asked for.
+const SHOWN: usize = 10;
+
+/// A transaction as JSON. The digest and the number of records are those after it.
+#[derive(Serialize)]
+struct ChangeJson<'a> {
+    epoch: Epoch,
+    seq: u64,
+    at: Timestamp,
+    digest: Digest,
+    records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    ops: Vec<OpJson<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum OpJson<'a> {
+    #[serde(serialize_with = "record")]
+    Put(&'a Record),
+    #[serde(rename = "put")]
+    PutKey {
+        key: &'a str,
+    },
+    Delete {
+        key: &'a str,
+    },
+}
+
+fn record<S: Serializer>(record: &&Record, serializer: S) -> Result<S::Ok, S::Error> {
+    record.serialize(serializer)
+}
+
+pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Result<()> {
+    let table = &args.table;
+    let store = session.open_for(table, Mode::Read)?;
+    let mut from = match args.from {
+        Some(from) => from,
+        None => {
+            let info = store.table(table)?;
+            let last = info.position.seq.saturating_sub(args.limit as u64);
+            // The history may be cut while it is read; then the store says so.
+            let seq = last.max(info.floor.saturating_sub(1));
+            Position {
+                seq,
+                ..info.position
+            }
+        }
+    };
+    let (mut left, mut first) = (args.limit, true);
+    while left > 0 {
+        let changes = store.changes(table, from, left)?;
+        let Some(last) = changes.last() else { break };
+        from = last.position;
+        left = left.saturating_sub(changes.len());
+        if session.json() {
+            changes
+                .iter()
+                .try_for_each(|change| out.json(&json(change, args.values)))?;
+        } else {
+            let mut heading = vec!["SEQ", "TIME", "", "KEY"];
+            heading.extend(args.values.then_some("VALUE"));
+            let rows = changes
+                .iter()
+                .flat_map(|change| rows(change, args))
+                .collect();
+            out.table(if first { &heading } else { &[] }, rows)?;
+        }
+        first = false;
+    }
+    if first {
+        session.note("no transactions");
+    }
+    Ok(())
+}
+
+fn json(change: &Change, values: bool) -> ChangeJson<'_> {
+    let ops = change.ops.iter().map(|op| match op {
+        ChangeOp::Put(record) if values => OpJson::Put(record),
+        ChangeOp::Put(record) => OpJson::PutKey { key: record.key() },
+        ChangeOp::Delete(key) => OpJson::Delete { key: key.as_str() },
+    });
+    ChangeJson {
+        epoch: change.position.epoch,
+        seq: change.position.seq,
+        at: change.at,
+        digest: change.digest,
+        records: change.records,
+        id: change.id.as_ref().map(|(id, _)| id.as_str()),
+        ops: ops.collect(),
+    }
+}
+
+fn rows(change: &Change, args: &HistoryArgs) -> Vec<Vec<String>> {
+    let shown = if args.full {
+        change.ops.len()
+    } else {
+        change.ops.len().min(SHOWN)
+    };
+    let mut cells: Vec<_> = change.ops[..shown]
+        .iter()
+        .map(|op| match op {
+            ChangeOp::Put(record) => {
+                let value = String::from_utf8_lossy(record.value()).into_owned();
+                ("put", record.key().to_owned(), value)
+            }
+            ChangeOp::Delete(key) => ("delete", key.to_string(), String::new()),
+        })
+        .collect();
+    if change.ops.is_empty() {
+        cells.push(("nothing", String::new(), String::new()));
+    }
+    if shown < change.ops.len() {
+        let more = count((change.ops.len() - shown) as u64, "other", "others");
+        cells.push(("…", format!("and {more}; --full shows all"), String::new()));
+    }
+    let row = |(at, (what, key, value)): (usize, (&str, String, String))| {
+        // Said once for each transaction.
+        let (seq, time) = match at {
+            0 => (change.position.seq.to_string(), change.at.to_string()),
+            _ => (String::new(), String::new()),
+        };
+        let mut row = vec![seq, time, what.to_owned(), key];
+        row.extend(args.values.then_some(value));
+        row
+    };
+    cells.into_iter().enumerate().map(row).collect()
+}

@@ -1,0 +1,200 @@
+//! What each command does, one module for those that belong together; here, what they share.
+
+mod export;
+mod files;
+mod history;
+mod import;
+mod list;
+mod migrate;
+mod record;
+mod table;
+
+use crate::args::{Cli, Cmd, Global};
+use crate::exit::{Exit, Failure};
+use crate::output::{Out, escape};
+use anyhow::{Context, Result};
+use hotread_proto::{Code, TableName};
+use hotread_store::{Passphrase, Store, StoreBuilder};
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs a command. Its exit code is that of success but for some that have more to say.
+pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
+    let session = &Session { global: cli.global };
+    match cli.command {
+        Cmd::Migrate(command) => migrate::run(session, &command, out)?,
+        Cmd::Table(command) => table::run(session, command, out)?,
+        Cmd::Set(args) => record::set(session, args, out)?,
+        Cmd::Get(args) => record::get(session, &args, out)?,
+        Cmd::Rm(args) => record::rm(session, args, out)?,
+        Cmd::Ls(args) => list::ls(session, args, out)?,
+        Cmd::Search(args) => list::search(session, args, out)?,
+        Cmd::Import(args) => return import::run(session, args, out),
+        Cmd::Export(args) => export::run(session, &args, out)?,
+        Cmd::History(args) => history::run(session, &args, out)?,
+        Cmd::Backup { file } => files::backup(session, &file, out)?,
+        Cmd::Restore { from } => files::restore(session, &from, out)?,
+        Cmd::Verify => files::verify(session, out)?,
+        Cmd::Completions { shell } => completions(shell, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the options for all commands say.
+pub(crate) struct Session {
+    global: Global,
+}
+
+/// What a database is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Works while another process writes.
+    Read,
+    Write,
+    /// And make it if it is not there.
+    Create,
+}
+
+impl Session {
+    pub(crate) fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Was more asked for than usual?
+    pub(crate) fn verbose(&self) -> bool {
+        self.global.verbose > 0
+    }
+
+    /// The database's path.
+    pub(crate) fn db(&self) -> Result<&Path> {
+        let path = self.global.db.as_deref();
+        let missing = "which database? give --db FILE, or set HOTREAD_DB";
+        Ok(path
+            .filter(|path| !path.as_os_str().is_empty())
+            .ok_or_else(|| Failure::usage(missing))?)
+    }
+
+    fn builder(&self, mode: Mode) -> Result<StoreBuilder> {
+        let builder = Store::builder(self.db()?).create(mode == Mode::Create);
+        Ok(builder.read_only(mode == Mode::Read))
+    }
+
+    /// The passphrase from the file that was named for it.
+    fn passphrase(&self) -> Result<Option<Passphrase>> {
+        self.global
+            .passphrase_file
+            .as_deref()
+            .map(read_passphrase)
+            .transpose()
+    }
+
+    /// Opens the database for what it does to no table in particular.
+    pub(crate) fn open(&self, mode: Mode) -> Result<Store> {
+        self.open_with(mode, self.passphrase()?)
+    }
+
+    fn open_with(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<Store> {
+        let builder = self.builder(mode)?;
+        Ok(match passphrase {
+            Some(passphrase) => builder.passphrase(passphrase),
+            None => builder,
+        }
+        .open()?)
+    }
+
+    /// Opens the database to work with a table. If the table turns out to be sealed and no
+    /// passphrase was given, it is asked for.
+    pub(crate) fn open_for(&self, table: &TableName, mode: Mode) -> Result<Store> {
+        let passphrase = self.passphrase()?;
+        let given = passphrase.is_some();
+        let store = self.open_with(mode, passphrase)?;
+        let sealed = || store.table(table).is_ok_and(|info| info.options.sealed);
+        if given || !can_ask() || !sealed() {
+            return Ok(store);
+        }
+        drop(store);
+        let passphrase = ask_passphrase(&format!("Passphrase of table {table}: "))?;
+        self.open_with(mode, Some(passphrase))
+    }
+
+    /// Opens the database to seal something anew, for which a passphrase is needed.
+    fn open_to_seal(&self, mode: Mode) -> Result<Store> {
+        let passphrase = match self.passphrase()? {
+            Some(passphrase) => passphrase,
+            None => new_passphrase("a passphrase is needed; give --passphrase-file FILE")?,
+        };
+        self.open_with(mode, Some(passphrase))
+    }
+
+    /// Something that is not the answer, for people only.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json() {
+            // If nobody hears it, nothing is lost.
+            let _ = writeln!(io::stderr(), "{}", escape(text));
+        }
+    }
+}
+
+/// Is there somebody to ask?
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+fn read_passphrase(path: &Path) -> Result<Passphrase> {
+    Passphrase::read_file(path).map_err(no_passphrase)
+}
+
+fn no_passphrase(error: impl std::fmt::Display) -> anyhow::Error {
+    Failure::new(Code::BadRequest, error).into()
+}
+
+fn ask_passphrase(prompt: &str) -> Result<Passphrase> {
+    let text = rpassword::prompt_password(prompt).context("cannot read the passphrase")?;
+    Passphrase::new(text).map_err(no_passphrase)
+}
+
+/// A passphrase that is not in use yet: asked for twice, since nobody sees what they type.
+fn new_passphrase(otherwise: &str) -> Result<Passphrase> {
+    if !can_ask() {
+        return Err(Failure::usage(otherwise).into());
+    }
+    let read = |prompt| rpassword::prompt_password(prompt).context("cannot read the passphrase");
+    let (one, other) = (read("New passphrase: ")?, read("The same again: ")?);
+    if one != other {
+        let message = "the two passphrases differ; nothing was done, try again";
+        return Err(Failure::new(Code::BadRequest, message).into());
+    }
+    Passphrase::new(one).map_err(no_passphrase)
+}
+
+/// Asks before something is lost, unless `yes` was said already.
+pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !can_ask() {
+        let message = format!("{question}; give --yes if that is meant");
+        return Err(Failure::usage(message).into());
+    }
+    let ask = || -> io::Result<String> {
+        let mut err = io::stderr();
+        write!(err, "{}; go on? [y/N] ", escape(question))?;
+        err.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().context("cannot ask")?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    let body = hotread_proto::ErrorBody::new(Code::BadRequest, "not confirmed; nothing was done");
+    Err(Failure::with(Exit::Error, body).into())
+}
+
+fn completions(shell: clap_complete::Shell, out: &mut Out) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::command(), "hotread", &mut script);
+    out.text(&String::from_utf8_lossy(&script))
+}

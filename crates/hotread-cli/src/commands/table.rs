@@ -1,0 +1,193 @@
+//! `hotread table`.
+
+use super::{Mode, Session, confirm, new_passphrase, read_passphrase};
+use crate::args::{CreateArgs, TableCmd};
+use crate::output::{Out, count, grouped};
+use anyhow::{Context, Result};
+use hotread_proto::{TableName, Value};
+use hotread_store::{History, TableInfo, TableOptions};
+use std::path::Path;
+
+pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result<()> {
+    match command {
+        TableCmd::Create(args) => create(session, args, out),
+        TableCmd::List => list(session, out),
+        TableCmd::Show { table } => show(session, &table, out),
+        TableCmd::Drop { table, yes } => drop_table(session, &table, yes, out),
+        TableCmd::Reseal {
+            table,
+            new_passphrase_file,
+        } => reseal(session, &table, new_passphrase_file.as_deref(), out),
+    }
+}
+
+fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
+    let options = TableOptions {
+        search: args.search,
+        sealed: args.sealed,
+        schema: args.schema.as_deref().map(read_schema).transpose()?,
+        history: history(&args),
+    };
+    let store = match args.sealed {
+        true => session.open_to_seal(Mode::Create)?,
+        false => session.open(Mode::Create)?,
+    };
+    let info = store.create_table(&args.table, options)?;
+    if session.json() {
+        return out.json(&info);
+    }
+    out.line(&format!("table {} was created", info.name))
+}
+
+fn history(args: &CreateArgs) -> History {
+    let mut history = History::default();
+    if let Some(changes) = args.history_changes {
+        history.max_changes = changes;
+    }
+    if let Some(age) = args.history_age {
+        history.max_age_s = age.as_secs();
+    }
+    if let Some(bytes) = args.history_bytes {
+        history.max_bytes = bytes;
+    }
+    history
+}
+
+fn read_schema(path: &Path) -> Result<Value> {
+    let named = || path.display().to_string();
+    let text = std::fs::read(path).with_context(named)?;
+    Value::parse(&text).with_context(named)
+}
+
+fn list(session: &Session, out: &mut Out) -> Result<()> {
+    let tables = session.open(Mode::Read)?.tables()?;
+    if session.json() {
+        return tables.iter().try_for_each(|info| out.json(info));
+    }
+    if tables.is_empty() {
+        session.note("there are no tables; `hotread table create` makes one");
+        return Ok(());
+    }
+    let rows = tables.iter().map(|info| {
+        vec![
+            info.name.to_string(),
+            grouped(info.records),
+            info.position.seq.to_string(),
+            info.updated_at.to_string(),
+            kind(&info.options),
+        ]
+    });
+    out.table(
+        &["TABLE", "RECORDS", "SEQ", "UPDATED", "OPTIONS"],
+        rows.collect(),
+    )
+}
+
+/// The options that are set, in a word each.
+fn kind(options: &TableOptions) -> String {
+    let words = [
+        (options.search, "search"),
+        (options.sealed, "sealed"),
+        (options.schema.is_some(), "schema"),
+    ];
+    let words: Vec<_> = words
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, word)| *word)
+        .collect();
+    words.join(", ")
+}
+
+fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
+    let info = session.open(Mode::Read)?.table(table)?;
+    if session.json() {
+        return out.json(&info);
+    }
+    let TableInfo { options, .. } = &info;
+    let History {
+        max_changes,
+        max_bytes,
+        ..
+    } = options.history;
+    let kept = match info.floor > info.position.seq {
+        true => "no transaction".to_owned(),
+        false => format!(
+            "{}, from seq {}",
+            count(
+                info.position.seq + 1 - info.floor,
+                "transaction",
+                "transactions"
+            ),
+            info.floor
+        ),
+    };
+    let yes = |set| if set { "yes" } else { "no" }.to_owned();
+    let rows = [
+        ("table", info.name.to_string()),
+        ("records", grouped(info.records)),
+        ("position", info.position.to_string()),
+        ("digest", info.digest.to_string()),
+        ("created", info.created_at.to_string()),
+        ("updated", info.updated_at.to_string()),
+        ("history", kept),
+        (
+            "history limits",
+            format!(
+                "{}, {}, {}",
+                count(max_changes, "transaction", "transactions"),
+                humantime::format_duration(options.history.max_age()),
+                indicatif::BinaryBytes(max_bytes)
+            ),
+        ),
+        ("search", yes(options.search)),
+        ("sealed", yes(options.sealed)),
+        (
+            "schema",
+            options
+                .schema
+                .as_ref()
+                .map_or("none".into(), |schema| schema.as_str().into()),
+        ),
+    ];
+    rows.iter()
+        .try_for_each(|(name, value)| out.line(&format!("{name:14}  {value}")))
+}
+
+fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) -> Result<()> {
+    let store = session.open(Mode::Write)?;
+    let info = store.table(table)?;
+    let records = count(info.records, "record", "records");
+    confirm(
+        yes,
+        &format!("dropping table {table} loses its {records} and its history"),
+    )?;
+    store.drop_table(table)?;
+    if session.json() {
+        return out.json(&info);
+    }
+    out.line(&format!("table {table} with {records} was dropped"))
+}
+
+fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
+    let store = session.open_for(table, Mode::Write)?;
+    // Before anybody is asked for a new one.
+    let before = store.table(table)?;
+    let new = match new {
+        Some(path) => read_passphrase(path)?,
+        None if !before.options.sealed => {
+            return Err(hotread_store::TableError::NotSealed {
+                table: table.clone(),
+            }
+            .into());
+        }
+        None => new_passphrase("a new passphrase is needed; give --new-passphrase-file FILE")?,
+    };
+    let info = store.reseal(table, &new)?;
+    if session.json() {
+        return out.json(&info);
+    }
+    out.line(&format!(
+        "table {table} was sealed anew, and is at {}",
+        info.position
+    ))
+}

@@ -1,0 +1,224 @@
+//! What is printed on stdout: tables for people, JSON for scripts. Data cannot do anything to a
+//! terminal: control characters are escaped there.
+
+use anyhow::{Context, Result};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Narrowest terminal that a table is fitted to, in columns.
+const MIN_WIDTH: u16 = 40;
+
+/// Widest column that is never cut, in characters: half a digest or half a time is of no use.
+const WHOLE: usize = 36;
+
+/// Where answers go.
+pub(crate) struct Out {
+    out: BufWriter<StdoutLock<'static>>,
+    terminal: bool,
+}
+
+impl Out {
+    pub(crate) fn stdout() -> Self {
+        let out = io::stdout().lock();
+        let terminal = out.is_terminal();
+        Self {
+            out: BufWriter::with_capacity(64 << 10, out),
+            terminal,
+        }
+    }
+
+    /// Is it read by a person?
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// A line of text. On a terminal, its control characters are escaped.
+    pub(crate) fn line(&mut self, text: &str) -> Result<()> {
+        let text = if self.terminal {
+            escape(text)
+        } else {
+            text.into()
+        };
+        written(writeln!(self.out, "{text}"))
+    }
+
+    /// JSON on a line.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_string(value).context("the answer cannot be written as JSON")?;
+        self.line(&json)
+    }
+
+    /// Text as it is, which is not data.
+    pub(crate) fn text(&mut self, text: &str) -> Result<()> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Text of several lines that is data.
+    pub(crate) fn lines(&mut self, text: &str) -> Result<()> {
+        for line in text.split_inclusive('\n') {
+            match line.strip_suffix('\n') {
+                Some(line) => self.line(line)?,
+                None if self.terminal => self.line(line)?,
+                None => self.bytes(line.as_bytes())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        written(self.out.write_all(bytes))
+    }
+
+    /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
+    pub(crate) fn table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+        let wide = |at: usize| {
+            let mut cells = rows.iter().filter_map(|row| row.get(at));
+            cells.any(|cell| cell.chars().nth(WHOLE).is_some())
+        };
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let wide: Vec<bool> = (0..columns).map(wide).collect();
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        // A terminal that does not know how wide it is says 0.
+        let fits = self.terminal && table.width().is_some_and(|width| width >= MIN_WIDTH);
+        table.set_content_arrangement(match fits {
+            true => ContentArrangement::Dynamic,
+            false => ContentArrangement::Disabled,
+        });
+        if !heading.is_empty() {
+            let mut heading = Row::from(heading);
+            heading.max_height(1);
+            table.set_header(heading);
+        }
+        for row in rows {
+            if self.terminal {
+                let mut row = Row::from(row.iter().map(|cell| escape(cut(cell)).into_owned()));
+                row.max_height(1);
+                table.add_row(row);
+            } else {
+                table.add_row(row);
+            }
+        }
+        for (column, wide) in table.column_iter_mut().zip(wide) {
+            column.set_padding((0, 2));
+            if !wide {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        for line in table.lines() {
+            written(writeln!(self.out, "{}", line.trim_end()))?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what is still buffered, so that errors show.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        written(self.out.flush())
+    }
+}
+
+/// For those who write themselves.
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    result.context("cannot write to stdout")
+}
+
+/// Characters that make a terminal do something, or text look like other text: control characters
+/// and those that turn the direction of writing.
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// As much of a cell as a terminal may show: wrapping a whole value of a megabyte takes long.
+fn cut(cell: &str) -> &str {
+    const SHOWN: usize = 1_000;
+    match cell.char_indices().nth(SHOWN) {
+        Some((at, _)) => &cell[..at],
+        None => cell,
+    }
+}
+
+/// Escapes what a terminal would take for a command, as JSON does: JSON stays what it is.
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_active) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' => escaped.push_str("\\n"),
+            '\t' => escaped.push_str("\\t"),
+            c if is_active(c) => {
+                // Writing to a String cannot fail. All of them are below U+10000.
+                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped.into()
+}
+
+/// A number with its thousands marked off.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with its noun.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{} {many}", grouped(number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_json_stays_json() {
+        let json = "\"\u{7f}\u{9b}31m\u{202e}\"";
+        let escaped = escape(json);
+        assert_eq!(escaped, r#""\u007f\u009b31m\u202e""#);
+        let (before, after): (String, String) = (
+            serde_json::from_str(json).unwrap(),
+            serde_json::from_str(&escaped).unwrap(),
+        );
+        assert_eq!(before, after);
+        assert!(matches!(escape("plain ä"), Cow::Borrowed(_)));
+        assert_eq!(escape("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn thousands_are_marked_off() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! export, backup, restore, verify.
+
+use super::{Place, Ran};
+
+/// A place with a table whose records have everything that records can have.
+fn filled() -> Place {
+    let place = Place::with_table();
+    place
+        .run(&["set", "t", "plain", r#"{"b":1.0,"a":9007199254740993}"#])
+        .ok();
+    place
+        .run(&[
+            "set",
+            "t",
+            "ключ, \"x\"",
+            "\"a\\u0000\\n\"",
+            "--category",
+            "c",
+        ])
+        .ok();
+    place
+        .run(&[
+            "set",
+            "t",
+            "later",
+            "null",
+            "--expires-at",
+            "2099-01-01T00:00:00Z",
+        ])
+        .ok();
+    place
+}
+
+#[test]
+fn what_is_exported_is_imported_to_the_byte() {
+    let place = filled();
+    let lines = place.run(&["export", "t"]).ok();
+    assert_eq!(
+        lines,
+        "{\"key\":\"later\",\"value\":null,\"expires_at\":\"2099-01-01T00:00:00Z\"}\n\
+         {\"key\":\"plain\",\"value\":{\"b\":1.0,\"a\":9007199254740993}}\n\
+         {\"key\":\"ключ, \\\"x\\\"\",\"value\":\"a\\u0000\\n\",\"category\":\"c\"}\n"
+    );
+    let other = Place::new();
+    let ran = other.run_with(&lines, &["import", "u", "-", "--format", "ndjson"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, "table u was created\n"));
+    assert_eq!(other.run(&["export", "u"]).ok(), lines);
+    assert_eq!(
+        place.content(&place.db(), "t"),
+        place.content(&other.db(), "u")
+    );
+}
+
+#[test]
+fn exports_go_to_files_as_a_whole() {
+    let place = filled();
+    let csv = place.path("out.csv");
+    let ran = place.run(&["export", "t", "-o", csv.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert!(ran.err.starts_with("3 records of t at "), "{}", ran.err);
+    let text = std::fs::read_to_string(&csv).unwrap();
+    assert!(
+        text.starts_with("key,value,category,seq,updated_at,expires_at\nlater,null,general,3,")
+    );
+    assert_eq!(place.run(&["export", "t", "--format", "csv"]).ok(), text);
+    place
+        .run(&["export", "t", "-o", "no/such/file"])
+        .failed(1, "cannot write no/such/file");
+    place
+        .run(&["export", "t", "-o", "test.db"])
+        .failed(2, "the database itself");
+    place
+        .run(&["export", "nope", "-o", csv.to_str().unwrap()])
+        .failed(3, "no table");
+    assert_eq!(std::fs::read_to_string(&csv).unwrap(), text);
+    let left: Vec<_> = std::fs::read_dir(place.0.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().ends_with(".part")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn backups_are_made_and_restored() {
+    let place = filled();
+    let backup = place.path("backup.db");
+    let backup = backup.to_str().unwrap();
+    let said = place.run(&["backup", backup]).ok();
+    assert!(said.starts_with("backup written: "), "{said}");
+    place.run(&["backup", backup]).failed(4, "exists already");
+    place.run(&["restore", backup]).failed(4, "exists already");
+    place
+        .run(&["backup", "no/such/dir.db"])
+        .failed(6, "no/such/dir.db");
+    let other = Place::new();
+    let answer = other.run(&["restore", backup, "--json"]).json().remove(0);
+    assert!(answer["bytes"].as_u64() > Some(0), "{answer}");
+    assert_eq!(
+        other.content(&other.db(), "t"),
+        place.content(&place.db(), "t")
+    );
+    let at = |place: &Place| {
+        place
+            .run(&["table", "show", "t", "--json"])
+            .json()
+            .remove(0)
+    };
+    let (one, two) = (at(&place), at(&other));
+    assert_eq!((&one["seq"], &one["digest"]), (&two["seq"], &two["digest"]));
+    assert_ne!(one["epoch"], two["epoch"]);
+    let another = Place::new();
+    another
+        .run(&["restore", "nothing.db"])
+        .failed(5, "does not exist");
+    let text = another.file(
+        "text.db",
+        "no database at all, but text of some length".repeat(50),
+    );
+    another
+        .run(&["restore", &text])
+        .failed(5, "not a HotRead database");
+    assert!(!another.db().exists());
+}
+
+#[test]
+fn verify_finds_damage() {
+    let place = filled();
+    let sound = place.run(&["verify"]).ok();
+    assert!(sound.ends_with("1 table, no problems\n"), "{sound}");
+    // All that is in the WAL moves to the file, and one letter of a value changes there.
+    let bytes = {
+        let backup = place.path("b.db");
+        place.run(&["backup", backup.to_str().unwrap()]).ok();
+        std::fs::read(backup).unwrap()
+    };
+    let needle = b"9007199254740993";
+    let mut damaged = bytes.clone();
+    let mut at = 0;
+    while let Some(found) = damaged[at..]
+        .windows(needle.len())
+        .position(|part| part == needle)
+    {
+        at += found + needle.len();
+        damaged[at - 1] = b'4';
+    }
+    let file = place.file("damaged.db", &damaged);
+    let ran = place.run(&["--db", &file, "verify"]);
+    assert!(
+        ran.out.contains("problem: ") && ran.out.contains("plain"),
+        "{}",
+        ran.out
+    );
+    ran.failed(6, "restore a backup");
+    let ran = place.run(&["--db", &file, "verify", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_ne!(report["problems"].as_array().unwrap().len(), 0);
+    ran.failed_json(6, "CORRUPT");
+    // Half of the file.
+    let file = place.file("half.db", &bytes[..bytes.len() / 2]);
+    let ran: Ran = place.run(&["--db", &file, "verify"]);
+    assert_eq!(ran.code, 6, "{ran:?}");
+}

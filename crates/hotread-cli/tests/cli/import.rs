@@ -1,0 +1,352 @@
+//! import.
+
+use super::{Place, Ran};
+
+const CSV: &str = "code,name,note\nFI,Finland,\nSE,Sweden,\"north, too\"\nFI,Suomi,again\n";
+
+fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
+    let records = place.run(&["ls", table, "--all", "--json"]).json();
+    let of = |r: &serde_json::Value| (r["key"].as_str().unwrap().to_owned(), r["value"].clone());
+    records.iter().map(of).collect()
+}
+
+/// The table was created, and said to be.
+#[track_caller]
+fn created(ran: Ran) -> String {
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (0, "table t was created\n"),
+        "{}",
+        ran.out
+    );
+    ran.out
+}
+
+#[test]
+fn csv_rows_become_objects_and_the_last_of_a_key_counts() {
+    let place = Place::new();
+    let file = place.file("countries.csv", CSV);
+    let said = created(place.run(&["import", "t", &file, "--key", "code"]));
+    assert!(said.starts_with("3 rows read; 2 records in t; "), "{said}");
+    assert!(said.contains(" rows/s; digest "), "{said}");
+    let expected = [
+        (
+            "FI".to_owned(),
+            serde_json::json!({ "name": "Suomi", "note": "again" }),
+        ),
+        (
+            "SE".to_owned(),
+            serde_json::json!({ "name": "Sweden", "note": "north, too" }),
+        ),
+    ];
+    assert_eq!(values(&place, "t"), expected);
+    let answer = place
+        .run(&["import", "t", &file, "--key", "code", "--json"])
+        .json()
+        .remove(0);
+    assert_eq!(
+        (&answer["rows"], &answer["records"]),
+        (&3.into(), &2.into())
+    );
+    assert_eq!(
+        (&answer["created"], &answer["bad_rows"]),
+        (&false.into(), &0.into())
+    );
+    assert_eq!(answer["seq"], 2);
+}
+
+#[test]
+fn the_column_of_the_keys_has_to_be_named() {
+    let place = Place::new();
+    let file = place.file("countries.csv", CSV);
+    place
+        .run(&["import", "t", &file])
+        .failed(2, "\"code\", \"name\", \"note\" with --key COLUMN");
+    place
+        .run(&["import", "t", &file, "--key", "cod"])
+        .failed(2, "no column is named \"cod\"");
+    assert!(!place.db().exists());
+}
+
+#[test]
+fn files_without_header_and_with_comments() {
+    let place = Place::new();
+    let file = place.file("geo.txt", "# ranges\n1;5;DE\n\n6;9;FR\n");
+    let ran = place.run(&[
+        "import",
+        "t",
+        &file,
+        "--format",
+        "csv",
+        "--no-header",
+        "--columns",
+        "start,end,country",
+        "--comment",
+        "#",
+        "--key",
+        "start",
+        "--delimiter",
+        ";",
+    ]);
+    created(ran);
+    assert_eq!(
+        values(&place, "t")[0].1,
+        serde_json::json!({ "end": "5", "country": "DE" })
+    );
+    place
+        .run(&["import", "t", &file, "--no-header"])
+        .failed(2, "--columns");
+    place
+        .run(&["import", "t", &file, "--columns", "a"])
+        .failed(2, "--no-header");
+    place
+        .run(&["import", "t", &file, "--key", "start"])
+        .failed(2, "--format");
+    place
+        .run(&["import", "t", &file, "--delimiter", "ab"])
+        .failed(2, "one ASCII character");
+    let file = place.file("geo.tsv", "a\tb\n1\t2\n");
+    assert_eq!(
+        place
+            .run(&["import", "t", &file, "--key", "a", "--json"])
+            .code,
+        0
+    );
+}
+
+#[test]
+fn ndjson_comes_from_files_and_from_stdin() {
+    let place = Place::new();
+    let lines =
+        "{\"key\":\"a\",\"value\":[1.0],\"category\":\"c\"}\n\n{\"key\":\"b\",\"value\":null}";
+    let file = place.file("x.jsonl", lines);
+    created(place.run(&["import", "t", &file]));
+    let before = values(&place, "t");
+    let ran = place.run_with(lines, &["import", "u", "-", "--format", "ndjson"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(values(&place, "u"), before);
+    place
+        .run_with(lines, &["import", "u", "-"])
+        .failed(2, "--format");
+    place
+        .run(&["import", "t", &file, "--key", "a"])
+        .failed(2, "--key is for CSV");
+}
+
+#[test]
+fn a_bad_row_stops_it_and_what_came_before_stays() {
+    let place = Place::new();
+    let mut lines: Vec<_> = (0..2_500)
+        .map(|n| format!("{{\"key\":\"k{n:04}\",\"value\":{n}}}"))
+        .collect();
+    lines[1_800] = "{\"key\":\"bad\"}".into();
+    let file = place.file("x.ndjson", lines.join("\n"));
+    let ran = place.run(&["import", "t", &file]);
+    assert_eq!(ran.code, 1);
+    let error = ran.err.lines().last().unwrap();
+    for words in [
+        "x.ndjson, line 1801: ",
+        "\"value\" is missing",
+        "1,800 rows before it were",
+        "--skip-bad",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert_eq!(values(&place, "t").len(), 1_800);
+}
+
+#[test]
+fn a_file_that_is_bad_from_the_start_leaves_nothing_behind() {
+    let place = Place::new();
+    let file = place.file("x.ndjson", "hello\n");
+    place
+        .run(&["import", "t", &file])
+        .failed(1, "line 1: not JSON");
+    place
+        .run(&["import", "t", &file, "--json"])
+        .failed_json(1, "BAD_REQUEST");
+    place
+        .run(&["import", "t", "none.ndjson"])
+        .failed(1, "none.ndjson");
+    place
+        .run(&["import", "t", "none.ndjson", "--json"])
+        .failed_json(1, "NO_SUCH_FILE");
+    place
+        .run(&["import", "t", ".", "--format", "csv", "--key", "a"])
+        .failed(1, "directory");
+    let empty = place.file("empty.csv", "");
+    place
+        .run(&["import", "t", &empty, "--key", "a"])
+        .failed(2, "no header");
+    assert!(!place.db().exists());
+}
+
+#[test]
+fn bad_rows_are_left_out_if_asked_for() {
+    let place = Place::new();
+    let file = place.file("x.csv", "k,v\na,1\n,2\nb,3,4\nc,5\n");
+    let ran = place.run(&["import", "t", &file, "--key", "k", "--skip-bad"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(
+        ran.out
+            .starts_with("4 rows read, 2 left out; 2 records in t; "),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.err.contains("x.csv, line 3: the key is empty"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("x.csv, line 4: the row has 3 fields"),
+        "{}",
+        ran.err
+    );
+    let ran = place.run(&["import", "t", &file, "--key", "k", "--skip-bad", "--json"]);
+    assert_eq!((ran.code, ran.err.as_str()), (7, ""));
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&answer["bad_rows"], &answer["bad"][0]["line"]),
+        (&2.into(), &3.into())
+    );
+}
+
+#[test]
+fn many_bad_rows_are_counted_not_listed() {
+    let place = Place::new();
+    let file = place.file("x.ndjson", "{}\n".repeat(250));
+    let ran = place.run(&["import", "t", &file, "--skip-bad"]);
+    assert_eq!(ran.code, 7);
+    assert_eq!(ran.err.lines().count(), 102);
+    assert!(ran.err.ends_with("and 150 more bad rows\n"), "{}", ran.err);
+}
+
+#[test]
+fn a_replacement_makes_the_table_equal_the_file_in_one_step() {
+    let place = Place::with_table();
+    for key in ["old", "same", "changed"] {
+        place.run(&["set", "t", key, "1"]).ok();
+    }
+    let record = |key: &str, value: u8| format!("{{\"key\":\"{key}\",\"value\":{value}}}\n");
+    let lines = [
+        record("same", 1),
+        record("changed", 7),
+        record("changed", 2),
+        record("new", 3),
+    ];
+    let file = place.file("x.ndjson", lines.concat());
+    let said = place.run(&["import", "t", &file, "--replace"]).ok();
+    assert!(
+        said.starts_with("4 rows read, 2 written, 1 deleted; 3 records in t; "),
+        "{said}"
+    );
+    let keys: Vec<_> = values(&place, "t")
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(keys, ["changed", "new", "same"]);
+    let info = place
+        .run(&["table", "show", "t", "--json"])
+        .json()
+        .remove(0);
+    assert_eq!(info["seq"], 4);
+
+    let bad = place.file("bad.ndjson", record("x", 1) + "oops\n");
+    place
+        .run(&["import", "t", &bad, "--replace"])
+        .failed(1, "line 2: not JSON");
+    assert_eq!(values(&place, "t").len(), 3);
+    let empty = place.file("empty.ndjson", "");
+    place
+        .run(&["import", "t", &empty, "--replace"])
+        .failed(1, "--allow-empty");
+    assert_eq!(values(&place, "t").len(), 3);
+    place
+        .run(&["import", "t", &empty, "--replace", "--allow-empty"])
+        .ok();
+    assert_eq!(values(&place, "t").len(), 0);
+}
+
+#[test]
+fn the_schema_judges_row_by_row() {
+    let schema = |place: &Place| {
+        let file = place.file("s.json", r#"{"type": "number"}"#);
+        place.run(&["table", "create", "t", "--schema", &file]).ok();
+    };
+    let lines: String = (0..1_500)
+        .map(|n| match n {
+            1_200 | 1_300 => format!("{{\"key\":\"a\",\"value\":\"{n}\"}}\n"),
+            n => format!(
+                "{{\"key\":\"{}\",\"value\":{n}}}\n",
+                if n % 2 == 0 { "a" } else { "b" }
+            ),
+        })
+        .collect();
+    let place = Place::new();
+    schema(&place);
+    let file = place.file("x.ndjson", &lines);
+    let ran = place.run(&["import", "t", &file, "--json"]);
+    let error = ran.failed_json(4, "SCHEMA_VIOLATION");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("line 1201: ") && message.contains("1,200 rows before it"),
+        "{message}"
+    );
+    assert_eq!(values(&place, "t")[0].1, 1_198);
+
+    let place = Place::new();
+    schema(&place);
+    let file = place.file("x.ndjson", &lines);
+    let ran = place.run(&["import", "t", &file, "--skip-bad"]);
+    assert_eq!(ran.code, 7);
+    assert!(
+        ran.err.contains("line 1201: ") && ran.err.contains("line 1301: "),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        values(&place, "t"),
+        [("a".into(), 1_498.into()), ("b".into(), 1_499.into())]
+    );
+    place.run(&["rm", "t", "a"]).ok();
+
+    let bad = place.file(
+        "y.ndjson",
+        "{\"key\":\"a\",\"value\":1}\n{\"key\":\"c\",\"value\":\"x\"}\n",
+    );
+    place
+        .run(&["import", "t", &bad, "--replace"])
+        .failed(4, "line 2: ");
+    let ran = place.run(&["import", "t", &bad, "--replace", "--skip-bad"]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert_eq!(values(&place, "t"), [("a".into(), 1.into())]);
+}
+
+#[test]
+fn a_file_that_breaks_off_says_how_far_it_came() {
+    let place = Place::new();
+    let file = place.file("x.csv", "k,v\na,1\nb,2\n\"c,3\n");
+    let ran = place.run(&["import", "t", &file, "--key", "k"]);
+    assert_eq!(ran.code, 1);
+    let words = "x.csv: line 4: a quote in the row that begins here is never closed";
+    assert!(
+        ran.err.contains(words) && ran.err.contains("2 rows before it were"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(values(&place, "t").len(), 2);
+}
+
+#[test]
+fn rows_that_are_large_make_small_transactions() {
+    let place = Place::new();
+    let large = "x".repeat(900_000);
+    let lines = (0..40).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"{large}\"}}\n"));
+    let file = place.file("x.ndjson", lines.collect::<String>());
+    created(place.run(&["import", "t", &file]));
+    assert_eq!(
+        place.run(&["table", "show", "t", "--json"]).json()[0]["seq"],
+        5
+    );
+}

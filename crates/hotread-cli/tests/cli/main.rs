@@ -1,0 +1,152 @@
+//! The command as its users see it: what it prints, where, and how it ends.
+
+mod errors;
+mod files;
+mod help;
+mod import;
+mod records;
+mod tables;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A directory with a database, or a place for one.
+struct Place(tempfile::TempDir);
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        let code = output.status.code().expect("it ends by itself");
+        Self {
+            code,
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+impl Ran {
+    /// It went well; what it printed.
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
+        self.out
+    }
+
+    /// As [`ok`](Self::ok), with a JSON document on each line.
+    #[track_caller]
+    fn json(self) -> Vec<serde_json::Value> {
+        let out = self.ok();
+        out.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON on each line"))
+            .collect()
+    }
+
+    /// It failed: one line on stderr, with these words.
+    #[track_caller]
+    fn failed(self, code: i32, words: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_eq!(self.err.lines().count(), 1, "{self:?}");
+        assert!(
+            self.err.starts_with("hotread: ") && self.err.contains(words),
+            "{self:?}"
+        );
+    }
+
+    /// It failed: one line of JSON on stderr.
+    #[track_caller]
+    fn failed_json(self, code: i32, name: &str) -> serde_json::Value {
+        assert_eq!(self.code, code, "{self:?}");
+        let error: serde_json::Value = serde_json::from_str(&self.err).expect("one line of JSON");
+        assert_eq!(error["code"], name, "{error}");
+        assert!(error["message"].is_string(), "{error}");
+        error
+    }
+}
+
+/// The command, without what the surroundings set.
+fn hotread() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotread"));
+    for name in ["HOTREAD_DB", "HOTREAD_PASSPHRASE_FILE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// With an empty table `t`.
+    fn with_table() -> Self {
+        let place = Self::new();
+        place.run(&["table", "create", "t"]).ok();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn db(&self) -> PathBuf {
+        self.path("test.db")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = hotread();
+        command
+            .current_dir(self.0.path())
+            .env("HOTREAD_DB", self.db())
+            .args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.command(args).output().unwrap().into()
+    }
+
+    fn run_with(&self, input: impl AsRef<[u8]>, args: &[&str]) -> Ran {
+        let mut command = self.command(args);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It may end without having read all of it.
+        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+        child.wait_with_output().unwrap().into()
+    }
+
+    /// The digest of the table's keys and values.
+    fn content(&self, db: &Path, table: &str) -> String {
+        let ran: Ran = hotread()
+            .args(["verify", "--json", "--db"])
+            .arg(db)
+            .output()
+            .unwrap()
+            .into();
+        let report = ran.json().remove(0);
+        let tables = report["tables"].as_array().unwrap();
+        let found = tables
+            .iter()
+            .find(|info| info["name"] == table)
+            .expect("the table");
+        found["content"].as_str().expect("a digest").to_owned()
+    }
+}

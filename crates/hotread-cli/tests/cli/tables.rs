@@ -1,0 +1,232 @@
+//! table create, list, show, drop, reseal; migrate.
+
+use super::Place;
+
+#[test]
+fn tables_are_created_listed_shown_and_dropped() {
+    let place = Place::new();
+    assert_eq!(
+        place.run(&["table", "create", "b"]).ok(),
+        "table b was created\n"
+    );
+    let info = place
+        .run(&["table", "create", "a", "--search", "--json"])
+        .json()
+        .remove(0);
+    assert_eq!((&info["name"], &info["seq"]), (&"a".into(), &0.into()));
+    place.run(&["table", "create", "a"]).failed(4, "already");
+    let list = place.run(&["table", "list"]).ok();
+    let first: Vec<_> = list
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(first, ["TABLE", "a", "b"]);
+    assert_eq!(place.run(&["table", "list", "--json"]).json().len(), 2);
+    place.run(&["set", "a", "k", "1"]).ok();
+    let shown = place.run(&["table", "show", "a"]).ok();
+    for words in ["records         1\n", "search          yes\n", "256.00 MiB"] {
+        assert!(shown.contains(words), "{shown}");
+    }
+    place.run(&["table", "show", "c"]).failed(3, "no table c");
+    place
+        .run(&["table", "drop", "a"])
+        .failed(2, "loses its 1 record and its history; give --yes");
+    place
+        .run(&["table", "drop", "c", "--yes"])
+        .failed(3, "no table c");
+    assert_eq!(
+        place.run(&["table", "drop", "a", "--yes"]).ok(),
+        "table a with 1 record was dropped\n"
+    );
+    assert_eq!(place.run(&["table", "list", "--json"]).json().len(), 1);
+}
+
+#[test]
+fn a_database_without_tables_says_so() {
+    let place = Place::with_table();
+    place.run(&["table", "drop", "t", "-y"]).ok();
+    let list = place.run(&["table", "list"]);
+    assert_eq!((list.code, list.out.as_str()), (0, ""));
+    assert!(list.err.contains("there are no tables"), "{}", list.err);
+    assert_eq!(place.run(&["table", "list", "--json"]).ok(), "");
+}
+
+#[test]
+fn the_history_has_limits() {
+    let place = Place::new();
+    let limits = [
+        "--history-changes",
+        "5",
+        "--history-age",
+        "12h",
+        "--history-bytes",
+        "1MiB",
+    ];
+    place
+        .run(&[&["table", "create", "t"], &limits[..]].concat())
+        .ok();
+    let info = place
+        .run(&["table", "show", "t", "--json"])
+        .json()
+        .remove(0);
+    assert_eq!(
+        info["options"]["history"],
+        serde_json::json!({ "max_changes": 5, "max_age_s": 43_200, "max_bytes": 1 << 20 })
+    );
+    place
+        .run(&["table", "create", "u", "--history-bytes", "1XB"])
+        .failed(2, "256MiB");
+    place
+        .run(&["table", "create", "u", "--history-age", "x"])
+        .failed(2, "--history-age");
+}
+
+#[test]
+fn a_schema_refuses_values() {
+    let place = Place::new();
+    let schema = place.file("schema.json", r#"{"type": "object", "required": ["rate"]}"#);
+    place
+        .run(&["table", "create", "t", "--schema", &schema])
+        .ok();
+    place.run(&["set", "t", "a", r#"{"rate": 1}"#]).ok();
+    place
+        .run(&["set", "t", "a", "1"])
+        .failed(4, "does not fit the schema");
+    let error = place
+        .run(&["set", "t", "a", "1", "--json"])
+        .failed_json(4, "SCHEMA_VIOLATION");
+    assert_eq!(error["key"], "a");
+    let bad = place.file("bad.json", r#"{"type": "nothing"}"#);
+    place
+        .run(&["table", "create", "u", "--schema", &bad])
+        .failed(1, "JSON Schema");
+    let bad = place.file("bad.json", "{");
+    place
+        .run(&["table", "create", "u", "--schema", &bad])
+        .failed(1, "bad.json: not JSON");
+    place
+        .run(&["table", "create", "u", "--schema", "none.json"])
+        .failed(1, "none.json");
+}
+
+#[test]
+fn sealed_tables_need_their_passphrase() {
+    let place = Place::new();
+    let (one, two) = (
+        place.file("one", "correct horse\n"),
+        place.file("two", "battery staple"),
+    );
+    let empty = place.file("empty", "");
+    place
+        .run(&["table", "create", "s", "--sealed"])
+        .failed(2, "--passphrase-file");
+    place
+        .run(&[
+            "table",
+            "create",
+            "s",
+            "--sealed",
+            "--passphrase-file",
+            "no",
+        ])
+        .failed(1, "no: No such");
+    place
+        .run(&[
+            "table",
+            "create",
+            "s",
+            "--sealed",
+            "--passphrase-file",
+            &empty,
+        ])
+        .failed(1, "empty");
+    let with = |file: &str, args: &[&str]| {
+        place
+            .command(args)
+            .env("HOTREAD_PASSPHRASE_FILE", file)
+            .output()
+            .unwrap()
+            .into()
+    };
+    let with = |file, args: &[&str]| -> super::Ran { with(file, args) };
+    with(&one, &["table", "create", "s", "--sealed"]).ok();
+    with(&one, &["table", "create", "s2", "--sealed", "--search"]).failed(1, "cannot be searched");
+    with(&one, &["set", "s", "a", "\"secret-value\""]).ok();
+    assert_eq!(with(&one, &["get", "s", "a"]).ok(), "\"secret-value\"\n");
+    with(&two, &["get", "s", "a"]).failed(5, "the passphrase is not the table's");
+    place.run(&["get", "s", "a"]).failed(5, "--passphrase-file");
+    place
+        .run(&["set", "s", "a", "1"])
+        .failed(5, "--passphrase-file");
+    place
+        .run(&["get", "s", "a", "--json"])
+        .failed_json(5, "SEALED");
+    for file in ["test.db", "test.db-wal"] {
+        let bytes = std::fs::read(place.path(file)).unwrap_or_default();
+        assert!(!bytes.windows(6).any(|part| part == b"secret"), "{file}");
+    }
+    // Sealed or not, the table can be told about, and checked as far as that goes.
+    assert!(place.run(&["table", "list"]).ok().contains("sealed"));
+    assert!(place.run(&["verify"]).ok().contains("sealed, not opened"));
+    assert!(!with(&one, &["verify"]).ok().contains("not opened"));
+
+    with(
+        &two,
+        &["table", "reseal", "s", "--new-passphrase-file", &two],
+    )
+    .failed(5, "passphrase");
+    let resealed = with(
+        &one,
+        &["table", "reseal", "s", "--new-passphrase-file", &two],
+    )
+    .ok();
+    assert!(resealed.contains("sealed anew"), "{resealed}");
+    with(&one, &["get", "s", "a"]).failed(5, "the passphrase is not the table's");
+    assert_eq!(with(&two, &["get", "s", "a"]).ok(), "\"secret-value\"\n");
+    with(&two, &["table", "reseal", "s"]).failed(2, "--new-passphrase-file");
+    place.run(&["table", "create", "plain"]).ok();
+    with(&one, &["table", "reseal", "plain"]).failed(1, "is not sealed");
+}
+
+#[test]
+fn migrations_go_down_and_up() {
+    let place = Place::with_table();
+    place.run(&["set", "t", "a", "1", "--category", "c"]).ok();
+    let status = place.run(&["migrate", "status"]).ok();
+    assert!(
+        status.starts_with("schema version 3, the newest\n"),
+        "{status}"
+    );
+    let status = place.run(&["migrate", "status", "--json"]).json().remove(0);
+    assert_eq!(
+        (&status["version"], &status["latest"]),
+        (&3.into(), &3.into())
+    );
+    place
+        .run(&["migrate", "down", "1"])
+        .failed(2, "loses the category and the expiry");
+    place
+        .run(&["migrate", "down", "7", "--yes"])
+        .failed(1, "no schema version 7");
+    place
+        .run(&["migrate", "down", "0", "--yes"])
+        .failed(1, "no schema version 0");
+    let down = place.run(&["migrate", "down", "1", "--yes"]);
+    assert_eq!(
+        (down.code, down.out.as_str()),
+        (0, "schema version 1, was 3\n")
+    );
+    assert!(down.err.starts_with("lost: "), "{}", down.err);
+    place.run(&["get", "t", "a"]).failed(5, "migrate up");
+    assert!(place.run(&["migrate", "status"]).ok().contains("missing"));
+    assert_eq!(
+        place.run(&["migrate", "up"]).ok(),
+        "schema version 3, was 1\n"
+    );
+    assert_eq!(
+        place.run(&["migrate", "up"]).ok(),
+        "schema version 3, as before\n"
+    );
+    let record = place.run(&["get", "t", "a", "--json"]).json().remove(0);
+    assert_eq!(record["category"], "general");
+}

@@ -1,0 +1,109 @@
+//! What is read from files that may hold anything, for the fuzz target `stored_rows` and the test
+//! that replays its corpus. Not part of the interface.
+
+use crate::rows::{self, Values};
+use crate::seal::SealHeader;
+use crate::table::TableRow;
+use hotread_proto::{ChangeOp, Epoch, TableName, Timestamp};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+/// Reads bytes as what stands in rows: the first one says as what. Whatever is read without an error
+/// is written again as it was.
+///
+/// # Panics
+/// If it is not.
+pub fn stored_row(data: &[u8]) {
+    let Some((&kind, data)) = data.split_first() else {
+        return;
+    };
+    match kind % 5 {
+        0 => change(data),
+        1 => seal_header(data),
+        2 => row(data, 7, |row| {
+            let table = TableName::new("t").expect("a name");
+            let values = Values {
+                table: &table,
+                seal: None,
+            };
+            if let Ok(record) = rows::read_record(row, &values) {
+                let shown = (record.key(), record.category(), record.value().len());
+                let _ = (shown, record.updated_at(), record.expires_at());
+            }
+        }),
+        3 => row(data, 5, |row| {
+            let table = TableName::new("t").expect("a name");
+            let values = Values {
+                table: &table,
+                seal: None,
+            };
+            let _ = rows::read_change(row, Epoch(1), &values);
+        }),
+        _ => row(data, 12, |row| {
+            if let Ok(table) = TableRow::read(row) {
+                let _ = table.info();
+            }
+        }),
+    }
+}
+
+fn change(data: &[u8]) {
+    let table = TableName::new("t").expect("a name");
+    let values = Values {
+        table: &table,
+        seal: None,
+    };
+    let Ok(ops) = rows::read_ops(data, 7, Timestamp::EPOCH, &values) else {
+        return;
+    };
+    let stored = ops.iter().map(|op| match op {
+        ChangeOp::Put(record) => (op, record.value()),
+        ChangeOp::Delete(_) => (op, &[][..]),
+    });
+    let mut again = Vec::new();
+    rows::write_ops(stored, &mut again);
+    assert_eq!(again, data, "a change is written in one way only");
+}
+
+fn seal_header(data: &[u8]) {
+    if let Ok(header) = SealHeader::decode(data) {
+        assert_eq!(header.encode(), data, "a header is written in one way only");
+    }
+}
+
+/// A row with so many columns. Each is made of a byte that says of which type it is, one with its
+/// length, and so many more.
+fn row(mut data: &[u8], columns: usize, read: impl FnOnce(&rusqlite::Row<'_>)) {
+    let mut take = |bytes: usize| data.split_off(..bytes.min(data.len())).unwrap_or_default();
+    let (mut select, mut values) = (Vec::new(), Vec::new());
+    for _ in 0..columns {
+        let (kind, length) = match take(2) {
+            [kind, length] => (*kind, usize::from(*length)),
+            _ => (0, 0),
+        };
+        let bytes = take(length);
+        let mut number = [0; 8];
+        number[..length.min(bytes.len()).min(8)]
+            .copy_from_slice(&bytes[..length.min(bytes.len()).min(8)]);
+        // Text in a damaged file need not be UTF-8, which binding it as text would make of it.
+        select.push(if kind % 5 == 3 {
+            "CAST(? AS TEXT)"
+        } else {
+            "?"
+        });
+        values.push(match kind % 5 {
+            0 => Value::Null,
+            1 => Value::Integer(i64::from_le_bytes(number)),
+            2 => Value::Real(f64::from_le_bytes(number)),
+            _ => Value::Blob(bytes.to_vec()),
+        });
+    }
+    let db = Connection::open_in_memory().expect("SQLite works");
+    let sql = format!("SELECT {}", select.join(", "));
+    let mut statement = db.prepare(&sql).expect("a sound statement");
+    let mut rows = statement
+        .query(params_from_iter(values))
+        .expect("as many values");
+    let row = rows.next().expect("no table is read").expect("a row");
+    read(row);
+}

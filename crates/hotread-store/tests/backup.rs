@@ -1,0 +1,304 @@
+//! Backups and their way back.
+
+mod support;
+
+use hotread_proto::{Code, Hasher, Position, Txn, TxnId};
+use hotread_store::{
+    BackupError, Passphrase, SealError, Store, StoreBuilder, TableInfo, TableOptions, migrate,
+};
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::{Scratch, files, key, name, put};
+
+fn sealed(path: &Path, passphrase: &str) -> StoreBuilder {
+    Store::builder(path).passphrase(Passphrase::new(passphrase).unwrap())
+}
+
+/// Without what a restored table has anew.
+fn lasting(info: &TableInfo) -> TableInfo {
+    let mut info = info.clone();
+    info.position.epoch = hotread_proto::Epoch(0);
+    info
+}
+
+/// Says stop when it is dropped, also by a panic.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_backup_under_writes_is_a_state_that_there_was() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let (a, b) = (name("a"), name("b"));
+    for table in [&a, &b] {
+        let options = TableOptions {
+            search: true,
+            ..TableOptions::default()
+        };
+        store.create_table(table, options).unwrap();
+    }
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0;
+            while !done.load(Ordering::Relaxed) {
+                n += 1;
+                let value = format!("\"{n} {}\"", "x".repeat(500));
+                // `b` follows `a`.
+                for table in [&a, &b] {
+                    let txn = Txn::new()
+                        .put(put(&format!("{}", n % 100), &value))
+                        .put(put("last", &n.to_string()));
+                    store.commit(table, txn).unwrap();
+                }
+            }
+        });
+        let _stop = Stop(&done);
+        let mut last = 0;
+        for n in 0..8 {
+            let target = scratch.file(&format!("backup-{n}.db"));
+            let before = store.table(&b).unwrap().position.seq;
+            store.backup(&target).unwrap();
+            let after = store.table(&a).unwrap().position.seq;
+
+            let copy = Store::builder(&target).read_only(true).open().unwrap();
+            let report = copy.verify().unwrap();
+            assert_eq!(report.problems, [""; 0]);
+            let [at_a, at_b] = [&a, &b].map(|table| copy.table(table).unwrap().position);
+            assert!(before <= at_b.seq && at_a.seq <= after);
+            assert!(at_a.seq == at_b.seq || at_a.seq == at_b.seq + 1);
+            assert!(at_a.seq >= last);
+            last = at_a.seq;
+            for (table, at) in [(&a, at_a), (&b, at_b)] {
+                assert_eq!(at.epoch, store.table(table).unwrap().position.epoch);
+                if at.seq > 0 {
+                    let digest = store.digest_at(table, at).unwrap();
+                    assert_eq!(digest, Some(copy.table(table).unwrap().digest));
+                    let found = copy.get(table, &key("last")).unwrap().unwrap();
+                    assert_eq!(found.value(), at.seq.to_string().as_bytes());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let backup = scratch.file("backup.db");
+    store.backup(&backup).unwrap();
+    let target = scratch.file("target.db");
+    for content in ["", "mine"] {
+        std::fs::write(&target, content).unwrap();
+        for error in [
+            store.backup(&target).unwrap_err(),
+            store.backup(scratch.path()).unwrap_err(),
+            Store::restore(&backup, &target).unwrap_err(),
+            Store::restore(&backup, &backup).unwrap_err(),
+        ] {
+            assert!(matches!(error, BackupError::Exists { .. }), "{error}");
+            assert_eq!(error.code(), Code::BadRequest);
+        }
+        assert_eq!(std::fs::read(&target).unwrap(), content.as_bytes());
+    }
+    let nowhere = scratch.file("no/such/backup.db");
+    let error = store.backup(&nowhere).unwrap_err();
+    assert!(matches!(error, BackupError::File { .. }), "{error}");
+    assert!(error.to_string().contains("no/such/backup.db"), "{error}");
+}
+
+#[test]
+fn a_restored_database_is_the_same_in_new_epochs() {
+    let scratch = Scratch::new();
+    let (plain, secret) = (name("plain"), name("secret"));
+    let store = sealed(&scratch.path(), "one").open().unwrap();
+    let options = TableOptions {
+        search: true,
+        ..TableOptions::default()
+    };
+    store.create_table(&plain, options).unwrap();
+    let options = TableOptions {
+        sealed: true,
+        ..TableOptions::default()
+    };
+    store.create_table(&secret, options).unwrap();
+    let txn = |n: i32| {
+        Txn::new()
+            .id(TxnId::new(&format!("id-{n}")).unwrap())
+            .put(put("a", &format!("\"word {n}\"")))
+            .put(put(&n.to_string(), "1"))
+    };
+    for n in 0..5 {
+        for table in [&plain, &secret] {
+            store.commit(table, txn(n)).unwrap();
+        }
+    }
+    let last = store.commit(&plain, txn(4)).unwrap();
+    let backup = scratch.file("backup.db");
+    store.backup(&backup).unwrap();
+    let infos = store.tables().unwrap();
+    drop(store);
+    let original = std::fs::read(&backup).unwrap();
+    let restored = scratch.file("restored.db");
+    // Needs no passphrase.
+    Store::restore(&backup, &restored).unwrap();
+    assert_eq!(std::fs::read(&backup).unwrap(), original);
+    let beside: Vec<_> = files(scratch.path().parent().unwrap())
+        .into_keys()
+        .collect();
+    assert_eq!(
+        beside,
+        ["backup.db", "restored.db", "test.db", "test.db.lock"]
+    );
+
+    let store = sealed(&restored, "one").open().unwrap();
+    let now = store.tables().unwrap();
+    for (before, now) in infos.iter().zip(&now) {
+        assert_eq!(lasting(before), lasting(now));
+        assert_ne!(before.position.epoch, now.position.epoch);
+        let table = &now.name;
+        // Who followed the old one notices; the history itself goes on.
+        assert!(store.changes(table, before.position, 10).is_err());
+        let start = Position {
+            seq: 0,
+            ..now.position
+        };
+        let changes = store.changes(table, start, 10).unwrap();
+        assert_eq!(changes.len(), 5);
+        assert_eq!(changes[4].digest, before.digest);
+        // Ids are remembered.
+        let again = store.commit(table, txn(3)).unwrap();
+        assert_eq!(again.position, Position { seq: 4, ..start });
+        let found = store.get(table, &key("a")).unwrap().unwrap();
+        assert_eq!(found.value(), b"\"word 4\"");
+    }
+    let again = store.commit(&plain, txn(4)).unwrap();
+    assert_eq!((again.position.seq, again.at), (last.position.seq, last.at));
+    assert!(
+        store
+            .live(&plain)
+            .unwrap()
+            .snapshot()
+            .verify(&Hasher::PLAIN)
+    );
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+    store.commit(&secret, txn(9)).unwrap();
+    drop(store);
+    let store = sealed(&restored, "two").open().unwrap();
+    let error = store.get(&secret, &key("a")).unwrap_err();
+    assert_eq!(error.code(), Code::WrongPassphrase);
+    assert!(
+        error
+            .to_string()
+            .contains(&SealError::WrongPassphrase.to_string())
+    );
+    assert!(store.get(&plain, &key("a")).unwrap().is_some());
+    drop(store);
+    let store = sealed(&restored, "one").open().unwrap();
+    assert!(store.get(&secret, &key("9")).unwrap().is_some());
+}
+
+#[test]
+fn an_older_backup_is_restored_to_the_newest_version() {
+    let scratch = Scratch::new();
+    let table = name("t");
+    {
+        let store = scratch.open();
+        store.create_table(&table, TableOptions::default()).unwrap();
+        store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
+    }
+    migrate::down(scratch.path(), 1).unwrap();
+    let before = files(scratch.path().parent().unwrap());
+    let target = scratch.file("restored.db");
+    Store::restore(scratch.path(), &target).unwrap();
+    let mut after = files(scratch.path().parent().unwrap());
+    after.remove("restored.db").unwrap();
+    // SQLite leaves these with an index of nothing and with nothing.
+    after.remove("test.db-shm");
+    assert!(after.remove("test.db-wal").is_none_or(|wal| wal.is_empty()));
+    assert!(after == before);
+    assert_eq!(migrate::status(&target).unwrap().version, migrate::LATEST);
+    let store = Store::open(&target).unwrap();
+    assert!(store.get(&table, &key("a")).unwrap().is_some());
+}
+
+#[test]
+fn what_cannot_be_restored_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let table = name("t");
+    let backup = scratch.file("backup.db");
+    {
+        let store = scratch.open();
+        store.create_table(&table, TableOptions::default()).unwrap();
+        for n in 0..50 {
+            let txn = Txn::new().put(put(&n.to_string(), &format!("\"{}\"", "x".repeat(400))));
+            store.commit(&table, txn).unwrap();
+        }
+        store.backup(&backup).unwrap();
+    }
+    let good = std::fs::read(&backup).unwrap();
+    let target = scratch.file("restored.db");
+    let refused = |expected: Code| {
+        let before = files(scratch.path().parent().unwrap());
+        let error = Store::restore(&backup, &target).unwrap_err();
+        assert_eq!(error.code(), expected, "{error}");
+        assert!(error.to_string().contains("backup.db"), "{error}");
+        let after = files(scratch.path().parent().unwrap());
+        assert!(before == after, "{:?}", after.keys());
+    };
+    for page in 1..good.len() / 4096 {
+        let mut bad = good.clone();
+        bad[page * 4096..][..4096].fill(0x5a);
+        std::fs::write(&backup, bad).unwrap();
+        refused(Code::Corrupt);
+    }
+    std::fs::write(&backup, &good[..good.len() - 4096]).unwrap();
+    refused(Code::Corrupt);
+    std::fs::write(&backup, "text").unwrap();
+    refused(Code::Foreign);
+    std::fs::write(&backup, &good).unwrap();
+    let db = Connection::open(&backup).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
+    db.close().unwrap();
+    refused(Code::NewerSchema);
+    std::fs::remove_file(&backup).unwrap();
+    refused(Code::NoSuchFile);
+
+    // Sound for SQLite, and yet not what was backed up.
+    std::fs::write(&backup, &good).unwrap();
+    let db = Connection::open(&backup).unwrap();
+    db.execute_batch("UPDATE records SET value = x'3132' WHERE key = '7'")
+        .unwrap();
+    db.close().unwrap();
+    refused(Code::Corrupt);
+}
+
+#[test]
+fn a_backup_that_finds_no_room_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let table = name("t");
+    let store = scratch.open();
+    store.create_table(&table, TableOptions::default()).unwrap();
+    for n in 0..40 {
+        let txn = Txn::new().put(put(&n.to_string(), &format!("\"{}\"", "x".repeat(20_000))));
+        store.commit(&table, txn).unwrap();
+    }
+    let directory = scratch.file("small");
+    std::fs::create_dir(&directory).unwrap();
+    let Some(_mounted) = support::Mounted::tmpfs(&directory, 512) else {
+        return;
+    };
+    let error = store.backup(directory.join("backup.db")).unwrap_err();
+    assert_eq!(error.code(), Code::StorageFull, "{error}");
+    assert_eq!(files(&directory).len(), 0);
+    let error = Store::restore(scratch.path(), directory.join("restored.db")).unwrap_err();
+    assert_eq!(error.code(), Code::StorageFull, "{error}");
+    assert_eq!(files(&directory).len(), 0);
+}
