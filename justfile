@@ -48,6 +48,23 @@ asan:
     RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan {{ fast }} \
         cargo +nightly test --release --target {{ host }} --tests -p hotread -- --skip a_leaked_ --skip a_payload_that_panics_when_dropped
 
+# The test vectors of docs/wire.md, in Python (needs its package xxhash)
+vectors:
+    python3 scripts/wire_vectors.py
+
+# The commands that the README shows
+readme:
+    cargo build --release -p hotread-cli
+    scripts/readme.sh target/release
+
+# `kill -9` in a loop
+kills n="2000":
+    HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test kill
+
+# A fuzz target for some seconds: import_csv, import_ndjson, stored_rows (needs cargo-fuzz and a nightly)
+fuzz target seconds="60":
+    cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }} -max_len=65536
+
 # The README's main job
 example *args:
     cargo run --release -p hotread --example ip_country -- {{ args }}
@@ -61,6 +78,6 @@ ci *steps:
     .ci/run {{ steps }}
 
 # The slower ladder, before a release
-deep: lint test doc (loom "3") (shuttle "200000") faults tsan asan
+deep: lint test doc vectors readme kills (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (loom "3") (shuttle "200000") faults tsan asan
     cargo deny check advisories
     for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done

@@ -294,6 +294,10 @@ impl Committer {
             }
         }
         answer(&mut group.decided, &self.counters);
+        // While the callers prepare what comes next.
+        for (table, _) in &group.changes {
+            table.live.maintain();
+        }
     }
 
     /// Nothing of the group was applied; where the tables stand is read anew.
@@ -448,12 +452,7 @@ fn decide(
         };
         return Ok((Decided::Refused(error), None));
     };
-    let mut view = View {
-        db,
-        table: &table,
-        head: standing.head,
-        hasher: table.hasher(),
-    };
+    let mut view = View::new(db, &table, standing.head)?;
     let entry = hotread_proto::Entry {
         at,
         body: std::mem::replace(body, Body::Expire(Vec::new())),
@@ -469,6 +468,7 @@ fn decide(
                     source,
                 },
             })?;
+            drop(view);
             standing.head = change.head();
             standing.history_bytes += bytes;
             let puts = change

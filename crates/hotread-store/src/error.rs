@@ -256,6 +256,14 @@ pub enum ReadError {
         /// Where the table is.
         head: Position,
     },
+    /// A store that only reads is told of no changes.
+    #[error(
+        "the store was opened read-only, and nobody tells it of changes; open it for writing, or read the history now and then"
+    )]
+    NotTold,
+    /// The store was closed.
+    #[error("the store was closed; open it again")]
+    Closed,
     /// The table is sealed, and cannot be opened.
     #[error("table {table}: {source}")]
     Seal {
@@ -278,6 +286,8 @@ impl ReadError {
             Self::NoSearch { .. } => Code::NoSearch,
             Self::Gone { .. } => Code::Gone,
             Self::NeverThere { .. } => Code::EpochChanged,
+            Self::NotTold => Code::ReadOnly,
+            Self::Closed => Code::Closed,
             Self::Seal { source, .. } => source.code(),
             Self::Storage(source) => source.code(),
         }

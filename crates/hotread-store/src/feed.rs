@@ -24,7 +24,16 @@ struct Recent {
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
     subscribers: usize,
-    closed: bool,
+    closed: Option<Closed>,
+}
+
+/// Why no change will come any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// The table was dropped, or began another epoch.
+    Table,
+    /// The store was closed.
+    Store,
 }
 
 /// What the feed can say of the next change.
@@ -34,8 +43,8 @@ pub(crate) enum Taken {
     Behind,
     /// There is none yet.
     Waiting,
-    /// The table is gone.
-    Closed,
+    /// There will be none.
+    Closed(Closed),
 }
 
 impl Feed {
@@ -45,7 +54,7 @@ impl Feed {
             changes: VecDeque::new(),
             bytes: 0,
             subscribers: 0,
-            closed: false,
+            closed: None,
         };
         Self {
             recent: Mutex::new(recent),
@@ -82,20 +91,16 @@ impl Feed {
         let (recent, _) = self
             .moved
             .wait_timeout_while(recent, patience, |recent| {
-                seq > recent.head.seq && !recent.closed
+                seq > recent.head.seq && recent.closed.is_none()
             })
             .unwrap_or_else(PoisonError::into_inner);
         if seq > recent.head.seq {
-            return if recent.closed {
-                Taken::Closed
-            } else {
-                Taken::Waiting
-            };
+            return recent.closed.map_or(Taken::Waiting, Taken::Closed);
         }
         let first = recent.head.seq + 1 - recent.changes.len() as u64;
         match seq.checked_sub(first) {
             Some(at) => Taken::Change(recent.changes[at as usize].clone()),
-            None if recent.closed => Taken::Closed,
+            None if recent.closed == Some(Closed::Table) => Taken::Closed(Closed::Table),
             None => Taken::Behind,
         }
     }
@@ -117,8 +122,8 @@ impl Feed {
         }
     }
 
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
+    pub(crate) fn close(&self, why: Closed) {
+        self.lock().closed.get_or_insert(why);
         self.moved.notify_all();
     }
 }

@@ -135,6 +135,13 @@ impl Live {
         }
     }
 
+    /// Brings the copy up to date that nobody reads, if there is one.
+    pub(crate) fn maintain(&self) {
+        if let Some(hot) = self.warm() {
+            hot.maintain();
+        }
+    }
+
     /// Those who hold handles of `old` follow this incarnation from now on.
     pub(crate) fn adopt(&self, old: &Live, records: impl FnOnce() -> Records) {
         let state = std::mem::replace(&mut *old.lock(), State::Cold);

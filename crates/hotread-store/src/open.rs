@@ -15,8 +15,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
-/// How much of the file is read through a memory map, in bytes.
-const MMAP_BYTES: i64 = 256 << 20;
 /// Pages of WAL after which a commit moves them into the database: 16 MiB. SQLite's 1,000 would
 /// cost two more fsyncs for every 4 MiB written.
 const CHECKPOINT_PAGES: i64 = 4_000;
@@ -90,7 +88,8 @@ impl Location {
         Connection::open_with_flags(uri, flags)
     }
 
-    /// A connection for the committer.
+    /// A connection for the committer. No connection maps the file: a disk error would end the process
+    /// by a signal, where a read reports it.
     pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "foreign_keys", true)?;
@@ -98,7 +97,7 @@ impl Location {
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         db.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
         db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-        db.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+        db.pragma_update(None, "mmap_size", 0)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         Ok(db)
     }
@@ -130,7 +129,7 @@ impl Location {
         };
         db.pragma_update(None, "query_only", true)?;
         db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-        db.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+        db.pragma_update(None, "mmap_size", 0)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         Ok((db, at_rest))
     }

@@ -3,6 +3,7 @@
 use crate::admin;
 use crate::committer::Committer;
 use crate::error::{CommitError, OpenError, ReadError, TableError};
+use crate::feed::Closed;
 use crate::lock::WriterLock;
 use crate::open::{self, Location};
 use crate::options::{Synchronous, TableInfo, TableOptions};
@@ -47,6 +48,7 @@ struct Inner {
 /// What a store has that may write.
 struct Writer {
     queue: Arc<Queue>,
+    registry: Arc<Registry>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
     lock: WriterLock,
@@ -164,6 +166,7 @@ impl StoreBuilder {
             .map_err(OpenError::Thread)?;
         let writer = Some(Writer {
             queue,
+            registry: registry.clone(),
             counters,
             thread: Some(thread),
             lock,
@@ -185,6 +188,9 @@ impl Drop for Writer {
             && thread.join().is_err()
         {
             tracing::error!("the committer panicked");
+        }
+        for table in self.registry.all() {
+            table.feed.close(Closed::Store);
         }
     }
 }
@@ -579,6 +585,9 @@ impl Store {
     /// As for [`changes`](Self::changes); and if the store only reads: then nobody tells it.
     pub fn subscribe(&self, table: &TableName, from: Position) -> Result<Subscription, ReadError> {
         self.reading(table, |table| {
+            if self.is_read_only() {
+                return Err(ReadError::NotTold);
+            }
             Subscription::new(self.0.pool.clone(), table.clone(), from)
         })
     }

@@ -1,7 +1,7 @@
 //! Following a table: from memory as long as one keeps up, from the history on disk otherwise.
 
 use crate::error::ReadError;
-use crate::feed::Taken;
+use crate::feed::{Closed, Taken};
 use crate::read::{self, MAX_CHANGES, Pool};
 use crate::table::Table;
 use hotread_proto::{Change, Position};
@@ -48,7 +48,8 @@ impl Subscription {
     /// # Errors
     /// [`ReadError::Gone`] if this subscriber has fallen behind the history that is kept, and
     /// [`ReadError::UnknownTable`] if the table was dropped or began a new epoch. Neither changes if
-    /// one tries again: take the whole table, and subscribe from there. [`ReadError::Storage`] may.
+    /// one tries again: take the whole table, and subscribe from there. [`ReadError::Closed`] once
+    /// the store was closed and everything was handed out. [`ReadError::Storage`] may pass.
     pub fn next(&mut self, patience: Duration) -> Result<Option<Arc<Change>>, ReadError> {
         let deadline = Instant::now() + patience;
         loop {
@@ -64,7 +65,8 @@ impl Subscription {
                 }
                 Taken::Behind => self.read_history()?,
                 Taken::Waiting => return Ok(None),
-                Taken::Closed => {
+                Taken::Closed(Closed::Store) => return Err(ReadError::Closed),
+                Taken::Closed(Closed::Table) => {
                     return Err(ReadError::UnknownTable {
                         table: self.table.name.clone(),
                     });

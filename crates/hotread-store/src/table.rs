@@ -2,7 +2,7 @@
 //! the changes that its subscribers have not taken yet.
 
 use crate::error::{CommitError, StorageError};
-use crate::feed::Feed;
+use crate::feed::{Closed, Feed};
 use crate::live::Live;
 use crate::migrate;
 use crate::options::{TableInfo, TableOptions};
@@ -263,14 +263,14 @@ impl Registry {
     pub(crate) fn insert(&self, table: Arc<Table>) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.insert(table.name.clone(), table) {
-            old.feed.close();
+            old.feed.close(Closed::Table);
         }
     }
 
     pub(crate) fn remove(&self, name: &TableName) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = tables.remove(name) {
-            old.feed.close();
+            old.feed.close(Closed::Table);
         }
     }
 

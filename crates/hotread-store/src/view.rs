@@ -10,7 +10,7 @@ use hotread_proto::{
     Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
     Remembered, TableView, TxnId,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 /// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within
 /// seconds, and this is at least some hundred groups.
@@ -59,10 +59,29 @@ impl<E: Into<StorageError>> From<E> for WriteError {
 }
 
 pub(crate) struct View<'a> {
-    pub(crate) db: &'a Connection,
-    pub(crate) table: &'a Table,
-    pub(crate) head: Head,
-    pub(crate) hasher: Hasher,
+    db: &'a Connection,
+    table: &'a Table,
+    head: Head,
+    hasher: Hasher,
+    /// Looked up once for a transaction, and not once for each of its keys.
+    existing: CachedStatement<'a>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(
+        db: &'a Connection,
+        table: &'a Table,
+        head: Head,
+    ) -> Result<Self, StorageError> {
+        let existing = db.prepare_cached(sql::EXISTING)?;
+        Ok(Self {
+            db,
+            table,
+            head,
+            hasher: table.hasher(),
+            existing,
+        })
+    }
 }
 
 impl TableView for View<'_> {
@@ -77,8 +96,7 @@ impl TableView for View<'_> {
     }
 
     fn get(&mut self, key: &Key) -> Result<Option<Existing>, StorageError> {
-        let mut statement = self.db.prepare_cached(sql::EXISTING)?;
-        let mut rows = statement.query(params![self.table.id, key.as_str()])?;
+        let mut rows = self.existing.query(params![self.table.id, key.as_str()])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
@@ -143,12 +161,13 @@ impl View<'_> {
     /// Writes a change, all but the table's head. Gives back its bytes in the history.
     pub(crate) fn apply(&self, change: &Change) -> Result<u64, WriteError> {
         let Self { db, table, .. } = self;
+        let mut put = db.prepare_cached(sql::PUT)?;
         let mut stored = Vec::with_capacity(change.ops.len());
         for op in &change.ops {
             match op {
                 ChangeOp::Put(record) => {
                     let value = self.seal(record)?;
-                    self.put(record, value.as_deref())?;
+                    self.put(&mut put, record, value.as_deref())?;
                     stored.push(value);
                 }
                 ChangeOp::Delete(key) => {
@@ -220,8 +239,13 @@ impl View<'_> {
         .map_err(WriteError::Seal)
     }
 
-    fn put(&self, record: &Record, sealed: Option<&[u8]>) -> rusqlite::Result<()> {
-        self.db.prepare_cached(sql::PUT)?.execute(params![
+    fn put(
+        &self,
+        statement: &mut CachedStatement<'_>,
+        record: &Record,
+        sealed: Option<&[u8]>,
+    ) -> rusqlite::Result<()> {
+        statement.execute(params![
             self.table.id,
             record.key(),
             signed(record.seq()),

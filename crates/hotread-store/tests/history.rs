@@ -395,3 +395,19 @@ fn tables_are_loaded_and_followed_in_the_midst_of_commits() {
         }
     });
 }
+
+#[test]
+fn subscribers_are_told_why_nothing_comes_any_more() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let table = name("t");
+    let start = store.create_table(&table, TableOptions::default()).unwrap();
+    let mut following = store.subscribe(&table, start.position).unwrap();
+    store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
+    let reader = Store::builder(scratch.path()).read_only(true).open().unwrap();
+    let refused = reader.subscribe(&table, start.position);
+    assert_eq!(refused.unwrap_err(), ReadError::NotTold);
+    drop((reader, store));
+    assert_eq!(following.next(PATIENCE).unwrap().unwrap().position.seq, 1);
+    assert_eq!(following.next(PATIENCE).unwrap_err(), ReadError::Closed);
+}

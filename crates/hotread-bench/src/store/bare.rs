@@ -21,13 +21,13 @@ const PRAGMAS: &str = "
     PRAGMA wal_autocheckpoint = 4000;
     PRAGMA journal_size_limit = 67108864;
     PRAGMA cache_size = -65536;
-    PRAGMA mmap_size = 268435456;
+    PRAGMA mmap_size = 0;
     PRAGMA temp_store = MEMORY;";
 /// The pragmas of its reading connections.
 const READER_PRAGMAS: &str = "
     PRAGMA query_only = ON;
     PRAGMA cache_size = -8192;
-    PRAGMA mmap_size = 268435456;
+    PRAGMA mmap_size = 0;
     PRAGMA temp_store = MEMORY;";
 
 /// A connection that is set up as the committer's.

@@ -101,11 +101,10 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
         r#"pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)"#,
         r#"pragma_update(None, "cache_size", -WRITER_CACHE_KIB)"#,
         r#"pragma_update(None, "cache_size", -READER_CACHE_KIB)"#,
-        r#"pragma_update(None, "mmap_size", MMAP_BYTES)"#,
+        r#"pragma_update(None, "mmap_size", 0)"#,
         r#"pragma_update(None, "temp_store", "MEMORY")"#,
         "const WRITER_CACHE_KIB: i64 = 64 * 1024;",
         "const READER_CACHE_KIB: i64 = 8 * 1024;",
-        "const MMAP_BYTES: i64 = 256 << 20;",
         "const CHECKPOINT_PAGES: i64 = 4_000;",
         "const WAL_LIMIT_BYTES: i64 = 64 << 20;",
     ] {
@@ -125,7 +124,7 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
         ("wal_autocheckpoint", 4_000),
         ("journal_size_limit", 64 << 20),
         ("cache_size", -64 * 1024),
-        ("mmap_size", 256 << 20),
+        ("mmap_size", 0),
         ("temp_store", 2),
     ] {
         assert_eq!(pragma(&writer, name), value, "{name}");
@@ -133,7 +132,7 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
     for (name, value) in [
         ("query_only", 1),
         ("cache_size", -8 * 1024),
-        ("mmap_size", 256 << 20),
+        ("mmap_size", 0),
         ("temp_store", 2),
     ] {
         assert_eq!(pragma(&reader, name), value, "{name} of readers");
