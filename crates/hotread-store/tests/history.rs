@@ -404,7 +404,10 @@ fn subscribers_are_told_why_nothing_comes_any_more() {
     let start = store.create_table(&table, TableOptions::default()).unwrap();
     let mut following = store.subscribe(&table, start.position).unwrap();
     store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
-    let reader = Store::builder(scratch.path()).read_only(true).open().unwrap();
+    let reader = Store::builder(scratch.path())
+        .read_only(true)
+        .open()
+        .unwrap();
     let refused = reader.subscribe(&table, start.position);
     assert_eq!(refused.unwrap_err(), ReadError::NotTold);
     drop((reader, store));
