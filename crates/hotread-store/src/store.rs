@@ -331,8 +331,8 @@ impl Store {
     ///
     /// # Errors
     /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
-    /// it cannot be written. [`StorageError::Locked`](crate::StorageError::Locked) says that the table was sealed anew, but that
-    /// old pages are still in the file.
+    /// it cannot be written. [`StorageError::Locked`](crate::StorageError::Locked) says that the
+    /// table was sealed anew, but that old pages are still in the file.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
         let known = self.0.registry.get(table);
         let known = known.ok_or_else(|| CommitError::UnknownTable {

@@ -117,7 +117,7 @@ pub fn asked() -> Option<Vec<String>> {
 /// What a child does.
 ///
 /// # Errors
-/// If its arguments are not what [`measure`] passes.
+/// If its arguments are not what `measure` passes.
 pub fn main(arguments: &[String]) -> Result<(), String> {
     let wrong = || format!("a child cannot do {arguments:?}");
     let [peer, path, records, updates] = arguments else {
