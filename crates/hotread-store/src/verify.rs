@@ -45,7 +45,8 @@ impl Store {
     /// Reads everything, in one read transaction.
     ///
     /// # Errors
-    /// If the database cannot be read at all. What is wrong with it is in the report.
+    /// If the database cannot be read at all, or the passphrase is not that of a sealed table (without
+    /// one, what is sealed is left unchecked). What is wrong with the database is in the report.
     pub fn verify(&self) -> Result<Report, ReadError> {
         let mut db = self.location().reader()?;
         let txn = db.transaction()?;
@@ -96,6 +97,10 @@ impl Report {
             let readable = match unseal(&row.table) {
                 Ok(()) => true,
                 Err(SealError::NoPassphrase) => false,
+                Err(source @ SealError::WrongPassphrase) => {
+                    let table = info.name;
+                    return Err(ReadError::Seal { table, source });
+                }
                 Err(e) => {
                     report.problem(format!("table {}: {e}", info.name));
                     false
