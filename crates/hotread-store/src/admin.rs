@@ -1,12 +1,15 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
-use crate::committer::{Committer, Standing, write_standing};
-use crate::error::{CommitError, StorageError, TableError};
+use crate::committer::{Committer, write_standing};
+use crate::error::{CommitError, ReadError, StorageError, TableError};
 use crate::options::{TableInfo, TableOptions};
-use crate::rows::{RECORD_COLUMNS, read_record, wide};
-use crate::seal::{Passphrase, Seal};
-use crate::table::{self, TABLE_COLUMNS, Table, TableRow};
-use hotread_proto::{Digest, Epoch, Head, Position, Records, TableName};
+use crate::read;
+use crate::rows::wide;
+use crate::seal::{Seal, SealHeader};
+use crate::table::{self, Standing, TABLE_COLUMNS, Table, TableRow};
+use hotread_proto::{
+    Category, Digest, Epoch, Head, InvalidName, ItemHash, Key, Position, Record, Records, TableName,
+};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -20,7 +23,7 @@ pub(crate) fn random_epoch() -> Result<Epoch, StorageError> {
 }
 
 /// Reads a table's row back, as whoever opens the database next would.
-fn read(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
+fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
@@ -46,7 +49,7 @@ impl Committer {
         &mut self,
         name: &TableName,
         options: &TableOptions,
-        seal: Option<(Seal, crate::seal::SealHeader)>,
+        seal: Option<(Seal, SealHeader)>,
     ) -> Result<TableInfo, TableError> {
         self.db()?;
         if self.registry.get(name).is_some() {
@@ -80,7 +83,7 @@ impl Committer {
             if options.search {
                 create_index(txn, id)?;
             }
-            Ok(read(txn, id)?)
+            Ok(read_back(txn, id)?)
         })?;
         Ok(self.enter(row, seal.map(|(seal, _)| seal), |_| {}))
     }
@@ -88,25 +91,13 @@ impl Committer {
     /// A table or its next incarnation is there, and others may use it.
     fn enter(&mut self, row: TableRow, seal: Option<Seal>, with: impl FnOnce(&Table)) -> TableInfo {
         let info = row.info();
-        let TableRow {
-            table,
-            head,
-            floor,
-            history_bytes,
-        } = row;
+        let TableRow { table, standing } = row;
         let table = match seal {
             Some(seal) => table.unsealed(seal),
             None => table,
         };
         with(&table);
-        self.set_standing(
-            table.id,
-            Standing {
-                head,
-                floor,
-                history_bytes,
-            },
-        );
+        self.set_standing(table.id, standing);
         self.registry.insert(Arc::new(table));
         info
     }
@@ -138,7 +129,7 @@ impl Committer {
     pub(crate) fn reseal(
         &mut self,
         table: &Arc<Table>,
-        new: (Seal, crate::seal::SealHeader),
+        new: (Seal, SealHeader),
     ) -> Result<TableInfo, TableError> {
         self.db()?;
         // Read after what was committed before this job.
@@ -156,7 +147,7 @@ impl Committer {
             // From here on SQLite overwrites what it deletes.
             txn.pragma_update(None, "secure_delete", true)?;
             let hasher = seal.hasher();
-            read_all(txn, table, &mut records)?;
+            records = read_all(txn, table)?;
             let mut put = txn.prepare(
                 "UPDATE records SET hash = ?3, value = ?4 WHERE table_id = ?1 AND key = ?2",
             )?;
@@ -208,9 +199,9 @@ impl Committer {
                     table::seal_column(&header, epoch)
                 ],
             )?;
-            Ok(read(txn, table.id)?)
+            Ok(read_back(txn, table.id)?)
         })?;
-        let head = row.head;
+        let head = row.standing.head;
         let info = self.enter(row, Some(seal), |next| {
             next.live.adopt(&table.live, || Records::new(head, records));
         });
@@ -247,43 +238,22 @@ pub(crate) fn create_index(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-fn read_all(
-    db: &Connection,
-    table: &Table,
-    records: &mut Vec<hotread_proto::Record>,
-) -> Result<(), TableError> {
-    let sql =
-        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
-    let mut statement = db.prepare(&sql)?;
-    let mut rows = statement.query([table.id])?;
-    while let Some(row) = rows.next()? {
-        let record = read_record(row, &table.values()).map_err(|e| match e {
-            crate::ReadError::Seal { table, source } => CommitError::Seal { table, source },
-            crate::ReadError::Storage(e) => CommitError::Storage(e),
-            other => CommitError::Storage(StorageError::corrupt(other.to_string())),
-        })?;
-        records.push(record);
-    }
-    Ok(())
+/// Inside the committer's transaction a table can be read unless it is damaged.
+fn read_all(db: &Connection, table: &Table) -> Result<Vec<Record>, CommitError> {
+    read::all_records(db, table).map_err(|e| match e {
+        ReadError::Seal { table, source } => CommitError::Seal { table, source },
+        ReadError::Storage(e) => CommitError::Storage(e),
+        other => CommitError::Storage(StorageError::corrupt(other.to_string())),
+    })
 }
 
-fn rehashed(
-    record: &hotread_proto::Record,
-    hash: hotread_proto::ItemHash,
-) -> Result<hotread_proto::Record, TableError> {
-    let damaged = |e: hotread_proto::InvalidName| StorageError::corrupt(e.to_string());
-    let key = hotread_proto::Key::new(record.key()).map_err(damaged)?;
-    let category = hotread_proto::Category::new(record.category()).map_err(damaged)?;
+fn rehashed(record: &Record, hash: ItemHash) -> Result<Record, TableError> {
+    let damaged = |e: InvalidName| StorageError::corrupt(e.to_string());
+    let key = Key::new(record.key()).map_err(damaged)?;
+    let category = Category::new(record.category()).map_err(damaged)?;
     let value = Zeroizing::new(record.value().to_vec());
     let (seq, at, expires) = (record.seq(), record.updated_at(), record.expires_at());
-    Ok(hotread_proto::Record::from_parts(
+    Ok(Record::from_parts(
         &key, &value, &category, seq, at, expires, hash, true,
     ))
-}
-
-/// What a passphrase becomes; tenths of a second, so not on the committer's thread.
-pub(crate) fn derive(
-    passphrase: &Passphrase,
-) -> Result<(Seal, crate::seal::SealHeader), crate::seal::SealError> {
-    Seal::create(passphrase)
 }

@@ -18,9 +18,9 @@ use crate::options::Synchronous;
 use crate::queue::{Applied, Next, Queue, Reply, Request};
 use crate::rows::{signed, wide};
 use crate::stats::Counters;
-use crate::table::{self, Registry, Table};
+use crate::table::{self, Registry, Standing, Table};
 use crate::view::{View, WriteError, sql};
-use hotread_proto::{Body, Change, ChangeOp, Head, Outcome, Timestamp, evaluate};
+use hotread_proto::{Body, Change, ChangeOp, Outcome, Timestamp, evaluate};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,14 +41,6 @@ pub(crate) struct Committer {
     pub(crate) aged: Instant,
     /// The latest time that the clock has shown.
     clock: Timestamp,
-}
-
-/// Where a table stands, its history included.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Standing {
-    pub(crate) head: Head,
-    pub(crate) floor: u64,
-    pub(crate) history_bytes: u64,
 }
 
 /// Writing has stopped, because it is not known what is on disk.
@@ -153,22 +145,7 @@ impl Committer {
         let rows = table::read_all(db)?;
         self.standing = rows
             .iter()
-            .map(|row| {
-                let &table::TableRow {
-                    head,
-                    floor,
-                    history_bytes,
-                    ..
-                } = row;
-                (
-                    row.table.id,
-                    Standing {
-                        head,
-                        floor,
-                        history_bytes,
-                    },
-                )
-            })
+            .map(|row| (row.table.id, row.standing))
             .collect();
         Ok(rows)
     }

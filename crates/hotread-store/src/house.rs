@@ -1,11 +1,11 @@
 //! What the committer does between groups without being asked: expired records are deleted, and
 //! history that is too long, too large or too old is trimmed.
 
-use crate::committer::{Committer, Standing, not_open, write_standing};
+use crate::committer::{Committer, not_open, write_standing};
 use crate::error::StorageError;
 use crate::queue::{Request, ticket};
 use crate::rows::{self, signed};
-use crate::table::Table;
+use crate::table::{Standing, Table};
 use hotread_proto::{Body, Key};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;

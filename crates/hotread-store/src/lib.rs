@@ -48,6 +48,7 @@
 
 mod admin;
 mod backup;
+mod builder;
 mod committer;
 mod error;
 pub mod export;
@@ -74,6 +75,7 @@ mod text;
 mod verify;
 mod view;
 
+pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
 pub use options::{History, Synchronous, TableInfo, TableOptions};
@@ -81,7 +83,7 @@ pub use queue::Ticket;
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SealError};
 pub use stats::Stats;
-pub use store::{Replaced, Store, StoreBuilder};
+pub use store::{Replaced, Store};
 pub use subscription::Subscription;
 pub use verify::{Report, VerifiedTable};
 pub use view::REMEMBERED_TXNS;

@@ -4,7 +4,7 @@
 //! drop the locks that SQLite holds on it.
 
 use crate::error::{Holder, OpenError};
-use crate::open::resolved;
+use crate::open::beside;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -20,9 +20,7 @@ pub(crate) struct WriterLock(File);
 impl WriterLock {
     /// Beside the file itself, so that one file has one lock, whatever links lead to it.
     pub(crate) fn path(database: &Path) -> PathBuf {
-        let mut name = resolved(database).into_os_string();
-        name.push(".lock");
-        name.into()
+        beside(database, ".lock")
     }
 
     /// Takes the lock, or says who has it.

@@ -58,10 +58,9 @@ impl Location {
     /// Is all of the database in this file, with neither a WAL nor a journal beside it? Then nobody
     /// has it open for writing either.
     fn is_at_rest(&self) -> bool {
-        let missing = |ending: &str| {
-            let mut name = resolved(&self.path).into_os_string();
-            name.push(ending);
-            std::fs::symlink_metadata(name).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        let missing = |ending| {
+            std::fs::symlink_metadata(beside(&self.path, ending))
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
         };
         cfg!(unix) && self.vfs.is_none() && missing("-wal") && missing("-journal")
     }
@@ -244,10 +243,13 @@ pub(crate) fn set_synchronous(db: &Connection, to: Synchronous) -> rusqlite::Res
     db.pragma_update(None, "synchronous", to)
 }
 
-/// A file's own name, without the symbolic links that lead to it: SQLite's files beside it, and its
-/// lock, go by that.
-pub(crate) fn resolved(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+/// The file that stands beside a database under its name with this ending: beside the file itself,
+/// whatever symbolic links lead to it, as SQLite has it.
+pub(crate) fn beside(database: &Path, ending: &str) -> PathBuf {
+    let file = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
+    let mut name = file.into_os_string();
+    name.push(ending);
+    name.into()
 }
 
 /// The version of a database that must be there.

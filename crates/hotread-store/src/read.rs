@@ -394,19 +394,17 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadErr
 
 /// The whole table as of one moment, in one read transaction.
 pub(crate) fn snapshot(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
-    let sql =
-        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
-    let values = table.values();
     let mut db = connection(pool)?;
     let txn = db.transaction()?;
     let (head, _) = head(&txn, table)?;
-    let mut statement = txn.prepare(&sql)?;
-    let mut rows = statement.query([table.id])?;
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(rows::read_record(row, &values)?);
-    }
-    Ok(Records::new(head, records))
+    Ok(Records::new(head, all_records(&txn, table)?))
+}
+
+/// All records of a table, by key, as this connection sees them.
+pub(crate) fn all_records(db: &Connection, table: &Table) -> Result<Vec<Record>, ReadError> {
+    let sql =
+        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table ORDER BY r.key");
+    read_records(db, table, &sql, named_params! { ":table": table.id })
 }
 
 /// A table by its name, for stores that only read: others may create and drop tables meanwhile.

@@ -1,16 +1,16 @@
 //! The store: what a program opens, and the calls it makes.
 
-use crate::admin;
+use crate::builder::StoreBuilder;
 use crate::committer::Committer;
 use crate::error::{CommitError, OpenError, ReadError, TableError};
 use crate::feed::Closed;
 use crate::lock::WriterLock;
 use crate::open::{self, Location};
-use crate::options::{Synchronous, TableInfo, TableOptions};
+use crate::options::{TableInfo, TableOptions};
 use crate::queue::{self, Applied, Queue, Request, Ticket, Work};
 use crate::read::{self, Page, Pool, Scan, Search};
 use crate::schema::Schema;
-use crate::seal::Passphrase;
+use crate::seal::{Passphrase, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
 use crate::table::{Registry, Table};
@@ -24,34 +24,31 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-/// Read connections unless something else is asked for.
-const DEFAULT_READERS: u32 = 8;
-
 /// Durable tables in one SQLite file. Cheap to clone; the file is closed when the last clone is
 /// dropped, after everything that was submitted is done.
 ///
 /// One process writes a file, as [`OpenError::InUse`] says; others may read it.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>);
 
-struct Inner {
-    at: Location,
-    passphrase: Option<Passphrase>,
+pub(crate) struct Inner {
+    pub(crate) at: Location,
+    pub(crate) passphrase: Option<Passphrase>,
     /// What is known of the tables. A store that only reads checks that it still holds.
-    registry: Arc<Registry>,
+    pub(crate) registry: Arc<Registry>,
     /// Before `writer`, whose connection then is the last one to be closed, and moves the WAL into
     /// the database.
-    pool: Pool,
-    writer: Option<Writer>,
+    pub(crate) pool: Pool,
+    pub(crate) writer: Option<Writer>,
 }
 
 /// What a store has that may write.
-struct Writer {
-    queue: Arc<Queue>,
-    registry: Arc<Registry>,
-    counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
-    lock: WriterLock,
+pub(crate) struct Writer {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) thread: Option<JoinHandle<()>>,
+    pub(crate) lock: WriterLock,
 }
 
 impl std::fmt::Debug for Store {
@@ -60,124 +57,6 @@ impl std::fmt::Debug for Store {
             .field("path", &self.0.at.path)
             .field("read_only", &self.is_read_only())
             .finish_non_exhaustive()
-    }
-}
-
-/// How a store is opened.
-#[derive(Debug)]
-#[must_use = "a builder does nothing until `open` is called"]
-pub struct StoreBuilder {
-    at: Location,
-    create: bool,
-    read_only: bool,
-    synchronous: Synchronous,
-    passphrase: Option<Passphrase>,
-    readers: u32,
-}
-
-impl StoreBuilder {
-    /// Whether to create the file if there is none. Yes, unless this says no.
-    pub fn create(mut self, create: bool) -> Self {
-        self.create = create;
-        self
-    }
-
-    /// Only reads, beside a process that writes or without one. Live tables stand still: they are
-    /// what they were when they were first asked for.
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
-        self
-    }
-
-    /// When an acknowledged write is safe. [`Synchronous::Full`] unless this says otherwise.
-    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
-        self.synchronous = synchronous;
-        self
-    }
-
-    /// The passphrase of the sealed tables. Keys are derived when a table is first used, which takes
-    /// tenths of a second; a wrong passphrase is reported then, before anything is read.
-    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
-        self.passphrase = Some(passphrase);
-        self
-    }
-
-    /// Most read connections, at least one. 8 unless this says otherwise.
-    pub fn readers(mut self, readers: u32) -> Self {
-        self.readers = readers.max(1);
-        self
-    }
-
-    /// An SQLite VFS other than the system's, by the name it is registered under: for tests that
-    /// lose power.
-    #[doc(hidden)]
-    pub fn vfs(mut self, vfs: &str) -> Self {
-        self.at.vfs = Some(vfs.to_owned());
-        self
-    }
-
-    /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
-    /// older. Reads nothing else; tables are loaded when they are first asked for.
-    ///
-    /// # Errors
-    /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
-    /// was then.
-    pub fn open(self) -> Result<Store, OpenError> {
-        let Self {
-            at,
-            create,
-            read_only,
-            synchronous,
-            passphrase,
-            readers,
-        } = self;
-        let failed = |source| OpenError::Storage {
-            path: at.path.clone(),
-            source,
-        };
-        if read_only {
-            open::check_readable(&at)?;
-            let pool = read::pool(at.clone(), readers).map_err(failed)?;
-            let registry = Arc::new(Registry::default());
-            return Ok(Store(Arc::new(Inner {
-                at,
-                passphrase,
-                registry,
-                pool,
-                writer: None,
-            })));
-        }
-        let (db, lock) = open::writer(&at, create, synchronous)?;
-        let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
-        let counters = Arc::new(Counters::default());
-        let committer = Committer::new(
-            at.clone(),
-            synchronous,
-            db,
-            queue.clone(),
-            registry.clone(),
-            counters.clone(),
-        )
-        .map_err(failed)?;
-        let pool = read::pool(at.clone(), readers).map_err(failed)?;
-        let thread = std::thread::Builder::new()
-            .name("hotread-commit".to_owned())
-            .spawn(move || committer.run())
-            .map_err(OpenError::Thread)?;
-        let writer = Some(Writer {
-            queue,
-            registry: registry.clone(),
-            counters,
-            thread: Some(thread),
-            lock,
-        });
-        Ok(Store(Arc::new(Inner {
-            at,
-            passphrase,
-            registry,
-            pool,
-            writer,
-        })))
     }
 }
 
@@ -206,17 +85,7 @@ impl Store {
 
     /// Opens a file in another way.
     pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
-        StoreBuilder {
-            at: Location {
-                path: path.as_ref().to_owned(),
-                vfs: None,
-            },
-            create: true,
-            read_only: false,
-            synchronous: Synchronous::Full,
-            passphrase: None,
-            readers: DEFAULT_READERS,
-        }
+        StoreBuilder::new(path.as_ref())
     }
 
     /// The file.
@@ -235,7 +104,7 @@ impl Store {
         &self.0.at
     }
 
-    pub(crate) fn unseal(&self, table: &Table) -> Result<(), crate::seal::SealError> {
+    pub(crate) fn unseal(&self, table: &Table) -> Result<(), SealError> {
         if let Some(known) = self.0.registry.get(&table.name) {
             table.unseal_as(&known);
         }
@@ -296,15 +165,12 @@ impl Store {
         self.job(move |committer| committer.create_table(&name, &options, seal))
     }
 
-    fn derive(
-        &self,
-        table: &TableName,
-    ) -> Result<(crate::seal::Seal, crate::seal::SealHeader), CommitError> {
+    fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
         self.0
             .passphrase
             .as_ref()
-            .ok_or(crate::seal::SealError::NoPassphrase)
-            .and_then(admin::derive)
+            .ok_or(SealError::NoPassphrase)
+            .and_then(Seal::create)
             .map_err(|source| CommitError::Seal {
                 table: table.clone(),
                 source,
@@ -348,7 +214,7 @@ impl Store {
             source,
         };
         self.unseal(&known).map_err(seal_error)?;
-        let seal = admin::derive(new).map_err(seal_error)?;
+        let seal = Seal::create(new).map_err(seal_error)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
 
@@ -376,8 +242,8 @@ impl Store {
     /// publication, a moment later; if readers hold old copies, when they let go. Who needs to see
     /// it waits: [`live`](Self::live), [`HotRead::wait_published`].
     ///
-    /// Waits for the group that the transaction falls into: with [`Synchronous::Full`] for an fsync,
-    /// which many callers share.
+    /// Waits for the group that the transaction falls into: with
+    /// [`Synchronous::Full`](crate::Synchronous::Full) for an fsync, which many callers share.
     ///
     /// # Errors
     /// If it is refused, or cannot be written; nothing of it is applied then. Only after
@@ -618,8 +484,7 @@ impl Store {
             return Stats::default();
         };
         let (waiting, waiting_bytes) = writer.queue.depth();
-        let mut wal = self.0.at.path.as_os_str().to_owned();
-        wal.push("-wal");
+        let wal = open::beside(&self.0.at.path, "-wal");
         let wal_bytes = std::fs::metadata(wal).map_or(0, |meta| meta.len());
         Stats {
             waiting,

@@ -40,6 +40,12 @@ struct Sealing {
 /// A table as its row has it.
 pub(crate) struct TableRow {
     pub(crate) table: Table,
+    pub(crate) standing: Standing,
+}
+
+/// Where a table stands, its history included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
     pub(crate) head: Head,
     pub(crate) floor: u64,
     pub(crate) history_bytes: u64,
@@ -68,17 +74,16 @@ impl TableRow {
         let created_at = rows::read_time(row, 9)?;
         let table = Table::new(row.get(7)?, name, head, options, created_at, seal)
             .map_err(|reason| damaged(&reason))?;
-        let (floor, history_bytes) = (rows::read_count(row, 5)?, rows::read_count(row, 6)?);
-        Ok(Self {
-            table,
+        let standing = Standing {
             head,
-            floor,
-            history_bytes,
-        })
+            floor: rows::read_count(row, 5)?,
+            history_bytes: rows::read_count(row, 6)?,
+        };
+        Ok(Self { table, standing })
     }
 
     pub(crate) fn info(&self) -> TableInfo {
-        self.table.info(self.head, self.floor)
+        self.table.info(self.standing.head, self.standing.floor)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::options::TableInfo;
 use crate::rows::{self, RECORD_COLUMNS, signed};
 use crate::seal::SealError;
 use crate::store::Store;
-use crate::table::{self, Table, TableRow};
+use crate::table::{self, Standing, Table, TableRow};
 use hotread_proto::{Digest, Hasher};
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -136,9 +136,8 @@ fn check(
     readable: bool,
     report: &mut Report,
 ) -> Result<Option<Digest>, ReadError> {
-    let TableRow {
-        table, head, floor, ..
-    } = row;
+    let TableRow { table, standing } = row;
+    let Standing { head, floor, .. } = standing;
     let name = &table.name;
     let (mut digest, mut content, mut records) = (Digest::EMPTY, Digest::EMPTY, 0);
     {

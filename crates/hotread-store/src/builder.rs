@@ -1,0 +1,149 @@
+//! How a store is opened.
+
+use crate::committer::Committer;
+use crate::error::OpenError;
+use crate::open::{self, Location};
+use crate::options::Synchronous;
+use crate::queue::Queue;
+use crate::read;
+use crate::seal::Passphrase;
+use crate::stats::Counters;
+use crate::store::{Inner, Store, Writer};
+use crate::table::Registry;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Read connections unless something else is asked for.
+const DEFAULT_READERS: u32 = 8;
+
+/// How a store is opened.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `open` is called"]
+pub struct StoreBuilder {
+    at: Location,
+    create: bool,
+    read_only: bool,
+    synchronous: Synchronous,
+    passphrase: Option<Passphrase>,
+    readers: u32,
+}
+
+impl StoreBuilder {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            at: Location {
+                path: path.to_owned(),
+                vfs: None,
+            },
+            create: true,
+            read_only: false,
+            synchronous: Synchronous::Full,
+            passphrase: None,
+            readers: DEFAULT_READERS,
+        }
+    }
+
+    /// Whether to create the file if there is none. Yes, unless this says no.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Only reads, beside a process that writes or without one. Live tables stand still: they are
+    /// what they were when they were first asked for.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// When an acknowledged write is safe. [`Synchronous::Full`] unless this says otherwise.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// The passphrase of the sealed tables. Keys are derived when a table is first used, which takes
+    /// tenths of a second; a wrong passphrase is reported then, before anything is read.
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
+    /// Most read connections, at least one. 8 unless this says otherwise.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers.max(1);
+        self
+    }
+
+    /// An SQLite VFS other than the system's, by the name it is registered under: for tests that
+    /// lose power.
+    #[doc(hidden)]
+    pub fn vfs(mut self, vfs: &str) -> Self {
+        self.at.vfs = Some(vfs.to_owned());
+        self
+    }
+
+    /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
+    /// older. Reads nothing else; tables are loaded when they are first asked for.
+    ///
+    /// # Errors
+    /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
+    /// was then.
+    pub fn open(self) -> Result<Store, OpenError> {
+        let Self {
+            at,
+            create,
+            read_only,
+            synchronous,
+            passphrase,
+            readers,
+        } = self;
+        let failed = |source| OpenError::Storage {
+            path: at.path.clone(),
+            source,
+        };
+        if read_only {
+            open::check_readable(&at)?;
+            let pool = read::pool(at.clone(), readers).map_err(failed)?;
+            let registry = Arc::new(Registry::default());
+            return Ok(Store(Arc::new(Inner {
+                at,
+                passphrase,
+                registry,
+                pool,
+                writer: None,
+            })));
+        }
+        let (db, lock) = open::writer(&at, create, synchronous)?;
+        let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
+        let counters = Arc::new(Counters::default());
+        let committer = Committer::new(
+            at.clone(),
+            synchronous,
+            db,
+            queue.clone(),
+            registry.clone(),
+            counters.clone(),
+        )
+        .map_err(failed)?;
+        let pool = read::pool(at.clone(), readers).map_err(failed)?;
+        let thread = std::thread::Builder::new()
+            .name("hotread-commit".to_owned())
+            .spawn(move || committer.run())
+            .map_err(OpenError::Thread)?;
+        let writer = Some(Writer {
+            queue,
+            registry: registry.clone(),
+            counters,
+            thread: Some(thread),
+            lock,
+        });
+        Ok(Store(Arc::new(Inner {
+            at,
+            passphrase,
+            registry,
+            pool,
+            writer,
+        })))
+    }
+}
