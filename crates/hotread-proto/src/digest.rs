@@ -140,12 +140,7 @@ macro_rules! hex {
         impl FromStr for $name {
             type Err = ParseDigestError;
             fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-                let digits = text.len() == 32
-                    && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-                match u128::from_str_radix(text, 16) {
-                    Ok(number) if digits => Ok(Self(number)),
-                    _ => Err(ParseDigestError),
-                }
+                parse_hex(text).map(Self).ok_or(ParseDigestError)
             }
         }
         impl Serialize for $name {
@@ -155,11 +150,38 @@ macro_rules! hex {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct Visitor;
+                impl serde::de::Visitor<'_> for Visitor {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("32 lower-case hexadecimal digits")
+                    }
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Visitor)
             }
         }
     };
 }
+
+/// Each record of a snapshot has one, so it is made of two halves, which machines can multiply.
+fn parse_hex(text: &str) -> Option<u128> {
+    let bytes: &[u8; 32] = text.as_bytes().try_into().ok()?;
+    let half = |digits: &[u8]| {
+        digits.iter().try_fold(0_u64, |number, digit| {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(digit))
+        })
+    };
+    let (high, low) = bytes.split_at(16);
+    Some(u128::from(half(high)?) << 64 | u128::from(half(low)?))
+}
+
 hex!(ItemHash);
 hex!(Digest);

@@ -178,13 +178,38 @@ pub struct Change {
     pub id: Option<(TxnId, u128)>,
 }
 
-/// What became of a record.
-#[derive(Debug, Clone)]
+/// What became of a record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ChangeOp {
     /// It is this now.
     Put(Record),
     /// It is gone.
-    Delete(Key),
+    Delete(#[serde(with = "only_key")] Key),
+}
+
+/// `{"key": "…"}`, as in what is asked for; fields that are not known are passed over.
+mod only_key {
+    use crate::name::Key;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize)]
+    struct Written<'a> {
+        key: &'a Key,
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        key: Key,
+    }
+
+    pub(super) fn serialize<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
+        Written { key }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        Read::deserialize(deserializer).map(|read| read.key)
+    }
 }
 
 impl ChangeOp {

@@ -13,7 +13,9 @@
 //! | [`evaluate`] | decides what an [`Entry`] does to a table |
 //! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
+//! | [`TableOptions`], [`TableInfo`] | how a table is made, and what can be said of it |
 //! | [`Position`], [`Digest`] | which state this is, and whether it is what it should be |
+//! | [`session`] | how a replica follows a table: both ends, as state machines |
 //! | [`Code`], [`ErrorBody`], [`Success`] | how an answer says how it went |
 //!
 //! # Costs
@@ -30,10 +32,12 @@
 mod digest;
 mod evaluate;
 mod name;
+mod options;
 mod position;
 mod record;
 mod records;
 mod response;
+pub mod session;
 mod time;
 mod txn;
 mod value;
@@ -44,6 +48,7 @@ pub use evaluate::{
     TableView, evaluate,
 };
 pub use name::{Category, InvalidName, Key, TableName, TxnId};
+pub use options::{History, TableInfo, TableOptions};
 pub use position::{Epoch, ParsePositionError, Position};
 pub use record::Record;
 pub use records::Records;

@@ -86,6 +86,10 @@ fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, InvalidName>
 }
 
 fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
+    // All but the rare name needs no decoding.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(());
+    }
     match text.char_indices().find(|(_, c)| c.is_control()) {
         Some((at, c)) => Err(InvalidName::Control {
             what,
@@ -209,11 +213,19 @@ impl Key {
         const WHAT: &str = "key";
         length(WHAT, key, MAX_KEY_BYTES)?;
         let key = utf8(WHAT, key)?;
+        Self::check(key)?;
+        Ok(Self(key.into()))
+    }
+
+    /// Has it the form of a key?
+    pub(crate) fn check(key: &str) -> Result<(), InvalidName> {
+        const WHAT: &str = "key";
+        length(WHAT, key.as_bytes(), MAX_KEY_BYTES)?;
         no_control(WHAT, key)?;
         if matches!(key, "." | "..") {
             return Err(InvalidName::Dots);
         }
-        Ok(Self(key.into()))
+        Ok(())
     }
 }
 
@@ -230,13 +242,18 @@ impl Category {
     /// # Errors
     /// If it is empty, longer than [`MAX_CATEGORY_BYTES`], or has control characters.
     pub fn new(category: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "category";
         if category == "general" {
             return Ok(Self::GENERAL);
         }
-        length(WHAT, category.as_bytes(), MAX_CATEGORY_BYTES)?;
-        no_control(WHAT, category)?;
+        Self::check(category)?;
         Ok(Self(category.to_owned().into()))
+    }
+
+    /// Has it the form of a category?
+    pub(crate) fn check(category: &str) -> Result<(), InvalidName> {
+        const WHAT: &str = "category";
+        length(WHAT, category.as_bytes(), MAX_CATEGORY_BYTES)?;
+        no_control(WHAT, category)
     }
 }
 

@@ -3,10 +3,12 @@
 use crate::digest::{Hasher, ItemHash};
 use crate::name::{Category, Key};
 use crate::time::Timestamp;
-use crate::value::{Value, serialize_raw};
+use crate::value::{InvalidValue, MAX_VALUE_BYTES, Value, serialize_raw};
+use serde::de::Error;
 use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Borrow;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -75,6 +77,23 @@ impl Record {
         secret: bool,
     ) -> Self {
         let (key, category) = (key.as_str(), category.as_str());
+        Self::pack(
+            key, value, category, seq, updated_at, expires_at, hash, secret,
+        )
+    }
+
+    /// Key and category were checked.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of a record")]
+    fn pack(
+        key: &str,
+        value: &[u8],
+        category: &str,
+        seq: u64,
+        updated_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        hash: ItemHash,
+        secret: bool,
+    ) -> Self {
         let mut bytes = Vec::with_capacity(TEXT + key.len() + category.len() + value.len());
         bytes.extend_from_slice(&hash.0.to_le_bytes());
         bytes.extend_from_slice(&seq.to_le_bytes());
@@ -224,6 +243,47 @@ impl Serialize for Record {
     }
 }
 
+/// As it is written; fields that are not known are passed over. Only with `serde_json`, from text or
+/// bytes in memory. The value is any JSON of at most [`MAX_VALUE_BYTES`]; that it is what was hashed
+/// is for [`verify`](Record::verify) to say.
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            key: Cow<'a, str>,
+            #[serde(borrow)]
+            value: &'a RawValue,
+            #[serde(borrow)]
+            category: Cow<'a, str>,
+            seq: u64,
+            updated_at: Timestamp,
+            #[serde(default)]
+            expires_at: Option<Timestamp>,
+            h: ItemHash,
+        }
+
+        let fields = Fields::deserialize(deserializer)?;
+        Key::check(&fields.key).map_err(D::Error::custom)?;
+        Category::check(&fields.category).map_err(D::Error::custom)?;
+        let value = fields.value.get().as_bytes();
+        if value.len() > MAX_VALUE_BYTES {
+            let bytes = value.len();
+            return Err(D::Error::custom(InvalidValue::TooLarge { bytes }));
+        }
+        Ok(Self::pack(
+            &fields.key,
+            value,
+            &fields.category,
+            fields.seq,
+            fields.updated_at,
+            fields.expires_at,
+            fields.h,
+            false,
+        ))
+    }
+}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the value, which may be secret.
@@ -317,5 +377,29 @@ mod tests {
             ),
             "{json}"
         );
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for expires_at in [None, Some(Timestamp::MAX)] {
+            let record = record(expires_at, &Hasher::PLAIN);
+            let json = serde_json::to_string(&record).unwrap();
+            let read: Record = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.bytes(), record.bytes());
+            let json = format!("{{\"later\":[1],{}", &json[1..]);
+            let read: Record = serde_json::from_slice(json.as_bytes()).unwrap();
+            assert_eq!(read.bytes(), record.bytes());
+            for (good, bad) in [
+                ("ключ", "."),
+                (r#""key":"ключ","#, ""),
+                (r#""c""#, r#""""#),
+                (r#""seq":7"#, r#""seq":-7"#),
+                (r#""h":""#, r#""h":"x"#),
+                ("[1.0]", "[1.0"),
+            ] {
+                let json = json.replace(good, bad);
+                assert!(serde_json::from_str::<Record>(&json).is_err(), "{json}");
+            }
+        }
     }
 }

@@ -11,10 +11,14 @@ macro_rules! codes {
         #[non_exhaustive]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            /// A code that this version does not know: a failure that trying again does not mend.
+            /// Read in its place, never written.
+            #[serde(rename = "UNKNOWN", other)]
+            Unknown,
         }
 
         impl Code {
-            /// All codes, in the order of the documentation.
+            /// All codes that are written, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// As it is written.
@@ -22,6 +26,7 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
+                    Self::Unknown => "UNKNOWN",
                 }
             }
         }
@@ -89,6 +94,42 @@ codes! {
     OlderSchema = "OLDER_SCHEMA",
     /// The store is shutting down.
     Closed = "CLOSED",
+    /// A token is needed, and none or no valid one was given.
+    Unauthenticated = "UNAUTHENTICATED",
+    /// The token does not allow this.
+    Forbidden = "FORBIDDEN",
+    /// The server does not answer to this `Host`.
+    HostNotAllowed = "HOST_NOT_ALLOWED",
+    /// Pages of this origin may not use the server.
+    OriginNotAllowed = "ORIGIN_NOT_ALLOWED",
+    /// Too many requests or frames in a short time.
+    RateLimited = "RATE_LIMITED",
+    /// The server has as many connections as it takes.
+    TooManyConnections = "TOO_MANY_CONNECTIONS",
+    /// There is nothing at this path.
+    UnknownRoute = "UNKNOWN_ROUTE",
+    /// The path does not have this method.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED",
+    /// The body is not declared as JSON.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+    /// The two ends of a session have no version in common.
+    UnsupportedVersion = "UNSUPPORTED_VERSION",
+    /// A frame that the protocol does not allow where it came.
+    ProtocolError = "PROTOCOL_ERROR",
+    /// It took too long; whether anything was done is not known.
+    Timeout = "TIMEOUT",
+    /// There is no token with this id.
+    UnknownToken = "UNKNOWN_TOKEN",
+    /// A defect of the server.
+    Internal = "INTERNAL",
+    /// A replica's type refuses a value. Only said by clients.
+    Rejected = "REJECTED",
+    /// The server cannot be reached. Only said by clients.
+    Unreachable = "UNREACHABLE",
+    /// The address to listen at is in use. Only said by the command.
+    AddressInUse = "ADDRESS_IN_USE",
+    /// The configuration is wrong. Only said by the command.
+    BadConfig = "BAD_CONFIG",
 }
 
 impl fmt::Display for Code {
@@ -154,6 +195,13 @@ mod tests {
         for &code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
+    }
+
+    #[test]
+    fn a_code_of_a_newer_version_does_not_keep_an_error_from_being_read() {
+        let json = r#"{"code":"INVENTED_LATER","message":"m","more":1}"#;
+        let body: ErrorBody = serde_json::from_str(json).unwrap();
+        assert_eq!((body.code, body.message.as_str()), (Code::Unknown, "m"));
     }
 
     #[test]

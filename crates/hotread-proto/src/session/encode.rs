@@ -1,0 +1,155 @@
+//! What many sessions send: encoded once, and shared.
+
+use super::frame::{ServerFrame, Snapshot, Txn};
+use super::{PART_BYTES, PART_RECORDS};
+use crate::evaluate::{Change, ChangeOp, Head};
+use crate::record::Record;
+use crate::records::Records;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A change with its frames.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    change: Arc<Change>,
+    frames: Vec<Arc<str>>,
+    size: usize,
+}
+
+impl Encoded {
+    /// Encodes a change: one frame, or several if it is larger than [`PART_BYTES`].
+    #[must_use]
+    pub fn new(change: Arc<Change>) -> Self {
+        let frames = txn_frames(change.position.seq, change.head(), &change.ops);
+        let size = frames.iter().map(|frame| frame.len()).sum();
+        Self {
+            change,
+            frames,
+            size,
+        }
+    }
+
+    /// The change.
+    #[must_use]
+    pub fn change(&self) -> &Arc<Change> {
+        &self.change
+    }
+
+    /// Its frames, in their order; at least one.
+    #[must_use]
+    pub fn frames(&self) -> &[Arc<str>] {
+        &self.frames
+    }
+
+    /// Bytes of the frames together.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// The frames that say what became of records from transaction `from` on to `head`.
+pub(super) fn txn_frames(from: u64, head: Head, ops: &[ChangeOp]) -> Vec<Arc<str>> {
+    let mut frames = Vec::new();
+    let mut rest = ops;
+    loop {
+        let (piece, behind) = rest.split_at(fitting(rest, ChangeOp::size));
+        rest = behind;
+        let frame = ServerFrame::Txn(Txn {
+            from,
+            to: head.position.seq,
+            at: head.at,
+            digest: head.digest,
+            count: head.records,
+            ops: Cow::Borrowed(piece),
+            more: !rest.is_empty(),
+        });
+        frames.push(frame.encode().into());
+        if rest.is_empty() {
+            return frames;
+        }
+    }
+}
+
+/// How many of the items make a frame: at least one, if there is one.
+fn fitting<T>(items: &[T], size: impl Fn(&T) -> usize) -> usize {
+    let mut bytes = 0;
+    items
+        .iter()
+        .take(PART_RECORDS)
+        .take_while(|item| {
+            let first = bytes == 0;
+            bytes += size(item);
+            first || bytes <= PART_BYTES
+        })
+        .count()
+}
+
+/// A part of a snapshot.
+#[derive(Debug, Clone)]
+pub struct Part {
+    text: Arc<str>,
+    head: Head,
+    last: Option<Arc<str>>,
+    records: usize,
+}
+
+impl Part {
+    /// Encodes the records behind the key `after` (`None`: from the beginning), as many as make a
+    /// frame.
+    #[must_use]
+    pub fn read(table: &Records, number: u32, after: Option<&str>) -> Self {
+        let (mut bytes, mut more) = (0, false);
+        let mut records: Vec<Record> = Vec::new();
+        let behind: Box<dyn Iterator<Item = &Record>> = match after {
+            Some(after) => Box::new(table.after(after)),
+            None => Box::new(table.iter()),
+        };
+        for record in behind {
+            bytes += record.size();
+            if !records.is_empty() && (bytes > PART_BYTES || records.len() == PART_RECORDS) {
+                more = true;
+                break;
+            }
+            records.push(record.clone());
+        }
+        let last = records
+            .last()
+            .filter(|_| more)
+            .map(|last| last.key().into());
+        let frame = ServerFrame::Snapshot(Snapshot {
+            part: number,
+            records: Cow::Borrowed(&records),
+        });
+        Self {
+            text: frame.encode().into(),
+            head: table.head(),
+            last,
+            records: records.len(),
+        }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Where the table stood when it was read.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Its last key, behind which the next part begins; `None`: the table ends here.
+    #[must_use]
+    pub fn last(&self) -> Option<&Arc<str>> {
+        self.last.as_ref()
+    }
+
+    /// How many records it has.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.records
+    }
+}

@@ -1,0 +1,650 @@
+//! The replica's end of a session, over all its connections.
+
+use super::VERSION;
+pub use super::content::{Batch, Cause, Refused, Target};
+use super::content::{Content, Damaged, Received, genuine};
+use super::frame::{
+    Begin, ClientFrame, Has, Heartbeat, Hello, Nack, ServerFrame, Snapshot, SnapshotEnd, Txn,
+    Welcome,
+};
+use super::freshness::Freshness;
+use super::link::{Link, State};
+use super::staging::Staging;
+use crate::digest::{Digest, Hasher};
+use crate::evaluate::{ChangeOp, Head};
+use crate::position::{Epoch, Position};
+use crate::records::Records;
+use crate::response::{Code, ErrorBody};
+use crate::time::Timestamp;
+use crate::txn::MAX_REPLACE_BYTES;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Acknowledgements are at least so far apart: they are for people who watch.
+const ACK_EVERY: Duration = Duration::from_millis(100);
+/// Values that are refused in one transaction, of which the server is told.
+const MAX_NACKS: usize = 8;
+
+/// How a replica follows its table.
+#[derive(Debug, Clone)]
+pub struct FollowConfig {
+    /// What the server shows of it; see [`is_client_name`](super::is_client_name).
+    pub name: Option<String>,
+    /// What for.
+    pub mode: Mode,
+    /// Leaves records out that the target refuses, instead of staying where they are not there yet.
+    /// What the replica has is no state of the table then.
+    pub skip_bad_keys: bool,
+    /// Gives [`Batch::ops`] out, for those who want events or keep a copy.
+    pub keep_ops: bool,
+    /// How often it pings: how exactly it knows its age. Never less than once in each of the server's
+    /// heartbeats.
+    pub ping_every: Duration,
+    /// Most bytes of keys and values that a table may have.
+    pub max_bytes: usize,
+    /// Any number; that of each client another one, so that they do not all come back at once.
+    pub seed: u64,
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Keeping a copy of the table.
+    Replica {
+        /// May the server fold transactions if the replica is slow?
+        coalesce: bool,
+    },
+    /// Hearing of each transaction, without keeping records. It ends with an error if there would be
+    /// a gap.
+    Events {
+        /// Those after this position; `None`: after the table's head.
+        from: Option<Position>,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output<A> {
+    /// Open a connection, and say [`handle_connected`](Follow::handle_connected), or why not.
+    Connect,
+    /// Send a frame.
+    Send(String),
+    /// Close the connection. Nothing needs to be said then.
+    Disconnect,
+    /// Publish a batch, and then say [`handle_published`](Follow::handle_published).
+    Apply(Batch<A>),
+    /// It is over: trying again would not help.
+    Failed(ErrorBody),
+}
+
+/// How a replica is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It has no state yet.
+    Connecting,
+    /// It follows. How old its content is at most, [`Follow::age`] says.
+    Live,
+    /// It does not hear from the server, and keeps what it has.
+    Stale {
+        /// When it last heard, by the caller's clock; `None`: never, it began with a copy that was kept.
+        since: Option<Duration>,
+    },
+    /// Its type refuses a value, and it keeps what was before that.
+    Rejected(Refused),
+    /// It is over.
+    Failed(ErrorBody),
+}
+
+/// The pieces of transactions that have come so far.
+#[derive(Debug)]
+struct Pieces {
+    from: u64,
+    to: u64,
+    ops: Vec<ChangeOp>,
+    bytes: usize,
+}
+
+/// The replica's end of a session, for as long as the replica lives. Times are those of any monotonic
+/// clock.
+#[derive(Debug)]
+pub struct Follow<T: Target> {
+    config: FollowConfig,
+    link: Link,
+    fresh: Freshness,
+    content: Content<T>,
+    staging: Option<Staging>,
+    pieces: Option<Pieces>,
+    sealed: bool,
+    /// The last transaction of the table, as far as is known.
+    head: u64,
+    floor: u64,
+    /// Where readers are.
+    published: Option<Position>,
+    acked: u64,
+    ack_at: Duration,
+    ping_at: Duration,
+    live: bool,
+    out: VecDeque<Output<T::Action>>,
+    failed: Option<ErrorBody>,
+    /// Why the last connection ended.
+    trouble: Option<String>,
+}
+
+impl<T: Target> Follow<T> {
+    /// A replica that has nothing yet. It connects at once.
+    #[must_use]
+    pub fn new(target: T, config: FollowConfig, now: Duration) -> Self {
+        let replica = matches!(config.mode, Mode::Replica { .. });
+        let mut content = Content::new(target, replica, config.skip_bad_keys, config.keep_ops);
+        if let Mode::Events {
+            from: Some(position),
+        } = config.mode
+        {
+            content.begin_at(Head {
+                position,
+                digest: Digest::EMPTY,
+                records: 0,
+                at: Timestamp::EPOCH,
+            });
+        }
+        Self {
+            link: Link::new(config.seed, now),
+            config,
+            fresh: Freshness::default(),
+            content,
+            staging: None,
+            pieces: None,
+            sealed: false,
+            head: 0,
+            floor: 0,
+            published: None,
+            acked: 0,
+            ack_at: now,
+            ping_at: now,
+            live: false,
+            out: VecDeque::new(),
+            failed: None,
+            trouble: None,
+        }
+    }
+
+    /// Begins with a copy that was kept and checked, before anything else.
+    ///
+    /// # Errors
+    /// If the target refuses a value of it; the replica has nothing then, as before.
+    pub fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
+        let batch = self.content.restore(records)?;
+        self.head = batch.head.position.seq;
+        Ok(batch)
+    }
+
+    // ---- in ----
+
+    /// The connection is open.
+    pub fn handle_connected(&mut self, now: Duration) {
+        if !self.link.opened(now) {
+            return;
+        }
+        let (coalesce, snapshot) = match self.config.mode {
+            Mode::Replica { coalesce } => (coalesce, true),
+            Mode::Events { .. } => (false, false),
+        };
+        let from = self.content.received().map(|head| Has {
+            epoch: head.position.epoch,
+            seq: head.position.seq,
+            // Who keeps no records knows the digest once it has heard of a transaction.
+            digest: (snapshot || head.at > Timestamp::EPOCH).then_some(head.digest),
+        });
+        self.send(&ClientFrame::Hello(Hello {
+            v: VERSION,
+            name: self.config.name.clone(),
+            from,
+            coalesce,
+            snapshot,
+        }));
+    }
+
+    /// The connection could not be opened, for a reason that the server gave.
+    pub fn handle_refused(&mut self, body: ErrorBody, now: Duration) {
+        self.refused(body, now);
+    }
+
+    /// The connection was lost, or could not be opened.
+    pub fn handle_disconnected(&mut self, why: &str, now: Duration) {
+        if !self.link.is_down() {
+            self.disconnected(why, now);
+        }
+    }
+
+    /// Readers can see the batch with this position.
+    pub fn handle_published(&mut self, position: Position, now: Duration) {
+        self.published = Some(position);
+        if self.live {
+            self.fresh.reached(position.seq);
+            self.acknowledge(now);
+        }
+    }
+
+    /// A frame came.
+    pub fn handle_text(&mut self, text: &str, now: Duration) {
+        if self.link.is_down() || self.failed.is_some() {
+            return;
+        }
+        self.link.heard(now);
+        let done = match ServerFrame::decode(text) {
+            Ok(frame) => self.handle_frame(frame, now),
+            Err(bad) => Err(Trouble::Protocol(bad.to_string())),
+        };
+        match done {
+            Ok(()) => {}
+            Err(Trouble::Damaged(what)) => {
+                self.content.distrust();
+                self.give_up(what, now);
+            }
+            Err(Trouble::Protocol(what)) => self.give_up(&what, now),
+            Err(Trouble::Refused(body)) => {
+                self.out.push_back(Output::Disconnect);
+                self.refused(body, now);
+            }
+        }
+    }
+
+    /// To be called when the time that [`poll_timeout`](Self::poll_timeout) gave has come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.failed.is_some() {
+            return;
+        }
+        if self.link.open(now) {
+            self.out.push_back(Output::Connect);
+        } else if let Some(why) = self.link.overdue(now) {
+            self.give_up(why, now);
+        } else if self.link.is_up() {
+            if now >= self.ping_at {
+                self.ping(now);
+            }
+            self.acknowledge(now);
+        }
+    }
+
+    // ---- out ----
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output<T::Action>> {
+        self.out.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let mut at = self.link.deadline();
+        if self.link.is_up() {
+            at = at.min(self.ping_at);
+            if self.owes_ack() {
+                at = at.min(self.ack_at);
+            }
+        }
+        Some(at)
+    }
+
+    // ---- how it is doing ----
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if let Some(body) = &self.failed {
+            return Status::Failed(body.clone());
+        }
+        if let Some(refused) = self.content.refused() {
+            return Status::Rejected(refused.clone());
+        }
+        if self.live {
+            return Status::Live;
+        }
+        match self.content.applied() {
+            None => Status::Connecting,
+            Some(_) => Status::Stale {
+                since: (self.published.is_some() && self.fresh.fresh_at().is_some())
+                    .then(|| self.link.heard_at()),
+            },
+        }
+    }
+
+    /// Where the state stands that was given out last.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.content.position()
+    }
+
+    /// The last transaction of the table, as far as is known.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// When the replica's content was certainly the table's; `None`: never since it began.
+    #[must_use]
+    pub fn fresh_at(&self) -> Option<Duration> {
+        self.fresh.fresh_at()
+    }
+
+    /// Records that were left out since the last call, with
+    /// [`skip_bad_keys`](FollowConfig::skip_bad_keys).
+    pub fn take_skipped(&mut self) -> Vec<Refused> {
+        self.content.take_skipped()
+    }
+
+    /// Why the last connection ended, if it did not end well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Is the table sealed? Then nothing of it may be kept on disk.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    // ---- frames ----
+
+    fn handle_frame(&mut self, frame: ServerFrame<'static>, now: Duration) -> Result<(), Trouble> {
+        let up = self.link.is_up();
+        match frame {
+            ServerFrame::Unknown => Ok(()),
+            ServerFrame::Welcome(welcome) if !up => self.welcomed(welcome, now),
+            ServerFrame::Error(body) => Err(Trouble::Refused(body)),
+            ServerFrame::Reset(reset) => {
+                self.link.at_least(reset.retry_after_ms);
+                Err(Trouble::Protocol(reset.reason))
+            }
+            ServerFrame::Goodbye(goodbye) => {
+                self.link.spread(goodbye.spread_ms);
+                Err(Trouble::Protocol(goodbye.reason))
+            }
+            _ if !up => Err(protocol("the first frame must be welcome")),
+            ServerFrame::Welcome(_) => Err(protocol("a second welcome")),
+            ServerFrame::Snapshot(part) => self.part(part),
+            ServerFrame::SnapshotEnd(end) => self.snapshot_end(end, now),
+            ServerFrame::Txn(txn) => self.txn(txn),
+            ServerFrame::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            ServerFrame::Pong(pong) => {
+                self.head = self.head.max(pong.head);
+                let reached = self.published.map(|position| position.seq);
+                // Before the snapshot is complete, what readers see may be of another epoch.
+                self.fresh
+                    .pong(pong.n, pong.head, reached.filter(|_| self.live));
+                Ok(())
+            }
+        }
+    }
+
+    fn welcomed(&mut self, welcome: Welcome, now: Duration) -> Result<(), Trouble> {
+        if !matches!(self.link.state, State::Greeting { .. }) {
+            return Err(protocol("a welcome that nobody waited for"));
+        }
+        if welcome.v != VERSION {
+            return Err(protocol(
+                "the server speaks another version of the protocol",
+            ));
+        }
+        self.link
+            .welcomed(Duration::from_millis(welcome.heartbeat_ms), now);
+        (self.head, self.floor) = (welcome.head, welcome.floor);
+        self.sealed = welcome.sealed;
+        self.acked = 0;
+        match welcome.mode {
+            Begin::Snapshot if self.content.keeps_records() => {
+                self.staging = Some(Staging::new(welcome.epoch, welcome.reason));
+            }
+            Begin::Snapshot => return Err(protocol("a snapshot that nobody asked for")),
+            Begin::Resume => self.resumed(welcome.epoch, welcome.seq)?,
+        }
+        self.ping(now);
+        Ok(())
+    }
+
+    fn resumed(&mut self, epoch: Epoch, seq: Option<u64>) -> Result<(), Trouble> {
+        let seq = seq.ok_or_else(|| protocol("a resumption without seq"))?;
+        let position = Position { epoch, seq };
+        match self.content.received() {
+            Some(head) if head.position == position => {}
+            None if !self.content.keeps_records() => {
+                self.content.begin_at(Head {
+                    position,
+                    digest: Digest::EMPTY,
+                    records: 0,
+                    at: Timestamp::EPOCH,
+                });
+            }
+            _ => return Err(protocol("a resumption at another place than was asked for")),
+        }
+        self.live = true;
+        Ok(())
+    }
+
+    fn part(&mut self, part: Snapshot<'static>) -> Result<(), Trouble> {
+        let max = self.config.max_bytes;
+        let staging = self
+            .staging
+            .as_mut()
+            .ok_or_else(|| protocol("a part of a snapshot that did not begin"))?;
+        let records = part.records.into_owned();
+        if !self.sealed && !records.iter().all(|record| record.verify(&Hasher::PLAIN)) {
+            return Err(Trouble::Damaged("a record's hash is wrong"));
+        }
+        staging.part(part.part, records).map_err(protocol)?;
+        within(staging.bytes(), max)
+    }
+
+    fn txn(&mut self, txn: Txn<'static>) -> Result<(), Trouble> {
+        let Txn { from, to, more, .. } = txn;
+        if from == 0 || to < from {
+            return Err(protocol("a transaction with an impossible number"));
+        }
+        let max = self.config.max_bytes.min(2 * MAX_REPLACE_BYTES);
+        let ops = txn.ops.into_owned();
+        if !genuine(&ops, from, to, self.sealed) {
+            return Err(Trouble::Damaged("a record's hash or number is wrong"));
+        }
+        let bytes: usize = ops.iter().map(ChangeOp::size).sum();
+        let ops = match &mut self.pieces {
+            Some(pieces) if (pieces.from, pieces.to) == (from, to) => {
+                pieces.bytes += bytes;
+                within(pieces.bytes, max)?;
+                pieces.ops.extend(ops);
+                if more {
+                    return Ok(());
+                }
+                std::mem::take(&mut pieces.ops)
+            }
+            Some(_) => return Err(protocol("the pieces of two transactions are mixed")),
+            None if more => {
+                self.pieces = Some(Pieces {
+                    from,
+                    to,
+                    ops,
+                    bytes,
+                });
+                return Ok(());
+            }
+            None => ops,
+        };
+        self.pieces = None;
+        if let Some(staging) = &mut self.staging {
+            if staging.to.is_some_and(|last| from != last + 1) {
+                return Err(protocol("a gap between transactions"));
+            }
+            staging.change(to, ops);
+            return within(staging.bytes(), self.config.max_bytes);
+        }
+        let received = self
+            .content
+            .received()
+            .ok_or_else(|| protocol("a transaction before its table"))?;
+        if from != received.position.seq + 1 {
+            return Err(protocol("a gap between transactions"));
+        }
+        let epoch = received.position.epoch;
+        let head = Head {
+            position: Position { epoch, seq: to },
+            digest: txn.digest,
+            records: txn.count,
+            at: txn.at,
+        };
+        let received = self.content.change(from, head, ops)?;
+        self.head = self.head.max(to);
+        self.give_out(received);
+        Ok(())
+    }
+
+    fn snapshot_end(&mut self, end: SnapshotEnd, now: Duration) -> Result<(), Trouble> {
+        let staging = self
+            .staging
+            .take()
+            .ok_or_else(|| protocol("the end of a snapshot that did not begin"))?;
+        if staging.to.is_some_and(|to| to != end.at) || self.pieces.is_some() {
+            return Err(protocol(
+                "a snapshot ends at another place than its changes",
+            ));
+        }
+        let epoch = staging.epoch;
+        let head = Head {
+            position: Position { epoch, seq: end.at },
+            digest: end.digest,
+            records: end.count,
+            at: end.time,
+        };
+        self.head = self.head.max(end.at);
+        let received = self.content.snapshot(staging, head)?;
+        self.live = true;
+        self.published = None;
+        self.give_out(received);
+        self.acknowledge(now);
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Trouble> {
+        self.head = self.head.max(heartbeat.head);
+        if self.staging.is_some() || !self.content.keeps_records() {
+            return Ok(());
+        }
+        match self.content.received() {
+            Some(head) if head.position.seq != heartbeat.at => {
+                Err(protocol("the server believes the replica elsewhere"))
+            }
+            Some(_) if self.content.digest() != Some(heartbeat.digest) => {
+                Err(Trouble::Damaged("the digest is another than the server's"))
+            }
+            // What was held back was let go of, and the connection with it.
+            _ => Ok(()),
+        }
+    }
+
+    fn give_out(&mut self, received: Received<T::Action>) {
+        for refused in received.news.into_iter().take(MAX_NACKS) {
+            let Refused { key, seq, reason } = refused;
+            self.send(&ClientFrame::Nack(Nack { seq, key, reason }));
+        }
+        if let Some(batch) = received.batch {
+            self.out.push_back(Output::Apply(batch));
+        }
+    }
+
+    // ---- sending ----
+
+    fn send(&mut self, frame: &ClientFrame) {
+        self.out.push_back(Output::Send(frame.encode()));
+    }
+
+    fn ping(&mut self, now: Duration) {
+        self.ping_at = now + self.config.ping_every.min(self.link.heartbeat());
+        let n = self.fresh.ping(now);
+        self.send(&ClientFrame::Ping { n });
+    }
+
+    fn owes_ack(&self) -> bool {
+        self.live && self.published.is_some_and(|at| at.seq > self.acked)
+    }
+
+    fn acknowledge(&mut self, now: Duration) {
+        if let (true, Some(at)) = (self.owes_ack() && now >= self.ack_at, self.published) {
+            self.acked = at.seq;
+            self.ack_at = now + ACK_EVERY;
+            self.send(&ClientFrame::Ack { seq: at.seq });
+        }
+    }
+
+    // ---- endings ----
+
+    fn give_up(&mut self, why: &str, now: Duration) {
+        self.out.push_back(Output::Disconnect);
+        self.disconnected(why, now);
+    }
+
+    fn disconnected(&mut self, why: &str, now: Duration) {
+        self.out
+            .retain(|output| !matches!(output, Output::Send(_) | Output::Connect));
+        self.link.lost(now);
+        self.fresh.disconnected();
+        self.staging = None;
+        self.pieces = None;
+        self.live = false;
+        self.trouble = Some(why.to_owned());
+    }
+
+    /// The server does not serve this replica. One that has something to give out keeps trying.
+    fn refused(&mut self, body: ErrorBody, now: Duration) {
+        let events = matches!(self.config.mode, Mode::Events { .. });
+        let passing = matches!(
+            body.code,
+            Code::Busy
+                | Code::Closed
+                | Code::RateLimited
+                | Code::TooManyConnections
+                | Code::Timeout
+                | Code::Unreachable
+                | Code::StorageError
+                | Code::StorageFull
+        );
+        self.disconnected(&body.message, now);
+        if !passing && (events || self.content.applied().is_none()) {
+            self.failed = Some(body.clone());
+            self.out.push_back(Output::Failed(body));
+        }
+    }
+}
+
+/// Why a connection is given up.
+enum Trouble {
+    /// The content cannot be relied on: the next session begins with a snapshot.
+    Damaged(&'static str),
+    /// What came does not follow the protocol, or the server ended the session.
+    Protocol(String),
+    /// The server does not serve this replica.
+    Refused(ErrorBody),
+}
+
+impl From<Damaged> for Trouble {
+    fn from(Damaged(what): Damaged) -> Self {
+        Self::Damaged(what)
+    }
+}
+
+fn protocol(what: &str) -> Trouble {
+    Trouble::Protocol(what.to_owned())
+}
+
+fn within(bytes: usize, max: usize) -> Result<(), Trouble> {
+    if bytes <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "the table has more than {max} bytes of keys and values; allow the replica more, or split the table"
+    );
+    Err(Trouble::Refused(ErrorBody::new(Code::TooLarge, message)))
+}

@@ -1,0 +1,121 @@
+//! How old a replica's content is at most, proved by the client's own clock: whoever has reached the
+//! head that a pong speaks of is as fresh as the ping was. What sits in a buffer proves nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Most pings without a pong, and most pongs whose head was not reached. More tell nothing that
+/// these do not.
+const MAX_OPEN: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    next: u64,
+    /// Pings without a pong: number and time.
+    pings: VecDeque<(u64, Duration)>,
+    /// Pongs whose head was not reached: the ping's time and the head.
+    pongs: VecDeque<(Duration, u64)>,
+    /// When the newest ping was sent whose pong's head was reached.
+    fresh_at: Option<Duration>,
+}
+
+impl Freshness {
+    /// The number of a ping that is sent now.
+    pub(super) fn ping(&mut self, now: Duration) -> u64 {
+        self.next += 1;
+        if self.pings.len() == MAX_OPEN {
+            self.pings.pop_front();
+        }
+        self.pings.push_back((self.next, now));
+        self.next
+    }
+
+    /// A pong came, while `reached` is what readers can see.
+    pub(super) fn pong(&mut self, n: u64, head: u64, reached: Option<u64>) {
+        // Numbers that were never sent, or are long past, say nothing.
+        let Some(at) = self.pings.iter().position(|(number, _)| *number == n) else {
+            return;
+        };
+        let (_, sent_at) = self.pings[at];
+        self.pings.drain(..=at);
+        if reached.is_some_and(|seq| seq >= head) {
+            self.prove(sent_at);
+        } else if self.pongs.len() < MAX_OPEN {
+            // The oldest ones are kept: they are reached first.
+            self.pongs.push_back((sent_at, head));
+        }
+    }
+
+    /// Readers can see the state after `seq` now.
+    pub(super) fn reached(&mut self, seq: u64) {
+        while let Some((sent_at, _)) = self.pongs.pop_front_if(|(_, head)| *head <= seq) {
+            self.prove(sent_at);
+        }
+    }
+
+    fn prove(&mut self, sent_at: Duration) {
+        self.fresh_at = self.fresh_at.max(Some(sent_at));
+    }
+
+    /// The connection is gone, and with it what was under way.
+    pub(super) fn disconnected(&mut self) {
+        self.pings.clear();
+        self.pongs.clear();
+    }
+
+    /// When the content was certainly the newest.
+    pub(super) fn fresh_at(&self) -> Option<Duration> {
+        self.fresh_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn only_a_pong_whose_head_was_reached_proves_something() {
+        let mut fresh = Freshness::default();
+        let first = fresh.ping(S(1));
+        let second = fresh.ping(S(2));
+        assert_eq!(fresh.fresh_at(), None);
+        fresh.pong(first, 7, Some(6));
+        assert_eq!(fresh.fresh_at(), None);
+        fresh.pong(second, 9, Some(6));
+        fresh.reached(7);
+        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        fresh.reached(8);
+        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        fresh.reached(9);
+        assert_eq!(fresh.fresh_at(), Some(S(2)));
+    }
+
+    #[test]
+    fn pongs_that_nobody_asked_for_prove_nothing() {
+        let mut fresh = Freshness::default();
+        let n = fresh.ping(S(1));
+        fresh.pong(n + 1, 0, Some(5));
+        fresh.pong(n, 0, Some(5));
+        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        let lost = fresh.ping(S(2));
+        fresh.disconnected();
+        fresh.pong(lost, 0, Some(5));
+        fresh.pong(n, 0, Some(5));
+        assert_eq!(fresh.fresh_at(), Some(S(1)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_progress_is_still_proved() {
+        let mut fresh = Freshness::default();
+        for second in 0..100 {
+            let n = fresh.ping(S(second));
+            fresh.pong(n, second, None);
+            fresh.ping(S(second));
+        }
+        assert!(fresh.pings.len() <= MAX_OPEN && fresh.pongs.len() <= MAX_OPEN);
+        fresh.reached(3);
+        assert_eq!(fresh.fresh_at(), Some(S(3)));
+    }
+}
