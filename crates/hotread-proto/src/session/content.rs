@@ -1,6 +1,8 @@
-//! What a replica has: which records by hash, and what it has received but cannot give out because
-//! its type refuses a value.
+//! What a replica has: the hash of each record that it received, and where it stands.
 
+use super::following::{Batch, Cause, Refused, Target};
+use super::frame::Has;
+use super::held::{Change, Held, MAX_HELD_BYTES};
 use super::staging::{self, Staging};
 use crate::digest::{Digest, Hasher, ItemHash};
 use crate::evaluate::{ChangeOp, Head};
@@ -8,77 +10,14 @@ use crate::name::Key;
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::time::Timestamp;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Most bytes of keys and values of changes that are held back because a value is refused. Beyond
-/// it, only the keys are kept, and the records are asked for again.
-const MAX_HELD_BYTES: usize = 64 << 20;
-
-/// What turns records into the updates of a replica's state.
-pub trait Target {
-    /// An update of the state.
-    type Action;
-
-    /// The update that writes a record. `key` is the record's, shared with the replica's own books.
-    ///
-    /// # Errors
-    /// Why the state cannot have this value, in one line. It must depend on the record alone.
-    fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
-
-    /// The update that takes a record out. There may be none.
-    fn delete(&mut self, key: &Arc<str>) -> Self::Action;
-}
-
-/// A value that the replica's type refuses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the replica's type refuses the value of {key:?}, written at seq {seq}: {reason}")]
-pub struct Refused {
-    /// The record's key.
-    pub key: Key,
-    /// The transaction that wrote it.
-    pub seq: u64,
-    /// Why.
-    pub reason: String,
-}
-
-/// One publication of the replica: what becomes of its state.
-#[derive(Debug)]
-pub struct Batch<A> {
-    /// The first transaction that it contains; for a snapshot, the one that it stands at.
-    pub from: u64,
-    /// Where the state stands after it.
-    pub head: Head,
-    /// Updates, to be published together.
-    pub actions: Vec<A>,
-    /// The same as records and deletions, if they are [kept](super::FollowConfig::keep_ops).
-    pub ops: Vec<ChangeOp>,
-    /// What it comes from.
-    pub cause: Cause,
-}
-
-/// What a batch comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// The first state: the updates build it from nothing.
-    First,
-    /// A snapshot, because the session could not resume; the updates are what differs.
-    Snapshot {
-        /// Why.
-        reason: Option<String>,
-    },
-    /// One transaction, or several that were folded.
-    Txn,
-}
-
-/// What is held back of a key.
-#[derive(Debug)]
-struct Held<A> {
-    /// What the target made of it.
-    action: Result<A, (u64, String)>,
-    op: Option<ChangeOp>,
-    bytes: usize,
-}
+/// Values that are refused at one time, of which the server is told.
+pub(super) const MAX_NACKS: usize = 8;
+/// Most values that were left out, of which it is remembered until somebody asks.
+const MAX_SKIPPED: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Content<T: Target> {
@@ -89,16 +28,13 @@ pub(super) struct Content<T: Target> {
     index: Option<HashMap<Arc<str>, ItemHash>>,
     /// Where the session stands; `None`: a snapshot is needed.
     received: Option<Head>,
+    /// Is the digest there known? It is not before those who keep no records hear of it.
+    digest_known: bool,
+    /// Why what was received is not relied on.
+    distrusted: Option<&'static str>,
     /// Where the state that was given out stands.
     applied: Option<Head>,
-    held: BTreeMap<Arc<str>, Held<T::Action>>,
-    held_bytes: usize,
-    held_from: u64,
-    held_cause: Cause,
-    /// Keys of which the state may differ from the index, because what was held back was let go of.
-    dirty: HashSet<Arc<str>>,
-    /// Held-back values that are refused, oldest first; the first is the one that is reported.
-    refused: Vec<Refused>,
+    held: Held<T::Action>,
     skipped: Vec<Refused>,
 }
 
@@ -109,8 +45,17 @@ pub(super) struct Damaged(pub(super) &'static str);
 /// What came of something that was received.
 pub(super) struct Received<A> {
     pub(super) batch: Option<Batch<A>>,
-    /// Values that are refused, of which nobody was told yet.
+    /// Values that are refused, of which nobody was told yet; not more than can be told.
     pub(super) news: Vec<Refused>,
+    /// Must everything be loaded again, and why?
+    pub(super) again: Option<&'static str>,
+}
+
+/// What became of a record: was there one before, as far as was received?
+struct Entered {
+    key: Arc<str>,
+    received: bool,
+    op: ChangeOp,
 }
 
 impl<T: Target> Content<T> {
@@ -121,13 +66,10 @@ impl<T: Target> Content<T> {
             keep_ops,
             index: keeps_records.then(HashMap::new),
             received: None,
+            digest_known: false,
+            distrusted: None,
             applied: None,
-            held: BTreeMap::new(),
-            held_bytes: 0,
-            held_from: 0,
-            held_cause: Cause::Txn,
-            dirty: HashSet::new(),
-            refused: Vec::new(),
+            held: Held::new(MAX_HELD_BYTES),
             skipped: Vec::new(),
         }
     }
@@ -140,12 +82,33 @@ impl<T: Target> Content<T> {
         self.received
     }
 
-    pub(super) fn applied(&self) -> Option<Head> {
-        self.applied
+    /// What the server is told of it.
+    pub(super) fn has(&self) -> Option<Has> {
+        self.received.map(|head| Has {
+            epoch: head.position.epoch,
+            seq: head.position.seq,
+            digest: self.digest(),
+        })
     }
 
-    pub(super) fn refused(&self) -> Option<&Refused> {
-        self.refused.first()
+    /// The digest of what was received, as the server must have it.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        let head = self.received.filter(|_| self.digest_known);
+        head.map(|head| head.digest)
+    }
+
+    /// Where the state stands that was given out.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.applied.map(|head| head.position)
+    }
+
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.held.refused()
+    }
+
+    /// Values that are refused, of which a server that does not know them is told.
+    pub(super) fn nacks(&self) -> Vec<Refused> {
+        self.held.all_refused().take(MAX_NACKS).collect()
     }
 
     /// Values that were left out, since the last call.
@@ -154,15 +117,30 @@ impl<T: Target> Content<T> {
     }
 
     /// Follows from here without having any records.
-    pub(super) fn begin_at(&mut self, head: Head) {
+    pub(super) fn begin_at(&mut self, position: Position) {
+        let head = Head {
+            position,
+            digest: Digest::EMPTY,
+            records: 0,
+            at: Timestamp::EPOCH,
+        };
         self.received = Some(head);
         self.applied = Some(head);
     }
 
+    /// The server's digest at what was received. Whoever keeps records has one of its own.
+    pub(super) fn learn(&mut self, digest: Digest) {
+        if let (false, Some(head)) = (self.digest_known, &mut self.received) {
+            head.digest = digest;
+            self.digest_known = true;
+        }
+    }
+
     /// The next session begins with a snapshot: what was received cannot be relied on.
-    pub(super) fn distrust(&mut self) {
+    pub(super) fn distrust(&mut self, why: &'static str) {
         if self.keeps_records() {
             self.received = None;
+            self.distrusted = Some(why);
         }
     }
 
@@ -202,79 +180,84 @@ impl<T: Target> Content<T> {
                 "the digest of a snapshot is another than the server's",
             ));
         }
+        let ours = self.distrusted.take().map(str::to_owned);
         let cause = match self.applied {
             None => Cause::First,
-            Some(_) => Cause::Snapshot { reason },
+            Some(_) => Cause::Snapshot {
+                reason: reason.or(ours),
+            },
         };
         let ops = self.difference(records);
-        self.let_go();
-        self.dirty.clear();
+        self.held.clear();
         Ok(self.advance(head.position.seq, head, ops, cause))
     }
 
     /// What leads from the state to these records. The index becomes theirs.
-    fn difference(&mut self, records: Vec<Record>) -> Vec<(Arc<str>, ChangeOp)> {
-        let mut old = self
-            .index
-            .replace(HashMap::with_capacity(records.len()))
-            .unwrap_or_default();
+    fn difference(&mut self, records: Vec<Record>) -> Vec<Entered> {
+        let mut old = self.index.take().unwrap_or_default();
+        let mut index = HashMap::with_capacity(records.len());
         let mut ops = Vec::new();
         for record in records {
             let (key, hash) = match old.remove_entry(record.key()) {
                 Some((key, hash)) => (key, Some(hash)),
                 None => (Arc::from(record.key()), None),
             };
-            let kept = hash == Some(record.hash());
-            self.index
-                .get_or_insert_default()
-                .insert(key.clone(), record.hash());
-            if !kept || self.is_uncertain(&key) {
-                ops.push((key, ChangeOp::Put(record)));
+            index.insert(key.clone(), record.hash());
+            let held = self.held.in_state(&key);
+            if held.is_some() || hash != Some(record.hash()) {
+                let received = held.unwrap_or(hash.is_some());
+                let op = ChangeOp::Put(record);
+                ops.push(Entered { key, received, op });
             }
         }
-        // Those that the state may have, and the snapshot does not.
-        let held = self.held.keys().chain(&self.dirty);
-        let index = self.index.get_or_insert_default();
-        let gone: HashSet<Arc<str>> = old
-            .into_keys()
-            .chain(held.filter(|key| !index.contains_key(*key)).cloned())
-            .collect();
+        // Those that the state has, and the snapshot does not; in an order that does not vary.
+        let left = old.into_keys();
+        let left = left.filter(|key| self.held.in_state(key).unwrap_or(true));
+        let held = self.held.keys_in_state();
+        let held = held.filter(|key| !index.contains_key(*key)).cloned();
+        let gone: BTreeSet<Arc<str>> = left.chain(held).collect();
         for key in gone {
             let name = Key::new(&key).expect("the keys of records were checked when they came in");
-            ops.push((key, ChangeOp::Delete(name)));
+            let op = ChangeOp::Delete(name);
+            let received = true;
+            ops.push(Entered { key, received, op });
         }
+        self.index = Some(index);
         ops
     }
 
-    /// May the state have something else under this key than the index says?
-    fn is_uncertain(&self, key: &Arc<str>) -> bool {
-        self.held.contains_key(key) || self.dirty.contains(key)
+    /// Enters an operation into the index.
+    fn enter(&mut self, op: ChangeOp) -> Entered {
+        let Some(index) = &mut self.index else {
+            let key = op.key().into();
+            let received = true;
+            return Entered { key, received, op };
+        };
+        let old = index.remove_entry(op.key()).map(|(key, _)| key);
+        let received = old.is_some();
+        let key = old.unwrap_or_else(|| op.key().into());
+        if let ChangeOp::Put(record) = &op {
+            index.insert(key.clone(), record.hash());
+        }
+        Entered { key, received, op }
     }
 
-    /// Enters an operation into the index.
-    fn enter(&mut self, op: ChangeOp) -> (Arc<str>, ChangeOp) {
-        let Some(index) = &mut self.index else {
-            return (op.key().into(), op);
-        };
-        let key = match &op {
-            ChangeOp::Put(record) => match index.get_key_value(record.key()) {
-                Some((key, _)) => {
-                    let key = key.clone();
-                    index.insert(key.clone(), record.hash());
-                    key
-                }
-                None => {
-                    let key: Arc<str> = record.key().into();
-                    index.insert(key.clone(), record.hash());
-                    key
-                }
-            },
-            ChangeOp::Delete(key) => match index.remove_entry(key.as_str()) {
-                Some((key, _)) => key,
-                None => key.as_str().into(),
+    /// What the target makes of an operation.
+    fn ask(&mut self, key: &Arc<str>, op: ChangeOp) -> Change<T::Action> {
+        let (action, refused) = match &op {
+            ChangeOp::Delete(_) => (Some(self.target.delete(key)), None),
+            ChangeOp::Put(record) => match self.target.put(key, record) {
+                Ok(action) => (Some(action), None),
+                Err(reason) => (None, Some((record.seq(), super::reason(&reason)))),
             },
         };
-        (key, op)
+        Change {
+            action,
+            refused,
+            bytes: op.size(),
+            deletes: matches!(op, ChangeOp::Delete(_)),
+            op: self.keep_ops.then_some(op),
+        }
     }
 
     /// What was received leads to `head`. If the target takes all of it, it becomes a batch, together
@@ -283,129 +266,105 @@ impl<T: Target> Content<T> {
         &mut self,
         from: u64,
         head: Head,
-        ops: Vec<(Arc<str>, ChangeOp)>,
+        ops: Vec<Entered>,
         cause: Cause,
     ) -> Received<T::Action> {
-        self.received = Some(head);
-        let mut news = Vec::new();
-        let mut taken = Vec::with_capacity(ops.len());
-        for (key, op) in ops {
-            let bytes = op.size();
-            let mut action = match &op {
-                ChangeOp::Delete(_) => Ok(self.target.delete(&key)),
-                ChangeOp::Put(record) => self
-                    .target
-                    .put(&key, record)
-                    .map_err(|reason| (record.seq(), reason)),
-            };
-            if let Err((seq, reason)) = &action {
-                let refused = Refused {
+        (self.received, self.digest_known) = (Some(head), true);
+        let skips = self.skip_bad_keys || !self.keeps_records();
+        let (mut news, mut bad) = (Vec::new(), false);
+        let mut changes = Vec::with_capacity(ops.len());
+        for Entered { key, received, op } in ops {
+            let mut change = self.ask(&key, op);
+            if let Some((seq, reason)) = &change.refused {
+                let refused = || Refused {
                     key: Key::new(&key).expect("the key of a record"),
                     seq: *seq,
-                    reason: super::reason(reason),
+                    reason: reason.clone(),
                 };
-                news.push(refused.clone());
-                if self.skip_bad_keys {
-                    self.skipped.push(refused);
-                    action = Ok(self.target.delete(&key));
+                if news.len() < MAX_NACKS {
+                    news.push(refused());
                 }
+                if skips {
+                    if self.skipped.len() < MAX_SKIPPED {
+                        self.skipped.push(refused());
+                    }
+                    change.refused = None;
+                    if self.keeps_records() {
+                        change.action = Some(self.target.delete(&key));
+                    }
+                }
+                bad |= !skips;
             }
-            let op = self.keep_ops.then_some(op);
-            taken.push((key, Held { action, op, bytes }));
+            changes.push((key, received, change));
         }
-        let bad = taken.iter().any(|(_, held)| held.action.is_err());
         if self.held.is_empty() && !bad {
+            self.held.clear();
+            let changes = changes.into_iter().map(|(.., change)| change);
+            let batch = Some(batch(from, head, cause, changes));
             self.applied = Some(head);
-            let (mut actions, mut ops) = (Vec::with_capacity(taken.len()), Vec::new());
-            for (_, held) in taken {
-                actions.extend(held.action.ok());
-                ops.extend(held.op);
-            }
-            let batch = Batch {
-                from,
-                head,
-                actions,
-                ops,
-                cause,
-            };
-            return Received {
-                batch: Some(batch),
-                news,
-            };
+            let again = None;
+            return Received { batch, news, again };
         }
         if self.held.is_empty() {
-            (self.held_from, self.held_cause) = (from, cause);
+            (self.held.from, self.held.cause) = (from, cause);
         }
-        for (key, held) in taken {
-            self.refused.retain(|refused| refused.key.as_str() != &*key);
-            self.held_bytes += held.bytes;
-            if let Some(old) = self.held.insert(key, held) {
-                self.held_bytes -= old.bytes;
+        for (key, received, change) in changes {
+            self.held.add(key, received, change);
+        }
+        let mut received = Received {
+            batch: None,
+            news,
+            again: None,
+        };
+        if self.held.refused().is_none() {
+            if self.held.has_let_go() {
+                let why = "what was held back while a value was refused was too much to keep";
+                self.distrust(why);
+                received.again = Some(why);
+            } else {
+                received.batch = Some(self.release(head));
             }
         }
-        if !self.skip_bad_keys {
-            self.refused.extend(news.iter().cloned());
-        }
-        let batch = self.refused.is_empty().then(|| self.release(head));
-        if self.held_bytes > MAX_HELD_BYTES {
-            let keys = std::mem::take(&mut self.held).into_keys();
-            self.dirty.extend(keys);
-            self.held_bytes = 0;
-            self.received = None;
-        }
-        Received { batch, news }
+        received
     }
 
     /// Nothing is refused any more: what was held back, as one batch.
     fn release(&mut self, head: Head) -> Batch<T::Action> {
-        let (mut actions, mut ops) = (Vec::with_capacity(self.held.len()), Vec::new());
-        for held in std::mem::take(&mut self.held).into_values() {
-            actions.extend(held.action.ok());
-            ops.extend(held.op);
-        }
-        self.held_bytes = 0;
+        let cause = std::mem::replace(&mut self.held.cause, Cause::Txn);
         self.applied = Some(head);
-        Batch {
-            from: self.held_from,
-            head,
-            actions,
-            ops,
-            cause: std::mem::replace(&mut self.held_cause, Cause::Txn),
-        }
-    }
-
-    fn let_go(&mut self) {
-        self.held.clear();
-        self.held_bytes = 0;
-        self.refused.clear();
+        batch(self.held.from, head, cause, self.held.take())
     }
 
     /// Begins with a copy that was kept.
     pub(super) fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
-        let index = self.index.get_or_insert_default();
         let mut actions = Vec::with_capacity(records.len());
         let mut known = HashMap::with_capacity(records.len());
+        let mut skipped = Vec::new();
         for record in records {
             let key: Arc<str> = record.key().into();
-            match self.target.put(&key, record) {
-                Ok(action) => actions.push(action),
-                Err(reason) => {
-                    let refused = Refused {
-                        key: Key::new(&key).expect("the key of a record"),
-                        seq: record.seq(),
-                        reason: super::reason(&reason),
-                    };
-                    if !self.skip_bad_keys {
-                        return Err(refused);
-                    }
-                    self.skipped.push(refused);
+            let op = ChangeOp::Put(record.clone());
+            let change = self.ask(&key, op);
+            if let Some((seq, reason)) = change.refused {
+                let key = Key::new(&key).expect("the key of a record");
+                let refused = Refused { key, seq, reason };
+                if !self.skip_bad_keys {
+                    return Err(refused);
+                }
+                if skipped.len() < MAX_SKIPPED {
+                    skipped.push(refused);
                 }
             }
+            actions.extend(change.action);
             known.insert(key, record.hash());
         }
-        *index = known;
         let head = records.head();
-        self.begin_at(head);
+        if let Some(index) = &mut self.index {
+            *index = known;
+        }
+        self.held.clear();
+        self.skipped = skipped;
+        (self.received, self.applied) = (Some(head), Some(head));
+        self.digest_known = true;
         Ok(Batch {
             from: head.position.seq,
             head,
@@ -414,15 +373,25 @@ impl<T: Target> Content<T> {
             cause: Cause::First,
         })
     }
+}
 
-    /// Where readers' state stands.
-    pub(super) fn position(&self) -> Option<Position> {
-        self.applied.map(|head| head.position)
+fn batch<A>(
+    from: u64,
+    head: Head,
+    cause: Cause,
+    changes: impl Iterator<Item = Change<A>>,
+) -> Batch<A> {
+    let (mut actions, mut ops) = (Vec::with_capacity(changes.size_hint().0), Vec::new());
+    for change in changes {
+        actions.extend(change.action);
+        ops.extend(change.op);
     }
-
-    /// The digest of what was received, as the server must have it.
-    pub(super) fn digest(&self) -> Option<Digest> {
-        self.received.map(|head| head.digest)
+    Batch {
+        from,
+        head,
+        actions,
+        ops,
+        cause,
     }
 }
 

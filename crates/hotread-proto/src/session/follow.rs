@@ -1,101 +1,28 @@
 //! The replica's end of a session, over all its connections.
 
-use super::VERSION;
-pub use super::content::{Batch, Cause, Refused, Target};
-use super::content::{Content, Damaged, Received, genuine};
+use super::content::{Content, Damaged, MAX_NACKS, Received, genuine};
+use super::following::{Batch, FollowConfig, Mode, Output, Refused, Status, Target};
 use super::frame::{
-    Begin, ClientFrame, Has, Heartbeat, Hello, Nack, ServerFrame, Snapshot, SnapshotEnd, Txn,
-    Welcome,
+    Begin, ClientFrame, Heartbeat, Hello, Nack, ServerFrame, Snapshot, SnapshotEnd, Txn, Welcome,
 };
 use super::freshness::Freshness;
 use super::link::{Link, State};
 use super::staging::Staging;
-use crate::digest::{Digest, Hasher};
+use super::{MIN_HEARTBEAT, VERSION};
+use crate::digest::Hasher;
 use crate::evaluate::{ChangeOp, Head};
 use crate::position::{Epoch, Position};
 use crate::records::Records;
 use crate::response::{Code, ErrorBody};
-use crate::time::Timestamp;
 use crate::txn::MAX_REPLACE_BYTES;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Acknowledgements are at least so far apart: they are for people who watch.
 const ACK_EVERY: Duration = Duration::from_millis(100);
-/// Values that are refused in one transaction, of which the server is told.
-const MAX_NACKS: usize = 8;
-
-/// How a replica follows its table.
-#[derive(Debug, Clone)]
-pub struct FollowConfig {
-    /// What the server shows of it; see [`is_client_name`](super::is_client_name).
-    pub name: Option<String>,
-    /// What for.
-    pub mode: Mode,
-    /// Leaves records out that the target refuses, instead of staying where they are not there yet.
-    /// What the replica has is no state of the table then.
-    pub skip_bad_keys: bool,
-    /// Gives [`Batch::ops`] out, for those who want events or keep a copy.
-    pub keep_ops: bool,
-    /// How often it pings: how exactly it knows its age. Never less than once in each of the server's
-    /// heartbeats.
-    pub ping_every: Duration,
-    /// Most bytes of keys and values that a table may have.
-    pub max_bytes: usize,
-    /// Any number; that of each client another one, so that they do not all come back at once.
-    pub seed: u64,
-}
-
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Keeping a copy of the table.
-    Replica {
-        /// May the server fold transactions if the replica is slow?
-        coalesce: bool,
-    },
-    /// Hearing of each transaction, without keeping records. It ends with an error if there would be
-    /// a gap.
-    Events {
-        /// Those after this position; `None`: after the table's head.
-        from: Option<Position>,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Output<A> {
-    /// Open a connection, and say [`handle_connected`](Follow::handle_connected), or why not.
-    Connect,
-    /// Send a frame.
-    Send(String),
-    /// Close the connection. Nothing needs to be said then.
-    Disconnect,
-    /// Publish a batch, and then say [`handle_published`](Follow::handle_published).
-    Apply(Batch<A>),
-    /// It is over: trying again would not help.
-    Failed(ErrorBody),
-}
-
-/// How a replica is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// It has no state yet.
-    Connecting,
-    /// It follows. How old its content is at most, [`Follow::age`] says.
-    Live,
-    /// It does not hear from the server, and keeps what it has.
-    Stale {
-        /// When it last heard, by the caller's clock; `None`: never, it began with a copy that was kept.
-        since: Option<Duration>,
-    },
-    /// Its type refuses a value, and it keeps what was before that.
-    Rejected(Refused),
-    /// It is over.
-    Failed(ErrorBody),
-}
+/// The server is told of at most [`MAX_NACKS`] refused values in this time: they are for people, too,
+/// and a server counts frames.
+const NACKS_EVERY: Duration = Duration::from_secs(1);
 
 /// The pieces of transactions that have come so far.
 #[derive(Debug)]
@@ -120,11 +47,17 @@ pub struct Follow<T: Target> {
     /// The last transaction of the table, as far as is known.
     head: u64,
     floor: u64,
-    /// Where readers are.
+    /// Where readers are; `None`: before the last snapshot, which may be another past.
     published: Option<Position>,
+    /// Batches that were given out and of which readers are not known to see anything, oldest first:
+    /// how many snapshots came before each.
+    unpublished: VecDeque<(Position, u64)>,
+    snapshots: u64,
     acked: u64,
     ack_at: Duration,
     ping_at: Duration,
+    /// From then on the server may be told of refused values again.
+    nacks_at: Duration,
     live: bool,
     out: VecDeque<Output<T::Action>>,
     failed: Option<ErrorBody>,
@@ -142,12 +75,7 @@ impl<T: Target> Follow<T> {
             from: Some(position),
         } = config.mode
         {
-            content.begin_at(Head {
-                position,
-                digest: Digest::EMPTY,
-                records: 0,
-                at: Timestamp::EPOCH,
-            });
+            content.begin_at(position);
         }
         Self {
             link: Link::new(config.seed, now),
@@ -160,6 +88,9 @@ impl<T: Target> Follow<T> {
             head: 0,
             floor: 0,
             published: None,
+            unpublished: VecDeque::new(),
+            snapshots: 0,
+            nacks_at: now,
             acked: 0,
             ack_at: now,
             ping_at: now,
@@ -177,6 +108,8 @@ impl<T: Target> Follow<T> {
     pub fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
         let batch = self.content.restore(records)?;
         self.head = batch.head.position.seq;
+        let position = batch.head.position;
+        self.unpublished.push_back((position, self.snapshots));
         Ok(batch)
     }
 
@@ -191,12 +124,7 @@ impl<T: Target> Follow<T> {
             Mode::Replica { coalesce } => (coalesce, true),
             Mode::Events { .. } => (false, false),
         };
-        let from = self.content.received().map(|head| Has {
-            epoch: head.position.epoch,
-            seq: head.position.seq,
-            // Who keeps no records knows the digest once it has heard of a transaction.
-            digest: (snapshot || head.at > Timestamp::EPOCH).then_some(head.digest),
-        });
+        let from = self.content.has();
         self.send(&ClientFrame::Hello(Hello {
             v: VERSION,
             name: self.config.name.clone(),
@@ -220,6 +148,17 @@ impl<T: Target> Follow<T> {
 
     /// Readers can see the batch with this position.
     pub fn handle_published(&mut self, position: Position, now: Duration) {
+        let mut published = None;
+        while let Some((next, snapshots)) = self.unpublished.pop_front() {
+            if next == position {
+                published = Some(snapshots);
+                break;
+            }
+        }
+        // What was given out before the last snapshot says nothing about the table as it is now.
+        if published != Some(self.snapshots) {
+            return;
+        }
         self.published = Some(position);
         if self.live {
             self.fresh.reached(position.seq);
@@ -240,7 +179,7 @@ impl<T: Target> Follow<T> {
         match done {
             Ok(()) => {}
             Err(Trouble::Damaged(what)) => {
-                self.content.distrust();
+                self.content.distrust(what);
                 self.give_up(what, now);
             }
             Err(Trouble::Protocol(what)) => self.give_up(&what, now),
@@ -300,12 +239,12 @@ impl<T: Target> Follow<T> {
             return Status::Failed(body.clone());
         }
         if let Some(refused) = self.content.refused() {
-            return Status::Rejected(refused.clone());
+            return Status::Rejected(refused);
         }
         if self.live {
             return Status::Live;
         }
-        match self.content.applied() {
+        match self.content.position() {
             None => Status::Connecting,
             Some(_) => Status::Stale {
                 since: (self.published.is_some() && self.fresh.fresh_at().is_some())
@@ -370,7 +309,7 @@ impl<T: Target> Follow<T> {
             ServerFrame::Welcome(_) => Err(protocol("a second welcome")),
             ServerFrame::Snapshot(part) => self.part(part),
             ServerFrame::SnapshotEnd(end) => self.snapshot_end(end, now),
-            ServerFrame::Txn(txn) => self.txn(txn),
+            ServerFrame::Txn(txn) => self.txn(txn, now),
             ServerFrame::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
             ServerFrame::Pong(pong) => {
                 self.head = self.head.max(pong.head);
@@ -405,6 +344,11 @@ impl<T: Target> Follow<T> {
             Begin::Resume => self.resumed(welcome.epoch, welcome.seq)?,
         }
         self.ping(now);
+        if self.live {
+            // A server that has just met the replica does not know what it refuses.
+            self.nacks_at = now;
+            self.complain(self.content.nacks(), now);
+        }
         Ok(())
     }
 
@@ -414,12 +358,7 @@ impl<T: Target> Follow<T> {
         match self.content.received() {
             Some(head) if head.position == position => {}
             None if !self.content.keeps_records() => {
-                self.content.begin_at(Head {
-                    position,
-                    digest: Digest::EMPTY,
-                    records: 0,
-                    at: Timestamp::EPOCH,
-                });
+                self.content.begin_at(position);
             }
             _ => return Err(protocol("a resumption at another place than was asked for")),
         }
@@ -441,7 +380,7 @@ impl<T: Target> Follow<T> {
         within(staging.bytes(), max)
     }
 
-    fn txn(&mut self, txn: Txn<'static>) -> Result<(), Trouble> {
+    fn txn(&mut self, txn: Txn<'static>, now: Duration) -> Result<(), Trouble> {
         let Txn { from, to, more, .. } = txn;
         if from == 0 || to < from {
             return Err(protocol("a transaction with an impossible number"));
@@ -476,7 +415,10 @@ impl<T: Target> Follow<T> {
         };
         self.pieces = None;
         if let Some(staging) = &mut self.staging {
-            if staging.to.is_some_and(|last| from != last + 1) {
+            if staging
+                .to
+                .is_some_and(|last| Some(from) != last.checked_add(1))
+            {
                 return Err(protocol("a gap between transactions"));
             }
             staging.change(to, ops);
@@ -486,7 +428,7 @@ impl<T: Target> Follow<T> {
             .content
             .received()
             .ok_or_else(|| protocol("a transaction before its table"))?;
-        if from != received.position.seq + 1 {
+        if Some(from) != received.position.seq.checked_add(1) {
             return Err(protocol("a gap between transactions"));
         }
         let epoch = received.position.epoch;
@@ -498,8 +440,7 @@ impl<T: Target> Follow<T> {
         };
         let received = self.content.change(from, head, ops)?;
         self.head = self.head.max(to);
-        self.give_out(received);
-        Ok(())
+        self.give_out(received, now)
     }
 
     fn snapshot_end(&mut self, end: SnapshotEnd, now: Duration) -> Result<(), Trouble> {
@@ -523,35 +464,40 @@ impl<T: Target> Follow<T> {
         let received = self.content.snapshot(staging, head)?;
         self.live = true;
         self.published = None;
-        self.give_out(received);
-        self.acknowledge(now);
-        Ok(())
+        self.snapshots += 1;
+        self.give_out(received, now)
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Trouble> {
         self.head = self.head.max(heartbeat.head);
-        if self.staging.is_some() || !self.content.keeps_records() {
+        if self.staging.is_some() {
             return Ok(());
         }
         match self.content.received() {
             Some(head) if head.position.seq != heartbeat.at => {
                 Err(protocol("the server believes the replica elsewhere"))
             }
+            Some(_) if self.content.digest().is_none() => {
+                self.content.learn(heartbeat.digest);
+                Ok(())
+            }
             Some(_) if self.content.digest() != Some(heartbeat.digest) => {
                 Err(Trouble::Damaged("the digest is another than the server's"))
             }
-            // What was held back was let go of, and the connection with it.
             _ => Ok(()),
         }
     }
 
-    fn give_out(&mut self, received: Received<T::Action>) {
-        for refused in received.news.into_iter().take(MAX_NACKS) {
-            let Refused { key, seq, reason } = refused;
-            self.send(&ClientFrame::Nack(Nack { seq, key, reason }));
-        }
+    fn give_out(&mut self, received: Received<T::Action>, now: Duration) -> Result<(), Trouble> {
+        self.complain(received.news, now);
         if let Some(batch) = received.batch {
+            let position = batch.head.position;
+            self.unpublished.push_back((position, self.snapshots));
             self.out.push_back(Output::Apply(batch));
+        }
+        match received.again {
+            Some(why) => Err(protocol(why)),
+            None => Ok(()),
         }
     }
 
@@ -562,9 +508,24 @@ impl<T: Target> Follow<T> {
     }
 
     fn ping(&mut self, now: Duration) {
-        self.ping_at = now + self.config.ping_every.min(self.link.heartbeat());
+        self.ping_at = now
+            + self
+                .config
+                .ping_every
+                .clamp(MIN_HEARTBEAT, self.link.heartbeat());
         let n = self.fresh.ping(now);
         self.send(&ClientFrame::Ping { n });
+    }
+
+    /// Tells the server of refused values, unless it was told of others just now.
+    fn complain(&mut self, refused: Vec<Refused>, now: Duration) {
+        if refused.is_empty() || now < self.nacks_at {
+            return;
+        }
+        self.nacks_at = now + NACKS_EVERY;
+        for Refused { key, seq, reason } in refused.into_iter().take(MAX_NACKS) {
+            self.send(&ClientFrame::Nack(Nack { seq, key, reason }));
+        }
     }
 
     fn owes_ack(&self) -> bool {
@@ -612,7 +573,7 @@ impl<T: Target> Follow<T> {
                 | Code::StorageFull
         );
         self.disconnected(&body.message, now);
-        if !passing && (events || self.content.applied().is_none()) {
+        if !passing && (events || self.content.position().is_none()) {
             self.failed = Some(body.clone());
             self.out.push_back(Output::Failed(body));
         }

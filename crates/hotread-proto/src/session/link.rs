@@ -1,6 +1,7 @@
 //! The connection under a replica: when it is opened, when it counts as lost, and how long to wait
 //! before the next one.
 
+use super::MIN_HEARTBEAT;
 use std::time::Duration;
 
 /// A connection that is not open, or not greeted, after this time is given up.
@@ -76,7 +77,7 @@ impl Link {
 
     pub(super) fn welcomed(&mut self, heartbeat: Duration, now: Duration) {
         // A server cannot make the client wait for ever, nor spin.
-        self.heartbeat = heartbeat.clamp(Duration::from_millis(10), MAX_ASKED_WAIT);
+        self.heartbeat = heartbeat.clamp(MIN_HEARTBEAT, MAX_ASKED_WAIT);
         self.state = State::Up { since: now };
     }
 

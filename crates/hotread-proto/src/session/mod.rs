@@ -25,15 +25,22 @@ mod content;
 mod encode;
 mod fold;
 mod follow;
+mod following;
 pub mod frame;
 mod freshness;
+mod held;
 mod link;
 mod serve;
+mod serving;
 mod staging;
 
 pub use encode::{Encoded, Part};
-pub use follow::{Batch, Cause, Follow, FollowConfig, Mode, Output, Refused, Status, Target};
-pub use serve::{Answer, End, Event, Serve, ServeConfig, Want};
+pub use follow::Follow;
+pub use following::{Batch, Cause, FollowConfig, Mode, Output, Refused, Status, Target};
+pub use serve::Serve;
+pub use serving::{Answer, End, Event, ServeConfig, Want};
+
+use std::time::Duration;
 
 /// The WebSocket subprotocol that both ends must name.
 pub const SUBPROTOCOL: &str = "hotread.v1+json";
@@ -51,6 +58,8 @@ pub const MAX_CLIENT_FRAME_BYTES: usize = 8 << 10;
 pub const PART_BYTES: usize = 512 << 10;
 /// And once it has so many records: those with small values are long around them.
 pub const PART_RECORDS: usize = 4_096;
+/// Shortest time between heartbeats, and between a client's pings.
+pub const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 /// Longest name of a client, in bytes. Its characters are `A-Z a-z 0-9 . _ -`.
 pub const MAX_NAME_BYTES: usize = 64;
 /// Longest reason that is sent, in bytes; what is longer is cut.

@@ -9,6 +9,7 @@ use super::frame::{
     Begin, ClientFrame, Goodbye, Has, Heartbeat, Hello, Nack, Pong, Reset, ServerFrame,
     SnapshotEnd, Welcome,
 };
+use super::serving::{Answer, End, Event, ServeConfig, Want};
 use super::{VERSION, is_client_name, reason};
 use crate::digest::Digest;
 use crate::evaluate::Head;
@@ -35,103 +36,6 @@ const FOLD_CHANGES: u64 = 65_536;
 const FOLD_BYTES: usize = 8 << 20;
 /// How long a client waits before it tries again what failed at the server.
 const RETRY_AFTER_MS: u64 = 1_000;
-
-/// How a session is served.
-#[derive(Debug, Clone)]
-pub struct ServeConfig {
-    /// How often the client hears from the server at least.
-    pub heartbeat: Duration,
-    /// Are the table's hashes keyed?
-    pub sealed: bool,
-}
-
-/// What is needed to go on. Answered by [`Serve::handle_answer`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Want {
-    /// The digest at a position: [`Answer::Digest`].
-    Digest {
-        /// Which.
-        at: Position,
-    },
-    /// A part of a snapshot: [`Answer::Part`]. It may have been read for another session, but not
-    /// before the first change that the history has.
-    Part {
-        /// Its number.
-        number: u32,
-        /// Its records come behind this key.
-        after: Option<Arc<str>>,
-    },
-    /// The next changes: [`Answer::Changes`]. There is at least one.
-    Changes {
-        /// Those after this one.
-        after: u64,
-    },
-}
-
-/// What was wanted.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// `None`: the history does not have it.
-    Digest(Option<Digest>),
-    /// A part of a snapshot.
-    Part(Arc<Part>),
-    /// Consecutive changes, the first of which was asked for.
-    Changes(Vec<Arc<Encoded>>),
-    /// The history does not go back so far any more.
-    Gone,
-    /// It could not be had; it may be had later.
-    Failed(ErrorBody),
-}
-
-/// Why a session ends from the server's side.
-#[derive(Debug, Clone)]
-pub enum End {
-    /// The table was dropped, or is another one now. A new session finds out.
-    Dropped,
-    /// The server goes away, and clients come back within a span of time.
-    Goodbye {
-        /// Why.
-        reason: String,
-        /// The span.
-        spread: Duration,
-    },
-    /// Trying again does not help.
-    Error(ErrorBody),
-}
-
-/// Something to be shown, counted or logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The client said who it is, and it was decided how the session begins.
-    Begun {
-        /// The client's name for itself.
-        name: Option<String>,
-        /// How.
-        mode: Begin,
-        /// Why with a snapshot, if the client had something.
-        reason: Option<String>,
-    },
-    /// The client has reached a transaction.
-    Ack {
-        /// Which.
-        seq: u64,
-    },
-    /// The client's type refuses a value.
-    Nack(Nack),
-    /// A snapshot was sent.
-    SnapshotSent {
-        /// In so many parts.
-        parts: u32,
-    },
-    /// Several transactions were sent as one.
-    Folded {
-        /// So many.
-        transactions: u64,
-    },
-    /// The session ends with a failure.
-    Failed(ErrorBody),
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -181,9 +85,14 @@ pub struct Serve {
     asked: Asked,
     events: VecDeque<Event>,
     heartbeat_at: Duration,
+    opened_at: Duration,
     heard_at: Duration,
     /// Frames that the client may still send, as of `heard_at`.
     allowance: f64,
+    /// The answer to the newest ping. One is enough: it says more than those before it, and a client
+    /// that sends but does not read costs no more.
+    pong: Option<Pong>,
+    heartbeat_due: bool,
 }
 
 impl Serve {
@@ -203,8 +112,11 @@ impl Serve {
             fold: None,
             asked: Asked::Nothing,
             events: VecDeque::new(),
+            opened_at: now,
             heard_at: now,
             allowance: FRAME_BURST,
+            pong: None,
+            heartbeat_due: false,
         }
     }
 
@@ -259,7 +171,7 @@ impl Serve {
             }
             ClientFrame::Ping { n } => {
                 let head = self.head.position.seq;
-                self.send(&ServerFrame::Pong(Pong { n, head }));
+                self.pong = Some(Pong { n, head });
             }
         }
     }
@@ -297,14 +209,7 @@ impl Serve {
         }
         if now >= self.heartbeat_at {
             self.heartbeat_at = now + self.config.heartbeat;
-            if !matches!(self.phase, Phase::Waiting | Phase::Comparing { .. }) {
-                let heartbeat = Heartbeat {
-                    at: self.sent.position.seq,
-                    digest: self.sent.digest,
-                    head: self.head.position.seq,
-                };
-                self.send(&ServerFrame::Heartbeat(heartbeat));
-            }
+            self.heartbeat_due = true;
         }
     }
 
@@ -345,6 +250,9 @@ impl Serve {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
+            if let Some(frame) = self.sign_of_life() {
+                return Some(frame.encode().into());
+            }
             if let Some(next) = self.changes.pop_front() {
                 self.take(&next);
                 continue;
@@ -354,6 +262,26 @@ impl Serve {
                 return None;
             }
         }
+    }
+
+    /// Pongs and heartbeats: between transactions, and not before the welcome.
+    fn sign_of_life(&mut self) -> Option<ServerFrame<'static>> {
+        if matches!(
+            self.phase,
+            Phase::Waiting | Phase::Comparing { .. } | Phase::Over
+        ) {
+            return None;
+        }
+        if let Some(pong) = self.pong.take() {
+            return Some(ServerFrame::Pong(pong));
+        }
+        std::mem::take(&mut self.heartbeat_due).then(|| {
+            ServerFrame::Heartbeat(Heartbeat {
+                at: self.sent.position.seq,
+                digest: self.sent.digest,
+                head: self.head.position.seq,
+            })
+        })
     }
 
     /// Something to be shown, counted or logged.
@@ -586,6 +514,13 @@ impl Serve {
             .as_ref()
             .and_then(|fold| fold.head)
             .map_or(self.sent.position.seq, |head| head.position.seq);
+        let epoch = self.head.position.epoch;
+        if changes
+            .iter()
+            .any(|next| next.change().position.epoch != epoch)
+        {
+            return self.handle_end(End::Dropped);
+        }
         let in_order = (has + 1..)
             .zip(&changes)
             .all(|(seq, next)| next.change().position.seq == seq);
@@ -639,11 +574,11 @@ impl Serve {
     }
 
     fn silent_at(&self) -> Duration {
-        self.heard_at
-            + match self.phase {
-                Phase::Waiting => HELLO_WITHIN,
-                _ => self.config.heartbeat * SILENT_HEARTBEATS,
-            }
+        match self.phase {
+            // Other frames do not put it off.
+            Phase::Waiting => self.opened_at + HELLO_WITHIN,
+            _ => self.heard_at + self.config.heartbeat * SILENT_HEARTBEATS,
+        }
     }
 
     fn send(&mut self, frame: &ServerFrame<'_>) {

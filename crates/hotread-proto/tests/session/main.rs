@@ -1,0 +1,81 @@
+//! The sync session, both ends together: a simulated world with everything that goes wrong in one,
+//! and the rules that the simulation does not show.
+//!
+//! `HOTREAD_SEEDS=2000` runs so many seeds, `HOTREAD_SEED=7` one of them.
+
+mod client;
+mod rng;
+mod rules;
+mod table;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use world::{Seen, World};
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("a number of seeds, or a seed"))
+}
+
+#[test]
+fn replicas_follow_their_table_through_all_that_goes_wrong() {
+    let seeds = match number("HOTREAD_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("HOTREAD_SEEDS").unwrap_or(50),
+    };
+    let many = seeds.end - seeds.start >= 50;
+    let mut seen = Seen::default();
+    for seed in seeds {
+        let mut world = World::new(seed);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {
+            eprintln!("that was seed {seed}: HOTREAD_SEED={seed} runs it again");
+            resume_unwind(panic);
+        }
+        seen += world.seen;
+    }
+    eprintln!("{seen:?}");
+    let Seen {
+        resumes,
+        snapshots,
+        reasons,
+        folds,
+        nacks,
+        fixes,
+        resets,
+        goodbyes,
+        ..
+    } = seen;
+    let Seen {
+        cuts,
+        partitions,
+        crashes,
+        losses,
+        recreations,
+        restored,
+        ended,
+        pieces,
+        ..
+    } = seen;
+    let all = [
+        resumes,
+        snapshots,
+        reasons,
+        folds,
+        nacks,
+        fixes,
+        resets,
+        goodbyes,
+        cuts,
+        partitions,
+        crashes,
+        losses,
+        recreations,
+        restored,
+        ended,
+        pieces,
+    ];
+    assert!(
+        !many || all.iter().all(|times| *times > 0),
+        "something never happened: {seen:?}"
+    );
+}

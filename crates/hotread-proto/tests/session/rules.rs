@@ -1,0 +1,237 @@
+//! Rules of the session that the simulation does not show, one end at a time.
+
+use hotread_proto::session::{
+    Answer, End, Follow, FollowConfig, Mode, Output, Serve, ServeConfig, Target, Want,
+};
+use hotread_proto::{Digest, Epoch, Head, Position, Record, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+fn head(seq: u64) -> Head {
+    let position = Position {
+        epoch: Epoch(7),
+        seq,
+    };
+    Head {
+        position,
+        digest: Digest::EMPTY,
+        records: 0,
+        at: Timestamp::EPOCH,
+    }
+}
+
+fn serve() -> Serve {
+    let config = ServeConfig {
+        heartbeat: S(2),
+        sealed: false,
+    };
+    Serve::new(config, head(5), 3, S(0))
+}
+
+fn frames(serve: &mut Serve) -> String {
+    std::iter::from_fn(|| serve.poll_frame())
+        .map(|frame| frame.to_string())
+        .collect()
+}
+
+fn ended_with(serve: &mut Serve, what: &str) {
+    let said = frames(serve);
+    assert!(said.contains(what) && serve.is_over(), "{what}: {said}");
+}
+
+#[test]
+fn hello_has_to_come_in_time_whatever_else_comes() {
+    let mut serve = serve();
+    for second in 1..10 {
+        serve.handle_text(r#"{"later":1}"#, S(second));
+    }
+    serve.handle_timeout(S(9));
+    assert!(!serve.is_over());
+    serve.handle_timeout(S(10));
+    ended_with(&mut serve, "TIMEOUT");
+}
+
+#[test]
+fn a_client_that_breaks_a_rule_is_told_which() {
+    for (text, code) in [
+        ("no", "PROTOCOL_ERROR"),
+        (r#"{"ping":{"n":1}}"#, "PROTOCOL_ERROR"),
+        (r#"{"hello":{"v":0}}"#, "UNSUPPORTED_VERSION"),
+        (r#"{"hello":{"v":1,"name":"a b"}}"#, "INVALID_NAME"),
+        (
+            r#"{"hello":{"v":1,"from":{"epoch":"0000000000000007","seq":5}}}"#,
+            "PROTOCOL_ERROR",
+        ),
+        (
+            r#"{"hello":{"v":1,"snapshot":false,"from":{"epoch":"0000000000000008","seq":5}}}"#,
+            "EPOCH_CHANGED",
+        ),
+        (
+            r#"{"hello":{"v":1,"snapshot":false,"from":{"epoch":"0000000000000007","seq":1}}}"#,
+            "GONE",
+        ),
+        (
+            r#"{"hello":{"v":1,"snapshot":false,"from":{"epoch":"0000000000000007","seq":18446744073709551615}}}"#,
+            "EPOCH_CHANGED",
+        ),
+    ] {
+        let mut serve = serve();
+        serve.handle_text(text, S(1));
+        ended_with(&mut serve, code);
+    }
+}
+
+#[test]
+fn a_client_that_sends_without_end_or_nothing_is_sent_away() {
+    let mut flooded = serve();
+    flooded.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(1));
+    for n in 0..300 {
+        flooded.handle_text(&format!("{{\"ping\":{{\"n\":{n}}}}}"), S(1));
+    }
+    ended_with(&mut flooded, "RATE_LIMITED");
+    let mut quiet = serve();
+    quiet.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(1));
+    quiet.handle_timeout(S(13));
+    ended_with(&mut quiet, "TIMEOUT");
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_no_queue() {
+    let mut serve = serve();
+    serve.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(0));
+    for second in 1..1_000 {
+        serve.handle_text(&format!("{{\"ping\":{{\"n\":{second}}}}}"), S(second));
+        serve.handle_timeout(S(second));
+    }
+    let frames: Vec<_> = std::iter::from_fn(|| serve.poll_frame()).collect();
+    assert_eq!(frames.len(), 3, "{frames:?}");
+    assert!(frames[0].starts_with("{\"welcome\""));
+    assert_eq!(&*frames[1], r#"{"pong":{"n":999,"head":5}}"#);
+}
+
+#[test]
+fn nothing_comes_before_the_welcome() {
+    let mut serve = serve();
+    let hello = r#"{"hello":{"v":1,"from":{"epoch":"0000000000000007","seq":4,"digest":"00000000000000000000000000000000"}}}"#;
+    serve.handle_text(hello, S(1));
+    serve.handle_text(r#"{"ping":{"n":1}}"#, S(1));
+    assert_eq!(frames(&mut serve), "");
+    let at = head(4).position;
+    assert_eq!(serve.poll_want(), Some(Want::Digest { at }));
+    serve.handle_answer(Answer::Digest(Some(Digest::EMPTY)));
+    assert!(frames(&mut serve).starts_with("{\"welcome\""));
+}
+
+#[test]
+fn a_goodbye_says_how_far_to_spread() {
+    let mut serve = serve();
+    let (reason, spread) = ("maintenance".to_owned(), S(3));
+    serve.handle_end(End::Goodbye { reason, spread });
+    ended_with(&mut serve, r#""spread_ms":3000"#);
+}
+
+struct Any;
+
+impl Target for Any {
+    type Action = ();
+
+    fn put(&mut self, _: &Arc<str>, _: &Record) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn delete(&mut self, _: &Arc<str>) {}
+}
+
+fn follow(mode: Mode) -> Follow<Any> {
+    let config = FollowConfig {
+        name: None,
+        mode,
+        skip_bad_keys: false,
+        keep_ops: false,
+        ping_every: Duration::ZERO,
+        max_bytes: 1_000,
+        seed: 1,
+    };
+    let mut follow = Follow::new(Any, config, S(0));
+    follow.handle_timeout(S(0));
+    follow.handle_connected(S(0));
+    while follow.poll_output().is_some() {}
+    follow
+}
+
+const BEGIN: &str = r#"{"welcome":{"v":1,"mode":"snapshot","epoch":"0000000000000007","head":5,"floor":1,"heartbeat_ms":2000}}"#;
+
+fn txn(from: u64, to: u64, more: bool) -> String {
+    let zeros = "0".repeat(32);
+    format!(
+        r#"{{"txn":{{"from":{from},"to":{to},"at":0,"digest":"{zeros}","count":0,"ops":[],"more":{more}}}}}"#
+    )
+}
+
+fn end(at: u64, digest: u8) -> String {
+    format!(r#"{{"snapshot_end":{{"at":{at},"count":0,"digest":"{digest:032x}","time":0}}}}"#)
+}
+
+fn leaves(mode: Mode, texts: &[String]) -> bool {
+    let mut follow = follow(mode);
+    for text in texts {
+        follow.handle_text(text, S(1));
+    }
+    std::iter::from_fn(|| follow.poll_output()).any(|output| matches!(output, Output::Disconnect))
+}
+
+#[test]
+fn a_replica_leaves_a_server_that_breaks_a_rule() {
+    let replica = Mode::Replica { coalesce: false };
+    let part = |n: u32| format!(r#"{{"snapshot":{{"part":{n},"records":[]}}}}"#);
+    let begun = |rest: &[String]| {
+        let mut texts = vec![BEGIN.to_owned(), part(1)];
+        texts.extend_from_slice(rest);
+        leaves(replica, &texts)
+    };
+    assert!(!begun(&[txn(5, 5, false), end(5, 0), txn(6, 6, false)]));
+    assert!(!begun(&[r#"{"later":{}}"#.to_owned(), end(5, 0)]));
+    for (what, rest) in [
+        ("a part out of turn", vec![part(3)]),
+        ("a part after changes", vec![txn(5, 5, false), part(2)]),
+        ("another digest", vec![end(5, 1)]),
+        ("another end", vec![txn(5, 5, false), end(6, 0)]),
+        ("an end between pieces", vec![txn(5, 5, true), end(5, 0)]),
+        ("mixed pieces", vec![txn(5, 5, true), txn(6, 6, false)]),
+        (
+            "a gap in a snapshot",
+            vec![txn(5, 5, false), txn(7, 7, false)],
+        ),
+        ("a gap", vec![end(5, 0), txn(7, 7, false)]),
+        ("a repetition", vec![end(5, 0), txn(5, 5, false)]),
+        ("no number", vec![txn(0, 0, false)]),
+        (
+            "the last number there is",
+            vec![txn(5, u64::MAX, false), txn(1, 1, false)],
+        ),
+        ("a second welcome", vec![BEGIN.to_owned()]),
+        ("no JSON", vec!["no".to_owned()]),
+    ] {
+        assert!(begun(&rest), "{what}");
+    }
+    let elsewhere = BEGIN.replace("\"snapshot\"", "\"resume\",\"seq\":9");
+    assert!(leaves(replica, std::slice::from_ref(&elsewhere)));
+    assert!(leaves(replica, &[end(5, 0)]), "before the welcome");
+    let events = Mode::Events { from: None };
+    assert!(!leaves(events, &[elsewhere.clone(), txn(10, 10, false)]));
+    let last = elsewhere.replace("\"seq\":9", "\"seq\":18446744073709551615");
+    assert!(leaves(events, &[last, txn(1, 1, false)]));
+}
+
+#[test]
+fn a_replica_leaves_a_silent_server_and_never_spins() {
+    let mut follow = follow(Mode::Replica { coalesce: false });
+    follow.handle_text(BEGIN, S(0));
+    follow.handle_timeout(S(1));
+    assert!(follow.poll_timeout().is_some_and(|at| at > S(1)));
+    follow.handle_timeout(S(6));
+    let mut left = std::iter::from_fn(|| follow.poll_output());
+    assert!(left.any(|output| matches!(output, Output::Disconnect)));
+}
