@@ -2,6 +2,7 @@
 
 use crate::committer::{Committer, write_standing};
 use crate::error::{CommitError, ReadError, StorageError, TableError};
+use crate::feed::Closed;
 use crate::options::{TableInfo, TableOptions};
 use crate::read;
 use crate::rows::wide;
@@ -30,12 +31,14 @@ fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
 
 impl Committer {
     /// Runs `work` as one transaction. If COMMIT fails, what is on disk is unknown, as for a group.
-    fn transaction<R>(
+    pub(crate) fn transaction<R, E: From<CommitError>>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<R, TableError>,
-    ) -> Result<R, TableError> {
-        let db = self.db()?;
-        let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work: impl FnOnce(&Transaction<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let db = self.db().map_err(CommitError::from)?;
+        let txn = db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(CommitError::from)?;
         let done = work(&txn)?;
         if let Err(e) = txn.commit() {
             let cause = StorageError::from(e);
@@ -62,7 +65,7 @@ impl Committer {
         let column = seal
             .as_ref()
             .map(|(_, header)| table::seal_column(header, epoch));
-        let row = self.transaction(|txn| {
+        let row = self.transaction::<_, TableError>(|txn| {
             let text = serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
                 reason: e.to_string(),
             })?;
@@ -108,7 +111,7 @@ impl Committer {
             table: name.clone(),
         };
         let table = self.registry.get(name).ok_or_else(unknown)?;
-        self.transaction(|txn| {
+        self.transaction::<_, TableError>(|txn| {
             if table.options.search {
                 txn.execute_batch(&format!("DROP TABLE {}", table.search_table()))?;
             }
@@ -143,7 +146,7 @@ impl Committer {
         let mut records = Vec::new();
         // Who cannot read the rows any more waits until it is known why.
         let renewal = table.renewal.write();
-        let row = self.transaction(|txn| {
+        let row = self.transaction::<_, TableError>(|txn| {
             // From here on SQLite overwrites what it deletes.
             txn.pragma_update(None, "secure_delete", true)?;
             let hasher = seal.hasher();
@@ -206,6 +209,7 @@ impl Committer {
             next.live.adopt(&table.live, || Records::new(head, records));
         });
         drop(renewal);
+        table.feed.close(Closed::Table);
         // The new incarnation is there whether or not the old pages can be overwritten now.
         self.scrub().map_err(CommitError::from)?;
         Ok(info)

@@ -10,6 +10,7 @@ use crate::seal::Passphrase;
 use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
+use crate::token::Tokens;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +85,7 @@ impl StoreBuilder {
     }
 
     /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
-    /// older. Reads nothing else; tables are loaded when they are first asked for.
+    /// older. Reads the tokens and where each table stands; tables are loaded when they are first asked for.
     ///
     /// # Errors
     /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
@@ -116,7 +117,7 @@ impl StoreBuilder {
         }
         let (db, lock) = open::writer(&at, create, synchronous)?;
         let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
-        let counters = Arc::new(Counters::default());
+        let (counters, tokens) = (Arc::<Counters>::default(), Arc::<Tokens>::default());
         let committer = Committer::new(
             at.clone(),
             synchronous,
@@ -124,6 +125,7 @@ impl StoreBuilder {
             queue.clone(),
             registry.clone(),
             counters.clone(),
+            tokens.clone(),
         )
         .map_err(failed)?;
         let pool = read::pool(at.clone(), readers).map_err(failed)?;
@@ -135,6 +137,7 @@ impl StoreBuilder {
             queue,
             registry: registry.clone(),
             counters,
+            tokens,
             thread: Some(thread),
             lock,
         });

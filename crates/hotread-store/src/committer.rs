@@ -15,10 +15,12 @@ use crate::house::{SWEEP_EVERY, trim};
 use crate::migrate;
 use crate::open::{self, Location};
 use crate::options::Synchronous;
-use crate::queue::{Applied, Next, Queue, Reply, Request};
+use crate::queue::{Next, Queue, Request};
 use crate::rows::{signed, wide};
 use crate::stats::Counters;
 use crate::table::{self, Registry, Standing, Table};
+use crate::ticket::{Applied, Reply};
+use crate::token::Tokens;
 use crate::view::{View, WriteError, sql};
 use hotread_proto::{Body, Change, ChangeOp, Outcome, Timestamp, evaluate};
 use rusqlite::{Connection, params};
@@ -35,6 +37,7 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) standing: HashMap<i64, Standing>,
     halted: Option<Halted>,
     pub(crate) swept: Instant,
@@ -63,8 +66,8 @@ enum Decided {
 }
 
 /// The records and the tables that a group touches.
-#[derive(Default)]
 struct Group {
+    begun: Instant,
     decided: Vec<(Reply, Decided)>,
     changes: Changes,
     entries: u64,
@@ -78,7 +81,9 @@ impl Committer {
         queue: Arc<Queue>,
         registry: Arc<Registry>,
         counters: Arc<Counters>,
+        tokens: Arc<Tokens>,
     ) -> Result<Self, StorageError> {
+        tokens.reload(&db)?;
         let now = Instant::now();
         let mut committer = Self {
             at,
@@ -87,6 +92,7 @@ impl Committer {
             queue,
             registry,
             counters,
+            tokens,
             standing: HashMap::new(),
             halted: None,
             swept: now,
@@ -158,7 +164,7 @@ impl Committer {
             );
             return;
         }
-        let mut group = Group::default();
+        let mut group = Group::begin();
         match self.write(requests, &mut group) {
             Ok(()) => self.commit(group),
             Err((error, rest)) => {
@@ -244,7 +250,7 @@ impl Committer {
             self.roll_back_clean();
         } else {
             if cfg!(hotread_fault = "publish_before_commit") {
-                publish(&group.changes);
+                publish(&group.changes, &self.standing);
             }
             if cfg!(hotread_fault = "reply_before_commit") {
                 answer(&mut group.decided, &self.counters);
@@ -255,6 +261,7 @@ impl Committer {
                 let mut refused = group.decided.extract_if(.., |it| is_refused(it)).collect();
                 answer(&mut refused, &self.counters);
             }
+            let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
             if let Err(e) = db.execute_batch("COMMIT") {
                 let cause = StorageError::from(e);
@@ -264,10 +271,14 @@ impl Committer {
                 fail(replies, &CommitError::Unknown { cause });
                 return;
             }
-            self.counters
-                .group(group.changes.iter().map(|(_, changes)| changes.len()).sum());
+            let now = Instant::now();
+            self.counters.group(
+                group.changes.iter().map(|(_, changes)| changes.len()).sum(),
+                now - group.begun,
+                now - written,
+            );
             if !cfg!(hotread_fault = "publish_before_commit") {
-                publish(&group.changes);
+                publish(&group.changes, &self.standing);
             }
         }
         answer(&mut group.decided, &self.counters);
@@ -351,8 +362,16 @@ impl Committer {
         self.db = Some(db);
         if !cfg!(hotread_fault = "no_reconcile_reload") {
             let rows = self.read_tables()?;
-            // A table may have been created, dropped or sealed anew by the COMMIT that failed.
+            // A table may have been created, dropped or sealed anew by the COMMIT that failed, or a
+            // token made or revoked.
             self.registry.follow(rows);
+            let db = self.db.as_ref().ok_or_else(not_open)?;
+            self.tokens.reload(db)?;
+        }
+        for table in self.registry.all() {
+            if let Some(standing) = self.standing(&table) {
+                table.feed.set_floor(standing.floor);
+            }
         }
         let halted = self.halted.take().expect("it was there above");
         for (table, changes) in halted.changes {
@@ -361,7 +380,7 @@ impl Committer {
             };
             if standing.head == last.head() {
                 tracing::warn!(table = %table.name, "the group whose COMMIT failed is there");
-                publish(&vec![(table, changes)]);
+                publish(&vec![(table, changes)], &self.standing);
             } else {
                 tracing::warn!(table = %table.name, "the group whose COMMIT failed is not there");
             }
@@ -394,6 +413,15 @@ impl Drop for Committer {
 }
 
 impl Group {
+    fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+            decided: Vec::new(),
+            changes: Vec::new(),
+            entries: 0,
+        }
+    }
+
     fn push(&mut self, table: Arc<Table>, change: Change) {
         let change = Arc::new(change);
         match self
@@ -493,10 +521,12 @@ fn wipe(body: &mut Body) {
 }
 
 /// After COMMIT: into the live tables, and to the subscribers.
-fn publish(changes: &Changes) {
+fn publish(changes: &Changes, standing: &HashMap<i64, Standing>) {
     for (table, changes) in changes {
         table.live.push(changes);
-        table.feed.push(changes);
+        let floor = standing.get(&table.id).map(|standing| standing.floor);
+        let floor = floor.unwrap_or_else(|| table.feed.floor());
+        table.feed.push(changes, floor);
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a table's subscribers take: the recent changes in memory, once for all of them. Whoever
 //! falls behind them reads the history on disk; there is no queue for each, so that slow subscribers
-//! cost nothing.
+//! cost nothing. Beside them, what can be asked of a table without its disk: where it stands, where
+//! its history begins, and from where on it is pinned.
 
-use hotread_proto::{Change, Position};
-use std::collections::VecDeque;
+use crate::ticket::wake;
+use hotread_proto::{Change, Head};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 /// Most changes that are kept in memory for a table that has subscribers.
@@ -14,16 +17,25 @@ const MAX_RECENT_BYTES: usize = 16 << 20;
 
 pub(crate) struct Feed {
     recent: Mutex<Recent>,
+    /// Threads wait here.
     moved: Condvar,
 }
 
 struct Recent {
-    /// The last change, whether it is kept or not.
-    head: Position,
+    /// The table after the last change, whether that is kept or not.
+    head: Head,
+    /// The first change that the history on disk keeps.
+    floor: u64,
     /// The last changes without a gap, if there are subscribers.
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
     subscribers: usize,
+    /// The seat that the next subscriber gets.
+    next_seat: u64,
+    /// Of the tasks that wait, one for each subscriber at most.
+    wakers: HashMap<u64, Waker>,
+    /// How many pins there are after each position.
+    pins: BTreeMap<u64, usize>,
     closed: Option<Closed>,
 }
 
@@ -47,13 +59,38 @@ pub(crate) enum Taken {
     Closed(Closed),
 }
 
+/// A subscriber's place, where its waker is kept.
+pub(crate) struct Seat(u64);
+
+impl Recent {
+    fn take(&self, seq: u64) -> Taken {
+        if seq > self.head.position.seq {
+            return self.closed.map_or(Taken::Waiting, Taken::Closed);
+        }
+        let first = self.head.position.seq + 1 - self.changes.len() as u64;
+        match seq.checked_sub(first) {
+            Some(at) => Taken::Change(self.changes[at as usize].clone()),
+            None if self.closed == Some(Closed::Table) => Taken::Closed(Closed::Table),
+            None => Taken::Behind,
+        }
+    }
+
+    fn sleepers(&mut self) -> Vec<Waker> {
+        self.wakers.drain().map(|(_, waker)| waker).collect()
+    }
+}
+
 impl Feed {
-    pub(crate) fn new(head: Position) -> Self {
+    pub(crate) fn new(head: Head, floor: u64) -> Self {
         let recent = Recent {
             head,
+            floor,
             changes: VecDeque::new(),
             bytes: 0,
             subscribers: 0,
+            next_seat: 0,
+            wakers: HashMap::new(),
+            pins: BTreeMap::new(),
             closed: None,
         };
         Self {
@@ -66,10 +103,12 @@ impl Feed {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, changes: &[Arc<Change>]) {
+    /// Changes were committed, after which the history begins at `floor`.
+    pub(crate) fn push(&self, changes: &[Arc<Change>], floor: u64) {
         let Some(last) = changes.last() else { return };
         let mut recent = self.lock();
-        recent.head = last.position;
+        recent.head = last.head();
+        recent.floor = floor;
         if recent.subscribers == 0 {
             return;
         }
@@ -81,8 +120,10 @@ impl Feed {
             let oldest = recent.changes.pop_front().expect("there are several");
             recent.bytes -= oldest.size();
         }
+        let sleepers = recent.sleepers();
         drop(recent);
         self.moved.notify_all();
+        wake(sleepers);
     }
 
     /// The change `seq`, waiting for it as long as `patience`.
@@ -91,39 +132,281 @@ impl Feed {
         let (recent, _) = self
             .moved
             .wait_timeout_while(recent, patience, |recent| {
-                seq > recent.head.seq && recent.closed.is_none()
+                seq > recent.head.position.seq && recent.closed.is_none()
             })
             .unwrap_or_else(PoisonError::into_inner);
-        if seq > recent.head.seq {
-            return recent.closed.map_or(Taken::Waiting, Taken::Closed);
-        }
-        let first = recent.head.seq + 1 - recent.changes.len() as u64;
-        match seq.checked_sub(first) {
-            Some(at) => Taken::Change(recent.changes[at as usize].clone()),
-            None if recent.closed == Some(Closed::Table) => Taken::Closed(Closed::Table),
-            None => Taken::Behind,
-        }
+        recent.take(seq)
     }
 
-    pub(crate) fn head(&self) -> Position {
+    /// The change `seq`; if there is none yet, `waker` is woken when there may be.
+    ///
+    /// No wake-up is lost. The look for the change and the leaving of the waker are one step under
+    /// the lock, and so are, in [`push`](Self::push) and [`close`](Self::close), what makes a look
+    /// succeed and the taking of the wakers. If the look comes first, its waker is there to be
+    /// taken; if it comes second, it succeeds. And a waker that was taken is woken: nothing between
+    /// its taking and its waking can fail.
+    pub(crate) fn poll(&self, seq: u64, seat: &Seat, waker: &Waker) -> Taken {
+        // Wakers are user code, which does not run under the lock: neither cloned nor dropped.
+        let waker = waker.clone();
+        let mut recent = self.lock();
+        let taken = recent.take(seq);
+        if cfg!(hotread_fault = "look_then_leave") {
+            drop(recent);
+            std::thread::yield_now();
+            recent = self.lock();
+        }
+        let old = match taken {
+            Taken::Waiting => recent.wakers.insert(seat.0, waker),
+            _ => recent.wakers.remove(&seat.0),
+        };
+        drop(recent);
+        drop(old);
+        taken
+    }
+
+    pub(crate) fn head(&self) -> Head {
         self.lock().head
     }
 
-    pub(crate) fn join(&self) {
-        self.lock().subscribers += 1;
+    pub(crate) fn floor(&self) -> u64 {
+        self.lock().floor
     }
 
-    pub(crate) fn leave(&self) {
+    /// The history begins later than it did, with nothing committed.
+    pub(crate) fn set_floor(&self, floor: u64) {
+        self.lock().floor = floor;
+    }
+
+    /// Keeps the changes after `seq` in the history.
+    pub(crate) fn pin(&self, seq: u64) {
+        *self.lock().pins.entry(seq).or_default() += 1;
+    }
+
+    pub(crate) fn unpin(&self, seq: u64) {
+        let mut recent = self.lock();
+        if let Some(pins) = recent.pins.get_mut(&seq) {
+            *pins -= 1;
+            if *pins == 0 {
+                recent.pins.remove(&seq);
+            }
+        }
+    }
+
+    /// The changes after this one are wanted. Those that were not published yet are, if there is
+    /// anybody who may be about to pin them: the head that is known to him lies before them.
+    pub(crate) fn wanted_after(&self) -> u64 {
+        let recent = self.lock();
+        // What is wanted by pins that lie before the history is gone, and they want nothing more.
+        let mut pins = recent.pins.range(recent.floor.saturating_sub(1)..);
+        let pinned = pins.next().map(|(&seq, _)| seq);
+        let is_followed = recent.subscribers > 0 || !recent.pins.is_empty();
+        let unpublished = is_followed.then_some(recent.head.position.seq);
+        pinned
+            .into_iter()
+            .chain(unpublished)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn closed(&self) -> Option<Closed> {
+        self.lock().closed
+    }
+
+    pub(crate) fn join(&self) -> Seat {
+        let mut recent = self.lock();
+        recent.subscribers += 1;
+        recent.next_seat += 1;
+        Seat(recent.next_seat)
+    }
+
+    pub(crate) fn leave(&self, seat: &Seat) {
         let mut recent = self.lock();
         recent.subscribers -= 1;
+        let waker = recent.wakers.remove(&seat.0);
         if recent.subscribers == 0 {
             recent.changes = VecDeque::new();
             recent.bytes = 0;
         }
+        drop(recent);
+        drop(waker);
     }
 
     pub(crate) fn close(&self, why: Closed) {
-        self.lock().closed.get_or_insert(why);
+        let mut recent = self.lock();
+        recent.closed.get_or_insert(why);
+        let sleepers = recent.sleepers();
+        drop(recent);
         self.moved.notify_all();
+        wake(sleepers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{Digest, Epoch, Position, Timestamp};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::task::Wake;
+
+    fn head(seq: u64) -> Head {
+        let position = Position {
+            epoch: Epoch(1),
+            seq,
+        };
+        Head {
+            position,
+            digest: Digest::EMPTY,
+            records: 0,
+            at: Timestamp::EPOCH,
+        }
+    }
+
+    fn change(seq: u64) -> Arc<Change> {
+        let Head {
+            position,
+            digest,
+            records,
+            at,
+        } = head(seq);
+        Arc::new(Change {
+            position,
+            at,
+            digest,
+            records,
+            ops: Vec::new(),
+            id: None,
+        })
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Flag {
+        fn is_up(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn spin_until(reached: impl Fn() -> bool) {
+        for turn in 0_u64.. {
+            if reached() {
+                return;
+            }
+            // There may be one core.
+            match turn % 1_000 {
+                999 => std::thread::yield_now(),
+                _ => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// A task looks once while another thread does this: it finds something, or is woken.
+    fn look_during(act: fn(&Feed)) {
+        const ROUNDS: u64 = 30_000;
+        let feed = Mutex::new(Arc::new(Feed::new(head(0), 1)));
+        let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (waited, lost) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    spin_until(|| begun.load(Ordering::SeqCst) == round);
+                    let feed = feed.lock().unwrap().clone();
+                    // Sometimes earlier, sometimes later.
+                    (0..round % 97).for_each(|_| std::hint::spin_loop());
+                    act(&feed);
+                    ended.store(round, Ordering::SeqCst);
+                }
+            });
+            let (mut waited, mut lost) = (0, 0);
+            for round in 1..=ROUNDS {
+                let feed = {
+                    let mut current = feed.lock().unwrap();
+                    *current = Arc::new(Feed::new(head(0), 1));
+                    current.clone()
+                };
+                let (seat, flag) = (feed.join(), Arc::<Flag>::default());
+                let waker = flag.clone().into();
+                begun.store(round, Ordering::SeqCst);
+                (0..round % 89).for_each(|_| std::hint::spin_loop());
+                let found = !matches!(feed.poll(1, &seat, &waker), Taken::Waiting);
+                spin_until(|| ended.load(Ordering::SeqCst) == round);
+                // Both have ended; what was to wake it has.
+                waited += u64::from(!found);
+                lost += u64::from(!found && !flag.is_up());
+                feed.leave(&seat);
+            }
+            (waited, lost)
+        });
+        assert!(waited > 0, "nobody has waited");
+        assert_eq!(lost, 0, "of {waited} that waited");
+    }
+
+    #[test]
+    fn a_change_that_comes_while_a_task_looks_wakes_it_or_is_found() {
+        look_during(|feed| feed.push(&[change(1)], 1));
+    }
+
+    #[test]
+    fn a_feed_that_is_closed_while_a_task_looks_wakes_it_or_is_found_closed() {
+        look_during(|feed| feed.close(Closed::Store));
+    }
+
+    #[test]
+    fn one_waker_is_kept_for_each_that_waits_and_none_for_others() {
+        let feed = Feed::new(head(0), 1);
+        let kept = || feed.lock().wakers.len();
+        let (one, other) = (feed.join(), feed.join());
+        let flags = [(); 3].map(|()| Arc::<Flag>::default());
+        let wakers = flags.each_ref().map(|flag| flag.clone().into());
+        for waker in &wakers[..2] {
+            assert!(matches!(feed.poll(1, &one, waker), Taken::Waiting));
+            assert_eq!(kept(), 1);
+        }
+        assert!(matches!(feed.poll(1, &other, &wakers[2]), Taken::Waiting));
+        assert_eq!(kept(), 2);
+        feed.push(&[change(1)], 1);
+        assert_eq!(kept(), 0);
+        let up = flags.each_ref().map(|flag| flag.is_up());
+        assert_eq!(up, [false, true, true], "the last one of each is woken");
+        assert!(matches!(feed.poll(1, &one, &wakers[0]), Taken::Change(_)));
+        assert!(matches!(feed.poll(2, &one, &wakers[0]), Taken::Waiting));
+        feed.leave(&one);
+        assert_eq!(kept(), 0);
+        assert_eq!(Arc::strong_count(&flags[0]), 2, "this one and its waker");
+    }
+
+    #[test]
+    fn what_pins_and_followers_want_is_what_lies_after_the_first_of_them() {
+        let feed = Feed::new(head(50), 11);
+        assert_eq!(feed.wanted_after(), u64::MAX);
+        for (after, wanted) in [(30, 30), (20, 20), (20, 20), (60, 20)] {
+            feed.pin(after);
+            assert_eq!(feed.wanted_after(), wanted);
+        }
+        // Gone already: it wants nothing more.
+        feed.pin(9);
+        assert_eq!(feed.wanted_after(), 20);
+        feed.pin(10);
+        assert_eq!(feed.wanted_after(), 10);
+        feed.set_floor(12);
+        assert_eq!(feed.wanted_after(), 20);
+        for (after, wanted) in [(10, 20), (20, 20), (20, 30), (9, 30)] {
+            feed.unpin(after);
+            assert_eq!(feed.wanted_after(), wanted);
+        }
+        // What comes next is wanted, too, by whoever is about to pin it.
+        feed.unpin(30);
+        assert_eq!(feed.wanted_after(), 50);
+        feed.unpin(60);
+        assert_eq!(feed.wanted_after(), u64::MAX);
+        let seat = feed.join();
+        assert_eq!(feed.wanted_after(), 50);
+        feed.leave(&seat);
+        assert_eq!(feed.wanted_after(), u64::MAX);
     }
 }

@@ -3,10 +3,13 @@
 
 use crate::committer::{Committer, not_open, write_standing};
 use crate::error::StorageError;
-use crate::queue::{Request, ticket};
+use crate::options::History;
+use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
+use crate::queue::Request;
 use crate::rows::{self, signed};
 use crate::table::{Standing, Table};
-use hotread_proto::{Body, Key};
+use crate::ticket::ticket;
+use hotread_proto::{Body, Key, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -85,8 +88,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Trims what is too old in tables, whether they are written or not, at most [`MAX_TRIMMED`] of
-    /// each. Says whether there may be more.
+    /// Trims what is too old in tables, whether they are written or not, and what is too much of that
+    /// which was kept for somebody; at most [`MAX_TRIMMED`] of each. Says whether there may be more.
     fn trim_aged(&mut self) -> Result<bool, StorageError> {
         let mut more = false;
         let now = self.now();
@@ -97,7 +100,8 @@ impl Committer {
             let Some(standing) = self.standing.get_mut(&table.id) else {
                 continue;
             };
-            let before = now.saturating_sub(table.options.history.max_age());
+            let history = table.options.history;
+            let before = now.saturating_sub(history.max_age());
             let oldest: Option<i64> = {
                 let mut statement = db.prepare_cached(
                     "SELECT at FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT 1",
@@ -105,21 +109,25 @@ impl Committer {
                 let mut rows = statement.query([table.id])?;
                 rows.next()?.map(|row| row.get(0)).transpose()?
             };
-            if oldest.is_none_or(|oldest| oldest >= before.millis()) {
+            let Some(oldest) = oldest else { continue };
+            if oldest >= before.millis() && !is_too_much(history, standing) {
                 continue;
             }
             let trimmed = || -> Result<Standing, StorageError> {
                 let mut next = *standing;
                 let txn = db.unchecked_transaction()?;
-                drop_oldest(&txn, &table, &mut next, |_, at, _| at < before.millis())?;
-                write_standing(&txn, table.id, &next)?;
-                txn.commit()?;
+                drop_oldest(&txn, &table, &mut next, Limits::of(history, before))?;
+                if next.floor > standing.floor {
+                    write_standing(&txn, table.id, &next)?;
+                    txn.commit()?;
+                }
                 Ok(next)
             };
             match trimmed() {
                 Ok(next) => {
                     more |= next.floor - standing.floor >= MAX_TRIMMED as u64;
                     *standing = next;
+                    table.feed.set_floor(next.floor);
                 }
                 Err(cause) => {
                     self.halt(cause.clone(), Vec::new());
@@ -131,43 +139,81 @@ impl Committer {
     }
 }
 
-/// Trims a table's history to what its options say, some changes at a time.
+/// What is beyond these is trimmed.
+#[derive(Clone, Copy)]
+struct Limits {
+    changes: u64,
+    bytes: u64,
+    /// Changes of an earlier time.
+    before: Timestamp,
+}
+
+impl Limits {
+    fn of(history: History, before: Timestamp) -> Self {
+        Self {
+            changes: history.max_changes,
+            bytes: history.max_bytes,
+            before,
+        }
+    }
+
+    /// For changes that somebody wants.
+    fn for_wanted(self) -> Self {
+        Self {
+            changes: self.changes.saturating_add(MAX_PINNED_CHANGES),
+            bytes: self.bytes.saturating_add(MAX_PINNED_BYTES),
+            before: self.before.saturating_sub(MAX_PINNED_AGE),
+        }
+    }
+
+    /// By the oldest of so many changes, of this time, with so many bytes in all.
+    fn are_exceeded(&self, changes: u64, at: i64, bytes: u64) -> bool {
+        changes > self.changes || bytes > self.bytes || at < self.before.millis()
+    }
+}
+
+/// Is there so much history that trimming it is worth while? A sixteenth more is tolerated, so that
+/// not every commit has to delete something.
+fn is_too_much(history: History, standing: &Standing) -> bool {
+    let kept = standing.head.position.seq + 1 - standing.floor;
+    let changes = (history.max_changes / 16).min(1_024);
+    kept > history.max_changes.saturating_add(changes)
+        || standing.history_bytes > history.max_bytes.saturating_add(history.max_bytes / 16)
+}
+
+/// Trims a table's history to what its options say of its length, some changes at a time.
 pub(crate) fn trim(
     db: &Connection,
     table: &Table,
     standing: &mut Standing,
 ) -> Result<(), StorageError> {
     let history = table.options.history;
-    let head = standing.head.position.seq;
-    // A sixteenth more is tolerated, so that not every commit has to delete something.
-    let tolerated = |max: u64| max.saturating_add((max / 16).min(1_024));
-    let kept = head + 1 - standing.floor;
-    if kept <= tolerated(history.max_changes)
-        && standing.history_bytes <= history.max_bytes.saturating_add(history.max_bytes / 16)
-    {
+    if !is_too_much(history, standing) {
         return Ok(());
     }
-    drop_oldest(db, table, standing, |kept, _, bytes| {
-        kept > history.max_changes || bytes > history.max_bytes
-    })
+    drop_oldest(db, table, standing, Limits::of(history, Timestamp::EPOCH))
 }
 
-/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as `excess` says so of the
-/// number of changes, the oldest one's time and the bytes of all.
+/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as the limits are exceeded.
 fn drop_oldest(
     db: &Connection,
     table: &Table,
     standing: &mut Standing,
-    excess: impl Fn(u64, i64, u64) -> bool,
+    limits: Limits,
 ) -> Result<(), StorageError> {
     let head = standing.head.position.seq;
+    let (before, wanted_after) = (standing.floor, table.feed.wanted_after());
     let mut statement = db.prepare_cached(
         "SELECT seq, at, bytes FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT ?2",
     )?;
     let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
     while let Some(row) = rows.next()? {
         let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);
-        if !excess(head + 1 - seq, at, standing.history_bytes) {
+        let limits = match seq > wanted_after {
+            true => limits.for_wanted(),
+            false => limits,
+        };
+        if !limits.are_exceeded(head + 1 - seq, at, standing.history_bytes) {
             break;
         }
         standing.floor = seq + 1;
@@ -176,7 +222,9 @@ fn drop_oldest(
             .saturating_sub(rows::read_count(row, 2)?);
     }
     drop(rows);
-    db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
-        .execute(params![table.id, signed(standing.floor)])?;
+    if standing.floor > before {
+        db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
+            .execute(params![table.id, signed(standing.floor)])?;
+    }
     Ok(())
 }

@@ -62,6 +62,7 @@ mod lock;
 pub mod migrate;
 mod open;
 mod options;
+mod pin;
 mod queue;
 mod read;
 mod rows;
@@ -72,6 +73,8 @@ mod store;
 mod subscription;
 mod table;
 mod text;
+mod ticket;
+mod token;
 mod verify;
 mod view;
 
@@ -79,12 +82,17 @@ pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
 pub use options::{History, Synchronous, TableInfo, TableOptions};
-pub use queue::Ticket;
+pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SealError};
-pub use stats::Stats;
+pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::{Replaced, Store};
-pub use subscription::Subscription;
+pub use subscription::{Recent, Subscription};
+pub use ticket::{ReplaceTicket, Ticket};
+pub use token::{
+    MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, ParseRoleError, Role, TokenError,
+    TokenInfo,
+};
 pub use verify::{Report, VerifiedTable};
 pub use view::REMEMBERED_TXNS;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 3;
+pub const LATEST: i32 = 4;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -138,6 +138,22 @@ pub const ALL: &[Migration] = &[
                  DROP TABLE search_rows;",
             )
         },
+    },
+    Migration {
+        version: 4,
+        title: "tokens, by the hashes of their secrets",
+        loses: "the tokens; a server asks nobody for one then",
+        up: "
+            CREATE TABLE tokens (
+                id         TEXT    PRIMARY KEY NOT NULL,
+                name       TEXT    NOT NULL,
+                role       TEXT    NOT NULL,
+                tables     TEXT,
+                created_at INTEGER NOT NULL,
+                hash       BLOB    NOT NULL UNIQUE
+            ) STRICT, WITHOUT ROWID;
+        ",
+        down: |db| db.execute_batch("DROP TABLE tokens"),
     },
 ];
 

@@ -1,10 +1,11 @@
-//! What waits for the committer, and the way back for its answers. Bounded: whoever finds it full
-//! waits, and then gives up with nothing done.
+//! What waits for the committer. Bounded: whoever finds it full waits as long as it likes to, and then
+//! gives up with nothing done.
 
 use crate::committer::Committer;
-use crate::error::{CommitError, StorageError};
+use crate::error::CommitError;
 use crate::table::Table;
-use hotread_proto::{Body, Committed, Timestamp};
+use crate::ticket::Reply;
+use hotread_proto::{Body, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ const MAX_GROUP: usize = 512;
 /// Most bytes of keys and values in a group; one larger transaction may be a group alone.
 const MAX_GROUP_BYTES: usize = 32 << 20;
 /// How long a caller waits for room before it is told that the store is busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something to be decided and committed.
 pub(crate) struct Request {
@@ -28,14 +29,6 @@ pub(crate) struct Request {
     /// Bytes of keys and values.
     pub(crate) size: usize,
     pub(crate) reply: Reply,
-}
-
-/// What a transaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Applied {
-    pub(crate) committed: Committed,
-    pub(crate) written: u64,
-    pub(crate) deleted: u64,
 }
 
 /// Work that is done between groups, with the committer to itself. It answers by a way of its own.
@@ -78,13 +71,13 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room.
-    pub(crate) fn push(&self, work: Work) -> Result<(), CommitError> {
+    /// Waits for room as long as `patience`.
+    pub(crate) fn push(&self, work: Work, patience: Duration) -> Result<(), CommitError> {
         let size = match &work {
             Work::Request(request) => request.size,
             Work::Job(_) => 0,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut waiting = self.lock();
         loop {
             if waiting.closed {
@@ -182,78 +175,5 @@ impl Queue {
     pub(crate) fn depth(&self) -> (usize, usize) {
         let waiting = self.lock();
         (waiting.work.len(), waiting.bytes)
-    }
-}
-
-/// A place for one answer.
-struct Slot {
-    answer: Mutex<Option<Result<Applied, CommitError>>>,
-    answered: Condvar,
-}
-
-/// The promise of an answer to [`Store::submit`](crate::Store::submit). Dropping it does not take
-/// the transaction back.
-pub struct Ticket(Arc<Slot>);
-
-/// The committer's end. Dropped without an answer, as by a panic in the middle of a group, it answers
-/// that nobody knows.
-pub(crate) struct Reply(Option<Arc<Slot>>);
-
-pub(crate) fn ticket() -> (Ticket, Reply) {
-    let slot = Arc::new(Slot {
-        answer: Mutex::new(None),
-        answered: Condvar::new(),
-    });
-    (Ticket(slot.clone()), Reply(Some(slot)))
-}
-
-impl Ticket {
-    /// Waits until the transaction is committed or refused.
-    ///
-    /// # Errors
-    /// As for [`Store::commit`](crate::Store::commit).
-    pub fn wait(self) -> Result<Committed, CommitError> {
-        self.applied().map(|applied| applied.committed)
-    }
-
-    pub(crate) fn applied(self) -> Result<Applied, CommitError> {
-        let mut answer = self.0.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(answer) = answer.take() {
-                return answer;
-            }
-            answer = self
-                .0
-                .answered
-                .wait(answer)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").finish_non_exhaustive()
-    }
-}
-
-impl Reply {
-    pub(crate) fn send(mut self, answer: Result<Applied, CommitError>) {
-        self.fill(answer);
-    }
-
-    fn fill(&mut self, answer: Result<Applied, CommitError>) {
-        if let Some(slot) = self.0.take() {
-            *slot.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-            slot.answered.notify_one();
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        let detail = "the committer ended in the middle of a group".to_owned();
-        let cause = StorageError::Io { detail };
-        self.fill(Err(CommitError::Unknown { cause }));
     }
 }

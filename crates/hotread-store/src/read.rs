@@ -141,7 +141,7 @@ pub(crate) fn tables(pool: &Pool) -> Result<Vec<TableRow>, StorageError> {
 }
 
 /// Waits for a connection. If none can be opened, what that fails with is said.
-fn connection(pool: &Pool) -> Result<Reader, StorageError> {
+pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
     pool.get().map_err(StorageError::from)
 }
 

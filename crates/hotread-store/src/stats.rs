@@ -3,6 +3,7 @@
 use crate::error::StorageError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Counts of one store since it was opened, and how it is doing. Read one after the other: they need
 /// not fit together exactly.
@@ -25,23 +26,107 @@ pub struct Stats {
     pub wal_bytes: u64,
     /// Why nothing is written at the moment; `None`: all is well.
     pub halted: Option<String>,
+    /// Microseconds that groups took from BEGIN to the end of COMMIT, by [`COMMIT_BOUNDS_US`].
+    pub group_us: Histogram,
+    /// Microseconds of their COMMIT alone, which is the fsync if the store is `Full`, by
+    /// [`COMMIT_BOUNDS_US`].
+    pub commit_us: Histogram,
+    /// Transactions in groups, by [`GROUP_BOUNDS`].
+    pub group_sizes: Histogram,
 }
 
-#[derive(Default)]
+/// Upper bounds of the times of commits, in microseconds: from a COMMIT without an fsync to a disk
+/// that is in trouble.
+pub const COMMIT_BOUNDS_US: &[u64] = &[
+    50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000,
+];
+
+/// Upper bounds of the numbers of transactions in a group, up to the most that a group has.
+pub const GROUP_BOUNDS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
+
+/// How often a number lay in which range.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Histogram {
+    /// The upper bound of each range, itself included; a last range has no bound.
+    pub bounds: &'static [u64],
+    /// How many lay in each range and in none before: one more than there are bounds.
+    pub counts: Vec<u64>,
+    /// The sum of all.
+    pub sum: u64,
+}
+
+/// A histogram that is being filled.
+struct Ranges {
+    bounds: &'static [u64],
+    counts: Box<[AtomicU64]>,
+    sum: AtomicU64,
+}
+
+// ORDERING: as of the counters below.
+impl Ranges {
+    fn new(bounds: &'static [u64]) -> Self {
+        Self {
+            bounds,
+            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, number: u64) {
+        let range = self.bounds.partition_point(|&bound| bound < number);
+        self.counts[range].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(number, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Histogram {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Histogram {
+            bounds: self.bounds,
+            counts: self.counts.iter().map(read).collect(),
+            sum: read(&self.sum),
+        }
+    }
+}
+
 pub(crate) struct Counters {
     committed: AtomicU64,
     groups: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
     halted: Mutex<Option<String>>,
+    group_us: Ranges,
+    commit_us: Ranges,
+    group_sizes: Ranges,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            committed: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            halted: Mutex::new(None),
+            group_us: Ranges::new(COMMIT_BOUNDS_US),
+            commit_us: Ranges::new(COMMIT_BOUNDS_US),
+            group_sizes: Ranges::new(GROUP_BOUNDS),
+        }
+    }
 }
 
 // ORDERING: the counters are for people; each stands for itself.
 impl Counters {
-    pub(crate) fn group(&self, transactions: usize) {
+    /// A group was committed; how long it took in all, and its COMMIT.
+    pub(crate) fn group(&self, transactions: usize, all: Duration, commit: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let transactions = transactions as u64;
         self.groups.fetch_add(1, Ordering::Relaxed);
-        self.committed
-            .fetch_add(transactions as u64, Ordering::Relaxed);
+        self.committed.fetch_add(transactions, Ordering::Relaxed);
+        self.group_sizes.add(transactions);
+        self.group_us.add(micros(all));
+        self.commit_us.add(micros(commit));
     }
 
     pub(crate) fn refused(&self) {
@@ -67,6 +152,9 @@ impl Counters {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            group_us: self.group_us.read(),
+            commit_us: self.commit_us.read(),
+            group_sizes: self.group_sizes.read(),
             ..Stats::default()
         }
     }

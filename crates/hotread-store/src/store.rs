@@ -7,13 +7,15 @@ use crate::feed::Closed;
 use crate::lock::WriterLock;
 use crate::open::{self, Location};
 use crate::options::{TableInfo, TableOptions};
-use crate::queue::{self, Applied, Queue, Request, Ticket, Work};
+use crate::queue::{PATIENCE, Queue, Request, Work};
 use crate::read::{self, Page, Pool, Scan, Search};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
 use crate::table::{Registry, Table};
+use crate::ticket::{Applied, ReplaceTicket, Ticket, ticket};
+use crate::token::Tokens;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{
     Body, Change, Committed, Digest, Key, Position, Record, Records, Replace, TableName, Timestamp,
@@ -22,7 +24,7 @@ use hotread_proto::{
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Durable tables in one SQLite file. Cheap to clone; the file is closed when the last clone is
 /// dropped, after everything that was submitted is done.
@@ -47,6 +49,7 @@ pub(crate) struct Writer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) thread: Option<JoinHandle<()>>,
     pub(crate) lock: WriterLock,
 }
@@ -223,15 +226,15 @@ impl Store {
     }
 
     /// Has the committer do something between groups.
-    fn job<R: Send + 'static>(
+    pub(crate) fn job<R: Send + 'static, E: From<CommitError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Committer) -> Result<R, TableError> + Send + 'static,
-    ) -> Result<R, TableError> {
+        work: impl FnOnce(&mut Committer) -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E> {
         let (answer, answered) = mpsc::sync_channel(1);
         let job = Box::new(move |committer: &mut Committer| {
             let _ = answer.send(work(committer));
         });
-        self.writer()?.queue.push(Work::Job(job))?;
+        self.writer()?.queue.push(Work::Job(job), PATIENCE)?;
         answered.recv().unwrap_or(Err(CommitError::Closed.into()))
     }
 
@@ -262,6 +265,25 @@ impl Store {
     /// schema, the transaction is outside the limits; [`CommitError::Busy`] if there was no room for
     /// ten seconds.
     pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
+        self.submit_within(table, txn, PATIENCE)
+    }
+
+    /// As [`submit`](Self::submit), but does not wait for room: for callers that must not block, such
+    /// as tasks. What is left is the check of the table's schema; and the keys of a sealed table are
+    /// derived here if nobody has used it yet, which takes tenths of a second.
+    ///
+    /// # Errors
+    /// As for [`submit`](Self::submit); [`CommitError::Busy`] at once if there is no room.
+    pub fn try_submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
+        self.submit_within(table, txn, Duration::ZERO)
+    }
+
+    fn submit_within(
+        &self,
+        table: &TableName,
+        txn: Txn,
+        patience: Duration,
+    ) -> Result<Ticket, CommitError> {
         let writer = self.writer()?;
         txn.check().map_err(hotread_proto::Refusal::from)?;
         let table = self.writable(table)?;
@@ -271,7 +293,7 @@ impl Store {
             }
         }
         let size = txn.size();
-        self.push(writer, table, Body::Txn(txn), size)
+        push(writer, table, Body::Txn(txn), size, patience)
     }
 
     /// Makes the table have exactly these records, in one transaction, whose limit is on what
@@ -280,24 +302,35 @@ impl Store {
     /// # Errors
     /// As for [`commit`](Self::commit).
     pub fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced, CommitError> {
+        self.replace_within(table, new, PATIENCE)?.wait()
+    }
+
+    /// Hands a replacement over, as [`replace`](Self::replace) does, without waiting for it or for
+    /// room: as [`try_submit`](Self::try_submit).
+    ///
+    /// # Errors
+    /// As for [`try_submit`](Self::try_submit).
+    pub fn submit_replace(
+        &self,
+        table: &TableName,
+        new: Replace,
+    ) -> Result<ReplaceTicket, CommitError> {
+        self.replace_within(table, new, Duration::ZERO)
+    }
+
+    fn replace_within(
+        &self,
+        table: &TableName,
+        new: Replace,
+        patience: Duration,
+    ) -> Result<ReplaceTicket, CommitError> {
         let writer = self.writer()?;
         let table = self.writable(table)?;
         for put in &new.records {
             table.check_schema(&put.key, &put.value)?;
         }
         let size = new.size();
-        let Applied {
-            committed,
-            written,
-            deleted,
-        } = self
-            .push(writer, table, Body::Replace(new), size)?
-            .applied()?;
-        Ok(Replaced {
-            committed,
-            written,
-            deleted,
-        })
+        push(writer, table, Body::Replace(new), size, patience).map(Ticket::replace)
     }
 
     fn writable(&self, name: &TableName) -> Result<Arc<Table>, CommitError> {
@@ -311,25 +344,6 @@ impl Store {
         })?;
         table.live.check()?;
         Ok(table)
-    }
-
-    fn push(
-        &self,
-        writer: &Writer,
-        table: Arc<Table>,
-        body: Body,
-        size: usize,
-    ) -> Result<Ticket, CommitError> {
-        let (ticket, reply) = queue::ticket();
-        let at = Timestamp::from(SystemTime::now());
-        writer.queue.push(Work::Request(Request {
-            table,
-            at,
-            body,
-            size,
-            reply,
-        }))?;
-        Ok(ticket)
     }
 
     // ---- reading from disk ----
@@ -366,7 +380,9 @@ impl Store {
                 .is_none_or(|table| table.id != row.id || table.epoch != row.epoch)
             {
                 let row = Arc::new(row);
-                self.0.registry.insert(row.clone());
+                if let Some(old) = self.0.registry.insert(row.clone()) {
+                    old.feed.close(Closed::Table);
+                }
                 table = Some(row);
             }
         }
@@ -481,7 +497,7 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Some(writer) = &self.0.writer else {
-            return Stats::default();
+            return Counters::default().read();
         };
         let (waiting, waiting_bytes) = writer.queue.depth();
         let wal = open::beside(&self.0.at.path, "-wal");
@@ -506,4 +522,34 @@ pub struct Replaced {
     pub written: u64,
     /// Records that are gone.
     pub deleted: u64,
+}
+
+impl From<Applied> for Replaced {
+    fn from(applied: Applied) -> Self {
+        Self {
+            committed: applied.committed,
+            written: applied.written,
+            deleted: applied.deleted,
+        }
+    }
+}
+
+fn push(
+    writer: &Writer,
+    table: Arc<Table>,
+    body: Body,
+    size: usize,
+    patience: Duration,
+) -> Result<Ticket, CommitError> {
+    let (ticket, reply) = ticket();
+    let at = Timestamp::from(SystemTime::now());
+    let request = Request {
+        table,
+        at,
+        body,
+        size,
+        reply,
+    };
+    writer.queue.push(Work::Request(request), patience)?;
+    Ok(ticket)
 }

@@ -1,12 +1,13 @@
 //! Following a table: from memory as long as one keeps up, from the history on disk otherwise.
 
 use crate::error::ReadError;
-use crate::feed::{Closed, Taken};
+use crate::feed::{Closed, Seat, Taken};
 use crate::read::{self, MAX_CHANGES, Pool};
 use crate::table::Table;
 use hotread_proto::{Change, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// Every change of a table after a position, in order and without a gap.
@@ -16,19 +17,31 @@ use std::time::{Duration, Instant};
 pub struct Subscription {
     pool: Pool,
     table: Arc<Table>,
+    seat: Seat,
     /// The last change that was handed out.
     at: Position,
     /// What was read from the history beyond it.
     history: VecDeque<Arc<Change>>,
 }
 
+/// What [`Subscription::poll_next`] gives.
+#[derive(Debug, Clone)]
+pub enum Recent {
+    /// The next change.
+    Change(Arc<Change>),
+    /// It is not in memory any more. [`Subscription::next`] with no patience reads it from disk, where
+    /// blocking is allowed; then poll again.
+    Behind,
+}
+
 impl Subscription {
     pub(crate) fn new(pool: Pool, table: Arc<Table>, from: Position) -> Result<Self, ReadError> {
-        table.feed.join();
+        let seat = table.feed.join();
         // From here on it is dropped properly.
         let mut subscription = Self {
             pool,
             table,
+            seat,
             at: from,
             history: VecDeque::new(),
         };
@@ -54,24 +67,50 @@ impl Subscription {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(change) = self.history.pop_front() {
-                self.at = change.position;
-                return Ok(Some(change));
+                return Ok(Some(self.hand_out(change)));
             }
             let patience = deadline.saturating_duration_since(Instant::now());
             match self.table.feed.take(self.at.seq + 1, patience) {
-                Taken::Change(change) => {
-                    self.at = change.position;
-                    return Ok(Some(change));
-                }
+                Taken::Change(change) => return Ok(Some(self.hand_out(change))),
                 Taken::Behind => self.read_history()?,
                 Taken::Waiting => return Ok(None),
-                Taken::Closed(Closed::Store) => return Err(ReadError::Closed),
-                Taken::Closed(Closed::Table) => {
-                    return Err(ReadError::UnknownTable {
-                        table: self.table.name.clone(),
-                    });
-                }
+                Taken::Closed(why) => return Err(self.ended(why)),
             }
+        }
+    }
+
+    /// The next change, for tasks: never blocks and never touches the disk. Of several calls, the
+    /// waker of the last one is woken: when there is something to take, and when the table or the
+    /// store is closed. It may be woken for nothing.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next) that stay: the table was dropped or began a new epoch, or the
+    /// store was closed and everything was handed out. Having fallen behind the history comes to
+    /// light in `next`, after [`Recent::Behind`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recent, ReadError>> {
+        if let Some(change) = self.history.pop_front() {
+            return Poll::Ready(Ok(Recent::Change(self.hand_out(change))));
+        }
+        let next = self.at.seq + 1;
+        match self.table.feed.poll(next, &self.seat, cx.waker()) {
+            Taken::Change(change) => Poll::Ready(Ok(Recent::Change(self.hand_out(change)))),
+            Taken::Behind => Poll::Ready(Ok(Recent::Behind)),
+            Taken::Waiting => Poll::Pending,
+            Taken::Closed(why) => Poll::Ready(Err(self.ended(why))),
+        }
+    }
+
+    fn hand_out(&mut self, change: Arc<Change>) -> Arc<Change> {
+        self.at = change.position;
+        change
+    }
+
+    fn ended(&self, why: Closed) -> ReadError {
+        match why {
+            Closed::Store => ReadError::Closed,
+            Closed::Table => ReadError::UnknownTable {
+                table: self.table.name.clone(),
+            },
         }
     }
 
@@ -84,13 +123,18 @@ impl Subscription {
     /// How many changes this subscriber is behind.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.table.feed.head().seq.saturating_sub(self.at.seq)
+        self.table
+            .feed
+            .head()
+            .position
+            .seq
+            .saturating_sub(self.at.seq)
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.table.feed.leave();
+        self.table.feed.leave(&self.seat);
     }
 }
 

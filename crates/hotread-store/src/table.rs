@@ -72,13 +72,13 @@ impl TableRow {
             .transpose()
             .map_err(|e| damaged(&e.to_string()))?;
         let created_at = rows::read_time(row, 9)?;
-        let table = Table::new(row.get(7)?, name, head, options, created_at, seal)
-            .map_err(|reason| damaged(&reason))?;
         let standing = Standing {
             head,
             floor: rows::read_count(row, 5)?,
             history_bytes: rows::read_count(row, 6)?,
         };
+        let table = Table::new(row.get(7)?, name, standing, options, created_at, seal)
+            .map_err(|reason| damaged(&reason))?;
         Ok(Self { table, standing })
     }
 
@@ -122,18 +122,18 @@ impl Table {
     fn new(
         id: i64,
         name: TableName,
-        head: Head,
+        standing: Standing,
         options: TableOptions,
         created_at: Timestamp,
         seal: Option<Sealing>,
     ) -> Result<Self, String> {
         let schema = options.schema.as_ref().map(Schema::compile).transpose()?;
-        let epoch = head.position.epoch;
+        let epoch = standing.head.position.epoch;
         Ok(Self {
             id,
             renewal: RwLock::new(()),
             live: Live::new(&name),
-            feed: Feed::new(head.position),
+            feed: Feed::new(standing.head, standing.floor),
             name,
             epoch,
             options,
@@ -265,16 +265,17 @@ impl Registry {
             .collect()
     }
 
-    pub(crate) fn insert(&self, table: Arc<Table>) {
+    /// Gives back the table that had this name; its feed is the caller's to close, with no lock held.
+    pub(crate) fn insert(&self, table: Arc<Table>) -> Option<Arc<Table>> {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = tables.insert(table.name.clone(), table) {
-            old.feed.close(Closed::Table);
-        }
+        tables.insert(table.name.clone(), table)
     }
 
     pub(crate) fn remove(&self, name: &TableName) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(old) = tables.remove(name) {
+        let old = tables.remove(name);
+        drop(tables);
+        if let Some(old) = old {
             old.feed.close(Closed::Table);
         }
     }
@@ -291,8 +292,8 @@ impl Registry {
             let is_known = self
                 .get(&table.name)
                 .is_some_and(|known| (known.id, known.epoch) == (table.id, table.epoch));
-            if !is_known {
-                self.insert(Arc::new(table));
+            if !is_known && let Some(old) = self.insert(Arc::new(table)) {
+                old.feed.close(Closed::Table);
             }
         }
     }

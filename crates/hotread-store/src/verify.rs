@@ -6,6 +6,7 @@ use crate::rows::{self, RECORD_COLUMNS, signed};
 use crate::seal::SealError;
 use crate::store::Store;
 use crate::table::{self, Standing, Table, TableRow};
+use crate::token;
 use hotread_proto::{Digest, Hasher};
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -83,6 +84,9 @@ impl Report {
                     }
                 }
             }
+        }
+        if let Err(e) = token::check(db) {
+            report.problem(format!("tokens: {e}"));
         }
         let tables = match table::read_all(db) {
             Ok(tables) => tables,

@@ -4,7 +4,7 @@ mod support;
 
 use hotread_proto::{Code, Hasher, Position, Txn, TxnId};
 use hotread_store::{
-    BackupError, Passphrase, SealError, Store, StoreBuilder, TableInfo, TableOptions, migrate,
+    BackupError, Passphrase, Role, SealError, Store, StoreBuilder, TableInfo, TableOptions, migrate,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -141,8 +141,12 @@ fn a_restored_database_is_the_same_in_new_epochs() {
         }
     }
     let last = store.commit(&plain, txn(4)).unwrap();
+    let admin = store.create_token("ops", Role::Admin, None).unwrap();
+    let reader = store.create_token("api", Role::Read, None).unwrap();
+    let tokens = store.tokens().unwrap();
     let backup = scratch.file("backup.db");
     store.backup(&backup).unwrap();
+    store.revoke_token(&reader.info.id).unwrap();
     let infos = store.tables().unwrap();
     drop(store);
     let original = std::fs::read(&backup).unwrap();
@@ -159,6 +163,14 @@ fn a_restored_database_is_the_same_in_new_epochs() {
     );
 
     let store = sealed(&restored, "one").open().unwrap();
+    // Tokens are those of the backup, also one that was revoked since.
+    assert_eq!(store.tokens().unwrap(), tokens);
+    for token in [&admin, &reader] {
+        assert_eq!(
+            store.authenticate(&token.secret).as_deref(),
+            Some(&token.info)
+        );
+    }
     let now = store.tables().unwrap();
     for (before, now) in infos.iter().zip(&now) {
         assert_eq!(lasting(before), lasting(now));
@@ -265,7 +277,8 @@ fn what_cannot_be_restored_leaves_nothing_behind() {
     refused(Code::Foreign);
     std::fs::write(&backup, &good).unwrap();
     let db = Connection::open(&backup).unwrap();
-    db.pragma_update(None, "user_version", 4).unwrap();
+    db.pragma_update(None, "user_version", migrate::LATEST + 1)
+        .unwrap();
     db.close().unwrap();
     refused(Code::NewerSchema);
     std::fs::remove_file(&backup).unwrap();

@@ -49,7 +49,8 @@ fn newer(path: &Path) -> Connection {
         .create_table(&name("t"), TableOptions::default())
         .unwrap();
     let db = Connection::open(path).unwrap();
-    db.execute_batch("CREATE TABLE invented_later (x); PRAGMA user_version = 4;")
+    db.execute_batch("CREATE TABLE invented_later (x)").unwrap();
+    db.pragma_update(None, "user_version", migrate::LATEST + 1)
         .unwrap();
     db
 }

@@ -143,6 +143,9 @@ impl Observers {
         }
         assert!(same(&self.followed, live), "the subscriber {}", context());
         assert_eq!(page.position, self.followed.position(), "{}", context());
+        let head = self.store.head(&self.table).unwrap();
+        assert_eq!(head.position, page.position, "{}", context());
+        assert_eq!(head.digest, self.followed.digest(), "{}", context());
         let a = self.read(|store, table| store.get(table, &key("a")));
         let a = a.map(|a| String::from_utf8(a.value().to_vec()).unwrap());
         assert_eq!(a.as_ref(), model.get("a"), "{}", context());

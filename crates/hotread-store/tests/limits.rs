@@ -5,7 +5,9 @@ mod support;
 use hotread_proto::{
     Code, Key, Op, Refusal, Replace, TableName, Timestamp, Txn, TxnTooLarge, Value,
 };
-use hotread_store::{CommitError, ReadError, Scan, Store, Synchronous, TableOptions};
+use hotread_store::{
+    COMMIT_BOUNDS_US, CommitError, GROUP_BOUNDS, ReadError, Scan, Store, Synchronous, TableOptions,
+};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -195,6 +197,53 @@ fn many_committers_share_groups_and_are_all_answered() {
     let stats = store.stats();
     assert_eq!(stats.committed, 64 * 20);
     assert!(stats.groups < stats.committed / 2, "{stats:?}");
+}
+
+#[test]
+fn each_group_is_counted_by_its_size_and_its_times() {
+    let scratch = Scratch::new();
+    let (store, table) = with_table(&scratch);
+    let empty = store.stats();
+    for histogram in [&empty.group_us, &empty.commit_us, &empty.group_sizes] {
+        assert_eq!(histogram.counts.len(), histogram.bounds.len() + 1);
+        assert!(histogram.bounds.is_sorted_by(|a, b| a < b));
+        assert_eq!(histogram.sum + histogram.counts.iter().sum::<u64>(), 0);
+    }
+    assert_eq!(empty.commit_us.bounds, COMMIT_BOUNDS_US);
+    assert_eq!(empty.group_sizes.bounds, GROUP_BOUNDS);
+    for _ in 0..5 {
+        store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
+    }
+    // Refused, and so no group.
+    let refused = Txn::new().put(put("a", "1")).if_seq(key("a"), 99);
+    store.commit(&table, refused).unwrap_err();
+    let other = hold(&scratch);
+    let first = store.submit(&table, Txn::new().put(put("a", "1"))).unwrap();
+    while store.stats().waiting > 0 {
+        std::thread::yield_now();
+    }
+    // These wait for the first, and make one group.
+    let tickets = (0..3).map(|_| store.submit(&table, Txn::new().put(put("a", "1"))));
+    let tickets: Vec<_> = tickets.collect::<Result<_, _>>().unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    for ticket in std::iter::once(first).chain(tickets) {
+        ticket.wait().unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!((stats.groups, stats.committed), (7, 9));
+    let sizes = &stats.group_sizes;
+    // Up to 1, to 2, to 4.
+    assert_eq!((&sizes.counts[..3], sizes.sum), (&[6, 0, 1][..], 9));
+    for times in [&stats.group_us, &stats.commit_us] {
+        assert_eq!(times.counts.iter().sum::<u64>(), 7);
+    }
+    assert!(stats.commit_us.sum <= stats.group_us.sum);
+    let json = serde_json::to_value(&stats).unwrap();
+    assert_eq!(json["group_sizes"]["sum"], 9);
+    assert_eq!(json["group_sizes"]["bounds"][9], 512);
+    let reader = Store::builder(scratch.path()).read_only(true);
+    let reader = reader.open().unwrap().stats();
+    assert_eq!(reader.group_us, empty.group_us);
 }
 
 #[test]

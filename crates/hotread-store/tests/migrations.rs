@@ -4,8 +4,11 @@ mod support;
 
 use hotread_proto::{Code, Hasher, Position, Timestamp, Txn, TxnId};
 use hotread_store::migrate::{self, MigrateError};
-use hotread_store::{OpenError, Passphrase, ReadError, Search, Store, TableOptions};
-use rusqlite::Connection;
+use hotread_store::{
+    OpenError, Passphrase, ReadError, Role, Search, Store, TableOptions, TokenError, TokenInfo,
+};
+use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use support::{Mounted, Scratch, category, files, key, name, put};
 
@@ -30,12 +33,24 @@ fn searched() -> TableOptions {
     }
 }
 
-/// Writes the fixtures anew. The tables `flags`, `words` (searched) and `secret` (sealed), with two
-/// transactions each; then one step down after the other.
+/// The secrets of the fixtures' tokens: of an admin, and of one that may read the table `flags`.
+const SECRETS: [&str; 2] = [
+    "hr_000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+    "hr_202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f",
+];
+
+/// The tokens that have these secrets, and the number of all.
+fn tokens(store: &Store) -> ([Option<TokenInfo>; 2], usize) {
+    let found = SECRETS.map(|secret| store.authenticate(secret).map(|info| (*info).clone()));
+    (found, store.tokens().unwrap().len())
+}
+
+/// Writes the fixtures that are not there. The tables `flags`, `words` (searched) and `secret`
+/// (sealed), with two transactions each, and two tokens; then one step down after the other.
 ///
 /// `cargo test -p hotread-store --test migrations -- --ignored`
 #[test]
-#[ignore = "writes the fixtures, which stay as they are"]
+#[ignore = "writes fixtures, and those that there are stay as they are"]
 fn write_the_fixtures() {
     let scratch = Scratch::new();
     let store = open(&scratch.path());
@@ -62,7 +77,18 @@ fn write_the_fixtures() {
         let txn = Txn::new().put(put("a", "\"again\"")).delete(key("c"));
         store.commit(&table, txn).unwrap();
     }
+    let admin = store.create_token("ops", Role::Admin, None).unwrap();
+    let tables = Some(vec![name("flags")]);
+    let reader = store.create_token("api-7", Role::Read, tables).unwrap();
     drop(store);
+    // Secrets are random, and these are to be known.
+    let db = Connection::open(scratch.path()).unwrap();
+    for (token, secret) in [admin, reader].iter().zip(SECRETS) {
+        let hash = Sha256::digest(secret).to_vec();
+        let sql = "UPDATE tokens SET hash = ?2 WHERE id = ?1";
+        db.execute(sql, params![token.info.id, hash]).unwrap();
+    }
+    drop(db);
     for version in (1..=migrate::LATEST).rev() {
         if version < migrate::LATEST {
             migrate::down(scratch.path(), version).unwrap();
@@ -71,8 +97,9 @@ fn write_the_fixtures() {
             .unwrap()
             .execute_batch("VACUUM")
             .unwrap();
-        std::fs::create_dir_all(fixture(version).parent().unwrap()).unwrap();
-        std::fs::copy(scratch.path(), fixture(version)).unwrap();
+        if !fixture(version).exists() {
+            std::fs::copy(scratch.path(), fixture(version)).unwrap();
+        }
     }
 }
 
@@ -141,6 +168,24 @@ fn check(store: &Store, version: i32) {
             let refused = store.commit(&table, again).unwrap_err();
             assert_eq!(refused.code(), Code::TxnIdReused);
         }
+    }
+    let infos = store.tokens().unwrap();
+    if version >= 4 {
+        // The oldest first; they may have been made in the same millisecond.
+        let called = |name| infos.iter().find(|info| info.name == name).unwrap();
+        let (ops, api) = (called("ops"), called("api-7"));
+        assert_eq!((ops.role, api.role), (Role::Admin, Role::Read));
+        assert_eq!(
+            (&ops.tables, &api.tables),
+            (&None, &Some(vec![name("flags")]))
+        );
+        if !store.is_read_only() {
+            let found = [Some(ops.clone()), Some(api.clone())];
+            assert_eq!(tokens(store), (found, 2));
+        }
+    } else {
+        assert_eq!(infos, []);
+        assert_eq!(tokens(store), ([None, None], 0));
     }
     let report = store.verify().unwrap();
     assert_eq!(report.problems, [""; 0]);
@@ -225,6 +270,11 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
 
         let store = open(&scratch.path());
         check(&store, to);
+        assert!(!store.has_tokens());
+        // So the next token is the first one again.
+        let refused = store.create_token("api-7", Role::Read, None);
+        assert_eq!(refused.unwrap_err(), TokenError::FirstNotAdmin);
+        store.create_token("ops", Role::Admin, None).unwrap();
         // A table that is searched can be made again.
         let words = name("words");
         store.drop_table(&words).unwrap();
@@ -244,7 +294,8 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         // Down with a search table that was made meanwhile.
         migrate::down(scratch.path(), to).unwrap();
         let store = Store::open(scratch.path()).unwrap();
-        assert!(!store.table(&words).unwrap().options.search);
+        assert_eq!(store.table(&words).unwrap().options.search, to >= 3);
+        assert!(!store.has_tokens());
         assert_eq!(store.table(&words).unwrap().records, 1);
     }
 }
@@ -325,6 +376,8 @@ fn a_migration_that_fails_changes_nothing() {
         (2, "CREATE TABLE search_rows (x)"),
         (1, "ALTER TABLE records ADD COLUMN category TEXT"),
         (1, "CREATE TABLE records_by_expiry (x)"),
+        (1, "CREATE TABLE tokens (x)"),
+        (3, "CREATE TABLE tokens (x)"),
     ] {
         let scratch = Scratch::new();
         copy(version, &scratch);
@@ -338,9 +391,9 @@ fn a_migration_that_fails_changes_nothing() {
         let status = migrate::status(scratch.path()).unwrap();
         assert_eq!(status.version, version);
     }
-    // The first step down works, the second does not.
+    // The first steps down work, the last but one does not.
     let scratch = Scratch::new();
-    copy(3, &scratch);
+    copy(migrate::LATEST, &scratch);
     let db = Connection::open(scratch.path()).unwrap();
     db.execute_batch("DROP INDEX records_by_expiry").unwrap();
     drop(db);

@@ -7,7 +7,8 @@ use crash::{Acked, Ledger, Spec, check_verify, create_tables, judge, moved, work
 use hotread_proto::{Digest, Position, Txn, TxnId};
 use hotread_sim::{Disk, Fault, FileKind, Op};
 use hotread_store::{
-    Passphrase, ReadError, SealError, Store, StoreBuilder, Synchronous, TableOptions,
+    NewToken, Passphrase, ReadError, Role, SealError, Store, StoreBuilder, Synchronous,
+    TableOptions,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Scratch, key, name, put};
@@ -320,6 +321,61 @@ fn tables_are_created_and_dropped_whole() {
         },
     );
     println!("{images} images");
+}
+
+#[test]
+fn tokens_that_were_made_are_there_and_those_that_were_revoked_are_not() {
+    let base = {
+        let scratch = Scratch::new();
+        let disk = Disk::new();
+        let store = on(&scratch, &disk).open().unwrap();
+        store.create_token("admin", Role::Admin, None).unwrap();
+        drop(store);
+        disk
+    };
+    // Tokens that were begun to be made, by name, with their secrets if they were acknowledged; and
+    // whether they were revoked, if that was begun.
+    type Made = Vec<(String, Option<NewToken>, Option<bool>)>;
+    let made = std::cell::RefCell::new(Made::new());
+    let images = at_every_operation(
+        1,
+        4,
+        |scratch| moved(&base, scratch),
+        |scratch, disk| {
+            made.borrow_mut().clear();
+            let Ok(store) = on(scratch, disk).open() else {
+                return;
+            };
+            for n in 0..4 {
+                let name = format!("{n}");
+                let token = store.create_token(&name, Role::Read, None).ok();
+                let revoked = token.as_ref().filter(|_| n % 2 == 0);
+                let revoked = revoked.map(|token| store.revoke_token(&token.info.id).is_ok());
+                made.borrow_mut().push((name, token, revoked));
+            }
+        },
+        |scratch, image| {
+            let store = on(scratch, image).open().unwrap();
+            check_verify(&store);
+            let left = store.tokens().unwrap();
+            assert!(left.iter().any(|token| token.role == Role::Admin));
+            for (name, token, revoked) in made.borrow().iter() {
+                let is_there = left.iter().any(|token| token.name == *name);
+                match (token, revoked) {
+                    (None, _) | (Some(_), Some(false)) => {}
+                    (Some(_), Some(true)) => assert!(!is_there),
+                    (Some(_), None) => assert!(is_there),
+                }
+                if let Some(token) = token {
+                    let found = store.authenticate(&token.secret);
+                    assert_eq!(found.as_deref(), is_there.then_some(&token.info));
+                }
+            }
+            store.create_token("more", Role::Admin, None).unwrap();
+        },
+    );
+    println!("{images} images");
+    assert!(images > 100, "{images}");
 }
 
 #[test]

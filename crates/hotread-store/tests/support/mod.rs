@@ -4,7 +4,16 @@
 use hotread_proto::{Category, Key, Put, TableName, Value};
 use hotread_store::Store;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// What takes longer hangs.
+pub const HANG: Duration = Duration::from_secs(600);
 
 /// A directory with a database in it, gone at the end of the test.
 pub struct Scratch(TempDir);
@@ -117,5 +126,48 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let umount = std::process::Command::new("umount").arg(&self.0).status();
         assert!(umount.is_ok_and(|done| done.success()) || std::thread::panicking());
+    }
+}
+
+/// Runs a future on this thread, which sleeps until it is woken.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = Context::from_waker(&waker);
+    let begun = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park_timeout(HANG);
+        assert!(begun.elapsed() < HANG, "nobody wakes the task");
+    }
+}
+
+/// A waker that remembers whether it was woken.
+#[derive(Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Since this was asked last.
+    pub fn was_woken(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

@@ -1,0 +1,172 @@
+//! The way back for the committer's answers: each is waited for by a thread or by a task.
+
+use crate::error::{CommitError, StorageError};
+use crate::store::Replaced;
+use hotread_proto::Committed;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// What a transaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) committed: Committed,
+    pub(crate) written: u64,
+    pub(crate) deleted: u64,
+}
+
+type Answer = Result<Applied, CommitError>;
+
+/// A place for one answer.
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    answer: Option<Answer>,
+    /// Of the task that waits, if one does.
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self) -> Answer {
+        let state = self.lock();
+        let state = self
+            .answered
+            .wait_while(state, |state| state.answer.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        state.answer.clone().expect("it was waited for")
+    }
+
+    /// No wake-up is lost: the answer is looked for and the waker left under the lock under which
+    /// the answer is given and the waker taken.
+    fn poll(&self, cx: &Context<'_>) -> Poll<Answer> {
+        // A waker is user code, which does not run under the lock.
+        let waker = cx.waker().clone();
+        let mut state = self.lock();
+        if let Some(answer) = state.answer.clone() {
+            return Poll::Ready(answer);
+        }
+        let old = state.waker.replace(waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+/// The promise of an answer to [`Store::submit`](crate::Store::submit): a thread waits for it with
+/// [`wait`](Self::wait), a task by `.await`, on any executor. Dropping it does not take the
+/// transaction back. Polled again after its answer, it gives the same one.
+pub struct Ticket(Arc<Slot>);
+
+/// The promise of an answer to [`Store::submit_replace`](crate::Store::submit_replace). As a
+/// [`Ticket`].
+pub struct ReplaceTicket(Ticket);
+
+/// The committer's end. Dropped without an answer, as by a panic in the middle of a group, it answers
+/// that nobody knows.
+pub(crate) struct Reply(Option<Arc<Slot>>);
+
+pub(crate) fn ticket() -> (Ticket, Reply) {
+    let slot = Arc::<Slot>::default();
+    (Ticket(slot.clone()), Reply(Some(slot)))
+}
+
+impl Ticket {
+    /// Waits until the transaction is committed or refused.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`](crate::Store::commit).
+    pub fn wait(self) -> Result<Committed, CommitError> {
+        self.0.wait().map(|applied| applied.committed)
+    }
+
+    pub(crate) fn replace(self) -> ReplaceTicket {
+        ReplaceTicket(self)
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Committed, CommitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0
+            .poll(cx)
+            .map(|answer| answer.map(|applied| applied.committed))
+    }
+}
+
+impl ReplaceTicket {
+    /// Waits until the replacement is committed or refused.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`](crate::Store::commit).
+    pub fn wait(self) -> Result<Replaced, CommitError> {
+        self.0.0.wait().map(Replaced::from)
+    }
+}
+
+impl Future for ReplaceTicket {
+    type Output = Result<Replaced, CommitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.0.poll(cx).map(|answer| answer.map(Replaced::from))
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ReplaceTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplaceTicket").finish_non_exhaustive()
+    }
+}
+
+impl Reply {
+    pub(crate) fn send(mut self, answer: Answer) {
+        self.fill(answer);
+    }
+
+    fn fill(&mut self, answer: Answer) {
+        let Some(slot) = self.0.take() else { return };
+        let mut state = slot.lock();
+        state.answer = Some(answer);
+        let waker = state.waker.take();
+        drop(state);
+        slot.answered.notify_one();
+        wake(waker);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let detail = "the committer ended in the middle of a group".to_owned();
+        let cause = StorageError::Io { detail };
+        self.fill(Err(CommitError::Unknown { cause }));
+    }
+}
+
+/// Wakes tasks. Wakers are user code: not to be called with a lock held; and one that panics is not
+/// to take the committer with it.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            tracing::error!("a waker panicked");
+            // Dropping it may panic again.
+            std::mem::forget(panic);
+        }
+    }
+}

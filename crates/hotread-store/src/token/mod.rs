@@ -1,0 +1,226 @@
+//! Who may do what over the network: tokens, of whose secrets only hashes are kept. The store keeps
+//! and finds them; whoever serves it asks for them. The calls of this crate itself ask nobody.
+
+mod error;
+mod held;
+
+use crate::error::ReadError;
+use crate::store::Store;
+use hotread_proto::{TableName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use error::TokenError;
+pub(crate) use held::{Tokens, check};
+
+/// Most tokens of a store: one for each service of a large fleet. They are held in memory.
+pub const MAX_TOKENS: usize = 10_000;
+/// Most tables that a token is limited to.
+pub const MAX_TOKEN_TABLES: usize = 256;
+/// Longest name of a token, in bytes, as of clients.
+pub const MAX_TOKEN_NAME_BYTES: usize = 64;
+
+/// What a token allows, each with what is before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reading and following tables.
+    Read,
+    /// Changing their records.
+    Write,
+    /// Making and dropping tables; and, if the token is not limited to some, tokens.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = ParseRoleError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRoleError> {
+        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        role.ok_or(ParseRoleError)
+    }
+}
+
+/// A text that is not a [`Role`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a role; give `read`, `write` or `admin`")]
+#[non_exhaustive]
+pub struct ParseRoleError;
+
+/// What is known of a token: all but its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// What it is called by where it is listed and revoked: 8 hexadecimal digits. No secret.
+    pub id: String,
+    /// Whose it is, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same name, so
+    /// that a new one can take over from an old one.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// In which tables, by name, whether they are there or not; `None`: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableName>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl TokenInfo {
+    /// Does it allow what needs this role in this table, or, with no table, in the store as a whole?
+    #[must_use]
+    pub fn allows(&self, table: Option<&TableName>, role: Role) -> bool {
+        let here = match (&self.tables, table) {
+            (None, _) => true,
+            (Some(tables), Some(table)) => tables.contains(table),
+            (Some(_), None) => false,
+        };
+        here && self.role >= role
+    }
+
+    fn is_full_admin(&self) -> bool {
+        self.allows(None, Role::Admin)
+    }
+}
+
+/// A token that was just made. Its secret is told this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewToken {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub info: TokenInfo,
+    /// `hr_` and 64 hexadecimal digits.
+    pub secret: String,
+}
+
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Has it the form of a token's name, `[A-Za-z0-9._-]{1,64}`?
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=MAX_TOKEN_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Checks what a token is to be, and brings its tables into order.
+fn check_new(
+    name: &str,
+    tables: Option<Vec<TableName>>,
+) -> Result<Option<Vec<TableName>>, TokenError> {
+    if !is_name(name) {
+        return Err(TokenError::InvalidName);
+    }
+    let Some(mut tables) = tables else {
+        return Ok(None);
+    };
+    tables.sort();
+    tables.dedup();
+    match tables.len() {
+        0 => Err(TokenError::NoTables),
+        given if given > MAX_TOKEN_TABLES => Err(TokenError::TooManyTables { given }),
+        _ => Ok(Some(tables)),
+    }
+}
+
+impl Store {
+    /// Makes a token. The secret is in the answer and nowhere else: only its SHA-256 is kept.
+    ///
+    /// From the first token on, whoever serves the store is to ask for one. So that somebody can make
+    /// others then, the first one must be an admin that is not limited to tables.
+    ///
+    /// # Errors
+    /// If the name does not have its form, or there is something wrong with `tables`, or it is the
+    /// first one and not such an admin, or there are [`MAX_TOKENS`], or it cannot be written. After
+    /// [`CommitError::Unknown`](crate::CommitError::Unknown), which only a disk that goes on failing
+    /// leads to, it may be there, and nobody has its secret: look for it in
+    /// [`tokens`](Self::tokens), and revoke it.
+    pub fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+    ) -> Result<NewToken, TokenError> {
+        let tables = check_new(name, tables)?;
+        let name = name.to_owned();
+        let (secret, hash) = held::new_secret()?;
+        let info = self.job(move |committer| committer.create_token(hash, name, role, tables))?;
+        Ok(NewToken { info, secret })
+    }
+
+    /// All tokens, the oldest first, and by id where the times are the same. From memory; of a store
+    /// that only reads, from disk.
+    ///
+    /// # Errors
+    /// If the store only reads, and the database cannot be read.
+    pub fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
+        match &self.0.writer {
+            Some(writer) => Ok(writer.tokens.all()),
+            None => Ok(held::read_infos(&self.0.pool)?),
+        }
+    }
+
+    /// Takes a token back, by its id: nobody is let in by it from now on. After the last one anybody
+    /// is, as before the first.
+    ///
+    /// # Errors
+    /// If there is none with this id, or others would be left and none of them an admin that is not
+    /// limited to tables, or it cannot be written. After
+    /// [`CommitError::Unknown`](crate::CommitError::Unknown) try again: [`TokenError::Unknown`] says
+    /// then that it is gone.
+    pub fn revoke_token(&self, id: &str) -> Result<TokenInfo, TokenError> {
+        let id = id.to_owned();
+        self.job(move |committer| committer.revoke_token(&id))
+    }
+
+    /// The token that has this secret, if there is one. A hash and a look-up in memory.
+    ///
+    /// A session that goes on remembers the [`token_generation`](Self::token_generation) that it
+    /// asked for before this, and asks anew when that has moved.
+    ///
+    /// A store that only reads holds no tokens, and finds none.
+    #[must_use]
+    pub fn authenticate(&self, secret: &str) -> Option<Arc<TokenInfo>> {
+        self.0.writer.as_ref()?.tokens.find(secret)
+    }
+
+    /// Are there any, so that one has to be asked for? A store that only reads does not know, and
+    /// says yes to be on the safe side.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        let writer = self.0.writer.as_ref();
+        writer.is_none_or(|writer| writer.tokens.count() > 0)
+    }
+
+    /// A number that moves when tokens are made or revoked.
+    #[must_use]
+    pub fn token_generation(&self) -> u64 {
+        let writer = self.0.writer.as_ref();
+        writer.map_or(0, |writer| writer.tokens.generation())
+    }
+}
