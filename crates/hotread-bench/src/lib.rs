@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p hotread-bench` measures every figure and writes `docs/benchmarks/`: the target
 //! `inprocess` those of reads and updates in one process ([`figures`]), the target `store` those of
-//! durable tables ([`store`]). What a figure asks and how it answers is said at the top of its
+//! durable tables ([`store`]), and with `--features end-to-end` the target `end_to_end` those of
+//! server, client and other systems (`end_to_end`). What a figure asks and how it answers is said at the top of its
 //! module; the rules that all of them follow:
 //!
 //! - All peers of a figure run in one process (what is measured of a process as a whole, in
@@ -19,6 +20,8 @@
 
 pub mod alloc;
 pub mod clock;
+#[cfg(all(feature = "end-to-end", target_os = "linux"))]
+pub mod end_to_end;
 pub mod figures;
 pub mod options;
 pub mod peers;

@@ -37,6 +37,8 @@ struct Cell {
 pub enum Unit {
     /// Nanoseconds; less is better.
     Ns,
+    /// Nanoseconds after something, or before it if negative: not to be put in relation.
+    NsAfter,
     /// Per second; more is better.
     PerSecond,
     /// A number of things.
@@ -54,10 +56,12 @@ impl Unit {
             return "–".into();
         }
         match self {
-            Unit::Ns if value < 1e3 => format!("{} ns", digits(value)),
-            Unit::Ns if value < 1e6 => format!("{} µs", digits(value / 1e3)),
-            Unit::Ns if value < 1e9 => format!("{} ms", digits(value / 1e6)),
-            Unit::Ns => format!("{} s", digits(value / 1e9)),
+            Unit::Ns | Unit::NsAfter => match value.abs() {
+                v if v < 1e3 => format!("{} ns", digits(value)),
+                v if v < 1e6 => format!("{} µs", digits(value / 1e3)),
+                v if v < 1e9 => format!("{} ms", digits(value / 1e6)),
+                _ => format!("{} s", digits(value / 1e9)),
+            },
             Unit::PerSecond => format!("{}/s", scaled(value)),
             Unit::Count => scaled(value),
             Unit::Bytes if value.abs() < 1e3 => format!("{} B", digits(value)),
@@ -340,6 +344,7 @@ mod tests {
         assert_eq!(Unit::Ns.format(0.5234), "0.52 ns");
         assert_eq!(Unit::Ns.format(12.345), "12.3 ns");
         assert_eq!(Unit::Ns.format(1_234_567.0), "1.23 ms");
+        assert_eq!(Unit::NsAfter.format(-65_988.0), "-66.0 µs");
         assert_eq!(Unit::PerSecond.format(123_456_789.0), "123 M/s");
         assert_eq!(Unit::PerSecond.format(9_999.0), "9999/s");
         assert_eq!(Unit::Bytes.format(0.0), "0 B");

@@ -92,5 +92,7 @@ fn known() -> impl Iterator<Item = &'static Entry> {
     let figures = figures::ALL.iter().chain(&crate::store::ALL);
     #[cfg(not(feature = "store"))]
     let figures = figures::ALL.iter();
+    #[cfg(all(feature = "end-to-end", target_os = "linux"))]
+    let figures = figures.chain(&crate::end_to_end::ALL);
     figures
 }

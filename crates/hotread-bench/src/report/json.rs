@@ -88,7 +88,7 @@ fn table(table: &Table) -> String {
 
 fn unit(unit: Unit) -> &'static str {
     match unit {
-        Unit::Ns => "ns",
+        Unit::Ns | Unit::NsAfter => "ns",
         Unit::PerSecond => "1/s",
         Unit::Count => "1",
         Unit::Bytes => "bytes",

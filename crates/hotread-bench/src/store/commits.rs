@@ -39,12 +39,31 @@ const SHAPES: [(usize, usize); 3] = [(CALLERS, 1), (1, 100), (1, 1)];
 
 /// What one cell works on.
 #[derive(Clone)]
-struct Setup {
+pub(crate) struct Setup {
     plan: Plan,
     records: usize,
     puts: Arc<Vec<Put>>,
     time: Duration,
     synchronous: Synchronous,
+}
+
+#[cfg(feature = "end-to-end")]
+impl Setup {
+    /// A table of so many records, written to for so long.
+    pub(crate) fn new(
+        plan: &Plan,
+        records: usize,
+        synchronous: Synchronous,
+        time: Duration,
+    ) -> Self {
+        Self {
+            plan: plan.clone(),
+            records,
+            puts: Arc::new(data::shuffled_puts(records, 3)),
+            time,
+            synchronous,
+        }
+    }
 }
 
 pub(super) fn run(plan: &Plan) -> Figure {
@@ -161,7 +180,7 @@ fn hotread(setup: &Setup, callers: usize, ops: usize, live: bool) -> f64 {
 }
 
 /// Transactions a second of the bare loop, so many under each COMMIT.
-fn bare(setup: &Setup, txns: usize, ops: usize) -> f64 {
+pub(crate) fn bare(setup: &Setup, txns: usize, ops: usize) -> f64 {
     /// COMMITs between two looks at the clock.
     const CHUNK: usize = 16;
 

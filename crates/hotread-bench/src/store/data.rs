@@ -15,22 +15,22 @@ use super::bare;
 use crate::target;
 
 /// About how long a value is, in bytes.
-pub(super) const VALUE_BYTES: usize = 100;
+pub(crate) const VALUE_BYTES: usize = 100;
 /// Records of one transaction when a database is filled.
-pub(super) const BATCH: usize = 1_000;
+pub(crate) const BATCH: usize = 1_000;
 
 /// The table of all figures.
-pub(super) fn table() -> TableName {
+pub(crate) fn table() -> TableName {
     TableName::new("accounts").expect("a valid name")
 }
 
 /// The key of record `index`; keys order as their indices.
-pub(super) fn key(index: usize) -> Key {
+pub(crate) fn key(index: usize) -> Key {
     Key::new(&format!("account-{index:08}")).expect("a valid key")
 }
 
 /// A value that no two draws share.
-pub(super) fn json(rng: &mut Rng) -> String {
+pub(crate) fn json(rng: &mut Rng) -> String {
     format!(
         r#"{{"plan":"team","seats":{:03},"quota":{:06},"token":"{:016x}{:016x}","since":{:010}}}"#,
         rng.u32(100..1_000),
@@ -42,14 +42,14 @@ pub(super) fn json(rng: &mut Rng) -> String {
 }
 
 /// Record `index`, with a new value.
-pub(super) fn put(index: usize, rng: &mut Rng) -> Put {
+pub(crate) fn put(index: usize, rng: &mut Rng) -> Put {
     let value = Value::parse(json(rng).as_bytes()).expect("valid JSON");
     Put::new(key(index), value)
 }
 
 /// New values for all of so many records, in random order: any hundred neighbours are a hundred
 /// random keys, all different.
-pub(super) fn shuffled_puts(records: usize, seed: u64) -> Vec<Put> {
+pub(crate) fn shuffled_puts(records: usize, seed: u64) -> Vec<Put> {
     let mut rng = Rng::with_seed(seed);
     let mut order: Vec<usize> = (0..records).collect();
     rng.shuffle(&mut order);
@@ -57,14 +57,14 @@ pub(super) fn shuffled_puts(records: usize, seed: u64) -> Vec<Put> {
 }
 
 /// A transaction of the puts from `at` on, around the end.
-pub(super) fn txn(puts: &[Put], at: usize, len: usize) -> Txn {
+pub(crate) fn txn(puts: &[Put], at: usize, len: usize) -> Txn {
     let len = len.min(puts.len());
     let neighbours = (0..len).map(|offset| &puts[(at + offset) % puts.len()]);
     neighbours.fold(Txn::new(), |txn, put| txn.put(put.clone()))
 }
 
 /// Writes so many records as newline-delimited JSON, ordered by key, as an export has them.
-pub(super) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> {
+pub(crate) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> {
     let mut rng = Rng::with_seed(11);
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     for index in 0..records {
@@ -87,7 +87,7 @@ pub struct Scratch {
 
 impl Scratch {
     /// A path in the folder.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         let folder = self.folder.get_or_init(|| {
             let mut builder = tempfile::Builder::new();
             builder.prefix("hotread-bench-");
@@ -99,7 +99,7 @@ impl Scratch {
     }
 
     /// A database with so many records in one table, at rest: without a WAL, synced.
-    pub(super) fn base(&self, records: usize) -> PathBuf {
+    pub(crate) fn base(&self, records: usize) -> PathBuf {
         if let Some(path) = self.bases.borrow().get(&records) {
             return path.clone();
         }
@@ -110,7 +110,7 @@ impl Scratch {
     }
 
     /// A copy of such a database.
-    pub(super) fn copy(&self, records: usize) -> Copy {
+    pub(crate) fn copy(&self, records: usize) -> Copy {
         let base = self.base(records);
         let folder = tempfile::tempdir_in(self.file("")).expect("the folder is writable");
         let path = folder.path().join("copy.db");
@@ -125,21 +125,21 @@ impl Scratch {
 }
 
 /// A database to write to, gone when dropped.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     _folder: TempDir,
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Copy {
     /// The store on it.
-    pub(super) fn open(&self, synchronous: Synchronous) -> Store {
+    pub(crate) fn open(&self, synchronous: Synchronous) -> Store {
         let builder = Store::builder(&self.path).synchronous(synchronous);
         builder.open().expect("the copy is a database")
     }
 }
 
 /// Makes a database with a table of so many records, and brings it to rest.
-pub(super) fn fill(path: &Path, records: usize) {
+pub(crate) fn fill(path: &Path, records: usize) {
     let store = Store::builder(path).synchronous(Synchronous::Normal);
     let store = store.open().expect("the folder is writable");
     let table = table();
@@ -161,7 +161,7 @@ pub(super) fn fill(path: &Path, records: usize) {
 }
 
 /// The kind of the file system on which a folder lies.
-pub(super) fn file_system(folder: &Path) -> String {
+pub(crate) fn file_system(folder: &Path) -> String {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     // "36 35 98:0 /root /mount/point options - type source …", the deepest mount counts.

@@ -7,9 +7,9 @@
 
 pub mod bare;
 pub mod child;
-mod commits;
+pub(crate) mod commits;
 mod cores;
-mod data;
+pub(crate) mod data;
 mod import;
 mod memory;
 mod open;

@@ -35,6 +35,9 @@ fn color(peer: &str) -> &'static str {
         "scc HashMap" => "#a16207",
         "scc HashIndex" => "#d4a017",
         "liburcu QSBR" => "#111827",
+        "etcd" => "#2563eb",
+        "JetStream KV" => "#047857",
+        peer if peer.starts_with("Redis") => "#db2777",
         _ => "#94a3b8",
     }
 }

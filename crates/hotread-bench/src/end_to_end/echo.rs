@@ -1,0 +1,67 @@
+//! A plain WebSocket server that sends back what comes: what one round trip costs without anything
+//! behind it.
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::process::Role;
+use super::system::Failure;
+
+/// The role's name.
+pub(super) const ROLE: &str = "echo";
+
+/// What a child does: it says where it listens, and serves one connection.
+///
+/// # Errors
+/// If there is no connection.
+pub(super) fn main() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        let (socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let mut socket = tokio_tungstenite::accept_async(socket).await?;
+        // Whoever is done drops the connection.
+        while let Some(Ok(message)) = socket.next().await {
+            socket.send(message).await?;
+        }
+        Ok(())
+    })
+}
+
+/// A connection to an echo in another process.
+pub(super) struct Echo {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    message: Message,
+    _process: Role,
+}
+
+impl Echo {
+    /// Starts the process and connects. The message is as long as the frame of a change is.
+    pub(super) async fn start() -> Result<Self, Failure> {
+        let mut process = Role::start::<&str>(ROLE, []);
+        let url = format!("ws://{}", process.hear());
+        let connecting = tokio_tungstenite::connect_async_with_config(url, None, true);
+        let (socket, _) = connecting.await?;
+        Ok(Self {
+            socket,
+            message: Message::text("x".repeat(FRAME_BYTES)),
+            _process: process,
+        })
+    }
+
+    /// There and back.
+    pub(super) async fn round_trip(&mut self) -> Result<(), Failure> {
+        self.socket.send(self.message.clone()).await?;
+        self.socket.next().await.ok_or("the echo is gone")??;
+        Ok(())
+    }
+}
+
+/// About as long as a frame with one put.
+pub(super) const FRAME_BYTES: usize = 400;

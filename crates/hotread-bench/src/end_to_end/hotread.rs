@@ -1,0 +1,271 @@
+//! HotRead as a system under test: its server, embedded in a process of its own as `hotread serve`
+//! embeds it; writers by its client's calls; watchers that are replicas.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use hotread::HotReadState;
+use hotread_client::{Client, Replica, Replicated};
+use hotread_proto::{Key, Put, Record, TableName, Txn, Value};
+use hotread_store::{Store, Synchronous, TableOptions};
+use tokio::net::TcpListener;
+
+use super::process::{Process, Role};
+use super::row::Row;
+use super::samples::Seen;
+use super::system::{Doing, Failure, Watching, Writer};
+use crate::store::data;
+
+/// The role's name.
+pub(super) const ROLE: &str = "serve";
+/// Requests a second that the server takes from one address: more than 64 writers flat out manage.
+/// Its default keeps clients from mistakes, of which a benchmark is one.
+const RATE: u32 = 1_000_000;
+
+/// A running server of this workspace, killed when dropped.
+pub(super) struct Server {
+    role: Role,
+    /// Where it listens, as a client takes it.
+    pub(super) url: String,
+    /// The same without a scheme.
+    address: String,
+}
+
+impl Server {
+    /// Starts it on a database, which is made if there is none, at a free port; and waits until it
+    /// listens.
+    pub(super) fn start(database: &Path, synchronous: Synchronous) -> Self {
+        Self::start_at(database, synchronous, "127.0.0.1:0")
+    }
+
+    /// The same at an address: where another one listened before.
+    pub(super) fn start_at(database: &Path, synchronous: Synchronous, address: &str) -> Self {
+        let database = database.to_str().expect("the folder's name is text");
+        let synchronous = match synchronous {
+            Synchronous::Full => FULL,
+            Synchronous::Normal => NORMAL,
+        };
+        let mut role = Role::start(ROLE, [database, synchronous, address]);
+        let address = role.hear();
+        Self {
+            role,
+            url: format!("http://{address}"),
+            address,
+        }
+    }
+
+    /// Kills it, and says where it listened.
+    pub(super) fn kill(mut self) -> String {
+        self.role.process().kill();
+        self.address
+    }
+
+    /// Its process.
+    pub(super) fn process(&mut self) -> &mut Process {
+        self.role.process()
+    }
+
+    /// The process and the address alone.
+    pub(super) fn into_parts(self) -> (Process, String) {
+        (self.role.into_process(), self.url)
+    }
+}
+
+const FULL: &str = "full";
+const NORMAL: &str = "normal";
+
+/// What a child does that is a server.
+///
+/// # Errors
+/// If it cannot serve.
+pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let [database, synchronous, address] = arguments else {
+        return Err(format!("a server cannot do {arguments:?}").into());
+    };
+    let synchronous = match synchronous.as_str() {
+        FULL => Synchronous::Full,
+        NORMAL => Synchronous::Normal,
+        other => return Err(format!("{other} is no setting").into()),
+    };
+    let store = Store::builder(database).synchronous(synchronous).open()?;
+    let table = data::table();
+    if store.table(&table).is_err() {
+        store.create_table(&table, TableOptions::default())?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let server = hotread_server::Server::builder(store);
+        let server = server.rate(RATE, RATE).build()?;
+        println!("{address}");
+        Ok(server.serve(listener, std::future::pending()).await?)
+    })
+}
+
+/// A client of the server at this address.
+pub(super) async fn client(url: &str) -> Result<Client, Failure> {
+    Ok(Client::builder(url).connect().await?)
+}
+
+struct Calls {
+    client: Client,
+    table: TableName,
+}
+
+pub(super) fn writer(url: &str) -> Doing<'_, Box<dyn Writer>> {
+    Box::pin(async move {
+        let calls = Calls {
+            client: client(url).await?,
+            table: data::table(),
+        };
+        Ok(Box::new(calls) as Box<dyn Writer>)
+    })
+}
+
+fn put(txn: Txn, key: &str, value: &str) -> Result<Txn, Failure> {
+    let value = Value::parse(value.as_bytes())?;
+    Ok(txn.put(Put::new(Key::new(key)?, value)))
+}
+
+impl Writer for Calls {
+    fn put<'a>(&'a self, key: &'a str, value: String) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let txn = put(Txn::new(), key, &value)?;
+            self.client.txn(self.table.as_str(), txn).await?;
+            Ok(())
+        })
+    }
+
+    fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let mut puts = puts.iter();
+            let txn = puts.try_fold(Txn::new(), |txn, (key, value)| put(txn, key, value))?;
+            self.client.txn(self.table.as_str(), txn).await?;
+            Ok(())
+        })
+    }
+}
+
+/// The state that a watcher's replica has: a map, and the stamps.
+///
+/// Stamps are taken when an update is applied to the copy that is published next, which is as far as
+/// a state can see; how long the publication takes from there, [`publication`] measures. That clones
+/// share the stamps breaks a rule for states, harmlessly: nobody reads them through the state.
+#[derive(Clone)]
+pub(super) struct Stamped {
+    rows: HashMap<Arc<str>, Row>,
+    seen: Arc<OnceLock<Arc<Seen>>>,
+}
+
+/// What changes [`Stamped`].
+#[derive(Clone)]
+pub(super) enum Change {
+    Put(Arc<str>, Row),
+    Delete(Arc<str>),
+}
+
+impl HotReadState for Stamped {
+    type Action = Change;
+
+    fn apply_update(&mut self, update: &Change) {
+        self.apply_owned(update.clone());
+    }
+
+    fn apply_owned(&mut self, update: Change) {
+        match update {
+            Change::Put(key, row) => {
+                let update = row.update();
+                self.rows.insert(key, row);
+                if let (Some(update), Some(seen)) = (update, self.seen.get()) {
+                    seen.stamp(update);
+                }
+            }
+            Change::Delete(key) => {
+                self.rows.remove(&key);
+            }
+        }
+    }
+}
+
+impl Replicated for Stamped {
+    fn empty() -> Self {
+        Self {
+            rows: HashMap::new(),
+            seen: Arc::default(),
+        }
+    }
+
+    fn put(key: &Arc<str>, record: &Record) -> Result<Change, String> {
+        let row = Row::parse(record.value()).map_err(|error| error.to_string())?;
+        Ok(Change::Put(Arc::clone(key), row))
+    }
+
+    fn delete(key: &Arc<str>) -> Change {
+        Change::Delete(Arc::clone(key))
+    }
+}
+
+pub(super) fn watcher(url: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+    Box::pin(async move {
+        let client = client(url).await?;
+        let table = data::table();
+        let replica: Replica<Stamped> = client.replica(table.as_str()).await?;
+        replica.state().read(|state| {
+            let set = state.seen.set(seen);
+            assert!(set.is_ok(), "a replica's state is new");
+        });
+        Ok(Box::pin(async move {
+            // It follows for as long as it is held.
+            let _replica = replica;
+            std::future::pending::<Result<Infallible, Failure>>().await
+        }) as Watching)
+    })
+}
+
+/// Nanoseconds from a stamp to the return of the call that published it: the median of some updates
+/// of such a state, by itself.
+pub(super) fn publication() -> f64 {
+    const UPDATES: u64 = 1_000;
+
+    let state = hotread::HotRead::new(Stamped::empty());
+    let seen = Arc::new(Seen::new(UPDATES as usize));
+    let set = state.read(|state| state.seen.set(Arc::clone(&seen)).is_ok());
+    assert!(set, "the state is new");
+    let mut rng = fastrand::Rng::with_seed(5);
+    let after: Vec<u64> = (0..UPDATES)
+        .map(|number| {
+            let value = super::row::value(number, &mut rng);
+            let row = Row::parse(value.as_bytes()).expect("it was made here");
+            let result = state.queue_update(Change::Put(super::row::key(number).into(), row));
+            let now = super::clock::now();
+            assert!(result.published, "nobody holds a copy");
+            now
+        })
+        .collect();
+    let mut stamps = Vec::new();
+    seen.write(UPDATES as usize, &mut stamps)
+        .expect("memory takes everything");
+    let (stamps, _) = stamps.as_chunks();
+    let stamps = stamps.iter().map(|stamp| u64::from_le_bytes(*stamp));
+    let gaps: Vec<f64> = after
+        .iter()
+        .zip(stamps)
+        .map(|(after, stamp)| (after - stamp) as f64)
+        .collect();
+    crate::stats::median(&gaps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_follows_its_stamp() {
+        let gap = publication();
+        assert!(gap > 0.0, "{gap}");
+    }
+}

@@ -1,0 +1,185 @@
+//! What this machine takes for the parts that every system is made of: an fsync on the file system
+//! of all databases, and a round trip between two processes by a bare WebSocket; both at the rate
+//! of the propagation figure, between whose ticks the machine rests, and flat out.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::echo::{Echo, FRAME_BYTES};
+use super::propagation::Pace;
+use super::samples::Spread;
+use super::system::Failure;
+use super::{clock, runtime};
+use crate::figures::support::millis;
+use crate::report::Figure;
+use crate::report::svg::Chart;
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::target;
+
+/// Bytes of one write: a page of SQLite's.
+const PAGE_BYTES: usize = 4_096;
+/// Operations a second, where they are paced.
+const RATE: u32 = 250;
+const APPEND: &str = "bare fsync, appending";
+const OVERWRITE: &str = "bare fsync, overwriting";
+const TRIP: &str = "bare WebSocket round trip";
+const COLUMNS: [(&str, Unit); 6] = [
+    ("paced: p50", Unit::Ns),
+    ("p99", Unit::Ns),
+    ("max", Unit::Ns),
+    ("flat out: p50", Unit::Ns),
+    ("p99", Unit::Ns),
+    ("max", Unit::Ns),
+];
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let mut rounds = Rounds::new("The parts", &COLUMNS);
+    for (column, rate) in [(0, Some(RATE)), (3, None)] {
+        let time = millis(plan, 1_000, 200);
+        rounds.add(APPEND, column, move || fsyncs(false, rate, time));
+        rounds.add(OVERWRITE, column, move || fsyncs(true, rate, time));
+        rounds.add(TRIP, column, move || trips(rate, time));
+    }
+    let all = rounds.run(plan.pick(5, 1));
+    Figure {
+        id: "e2e-limits",
+        title: "The parts",
+        method: format!(
+            "`fdatasync` after a write of {PAGE_BYTES} bytes at the end of a file, which then has a \
+             new length, as SQLite's log does until its first checkpoint; and in the middle of a \
+             file that is long enough, as it does afterwards. A text message of {FRAME_BYTES} bytes \
+             to another process and back by tokio-tungstenite. {RATE} times a second, and one after \
+             the other."
+        ),
+        charts: vec![
+            Chart::bars(&all, 0).titled("p50, paced"),
+            Chart::bars(&all, 3).titled("p50, flat out"),
+        ],
+        goals: Vec::new(),
+        notes: vec![
+            "Paced operations find caches cold and cores asleep; that is how the updates of a table \
+             find them, too."
+                .into(),
+        ],
+        tables: vec![all],
+    }
+}
+
+/// A file that grows by synced pages.
+pub(super) struct Log {
+    file: File,
+    length: u64,
+}
+
+impl Log {
+    /// An empty one, without a name, in a folder.
+    pub(super) fn new(folder: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            file: tempfile::tempfile_in(folder)?,
+            length: 0,
+        })
+    }
+
+    /// One page more, on the disk when this returns.
+    pub(super) fn append(&mut self) -> std::io::Result<()> {
+        self.write(self.length)?;
+        self.length += PAGE_BYTES as u64;
+        Ok(())
+    }
+
+    fn write(&self, at: u64) -> std::io::Result<()> {
+        self.file.write_all_at(&[0xa5; PAGE_BYTES], at)?;
+        self.file.sync_data()
+    }
+}
+
+fn fsyncs(overwrite: bool, rate: Option<u32>, time: Duration) -> Vec<f64> {
+    /// Pages that are overwritten in turn.
+    const PAGES: u64 = 1_024;
+
+    let fsyncs = async {
+        let mut log = Log::new(&target::folder())?;
+        if overwrite {
+            let pages = vec![0; PAGE_BYTES * PAGES as usize];
+            log.file.write_all_at(&pages, 0)?;
+            log.file.sync_all()?;
+        }
+        let mut samples = Samples::new(rate, time);
+        let mut page = 0;
+        while let Some(started) = samples.next().await {
+            if overwrite {
+                log.write(page % PAGES * PAGE_BYTES as u64)?;
+                page += 1;
+            } else {
+                log.append()?;
+            }
+            samples.add(started);
+        }
+        Ok::<_, Failure>(samples.columns())
+    };
+    runtime().block_on(fsyncs).expect("files can be written")
+}
+
+fn trips(rate: Option<u32>, time: Duration) -> Vec<f64> {
+    let trips = async {
+        let mut echo = Echo::start().await?;
+        let mut samples = Samples::new(rate, time);
+        while let Some(started) = samples.next().await {
+            echo.round_trip().await?;
+            samples.add(started);
+        }
+        Ok::<_, Failure>(samples.columns())
+    };
+    runtime().block_on(trips).expect("sockets work")
+}
+
+/// Operations of some time, paced or not.
+struct Samples {
+    pace: Option<Pace>,
+    end: u64,
+    taken: Vec<f64>,
+}
+
+impl Samples {
+    fn new(rate: Option<u32>, time: Duration) -> Self {
+        Self {
+            pace: rate.map(Pace::new),
+            end: clock::now() + time.as_nanos() as u64,
+            taken: Vec::new(),
+        }
+    }
+
+    /// When the next operation starts; `None` when the time is over.
+    async fn next(&mut self) -> Option<u64> {
+        if let Some(pace) = &mut self.pace {
+            pace.tick().await;
+        }
+        let now = clock::now();
+        (now < self.end).then_some(now)
+    }
+
+    fn add(&mut self, started: u64) {
+        self.taken.push((clock::now() - started) as f64);
+    }
+
+    fn columns(&self) -> Vec<f64> {
+        let spread = Spread::of(&self.taken);
+        vec![spread.p50, spread.p99, spread.max]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_grows_by_pages() {
+        let mut log = Log::new(&std::env::temp_dir()).expect("the folder is writable");
+        log.append().expect("it can be written");
+        log.append().expect("it can be written");
+        let length = log.file.metadata().expect("it is open").len();
+        assert_eq!(length, 2 * PAGE_BYTES as u64);
+    }
+}

@@ -1,0 +1,368 @@
+//! From nothing to a complete replica of 10,000, 100,000 and 1,000,000 records, and the memory that
+//! both sides take then; beside the same JSON downloaded from a plain HTTP server, which has it
+//! ready in memory, and parsed into a `HashMap` of the same rows.
+//!
+//! Each load is a process of its own with tokio's default runtime. The plain download comes in two
+//! ways: one array, parsed when it is all there; and lines, parsed as they come.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use hotread_client::Replica;
+use hotread_store::{Store, Synchronous};
+use serde::Deserialize;
+
+use super::hotread::{self, Server};
+use super::process::{Memory, Role};
+use super::row::Row;
+use super::system::Failure;
+use super::{OURS, clock};
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::store::data;
+
+/// The roles' names.
+pub(super) const LOAD: &str = "load";
+pub(super) const BODY: &str = "body";
+
+const NEXT: &str = "HotRead, the next replica";
+const ARRAY: &str = "bare HTTP, one array";
+const LINES: &str = "bare HTTP, lines";
+/// Columns of one size.
+const STRIDE: usize = 5;
+
+/// What a child loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Replica,
+    Array,
+    Lines,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Replica, Self::Array, Self::Lines];
+
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Array => "array",
+            Self::Lines => "lines",
+        }
+    }
+
+    fn parse(argument: &str) -> Result<Self, Failure> {
+        let mut all = Self::ALL.into_iter();
+        let kind = all.find(|kind| kind.argument() == argument);
+        Ok(kind.ok_or_else(|| format!("{argument} is no kind of load"))?)
+    }
+}
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let sizes = plan.pick([10_000, 100_000, 1_000_000], [1_000, 10_000, 100_000]);
+    let columns = sizes.map(|records| {
+        [
+            (format!("{records} records"), Unit::Ns),
+            ("reader".into(), Unit::Bytes),
+            ("reader, at most".into(), Unit::Bytes),
+            ("server".into(), Unit::Bytes),
+            ("server, at most".into(), Unit::Bytes),
+        ]
+    });
+    let columns: Vec<_> = columns
+        .iter()
+        .flatten()
+        .map(|(label, unit)| (label.as_str(), *unit))
+        .collect();
+    let mut rounds = Rounds::new("Time until all records can be read", &columns);
+    for (index, records) in sizes.into_iter().enumerate() {
+        let mut add = |name, measure: fn(&Plan, usize) -> Loaded| {
+            let plan = plan.clone();
+            rounds.add(name, index * STRIDE, move || {
+                measure(&plan, records).columns(records)
+            });
+        };
+        add(OURS, |plan, records| replica(plan, records, 0));
+        add(NEXT, |plan, records| replica(plan, records, 1));
+        add(ARRAY, |plan, records| plain(plan, records, Kind::Array));
+        add(LINES, |plan, records| plain(plan, records, Kind::Lines));
+    }
+    let all = rounds.run(plan.pick(3, 1));
+    let largest = (sizes.len() - 1) * STRIDE;
+    let against = |ours, plain| all.ratio((ours, largest), (plain, largest));
+    let times = all.pick(
+        "Time until all records can be read",
+        (0..sizes.len()).map(|size| size * STRIDE),
+    );
+    let title = format!(
+        "Memory of {} records, in bytes a record",
+        sizes[sizes.len() - 1]
+    );
+    let memory = all.pick(title, largest + 1..largest + STRIDE);
+    let fastest = match all.median(ARRAY, largest) < all.median(LINES, largest) {
+        true => ARRAY,
+        false => LINES,
+    };
+    Figure {
+        id: "e2e-load",
+        title: "First load",
+        method: format!(
+            "A new process fills a `HashMap` with a table of {} to {} records of about 100 bytes. \
+             HotRead: until `replica()` returns, from a server that has not touched the table since \
+             it started; and from the same server for the process after that. Plain HTTP: the same \
+             records with the same fields, which the server has in memory as they are sent; the \
+             reader takes out key and value. Memory is anonymous resident memory of the whole \
+             process; `at most` is the most that was ever resident.",
+            sizes[0], sizes[sizes.len() - 1],
+        ),
+        charts: vec![
+            Chart::bars(&all, largest).titled("Time until all records can be read"),
+            Chart::bars(&all, largest + 1).titled("Reader's memory, bytes a record"),
+        ],
+        goals: vec![
+            Goal::at_most(
+                format!("HotRead, from a fresh server / {fastest}"),
+                2.0,
+                against(OURS, fastest),
+            ),
+            Goal::at_most(
+                format!("HotRead, the next replica / {fastest}"),
+                2.0,
+                against(NEXT, fastest),
+            ),
+        ],
+        notes: vec![
+            "A fresh server reads the table from disk for its first replica. Each record that comes \
+             is checked against its hash, and the whole against the table's digest; the plain \
+             download is not checked. A replica is two copies of the map once the first change has \
+             come."
+                .into(),
+        ],
+        tables: vec![times, memory],
+    }
+}
+
+/// What one load came to.
+#[derive(Clone, Copy, Debug)]
+struct Loaded {
+    ns: f64,
+    reader: Memory,
+    server: Memory,
+}
+
+impl Loaded {
+    fn columns(self, records: usize) -> Vec<f64> {
+        let each = |bytes: f64| bytes / records as f64;
+        vec![
+            self.ns,
+            each(self.reader.anonymous),
+            each(self.reader.peak),
+            each(self.server.anonymous),
+            each(self.server.peak),
+        ]
+    }
+}
+
+/// A replica of a new server that has fed so many others before.
+fn replica(plan: &Plan, records: usize, others: usize) -> Loaded {
+    let copy = plan.scratch.copy(records);
+    let mut server = Server::start(&copy.path, Synchronous::Full);
+    for _ in 0..others {
+        load(Kind::Replica, &server.url, records);
+    }
+    let (ns, reader) = load(Kind::Replica, &server.url, records);
+    Loaded {
+        ns,
+        reader,
+        server: server.process().memory(),
+    }
+}
+
+fn plain(plan: &Plan, records: usize, kind: Kind) -> Loaded {
+    let base = plan.scratch.base(records);
+    let base = base.to_str().expect("the folder's name is text");
+    let mut server = Role::start(BODY, [base, kind.argument()]);
+    let url = format!("http://{}", server.hear());
+    let (ns, reader) = load(kind, &url, records);
+    Loaded {
+        ns,
+        reader,
+        server: server.process().memory(),
+    }
+}
+
+/// Starts a child that loads, and waits for it.
+fn load(kind: Kind, url: &str, records: usize) -> (f64, Memory) {
+    let mut child = Role::start(LOAD, [kind.argument(), url, &records.to_string()]);
+    let ns = child.hear().parse().expect("a child says how long it took");
+    (ns, child.process().memory())
+}
+
+/// What a child does that loads: it says how long it took, and stays until it is killed.
+///
+/// # Errors
+/// If it cannot load, or something is missing.
+pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let [kind, url, records] = arguments else {
+        return Err(format!("a reader cannot do {arguments:?}").into());
+    };
+    let (kind, records) = (Kind::parse(kind)?, records.parse::<usize>()?);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build()?;
+    runtime.block_on(async {
+        let start = clock::now();
+        match kind {
+            Kind::Replica => {
+                let client = hotread::client(url).await?;
+                let table = data::table();
+                let replica: Replica<HashMap<Arc<str>, Row>> =
+                    client.replica(table.as_str()).await?;
+                let found = replica.state().read(HashMap::len);
+                finish(start, found, records, &replica)
+            }
+            Kind::Array => {
+                let rows = array(url).await?;
+                finish(start, rows.len(), records, &rows)
+            }
+            Kind::Lines => {
+                let rows = lines(url).await?;
+                finish(start, rows.len(), records, &rows)
+            }
+        }
+    })
+}
+
+fn finish<T>(start: u64, found: usize, records: usize, rows: &T) -> Result<(), Failure> {
+    let ns = clock::now() - start;
+    if found != records {
+        return Err(format!("{found} of {records} records came").into());
+    }
+    println!("{ns}");
+    // Until the parent has looked at the memory and goes away.
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    black_box(rows);
+    Ok(())
+}
+
+/// A record, of which a reader wants so much.
+#[derive(Deserialize)]
+struct Plain {
+    key: String,
+    value: Row,
+}
+
+async fn array(url: &str) -> Result<HashMap<String, Row>, Failure> {
+    let body = reqwest::get(url).await?.bytes().await?;
+    let records: Vec<Plain> = serde_json::from_slice(&body)?;
+    drop(body);
+    let pairs = records.into_iter().map(|record| (record.key, record.value));
+    Ok(pairs.collect())
+}
+
+async fn lines(url: &str) -> Result<HashMap<String, Row>, Failure> {
+    let mut body = reqwest::get(url).await?.bytes_stream();
+    let (mut rows, mut line) = (HashMap::new(), Vec::new());
+    let mut add = |line: &[u8]| {
+        let record: Plain = serde_json::from_slice(line)?;
+        rows.insert(record.key, record.value);
+        Ok::<_, Failure>(())
+    };
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        let mut rest = &chunk[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            if line.is_empty() {
+                add(&rest[..end])?;
+            } else {
+                line.extend_from_slice(&rest[..end]);
+                add(&line)?;
+                line.clear();
+            }
+            rest = &rest[end + 1..];
+        }
+        line.extend_from_slice(rest);
+    }
+    Ok(rows)
+}
+
+/// What a child does that is a plain HTTP server: it makes the body, says where it listens, and
+/// answers each request with it.
+///
+/// # Errors
+/// If the database cannot be read, or it cannot listen.
+pub(super) fn serve_body(arguments: &[String]) -> Result<(), Failure> {
+    let [database, kind] = arguments else {
+        return Err(format!("a plain server cannot do {arguments:?}").into());
+    };
+    let body = body(Path::new(database), Kind::parse(kind)?)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    for connection in listener.incoming() {
+        let mut connection = connection?;
+        let request = BufReader::new(connection.try_clone()?);
+        // The request ends with an empty line; what it asks for is clear.
+        for line in request.lines() {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        let length = body.len();
+        write!(
+            connection,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )?;
+        connection.write_all(&body)?;
+    }
+    Ok(())
+}
+
+/// The records as the wire has them.
+fn body(database: &Path, kind: Kind) -> Result<Vec<u8>, Failure> {
+    let store = Store::builder(database).read_only(true).open()?;
+    let records = store.snapshot(&data::table())?;
+    let mut body = Vec::new();
+    for record in records.iter() {
+        body.push(match kind {
+            Kind::Array if body.is_empty() => b'[',
+            Kind::Array => b',',
+            _ => b'\n',
+        });
+        serde_json::to_writer(&mut body, record)?;
+    }
+    match kind {
+        Kind::Array => body.push(b']'),
+        // What stood before the first line stands behind the last one.
+        _ => body.rotate_left(1),
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_bodies_hold_all_records() {
+        let folder = tempfile::tempdir().expect("the folder is writable");
+        let path = folder.path().join("a.db");
+        data::fill(&path, 3);
+        let array: Vec<Plain> =
+            serde_json::from_slice(&body(&path, Kind::Array).expect("it can be read"))
+                .expect("an array");
+        assert_eq!(array.len(), 3);
+        let lines = body(&path, Kind::Lines).expect("it can be read");
+        let lines = str::from_utf8(&lines).expect("text");
+        assert!(lines.ends_with('\n'));
+        assert_eq!(lines.lines().count(), 3);
+        for (line, record) in lines.lines().zip(array) {
+            let parsed: Plain = serde_json::from_str(line).expect("a record");
+            assert_eq!((parsed.key, parsed.value), (record.key, record.value));
+        }
+    }
+}

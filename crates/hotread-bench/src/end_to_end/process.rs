@@ -1,0 +1,234 @@
+//! Processes that a measurement starts: servers, and this program itself in other roles. They end
+//! with whoever started them.
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A process that is killed when dropped.
+pub(super) struct Process(Child);
+
+impl Process {
+    /// Starts a command that dies with this process, even if this one is killed.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        // SAFETY: between fork and exec it makes one system call, which allocates nothing and
+        // takes no lock.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        Ok(Self(command.spawn()?))
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub(super) fn kill(&mut self) {
+        // Fails only if it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// Its memory.
+    pub(super) fn memory(&self) -> Memory {
+        Memory::of(Path::new(&format!("/proc/{}/status", self.0.id())))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the system says of a process's memory, in bytes; `NaN` where it says nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Anonymous resident memory.
+    pub(super) anonymous: f64,
+    /// The most that was ever resident, mapped files included.
+    pub(super) peak: f64,
+}
+
+impl Memory {
+    fn of(status: &Path) -> Self {
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+            kib.map_or(f64::NAN, |kib: f64| kib * 1024.0)
+        };
+        Self {
+            anonymous: bytes("RssAnon:"),
+            peak: bytes("VmHWM:"),
+        }
+    }
+}
+
+/// This program in another role, talked to by lines.
+pub(super) struct Role {
+    process: Process,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+/// The first argument of a child; the second is its role.
+pub(super) const ROLE: &str = "--role";
+
+impl Role {
+    /// Starts it. What it has to complain about goes to the terminal.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(super) fn start<A: AsRef<OsStr>>(
+        role: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let program = std::env::current_exe().expect("a running program has a path");
+        let mut command = Command::new(program);
+        command.args([ROLE, role]).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(&mut command).expect("the program that runs can be run");
+        let input = process.0.stdin.take().expect("it was asked for");
+        let output = process.0.stdout.take().expect("it was asked for");
+        Self {
+            process,
+            input,
+            output: BufReader::new(output),
+        }
+    }
+
+    /// Tells it something.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the child listens");
+    }
+
+    /// Waits for what it says next.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub(super) fn hear(&mut self) -> String {
+        let mut line = String::new();
+        let length = self.output.read_line(&mut line);
+        let length = length.expect("the child writes lines");
+        assert!(length > 0, "a child ended without an answer");
+        line.trim_end().to_owned()
+    }
+
+    /// Reads raw bytes that it has announced.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub(super) fn read(&mut self, bytes: &mut [u8]) {
+        let read = self.output.read_exact(bytes);
+        read.expect("the child sends what it announced");
+    }
+
+    /// Its process.
+    pub(super) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its process alone; nobody talks to it any more.
+    pub(super) fn into_process(self) -> Process {
+        self.process
+    }
+}
+
+/// Where a program lies, if it is installed.
+pub(super) fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian puts servers where only root's path leads.
+    let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).chain(more);
+    folders
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+/// The first line of what an installed program says when it is asked for its version.
+pub(super) fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(installed(program)?)
+        .arg(argument)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    // Hashes of the build follow behind the version.
+    let line = text.lines().next()?.split(" sha=").next()?;
+    Some(line.trim().to_owned())
+}
+
+/// A port of the loopback interface that nobody listened on a moment ago.
+///
+/// # Panics
+/// If there is none.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    address.port()
+}
+
+/// Waits until somebody listens on a port of the loopback interface.
+///
+/// # Panics
+/// If nobody does within [`PATIENCE`].
+pub(super) fn wait_for_listener(name: &str, port: u16) {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{name} does not listen on port {port}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Lets this process and those that it starts have as many open files as the system allows: a
+/// thousand sessions are as many sockets.
+pub(super) fn raise_open_files() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls read or write `limit`, which lives through them. If they fail, the limit
+    // stays as it is, and whoever runs into it says so.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_ends_when_it_is_dropped() {
+        let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
+        let status = PathBuf::from(format!("/proc/{}", process.0.id()));
+        assert!(status.exists());
+        assert!(process.memory().peak > 0.0);
+        drop(process);
+        assert!(!status.exists());
+    }
+
+    #[test]
+    fn programs_are_found_or_not() {
+        assert!(installed("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(installed("no-such-program-anywhere"), None);
+    }
+}

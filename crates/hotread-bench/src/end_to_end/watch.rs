@@ -1,0 +1,151 @@
+//! Watchers: processes with some sessions each, which stamp every update that arrives.
+//!
+//! Each runs all its sessions on one thread, whatever the system under test, since ten of them
+//! share the machine with a server.
+
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+
+use super::process::Role;
+use super::samples::{self, Seen};
+use super::system::{Failure, System};
+
+/// The role's name.
+pub(super) const ROLE: &str = "watch";
+/// At most so many processes; more sessions are divided among them.
+const PROCESSES: usize = 10;
+/// How long the last updates may take until they count as lost.
+const LATEST: Duration = Duration::from_secs(20);
+
+/// Watcher processes, all of their sessions ready.
+pub(super) struct Watchers {
+    /// With the number of their sessions.
+    children: Vec<(Role, usize)>,
+}
+
+impl Watchers {
+    /// Starts so many sessions, with room for so many updates, and waits until all are ready.
+    ///
+    /// # Panics
+    /// If one cannot watch.
+    pub(super) fn start(system: System, address: &str, sessions: usize, updates: usize) -> Self {
+        let processes = sessions.min(PROCESSES);
+        let child = |index| {
+            // Evenly, the first ones with one more if need be.
+            let share = sessions / processes + usize::from(index < sessions % processes);
+            let arguments = [
+                system.argument(),
+                address,
+                &share.to_string(),
+                &updates.to_string(),
+            ];
+            (Role::start(ROLE, arguments), share)
+        };
+        let mut children: Vec<_> = (0..processes).map(child).collect();
+        for (child, _) in &mut children {
+            assert_eq!(child.hear(), READY);
+        }
+        Self { children }
+    }
+
+    /// Waits until the first `updates` have arrived everywhere, or will no more; and answers when
+    /// they did, for each session. The sessions stay until this is dropped. To be called once.
+    ///
+    /// # Panics
+    /// If a watcher has failed.
+    pub(super) fn finish(&mut self, updates: usize) -> Vec<Vec<Option<u64>>> {
+        for (child, _) in &mut self.children {
+            child.say(&updates.to_string());
+        }
+        let mut seen = Vec::new();
+        for (child, sessions) in &mut self.children {
+            assert_eq!(child.hear(), REPORT);
+            seen.extend((0..*sessions).map(|_| samples::receive(child, updates)));
+        }
+        seen
+    }
+}
+
+/// What a child says when all its sessions are connected,
+const READY: &str = "ready";
+/// and before its stamps.
+const REPORT: &str = "report";
+
+/// What a child does.
+///
+/// # Errors
+/// If a session cannot watch, or ends.
+pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let [system, address, sessions, updates] = arguments else {
+        return Err(format!("a watcher cannot do {arguments:?}").into());
+    };
+    let system = System::ALL.into_iter().find(|one| one.argument() == system);
+    let system = system.ok_or("no such system")?;
+    let (sessions, updates) = (sessions.parse::<usize>()?, updates.parse()?);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(watch(system, address, sessions, updates))
+}
+
+async fn watch(
+    system: System,
+    address: &str,
+    sessions: usize,
+    updates: usize,
+) -> Result<(), Failure> {
+    let seen: Vec<_> = (0..sessions)
+        .map(|_| Arc::new(Seen::new(updates)))
+        .collect();
+    let watchers = seen
+        .iter()
+        .map(|seen| system.watcher(address, Arc::clone(seen)));
+    let (failed, mut failures) = mpsc::unbounded_channel();
+    for watching in try_join_all(watchers).await? {
+        let failed = failed.clone();
+        tokio::spawn(async move {
+            let Err(failure) = watching.await;
+            // Nobody listens any more once the updates are counted.
+            let _ = failed.send(failure);
+        });
+    }
+    println!("{READY}");
+
+    let mut asked = ask();
+    let updates = tokio::select! {
+        updates = asked.recv() => updates.ok_or("the benchmark is gone")?,
+        failure = failures.recv() => return Err(failure.unwrap_or_else(|| "no watcher".into())),
+    };
+    let start = Instant::now();
+    while !seen.iter().all(|seen| seen.has_all(updates)) && start.elapsed() < LATEST {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{REPORT}")?;
+    for seen in &seen {
+        seen.write(updates, &mut out)?;
+    }
+    out.flush()?;
+    // The sessions stay until the parent ends this process.
+    Err(failures.recv().await.unwrap_or_else(|| "no watcher".into()))
+}
+
+/// How many updates there were, as soon as the parent says so.
+fn ask() -> mpsc::UnboundedReceiver<usize> {
+    let (answer, answers) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let length = std::io::stdin().lock().read_line(&mut line);
+        if length.is_ok()
+            && let Ok(updates) = line.trim().parse()
+        {
+            // If the watcher has failed meanwhile, nobody asks.
+            let _ = answer.send(updates);
+        }
+    });
+    answers
+}

@@ -1,0 +1,100 @@
+//! Where the server is.
+
+use crate::error::Error;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// What `http://host` means without a port.
+const DEFAULT_PORT: u16 = 80;
+
+/// A server's address. Paths come behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Without the brackets of IPv6.
+    host: String,
+    port: u16,
+    /// As it stands in the URL.
+    authority: String,
+}
+
+impl Address {
+    /// `http://host:port` or `ws://host:port`, which mean the same.
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let bad = |why: &str| Error::BadUrl(format!("{why}; give it as http://host:port"));
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| bad("the server's address is no URL"))?;
+        match uri.scheme_str() {
+            Some("http" | "ws") => {}
+            Some("https" | "wss") => return Err(Error::TlsNotSupported),
+            _ => return Err(bad("the server's address is of another scheme than http")),
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(bad("the server's address has a path"));
+        }
+        let authority = uri
+            .authority()
+            .ok_or_else(|| bad("the server's address has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("the server's address has a user; give a token instead"));
+        }
+        let host = authority.host().trim_matches(['[', ']']);
+        if host.is_empty() {
+            return Err(bad("the server's address has no host"));
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
+            authority: authority.as_str().to_owned(),
+        })
+    }
+
+    /// What to connect to.
+    pub(crate) fn target(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// A URL for requests; the path begins with a slash.
+    pub(crate) fn http(&self, path: &str) -> String {
+        format!("http://{}{path}", self.authority)
+    }
+
+    /// A URL for WebSockets; the path begins with a slash.
+    pub(crate) fn ws(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_schemes_mean_the_same() {
+        let address = Address::parse("http://[::1]:7400").unwrap();
+        assert_eq!(Address::parse("ws://[::1]:7400/").unwrap(), address);
+        assert_eq!(address.target(), ("::1", 7400));
+        assert_eq!(address.http("/v1"), "http://[::1]:7400/v1");
+        assert_eq!(address.ws("/v1"), "ws://[::1]:7400/v1");
+        let short = Address::parse("http://db").unwrap();
+        assert_eq!(short.target(), ("db", 80));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for url in [
+            "",
+            "db:7400",
+            "ftp://db",
+            "http://",
+            "http://db/x",
+            "http://u@db",
+        ] {
+            let parsed = Address::parse(url);
+            assert!(matches!(parsed, Err(Error::BadUrl(_))), "{url}: {parsed:?}");
+        }
+        for url in ["https://db", "wss://db"] {
+            let parsed = Address::parse(url);
+            assert!(matches!(parsed, Err(Error::TlsNotSupported)), "{url}");
+        }
+    }
+}

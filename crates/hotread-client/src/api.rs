@@ -1,0 +1,320 @@
+//! The calls: one for each thing that can be asked of a server.
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::http::{Call, escape, random_id};
+use crate::model::{Changes, Found, NewToken, Page, Replaced, Role, Scan, TokenInfo};
+use hotread_proto::{
+    Category, Code, Committed, Condition, Key, Position, Precondition, Put, Record, Replace,
+    TableInfo, TableName, TableOptions, Timestamp, Txn, Value,
+};
+use reqwest::Method;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+/// # Tables
+impl Client {
+    /// The tables that this client may read.
+    ///
+    /// # Errors
+    /// [`Error`] says why not. That goes for all calls.
+    pub async fn tables(&self) -> Result<Vec<TableInfo>, Error> {
+        #[derive(Deserialize)]
+        struct Tables {
+            tables: Vec<TableInfo>,
+        }
+        let answer: Tables = self.0.call(Call::get("/v1/tables")).await?;
+        Ok(answer.tables)
+    }
+
+    /// A table.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TABLE`, or that of any call.
+    pub async fn table(&self, table: &str) -> Result<TableInfo, Error> {
+        self.0.call(Call::get(path(table, "")?)).await
+    }
+
+    /// Creates a table. Not repeated if the answer is lost.
+    ///
+    /// # Errors
+    /// `TABLE_EXISTS`, `INVALID_OPTIONS`, or that of any call.
+    pub async fn create_table(
+        &self,
+        table: &str,
+        options: &TableOptions,
+    ) -> Result<TableInfo, Error> {
+        let body = Some(json(options)?);
+        self.0
+            .call(Call::new(Method::PUT, path(table, "")?, body))
+            .await
+    }
+
+    /// Drops a table with all that is in it. Not repeated if the answer is lost.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TABLE`, or that of any call.
+    pub async fn drop_table(&self, table: &str) -> Result<(), Error> {
+        let call = Call::new(Method::DELETE, path(table, "")?, None);
+        self.0.call::<IgnoredAny>(call).await?;
+        Ok(())
+    }
+}
+
+/// # Reading
+impl Client {
+    /// A record; `None`: there is none.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TABLE`, or that of any call.
+    pub async fn get(&self, table: &str, key: &str) -> Result<Option<Record>, Error> {
+        #[derive(Deserialize)]
+        struct One {
+            record: Record,
+        }
+        let key = Key::new(key)?;
+        let path = path(table, &format!("/records/{}", escape(key.as_str())))?;
+        match self.0.call::<One>(Call::get(path)).await {
+            Ok(one) => Ok(Some(one.record)),
+            Err(error) if error.code() == Code::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of records, by key. Each page is read at its own time.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TABLE`, or that of any call.
+    pub async fn scan(&self, table: &str, scan: &Scan) -> Result<Page, Error> {
+        let limit = scan.limit.map(|limit| limit.to_string());
+        let prefix = Some(scan.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let call = Call::get(path(table, "/records")?)
+            .query("prefix", prefix)
+            .query("after", scan.after.as_ref().map(Key::as_str))
+            .query("category", scan.category.as_ref().map(Category::as_str))
+            .query("limit", limit.as_deref());
+        self.0.call(call).await
+    }
+
+    /// Records whose keys or values have these words, the best first. The table must have been made
+    /// with `search`.
+    ///
+    /// # Errors
+    /// `NO_SEARCH`, `UNKNOWN_TABLE`, or that of any call.
+    pub async fn search(
+        &self,
+        table: &str,
+        words: &str,
+        category: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Found, Error> {
+        let limit = limit.map(|limit| limit.to_string());
+        let call = Call::get(path(table, "/search")?)
+            .query("q", Some(words))
+            .query("category", category)
+            .query("limit", limit.as_deref());
+        self.0.call(call).await
+    }
+
+    /// The transactions after a position, oldest first, as far as they are kept.
+    ///
+    /// # Errors
+    /// `GONE` if the history does not go back so far, `EPOCH_CHANGED` if the table began anew, or that
+    /// of any call.
+    pub async fn changes(
+        &self,
+        table: &str,
+        from: Position,
+        limit: Option<usize>,
+    ) -> Result<Changes, Error> {
+        let limit = limit.map(|limit| limit.to_string());
+        let call = Call::get(path(table, "/changes")?)
+            .query("from", Some(&from.to_string()))
+            .query("limit", limit.as_deref());
+        self.0.call(call).await
+    }
+}
+
+/// # Writing
+///
+/// Each write has a random id, unless it is given one, and is repeated with it if the answer is lost
+/// or the server is busy: it is done once or not at all.
+impl Client {
+    /// Writes a record of the category `general` that does not expire.
+    ///
+    /// # Errors
+    /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or that of any call.
+    pub async fn put<V: Serialize + ?Sized>(
+        &self,
+        table: &str,
+        key: &str,
+        value: &V,
+    ) -> Result<Position, Error> {
+        let put = Put::new(Key::new(key)?, Value::serialize(value)?);
+        Ok(self.put_record(table, put, None).await?.position)
+    }
+
+    /// Writes a record whole, with category and expiry, if the condition holds for its key.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and `PRECONDITION_FAILED`.
+    pub async fn put_record(
+        &self,
+        table: &str,
+        put: Put,
+        condition: Option<Condition>,
+    ) -> Result<Committed, Error> {
+        let key = put.key.clone();
+        self.txn(table, conditional(Txn::new().put(put), key, condition))
+            .await
+    }
+
+    /// Takes a record out. If there is none, nothing is wrong.
+    ///
+    /// # Errors
+    /// That of any call.
+    pub async fn delete(&self, table: &str, key: &str) -> Result<Position, Error> {
+        Ok(self.delete_record(table, key, None).await?.position)
+    }
+
+    /// Takes a record out, if the condition holds for it.
+    ///
+    /// # Errors
+    /// `PRECONDITION_FAILED`, or that of any call.
+    pub async fn delete_record(
+        &self,
+        table: &str,
+        key: &str,
+        condition: Option<Condition>,
+    ) -> Result<Committed, Error> {
+        let key = Key::new(key)?;
+        let txn = Txn::new().delete(key.clone());
+        self.txn(table, conditional(txn, key, condition)).await
+    }
+
+    /// Several operations, all of them or none.
+    ///
+    /// # Errors
+    /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
+    pub async fn txn(&self, table: &str, mut txn: Txn) -> Result<Committed, Error> {
+        txn.check().map_err(|error| Error::Invalid {
+            code: match error {
+                hotread_proto::TxnTooLarge::Empty => Code::BadRequest,
+                _ => Code::TooLarge,
+            },
+            message: error.to_string(),
+        })?;
+        let id = match txn.id.take() {
+            Some(id) => id,
+            None => random_id()?,
+        };
+        txn.id = Some(id.clone());
+        let call = Call::once(path(table, "/txn")?, json(&txn)?, &id);
+        self.0.call(call).await
+    }
+
+    /// Replaces a table's whole content in one visible step. Records that stay as they are keep their
+    /// sequence number. Takes the memory of the records as JSON.
+    ///
+    /// # Errors
+    /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
+    pub async fn replace(&self, table: &str, mut new: Replace) -> Result<Replaced, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            position: Position,
+            at: Timestamp,
+            written: u64,
+            deleted: u64,
+        }
+        let id = match new.id.take() {
+            Some(id) => id,
+            None => random_id()?,
+        };
+        new.id = Some(id.clone());
+        let call = Call::once(path(table, "/replace")?, json(&new)?, &id);
+        drop(new);
+        let answer: Answer = self.0.call(call).await?;
+        let Answer { position, at, .. } = answer;
+        Ok(Replaced {
+            committed: Committed { position, at },
+            written: answer.written,
+            deleted: answer.deleted,
+        })
+    }
+}
+
+/// # The server
+impl Client {
+    /// How the server is doing: its tables, who follows them, and figures of the store. What there is
+    /// grows with its versions.
+    ///
+    /// # Errors
+    /// That of any call.
+    pub async fn status(&self) -> Result<serde_json::Value, Error> {
+        self.0.call(Call::get("/v1/status")).await
+    }
+
+    /// All tokens, without their secrets.
+    ///
+    /// # Errors
+    /// That of any call.
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
+        #[derive(Deserialize)]
+        struct Tokens {
+            tokens: Vec<TokenInfo>,
+        }
+        let answer: Tokens = self.0.call(Call::get("/v1/tokens")).await?;
+        Ok(answer.tokens)
+    }
+
+    /// Makes a token. Not repeated if the answer is lost: look it up among the [`tokens`](Self::tokens)
+    /// then, and revoke it.
+    ///
+    /// # Errors
+    /// That of any call.
+    pub async fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<&[TableName]>,
+    ) -> Result<NewToken, Error> {
+        #[derive(Serialize)]
+        struct Asked<'a> {
+            name: &'a str,
+            role: Role,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tables: Option<&'a [TableName]>,
+        }
+        let body = Some(json(&Asked { name, role, tables })?);
+        self.0
+            .call(Call::new(Method::POST, "/v1/tokens", body))
+            .await
+    }
+
+    /// Revokes a token, and ends the sessions that it began. Not repeated if the answer is lost.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOKEN`, or that of any call.
+    pub async fn revoke_token(&self, id: &str) -> Result<TokenInfo, Error> {
+        let path = format!("/v1/tokens/{}", escape(id));
+        self.0.call(Call::new(Method::DELETE, path, None)).await
+    }
+}
+
+/// The path of what belongs to a table.
+fn path(table: &str, rest: &str) -> Result<String, Error> {
+    Ok(format!("/v1/tables/{}{rest}", TableName::new(table)?))
+}
+
+fn conditional(mut txn: Txn, key: Key, condition: Option<Condition>) -> Txn {
+    let condition = condition.map(|condition| Precondition { key, condition });
+    txn.preconditions.extend(condition);
+    txn
+}
+
+fn json(body: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(body).map_err(|error| Error::Invalid {
+        code: Code::InvalidValue,
+        message: error.to_string(),
+    })
+}

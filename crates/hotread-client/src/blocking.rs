@@ -1,0 +1,291 @@
+//! The same client for programs without an async runtime: each call blocks its thread.
+//!
+//! All clones of a [`Client`], and what they made, share a runtime with one thread of its own, which
+//! follows the tables. Reading a replica involves neither. Do not call these from async code: they
+//! panic there.
+
+use crate::{
+    Changes, ClientBuilder, Committed, Condition, Error, Event, Found, NewToken, Page, Position,
+    Put, Record, Replace, Replaced, Replicated, Role, Scan, Status, TableInfo, TableName,
+    TableOptions, TokenInfo, TooStale, Txn, WaitForError,
+};
+use hotread::{HotRead, HotReadHandle};
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// The runtime; it does not wait for its tasks when it goes.
+struct Own(Option<Runtime>);
+
+impl Own {
+    fn start() -> Result<Self, Error> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("hotread-client")
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| Error::Invalid {
+            code: crate::Code::Internal,
+            message: format!("the system gives no thread for the client: {error}"),
+        })?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let runtime = self.0.as_ref();
+        runtime
+            .expect("it is taken out by drop only")
+            .block_on(future)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A HotRead server, as [`crate::Client`]. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    client: crate::Client,
+    runtime: Arc<Own>,
+}
+
+impl ClientBuilder {
+    /// As [`connect`](Self::connect), for programs without an async runtime.
+    ///
+    /// # Errors
+    /// As `connect`, and if the system gives no thread.
+    pub fn connect_blocking(self) -> Result<Client, Error> {
+        Ok(Client {
+            client: self.build()?,
+            runtime: Arc::new(Own::start()?),
+        })
+    }
+}
+
+/// Passes calls on, and waits for them.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty;)*) => {
+        impl Client {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// As the call of the same name of [`crate::Client`], where more is said.
+                pub fn $name(&self, $($arg: $type),*) -> Result<$ok, Error> {
+                    self.runtime.block_on(self.client.$name($($arg),*))
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    /// The tables that this client may read.
+    tables() -> Vec<TableInfo>;
+    /// A table.
+    table(table: &str) -> TableInfo;
+    /// Creates a table.
+    create_table(table: &str, options: &TableOptions) -> TableInfo;
+    /// Drops a table with all that is in it.
+    drop_table(table: &str) -> ();
+    /// A record; `None`: there is none.
+    get(table: &str, key: &str) -> Option<Record>;
+    /// A page of records, by key.
+    scan(table: &str, scan: &Scan) -> Page;
+    /// Records with these words, the best first.
+    search(table: &str, words: &str, category: Option<&str>, limit: Option<usize>) -> Found;
+    /// The transactions after a position, oldest first.
+    changes(table: &str, from: Position, limit: Option<usize>) -> Changes;
+    /// Writes a record whole, under a condition.
+    put_record(table: &str, put: Put, condition: Option<Condition>) -> Committed;
+    /// Takes a record out.
+    delete(table: &str, key: &str) -> Position;
+    /// Takes a record out, under a condition.
+    delete_record(table: &str, key: &str, condition: Option<Condition>) -> Committed;
+    /// Several operations, all of them or none.
+    txn(table: &str, txn: Txn) -> Committed;
+    /// Replaces a table's whole content in one visible step.
+    replace(table: &str, new: Replace) -> Replaced;
+    /// How the server is doing.
+    status() -> serde_json::Value;
+    /// All tokens, without their secrets.
+    tokens() -> Vec<TokenInfo>;
+    /// Makes a token.
+    create_token(name: &str, role: Role, tables: Option<&[TableName]>) -> NewToken;
+    /// Revokes a token.
+    revoke_token(id: &str) -> TokenInfo;
+}
+
+impl Client {
+    /// Begins with the server's address; end with
+    /// [`connect_blocking`](ClientBuilder::connect_blocking).
+    pub fn builder(url: &str) -> ClientBuilder {
+        crate::Client::builder(url)
+    }
+
+    /// Writes a record of the category `general` that does not expire.
+    ///
+    /// # Errors
+    /// As [`crate::Client::put`].
+    pub fn put<V: Serialize + ?Sized>(
+        &self,
+        table: &str,
+        key: &str,
+        value: &V,
+    ) -> Result<Position, Error> {
+        self.runtime.block_on(self.client.put(table, key, value))
+    }
+
+    /// Follows a table, and returns when the state is complete. Waits as long as the server cannot be
+    /// reached.
+    ///
+    /// # Errors
+    /// As [`crate::Client::replica`].
+    pub fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
+        Ok(Replica {
+            replica: self.runtime.block_on(self.client.replica(table))?,
+            runtime: self.runtime.clone(),
+        })
+    }
+
+    /// The transactions of a table, one by one.
+    ///
+    /// # Errors
+    /// As [`crate::Client::events`].
+    pub fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
+        Ok(Events {
+            events: self.runtime.block_on(self.client.events(table, from))?,
+            runtime: self.runtime.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.client.fmt(f)
+    }
+}
+
+/// A table inside this process, as [`crate::Replica`]. Cheap to clone.
+pub struct Replica<S: Replicated> {
+    replica: crate::Replica<S>,
+    runtime: Arc<Own>,
+}
+
+impl<S: Replicated> Replica<S> {
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &TableName {
+        self.replica.table()
+    }
+
+    /// A new handle for a worker.
+    #[must_use]
+    pub fn create_handle(&self) -> HotReadHandle<S> {
+        self.replica.create_handle()
+    }
+
+    /// The state as HotRead keeps it.
+    #[must_use]
+    pub fn state(&self) -> &HotRead<S> {
+        self.replica.state()
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.replica.status()
+    }
+
+    /// How old what readers see is at most; `None`: that is not proved yet.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.replica.age()
+    }
+
+    /// Is the content at most so old?
+    ///
+    /// # Errors
+    /// If it may be older.
+    pub fn fresh(&self, max: Duration) -> Result<(), TooStale> {
+        self.replica.fresh(max)
+    }
+
+    /// Transactions that the table has and readers cannot see yet, as far as is known.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.replica.lag()
+    }
+
+    /// Where the state stands that readers see who ask now.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.replica.position()
+    }
+
+    /// Waits until readers see `at`, or a later position.
+    ///
+    /// # Errors
+    /// As [`crate::Replica::wait_for`].
+    pub fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
+        self.runtime.block_on(self.replica.wait_for(at, within))
+    }
+}
+
+impl<S: Replicated> Clone for Replica<S> {
+    fn clone(&self) -> Self {
+        Self {
+            replica: self.replica.clone(),
+            runtime: self.runtime.clone(),
+        }
+    }
+}
+
+impl<S: Replicated> fmt::Debug for Replica<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.replica.fmt(f)
+    }
+}
+
+/// A table's transactions, one by one, as [`crate::Events`]: an iterator that ends only with an error.
+pub struct Events {
+    events: crate::Events,
+    runtime: Arc<Own>,
+}
+
+impl Events {
+    /// The position after which it began.
+    #[must_use]
+    pub fn from(&self) -> Position {
+        self.events.from()
+    }
+
+    /// As [`next`](Iterator::next), for at most so long; `None`: nothing came.
+    pub fn next_within(&mut self, time: Duration) -> Option<Result<Event, Error>> {
+        let next = self.events.next();
+        // The timer needs the runtime when it is made.
+        let waited = async { tokio::time::timeout(time, next).await };
+        self.runtime.block_on(waited).ok().flatten()
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.events.next())
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.events.fmt(f)
+    }
+}

@@ -1,0 +1,113 @@
+//! How a client is made.
+
+use crate::address::Address;
+use crate::client::{Client, Inner};
+use crate::error::Error;
+use hotread_proto::session::is_client_name;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+
+/// How often replicas ask how old they are, unless told otherwise. One small frame each way.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between pings: more often would cost the server more than it tells.
+const MIN_PING_EVERY: Duration = Duration::from_millis(10);
+/// A server that takes a connection later than this is taken for unreachable.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Settings of a new [`Client`].
+#[derive(Clone)]
+#[must_use = "a builder makes nothing until `connect` is called"]
+pub struct ClientBuilder {
+    url: String,
+    token: Option<String>,
+    name: Option<String>,
+    ping_every: Duration,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            token: None,
+            name: None,
+            ping_every: PING_EVERY,
+        }
+    }
+
+    /// The secret of a token. It is sent with each request, and never shown.
+    pub fn token(mut self, secret: impl Into<String>) -> Self {
+        self.token = Some(secret.into());
+        self
+    }
+
+    /// What the server shows of this client's sessions: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How often replicas ping: how exactly they know their age. The default is a second, the least
+    /// 10 ms. They ping at least once in each of the server's heartbeats.
+    pub fn ping_every(mut self, time: Duration) -> Self {
+        self.ping_every = time.max(MIN_PING_EVERY);
+        self
+    }
+
+    /// Makes the client. Nothing is sent yet: a server that is away is noticed by the first call,
+    /// and waited for by replicas.
+    ///
+    /// # Errors
+    /// If the address, the token or the name cannot be used.
+    pub async fn connect(self) -> Result<Client, Error> {
+        self.build()
+    }
+
+    pub(crate) fn build(self) -> Result<Client, Error> {
+        let address = Address::parse(&self.url)?;
+        if self
+            .name
+            .as_deref()
+            .is_some_and(|name| !is_client_name(name))
+        {
+            let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
+            return Err(Error::BadUrl(message.to_owned()));
+        }
+        let authorization = self.token.map(|token| authorization(&token)).transpose()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| Error::BadUrl(error.to_string()))?;
+        Ok(Client(Arc::new(Inner {
+            address,
+            authorization,
+            name: self.name,
+            ping_every: self.ping_every,
+            http,
+        })))
+    }
+}
+
+fn authorization(token: &str) -> Result<HeaderValue, Error> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| {
+        Error::BadUrl("the token has characters that no token has; copy it again".to_owned())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Without the token.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("url", &self.url)
+            .field("name", &self.name)
+            .field("ping_every", &self.ping_every)
+            .finish_non_exhaustive()
+    }
+}

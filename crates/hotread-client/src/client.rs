@@ -1,0 +1,69 @@
+//! The client: what all calls and replicas have in common.
+
+use crate::address::Address;
+use crate::builder::ClientBuilder;
+use crate::error::Error;
+use crate::events::{self, Events};
+use crate::replica::{self, Replica};
+use crate::replicated::Replicated;
+use hotread_proto::{Position, TableName};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+
+/// A HotRead server, seen from another process. Cheap to clone; clones share connections.
+///
+/// Must be used within a tokio runtime with its time and I/O drivers; see
+/// [`blocking`](crate::blocking) for programs that have none.
+#[derive(Clone)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+/// What clones share.
+pub(crate) struct Inner {
+    pub(crate) address: Address,
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) name: Option<String>,
+    pub(crate) ping_every: Duration,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Client {
+    /// Begins with the server's address: `http://host:port` or `ws://host:port`, which mean the same.
+    pub fn builder(url: &str) -> ClientBuilder {
+        ClientBuilder::new(url)
+    }
+
+    /// Follows a table with a state of type `S`, and returns when the state is complete.
+    ///
+    /// As long as the server cannot be reached, it waits and tries again; put a timeout around it if
+    /// the program is to start without. The replica has a task of its own, which parses and applies
+    /// what comes: a large table's first load keeps one thread of the runtime busy.
+    ///
+    /// # Errors
+    /// If the server refuses (no such table, not allowed), or the state's type refuses a value of the
+    /// table.
+    pub async fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
+        replica::start(self, TableName::new(table)?).await
+    }
+
+    /// The transactions of a table, one by one: those after `from`, or after where the table stands
+    /// now. Lost connections are made up for.
+    ///
+    /// # Errors
+    /// If the server refuses. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
+    /// any more.
+    pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
+        events::start(self, TableName::new(table)?, from).await
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.0.address)
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
+    }
+}

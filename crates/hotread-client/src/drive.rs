@@ -1,0 +1,113 @@
+//! Drives a session: carries text, times and decisions between [`Follow`] and the world.
+
+use crate::client::Client;
+use crate::socket::{Came, Lost, Wire};
+use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
+use hotread_proto::{ErrorBody, Position, TableName};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// Most bytes of keys and values that a followed table may have: beyond what fits into a process.
+const MAX_BYTES: usize = 64 << 30;
+
+/// Where batches go.
+pub(crate) trait Publish<T: Target>: Send {
+    /// Takes a batch, and says whether it is visible already. An error ends the session.
+    fn apply(&mut self, batch: Batch<T::Action>) -> Result<bool, ErrorBody>;
+
+    /// Is there room for what the next frame may bring?
+    fn has_room(&self) -> bool;
+
+    /// Do timers run while there is no room? If not, the connection is not held to be lost because
+    /// nobody listens to it.
+    fn keeps_time(&self) -> bool;
+
+    /// Resolves when something became visible (where it stands), or when there is room again. May be
+    /// dropped and called again.
+    fn progress(&mut self) -> impl Future<Output = Result<Option<Position>, ErrorBody>> + Send;
+
+    /// How it is doing now, after each step.
+    fn report(&mut self, follow: &Follow<T>);
+}
+
+pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfig {
+    FollowConfig {
+        name: client.0.name.clone(),
+        mode,
+        skip_bad_keys: false,
+        keep_ops,
+        ping_every: client.0.ping_every,
+        max_bytes: MAX_BYTES,
+        seed: RandomState::new().hash_one(0),
+    }
+}
+
+/// Runs until it fails for good, which is the result.
+pub(crate) async fn drive<T: Target>(
+    mut follow: Follow<T>,
+    publish: &mut impl Publish<T>,
+    client: &Client,
+    table: &TableName,
+    began: Instant,
+) -> ErrorBody {
+    let now = || began.elapsed();
+    let mut wire = Wire::Closed;
+    loop {
+        while let Some(output) = follow.poll_output() {
+            match output {
+                Output::Connect => wire = Wire::open(client, table),
+                Output::Disconnect => wire = Wire::Closed,
+                Output::Send(frame) => {
+                    if let Err(lost) = wire.send(frame).await {
+                        tell(&mut follow, lost, now());
+                    }
+                }
+                Output::Apply(batch) => {
+                    let position = batch.head.position;
+                    match publish.apply(batch) {
+                        Ok(true) => follow.handle_published(position, now()),
+                        Ok(false) => {}
+                        Err(body) => return body,
+                    }
+                }
+                Output::Failed(body) => return body,
+                // A decision that this version does not know cannot be carried out.
+                _ => {}
+            }
+        }
+        publish.report(&follow);
+        let (reads, times) = (publish.has_room(), publish.keeps_time());
+        let at = follow.poll_timeout().map(|at| (began + at).into());
+        let at = at.unwrap_or_else(tokio::time::Instant::now);
+        tokio::select! {
+            biased;
+            done = publish.progress() => match done {
+                Ok(Some(position)) => follow.handle_published(position, now()),
+                Ok(None) => {}
+                Err(body) => return body,
+            },
+            came = wire.next(), if reads => {
+                match came {
+                    Ok(Came::Open) => follow.handle_connected(now()),
+                    Ok(Came::Text(text)) => follow.handle_text(&text, now()),
+                    Err(lost) => tell(&mut follow, lost, now()),
+                }
+                // Frames that never stop coming must not keep pings from being sent.
+                if follow.poll_timeout().is_some_and(|at| at <= now()) {
+                    follow.handle_timeout(now());
+                }
+            }
+            () = tokio::time::sleep_until(at), if times => follow.handle_timeout(now()),
+        }
+    }
+}
+
+fn tell<T: Target>(follow: &mut Follow<T>, lost: Lost, now: Duration) {
+    match lost {
+        Lost::Refused(body) => follow.handle_refused(body, now),
+        Lost::Broken(why) => {
+            tracing::debug!(why, "the connection to the server was lost");
+            follow.handle_disconnected(&why, now);
+        }
+    }
+}

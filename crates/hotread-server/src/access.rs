@@ -1,0 +1,404 @@
+//! Who may ask: the rules that hold on every route, before anything else of a request is looked at.
+//!
+//! A server on loopback is reachable from every web page that runs on the same machine. A page
+//! cannot choose the `Host` that its browser sends (DNS rebinding aside, which shows in it), nor
+//! leave out the `Origin`, nor send JSON to another origin without asking first: hence these rules.
+
+use crate::error::Failure;
+use crate::options::Options;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use hotread_proto::{Code, TableName};
+use hotread_store::{Role, Store, TokenInfo};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// A `Host` or what is allowed as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// In lower case; of an address its usual form.
+    name: String,
+    /// `None`: not said, or any.
+    port: Option<u16>,
+}
+
+impl Host {
+    /// `name`, `name:port`, `address`, `[address]:port`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (name, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, port) = rest.split_once(']')?;
+                let address: Ipv6Addr = address.parse().ok()?;
+                (address.to_string(), port)
+            }
+            None => {
+                let at = text.find(':').unwrap_or(text.len());
+                let (name, port) = text.split_at(at);
+                let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+                if name.is_empty() || !name.bytes().all(allowed) {
+                    return None;
+                }
+                (name.to_ascii_lowercase(), port)
+            }
+        };
+        let port = match port.strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some(digits.parse().ok()?)
+            }
+            None if port.is_empty() => None,
+            _ => return None,
+        };
+        Some(Self { name, port })
+    }
+
+    fn is_loopback(&self) -> bool {
+        let v4 = || self.name.parse().is_ok_and(|a: Ipv4Addr| a.is_loopback());
+        let v6 = || {
+            let address = self.name.parse::<Ipv6Addr>();
+            address.is_ok_and(|address| address.to_canonical().is_loopback())
+        };
+        self.name == "localhost" || v4() || v6()
+    }
+
+    /// What is allowed without a port is allowed with any.
+    fn allows(&self, asked: &Self) -> bool {
+        const HTTP: u16 = 80;
+        self.name == asked.name
+            && self
+                .port
+                .is_none_or(|port| asked.port.unwrap_or(HTTP) == port)
+    }
+}
+
+/// Is it an origin: `scheme://host` or `scheme://host:port`, as browsers write it?
+pub(crate) fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-');
+    !scheme.is_empty()
+        && scheme.bytes().all(lower)
+        && !host.bytes().any(|b| b.is_ascii_uppercase())
+        && Host::parse(host).is_some()
+}
+
+/// Whose requests are answered.
+#[derive(Debug)]
+pub(crate) struct Allowed {
+    hosts: Vec<Host>,
+    origins: Vec<String>,
+}
+
+impl Allowed {
+    /// From options that were checked.
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            hosts: options
+                .allowed_hosts
+                .iter()
+                .filter_map(|host| Host::parse(host))
+                .collect(),
+            origins: options.allowed_origins.clone(),
+        }
+    }
+
+    /// Host and origin.
+    pub(crate) fn check(&self, request: &Parts) -> Result<(), Failure> {
+        self.check_host(request)?;
+        self.check_origin(&request.headers)
+    }
+
+    fn check_host(&self, request: &Parts) -> Result<(), Failure> {
+        // A target with a host of its own, as proxies get it, counts as well.
+        let target = request.uri.authority().map(|target| target.as_str());
+        let asked = one(&request.headers, &header::HOST).map_err(|()| host_not_allowed())?;
+        let asked = asked.ok_or_else(host_not_allowed)?;
+        for text in [Some(asked), target].into_iter().flatten() {
+            let host = Host::parse(text).ok_or_else(host_not_allowed)?;
+            if !host.is_loopback() && !self.hosts.iter().any(|allowed| allowed.allows(&host)) {
+                return Err(host_not_allowed());
+            }
+        }
+        Ok(())
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let refused = || {
+            let message = "pages of this origin may not use the server; allow the origin when \
+                           starting it, if they should";
+            Failure::new(Code::OriginNotAllowed, message)
+        };
+        match one(headers, &header::ORIGIN).map_err(|()| refused())? {
+            Some(origin) if self.origins.iter().any(|allowed| allowed == origin) => Ok(()),
+            Some(_) => Err(refused()),
+            // Browsers leave the origin out where a page only shows what it may not read, such as
+            // an image; whether that could be loaded would tell it something.
+            None => match one(headers, &SEC_FETCH_SITE).map_err(|()| refused())? {
+                Some("cross-site" | "same-site") => Err(refused()),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+fn host_not_allowed() -> Failure {
+    let message = "the server does not answer to this Host; ask it by a loopback address or as \
+                   localhost, or allow the host when starting it";
+    Failure::new(Code::HostNotAllowed, message)
+}
+
+/// A header that may stand there once.
+pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        _ => Err(()),
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    peer: SocketAddr,
+    /// `None`: the store has no tokens, and everybody on this machine may do everything.
+    token: Option<Arc<TokenInfo>>,
+}
+
+impl Caller {
+    /// Somebody on this machine, while there are no tokens; or a place-holder for somebody who is
+    /// not known yet.
+    pub(crate) fn anonymous(peer: SocketAddr) -> Self {
+        Self { peer, token: None }
+    }
+
+    /// By the token in `Authorization`, which is the only place for one.
+    ///
+    /// # Errors
+    /// If a token is needed, and none or no valid one is given.
+    pub(crate) fn authenticate(
+        store: &Store,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<Self, Failure> {
+        if !store.has_tokens() {
+            return match peer.ip().to_canonical().is_loopback() {
+                true => Ok(Self::anonymous(peer)),
+                false => Err(unauthenticated(
+                    "the server has no tokens, and answers only on its own machine; create a \
+                     token there first",
+                )),
+            };
+        }
+        let wrong = || unauthenticated("this is no valid token; ask for one");
+        let given = one(headers, &header::AUTHORIZATION).map_err(|()| wrong())?;
+        let given = given.ok_or_else(|| {
+            unauthenticated("a token is needed; send it as `Authorization: Bearer …`")
+        })?;
+        let (scheme, secret) = given.split_once(' ').ok_or_else(wrong)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(wrong());
+        }
+        let token = store.authenticate(secret.trim_matches(' '));
+        Ok(Self {
+            peer,
+            token: Some(token.ok_or_else(wrong)?),
+        })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(crate) fn token(&self) -> Option<&Arc<TokenInfo>> {
+        self.token.as_ref()
+    }
+
+    /// The token's name, for logs and lists.
+    pub(crate) fn name(&self) -> &str {
+        self.token.as_ref().map_or("anonymous", |token| &token.name)
+    }
+
+    /// With this role, on whatever tables.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.token.as_ref().is_none_or(|token| token.role >= role)
+    }
+
+    /// With this role, on this table.
+    pub(crate) fn has_on(&self, table: &TableName, role: Role) -> bool {
+        self.token
+            .as_ref()
+            .is_none_or(|token| token.allows(Some(table), role))
+    }
+
+    /// With this role, on all tables and what belongs to none.
+    pub(crate) fn has_on_all(&self, role: Role) -> bool {
+        self.token
+            .as_ref()
+            .is_none_or(|token| token.role >= role && token.tables.is_none())
+    }
+
+    /// For what goes on after its request: is it still who it was? To be asked when the store's
+    /// [`token_generation`](Store::token_generation) has moved. Tokens do not change; they come and
+    /// go.
+    pub(crate) fn is_still(&self, store: &Store) -> bool {
+        match &self.token {
+            None => !store.has_tokens(),
+            Some(token) => store
+                .tokens()
+                .is_ok_and(|tokens| tokens.iter().any(|now| now == &**token)),
+        }
+    }
+}
+
+fn unauthenticated(message: &str) -> Failure {
+    Failure::new(Code::Unauthenticated, message)
+}
+
+/// That a caller may not do this.
+pub(crate) fn forbidden(message: impl std::fmt::Display) -> Failure {
+    Failure::new(Code::Forbidden, message)
+}
+
+/// May a server that has no tokens listen here?
+pub(crate) fn is_loopback(address: SocketAddr) -> bool {
+    match address.ip().to_canonical() {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn allowed(hosts: &[&str], origins: &[&str]) -> Allowed {
+        let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Allowed::new(&Options {
+            allowed_hosts: strings(hosts),
+            allowed_origins: strings(origins),
+            ..Options::default()
+        })
+    }
+
+    fn check(allowed: &Allowed, target: &str, headers: &[(&str, &str)]) -> Result<(), Code> {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        allowed.check(&parts).map_err(|failure| failure.body().code)
+    }
+
+    #[test]
+    fn a_host_is_loopback_or_named_to_the_letter() {
+        let allowed = allowed(&["flags.internal", "ten.internal:7400", "[fd00::1]"], &[]);
+        for host in [
+            "localhost",
+            "LocalHost:7400",
+            "127.0.0.1",
+            "127.8.9.10:1",
+            "[::1]",
+            "[::1]:7400",
+            "[::ffff:127.0.0.1]",
+            "flags.internal",
+            "FLAGS.internal:99",
+            "ten.internal:7400",
+            "[fd00:0::1]:5",
+        ] {
+            assert_eq!(check(&allowed, "/", &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "localhost.",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "2130706433",
+            "0x7f.0.0.1",
+            "0.0.0.0",
+            "[::]",
+            "::1",
+            "[::1",
+            "[::1]evil",
+            "[::1]:x",
+            "localhost:",
+            "localhost:+1",
+            "localhost:65536",
+            "localhost:1:2",
+            "localhost evil",
+            "user@localhost",
+            "ten.internal",
+            "ten.internal:80",
+            "10.0.0.1",
+            "flags.internal.",
+            "x.flags.internal",
+        ] {
+            assert_eq!(
+                check(&allowed, "/", &[("host", host)]),
+                Err(Code::HostNotAllowed),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn there_is_one_host_and_the_target_has_no_other() {
+        let allowed = allowed(&[], &[]);
+        let two = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check(&allowed, "/", &[]), Err(Code::HostNotAllowed));
+        assert_eq!(check(&allowed, "/", &two), Err(Code::HostNotAllowed));
+        let host = [("host", "localhost")];
+        assert_eq!(check(&allowed, "http://127.0.0.1/x", &host), Ok(()));
+        assert_eq!(
+            check(&allowed, "http://evil.example/x", &host),
+            Err(Code::HostNotAllowed)
+        );
+    }
+
+    #[test]
+    fn pages_are_refused_unless_their_origin_is_listed() {
+        let allowed = allowed(&[], &["https://console.example"]);
+        let with = |name, value| check(&allowed, "/", &[("host", "localhost"), (name, value)]);
+        assert_eq!(with("origin", "https://console.example"), Ok(()));
+        assert_eq!(with("sec-fetch-site", "none"), Ok(()));
+        assert_eq!(with("sec-fetch-site", "same-origin"), Ok(()));
+        for (name, value) in [
+            ("origin", "null"),
+            ("origin", ""),
+            ("origin", "http://localhost"),
+            ("origin", "http://console.example"),
+            ("origin", "https://console.example:444"),
+            ("origin", "https://console.example.evil"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert_eq!(
+                with(name, value),
+                Err(Code::OriginNotAllowed),
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn origins_have_the_form_that_browsers_send() {
+        for origin in ["https://a.example", "http://127.0.0.1:8080", "http://[::1]"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for origin in [
+            "null",
+            "*",
+            "a.example",
+            "https://",
+            "https://A.example",
+            "https://a/",
+        ] {
+            assert!(!is_origin(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! How a request fails: the code that says why, the status that goes with it, and the body.
+
+use crate::http::answer;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hotread_proto::{
+    Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue, ParsePositionError, Refusal,
+    TxnTooLarge,
+};
+use hotread_store::{CommitError, ReadError, TableError, TokenError};
+use std::time::Duration;
+
+/// After how long to try again, in seconds, where nothing better is known.
+const RETRY_AFTER_S: u64 = 1;
+
+/// Why a request was not done.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    body: Box<ErrorBody>,
+    /// Another than the code's.
+    status: Option<StatusCode>,
+    /// How long to wait, if it is worth trying again.
+    wait: Duration,
+    /// The methods that there are instead.
+    allow: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl std::fmt::Display) -> Self {
+        ErrorBody::new(code, message).into()
+    }
+
+    /// A request that cannot be understood.
+    pub(crate) fn bad_request(message: impl std::fmt::Display) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    /// A defect. What it was is for the log.
+    pub(crate) fn internal() -> Self {
+        Self::new(Code::Internal, "the server has a defect; its log says more")
+    }
+
+    /// With another status than the code's.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// That it is worth trying again after this.
+    pub(crate) fn after(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// That these methods are there.
+    pub(crate) fn allow(mut self, methods: String) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    pub(crate) fn body(&self) -> &ErrorBody {
+        &self.body
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| status(self.body.code))
+    }
+}
+
+impl From<ErrorBody> for Failure {
+    fn from(body: ErrorBody) -> Self {
+        Self {
+            body: Box::new(body),
+            status: None,
+            wait: Duration::from_secs(RETRY_AFTER_S),
+            allow: None,
+        }
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        let failure = Self::from(error.body());
+        match error {
+            // Outside the limits, but not because it is too large.
+            CommitError::Refused(Refusal::Limit(TxnTooLarge::Empty)) => {
+                failure.with_status(StatusCode::BAD_REQUEST)
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Commit(error) => error.into(),
+            error => Self::new(error.code(), &error),
+        }
+    }
+}
+
+macro_rules! coded {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new(error.code(), &error)
+            }
+        })*
+    };
+}
+coded!(ReadError, TokenError);
+
+macro_rules! as_code {
+    ($($error:ty => $code:ident),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new(Code::$code, &error)
+            }
+        })*
+    };
+}
+as_code!(
+    InvalidName => InvalidName,
+    InvalidTimestamp => InvalidTime,
+    ParsePositionError => BadRequest
+);
+
+impl From<InvalidValue> for Failure {
+    fn from(error: InvalidValue) -> Self {
+        let code = match error {
+            InvalidValue::TooLarge { .. } => Code::TooLarge,
+            _ => Code::InvalidValue,
+        };
+        Self::new(code, &error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = answer::json(status, &*self.body);
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            // Rounded up: too early is refused again.
+            let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(allow) = self.allow.as_ref().and_then(|allow| allow.try_into().ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        // For the log.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The status that goes with a code.
+pub(crate) fn status(code: Code) -> StatusCode {
+    match code {
+        Code::BadRequest
+        | Code::InvalidName
+        | Code::InvalidValue
+        | Code::InvalidTime
+        | Code::InvalidOptions
+        | Code::NoSearch
+        | Code::UnsupportedVersion
+        | Code::ProtocolError => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden | Code::HostNotAllowed | Code::OriginNotAllowed | Code::ReadOnly => {
+            StatusCode::FORBIDDEN
+        }
+        Code::NotFound | Code::UnknownTable | Code::UnknownRoute | Code::UnknownToken => {
+            StatusCode::NOT_FOUND
+        }
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::Timeout => StatusCode::REQUEST_TIMEOUT,
+        // The server was started without the passphrase, or with another: that is how it is.
+        Code::TableExists | Code::TxnIdReused | Code::Sealed | Code::WrongPassphrase => {
+            StatusCode::CONFLICT
+        }
+        Code::Gone | Code::EpochChanged => StatusCode::GONE,
+        Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::SchemaViolation => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::Busy
+        | Code::ReadersStalled
+        | Code::CommitUnknown
+        | Code::InUse
+        | Code::Closed
+        | Code::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+        Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_can_bring_about_is_no_error_of_the_server() {
+        let servers = [
+            Code::Busy,
+            Code::ReadersStalled,
+            Code::CommitUnknown,
+            Code::InUse,
+            Code::Closed,
+            Code::TooManyConnections,
+            Code::StorageFull,
+            Code::StorageError,
+            Code::Corrupt,
+            Code::Internal,
+            // Never answered by a server.
+            Code::NoSuchFile,
+            Code::Foreign,
+            Code::NewerSchema,
+            Code::OlderSchema,
+            Code::Rejected,
+            Code::Unreachable,
+            Code::AddressInUse,
+            Code::BadConfig,
+        ];
+        for &code in Code::ALL {
+            assert_eq!(
+                status(code).is_server_error(),
+                servers.contains(&code),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn waits_are_rounded_up_to_whole_seconds() {
+        for (wait, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+            let failure = Failure::new(Code::RateLimited, "slowly");
+            let response = failure.after(Duration::from_millis(wait)).into_response();
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{wait}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! `/v1/tables/{table}/events`: a table's transactions as server-sent events, which every browser and
+//! many a tool can follow. There is no queue for each stream: what is read is sent, and who is slow
+//! reads the history on disk.
+
+use crate::access::Caller;
+use crate::error::Failure;
+use crate::http::changes::piece;
+use crate::http::route::Answer;
+use crate::http::{Call, answer, one};
+use crate::metrics::count;
+use crate::state::{AppState, Drain, stopping};
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use bytes::Bytes;
+use futures_util::stream;
+use hotread_proto::session::{PART_BYTES, PART_RECORDS};
+use hotread_proto::{Change, ChangeOp, Code, ErrorBody, Position, TableName};
+use hotread_store::{ReadError, Recent, Subscription};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// `GET /v1/tables/{table}/events`.
+pub(crate) async fn get(call: Call) -> Answer {
+    let table = call.table()?;
+    let state = call.state.clone();
+    if state.is_draining() {
+        return Err(Failure::new(Code::Closed, "the server is shutting down"));
+    }
+    let turn = state.streams.clone().try_acquire_owned().map_err(|_| {
+        let message = "the server has as many streams of events as it takes; try again later";
+        Failure::new(Code::TooManyConnections, message)
+    })?;
+    let from = match begin(&call)? {
+        Some(from) => from,
+        None => state.store.head(&table)?.position,
+    };
+    let name = table.clone();
+    let subscribed = state.blocking(move |store| store.subscribe(&name, from));
+    let subscription = subscribed.await??;
+    count(&state.metrics.event_streams);
+    let events = Events {
+        heartbeat: state.options.heartbeat(),
+        shutdown: state.shutdown.clone(),
+        tokens: state.tokens.subscribe(),
+        checked: None,
+        caller: call.caller,
+        next: Next::Begin(from),
+        subscription: Some(subscription),
+        table,
+        state,
+        _turn: turn,
+    };
+    let stream = stream::unfold(events, |mut events| async {
+        let event = events.next().await?;
+        count(&events.state.metrics.events_sent);
+        Some((Ok::<_, Infallible>(Bytes::from(event)), events))
+    });
+    let mut response = answer::with_type(StatusCode::OK, "text/event-stream", Bytes::new());
+    *response.body_mut() = Body::from_stream(stream);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Where to begin: where a client was that comes back, or where it says.
+fn begin(call: &Call) -> Result<Option<Position>, Failure> {
+    let last = one(&call.parts.headers, &LAST_EVENT_ID)
+        .map_err(|()| Failure::bad_request("Last-Event-ID is to be there once, as epoch:seq"))?;
+    // Comes with the same URL again, so that it counts more than the query.
+    match last {
+        Some(last) if !last.is_empty() => Ok(Some(last.parse()?)),
+        _ => call.query.read("from"),
+    }
+}
+
+/// A stream of events.
+struct Events {
+    state: Arc<AppState>,
+    caller: Caller,
+    table: TableName,
+    /// `None` while it reads from disk, and if that failed.
+    subscription: Option<Subscription>,
+    next: Next,
+    heartbeat: Duration,
+    shutdown: watch::Receiver<Option<Drain>>,
+    tokens: watch::Receiver<u64>,
+    /// The generation of tokens at which the caller was last looked at.
+    checked: Option<u64>,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What comes next.
+enum Next {
+    /// That the stream begins, and where.
+    Begin(Position),
+    /// Whatever comes.
+    Any,
+    /// The rest of a change, from this operation on.
+    Rest(Arc<Change>, usize),
+    /// Nothing any more.
+    Nothing,
+}
+
+/// What may happen while there is nothing to send.
+enum Step {
+    Recent(Result<Recent, ReadError>),
+    Tokens,
+    Heartbeat,
+    Drain(Option<Drain>),
+}
+
+impl Events {
+    /// The next event, or the end of the stream.
+    async fn next(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.next, Next::Any) {
+            Next::Nothing => {
+                self.next = Next::Nothing;
+                return None;
+            }
+            Next::Begin(from) => return Some(event("begin", Some(from), &from)),
+            Next::Rest(change, at) => return Some(self.change(change, at)),
+            Next::Any => {}
+        }
+        loop {
+            let now = self.state.store.token_generation();
+            if self.checked != Some(now) {
+                if !self.is_still_allowed().await {
+                    let message = "the token was revoked, or one is needed now";
+                    let body = ErrorBody::new(Code::Unauthenticated, message);
+                    return Some(self.end("error", &body));
+                }
+                self.checked = Some(now);
+            }
+            match self.step().await? {
+                Step::Recent(Ok(Recent::Change(change))) => return Some(self.change(change, 0)),
+                Step::Recent(Ok(Recent::Behind)) => match self.read_history().await {
+                    Ok(Some(change)) => return Some(self.change(change, 0)),
+                    Ok(None) => {}
+                    Err(failure) => return Some(self.failed(failure)),
+                },
+                Step::Recent(Err(error)) => return Some(self.failed(error.into())),
+                Step::Tokens => {}
+                Step::Heartbeat => return Some(": heartbeat\n\n".to_owned()),
+                Step::Drain(drain) => return Some(self.goodbye(drain)),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Option<Step> {
+        let subscription = self.subscription.as_mut()?;
+        Some(tokio::select! {
+            biased;
+            drain = stopping(&mut self.shutdown) => Step::Drain(drain),
+            Ok(()) = self.tokens.changed() => Step::Tokens,
+            recent = poll_fn(|cx| subscription.poll_next(cx)) => Step::Recent(recent),
+            () = tokio::time::sleep(self.heartbeat) => Step::Heartbeat,
+        })
+    }
+
+    async fn is_still_allowed(&self) -> bool {
+        let caller = self.caller.clone();
+        let looked = self.state.blocking(move |store| caller.is_still(store));
+        // If it cannot be found out now, the client comes back and is looked at then.
+        looked.await.unwrap_or(false)
+    }
+
+    async fn read_history(&mut self) -> Result<Option<Arc<Change>>, Failure> {
+        let Some(mut subscription) = self.subscription.take() else {
+            return Ok(None);
+        };
+        let read = self.state.blocking(move |_| {
+            let change = subscription.next(Duration::ZERO);
+            (subscription, change)
+        });
+        let (subscription, change) = read.await?;
+        self.subscription = Some(subscription);
+        Ok(change?)
+    }
+
+    /// A change, or as much of it as makes an event. Only the last piece has an id, so that a client
+    /// that comes back begins with whole transactions.
+    fn change(&mut self, change: Arc<Change>, at: usize) -> String {
+        let rest = &change.ops[at..];
+        let fits = fitting(rest);
+        let more = fits < rest.len();
+        let id = (!more).then_some(change.position);
+        let event = event("txn", id, &piece(&change, &rest[..fits], more));
+        if more {
+            self.next = Next::Rest(change, at + fits);
+        }
+        event
+    }
+
+    fn failed(&mut self, failure: Failure) -> String {
+        let body = failure.body();
+        tracing::debug!(
+            peer = %self.caller.peer(), name = self.caller.name(), table = %self.table,
+            code = %body.code, "a stream of events ends"
+        );
+        let kind = match body.code {
+            // The table is to be taken whole.
+            Code::Gone | Code::EpochChanged | Code::UnknownTable => "reset",
+            _ => "error",
+        };
+        self.end(kind, body)
+    }
+
+    fn end(&mut self, kind: &str, body: &ErrorBody) -> String {
+        self.next = Next::Nothing;
+        self.subscription = None;
+        event(kind, None, body)
+    }
+
+    /// The server stops. Browsers come back after `retry` milliseconds, each after another time.
+    fn goodbye(&mut self, drain: Option<Drain>) -> String {
+        let spread = drain.map_or(Duration::ZERO, |drain| drain.spread);
+        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        let retry = RandomState::new().build_hasher().finish() % spread.max(1);
+        let body = ErrorBody::new(Code::Closed, "the server is shutting down; come back");
+        format!("retry: {retry}\n{}", self.end("goodbye", &body))
+    }
+}
+
+/// How many operations make an event: at least one, if there is one.
+fn fitting(ops: &[ChangeOp]) -> usize {
+    let mut bytes = 0;
+    let fits = |op: &&ChangeOp| {
+        let first = bytes == 0;
+        bytes += op.size();
+        first || bytes <= PART_BYTES
+    };
+    ops.iter().take(PART_RECORDS).take_while(fits).count()
+}
+
+/// An event. JSON that is written compactly has no line breaks, which would end it.
+fn event(kind: &str, id: Option<Position>, data: &impl Serialize) -> String {
+    let mut event = format!("event: {kind}\n");
+    if let Some(id) = id {
+        // Writing to a String cannot fail.
+        let _ = writeln!(event, "id: {id}");
+    }
+    // Nothing that is sent has maps with other keys than strings.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    event.push_str("data: ");
+    event.push_str(&data);
+    event.push_str("\n\n");
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{Category, Hasher, Key, Record, Timestamp, Value};
+
+    #[test]
+    fn a_large_change_comes_in_pieces_that_lose_nothing() {
+        let record = |bytes: usize| {
+            let value = Value::string(&"x".repeat(bytes)).unwrap();
+            let key = Key::new("k").unwrap();
+            let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
+            ChangeOp::Put(Record::new(
+                &key,
+                &value,
+                &category,
+                1,
+                at,
+                None,
+                &Hasher::PLAIN,
+            ))
+        };
+        let small = vec![record(1); PART_RECORDS + 1];
+        assert_eq!(fitting(&small), PART_RECORDS);
+        let large = vec![record(PART_BYTES + 1), record(1)];
+        assert_eq!(fitting(&large), 1, "one that is too large comes alone");
+        assert_eq!(fitting(&vec![record(PART_BYTES / 3); 4]), 2);
+        assert_eq!(fitting(&[]), 0);
+    }
+
+    #[test]
+    fn an_event_is_what_browsers_read() {
+        let at: Position = "00c0ffee00c0ffee:7".parse().unwrap();
+        assert_eq!(
+            event("begin", Some(at), &at),
+            "event: begin\nid: 00c0ffee00c0ffee:7\n\
+             data: {\"epoch\":\"00c0ffee00c0ffee\",\"seq\":7}\n\n"
+        );
+        assert_eq!(event("x", None, &"a\nb"), "event: x\ndata: \"a\\nb\"\n\n");
+    }
+}

@@ -1,0 +1,324 @@
+//! A table that is followed: each change is taken from the store and encoded once, and kept for a
+//! while for all sessions.
+
+use crate::parts::Parts;
+use hotread_proto::session::Encoded;
+use hotread_proto::{Change, Digest, Epoch, Position, TableName};
+use hotread_store::{ReadError, Recent, Store, Subscription};
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Most changes that are kept encoded for a table: those that a session misses in a short absence.
+const MAX_RECENT: usize = 1_024;
+/// Most bytes of them. The latest one is kept whatever its size.
+const MAX_RECENT_BYTES: usize = 8 << 20;
+/// Changes that are encoded before sessions are woken.
+const MAX_BATCH: usize = 256;
+/// Changes that a session is given at once.
+const MAX_GIVEN: usize = 256;
+/// Larger ones are encoded where they do not keep others waiting. In bytes of keys and values.
+const LARGE: usize = 256 << 10;
+/// How long to wait after the store failed to read.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The tables that are followed.
+#[derive(Default)]
+pub(crate) struct Fanouts(Mutex<HashMap<TableName, Weak<Fanout>>>);
+
+impl Fanouts {
+    /// The table's, which is made if nobody follows the table yet. Must be called within a runtime.
+    pub(crate) fn join(&self, store: &Store, table: &TableName) -> Result<Arc<Fanout>, ReadError> {
+        let head = store.head(table)?;
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fanout) = tables.get(table).and_then(Weak::upgrade)
+            && fanout.epoch == head.position.epoch
+            && !fanout.is_over()
+        {
+            return Ok(fanout);
+        }
+        tables.retain(|_, fanout| fanout.strong_count() > 0);
+        let fanout = Arc::new(Fanout {
+            table: table.clone(),
+            epoch: head.position.epoch,
+            recent: Mutex::default(),
+            moved: watch::Sender::new(Moved::To(0)),
+            parts: Parts::default(),
+        });
+        tables.insert(table.clone(), Arc::downgrade(&fanout));
+        tokio::spawn(follow(store.clone(), Arc::downgrade(&fanout)));
+        Ok(fanout)
+    }
+}
+
+/// How far a table has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// The changes up to this one can be had.
+    To(u64),
+    /// There will be no more: the table was dropped or began anew, or the store was closed.
+    Over,
+}
+
+/// One incarnation of a table that is followed.
+pub(crate) struct Fanout {
+    table: TableName,
+    epoch: Epoch,
+    recent: Mutex<Ring>,
+    moved: watch::Sender<Moved>,
+    pub(crate) parts: Parts,
+}
+
+/// The last changes, without a gap.
+#[derive(Default)]
+struct Ring {
+    changes: VecDeque<Arc<Encoded>>,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, change: Arc<Encoded>) {
+        self.bytes += change.size();
+        self.changes.push_back(change);
+        while self.changes.len() > MAX_RECENT
+            || (self.bytes > MAX_RECENT_BYTES && self.changes.len() > 1)
+        {
+            if let Some(oldest) = self.changes.pop_front() {
+                self.bytes -= oldest.size();
+            }
+        }
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.changes.front().map(|first| seq(first))
+    }
+}
+
+fn seq(change: &Encoded) -> u64 {
+    change.change().position.seq
+}
+
+/// Where the changes after some transaction are.
+pub(crate) enum Recently {
+    /// Here are some of them.
+    Here(Vec<Arc<Encoded>>),
+    /// In the history.
+    Earlier,
+    /// They did not come yet.
+    Later,
+}
+
+impl Fanout {
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        // Nothing panics while it is held.
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn moved(&self) -> watch::Receiver<Moved> {
+        self.moved.subscribe()
+    }
+
+    pub(crate) fn now(&self) -> Moved {
+        *self.moved.borrow()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.now() == Moved::Over
+    }
+
+    /// The changes after this transaction, as far as they are kept here.
+    pub(crate) fn after(&self, after: u64) -> Recently {
+        let ring = self.lock();
+        let Some(first) = ring.first() else {
+            return Recently::Later;
+        };
+        let Some(skip) = (after + 1).checked_sub(first) else {
+            return Recently::Earlier;
+        };
+        let some: Vec<_> = ring
+            .changes
+            .iter()
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .take(MAX_GIVEN)
+            .cloned()
+            .collect();
+        if some.is_empty() {
+            Recently::Later
+        } else {
+            Recently::Here(some)
+        }
+    }
+
+    /// The digest after a transaction that is kept here.
+    pub(crate) fn digest_at(&self, at: u64) -> Option<Digest> {
+        let ring = self.lock();
+        let skip = usize::try_from(at.checked_sub(ring.first()?)?).ok()?;
+        ring.changes.get(skip).map(|change| change.change().digest)
+    }
+
+    /// A snapshot needs the changes after this transaction to be kept: as far back as parts are
+    /// shared that were read for others.
+    pub(crate) fn shared_since(&self, head: u64) -> u64 {
+        self.lock().first().map_or(head, |first| first - 1)
+    }
+
+    fn push(&self, changes: Vec<Arc<Encoded>>) {
+        let Some(last) = changes.last().map(|last| seq(last)) else {
+            return;
+        };
+        let mut ring = self.lock();
+        for change in changes {
+            ring.push(change);
+        }
+        drop(ring);
+        self.moved.send_replace(Moved::To(last));
+    }
+
+    /// Changes from the history, for a session that is behind what is kept here.
+    pub(crate) fn read(&self, store: &Store, after: u64) -> Result<Vec<Arc<Encoded>>, ReadError> {
+        let from = Position {
+            epoch: self.epoch,
+            seq: after,
+        };
+        let changes = store.changes(&self.table, from, MAX_GIVEN)?;
+        Ok(changes
+            .into_iter()
+            .map(|change| Arc::new(Encoded::new(Arc::new(change))))
+            .collect())
+    }
+}
+
+/// Takes the table's changes, as long as anybody follows it.
+async fn follow(store: Store, fanout: Weak<Fanout>) {
+    let end = |fanout: &Weak<Fanout>| {
+        if let Some(fanout) = fanout.upgrade() {
+            fanout.moved.send_replace(Moved::Over);
+        }
+    };
+    let Some((table, epoch)) = fanout.upgrade().map(|it| (it.table.clone(), it.epoch)) else {
+        return;
+    };
+    let Some(mut subscription) = subscribe(&store, &table, epoch, &fanout).await else {
+        return end(&fanout);
+    };
+    // Not kept alive by this task.
+    drop(store);
+    loop {
+        let mut batch = Vec::new();
+        let step = poll_fn(|cx| {
+            while batch.len() < MAX_BATCH {
+                match subscription.poll_next(cx) {
+                    Poll::Ready(Ok(Recent::Change(change))) => batch.push(change),
+                    Poll::Ready(Ok(Recent::Behind)) => return Poll::Ready(Step::Behind),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Step::Ended),
+                    Poll::Pending if batch.is_empty() => return Poll::Pending,
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Step::More)
+        });
+        // Woken now and then to see whether anybody is there still.
+        let step = tokio::time::timeout(Duration::from_secs(1), step).await;
+        if fanout.strong_count() == 0 {
+            return;
+        }
+        hand_over(&fanout, batch).await;
+        match step {
+            Err(_) | Ok(Step::More) => {}
+            Ok(Step::Behind) => match catch_up(subscription).await {
+                Some((caught_up, change)) => {
+                    subscription = caught_up;
+                    hand_over(&fanout, change.into_iter().collect()).await;
+                }
+                None => return end(&fanout),
+            },
+            Ok(Step::Ended) => return end(&fanout),
+        }
+    }
+}
+
+enum Step {
+    More,
+    Behind,
+    /// There will be no more.
+    Ended,
+}
+
+/// From so far back that those who were away for a moment find what they missed.
+async fn subscribe(
+    store: &Store,
+    table: &TableName,
+    epoch: Epoch,
+    fanout: &Weak<Fanout>,
+) -> Option<Subscription> {
+    while fanout.strong_count() > 0 {
+        let (store, table) = (store.clone(), table.clone());
+        let subscribed = tokio::task::spawn_blocking(move || {
+            let (head, floor) = (store.head(&table)?, store.floor(&table)?);
+            if head.position.epoch != epoch {
+                return Err(ReadError::UnknownTable { table });
+            }
+            let seq = head.position.seq.saturating_sub(MAX_RECENT as u64);
+            let seq = seq.max(floor.saturating_sub(1));
+            store.subscribe(&table, Position { epoch, seq })
+        });
+        match subscribed.await {
+            Ok(Ok(subscription)) => return Some(subscription),
+            // The history was trimmed meanwhile, or the disk did not answer.
+            Ok(Err(ReadError::Gone { .. } | ReadError::Storage(_))) => {}
+            _ => return None,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    None
+}
+
+/// Reads on from the history on disk.
+async fn catch_up(mut subscription: Subscription) -> Option<(Subscription, Option<Arc<Change>>)> {
+    let read = tokio::task::spawn_blocking(move || {
+        loop {
+            match subscription.next(Duration::ZERO) {
+                Ok(change) => return Some((subscription, change)),
+                Err(ReadError::Storage(error)) => {
+                    tracing::warn!(%error, "a table's history cannot be read; trying again");
+                    std::thread::sleep(RETRY);
+                }
+                Err(_) => return None,
+            }
+        }
+    });
+    read.await.ok().flatten()
+}
+
+async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) {
+    if changes.is_empty() {
+        return;
+    }
+    let encode = |changes: Vec<Arc<Change>>| -> Vec<Arc<Encoded>> {
+        changes
+            .into_iter()
+            .map(Encoded::new)
+            .map(Arc::new)
+            .collect()
+    };
+    let bytes: usize = changes.iter().map(|change| change.size()).sum();
+    let encoded = if bytes < LARGE {
+        encode(changes)
+    } else {
+        match tokio::task::spawn_blocking(move || encode(changes)).await {
+            Ok(encoded) => encoded,
+            // The runtime is going away.
+            Err(_) => return,
+        }
+    };
+    if let Some(fanout) = fanout.upgrade() {
+        fanout.push(encoded);
+    }
+}

@@ -1,0 +1,124 @@
+//! Answers: JSON, in memory that is accounted for.
+
+use crate::error::Failure;
+use crate::limits::Held;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use hotread_proto::{Position, Success};
+use serde::Serialize;
+
+/// Up to this size, in bytes, a body is not accounted for: the connection's buffer takes it.
+const SMALL: usize = 16 << 10;
+
+const JSON: &str = "application/json";
+
+/// A body with the part of the budget that it takes, until it is sent.
+struct Owned {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// JSON of whatever kind.
+pub(crate) fn json(status: StatusCode, data: &impl Serialize) -> Response {
+    match serde_json::to_vec(data) {
+        Ok(json) => with_type(status, JSON, json.into()),
+        Err(error) => {
+            // Nothing that is answered has maps with other keys than strings.
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    }
+}
+
+/// Success, with its data beside it.
+pub(super) fn success(data: &impl Serialize) -> Response {
+    json(StatusCode::OK, &Success::new(data))
+}
+
+/// Success without data.
+pub(super) fn done() -> Response {
+    #[derive(Serialize)]
+    struct Nothing {}
+    success(&Nothing {})
+}
+
+/// Success with data that may be large: the budget for it is adjusted to its size, and held until it
+/// is sent.
+pub(super) fn large(mut held: Held, data: &impl Serialize) -> Result<Bytes, Failure> {
+    let json = serde_json::to_vec(&Success::new(data)).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        Failure::internal()
+    })?;
+    if json.len() <= SMALL {
+        return Ok(json.into());
+    }
+    held.resize(json.len())?;
+    Ok(Bytes::from_owner(Owned {
+        bytes: json,
+        _held: held,
+    }))
+}
+
+/// What [`large`] made.
+pub(super) fn encoded(json: Bytes) -> Response {
+    with_type(StatusCode::OK, JSON, json)
+}
+
+/// A body of a kind.
+pub(crate) fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// With the entity tag of a state.
+pub(super) fn tagged(mut response: Response, at: Position) -> Response {
+    if let Ok(tag) = format!("\"{}-{}\"", at.epoch, at.seq).try_into() {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// The caller has it already.
+pub(super) fn not_modified(at: Position) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    tagged(response, at)
+}
+
+/// Headers of all answers: no cache shows an old state as the present one, no browser takes an answer
+/// for something else than it is, and no page of another origin gets at it by embedding it.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    const POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+    let cache = HeaderValue::from_static("private, no-cache");
+    headers.entry(header::CACHE_CONTROL).or_insert(cache);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    headers.insert(POLICY, HeaderValue::from_static("same-origin"));
+}
+
+/// A failure as the bytes of a whole response, for connections that get no further.
+pub(crate) fn raw(failure: &Failure) -> Vec<u8> {
+    // It has strings and numbers, and cannot fail.
+    let body = serde_json::to_string(failure.body()).unwrap_or_default();
+    let (status, bytes) = (failure.status(), body.len());
+    let reason = status.canonical_reason().unwrap_or_default();
+    let status = status.as_u16();
+    format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: {JSON}\r\ncontent-length: {bytes}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}

@@ -1,0 +1,57 @@
+//! `/v1/tables/{table}/changes`.
+
+use super::route::Answer;
+use super::{Call, answer};
+use crate::error::Failure;
+use crate::limits::PAGE_BYTES;
+use hotread_proto::session::frame;
+use hotread_proto::{Change, ChangeOp, Position};
+use hotread_store::{DEFAULT_PAGE, MAX_CHANGES};
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// `GET /v1/tables/{table}/changes`: the transactions after a position, oldest first.
+pub(super) async fn get(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Changes<'a> {
+        changes: Vec<frame::Txn<'a>>,
+        /// Where the table stands.
+        position: Position,
+        /// The first transaction that the history keeps.
+        floor: u64,
+    }
+    let table = call.table()?;
+    let missing = || {
+        let message = "from is missing; give the position after which to begin, as epoch:seq";
+        Failure::bad_request(message)
+    };
+    let from = call.query.read("from")?.ok_or_else(missing)?;
+    let limit = call.query.limit(DEFAULT_PAGE, MAX_CHANGES)?;
+    let budget = call.state.budget.clone();
+    let json = call.state.blocking(move |store| {
+        let held = budget.take(PAGE_BYTES)?;
+        let changes = store.changes(&table, from, limit)?;
+        // Before the head, beyond which it does not lie then.
+        let floor = store.floor(&table)?;
+        let body = Changes {
+            changes: changes.iter().map(|c| piece(c, &c.ops, false)).collect(),
+            position: store.head(&table)?.position,
+            floor,
+        };
+        answer::large(held, &body)
+    });
+    json.await?.map(answer::encoded)
+}
+
+/// Some of a change's operations, as the body of a `txn` frame.
+pub(crate) fn piece<'a>(change: &Change, ops: &'a [ChangeOp], more: bool) -> frame::Txn<'a> {
+    frame::Txn {
+        from: change.position.seq,
+        to: change.position.seq,
+        at: change.at,
+        digest: change.digest,
+        count: change.records,
+        ops: Cow::Borrowed(ops),
+        more,
+    }
+}

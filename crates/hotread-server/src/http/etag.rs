@@ -1,0 +1,182 @@
+//! Entity tags, `"epoch-seq"`: requests that are only meant for a state.
+
+use super::one;
+use super::route::Conditions;
+use crate::error::Failure;
+use axum::http::{HeaderMap, HeaderName, header};
+use hotread_proto::Position;
+
+/// Under which condition a request is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Under any.
+    None,
+    /// If the record was last changed there.
+    Is(Position),
+    /// If the record cannot be that: the tag is none of ours, or a weak one.
+    IsImpossible,
+    /// If there is no record.
+    Absent,
+    /// If it is none of these: the header's value, which may have tags of others.
+    Not(Vec<Position>),
+    /// If there is nothing: the caller has whatever there is.
+    NotAny,
+}
+
+impl Condition {
+    /// What the headers say. A condition that the route does not understand is an error: passed over,
+    /// it would do what was not meant.
+    pub(super) fn read(headers: &HeaderMap, understood: Conditions) -> Result<Self, Failure> {
+        if understood == Conditions::Cached {
+            // What a cache asks is a favour: what is not understood only costs an answer.
+            return match headers.contains_key(header::IF_MATCH) {
+                true => Err(not_here(&header::IF_MATCH)),
+                false => Ok(Self::cached(headers)),
+            };
+        }
+        let value = |name: HeaderName| {
+            one(headers, &name)
+                .map_err(|()| Failure::bad_request(format!("{name} is to be there once, as text")))
+        };
+        for name in [header::IF_UNMODIFIED_SINCE, header::IF_RANGE] {
+            if headers.contains_key(&name) {
+                return Err(not_here(&name));
+            }
+        }
+        let is = value(header::IF_MATCH)?;
+        let is_not = value(header::IF_NONE_MATCH)?;
+        match (is, is_not) {
+            (None, None) => Ok(Self::None),
+            (Some(_), _) if understood == Conditions::None => Err(not_here(&header::IF_MATCH)),
+            (Some(tag), None) => Self::is(tag),
+            (None, Some("*")) if understood == Conditions::Record => Ok(Self::Absent),
+            (None, Some(_)) if understood == Conditions::Record => Err(Failure::bad_request(
+                "If-None-Match can only be `*` here, for a record that is not there",
+            )),
+            (None, Some(_)) => Err(not_here(&header::IF_NONE_MATCH)),
+            (Some(_), Some(_)) => Err(Failure::bad_request(
+                "If-Match and If-None-Match exclude each other; leave out one of them",
+            )),
+        }
+    }
+
+    fn is(tag: &str) -> Result<Self, Failure> {
+        if tag == "*" || tag.contains(',') {
+            return Err(Failure::bad_request(
+                "If-Match takes one entity tag here, as it was answered: \"epoch-seq\"",
+            ));
+        }
+        Ok(parse(tag).map_or(Self::IsImpossible, Self::Is))
+    }
+
+    fn cached(headers: &HeaderMap) -> Self {
+        let mut tags = Vec::new();
+        for value in headers.get_all(header::IF_NONE_MATCH) {
+            // Our tags have no commas in them.
+            for tag in value.to_str().unwrap_or("").split(',') {
+                match tag.trim() {
+                    "*" => return Self::NotAny,
+                    tag => tags.extend(parse(tag.strip_prefix("W/").unwrap_or(tag))),
+                }
+            }
+        }
+        if tags.is_empty() {
+            return Self::None;
+        }
+        Self::Not(tags)
+    }
+
+    /// Does the caller have this state already?
+    pub(super) fn has(&self, at: Position) -> bool {
+        match self {
+            Self::Not(tags) => tags.contains(&at),
+            Self::NotAny => true,
+            _ => false,
+        }
+    }
+}
+
+fn not_here(name: &HeaderName) -> Failure {
+    Failure::bad_request(format!(
+        "{name} has no meaning here, and passing it over would do what is not meant; leave it out"
+    ))
+}
+
+/// `"epoch-seq"`, in exactly one form.
+fn parse(tag: &str) -> Option<Position> {
+    let (epoch, seq) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+    format!("{epoch}:{seq}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{Code, Epoch};
+
+    const TAG: &str = "\"00c0ffee00c0ffee-42\"";
+    const AT: Position = Position {
+        epoch: Epoch(0x00c0_ffee_00c0_ffee),
+        seq: 42,
+    };
+
+    fn read(understood: Conditions, headers: &[(HeaderName, &str)]) -> Result<Condition, Code> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value.parse().unwrap());
+        }
+        Condition::read(&map, understood).map_err(|failure| failure.body().code)
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_passed_over() {
+        use Conditions::{Cached, Existing, None, Record};
+        let (is, not) = (header::IF_MATCH, header::IF_NONE_MATCH);
+        for (understood, name, value) in [
+            (None, &is, TAG),
+            (None, &not, "*"),
+            (None, &header::IF_UNMODIFIED_SINCE, "x"),
+            (Cached, &is, TAG),
+            (Record, &is, "*"),
+            (Record, &is, "\"a\", \"b\""),
+            (Record, &not, TAG),
+            (Record, &header::IF_UNMODIFIED_SINCE, "x"),
+            (Existing, &not, "*"),
+        ] {
+            let read = read(understood, &[(name.clone(), value)]);
+            assert_eq!(read, Err(Code::BadRequest), "{understood:?} {name} {value}");
+        }
+        let both = [(is.clone(), TAG), (not, "*")];
+        assert_eq!(read(Record, &both), Err(Code::BadRequest));
+        let twice = [(is.clone(), TAG), (is, TAG)];
+        assert_eq!(read(Record, &twice), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn tags_have_one_form() {
+        let is = |tag| read(Conditions::Record, &[(header::IF_MATCH, tag)]).unwrap();
+        assert_eq!(is(TAG), Condition::Is(AT));
+        for tag in [
+            "00c0ffee00c0ffee-42",
+            "W/\"00c0ffee00c0ffee-42\"",
+            "\"00C0FFEE00c0ffee-42\"",
+            "\"00c0ffee00c0ffee:42\"",
+            "\"42\"",
+            "\"",
+            "",
+        ] {
+            assert_eq!(is(tag), Condition::IsImpossible, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_cache_may_have_several_states() {
+        let not = |value| read(Conditions::Cached, &[(header::IF_NONE_MATCH, value)]).unwrap();
+        assert!(not(TAG).has(AT));
+        assert!(not("W/\"00c0ffee00c0ffee-42\"").has(AT));
+        assert!(not("\"other\", \"00c0ffee00c0ffee-42\"").has(AT));
+        assert!(not("*").has(AT));
+        assert!(!not("\"00c0ffee00c0ffee-41\"").has(AT));
+        assert!(!not("\"other\"").has(AT));
+        assert!(!read(Conditions::Cached, &[]).unwrap().has(AT));
+    }
+}

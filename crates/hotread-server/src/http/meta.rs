@@ -1,0 +1,52 @@
+//! What is about the server itself: health, readiness, metrics, the description.
+
+use super::route::Answer;
+use super::{Call, answer};
+use crate::error::Failure;
+use crate::metrics::{self, TEXT_TYPE};
+use crate::openapi::DESCRIPTION;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use hotread_proto::Code;
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn health(_call: Call) -> Answer {
+    Ok(answer::done())
+}
+
+/// `GET /readyz`: it can be written to, and is not about to stop.
+pub(super) async fn ready(call: Call) -> Answer {
+    let state = &call.state;
+    if state.is_draining() {
+        return Err(Failure::new(Code::Closed, "the server is shutting down"));
+    }
+    let store = state.store.clone();
+    if state
+        .blocking(move |_| store.stats().halted)
+        .await?
+        .is_some()
+    {
+        // Why is for those who may see /v1/status.
+        let message = "nothing can be written at the moment; the server's status says why";
+        let failure = Failure::new(Code::StorageError, message);
+        return Err(failure.with_status(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    Ok(answer::done())
+}
+
+/// `GET /metrics`, in the OpenMetrics text format.
+pub(super) async fn metrics(call: Call) -> Answer {
+    let state = call.state.clone();
+    let text = call.state.blocking(move |_| metrics::text(state)).await?;
+    let text = text.map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be written");
+        Failure::internal()
+    })?;
+    Ok(answer::with_type(StatusCode::OK, TEXT_TYPE, text.into()))
+}
+
+/// `GET /v1/openapi.json`.
+pub(super) async fn openapi(_call: Call) -> Answer {
+    let text = Bytes::from_static(DESCRIPTION.as_bytes());
+    Ok(answer::with_type(StatusCode::OK, "application/json", text))
+}

@@ -1,0 +1,357 @@
+//! HTTP: from a request to an answer.
+//!
+//! Every request goes one way: host and origin, token, rate, route, rights, form; then the route's
+//! handler, as a [`Call`] that has passed all that. Handlers are in the modules beside this one.
+
+pub(crate) mod answer;
+mod blame;
+pub(crate) mod changes;
+mod etag;
+mod meta;
+mod records;
+mod request;
+pub(crate) mod route;
+mod search;
+mod status;
+mod tables;
+mod tokens;
+mod txn;
+
+pub(crate) use crate::access::one;
+use crate::access::{Caller, forbidden};
+use crate::error::Failure;
+use crate::limits::MAX_HEAD_BYTES;
+use crate::metrics::count;
+use crate::rate::Who;
+use crate::state::AppState;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use etag::Condition;
+use futures_util::FutureExt;
+use hotread_proto::{Code, Key, TableName, TxnId};
+use request::Query;
+use route::{Access, Answer, ROUTES, Route};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a request comes from; put there by the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// A request that may be served.
+pub(crate) struct Call {
+    pub(crate) state: Arc<AppState>,
+    pub(crate) caller: Caller,
+    pub(crate) query: Query,
+    pub(crate) condition: Condition,
+    /// `Idempotency-Key`.
+    pub(crate) id: Option<TxnId>,
+    pub(crate) parts: Parts,
+    route: &'static Route,
+    names: Names,
+    body: Body,
+}
+
+/// What the path names.
+#[derive(Debug, Default)]
+struct Names {
+    table: Option<TableName>,
+    key: Option<Key>,
+    id: Option<String>,
+}
+
+impl Call {
+    /// The table that the path names.
+    pub(crate) fn table(&self) -> Result<TableName, Failure> {
+        self.names.table.clone().ok_or_else(Failure::internal)
+    }
+
+    /// The key that the path names.
+    fn key(&self) -> Result<Key, Failure> {
+        self.names.key.clone().ok_or_else(Failure::internal)
+    }
+
+    /// The id that the path names.
+    fn path_id(&self) -> Result<String, Failure> {
+        self.names.id.clone().ok_or_else(Failure::internal)
+    }
+}
+
+/// The router: one way in for each path of the table, and one for all others.
+pub(crate) fn router(state: Arc<AppState>) -> Router {
+    let paths: BTreeSet<_> = ROUTES.iter().map(|route| route.path).collect();
+    let handler = |path: Option<&'static str>| {
+        let state = state.clone();
+        move |request: Request| serve(state.clone(), path, request)
+    };
+    let router = paths.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, any(handler(Some(path))))
+    });
+    router.fallback(handler(None))
+}
+
+/// What is known of a request so far, for the log.
+struct Seen {
+    caller: Option<Caller>,
+    /// The route's place in the table; behind it, if there is none.
+    route: usize,
+    /// The route's pattern: what the path names may be nobody's business.
+    path: &'static str,
+}
+
+async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
+    let began = Instant::now();
+    let peer = request.extensions().get::<Peer>().copied();
+    let method = request.method().clone();
+    let mut seen = Seen {
+        caller: None,
+        route: ROUTES.len(),
+        path: path.unwrap_or("unknown"),
+    };
+    let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+    answer::protect(response.headers_mut());
+    let status = response.status();
+    state.metrics.request(seen.route, status);
+    let name = seen.caller.as_ref().map_or("unknown", Caller::name);
+    let peer = peer.map(|Peer(peer)| peer);
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (path, status) = (seen.path, status.as_u16());
+    match response.extensions().get::<Failure>() {
+        Some(failure) if is_news(failure) => {
+            let (code, message) = (failure.body().code, &failure.body().message);
+            tracing::warn!(?peer, name, %method, path, status, %code, message, "a request failed");
+        }
+        Some(failure) => {
+            let code = failure.body().code;
+            tracing::debug!(?peer, name, %method, path, status, %code, micros, "refused");
+        }
+        None => tracing::debug!(?peer, name, %method, path, status, micros, "answered"),
+    }
+    response
+}
+
+/// A panic is a failure of this request, and of no other.
+async fn caught(answer: impl Future<Output = Answer>) -> Answer {
+    let answered = AssertUnwindSafe(answer).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        // What it said was printed by the panic hook.
+        tracing::error!("a request's handler panicked");
+        Err(Failure::internal())
+    })
+}
+
+/// Failures that an operator should know of. Load is in the metrics.
+fn is_news(failure: &Failure) -> bool {
+    let load = matches!(
+        failure.body().code,
+        Code::Busy | Code::Closed | Code::TooManyConnections
+    );
+    failure.status().is_server_error() && !load
+}
+
+async fn answer(
+    state: &Arc<AppState>,
+    path: Option<&'static str>,
+    peer: Option<Peer>,
+    request: Request,
+    seen: &mut Seen,
+) -> Answer {
+    let Peer(peer) = peer.ok_or_else(Failure::internal)?;
+    let (mut parts, body) = request.into_parts();
+    check_head(&parts.uri, &parts.headers)?;
+    state.allowed.check(&parts)?;
+
+    let known = Caller::authenticate(&state.store, peer, &parts.headers);
+    let token = known.as_ref().ok().and_then(Caller::token);
+    let who = token.map_or(Who::peer(peer), |token| Who::Token(rate_key(&token.id)));
+    if let Ok(caller) = &known {
+        seen.caller = Some(caller.clone());
+    }
+    state.limiter.take(who).map_err(|wait| {
+        count(&state.metrics.rate_limited);
+        let message = "too many requests in a short time; ask less often";
+        Failure::new(Code::RateLimited, message).after(wait)
+    })?;
+
+    let route = find(path, &parts.method).map(|at| {
+        seen.route = at;
+        &ROUTES[at]
+    });
+    let open = matches!(route, Ok(route) if route.access == Access::Open);
+    let caller = match known {
+        Ok(caller) => caller,
+        Err(_) if open => Caller::anonymous(peer),
+        Err(failure) => return Err(failure),
+    };
+    let route = route?;
+    let names = names(&mut parts).await?;
+    check_rights(&caller, route.access, names.table.as_ref())?;
+
+    request::check_body(&parts.headers, route.takes, &state.options)?;
+    let query = Query::parse(parts.uri.query().unwrap_or(""), route.query)?;
+    let condition = Condition::read(&parts.headers, route.conditions)?;
+    let id = request::idempotency_key(&parts.headers, route.once)?;
+    (route.handler)(Call {
+        state: state.clone(),
+        caller,
+        query,
+        condition,
+        id,
+        parts,
+        route,
+        names,
+        body,
+    })
+    .await
+}
+
+/// Is it within the limits? What is far outside never gets here.
+fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    let line = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
+        name.as_str().len() + value.len()
+    };
+    let bytes = target + headers.iter().map(line).sum::<usize>();
+    if bytes > MAX_HEAD_BYTES {
+        let message = format!(
+            "the head of the request has {bytes} bytes; at most {MAX_HEAD_BYTES} are allowed"
+        );
+        let failure = Failure::new(Code::TooLarge, message);
+        return Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    Ok(())
+}
+
+/// Ids of tokens are hexadecimal digits, and random.
+fn rate_key(id: &str) -> u64 {
+    u64::from_str_radix(id, 16).unwrap_or(u64::MAX)
+}
+
+fn find(path: Option<&str>, method: &axum::http::Method) -> Result<usize, Failure> {
+    let Some(path) = path else {
+        let message = "there is nothing at this path; /v1/openapi.json says what there is";
+        return Err(Failure::new(Code::UnknownRoute, message));
+    };
+    let here = || {
+        ROUTES
+            .iter()
+            .enumerate()
+            .filter(|(_, route)| route.path == path)
+    };
+    let found = here().find(|(_, route)| route.method == method);
+    found.map(|(at, _)| at).ok_or_else(|| {
+        let methods: Vec<_> = here().map(|(_, route)| route.method.as_str()).collect();
+        let methods = methods.join(", ");
+        let message = format!("the path does not have this method; it has {methods}");
+        Failure::new(Code::MethodNotAllowed, message).allow(methods)
+    })
+}
+
+async fn names(parts: &mut Parts) -> Result<Names, Failure> {
+    use axum::RequestPartsExt;
+    request::check_escapes(parts.uri.path())?;
+    let params = parts.extract::<RawPathParams>().await.map_err(|_| {
+        let message = "the path is not UTF-8 when it is decoded; encode it before it is escaped";
+        Failure::new(Code::InvalidName, message)
+    })?;
+    let mut names = Names::default();
+    for (name, value) in &params {
+        match name {
+            "table" => names.table = Some(TableName::new(value)?),
+            "key" => names.key = Some(Key::new(value)?),
+            _ => names.id = Some(value.to_owned()),
+        }
+    }
+    Ok(names)
+}
+
+/// Before anything is said of whether a table exists.
+fn check_rights(caller: &Caller, access: Access, table: Option<&TableName>) -> Result<(), Failure> {
+    let allowed = match (access, table) {
+        (Access::Open | Access::Token, _) => true,
+        (Access::Any(role), _) => caller.has(role),
+        (Access::Server(role), _) => caller.has_on_all(role),
+        (Access::Table(role), Some(table)) => caller.has_on(table, role),
+        (Access::Table(_), None) => false,
+    };
+    let needed = match access {
+        _ if allowed => return Ok(()),
+        Access::Open | Access::Token => "a token".to_owned(),
+        Access::Any(role) => format!("the role {role}"),
+        Access::Table(role) => format!("the role {role} for this table"),
+        Access::Server(role) => format!("the role {role}, for all tables"),
+    };
+    Err(forbidden(format!(
+        "the token does not allow this, which needs {needed}; ask for another"
+    )))
+}
+
+/// Upgrades a connection to a sync session.
+async fn follow(mut call: Call) -> Answer {
+    use axum::extract::FromRequestParts;
+    use axum::extract::ws::WebSocketUpgrade;
+    let table = call.table()?;
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;
+    let upgrade = upgrade.map_err(|rejection| {
+        let failure = Failure::bad_request(format!(
+            "this is for WebSockets: {}",
+            rejection.body_text().to_lowercase()
+        ));
+        match rejection.status() {
+            StatusCode::UPGRADE_REQUIRED => failure.with_status(StatusCode::UPGRADE_REQUIRED),
+            _ => failure,
+        }
+    })?;
+    crate::sync::upgrade(call.state, call.caller, table, upgrade).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use hotread_store::Store;
+    use tokio::sync::watch;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let failure = caught(async { panic!("of a handler") }).await.unwrap_err();
+        assert_eq!(failure.body().code, Code::Internal);
+        assert!(!failure.body().message.contains("of a handler"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_what_blocks_is_an_answer_and_gives_its_turn_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("test.db")).unwrap();
+        let (_stop, stopped) = watch::channel(None);
+        let state = AppState::new(store, Options::default(), stopped);
+        for _ in 0..100 {
+            let failed: Result<(), _> = state.blocking(|_| panic!("of a call")).await;
+            let failure = failed.unwrap_err();
+            assert_eq!(failure.body().code, Code::Internal);
+        }
+        assert!(state.blocking(|_| ()).await.is_ok());
+        assert_eq!(state.turns.depth(), (0, 0));
+    }
+
+    #[test]
+    fn no_handler_is_reached_past_a_limit_on_the_head() {
+        let uri: Uri = format!("/{}", "x".repeat(MAX_HEAD_BYTES - 1))
+            .parse()
+            .unwrap();
+        assert!(check_head(&uri, &HeaderMap::new()).is_ok());
+        let mut headers = HeaderMap::new();
+        headers.insert("x", "1".parse().unwrap());
+        let failure = check_head(&uri, &headers).unwrap_err();
+        assert_eq!(failure.status().as_u16(), 431);
+    }
+}

@@ -1,0 +1,250 @@
+//! `/v1/tables/{table}/records` and `/v1/tables/{table}/records/{key}`.
+
+use super::etag::Condition;
+use super::route::Answer;
+use super::{Call, answer, txn};
+use crate::error::Failure;
+use crate::limits::{PAGE_BYTES, PAGE_STEP};
+use hotread_proto::limits::MAX_KEY_BYTES;
+use hotread_proto::{
+    Category, Code, ErrorBody, Key, Position, Put, Record, TableName, Timestamp, Txn, Value,
+};
+use hotread_store::{DEFAULT_PAGE, MAX_PAGE, Page, ReadError, Scan, Store};
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+
+/// Records of a table.
+#[derive(Serialize)]
+pub(super) struct Found {
+    pub(super) records: Vec<Record>,
+    /// There may be more: go on after this key.
+    #[serde(skip_serializing_if = "Next::is_left_out")]
+    pub(super) next: Next,
+    /// The records are at least as new as this, and exactly that if nothing was written meanwhile.
+    pub(super) position: Position,
+}
+
+/// How a list goes on.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Next {
+    /// It is not of the kind that goes on.
+    LeftOut,
+    /// After this key, or not.
+    Key(Option<Key>),
+}
+
+impl Next {
+    fn is_left_out(&self) -> bool {
+        matches!(self, Self::LeftOut)
+    }
+}
+
+/// When a record expired that was not deleted yet.
+fn expired(record: &Record, now: Timestamp) -> Option<Timestamp> {
+    record.expires_at().filter(|at| *at <= now)
+}
+
+/// Those that have not expired.
+pub(super) fn present(mut records: Vec<Record>) -> Vec<Record> {
+    let now = Timestamp::from(SystemTime::now());
+    records.retain(|record| expired(record, now).is_none());
+    records
+}
+
+/// `GET /v1/tables/{table}/records`: a page, by key.
+pub(super) async fn list(call: Call) -> Answer {
+    let table = call.table()?;
+    let prefix = call.query.get("prefix").unwrap_or("").to_owned();
+    if prefix.len() > MAX_KEY_BYTES {
+        let message = format!("no key has more than {MAX_KEY_BYTES} bytes; shorten the prefix");
+        return Err(Failure::bad_request(message));
+    }
+    let scan = Scan {
+        prefix,
+        after: call.query.read("after")?,
+        category: call.query.read("category")?,
+        limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
+    };
+    let budget = call.state.budget.clone();
+    let json = call.state.blocking(move |store| {
+        let held = budget.take(PAGE_BYTES)?;
+        let page = page(store, &table, scan)?;
+        let found = Found {
+            records: present(page.records),
+            next: Next::Key(page.next),
+            position: page.position,
+        };
+        answer::large(held, &found)
+    });
+    json.await?.map(answer::encoded)
+}
+
+/// A page that is bounded in bytes as well. It is read in steps; the position is that of the first
+/// one, and the others are as new or newer.
+fn page(store: &Store, table: &TableName, mut scan: Scan) -> Result<Page, ReadError> {
+    let mut left = scan.limit;
+    scan.limit = left.min(PAGE_STEP);
+    let mut page = store.scan(table, &scan)?;
+    loop {
+        left -= page.records.len().min(left);
+        let bytes: usize = page.records.iter().map(Record::size).sum();
+        if left == 0 || bytes >= PAGE_BYTES || page.next.is_none() {
+            return Ok(page);
+        }
+        scan.after = page.next.take();
+        scan.limit = left.min(PAGE_STEP);
+        let step = store.scan(table, &scan)?;
+        left += page.records.len();
+        page.records.extend(step.records);
+        page.next = step.next;
+    }
+}
+
+/// `GET /v1/tables/{table}/records/{key}`.
+pub(super) async fn get(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct One {
+        record: Record,
+        /// The record is as it was there, or later.
+        position: Position,
+    }
+    let (table, key) = (call.table()?, call.key()?);
+    let budget = call.state.budget.clone();
+    let condition = call.condition;
+    let answered = call.state.blocking(move |store| -> Answer {
+        let held = budget.take(0)?;
+        let (position, record) = read(store, &table, &key)?;
+        let Some(record) = record else {
+            return Err(not_found(&table, &key, ""));
+        };
+        if let Some(at) = expired(&record, Timestamp::from(SystemTime::now())) {
+            return Err(not_found(
+                &table,
+                &key,
+                &format!(" any more; it expired at {at}"),
+            ));
+        }
+        let at = Position {
+            seq: record.seq(),
+            ..position
+        };
+        if condition.has(at) {
+            return Ok(answer::not_modified(at));
+        }
+        let json = answer::large(held, &One { record, position })?;
+        Ok(answer::tagged(answer::encoded(json), at))
+    });
+    answered.await?
+}
+
+/// A record, with a position that it is not older than, of the same epoch.
+fn read(
+    store: &Store,
+    table: &TableName,
+    key: &Key,
+) -> Result<(Position, Option<Record>), ReadError> {
+    let mut before = store.head(table)?.position;
+    loop {
+        let record = store.get(table, key)?;
+        let after = store.head(table)?.position;
+        if before.epoch == after.epoch {
+            return Ok((before, record));
+        }
+        // Dropped and made again meanwhile.
+        before = after;
+    }
+}
+
+fn not_found(table: &TableName, key: &Key, more: &str) -> Failure {
+    let message = format!(
+        "there is no record {:?} in table {table}{more}",
+        key.as_str()
+    );
+    Failure::from(ErrorBody {
+        key: Some(key.clone()),
+        ..ErrorBody::new(Code::NotFound, message)
+    })
+}
+
+/// The body of a put: the record whole.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordBody {
+    value: Value,
+    #[serde(default)]
+    category: Category,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+}
+
+/// `PUT /v1/tables/{table}/records/{key}`.
+pub(super) async fn put(mut call: Call) -> Answer {
+    let (table, key) = (call.table()?, call.key()?);
+    let (body, _held) = call.needed_body::<RecordBody>().await?;
+    let put = Put {
+        key: key.clone(),
+        value: body.value,
+        category: body.category,
+        expires_at: body.expires_at,
+    };
+    let transaction = conditional(&call, &table, key, Txn::new().put(put))?;
+    let committed = txn::submit(&call.state, &table, transaction).await?;
+    let response = answer::success(&committed);
+    Ok(answer::tagged(response, committed.position))
+}
+
+/// `DELETE /v1/tables/{table}/records/{key}`.
+pub(super) async fn delete(call: Call) -> Answer {
+    let (table, key) = (call.table()?, call.key()?);
+    // With a precondition or an id, the store itself says what it makes of a record that is gone.
+    if call.condition == Condition::None && call.id.is_none() {
+        let (name, wanted) = (table.clone(), key.clone());
+        let read = call.state.blocking(move |store| store.get(&name, &wanted));
+        if read.await??.is_none() {
+            return Err(not_found(&table, &key, ""));
+        }
+    }
+    let transaction = conditional(&call, &table, key.clone(), Txn::new().delete(key))?;
+    let committed = txn::submit(&call.state, &table, transaction).await?;
+    Ok(answer::success(&committed))
+}
+
+/// The transaction under the request's condition, with its id.
+fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn, Failure> {
+    let mut txn = match &call.condition {
+        Condition::Is(at) => {
+            let head = call.state.store.head(table)?.position;
+            // A precondition has no epoch. If the table is made anew after this look, its records
+            // begin at seq 1 again.
+            if at.epoch != head.epoch {
+                return Err(other_epoch(key, *at));
+            }
+            txn.if_seq(key, at.seq)
+        }
+        Condition::Absent => txn.if_absent(key),
+        Condition::IsImpossible => {
+            let message = "precondition failed: If-Match is no entity tag of this server; read the \
+                           record again and decide anew";
+            return Err(precondition(key, message));
+        }
+        Condition::None | Condition::Not(_) | Condition::NotAny => txn,
+    };
+    txn.id.clone_from(&call.id);
+    Ok(txn)
+}
+
+fn other_epoch(key: Key, at: Position) -> Failure {
+    let message = format!(
+        "precondition failed: {at} is of another incarnation of the table; read the record again \
+         and decide anew"
+    );
+    precondition(key, &message)
+}
+
+fn precondition(key: Key, message: &str) -> Failure {
+    Failure::from(ErrorBody {
+        key: Some(key),
+        ..ErrorBody::new(Code::PreconditionFailed, message)
+    })
+}

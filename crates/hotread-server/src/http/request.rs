@@ -1,0 +1,364 @@
+//! What a request says: the query, the headers that are about its body, and the body.
+
+use super::route::Takes;
+use super::{Call, blame, one};
+use crate::error::Failure;
+use crate::limits::{BODY_GRACE, Budget, Held, MIN_BODY_RATE};
+use crate::options::Options;
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderName, header};
+use hotread_proto::{Code, TxnId};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// From this size on, in bytes, JSON is parsed on a thread for what blocks: about a millisecond.
+const INLINE: usize = 64 << 10;
+/// By how much the memory that is held for a body grows while it comes, in bytes.
+const STEP: usize = 256 << 10;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Is every `%` the beginning of an escape? What is not would be taken literally by some and refused
+/// by others.
+pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
+    let escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
+    let mut bytes = text.as_bytes();
+    while let Some(at) = bytes.iter().position(|&byte| byte == b'%') {
+        bytes = &bytes[at + 1..];
+        if !escape(bytes) {
+            let message = "a `%` in the URL is not followed by two hexadecimal digits; write `%25`";
+            return Err(Failure::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+/// The query's parameters, each of which stands there at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    pub(super) fn parse(text: &str, known: &'static [&'static str]) -> Result<Self, Failure> {
+        check_escapes(text)?;
+        let mut query = Self::default();
+        for part in text.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let name = decode(name)?;
+            let known = known.iter().find(|known| **known == name);
+            let name = *known.ok_or_else(|| {
+                Failure::bad_request(format!(
+                    "the query has no parameter {:?} here; leave it out",
+                    cut(&name)
+                ))
+            })?;
+            if query.get(name).is_some() {
+                let message = format!("the query's parameter {name} is there twice");
+                return Err(Failure::bad_request(message));
+            }
+            query.0.push((name, decode(value)?.into_owned()));
+        }
+        Ok(query)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The parameter as what it should be.
+    pub(crate) fn read<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
+    where
+        Failure: From<T::Err>,
+    {
+        Ok(self.get(name).map(str::parse).transpose()?)
+    }
+
+    /// `limit`, from 1 to `max`.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Failure> {
+        let Some(text) = self.get("limit") else {
+            return Ok(default);
+        };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(limit) if digits && (1..=max).contains(&limit) => Ok(limit),
+            _ => Err(Failure::bad_request(format!(
+                "limit is to be a number from 1 to {max}"
+            ))),
+        }
+    }
+}
+
+/// `+` is a space, as forms write it.
+fn decode(text: &str) -> Result<Cow<'_, str>, Failure> {
+    let text = match text.contains('+') {
+        true => Cow::Owned(text.replace('+', " ")),
+        false => Cow::Borrowed(text),
+    };
+    let decoded = percent_decode_str(&text).decode_utf8();
+    let decoded = decoded.map_err(|_| {
+        Failure::bad_request("the query is not UTF-8 when it is decoded; encode it before")
+    })?;
+    Ok(Cow::Owned(decoded.into_owned()))
+}
+
+/// Enough of a name to find it.
+fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// The transaction id that the header gives.
+pub(super) fn idempotency_key(headers: &HeaderMap, known: bool) -> Result<Option<TxnId>, Failure> {
+    // Where it has no meaning, all that it asks for is so anyhow, or is said by the answer.
+    if !known {
+        return Ok(None);
+    }
+    let text = one(headers, &IDEMPOTENCY_KEY).map_err(|()| {
+        let message = "Idempotency-Key is to be there once, as printable ASCII";
+        Failure::new(Code::InvalidName, message)
+    })?;
+    Ok(text.map(TxnId::new).transpose()?)
+}
+
+/// Whether there is a body that the route takes, as far as the headers tell.
+pub(super) fn check_body(
+    headers: &HeaderMap,
+    takes: Takes,
+    options: &Options,
+) -> Result<(), Failure> {
+    let length = content_length(headers)?;
+    if length == Some(0) || (length.is_none() && !headers.contains_key(header::TRANSFER_ENCODING)) {
+        return match takes {
+            Takes::Json(_) | Takes::Replacement => {
+                Err(Failure::bad_request("the body is missing; send JSON"))
+            }
+            Takes::Nothing | Takes::Perhaps(_) => Ok(()),
+        };
+    }
+    if takes == Takes::Nothing {
+        return Err(Failure::bad_request("there is no body here; leave it out"));
+    }
+    if !is_json(headers) {
+        let message = "bodies are JSON; send it with `Content-Type: application/json`";
+        return Err(Failure::new(Code::UnsupportedMediaType, message));
+    }
+    let max = most(takes, options);
+    match length {
+        Some(length) if length > max as u64 => Err(too_large(max)),
+        _ => Ok(()),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let bad = || Failure::bad_request("Content-Length is no number");
+    let text = one(headers, &header::CONTENT_LENGTH).map_err(|()| bad())?;
+    text.map(|text| text.parse().map_err(|_| bad())).transpose()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Ok(Some(kind)) = one(headers, &header::CONTENT_TYPE) else {
+        return false;
+    };
+    let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind);
+    kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+fn most(takes: Takes, options: &Options) -> usize {
+    match takes {
+        Takes::Nothing => 0,
+        Takes::Json(max) | Takes::Perhaps(max) => max,
+        Takes::Replacement => options.max_replace_body_bytes,
+    }
+}
+
+fn too_large(max: usize) -> Failure {
+    let message = format!("the body is larger than {max} bytes; send less at once");
+    Failure::new(Code::TooLarge, message)
+}
+
+impl Call {
+    /// The body as what it should be, with the part of the budget that it takes for as long as it is
+    /// needed. Nothing, if there is none.
+    pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let max = most(self.route.takes, &self.state.options);
+        let body = std::mem::take(&mut self.body);
+        let (bytes, held) = receive(&self.state.budget, body, max).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        // An array would be read as the members in their order.
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first.is_some_and(|byte| *byte != b'{') {
+            return Err(Failure::bad_request("the body is not a JSON object"));
+        }
+        let small = bytes.len() <= INLINE;
+        let read = move || match serde_json::from_slice(&bytes) {
+            Ok(body) => Ok(Some((body, held))),
+            Err(error) => Err(blame::failure(&bytes, &error)),
+        };
+        match small {
+            true => read(),
+            false => self.state.blocking(move |_| read()).await?,
+        }
+    }
+
+    /// The body that there must be.
+    pub(super) async fn needed_body<T>(&mut self) -> Result<(T, Held), Failure>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let body = self.body().await?;
+        body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
+    }
+}
+
+/// Reads a body, as long as it comes fast enough to be worth the memory.
+async fn receive(budget: &Budget, mut body: Body, max: usize) -> Result<(Vec<u8>, Held), Failure> {
+    let began = Instant::now();
+    let mut held = budget.take(0)?;
+    let mut room = 0;
+    let mut bytes = Vec::new();
+    loop {
+        let allowed = Duration::from_secs(bytes.len() as u64 / MIN_BODY_RATE);
+        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = timeout_at(began + BODY_GRACE + allowed, next).await;
+        let frame = frame.map_err(|_| {
+            let message = "the body comes too slowly; send it at once";
+            Failure::new(Code::Timeout, message)
+        })?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| {
+            Failure::bad_request("the body ended too early, or is not encoded as it says")
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let wanted = bytes.len() + data.len();
+        if wanted > max {
+            return Err(too_large(max));
+        }
+        if wanted > room {
+            // As vectors grow, so that the largest costs no more steps than it has bits.
+            room = wanted.max(2 * room).max(STEP);
+            held.resize(room)?;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    held.resize(bytes.len())?;
+    Ok((bytes, held))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    const KNOWN: &[&str] = &["prefix", "limit"];
+
+    fn code(query: &str) -> Code {
+        Query::parse(query, KNOWN).unwrap_err().body().code
+    }
+
+    #[test]
+    fn queries_are_decoded_once() {
+        let query = Query::parse("prefix=a%2Fb+c%2b%25&&limit=5", KNOWN).unwrap();
+        assert_eq!(query.get("prefix"), Some("a/b c+%"));
+        assert_eq!(query.limit(1, 10).unwrap(), 5);
+        let query = Query::parse("prefix", KNOWN).unwrap();
+        assert_eq!(query.get("prefix"), Some(""));
+        assert_eq!(query.get("limit"), None);
+        assert_eq!(query.limit(7, 10).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_a_query_should_not_have_is_an_error() {
+        for query in [
+            "other=1",
+            "Prefix=a",
+            "prefix=a&prefix=a",
+            "prefix=%zz",
+            "prefix=%f",
+            "prefix=%ff",
+            "%70refix=a&prefix=b",
+            "=",
+        ] {
+            assert_eq!(code(query), Code::BadRequest, "{query}");
+        }
+        for limit in [
+            "0",
+            "11",
+            "-1",
+            "+1",
+            "1.0",
+            "x",
+            "",
+            "99999999999999999999",
+        ] {
+            let query = Query::parse(&format!("limit={}", limit.replace('+', "%2B")), KNOWN);
+            assert!(query.unwrap().limit(1, 10).is_err(), "{limit}");
+        }
+    }
+
+    fn dripping(bytes: usize, every: Duration, times: usize) -> Body {
+        Body::from_stream(stream::unfold(times, move |left| async move {
+            tokio::time::sleep(every).await;
+            let next = left.checked_sub(1)?;
+            Some((Ok::<_, std::io::Error>(vec![b'x'; bytes]), next))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_as_long_as_it_is_worth() {
+        let budget = Budget::new(64 << 20);
+        let second = Duration::from_secs(1);
+        let slow = dripping(2 * MIN_BODY_RATE as usize, second, 100);
+        let (bytes, _held) = receive(&budget, slow, usize::MAX).await.unwrap();
+        assert_eq!(bytes.len(), 200 * MIN_BODY_RATE as usize);
+
+        let too_slow = dripping(MIN_BODY_RATE as usize / 2, second, 100);
+        let began = Instant::now();
+        let failure = receive(&budget, too_slow, usize::MAX).await.err().unwrap();
+        assert_eq!(failure.body().code, Code::Timeout);
+        assert!(began.elapsed() < 3 * BODY_GRACE, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_body_takes_no_more_memory_than_there_is() {
+        let budget = Budget::new(1 << 20);
+        let body = || dripping(64 << 10, Duration::ZERO, 24);
+        let failure = receive(&budget, body(), usize::MAX).await.err().unwrap();
+        assert_eq!(failure.body().code, Code::Busy);
+        let failure = receive(&budget, body(), 100 << 10).await.err().unwrap();
+        assert_eq!(failure.body().code, Code::TooLarge);
+        assert!(budget.take(1 << 20).is_ok(), "all of it was given back");
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let is = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            is_json(&headers)
+        };
+        assert!(is("application/json") && is("Application/JSON; charset=utf-8"));
+        for kind in [
+            "text/plain",
+            "application/jsonp",
+            "application/json2",
+            "text/plain;application/json",
+            "application/x-www-form-urlencoded",
+            "",
+        ] {
+            assert!(!is(kind), "{kind}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

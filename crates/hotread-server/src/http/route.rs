@@ -1,0 +1,181 @@
+//! All routes, in one table: it makes the router, says who may use a route and what it takes, and is
+//! what the description and the tests are checked against. There is no other way to a handler.
+
+use super::Call;
+use super::{changes, follow, meta, records, search, status, tables, tokens, txn};
+use crate::error::Failure;
+use crate::events;
+use crate::limits::{MAX_RECORD_BODY, MAX_TABLE_BODY, MAX_TOKEN_BODY, MAX_TXN_BODY};
+use axum::http::Method;
+use axum::response::Response;
+use hotread_store::Role;
+use std::pin::Pin;
+
+/// Who may use a route, once there are tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody: it tells nothing.
+    Open,
+    /// Whoever has a valid token.
+    Token,
+    /// Whoever has this role on any table. It answers with what the caller may see.
+    Any(Role),
+    /// Whoever has this role on the table that the path names.
+    Table(Role),
+    /// Whoever has this role on all tables: it is about the server.
+    Server(Role),
+}
+
+/// What a route takes as its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Nothing,
+    /// JSON of at most so many bytes.
+    Json(usize),
+    /// The same, or nothing.
+    Perhaps(usize),
+    /// JSON of as many bytes as the options allow.
+    Replacement,
+}
+
+/// Which headers a route understands that make it do something only under a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    None,
+    /// `If-None-Match` with entity tags: not again what the caller has.
+    Cached,
+    /// `If-Match` with one entity tag, `If-None-Match: *`: only if the record is that, or is not
+    /// there.
+    Record,
+    /// `If-Match` with one entity tag.
+    Existing,
+}
+
+pub(crate) type Answer = Result<Response, Failure>;
+type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What can be asked for, and by whom.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    /// As axum and OpenAPI write it: what stands in braces is any one segment.
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) takes: Takes,
+    /// The query's parameters; others are an error.
+    pub(crate) query: &'static [&'static str],
+    pub(crate) conditions: Conditions,
+    /// Does it understand `Idempotency-Key`?
+    pub(crate) once: bool,
+    pub(crate) handler: Handler,
+}
+
+impl Route {
+    const fn get(path: &'static str, access: Access, handler: Handler) -> Self {
+        Self::new(Method::GET, path, access, handler)
+    }
+
+    const fn put(path: &'static str, access: Access, handler: Handler) -> Self {
+        Self::new(Method::PUT, path, access, handler)
+    }
+
+    const fn post(path: &'static str, access: Access, handler: Handler) -> Self {
+        Self::new(Method::POST, path, access, handler)
+    }
+
+    const fn delete(path: &'static str, access: Access, handler: Handler) -> Self {
+        Self::new(Method::DELETE, path, access, handler)
+    }
+
+    const fn new(method: Method, path: &'static str, access: Access, handler: Handler) -> Self {
+        Self {
+            method,
+            path,
+            access,
+            takes: Takes::Nothing,
+            query: &[],
+            conditions: Conditions::None,
+            once: false,
+            handler,
+        }
+    }
+
+    const fn takes(mut self, takes: Takes) -> Self {
+        self.takes = takes;
+        self
+    }
+
+    const fn query(mut self, query: &'static [&'static str]) -> Self {
+        self.query = query;
+        self
+    }
+
+    const fn conditions(mut self, conditions: Conditions) -> Self {
+        self.conditions = conditions;
+        self
+    }
+
+    const fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+}
+
+/// An async function as a [`Handler`].
+macro_rules! to {
+    ($handler:path) => {
+        |call| Box::pin($handler(call))
+    };
+}
+
+const READ: Access = Access::Table(Role::Read);
+const WRITE: Access = Access::Table(Role::Write);
+const ADMIN: Access = Access::Table(Role::Admin);
+const ANY: Access = Access::Any(Role::Read);
+const SERVER_READ: Access = Access::Server(Role::Read);
+const SERVER_ADMIN: Access = Access::Server(Role::Admin);
+
+const TABLE: &str = "/v1/tables/{table}";
+const RECORDS: &str = "/v1/tables/{table}/records";
+const RECORD: &str = "/v1/tables/{table}/records/{key}";
+const TXN: &str = "/v1/tables/{table}/txn";
+const REPLACE: &str = "/v1/tables/{table}/replace";
+const SEARCH: &str = "/v1/tables/{table}/search";
+const CHANGES: &str = "/v1/tables/{table}/changes";
+const EVENTS: &str = "/v1/tables/{table}/events";
+const SYNC: &str = "/v1/tables/{table}/sync";
+
+/// All routes.
+pub(crate) static ROUTES: [Route; 22] = [
+    Route::get("/healthz", Access::Open, to!(meta::health)),
+    Route::get("/readyz", Access::Open, to!(meta::ready)),
+    Route::get("/metrics", SERVER_READ, to!(meta::metrics)),
+    Route::get("/v1/openapi.json", Access::Token, to!(meta::openapi)),
+    Route::get("/v1/status", ANY, to!(status::get)),
+    Route::get("/v1/tokens", SERVER_ADMIN, to!(tokens::list)),
+    Route::post("/v1/tokens", SERVER_ADMIN, to!(tokens::create)).takes(Takes::Json(MAX_TOKEN_BODY)),
+    Route::delete("/v1/tokens/{id}", SERVER_ADMIN, to!(tokens::revoke)),
+    Route::get("/v1/tables", ANY, to!(tables::list)),
+    Route::get(TABLE, READ, to!(tables::get)).conditions(Conditions::Cached),
+    Route::put(TABLE, ADMIN, to!(tables::create)).takes(Takes::Perhaps(MAX_TABLE_BODY)),
+    Route::delete(TABLE, ADMIN, to!(tables::drop)),
+    Route::get(RECORDS, READ, to!(records::list)).query(&["prefix", "after", "category", "limit"]),
+    Route::get(RECORD, READ, to!(records::get)).conditions(Conditions::Cached),
+    Route::put(RECORD, WRITE, to!(records::put))
+        .takes(Takes::Json(MAX_RECORD_BODY))
+        .conditions(Conditions::Record)
+        .once(),
+    Route::delete(RECORD, WRITE, to!(records::delete))
+        .conditions(Conditions::Existing)
+        .once(),
+    Route::post(TXN, WRITE, to!(txn::commit))
+        .takes(Takes::Json(MAX_TXN_BODY))
+        .once(),
+    Route::post(REPLACE, WRITE, to!(txn::replace))
+        .takes(Takes::Replacement)
+        .once(),
+    Route::get(SEARCH, READ, to!(search::get)).query(&["q", "category", "limit"]),
+    Route::get(CHANGES, READ, to!(changes::get)).query(&["from", "limit"]),
+    Route::get(EVENTS, READ, to!(events::get)).query(&["from"]),
+    Route::get(SYNC, READ, to!(follow)),
+];

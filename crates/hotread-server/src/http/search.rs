@@ -1,0 +1,36 @@
+//! `/v1/tables/{table}/search`.
+
+use super::records::{Found, Next, present};
+use super::route::Answer;
+use super::{Call, answer};
+use crate::error::Failure;
+use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_BYTES};
+use hotread_store::Search;
+
+/// `GET /v1/tables/{table}/search`: the best first.
+pub(super) async fn get(call: Call) -> Answer {
+    let table = call.table()?;
+    let missing = || Failure::bad_request("q is missing; give the words to search for");
+    let query = call.query.get("q").ok_or_else(missing)?.to_owned();
+    if query.len() > MAX_QUERY_BYTES {
+        let message = format!("q has more than {MAX_QUERY_BYTES} bytes; shorten it");
+        return Err(Failure::bad_request(message));
+    }
+    let search = Search {
+        query,
+        category: call.query.read("category")?,
+        limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
+    };
+    let budget = call.state.budget.clone();
+    let json = call.state.blocking(move |store| {
+        let held = budget.take(PAGE_BYTES)?;
+        let page = store.search(&table, &search)?;
+        let found = Found {
+            records: present(page.records),
+            next: Next::LeftOut,
+            position: page.position,
+        };
+        answer::large(held, &found)
+    });
+    json.await?.map(answer::encoded)
+}

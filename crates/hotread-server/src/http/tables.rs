@@ -1,0 +1,65 @@
+//! `/v1/tables` and `/v1/tables/{table}`.
+
+use super::route::Answer;
+use super::{Call, answer};
+use crate::error::Failure;
+use axum::http::StatusCode;
+use hotread_proto::{Position, Success};
+use hotread_store::{Role, TableInfo, TableOptions};
+use serde::Serialize;
+
+/// `GET /v1/tables`: those that the caller may read.
+pub(super) async fn list(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Tables {
+        tables: Vec<TableInfo>,
+    }
+    let Call { state, caller, .. } = call;
+    let budget = state.budget.clone();
+    let json = state.blocking(move |store| {
+        let held = budget.take(0)?;
+        let mut tables = store.tables()?;
+        tables.retain(|table| caller.has_on(&table.name, Role::Read));
+        answer::large(held, &Tables { tables })
+    });
+    json.await?.map(answer::encoded)
+}
+
+/// `GET /v1/tables/{table}`.
+pub(super) async fn get(call: Call) -> Answer {
+    let table = call.table()?;
+    // Without a look at the disk, for those who ask again and again.
+    let head: Position = call.state.store.head(&table)?.position;
+    if call.condition.has(head) {
+        return Ok(answer::not_modified(head));
+    }
+    let read = call.state.blocking(move |store| store.table(&table));
+    let info = read.await??;
+    Ok(answer::tagged(answer::success(&info), info.position))
+}
+
+/// `PUT /v1/tables/{table}`: creates it, with the options in the body.
+pub(super) async fn create(mut call: Call) -> Answer {
+    let table = call.table()?;
+    let options = call.body::<TableOptions>().await?;
+    let (options, _held) = options.unzip();
+    let options = options.unwrap_or_default();
+    let made = call
+        .state
+        .blocking(move |store| store.create_table(&table, options));
+    let info = made.await??;
+    let response = answer::json(StatusCode::CREATED, &Success::new(&info));
+    Ok(answer::tagged(response, info.position))
+}
+
+/// `DELETE /v1/tables/{table}`, with all that is in it.
+pub(super) async fn drop(call: Call) -> Answer {
+    let table = call.table()?;
+    let state = call.state.clone();
+    let name = table.clone();
+    state
+        .blocking(move |store| store.drop_table(&table).map_err(Failure::from))
+        .await??;
+    state.warm.remove(&name);
+    Ok(answer::done())
+}

@@ -1,0 +1,64 @@
+//! `/v1/tokens`.
+
+use super::route::Answer;
+use super::{Call, answer};
+use axum::http::{HeaderValue, StatusCode, header};
+use hotread_proto::{Success, TableName};
+use hotread_store::{Role, TokenInfo};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/tokens`: all of them, without their secrets.
+pub(super) async fn list(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Tokens {
+        tokens: Vec<TokenInfo>,
+    }
+    let budget = call.state.budget.clone();
+    let json = call.state.blocking(move |store| {
+        let tokens = store.tokens()?;
+        answer::large(budget.take(0)?, &Tokens { tokens })
+    });
+    json.await?.map(answer::encoded)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    name: String,
+    role: Role,
+    #[serde(default)]
+    tables: Option<Vec<TableName>>,
+}
+
+/// `POST /v1/tokens`: the only answer that ever has the secret.
+pub(super) async fn create(mut call: Call) -> Answer {
+    let (asked, _held) = call.needed_body::<Asked>().await?;
+    let state = call.state;
+    let made = state.blocking(move |store| {
+        let Asked { name, role, tables } = asked;
+        store.create_token(&name, role, tables)
+    });
+    let token = made.await??;
+    state.tokens_changed();
+    let by = call.caller.name();
+    let peer = call.caller.peer();
+    tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was made");
+    let mut response = answer::json(StatusCode::CREATED, &Success::new(&token));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `DELETE /v1/tokens/{id}`: and the sessions that it began end.
+pub(super) async fn revoke(call: Call) -> Answer {
+    let id = call.path_id()?;
+    let state = &call.state;
+    let revoked = state
+        .blocking(move |store| store.revoke_token(&id))
+        .await??;
+    state.tokens_changed();
+    let by = call.caller.name();
+    let peer = call.caller.peer();
+    tracing::info!(id = revoked.id, by, %peer, "a token was revoked");
+    Ok(answer::success(&revoked))
+}

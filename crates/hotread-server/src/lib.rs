@@ -1,0 +1,112 @@
+//! HTTP and WebSocket over a [`Store`]: what `hotread serve` runs, as a library.
+//!
+//! ```no_run
+//! use hotread_server::{Server, Store};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open("flags.db")?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7400").await?;
+//! let stop = async {
+//!     let _ = tokio::signal::ctrl_c().await;
+//! };
+//! Server::builder(store).build()?.serve(listener, stop).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it costs
+//!
+//! | | |
+//! |---|---|
+//! | Memory | some 20 KiB for an idle connection; for bodies of requests and answers together at most [`Options::max_buffered_bytes`] |
+//! | Threads | those of the caller's tokio runtime; at most 16 of its threads for blocking calls |
+//! | A change that many follow | encoded once for all sync sessions of its table |
+//! | Live tables | a table that is followed is in memory, as [`Store::live`] says |
+//!
+//! # Who may ask
+//!
+//! Without tokens in the store only this machine, which may do everything; with tokens only those who
+//! have one, in `Authorization: Bearer`. `/healthz` and `/readyz` tell nothing, and answer everybody.
+//! Beyond loopback the server listens only if there are tokens and plaintext is allowed. Web pages
+//! are kept out by `Host` and `Origin`, which are checked on every route.
+//!
+//! Every route is in one table, with what it needs; `docs/wire.md` has the formats, and
+//! `/v1/openapi.json` describes the HTTP interface.
+
+#![warn(missing_docs)]
+
+mod access;
+mod builder;
+mod error;
+mod events;
+mod fanout;
+mod http;
+mod limits;
+mod metrics;
+mod openapi;
+mod options;
+mod parts;
+mod rate;
+mod registry;
+mod serve;
+mod socket;
+mod state;
+mod sync;
+
+pub use builder::ServerBuilder;
+pub use hotread_store::Store;
+pub use options::{Options, OptionsError};
+pub use serve::ServeError;
+
+use state::{AppState, Drain};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// A server over a store.
+pub struct Server {
+    state: Arc<AppState>,
+    stop: watch::Sender<Option<Drain>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("store", &self.state.store)
+            .field("options", &self.state.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Begins to make a server over a store, which others may use beside it.
+    pub fn builder(store: Store) -> ServerBuilder {
+        ServerBuilder::new(store)
+    }
+
+    fn new(store: Store, options: Options) -> Self {
+        let stop = watch::Sender::new(None);
+        let state = Arc::new(AppState::new(store, options, stop.subscribe()));
+        Self { state, stop }
+    }
+
+    /// Takes in connections and serves them, until `shutdown` comes. Then no more are taken in,
+    /// sessions are told to come back later, what was begun is finished, and what is not finished
+    /// within [`Options::drain_ms`] is cut off. A commit that was begun is done in any case.
+    ///
+    /// Runs on the caller's tokio runtime, which needs its timers and I/O. If this future is dropped,
+    /// all connections are closed at once.
+    ///
+    /// # Errors
+    /// If the listener can be reached from other machines without tokens, or without
+    /// [`Options::allow_plaintext`]; or if it is not bound.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        serve::serve(self.state, self.stop, listener, shutdown).await
+    }
+}

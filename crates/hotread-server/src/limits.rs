@@ -1,0 +1,283 @@
+//! What the server takes before it says no: bytes in memory, connections, work that blocks. Each
+//! limit that is not an option is a constant here.
+
+use crate::error::Failure;
+use hotread_proto::Code;
+use hotread_proto::limits::{MAX_TXN_BYTES, MAX_VALUE_BYTES};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// Largest head of a request, in bytes: room for a key of 512 bytes, percent-encoded, and for what
+/// browsers send along.
+pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Buffer of a connection in each direction, in bytes. A head that does not fit is refused without
+/// being looked at; one that does can be answered with the reason.
+pub(crate) const MAX_BUFFER_BYTES: usize = 64 << 10;
+
+/// Largest body with one record, in bytes: a value that is not compact yet, and what is around it.
+pub(crate) const MAX_RECORD_BODY: usize = 2 * MAX_VALUE_BYTES + (64 << 10);
+/// Largest body with a transaction, in bytes: JSON may take twice what it says.
+pub(crate) const MAX_TXN_BODY: usize = 2 * MAX_TXN_BYTES;
+/// Largest body with a table's options, in bytes: a schema is a value.
+pub(crate) const MAX_TABLE_BODY: usize = MAX_RECORD_BODY;
+/// Largest body with a token, in bytes: room for some hundred tables.
+pub(crate) const MAX_TOKEN_BODY: usize = 64 << 10;
+
+/// How long a body may take before the rate counts.
+pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
+/// The slowest that a body may come after that, in bytes per second: slower than any link that a
+/// fleet is run over. Memory is held meanwhile.
+pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
+
+/// Bytes of records that end a page, and what is set aside for a page before it is read.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
+/// Records that are read at once for a page, since their sizes are not known before.
+pub(crate) const PAGE_STEP: usize = 64;
+/// Most records that a search answers with: the best ones. They are read in one go.
+pub(crate) const MAX_FOUND: usize = 100;
+/// Longest query of a search, in bytes.
+pub(crate) const MAX_QUERY_BYTES: usize = 1 << 10;
+
+/// Calls that block which run at a time. SQLite has eight connections for readers; a few more may
+/// decode and encode meanwhile.
+const MAX_BLOCKING: usize = 16;
+/// And those that wait for their turn.
+const MAX_QUEUED: usize = 1_024;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Peers that are one and the same as far as limits go: a host of IPv6 has a /64 to itself.
+pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let net = u128::from(address) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(net))
+        }
+        address => address,
+    }
+}
+
+/// Bytes that requests and answers may take in memory, all together. Nobody waits for them: who
+/// waits holds what others wait for.
+#[derive(Clone)]
+pub(crate) struct Budget(Arc<Semaphore>);
+
+/// What a permit stands for, in bytes: permits are counted with 32 bits.
+const UNIT: usize = 4 << 10;
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(units(bytes) as usize)))
+    }
+
+    pub(crate) fn take(&self, bytes: usize) -> Result<Held, Failure> {
+        let permit = self.0.clone().try_acquire_many_owned(units(bytes));
+        let busy = |_| {
+            let message = "requests and answers take all the memory that is set aside for them; \
+                           try again later";
+            Failure::new(Code::Busy, message)
+        };
+        Ok(Held {
+            permit: permit.map_err(busy)?,
+            budget: self.clone(),
+        })
+    }
+}
+
+/// A part of the budget; given back when it is dropped.
+pub(crate) struct Held {
+    permit: OwnedSemaphorePermit,
+    budget: Budget,
+}
+
+impl Held {
+    /// As if it had been taken for so many bytes.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
+        let (wanted, has) = (units(bytes) as usize, self.permit.num_permits());
+        if wanted > has {
+            self.permit
+                .merge(self.budget.take((wanted - has) * UNIT)?.permit);
+        } else {
+            drop(self.permit.split(has - wanted));
+        }
+        Ok(())
+    }
+}
+
+/// Turns at calling what blocks.
+pub(crate) struct Turns {
+    running: Arc<Semaphore>,
+    queued: Arc<Semaphore>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(MAX_BLOCKING)),
+            queued: Arc::new(Semaphore::new(MAX_QUEUED)),
+        }
+    }
+
+    /// Waits for a turn, but not for long.
+    pub(crate) async fn next(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(turn) = self.running.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        let busy = || {
+            Failure::new(
+                Code::Busy,
+                "too many calls are being served; try again later",
+            )
+        };
+        let _queued = self.queued.try_acquire().map_err(|_| busy())?;
+        let turn = tokio::time::timeout(PATIENCE, self.running.clone().acquire_owned());
+        turn.await
+            .map_err(|_| busy())?
+            .map_err(|_| Failure::new(Code::Closed, "the server is shutting down"))
+    }
+
+    /// Calls that run, and calls that wait.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        let taken = |of: &Semaphore, max: usize| max - of.available_permits();
+        (
+            taken(&self.running, MAX_BLOCKING),
+            taken(&self.queued, MAX_QUEUED),
+        )
+    }
+}
+
+/// Places for connections, in all and for each peer. A place is held for as long as the socket
+/// lives, whatever is spoken on it.
+pub(crate) struct Places {
+    taken: Mutex<Taken>,
+    max: usize,
+    max_per_peer: usize,
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    by_peer: HashMap<IpAddr, usize>,
+}
+
+/// A place for a connection; given back when it is dropped.
+pub(crate) struct Place {
+    places: Arc<Places>,
+    peer: IpAddr,
+}
+
+impl Places {
+    pub(crate) fn new(max: usize, max_per_peer: usize) -> Self {
+        Self {
+            taken: Mutex::default(),
+            max,
+            max_per_peer,
+            empty: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        // Nothing panics while it is held.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place, if there is one for this peer.
+    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let peer = peer_key(peer);
+        let mut taken = self.lock();
+        let has = taken.by_peer.get(&peer).copied().unwrap_or(0);
+        if taken.all >= self.max || has >= self.max_per_peer {
+            return None;
+        }
+        taken.all += 1;
+        taken.by_peer.insert(peer, has + 1);
+        Some(Place {
+            places: self.clone(),
+            peer,
+        })
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().all
+    }
+
+    /// Waits until all places are free.
+    pub(crate) async fn empty(&self) {
+        loop {
+            // Before the look, so that no notice is missed.
+            let empty = self.empty.notified();
+            if self.taken() == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        taken.all -= 1;
+        if let Some(has) = taken.by_peer.get_mut(&self.peer) {
+            *has -= 1;
+            if *has == 0 {
+                taken.by_peer.remove(&self.peer);
+            }
+        }
+        if taken.all == 0 {
+            self.places.empty.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_take_the_places_of_others_and_gives_its_own_back() {
+        let places = Arc::new(Places::new(3, 2));
+        let (one, other): (IpAddr, IpAddr) =
+            ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let mut held = vec![places.take(one).unwrap(), places.take(one).unwrap()];
+        assert!(places.take(one).is_none());
+        let theirs = places.take(other).unwrap();
+        assert!(places.take(other).is_none(), "all three are taken");
+        held.pop();
+        assert!(places.take(one).is_some());
+        drop((held, theirs));
+        assert_eq!(places.taken(), 0);
+        assert!(places.lock().by_peer.is_empty());
+    }
+
+    #[test]
+    fn hosts_of_ipv6_are_told_apart_by_their_network() {
+        let key = |text: &str| peer_key(text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    }
+
+    #[test]
+    fn memory_that_is_held_is_not_given_out_twice() {
+        let budget = Budget::new(10 * UNIT);
+        let mut held = budget.take(6 * UNIT).unwrap();
+        assert!(budget.take(5 * UNIT).is_err());
+        held.resize(UNIT + 1).unwrap();
+        let other = budget.take(8 * UNIT).unwrap();
+        assert!(held.resize(3 * UNIT).is_err());
+        drop(other);
+        held.resize(10 * UNIT).unwrap();
+        drop(held);
+        assert!(budget.take(10 * UNIT).is_ok());
+    }
+}

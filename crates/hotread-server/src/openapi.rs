@@ -1,0 +1,156 @@
+//! The description of the HTTP interface, as OpenAPI 3.1. It is written by hand. The tests here
+//! compare it with the table of routes, and those of the whole server compare answers with it.
+
+/// The document.
+pub(crate) const DESCRIPTION: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::route::{Access, Conditions, ROUTES, Route, Takes};
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    fn doc() -> Value {
+        serde_json::from_str(DESCRIPTION).unwrap()
+    }
+
+    fn operation<'a>(doc: &'a Value, route: &Route) -> &'a Value {
+        let method = route.method.as_str().to_lowercase();
+        let operation = &doc["paths"][route.path][&method];
+        assert!(operation.is_object(), "{method} {} is missing", route.path);
+        operation
+    }
+
+    /// What a member says, by way of a reference if it is one.
+    fn resolved<'a>(doc: &'a Value, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(to) => {
+                let found = doc.pointer(to.trim_start_matches('#'));
+                found.unwrap_or_else(|| panic!("{to} leads nowhere"))
+            }
+            None => value,
+        }
+    }
+
+    fn parameters(doc: &Value, route: &Route, place: &str) -> BTreeSet<String> {
+        let given = operation(doc, route)["parameters"].as_array();
+        let given = given
+            .into_iter()
+            .flatten()
+            .map(|given| resolved(doc, given));
+        given
+            .filter(|given| given["in"] == place)
+            .map(|given| given["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let doc = doc();
+        let described: BTreeSet<_> = doc["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (path.clone(), method.to_uppercase()))
+            })
+            .collect();
+        let there: BTreeSet<_> = ROUTES
+            .iter()
+            .map(|route| (route.path.to_owned(), route.method.to_string()))
+            .collect();
+        assert_eq!(there.len(), ROUTES.len(), "a route is there twice");
+        assert_eq!(described, there);
+        assert_eq!(doc["info"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn access_is_as_described() {
+        let doc = doc();
+        for route in &ROUTES {
+            let access = match route.access {
+                Access::Open => "open".to_owned(),
+                Access::Token => "token".to_owned(),
+                Access::Any(role) => format!("any:{role}"),
+                Access::Table(role) => format!("table:{role}"),
+                Access::Server(role) => format!("server:{role}"),
+            };
+            let operation = operation(&doc, route);
+            assert_eq!(operation["x-access"], access, "{}", route.path);
+            let open = operation["security"] == serde_json::json!([]);
+            assert_eq!(open, route.access == Access::Open, "{}", route.path);
+            let named = route.path.contains("{table}");
+            assert_eq!(
+                matches!(route.access, Access::Table(_)),
+                named,
+                "{}",
+                route.path
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_route_takes_is_as_described() {
+        let doc = doc();
+        for route in &ROUTES {
+            let what = format!("{} {}", route.method, route.path);
+            assert_eq!(parameters(&doc, route, "query"), set(route.query), "{what}");
+            let in_path = route.path.split('/').filter_map(|segment| {
+                segment
+                    .strip_prefix('{')
+                    .and_then(|name| name.strip_suffix('}'))
+            });
+            let in_path: Vec<_> = in_path.collect();
+            assert_eq!(parameters(&doc, route, "path"), set(&in_path), "{what}");
+
+            let headers = parameters(&doc, route, "header");
+            let conditions: BTreeSet<_> = headers
+                .iter()
+                .filter(|name| name.starts_with("If-"))
+                .map(String::as_str)
+                .collect();
+            let understood: &[&str] = match route.conditions {
+                Conditions::None => &[],
+                Conditions::Cached => &["If-None-Match"],
+                Conditions::Record => &["If-Match", "If-None-Match"],
+                Conditions::Existing => &["If-Match"],
+            };
+            assert_eq!(conditions, understood.iter().copied().collect(), "{what}");
+            assert_eq!(headers.contains("Idempotency-Key"), route.once, "{what}");
+
+            let body = &operation(&doc, route)["requestBody"];
+            match route.takes {
+                Takes::Nothing => assert!(body.is_null(), "{what}"),
+                Takes::Perhaps(_) => assert_eq!(body["required"], false, "{what}"),
+                Takes::Json(_) | Takes::Replacement => assert_eq!(body["required"], true, "{what}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_a_name() {
+        fn walk(doc: &Value, value: &Value) {
+            if value["$ref"].is_string() {
+                resolved(doc, value);
+            }
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| walk(doc, item)),
+                Value::Object(members) => members.values().for_each(|member| walk(doc, member)),
+                _ => {}
+            }
+        }
+        let doc = doc();
+        walk(&doc, &doc);
+        let names: BTreeSet<_> = ROUTES
+            .iter()
+            .map(|route| operation(&doc, route)["operationId"].as_str().unwrap())
+            .collect();
+        assert_eq!(names.len(), ROUTES.len());
+    }
+}

@@ -1,0 +1,257 @@
+//! How a server is run: what can be set, with defaults, and what is wrong with a setting.
+
+use crate::access::{Host, is_origin};
+use hotread_proto::Code;
+use hotread_proto::limits::MAX_REPLACE_BYTES;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a server is run. Times end in `_ms` and are in milliseconds.
+///
+/// Read from a configuration file, it names what it does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Options {
+    /// Names or addresses that requests may name as `Host`, beside `localhost` and loopback
+    /// addresses, which always may; with a port, only with that port. None.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose web pages may use the server, as `https://host` or `https://host:port`. None.
+    /// There are no CORS headers even for these: they can follow tables and write, but other answers
+    /// they cannot read.
+    pub allowed_origins: Vec<String>,
+    /// May others than this machine connect, though nothing is encrypted? No. Tokens are needed as
+    /// well then, and can be read by whoever is on the way.
+    pub allow_plaintext: bool,
+    /// How often a session or a stream of events that has nothing to say says that it is alive.
+    /// 2 s: clients take three missed ones for a lost connection.
+    pub heartbeat_ms: u64,
+    /// Most connections at a time; what comes beyond is told so and closed. 4,096. Each takes about
+    /// 20 KiB while it is idle, and a file descriptor.
+    pub max_connections: usize,
+    /// Most connections of one address, or of one /64 of IPv6. 2,048: one host cannot keep the
+    /// others out.
+    pub max_connections_per_peer: usize,
+    /// Most streams of server-sent events at a time, each of which encodes for itself. 256.
+    pub max_event_streams: usize,
+    /// Requests per second that one token, or without a token one address, may make on average.
+    /// 20,000: more than one connection manages, so that it is met by mistakes.
+    pub rate_per_second: u32,
+    /// Requests that it may make at once. 20,000.
+    pub rate_burst: u32,
+    /// How long a connection may take for the head of a request, and be idle before it. 30 s.
+    pub head_timeout_ms: u64,
+    /// How long a peer may take in nothing of what is sent to it. 30 s.
+    pub write_timeout_ms: u64,
+    /// Largest body of a replacement, in bytes. 256 MiB. It is the whole new content of a table.
+    pub max_replace_body_bytes: usize,
+    /// What bodies of requests and answers may take in memory together, in bytes. 1 GiB. A request
+    /// that finds no room is told to come again.
+    pub max_buffered_bytes: usize,
+    /// How long requests and sessions may go on once the server was told to stop. 10 s.
+    pub drain_ms: u64,
+    /// Within which time clients of sessions that end with the server are asked to come back. 2 s:
+    /// they would all come at once.
+    pub goodbye_spread_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            allow_plaintext: false,
+            heartbeat_ms: 2_000,
+            max_connections: 4_096,
+            max_connections_per_peer: 2_048,
+            max_event_streams: 256,
+            rate_per_second: 20_000,
+            rate_burst: 20_000,
+            head_timeout_ms: 30_000,
+            write_timeout_ms: 30_000,
+            max_replace_body_bytes: MAX_REPLACE_BYTES,
+            max_buffered_bytes: 1 << 30,
+            drain_ms: 10_000,
+            goodbye_spread_ms: 2_000,
+        }
+    }
+}
+
+/// Why no server can be made: a setting, or the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// It is no name, no address, and neither with a port.
+    #[error(
+        "allowed_hosts: {host:?} is no host; give a name or an address, if need be with a port"
+    )]
+    Host {
+        /// What was given.
+        host: String,
+    },
+    /// It is no origin.
+    #[error(
+        "allowed_origins: {origin:?} is no origin; give it as browsers send it, such as \
+         https://console.example:8443"
+    )]
+    Origin {
+        /// What was given.
+        origin: String,
+    },
+    /// A store that only reads knows neither its tokens nor its changes.
+    #[error("the store was opened read-only, and cannot be served; open it for writing")]
+    ReadOnlyStore,
+    /// It is too small for anything to work.
+    #[error("{name} is {given}; give at least {min}")]
+    TooSmall {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        given: u64,
+        /// The least that works.
+        min: u64,
+    },
+    /// It is too large for what it is counted with.
+    #[error("{name} is {given}; give at most {max}")]
+    TooLarge {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        given: u64,
+        /// The most that works.
+        max: u64,
+    },
+}
+
+impl OptionsError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::ReadOnlyStore => Code::ReadOnly,
+            _ => Code::BadConfig,
+        }
+    }
+}
+
+/// Longest time that can be set, in milliseconds: a day.
+const MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Shortest heartbeat, in milliseconds: below that, it is the load.
+const MIN_HEARTBEAT_MS: u64 = 10;
+/// Least memory for bodies, in bytes: the largest transaction and a page.
+const MIN_BUFFERED: u64 = 64 << 20;
+/// Most memory for bodies, in bytes: as far as it can be counted.
+const MAX_BUFFERED: u64 = 1 << 40;
+/// Highest rate: an interval is counted in nanoseconds.
+const MAX_RATE: u64 = 1_000_000_000;
+
+impl Options {
+    /// Can a server be run with these?
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        if let Some(host) = self.allowed_hosts.iter().find(|h| Host::parse(h).is_none()) {
+            return Err(OptionsError::Host { host: host.clone() });
+        }
+        if let Some(origin) = self.allowed_origins.iter().find(|o| !is_origin(o)) {
+            let origin = origin.clone();
+            return Err(OptionsError::Origin { origin });
+        }
+        let (buffered, replace) = (self.max_buffered_bytes, self.max_replace_body_bytes);
+        let ranges = [
+            ("heartbeat_ms", self.heartbeat_ms, MIN_HEARTBEAT_MS, MAX_MS),
+            ("max_connections", self.max_connections as u64, 1, u64::MAX),
+            (
+                "max_connections_per_peer",
+                self.max_connections_per_peer as u64,
+                1,
+                u64::MAX,
+            ),
+            (
+                "max_event_streams",
+                self.max_event_streams as u64,
+                0,
+                u64::from(u32::MAX),
+            ),
+            ("rate_per_second", self.rate_per_second.into(), 1, MAX_RATE),
+            ("rate_burst", self.rate_burst.into(), 1, u64::MAX),
+            ("head_timeout_ms", self.head_timeout_ms, 1, MAX_MS),
+            ("write_timeout_ms", self.write_timeout_ms, 1, MAX_MS),
+            (
+                "max_buffered_bytes",
+                buffered as u64,
+                MIN_BUFFERED,
+                MAX_BUFFERED,
+            ),
+            ("max_replace_body_bytes", replace as u64, 1, buffered as u64),
+            ("drain_ms", self.drain_ms, 0, MAX_MS),
+            ("goodbye_spread_ms", self.goodbye_spread_ms, 0, MAX_MS),
+        ];
+        for (name, given, min, max) in ranges {
+            if given < min {
+                return Err(OptionsError::TooSmall { name, given, min });
+            }
+            if given > max {
+                return Err(OptionsError::TooLarge { name, given, max });
+            }
+        }
+        Ok(())
+    }
+
+    /// How often to show life.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    pub(crate) fn head_timeout(&self) -> Duration {
+        Duration::from_millis(self.head_timeout_ms)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    pub(crate) fn goodbye_spread(&self) -> Duration {
+        Duration::from_millis(self.goodbye_spread_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_fit_to_run() {
+        Options::default().check().unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |change: &dyn Fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options.check().unwrap_err().to_string()
+        };
+        assert_eq!(
+            wrong(&|o| o.heartbeat_ms = 0),
+            "heartbeat_ms is 0; give at least 10"
+        );
+        assert!(wrong(&|o| o.max_replace_body_bytes = 2 << 30).starts_with("max_replace_body"));
+        let host = wrong(&|o| o.allowed_hosts.push("http://a".into()));
+        assert!(host.contains(r#""http://a" is no host"#), "{host}");
+        let origin = wrong(&|o| o.allowed_origins.push("https://a/".into()));
+        assert!(origin.contains(r#""https://a/" is no origin"#), "{origin}");
+    }
+
+    #[test]
+    fn unknown_settings_are_not_passed_over() {
+        let error = serde_json::from_str::<Options>(r#"{"hartbeat_ms": 5}"#).unwrap_err();
+        assert!(error.to_string().contains("hartbeat_ms"), "{error}");
+    }
+}

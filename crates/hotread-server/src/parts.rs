@@ -1,0 +1,146 @@
+//! Parts of a table's snapshots, for all sessions that load the table at about the same time: each is
+//! read and encoded once.
+
+use hotread_proto::session::Part;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OnceCell;
+
+/// Most bytes of parts that are kept for a table: the distance between the fastest and the slowest of
+/// the sessions that share them. Slower ones read for themselves.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Where a part begins. The number is in its text, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) number: u32,
+    pub(crate) after: Option<Arc<str>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Parts(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// Oldest first.
+    parts: VecDeque<(Place, Arc<OnceCell<Arc<Part>>>)>,
+    /// Sessions that are loading the table.
+    loading: usize,
+}
+
+impl Parts {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part at this place, if it was read after transaction `since`; otherwise a cell for whoever
+    /// fills it first.
+    pub(crate) fn cell(&self, place: &Place, since: u64) -> Arc<OnceCell<Arc<Part>>> {
+        let mut kept = self.lock();
+        if let Some(at) = kept.parts.iter().position(|(other, _)| other == place) {
+            let cell = &kept.parts[at].1;
+            let usable = cell
+                .get()
+                .is_none_or(|part| part.head().position.seq >= since);
+            if usable {
+                return cell.clone();
+            }
+            kept.parts.remove(at);
+        }
+        let cell = Arc::new(OnceCell::new());
+        kept.parts.push_back((place.clone(), cell.clone()));
+        let size = |cell: &OnceCell<Arc<Part>>| cell.get().map_or(0, |part| part.text().len());
+        let mut bytes: usize = kept.parts.iter().map(|(_, cell)| size(cell)).sum();
+        while bytes > MAX_BYTES {
+            let Some((_, oldest)) = kept.parts.pop_front() else {
+                break;
+            };
+            bytes -= size(&oldest);
+        }
+        cell
+    }
+
+    /// A session begins to load the table.
+    pub(crate) fn join(&self) {
+        self.lock().loading += 1;
+    }
+
+    /// It is done. The last one takes the parts along.
+    pub(crate) fn leave(&self) {
+        let mut kept = self.lock();
+        kept.loading -= 1;
+        if kept.loading == 0 {
+            kept.parts = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{
+        Category, Digest, Epoch, Hasher, Head, Key, Position, Record, Records, Timestamp, Value,
+    };
+
+    fn part(seq: u64, bytes: usize) -> Arc<Part> {
+        let value = Value::string(&"x".repeat(bytes)).unwrap();
+        let key = Key::new("k").unwrap();
+        let at = Timestamp::EPOCH;
+        let general = Category::GENERAL;
+        let record = Record::new(&key, &value, &general, 1, at, None, &Hasher::PLAIN);
+        let position = Position {
+            epoch: Epoch(1),
+            seq,
+        };
+        let head = Head {
+            position,
+            digest: Digest::EMPTY.with(record.hash()),
+            records: 1,
+            at,
+        };
+        Arc::new(Part::read(&Records::new(head, [record]), 1, None))
+    }
+
+    fn place(number: u32) -> Place {
+        Place {
+            number,
+            after: None,
+        }
+    }
+
+    #[test]
+    fn a_part_is_shared_as_long_as_it_is_new_enough() {
+        let parts = Parts::default();
+        parts.join();
+        let cell = parts.cell(&place(1), 5);
+        assert!(
+            Arc::ptr_eq(&cell, &parts.cell(&place(1), 5)),
+            "one fills it"
+        );
+        cell.set(part(7, 1)).unwrap();
+        assert!(parts.cell(&place(1), 7).get().is_some());
+        assert!(parts.cell(&place(2), 7).get().is_none());
+        assert!(parts.cell(&place(1), 8).get().is_none(), "too old");
+        parts.join();
+        parts.leave();
+        assert!(!parts.lock().parts.is_empty());
+        parts.leave();
+        assert!(parts.lock().parts.is_empty(), "nobody needs them");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let parts = Parts::default();
+        parts.join();
+        for number in 1..200 {
+            let cell = parts.cell(&place(number), 0);
+            cell.set(part(1, 500_000)).unwrap();
+        }
+        assert!(parts.lock().parts.len() <= MAX_BYTES / 500_000 + 1);
+        assert!(
+            parts.cell(&place(199), 0).get().is_some(),
+            "the newest stay"
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! Listening: connections are taken in, within the limits, and let go of when the server stops.
+
+use crate::access::is_loopback;
+use crate::error::Failure;
+use crate::http::{self, Peer, answer};
+use crate::limits::MAX_BUFFER_BYTES;
+use crate::metrics::count;
+use crate::socket::Socket;
+use crate::state::{AppState, Drain, stopping};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hotread_proto::Code;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tower::ServiceExt;
+
+/// How long to wait when no connection can be taken in, for which there are no file descriptors, as
+/// a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections beyond the limit that are told so at a time. The others are closed without a word.
+const MAX_REFUSALS: usize = 32;
+/// How long one of them may take to hear it.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Most bytes of its request that are read meanwhile: closed with bytes unread, the connection would
+/// be reset before the answer is seen.
+const REFUSAL_BYTES: u64 = 16 << 10;
+
+/// Why a server does not serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Others than this machine could connect, and there are no tokens.
+    #[error(
+        "{address} can be reached from other machines, and the store has no tokens; create one \
+         with `hotread token create`, or listen on 127.0.0.1"
+    )]
+    NoTokens {
+        /// Where it should listen.
+        address: SocketAddr,
+    },
+    /// Others than this machine could connect, and nothing would be encrypted.
+    #[error(
+        "{address} can be reached from other machines, and nothing would be encrypted; listen on \
+         127.0.0.1 behind a proxy that encrypts, or allow plaintext on a network that you trust"
+    )]
+    Plaintext {
+        /// Where it should listen.
+        address: SocketAddr,
+    },
+    /// The listener cannot be used.
+    #[error("the listener cannot be used: {0}; check that it is bound")]
+    Listener(#[source] io::Error),
+}
+
+impl ServeError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        Code::BadConfig
+    }
+}
+
+/// Serves until `shutdown` comes and everything that was begun is done, or cut off.
+pub(crate) async fn serve(
+    state: Arc<AppState>,
+    stop: watch::Sender<Option<Drain>>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    check_address(&state, address)?;
+    announce(&state, address).await;
+    tracing::info!(%address, "listening");
+
+    let router = http::router(state.clone());
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    failing = false;
+                    match state.places.take(peer.ip()) {
+                        Some(place) => {
+                            count(&state.metrics.connections);
+                            // What is written is meant to go out. If it cannot be set, it is slower.
+                            let _ = stream.set_nodelay(true);
+                            let patience = state.options.write_timeout();
+                            let socket = Socket::new(stream, patience, place);
+                            let task = connection(state.clone(), router.clone(), socket, peer);
+                            connections.spawn(task);
+                        }
+                        None => {
+                            count(&state.metrics.refused_connections);
+                            refuse(stream, &refusals);
+                        }
+                    }
+                }
+                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "connections cannot be taken in; raise the limit of open files, or allow fewer connections");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    drain(&state, &stop, connections).await;
+    Ok(())
+}
+
+fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
+    if is_loopback(address) {
+        return Ok(());
+    }
+    if !state.store.has_tokens() {
+        return Err(ServeError::NoTokens { address });
+    }
+    if !state.options.allow_plaintext {
+        return Err(ServeError::Plaintext { address });
+    }
+    Ok(())
+}
+
+/// Tells those who find the database in use where to go instead.
+async fn announce(state: &AppState, address: SocketAddr) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("http://{}", SocketAddr::new(ip, address.port()));
+    let told = state.blocking(move |store| store.announce(&url)).await;
+    if let Ok(Err(error)) = told {
+        tracing::warn!(%error, "the address could not be written to the lock file");
+    }
+}
+
+/// The peer was gone before it was taken in.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: SocketAddr) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(state.options.head_timeout())
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut shutdown = state.shutdown.clone();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopping(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Peers vanish; what they were doing was logged with their request.
+        tracing::debug!(%peer, %error, "a connection ended with an error");
+    }
+}
+
+/// Says that there is no place, if that takes no time.
+fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>) {
+    let Ok(turn) = refusals.clone().try_acquire_owned() else {
+        return;
+    };
+    tokio::spawn(async move {
+        let _turn = turn;
+        let told = timeout(REFUSAL_PATIENCE, tell(stream)).await;
+        drop(told);
+    });
+}
+
+async fn tell(mut stream: TcpStream) -> io::Result<()> {
+    let message = "the server has as many connections as it takes; try again later";
+    let failure = Failure::new(Code::TooManyConnections, message);
+    stream.write_all(&answer::raw(&failure)).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(REFUSAL_BYTES);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// Lets what was begun come to its end, for a while.
+async fn drain(
+    state: &AppState,
+    stop: &watch::Sender<Option<Drain>>,
+    mut connections: JoinSet<()>,
+) {
+    let until = Instant::now() + state.options.drain();
+    stop.send_replace(Some(Drain {
+        spread: state.options.goodbye_spread(),
+    }));
+    let open = state.places.taken();
+    tracing::info!(open, "stopping");
+    if timeout_at(until, state.places.empty()).await.is_err() {
+        let open = state.places.taken();
+        tracing::warn!(open, "connections are cut off");
+    }
+    connections.shutdown().await;
+}

@@ -1,0 +1,116 @@
+//! What all requests and sessions of a server share.
+
+use crate::access::Allowed;
+use crate::error::Failure;
+use crate::limits::{Budget, Places, Turns};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::rate::Limiter;
+use crate::registry::Registry;
+use dashmap::DashSet;
+use hotread_proto::{Code, TableName};
+use hotread_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// The server was told to stop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drain {
+    /// Within which time clients are asked to come back.
+    pub(crate) spread: Duration,
+}
+
+/// What all requests and sessions share.
+pub(crate) struct AppState {
+    pub(crate) store: Store,
+    pub(crate) options: Options,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The sync sessions that there are.
+    pub(crate) sessions: Arc<Registry>,
+    /// `Some` once the server was told to stop. An error of the channel means the same.
+    pub(crate) shutdown: watch::Receiver<Option<Drain>>,
+    /// Moves when tokens were made or revoked through this server; others may do that, too, so that
+    /// [`Store::token_generation`] is to be looked at now and then.
+    pub(crate) tokens: watch::Sender<u64>,
+    pub(crate) allowed: Allowed,
+    pub(crate) limiter: Limiter,
+    pub(crate) budget: Budget,
+    pub(crate) places: Arc<Places>,
+    /// Streams of server-sent events that may still begin.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) turns: Arc<Turns>,
+    /// Tables that were written to through this server, whose keys are known therefore if they are
+    /// sealed.
+    pub(crate) warm: DashSet<TableName>,
+}
+
+impl AppState {
+    pub(crate) fn new(
+        store: Store,
+        options: Options,
+        shutdown: watch::Receiver<Option<Drain>>,
+    ) -> Self {
+        let sessions = Arc::new(Registry::default());
+        let places = Places::new(options.max_connections, options.max_connections_per_peer);
+        let (places, turns) = (Arc::new(places), Arc::new(Turns::new()));
+        Self {
+            metrics: Arc::new(Metrics::default()),
+            sessions,
+            shutdown,
+            tokens: watch::Sender::new(store.token_generation()),
+            allowed: Allowed::new(&options),
+            limiter: Limiter::new(options.rate_per_second, options.rate_burst),
+            budget: Budget::new(options.max_buffered_bytes),
+            places,
+            streams: Arc::new(Semaphore::new(options.max_event_streams)),
+            turns,
+            warm: DashSet::new(),
+            store,
+            options,
+        }
+    }
+
+    /// Does something that blocks, on a thread for that, when it is its turn.
+    ///
+    /// # Errors
+    /// If too much is waiting already, or it panicked.
+    pub(crate) async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let turn = self.turns.next().await?;
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            // Also kept if nobody waits any more: the thread is busy all the same.
+            let _turn = turn;
+            work(&store)
+        });
+        done.await.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!("a call to the store panicked");
+                Failure::internal()
+            } else {
+                Failure::new(Code::Closed, "the server is shutting down")
+            }
+        })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shutdown.borrow().is_some() || self.shutdown.has_changed().is_err()
+    }
+
+    /// Has those look again who go on after their request: tokens have changed.
+    pub(crate) fn tokens_changed(&self) {
+        self.tokens.send_replace(self.store.token_generation());
+    }
+}
+
+/// Waits until the server is told to stop.
+pub(crate) async fn stopping(shutdown: &mut watch::Receiver<Option<Drain>>) -> Option<Drain> {
+    shutdown
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|drain| *drain)
+}

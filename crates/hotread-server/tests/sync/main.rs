@@ -1,0 +1,247 @@
+//! Sync sessions over real sockets: a store, a server, and replicas that are driven by the client's
+//! end of the protocol.
+
+mod replica;
+
+use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
+use hotread_proto::session::{Cause, SUBPROTOCOL};
+use hotread_proto::{Code, Key, Put, Replace, TableName, Txn, Value};
+use hotread_server::Server;
+use hotread_store::{Store, TableOptions};
+use replica::{Replica, connect, next_frame, say};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A server on a free port, over a store in a folder of its own.
+struct Running {
+    store: Option<Store>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    dir: tempfile::TempDir,
+}
+
+fn table() -> TableName {
+    TableName::new("t").unwrap()
+}
+
+fn put(key: &str, json: &str) -> Put {
+    Put::new(
+        Key::new(key).unwrap(),
+        Value::parse(json.as_bytes()).unwrap(),
+    )
+}
+
+impl Running {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("s.db")).unwrap();
+        store
+            .create_table(&table(), TableOptions::default())
+            .unwrap();
+        Self::over(store, dir, "127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn over(store: Store, dir: tempfile::TempDir, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::builder(store.clone())
+            .heartbeat(Duration::from_millis(200))
+            .goodbye_spread(Duration::ZERO)
+            .build()
+            .unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            server.serve(listener, stopped).await.unwrap();
+        });
+        Self {
+            store: Some(store),
+            address,
+            stop: Some(stop),
+            task,
+            dir,
+        }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn commit(&self, txn: Txn) -> u64 {
+        let committed = self.store().commit(&table(), txn).unwrap();
+        committed.position.seq
+    }
+
+    /// Stops the server, and starts another one over the same file at the same address.
+    async fn restart(mut self) -> Self {
+        drop(self.stop.take());
+        self.task.await.unwrap();
+        drop(self.store.take());
+        let store = Store::open(self.dir.path().join("s.db")).unwrap();
+        Self::over(store, self.dir, self.address).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_loads_the_table_and_then_follows_it() {
+    let running = Running::start().await;
+    for n in 0..100 {
+        running.commit(Txn::new().put(put(&format!("k{n}"), &n.to_string())));
+    }
+    let mut replica = Replica::new(running.address, "t");
+    replica.until(100).await;
+    assert_eq!(replica.causes, [Cause::First]);
+    let seq = running.commit(
+        Txn::new()
+            .put(put("k5", "\"new\""))
+            .delete(Key::new("k6").unwrap()),
+    );
+    replica.until(seq).await;
+    assert_eq!(replica.state["k5"], "\"new\"");
+    assert!(!replica.state.contains_key("k6"));
+    assert_eq!(replica.state.len(), 99);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_many_parts_that_is_written_to_meanwhile_arrives_whole() {
+    let running = Running::start().await;
+    let filler = "x".repeat(2_000);
+    let records = (0..3_000).map(|n| put(&format!("{n:05}"), &format!("\"{filler}{n}\"")));
+    let all = Replace {
+        id: None,
+        records: records.collect(),
+    };
+    running.store().replace(&table(), all).unwrap();
+    let store = running.store().clone();
+    let writer = std::thread::spawn(move || {
+        let mut last = 0;
+        for n in 0..500 {
+            let key = format!("{:05}", n * 6);
+            let txn = Txn::new()
+                .put(put(&key, &n.to_string()))
+                .delete(Key::new(&format!("{:05}", n * 6 + 3)).unwrap());
+            last = store.commit(&table(), txn).unwrap().position.seq;
+        }
+        last
+    });
+    let mut replicas: Vec<_> = (0..4).map(|_| Replica::new(running.address, "t")).collect();
+    let last = tokio::task::spawn_blocking(|| writer.join().unwrap())
+        .await
+        .unwrap();
+    for replica in &mut replicas {
+        replica.until(last).await;
+        let table = running.store().snapshot(&table()).unwrap();
+        assert_eq!(replica.state.len(), table.len());
+        for record in &table {
+            assert_eq!(replica.state[record.key()].as_bytes(), record.value());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_a_replica_resumes_without_a_snapshot() {
+    let running = Running::start().await;
+    running.commit(Txn::new().put(put("a", "1")));
+    let mut replica = Replica::new(running.address, "t");
+    replica.until(1).await;
+    let running = running.restart().await;
+    let seq = running.commit(Txn::new().put(put("b", "2")));
+    replica.until(seq).await;
+    assert_eq!(replica.causes, [Cause::First, Cause::Txn]);
+    assert_eq!(replica.state.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_made_again_is_noticed() {
+    let running = Running::start().await;
+    for n in 0..5 {
+        running.commit(Txn::new().put(put(&format!("k{n}"), "1")));
+    }
+    let mut replica = Replica::new(running.address, "t");
+    replica.until(5).await;
+    running.store().drop_table(&table()).unwrap();
+    running
+        .store()
+        .create_table(&table(), TableOptions::default())
+        .unwrap();
+    let seq = running.commit(Txn::new().put(put("only", "1")));
+    replica.until_state(|state| state.len() == 1).await;
+    assert_eq!(replica.position().unwrap().seq, seq);
+    assert!(
+        matches!(replica.causes[1], Cause::Snapshot { .. }),
+        "{:?}",
+        replica.causes
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_refused_holds_the_replica_back_until_it_is_mended() {
+    let running = Running::start().await;
+    running.commit(Txn::new().put(put("a", "1")));
+    let mut replica = Replica::new(running.address, "t");
+    replica.until(1).await;
+    running.commit(Txn::new().put(put("a", "\"poison\"")).put(put("b", "1")));
+    running.commit(Txn::new().put(put("c", "1")));
+    replica.until_rejected().await;
+    assert_eq!(replica.position().unwrap().seq, 1);
+    assert_eq!(replica.state.len(), 1);
+    let seq = running.commit(Txn::new().put(put("a", "2")));
+    replica.until(seq).await;
+    assert_eq!(replica.state.len(), 3);
+    assert_eq!(replica.state["a"], "2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_session_of_ours_is_refused_before_it_begins() {
+    let running = Running::start().await;
+    let refused = connect(running.address, "nothing", Some(SUBPROTOCOL))
+        .await
+        .unwrap_err();
+    assert_eq!(refused, (404, Some(Code::UnknownTable)));
+    for protocol in [None, Some("hotread.v9+json")] {
+        let refused = connect(running.address, "t", protocol).await.unwrap_err();
+        assert_eq!(refused, (400, Some(Code::BadRequest)), "{protocol:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_breaks_the_rules_is_told_so() {
+    let running = Running::start().await;
+    let old = ClientFrame::Hello(Hello {
+        v: 0,
+        name: None,
+        from: None,
+        coalesce: false,
+        snapshot: true,
+    });
+    for (text, code) in [
+        ("not json".to_owned(), Code::ProtocolError),
+        (r#"{"ping":{"n":1}}"#.to_owned(), Code::ProtocolError),
+        (old.encode(), Code::UnsupportedVersion),
+    ] {
+        let mut socket = connect(running.address, "t", Some(SUBPROTOCOL))
+            .await
+            .unwrap();
+        say(&mut socket, text.clone()).await;
+        match next_frame(&mut socket).await {
+            Some(ServerFrame::Error(body)) => assert_eq!(body.code, code, "{text}"),
+            other => panic!("{text}: {other:?}"),
+        }
+        assert!(next_frame(&mut socket).await.is_none(), "{text}");
+    }
+    let mut socket = connect(running.address, "t", Some(SUBPROTOCOL))
+        .await
+        .unwrap();
+    say(
+        &mut socket,
+        format!(r#"{{"later":"{}"}}"#, "x".repeat(100_000)),
+    )
+    .await;
+    assert!(next_frame(&mut socket).await.is_none(), "too large a frame");
+}
