@@ -4,9 +4,10 @@
 use crate::output::{Out, escape};
 use anyhow::Error;
 use hotread_proto::{Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue};
+use hotread_server::{OptionsError, ServeError};
 use hotread_store::import::ImportError;
 use hotread_store::migrate::MigrateError;
-use hotread_store::{BackupError, CommitError, OpenError, ReadError, TableError};
+use hotread_store::{BackupError, CommitError, OpenError, ReadError, TableError, TokenError};
 use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -40,13 +41,18 @@ impl Exit {
     /// The exit code of an error.
     fn of(code: Code) -> Self {
         match code {
-            Code::NotFound | Code::UnknownTable => Self::NotFound,
+            Code::NotFound | Code::UnknownTable | Code::UnknownToken => Self::NotFound,
             Code::PreconditionFailed
             | Code::TxnIdReused
             | Code::SchemaViolation
             | Code::TableExists
             | Code::Gone
-            | Code::EpochChanged => Self::Refused,
+            | Code::EpochChanged
+            | Code::Unauthenticated
+            | Code::Forbidden
+            | Code::HostNotAllowed
+            | Code::OriginNotAllowed
+            | Code::Rejected => Self::Refused,
             Code::NoSuchFile
             | Code::InUse
             | Code::ReadOnly
@@ -54,7 +60,10 @@ impl Exit {
             | Code::NewerSchema
             | Code::OlderSchema
             | Code::Sealed
-            | Code::WrongPassphrase => Self::Unusable,
+            | Code::WrongPassphrase
+            | Code::Unreachable
+            | Code::AddressInUse
+            | Code::BadConfig => Self::Unusable,
             Code::StorageFull | Code::StorageError | Code::Corrupt | Code::CommitUnknown => {
                 Self::Storage
             }
@@ -126,7 +135,16 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
     if let Some(error @ BackupError::Exists { .. }) = error.downcast_ref() {
         return Some((Exit::Refused, ErrorBody::new(error.code(), error)));
     }
-    coded!(OpenError, ReadError, TableError, BackupError, MigrateError);
+    coded!(
+        OpenError,
+        ReadError,
+        TableError,
+        BackupError,
+        MigrateError,
+        TokenError,
+        ServeError,
+        OptionsError
+    );
     code!(
         ImportError => BadRequest,
         InvalidName => InvalidName,
@@ -275,6 +293,15 @@ mod tests {
                     | Code::Busy
                     | Code::ReadersStalled
                     | Code::Closed
+                    | Code::RateLimited
+                    | Code::TooManyConnections
+                    | Code::UnknownRoute
+                    | Code::MethodNotAllowed
+                    | Code::UnsupportedMediaType
+                    | Code::UnsupportedVersion
+                    | Code::ProtocolError
+                    | Code::Timeout
+                    | Code::Internal
             );
             assert_eq!(Exit::of(*code) == Exit::Error, general, "{code}");
         }

@@ -3,14 +3,14 @@
 
 mod args;
 mod commands;
+mod config;
 mod exit;
+mod log;
 mod output;
 
 use clap::FromArgMatches;
 use output::Out;
-use std::io;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let parsed = args::command()
@@ -23,7 +23,10 @@ fn main() -> ExitCode {
             return exit::usage(&error, before_data.into_iter().any(|arg| arg == "--json"));
         }
     };
-    log(cli.global.verbose);
+    // A server's log depends on its settings, which it reads first.
+    if !matches!(cli.command, args::Cmd::Serve(_)) {
+        log::begin(cli.global.verbose);
+    }
     let json = cli.global.json;
     let mut out = Out::stdout();
     let done = commands::run(cli, &mut out);
@@ -34,24 +37,4 @@ fn main() -> ExitCode {
         Err(error) if exit::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error, json),
     }
-}
-
-/// Logs go to stderr, if they are asked for: what fails is said without them.
-fn log(verbose: u8) {
-    let level = match verbose {
-        0 => "off",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(directives) if verbose == 0 && !directives.is_empty() => EnvFilter::new(directives),
-        _ => EnvFilter::new(level),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .without_time()
-        .init();
 }

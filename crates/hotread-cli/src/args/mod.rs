@@ -1,5 +1,9 @@
 //! What can stand on the command line, and the texts of `--help`. Nothing is done here.
 
+mod serve;
+
+pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
+
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use hotread_proto::{Category, Key, Position, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
@@ -17,9 +21,10 @@ Exit codes:
   0  done
   1  an error, such as a value that is not JSON
   2  wrong usage
-  3  no such table or key
-  4  refused: a precondition, the schema, a transaction id, or it exists already
-  5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed
+  3  no such table, key or token
+  4  refused: a precondition, the schema, a transaction id, a right, or it exists already
+  5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed; or the server:
+     its address is in use, its configuration is wrong
   6  storage: damaged, full, not readable, or it is not known whether a commit took place
   7  import --skip-bad left rows out";
 
@@ -179,6 +184,12 @@ Examples:
   hotread verify
   hotread verify --json | jq -r '.tables[] | [.name, .content] | @tsv'")]
     Verify,
+    /// Serve the database over HTTP and WebSocket
+    #[command(after_help = serve::SERVE_HELP)]
+    Serve(ServeArgs),
+    /// Create, list or revoke the tokens that a server asks for
+    #[command(subcommand)]
+    Token(TokenCmd),
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
 Examples:

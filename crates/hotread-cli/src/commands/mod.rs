@@ -7,7 +7,9 @@ mod import;
 mod list;
 mod migrate;
 mod record;
+mod serve;
 mod table;
+mod token;
 
 use crate::args::{Cli, Cmd, Global};
 use crate::exit::{Exit, Failure};
@@ -16,7 +18,7 @@ use anyhow::{Context, Result};
 use hotread_proto::{Code, TableName};
 use hotread_store::{Passphrase, Store, StoreBuilder};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs a command. Its exit code is that of success but for some that have more to say.
@@ -36,6 +38,8 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Backup { file } => files::backup(session, &file, out)?,
         Cmd::Restore { from } => files::restore(session, &from, out)?,
         Cmd::Verify => files::verify(session, out)?,
+        Cmd::Serve(args) => serve::run(session, args, out)?,
+        Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Completions { shell } => completions(shell, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -66,6 +70,11 @@ impl Session {
         self.global.verbose > 0
     }
 
+    /// How much more than usual was asked for.
+    fn verbosity(&self) -> u8 {
+        self.global.verbose
+    }
+
     /// The database's path.
     pub(crate) fn db(&self) -> Result<&Path> {
         let path = self.global.db.as_deref();
@@ -73,6 +82,18 @@ impl Session {
         Ok(path
             .filter(|path| !path.as_os_str().is_empty())
             .ok_or_else(|| Failure::usage(missing))?)
+    }
+
+    /// With what a configuration file says where nothing was given.
+    fn or_file(&self, db: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
+        let given = &self.global;
+        Self {
+            global: Global {
+                db: given.db.clone().or(db),
+                passphrase_file: given.passphrase_file.clone().or(passphrase_file),
+                ..*given
+            },
+        }
     }
 
     fn builder(&self, mode: Mode) -> Result<StoreBuilder> {

@@ -5,6 +5,7 @@ mod files;
 mod help;
 mod import;
 mod records;
+mod serve;
 mod tables;
 
 use std::io::Write;
@@ -76,7 +77,13 @@ impl Ran {
 /// The command, without what the surroundings set.
 fn hotread() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotread"));
-    for name in ["HOTREAD_DB", "HOTREAD_PASSPHRASE_FILE", "RUST_LOG"] {
+    for name in [
+        "HOTREAD_DB",
+        "HOTREAD_PASSPHRASE_FILE",
+        "HOTREAD_CONFIG",
+        "HOTREAD_LISTEN",
+        "RUST_LOG",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

@@ -194,13 +194,13 @@ fn migrations_go_down_and_up() {
     place.run(&["set", "t", "a", "1", "--category", "c"]).ok();
     let status = place.run(&["migrate", "status"]).ok();
     assert!(
-        status.starts_with("schema version 3, the newest\n"),
+        status.starts_with("schema version 4, the newest\n"),
         "{status}"
     );
     let status = place.run(&["migrate", "status", "--json"]).json().remove(0);
     assert_eq!(
         (&status["version"], &status["latest"]),
-        (&3.into(), &3.into())
+        (&4.into(), &4.into())
     );
     place
         .run(&["migrate", "down", "1"])
@@ -214,18 +214,18 @@ fn migrations_go_down_and_up() {
     let down = place.run(&["migrate", "down", "1", "--yes"]);
     assert_eq!(
         (down.code, down.out.as_str()),
-        (0, "schema version 1, was 3\n")
+        (0, "schema version 1, was 4\n")
     );
     assert!(down.err.starts_with("lost: "), "{}", down.err);
     place.run(&["get", "t", "a"]).failed(5, "migrate up");
     assert!(place.run(&["migrate", "status"]).ok().contains("missing"));
     assert_eq!(
         place.run(&["migrate", "up"]).ok(),
-        "schema version 3, was 1\n"
+        "schema version 4, was 1\n"
     );
     assert_eq!(
         place.run(&["migrate", "up"]).ok(),
-        "schema version 3, as before\n"
+        "schema version 4, as before\n"
     );
     let record = place.run(&["get", "t", "a", "--json"]).json().remove(0);
     assert_eq!(record["category"], "general");

@@ -1,0 +1,80 @@
+//! `hotread token`: who may use a server.
+
+use super::{Mode, Session};
+use crate::args::TokenCmd;
+use crate::output::Out;
+use anyhow::Result;
+use hotread_proto::TableName;
+use hotread_store::{Role, TokenInfo};
+use serde::Serialize;
+
+pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
+    match command {
+        TokenCmd::Create { name, role, tables } => create(session, &name, role, tables, out),
+        TokenCmd::List => list(session, out),
+        TokenCmd::Revoke { id } => revoke(session, &id, out),
+    }
+}
+
+fn create(
+    session: &Session,
+    name: &str,
+    role: Role,
+    tables: Vec<TableName>,
+    out: &mut Out,
+) -> Result<()> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        #[serde(flatten)]
+        info: &'a TokenInfo,
+        secret: &'a str,
+    }
+
+    let tables = (!tables.is_empty()).then_some(tables);
+    let store = session.open(Mode::Create)?;
+    let created = store.create_token(name, role, tables)?;
+    if session.json() {
+        return out.json(&Created {
+            info: &created.info,
+            secret: &created.secret,
+        });
+    }
+    let id = &created.info.id;
+    session.note(&format!(
+        "token {id} was created; this is its secret, which is not kept and cannot be shown again"
+    ));
+    out.line(&created.secret)
+}
+
+fn list(session: &Session, out: &mut Out) -> Result<()> {
+    let tokens = session.open(Mode::Read)?.tokens()?;
+    if session.json() {
+        return tokens.iter().try_for_each(|token| out.json(token));
+    }
+    if tokens.is_empty() {
+        session.note("there are no tokens; a server answers everybody on its own machine");
+        return Ok(());
+    }
+    let rows = tokens.iter().map(|token| {
+        let tables = token.tables.as_ref().map_or("all".to_owned(), |tables| {
+            let names: Vec<_> = tables.iter().map(TableName::as_str).collect();
+            names.join(", ")
+        });
+        vec![
+            token.id.clone(),
+            token.name.clone(),
+            token.role.to_string(),
+            tables,
+            token.created_at.to_string(),
+        ]
+    });
+    out.table(&["ID", "NAME", "ROLE", "TABLES", "CREATED"], rows.collect())
+}
+
+fn revoke(session: &Session, id: &str, out: &mut Out) -> Result<()> {
+    let revoked = session.open(Mode::Write)?.revoke_token(id)?;
+    if session.json() {
+        return out.json(&revoked);
+    }
+    out.line(&format!("token {id} of {} was revoked", revoked.name))
+}

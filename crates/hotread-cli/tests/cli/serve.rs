@@ -1,0 +1,202 @@
+//! `hotread serve` and `hotread token`.
+
+use super::{Place, hotread};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+/// A server that runs; killed when it goes out of scope.
+struct Serving {
+    child: Child,
+    /// `address:port`
+    address: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    fn start(place: &Place, more: &[&str]) -> Self {
+        let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
+        let mut command = place.command(&args);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.as_mut().unwrap());
+        out.read_line(&mut line).unwrap();
+        let address = line
+            .trim()
+            .rsplit_once("http://")
+            .map(|(_, address)| address);
+        let Some(address) = address.map(|address| address.trim_end_matches("\"}").to_owned())
+        else {
+            let _ = child.kill();
+            let mut err = String::new();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut err)
+                .unwrap();
+            panic!("{line:?} {err}");
+        };
+        Self { child, address }
+    }
+
+    /// The status and the body of an answer.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(&self.address).unwrap();
+        let (address, length) = (&self.address, body.len());
+        let content = match body {
+            "" => String::new(),
+            _ => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+        };
+        write!(
+            socket,
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}{content}\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// Tells it to stop; its log.
+    fn stop(mut self) -> String {
+        let pid = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(told.success());
+        assert!(self.child.wait().unwrap().success());
+        let mut log = String::new();
+        let mut err = self.child.stderr.take().unwrap();
+        err.read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+#[test]
+fn what_is_written_through_a_server_is_there_after_it_has_stopped() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":[1.0]}"#);
+    assert_eq!(written.0, 200, "{written:?}");
+    assert_eq!(
+        place.run(&["get", "t", "k"]).ok(),
+        "[1.0]\n",
+        "readers are welcome"
+    );
+    let busy = place.run(&["set", "t", "k", "2"]);
+    busy.failed(5, &format!("http://{}", serving.address));
+    serving.stop();
+    place.run(&["set", "t", "k", "2"]).ok();
+}
+
+#[test]
+fn the_log_can_be_json_and_the_first_line_too() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &["--json", "--log-format", "json"]);
+    let log = serving.stop();
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_file_the_environment_and_the_command_line() {
+    let place = Place::with_table();
+    let file = place.file(
+        "hotread.toml",
+        "listen = '127.0.0.1:1'\n[server]\nallowed_hosts = ['a.b']\n",
+    );
+    // The port of the file cannot be had; the command line's counts.
+    let serving = Serving::start(&place, &["--config", &file]);
+    let asked = |host: &str| {
+        serving
+            .ask(
+                "GET",
+                "/healthz",
+                &format!("x-forwarded-host: {host}\r\n"),
+                "",
+            )
+            .0
+    };
+    assert_eq!(asked("a.b"), 200);
+    drop(serving);
+    let wrong = place.file("wrong.toml", "[server]\nhartbeat_ms = 5\n");
+    let ran = place.run(&["serve", "--config", &wrong]);
+    ran.failed(
+        5,
+        "no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
+    );
+    let ran = place.run(&["serve", "--config", "nowhere.toml"]);
+    ran.failed(1, "nowhere.toml");
+}
+
+#[test]
+fn what_keeps_a_server_from_starting_is_said_in_one_line() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let other = Place::with_table();
+    let ran = other.run(&["serve", "--listen", &serving.address]);
+    assert_eq!(ran.code, 5);
+    assert!(
+        ran.err.contains("is in use") || ran.err.contains("in use"),
+        "{ran:?}"
+    );
+    let ran = place.run(&["serve", "--listen", "127.0.0.1:0"]);
+    ran.failed(5, "in use by process");
+    let ran = other.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("no tokens"), "{ran:?}");
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
+    let place = Place::with_table();
+    place
+        .run(&["token", "create", "api", "--role", "read"])
+        .failed(1, "admin");
+    let created = place
+        .run(&["token", "create", "ops", "--role", "admin", "--json"])
+        .json();
+    let secret = created[0]["secret"].as_str().unwrap().to_owned();
+    let reader = place
+        .run(&[
+            "token", "create", "api", "--role", "read", "--table", "t", "--json",
+        ])
+        .json();
+    let listed = place.run(&["token", "list"]).ok();
+    assert!(
+        listed.contains("ops") && listed.contains("api") && !listed.contains(&secret),
+        "{listed}"
+    );
+    {
+        let serving = Serving::start(&place, &[]);
+        let with = |secret: &str| format!("authorization: Bearer {secret}\r\n");
+        let ask = |headers: &str| serving.ask("GET", "/v1/tables/t", headers, "").0;
+        assert_eq!(ask(""), 401);
+        assert_eq!(ask(&with("hr_0000")), 401);
+        assert_eq!(ask(&with(&secret)), 200);
+        let reader = with(reader[0]["secret"].as_str().unwrap());
+        assert_eq!(ask(&reader), 200);
+        let write = serving.ask("PUT", "/v1/tables/t/records/k", &reader, r#"{"value":1}"#);
+        assert_eq!(write.0, 403, "{write:?}");
+    }
+    let id = reader[0]["id"].as_str().unwrap();
+    place.run(&["token", "revoke", id]).ok();
+    place.run(&["token", "revoke", id]).failed(3, id);
+    assert_eq!(
+        hotread().args(["token"]).output().unwrap().status.code(),
+        Some(2)
+    );
+}
