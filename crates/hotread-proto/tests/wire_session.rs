@@ -11,8 +11,8 @@ use document::Item;
 use hotread_proto::session::frame::{ClientFrame, ServerFrame};
 use hotread_proto::session::{
     Answer, Encoded, End, Event, Follow, FollowConfig, MAX_CLIENT_FRAME_BYTES, MAX_NAME_BYTES,
-    MAX_REASON_BYTES, MAX_SERVER_FRAME_BYTES, Mode, Output, PART_BYTES, PART_RECORDS, SUBPROTOCOL,
-    Serve, ServeConfig, VERSION, Want, is_client_name,
+    MAX_REASON_BYTES, MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, Mode, Output, PART_BYTES,
+    PART_RECORDS, SUBPROTOCOL, Serve, ServeConfig, VERSION, Want, is_client_name,
 };
 use hotread_proto::{
     Body, Change, ChangeOp, Digest, Entry, Epoch, Hasher, Head, Key, Op, Outcome, Position, Put,
@@ -150,6 +150,7 @@ fn every_limit_of_a_session_is_in_the_table_with_its_value() {
         ("MAX_CLIENT_FRAME_BYTES", MAX_CLIENT_FRAME_BYTES),
         ("PART_BYTES", PART_BYTES),
         ("PART_RECORDS", PART_RECORDS),
+        ("MIN_HEARTBEAT", MIN_HEARTBEAT.as_millis() as usize),
         ("MAX_NAME_BYTES", MAX_NAME_BYTES),
         ("MAX_REASON_BYTES", MAX_REASON_BYTES),
     ];
@@ -347,7 +348,8 @@ fn a_client_waits_for_its_server_as_long_as_the_document_says() {
     // Strange heartbeats are taken for the next sensible ones.
     let next = |heartbeat_ms| connected(S(1), heartbeat_ms).poll_timeout().unwrap() - S(1);
     let text = document::text();
-    assert!(text.contains("less\nthan 10 ms for 10 ms, and more than 60 s for 60 s"));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("less than 10 ms for 10 ms, and more than 60 s for 60 s"));
     assert_eq!((next(0), next(u64::MAX)), (MS(10), S(60)));
 }
 

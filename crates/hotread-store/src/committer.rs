@@ -368,11 +368,6 @@ impl Committer {
             let db = self.db.as_ref().ok_or_else(not_open)?;
             self.tokens.reload(db)?;
         }
-        for table in self.registry.all() {
-            if let Some(standing) = self.standing(&table) {
-                table.feed.set_floor(standing.floor);
-            }
-        }
         let halted = self.halted.take().expect("it was there above");
         for (table, changes) in halted.changes {
             let (Some(last), Some(standing)) = (changes.last(), self.standing(&table)) else {
@@ -383,6 +378,12 @@ impl Committer {
                 publish(&vec![(table, changes)], &self.standing);
             } else {
                 tracing::warn!(table = %table.name, "the group whose COMMIT failed is not there");
+            }
+        }
+        // A transaction that only trims may be there as well. After the heads, which no floor passes.
+        for table in self.registry.all() {
+            if let Some(standing) = self.standing(&table) {
+                table.feed.set_floor(standing.floor);
             }
         }
         self.counters.halted(None);

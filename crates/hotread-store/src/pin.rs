@@ -86,13 +86,15 @@ impl Store {
     /// [`MAX_PINNED_BYTES`], [`MAX_PINNED_AGE`]. What is beyond that goes as if it were not pinned,
     /// and readers get [`ReadError::Gone`].
     ///
-    /// A pin at the head, or later, holds if the table had a subscriber or another pin before. One
-    /// that is farther back may be void at once, since its changes may be leaving at this moment:
-    /// [`Pin::is_void`], or the reading, will say so.
+    /// A pin holds if the table's head is at that position or before it when the pin is made, and the
+    /// table had a subscriber or another pin before. One that is farther back may be void at once,
+    /// since its changes may be leaving at this moment: [`Pin::is_void`], or the reading, will say so.
     ///
     /// # Errors
-    /// If there is no such table, or its history does not go back so far, or the position is of
-    /// another epoch; and if the store only reads, since the history is not its own then.
+    /// If there is no such table, or the position is of another epoch, or its history does not go
+    /// back so far ([`ReadError::Gone`]; of a history that is short that may have become so since the
+    /// position was the head: take the new one and try again); and if the store only reads, since
+    /// the history is not its own then.
     pub fn pin(&self, table: &TableName, after: Position) -> Result<Pin, ReadError> {
         let table = self.followed(table)?;
         if after.epoch != table.epoch {

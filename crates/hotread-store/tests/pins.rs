@@ -151,8 +151,15 @@ fn a_pin_at_the_head_of_a_table_that_is_followed_holds_whatever_is_committed() {
         }
         let _stop = Stop(&done);
         for _ in 0..200 {
-            let head = store.head(&table).unwrap().position;
-            let pin = store.pin(&table, head).unwrap();
+            // Until one was made while the head was where it was believed to be.
+            let (head, pin) = loop {
+                let head = store.head(&table).unwrap().position;
+                match store.pin(&table, head) {
+                    Ok(pin) if store.head(&table).unwrap().position == head => break (head, pin),
+                    Ok(_) | Err(ReadError::Gone { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            };
             while store.head(&table).unwrap().position.seq < head.seq + 5 {
                 assert!(!pin.is_void());
                 std::thread::yield_now();

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -89,19 +90,31 @@ pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
         NORMAL => Synchronous::Normal,
         other => return Err(format!("{other} is no setting").into()),
     };
+    serve(Path::new(database), synchronous, address, |address| {
+        println!("{address}")
+    })
+}
+
+/// Serves until the process ends; `told` hears the address.
+pub(super) fn serve(
+    database: &Path,
+    synchronous: Synchronous,
+    address: &str,
+    told: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
     let store = Store::builder(database).synchronous(synchronous).open()?;
     let table = data::table();
     if store.table(&table).is_err() {
         store.create_table(&table, TableOptions::default())?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = { runtime }.enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let server = hotread_server::Server::builder(store);
         let server = server.rate(RATE, RATE).build()?;
-        println!("{address}");
+        told(address);
         Ok(server.serve(listener, std::future::pending()).await?)
     })
 }

@@ -22,6 +22,9 @@ mod system;
 mod watch;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use tokio::runtime::Runtime;
 
 use self::system::System;

@@ -10,13 +10,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A process that is killed when dropped.
 pub(super) struct Process(Child);
 
 impl Process {
-    /// Starts a command that dies with this process, even if this one is killed.
+    /// Starts a command that dies with the thread that calls this, even if that is killed. To be
+    /// called by a thread that lasts as long as the process is needed.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
         // SAFETY: between fork and exec it makes one system call, which allocates nothing and
         // takes no lock.

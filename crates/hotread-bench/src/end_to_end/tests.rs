@@ -1,0 +1,86 @@
+//! Each system does what it is measured for: a put, and a batch, reach a watcher.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use hotread_store::Synchronous;
+
+use super::process::PATIENCE;
+use super::samples::Seen;
+use super::system::{Failure, System};
+use super::{hotread, row, runtime};
+
+const BATCH: u64 = 3;
+
+async fn reaches(system: System, address: &str) -> Result<bool, Failure> {
+    let (seen, mut rng) = (Arc::new(Seen::new(16)), Rng::with_seed(1));
+    let start = Instant::now();
+    let writer = loop {
+        match system.writer(address).await {
+            Ok(writer) => break writer,
+            Err(failure) if start.elapsed() > PATIENCE => return Err(failure),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let watching = system.watcher(address, Arc::clone(&seen)).await?;
+    let all = 1 + BATCH as usize;
+    let write = async {
+        writer.put(&row::key(0), row::value(0, &mut rng)).await?;
+        let batch = (1..=BATCH).map(|number| (row::key(number), row::value(number, &mut rng)));
+        writer.batch(&batch.collect::<Vec<_>>()).await?;
+        while !seen.has_all(all) && start.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(seen.has_all(all))
+    };
+    tokio::select! {
+        failure = watching => failure.map(|never| match never {}),
+        reached = write => reached,
+    }
+}
+
+fn check_peer(system: System) {
+    if let Some(program) = system.missing() {
+        eprintln!("not tested: `{program}` is not installed");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("the folder is writable");
+    let server = system.start(folder.path());
+    let reached = runtime().block_on(reaches(system, &server.address));
+    assert!(reached.expect("it works"), "{system:?}");
+}
+
+#[test]
+fn a_put_reaches_a_watch_of_etcd() {
+    check_peer(System::Etcd);
+}
+
+#[test]
+fn a_put_reaches_a_subscriber_of_redis() {
+    check_peer(System::RedisAlways);
+    check_peer(System::RedisPubSub);
+}
+
+#[test]
+fn a_put_reaches_a_watch_of_jetstream() {
+    check_peer(System::JetStream);
+}
+
+#[test]
+fn a_put_reaches_a_replica() {
+    let folder = tempfile::tempdir().expect("the folder is writable");
+    let database = folder.path().join("a.db");
+    let (tell, told) = mpsc::channel();
+    // It serves until the tests end: nobody stops it, as nobody stops the measured one.
+    std::thread::spawn(move || {
+        hotread::serve(&database, Synchronous::Normal, "127.0.0.1:0", |address| {
+            tell.send(address).expect("the test waits");
+        })
+    });
+    let address = told.recv_timeout(PATIENCE).expect("it listens");
+    let system = System::HotRead(Synchronous::Normal);
+    let reached = runtime().block_on(reaches(system, &format!("http://{address}")));
+    assert!(reached.expect("it works"));
+}
