@@ -5,7 +5,7 @@ use crate::error::OpenError;
 use crate::open::{self, Location};
 use crate::options::Synchronous;
 use crate::queue::Queue;
-use crate::read;
+use crate::read::{self, Opener};
 use crate::seal::Passphrase;
 use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
@@ -105,7 +105,8 @@ impl StoreBuilder {
         };
         if read_only {
             open::check_readable(&at)?;
-            let pool = read::pool(at.clone(), readers).map_err(failed)?;
+            let opener = Opener::new();
+            let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
             return Ok(Store(Arc::new(Inner {
                 at,
@@ -128,7 +129,8 @@ impl StoreBuilder {
             tokens.clone(),
         )
         .map_err(failed)?;
-        let pool = read::pool(at.clone(), readers).map_err(failed)?;
+        let opener = Opener::new();
+        let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
         let thread = std::thread::Builder::new()
             .name("hotread-commit".to_owned())
             .spawn(move || committer.run())
@@ -138,6 +140,7 @@ impl StoreBuilder {
             registry: registry.clone(),
             counters,
             tokens,
+            opener,
             thread: Some(thread),
             lock,
         });

@@ -9,8 +9,8 @@ use crate::text;
 use hotread_proto::{Category, Change, Head, Key, Position, Record, Records};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 /// Most records in a page, which is one short read transaction and one answer.
@@ -62,19 +62,38 @@ impl r2d2::ManageConnection for Readers {
     }
 }
 
+/// The thread that opens a pool's connections.
+#[derive(Clone)]
+pub(crate) struct Opener(Arc<ScheduledThreadPool>);
+
+impl Opener {
+    pub(crate) fn new() -> Self {
+        let threads = ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("hotread-readers")
+            .build();
+        Self(Arc::new(threads))
+    }
+
+    /// Waits until what it was asked to open is open. The thread keeps the pool alive a moment
+    /// longer than whoever waited for the connection, and the connections with it.
+    pub(crate) fn finish(&self) {
+        let (done, finished) = mpsc::channel::<()>();
+        self.0.execute(move || drop(done));
+        // An error: it was dropped, which is what is waited for.
+        let _ = finished.recv();
+    }
+}
+
 /// At most `readers` connections, opened when they are needed.
-pub(crate) fn pool(at: Location, readers: u32) -> Result<Pool, StorageError> {
-    let threads = ScheduledThreadPool::builder()
-        .num_threads(1)
-        .thread_name_pattern("hotread-readers")
-        .build();
+pub(crate) fn pool(at: Location, readers: u32, opener: &Opener) -> Result<Pool, StorageError> {
     let pool = r2d2::Pool::builder()
         .max_size(readers)
         .min_idle(Some(0))
         .test_on_check_out(false)
         .connection_timeout(PATIENCE)
         .error_handler(Box::new(Log))
-        .thread_pool(Arc::new(threads))
+        .thread_pool(opener.0.clone())
         .build(Readers {
             at,
             at_rest: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use crate::lock::WriterLock;
 use crate::open::{self, Location};
 use crate::options::{TableInfo, TableOptions};
 use crate::queue::{PATIENCE, Queue, Request, Work};
-use crate::read::{self, Page, Pool, Scan, Search};
+use crate::read::{self, Opener, Page, Pool, Scan, Search};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
@@ -50,6 +50,7 @@ pub(crate) struct Writer {
     pub(crate) registry: Arc<Registry>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tokens: Arc<Tokens>,
+    pub(crate) opener: Opener,
     pub(crate) thread: Option<JoinHandle<()>>,
     pub(crate) lock: WriterLock,
 }
@@ -65,6 +66,8 @@ impl std::fmt::Debug for Store {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        // The readers' connections are closed then, since the pool is gone.
+        self.opener.finish();
         self.queue.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

@@ -227,6 +227,29 @@ fn a_database_that_was_closed_is_one_file() {
 // ---- damage ----
 
 /// A database with two tables, closed, and what is in them.
+#[test]
+fn it_is_one_file_as_soon_as_it_was_closed_even_after_a_first_read() {
+    let scratch = Scratch::new();
+    let flags = name("flags");
+    let store = scratch.open();
+    store.create_table(&flags, TableOptions::default()).unwrap();
+    drop(store);
+    // Each time a connection is opened by a thread that may still be busy with it.
+    for n in 0..200 {
+        let store = scratch.open();
+        let new = put("key", &n.to_string());
+        store.commit(&flags, Txn::new().put(new)).unwrap();
+        assert!(store.get(&flags, &key("key")).unwrap().is_some());
+        drop(store);
+        let all = files(scratch.path().parent().unwrap());
+        assert!(
+            all.keys().eq(["test.db", "test.db.lock"]),
+            "after {n} times: {:?}",
+            all.keys()
+        );
+    }
+}
+
 fn two_tables(scratch: &Scratch) -> BTreeMap<(String, String), Vec<u8>> {
     let store = Store::builder(scratch.path())
         .synchronous(Synchronous::Normal)
