@@ -70,6 +70,8 @@ impl Drop for WriterLock {
     fn drop(&mut self) {
         // So that nobody reads a process id that means nothing any more.
         let _ = self.0.set_len(0);
+        // A process that another thread is just starting has the file open, too, and with it the lock.
+        let _ = self.0.unlock();
     }
 }
 
