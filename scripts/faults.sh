@@ -25,7 +25,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-crates=(hotread hotread-store)
+crates=(hotread hotread-proto hotread-store)
 timeout_s=${HOTREAD_FAULT_TIMEOUT:-300}
 target=${CARGO_TARGET_DIR:-target}
 [[ $target = /* ]] || target=$PWD/$target

@@ -53,6 +53,11 @@ impl Address {
         (&self.host, self.port)
     }
 
+    /// Host and port, as they were given.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// A URL for requests; the path begins with a slash.
     pub(crate) fn http(&self, path: &str) -> String {
         format!("http://{}{path}", self.authority)

@@ -3,10 +3,10 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::http::{Call, escape, random_id};
-use crate::model::{Changes, Found, NewToken, Page, Replaced, Role, Scan, TokenInfo};
+use crate::model::{Changes, Found, Page, Replaced, Scan};
 use hotread_proto::{
-    Category, Code, Committed, Condition, Key, Position, Precondition, Put, Record, Replace,
-    TableInfo, TableName, TableOptions, Timestamp, Txn, Value,
+    Category, Code, Committed, Condition, Key, NewToken, Position, Precondition, Put, Record,
+    Replace, Role, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, Value,
 };
 use reqwest::Method;
 use serde::de::IgnoredAny;

@@ -6,8 +6,8 @@
 
 use crate::{
     Changes, ClientBuilder, Committed, Condition, Error, Event, Found, NewToken, Page, Position,
-    Put, Record, Replace, Replaced, Replicated, Role, Scan, Status, TableInfo, TableName,
-    TableOptions, TokenInfo, TooStale, Txn, WaitForError,
+    Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError, Scan, Status,
+    TableInfo, TableName, TableOptions, TokenInfo, TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
 use serde::Serialize;
@@ -155,6 +155,15 @@ impl Client {
         })
     }
 
+    /// Follows a table with settings of its own; end with
+    /// [`start_blocking`](ReplicaBuilder::start_blocking).
+    pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
+        ReplicaBuilder {
+            builder: self.client.replica_builder(table),
+            runtime: self.runtime.clone(),
+        }
+    }
+
     /// The transactions of a table, one by one.
     ///
     /// # Errors
@@ -170,6 +179,40 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.client.fmt(f)
+    }
+}
+
+/// Settings of a new [`Replica`], as [`crate::ReplicaBuilder`].
+#[must_use = "a builder makes nothing until `start_blocking` is called"]
+pub struct ReplicaBuilder {
+    builder: crate::ReplicaBuilder,
+    runtime: Arc<Own>,
+}
+
+impl ReplicaBuilder {
+    /// Leaves records out whose value the state's type refuses. **Gives up the guarantee that readers
+    /// see a state that the table had**: see [`crate::ReplicaBuilder::skip_bad_keys`].
+    pub fn skip_bad_keys(mut self, skip: bool) -> Self {
+        self.builder = self.builder.skip_bad_keys(skip);
+        self
+    }
+
+    /// Most bytes of keys, categories and values that the table may have when it is loaded; 64 GiB
+    /// unless it is said here.
+    pub fn max_table_bytes(mut self, bytes: usize) -> Self {
+        self.builder = self.builder.max_table_bytes(bytes);
+        self
+    }
+
+    /// Makes the replica, as [`Client::replica`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_blocking<S: Replicated>(self) -> Result<Replica<S>, Error> {
+        Ok(Replica {
+            replica: self.runtime.block_on(self.builder.start())?,
+            runtime: self.runtime,
+        })
     }
 }
 
@@ -192,6 +235,12 @@ impl<S: Replicated> Replica<S> {
         self.replica.create_handle()
     }
 
+    /// A new reader, which can also be asked for a state that is [fresh enough](Reader::fresh).
+    #[must_use]
+    pub fn reader(&self) -> Reader<S> {
+        self.replica.reader()
+    }
+
     /// The state as HotRead keeps it.
     #[must_use]
     pub fn state(&self) -> &HotRead<S> {
@@ -202,6 +251,26 @@ impl<S: Replicated> Replica<S> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.replica.status()
+    }
+
+    /// The records that are left out at present; see [`crate::Replica::left_out`].
+    #[must_use]
+    pub fn left_out(&self) -> Arc<[Refused]> {
+        self.replica.left_out()
+    }
+
+    /// Why the last connection to the server ended, if one has.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.replica.trouble()
+    }
+
+    /// Writes the copy on disk now.
+    ///
+    /// # Errors
+    /// As [`crate::Replica::save`].
+    pub fn save(&self) -> Result<Position, SaveError> {
+        self.runtime.block_on(self.replica.save())
     }
 
     /// How old what readers see is at most; `None`: that is not proved yet.

@@ -1,10 +1,12 @@
 //! How a client is made.
 
 use crate::address::Address;
+use crate::cache::{Cache, SAVE_EVERY};
 use crate::client::{Client, Inner};
 use crate::error::Error;
 use hotread_proto::session::is_client_name;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -24,6 +26,8 @@ pub struct ClientBuilder {
     token: Option<String>,
     name: Option<String>,
     ping_every: Duration,
+    cache_dir: Option<PathBuf>,
+    save_every: Duration,
 }
 
 impl ClientBuilder {
@@ -33,6 +37,8 @@ impl ClientBuilder {
             token: None,
             name: None,
             ping_every: PING_EVERY,
+            cache_dir: None,
+            save_every: SAVE_EVERY,
         }
     }
 
@@ -52,6 +58,31 @@ impl ClientBuilder {
     /// 10 ms. They ping at least once in each of the server's heartbeats.
     pub fn ping_every(mut self, time: Duration) -> Self {
         self.ping_every = time.max(MIN_PING_EVERY);
+        self
+    }
+
+    /// Keeps copies of the tables that are followed in this directory, so that a replica can start when
+    /// the server cannot be reached: with the last state it had, and the status
+    /// [`Offline`](crate::Status::Offline). It resumes from there when the server is back.
+    ///
+    /// A copy is written to a new file, made durable, and renamed: at most
+    /// [every so often](Self::save_every), when the replica goes, and by
+    /// [`Replica::save`](crate::Replica::save). It takes a thread for each replica, and memory for the
+    /// records as they came. A copy is used only if all its hashes agree, and it is of this table of
+    /// this server; otherwise it is renamed to `….set-aside` and logged. Several processes may use the
+    /// same directory. Directory and files are for their owner alone (mode 700 and 600).
+    ///
+    /// Sealed tables are not kept, nor those with more than 4 GiB of keys and values.
+    pub fn cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(dir.into());
+        self
+    }
+
+    /// Least time between two copies of the same table; 10 s unless it is said here. Writing takes
+    /// at most a twentieth of the time in any case. Up to so much of what came last is missing from
+    /// the copy of a process that was killed.
+    pub fn save_every(mut self, time: Duration) -> Self {
+        self.save_every = time;
         self
     }
 
@@ -87,6 +118,10 @@ impl ClientBuilder {
             authorization,
             name: self.name,
             ping_every: self.ping_every,
+            cache: self.cache_dir.map(|dir| Cache {
+                dir,
+                every: self.save_every,
+            }),
             http,
         })))
     }
@@ -108,6 +143,7 @@ impl fmt::Debug for ClientBuilder {
             .field("url", &self.url)
             .field("name", &self.name)
             .field("ping_every", &self.ping_every)
+            .field("cache_dir", &self.cache_dir)
             .finish_non_exhaustive()
     }
 }

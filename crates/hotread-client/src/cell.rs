@@ -1,7 +1,9 @@
 //! What a replica's task tells those who ask how it is doing.
 
-use crate::replica::Status;
+use crate::status::Status;
+use hotread_proto::session::Refused;
 use hotread_proto::{ErrorBody, Position};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -13,10 +15,16 @@ pub(crate) struct Now {
     /// Where readers are.
     pub(crate) visible: Option<Position>,
     /// Where the state stands that was queued last.
+    pub(crate) queued: Option<Position>,
+    /// What was received, though it may be held back.
     pub(crate) received: Option<Position>,
     /// The table's last transaction, as far as is known.
     pub(crate) head: u64,
     pub(crate) fresh_at: Option<Instant>,
+    /// Records that are left out, the first ones of them.
+    pub(crate) left_out: Arc<[Refused]>,
+    /// Why the last connection ended.
+    pub(crate) trouble: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -31,11 +39,15 @@ pub(crate) struct Cell {
 impl Cell {
     pub(crate) fn new(began: Instant) -> Self {
         let now = Now {
-            status: Status::Stale { since: None },
+            // Nobody sees this before there is a state.
+            status: Status::Stale { since: began },
             visible: None,
+            queued: None,
             received: None,
             head: 0,
             fresh_at: None,
+            left_out: Arc::from([]),
+            trouble: None,
         };
         Self {
             began,
@@ -53,8 +65,8 @@ impl Cell {
             let micros = at.saturating_duration_since(self.began).as_micros();
             u64::try_from(micros).map_or(u64::MAX, |micros| micros.saturating_add(1))
         });
-        // Nothing else is read on the strength of this value.
-        self.fresh.store(fresh, Ordering::Relaxed);
+        // ORDERING: releases what was published before, for `age`.
+        self.fresh.store(fresh, Ordering::Release);
         self.now.send_if_modified(|old| {
             let changed = *old != now;
             *old = now;
@@ -62,10 +74,15 @@ impl Cell {
         });
     }
 
-    /// It is over.
+    /// It is over. What was said first counts.
     pub(crate) fn fail(&self, body: ErrorBody) {
-        self.now
-            .send_modify(|now| now.status = Status::Failed(body));
+        self.now.send_if_modified(|now| {
+            let first = !matches!(now.status, Status::Failed(_));
+            if first {
+                now.status = Status::Failed(body);
+            }
+            first
+        });
     }
 
     /// Not to be held for long: the task waits for it.
@@ -78,7 +95,9 @@ impl Cell {
     }
 
     pub(crate) fn age(&self) -> Option<Duration> {
-        let micros = self.fresh.load(Ordering::Relaxed).checked_sub(1)?;
+        // ORDERING: acquires what was published before that time was proved: whoever asks for the
+        // current state after this gets one that is at least so fresh.
+        let micros = self.fresh.load(Ordering::Acquire).checked_sub(1)?;
         let now = self.began.elapsed();
         Some(now.saturating_sub(Duration::from_micros(micros)))
     }

@@ -2,9 +2,11 @@
 
 use crate::address::Address;
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
 use crate::error::Error;
 use crate::events::{self, Events};
-use crate::replica::{self, Replica};
+use crate::replica::Replica;
+use crate::replica_builder::ReplicaBuilder;
 use crate::replicated::Replicated;
 use hotread_proto::{Position, TableName};
 use std::fmt;
@@ -25,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
+    pub(crate) cache: Option<Cache>,
     pub(crate) http: reqwest::Client,
 }
 
@@ -37,14 +40,21 @@ impl Client {
     /// Follows a table with a state of type `S`, and returns when the state is complete.
     ///
     /// As long as the server cannot be reached, it waits and tries again; put a timeout around it if
-    /// the program is to start without. The replica has a task of its own, which parses and applies
-    /// what comes: a large table's first load keeps one thread of the runtime busy.
+    /// the program is to start without. With a copy in
+    /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
+    /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
+    /// large updates applied, on the runtime's threads for blocking work.
     ///
     /// # Errors
     /// If the server refuses (no such table, not allowed), or the state's type refuses a value of the
     /// table.
     pub async fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
-        replica::start(self, TableName::new(table)?).await
+        self.replica_builder(table).start().await
+    }
+
+    /// As [`replica`](Self::replica), with settings of its own.
+    pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
+        ReplicaBuilder::new(self, table)
     }
 
     /// The transactions of a table, one by one: those after `from`, or after where the table stands

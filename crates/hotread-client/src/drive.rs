@@ -1,19 +1,21 @@
 //! Drives a session: carries text, times and decisions between [`Follow`] and the world.
 
 use crate::client::Client;
+use crate::heavy::{HEAVY_FRAME_BYTES, heavy};
 use crate::socket::{Came, Lost, Wire};
 use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
 use hotread_proto::{ErrorBody, Position, TableName};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
-
-/// Most bytes of keys and values that a followed table may have: beyond what fits into a process.
-const MAX_BYTES: usize = 64 << 30;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// Where batches go.
 pub(crate) trait Publish<T: Target>: Send {
     /// Takes a batch, and says whether it is visible already. An error ends the session.
-    fn apply(&mut self, batch: Batch<T::Action>) -> Result<bool, ErrorBody>;
+    fn apply(
+        &mut self,
+        batch: Batch<T::Action>,
+    ) -> impl Future<Output = Result<bool, ErrorBody>> + Send;
 
     /// Is there room for what the next frame may bring?
     fn has_room(&self) -> bool;
@@ -30,6 +32,7 @@ pub(crate) trait Publish<T: Target>: Send {
     fn report(&mut self, follow: &Follow<T>);
 }
 
+/// What is the same for whatever follows a table.
 pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfig {
     FollowConfig {
         name: client.0.name.clone(),
@@ -37,19 +40,22 @@ pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfi
         skip_bad_keys: false,
         keep_ops,
         ping_every: client.0.ping_every,
-        max_bytes: MAX_BYTES,
+        max_bytes: usize::MAX,
         seed: RandomState::new().hash_one(0),
     }
 }
 
 /// Runs until it fails for good, which is the result.
-pub(crate) async fn drive<T: Target>(
+pub(crate) async fn drive<T: Target + Send + 'static>(
     mut follow: Follow<T>,
     publish: &mut impl Publish<T>,
     client: &Client,
     table: &TableName,
     began: Instant,
-) -> ErrorBody {
+) -> ErrorBody
+where
+    T::Action: Send,
+{
     let now = || began.elapsed();
     let mut wire = Wire::Closed;
     loop {
@@ -64,7 +70,7 @@ pub(crate) async fn drive<T: Target>(
                 }
                 Output::Apply(batch) => {
                     let position = batch.head.position;
-                    match publish.apply(batch) {
+                    match publish.apply(batch).await {
                         Ok(true) => follow.handle_published(position, now()),
                         Ok(false) => {}
                         Err(body) => return body,
@@ -89,7 +95,7 @@ pub(crate) async fn drive<T: Target>(
             came = wire.next(), if reads => {
                 match came {
                     Ok(Came::Open) => follow.handle_connected(now()),
-                    Ok(Came::Text(text)) => follow.handle_text(&text, now()),
+                    Ok(Came::Text(text)) => follow = read(follow, text, now()).await,
                     Err(lost) => tell(&mut follow, lost, now()),
                 }
                 // Frames that never stop coming must not keep pings from being sent.
@@ -100,6 +106,27 @@ pub(crate) async fn drive<T: Target>(
             () = tokio::time::sleep_until(at), if times => follow.handle_timeout(now()),
         }
     }
+}
+
+/// Hands a frame in. Large ones are not read on this thread, nor the end of a snapshot, whose frame is
+/// small.
+async fn read<T: Target + Send + 'static>(
+    mut follow: Follow<T>,
+    text: Utf8Bytes,
+    now: Duration,
+) -> Follow<T>
+where
+    T::Action: Send,
+{
+    if !follow.is_loading() && text.len() < HEAVY_FRAME_BYTES {
+        follow.handle_text(&text, now);
+        return follow;
+    }
+    heavy(move || {
+        follow.handle_text(&text, now);
+        follow
+    })
+    .await
 }
 
 fn tell<T: Target>(follow: &mut Follow<T>, lost: Lost, now: Duration) {

@@ -116,7 +116,7 @@ struct Outlet {
 }
 
 impl Publish<Nothing> for Outlet {
-    fn apply(&mut self, batch: Batch<()>) -> Result<bool, ErrorBody> {
+    async fn apply(&mut self, batch: Batch<()>) -> Result<bool, ErrorBody> {
         let Batch { head, ops, .. } = batch;
         // There is room: a frame that was read brings one at most. Only whoever reads may have gone,
         // and this task is ended then.

@@ -55,28 +55,40 @@ mod address;
 mod api;
 pub mod blocking;
 mod builder;
+mod cache;
 mod cell;
 mod client;
 mod drive;
 mod error;
 mod events;
+mod heavy;
 mod http;
 mod model;
 mod publish;
+mod reader;
+mod record_set;
 mod replica;
+mod replica_builder;
 mod replicated;
 mod socket;
+mod status;
 
 pub use builder::ClientBuilder;
+pub use cache::SaveError;
 pub use client::Client;
 pub use error::Error;
 pub use events::{Event, Events};
 pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    ChangeOp, Code, Committed, Condition, ErrorBody, Head, Key, Op, Position, Precondition, Put,
-    Record, Replace, TableInfo, TableName, TableOptions, Timestamp, Txn, TxnId, Value,
+    ChangeOp, Code, Committed, Condition, ErrorBody, Head, Key, NewToken, Op, ParseRoleError,
+    Position, Precondition, Put, Record, Replace, Role, TableInfo, TableName, TableOptions,
+    Timestamp, TokenInfo, Txn, TxnId, Value,
 };
-pub use model::{Changes, Found, NewToken, Page, PastTxn, Replaced, Role, Scan, TokenInfo};
-pub use replica::{Replica, Status, TooStale, WaitForError};
+pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
+pub use reader::Reader;
+pub use record_set::{RecordSet, RecordUpdate};
+pub use replica::Replica;
+pub use replica_builder::ReplicaBuilder;
 pub use replicated::Replicated;
+pub use status::{Status, TooStale, WaitForError};

@@ -1,11 +1,7 @@
 //! What is asked and answered over HTTP, beyond the vocabulary of the protocol.
 
-use hotread_proto::{
-    Category, ChangeOp, Committed, Digest, Key, Position, Record, TableName, Timestamp,
-};
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use hotread_proto::{Category, ChangeOp, Committed, Digest, Key, Position, Record, Timestamp};
+use serde::Deserialize;
 
 /// Which records of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,80 +78,4 @@ pub struct Replaced {
     pub written: u64,
     /// Records that are gone.
     pub deleted: u64,
-}
-
-/// What a token allows, each with what is before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reading and following tables.
-    Read,
-    /// Changing their records.
-    Write,
-    /// Making and dropping tables; and, if the token is not limited to some, tokens.
-    Admin,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        })
-    }
-}
-
-/// A text that is not a [`Role`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a role; give `read`, `write` or `admin`")]
-#[non_exhaustive]
-pub struct ParseRoleError;
-
-impl FromStr for Role {
-    type Err = ParseRoleError;
-
-    fn from_str(text: &str) -> Result<Self, ParseRoleError> {
-        match text {
-            "read" => Ok(Self::Read),
-            "write" => Ok(Self::Write),
-            "admin" => Ok(Self::Admin),
-            _ => Err(ParseRoleError),
-        }
-    }
-}
-
-/// What is known of a token: all but its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenInfo {
-    /// What it is called by where it is listed and revoked. No secret.
-    pub id: String,
-    /// Whose it is, for people.
-    pub name: String,
-    /// What it allows.
-    pub role: Role,
-    /// In which tables; `None`: in all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tables: Option<Vec<TableName>>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// A token that was just made. Its secret is told this once.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct NewToken {
-    /// What is known of it from now on.
-    #[serde(flatten)]
-    pub info: TokenInfo,
-    /// To be given to [`ClientBuilder::token`](crate::ClientBuilder::token).
-    pub secret: String,
-}
-
-/// Without the secret.
-impl fmt::Debug for NewToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewToken")
-            .field("info", &self.info)
-            .finish_non_exhaustive()
-    }
 }

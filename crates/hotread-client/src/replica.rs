@@ -1,14 +1,19 @@
 //! A table inside this process.
 
-use crate::cell::{Cell, Now};
+use crate::cache::{Keeper, Place, SaveError, Saver};
+use crate::cell::Cell;
 use crate::client::Client;
 use crate::drive;
 use crate::error::Error;
+use crate::heavy::heavy;
 use crate::publish::Publisher;
+use crate::reader::Reader;
+use crate::replica_builder::Options;
 use crate::replicated::{Adapter, Replicated, words};
+use crate::status::{Status, TooStale, WaitForError, decide, too_late};
 use futures_util::FutureExt;
 use hotread::{HotRead, HotReadHandle};
-use hotread_proto::session::{Follow, Mode, Refused};
+use hotread_proto::session::{Follow, FollowConfig, Mode, Refused};
 use hotread_proto::{Code, ErrorBody, Position, TableName};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -32,6 +37,8 @@ struct Shared<S: Replicated> {
     table: TableName,
     state: HotRead<S>,
     cell: Arc<Cell>,
+    /// `None`: it keeps no copy on disk.
+    saver: Option<Saver>,
     _task: Task,
 }
 
@@ -45,100 +52,143 @@ impl Drop for Task {
     }
 }
 
-/// How a replica is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// It follows. How old its content is at most, [`Replica::age`] says.
-    Live,
-    /// It does not hear from the server, and keeps what it has.
-    Stale {
-        /// When it last heard from it.
-        since: Option<Instant>,
-    },
-    /// Its type refuses a value, and it keeps what was before that.
-    Rejected(Refused),
-    /// It is over, and it keeps what it has: the state's own code panicked.
-    Failed(ErrorBody),
-}
-
-/// A replica's content may be older than what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the replica's content may be {age:?} old, and at most {max:?} was asked for")]
-pub struct TooStale {
-    /// How old it is at most.
-    pub age: Duration,
-    /// How old it may be.
-    pub max: Duration,
-}
-
-/// Why a replica did not come to a position.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WaitForError {
-    /// It has the position, but readers hold old copies, so that it cannot be made visible.
-    #[error("readers hold old copies of the replica's state; let them ask for the current one")]
-    Blocked,
-    /// Its type refuses a value on the way there.
-    #[error("{0}")]
-    Rejected(Refused),
-    /// The position is of another incarnation of the table.
-    #[error("the table began anew, and the position is of another incarnation; read it again")]
-    EpochChanged,
-    /// It did not come there in time.
-    #[error("the replica did not come to the position in time; its status says how it is doing")]
-    Timeout,
-    /// It is over.
-    #[error("the replica has ended: {0}")]
-    Failed(ErrorBody),
-}
-
 pub(crate) async fn start<S: Replicated>(
     client: &Client,
     table: TableName,
+    options: Options,
 ) -> Result<Replica<S>, Error> {
     let began = Instant::now();
     let cell = Arc::new(Cell::new(began));
     let (first, arrives) = oneshot::channel();
-    let follower = run::<S>(client.clone(), table.clone(), began, cell.clone(), first);
-    let task = Task(tokio::spawn(follower).abort_handle());
-    match arrives.await {
-        Ok(Ok(state)) => Ok(Replica(Arc::new(Shared {
-            table,
-            state,
-            cell,
-            _task: task,
-        }))),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(Error::TaskEnded),
-    }
+    let (savers, saver) = oneshot::channel();
+    let task = Following {
+        client: client.clone(),
+        table: table.clone(),
+        options,
+        began,
+        publisher: Publisher::<S>::new(&table, cell.clone(), first),
+        ended: Ended(cell.clone()),
+    };
+    let task = Task(tokio::spawn(task.run(savers)).abort_handle());
+    let state = arrives.await.map_err(|_| Error::TaskEnded)??;
+    Ok(Replica(Arc::new(Shared {
+        table,
+        state,
+        cell,
+        saver: saver.await.ok(),
+        _task: task,
+    })))
 }
 
 /// The replica's task.
-async fn run<S: Replicated>(
+struct Following<S: Replicated> {
     client: Client,
     table: TableName,
+    options: Options,
     began: Instant,
-    cell: Arc<Cell>,
-    first: oneshot::Sender<Result<HotRead<S>, Error>>,
-) {
-    let mode = Mode::Replica { coalesce: true };
-    let config = drive::config(&client, mode, false);
-    let follow = Follow::new(Adapter::new(), config, began.elapsed());
-    let mut publisher = Publisher::<S>::new(&table, cell.clone(), first);
-    let driven = drive::drive(follow, &mut publisher, &client, &table, began);
-    // The state's own code runs in there. Whatever it leaves half done is not used any more.
-    let body = AssertUnwindSafe(driven).catch_unwind().await;
-    let body = body.unwrap_or_else(|panic| {
-        let words = words(&*panic);
-        ErrorBody::new(
-            Code::Rejected,
-            format!("the code of the replica's state panicked: {words}"),
+    publisher: Publisher<S>,
+    ended: Ended,
+}
+
+/// Says that it is over when the task is dropped, with the runtime, in the middle of its work.
+struct Ended(Arc<Cell>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let message = "the replica's task has ended: its runtime was shut down";
+        self.0.fail(ErrorBody::new(Code::Closed, message));
+    }
+}
+
+impl<S: Replicated> Following<S> {
+    async fn run(mut self, savers: oneshot::Sender<Saver>) {
+        // The state's own code runs in there. Whatever it leaves half done is not used any more.
+        let body = AssertUnwindSafe(self.follow(savers)).catch_unwind().await;
+        let body = body.unwrap_or_else(|panic| {
+            let words = words(&*panic);
+            ErrorBody::new(
+                Code::Rejected,
+                format!("the code of the replica's state panicked: {words}"),
+            )
+        });
+        let table = &self.table;
+        tracing::warn!(%table, code = %body.code, message = body.message, "a replica has ended");
+        self.ended.0.fail(body.clone());
+        self.publisher.fail(Error::session(body));
+    }
+
+    async fn follow(&mut self, savers: oneshot::Sender<Saver>) -> ErrorBody {
+        let began = self.began;
+        let config = self.config();
+        let cache = self.client.0.cache.as_ref();
+        let place = cache.map(|cache| cache.place(&self.client.0.address, &self.table));
+        let follow = match place {
+            None => {
+                drop(savers);
+                Follow::new(Adapter::new(), config, began.elapsed())
+            }
+            Some(place) => self.restore(config, place, savers).await,
+        };
+        drive::drive(
+            follow,
+            &mut self.publisher,
+            &self.client,
+            &self.table,
+            began,
         )
-    });
-    tracing::warn!(%table, code = %body.code, message = body.message, "a replica has ended");
-    publisher.fail(Error::session(body.clone()));
-    cell.fail(body);
+        .await
+    }
+
+    fn config(&self) -> FollowConfig {
+        let mode = Mode::Replica { coalesce: true };
+        FollowConfig {
+            skip_bad_keys: self.options.skip_bad_keys,
+            max_bytes: self.options.max_bytes,
+            ..drive::config(&self.client, mode, self.client.0.cache.is_some())
+        }
+    }
+
+    /// Begins with the copy on disk, if there is one that can be used, and keeps it from now on.
+    async fn restore(
+        &mut self,
+        config: FollowConfig,
+        place: Place,
+        savers: oneshot::Sender<Saver>,
+    ) -> Follow<Adapter<S>> {
+        let (began, table) = (self.began, self.table.clone());
+        let (mut follow, restored, place) = heavy(move || {
+            let mut follow = Follow::new(Adapter::new(), config, began.elapsed());
+            let restored = place.load().and_then(|loaded| {
+                let batch = follow.restore(&loaded.records);
+                let batch = batch.inspect_err(|refused| {
+                    tracing::warn!(%table, %refused, "a copy of a table is of no use to this type");
+                });
+                Some((batch.ok()?, loaded))
+            });
+            (follow, restored, place)
+        })
+        .await;
+        let mut records = Vec::new();
+        let mut at = None;
+        if let Some((batch, loaded)) = restored {
+            let position = batch.head.position;
+            self.publisher.restore(batch, loaded.saved_at).await;
+            follow.handle_published(position, began.elapsed());
+            records = loaded.records.iter().cloned().collect();
+            at = Some(position);
+        }
+        match Keeper::start(place, records, at) {
+            Ok(keeper) => {
+                // Whoever waited may have gone.
+                let _ = savers.send(keeper.saver());
+                self.publisher.keep(keeper);
+            }
+            Err(error) => {
+                tracing::warn!(table = %self.table, %error, "no copy of a table can be kept");
+            }
+        }
+        follow
+    }
 }
 
 impl<S: Replicated> Replica<S> {
@@ -154,6 +204,13 @@ impl<S: Replicated> Replica<S> {
         self.0.state.create_handle()
     }
 
+    /// As [`create_handle`](Self::create_handle), with a reader that can also be asked for a state that
+    /// is [fresh enough](Reader::fresh).
+    #[must_use]
+    pub fn reader(&self) -> Reader<S> {
+        Reader::new(self.create_handle(), self.0.cell.clone())
+    }
+
     /// The state as HotRead keeps it, to observe it or read without a handle. What is queued there
     /// by others than the replica makes it another state than the table's.
     #[must_use]
@@ -167,8 +224,36 @@ impl<S: Replicated> Replica<S> {
         self.0.cell.now().status.clone()
     }
 
+    /// The records that are left out at present, if it was told to
+    /// [`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys): the 64 that were written first.
+    #[must_use]
+    pub fn left_out(&self) -> Arc<[Refused]> {
+        self.0.cell.now().left_out.clone()
+    }
+
+    /// Why the last connection to the server ended, or there was none; `None`: none has yet.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.0.cell.now().trouble.clone()
+    }
+
+    /// Writes the copy on disk now, and says where it stands once it is durable: for a program that is
+    /// about to end. Without it, what came in the last seconds may be missing there.
+    ///
+    /// # Errors
+    /// If there is no [`cache_dir`](crate::ClientBuilder::cache_dir), or the table is not kept, or it
+    /// cannot be written.
+    pub async fn save(&self) -> Result<Position, SaveError> {
+        match &self.0.saver {
+            Some(saver) => saver.save().await,
+            None => Err(SaveError::NoCacheDir),
+        }
+    }
+
     /// How old what readers see is at most, proved by the client's own clock: it had everything that
     /// the server had committed so long ago. `None`: that is not proved yet.
+    ///
+    /// A replica that began with a copy on disk does not know it until it follows the server.
     ///
     /// One load and a look at the clock.
     #[must_use]
@@ -176,16 +261,12 @@ impl<S: Replicated> Replica<S> {
         self.0.cell.age()
     }
 
-    /// Is the content at most so old?
+    /// Is the content at most so old? Workers ask their [`Reader`] instead, and get it with the answer.
     ///
     /// # Errors
     /// If it may be older.
     pub fn fresh(&self, max: Duration) -> Result<(), TooStale> {
-        let age = self.age().unwrap_or(Duration::MAX);
-        if age <= max {
-            return Ok(());
-        }
-        Err(TooStale { age, max })
+        TooStale::check(self.age(), max)
     }
 
     /// Transactions that the table has and readers cannot see yet, as far as is known.
@@ -228,39 +309,6 @@ impl<S: Replicated> Replica<S> {
             .await
             .unwrap_or_else(|_| Err(too_late(&cell.now(), at)))
     }
-}
-
-/// Why readers did not come to `at` in time.
-fn too_late(now: &Now, at: Position) -> WaitForError {
-    let same = |p: Position| p.epoch == at.epoch;
-    let received = now.received.is_some_and(|p| same(p) && p.seq >= at.seq);
-    match (&now.status, now.visible) {
-        _ if received => WaitForError::Blocked,
-        (Status::Rejected(refused), _) if refused.seq <= at.seq => {
-            WaitForError::Rejected(refused.clone())
-        }
-        (_, Some(visible)) if !same(visible) => WaitForError::EpochChanged,
-        _ => WaitForError::Timeout,
-    }
-}
-
-/// Can it be said already whether readers come to `at`?
-fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(), WaitForError>> {
-    let visible = now.visible?;
-    if visible.epoch == at.epoch && visible.seq >= at.seq {
-        return Some(Ok(()));
-    }
-    match &now.status {
-        Status::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
-        // What was written later may be what mends it, and be on its way.
-        Status::Rejected(refused) if refused.seq == at.seq => {
-            return Some(Err(WaitForError::Rejected(refused.clone())));
-        }
-        _ => {}
-    }
-    // What had been committed before this was asked is there, and it is of another incarnation.
-    let proved = now.fresh_at.is_some_and(|fresh| fresh >= asked);
-    (visible.epoch != at.epoch && proved).then_some(Err(WaitForError::EpochChanged))
 }
 
 impl<S: Replicated> Clone for Replica<S> {

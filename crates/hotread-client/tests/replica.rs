@@ -224,12 +224,12 @@ async fn a_silent_server_makes_the_replica_stale_and_it_keeps_its_state() {
     assert!(replica.fresh(HANG).is_ok());
     server.set_silent(true);
     until("it is stale", || {
-        matches!(replica.status(), Status::Stale { since: Some(_) })
+        matches!(replica.status(), Status::Stale { .. })
     })
     .await;
     assert_eq!(value(&replica, "a"), Some(1));
     let stale = replica.fresh(Duration::from_millis(500)).unwrap_err();
-    assert!(stale.age > stale.max);
+    assert!(stale.age > Some(stale.max));
 
     server.set_silent(false);
     server.cut();

@@ -14,6 +14,7 @@
 //! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
 //! | [`TableOptions`], [`TableInfo`] | how a table is made, and what can be said of it |
+//! | [`TokenInfo`], [`Role`] | what tokens allow, and what is known of them |
 //! | [`Position`], [`Digest`] | which state this is, and whether it is what it should be |
 //! | [`session`] | how a replica follows a table: both ends, as state machines |
 //! | [`Code`], [`ErrorBody`], [`Success`] | how an answer says how it went |
@@ -39,6 +40,7 @@ mod records;
 mod response;
 pub mod session;
 mod time;
+mod token;
 mod txn;
 mod value;
 
@@ -54,6 +56,7 @@ pub use record::Record;
 pub use records::Records;
 pub use response::{Code, ErrorBody, Success};
 pub use time::{InvalidTimestamp, Timestamp};
+pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 pub use value::{InvalidValue, Value};
 

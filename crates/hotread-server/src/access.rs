@@ -6,10 +6,12 @@
 
 use crate::error::Failure;
 use crate::options::Options;
+use crate::rate::Who;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use hotread_proto::{Code, TableName};
 use hotread_store::{Role, Store, TokenInfo};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -212,10 +214,6 @@ impl Caller {
         self.peer
     }
 
-    pub(crate) fn token(&self) -> Option<&Arc<TokenInfo>> {
-        self.token.as_ref()
-    }
-
     /// The token's name, for logs and lists.
     pub(crate) fn name(&self) -> &str {
         self.token.as_ref().map_or("anonymous", |token| &token.name)
@@ -240,16 +238,21 @@ impl Caller {
             .is_none_or(|token| token.role >= role && token.tables.is_none())
     }
 
-    /// For what goes on after its request: is it still who it was? To be asked when the store's
-    /// [`token_generation`](Store::token_generation) has moved. Tokens do not change; they come and
-    /// go.
-    pub(crate) fn is_still(&self, store: &Store) -> bool {
+    /// For what goes on after its request: is it still who it was, now that these are the tokens? They
+    /// do not change; they come and go.
+    pub(crate) fn is_still(&self, tokens: &HashMap<String, TokenInfo>) -> bool {
         match &self.token {
-            None => !store.has_tokens(),
-            Some(token) => store
-                .tokens()
-                .is_ok_and(|tokens| tokens.iter().any(|now| now == &**token)),
+            None => tokens.is_empty(),
+            Some(token) => tokens.get(&token.id) == Some(&**token),
         }
+    }
+
+    /// Who that is, as far as limits go.
+    pub(crate) fn who(&self) -> Who {
+        // Ids are hexadecimal digits, and random.
+        let key = |id: &str| u64::from_str_radix(id, 16).unwrap_or(u64::MAX);
+        let token = self.token.as_ref();
+        token.map_or(Who::peer(self.peer), |token| Who::Token(key(&token.id)))
     }
 }
 

@@ -4,6 +4,8 @@
 
 use crate::access::Caller;
 use crate::error::Failure;
+use crate::fair::Turn;
+use crate::history::{self, PIECE_BYTES, PIECE_CHANGES};
 use crate::http::changes::piece;
 use crate::http::route::Answer;
 use crate::http::{Call, answer, one};
@@ -17,6 +19,7 @@ use hotread_proto::session::{PART_BYTES, PART_RECORDS};
 use hotread_proto::{Change, ChangeOp, Code, ErrorBody, Position, TableName};
 use hotread_store::{ReadError, Recent, Subscription};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::future::poll_fn;
@@ -24,6 +27,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+
+/// A stream that is behind by no more changes than this takes them from memory, as a rule.
+const NEAR: usize = 64;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -42,9 +48,7 @@ pub(crate) async fn get(call: Call) -> Answer {
         Some(from) => from,
         None => state.store.head(&table)?.position,
     };
-    let name = table.clone();
-    let subscribed = state.blocking(move |store| store.subscribe(&name, from));
-    let subscription = subscribed.await??;
+    let piece = Piece::read(&state, &call.caller, &table, from).await?;
     count(&state.metrics.event_streams);
     let events = Events {
         heartbeat: state.options.heartbeat(),
@@ -53,7 +57,8 @@ pub(crate) async fn get(call: Call) -> Answer {
         checked: None,
         caller: call.caller,
         next: Next::Begin(from),
-        subscription: Some(subscription),
+        at: from,
+        source: Source::History(piece),
         table,
         state,
         _turn: turn,
@@ -86,8 +91,9 @@ struct Events {
     state: Arc<AppState>,
     caller: Caller,
     table: TableName,
-    /// `None` while it reads from disk, and if that failed.
-    subscription: Option<Subscription>,
+    /// The last change that was taken from the source.
+    at: Position,
+    source: Source,
     next: Next,
     heartbeat: Duration,
     shutdown: watch::Receiver<Option<Drain>>,
@@ -95,6 +101,44 @@ struct Events {
     /// The generation of tokens at which the caller was last looked at.
     checked: Option<u64>,
     _turn: OwnedSemaphorePermit,
+}
+
+/// Where changes come from.
+enum Source {
+    /// The history, a piece at a time, as long as the stream is behind.
+    History(Piece),
+    /// Memory.
+    Recent(Subscription),
+    /// Nowhere: it is over.
+    Nothing,
+}
+
+/// A piece of the history, with the turn at holding one.
+struct Piece {
+    changes: VecDeque<Arc<Change>>,
+    /// The size of the largest one.
+    largest: usize,
+    _turn: Turn,
+}
+
+impl Piece {
+    async fn read(
+        state: &AppState,
+        caller: &Caller,
+        table: &TableName,
+        from: Position,
+    ) -> Result<Self, Failure> {
+        let turn = state.history.next(caller.who()).await;
+        let table = table.clone();
+        let read = state
+            .blocking(move |store| history::read(store, &table, from, PIECE_CHANGES, PIECE_BYTES));
+        let changes = read.await??;
+        Ok(Self {
+            largest: changes.iter().map(Change::size).max().unwrap_or(0),
+            changes: changes.into_iter().map(Arc::new).collect(),
+            _turn: turn,
+        })
+    }
 }
 
 /// What comes next.
@@ -132,20 +176,30 @@ impl Events {
         loop {
             let now = self.state.store.token_generation();
             if self.checked != Some(now) {
-                if !self.is_still_allowed().await {
+                if !self.state.is_still(&self.caller) {
                     let message = "the token was revoked, or one is needed now";
                     let body = ErrorBody::new(Code::Unauthenticated, message);
-                    return Some(self.end("error", &body));
+                    return Some(self.failed(body.into()));
                 }
                 self.checked = Some(now);
             }
+            if let Source::History(piece) = &mut self.source {
+                if let Some(change) = piece.changes.pop_front() {
+                    return Some(self.change(change, 0));
+                }
+                let largest = piece.largest;
+                if let Err(failure) = self.go_on(largest).await {
+                    return Some(self.failed(failure));
+                }
+                continue;
+            }
             match self.step().await? {
                 Step::Recent(Ok(Recent::Change(change))) => return Some(self.change(change, 0)),
-                Step::Recent(Ok(Recent::Behind)) => match self.read_history().await {
-                    Ok(Some(change)) => return Some(self.change(change, 0)),
-                    Ok(None) => {}
-                    Err(failure) => return Some(self.failed(failure)),
-                },
+                Step::Recent(Ok(Recent::Behind)) => {
+                    if let Err(failure) = self.read_history().await {
+                        return Some(self.failed(failure));
+                    }
+                }
                 Step::Recent(Err(error)) => return Some(self.failed(error.into())),
                 Step::Tokens => {}
                 Step::Heartbeat => return Some(": heartbeat\n\n".to_owned()),
@@ -155,7 +209,9 @@ impl Events {
     }
 
     async fn step(&mut self) -> Option<Step> {
-        let subscription = self.subscription.as_mut()?;
+        let Source::Recent(subscription) = &mut self.source else {
+            return None;
+        };
         Some(tokio::select! {
             biased;
             drain = stopping(&mut self.shutdown) => Step::Drain(drain),
@@ -165,29 +221,36 @@ impl Events {
         })
     }
 
-    async fn is_still_allowed(&self) -> bool {
-        let caller = self.caller.clone();
-        let looked = self.state.blocking(move |store| caller.is_still(store));
-        // If it cannot be found out now, the client comes back and is looked at then.
-        looked.await.unwrap_or(false)
+    /// A piece of the history was sent: the next one, or if there is not much left, from memory.
+    /// A subscription reads what it has missed at once, which is to be as little as a piece; the last
+    /// ones are taken to be as large as those before.
+    async fn go_on(&mut self, largest: usize) -> Result<(), Failure> {
+        let head = self.state.store.head(&self.table)?.position;
+        let behind = usize::try_from(head.seq.saturating_sub(self.at.seq)).unwrap_or(usize::MAX);
+        let near = behind <= NEAR && behind * largest <= PIECE_BYTES;
+        if head.epoch == self.at.epoch && !near {
+            return self.read_history().await;
+        }
+        let (table, at) = (self.table.clone(), self.at);
+        let subscribed = self
+            .state
+            .blocking(move |store| store.subscribe(&table, at));
+        self.source = Source::Recent(subscribed.await??);
+        Ok(())
     }
 
-    async fn read_history(&mut self) -> Result<Option<Arc<Change>>, Failure> {
-        let Some(mut subscription) = self.subscription.take() else {
-            return Ok(None);
-        };
-        let read = self.state.blocking(move |_| {
-            let change = subscription.next(Duration::ZERO);
-            (subscription, change)
-        });
-        let (subscription, change) = read.await?;
-        self.subscription = Some(subscription);
-        Ok(change?)
+    async fn read_history(&mut self) -> Result<(), Failure> {
+        // What is held is given back before a turn is waited for.
+        self.source = Source::Nothing;
+        let piece = Piece::read(&self.state, &self.caller, &self.table, self.at).await?;
+        self.source = Source::History(piece);
+        Ok(())
     }
 
     /// A change, or as much of it as makes an event. Only the last piece has an id, so that a client
     /// that comes back begins with whole transactions.
     fn change(&mut self, change: Arc<Change>, at: usize) -> String {
+        self.at = change.position;
         let rest = &change.ops[at..];
         let fits = fitting(rest);
         let more = fits < rest.len();
@@ -215,7 +278,7 @@ impl Events {
 
     fn end(&mut self, kind: &str, body: &ErrorBody) -> String {
         self.next = Next::Nothing;
-        self.subscription = None;
+        self.source = Source::Nothing;
         event(kind, None, body)
     }
 

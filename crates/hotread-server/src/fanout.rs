@@ -1,10 +1,11 @@
 //! A table that is followed: each change is taken from the store and encoded once, and kept for a
 //! while for all sessions.
 
+use crate::history;
 use crate::parts::Parts;
 use hotread_proto::session::Encoded;
 use hotread_proto::{Change, Digest, Epoch, Position, TableName};
-use hotread_store::{ReadError, Recent, Store, Subscription};
+use hotread_store::{ReadError, Recent, StorageError, Store, Subscription};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -187,7 +188,8 @@ impl Fanout {
             epoch: self.epoch,
             seq: after,
         };
-        let changes = store.changes(&self.table, from, MAX_GIVEN)?;
+        let (limit, bytes) = (history::PIECE_CHANGES, history::PIECE_BYTES);
+        let changes = history::read(store, &self.table, from, limit, bytes)?;
         Ok(changes
             .into_iter()
             .map(|change| Arc::new(Encoded::new(Arc::new(change))))
@@ -210,6 +212,7 @@ async fn follow(store: Store, fanout: Weak<Fanout>) {
     };
     // Not kept alive by this task.
     drop(store);
+    let mut failing = false;
     loop {
         let mut batch = Vec::new();
         let step = poll_fn(|cx| {
@@ -229,13 +232,24 @@ async fn follow(store: Store, fanout: Weak<Fanout>) {
         if fanout.strong_count() == 0 {
             return;
         }
-        hand_over(&fanout, batch).await;
+        if !hand_over(&fanout, batch).await {
+            return end(&fanout);
+        }
         match step {
             Err(_) | Ok(Step::More) => {}
             Ok(Step::Behind) => match catch_up(subscription).await {
-                Some((caught_up, change)) => {
+                Some((caught_up, Ok(change))) => {
+                    (subscription, failing) = (caught_up, false);
+                    if !hand_over(&fanout, change.into_iter().collect()).await {
+                        return end(&fanout);
+                    }
+                }
+                Some((caught_up, Err(error))) => {
                     subscription = caught_up;
-                    hand_over(&fanout, change.into_iter().collect()).await;
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%table, %error, "a table's history cannot be read; trying again");
+                    }
+                    tokio::time::sleep(RETRY).await;
                 }
                 None => return end(&fanout),
             },
@@ -280,26 +294,22 @@ async fn subscribe(
     None
 }
 
-/// Reads on from the history on disk.
-async fn catch_up(mut subscription: Subscription) -> Option<(Subscription, Option<Arc<Change>>)> {
-    let read = tokio::task::spawn_blocking(move || {
-        loop {
-            match subscription.next(Duration::ZERO) {
-                Ok(change) => return Some((subscription, change)),
-                Err(ReadError::Storage(error)) => {
-                    tracing::warn!(%error, "a table's history cannot be read; trying again");
-                    std::thread::sleep(RETRY);
-                }
-                Err(_) => return None,
-            }
-        }
+/// Reads on from the history on disk, if it can be read at the moment.
+async fn catch_up(mut subscription: Subscription) -> Option<(Subscription, CaughtUp)> {
+    let read = tokio::task::spawn_blocking(move || match subscription.next(Duration::ZERO) {
+        Ok(change) => Some((subscription, Ok(change))),
+        Err(ReadError::Storage(error)) => Some((subscription, Err(error))),
+        Err(_) => None,
     });
     read.await.ok().flatten()
 }
 
-async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) {
+type CaughtUp = Result<Option<Arc<Change>>, StorageError>;
+
+/// Not if they could not be encoded: without them, there would be a gap.
+async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) -> bool {
     if changes.is_empty() {
-        return;
+        return true;
     }
     let encode = |changes: Vec<Arc<Change>>| -> Vec<Arc<Encoded>> {
         changes
@@ -314,11 +324,14 @@ async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) {
     } else {
         match tokio::task::spawn_blocking(move || encode(changes)).await {
             Ok(encoded) => encoded,
-            // The runtime is going away.
-            Err(_) => return,
+            Err(error) => {
+                tracing::error!(%error, "changes could not be encoded");
+                return false;
+            }
         }
     };
     if let Some(fanout) = fanout.upgrade() {
         fanout.push(encoded);
     }
+    true
 }

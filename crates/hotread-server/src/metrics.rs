@@ -39,8 +39,11 @@ pub(crate) struct Metrics {
     pub(crate) folds: AtomicU64,
     /// Values that a client refused.
     pub(crate) nacks: AtomicU64,
-    /// Sync sessions that could not go on.
-    pub(crate) resets: AtomicU64,
+    /// Sync sessions that ended with an error, and those whose connection was lost.
+    pub(crate) failed_sessions: AtomicU64,
+    pub(crate) lost_sessions: AtomicU64,
+    /// Frames that clients sent.
+    pub(crate) frames_received: AtomicU64,
     /// Connections that were taken in, and those that found no place.
     pub(crate) connections: AtomicU64,
     pub(crate) refused_connections: AtomicU64,
@@ -63,7 +66,9 @@ impl Default for Metrics {
             snapshots: zero(),
             folds: zero(),
             nacks: zero(),
-            resets: zero(),
+            failed_sessions: zero(),
+            lost_sessions: zero(),
+            frames_received: zero(),
             connections: zero(),
             refused_connections: zero(),
             rate_limited: zero(),
@@ -169,6 +174,23 @@ impl Scrape {
             "Calls to the store that wait",
             waiting as u64,
         )?;
+        for (name, what, of) in [
+            (
+                "snapshots",
+                "Snapshots that are sent",
+                &state.sessions.snapshots,
+            ),
+            ("history_readers", "Readers of the history", &state.history),
+        ] {
+            let (running, waiting) = of.depth();
+            let name_waiting = format!("{name}_waiting");
+            out.gauge(&format!("{name}_running"), what, running as u64)?;
+            out.gauge(
+                &name_waiting,
+                &format!("{what}, waiting for a turn"),
+                waiting as u64,
+            )?;
+        }
         let streams = state.options.max_event_streams - state.streams.available_permits();
         out.gauge(
             "event_streams",
@@ -212,9 +234,19 @@ impl Scrape {
             ("folds", "Times that changes were folded", &metrics.folds),
             ("nacks", "Values that clients refused", &metrics.nacks),
             (
-                "resets",
-                "Sync sessions that could not go on",
-                &metrics.resets,
+                "failed_sessions",
+                "Sync sessions that ended with an error",
+                &metrics.failed_sessions,
+            ),
+            (
+                "lost_sessions",
+                "Sync sessions whose connection was lost",
+                &metrics.lost_sessions,
+            ),
+            (
+                "received_frames",
+                "Frames received on sync sessions",
+                &metrics.frames_received,
             ),
         ];
         for (name, help, counter) in counters {

@@ -1,5 +1,6 @@
 //! The sync sessions that there are, for those who ask how a fleet is doing.
 
+use crate::fair::Fair;
 use crate::fanout::Fanouts;
 use dashmap::DashMap;
 use hotread_proto::session::frame::Nack;
@@ -9,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use tokio::sync::Semaphore;
 
 /// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
 /// frames of a megabyte, and each table that has some a cache of parts.
@@ -21,8 +21,8 @@ pub(crate) struct Registry {
     sessions: DashMap<u64, Arc<Session>>,
     /// The tables that are followed.
     pub(crate) tables: Fanouts,
-    /// Snapshots that may still begin.
-    pub(crate) snapshots: Arc<Semaphore>,
+    /// Turns at loading a table.
+    pub(crate) snapshots: Arc<Fair>,
 }
 
 impl Default for Registry {
@@ -31,7 +31,7 @@ impl Default for Registry {
             next: AtomicU64::new(1),
             sessions: DashMap::new(),
             tables: Fanouts::default(),
-            snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS)),
+            snapshots: Fair::new(MAX_SNAPSHOTS),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What all requests and sessions of a server share.
 
-use crate::access::Allowed;
+use crate::access::{Allowed, Caller};
 use crate::error::Failure;
+use crate::fair::Fair;
+use crate::history;
 use crate::limits::{Budget, Places, Turns};
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -9,8 +11,9 @@ use crate::rate::Limiter;
 use crate::registry::Registry;
 use dashmap::DashSet;
 use hotread_proto::{Code, TableName};
-use hotread_store::Store;
-use std::sync::Arc;
+use hotread_store::{Store, TokenInfo};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
@@ -20,6 +23,9 @@ pub(crate) struct Drain {
     /// Within which time clients are asked to come back.
     pub(crate) spread: Duration,
 }
+
+/// The generation at which they were looked up, and the tokens by their ids.
+type KnownTokens = (u64, Arc<HashMap<String, TokenInfo>>);
 
 /// What all requests and sessions share.
 pub(crate) struct AppState {
@@ -33,6 +39,8 @@ pub(crate) struct AppState {
     /// Moves when tokens were made or revoked through this server; others may do that, too, so that
     /// [`Store::token_generation`] is to be looked at now and then.
     pub(crate) tokens: watch::Sender<u64>,
+    /// The tokens that there were at some generation: thousands of sessions ask when they change.
+    known_tokens: Mutex<Option<KnownTokens>>,
     pub(crate) allowed: Allowed,
     pub(crate) limiter: Limiter,
     pub(crate) budget: Budget,
@@ -40,6 +48,8 @@ pub(crate) struct AppState {
     /// Streams of server-sent events that may still begin.
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) turns: Arc<Turns>,
+    /// Turns at holding a piece of a table's history.
+    pub(crate) history: Arc<Fair>,
     /// Tables that were written to through this server, whose keys are known therefore if they are
     /// sealed.
     pub(crate) warm: DashSet<TableName>,
@@ -59,6 +69,8 @@ impl AppState {
             sessions,
             shutdown,
             tokens: watch::Sender::new(store.token_generation()),
+            known_tokens: Mutex::new(None),
+            history: history::readers(),
             allowed: Allowed::new(&options),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budget: Budget::new(options.max_buffered_bytes),
@@ -98,6 +110,25 @@ impl AppState {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shutdown.borrow().is_some() || self.shutdown.has_changed().is_err()
+    }
+
+    /// For what goes on after its request: may the caller still do what it does? Asked when the
+    /// store's [`token_generation`](Store::token_generation) has moved. No I/O.
+    pub(crate) fn is_still(&self, caller: &Caller) -> bool {
+        // Before the tokens: what is kept is at least as new as its number says.
+        let now = self.store.token_generation();
+        let known = self.known_tokens.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|(at, _)| *at != now) {
+            let Ok(tokens) = self.store.tokens() else {
+                return false;
+            };
+            let tokens = tokens.into_iter().map(|token| (token.id.clone(), token));
+            *known = Some((now, Arc::new(tokens.collect())));
+        }
+        let tokens = known.as_ref().map(|(_, tokens)| tokens.clone());
+        drop(known);
+        tokens.is_some_and(|tokens| caller.is_still(&tokens))
     }
 
     /// Has those look again who go on after their request: tokens have changed.

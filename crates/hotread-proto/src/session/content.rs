@@ -3,29 +3,34 @@
 use super::following::{Batch, Cause, Refused, Target};
 use super::frame::Has;
 use super::held::{Change, Held, MAX_HELD_BYTES};
+use super::index::{Index, Seen};
+use super::refusals::Refusals;
 use super::staging::{self, Staging};
-use crate::digest::{Digest, Hasher, ItemHash};
+use crate::digest::{Digest, Hasher};
 use crate::evaluate::{ChangeOp, Head};
 use crate::name::Key;
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
 use crate::time::Timestamp;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Values that are refused at one time, of which the server is told.
 pub(super) const MAX_NACKS: usize = 8;
-/// Most values that were left out, of which it is remembered until somebody asks.
-const MAX_SKIPPED: usize = 1_024;
+/// Why a value of a sealed table is refused: what the target says may quote it, and reasons are sent,
+/// logged and shown.
+const SEALED_REASON: &str =
+    "the value does not have the form that is needed (the table is sealed: no more is said)";
 
 #[derive(Debug)]
 pub(super) struct Content<T: Target> {
     target: T,
     skip_bad_keys: bool,
     keep_ops: bool,
-    /// The hash of each record that was received; `None` for those who keep no records.
-    index: Option<HashMap<Arc<str>, ItemHash>>,
+    sealed: bool,
+    /// What was received; `None` for those who keep no records.
+    index: Option<Index>,
     /// Where the session stands; `None`: a snapshot is needed.
     received: Option<Head>,
     /// Is the digest there known? It is not before those who keep no records hear of it.
@@ -35,7 +40,9 @@ pub(super) struct Content<T: Target> {
     /// Where the state that was given out stands.
     applied: Option<Head>,
     held: Held<T::Action>,
-    skipped: Vec<Refused>,
+    max_held_bytes: usize,
+    /// Records that are left out of the state.
+    skipped: Refusals,
 }
 
 /// The content is not what the server says it is.
@@ -51,10 +58,11 @@ pub(super) struct Received<A> {
     pub(super) again: Option<&'static str>,
 }
 
-/// What became of a record: was there one before, as far as was received?
+/// What became of a record.
 struct Entered {
     key: Arc<str>,
-    received: bool,
+    /// Does the state have one under this key?
+    in_state: bool,
     op: ChangeOp,
 }
 
@@ -64,13 +72,15 @@ impl<T: Target> Content<T> {
             target,
             skip_bad_keys,
             keep_ops,
-            index: keeps_records.then(HashMap::new),
+            sealed: false,
+            index: keeps_records.then(Index::default),
             received: None,
             digest_known: false,
             distrusted: None,
             applied: None,
-            held: Held::new(MAX_HELD_BYTES),
-            skipped: Vec::new(),
+            held: Held::new(),
+            max_held_bytes: MAX_HELD_BYTES,
+            skipped: Refusals::default(),
         }
     }
 
@@ -111,9 +121,14 @@ impl<T: Target> Content<T> {
         self.held.all_refused().take(MAX_NACKS).collect()
     }
 
-    /// Values that were left out, since the last call.
-    pub(super) fn take_skipped(&mut self) -> Vec<Refused> {
-        std::mem::take(&mut self.skipped)
+    /// Records that are left out of the state.
+    pub(super) fn skipped(&self) -> &Refusals {
+        &self.skipped
+    }
+
+    /// Is the table sealed, so that nothing of its values may be told?
+    pub(super) fn set_sealed(&mut self, sealed: bool) {
+        self.sealed = sealed;
     }
 
     /// Follows from here without having any records.
@@ -155,9 +170,9 @@ impl<T: Target> Content<T> {
             let before = self
                 .received
                 .ok_or(Damaged("a change came before its table"))?;
-            let old = |key: &str| index.get(key).copied();
-            let after = staging::after(before.digest, before.records, &ops, old);
-            if after != (head.digest, head.records) {
+            let after = index.after(before.digest, before.records, &ops);
+            let same = after == (head.digest, head.records);
+            if !same && !cfg!(hotread_fault = "txn_unchecked") {
                 return Err(Damaged(
                     "the digest after a transaction is another than the server's",
                 ));
@@ -175,7 +190,8 @@ impl<T: Target> Content<T> {
     ) -> Result<Received<T::Action>, Damaged> {
         let reason = staging.reason.clone();
         let records = staging.finish();
-        if records.len() as u64 != head.records || staging::digest(&records) != head.digest {
+        let same = records.len() as u64 == head.records && staging::digest(&records) == head.digest;
+        if !same && !cfg!(hotread_fault = "snapshot_unchecked") {
             return Err(Damaged(
                 "the digest of a snapshot is another than the server's",
             ));
@@ -195,32 +211,33 @@ impl<T: Target> Content<T> {
     /// What leads from the state to these records. The index becomes theirs.
     fn difference(&mut self, records: Vec<Record>) -> Vec<Entered> {
         let mut old = self.index.take().unwrap_or_default();
-        let mut index = HashMap::with_capacity(records.len());
+        let mut index = Index::with_capacity(records.len());
         let mut ops = Vec::new();
         for record in records {
-            let (key, hash) = match old.remove_entry(record.key()) {
-                Some((key, hash)) => (key, Some(hash)),
+            let now = Seen::of(&record);
+            let (key, seen) = match old.remove(record.key()) {
+                Some((key, seen)) => (key, Some(seen)),
                 None => (Arc::from(record.key()), None),
             };
-            index.insert(key.clone(), record.hash());
+            index.insert(key.clone(), now);
             let held = self.held.in_state(&key);
-            if held.is_some() || hash != Some(record.hash()) {
-                let received = held.unwrap_or(hash.is_some());
+            let is_held = held.is_some() && !cfg!(hotread_fault = "held_counts_as_same");
+            if is_held || seen != Some(now) {
+                let in_state = held.unwrap_or(seen.is_some());
                 let op = ChangeOp::Put(record);
-                ops.push(Entered { key, received, op });
+                ops.push(Entered { key, in_state, op });
             }
         }
         // Those that the state has, and the snapshot does not; in an order that does not vary.
         let left = old.into_keys();
         let left = left.filter(|key| self.held.in_state(key).unwrap_or(true));
         let held = self.held.keys_in_state();
-        let held = held.filter(|key| !index.contains_key(*key)).cloned();
+        let held = held.filter(|key| !index.contains(key)).cloned();
         let gone: BTreeSet<Arc<str>> = left.chain(held).collect();
         for key in gone {
-            let name = Key::new(&key).expect("the keys of records were checked when they came in");
-            let op = ChangeOp::Delete(name);
-            let received = true;
-            ops.push(Entered { key, received, op });
+            let op = ChangeOp::Delete(name(&key));
+            let in_state = true;
+            ops.push(Entered { key, in_state, op });
         }
         self.index = Some(index);
         ops
@@ -230,16 +247,17 @@ impl<T: Target> Content<T> {
     fn enter(&mut self, op: ChangeOp) -> Entered {
         let Some(index) = &mut self.index else {
             let key = op.key().into();
-            let received = true;
-            return Entered { key, received, op };
+            let in_state = true;
+            return Entered { key, in_state, op };
         };
-        let old = index.remove_entry(op.key()).map(|(key, _)| key);
+        let old = index.remove(op.key()).map(|(key, _)| key);
         let received = old.is_some();
         let key = old.unwrap_or_else(|| op.key().into());
         if let ChangeOp::Put(record) = &op {
-            index.insert(key.clone(), record.hash());
+            index.insert(key.clone(), Seen::of(record));
         }
-        Entered { key, received, op }
+        let in_state = self.held.in_state(&key).unwrap_or(received);
+        Entered { key, in_state, op }
     }
 
     /// What the target makes of an operation.
@@ -248,6 +266,7 @@ impl<T: Target> Content<T> {
             ChangeOp::Delete(_) => (Some(self.target.delete(key)), None),
             ChangeOp::Put(record) => match self.target.put(key, record) {
                 Ok(action) => (Some(action), None),
+                Err(_) if self.sealed => (None, Some((record.seq(), SEALED_REASON.to_owned()))),
                 Err(reason) => (None, Some((record.seq(), super::reason(&reason)))),
             },
         };
@@ -257,6 +276,23 @@ impl<T: Target> Content<T> {
             bytes: op.size(),
             deletes: matches!(op, ChangeOp::Delete(_)),
             op: self.keep_ops.then_some(op),
+        }
+    }
+
+    /// Leaves a record out if its value is refused: the change takes out what the state has of it.
+    fn leave_out(&mut self, key: &Arc<str>, change: &mut Change<T::Action>) {
+        let refused = change.refused.take();
+        if !self.keeps_records() {
+            return;
+        }
+        match refused {
+            None => self.skipped.remove(key),
+            Some((seq, reason)) => {
+                self.skipped.insert(key.clone(), seq, reason);
+                if !cfg!(hotread_fault = "skipped_stays") {
+                    change.action = Some(self.target.delete(key));
+                }
+            }
         }
     }
 
@@ -270,53 +306,51 @@ impl<T: Target> Content<T> {
         cause: Cause,
     ) -> Received<T::Action> {
         (self.received, self.digest_known) = (Some(head), true);
-        let skips = self.skip_bad_keys || !self.keeps_records();
-        let (mut news, mut bad) = (Vec::new(), false);
+        let leaves_out = self.skip_bad_keys || !self.keeps_records();
+        let (mut news, mut bad, mut bytes) = (Vec::new(), false, 0);
         let mut changes = Vec::with_capacity(ops.len());
-        for Entered { key, received, op } in ops {
+        for Entered { key, in_state, op } in ops {
             let mut change = self.ask(&key, op);
-            if let Some((seq, reason)) = &change.refused {
-                let refused = || Refused {
-                    key: Key::new(&key).expect("the key of a record"),
+            if let Some((seq, reason)) = &change.refused
+                && news.len() < MAX_NACKS
+            {
+                news.push(Refused {
+                    key: name(&key),
                     seq: *seq,
                     reason: reason.clone(),
-                };
-                if news.len() < MAX_NACKS {
-                    news.push(refused());
-                }
-                if skips {
-                    if self.skipped.len() < MAX_SKIPPED {
-                        self.skipped.push(refused());
-                    }
-                    change.refused = None;
-                    if self.keeps_records() {
-                        change.action = Some(self.target.delete(&key));
-                    }
-                }
-                bad |= !skips;
+                });
             }
-            changes.push((key, received, change));
-        }
-        if self.held.is_empty() && !bad {
-            self.held.clear();
-            let changes = changes.into_iter().map(|(.., change)| change);
-            let batch = Some(batch(from, head, cause, changes));
-            self.applied = Some(head);
-            let again = None;
-            return Received { batch, news, again };
-        }
-        if self.held.is_empty() {
-            (self.held.from, self.held.cause) = (from, cause);
-        }
-        for (key, received, change) in changes {
-            self.held.add(key, received, change);
+            if leaves_out {
+                self.leave_out(&key, &mut change);
+            }
+            bad |= change.refused.is_some();
+            bytes += change.held_bytes();
+            changes.push((key, in_state, change));
         }
         let mut received = Received {
             batch: None,
             news,
             again: None,
         };
-        if self.held.refused().is_none() {
+        if self.held.is_empty() && !bad {
+            self.held.clear();
+            let changes = changes.into_iter().map(|(.., change)| change);
+            self.applied = Some(head);
+            received.batch = Some(batch(from, head, cause, changes));
+            return received;
+        }
+        if self.held.is_empty() {
+            // A snapshot was in memory anyway. If it were let go of, the next one might be as well.
+            let max = match cause {
+                Cause::Txn => self.max_held_bytes,
+                Cause::First | Cause::Snapshot { .. } => self.max_held_bytes.saturating_add(bytes),
+            };
+            self.held.begin(from, cause, max);
+        }
+        for (key, in_state, change) in changes {
+            self.held.add(key, in_state, change);
+        }
+        if self.held.refused().is_none() || cfg!(hotread_fault = "release_while_refused") {
             if self.held.has_let_go() {
                 let why = "what was held back while a value was refused was too much to keep";
                 self.distrust(why);
@@ -330,49 +364,47 @@ impl<T: Target> Content<T> {
 
     /// Nothing is refused any more: what was held back, as one batch.
     fn release(&mut self, head: Head) -> Batch<T::Action> {
-        let cause = std::mem::replace(&mut self.held.cause, Cause::Txn);
         self.applied = Some(head);
-        batch(self.held.from, head, cause, self.held.take())
+        let (from, cause, changes) = self.held.take();
+        batch(from, head, cause, changes)
     }
 
     /// Begins with a copy that was kept.
     pub(super) fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
-        let mut actions = Vec::with_capacity(records.len());
-        let mut known = HashMap::with_capacity(records.len());
-        let mut skipped = Vec::new();
+        let mut changes = Vec::with_capacity(records.len());
+        let mut index = Index::with_capacity(records.len());
+        self.skipped = Refusals::default();
         for record in records {
             let key: Arc<str> = record.key().into();
-            let op = ChangeOp::Put(record.clone());
-            let change = self.ask(&key, op);
-            if let Some((seq, reason)) = change.refused {
-                let key = Key::new(&key).expect("the key of a record");
-                let refused = Refused { key, seq, reason };
-                if !self.skip_bad_keys {
-                    return Err(refused);
+            let mut change = self.ask(&key, ChangeOp::Put(record.clone()));
+            change.op = None;
+            match &change.refused {
+                Some((seq, reason)) if !self.skip_bad_keys => {
+                    return Err(Refused {
+                        key: name(&key),
+                        seq: *seq,
+                        reason: reason.clone(),
+                    });
                 }
-                if skipped.len() < MAX_SKIPPED {
-                    skipped.push(refused);
-                }
+                _ => self.leave_out(&key, &mut change),
             }
-            actions.extend(change.action);
-            known.insert(key, record.hash());
+            changes.push(change);
+            index.insert(key, Seen::of(record));
+        }
+        if self.keeps_records() {
+            self.index = Some(index);
         }
         let head = records.head();
-        if let Some(index) = &mut self.index {
-            *index = known;
-        }
         self.held.clear();
-        self.skipped = skipped;
         (self.received, self.applied) = (Some(head), Some(head));
         self.digest_known = true;
-        Ok(Batch {
-            from: head.position.seq,
-            head,
-            actions,
-            ops: Vec::new(),
-            cause: Cause::First,
-        })
+        let from = head.position.seq;
+        Ok(batch(from, head, Cause::First, changes.into_iter()))
     }
+}
+
+fn name(key: &str) -> Key {
+    Key::new(key).expect("the keys of records were checked when they came in")
 }
 
 fn batch<A>(
@@ -403,4 +435,122 @@ pub(super) fn genuine(ops: &[ChangeOp], from: u64, to: u64, sealed: bool) -> boo
         }
         ChangeOp::Delete(_) => true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Category;
+    use crate::position::Epoch;
+    use crate::value::Value;
+
+    /// Refuses `null`.
+    struct NoNull;
+
+    impl Target for NoNull {
+        type Action = String;
+
+        fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<String, String> {
+            match record.value() {
+                b"null" => Err("null".to_owned()),
+                _ => Ok(key.to_string()),
+            }
+        }
+
+        fn delete(&mut self, key: &Arc<str>) -> String {
+            format!("-{key}")
+        }
+    }
+
+    const EPOCH: Epoch = Epoch(1);
+    const MAX: usize = 10_000;
+
+    fn put(key: &str, json: &str, seq: u64) -> Record {
+        let value = Value::parse(json.as_bytes()).unwrap();
+        let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
+        let key = Key::new(key).unwrap();
+        Record::new(&key, &value, &category, seq, at, None, &Hasher::PLAIN)
+    }
+
+    fn content() -> Content<NoNull> {
+        let mut content = Content::new(NoNull, true, false, false);
+        content.max_held_bytes = MAX;
+        content
+    }
+
+    /// A snapshot of these records at `seq`.
+    fn load(content: &mut Content<NoNull>, seq: u64, records: &[Record]) -> Received<String> {
+        let mut records = records.to_vec();
+        records.sort();
+        let head = Head {
+            position: Position { epoch: EPOCH, seq },
+            digest: staging::digest(&records),
+            records: records.len() as u64,
+            at: Timestamp::EPOCH,
+        };
+        let mut staging = Staging::new(EPOCH, None);
+        staging.part(1, records).unwrap();
+        content.snapshot(staging, head).unwrap()
+    }
+
+    fn change(content: &mut Content<NoNull>, ops: Vec<ChangeOp>) -> Received<String> {
+        let before = content.received().unwrap();
+        let index = content.index.as_ref().unwrap();
+        let (digest, records) = index.after(before.digest, before.records, &ops);
+        let seq = before.position.seq + 1;
+        let head = Head {
+            position: Position { epoch: EPOCH, seq },
+            digest,
+            records,
+            at: Timestamp::EPOCH,
+        };
+        content.change(seq, head, ops).unwrap()
+    }
+
+    fn numbered(n: usize) -> Vec<Record> {
+        (0..n).map(|n| put(&format!("{n:04}"), "1", 1)).collect()
+    }
+
+    #[test]
+    fn what_is_held_back_is_bounded_though_it_has_no_values() {
+        let mut content = content();
+        load(&mut content, 1, &numbered(1_000));
+        assert!(
+            change(&mut content, vec![ChangeOp::Put(put("x", "null", 2))])
+                .batch
+                .is_none()
+        );
+        for record in numbered(1_000) {
+            let gone = vec![ChangeOp::Delete(name(record.key()))];
+            assert!(change(&mut content, gone).batch.is_none());
+        }
+        let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 1_003))]);
+        assert!(mended.batch.is_none() && mended.again.is_some());
+        assert!(content.has().is_none(), "a snapshot is needed");
+        let batch = load(&mut content, 1_003, &[put("x", "1", 1_003)]).batch;
+        assert_eq!(batch.unwrap().actions.len(), 1_001);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_held_back_is_not_loaded_again_for_being_large() {
+        let mut content = content();
+        let mut records = numbered(1_000);
+        records.push(put("x", "null", 1));
+        assert!(load(&mut content, 1, &records).batch.is_none());
+        let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 2))]);
+        assert_eq!(mended.again, None);
+        assert_eq!(mended.batch.unwrap().actions.len(), 1_001);
+    }
+
+    #[test]
+    fn what_came_and_went_while_it_was_held_back_is_as_if_it_had_never_been() {
+        let mut content = content();
+        load(&mut content, 1, &numbered(1));
+        change(&mut content, vec![ChangeOp::Put(put("new", "null", 2))]);
+        change(&mut content, vec![ChangeOp::Put(put("other", "1", 3))]);
+        let gone = |key| ChangeOp::Delete(name(key));
+        let batch = change(&mut content, vec![gone("new"), gone("other"), gone("0000")]).batch;
+        let batch = batch.unwrap();
+        assert_eq!((batch.from, batch.actions), (2, vec!["-0000".to_owned()]));
+    }
 }

@@ -1,16 +1,18 @@
 //! The replica's end of a session, over all its connections.
 
-use super::content::{Content, Damaged, MAX_NACKS, Received, genuine};
+use super::content::{Content, MAX_NACKS, Received, genuine};
 use super::following::{Batch, FollowConfig, Mode, Output, Refused, Status, Target};
 use super::frame::{
     Begin, ClientFrame, Heartbeat, Hello, Nack, ServerFrame, Snapshot, SnapshotEnd, Txn, Welcome,
 };
 use super::freshness::Freshness;
 use super::link::{Link, State};
+use super::pieces::{BadPiece, Pieces};
 use super::staging::Staging;
-use super::{MIN_HEARTBEAT, VERSION};
+use super::trouble::{Trouble, passes, protocol, too_large, within};
+use super::{MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, VERSION};
 use crate::digest::Hasher;
-use crate::evaluate::{ChangeOp, Head};
+use crate::evaluate::Head;
 use crate::position::{Epoch, Position};
 use crate::records::Records;
 use crate::response::{Code, ErrorBody};
@@ -24,15 +26,6 @@ const ACK_EVERY: Duration = Duration::from_millis(100);
 /// and a server counts frames.
 const NACKS_EVERY: Duration = Duration::from_secs(1);
 
-/// The pieces of transactions that have come so far.
-#[derive(Debug)]
-struct Pieces {
-    from: u64,
-    to: u64,
-    ops: Vec<ChangeOp>,
-    bytes: usize,
-}
-
 /// The replica's end of a session, for as long as the replica lives. Times are those of any monotonic
 /// clock.
 #[derive(Debug)]
@@ -42,7 +35,7 @@ pub struct Follow<T: Target> {
     fresh: Freshness,
     content: Content<T>,
     staging: Option<Staging>,
-    pieces: Option<Pieces>,
+    pieces: Pieces,
     sealed: bool,
     /// The last transaction of the table, as far as is known.
     head: u64,
@@ -59,6 +52,8 @@ pub struct Follow<T: Target> {
     /// From then on the server may be told of refused values again.
     nacks_at: Duration,
     live: bool,
+    /// When the server was last heard while it was live; `None`: it never was.
+    live_until: Option<Duration>,
     out: VecDeque<Output<T::Action>>,
     failed: Option<ErrorBody>,
     /// Why the last connection ended.
@@ -83,7 +78,7 @@ impl<T: Target> Follow<T> {
             fresh: Freshness::default(),
             content,
             staging: None,
-            pieces: None,
+            pieces: Pieces::default(),
             sealed: false,
             head: 0,
             floor: 0,
@@ -95,6 +90,7 @@ impl<T: Target> Follow<T> {
             ack_at: now,
             ping_at: now,
             live: false,
+            live_until: None,
             out: VecDeque::new(),
             failed: None,
             trouble: None,
@@ -156,7 +152,7 @@ impl<T: Target> Follow<T> {
             }
         }
         // What was given out before the last snapshot says nothing about the table as it is now.
-        if published != Some(self.snapshots) {
+        if published != Some(self.snapshots) && !cfg!(hotread_fault = "old_publication") {
             return;
         }
         self.published = Some(position);
@@ -172,9 +168,13 @@ impl<T: Target> Follow<T> {
             return;
         }
         self.link.heard(now);
-        let done = match ServerFrame::decode(text) {
-            Ok(frame) => self.handle_frame(frame, now),
-            Err(bad) => Err(Trouble::Protocol(bad.to_string())),
+        let done = if text.len() > MAX_SERVER_FRAME_BYTES {
+            Err(protocol("a frame that is larger than frames may be"))
+        } else {
+            match ServerFrame::decode(text) {
+                Ok(frame) => self.handle_frame(frame, now),
+                Err(bad) => Err(Trouble::Protocol(bad.to_string())),
+            }
         };
         match done {
             Ok(()) => {}
@@ -247,8 +247,7 @@ impl<T: Target> Follow<T> {
         match self.content.position() {
             None => Status::Connecting,
             Some(_) => Status::Stale {
-                since: (self.published.is_some() && self.fresh.fresh_at().is_some())
-                    .then(|| self.link.heard_at()),
+                since: self.live_until,
             },
         }
     }
@@ -271,10 +270,29 @@ impl<T: Target> Follow<T> {
         self.fresh.fresh_at()
     }
 
-    /// Records that were left out since the last call, with
+    /// The last transaction that it has received. It may be ahead of its [`position`](Self::position):
+    /// by what is held back while a value is refused.
+    #[must_use]
+    pub fn received(&self) -> Option<Position> {
+        self.content.received().map(|head| head.position)
+    }
+
+    /// How many records are left out of its state at present, with
     /// [`skip_bad_keys`](FollowConfig::skip_bad_keys).
-    pub fn take_skipped(&mut self) -> Vec<Refused> {
-        self.content.take_skipped()
+    #[must_use]
+    pub fn skipped_count(&self) -> usize {
+        self.content.skipped().len()
+    }
+
+    /// These records, oldest first. The reason is kept of the first thousand.
+    pub fn skipped(&self) -> impl Iterator<Item = Refused> {
+        self.content.skipped().iter()
+    }
+
+    /// Is a snapshot being received? Then frames are large, and its last one takes long.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.staging.is_some()
     }
 
     /// Why the last connection ended, if it did not end well.
@@ -310,6 +328,11 @@ impl<T: Target> Follow<T> {
             ServerFrame::Snapshot(part) => self.part(part),
             ServerFrame::SnapshotEnd(end) => self.snapshot_end(end, now),
             ServerFrame::Txn(txn) => self.txn(txn, now),
+            ServerFrame::Heartbeat(_) if cfg!(hotread_fault = "age_by_heartbeat") && self.live => {
+                let n = self.fresh.ping(now);
+                self.fresh.pong(n, 0, Some(0));
+                Ok(())
+            }
             ServerFrame::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
             ServerFrame::Pong(pong) => {
                 self.head = self.head.max(pong.head);
@@ -327,14 +350,19 @@ impl<T: Target> Follow<T> {
             return Err(protocol("a welcome that nobody waited for"));
         }
         if welcome.v != VERSION {
-            return Err(protocol(
-                "the server speaks another version of the protocol",
-            ));
+            let message = format!(
+                "the server speaks version {} of the session, and this client {VERSION}; bring both to \
+                 the same version",
+                welcome.v
+            );
+            let body = ErrorBody::new(Code::UnsupportedVersion, message);
+            return Err(Trouble::Refused(body));
         }
         self.link
             .welcomed(Duration::from_millis(welcome.heartbeat_ms), now);
         (self.head, self.floor) = (welcome.head, welcome.floor);
         self.sealed = welcome.sealed;
+        self.content.set_sealed(welcome.sealed);
         self.acked = 0;
         match welcome.mode {
             Begin::Snapshot if self.content.keeps_records() => {
@@ -344,7 +372,7 @@ impl<T: Target> Follow<T> {
             Begin::Resume => self.resumed(welcome.epoch, welcome.seq)?,
         }
         self.ping(now);
-        if self.live {
+        if self.live && !cfg!(hotread_fault = "nack_once") {
             // A server that has just met the replica does not know what it refuses.
             self.nacks_at = now;
             self.complain(self.content.nacks(), now);
@@ -387,33 +415,18 @@ impl<T: Target> Follow<T> {
         }
         let max = self.config.max_bytes.min(2 * MAX_REPLACE_BYTES);
         let ops = txn.ops.into_owned();
-        if !genuine(&ops, from, to, self.sealed) {
+        let unchecked = cfg!(hotread_fault = "hash_unchecked");
+        if !unchecked && !genuine(&ops, from, to, self.sealed) {
             return Err(Trouble::Damaged("a record's hash or number is wrong"));
         }
-        let bytes: usize = ops.iter().map(ChangeOp::size).sum();
-        let ops = match &mut self.pieces {
-            Some(pieces) if (pieces.from, pieces.to) == (from, to) => {
-                pieces.bytes += bytes;
-                within(pieces.bytes, max)?;
-                pieces.ops.extend(ops);
-                if more {
-                    return Ok(());
-                }
-                std::mem::take(&mut pieces.ops)
+        let ops = match self.pieces.add((from, to), ops, more, max) {
+            Ok(Some(ops)) => ops,
+            Ok(None) => return Ok(()),
+            Err(BadPiece::Mixed) => {
+                return Err(protocol("the pieces of two transactions are mixed"));
             }
-            Some(_) => return Err(protocol("the pieces of two transactions are mixed")),
-            None if more => {
-                self.pieces = Some(Pieces {
-                    from,
-                    to,
-                    ops,
-                    bytes,
-                });
-                return Ok(());
-            }
-            None => ops,
+            Err(BadPiece::TooLarge) => return Err(too_large(max)),
         };
-        self.pieces = None;
         if let Some(staging) = &mut self.staging {
             if staging
                 .to
@@ -448,7 +461,7 @@ impl<T: Target> Follow<T> {
             .staging
             .take()
             .ok_or_else(|| protocol("the end of a snapshot that did not begin"))?;
-        if staging.to.is_some_and(|to| to != end.at) || self.pieces.is_some() {
+        if staging.to.is_some_and(|to| to != end.at) || self.pieces.are_open() {
             return Err(protocol(
                 "a snapshot ends at another place than its changes",
             ));
@@ -474,6 +487,7 @@ impl<T: Target> Follow<T> {
             return Ok(());
         }
         match self.content.received() {
+            Some(_) if cfg!(hotread_fault = "heartbeat_unchecked") => Ok(()),
             Some(head) if head.position.seq != heartbeat.at => {
                 Err(protocol("the server believes the replica elsewhere"))
             }
@@ -533,7 +547,9 @@ impl<T: Target> Follow<T> {
     }
 
     fn acknowledge(&mut self, now: Duration) {
-        if let (true, Some(at)) = (self.owes_ack() && now >= self.ack_at, self.published) {
+        let early = cfg!(hotread_fault = "ack_unpublished");
+        let has = self.position().filter(|_| early).or(self.published);
+        if let (true, Some(at)) = (self.owes_ack() && now >= self.ack_at, has) {
             self.acked = at.seq;
             self.ack_at = now + ACK_EVERY;
             self.send(&ClientFrame::Ack { seq: at.seq });
@@ -553,59 +569,21 @@ impl<T: Target> Follow<T> {
         self.link.lost(now);
         self.fresh.disconnected();
         self.staging = None;
-        self.pieces = None;
-        self.live = false;
+        self.pieces.clear();
+        if std::mem::take(&mut self.live) {
+            self.live_until = Some(self.link.heard_at());
+        }
+        self.live = cfg!(hotread_fault = "live_when_lost");
         self.trouble = Some(why.to_owned());
     }
 
     /// The server does not serve this replica. One that has something to give out keeps trying.
     fn refused(&mut self, body: ErrorBody, now: Duration) {
         let events = matches!(self.config.mode, Mode::Events { .. });
-        let passing = matches!(
-            body.code,
-            Code::Busy
-                | Code::Closed
-                | Code::RateLimited
-                | Code::TooManyConnections
-                | Code::Timeout
-                | Code::Unreachable
-                | Code::StorageError
-                | Code::StorageFull
-        );
         self.disconnected(&body.message, now);
-        if !passing && (events || self.content.position().is_none()) {
+        if !passes(body.code) && (events || self.content.position().is_none()) {
             self.failed = Some(body.clone());
             self.out.push_back(Output::Failed(body));
         }
     }
-}
-
-/// Why a connection is given up.
-enum Trouble {
-    /// The content cannot be relied on: the next session begins with a snapshot.
-    Damaged(&'static str),
-    /// What came does not follow the protocol, or the server ended the session.
-    Protocol(String),
-    /// The server does not serve this replica.
-    Refused(ErrorBody),
-}
-
-impl From<Damaged> for Trouble {
-    fn from(Damaged(what): Damaged) -> Self {
-        Self::Damaged(what)
-    }
-}
-
-fn protocol(what: &str) -> Trouble {
-    Trouble::Protocol(what.to_owned())
-}
-
-fn within(bytes: usize, max: usize) -> Result<(), Trouble> {
-    if bytes <= max {
-        return Ok(());
-    }
-    let message = format!(
-        "the table has more than {max} bytes of keys and values; allow the replica more, or split the table"
-    );
-    Err(Trouble::Refused(ErrorBody::new(Code::TooLarge, message)))
 }

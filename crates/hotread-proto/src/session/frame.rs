@@ -83,6 +83,7 @@ pub struct Nack {
     /// The record's key.
     pub key: Key,
     /// Why, in one line.
+    #[serde(deserialize_with = "one_line")]
     pub reason: String,
 }
 
@@ -146,7 +147,11 @@ pub struct Welcome {
     #[serde(default)]
     pub sealed: bool,
     /// Why there is a snapshot, if the client had something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "maybe_one_line"
+    )]
     pub reason: Option<String>,
 }
 
@@ -217,6 +222,7 @@ pub struct Pong {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// Why, in one line.
+    #[serde(deserialize_with = "one_line")]
     pub reason: String,
     /// How long to wait at least.
     #[serde(default)]
@@ -227,6 +233,7 @@ pub struct Reset {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
     /// Why, in one line.
+    #[serde(deserialize_with = "one_line")]
     pub reason: String,
     /// Clients come back at random times within this span.
     #[serde(default)]
@@ -328,6 +335,22 @@ macro_rules! one_member {
     };
 }
 
+/// A reason as it may be shown, whatever the other end sent.
+fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    Ok(super::reason(&text))
+}
+
+fn maybe_one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|text| super::reason(&text)))
+}
+
+fn error(mut body: ErrorBody) -> ServerFrame<'static> {
+    body.message = super::reason(&body.message);
+    ServerFrame::Error(body)
+}
+
 #[derive(Deserialize)]
 struct Seq {
     seq: u64,
@@ -357,7 +380,7 @@ impl<'de> Deserialize<'de> for ServerFrame<'static> {
         "pong" => ServerFrame::Pong,
         "reset" => ServerFrame::Reset,
         "goodbye" => ServerFrame::Goodbye,
-        "error" => ServerFrame::Error,
+        "error" => error,
     }
 }
 

@@ -2,18 +2,17 @@
 //! key only what became of it last, and not even that once there is too much.
 
 use super::following::{Cause, Refused};
+use super::refusals::Refusals;
 use crate::evaluate::ChangeOp;
-use crate::name::Key;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most bytes of keys and values that are held back. Beyond it only the keys are kept, and the records
-/// are loaded again when nothing is refused any more.
+/// Most bytes that are held back: keys, values, and [`ENTRY_BYTES`] for each. Beyond it only the keys
+/// are kept, and the records are loaded again when nothing is refused any more.
 pub(super) const MAX_HELD_BYTES: usize = 64 << 20;
-/// Most refused values of which the reason is kept: of a table of another type it is all of them.
-const MAX_REASONS: usize = 1_024;
-/// Stands for the others.
-const NO_REASON: &str = "refused like many others, whose reasons were said";
+/// What a change that is held back takes beside its key and value, in bytes: the tree's entry, the
+/// update, the allocations. So that deletions and small values count, too.
+const ENTRY_BYTES: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Held<A> {
@@ -24,8 +23,8 @@ pub(super) struct Held<A> {
     /// There was too much: changes are not kept, only their keys.
     let_go: bool,
     /// The first transaction that is held back.
-    pub(super) from: u64,
-    pub(super) cause: Cause,
+    from: u64,
+    cause: Cause,
     refused: Refusals,
 }
 
@@ -44,6 +43,7 @@ pub(super) struct Change<A> {
     pub(super) action: Option<A>,
     /// The same as it came, if that is kept.
     pub(super) op: Option<ChangeOp>,
+    /// Of key and value.
     pub(super) bytes: usize,
     /// Is the record gone after it?
     pub(super) deletes: bool,
@@ -51,12 +51,19 @@ pub(super) struct Change<A> {
     pub(super) refused: Option<(u64, String)>,
 }
 
+impl<A> Change<A> {
+    /// What it takes to hold it back.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes + ENTRY_BYTES
+    }
+}
+
 impl<A> Held<A> {
-    pub(super) fn new(max_bytes: usize) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             keys: BTreeMap::new(),
             bytes: 0,
-            max_bytes,
+            max_bytes: MAX_HELD_BYTES,
             let_go: false,
             from: 0,
             cause: Cause::Txn,
@@ -85,12 +92,16 @@ impl<A> Held<A> {
         in_state.map(|(key, _)| key)
     }
 
-    /// Holds a change back. `received`: was there a record before it?
-    pub(super) fn add(&mut self, key: Arc<str>, received: bool, mut change: Change<A>) {
-        let old = self.keys.remove(&key);
-        let in_state = old.as_ref().map_or(received, |old| old.in_state);
-        if let Some(old) = old.and_then(|old| old.change) {
-            self.bytes -= old.bytes;
+    /// What comes now is held back: the transactions from this one on, up to so many bytes.
+    pub(super) fn begin(&mut self, from: u64, cause: Cause, max_bytes: usize) {
+        self.clear();
+        (self.from, self.cause, self.max_bytes) = (from, cause, max_bytes);
+    }
+
+    /// Holds a change back. `in_state`: does the state have a record under this key?
+    pub(super) fn add(&mut self, key: Arc<str>, in_state: bool, mut change: Change<A>) {
+        if let Some(old) = self.keys.remove(&key).and_then(|old| old.change) {
+            self.bytes -= old.held_bytes();
         }
         self.refused.remove(&key);
         if let Some((seq, reason)) = change.refused.take() {
@@ -101,7 +112,7 @@ impl<A> Held<A> {
             return;
         }
         let change = (!self.let_go).then_some(change);
-        self.bytes += change.as_ref().map_or(0, |change| change.bytes);
+        self.bytes += change.as_ref().map_or(0, Change::held_bytes);
         self.keys.insert(key, Entry { in_state, change });
         if self.bytes > self.max_bytes {
             self.let_go = true;
@@ -122,11 +133,14 @@ impl<A> Held<A> {
         self.refused.iter()
     }
 
-    /// What is held back, in the order of the keys. Nothing is held back any more.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Change<A>> + use<A> {
+    /// What is held back, in the order of the keys, and what was said of it at the
+    /// [beginning](Self::begin). Nothing is held back any more.
+    pub(super) fn take(&mut self) -> (u64, Cause, impl Iterator<Item = Change<A>> + use<A>) {
         let keys = std::mem::take(&mut self.keys);
+        let cause = std::mem::replace(&mut self.cause, Cause::Txn);
         self.clear();
-        keys.into_values().filter_map(|entry| entry.change)
+        let changes = keys.into_values().filter_map(|entry| entry.change);
+        (self.from, cause, changes)
     }
 
     pub(super) fn clear(&mut self) {
@@ -134,38 +148,5 @@ impl<A> Held<A> {
         self.bytes = 0;
         self.let_go = false;
         self.refused = Refusals::default();
-    }
-}
-
-/// Values that are refused, by age and by key.
-#[derive(Debug, Default)]
-struct Refusals {
-    by_age: BTreeMap<(u64, Arc<str>), Option<Box<str>>>,
-    by_key: HashMap<Arc<str>, u64>,
-    reasons: usize,
-}
-
-impl Refusals {
-    fn insert(&mut self, key: Arc<str>, seq: u64, reason: String) {
-        let reason = (self.reasons < MAX_REASONS).then(|| reason.into_boxed_str());
-        self.reasons += usize::from(reason.is_some());
-        self.by_key.insert(key.clone(), seq);
-        self.by_age.insert((seq, key), reason);
-    }
-
-    fn remove(&mut self, key: &Arc<str>) {
-        if let Some(seq) = self.by_key.remove(key)
-            && let Some(Some(_)) = self.by_age.remove(&(seq, key.clone()))
-        {
-            self.reasons -= 1;
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Refused> {
-        self.by_age.iter().map(|((seq, key), reason)| Refused {
-            key: Key::new(key).expect("the key of a record"),
-            seq: *seq,
-            reason: reason.as_deref().unwrap_or(NO_REASON).to_owned(),
-        })
     }
 }

@@ -101,9 +101,11 @@ impl Link {
         matches!(self.state, State::Down { .. })
     }
 
-    /// The next wait is to be drawn from this span.
+    /// The next wait is to be drawn from this span; from the usual one, if it is 0: without any wait
+    /// all clients of a server would come back in the same moment.
     pub(super) fn spread(&mut self, spread_ms: u64) {
-        self.spread = Some(Duration::from_millis(spread_ms).min(MAX_ASKED_WAIT));
+        let spread = Duration::from_millis(spread_ms).min(MAX_ASKED_WAIT);
+        self.spread = Some(spread).filter(|spread| !spread.is_zero());
     }
 
     /// The next wait is to be this long at least.
@@ -134,6 +136,7 @@ impl Link {
         match self.state {
             State::Down { retry_at } => retry_at,
             State::Opening { since } | State::Greeting { since } => since + OPEN_WITHIN,
+            State::Up { .. } if cfg!(hotread_fault = "silence_unnoticed") => Duration::MAX,
             State::Up { .. } => self.heard_at + self.heartbeat * SILENT_HEARTBEATS,
         }
     }
@@ -231,6 +234,19 @@ mod tests {
         link.at_least(u64::MAX);
         assert!(wait(&mut link, S(100)) <= MAX_ASKED_WAIT * 2);
         assert!(wait(&mut link, S(1000)) <= LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_server_that_says_goodbye_without_a_span_is_left_alone_as_usual() {
+        let mut waited = 0;
+        for seed in 0..100 {
+            let mut link = Link::new(seed, S(0));
+            link.spread(0);
+            let wait = wait(&mut link, S(0));
+            assert!(wait <= FIRST_WAIT);
+            waited += u32::from(wait > FIRST_WAIT / 10);
+        }
+        assert!(waited > 50, "{waited}");
     }
 
     #[test]

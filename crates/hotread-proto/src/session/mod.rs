@@ -29,10 +29,14 @@ mod following;
 pub mod frame;
 mod freshness;
 mod held;
+mod index;
 mod link;
+mod pieces;
+mod refusals;
 mod serve;
 mod serving;
 mod staging;
+mod trouble;
 
 pub use encode::{Encoded, Part};
 pub use follow::Follow;

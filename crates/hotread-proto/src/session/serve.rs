@@ -3,18 +3,19 @@
 //! It holds a place in the table's sequence of changes and asks for what comes next when the
 //! connection has room for it, so a slow client costs a number and not a queue.
 
-use super::encode::{Encoded, Part, txn_frames};
+mod begin;
+mod stream;
+
+use super::encode::Encoded;
 use super::fold::Fold;
-use super::frame::{
-    Begin, ClientFrame, Goodbye, Has, Heartbeat, Hello, Nack, Pong, Reset, ServerFrame,
-    SnapshotEnd, Welcome,
-};
+use super::frame::{ClientFrame, Goodbye, Has, Heartbeat, Hello, Pong, Reset, ServerFrame};
 use super::serving::{Answer, End, Event, ServeConfig, Want};
-use super::{VERSION, is_client_name, reason};
+use super::{MAX_CLIENT_FRAME_BYTES, reason};
 use crate::digest::Digest;
 use crate::evaluate::Head;
 use crate::position::Position;
 use crate::response::{Code, ErrorBody};
+use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub struct Serve {
     floor: u64,
     phase: Phase,
     coalesce: bool,
-    /// Where the table stood after the last transaction that was sent.
+    /// Where the table stood after the last transaction that was sent, or that the client had when the
+    /// session began.
     sent: Head,
     frames: VecDeque<Arc<str>>,
     /// Changes that come next.
@@ -106,7 +108,7 @@ impl Serve {
             floor,
             phase: Phase::Waiting,
             coalesce: false,
-            sent: head,
+            sent: nothing(head),
             frames: VecDeque::new(),
             changes: VecDeque::new(),
             fold: None,
@@ -127,7 +129,9 @@ impl Serve {
     /// before its ping.
     pub fn handle_head(&mut self, head: Head, floor: u64) {
         if head.position.epoch != self.head.position.epoch {
-            self.handle_end(End::Dropped);
+            if !cfg!(hotread_fault = "epoch_unnoticed") {
+                self.handle_end(End::Dropped);
+            }
         } else if head.position.seq >= self.head.position.seq {
             self.head = head;
             self.floor = floor;
@@ -148,6 +152,10 @@ impl Serve {
             );
             return self.fail(ErrorBody::new(Code::RateLimited, message));
         }
+        if text.len() > MAX_CLIENT_FRAME_BYTES {
+            let message = format!("a frame of a client has at most {MAX_CLIENT_FRAME_BYTES} bytes");
+            return self.fail(ErrorBody::new(Code::ProtocolError, message));
+        }
         match ClientFrame::decode(text) {
             Ok(frame) => self.handle_frame(frame),
             Err(bad) => self.fail(bad.body()),
@@ -161,16 +169,19 @@ impl Serve {
             ClientFrame::Hello(_) => self.protocol_error("hello was said already"),
             ClientFrame::Unknown => {}
             _ if waiting => self.protocol_error("the first frame must be hello"),
+            ClientFrame::Ack { .. } | ClientFrame::Nack(_) if !self.is_following() => {
+                self.protocol_error(
+                    "ack and nack are about a state, which the client does not have yet",
+                );
+            }
             ClientFrame::Ack { seq } if seq > self.sent.position.seq => {
                 self.protocol_error("an acknowledgement of what was not sent");
             }
             ClientFrame::Ack { seq } => self.events.push_back(Event::Ack { seq }),
-            ClientFrame::Nack(nack) => {
-                let reason = reason(&nack.reason);
-                self.events.push_back(Event::Nack(Nack { reason, ..nack }));
-            }
+            ClientFrame::Nack(nack) => self.events.push_back(Event::Nack(nack)),
             ClientFrame::Ping { n } => {
-                let head = self.head.position.seq;
+                let sent = cfg!(hotread_fault = "pong_of_sent");
+                let head = if sent { self.sent } else { self.head }.position.seq;
                 self.pong = Some(Pong { n, head });
             }
         }
@@ -186,8 +197,10 @@ impl Serve {
             Answer::Digest(digest) => self.compared(digest),
             Answer::Part(part) => self.add_part(&part),
             Answer::Changes(changes) => self.add_changes(changes),
+            Answer::Gone if cfg!(hotread_fault = "gone_unsaid") => {}
             Answer::Gone => self.reset("the session fell behind the history that is kept", 0),
             Answer::Failed(body) => {
+                let body = in_one_line(body);
                 self.reset(&body.message, RETRY_AFTER_MS);
                 self.events.push_back(Event::Failed(body));
             }
@@ -209,7 +222,7 @@ impl Serve {
         }
         if now >= self.heartbeat_at {
             self.heartbeat_at = now + self.config.heartbeat;
-            self.heartbeat_due = true;
+            self.heartbeat_due = !cfg!(hotread_fault = "no_heartbeat");
         }
     }
 
@@ -220,9 +233,12 @@ impl Serve {
         }
         match end {
             End::Dropped => self.reset("the table was dropped, or began anew", 0),
-            End::Goodbye { reason, spread } => {
+            End::Goodbye {
+                reason: why,
+                spread,
+            } => {
                 self.end(&ServerFrame::Goodbye(Goodbye {
-                    reason,
+                    reason: reason(&why),
                     spread_ms: spread.as_millis() as u64,
                 }));
             }
@@ -277,7 +293,7 @@ impl Serve {
         }
         std::mem::take(&mut self.heartbeat_due).then(|| {
             ServerFrame::Heartbeat(Heartbeat {
-                at: self.sent.position.seq,
+                at: self.sent.position.seq + u64::from(cfg!(hotread_fault = "heartbeat_ahead")),
                 digest: self.sent.digest,
                 head: self.head.position.seq,
             })
@@ -301,273 +317,18 @@ impl Serve {
         self.is_ending() && self.frames.is_empty()
     }
 
-    /// The last transaction that was sent.
+    /// The last transaction that was sent, or that the client had when the session began; 0 before
+    /// either.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.position.seq
     }
 
-    // ---- how it begins ----
-
-    fn greet(&mut self, hello: Hello) {
-        if hello.v < VERSION {
-            let message = format!(
-                "version {} of the protocol is not spoken here any more; update the client to one that speaks {VERSION}",
-                hello.v
-            );
-            return self.fail(ErrorBody::new(Code::UnsupportedVersion, message));
-        }
-        if hello
-            .name
-            .as_deref()
-            .is_some_and(|name| !is_client_name(name))
-        {
-            let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
-            return self.fail(ErrorBody::new(Code::InvalidName, message));
-        }
-        self.coalesce = hello.coalesce;
-        let Some(has) = hello.from else {
-            if hello.snapshot {
-                return self.begin_snapshot(hello, None);
-            }
-            return self.resume(hello, self.head);
-        };
-        if has.digest.is_none() && hello.snapshot {
-            return self.protocol_error("a client that keeps records must say their digest");
-        }
-        let Head { position, .. } = self.head;
-        let seq = has.seq;
-        if has.epoch != position.epoch {
-            self.begin_anew(hello, Code::EpochChanged, "the table began anew");
-        } else if seq > position.seq {
-            let reason = format!("the table has not come to {seq} yet: its past became another");
-            self.begin_anew(hello, Code::EpochChanged, &reason);
-        } else if seq + 1 < self.floor {
-            let reason = format!("the history begins with {}, after {seq}", self.floor);
-            self.begin_anew(hello, Code::Gone, &reason);
-        } else if seq == position.seq {
-            let digest = Some(self.head.digest);
-            self.phase = Phase::Comparing { hello, has };
-            self.compared(digest);
-        } else {
-            let epoch = has.epoch;
-            self.phase = Phase::Comparing { hello, has };
-            self.asked = Asked::Next(Want::Digest {
-                at: Position { epoch, seq },
-            });
-        }
-    }
-
-    fn compared(&mut self, digest: Option<Digest>) {
-        let Phase::Comparing { hello, has } = std::mem::replace(&mut self.phase, Phase::Waiting)
-        else {
-            return;
-        };
-        let seq = has.seq;
-        match digest {
-            // At seq 0 there is no row of the history to compare with, nor anything in the table.
-            None if seq != 0 => {
-                let reason = format!("the history does not have {seq} any more");
-                self.begin_anew(hello, Code::Gone, &reason);
-            }
-            there => {
-                let digest = there.unwrap_or(Digest::EMPTY);
-                if has.digest.is_some_and(|has| has != digest) {
-                    let reason = format!("the digest at {seq} differs: its past became another");
-                    return self.begin_anew(hello, Code::EpochChanged, &reason);
-                }
-                let epoch = has.epoch;
-                let at = Head {
-                    position: Position { epoch, seq },
-                    digest,
-                    ..self.head
-                };
-                self.resume(hello, at);
-            }
-        }
-    }
-
-    fn begin_anew(&mut self, hello: Hello, code: Code, reason: &str) {
-        if hello.snapshot {
-            return self.begin_snapshot(hello, Some(reason.to_owned()));
-        }
-        let message = format!("{reason}; changes in between cannot be told, read the whole table");
-        self.fail(ErrorBody::new(code, message));
-    }
-
-    fn resume(&mut self, hello: Hello, at: Head) {
-        self.sent = at;
-        self.phase = Phase::Following;
-        self.welcome(hello, Begin::Resume, Some(at.position.seq), None);
-    }
-
-    fn begin_snapshot(&mut self, hello: Hello, reason: Option<String>) {
-        self.phase = Phase::Parts {
-            number: 1,
-            after: None,
-            reads: None,
-        };
-        self.welcome(hello, Begin::Snapshot, None, reason);
-    }
-
-    fn welcome(&mut self, hello: Hello, mode: Begin, seq: Option<u64>, reason: Option<String>) {
-        let welcome = Welcome {
-            v: VERSION,
-            mode,
-            epoch: self.head.position.epoch,
-            head: self.head.position.seq,
-            floor: self.floor,
-            seq,
-            heartbeat_ms: self.config.heartbeat.as_millis() as u64,
-            sealed: self.config.sealed,
-            reason: reason.clone(),
-        };
-        self.send(&ServerFrame::Welcome(welcome));
-        self.events.push_back(Event::Begun {
-            name: hello.name,
-            mode,
-            reason,
-        });
-    }
-
-    // ---- how it goes on ----
-
-    /// Nothing is at hand: what comes next?
-    fn ask(&mut self) {
-        if self.asked != Asked::Nothing {
-            return;
-        }
-        match &self.phase {
-            Phase::Parts { number, after, .. } => {
-                self.asked = Asked::Next(Want::Part {
-                    number: *number,
-                    after: after.clone(),
-                });
-            }
-            Phase::Completing { parts, target } if self.sent.position.seq >= *target => {
-                let end = SnapshotEnd {
-                    at: self.sent.position.seq,
-                    count: self.sent.records,
-                    digest: self.sent.digest,
-                    time: self.sent.at,
-                };
-                self.events.push_back(Event::SnapshotSent { parts: *parts });
-                self.phase = Phase::Following;
-                self.send(&ServerFrame::SnapshotEnd(end));
-            }
-            Phase::Completing { .. } | Phase::Following => self.ask_for_changes(),
-            Phase::Waiting | Phase::Comparing { .. } | Phase::Over => {}
-        }
-    }
-
-    fn ask_for_changes(&mut self) {
-        let has = match &self.fold {
-            Some(fold) => fold
-                .head
-                .map_or(self.sent.position.seq, |head| head.position.seq),
-            None => self.sent.position.seq,
-        };
-        if has < self.head.position.seq {
-            let following = matches!(self.phase, Phase::Following);
-            if self.coalesce && following && self.head.position.seq - has > FOLD_BEHIND {
-                self.fold.get_or_insert_with(|| Fold::new(has + 1));
-            }
-            self.asked = Asked::Next(Want::Changes { after: has });
-        } else {
-            self.unfold();
-        }
-    }
-
-    fn add_part(&mut self, part: &Part) {
-        let Phase::Parts { number, reads, .. } = &self.phase else {
-            return;
-        };
-        let (number, read) = (*number, part.head());
-        if read.position.epoch != self.head.position.epoch {
-            return self.handle_end(End::Dropped);
-        }
-        let (first, last) = reads.map_or((read, read.position.seq), |(first, last)| {
-            let earlier = read.position.seq < first.position.seq;
-            let first = if earlier { read } else { first };
-            (first, last.max(read.position.seq))
-        });
-        self.frames.push_back(part.text().clone());
-        self.phase = match part.last() {
-            Some(last_key) => Phase::Parts {
-                number: number + 1,
-                after: Some(last_key.clone()),
-                reads: Some((first, last)),
-            },
-            None => {
-                self.sent = first;
-                Phase::Completing {
-                    parts: number,
-                    target: last.max(self.head.position.seq),
-                }
-            }
-        };
-    }
-
-    fn add_changes(&mut self, changes: Vec<Arc<Encoded>>) {
-        let has = self
-            .fold
-            .as_ref()
-            .and_then(|fold| fold.head)
-            .map_or(self.sent.position.seq, |head| head.position.seq);
-        let epoch = self.head.position.epoch;
-        if changes
-            .iter()
-            .any(|next| next.change().position.epoch != epoch)
-        {
-            return self.handle_end(End::Dropped);
-        }
-        let in_order = (has + 1..)
-            .zip(&changes)
-            .all(|(seq, next)| next.change().position.seq == seq);
-        debug_assert!(
-            in_order && !changes.is_empty(),
-            "the answer to another question"
-        );
-        if !in_order {
-            let message = "the server lost its place in the table's changes";
-            return self.fail(ErrorBody::new(Code::Internal, message));
-        }
-        let Some(fold) = &mut self.fold else {
-            self.changes.extend(changes);
-            return;
-        };
-        for next in changes {
-            fold.add(next.change());
-        }
-        if fold.bytes() >= FOLD_BYTES || fold.len() >= FOLD_CHANGES {
-            self.unfold();
-        }
-    }
-
-    /// Sends what was folded.
-    fn unfold(&mut self) {
-        let Some(fold) = self.fold.take() else { return };
-        let Some(head) = fold.head else { return };
-        let (from, transactions) = (fold.from, fold.len());
-        self.frames.extend(txn_frames(from, head, &fold.into_ops()));
-        self.sent = head;
-        self.events.push_back(Event::Folded { transactions });
-    }
-
-    fn take(&mut self, next: &Encoded) {
-        self.frames.extend(next.frames().iter().cloned());
-        self.sent = next.change().head();
-        // What completes a snapshot ends exactly there.
-        if let Phase::Completing { target, .. } = self.phase
-            && self.sent.position.seq == target
-        {
-            let rest = std::mem::take(&mut self.changes);
-            self.ask();
-            self.changes = rest;
-        }
-    }
-
     // ---- how it ends ----
+
+    fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Following)
+    }
 
     fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Over)
@@ -602,6 +363,7 @@ impl Serve {
     }
 
     fn fail(&mut self, body: ErrorBody) {
+        let body = in_one_line(body);
         self.events.push_back(Event::Failed(body.clone()));
         self.end(&ServerFrame::Error(body));
     }
@@ -609,4 +371,20 @@ impl Serve {
     fn protocol_error(&mut self, what: &str) {
         self.fail(ErrorBody::new(Code::ProtocolError, what));
     }
+}
+
+/// Where a client is that was sent nothing of this table.
+fn nothing(head: Head) -> Head {
+    let Position { epoch, .. } = head.position;
+    Head {
+        position: Position { epoch, seq: 0 },
+        digest: Digest::EMPTY,
+        records: 0,
+        at: Timestamp::EPOCH,
+    }
+}
+
+fn in_one_line(mut body: ErrorBody) -> ErrorBody {
+    body.message = reason(&body.message);
+    body
 }

@@ -1,7 +1,7 @@
 //! A snapshot that is being received: records in the order of their keys, read at slightly different
 //! times, and the changes since the earliest of these times.
 
-use crate::digest::{Digest, ItemHash};
+use crate::digest::Digest;
 use crate::evaluate::ChangeOp;
 use crate::position::Epoch;
 use crate::record::Record;
@@ -86,24 +86,4 @@ impl Staging {
 
 pub(super) fn digest(records: &[Record]) -> Digest {
     records.iter().map(Record::hash).collect::<Digest>()
-}
-
-/// The digest and the number of records after some operations on different keys.
-pub(super) fn after(
-    mut digest: Digest,
-    mut count: u64,
-    ops: &[ChangeOp],
-    old: impl Fn(&str) -> Option<ItemHash>,
-) -> (Digest, u64) {
-    for op in ops {
-        if let Some(old) = old(op.key()) {
-            digest = digest.without(old);
-            count = count.saturating_sub(1);
-        }
-        if let ChangeOp::Put(record) = op {
-            digest = digest.with(record.hash());
-            count += 1;
-        }
-    }
-    (digest, count)
 }

@@ -2,6 +2,7 @@
 
 use crate::rng::Rng;
 use crate::table::{POISON, Table};
+use hotread_proto::session::frame::{Begin, ClientFrame, ServerFrame};
 use hotread_proto::session::{
     Batch, Cause, Follow, FollowConfig, MAX_CLIENT_FRAME_BYTES, Mode, Output, Refused, Target,
 };
@@ -63,6 +64,10 @@ pub struct Client {
     /// The last transaction, for those who want events.
     event: Option<usize>,
     from: Option<Position>,
+    outputs: Vec<Output<Write>>,
+    /// Of this value the server must be told at once.
+    owes_nack: Option<Refused>,
+    pub repeated_nacks: u64,
     pub ended: u64,
     pub restored: u64,
 }
@@ -97,6 +102,9 @@ impl Client {
             reports: VecDeque::new(),
             event: None,
             from: None,
+            outputs: Vec::new(),
+            owes_nack: None,
+            repeated_nacks: 0,
             ended: 0,
             restored: 0,
         }
@@ -112,6 +120,8 @@ impl Client {
         self.batches.clear();
         self.reports.clear();
         self.event = None;
+        self.outputs.clear();
+        self.owes_nack = None;
         let kept = self.seen.take();
         let records = std::mem::take(&mut self.state).into_values();
         if let Some((id, head)) = kept
@@ -126,6 +136,25 @@ impl Client {
             self.batches.push_back((now, batch));
             self.restored += 1;
         }
+    }
+
+    /// A frame came. True: the client gives the connection up for it.
+    pub fn hears(&mut self, text: &str, now: Duration) -> bool {
+        let welcome = ServerFrame::decode(text);
+        let refused = self.refused();
+        self.follow.handle_text(text, now);
+        let mut left = false;
+        while let Some(output) = self.follow.poll_output() {
+            left |= matches!(output, Output::Disconnect);
+            self.outputs.push(output);
+        }
+        if let Ok(ServerFrame::Welcome(welcome)) = welcome
+            && welcome.mode == Begin::Resume
+            && !left
+        {
+            self.owes_nack = refused;
+        }
+        left
     }
 
     /// Does what is due, and says what the driver has to do.
@@ -152,12 +181,17 @@ impl Client {
         }
         self.check_freshness(table);
         let mut todo = Vec::new();
-        while let Some(output) = self.follow.poll_output() {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.extend(std::iter::from_fn(|| self.follow.poll_output()));
+        for output in outputs {
             match output {
                 Output::Connect => todo.push(Todo::Connect),
-                Output::Disconnect => todo.push(Todo::Disconnect),
+                Output::Disconnect => {
+                    self.owes_nack = None;
+                    todo.push(Todo::Disconnect);
+                }
                 Output::Send(text) => {
-                    assert!(text.len() <= MAX_CLIENT_FRAME_BYTES);
+                    self.check_sent(&text);
                     todo.push(Todo::Send(text));
                 }
                 Output::Apply(batch) => {
@@ -173,7 +207,28 @@ impl Client {
                 other => panic!("{other:?}"),
             }
         }
+        if let Some(refused) = self.owes_nack.take() {
+            panic!("the server of a resumed session is not told of {refused:?}");
+        }
         todo
+    }
+
+    fn check_sent(&mut self, text: &str) {
+        assert!(text.len() <= MAX_CLIENT_FRAME_BYTES);
+        match ClientFrame::decode(text).expect("a frame that cannot be read") {
+            ClientFrame::Nack(nack) => {
+                let owed =
+                    |refused: &mut Refused| (&refused.key, refused.seq) == (&nack.key, nack.seq);
+                if self.owes_nack.take_if(owed).is_some() {
+                    self.repeated_nacks += 1;
+                }
+            }
+            ClientFrame::Ack { seq } if self.kind != Kind::Events => {
+                let (_, head) = self.seen.expect("an acknowledgement without a state");
+                assert!(seq <= head.position.seq, "readers do not have {seq} yet");
+            }
+            _ => {}
+        }
     }
 
     fn publish(&mut self, table: &Table, batch: Batch<Write>) {

@@ -7,9 +7,9 @@ use hotread_proto::{Digest, Epoch, Head, Position, Record, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
-const S: fn(u64) -> Duration = Duration::from_secs;
+pub const S: fn(u64) -> Duration = Duration::from_secs;
 
-fn head(seq: u64) -> Head {
+pub fn head(seq: u64) -> Head {
     let position = Position {
         epoch: Epoch(7),
         seq,
@@ -22,7 +22,7 @@ fn head(seq: u64) -> Head {
     }
 }
 
-fn serve() -> Serve {
+pub fn serve() -> Serve {
     let config = ServeConfig {
         heartbeat: S(2),
         sealed: false,
@@ -30,7 +30,7 @@ fn serve() -> Serve {
     Serve::new(config, head(5), 3, S(0))
 }
 
-fn frames(serve: &mut Serve) -> String {
+pub fn frames(serve: &mut Serve) -> String {
     std::iter::from_fn(|| serve.poll_frame())
         .map(|frame| frame.to_string())
         .collect()
@@ -174,6 +174,10 @@ fn end(at: u64, digest: u8) -> String {
     format!(r#"{{"snapshot_end":{{"at":{at},"count":0,"digest":"{digest:032x}","time":0}}}}"#)
 }
 
+fn heartbeat(at: u64, digest: u8) -> String {
+    format!(r#"{{"heartbeat":{{"at":{at},"digest":"{digest:032x}","head":9}}}}"#)
+}
+
 fn leaves(mode: Mode, texts: &[String]) -> bool {
     let mut follow = follow(mode);
     for text in texts {
@@ -193,6 +197,7 @@ fn a_replica_leaves_a_server_that_breaks_a_rule() {
     };
     assert!(!begun(&[txn(5, 5, false), end(5, 0), txn(6, 6, false)]));
     assert!(!begun(&[r#"{"later":{}}"#.to_owned(), end(5, 0)]));
+    assert!(!begun(&[heartbeat(1, 1), end(5, 0), heartbeat(5, 0)]));
     for (what, rest) in [
         ("a part out of turn", vec![part(3)]),
         ("a part after changes", vec![txn(5, 5, false), part(2)]),
@@ -210,6 +215,11 @@ fn a_replica_leaves_a_server_that_breaks_a_rule() {
         (
             "the last number there is",
             vec![txn(5, u64::MAX, false), txn(1, 1, false)],
+        ),
+        ("a heartbeat elsewhere", vec![end(5, 0), heartbeat(4, 0)]),
+        (
+            "a heartbeat with another digest",
+            vec![end(5, 0), heartbeat(5, 1)],
         ),
         ("a second welcome", vec![BEGIN.to_owned()]),
         ("no JSON", vec!["no".to_owned()]),

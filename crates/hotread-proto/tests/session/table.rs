@@ -4,8 +4,8 @@ use crate::rng::Rng;
 use hotread::HotReadState;
 use hotread_proto::session::{Encoded, Part};
 use hotread_proto::{
-    Body, Digest, Entry, Epoch, Existing, Hasher, Head, Key, Op, Outcome, Position, Put, Records,
-    Remembered, Replace, TableView, Timestamp, Txn, TxnId, Value, evaluate,
+    Body, ChangeOp, Digest, Entry, Epoch, Existing, Hasher, Head, Key, Op, Outcome, Position, Put,
+    Records, Remembered, Replace, TableView, Timestamp, Txn, TxnId, Value, evaluate,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
@@ -162,6 +162,32 @@ impl Table {
             time,
             change: None,
         });
+    }
+
+    /// The first transactions of the table that this state is of, once more: the same records under
+    /// the same numbers, at other times.
+    pub fn replay(&mut self, state: usize, most: usize, time: Duration) {
+        let mut changes = Vec::new();
+        let mut at = Some(state);
+        while let Some(id) = at {
+            changes.extend(self.commits[id].change.clone());
+            at = self.commits[id].parent;
+        }
+        for change in changes.iter().rev().take(most) {
+            let mut txn = Txn::new();
+            for op in &change.change().ops {
+                txn = match op {
+                    ChangeOp::Put(record) => {
+                        let value = Value::parse(record.value()).unwrap();
+                        txn.put(Put::new(Key::new(record.key()).unwrap(), value))
+                    }
+                    ChangeOp::Delete(key) => txn.delete(key.clone()),
+                };
+            }
+            if !txn.ops.is_empty() {
+                self.commit(Body::Txn(txn), time);
+            }
+        }
     }
 
     /// What was committed last is lost, and nobody knows.

@@ -3,6 +3,7 @@
 use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
+use crate::history;
 use crate::limits::PAGE_BYTES;
 use hotread_proto::session::frame;
 use hotread_proto::{Change, ChangeOp, Position};
@@ -30,7 +31,7 @@ pub(super) async fn get(call: Call) -> Answer {
     let budget = call.state.budget.clone();
     let json = call.state.blocking(move |store| {
         let held = budget.take(PAGE_BYTES)?;
-        let changes = store.changes(&table, from, limit)?;
+        let changes = history::read(store, &table, from, limit, PAGE_BYTES)?;
         // Before the head, beyond which it does not lie then.
         let floor = store.floor(&table)?;
         let body = Changes {

@@ -171,8 +171,7 @@ async fn answer(
     state.allowed.check(&parts)?;
 
     let known = Caller::authenticate(&state.store, peer, &parts.headers);
-    let token = known.as_ref().ok().and_then(Caller::token);
-    let who = token.map_or(Who::peer(peer), |token| Who::Token(rate_key(&token.id)));
+    let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
     if let Ok(caller) = &known {
         seen.caller = Some(caller.clone());
     }
@@ -229,11 +228,6 @@ fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
         return Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     Ok(())
-}
-
-/// Ids of tokens are hexadecimal digits, and random.
-fn rate_key(id: &str) -> u64 {
-    u64::from_str_radix(id, 16).unwrap_or(u64::MAX)
 }
 
 fn find(path: Option<&str>, method: &axum::http::Method) -> Result<usize, Failure> {

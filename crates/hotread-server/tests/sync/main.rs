@@ -243,5 +243,9 @@ async fn a_session_that_breaks_the_rules_is_told_so() {
         format!(r#"{{"later":"{}"}}"#, "x".repeat(100_000)),
     )
     .await;
-    assert!(next_frame(&mut socket).await.is_none(), "too large a frame");
+    match next_frame(&mut socket).await {
+        // A connection that is cut with bytes unread may be reset before that is seen.
+        Some(ServerFrame::Error(body)) => assert_eq!(body.code, Code::ProtocolError),
+        other => assert!(other.is_none(), "too large a frame: {other:?}"),
+    }
 }

@@ -10,13 +10,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// Longest that anything may take: a hang, and no measure.
 const HANG: Duration = Duration::from_secs(600);
@@ -27,13 +27,26 @@ pub(crate) async fn connect(
     table: &str,
     protocol: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
+    connect_as("127.0.0.1", address, table, protocol).await
+}
+
+/// From one of this machine's addresses: as far as limits go, somebody else.
+pub(crate) async fn connect_as(
+    from: &str,
+    address: SocketAddr,
+    table: &str,
+    protocol: Option<&str>,
+) -> Result<Socket, (u16, Option<Code>)> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let stream = socket.connect(address).await.map_err(|_| (0, None))?;
     let url = format!("ws://{address}/v1/tables/{table}/sync");
     let mut request = url.into_client_request().unwrap();
     if let Some(protocol) = protocol {
         let headers = request.headers_mut();
         headers.insert("sec-websocket-protocol", protocol.parse().unwrap());
     }
-    match connect_async(request).await {
+    match client_async(request, stream).await {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
@@ -80,6 +93,8 @@ impl Target for Text {
 }
 
 pub(crate) struct Replica {
+    /// The address that it comes from, and the server's.
+    from: &'static str,
     address: SocketAddr,
     table: String,
     follow: Follow<Text>,
@@ -93,6 +108,10 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn new(address: SocketAddr, table: &str) -> Self {
+        Self::coming_from("127.0.0.1", address, table)
+    }
+
+    pub(crate) fn coming_from(from: &'static str, address: SocketAddr, table: &str) -> Self {
         let config = FollowConfig {
             name: Some("test".to_owned()),
             mode: Mode::Replica { coalesce: true },
@@ -103,6 +122,7 @@ impl Replica {
             seed: 7,
         };
         Self {
+            from,
             address,
             table: table.to_owned(),
             follow: Follow::new(Text, config, Duration::ZERO),
@@ -198,7 +218,7 @@ impl Replica {
     }
 
     async fn connect(&mut self) {
-        match connect(self.address, &self.table, Some(SUBPROTOCOL)).await {
+        match connect_as(self.from, self.address, &self.table, Some(SUBPROTOCOL)).await {
             Ok(socket) => {
                 self.socket = Some(socket);
                 let now = self.now();

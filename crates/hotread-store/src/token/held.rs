@@ -1,7 +1,7 @@
 //! The tokens in memory and on disk, by the hashes of their secrets, and the committer's jobs that
 //! change them.
 
-use super::{MAX_TOKENS, Role, TokenError, TokenInfo, is_name};
+use super::{MAX_TOKENS, Role, TokenError, TokenInfo, is_full_admin, is_name};
 use crate::committer::Committer;
 use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
@@ -187,7 +187,7 @@ impl Committer {
             tables,
             created_at: self.now(),
         };
-        if known == 0 && !info.is_full_admin() {
+        if known == 0 && !is_full_admin(&info) {
             return Err(TokenError::FirstNotAdmin);
         }
         let is_taken = |id: &str| {
@@ -246,7 +246,7 @@ impl Committer {
             id: id.escape_debug().take(2 * ID_DIGITS).collect(),
         })?;
         let revoked = others.remove(at);
-        if !others.is_empty() && !others.iter().any(TokenInfo::is_full_admin) {
+        if !others.is_empty() && !others.iter().any(is_full_admin) {
             return Err(TokenError::LastAdmin);
         }
         self.transaction::<_, TokenError>(|txn| {

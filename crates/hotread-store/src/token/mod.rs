@@ -6,14 +6,12 @@ mod held;
 
 use crate::error::ReadError;
 use crate::store::Store;
-use hotread_proto::{TableName, Timestamp};
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use hotread_proto::TableName;
 use std::sync::Arc;
 
 pub use error::TokenError;
 pub(crate) use held::{Tokens, check};
+pub use hotread_proto::{NewToken, ParseRoleError, Role, TokenInfo};
 
 /// Most tokens of a store: one for each service of a large fleet. They are held in memory.
 pub const MAX_TOKENS: usize = 10_000;
@@ -22,104 +20,9 @@ pub const MAX_TOKEN_TABLES: usize = 256;
 /// Longest name of a token, in bytes, as of clients.
 pub const MAX_TOKEN_NAME_BYTES: usize = 64;
 
-/// What a token allows, each with what is before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Reading and following tables.
-    Read,
-    /// Changing their records.
-    Write,
-    /// Making and dropping tables; and, if the token is not limited to some, tokens.
-    Admin,
-}
-
-impl Role {
-    /// All of them, the least first.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
-
-    /// As it is written.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = ParseRoleError;
-
-    fn from_str(text: &str) -> Result<Self, ParseRoleError> {
-        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
-        role.ok_or(ParseRoleError)
-    }
-}
-
-/// A text that is not a [`Role`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a role; give `read`, `write` or `admin`")]
-#[non_exhaustive]
-pub struct ParseRoleError;
-
-/// What is known of a token: all but its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenInfo {
-    /// What it is called by where it is listed and revoked: 8 hexadecimal digits. No secret.
-    pub id: String,
-    /// Whose it is, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same name, so
-    /// that a new one can take over from an old one.
-    pub name: String,
-    /// What it allows.
-    pub role: Role,
-    /// In which tables, by name, whether they are there or not; `None`: in all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tables: Option<Vec<TableName>>,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-impl TokenInfo {
-    /// Does it allow what needs this role in this table, or, with no table, in the store as a whole?
-    #[must_use]
-    pub fn allows(&self, table: Option<&TableName>, role: Role) -> bool {
-        let here = match (&self.tables, table) {
-            (None, _) => true,
-            (Some(tables), Some(table)) => tables.contains(table),
-            (Some(_), None) => false,
-        };
-        here && self.role >= role
-    }
-
-    fn is_full_admin(&self) -> bool {
-        self.allows(None, Role::Admin)
-    }
-}
-
-/// A token that was just made. Its secret is told this once.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct NewToken {
-    /// What is known of it from now on.
-    #[serde(flatten)]
-    pub info: TokenInfo,
-    /// `hr_` and 64 hexadecimal digits.
-    pub secret: String,
-}
-
-impl fmt::Debug for NewToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewToken")
-            .field("info", &self.info)
-            .finish_non_exhaustive()
-    }
+/// Does it allow everything everywhere?
+fn is_full_admin(info: &TokenInfo) -> bool {
+    info.allows(None, Role::Admin)
 }
 
 /// Has it the form of a token's name, `[A-Za-z0-9._-]{1,64}`?

@@ -1,30 +1,34 @@
 //! Sync sessions: drives the server's end of the protocol, [`Serve`], over a WebSocket. It brings what
 //! the session wants, and frames as long as the connection takes them.
 
+mod socket;
+mod want;
+
 use crate::access::Caller;
 use crate::error::Failure;
-use crate::fanout::{Fanout, Moved, Recently};
-use crate::parts::Place;
+use crate::fanout::{Fanout, Moved};
+use crate::metrics::count;
 use crate::registry::Listed;
 use crate::state::{AppState, Drain};
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::ws::{Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
-use bytes::Bytes;
-use futures_util::{Sink, Stream};
-use hotread_proto::session::frame::Begin;
+use futures_util::Sink;
+use hotread_proto::session::frame::{Begin, Nack, Reset, ServerFrame};
 use hotread_proto::session::{
-    Answer, End, Event, MAX_CLIENT_FRAME_BYTES, Part, SUBPROTOCOL, Serve, ServeConfig, Want,
+    End, Event, MAX_CLIENT_FRAME_BYTES, SUBPROTOCOL, Serve, ServeConfig, Want,
 };
-use hotread_proto::{ErrorBody, Head, Position, TableName};
-use hotread_store::{Pin, ReadError, TableInfo};
+use hotread_proto::{Code, ErrorBody, Head, TableName};
+use hotread_store::{ReadError, TableInfo};
+use socket::{CLOSE_WITHIN, Controls};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin as Pinned, pin};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use want::{Fetched, Held};
 
 /// Frames are handed to the connection in pieces of this many bytes.
 const WRITE_BUFFER: usize = 64 << 10;
@@ -35,8 +39,9 @@ const READ_BUFFER: usize = 4 << 10;
 /// A connection that takes no whole frame in this time is cut: it holds memory, and perhaps a turn at
 /// snapshots.
 const FRAME_WITHIN: Duration = Duration::from_secs(30);
-/// How long a session that is over waits for its last frames to be taken.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Most refused values of one session that are logged. The metrics count all, and the status shows the
+/// last one.
+const MAX_LOGGED_NACKS: u32 = 100;
 
 /// Answers the request for a session. What can be refused is refused here, with a status.
 ///
@@ -55,7 +60,7 @@ pub(crate) async fn upgrade(
     }
     if state.is_draining() {
         let message = "the server is shutting down";
-        return Err(Failure::new(hotread_proto::Code::Closed, message));
+        return Err(Failure::new(Code::Closed, message));
     }
     let name = table.clone();
     // Also opens the table if it is sealed, or says that it cannot be.
@@ -92,6 +97,10 @@ enum Step {
     Drain(Option<Drain>),
     /// Tokens have changed.
     Tokens,
+    /// Something came that is no frame.
+    Unreadable(String),
+    /// The connection's own messages come too fast.
+    Flooded,
     /// The connection is gone.
     Lost(String),
     /// Everything is said.
@@ -101,50 +110,26 @@ enum Step {
 struct Session {
     state: Arc<AppState>,
     caller: Caller,
+    /// The generation of tokens at which the caller was last looked at.
+    checked: u64,
     table: TableName,
     fanout: Arc<Fanout>,
     listed: Listed,
     serve: Serve,
     begun: Instant,
     /// What is being fetched.
-    fetching: Option<Pinned<Box<dyn Future<Output = Fetched> + Send>>>,
+    fetching: Option<Pin<Box<dyn Future<Output = Fetched> + Send>>>,
     /// Changes that did not come yet.
     waiting_after: Option<u64>,
-    snapshot: Option<Snapshot>,
+    held: Held,
+    controls: Controls,
     /// Frames that the connection has not sent yet.
     unflushed: bool,
     /// When the connection last took a frame.
     taken_at: Instant,
-}
-
-/// What was wanted, and what is held for what will be wanted next.
-struct Fetched {
-    answer: Answer,
-    snapshot: Option<Snapshot>,
-}
-
-impl From<Answer> for Fetched {
-    fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            snapshot: None,
-        }
-    }
-}
-
-/// What a session holds as long as it loads the table.
-struct Snapshot {
-    fanout: Arc<Fanout>,
-    /// Parts read before this transaction are of no use.
-    since: u64,
-    _history: Pin,
-    _turn: OwnedSemaphorePermit,
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        self.fanout.parts.leave();
-    }
+    /// When the session was over, but for its last frames.
+    ending_since: Option<Instant>,
+    nacks: u32,
 }
 
 async fn serve(
@@ -152,7 +137,7 @@ async fn serve(
     caller: Caller,
     table: TableName,
     sealed: bool,
-    mut socket: WebSocket,
+    socket: WebSocket,
 ) {
     let begin = || -> Result<_, ReadError> {
         let fanout = state.sessions.tables.join(&state.store, &table)?;
@@ -162,10 +147,7 @@ async fn serve(
     let (fanout, head, floor) = match begin() {
         Ok(begun) if begun.0.epoch() == begun.1.position.epoch => begun,
         // Dropped a moment ago: the next attempt finds out.
-        _ => {
-            let _ = socket.send(Message::Close(None)).await;
-            return;
-        }
+        _ => return turn_away(socket).await,
     };
     let config = ServeConfig {
         heartbeat: state.options.heartbeat(),
@@ -176,11 +158,16 @@ async fn serve(
     let session = Session {
         serve: Serve::new(config, head, floor, Duration::ZERO),
         begun: now,
+        // Whatever it is now, the request may have been let in before: looked at once more.
+        checked: state.store.token_generation().wrapping_sub(1),
         fetching: None,
         waiting_after: None,
-        snapshot: None,
+        held: Held::Nothing,
+        controls: Controls::new(now),
         unflushed: false,
         taken_at: now,
+        ending_since: None,
+        nacks: 0,
         listed,
         fanout,
         table,
@@ -190,6 +177,18 @@ async fn serve(
     session.run(socket).await;
 }
 
+/// Ends a session before it has begun.
+async fn turn_away(mut socket: WebSocket) {
+    let reset = Reset {
+        reason: "the table was dropped, or began anew".to_owned(),
+        retry_after_ms: 0,
+    };
+    let last = socket::text(ServerFrame::Reset(reset).encode().into());
+    if let Ok(Ok(())) = timeout(CLOSE_WITHIN, socket.send(last)).await {
+        socket::close(socket).await;
+    }
+}
+
 impl Session {
     async fn run(mut self, mut socket: WebSocket) {
         let mut moved = self.fanout.moved();
@@ -197,19 +196,21 @@ impl Session {
         let mut tokens = self.state.tokens.subscribe();
         loop {
             self.note_events();
-            match self
+            self.check_token();
+            let step = self
                 .next(&mut socket, &mut moved, &mut shutdown, &mut tokens)
-                .await
-            {
+                .await;
+            match step {
                 Step::Text(text) => {
+                    count(&self.state.metrics.frames_received);
                     // Newest first: a pong says how far the table is.
                     self.look_at_head();
                     self.serve.handle_text(text.as_str(), self.now());
                 }
                 Step::Want(want) => self.fetch(want),
-                Step::Fetched(Fetched { answer, snapshot }) => {
+                Step::Fetched(Fetched { answer, held }) => {
                     self.fetching = None;
-                    self.snapshot = snapshot;
+                    self.held = held;
                     self.serve.handle_answer(answer);
                 }
                 Step::Moved(Moved::To(_)) => {
@@ -220,12 +221,10 @@ impl Session {
                 }
                 Step::Moved(Moved::Over) => self.serve.handle_end(End::Dropped),
                 Step::Time => {
-                    if self.taken_at.elapsed() > FRAME_WITHIN && self.unflushed {
-                        tracing::info!(
-                            who = self.listed.who(),
-                            "a session was cut: it takes nothing in"
-                        );
-                        return;
+                    if self.unflushed && self.taken_at.elapsed() >= FRAME_WITHIN {
+                        let (who, table) = (self.listed.who(), &self.table);
+                        tracing::info!(who, %table, "a session is cut: it takes nothing in");
+                        return self.lost("it takes nothing in");
                     }
                     self.look_at_head();
                     self.serve.handle_timeout(self.now());
@@ -235,25 +234,40 @@ impl Session {
                     let reason = "the server is shutting down".to_owned();
                     self.serve.handle_end(End::Goodbye { reason, spread });
                 }
-                Step::Tokens => self.check_token().await,
-                Step::Lost(why) => {
-                    tracing::debug!(
-                        who = self.listed.who(),
-                        why,
-                        "a session's connection is gone"
-                    );
-                    return;
+                Step::Tokens => {}
+                Step::Unreadable(what) => {
+                    let message = format!("what came is no frame: {what}");
+                    self.fail(Code::ProtocolError, &message);
                 }
+                Step::Flooded => {
+                    let message = "too many pings of the WebSocket in a short time; send fewer";
+                    self.fail(Code::RateLimited, message);
+                }
+                Step::Lost(why) => return self.lost(&why),
                 Step::Over => break,
             }
             self.listed.sent(self.serve.sent());
+            if self.serve.poll_timeout().is_none() {
+                self.ending_since.get_or_insert_with(Instant::now);
+            }
         }
         self.note_events();
-        let close = CloseFrame {
-            code: close_code::NORMAL,
-            reason: Utf8Bytes::from_static("the last frame says why"),
-        };
-        let _ = tokio::time::timeout(CLOSE_WITHIN, socket.send(Message::Close(Some(close)))).await;
+        // Gone from the lists, and nothing held, before the peer has its time to close.
+        drop(self);
+        socket::close(socket).await;
+    }
+
+    /// The connection does not live any more.
+    fn lost(&mut self, why: &str) {
+        self.note_events();
+        count(&self.state.metrics.lost_sessions);
+        let (who, table) = (self.listed.who(), &self.table);
+        tracing::debug!(who, %table, why, "a session's connection is gone");
+    }
+
+    fn fail(&mut self, code: Code, message: &str) {
+        let body = ErrorBody::new(code, message);
+        self.serve.handle_end(End::Error(body));
     }
 
     fn now(&self) -> Duration {
@@ -269,9 +283,13 @@ impl Session {
         tokens: &mut watch::Receiver<u64>,
     ) -> Step {
         let over = self.serve.is_over();
-        let deadline = match self.serve.poll_timeout() {
-            Some(at) => (self.begun + at).min(Instant::now() + FRAME_WITHIN),
-            None => self.taken_at + CLOSE_WITHIN,
+        let deadline = match (self.ending_since, self.serve.poll_timeout()) {
+            (Some(since), _) => since + CLOSE_WITHIN,
+            (None, Some(at)) if self.unflushed => {
+                (self.begun + at).min(self.taken_at + FRAME_WITHIN)
+            }
+            (None, Some(at)) => self.begun + at,
+            (None, None) => Instant::now() + CLOSE_WITHIN,
         };
         let is_ending = self.serve.poll_timeout().is_none();
         let was_moved = *moved.borrow();
@@ -281,7 +299,7 @@ impl Session {
         let mut tokens = pin!(tokens.changed());
         poll_fn(|cx| {
             if !is_ending {
-                if let Poll::Ready(step) = read(socket, cx) {
+                if let Poll::Ready(step) = socket::read(socket, &mut self.controls, cx) {
                     return Poll::Ready(step);
                 }
                 if let Some(fetching) = &mut self.fetching
@@ -318,10 +336,10 @@ impl Session {
 
     /// Hands over frames as long as the connection takes them. Ready only if there is something else
     /// to be done.
-    fn write(&mut self, socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Step> {
+    fn write(&mut self, to: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Step> {
         let lost = |error: axum::Error| Poll::Ready(Step::Lost(error.to_string()));
         loop {
-            match Pinned::new(&mut *socket).poll_ready(cx) {
+            match Pin::new(&mut *to).poll_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return lost(error),
                 Poll::Pending => return Poll::Pending,
@@ -335,7 +353,7 @@ impl Session {
             metrics
                 .bytes_sent
                 .fetch_add(frame.len() as u64, Ordering::Relaxed);
-            if let Err(error) = Pinned::new(&mut *socket).start_send(text(frame)) {
+            if let Err(error) = Pin::new(&mut *to).start_send(socket::text(frame)) {
                 return lost(error);
             }
             self.taken_at = Instant::now();
@@ -345,11 +363,15 @@ impl Session {
             return Poll::Ready(Step::Want(want));
         }
         if self.unflushed {
-            match ready!(Pinned::new(socket).poll_flush(cx)) {
+            match ready!(Pin::new(to).poll_flush(cx)) {
                 Ok(()) => self.unflushed = false,
                 Err(error) => return lost(error),
             }
             self.taken_at = Instant::now();
+        }
+        // All of what was read from the history is sent. While more is fetched, it is not here.
+        if matches!(self.held, Held::History { .. }) {
+            self.held = Held::Nothing;
         }
         if self.serve.is_over() {
             return Poll::Ready(Step::Over);
@@ -369,66 +391,11 @@ impl Session {
         }
     }
 
-    // ---- what is wanted ----
-
-    fn fetch(&mut self, want: Want) {
-        let (state, table) = (self.state.clone(), self.table.clone());
-        match want {
-            Want::Digest { at } => {
-                if let Some(digest) = self.fanout.digest_at(at.seq) {
-                    return self.serve.handle_answer(Answer::Digest(Some(digest)));
-                }
-                self.fetch_by(async move {
-                    let read = state.blocking(move |store| store.digest_at(&table, at));
-                    answer(read.await, Answer::Digest)
-                });
-            }
-            Want::Changes { after } => match self.fanout.after(after) {
-                Recently::Here(changes) => self.serve.handle_answer(Answer::Changes(changes)),
-                Recently::Later => self.waiting_after = Some(after),
-                Recently::Earlier => {
-                    let fanout = self.fanout.clone();
-                    self.fetch_by(async move {
-                        let read = state.blocking(move |store| fanout.read(store, after));
-                        answer(read.await, |changes| match changes.is_empty() {
-                            true => Answer::Gone,
-                            false => Answer::Changes(changes),
-                        })
-                    });
-                }
-            },
-            Want::Part { number, after } => {
-                let (fanout, held) = (self.fanout.clone(), self.snapshot.take());
-                let place = Place { number, after };
-                self.fetching = Some(Box::pin(async move {
-                    let held = match held {
-                        Some(held) => Ok(held),
-                        None => begin_snapshot(&state, &fanout, &table).await,
-                    };
-                    match held {
-                        Ok(held) => Fetched {
-                            answer: read_part(&state, &fanout, table, place, held.since).await,
-                            snapshot: Some(held),
-                        },
-                        Err(answer) => answer.into(),
-                    }
-                }));
-            }
-        }
-    }
-
-    fn fetch_by(&mut self, answer: impl Future<Output = Answer> + Send + 'static) {
-        self.fetching = Some(Box::pin(async move { answer.await.into() }));
-    }
-
     // ---- what happened ----
 
     fn note_events(&mut self) {
-        let metrics = &self.state.metrics;
-        // ORDERING: counters, each for itself.
-        let count = |counter: &std::sync::atomic::AtomicU64| {
-            counter.fetch_add(1, Ordering::Relaxed);
-        };
+        let state = self.state.clone();
+        let metrics = &state.metrics;
         while let Some(event) = self.serve.poll_event() {
             match event {
                 Event::Begun { name, mode, reason } => {
@@ -446,140 +413,45 @@ impl Session {
                 Event::Ack { seq } => self.listed.acked(seq),
                 Event::Nack(nack) => {
                     count(&metrics.nacks);
-                    let (who, table) = (self.listed.who(), &self.table);
-                    tracing::warn!(
-                        who, %table, seq = nack.seq, key = ?nack.key, reason = nack.reason,
-                        "a client refuses a value"
-                    );
-                    self.listed.nacked(nack);
+                    self.nacked(nack);
                 }
                 Event::SnapshotSent { parts } => {
                     count(&metrics.snapshots);
-                    self.snapshot = None;
+                    self.held = Held::Nothing;
                     tracing::debug!(who = self.listed.who(), parts, "a snapshot was sent");
                 }
                 Event::Folded { .. } => count(&metrics.folds),
                 Event::Failed(body) => {
-                    count(&metrics.resets);
-                    let code = body.code;
-                    tracing::warn!(who = self.listed.who(), %code, reason = body.message, "a session ends");
+                    count(&metrics.failed_sessions);
+                    let (who, table) = (self.listed.who(), &self.table);
+                    let (code, reason) = (body.code, body.message);
+                    tracing::warn!(who, %table, %code, reason, "a session ends");
                 }
                 _ => {}
             }
         }
     }
 
-    async fn check_token(&mut self) {
-        let caller = self.caller.clone();
-        let still = self.state.blocking(move |store| caller.is_still(store));
-        if !still.await.unwrap_or(false) {
+    fn nacked(&mut self, nack: Nack) {
+        self.nacks = self.nacks.saturating_add(1);
+        let (who, table) = (self.listed.who(), &self.table);
+        if self.nacks <= MAX_LOGGED_NACKS {
+            let (seq, key, reason) = (nack.seq, &nack.key, &nack.reason);
+            tracing::warn!(who, %table, seq, ?key, reason, "a client refuses a value");
+        }
+        if self.nacks == MAX_LOGGED_NACKS {
+            tracing::warn!(who, %table, "what this client refuses from now on is not logged");
+        }
+        self.listed.nacked(nack);
+    }
+
+    /// Is the client still who it was? Looked at whenever tokens have changed, by whatever means, and
+    /// before anything else is sent.
+    fn check_token(&mut self) {
+        let now = self.state.store.token_generation();
+        if std::mem::replace(&mut self.checked, now) != now && !self.state.is_still(&self.caller) {
             let message = "the token was revoked, or tokens are needed now";
-            let body = ErrorBody::new(hotread_proto::Code::Unauthenticated, message);
-            self.serve.handle_end(End::Error(body));
+            self.fail(Code::Unauthenticated, message);
         }
-    }
-}
-
-/// A turn at loading the table, and the history from where on shared parts may have been read.
-async fn begin_snapshot(
-    state: &Arc<AppState>,
-    fanout: &Arc<Fanout>,
-    table: &TableName,
-) -> Result<Snapshot, Answer> {
-    let turn = state.sessions.snapshots.clone().acquire_owned().await;
-    let turn = turn.map_err(|_| Answer::Gone)?;
-    let pin = || -> Result<(Pin, u64), ReadError> {
-        let (floor, head) = (state.store.floor(table)?, state.store.head(table)?);
-        let seq = fanout.shared_since(head.position.seq).max(floor - 1);
-        let epoch = fanout.epoch();
-        Ok((state.store.pin(table, Position { epoch, seq })?, seq))
-    };
-    let (history, since) = pin().map_err(|error| failed(&error))?;
-    fanout.parts.join();
-    Ok(Snapshot {
-        fanout: fanout.clone(),
-        since,
-        _history: history,
-        _turn: turn,
-    })
-}
-
-/// A part, which is read once for all sessions that want it at about this time.
-async fn read_part(
-    state: &AppState,
-    fanout: &Fanout,
-    table: TableName,
-    place: Place,
-    since: u64,
-) -> Answer {
-    let cell = fanout.parts.cell(&place, since);
-    let read = cell.get_or_try_init(|| async {
-        let read = state.blocking(move |store| -> Result<Arc<Part>, ReadError> {
-            let Place { number, after } = place;
-            let live = store.live(&table)?;
-            Ok(live.read(|table| Arc::new(Part::read(table, number, after.as_deref()))))
-        });
-        match read.await {
-            Ok(Ok(part)) => Ok(part),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(busy) => Err(Answer::Failed(busy.body().clone())),
-        }
-    });
-    match read.await {
-        Ok(part) => Answer::Part(part.clone()),
-        Err(answer) => answer,
-    }
-}
-
-fn answer<T>(
-    read: Result<Result<T, ReadError>, Failure>,
-    answer: impl FnOnce(T) -> Answer,
-) -> Answer {
-    match read {
-        Ok(Ok(found)) => answer(found),
-        Ok(Err(error)) => failed(&error),
-        Err(busy) => Answer::Failed(busy.body().clone()),
-    }
-}
-
-fn failed(error: &ReadError) -> Answer {
-    match error {
-        ReadError::Gone { .. } | ReadError::NeverThere { .. } | ReadError::UnknownTable { .. } => {
-            Answer::Gone
-        }
-        error => Answer::Failed(ErrorBody::new(error.code(), error)),
-    }
-}
-
-/// The next message that says anything.
-fn read(socket: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Step> {
-    loop {
-        let step = match ready!(Pinned::new(&mut *socket).poll_next(cx)) {
-            Some(Ok(Message::Text(text))) => Step::Text(text),
-            // Answered by the connection itself.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            // No frame of ours; the session says so.
-            Some(Ok(Message::Binary(_))) => Step::Text(Utf8Bytes::from_static("")),
-            Some(Ok(Message::Close(_))) | None => Step::Lost("it was closed".to_owned()),
-            Some(Err(error)) => Step::Lost(error.to_string()),
-        };
-        return Poll::Ready(step);
-    }
-}
-
-/// A shared frame as a message, without copying it.
-fn text(frame: Arc<str>) -> Message {
-    let bytes = Bytes::from_owner(Shared(frame));
-    match Utf8Bytes::try_from(bytes) {
-        Ok(text) => Message::Text(text),
-        Err(_) => unreachable!("a str is UTF-8"),
-    }
-}
-
-struct Shared(Arc<str>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
     }
 }

@@ -1,0 +1,166 @@
+//! A table in memory, as it is to stand on disk, and what has happened to it since it was looked at.
+
+use super::file::MAX_TABLE_BYTES;
+use hotread_proto::{ChangeOp, Digest, Head, Record};
+use std::collections::{BTreeSet, HashMap};
+
+/// Once so many operations wait, of each key only the last one is kept.
+const FOLD_AT: usize = 16_384;
+
+/// The records of a table.
+#[derive(Debug, Default)]
+pub(super) struct Copy {
+    records: BTreeSet<Record>,
+    bytes: usize,
+}
+
+/// Why a table is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotKept {
+    #[error("the table is sealed, and must not stand on disk in clear")]
+    Sealed,
+    #[error("the table has more than {} bytes of keys and values", MAX_TABLE_BYTES)]
+    TooLarge,
+    #[error("the copy does not come to the table's digest, which is a defect of this client")]
+    Wrong,
+}
+
+impl Copy {
+    pub(super) fn new(records: impl IntoIterator<Item = Record>) -> Self {
+        let records: BTreeSet<Record> = records.into_iter().collect();
+        let bytes = records.iter().map(Record::size).sum();
+        Self { records, bytes }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter()
+    }
+
+    pub(super) fn apply(&mut self, ops: Vec<ChangeOp>) {
+        for op in ops {
+            let old = match op {
+                ChangeOp::Put(record) => {
+                    self.bytes += record.size();
+                    self.records.replace(record)
+                }
+                ChangeOp::Delete(key) => self.records.take(key.as_str().as_bytes()),
+            };
+            self.bytes -= old.map_or(0, |old| old.size());
+        }
+    }
+
+    /// Is it the table that stands at `head`, and small enough?
+    pub(super) fn check(&self, head: &Head) -> Result<(), NotKept> {
+        if self.bytes > MAX_TABLE_BYTES {
+            return Err(NotKept::TooLarge);
+        }
+        let digest: Digest = self.records.iter().map(Record::hash).collect();
+        let same = (digest, self.records.len() as u64) == (head.digest, head.records);
+        same.then_some(()).ok_or(NotKept::Wrong)
+    }
+}
+
+/// Operations that wait to be applied. They are as many as the table has keys at most, twice.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    ops: Vec<ChangeOp>,
+    /// How many there were when they had been folded.
+    folded: usize,
+}
+
+impl Waiting {
+    pub(super) fn add(&mut self, ops: Vec<ChangeOp>) {
+        if self.ops.is_empty() {
+            // A batch names each key once.
+            self.folded = ops.len();
+            self.ops = ops;
+            return;
+        }
+        self.ops.extend(ops);
+        if self.ops.len() > FOLD_AT.max(2 * self.folded) {
+            self.fold();
+            self.folded = self.ops.len();
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<ChangeOp> {
+        self.folded = 0;
+        std::mem::take(&mut self.ops)
+    }
+
+    /// Keeps the last operation of each key, in the order in which they came.
+    fn fold(&mut self) {
+        let ops = std::mem::take(&mut self.ops);
+        let mut last = HashMap::with_capacity(ops.len());
+        for (at, op) in ops.iter().enumerate() {
+            last.insert(op.key(), at);
+        }
+        let mut keep: Vec<usize> = last.into_values().collect();
+        keep.sort_unstable();
+        let mut keep = keep.into_iter().peekable();
+        let ops = ops.into_iter().enumerate();
+        let kept = ops.filter(|(at, _)| keep.next_if_eq(at).is_some());
+        self.ops = kept.map(|(_, op)| op).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{Category, Hasher, Key, Timestamp, Value};
+
+    fn put(key: &str, seq: u64) -> ChangeOp {
+        let (key, value) = (Key::new(key).unwrap(), Value::parse(b"1").unwrap());
+        let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
+        ChangeOp::Put(Record::new(
+            &key,
+            &value,
+            &category,
+            seq,
+            at,
+            None,
+            &Hasher::PLAIN,
+        ))
+    }
+
+    fn delete(key: &str) -> ChangeOp {
+        ChangeOp::Delete(Key::new(key).unwrap())
+    }
+
+    fn keys(copy: &Copy) -> Vec<(&str, u64)> {
+        copy.iter().map(|r| (r.key(), r.seq())).collect()
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_last_of_each_key_counts() {
+        let mut waiting = Waiting::default();
+        for round in 0..100_000_u64 {
+            waiting.add(vec![put("a", round), put("gone", round)]);
+            waiting.add(vec![delete("gone"), put("b", round)]);
+            assert!(waiting.ops.len() <= FOLD_AT + 2);
+        }
+        let mut copy = Copy::new([]);
+        copy.apply(waiting.take());
+        assert_eq!(keys(&copy), [("a", 99_999), ("b", 99_999)]);
+        assert_eq!(copy.bytes, 2 * (1 + "general".len() + 1));
+    }
+
+    #[test]
+    fn only_the_table_itself_is_kept() {
+        let mut copy = Copy::new([]);
+        copy.apply(vec![put("a", 1), put("b", 1)]);
+        let mut head = Head {
+            position: "0000000000000001:1".parse().unwrap(),
+            digest: copy.iter().map(Record::hash).collect(),
+            records: 2,
+            at: Timestamp::EPOCH,
+        };
+        assert_eq!(copy.check(&head), Ok(()));
+        copy.apply(vec![delete("b")]);
+        assert_eq!(copy.check(&head), Err(NotKept::Wrong));
+        head.records = 1;
+        assert_eq!(copy.check(&head), Err(NotKept::Wrong));
+        copy.bytes = MAX_TABLE_BYTES + 1;
+        assert_eq!(copy.check(&head), Err(NotKept::TooLarge));
+    }
+}

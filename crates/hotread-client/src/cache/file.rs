@@ -1,0 +1,306 @@
+//! The file of a copy: a header, one record a line, a checksum. What it says is believed only when all
+//! of it agrees: form, version, table, server, each record's hash, their number, the digest of the
+//! table, and the checksum of the file.
+
+use super::Place;
+use hotread_proto::session::MAX_SERVER_FRAME_BYTES;
+use hotread_proto::{Digest, Epoch, Hasher, Head, Position, Record, Records, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// The version of the form that is written. Another one is not read.
+const VERSION: u32 = 1;
+/// Largest table that is kept, in bytes of keys, categories and values. A replica that wants a copy
+/// holds all of it in memory once more.
+pub(crate) const MAX_TABLE_BYTES: usize = 4 << 30;
+/// Largest file that is read, in bytes: such a table with what is around its records.
+const MAX_FILE_BYTES: u64 = 4 * MAX_TABLE_BYTES as u64;
+/// Longest line, in bytes: the largest record, as it also fits into a frame.
+const MAX_LINE_BYTES: usize = MAX_SERVER_FRAME_BYTES;
+/// Bytes that are read and written at once.
+const BUFFER: usize = 256 << 10;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    hotread_cache: u32,
+    table: String,
+    server: String,
+    epoch: Epoch,
+    seq: u64,
+    at: Timestamp,
+    digest: Digest,
+    count: u64,
+    saved_at: Timestamp,
+}
+
+/// The last line: the checksum of all before it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Footer {
+    xxh3: String,
+}
+
+/// A copy that was checked.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) records: Records,
+    pub(crate) saved_at: Timestamp,
+}
+
+/// Why a copy is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it was written by a newer version, in form {0}; this one writes {VERSION}")]
+    Newer(u32),
+    #[error("it is not a copy of this table of this server")]
+    Foreign,
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+}
+
+impl Place {
+    /// The copy, if there is one that can be relied on. What cannot is set aside, so that it is never
+    /// looked at again. Takes as long as parsing the table does: not for a thread of the runtime.
+    pub(crate) fn load(&self) -> Option<Loaded> {
+        let path = self.copy();
+        let why = match read(&path, self.table.as_str(), &self.server) {
+            Ok(loaded) => return Some(loaded),
+            Err(Unusable::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return None;
+            }
+            Err(why) => why,
+        };
+        let aside = self.aside();
+        let moved = match &why {
+            // Whoever may not read it has no business moving it.
+            Unusable::Unreadable(_) => Ok(()),
+            _ => fs::rename(&path, &aside),
+        };
+        let (path, aside) = (path.display(), aside.display());
+        match moved {
+            Ok(()) => tracing::warn!(%path, %why, %aside, "a copy of a table is not used"),
+            Err(error) => {
+                tracing::warn!(%path, %why, %error, "a copy of a table is not used, nor moved away");
+            }
+        }
+        None
+    }
+
+    /// Writes a copy: complete and on disk when this returns, or as if nothing had happened.
+    pub(super) fn write<'a>(
+        &self,
+        head: Head,
+        records: impl Iterator<Item = &'a Record>,
+    ) -> io::Result<()> {
+        self.create_dir()?;
+        let path = self.unfinished();
+        // One that was given up with its process. No link is followed, and the mode is ours.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        only_for_us(&mut options);
+        let file = options.open(&path)?;
+        let header = Header {
+            hotread_cache: VERSION,
+            table: self.table.to_string(),
+            server: self.server.clone(),
+            epoch: head.position.epoch,
+            seq: head.position.seq,
+            at: head.at,
+            digest: head.digest,
+            count: head.records,
+            saved_at: now(),
+        };
+        let written = write(&file, &header, records).and_then(|()| {
+            file.sync_all()?;
+            fs::rename(&path, self.copy())?;
+            sync_dir(self.dir())
+        });
+        if written.is_err() {
+            // It takes room on a disk that may be full. Whether that works changes nothing.
+            let _ = fs::remove_file(&path);
+        }
+        written
+    }
+
+    /// Takes the copy away.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(self.copy()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The lock of whoever writes; it goes with the file. `None`: another process has it.
+    pub(super) fn try_lock(&self) -> io::Result<Option<File>> {
+        self.create_dir()?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        only_for_us(&mut options);
+        let file = options.open(self.lock())?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn create_dir(&self) -> io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(self.dir())
+    }
+}
+
+/// Tables are not for everybody who may use the machine.
+fn only_for_us(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Makes a name in a directory last.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The clock of people, to say how old a copy is.
+fn now() -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let millis = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+    Timestamp::from_millis(millis).unwrap_or(Timestamp::MAX)
+}
+
+fn write<'a>(
+    file: &File,
+    header: &Header,
+    records: impl Iterator<Item = &'a Record>,
+) -> io::Result<()> {
+    let mut out = Summing {
+        out: BufWriter::with_capacity(BUFFER, file),
+        sum: Xxh3Default::new(),
+    };
+    out.line(header)?;
+    for record in records {
+        out.line(record)?;
+    }
+    let xxh3 = format!("{:032x}", out.sum.digest128());
+    out.line(&Footer { xxh3 })?;
+    out.out.flush()
+}
+
+/// Keeps the checksum of what is written.
+struct Summing<W> {
+    out: W,
+    sum: Xxh3Default,
+}
+
+impl<W: Write> Summing<W> {
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.sum.update(&text);
+        self.out.write_all(&text)
+    }
+}
+
+fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MAX_FILE_BYTES {
+        return Err(Unusable::Damaged("it is larger than copies are"));
+    }
+    let mut lines = Lines {
+        file: BufReader::with_capacity(BUFFER, file),
+        line: Vec::new(),
+        sum: Xxh3Default::new(),
+    };
+    let header = lines.next()?;
+    let version: Version = serde_json::from_slice(header).map_err(|_| Unusable::Foreign)?;
+    match version.hotread_cache {
+        VERSION => {}
+        newer if newer > VERSION => return Err(Unusable::Newer(newer)),
+        _ => return Err(Unusable::Foreign),
+    }
+    let header: Header =
+        serde_json::from_slice(header).map_err(|_| Unusable::Damaged("its first line"))?;
+    if header.table != table || header.server != server {
+        return Err(Unusable::Foreign);
+    }
+    let mut records: Vec<Record> = Vec::new();
+    for _ in 0..header.count {
+        let line = lines.next()?;
+        let record: Record =
+            serde_json::from_slice(line).map_err(|_| Unusable::Damaged("a record's form"))?;
+        if records.last().is_some_and(|last| *last >= record) || record.seq() > header.seq {
+            return Err(Unusable::Damaged("the order of the records"));
+        }
+        records.push(record);
+    }
+    let sum = format!("{:032x}", lines.sum.digest128());
+    let footer: Footer = serde_json::from_slice(lines.next()?)
+        .map_err(|_| Unusable::Damaged("it has no end, or more records than it says"))?;
+    if footer.xxh3 != sum {
+        return Err(Unusable::Damaged("its checksum"));
+    }
+    if !lines.file.fill_buf()?.is_empty() {
+        return Err(Unusable::Damaged("it goes on behind its end"));
+    }
+    let position = Position {
+        epoch: header.epoch,
+        seq: header.seq,
+    };
+    let head = Head {
+        position,
+        digest: header.digest,
+        records: header.count,
+        at: header.at,
+    };
+    let records = Records::new(head, records);
+    if !records.verify(&Hasher::PLAIN) {
+        return Err(Unusable::Damaged("the digest of its records"));
+    }
+    Ok(Loaded {
+        records,
+        saved_at: header.saved_at,
+    })
+}
+
+/// What any version's first line has.
+#[derive(Deserialize)]
+struct Version {
+    hotread_cache: u32,
+}
+
+/// The lines of a file, of bounded length, and the checksum of those that were read.
+struct Lines<R> {
+    file: BufReader<R>,
+    line: Vec<u8>,
+    sum: Xxh3Default,
+}
+
+impl<R: Read> Lines<R> {
+    fn next(&mut self) -> Result<&[u8], Unusable> {
+        self.line.clear();
+        let mut limited = self.file.by_ref().take(MAX_LINE_BYTES as u64);
+        limited.read_until(b'\n', &mut self.line)?;
+        self.sum.update(&self.line);
+        match self.line.strip_suffix(b"\n") {
+            Some(line) => Ok(line),
+            None => Err(Unusable::Damaged("it is cut off, or a line is too long")),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and
+//! then. Nobody waits for it but those who ask it to write at once.
+
+use super::Place;
+use super::copy::{Copy, NotKept, Waiting};
+use hotread_proto::{ChangeOp, Head, Position, Record};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Writing takes at most one part in so many of the time, however often a copy is to be written.
+const SHARE: u32 = 20;
+/// A process that writes the same copy is waited for so long, …
+const LOCK_WITHIN: Duration = Duration::from_secs(5);
+/// … and looked at so often.
+const LOCK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why a copy was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// The client keeps no copies.
+    #[error("the client keeps no copies of tables; give its builder a cache_dir")]
+    NoCacheDir,
+    /// The table may not be kept, or cannot.
+    #[error("{0}")]
+    NotKept(String),
+    /// There is nothing to be kept yet, or the replica has ended.
+    #[error("the replica has ended, or has no state yet")]
+    Ended,
+    /// The file system does not take it.
+    #[error("the copy cannot be written: {0}; look at the cache_dir")]
+    Io(String),
+}
+
+type Asked = oneshot::Sender<Result<Position, SaveError>>;
+
+/// The end of the thread that the replica holds. When it goes, what is new is written once more.
+#[derive(Debug)]
+pub(crate) struct Keeper(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Waiting,
+    /// Where what waits leads to; `None`: nothing has happened.
+    head: Option<Head>,
+    asked: Vec<Asked>,
+    /// The table is not to be kept.
+    not_kept: Option<NotKept>,
+    over: bool,
+}
+
+impl Shared {
+    /// Nothing panics while it is held, but memory may run out.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper {
+    /// Begins with the records of the copy that is there.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn start(
+        place: Place,
+        records: Vec<Record>,
+        at: Option<Position>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let writer = Writer {
+            shared: shared.clone(),
+            place,
+            copy: Copy::new(records),
+            head: None,
+            written: at,
+            next_at: Instant::now(),
+        };
+        let thread = thread::Builder::new().name("hotread-cache".to_owned());
+        thread.spawn(move || writer.run())?;
+        Ok(Self(shared))
+    }
+
+    /// What was given out, and where the table stands after it.
+    pub(crate) fn add(&self, head: Head, ops: Vec<ChangeOp>) {
+        let mut state = self.0.lock();
+        if state.not_kept.is_some() {
+            return;
+        }
+        state.waiting.add(ops);
+        state.head = Some(head);
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// Nothing may be kept of the table, nor of what was kept before.
+    pub(crate) fn forget(&self) {
+        let mut state = self.0.lock();
+        state.waiting.take();
+        state.head = None;
+        state.not_kept = Some(NotKept::Sealed);
+        drop(state);
+        self.0.changed.notify_one();
+    }
+
+    /// Has a copy written at once.
+    pub(crate) fn saver(&self) -> Saver {
+        Saver(self.0.clone())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.lock().over = true;
+        self.0.changed.notify_one();
+    }
+}
+
+/// Asks the thread, which may have ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Saver(Arc<Shared>);
+
+impl Saver {
+    pub(crate) async fn save(&self) -> Result<Position, SaveError> {
+        let (asked, answer) = oneshot::channel();
+        {
+            let mut state = self.0.lock();
+            if state.over {
+                return Err(SaveError::Ended);
+            }
+            state.asked.push(asked);
+        }
+        self.0.changed.notify_one();
+        answer.await.unwrap_or(Err(SaveError::Ended))
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    place: Place,
+    copy: Copy,
+    /// Where `copy` stands, if it is not what the replica began with.
+    head: Option<Head>,
+    /// What is on disk.
+    written: Option<Position>,
+    next_at: Instant,
+}
+
+/// What is to be done.
+struct Work {
+    ops: Vec<ChangeOp>,
+    head: Option<Head>,
+    asked: Vec<Asked>,
+    over: bool,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let work = match self.wait() {
+                Ok(work) => work,
+                Err(why) => return self.give_up(why),
+            };
+            self.copy.apply(work.ops);
+            self.head = work.head.or(self.head);
+            let saved = self.save();
+            if let Err(SaveError::Io(error)) = &saved {
+                let dir = self.place.dir().display();
+                tracing::warn!(table = %self.place.table, %dir, error, "a copy of a table was not written");
+            }
+            for asked in work.asked {
+                // Whoever asked may have gone.
+                let _ = asked.send(saved.clone());
+            }
+            if work.over {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to write and it is time, or somebody wants it now, or it is over.
+    fn wait(&self) -> Result<Work, NotKept> {
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(why) = state.not_kept {
+                return Err(why);
+            }
+            let left = self.next_at.saturating_duration_since(Instant::now());
+            let new = state.head.is_some() || self.is_behind();
+            if (new && left.is_zero()) || state.over || !state.asked.is_empty() {
+                return Ok(Work {
+                    ops: state.waiting.take(),
+                    head: state.head.take(),
+                    asked: std::mem::take(&mut state.asked),
+                    over: state.over,
+                });
+            }
+            state = if new {
+                let waited = self.shared.changed.wait_timeout(state, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                let waited = self.shared.changed.wait(state);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    /// Is there something that could not be written?
+    fn is_behind(&self) -> bool {
+        let head = self.head.map(|head| head.position);
+        head.is_some() && head != self.written
+    }
+
+    /// Writes what is not on disk yet, and says where the copy stands.
+    fn save(&mut self) -> Result<Position, SaveError> {
+        let Some(head) = self.head else {
+            return self.written.ok_or(SaveError::Ended);
+        };
+        if self.written == Some(head.position) {
+            return Ok(head.position);
+        }
+        if let Err(why) = self.copy.check(&head) {
+            self.shared.lock().not_kept = Some(why);
+            return Err(SaveError::NotKept(why.to_string()));
+        }
+        let began = Instant::now();
+        let written = self
+            .lock()
+            .and_then(|_lock| self.place.write(head, self.copy.iter()));
+        self.next_at = Instant::now() + self.place.every.max(began.elapsed() * SHARE);
+        written.map_err(|error| SaveError::Io(error.to_string()))?;
+        self.written = Some(head.position);
+        Ok(head.position)
+    }
+
+    /// Waits for other processes that write the same copy.
+    fn lock(&self) -> io::Result<std::fs::File> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = self.place.try_lock()? {
+                return Ok(lock);
+            }
+            if began.elapsed() > LOCK_WITHIN {
+                return Err(io::Error::other(
+                    "another process has been writing this copy for long",
+                ));
+            }
+            thread::sleep(LOCK_EVERY);
+        }
+    }
+
+    /// The table is not kept: what there is of it goes, and whoever asks is told.
+    fn give_up(self, why: NotKept) {
+        drop(self.copy);
+        tracing::info!(table = %self.place.table, %why, "no copy of a table is kept");
+        if let Err(error) = self.place.remove() {
+            let dir = self.place.dir().display();
+            tracing::warn!(table = %self.place.table, %dir, %error, "a copy of a table was not removed");
+        }
+        let mut state = self.shared.lock();
+        loop {
+            state.waiting.take();
+            for asked in state.asked.drain(..) {
+                // Whoever asked may have gone.
+                let _ = asked.send(Err(SaveError::NotKept(why.to_string())));
+            }
+            if state.over {
+                return;
+            }
+            let waited = self.shared.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

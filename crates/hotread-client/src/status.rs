@@ -1,0 +1,168 @@
+//! How a replica is doing, and what becomes of waiting for it.
+
+use crate::cell::Now;
+use hotread_proto::session::Refused;
+use hotread_proto::{ErrorBody, Position, Timestamp};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How a replica is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It follows. How old its content is at most, [`Replica::age`](crate::Replica::age) says.
+    Live,
+    /// It follows, and leaves records out that its type refuses, as it was told to
+    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)): what readers see is no state that the
+    /// table had.
+    Partial {
+        /// How many.
+        left_out: usize,
+        /// The one that was written first. [`Replica::left_out`](crate::Replica::left_out) has more.
+        first: Refused,
+    },
+    /// It does not hear from the server, and keeps what it has.
+    Stale {
+        /// When it last heard from it.
+        since: Instant,
+    },
+    /// It began with the copy on disk ([`cache_dir`](crate::ClientBuilder::cache_dir)), and has not
+    /// come to follow the server since.
+    Offline {
+        /// When that copy was written, by the clock of the machine that did. The content is at least
+        /// that old.
+        saved_at: Timestamp,
+    },
+    /// Its type refuses a value, and it keeps what was before that.
+    Rejected(Refused),
+    /// It is over, and it keeps what it has: the state's own code panicked, or the runtime was shut
+    /// down. Make another replica.
+    Failed(ErrorBody),
+}
+
+/// A replica's content may be older than what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooStale {
+    /// How old it is at most; `None`: that is not known, since it began with a copy on disk.
+    pub age: Option<Duration>,
+    /// How old it may be.
+    pub max: Duration,
+}
+
+impl fmt::Display for TooStale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.age {
+            Some(age) => write!(f, "the replica's content may be {age:?} old")?,
+            None => f.write_str("how old the replica's content is is not known yet")?,
+        }
+        write!(f, ", and at most {:?} was asked for", self.max)
+    }
+}
+
+impl std::error::Error for TooStale {}
+
+impl TooStale {
+    /// Is something of this age fresh enough?
+    pub(crate) fn check(age: Option<Duration>, max: Duration) -> Result<(), Self> {
+        match age {
+            Some(age) if age <= max => Ok(()),
+            age => Err(Self { age, max }),
+        }
+    }
+}
+
+/// Why a replica did not come to a position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitForError {
+    /// It has the position, but readers hold old copies, so that it cannot be made visible.
+    #[error("readers hold old copies of the replica's state; let them ask for the current one")]
+    Blocked,
+    /// Its type refuses a value on the way there.
+    #[error("{0}")]
+    Rejected(Refused),
+    /// The position is of another incarnation of the table.
+    #[error("the table began anew, and the position is of another incarnation; read it again")]
+    EpochChanged,
+    /// It did not come there in time.
+    #[error("the replica did not come to the position in time; its status says how it is doing")]
+    Timeout,
+    /// It is over.
+    #[error("the replica has ended: {0}")]
+    Failed(ErrorBody),
+}
+
+/// Why readers did not come to `at` in time.
+pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
+    let reached = |p: Option<Position>| p.is_some_and(|p| p.epoch == at.epoch && p.seq >= at.seq);
+    match (&now.status, now.visible) {
+        _ if reached(now.queued) => WaitForError::Blocked,
+        (Status::Rejected(refused), _) if reached(now.received) && refused.seq <= at.seq => {
+            WaitForError::Rejected(refused.clone())
+        }
+        (_, Some(visible)) if visible.epoch != at.epoch => WaitForError::EpochChanged,
+        _ => WaitForError::Timeout,
+    }
+}
+
+/// Can it be said already whether readers come to `at`?
+pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(), WaitForError>> {
+    let visible = now.visible?;
+    let same = |p: Position| p.epoch == at.epoch;
+    if same(visible) && visible.seq >= at.seq {
+        return Some(Ok(()));
+    }
+    match &now.status {
+        Status::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
+        // If it was refused before, what mends it may be on its way.
+        Status::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
+            return Some(Err(WaitForError::Rejected(refused.clone())));
+        }
+        _ => {}
+    }
+    // What had been committed before this was asked is there, and it is of another incarnation.
+    let proved = now.fresh_at.is_some_and(|fresh| fresh >= asked);
+    (!same(visible) && proved).then_some(Err(WaitForError::EpochChanged))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Cell;
+    use hotread_proto::{Epoch, Key};
+
+    fn at(epoch: u64, seq: u64) -> Position {
+        let epoch = Epoch(epoch);
+        Position { epoch, seq }
+    }
+
+    /// Readers are at 1:4; 1:7 was received, and what 5 wrote is refused.
+    fn held() -> Now {
+        let refused = Refused {
+            key: Key::new("a").unwrap(),
+            seq: 5,
+            reason: String::new(),
+        };
+        Now {
+            status: Status::Rejected(refused),
+            visible: Some(at(1, 4)),
+            queued: Some(at(1, 4)),
+            received: Some(at(1, 7)),
+            ..Cell::new(Instant::now()).now().clone()
+        }
+    }
+
+    #[test]
+    fn a_refused_value_is_to_blame_for_what_it_holds_back_and_nothing_else() {
+        let (now, asked) = (held(), Instant::now());
+        let rejected = |error: &WaitForError| matches!(error, WaitForError::Rejected(_));
+        assert!(matches!(decide(&now, at(1, 5), asked), Some(Err(error)) if rejected(&error)));
+        assert_eq!(decide(&now, at(1, 4), asked), Some(Ok(())));
+        for (seq, to_blame) in [(5, true), (7, true), (8, false)] {
+            assert_eq!(rejected(&too_late(&now, at(1, seq))), to_blame, "{seq}");
+        }
+        // The same number, of another incarnation.
+        assert_eq!(decide(&now, at(2, 5), asked), None);
+        assert_eq!(too_late(&now, at(2, 5)), WaitForError::EpochChanged);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a replica remembers of each record that it received: as much as it takes to check digests, and
+//! to tell which records of a snapshot are new to it.
+
+use crate::digest::{Digest, ItemHash};
+use crate::evaluate::ChangeOp;
+use crate::record::Record;
+use std::collections::HashMap;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The records that were received, without their values. Takes about 60 bytes for each, and its key
+/// once, which is shared with the state.
+#[derive(Debug, Default)]
+pub(super) struct Index(HashMap<Arc<str>, Seen>);
+
+/// A record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Of key, number and value.
+    hash: [u64; 2],
+    /// Of category and times, which are not in the hash: of another past, or another table of the
+    /// same name, a record can differ in them alone.
+    rest: u64,
+}
+
+impl Seen {
+    pub(super) fn of(record: &Record) -> Self {
+        let ItemHash(hash) = record.hash();
+        let updated_at = record.updated_at().millis() as u64;
+        let expires_at = record
+            .expires_at()
+            .map_or(u64::MAX, |at| at.millis() as u64);
+        // Times have 48 bits: the upper ones of the first meet the lower ones of the second seldom.
+        let times = updated_at ^ expires_at.rotate_left(32);
+        let rest = xxh3_64_with_seed(record.category().as_bytes(), times);
+        Self {
+            hash: [(hash >> 64) as u64, hash as u64],
+            rest: rest * u64::from(!cfg!(hotread_fault = "times_unseen")),
+        }
+    }
+
+    fn hash(self) -> ItemHash {
+        let [high, low] = self.hash;
+        ItemHash(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
+impl Index {
+    pub(super) fn with_capacity(records: usize) -> Self {
+        Self(HashMap::with_capacity(records))
+    }
+
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    pub(super) fn insert(&mut self, key: Arc<str>, seen: Seen) {
+        self.0.insert(key, seen);
+    }
+
+    /// Takes a record out, and gives its key back to be used again.
+    pub(super) fn remove(&mut self, key: &str) -> Option<(Arc<str>, Seen)> {
+        self.0.remove_entry(key)
+    }
+
+    pub(super) fn into_keys(self) -> impl Iterator<Item = Arc<str>> {
+        self.0.into_keys()
+    }
+
+    /// Digest and number of records after some operations on different keys.
+    pub(super) fn after(&self, digest: Digest, count: u64, ops: &[ChangeOp]) -> (Digest, u64) {
+        let (mut digest, mut count) = (digest, count);
+        for op in ops {
+            if let Some(old) = self.0.get(op.key()) {
+                digest = digest.without(old.hash());
+                count = count.saturating_sub(1);
+            }
+            if let ChangeOp::Put(record) = op {
+                digest = digest.with(record.hash());
+                count += 1;
+            }
+        }
+        (digest, count)
+    }
+}

@@ -1,0 +1,135 @@
+//! How a session begins: what the client has is compared with what the table is.
+
+use super::{Asked, Phase, Serve};
+use crate::digest::Digest;
+use crate::evaluate::Head;
+use crate::position::Position;
+use crate::response::{Code, ErrorBody};
+use crate::session::frame::{Begin, Hello, ServerFrame, Welcome};
+use crate::session::serving::{Event, Want};
+use crate::session::{VERSION, is_client_name};
+
+impl Serve {
+    pub(super) fn greet(&mut self, hello: Hello) {
+        if hello.v < VERSION {
+            let message = format!(
+                "version {} of the protocol is not spoken here any more; update the client to one that speaks {VERSION}",
+                hello.v
+            );
+            return self.fail(ErrorBody::new(Code::UnsupportedVersion, message));
+        }
+        if hello
+            .name
+            .as_deref()
+            .is_some_and(|name| !is_client_name(name))
+        {
+            let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
+            return self.fail(ErrorBody::new(Code::InvalidName, message));
+        }
+        self.coalesce = hello.coalesce;
+        let Some(has) = hello.from else {
+            if hello.snapshot {
+                return self.begin_snapshot(hello, None);
+            }
+            return self.resume(hello, self.head);
+        };
+        if has.digest.is_none() && hello.snapshot {
+            return self.protocol_error("a client that keeps records must say their digest");
+        }
+        let Head { position, .. } = self.head;
+        let seq = has.seq;
+        if has.epoch != position.epoch {
+            self.begin_anew(hello, Code::EpochChanged, "the table began anew");
+        } else if seq > position.seq {
+            let reason = format!("the table has not come to {seq} yet: its past became another");
+            self.begin_anew(hello, Code::EpochChanged, &reason);
+        } else if seq + 1 < self.floor && !cfg!(hotread_fault = "resume_below_floor") {
+            let reason = format!("the history begins with {}, after {seq}", self.floor);
+            self.begin_anew(hello, Code::Gone, &reason);
+        } else if seq == position.seq {
+            let digest = Some(self.head.digest);
+            self.phase = Phase::Comparing { hello, has };
+            self.compared(digest);
+        } else {
+            let epoch = has.epoch;
+            self.phase = Phase::Comparing { hello, has };
+            self.asked = Asked::Next(Want::Digest {
+                at: Position { epoch, seq },
+            });
+        }
+    }
+
+    pub(super) fn compared(&mut self, digest: Option<Digest>) {
+        let Phase::Comparing { hello, has } = std::mem::replace(&mut self.phase, Phase::Waiting)
+        else {
+            return;
+        };
+        let seq = has.seq;
+        match digest {
+            // At seq 0 there is no row of the history to compare with, nor anything in the table.
+            None if seq != 0 => {
+                let reason = format!("the history does not have {seq} any more");
+                self.begin_anew(hello, Code::Gone, &reason);
+            }
+            there => {
+                let digest = there.unwrap_or(Digest::EMPTY);
+                let differs = !cfg!(hotread_fault = "resume_any_digest");
+                if differs && has.digest.is_some_and(|has| has != digest) {
+                    let reason = format!("the digest at {seq} differs: its past became another");
+                    return self.begin_anew(hello, Code::EpochChanged, &reason);
+                }
+                let epoch = has.epoch;
+                let at = Head {
+                    position: Position { epoch, seq },
+                    digest,
+                    ..self.head
+                };
+                self.resume(hello, at);
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, hello: Hello, code: Code, reason: &str) {
+        if hello.snapshot {
+            return self.begin_snapshot(hello, Some(reason.to_owned()));
+        }
+        let message = format!("{reason}; changes in between cannot be told, read the whole table");
+        self.fail(ErrorBody::new(code, message));
+    }
+
+    fn resume(&mut self, hello: Hello, at: Head) {
+        self.sent = at;
+        self.sent.position.seq -= u64::from(cfg!(hotread_fault = "resume_too_early"));
+        self.phase = Phase::Following;
+        self.welcome(hello, Begin::Resume, Some(at.position.seq), None);
+    }
+
+    fn begin_snapshot(&mut self, hello: Hello, reason: Option<String>) {
+        self.phase = Phase::Parts {
+            number: 1,
+            after: None,
+            reads: None,
+        };
+        self.welcome(hello, Begin::Snapshot, None, reason);
+    }
+
+    fn welcome(&mut self, hello: Hello, mode: Begin, seq: Option<u64>, reason: Option<String>) {
+        let welcome = Welcome {
+            v: VERSION,
+            mode,
+            epoch: self.head.position.epoch,
+            head: self.head.position.seq,
+            floor: self.floor,
+            seq,
+            heartbeat_ms: self.config.heartbeat.as_millis() as u64,
+            sealed: self.config.sealed,
+            reason: reason.clone(),
+        };
+        self.send(&ServerFrame::Welcome(welcome));
+        self.events.push_back(Event::Begun {
+            name: hello.name,
+            mode,
+            reason,
+        });
+    }
+}

@@ -1,0 +1,151 @@
+//! What comes next in a session: the parts of a snapshot, what completes it, and then each change or
+//! several folded into one.
+
+use super::{Asked, FOLD_BEHIND, FOLD_BYTES, FOLD_CHANGES, Phase, Serve};
+use crate::response::{Code, ErrorBody};
+use crate::session::encode::{Encoded, Part, txn_frames};
+use crate::session::fold::Fold;
+use crate::session::frame::{ServerFrame, SnapshotEnd};
+use crate::session::serving::{End, Event, Want};
+use std::sync::Arc;
+
+impl Serve {
+    /// Nothing is at hand: what comes next?
+    pub(super) fn ask(&mut self) {
+        if self.asked != Asked::Nothing {
+            return;
+        }
+        match &self.phase {
+            Phase::Parts { number, after, .. } => {
+                self.asked = Asked::Next(Want::Part {
+                    number: *number,
+                    after: after.clone(),
+                });
+            }
+            Phase::Completing { parts, target } if self.sent.position.seq >= *target => {
+                let end = SnapshotEnd {
+                    at: self.sent.position.seq,
+                    count: self.sent.records,
+                    digest: self.sent.digest,
+                    time: self.sent.at,
+                };
+                self.events.push_back(Event::SnapshotSent { parts: *parts });
+                self.phase = Phase::Following;
+                self.send(&ServerFrame::SnapshotEnd(end));
+            }
+            Phase::Completing { .. } | Phase::Following => self.ask_for_changes(),
+            Phase::Waiting | Phase::Comparing { .. } | Phase::Over => {}
+        }
+    }
+
+    fn ask_for_changes(&mut self) {
+        let has = match &self.fold {
+            Some(fold) => fold
+                .head
+                .map_or(self.sent.position.seq, |head| head.position.seq),
+            None => self.sent.position.seq,
+        };
+        if has < self.head.position.seq {
+            let following =
+                cfg!(hotread_fault = "fold_in_snapshot") || matches!(self.phase, Phase::Following);
+            if self.coalesce && following && self.head.position.seq - has > FOLD_BEHIND {
+                self.fold.get_or_insert_with(|| Fold::new(has + 1));
+            }
+            self.asked = Asked::Next(Want::Changes { after: has });
+        } else {
+            self.unfold();
+        }
+    }
+
+    pub(super) fn add_part(&mut self, part: &Part) {
+        let Phase::Parts { number, reads, .. } = &self.phase else {
+            return;
+        };
+        let (number, read) = (*number, part.head());
+        if read.position.epoch != self.head.position.epoch {
+            return self.handle_end(End::Dropped);
+        }
+        let (first, last) = reads.map_or((read, read.position.seq), |(first, last)| {
+            let earlier = read.position.seq < first.position.seq;
+            let first = if earlier { read } else { first };
+            (first, last.max(read.position.seq))
+        });
+        self.frames.push_back(part.text().clone());
+        self.phase = match part.last() {
+            Some(last_key) => Phase::Parts {
+                number: number + 1,
+                after: Some(last_key.clone()),
+                reads: Some((first, last)),
+            },
+            None => {
+                let without_changes = cfg!(hotread_fault = "snapshot_without_changes");
+                self.sent = if without_changes { self.head } else { first };
+                let too_early = cfg!(hotread_fault = "snapshot_ends_early");
+                let head = if too_early { 0 } else { self.head.position.seq };
+                Phase::Completing {
+                    parts: number,
+                    target: last.max(head),
+                }
+            }
+        };
+    }
+
+    pub(super) fn add_changes(&mut self, changes: Vec<Arc<Encoded>>) {
+        let has = self
+            .fold
+            .as_ref()
+            .and_then(|fold| fold.head)
+            .map_or(self.sent.position.seq, |head| head.position.seq);
+        let epoch = self.head.position.epoch;
+        if changes
+            .iter()
+            .any(|next| next.change().position.epoch != epoch)
+        {
+            return self.handle_end(End::Dropped);
+        }
+        let in_order = (has + 1..)
+            .zip(&changes)
+            .all(|(seq, next)| next.change().position.seq == seq);
+        debug_assert!(
+            in_order && !changes.is_empty(),
+            "the answer to another question"
+        );
+        if !in_order {
+            let message = "the server lost its place in the table's changes";
+            return self.fail(ErrorBody::new(Code::Internal, message));
+        }
+        let Some(fold) = &mut self.fold else {
+            self.changes.extend(changes);
+            return;
+        };
+        for next in changes {
+            fold.add(next.change());
+        }
+        if fold.bytes() >= FOLD_BYTES || fold.len() >= FOLD_CHANGES {
+            self.unfold();
+        }
+    }
+
+    /// Sends what was folded.
+    fn unfold(&mut self) {
+        let Some(fold) = self.fold.take() else { return };
+        let Some(head) = fold.head else { return };
+        let (from, transactions) = (fold.from, fold.len());
+        self.frames.extend(txn_frames(from, head, &fold.into_ops()));
+        self.sent = head;
+        self.events.push_back(Event::Folded { transactions });
+    }
+
+    pub(super) fn take(&mut self, next: &Encoded) {
+        self.frames.extend(next.frames().iter().cloned());
+        self.sent = next.change().head();
+        // What completes a snapshot ends exactly there.
+        if let Phase::Completing { target, .. } = self.phase
+            && self.sent.position.seq == target
+        {
+            let rest = std::mem::take(&mut self.changes);
+            self.ask();
+            self.changes = rest;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Tokens, as they are spoken of: what they allow, and what is known of them. Who has which is for the
+//! store to know.
+
+use crate::name::TableName;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What a token allows, each with what is before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reading and following tables.
+    Read,
+    /// Changing their records.
+    Write,
+    /// Making and dropping tables; and, if the token is not limited to some, tokens.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = ParseRoleError;
+
+    fn from_str(text: &str) -> Result<Self, ParseRoleError> {
+        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        role.ok_or(ParseRoleError)
+    }
+}
+
+/// A text that is not a [`Role`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a role; give `read`, `write` or `admin`")]
+#[non_exhaustive]
+pub struct ParseRoleError;
+
+/// What is known of a token: all but its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// What it is called by where it is listed and revoked: 8 hexadecimal digits. No secret.
+    pub id: String,
+    /// Whose it is, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same name, so
+    /// that a new one can take over from an old one.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// In which tables, by name, whether they are there or not; `None`: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableName>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl TokenInfo {
+    /// Does it allow what needs this role in this table, or, with no table, in the store as a whole?
+    #[must_use]
+    pub fn allows(&self, table: Option<&TableName>, role: Role) -> bool {
+        let here = match (&self.tables, table) {
+            (None, _) => true,
+            (Some(tables), Some(table)) => tables.contains(table),
+            (Some(_), None) => false,
+        };
+        here && self.role >= role
+    }
+}
+
+/// A token that was just made. Its secret is told this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewToken {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub info: TokenInfo,
+    /// `hr_` and 64 hexadecimal digits.
+    pub secret: String,
+}
+
+/// Without the secret.
+impl fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_allows_its_role_and_less_in_its_tables_alone() {
+        let table = |name| TableName::new(name).unwrap();
+        let mut info = TokenInfo {
+            id: "0123abcd".to_owned(),
+            name: "api".to_owned(),
+            role: Role::Write,
+            tables: None,
+            created_at: Timestamp::EPOCH,
+        };
+        assert!(info.allows(None, Role::Read) && info.allows(Some(&table("a")), Role::Write));
+        assert!(!info.allows(Some(&table("a")), Role::Admin));
+        info.tables = Some(vec![table("a")]);
+        assert!(info.allows(Some(&table("a")), Role::Write));
+        assert!(!info.allows(Some(&table("b")), Role::Read) && !info.allows(None, Role::Read));
+    }
+
+    #[test]
+    fn roles_are_read_as_they_are_written() {
+        for role in Role::ALL {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert_eq!("Admin".parse::<Role>(), Err(ParseRoleError));
+    }
+
+    #[test]
+    fn a_secret_is_sent_and_not_shown() {
+        let json = r#"{"id":"0123abcd","name":"api","role":"read","created_at":"1970-01-01T00:00:00Z","secret":"hr_x"}"#;
+        let token: NewToken = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&token).unwrap(), json);
+        assert!(!format!("{token:?}").contains("hr_x"));
+    }
+}

@@ -1,0 +1,46 @@
+//! How often what happened: a simulation in which nothing goes wrong proves nothing.
+
+macro_rules! counters {
+    ($($name:ident,)*) => {
+        #[derive(Debug, Default, Clone)]
+        pub struct Seen {
+            $(pub $name: u64,)*
+        }
+
+        impl std::ops::AddAssign for Seen {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
+        impl Seen {
+            /// What did not happen at all.
+            pub fn missing(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name),)*];
+                let never = all.into_iter().filter(|(_, times)| *times == 0);
+                never.map(|(name, _)| name).collect()
+            }
+        }
+    };
+}
+
+counters! {
+    resumes,
+    snapshots,
+    reasons,
+    folds,
+    nacks,
+    repeated_nacks,
+    fixes,
+    resets,
+    goodbyes,
+    cuts,
+    partitions,
+    crashes,
+    losses,
+    recreations,
+    noticed,
+    restored,
+    ended,
+    pieces,
+}

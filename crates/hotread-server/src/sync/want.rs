@@ -1,0 +1,196 @@
+//! What a session wants to go on: parts of a snapshot, changes, digests; and what it holds meanwhile.
+
+use super::Session;
+use crate::error::Failure;
+use crate::fair::Turn;
+use crate::fanout::{Fanout, Recently};
+use crate::parts::Place;
+use crate::rate::Who;
+use crate::state::AppState;
+use hotread_proto::session::{Answer, Part, Want};
+use hotread_proto::{ErrorBody, Position, TableName};
+use hotread_store::{Pin, ReadError};
+use std::future::Future;
+use std::sync::Arc;
+
+/// What was wanted, and what is held for it.
+pub(super) struct Fetched {
+    pub(super) answer: Answer,
+    pub(super) held: Held,
+}
+
+/// What a session holds beyond its place in the sequence.
+#[derive(Default)]
+pub(super) enum Held {
+    #[default]
+    Nothing,
+    /// It loads the table.
+    Snapshot(Snapshot),
+    /// It has a piece of the history that it has not sent yet.
+    History { _turn: Turn },
+}
+
+impl From<Answer> for Fetched {
+    fn from(answer: Answer) -> Self {
+        let held = Held::Nothing;
+        Self { answer, held }
+    }
+}
+
+/// What a session holds as long as it loads the table.
+pub(super) struct Snapshot {
+    fanout: Arc<Fanout>,
+    /// Parts read before this transaction are of no use.
+    since: u64,
+    _history: Pin,
+    _turn: Turn,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.fanout.parts.leave();
+    }
+}
+
+impl Session {
+    /// Begins to fetch what is wanted, if it is not at hand. What was held for the want before is
+    /// given back, unless it is of use for this one: all that came of it was taken.
+    pub(super) fn fetch(&mut self, want: Want) {
+        let (state, table, who) = (self.state.clone(), self.table.clone(), self.caller.who());
+        let fanout = self.fanout.clone();
+        match want {
+            Want::Digest { at } => {
+                if let Some(digest) = fanout.digest_at(at.seq) {
+                    return self.serve.handle_answer(Answer::Digest(Some(digest)));
+                }
+                self.fetch_by(async move {
+                    let read = state.blocking(move |store| store.digest_at(&table, at));
+                    answer(read.await, Answer::Digest).into()
+                });
+            }
+            Want::Changes { after } => {
+                // A snapshot is held until it is complete: it pins the history that is wanted here.
+                let held = match std::mem::take(&mut self.held) {
+                    Held::Snapshot(snapshot) => Held::Snapshot(snapshot),
+                    _ => Held::Nothing,
+                };
+                match fanout.after(after) {
+                    Recently::Here(changes) => {
+                        self.held = held;
+                        self.serve.handle_answer(Answer::Changes(changes));
+                    }
+                    Recently::Later => {
+                        self.held = held;
+                        self.waiting_after = Some(after);
+                    }
+                    Recently::Earlier => self.fetch_by(async move {
+                        let held = match held {
+                            Held::Nothing => Held::History {
+                                _turn: state.history.next(who).await,
+                            },
+                            held => held,
+                        };
+                        let read = state.blocking(move |store| fanout.read(store, after));
+                        let answer = answer(read.await, |changes| match changes.is_empty() {
+                            true => Answer::Gone,
+                            false => Answer::Changes(changes),
+                        });
+                        Fetched { answer, held }
+                    }),
+                }
+            }
+            Want::Part { number, after } => {
+                let place = Place { number, after };
+                let held = std::mem::take(&mut self.held);
+                self.fetch_by(async move {
+                    let snapshot = match held {
+                        Held::Snapshot(snapshot) => Ok(snapshot),
+                        _ => begin_snapshot(&state, &fanout, &table, who).await,
+                    };
+                    match snapshot {
+                        Ok(snapshot) => Fetched {
+                            answer: read_part(&state, &fanout, table, place, snapshot.since).await,
+                            held: Held::Snapshot(snapshot),
+                        },
+                        Err(answer) => answer.into(),
+                    }
+                });
+            }
+        }
+    }
+
+    fn fetch_by(&mut self, fetched: impl Future<Output = Fetched> + Send + 'static) {
+        self.fetching = Some(Box::pin(fetched));
+    }
+}
+
+/// A turn at loading the table, and the history from where on shared parts may have been read.
+async fn begin_snapshot(
+    state: &Arc<AppState>,
+    fanout: &Arc<Fanout>,
+    table: &TableName,
+    who: Who,
+) -> Result<Snapshot, Answer> {
+    let turn = state.sessions.snapshots.next(who).await;
+    let pin = || -> Result<(Pin, u64), ReadError> {
+        let (floor, head) = (state.store.floor(table)?, state.store.head(table)?);
+        let seq = fanout.shared_since(head.position.seq).max(floor - 1);
+        let epoch = fanout.epoch();
+        Ok((state.store.pin(table, Position { epoch, seq })?, seq))
+    };
+    let (history, since) = pin().map_err(|error| failed(&error))?;
+    fanout.parts.join();
+    Ok(Snapshot {
+        fanout: fanout.clone(),
+        since,
+        _history: history,
+        _turn: turn,
+    })
+}
+
+/// A part, which is read once for all sessions that want it at about this time.
+async fn read_part(
+    state: &AppState,
+    fanout: &Fanout,
+    table: TableName,
+    place: Place,
+    since: u64,
+) -> Answer {
+    let cell = fanout.parts.cell(&place, since);
+    let read = cell.get_or_try_init(|| async {
+        let read = state.blocking(move |store| -> Result<Arc<Part>, ReadError> {
+            let Place { number, after } = place;
+            let live = store.live(&table)?;
+            Ok(live.read(|table| Arc::new(Part::read(table, number, after.as_deref()))))
+        });
+        match read.await {
+            Ok(Ok(part)) => Ok(part),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(busy) => Err(Answer::Failed(busy.body().clone())),
+        }
+    });
+    match read.await {
+        Ok(part) => Answer::Part(part.clone()),
+        Err(answer) => answer,
+    }
+}
+
+fn answer<T>(
+    read: Result<Result<T, ReadError>, Failure>,
+    answer: impl FnOnce(T) -> Answer,
+) -> Answer {
+    match read {
+        Ok(Ok(found)) => answer(found),
+        Ok(Err(error)) => failed(&error),
+        Err(busy) => Answer::Failed(busy.body().clone()),
+    }
+}
+
+fn failed(error: &ReadError) -> Answer {
+    match error {
+        ReadError::Gone { .. } | ReadError::NeverThere { .. } | ReadError::UnknownTable { .. } => {
+            Answer::Gone
+        }
+        error => Answer::Failed(ErrorBody::new(error.code(), error)),
+    }
+}

@@ -1,0 +1,161 @@
+//! The server that is attacked: a process of its own, so that its memory can be measured. It also
+//! writes to its tables, without a pause, so that there is something to follow.
+
+use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
+use hotread_server::{Options, Server};
+use hotread_store::{Store, Synchronous, TableOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Tells the child where its database is.
+const DATABASE: &str = "HOTREAD_HOSTILE_DATABASE";
+/// Connections that the server takes, and takes of one address.
+const MAX_CONNECTIONS: &str = "HOTREAD_HOSTILE_CONNECTIONS";
+/// How long it waits for the head of a request, and for a peer that takes nothing in.
+const PATIENCE_MS: &str = "HOTREAD_HOSTILE_PATIENCE";
+/// A small table that changes all the time, and a large one, which is slow to load.
+pub(crate) const BUSY: &str = "busy";
+pub(crate) const LARGE: &str = "large";
+/// Records of the large table, and bytes of each: 40 MB.
+const RECORDS: usize = 20_000;
+const RECORD_BYTES: usize = 2_000;
+/// Changes of the busy table before it is served: 4 MB.
+const PAST: usize = 2_000;
+/// Pause between two changes of each table.
+const PAUSE: Duration = Duration::from_millis(4);
+/// How patient it is, as a rule.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// What the server may hold for bodies and answers.
+pub(crate) const BUFFERED: usize = 64 << 20;
+
+/// The process.
+pub(crate) struct Victim {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Victim {
+    /// That takes `connections` of one address, and twice as many of all, and is patient with peers
+    /// that say or take nothing.
+    pub(crate) fn start(connections: usize, patience: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_server", "--nocapture"])
+            .env(DATABASE, dir.path().join("test.db"))
+            .env(MAX_CONNECTIONS, connections.to_string())
+            .env(PATIENCE_MS, patience.as_millis().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .map(|line| line.unwrap())
+            .find_map(|line| Some(line.strip_prefix("at ")?.parse().unwrap()));
+        Self {
+            child,
+            address: address.expect("it says where it listens"),
+            _dir: dir,
+        }
+    }
+
+    /// Memory of its own that is resident, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+        let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kib.parse::<usize>().unwrap() << 10
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the process does, until its standard input ends.
+pub(crate) fn run() {
+    let Ok(path) = std::env::var(DATABASE) else {
+        return;
+    };
+    let connections: usize = std::env::var(MAX_CONNECTIONS).unwrap().parse().unwrap();
+    let store = Store::builder(path).synchronous(Synchronous::Normal);
+    let store = store.open().unwrap();
+    for name in [BUSY, LARGE] {
+        let table = TableName::new(name).unwrap();
+        store.create_table(&table, TableOptions::default()).unwrap();
+    }
+    let filler = "x".repeat(RECORD_BYTES);
+    let records = (0..RECORDS).map(|n| put(&format!("{n:06}"), &format!("\"{filler}\"")));
+    let all = Replace {
+        id: None,
+        records: records.collect(),
+    };
+    let large = TableName::new(LARGE).unwrap();
+    store.replace(&large, all).unwrap();
+    // A past that memory does not have any more. In groups: it is not what is tested.
+    let busy = TableName::new(BUSY).unwrap();
+    let past = (0..PAST).map(|n| {
+        let value = format!("\"{filler}{n}\"");
+        store.submit(&busy, Txn::new().put(put("past", &value)))
+    });
+    for ticket in past.collect::<Vec<_>>() {
+        ticket.unwrap().wait().unwrap();
+    }
+    for name in [BUSY, LARGE] {
+        let (store, table) = (store.clone(), TableName::new(name).unwrap());
+        std::thread::spawn(move || {
+            for n in 0_u64.. {
+                // Of some size, so that who does not read is behind soon.
+                let value = format!(
+                    "{{\"n\":{n},\"pad\":\"{filler}\"}}",
+                    filler = "y".repeat(1_000)
+                );
+                let key = format!("busy {}", n % 100);
+                store
+                    .commit(&table, Txn::new().put(put(&key, &value)))
+                    .unwrap();
+                std::thread::sleep(PAUSE);
+            }
+        });
+    }
+    let millis = std::env::var(PATIENCE_MS).unwrap().parse().unwrap();
+    let mut options = Options::default();
+    options.heartbeat_ms = 500;
+    options.max_connections = 2 * connections;
+    options.max_connections_per_peer = connections;
+    options.head_timeout_ms = millis;
+    options.write_timeout_ms = millis;
+    options.max_buffered_bytes = BUFFERED;
+    options.max_replace_body_bytes = BUFFERED / 4;
+    let serve = async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("\nat {}", listener.local_addr().unwrap());
+        let server = Server::builder(store).options(options).build().unwrap();
+        let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        let gone = async { drop(parent.await) };
+        server.serve(listener, gone).await.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(serve);
+    // The writers go with the process.
+    std::process::exit(0);
+}
+
+fn put(key: &str, json: &str) -> Put {
+    let value = Value::parse(json.as_bytes()).unwrap();
+    Put::new(Key::new(key).unwrap(), value)
+}
