@@ -1,10 +1,10 @@
 //! HotRead beside its peers, in one run.
 //!
-//! `cargo bench -p hotread-bench` measures every figure and writes `docs/benchmarks/`: the target
-//! `inprocess` those of reads and updates in one process ([`figures`]), the target `store` those of
-//! durable tables ([`store`]), and with `--features end-to-end` the target `end_to_end` those of
-//! server, client and other systems (`end_to_end`). What a figure asks and how it answers is said at the top of its
-//! module; the rules that all of them follow:
+//! `cargo bench -p hotread-bench` measures and writes `docs/benchmarks/`: the target `inprocess` the
+//! figures of reads and updates in one process (`figures`), the target `store` those of durable
+//! tables (`store`). Those of server, client and other systems (`end_to_end`) are what the command
+//! `hotread bench` measures. What a figure asks and how it answers is said at the top of its module;
+//! the rules that all of them follow:
 //!
 //! - All peers of a figure run in one process (what is measured of a process as a whole, in
 //!   processes of one run), on the same data, interleaved: round after round,
@@ -12,24 +12,30 @@
 //!   a lucky or unlucky place in memory.
 //! - A number is the median over the rounds. A ratio is the median of the ratios of each round, so
 //!   that a machine that slows down for a while slows both sides.
-//! - Peers are generic parameters ([`peers::Share`], [`peers::Kv`]), so measured loops are
+//! - Peers in one process are generic parameters (`peers::Share`, `peers::Kv`), so measured loops are
 //!   compiled for each; nothing virtual is on a measured path.
 //! - Time is the processor's time stamp counter where there is one, calibrated against
 //!   [`std::time::Instant`]; see [`clock`].
 //! - All maps of a figure share one hasher: clones of one `std` `RandomState`.
 
+#[cfg(feature = "in-process")]
 pub mod alloc;
 pub mod clock;
 #[cfg(all(feature = "end-to-end", target_os = "linux"))]
 pub mod end_to_end;
+#[cfg(feature = "in-process")]
 pub mod figures;
 pub mod options;
+#[cfg(feature = "in-process")]
 pub mod peers;
 pub mod report;
 pub mod rounds;
+#[cfg(feature = "in-process")]
 pub mod states;
 pub mod stats;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod target;
+mod timing;
+#[cfg(feature = "in-process")]
 pub mod workload;

@@ -20,7 +20,6 @@ pub struct Options {
 /// How to use it, for errors.
 pub const USAGE: &str = "\
 usage: cargo bench -p hotread-bench [--bench inprocess|store] [-- OPTIONS]
-       cargo bench -p hotread-bench --features end-to-end --bench end_to_end [-- OPTIONS]
   --quick              about a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)

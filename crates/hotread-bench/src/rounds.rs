@@ -285,7 +285,6 @@ fn order(len: usize, round: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
-    #[cfg(feature = "store")]
     use std::rc::Rc;
 
     #[test]

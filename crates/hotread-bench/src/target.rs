@@ -1,12 +1,22 @@
-//! What both bench targets do: read the command line, measure the figures asked for, report.
+//! What all that measures does: measure the figures asked for, report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::figures::{self, Entry};
 use crate::options::{Options, USAGE};
-use crate::report::{self, About, Machine, Run};
+use crate::report::{self, About, Figure, Machine, Run};
 use crate::rounds::Plan;
+
+/// A figure that can be measured.
+pub struct Entry {
+    /// Its name on the command line and in file names.
+    pub id: &'static str,
+    /// What it asks.
+    pub asks: &'static str,
+    /// Measures it.
+    pub run: fn(&Plan) -> Figure,
+}
 
 /// Runs a bench target.
 ///
@@ -14,28 +24,43 @@ use crate::rounds::Plan;
 /// What is wrong with the command line, or why the report cannot be written.
 pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
     let options = Options::parse(std::env::args().skip(1))?;
+    if !options.bench && !options.list {
+        // `cargo test --all-targets` also starts bench targets; they measure only when asked to.
+        println!("{USAGE}");
+        return Ok(());
+    }
+    if let Some(id) = options
+        .only
+        .iter()
+        .find(|id| !known().any(|known| known == *id))
+    {
+        return Err(unknown(id));
+    }
+    measure(about, entries, &options, options.folder().as_deref())
+}
+
+/// Measures, and reports to the terminal and into a folder.
+///
+/// # Errors
+/// If the report cannot be written.
+pub fn measure(
+    about: &'static About,
+    entries: &[Entry],
+    options: &Options,
+    folder: Option<&Path>,
+) -> Result<(), String> {
     if options.list {
         for figure in entries {
             println!("{:<20}{}", figure.id, figure.asks);
         }
         return Ok(());
     }
-    if !options.bench {
-        // `cargo test --all-targets` also starts bench targets; they measure only when asked to.
-        println!("{USAGE}");
-        return Ok(());
-    }
-    for id in &options.only {
-        if !known().any(|figure| figure.id == id) {
-            return Err(format!("no figure is called {id}; --list names them"));
-        }
-    }
     let wanted = |entry: &&Entry| {
         options.only.is_empty() || options.only.iter().any(|only| only == entry.id)
     };
     let entries: Vec<&Entry> = entries.iter().filter(wanted).collect();
     if entries.is_empty() {
-        // Those asked for are the other target's.
+        // Those asked for are another target's.
         return Ok(());
     }
     let plan = Plan {
@@ -71,28 +96,44 @@ pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
         goals.len(),
         run.seconds
     );
-    if let Some(folder) = options.folder() {
-        run.write(&folder)
+    if let Some(folder) = folder {
+        run.write(folder)
             .map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
         println!("written to {}", folder.display());
     }
     Ok(())
 }
 
-/// Where the files of a measurement lie: beside the benchmark's own program, in the target folder.
-pub fn folder() -> PathBuf {
-    let program = std::env::current_exe().ok();
-    let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
-    beside.unwrap_or_else(std::env::temp_dir)
+/// What is said of a figure that there is none of.
+pub(crate) fn unknown(id: &str) -> String {
+    format!("no figure is called {id}; --list names them")
 }
 
-/// The figures of all bench targets.
-fn known() -> impl Iterator<Item = &'static Entry> {
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Where the files of a measurement lie: beside the benchmark's own program, in the target folder,
+/// unless another place was chosen.
+pub fn folder() -> &'static Path {
+    FOLDER.get_or_init(|| {
+        let program = std::env::current_exe().ok();
+        let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
+        beside.unwrap_or_else(std::env::temp_dir)
+    })
+}
+
+/// Chooses another place, before anything is measured.
+#[cfg(all(feature = "end-to-end", target_os = "linux"))]
+pub(crate) fn set_folder(folder: PathBuf) {
+    // Whatever was used before stays in use; there is one measurement in a process.
+    let _ = FOLDER.set(folder);
+}
+
+/// The figures of all bench targets: `cargo bench` hands its arguments to each of them.
+fn known() -> impl Iterator<Item = &'static str> {
+    let figures = std::iter::empty::<&Entry>();
+    #[cfg(feature = "in-process")]
+    let figures = figures.chain(&crate::figures::ALL);
     #[cfg(feature = "store")]
-    let figures = figures::ALL.iter().chain(&crate::store::ALL);
-    #[cfg(not(feature = "store"))]
-    let figures = figures::ALL.iter();
-    #[cfg(all(feature = "end-to-end", target_os = "linux"))]
-    let figures = figures.chain(&crate::end_to_end::ALL);
-    figures
+    let figures = figures.chain(&crate::store::ALL);
+    figures.map(|figure| figure.id)
 }

@@ -317,7 +317,7 @@ fn binary() -> &'static Path {
         let output = Command::new(env!("CARGO"))
             .args(["build", "--release", "--package", "hotread-bench"])
             .args(["--bin", "hotread-hot-path", "--message-format=json"])
-            .arg("--no-default-features")
+            .args(["--no-default-features", "--features", "in-process"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             // Flags of the build under test (coverage, sanitizers) are not those of a release.
             .env_remove("RUSTFLAGS")

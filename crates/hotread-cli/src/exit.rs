@@ -19,11 +19,11 @@ pub(crate) enum Exit {
     Error = 1,
     /// The command line was not understood.
     Usage = 2,
-    /// There is no such table or key.
+    /// There is no such table, key or token.
     NotFound = 3,
     /// What was asked for contradicts what there is.
     Refused = 4,
-    /// The database cannot be opened, or not for this.
+    /// The database cannot be opened, or not for this; the server cannot be reached or started.
     Unusable = 5,
     /// The database is damaged, or the disk failed.
     Storage = 6,
@@ -62,6 +62,7 @@ impl Exit {
             | Code::Sealed
             | Code::WrongPassphrase
             | Code::Unreachable
+            | Code::ProtocolError
             | Code::AddressInUse
             | Code::BadConfig => Self::Unusable,
             Code::StorageFull | Code::StorageError | Code::Corrupt | Code::CommitUnknown => {
@@ -83,7 +84,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// With the exit code that belongs to the code.
     pub(crate) fn new(code: Code, message: impl std::fmt::Display) -> Self {
-        Self::with(Exit::of(code), ErrorBody::new(code, message))
+        ErrorBody::new(code, message).into()
     }
 
     /// A wrong command line.
@@ -104,8 +105,15 @@ impl std::fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// What is known of an error that stands somewhere in the chain of another: of the store's errors
-/// and those of this crate, which say all that there is to say.
+/// With the exit code that belongs to its code.
+impl From<ErrorBody> for Failure {
+    fn from(body: ErrorBody) -> Self {
+        Self::with(Exit::of(body.code), body)
+    }
+}
+
+/// What is known of an error that stands somewhere in the chain of another: of the errors of the store,
+/// the client and this crate, which say all that there is to say.
 fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
     macro_rules! coded {
         ($($kind:ty),*) => {
@@ -127,6 +135,9 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
         return Some((failure.exit, failure.body.clone()));
     }
     if let Some(error) = error.downcast_ref::<CommitError>() {
+        return Some((Exit::of(error.code()), error.body()));
+    }
+    if let Some(error) = error.downcast_ref::<hotread_client::Error>() {
         return Some((Exit::of(error.code()), error.body()));
     }
     if let Some(TableError::Commit(error)) = error.downcast_ref() {
@@ -172,6 +183,11 @@ fn describe(error: &Error) -> (Exit, ErrorBody) {
         _ => Code::BadRequest,
     };
     (Exit::Error, ErrorBody::new(code, message))
+}
+
+/// The error as it is reported.
+pub(crate) fn body(error: &Error) -> ErrorBody {
+    describe(error).1
 }
 
 /// Nobody reads the output any more, as in `hotread ls | head -1`.
@@ -299,7 +315,6 @@ mod tests {
                     | Code::MethodNotAllowed
                     | Code::UnsupportedMediaType
                     | Code::UnsupportedVersion
-                    | Code::ProtocolError
                     | Code::Timeout
                     | Code::Internal
             );

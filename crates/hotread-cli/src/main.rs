@@ -1,22 +1,20 @@
-//! The `hotread` command: reads its arguments, calls the store, prints what it answers. No logic of
-//! tables lives here.
+//! The `hotread` command: reads its arguments, calls the store or a server, prints what it answers. No
+//! logic of tables lives here.
 
 mod args;
+mod backend;
 mod commands;
 mod config;
+mod demo;
 mod exit;
 mod log;
 mod output;
 
-use clap::FromArgMatches;
 use output::Out;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let parsed = args::command()
-        .try_get_matches()
-        .and_then(|matches| args::Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match args::parse() {
         Ok(cli) => cli,
         Err(error) => {
             let before_data = std::env::args_os().skip(1).take_while(|arg| arg != "--");

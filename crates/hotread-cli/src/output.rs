@@ -3,10 +3,13 @@
 
 use anyhow::{Context, Result};
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use rustix::event::{self, PollFd, PollFlags};
+use rustix::io::Errno;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use tokio::sync::oneshot;
 
 /// Narrowest terminal that a table is fitted to, in columns.
 const MIN_WIDTH: u16 = 40;
@@ -117,6 +120,31 @@ impl Out {
     /// Hands over what is still buffered, so that errors show.
     pub(crate) fn finish(mut self) -> Result<()> {
         written(self.out.flush())
+    }
+}
+
+/// Waits until nobody reads stdout any more, which a command that rarely writes would not notice. If
+/// that cannot be told, it waits for ever.
+pub(crate) async fn hang_up() {
+    let (tell, told) = oneshot::channel();
+    let poll = move || {
+        let out = io::stdout();
+        // Errors are told though nothing is asked for.
+        let mut polled = [PollFd::new(&out, PollFlags::empty())];
+        let done = loop {
+            match event::poll(&mut polled, None) {
+                Err(Errno::INTR) => {}
+                done => break done,
+            }
+        };
+        if done.is_ok() {
+            // Nobody waits for it any more at the end.
+            let _ = tell.send(());
+        }
+    };
+    let polling = std::thread::Builder::new().spawn(poll);
+    if polling.is_err() || told.await.is_err() {
+        std::future::pending().await
     }
 }
 

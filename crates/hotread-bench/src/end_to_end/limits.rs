@@ -12,11 +12,11 @@ use super::propagation::Pace;
 use super::samples::Spread;
 use super::system::Failure;
 use super::{clock, runtime};
-use crate::figures::support::millis;
 use crate::report::Figure;
 use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::target;
+use crate::timing::millis;
 
 /// Bytes of one write: a page of SQLite's.
 const PAGE_BYTES: usize = 4_096;
@@ -100,7 +100,7 @@ fn fsyncs(overwrite: bool, rate: Option<u32>, time: Duration) -> Vec<f64> {
     const PAGES: u64 = 1_024;
 
     let fsyncs = async {
-        let mut log = Log::new(&target::folder())?;
+        let mut log = Log::new(target::folder())?;
         if overwrite {
             let pages = vec![0; PAGE_BYTES * PAGES as usize];
             log.file.write_all_at(&pages, 0)?;

@@ -1,15 +1,17 @@
 //! The figures from end to end: HotRead's server and client beside other systems that durably store
 //! values and tell watchers of them, in processes of their own on the loopback.
 //!
-//! The benchmark's program starts itself in other roles ([`process`]): watchers, and the servers
-//! that are not other people's. All processes stamp on one clock ([`clock`]). What is compared sits
-//! behind [`system`]; how a peer is set up and used is said in its module in [`peers`].
+//! It is what `hotread bench` does. The program starts itself in other roles ([`process`]): watchers,
+//! and the servers that are not other people's. All processes stamp on one clock ([`clock`]). What is
+//! compared sits behind [`system`]; how a peer is set up and used is said in its module in [`peers`],
+//! in builds that have the feature `peers`.
 
 mod clock;
 mod echo;
 mod hotread;
 mod limits;
 mod load;
+#[cfg_attr(not(feature = "peers"), path = "no_peers.rs")]
 mod peers;
 mod process;
 mod propagation;
@@ -25,19 +27,22 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+
 use tokio::runtime::Runtime;
 
+pub use self::process::COMMAND;
 use self::system::System;
-use crate::figures::Entry;
+use crate::options::Options;
 use crate::report::{About, Machine};
 use crate::store::data;
-use crate::target;
+use crate::target::{self, Entry};
 
 /// The report of these figures.
 pub const ABOUT: About = About {
     name: "end-to-end",
     title: "HotRead from end to end beside other systems",
-    command: "cargo bench -p hotread-bench --features end-to-end --bench end_to_end",
+    command: "cargo run --release --features peers -- bench --out docs/benchmarks",
     rules,
 };
 
@@ -84,45 +89,52 @@ pub const ALL: [Entry; 7] = [
 const OURS: &str = "HotRead";
 
 fn rules(machine: &Machine) -> String {
-    let version = |program: &str, argument: &str| {
-        process::version(program, argument).unwrap_or_else(|| format!("{program} is not installed"))
-    };
     format!(
         "\
 - Servers, writers and watchers are processes of their own on one machine with {} cores, and speak over the loopback. Stamps are taken on `CLOCK_MONOTONIC`, which all of them share. More processes than cores measure the scheduler as well, of every system alike.
 - Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (a snapshot now and then).
-- Peers: {}; {}; {}. Clients: async-nats, redis-rs, and tonic with etcd's messages. Redis's values are SET and PUBLISHed in one MULTI.
+- {}
 - Every measurement starts a new server with new files, all on the same {}.
 - Values are JSON of about 100 bytes, which every watcher decodes into the same struct before it is in its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.
 - Systems are interleaved in rounds that each start with another one. Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
 ",
         machine.cores,
-        version(peers::etcd::PROGRAM, "--version"),
-        version(peers::redis::PROGRAM, "--version"),
-        version(peers::nats::PROGRAM, "--version"),
-        data::file_system(&target::folder()),
+        peers::about(),
+        data::file_system(target::folder()),
     )
 }
 
-/// Runs the bench target, or the role in which it was started.
+/// Measures what the options ask for, with all files in a folder of the disk that is of interest.
 ///
 /// # Errors
-/// What is wrong with the command line, or what a role failed at.
-pub fn main() -> Result<(), String> {
+/// If a figure is named that there is none of, or the report cannot be written.
+pub fn bench(options: &Options, folder: PathBuf) -> Result<(), String> {
+    let known = |id: &String| ALL.iter().any(|figure| figure.id == id);
+    if let Some(id) = options.only.iter().find(|id| !known(id)) {
+        return Err(target::unknown(id));
+    }
+    target::set_folder(folder);
     process::raise_open_files();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [process::ROLE, role] = [0, 1].map(|index| arguments.get(index).map_or("", |a| a)) else {
-        for line in skipped() {
-            eprintln!("{line}");
-        }
-        return target::run(&ABOUT, &ALL);
-    };
-    let done = match role {
-        watch::ROLE => watch::main(&arguments[2..]),
-        hotread::ROLE => hotread::main(&arguments[2..]),
+    for line in skipped() {
+        eprintln!("{line}");
+    }
+    target::measure(&ABOUT, &ALL, options, options.out.as_deref())
+}
+
+/// What the program does that was started by [`bench`] in another role, with the arguments behind
+/// [`COMMAND`].
+///
+/// # Errors
+/// What the role failed at.
+pub fn role(arguments: &[String]) -> Result<(), String> {
+    process::raise_open_files();
+    let (role, arguments) = arguments.split_first().ok_or("which role?")?;
+    let done = match role.as_str() {
+        watch::ROLE => watch::main(arguments),
+        hotread::ROLE => hotread::main(arguments),
         echo::ROLE => echo::main(),
-        load::LOAD => load::main(&arguments[2..]),
-        load::BODY => load::serve_body(&arguments[2..]),
+        load::LOAD => load::main(arguments),
+        load::BODY => load::serve_body(arguments),
         _ => Err(format!("there is no role {role}").into()),
     };
     done.map_err(|failure| format!("{role}: {failure}"))
@@ -137,7 +149,7 @@ fn runtime() -> Runtime {
 
 /// A line for each peer that is not installed.
 fn skipped() -> impl Iterator<Item = String> {
-    System::ALL.into_iter().filter_map(|system| {
+    System::all().filter_map(|system| {
         let program = system.missing()?;
         Some(format!(
             "{} is left out: `{program}` is not installed.",

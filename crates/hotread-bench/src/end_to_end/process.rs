@@ -3,11 +3,10 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
@@ -80,8 +79,9 @@ pub(super) struct Role {
     output: BufReader<ChildStdout>,
 }
 
-/// The first argument of a child; the second is its role.
-pub(super) const ROLE: &str = "--role";
+/// With what the program that measures starts itself as a child; the child's role and its arguments
+/// follow.
+pub const COMMAND: [&str; 2] = ["bench", "--role"];
 
 impl Role {
     /// Starts it. What it has to complain about goes to the terminal.
@@ -94,7 +94,7 @@ impl Role {
     ) -> Self {
         let program = std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(program);
-        command.args([ROLE, role]).args(arguments);
+        command.args(COMMAND).arg(role).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command).expect("the program that runs can be run");
         let input = process.0.stdin.take().expect("it was asked for");
@@ -155,45 +155,6 @@ pub(super) fn installed(program: &str) -> Option<PathBuf> {
     folders
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
-}
-
-/// The first line of what an installed program says when it is asked for its version.
-pub(super) fn version(program: &str, argument: &str) -> Option<String> {
-    let output = Command::new(installed(program)?)
-        .arg(argument)
-        .output()
-        .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    // Hashes of the build follow behind the version.
-    let line = text.lines().next()?.split(" sha=").next()?;
-    Some(line.trim().to_owned())
-}
-
-/// A port of the loopback interface that nobody listened on a moment ago.
-///
-/// # Panics
-/// If there is none.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
-    address.port()
-}
-
-/// Waits until somebody listens on a port of the loopback interface.
-///
-/// # Panics
-/// If nobody does within [`PATIENCE`].
-pub(super) fn wait_for_listener(name: &str, port: u16) {
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{name} does not listen on port {port}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Lets this process and those that it starts have as many open files as the system allows: a

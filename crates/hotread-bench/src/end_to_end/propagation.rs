@@ -15,15 +15,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::echo::Echo;
 use super::limits::Log;
+use super::peers::JETSTREAM;
 use super::samples::{Propagation, Spread, Written};
 use super::system::{Class, Failure, System};
 use super::watch::Watchers;
 use super::{OURS, clock, hotread, row, runtime, skipped};
-use crate::figures::support::millis;
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::target;
+use crate::timing::millis;
 
 /// Watching sessions, and writes a second. A write to 1,000 sessions keeps two cores busy for tens
 /// of milliseconds; a rate that they cannot follow would measure a queue.
@@ -150,7 +151,7 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
 /// Writes at a steady rate to a new server with so many watchers.
 fn propagate(system: System, sessions: usize, rate: u32, time: Duration) -> Propagation {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
-    let server = system.start(&target::folder());
+    let server = system.start(target::folder());
     let runtime = runtime();
     let writer = runtime
         .block_on(server.writer())
@@ -181,7 +182,7 @@ fn propagate(system: System, sessions: usize, rate: u32, time: Duration) -> Prop
 fn least(class: Class, rate: u32, time: Duration) -> Spread {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let least = async {
-        let mut log = Log::new(&target::folder())?;
+        let mut log = Log::new(target::folder())?;
         let mut echo = Echo::start().await?;
         let mut samples = Vec::with_capacity(updates);
         let mut next = Pace::new(rate);
@@ -226,7 +227,6 @@ fn goals(full: &Table, normal: &Table) -> Vec<Goal> {
         let index = SIZES.iter().position(|(size, _)| *size == sessions);
         index.expect("it is one of the sizes") * STRIDE
     };
-    let jetstream = System::JetStream.name();
     let (one, hundred) = (size(1) + P50, size(100) + P99);
     let mut goals = vec![
         Goal::at_most(
@@ -237,12 +237,12 @@ fn goals(full: &Table, normal: &Table) -> Vec<Goal> {
         Goal::at_most(
             "p50 with 1 watching at NORMAL: HotRead / JetStream",
             2.0,
-            normal.ratio((OURS, one), (jetstream, one)),
+            normal.ratio((OURS, one), (JETSTREAM, one)),
         ),
         Goal::at_most(
             "p99 with 100 watching at NORMAL: HotRead / JetStream",
             1.0,
-            normal.ratio((OURS, hundred), (jetstream, hundred)),
+            normal.ratio((OURS, hundred), (JETSTREAM, hundred)),
         ),
     ];
     for (class, table) in [(Class::Full, full), (Class::Normal, normal)] {

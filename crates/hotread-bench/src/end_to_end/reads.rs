@@ -15,11 +15,11 @@ use tokio::runtime::Runtime;
 use super::hotread::{self as ours, Server};
 use super::row::Row;
 use super::{OURS, clock};
-use crate::figures::support::ns_per_call;
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
+use crate::timing::ns_per_call;
 
 type Rows = HashMap<Arc<str>, Row>;
 

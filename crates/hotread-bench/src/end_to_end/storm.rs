@@ -13,10 +13,10 @@ use super::samples::Spread;
 use super::system::{Failure, System};
 use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
-use crate::figures::support::StopOnDrop;
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
+use crate::timing::StopOnDrop;
 
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(2);

@@ -1,21 +1,18 @@
 //! What is measured from end to end, behind one face: a server to start, writers that wait for the
 //! acknowledgement, watchers that keep a map of their own.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use hotread_store::Synchronous;
-use parking_lot::RwLock;
 use tempfile::TempDir;
 
-use super::hotread;
-use super::peers::{etcd, nats, redis};
+use super::peers::Peer;
 use super::process::{self, Process};
-use super::row::Row;
 use super::samples::Seen;
+use super::{OURS, hotread};
 
 /// Why a peer did not do what it was asked to.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -27,14 +24,8 @@ pub(super) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> +
 pub(super) enum System {
     /// HotRead's server over a store with this setting.
     HotRead(Synchronous),
-    /// etcd with its defaults: an fsync for each write, or group of them.
-    Etcd,
-    /// Redis with `appendfsync always`, values by SET and PUBLISH in one MULTI.
-    RedisAlways,
-    /// The same with Redis's defaults: a snapshot now and then.
-    RedisPubSub,
-    /// A key-value bucket of NATS JetStream with its defaults: synced every two minutes.
-    JetStream,
+    /// Another one, where its client is built in.
+    Peer(Peer),
 }
 
 /// What an acknowledged write survives.
@@ -57,40 +48,32 @@ impl Class {
 }
 
 impl System {
-    /// All of them, HotRead first in each class.
-    pub(super) const ALL: [Self; 6] = [
-        Self::HotRead(Synchronous::Full),
-        Self::Etcd,
-        Self::RedisAlways,
-        Self::HotRead(Synchronous::Normal),
-        Self::JetStream,
-        Self::RedisPubSub,
-    ];
+    /// All of them, HotRead first.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let ours = [Synchronous::Full, Synchronous::Normal].map(Self::HotRead);
+        ours.into_iter()
+            .chain(Peer::ALL.into_iter().map(Self::Peer))
+    }
 
     /// Those of one class that are installed, HotRead first.
     pub(super) fn of(class: Class) -> impl Iterator<Item = Self> {
-        let all = Self::ALL.into_iter();
-        all.filter(move |system| system.class() == class && system.missing().is_none())
+        Self::all().filter(move |system| system.class() == class && system.missing().is_none())
     }
 
     /// Its row in the tables.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::HotRead(_) => "HotRead",
-            Self::Etcd => "etcd",
-            Self::RedisAlways => "Redis, appendfsync always",
-            Self::RedisPubSub => "Redis pub/sub",
-            Self::JetStream => "JetStream KV",
+            Self::HotRead(_) => OURS,
+            Self::Peer(peer) => peer.name(),
         }
     }
 
     /// What it promises.
     pub(super) fn class(self) -> Class {
         match self {
-            Self::HotRead(Synchronous::Full) | Self::Etcd | Self::RedisAlways => Class::Full,
-            Self::HotRead(Synchronous::Normal) | Self::JetStream | Self::RedisPubSub => {
-                Class::Normal
-            }
+            Self::HotRead(Synchronous::Full) => Class::Full,
+            Self::HotRead(Synchronous::Normal) => Class::Normal,
+            Self::Peer(peer) => peer.class(),
         }
     }
 
@@ -99,10 +82,7 @@ impl System {
         match self {
             Self::HotRead(Synchronous::Full) => "hotread-full",
             Self::HotRead(Synchronous::Normal) => "hotread-normal",
-            Self::Etcd => "etcd",
-            Self::RedisAlways => "redis-always",
-            Self::RedisPubSub => "redis-pubsub",
-            Self::JetStream => "jetstream",
+            Self::Peer(peer) => peer.argument(),
         }
     }
 
@@ -110,9 +90,7 @@ impl System {
     pub(super) fn missing(self) -> Option<&'static str> {
         let program = match self {
             Self::HotRead(_) => return None,
-            Self::Etcd => etcd::PROGRAM,
-            Self::RedisAlways | Self::RedisPubSub => redis::PROGRAM,
-            Self::JetStream => nats::PROGRAM,
+            Self::Peer(peer) => peer.program(),
         };
         process::installed(program).is_none().then_some(program)
     }
@@ -128,10 +106,7 @@ impl System {
                 let server = hotread::Server::start(&folder.path().join("bench.db"), synchronous);
                 server.into_parts()
             }
-            Self::Etcd => etcd::start(folder.path()),
-            Self::RedisAlways => redis::start(folder.path(), &redis::ALWAYS),
-            Self::RedisPubSub => redis::start(folder.path(), &[]),
-            Self::JetStream => nats::start(folder.path()),
+            Self::Peer(peer) => peer.start(folder.path()),
         };
         Server {
             system: self,
@@ -145,9 +120,7 @@ impl System {
     pub(super) fn writer(self, address: &str) -> Doing<'_, Box<dyn Writer>> {
         match self {
             Self::HotRead(_) => hotread::writer(address),
-            Self::Etcd => etcd::writer(address),
-            Self::RedisAlways | Self::RedisPubSub => redis::writer(address),
-            Self::JetStream => nats::writer(address),
+            Self::Peer(peer) => peer.writer(address),
         }
     }
 
@@ -156,9 +129,7 @@ impl System {
     pub(super) fn watcher(self, address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
         match self {
             Self::HotRead(_) => hotread::watcher(address, seen),
-            Self::Etcd => etcd::watcher(address, seen),
-            Self::RedisAlways | Self::RedisPubSub => redis::watcher(address, seen),
-            Self::JetStream => nats::watcher(address, seen),
+            Self::Peer(peer) => peer.watcher(address, seen),
         }
     }
 }
@@ -204,60 +175,18 @@ pub(super) trait Writer: Send + Sync {
 /// A watcher at work.
 pub(super) type Watching = Doing<'static, std::convert::Infallible>;
 
-/// What a peer's watcher keeps: a map that others may read.
-pub(super) struct Watched {
-    rows: RwLock<HashMap<String, Row>>,
-    seen: Arc<Seen>,
-}
-
-impl Watched {
-    /// An empty map.
-    pub(super) fn new(seen: Arc<Seen>) -> Self {
-        Self {
-            rows: RwLock::new(HashMap::new()),
-            seen,
-        }
-    }
-
-    /// A value came: it is decoded, put into the map, and stamped.
-    pub(super) fn put(&self, key: &str, value: &[u8]) -> Result<(), Failure> {
-        let row = Row::parse(value)?;
-        let update = row.update();
-        self.rows.write().insert(key.to_owned(), row);
-        if let Some(update) = update {
-            self.seen.stamp(update);
-        }
-        Ok(())
-    }
-}
-
-/// What a peer says when a watch ends that should not.
-pub(super) fn ended() -> Failure {
-    "the watch ended".into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_of_children_are_unique_and_rows_within_a_class() {
-        for (index, system) in System::ALL.iter().enumerate() {
-            for other in &System::ALL[..index] {
+        let all: Vec<System> = System::all().collect();
+        for (index, system) in all.iter().enumerate() {
+            for other in &all[..index] {
                 assert_ne!(system.argument(), other.argument());
                 assert!(system.class() != other.class() || system.name() != other.name());
             }
         }
-    }
-
-    #[test]
-    fn a_watched_value_is_in_the_map_when_it_is_stamped() {
-        let seen = Arc::new(Seen::new(4));
-        let watched = Watched::new(Arc::clone(&seen));
-        let value = super::super::row::value(2, &mut fastrand::Rng::with_seed(1));
-        watched.put("k", value.as_bytes()).expect("it is a row");
-        assert_eq!(watched.rows.read()["k"].update(), Some(2));
-        assert!(!seen.has_all(3));
-        assert!(watched.put("k", b"{}").is_err());
     }
 }

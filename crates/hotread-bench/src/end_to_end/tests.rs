@@ -41,31 +41,38 @@ async fn reaches(system: System, address: &str) -> Result<bool, Failure> {
     }
 }
 
-fn check_peer(system: System) {
-    if let Some(program) = system.missing() {
-        eprintln!("not tested: `{program}` is not installed");
-        return;
+#[cfg(feature = "peers")]
+mod of_peers {
+    use super::*;
+    use crate::end_to_end::peers::Peer;
+
+    fn check_peer(peer: Peer) {
+        let system = System::Peer(peer);
+        if let Some(program) = system.missing() {
+            eprintln!("not tested: `{program}` is not installed");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("the folder is writable");
+        let server = system.start(folder.path());
+        let reached = runtime().block_on(reaches(system, &server.address));
+        assert!(reached.expect("it works"), "{system:?}");
     }
-    let folder = tempfile::tempdir().expect("the folder is writable");
-    let server = system.start(folder.path());
-    let reached = runtime().block_on(reaches(system, &server.address));
-    assert!(reached.expect("it works"), "{system:?}");
-}
 
-#[test]
-fn a_put_reaches_a_watch_of_etcd() {
-    check_peer(System::Etcd);
-}
+    #[test]
+    fn a_put_reaches_a_watch_of_etcd() {
+        check_peer(Peer::Etcd);
+    }
 
-#[test]
-fn a_put_reaches_a_subscriber_of_redis() {
-    check_peer(System::RedisAlways);
-    check_peer(System::RedisPubSub);
-}
+    #[test]
+    fn a_put_reaches_a_subscriber_of_redis() {
+        check_peer(Peer::RedisAlways);
+        check_peer(Peer::RedisPubSub);
+    }
 
-#[test]
-fn a_put_reaches_a_watch_of_jetstream() {
-    check_peer(System::JetStream);
+    #[test]
+    fn a_put_reaches_a_watch_of_jetstream() {
+        check_peer(Peer::JetStream);
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
     let [system, address, sessions, updates] = arguments else {
         return Err(format!("a watcher cannot do {arguments:?}").into());
     };
-    let system = System::ALL.into_iter().find(|one| one.argument() == system);
+    let system = System::all().find(|one| one.argument() == system);
     let system = system.ok_or("no such system")?;
     let (sessions, updates) = (sessions.parse::<usize>()?, updates.parse()?);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -15,12 +15,12 @@ use hotread_store::Synchronous;
 
 use super::system::{Class, System, Writer};
 use super::{OURS, row, runtime, skipped};
-use crate::figures::support::millis;
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::store::commits::{self, Setup};
 use crate::target;
+use crate::timing::millis;
 
 const WRITERS: usize = 64;
 const BATCH: usize = 100;
@@ -118,7 +118,7 @@ fn measure(plan: &Plan, class: Class) -> Table {
 
 /// Acknowledged writes a second to a new server.
 fn through_clients(system: System, writers: usize, puts: usize, time: Duration) -> f64 {
-    let server = system.start(&target::folder());
+    let server = system.start(target::folder());
     runtime().block_on(async {
         // One by one: the first creates what there is to create.
         let mut connections = Vec::new();

@@ -13,8 +13,8 @@ pub(crate) mod support;
 mod updates;
 mod visibility;
 
-use crate::report::{About, Figure, Machine};
-use crate::rounds::Plan;
+use crate::report::{About, Machine};
+use crate::target::Entry;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -35,16 +35,6 @@ fn rules(machine: &Machine) -> String {
 ",
         machine.clock, machine.cores
     )
-}
-
-/// A figure that can be measured.
-pub struct Entry {
-    /// Its name on the command line and in file names.
-    pub id: &'static str,
-    /// What it asks.
-    pub asks: &'static str,
-    /// Measures it.
-    pub run: fn(&Plan) -> Figure,
 }
 
 /// All figures, in the order of the report.

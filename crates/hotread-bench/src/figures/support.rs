@@ -1,14 +1,14 @@
-//! What the figures have in common: timed loops, paced writers, shared setups.
+//! What the figures have in common: paced writers, shared setups.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock;
-use crate::rounds::Plan;
 use crate::states::{Key, Map, keys, map_of};
-use crate::stats;
 use crate::workload;
+
+pub(crate) use crate::timing::{StopOnDrop, millis, ns_per_call};
 
 /// Adds one cell for each peer:
 /// `cells!(rounds, column, Trait, [Peer, …], measure(setup, …))` calls
@@ -46,20 +46,6 @@ impl<K: Key> Drawn<K> {
         let draws = workload::pick(&keys, &indices);
         Rc::new(Self { map, draws })
     }
-}
-
-/// Median nanoseconds for one of `calls` calls, over `samples` runs of a loop of them, after one
-/// run that does not count.
-pub(crate) fn ns_per_call(samples: usize, calls: usize, mut calls_loop: impl FnMut()) -> f64 {
-    calls_loop();
-    let per_call: Vec<f64> = (0..samples)
-        .map(|_| {
-            let start = clock::now();
-            calls_loop();
-            clock::ns(clock::now() - start) / calls as f64
-        })
-        .collect();
-    stats::median(&per_call)
 }
 
 /// How often an update comes.
@@ -110,20 +96,6 @@ pub(crate) fn pace(rate: Rate, stop: &AtomicBool, mut update: impl FnMut(u64)) -
         }
     }
     count
-}
-
-/// Sets a flag when dropped, so that a panic beside a paced writer stops the writer too.
-pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A duration in milliseconds, shorter in a quick run.
-pub(crate) fn millis(plan: &Plan, full: u64, quick: u64) -> Duration {
-    Duration::from_millis(plan.pick(full, quick))
 }
 
 #[cfg(test)]

@@ -18,10 +18,10 @@ use hotread_store::Synchronous;
 
 use super::bare::{self, Loop, Mirror};
 use super::{BARE, OURS, data};
-use crate::figures::support::{StopOnDrop, millis};
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
+use crate::timing::{StopOnDrop, millis};
 
 const COLD: &str = "HotRead, table not in memory";
 const GROUPED: &str = "bare rusqlite, 64 a COMMIT";

@@ -20,8 +20,8 @@ mod tests;
 
 pub use data::Scratch;
 
-use crate::figures::Entry;
 use crate::report::{About, Machine};
+use crate::target::Entry;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -75,7 +75,7 @@ fn rules(machine: &Machine) -> String {
 - What is measured of a process as a whole, opening and memory, is measured in a process of its own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
 - Cores: {}. Threads are not pinned unless a figure says so.
 ",
-        data::file_system(&crate::target::folder()),
+        data::file_system(crate::target::folder()),
         data::VALUE_BYTES,
         machine.cores,
     )

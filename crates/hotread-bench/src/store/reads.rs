@@ -16,10 +16,10 @@ use hotread_proto::{Put, Records};
 use hotread_store::{Store, Synchronous};
 
 use super::{OURS, cores, data};
-use crate::figures::support::{StopOnDrop, millis};
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
+use crate::timing::{StopOnDrop, millis};
 
 const STILL: &str = "bare table, never changed";
 const COLUMNS: [(&str, Unit); 3] = [

@@ -1,7 +1,15 @@
 //! What can stand on the command line, and the texts of `--help`. Nothing is done here.
 
+mod bench;
+mod demo;
+mod follow;
+mod global;
 mod serve;
 
+pub(crate) use bench::BenchArgs;
+pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
+pub(crate) use follow::WatchArgs;
+pub(crate) use global::{Global, Needs, Place, Secret, parse};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -22,9 +30,10 @@ Exit codes:
   1  an error, such as a value that is not JSON
   2  wrong usage
   3  no such table, key or token
-  4  refused: a precondition, the schema, a transaction id, a right, or it exists already
+  4  refused: a precondition, the schema, a transaction id, a right, a position that is gone, or it
+     exists already
   5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed; or the server:
-     its address is in use, its configuration is wrong
+     it cannot be reached or is none, its address is in use, its configuration is wrong
   6  storage: damaged, full, not readable, or it is not known whether a commit took place
   7  import --skip-bad left rows out";
 
@@ -49,7 +58,8 @@ Examples:
   hotread import countries countries.csv --key code
   hotread ls countries --prefix F
 
-Commands that only read work while another program has the database open for writing.
+Commands that only read work while another program has the database open for writing. Those that
+write go through that program if it is a server: with --url instead of --db.
 With --json, answers are JSON, lists one object on each line, and an error is one line of JSON on
 stderr: {\"code\", \"message\", …}."
 )]
@@ -58,23 +68,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Cmd,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Options for all commands")]
-pub(crate) struct Global {
-    /// The database
-    #[arg(long, global = true, env = "HOTREAD_DB", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) db: Option<PathBuf>,
-    /// Answer in JSON, errors included
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
-    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) passphrase_file: Option<PathBuf>,
-    /// Say more on stderr; twice, still more. RUST_LOG chooses in detail
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Subcommand)]
@@ -184,12 +177,24 @@ Examples:
   hotread verify
   hotread verify --json | jq -r '.tables[] | [.name, .content] | @tsv'")]
     Verify,
+    /// Print a table's changes as they are committed, one on each line
+    #[command(after_help = follow::WATCH_HELP)]
+    Watch(WatchArgs),
+    /// Show a server's tables, and who follows them
+    #[command(after_help = follow::STATUS_HELP)]
+    Status,
     /// Serve the database over HTTP and WebSocket
     #[command(after_help = serve::SERVE_HELP)]
     Serve(ServeArgs),
     /// Create, list or revoke the tokens that a server asks for
     #[command(subcommand)]
     Token(TokenCmd),
+    /// Show on this machine, in a quarter of a minute, what all of this is for
+    #[command(after_help = demo::DEMO_HELP)]
+    Demo(DemoArgs),
+    /// Measure on this machine how fast writes reach replicas, replicas load, and more
+    #[command(after_help = bench::BENCH_HELP)]
+    Bench(BenchArgs),
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
 Examples:

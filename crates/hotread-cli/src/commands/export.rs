@@ -2,10 +2,11 @@
 
 use super::{Mode, Session};
 use crate::args::{ExportArgs, FileFormat};
+use crate::backend::Whole;
 use crate::exit::Failure;
 use crate::output::{Out, count};
 use anyhow::{Context, Result};
-use hotread_proto::Records;
+use hotread_proto::Record;
 use hotread_store::export;
 use hotread_store::import::Format;
 use std::fs::File;
@@ -21,12 +22,12 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
         .format
         .or_else(|| file.and_then(guess))
         .unwrap_or(FileFormat::Ndjson);
-    if let Some(file) = file {
-        not_the_database(session, file)?;
+    if let (Some(file), Some(db)) = (file, session.file()) {
+        not_the_database(db, file)?;
     }
-    let records = session
-        .open_for(&args.table, Mode::Read)?
-        .snapshot(&args.table)?;
+    let Whole { position, records } = session
+        .tables_for(&args.table, Mode::Read)?
+        .whole(&args.table)?;
     match file {
         None => write(&records, format, out).context("cannot write to stdout")?,
         Some(file) => write_file(&records, format, file)
@@ -35,10 +36,7 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
     if session.verbose() || file.is_some() {
         let records_written = count(records.len() as u64, "record", "records");
         let table = &args.table;
-        session.note(&format!(
-            "{records_written} of {table} at {}",
-            records.position()
-        ));
+        session.note(&format!("{records_written} of {table} at {position}"));
     }
     Ok(())
 }
@@ -51,8 +49,8 @@ fn guess(file: &Path) -> Option<FileFormat> {
     }
 }
 
-fn not_the_database(session: &Session, file: &Path) -> Result<()> {
-    let same = match (file.canonicalize(), session.db()?.canonicalize()) {
+fn not_the_database(db: &Path, file: &Path) -> Result<()> {
+    let same = match (file.canonicalize(), db.canonicalize()) {
         (Ok(file), Ok(db)) => file == db,
         _ => false,
     };
@@ -66,7 +64,7 @@ fn not_the_database(session: &Session, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write(records: &Records, format: FileFormat, out: &mut impl Write) -> io::Result<()> {
+fn write(records: &[Record], format: FileFormat, out: &mut impl Write) -> io::Result<()> {
     match format {
         FileFormat::Ndjson => records
             .iter()
@@ -83,7 +81,7 @@ fn write(records: &Records, format: FileFormat, out: &mut impl Write) -> io::Res
 
 /// Writes beside the file, which is replaced when all of it is there. Devices and pipes are written
 /// to directly.
-fn write_file(records: &Records, format: FileFormat, file: &Path) -> io::Result<()> {
+fn write_file(records: &[Record], format: FileFormat, file: &Path) -> io::Result<()> {
     if file.metadata().is_ok_and(|meta| !meta.is_file()) {
         return write(records, format, &mut BufWriter::new(File::create(file)?));
     }

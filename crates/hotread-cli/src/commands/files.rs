@@ -17,7 +17,7 @@ struct Written {
 }
 
 pub(super) fn backup(session: &Session, file: &Path, out: &mut Out) -> Result<()> {
-    session.open(Mode::Read)?.backup(file)?;
+    session.store(Mode::Read)?.backup(file)?;
     written(session, file, "backup written", out)
 }
 
@@ -40,7 +40,7 @@ fn written(session: &Session, file: &Path, what: &str, out: &mut Out) -> Result<
 }
 
 pub(super) fn verify(session: &Session, out: &mut Out) -> Result<()> {
-    let report = session.open(Mode::Read)?.verify()?;
+    let report = session.store(Mode::Read)?.verify()?;
     if session.json() {
         out.json(&report)?;
     } else {

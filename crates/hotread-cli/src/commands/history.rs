@@ -43,11 +43,11 @@ fn record<S: Serializer>(record: &&Record, serializer: S) -> Result<S::Ok, S::Er
 
 pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Result<()> {
     let table = &args.table;
-    let store = session.open_for(table, Mode::Read)?;
+    let tables = session.tables_for(table, Mode::Read)?;
     let mut from = match args.from {
         Some(from) => from,
         None => {
-            let info = store.table(table)?;
+            let info = tables.table(table)?;
             let last = info.position.seq.saturating_sub(args.limit as u64);
             // The history may be cut while it is read; then the store says so.
             let seq = last.max(info.floor.saturating_sub(1));
@@ -59,7 +59,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     };
     let (mut left, mut first) = (args.limit, true);
     while left > 0 {
-        let changes = store.changes(table, from, left)?;
+        let changes = tables.changes(table, from, left)?;
         let Some(last) = changes.last() else { break };
         from = last.position;
         left = left.saturating_sub(changes.len());

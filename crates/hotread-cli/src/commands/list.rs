@@ -17,7 +17,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         after,
         ..
     } = args;
-    let store = session.open_for(&table, Mode::Read)?;
+    let tables = session.tables_for(&table, Mode::Read)?;
     let mut left = if args.all { usize::MAX } else { args.limit };
     let mut scan = Scan {
         prefix,
@@ -27,7 +27,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
     };
     let mut first = true;
     loop {
-        let page = store.scan(&table, &scan)?;
+        let page = tables.scan(&table, &scan)?;
         left -= page.records.len();
         print(session, &page.records, first, out)?;
         first = false;
@@ -55,8 +55,8 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         category,
         limit,
     } = args;
-    let store = session.open_for(&table, Mode::Read)?;
-    let page = store.search(
+    let tables = session.tables_for(&table, Mode::Read)?;
+    let records = tables.search(
         &table,
         &Search {
             query,
@@ -64,8 +64,8 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
             limit,
         },
     )?;
-    print(session, &page.records, true, out)?;
-    if page.records.len() == limit {
+    print(session, &records, true, out)?;
+    if records.len() == limit {
         out.flush()?;
         session.note(&format!(
             "there may be more than these {limit}; give --limit N, or narrow it"
@@ -78,7 +78,7 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
 fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
     let records: Vec<&Record> = records
         .iter()
-        .filter(|record| expired(record).is_none())
+        .filter(|record| !expired(record))
         .collect();
     if session.json() {
         return records.iter().try_for_each(|record| out.json(record));

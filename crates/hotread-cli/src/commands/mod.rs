@@ -1,5 +1,6 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
+mod bench;
 mod export;
 mod files;
 mod history;
@@ -8,22 +9,30 @@ mod list;
 mod migrate;
 mod record;
 mod serve;
+mod status;
 mod table;
 mod token;
+mod watch;
 
-use crate::args::{Cli, Cmd, Global};
+use crate::args::{Cli, Cmd, Global, Needs, Place};
+use crate::backend::{Remote, Server, Tables};
 use crate::exit::{Exit, Failure};
 use crate::output::{Out, escape};
 use anyhow::{Context, Result};
 use hotread_proto::{Code, TableName};
-use hotread_store::{Passphrase, Store, StoreBuilder};
+use hotread_store::{OpenError, Passphrase, Store, StoreBuilder};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs a command. Its exit code is that of success but for some that have more to say.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
-    let session = &Session { global: cli.global };
+    let needs = cli.command.needs();
+    let session = &Session {
+        place: cli.global.place(needs)?,
+        global: cli.global,
+        needs,
+    };
     match cli.command {
         Cmd::Migrate(command) => migrate::run(session, &command, out)?,
         Cmd::Table(command) => table::run(session, command, out)?,
@@ -38,8 +47,12 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Backup { file } => files::backup(session, &file, out)?,
         Cmd::Restore { from } => files::restore(session, &from, out)?,
         Cmd::Verify => files::verify(session, out)?,
+        Cmd::Watch(args) => watch::run(session, &args, out)?,
+        Cmd::Status => status::run(session, out)?,
         Cmd::Serve(args) => serve::run(session, args, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
+        Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
+        Cmd::Bench(args) => bench::run(args)?,
         Cmd::Completions { shell } => completions(shell, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -48,6 +61,8 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
 /// What the options for all commands say.
 pub(crate) struct Session {
     global: Global,
+    needs: Needs,
+    place: Place,
 }
 
 /// What a database is opened for.
@@ -75,24 +90,71 @@ impl Session {
         self.global.verbose
     }
 
+    /// Nobody said where the tables are, or only in the environment for other commands.
+    fn unsaid(&self) -> Failure {
+        Failure::usage(match self.needs {
+            Needs::Server => "which server? give --url http://127.0.0.1:7400, or set HOTREAD_URL",
+            Needs::Tables => {
+                "which database? give --db FILE or --url URL, or set HOTREAD_DB or HOTREAD_URL"
+            }
+            Needs::File if self.global.url.is_some() => {
+                "this works on the database itself, and not through the server of HOTREAD_URL; give \
+                 --db FILE, or set HOTREAD_DB"
+            }
+            Needs::File | Needs::Nothing => "which database? give --db FILE, or set HOTREAD_DB",
+        })
+    }
+
+    /// Somebody said where the tables are.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        match self.place {
+            Place::Unsaid => Err(self.unsaid().into()),
+            Place::File(_) | Place::Server(_) => Ok(()),
+        }
+    }
+
+    /// The database's path, if it is one that this process opens.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Server(_) | Place::Unsaid => None,
+        }
+    }
+
     /// The database's path.
     pub(crate) fn db(&self) -> Result<&Path> {
-        let path = self.global.db.as_deref();
-        let missing = "which database? give --db FILE, or set HOTREAD_DB";
-        Ok(path
-            .filter(|path| !path.as_os_str().is_empty())
-            .ok_or_else(|| Failure::usage(missing))?)
+        Ok(self.file().ok_or_else(|| self.unsaid())?)
+    }
+
+    /// The server, if the tables are there.
+    fn remote(&self) -> Option<Remote> {
+        match &self.place {
+            Place::Server(url) => Some(Remote::new(url.clone(), self.global.token())),
+            Place::File(_) | Place::Unsaid => None,
+        }
+    }
+
+    /// The server, which the command needs.
+    pub(crate) fn server(&self) -> Result<Remote> {
+        Ok(self.remote().ok_or_else(|| self.unsaid())?)
     }
 
     /// With what a configuration file says where nothing was given.
     fn or_file(&self, db: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
         let given = &self.global;
         Self {
+            place: match (&self.place, db) {
+                (Place::Unsaid, Some(db)) => Place::File(db),
+                (place, _) => place.clone(),
+            },
             global: Global {
-                db: given.db.clone().or(db),
+                db: None,
+                url: None,
+                token: None,
                 passphrase_file: given.passphrase_file.clone().or(passphrase_file),
                 ..*given
             },
+            needs: self.needs,
         }
     }
 
@@ -111,41 +173,77 @@ impl Session {
     }
 
     /// Opens the database for what it does to no table in particular.
-    pub(crate) fn open(&self, mode: Mode) -> Result<Store> {
-        self.open_with(mode, self.passphrase()?)
+    pub(crate) fn store(&self, mode: Mode) -> Result<Store> {
+        self.store_with(mode, self.passphrase()?)
     }
 
-    fn open_with(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<Store> {
+    fn store_with(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<Store> {
         let builder = self.builder(mode)?;
-        Ok(match passphrase {
+        let opened = match passphrase {
             Some(passphrase) => builder.passphrase(passphrase),
             None => builder,
         }
-        .open()?)
+        .open();
+        opened.map_err(|error| match &error {
+            // Whoever has it open would do it as well.
+            OpenError::InUse { path, holder } if self.needs == Needs::Tables => {
+                let Some(url) = &holder.url else {
+                    return error.into();
+                };
+                let url = url.escape_debug();
+                let message = format!(
+                    "{} is in use by {holder}; give --url {url} instead of --db",
+                    path.display()
+                );
+                Failure::new(Code::InUse, message).into()
+            }
+            _ => error.into(),
+        })
     }
 
     /// Opens the database to work with a table. If the table turns out to be sealed and no
     /// passphrase was given, it is asked for.
-    pub(crate) fn open_for(&self, table: &TableName, mode: Mode) -> Result<Store> {
+    pub(crate) fn store_for(&self, table: &TableName, mode: Mode) -> Result<Store> {
         let passphrase = self.passphrase()?;
         let given = passphrase.is_some();
-        let store = self.open_with(mode, passphrase)?;
+        let store = self.store_with(mode, passphrase)?;
         let sealed = || store.table(table).is_ok_and(|info| info.options.sealed);
         if given || !can_ask() || !sealed() {
             return Ok(store);
         }
         drop(store);
         let passphrase = ask_passphrase(&format!("Passphrase of table {table}: "))?;
-        self.open_with(mode, Some(passphrase))
+        self.store_with(mode, Some(passphrase))
     }
 
-    /// Opens the database to seal something anew, for which a passphrase is needed.
-    fn open_to_seal(&self, mode: Mode) -> Result<Store> {
-        let passphrase = match self.passphrase()? {
-            Some(passphrase) => passphrase,
-            None => new_passphrase("a passphrase is needed; give --passphrase-file FILE")?,
-        };
-        self.open_with(mode, Some(passphrase))
+    /// The tables, wherever they are; or what `store` opens, if they are in a file.
+    fn tables_or(&self, store: impl FnOnce() -> Result<Store>) -> Result<Box<dyn Tables>> {
+        self.check_place()?;
+        Ok(match self.remote() {
+            Some(remote) => Box::new(Server::new(remote)?),
+            None => Box::new(store()?),
+        })
+    }
+
+    /// The tables, for what it does to none in particular.
+    pub(crate) fn tables(&self, mode: Mode) -> Result<Box<dyn Tables>> {
+        self.tables_or(|| self.store(mode))
+    }
+
+    /// The tables, to work with one of them.
+    pub(crate) fn tables_for(&self, table: &TableName, mode: Mode) -> Result<Box<dyn Tables>> {
+        self.tables_or(|| self.store_for(table, mode))
+    }
+
+    /// The tables, to seal something anew. A server has a passphrase; here, one is needed.
+    fn tables_to_seal(&self, mode: Mode) -> Result<Box<dyn Tables>> {
+        self.tables_or(|| {
+            let passphrase = match self.passphrase()? {
+                Some(passphrase) => passphrase,
+                None => new_passphrase("a passphrase is needed; give --passphrase-file FILE")?,
+            };
+            self.store_with(mode, Some(passphrase))
+        })
     }
 
     /// Something that is not the answer, for people only.

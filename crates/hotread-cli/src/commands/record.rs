@@ -41,7 +41,9 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
         txn = txn.if_absent(key.clone());
     }
     txn.id = args.txn_id;
-    let committed = session.open_for(&table, Mode::Write)?.commit(&table, txn)?;
+    let committed = session
+        .tables_for(&table, Mode::Write)?
+        .commit(&table, txn)?;
     if session.json() {
         return out.json(&committed);
     }
@@ -83,11 +85,10 @@ fn read_value(given: &str, string: bool) -> Result<Value> {
     })
 }
 
-/// When a record expired that was not deleted yet: that takes a process that writes.
-pub(super) fn expired(record: &Record) -> Option<Timestamp> {
-    record
-        .expires_at()
-        .filter(|at| *at <= Timestamp::from(SystemTime::now()))
+/// Has it expired, and was not deleted yet? That takes a process that writes.
+pub(super) fn expired(record: &Record) -> bool {
+    let now = Timestamp::from(SystemTime::now());
+    record.expires_at().is_some_and(|at| at <= now)
 }
 
 fn not_found(table: &TableName, key: &Key, more: &str) -> anyhow::Error {
@@ -102,21 +103,12 @@ fn not_found(table: &TableName, key: &Key, more: &str) -> anyhow::Error {
 
 pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()> {
     let GetArgs { table, key, string } = args;
-    let store = session.open_for(table, Mode::Read)?;
-    let Some(record) = store.get(table, key)? else {
-        return Err(not_found(
-            table,
-            key,
-            "; `hotread ls` lists those that there are",
-        ));
+    let tables = session.tables_for(table, Mode::Read)?;
+    let record = tables.get(table, key)?.filter(|record| !expired(record));
+    let Some(record) = record else {
+        let more = "; `hotread ls` lists those that there are";
+        return Err(not_found(table, key, more));
     };
-    if let Some(at) = expired(&record) {
-        return Err(not_found(
-            table,
-            key,
-            &format!(" any more; it expired at {at}"),
-        ));
-    }
     if session.json() {
         return out.json(&record);
     }
@@ -140,15 +132,15 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     if if_seq.is_some() && keys.len() != 1 {
         return Err(Failure::usage("--if-seq is about one record; name just one key").into());
     }
-    let store = session.open_for(&table, Mode::Write)?;
+    let tables = session.tables_for(&table, Mode::Write)?;
     let mut absent = Vec::new();
     // With a precondition or an id, the store itself says what it makes of a record that is gone.
     if if_seq.is_none() && txn_id.is_none() {
         let mut there = Vec::with_capacity(keys.len());
         for key in keys {
-            match store.get(&table, &key)? {
-                Some(_) => there.push(key),
-                None => absent.push(key),
+            match tables.get(&table, &key)? {
+                Some(record) if !expired(&record) => there.push(key),
+                _ => absent.push(key),
             }
         }
         keys = there;
@@ -165,7 +157,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
             txn = txn.if_seq(key.clone(), seq);
         }
         let txn = keys.into_iter().fold(txn, Txn::delete);
-        let committed = store.commit(&table, txn)?;
+        let committed = tables.commit(&table, txn)?;
         if session.json() {
             out.json(&committed)?;
         } else if absent.is_empty() {

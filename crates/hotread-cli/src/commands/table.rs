@@ -28,11 +28,11 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
         schema: args.schema.as_deref().map(read_schema).transpose()?,
         history: history(&args),
     };
-    let store = match args.sealed {
-        true => session.open_to_seal(Mode::Create)?,
-        false => session.open(Mode::Create)?,
+    let tables = match args.sealed {
+        true => session.tables_to_seal(Mode::Create)?,
+        false => session.tables(Mode::Create)?,
     };
-    let info = store.create_table(&args.table, options)?;
+    let info = tables.create_table(&args.table, options)?;
     if session.json() {
         return out.json(&info);
     }
@@ -60,7 +60,7 @@ fn read_schema(path: &Path) -> Result<Value> {
 }
 
 fn list(session: &Session, out: &mut Out) -> Result<()> {
-    let tables = session.open(Mode::Read)?.tables()?;
+    let tables = session.tables(Mode::Read)?.tables()?;
     if session.json() {
         return tables.iter().try_for_each(|info| out.json(info));
     }
@@ -99,7 +99,7 @@ fn kind(options: &TableOptions) -> String {
 }
 
 fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
-    let info = session.open(Mode::Read)?.table(table)?;
+    let info = session.tables(Mode::Read)?.table(table)?;
     if session.json() {
         return out.json(&info);
     }
@@ -154,14 +154,14 @@ fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
 }
 
 fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) -> Result<()> {
-    let store = session.open(Mode::Write)?;
-    let info = store.table(table)?;
+    let tables = session.tables(Mode::Write)?;
+    let info = tables.table(table)?;
     let records = count(info.records, "record", "records");
     confirm(
         yes,
         &format!("dropping table {table} loses its {records} and its history"),
     )?;
-    store.drop_table(table)?;
+    tables.drop_table(table)?;
     if session.json() {
         return out.json(&info);
     }
@@ -169,7 +169,7 @@ fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) ->
 }
 
 fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
-    let store = session.open_for(table, Mode::Write)?;
+    let store = session.store_for(table, Mode::Write)?;
     // Before anybody is asked for a new one.
     let before = store.table(table)?;
     let new = match new {

@@ -31,8 +31,8 @@ fn create(
     }
 
     let tables = (!tables.is_empty()).then_some(tables);
-    let store = session.open(Mode::Create)?;
-    let created = store.create_token(name, role, tables)?;
+    let access = session.tables(Mode::Create)?;
+    let created = access.create_token(name, role, tables)?;
     if session.json() {
         return out.json(&Created {
             info: &created.info,
@@ -47,7 +47,7 @@ fn create(
 }
 
 fn list(session: &Session, out: &mut Out) -> Result<()> {
-    let tokens = session.open(Mode::Read)?.tokens()?;
+    let tokens = session.tables(Mode::Read)?.tokens()?;
     if session.json() {
         return tokens.iter().try_for_each(|token| out.json(token));
     }
@@ -72,7 +72,7 @@ fn list(session: &Session, out: &mut Out) -> Result<()> {
 }
 
 fn revoke(session: &Session, id: &str, out: &mut Out) -> Result<()> {
-    let revoked = session.open(Mode::Write)?.revoke_token(id)?;
+    let revoked = session.tables(Mode::Write)?.revoke_token(id)?;
     if session.json() {
         return out.json(&revoked);
     }

@@ -22,6 +22,12 @@ const COMMANDS: &[&[&str]] = &[
     &["backup"],
     &["restore"],
     &["verify"],
+    &["serve"],
+    &["watch"],
+    &["status"],
+    &["token", "create"],
+    &["token", "list"],
+    &["token", "revoke"],
     &["completions"],
 ];
 

@@ -1,12 +1,17 @@
 //! The command as its users see it: what it prints, where, and how it ends.
 
+mod demo;
 mod errors;
 mod files;
 mod help;
 mod import;
 mod records;
 mod serve;
+mod serving;
+mod status;
 mod tables;
+mod through_server;
+mod watch;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -79,6 +84,8 @@ fn hotread() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotread"));
     for name in [
         "HOTREAD_DB",
+        "HOTREAD_URL",
+        "HOTREAD_TOKEN",
         "HOTREAD_PASSPHRASE_FILE",
         "HOTREAD_CONFIG",
         "HOTREAD_LISTEN",
@@ -88,6 +95,18 @@ fn hotread() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// Runs a command that reads this from stdin.
+fn run_with(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may end without having read all of it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+    child.wait_with_output().unwrap().into()
 }
 
 impl Place {
@@ -129,15 +148,7 @@ impl Place {
     }
 
     fn run_with(&self, input: impl AsRef<[u8]>, args: &[&str]) -> Ran {
-        let mut command = self.command(args);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // It may end without having read all of it.
-        let _ = child.stdin.take().unwrap().write_all(input.as_ref());
-        child.wait_with_output().unwrap().into()
+        run_with(&mut self.command(args), input)
     }
 
     /// The digest of the table's keys and values.

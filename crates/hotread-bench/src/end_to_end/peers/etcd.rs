@@ -18,10 +18,12 @@ use tonic_prost::ProstCodec;
 
 use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Failure, Watched, Watching, Writer, ended};
+use super::super::system::{Doing, Failure, Watching, Writer};
+use super::program;
+use super::watched::{Watched, ended};
 
 /// Debian: `etcd-server`.
-pub(in super::super) const PROGRAM: &str = "etcd";
+pub(super) const PROGRAM: &str = "etcd";
 
 /// Before the key.
 const PREFIX: &str = "accounts/";
@@ -30,8 +32,8 @@ const READY: &str = "ready";
 /// The first key that does not begin with the prefix.
 const END: &str = "accounts0";
 
-pub(in super::super) fn start(folder: &Path) -> (Process, String) {
-    let (port, peers) = (process::free_port(), process::free_port());
+pub(super) fn start(folder: &Path) -> (Process, String) {
+    let (port, peers) = (program::free_port(), program::free_port());
     let (clients, peers) = (
         format!("http://127.0.0.1:{port}"),
         format!("http://127.0.0.1:{peers}"),
@@ -49,7 +51,7 @@ pub(in super::super) fn start(folder: &Path) -> (Process, String) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let process = Process::start(&mut command).expect("an installed program can be run");
-    process::wait_for_listener(PROGRAM, port);
+    program::wait_for_listener(PROGRAM, port);
     (process, clients)
 }
 
@@ -147,7 +149,7 @@ fn put(key: &str, value: &str) -> Put {
     }
 }
 
-pub(in super::super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let client = Client(connect(address).await?);
         // It answers when it has elected itself.
@@ -175,7 +177,7 @@ impl Writer for Client {
     }
 }
 
-pub(in super::super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let mut grpc = Grpc::new(connect(address).await?);
         grpc.ready().await?;

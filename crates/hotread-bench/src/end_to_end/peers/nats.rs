@@ -15,15 +15,17 @@ use futures_util::future::try_join_all;
 
 use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Watched, Watching, Writer, ended};
+use super::super::system::{Doing, Watching, Writer};
+use super::program;
+use super::watched::{Watched, ended};
 
 /// Debian: `nats-server`.
-pub(in super::super) const PROGRAM: &str = "nats-server";
+pub(super) const PROGRAM: &str = "nats-server";
 
 const BUCKET: &str = "accounts";
 
-pub(in super::super) fn start(folder: &Path) -> (Process, String) {
-    let port = process::free_port();
+pub(super) fn start(folder: &Path) -> (Process, String) {
+    let port = program::free_port();
     let program = process::installed(PROGRAM).expect("only installed peers are started");
     let mut command = Command::new(program);
     command
@@ -33,7 +35,7 @@ pub(in super::super) fn start(folder: &Path) -> (Process, String) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let process = Process::start(&mut command).expect("an installed program can be run");
-    process::wait_for_listener(PROGRAM, port);
+    program::wait_for_listener(PROGRAM, port);
     (process, format!("127.0.0.1:{port}"))
 }
 
@@ -55,7 +57,7 @@ fn stream() -> Config {
 
 struct Bucket(kv::Store);
 
-pub(in super::super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let context = jetstream::new(async_nats::connect(address).await?);
         let bucket = match context.get_key_value(BUCKET).await {
@@ -87,7 +89,7 @@ impl Writer for Bucket {
     }
 }
 
-pub(in super::super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let context = jetstream::new(async_nats::connect(address).await?);
         let bucket = context.get_key_value(BUCKET).await?;

@@ -17,19 +17,21 @@ use redis::{Client, IntoConnectionInfo, Pipeline};
 
 use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Failure, Watched, Watching, Writer, ended};
+use super::super::system::{Doing, Failure, Watching, Writer};
+use super::program;
+use super::watched::{Watched, ended};
 
 /// Debian: `redis-server`.
-pub(in super::super) const PROGRAM: &str = "redis-server";
+pub(super) const PROGRAM: &str = "redis-server";
 
 /// The options by which nothing acknowledged is lost with the power.
-pub(in super::super) const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+pub(super) const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 /// Before the key in the names of channels.
 const CHANNEL: &str = "accounts:";
 
-pub(in super::super) fn start(folder: &Path, options: &[&str]) -> (Process, String) {
-    let port = process::free_port();
+pub(super) fn start(folder: &Path, options: &[&str]) -> (Process, String) {
+    let port = program::free_port();
     let program = process::installed(PROGRAM).expect("only installed peers are started");
     let mut command = Command::new(program);
     command
@@ -40,7 +42,7 @@ pub(in super::super) fn start(folder: &Path, options: &[&str]) -> (Process, Stri
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let process = Process::start(&mut command).expect("an installed program can be run");
-    process::wait_for_listener(PROGRAM, port);
+    program::wait_for_listener(PROGRAM, port);
     (process, format!("redis://127.0.0.1:{port}"))
 }
 
@@ -52,7 +54,7 @@ fn client(address: &str) -> Result<Client, Failure> {
 
 struct Connection(MultiplexedConnection);
 
-pub(in super::super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let connection = client(address)?.get_multiplexed_async_connection().await?;
         Ok(Box::new(Connection(connection)) as Box<dyn Writer>)
@@ -86,7 +88,7 @@ impl Writer for Connection {
     }
 }
 
-pub(in super::super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let mut subscription = client(address)?.get_async_pubsub().await?;
         subscription.psubscribe(format!("{CHANNEL}*")).await?;

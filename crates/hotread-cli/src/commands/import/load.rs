@@ -3,12 +3,13 @@
 
 use super::{bad_row, stopped, unreadable};
 use crate::args::{DEFAULT_LISTED, ImportArgs};
+use crate::backend::{Pending, Replaced, Tables};
+use crate::exit::{self, Failure};
 use crate::output::{count, grouped};
 use anyhow::Result;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
-use hotread_proto::{Key, Op, Put, Replace, TableName, Txn};
+use hotread_proto::{Code, ErrorBody, Key, Op, Put, Replace, TableName, Txn};
 use hotread_store::import::{ImportError, Row, RowError, Rows};
-use hotread_store::{CommitError, Store, Ticket};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -123,12 +124,16 @@ fn read(
 }
 
 /// Commits the rows in transactions, in their order.
-pub(super) fn commit(store: &Store, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
+pub(super) fn commit(
+    tables: &dyn Tables,
+    args: &ImportArgs,
+    source: Source<'_>,
+) -> Result<Loaded> {
     let name = source.name;
     let mut loaded = Loaded::default();
-    let schema = store.table(&args.table)?.options.schema.is_some();
+    let schema = tables.table(&args.table)?.options.schema.is_some();
     let mut batches = Batches {
-        store,
+        tables,
         table: &args.table,
         name,
         skip_bad: args.skip_bad,
@@ -151,7 +156,7 @@ pub(super) fn commit(store: &Store, args: &ImportArgs, source: Source<'_>) -> Re
 
 /// Rows on their way to the disk.
 struct Batches<'a> {
-    store: &'a Store,
+    tables: &'a dyn Tables,
     table: &'a TableName,
     name: &'a str,
     skip_bad: bool,
@@ -162,7 +167,7 @@ struct Batches<'a> {
     /// The lines of the operations, if the table has a schema.
     lines: Vec<u64>,
     bytes: usize,
-    in_flight: VecDeque<(Ticket, u64)>,
+    in_flight: VecDeque<(Pending, u64)>,
     /// Rows that are committed.
     committed: u64,
 }
@@ -195,19 +200,18 @@ impl Batches<'_> {
                 None => std::mem::take(&mut self.txn),
             };
             let rows = txn.ops.len() as u64;
-            match self.store.submit(self.table, txn) {
-                Ok(ticket) => {
-                    self.in_flight.push_back((ticket, rows));
+            match self.tables.submit(self.table, txn) {
+                Ok(pending) => {
+                    self.in_flight.push_back((pending, rows));
                     self.txn.ops.clear();
                     break;
                 }
-                Err(CommitError::Schema {
-                    key, path, reason, ..
-                }) if self.keys.is_some() => {
-                    let reason = schema_reason(&key, &path, &reason);
-                    self.refused(&key, &reason, loaded)?;
-                }
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => match misfit(&error) {
+                    Some((key, reason)) if self.keys.is_some() => {
+                        self.refused(&key, &reason, loaded)?;
+                    }
+                    _ => return Err(self.failed(error)),
+                },
             }
         }
         self.lines.clear();
@@ -235,17 +239,17 @@ impl Batches<'_> {
         self.lines.truncate(at);
         self.submit(loaded)?;
         self.wait(0)?;
-        let code = hotread_proto::Code::SchemaViolation;
+        let code = Code::SchemaViolation;
         Err(stopped(code, self.name, line, &reason, &self.so_far()))
     }
 
     /// Waits until no more than so many transactions are under way.
     fn wait(&mut self, in_flight: usize) -> Result<()> {
         while self.in_flight.len() > in_flight {
-            let Some((ticket, rows)) = self.in_flight.pop_front() else {
+            let Some((pending, rows)) = self.in_flight.pop_front() else {
                 break;
             };
-            match ticket.wait() {
+            match pending.wait() {
                 Ok(_) => self.committed += rows,
                 Err(error) => return Err(self.failed(error)),
             }
@@ -254,10 +258,10 @@ impl Batches<'_> {
     }
 
     /// A transaction was not committed. Those behind it may have been.
-    fn failed(&mut self, error: CommitError) -> anyhow::Error {
+    fn failed(&mut self, error: anyhow::Error) -> anyhow::Error {
         let others = std::mem::take(&mut self.in_flight);
-        for (ticket, rows) in others {
-            if ticket.wait().is_ok() {
+        for (pending, rows) in others {
+            if pending.wait().is_ok() {
                 self.committed += rows;
             }
         }
@@ -267,7 +271,7 @@ impl Batches<'_> {
             "{}, after {rows}, all of which may be imported again",
             self.name
         );
-        anyhow::Error::new(error).context(context)
+        error.context(context)
     }
 
     fn so_far(&self) -> String {
@@ -284,17 +288,25 @@ impl Batches<'_> {
     }
 }
 
-fn schema_reason(key: &Key, path: &str, reason: &str) -> String {
-    let at = if path.is_empty() {
-        String::new()
-    } else {
-        format!(" (at {path})")
-    };
-    format!("the value of {key:?} does not fit the table's schema: {reason}{at}")
+/// The key whose value the table's schema refuses, and what is said of it, if that is the error.
+fn misfit(error: &anyhow::Error) -> Option<(Key, String)> {
+    match exit::body(error) {
+        ErrorBody {
+            code: Code::SchemaViolation,
+            message,
+            key: Some(key),
+            ..
+        } => Some((key, message)),
+        _ => None,
+    }
 }
 
 /// Makes the table what the file is, in one step.
-pub(super) fn replace(store: &Store, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
+pub(super) fn replace(
+    tables: &dyn Tables,
+    args: &ImportArgs,
+    source: Source<'_>,
+) -> Result<Loaded> {
     const DONE: &str = "nothing was changed";
     let name = source.name;
     let mut loaded = Loaded::default();
@@ -309,7 +321,7 @@ pub(super) fn replace(store: &Store, args: &ImportArgs, source: Source<'_>) -> R
         },
     )?;
     end.check(name, DONE)?;
-    let schema = store.table(&args.table)?.options.schema.is_some();
+    let schema = tables.table(&args.table)?.options.schema.is_some();
     loop {
         let new = match schema {
             true => records.values().map(|(_, put)| put.clone()).collect(),
@@ -318,38 +330,33 @@ pub(super) fn replace(store: &Store, args: &ImportArgs, source: Source<'_>) -> R
                 .map(|(_, put)| put)
                 .collect(),
         };
-        match store.replace(
-            &args.table,
-            Replace {
-                id: None,
-                records: new,
-            },
-        ) {
-            Ok(replaced) => {
-                loaded.replaced = Some((replaced.written, replaced.deleted));
+        let new = Replace {
+            id: None,
+            records: new,
+        };
+        let error = match tables.replace(&args.table, new) {
+            Ok(Replaced { written, deleted }) => {
+                loaded.replaced = Some((written, deleted));
                 return Ok(loaded);
             }
-            Err(CommitError::Schema {
-                key, path, reason, ..
-            }) if records.contains_key(&key) => {
-                let reason = schema_reason(&key, &path, &reason);
-                let line = records.remove(&key).map_or(0, |(line, _)| line);
-                if !args.skip_bad {
-                    let code = hotread_proto::Code::SchemaViolation;
-                    return Err(stopped(code, name, line, &reason, DONE));
-                }
-                // Each costs another look at all of them.
-                if loaded.bad.len() == DEFAULT_LISTED {
-                    let message = format!(
-                        "{name}: more than {DEFAULT_LISTED} rows are bad, the last one that was \
-                         looked at in line {line}: {reason}; {DONE}; correct the file"
-                    );
-                    let code = hotread_proto::Code::SchemaViolation;
-                    return Err(crate::exit::Failure::new(code, message).into());
-                }
-                loaded.leave_out(line, reason);
-            }
-            Err(error) => return Err(anyhow::Error::new(error).context(name.to_owned())),
+            Err(error) => error,
+        };
+        let Some((reason, line)) = misfit(&error)
+            .and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
+        else {
+            return Err(error.context(name.to_owned()));
+        };
+        if !args.skip_bad {
+            return Err(stopped(Code::SchemaViolation, name, line, &reason, DONE));
         }
+        // Each costs another look at all of them.
+        if loaded.bad.len() == DEFAULT_LISTED {
+            let message = format!(
+                "{name}: more than {DEFAULT_LISTED} rows are bad, the last one that was looked at \
+                 in line {line}: {reason}; {DONE}; correct the file"
+            );
+            return Err(Failure::new(Code::SchemaViolation, message).into());
+        }
+        loaded.leave_out(line, reason);
     }
 }

@@ -5,12 +5,13 @@ mod load;
 
 use super::{Mode, Session};
 use crate::args::{FileFormat, ImportArgs};
-use crate::exit::{Exit, Failure};
+use crate::backend::Tables;
+use crate::exit::{self, Exit, Failure};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{Code, Digest, Epoch, TableName};
 use hotread_store::import::{CsvOptions, Format, ImportError, RowError, RowReason, Rows};
-use hotread_store::{ReadError, Store, TableOptions};
+use hotread_store::TableOptions;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Bad;
 use serde::Serialize;
@@ -42,7 +43,7 @@ struct Imported<'a> {
 }
 
 pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<ExitCode> {
-    session.db()?;
+    session.check_place()?;
     let start = Instant::now();
     let name = match args.file == Path::new("-") {
         true => "stdin".to_owned(),
@@ -69,7 +70,7 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
         return Err(Failure::new(Code::BadRequest, message).into());
     }
 
-    let (store, created) = table(session, &args.table)?;
+    let (tables, created) = table(session, &args.table)?;
     let bar = progress(session, size);
     let source = load::Source {
         rows,
@@ -78,13 +79,13 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
         bar: &bar,
     };
     let loaded = match args.replace {
-        true => load::replace(&store, &args, source),
-        false => load::commit(&store, &args, source),
+        true => load::replace(&*tables, &args, source),
+        false => load::commit(&*tables, &args, source),
     };
     bar.finish_and_clear();
     let loaded = loaded?;
 
-    let info = store.table(&args.table)?;
+    let info = tables.table(&args.table)?;
     let seconds = start.elapsed().as_secs_f64();
     let bad_rows = loaded.bad_rows;
     if session.json() {
@@ -135,17 +136,17 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
     })
 }
 
-/// The table, and whether it had to be created.
-fn table(session: &Session, name: &TableName) -> Result<(Store, bool)> {
-    let store = session.open_for(name, Mode::Create)?;
-    match store.table(name) {
-        Ok(_) => Ok((store, false)),
-        Err(ReadError::UnknownTable { .. }) => {
-            store.create_table(name, TableOptions::default())?;
+/// The tables, and whether the one that is meant had to be created.
+fn table(session: &Session, name: &TableName) -> Result<(Box<dyn Tables>, bool)> {
+    let tables = session.tables_for(name, Mode::Create)?;
+    match tables.table(name) {
+        Ok(_) => Ok((tables, false)),
+        Err(error) if exit::body(&error).code == Code::UnknownTable => {
+            tables.create_table(name, TableOptions::default())?;
             session.note(&format!("table {name} was created"));
-            Ok((store, true))
+            Ok((tables, true))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,46 @@
+//! Other people's programs: their versions, and when they listen.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::super::process::{PATIENCE, installed};
+
+/// The first line of what an installed program says when it is asked for its version.
+pub(super) fn version(program: &str, argument: &str) -> Option<String> {
+    let output = Command::new(installed(program)?)
+        .arg(argument)
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    // Hashes of the build follow behind the version.
+    let line = text.lines().next()?.split(" sha=").next()?;
+    Some(line.trim().to_owned())
+}
+
+/// A port of the loopback interface that nobody listened on a moment ago.
+///
+/// # Panics
+/// If there is none.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    address.port()
+}
+
+/// Waits until somebody listens on a port of the loopback interface.
+///
+/// # Panics
+/// If nobody does within [`PATIENCE`].
+pub(super) fn wait_for_listener(name: &str, port: u16) {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{name} does not listen on port {port}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,36 @@
+//! Timed loops, and how long they run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::rounds::Plan;
+use crate::stats;
+
+/// Median nanoseconds for one of `calls` calls, over `samples` runs of a loop of them, after one
+/// run that does not count.
+pub(crate) fn ns_per_call(samples: usize, calls: usize, mut calls_loop: impl FnMut()) -> f64 {
+    calls_loop();
+    let per_call: Vec<f64> = (0..samples)
+        .map(|_| {
+            let start = clock::now();
+            calls_loop();
+            clock::ns(clock::now() - start) / calls as f64
+        })
+        .collect();
+    stats::median(&per_call)
+}
+
+/// Sets a flag when dropped, so that a panic beside a paced writer stops the writer too.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A duration in milliseconds, shorter in a quick run.
+pub(crate) fn millis(plan: &Plan, full: u64, quick: u64) -> Duration {
+    Duration::from_millis(plan.pick(full, quick))
+}

@@ -1,0 +1,41 @@
+//! The arguments of the commands that ask a server how things go: `hotread watch` and `status`.
+
+use clap::Args;
+use hotread_proto::{Position, TableName};
+
+pub(crate) const WATCH_HELP: &str = "\
+One line for each change, as it is committed: none is lost, and none are folded together. If the
+server goes away, watch waits for it, and goes on where it was. If the server cannot tell what
+happened in between any more (the history was cut, the table dropped or restored), watch ends with
+an error, GONE or EPOCH_CHANGED.
+
+With --json each line has epoch, seq, time, op (put or delete), key, value, category and more. Where
+more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line
+where more is false.
+
+Examples:
+  export HOTREAD_URL=http://127.0.0.1:7400
+  hotread watch flags
+  hotread watch flags --prefix beta/ --json
+  hotread watch flags --from 00c0ffee00c0ffee:42 --json >> flags.log";
+
+pub(crate) const STATUS_HELP: &str = "\
+LAG is how many transactions a subscriber has not acknowledged yet; POSITION is the last one that it
+has. LAST NACK is the last value that its type refuses: it stays before it until the record is
+changed. With --json all that the server tells is one object.
+
+Examples:
+  hotread status --url http://127.0.0.1:7400
+  hotread status --json | jq '.sessions[] | select(.last_nack)'";
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// Only keys that begin so
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// Begin after this position, as EPOCH:SEQ; without it, with the next transaction
+    #[arg(long, value_name = "EPOCH:SEQ")]
+    pub(crate) from: Option<Position>,
+}

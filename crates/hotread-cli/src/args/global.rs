@@ -1,0 +1,279 @@
+//! The options for all commands, and what they say together with the environment.
+
+use super::{Cli, Cmd, TableCmd};
+use crate::exit::Failure;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueHint};
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options for all commands")]
+pub(crate) struct Global {
+    /// The database
+    #[arg(long, global = true, env = "HOTREAD_DB", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) db: Option<PathBuf>,
+    /// A server that has the database, instead of --db: http://127.0.0.1:7400
+    #[arg(long, global = true, env = "HOTREAD_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Option<String>,
+    /// The secret of a token, for --url. Other users see it in the list of processes: better set
+    /// the variable
+    #[arg(
+        long,
+        global = true,
+        env = "HOTREAD_TOKEN",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    pub(crate) token: Option<Secret>,
+    /// Answer in JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
+    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Say more on stderr; twice, still more. RUST_LOG chooses in detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Which of these stand on the command line.
+    #[arg(skip)]
+    pub(crate) given: Given,
+}
+
+/// Options that stand on the command line, and do not come from the environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Given {
+    db: bool,
+    url: bool,
+    token: bool,
+    passphrase_file: bool,
+}
+
+impl Given {
+    fn of(matches: &ArgMatches) -> Self {
+        let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        Self {
+            db: given("db"),
+            url: given("url"),
+            token: given("token"),
+            passphrase_file: given("passphrase_file"),
+        }
+    }
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+/// If they are wrong, or ask for help.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let matches = super::command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.given = Given::of(&matches);
+    Ok(cli)
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What a command works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// A database that it opens itself.
+    File,
+    /// A server.
+    Server,
+    /// Either of the two.
+    Tables,
+    Nothing,
+}
+
+impl Cmd {
+    pub(crate) fn needs(&self) -> Needs {
+        match self {
+            Self::Migrate(_)
+            | Self::Table(TableCmd::Reseal { .. })
+            | Self::Backup { .. }
+            | Self::Restore { .. }
+            | Self::Verify
+            | Self::Serve(_) => Needs::File,
+            Self::Watch(_) | Self::Status => Needs::Server,
+            Self::Table(_)
+            | Self::Set(_)
+            | Self::Get(_)
+            | Self::Rm(_)
+            | Self::Ls(_)
+            | Self::Search(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::History(_)
+            | Self::Token(_) => Needs::Tables,
+            _ => Needs::Nothing,
+        }
+    }
+}
+
+/// Where a command finds its tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Server(String),
+    /// Nobody said.
+    Unsaid,
+}
+
+impl Global {
+    /// Where a command finds its tables. What stands on the command line counts more than the
+    /// environment.
+    ///
+    /// # Errors
+    /// If what was given does not go together, or not with the command.
+    pub(crate) fn place(&self, needs: Needs) -> Result<Place, Failure> {
+        let Given { db, url, .. } = self.given;
+        let said = |what| Err(Failure::usage(what));
+        let file = self.db.clone().filter(|path| !path.as_os_str().is_empty());
+        let server = self.url.clone().filter(|url| !url.is_empty());
+        // As by `--db "$UNSET"`: what is in the environment was not meant.
+        if db && file.is_none() {
+            return said("--db is empty; name the database");
+        }
+        if url && server.is_none() {
+            return said("--url is empty; give the server's address");
+        }
+        let place = match (needs, file, server) {
+            (Needs::Nothing, ..) => return Ok(Place::Unsaid),
+            (Needs::File, ..) if url => {
+                return said(
+                    "this works on the database itself, and not through a server; leave --url out, \
+                     and give --db FILE",
+                );
+            }
+            (Needs::Server, ..) if db => {
+                return said(
+                    "this asks a server; `hotread serve --db FILE` starts one, and says which URL \
+                     to give with --url",
+                );
+            }
+            (Needs::Tables, ..) if db && url => {
+                return said("--db and --url are both given; leave out one of them");
+            }
+            (Needs::Tables, Some(_), Some(_)) if db == url => {
+                return said(
+                    "HOTREAD_DB and HOTREAD_URL are both set; give --db or --url to say which is \
+                     meant",
+                );
+            }
+            (Needs::File, Some(file), _) => Place::File(file),
+            (Needs::Server, _, Some(server)) => Place::Server(server),
+            (Needs::Tables, Some(file), server) if db || server.is_none() => Place::File(file),
+            (Needs::Tables, _, Some(server)) => Place::Server(server),
+            _ => Place::Unsaid,
+        };
+        match place {
+            Place::Server(_) if self.given.passphrase_file => said(
+                "a server has its own passphrase; leave --passphrase-file out, or give --db FILE",
+            ),
+            Place::Server(_) => Ok(place),
+            _ if self.given.token => {
+                said("a token is for a server; leave --token out, or give --url URL")
+            }
+            place => Ok(place),
+        }
+    }
+
+    /// The token, if there is one.
+    pub(crate) fn token(&self) -> Option<Secret> {
+        self.token
+            .clone()
+            .filter(|token| !token.reveal().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DB: u8 = 1;
+    const URL: u8 = 2;
+
+    fn global(set: u8, given: u8) -> Global {
+        Global {
+            db: (set & DB > 0).then(|| "a.db".into()),
+            url: (set & URL > 0).then(|| "http://a".to_owned()),
+            token: None,
+            json: false,
+            passphrase_file: None,
+            verbose: 0,
+            given: Given {
+                db: given & DB > 0,
+                url: given & URL > 0,
+                ..Given::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_environment() {
+        use Needs::{File, Nothing, Server, Tables};
+        let place = |needs, set, given| match global(set, given).place(needs) {
+            Ok(Place::File(_)) => "file",
+            Ok(Place::Server(_)) => "server",
+            Ok(Place::Unsaid) => "unsaid",
+            Err(_) => "wrong",
+        };
+        for (needs, set, given, expected) in [
+            (Tables, 0, 0, "unsaid"),
+            (Tables, DB, 0, "file"),
+            (Tables, URL, 0, "server"),
+            (Tables, DB | URL, 0, "wrong"),
+            (Tables, DB | URL, DB, "file"),
+            (Tables, DB | URL, URL, "server"),
+            (Tables, DB | URL, DB | URL, "wrong"),
+            (File, DB | URL, 0, "file"),
+            (File, URL, 0, "unsaid"),
+            (File, DB | URL, URL, "wrong"),
+            (Server, DB | URL, 0, "server"),
+            (Server, DB, 0, "unsaid"),
+            (Server, DB | URL, DB, "wrong"),
+            (Nothing, DB | URL, DB | URL, "unsaid"),
+        ] {
+            let case = format!("{needs:?} set {set} given {given}");
+            assert_eq!(place(needs, set, given), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_empty_is_not_the_environment() {
+        let mut global = global(DB | URL, DB);
+        global.db = Some(PathBuf::new());
+        assert!(global.place(Needs::Tables).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let secret: Secret = "hr_1".parse().unwrap_or_else(|never| match never {});
+        assert!(!format!("{secret:?}").contains("hr_1"));
+    }
+}

@@ -1,0 +1,97 @@
+//! Tables wherever they are: what commands do with them is written once, against [`Tables`]. A store
+//! in this process is one kind of them (`store.rs`), a server the other (`server.rs`).
+
+mod server;
+mod store;
+
+pub(crate) use server::{Remote, Server};
+
+use anyhow::Result;
+use hotread_proto::{Change, Committed, Key, Position, Record, Replace, TableName, Txn};
+use hotread_store::{
+    NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, Ticket, TokenInfo,
+};
+
+/// What commands do with tables. What is answered, and how errors are told, does not depend on where
+/// the tables are. Each call blocks.
+pub(crate) trait Tables {
+    /// The tables that there are; of a server, those that the token may read.
+    fn tables(&self) -> Result<Vec<TableInfo>>;
+
+    fn table(&self, table: &TableName) -> Result<TableInfo>;
+
+    fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo>;
+
+    fn drop_table(&self, table: &TableName) -> Result<()>;
+
+    /// A record. One that has expired and is not deleted yet may be given or not.
+    fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>>;
+
+    /// A page of records by key.
+    fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page>;
+
+    /// The records that have the words, the best first.
+    fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>>;
+
+    /// Some of the transactions after a position, oldest first, `limit` at most. None: it is the last.
+    fn changes(&self, table: &TableName, from: Position, limit: usize) -> Result<Vec<Change>>;
+
+    /// The whole table in one state.
+    fn whole(&self, table: &TableName) -> Result<Whole>;
+
+    /// Hands a transaction over. What the schema refuses is refused here.
+    fn submit(&self, table: &TableName, txn: Txn) -> Result<Pending>;
+
+    /// Commits a transaction.
+    fn commit(&self, table: &TableName, txn: Txn) -> Result<Committed> {
+        self.submit(table, txn)?.wait()
+    }
+
+    fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced>;
+
+    fn tokens(&self) -> Result<Vec<TokenInfo>>;
+
+    /// Makes a token; `tables`: only for these.
+    fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+    ) -> Result<NewToken>;
+
+    fn revoke_token(&self, id: &str) -> Result<TokenInfo>;
+}
+
+/// One state of a table.
+pub(crate) struct Whole {
+    /// All transactions up to this one are in it. Of a server's table, those that were committed
+    /// while it was read may be in it as well.
+    pub(crate) position: Position,
+    /// In the order of their keys.
+    pub(crate) records: Vec<Record>,
+}
+
+/// What a replacement did.
+pub(crate) struct Replaced {
+    /// Records that were new or different.
+    pub(crate) written: u64,
+    /// Records that are gone.
+    pub(crate) deleted: u64,
+}
+
+/// A transaction that was handed over.
+pub(crate) enum Pending {
+    /// It waits to be committed.
+    Waiting(Ticket),
+    Committed(Committed),
+}
+
+impl Pending {
+    /// Waits until it is committed.
+    pub(crate) fn wait(self) -> Result<Committed> {
+        match self {
+            Self::Waiting(ticket) => Ok(ticket.wait()?),
+            Self::Committed(committed) => Ok(committed),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Tables of a server.
+
+use super::{Pending, Replaced, Tables, Whole};
+use crate::args::Secret;
+use crate::exit::Failure;
+use anyhow::Result;
+use hotread_client::{
+    ClientBuilder, Error, HotReadState, MapUpdate, PastTxn, Replicated, blocking,
+};
+use hotread_proto::{
+    Category, Change, Code, Key, Position, Record, Replace, TableName, Txn,
+};
+use hotread_store::{
+    MAX_CHANGES, NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, TokenInfo,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Records that a server gives of a search at most.
+const MAX_FOUND: usize = 100;
+
+/// Where a server is, and what it wants to be shown.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    url: String,
+    token: Option<Secret>,
+}
+
+impl Remote {
+    pub(crate) fn new(url: String, token: Option<Secret>) -> Self {
+        Self { url, token }
+    }
+
+    /// A client that is listed with this name where it follows a table.
+    pub(crate) fn builder(&self, name: &str) -> ClientBuilder {
+        let builder = blocking::Client::builder(&self.url).name(name);
+        match &self.token {
+            Some(token) => builder.token(token.reveal()),
+            None => builder,
+        }
+    }
+
+    /// An error as this command tells it.
+    pub(crate) fn explain(&self, error: Error) -> anyhow::Error {
+        match error {
+            // Address and token are checked before anything is sent.
+            Error::BadUrl(_) | Error::TlsNotSupported => Failure::usage(error).into(),
+            Error::Api { mut body, .. } if body.code == Code::Unauthenticated => {
+                let more = match self.token {
+                    None => "set HOTREAD_TOKEN, or give --token",
+                    Some(_) => "the one of HOTREAD_TOKEN or --token was sent",
+                };
+                body.message = format!("{}: {} ({more})", self.url, body.message);
+                Failure::from(body).into()
+            }
+            Error::Api { mut body, .. } if body.code == Code::Sealed => {
+                body.message.push_str(", to the server where it is started");
+                Failure::from(body).into()
+            }
+            // What the server says of what was asked of it.
+            Error::Api { .. } | Error::Invalid { .. } | Error::Rejected(_) => error.into(),
+            // It is about the server itself, or the way to it.
+            _ => anyhow::Error::new(error).context(self.url.clone()),
+        }
+    }
+}
+
+/// A server that is asked.
+pub(crate) struct Server {
+    remote: Remote,
+    client: blocking::Client,
+}
+
+impl Server {
+    /// Nothing is sent yet.
+    pub(crate) fn new(remote: Remote) -> Result<Self> {
+        let client = remote.builder("hotread-command").connect_blocking();
+        let client = client.map_err(|error| remote.explain(error))?;
+        Ok(Self { remote, client })
+    }
+
+    /// Makes a call.
+    pub(crate) fn ask<T>(
+        &self,
+        call: impl FnOnce(&blocking::Client) -> Result<T, Error>,
+    ) -> Result<T> {
+        call(&self.client).map_err(|error| self.remote.explain(error))
+    }
+}
+
+impl Tables for Server {
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        self.ask(blocking::Client::tables)
+    }
+
+    fn table(&self, table: &TableName) -> Result<TableInfo> {
+        self.ask(|client| client.table(table.as_str()))
+    }
+
+    fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {
+        self.ask(|client| client.create_table(table.as_str(), &options))
+    }
+
+    fn drop_table(&self, table: &TableName) -> Result<()> {
+        self.ask(|client| client.drop_table(table.as_str()))
+    }
+
+    fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>> {
+        self.ask(|client| client.get(table.as_str(), key.as_str()))
+    }
+
+    fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page> {
+        let Scan {
+            prefix,
+            after,
+            category,
+            limit,
+        } = scan.clone();
+        let scan = hotread_client::Scan {
+            prefix,
+            after,
+            category,
+            limit: Some(limit),
+        };
+        let page = self.ask(|client| client.scan(table.as_str(), &scan))?;
+        Ok(Page {
+            records: page.records,
+            next: page.next,
+            position: page.position,
+        })
+    }
+
+    fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
+        if search.limit > MAX_FOUND {
+            let message = format!(
+                "a server gives {MAX_FOUND} records of a search at most; give --limit \
+                 {MAX_FOUND} or less"
+            );
+            return Err(Failure::usage(message).into());
+        }
+        let category = search.category.as_ref().map(Category::as_str);
+        let (query, limit) = (&search.query, Some(search.limit));
+        let found = self.ask(|client| client.search(table.as_str(), query, category, limit))?;
+        Ok(found.records)
+    }
+
+    fn changes(&self, table: &TableName, from: Position, limit: usize) -> Result<Vec<Change>> {
+        let limit = Some(limit.min(MAX_CHANGES));
+        let changes = self.ask(|client| client.changes(table.as_str(), from, limit))?;
+        let change = |past: PastTxn| Change {
+            position: Position {
+                seq: past.seq,
+                ..from
+            },
+            at: past.at,
+            digest: past.digest,
+            records: past.count,
+            ops: past.ops,
+            // A server does not tell it.
+            id: None,
+        };
+        Ok(changes.changes.into_iter().map(change).collect())
+    }
+
+    fn whole(&self, table: &TableName) -> Result<Whole> {
+        // A replica waits for a server that is not there, and this is to say so.
+        self.table(table)?;
+        let replica = self.ask(|client| client.replica::<Raw>(table.as_str()))?;
+        // Before the state, which may be newer by then.
+        let position = replica.position();
+        let mut reader = replica.create_handle();
+        let records = reader.current().0.values().cloned().collect();
+        Ok(Whole { position, records })
+    }
+
+    fn submit(&self, table: &TableName, txn: Txn) -> Result<Pending> {
+        let committed = self.ask(|client| client.txn(table.as_str(), txn))?;
+        Ok(Pending::Committed(committed))
+    }
+
+    fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced> {
+        let replaced = self.ask(|client| client.replace(table.as_str(), new))?;
+        Ok(Replaced {
+            written: replaced.written,
+            deleted: replaced.deleted,
+        })
+    }
+
+    fn tokens(&self) -> Result<Vec<TokenInfo>> {
+        let tokens = self.ask(blocking::Client::tokens)?;
+        Ok(tokens.into_iter().map(token).collect())
+    }
+
+    fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+    ) -> Result<NewToken> {
+        let role = match role {
+            Role::Read => hotread_client::Role::Read,
+            Role::Write => hotread_client::Role::Write,
+            Role::Admin => hotread_client::Role::Admin,
+        };
+        let made = self.ask(|client| client.create_token(name, role, tables.as_deref()))?;
+        Ok(NewToken {
+            info: token(made.info),
+            secret: made.secret,
+        })
+    }
+
+    fn revoke_token(&self, id: &str) -> Result<TokenInfo> {
+        self.ask(|client| client.revoke_token(id)).map(token)
+    }
+}
+
+/// What the client knows of a token, as the store knows it.
+fn token(info: hotread_client::TokenInfo) -> TokenInfo {
+    TokenInfo {
+        id: info.id,
+        name: info.name,
+        role: match info.role {
+            hotread_client::Role::Read => Role::Read,
+            hotread_client::Role::Write => Role::Write,
+            hotread_client::Role::Admin => Role::Admin,
+        },
+        tables: info.tables,
+        created_at: info.created_at,
+    }
+}
+
+/// A table's records as they are. A replica takes all of them from one state, and checks its digest.
+#[derive(Clone, Default)]
+struct Raw(BTreeMap<Arc<str>, Record>);
+
+impl HotReadState for Raw {
+    type Action = MapUpdate<Arc<str>, Record>;
+
+    fn apply_update(&mut self, update: &Self::Action) {
+        self.0.apply_update(update);
+    }
+}
+
+impl Replicated for Raw {
+    fn empty() -> Self {
+        Self::default()
+    }
+
+    fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
+        Ok(MapUpdate::Insert(key.clone(), record.clone()))
+    }
+
+    fn delete(key: &Arc<str>) -> Self::Action {
+        MapUpdate::Remove(key.clone())
+    }
+}

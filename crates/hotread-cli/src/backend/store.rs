@@ -1,0 +1,79 @@
+//! Tables of a database that this process has open.
+
+use super::{Pending, Replaced, Tables, Whole};
+use anyhow::Result;
+use hotread_proto::{Change, Key, Position, Record, Replace, TableName, Txn};
+use hotread_store::{
+    NewToken, Page, Role, Scan, Search, Store, TableInfo, TableOptions, TokenInfo,
+};
+
+impl Tables for Store {
+    fn tables(&self) -> Result<Vec<TableInfo>> {
+        Ok(self.tables()?)
+    }
+
+    fn table(&self, table: &TableName) -> Result<TableInfo> {
+        Ok(self.table(table)?)
+    }
+
+    fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {
+        Ok(self.create_table(table, options)?)
+    }
+
+    fn drop_table(&self, table: &TableName) -> Result<()> {
+        Ok(self.drop_table(table)?)
+    }
+
+    fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>> {
+        Ok(self.get(table, key)?)
+    }
+
+    fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page> {
+        Ok(self.scan(table, scan)?)
+    }
+
+    fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
+        Ok(self.search(table, search)?.records)
+    }
+
+    fn changes(&self, table: &TableName, from: Position, limit: usize) -> Result<Vec<Change>> {
+        Ok(self.changes(table, from, limit)?)
+    }
+
+    fn whole(&self, table: &TableName) -> Result<Whole> {
+        let records = self.snapshot(table)?;
+        Ok(Whole {
+            position: records.position(),
+            records: records.iter().cloned().collect(),
+        })
+    }
+
+    fn submit(&self, table: &TableName, txn: Txn) -> Result<Pending> {
+        Ok(Pending::Waiting(self.submit(table, txn)?))
+    }
+
+    fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced> {
+        let replaced = self.replace(table, new)?;
+        Ok(Replaced {
+            written: replaced.written,
+            deleted: replaced.deleted,
+        })
+    }
+
+    fn tokens(&self) -> Result<Vec<TokenInfo>> {
+        Ok(self.tokens()?)
+    }
+
+    fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+    ) -> Result<NewToken> {
+        Ok(self.create_token(name, role, tables)?)
+    }
+
+    fn revoke_token(&self, id: &str) -> Result<TokenInfo> {
+        Ok(self.revoke_token(id)?)
+    }
+}

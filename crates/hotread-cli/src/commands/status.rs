@@ -1,0 +1,106 @@
+//! `hotread status`.
+
+use super::Session;
+use crate::backend::Server;
+use crate::output::{Out, escape, grouped};
+use anyhow::{Context, Result};
+use hotread_proto::{Key, TableName, Timestamp};
+use serde::Deserialize;
+
+/// What is shown of a server's status; there is more in it.
+#[derive(Deserialize)]
+struct Status {
+    tables: Vec<Table>,
+    sessions: Vec<Subscriber>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    name: TableName,
+    head: u64,
+    floor: u64,
+    records: u64,
+    sessions: u64,
+}
+
+#[derive(Deserialize)]
+struct Subscriber {
+    /// Empty: it has none, or has not said it yet.
+    name: String,
+    peer: String,
+    table: TableName,
+    acked: u64,
+    lag: u64,
+    since: Timestamp,
+    last_nack: Option<Nack>,
+}
+
+#[derive(Deserialize)]
+struct Nack {
+    key: Key,
+    seq: u64,
+    reason: String,
+}
+
+pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
+    let server = Server::new(session.server()?)?;
+    let mut status = server.ask(|client| client.status())?;
+    if session.json() {
+        if let Some(fields) = status.as_object_mut() {
+            fields.remove("ok");
+        }
+        return out.json(&status);
+    }
+    let Status { tables, sessions } =
+        serde_json::from_value(status).context("the server's status has an unknown form")?;
+    if tables.is_empty() {
+        session.note("there are no tables; `hotread table create` makes one");
+    } else {
+        let rows = tables.iter().map(|table| {
+            vec![
+                table.name.to_string(),
+                grouped(table.records),
+                table.head.to_string(),
+                table.floor.to_string(),
+                table.sessions.to_string(),
+            ]
+        });
+        out.table(
+            &["TABLE", "RECORDS", "HEAD", "FLOOR", "SUBSCRIBERS"],
+            rows.collect(),
+        )?;
+    }
+    if sessions.is_empty() {
+        session.note("nobody follows a table now");
+        return Ok(());
+    }
+    let rows = sessions.into_iter().map(|subscriber| {
+        vec![
+            match subscriber.name.as_str() {
+                "" => "-".to_owned(),
+                name => name.to_owned(),
+            },
+            subscriber.peer,
+            subscriber.table.to_string(),
+            subscriber.acked.to_string(),
+            grouped(subscriber.lag),
+            subscriber.since.to_string(),
+            subscriber.last_nack.map_or_else(String::new, |nack| {
+                format!("{} at {}: {}", nack.key, nack.seq, escape(&nack.reason))
+            }),
+        ]
+    });
+    out.line("")?;
+    out.table(
+        &[
+            "SUBSCRIBER",
+            "PEER",
+            "TABLE",
+            "POSITION",
+            "LAG",
+            "SINCE",
+            "LAST NACK",
+        ],
+        rows.collect(),
+    )
+}

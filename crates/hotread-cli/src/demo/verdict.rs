@@ -1,0 +1,343 @@
+//! What the demo has found, and whether that is what it claims. Nothing is measured here: a claim is
+//! a statement about figures, so that each can be tested with figures that are wrong.
+
+use crate::output::{count, grouped};
+use serde::Serialize;
+
+/// What was found. Times are in the unit that ends their names.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Facts {
+    pub(super) records: u64,
+    pub(super) workers: Vec<WorkerFacts>,
+    pub(super) updates: Updates,
+    pub(super) poison: Poison,
+    pub(super) outage: Outage,
+    pub(super) writes: Writes,
+}
+
+/// Of one worker.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct WorkerFacts {
+    pub(super) name: String,
+    /// Records when it was first complete, and how long that took.
+    pub(super) loaded_records: u64,
+    pub(super) load_ms: f64,
+    /// Flat out.
+    pub(super) reads_per_s: f64,
+    pub(super) ns_per_read: f64,
+    pub(super) http_reads_per_s: f64,
+    pub(super) ns_per_http_read: f64,
+    /// How many reads of the replica take as long as one over HTTP.
+    pub(super) factor: f64,
+    /// Updates of the paced phase that its reader saw.
+    pub(super) updates_seen: u64,
+    /// The server showed that it refused the poison, and why.
+    pub(super) nack_shown: bool,
+    /// It kept the last good value meanwhile, and had the right one afterwards.
+    pub(super) kept_good: bool,
+    pub(super) mended: bool,
+    /// Reads a second before and during the outage, by a reader that takes pauses.
+    pub(super) paced_reads_per_s_before: f64,
+    pub(super) paced_reads_per_s_during: f64,
+    /// It said that it was stale, and how old its content was at most, when so much time had passed
+    /// since the server was killed.
+    pub(super) said_stale: bool,
+    pub(super) age_ms: f64,
+    pub(super) outage_ms: f64,
+    /// Times that it said to be fresher than it can have been.
+    pub(super) claimed_fresher: u64,
+    /// From when the server was back until it was live again.
+    pub(super) back_ms: f64,
+    pub(super) resumed: bool,
+    /// Look-ups, of all phases, that found nothing.
+    pub(super) misses: u64,
+    /// Acknowledged writes that are in it in the end.
+    pub(super) present: u64,
+}
+
+/// Of the paced phase.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Updates {
+    pub(super) committed: u64,
+    pub(super) per_s: f64,
+    /// From sending a write until it is acknowledged.
+    pub(super) commit_p50_us: f64,
+    pub(super) commit_p99_us: f64,
+    /// From the acknowledgement until a worker's reader sees it; 0 if that was before.
+    pub(super) propagation_p50_us: f64,
+    pub(super) propagation_p99_us: f64,
+    /// Of all sightings, those before the acknowledgement, in percent.
+    pub(super) before_ack_percent: f64,
+    /// From sending a write until a worker's reader sees it.
+    pub(super) whole_p50_us: f64,
+    pub(super) whole_p99_us: f64,
+}
+
+/// Of the poison.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Poison {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) reason: String,
+}
+
+/// Of the outage.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Outage {
+    /// Writes that were acknowledged under load before the server was killed.
+    pub(super) writes_before: u64,
+    /// Writes that were begun before it was back, and acknowledged after that.
+    pub(super) writes_across: u64,
+    /// Snapshots that the server sent after it was back, by its own count.
+    pub(super) snapshots: u64,
+}
+
+/// Of all phases.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Writes {
+    pub(super) acknowledged: u64,
+    /// Of these, those that are in the server in the end.
+    pub(super) present: u64,
+    /// Transactions of the table, by its own count.
+    pub(super) transactions: u64,
+}
+
+/// A claim, and whether it is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Check {
+    pub(super) claim: &'static str,
+    pub(super) ok: bool,
+    /// With figures.
+    pub(super) text: String,
+}
+
+impl Facts {
+    /// All claims.
+    pub(super) fn judge(&self) -> Vec<Check> {
+        let workers = &self.workers;
+        let all = |so: fn(&WorkerFacts) -> bool| !workers.is_empty() && workers.iter().all(so);
+        let number = workers.len() as u64;
+        let Writes {
+            acknowledged,
+            present,
+            transactions,
+        } = self.writes;
+        let mut checks = Vec::new();
+        let mut check = |claim, ok, text: String| checks.push(Check { claim, ok, text });
+
+        check(
+            "loaded",
+            self.records > 0 && workers.iter().all(|w| w.loaded_records == self.records),
+            format!(
+                "{} in each of {}",
+                count(self.records, "record", "records"),
+                count(number, "worker", "workers")
+            ),
+        );
+        let misses: u64 = workers.iter().map(|w| w.misses).sum();
+        check(
+            "read",
+            misses == 0 && all(|w| w.reads_per_s > 0.0 && w.http_reads_per_s > 0.0),
+            format!("{misses} look-ups found nothing, in all phases"),
+        );
+        let seen = workers.iter().map(|w| w.updates_seen).min().unwrap_or(0);
+        check(
+            "propagated",
+            self.updates.committed > 0 && seen == self.updates.committed,
+            format!(
+                "{} of {} paced updates seen by every worker",
+                grouped(seen),
+                grouped(self.updates.committed)
+            ),
+        );
+        check(
+            "poison",
+            all(|w| w.nack_shown && w.kept_good && w.mended),
+            format!(
+                "poison: refused by {} of {number}, last good value kept by {}, fix seen by {}",
+                workers.iter().filter(|w| w.nack_shown).count(),
+                workers.iter().filter(|w| w.kept_good).count(),
+                workers.iter().filter(|w| w.mended).count()
+            ),
+        );
+        check(
+            "durable",
+            acknowledged > 0 && present == acknowledged && self.outage.writes_before > 0,
+            format!(
+                "{} acknowledged, {} present in the server after kill -9",
+                count(acknowledged, "write", "writes"),
+                grouped(present)
+            ),
+        );
+        check(
+            "once",
+            transactions == acknowledged,
+            format!(
+                "{} for them: each was done once, however often it was sent",
+                count(transactions, "transaction", "transactions")
+            ),
+        );
+        check(
+            "readable",
+            all(|w| w.paced_reads_per_s_during > 0.0),
+            "reads went on in every worker while the server was away".to_owned(),
+        );
+        check(
+            "honest",
+            all(|w| w.said_stale && w.outage_ms > 0.0 && w.claimed_fresher == 0),
+            "every worker said that it was stale, and none claimed to be fresher than it was"
+                .to_owned(),
+        );
+        check(
+            "resumed",
+            self.outage.snapshots == 0 && all(|w| w.resumed),
+            format!(
+                "{} of {} resumed, {} sent",
+                workers.iter().filter(|w| w.resumed).count(),
+                count(number, "worker", "workers"),
+                count(self.outage.snapshots, "snapshot", "snapshots")
+            ),
+        );
+        let there = workers.iter().map(|w| w.present).min().unwrap_or(0);
+        check(
+            "replicated",
+            acknowledged > 0 && there == acknowledged,
+            format!(
+                "{} of {} acknowledged writes present in every worker",
+                grouped(there),
+                grouped(acknowledged)
+            ),
+        );
+        checks
+    }
+
+    /// The verdict in one sentence.
+    pub(super) fn sentence(&self, checks: &[Check]) -> String {
+        let failed = checks.iter().filter(|check| !check.ok).count() as u64;
+        if failed > 0 {
+            let claims = count(failed, "claim is", "claims are");
+            return format!("{claims} false. This is a bug in HotRead, or in this demo.");
+        }
+        format!(
+            "{} acknowledged, {} present after kill -9; resumed, {}; poison refused and mended; \
+             nothing lost, nothing done twice.",
+            grouped(self.writes.acknowledged),
+            grouped(self.writes.present),
+            count(self.outage.snapshots, "snapshot", "snapshots")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Facts {
+        let worker = |name: &str| WorkerFacts {
+            name: name.to_owned(),
+            loaded_records: 5,
+            reads_per_s: 1.0,
+            http_reads_per_s: 1.0,
+            updates_seen: 10,
+            nack_shown: true,
+            kept_good: true,
+            mended: true,
+            paced_reads_per_s_during: 1.0,
+            said_stale: true,
+            age_ms: 1_000.0,
+            outage_ms: 1_000.0,
+            resumed: true,
+            present: 20,
+            ..WorkerFacts::default()
+        };
+        Facts {
+            records: 5,
+            workers: vec![worker("worker-1"), worker("worker-2")],
+            updates: Updates {
+                committed: 10,
+                ..Updates::default()
+            },
+            poison: Poison::default(),
+            outage: Outage {
+                writes_before: 3,
+                ..Outage::default()
+            },
+            writes: Writes {
+                acknowledged: 20,
+                present: 20,
+                transactions: 20,
+            },
+        }
+    }
+
+    #[test]
+    fn good_figures_pass() {
+        let checks = good().judge();
+        assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+        let sentence = good().sentence(&checks);
+        assert!(
+            sentence.starts_with("20 acknowledged, 20 present after kill -9; resumed, 0 snapshots"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn every_claim_fails_by_what_makes_it_false_and_by_nothing_else() {
+        type Plant = fn(&mut Facts);
+        let plants: [(&str, Plant); 22] = [
+            ("loaded", |f| f.workers[1].loaded_records = 4),
+            ("loaded", |f| {
+                f.records = 0;
+                f.workers.iter_mut().for_each(|w| w.loaded_records = 0);
+            }),
+            ("read", |f| f.workers[0].misses = 1),
+            ("read", |f| f.workers[1].reads_per_s = 0.0),
+            ("read", |f| f.workers[1].http_reads_per_s = 0.0),
+            ("propagated", |f| f.workers[1].updates_seen = 9),
+            ("propagated", |f| {
+                f.updates.committed = 0;
+                f.workers.iter_mut().for_each(|w| w.updates_seen = 0);
+            }),
+            ("poison", |f| f.workers[1].nack_shown = false),
+            ("poison", |f| f.workers[0].kept_good = false),
+            ("poison", |f| f.workers[1].mended = false),
+            ("durable", |f| f.writes.present = 19),
+            ("durable", |f| f.outage.writes_before = 0),
+            ("once", |f| f.writes.transactions = 21),
+            ("once", |f| f.writes.transactions = 19),
+            ("readable", |f| f.workers[1].paced_reads_per_s_during = 0.0),
+            ("honest", |f| f.workers[0].said_stale = false),
+            ("honest", |f| f.workers[1].claimed_fresher = 1),
+            ("honest", |f| f.workers[1].outage_ms = 0.0),
+            ("resumed", |f| f.outage.snapshots = 1),
+            ("resumed", |f| f.workers[1].resumed = false),
+            ("replicated", |f| f.workers[1].present = 19),
+            ("replicated", |f| f.workers[0].present = 21),
+        ];
+        for (at, (claim, plant)) in plants.into_iter().enumerate() {
+            let mut facts = good();
+            plant(&mut facts);
+            let checks = facts.judge();
+            let failed = checks.iter().filter(|check| !check.ok);
+            let failed: Vec<_> = failed.map(|check| check.claim).collect();
+            // More than all are present in one worker, and all in the other: that is fine.
+            let expected: &[&str] = match facts.workers[0].present {
+                21 => &[],
+                _ => &[claim],
+            };
+            assert_eq!(failed, expected, "plant {at}: {checks:?}");
+            let sentence = facts.sentence(&checks);
+            assert_eq!(sentence.contains("false"), !expected.is_empty());
+        }
+        let mut nobody = good();
+        nobody.workers.clear();
+        assert!(nobody.judge().iter().filter(|check| !check.ok).count() > 4);
+        let claims: Vec<_> = good().judge().iter().map(|check| check.claim).collect();
+        for claim in claims {
+            assert!(
+                plants.iter().any(|(planted, _)| *planted == claim),
+                "{claim}"
+            );
+        }
+    }
+}

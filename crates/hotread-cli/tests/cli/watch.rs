@@ -1,0 +1,214 @@
+//! `hotread watch`.
+
+use super::Place;
+use super::serving::Serving;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// What takes longer hangs.
+const HANG: Duration = Duration::from_secs(600);
+
+/// A `watch` that runs; killed when it goes out of scope.
+struct Watching {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watching {
+    fn start(serving: &Serving, args: &[&str]) -> Self {
+        let mut command = serving.command(&[&["watch"], args].concat());
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (send, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in out.lines() {
+                let _ = send.send(line.unwrap());
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines.recv_timeout(HANG).expect("a line")
+    }
+
+    /// A line of `--json`: seq, op, key.
+    fn change(&self) -> (u64, String, String) {
+        let line: Value = serde_json::from_str(&self.line()).unwrap();
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
+        (line["seq"].as_u64().unwrap(), text("op"), text("key"))
+    }
+
+    /// It ends by itself: its exit code, what it still printed, and its stderr.
+    fn end(mut self) -> (Option<i32>, Vec<String>, String) {
+        let mut err = String::new();
+        let mut pipe = self.child.stderr.take().unwrap();
+        pipe.read_to_string(&mut err).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code(), self.lines.iter().collect(), err)
+    }
+}
+
+/// The table's position.
+fn position(serving: &Serving) -> String {
+    let info = serving.run(&["table", "show", "t", "--json"]).json();
+    format!("{}:{}", info[0]["epoch"].as_str().unwrap(), info[0]["seq"])
+}
+
+fn change(seq: u64, op: &str, key: &str) -> (u64, String, String) {
+    (seq, op.to_owned(), key.to_owned())
+}
+
+#[test]
+fn each_change_is_a_line_that_one_can_go_on_from() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let begin = position(&serving);
+    serving.run(&["set", "t", "a", "{\"x\": 1.0}", "--category", "c", "--ttl", "1h"]).ok();
+    serving.run(&["set", "t", "b/1", "\"two  words\""]).ok();
+    let people = Watching::start(&serving, &["t", "--from", &begin]);
+    let line = people.line();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!((words[0], &words[2..]), ("1", &["put", "a", "{\"x\":1.0}"][..]));
+    assert!(people.line().ends_with("  put     b/1  \"two  words\""));
+
+    let watching = Watching::start(&serving, &["t", "--from", &begin, "--json"]);
+    let first: Value = serde_json::from_str(&watching.line()).unwrap();
+    assert_eq!(format!("{}:0", first["epoch"].as_str().unwrap()), begin);
+    assert_eq!(first["value"].to_string(), "{\"x\":1.0}");
+    assert_eq!(first["category"], "c");
+    let time = |name: &str| first[name].as_str().unwrap().ends_with('Z');
+    assert!(time("time") && time("expires_at"), "{first}");
+    assert_eq!(watching.change(), change(2, "put", "b/1"));
+    // All of a transaction, and that it is one.
+    serving.run(&["rm", "t", "a", "b/1"]).ok();
+    let more = |more: bool, key: &str| {
+        let line: Value = serde_json::from_str(&watching.line()).unwrap();
+        assert_eq!((&line["more"], &line["key"]), (&more.into(), &key.into()));
+        assert_eq!((&line["op"], &line["seq"]), (&"delete".into(), &3.into()));
+        assert!(line.get("value").is_none(), "{line}");
+    };
+    more(true, "a");
+    more(false, "b/1");
+    let later = begin.replace(":0", ":2");
+    let rest = Watching::start(&serving, &["t", "--from", &later, "--json", "--prefix", "b/"]);
+    assert_eq!(rest.change(), change(3, "delete", "b/1"));
+    assert!(people.line().ends_with("  delete  a"));
+}
+
+#[test]
+fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
+    const ROUNDS: u64 = 3;
+    const WRITES: u64 = 10;
+    let place = Place::with_table();
+    let mut serving = Serving::start(&place, &[]);
+    let address = serving.address.clone();
+    let watching = Watching::start(&serving, &["t", "--from", &position(&serving), "--json"]);
+    for round in 0..ROUNDS {
+        for n in 0..WRITES {
+            let key = format!("k{}", round * WRITES + n);
+            serving.run(&["set", "t", &key, "1"]).ok();
+        }
+        // It is dropped first, which kills it.
+        drop(serving);
+        serving = Serving::start_at(&place, &address, &[]);
+    }
+    serving.run(&["set", "t", "last", "1"]).ok();
+    for n in 0..ROUNDS * WRITES {
+        assert_eq!(watching.change(), change(n + 1, "put", &format!("k{n}")));
+    }
+    assert_eq!(watching.change(), change(ROUNDS * WRITES + 1, "put", "last"));
+}
+
+#[test]
+fn what_cannot_be_told_any_more_is_an_error() {
+    let place = Place::new();
+    let create = ["table", "create", "t", "--history-changes", "2"];
+    place.run(&create).ok();
+    let serving = Serving::start(&place, &[]);
+    let begin = position(&serving);
+    for n in 0..40 {
+        serving.run(&["set", "t", "a", &n.to_string()]).ok();
+    }
+    let at = position(&serving);
+    serving.run(&["watch", "t", "--from", &begin]).failed(4, "history");
+    let watch = |from: &str| serving.run(&["watch", "t", "--json", "--from", from]);
+    watch(&begin).failed_json(4, "GONE");
+    watch("0000000000000001:1").failed_json(4, "EPOCH_CHANGED");
+    serving.run(&["watch", "nope"]).failed(3, "no table nope");
+    serving.run(&["watch", "t", "--from", "7"]).failed(2, "--from");
+
+    let watching = Watching::start(&serving, &["t", "--from", &at, "--json"]);
+    serving.run(&["set", "t", "b", "1"]).ok();
+    assert_eq!(watching.change().1, "put");
+    serving.run(&["table", "drop", "t", "--yes"]).ok();
+    serving.run(&create).ok();
+    let (code, _, err) = watching.end();
+    assert_eq!(code, Some(if err.contains("UNKNOWN_TABLE") { 3 } else { 4 }), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+}
+
+#[test]
+fn it_ends_quietly_when_nobody_reads_any_more() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let from = position(&serving);
+    serving.run(&["set", "t", "a", "1"]).ok();
+    let mut command = serving.command(&["watch", "t", "--json", "--from", &from]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    // Nothing is written after this.
+    drop(out);
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn ctrl_c_ends_it_and_what_came_before_is_there() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let mut watching = Watching::start(&serving, &["t", "--from", &position(&serving)]);
+    serving.run(&["set", "t", "a", "1"]).ok();
+    assert!(watching.line().ends_with("  put     a  1"));
+    let pid = watching.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let status = watching.child.wait().unwrap();
+    assert!(status.signal() == Some(2) || status.code() == Some(0), "{status}");
+}
+
+#[test]
+fn it_ends_when_its_token_is_revoked() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let create = ["token", "create", "ops", "--role", "admin", "--json"];
+    let admin = serving.run(&create).json().remove(0);
+    let admin = admin["secret"].as_str().unwrap();
+    let create = ["token", "create", "api", "--role", "read", "--json"];
+    let reader = serving.run(&[&create[..], &["--token", admin]].concat()).json().remove(0);
+    let text = |name: &str| reader[name].as_str().unwrap();
+    let info = serving.run(&["table", "show", "t", "--json", "--token", admin]).json();
+    let from = format!("{}:0", info[0]["epoch"].as_str().unwrap());
+    let args = ["t", "--json", "--from", &from, "--token", text("secret")];
+    let watching = Watching::start(&serving, &args);
+    serving.run(&["set", "t", "a", "1", "--token", admin]).ok();
+    assert_eq!(watching.change(), change(1, "put", "a"));
+    serving.run(&["token", "revoke", text("id"), "--token", admin]).ok();
+    let (code, lines, err) = watching.end();
+    assert_eq!((code, lines.len()), (Some(4), 0), "{err}");
+    assert!(err.contains("UNAUTHENTICATED") && !err.contains(text("secret")), "{err}");
+}
