@@ -2,6 +2,7 @@
 
 use crate::client::Inner;
 use crate::error::Error;
+use bytes::Bytes;
 use hotread_proto::{Code, ErrorBody, TxnId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode, header};
@@ -37,7 +38,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) struct Call<'a> {
     method: Method,
     path: String,
-    body: Option<Vec<u8>>,
+    /// Shared by all attempts.
+    body: Option<Bytes>,
     /// May it be repeated?
     again: Again<'a>,
 }
@@ -69,7 +71,7 @@ impl<'a> Call<'a> {
         Self {
             method: Method::POST,
             path: path.into(),
-            body: Some(body),
+            body: Some(body.into()),
             again: Again::Once(id),
         }
     }
@@ -79,7 +81,7 @@ impl<'a> Call<'a> {
         Self {
             method,
             path: path.into(),
-            body,
+            body: body.map(Bytes::from),
             again: Again::Never,
         }
     }

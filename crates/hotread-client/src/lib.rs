@@ -6,17 +6,20 @@
 //!
 //! # What it costs
 //!
-//! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and a table
-//!   with the hash of each record. Its keys are shared with the state.
+//! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and about 60
+//!   bytes for each record, with its key, which is shared with the state. While it is loaded, the
+//!   records themselves once more. With a [`cache_dir`](ClientBuilder::cache_dir) they stay.
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] proves how old the content
 //!   is at most. If the server goes away, readers keep what they have.
-//! - **CPU**: a task on the caller's runtime, which parses each changed record once. While it loads a
-//!   large table it keeps a thread of the runtime busy.
+//! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and
+//!   large updates are handled on the runtime's threads for blocking work. When readers hold old
+//!   copies of a large table, another copy is made on the task's thread.
 //!
 //! # Example
 //!
 //! ```no_run
-//! use hotread_client::Client;
+//! use hotread_client::{Client, Code, Error, RecordSet, Scan, Status, TableOptions, Txn, WaitForError};
+//! use hotread_client::{Key, Put, Value};
 //! use std::{collections::HashMap, sync::Arc, time::Duration};
 //!
 //! #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -25,31 +28,110 @@
 //! }
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder("http://127.0.0.1:7400").connect().await?;
+//! let client = Client::builder("http://127.0.0.1:7400")
+//!     .name("api-7") // what the server shows
+//!     .token("hr_…") // if the server wants one
+//!     .cache_dir("/var/cache/api") // to start without the server
+//!     .connect()
+//!     .await?;
+//!
+//! // A table in this process.
 //! let flags = client.replica::<HashMap<Arc<str>, Flag>>("flags").await?;
-//!
-//! let mut reader = flags.create_handle(); // one for each worker
+//! let mut reader = flags.reader(); // one for each worker
 //! let on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
+//! match reader.fresh(Duration::from_secs(30)) {
+//!     Ok(flags) => println!("{} flags", flags.len()),
+//!     Err(stale) => eprintln!("{stale}"), // do what is safe without them
+//! }
 //!
+//! // Writing, and reading one's own write.
 //! let at = client.put("flags", "checkout-v2", &Flag { percent: 5 }).await?;
-//! flags.wait_for(at, Duration::from_secs(1)).await?; // read your own write
-//! assert_eq!(reader.current()["checkout-v2"].percent, 5);
+//! match flags.wait_for(at, Duration::from_secs(1)).await {
+//!     Ok(()) => assert_eq!(reader.current()["checkout-v2"].percent, 5),
+//!     Err(WaitForError::Rejected(refused)) => eprintln!("{refused}"),
+//!     Err(other) => eprintln!("{other}"),
+//! }
+//!
+//! // How it is doing: for a health check.
+//! match flags.status() {
+//!     Status::Live => {}
+//!     Status::Stale { since } => eprintln!("nothing heard for {:?}", since.elapsed()),
+//!     Status::Offline { saved_at } => eprintln!("as it was on disk at {saved_at}"),
+//!     Status::Rejected(refused) => eprintln!("held before {refused}"),
+//!     other => eprintln!("{other:?}"),
+//! }
+//! println!("{:?} old, {} behind, {:?}", flags.age(), flags.lag(), flags.trouble());
+//!
+//! // Records as they are; leaving out what the type refuses; limits.
+//! let builder = client.replica_builder("routes").max_table_bytes(1 << 30);
+//! let routes = builder.skip_bad_keys(true).start::<RecordSet>().await?;
+//! println!("{} are left out", routes.left_out().len());
+//!
+//! // Tables over HTTP.
+//! client.create_table("prices", &TableOptions::default()).await?;
+//! let put = Put::new(Key::new("tea")?, Value::serialize(&3)?);
+//! let committed = client.txn("prices", Txn::new().put(put).delete(Key::new("coffee")?)).await?;
+//! let page = client.scan("prices", &Scan::default()).await?;
+//! println!("{} at {}", page.records.len(), committed.at);
+//! match client.get("no-such-table", "tea").await {
+//!     Err(Error::Api { body, .. }) if body.code == Code::UnknownTable => {}
+//!     other => drop(other?),
+//! }
+//!
+//! // Each transaction, none lost or folded.
+//! let mut events = client.events("prices", Some(committed.position)).await?;
+//! while let Some(event) = events.next().await {
+//!     for op in event?.ops {
+//!         println!("{}", op.key());
+//!     }
+//! }
+//!
+//! flags.save().await?; // before the program ends, if it has a cache_dir
 //! # let _ = on;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! Programs without an async runtime use [`blocking`]. A state of your own follows a table by
+//! [`Replicated`].
+//!
 //! # What holds
 //!
 //! - Readers see states that the table had, whole transactions, each checked against the server's
-//!   digest, and never an older one after a newer.
+//!   digest, and never an older one after a newer; unless the replica was told to
+//!   [leave out](ReplicaBuilder::skip_bad_keys) what its type refuses.
 //! - A value that the state's type cannot have is refused: the replica stays before it, tells the
 //!   server, and goes on when the record is changed. See [`Status::Rejected`].
+//! - A replica never stops silently. When the state's own code panics or the runtime is shut down,
+//!   its status is [`Status::Failed`], and readers keep what they have.
 //! - Every write has a random id and is repeated with it, so that it is done once or not at all.
 //! - All queues are bounded. If readers do not let go of old copies, the replica stops reading from
 //!   the server, and catches up afterwards.
 //!
+//! # Limits
+//!
+//! | limit | value | |
+//! |---|---|---|
+//! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`] |
+//! | table that is kept on disk | 4 GiB of keys and values | larger ones are not kept |
+//! | time between copies on disk | 10 s | [`ClientBuilder::save_every`]; at most a twentieth of the time is spent writing |
+//! | wait for the server when there is a copy | 2 s | or the first attempt that fails |
+//! | copies of the state | 4 | while readers hold old ones |
+//! | updates that readers keep from being published | 65,536 | then nothing more is read from the server |
+//! | held back while a value is refused | 64 MiB beyond a snapshot | then the table is loaded again when it is mended |
+//! | refused values told to the server | 8 a second | |
+//! | records that are left out, with reasons | 64 | [`Replica::left_out`]; their number is told of all |
+//! | events received ahead | 16 | then the server waits |
+//! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
+//! | connecting | 5 s for a request, 10 s for a session | |
+//! | answer to a request | 30 s, and a second for each MiB sent | |
+//! | answer's size | 1 GiB | |
+//! | attempts of a request | 6 | 0.1 s to 3 s apart |
+//! | wait before a session is tried again | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
+//!
 //! There is no TLS. Use a tunnel or a local proxy where the network is not private.
+
+#![warn(missing_docs)]
 
 mod address;
 mod api;
@@ -63,6 +145,7 @@ mod error;
 mod events;
 mod heavy;
 mod http;
+mod lent;
 mod model;
 mod publish;
 mod reader;
@@ -92,3 +175,9 @@ pub use replica::Replica;
 pub use replica_builder::ReplicaBuilder;
 pub use replicated::Replicated;
 pub use status::{Status, TooStale, WaitForError};
+
+/// The README's examples are tests. They are of `hotread` and `hotread-store` as well, which this crate
+/// depends on.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

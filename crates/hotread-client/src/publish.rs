@@ -112,7 +112,7 @@ impl<S: Replicated> Publisher<S> {
     async fn begin(&mut self, batch: Batch<S::Action>) {
         let name = self.table.to_string();
         let build = move || {
-            let mut state = S::empty();
+            let mut state = S::with_capacity(batch.actions.len());
             for action in batch.actions {
                 state.apply_owned(action);
             }

@@ -63,6 +63,13 @@ pub trait Replicated: HotReadState {
     /// The state of an empty table.
     fn empty() -> Self;
 
+    /// The same, that expects so many records; unless it is written for a type, it is [`empty`](Self::empty).
+    #[must_use]
+    fn with_capacity(records: usize) -> Self {
+        let _ = records;
+        Self::empty()
+    }
+
     /// The update that writes a record. `key` is the record's, to be shared.
     ///
     /// # Errors
@@ -76,10 +83,14 @@ pub trait Replicated: HotReadState {
 }
 
 macro_rules! replicated_map {
-    ($map:ty, [$($bound:tt)*]) => {
+    ($map:ty, [$($bound:tt)*], |$records:ident| $with_capacity:expr) => {
         impl<$($bound)*> Replicated for $map {
             fn empty() -> Self {
                 Self::default()
+            }
+
+            fn with_capacity($records: usize) -> Self {
+                $with_capacity
             }
 
             fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
@@ -99,11 +110,13 @@ macro_rules! replicated_map {
 replicated_map!(
     HashMap<Arc<str>, V, S>,
     [V: DeserializeOwned + Clone + Send + Sync + 'static,
-     S: BuildHasher + Default + Clone + Send + Sync + 'static]
+     S: BuildHasher + Default + Clone + Send + Sync + 'static],
+    |records| Self::with_capacity_and_hasher(records, S::default())
 );
 replicated_map!(
     BTreeMap<Arc<str>, V>,
-    [V: DeserializeOwned + Clone + Send + Sync + 'static]
+    [V: DeserializeOwned + Clone + Send + Sync + 'static],
+    |_records| Self::default()
 );
 
 /// The session's view of a state.

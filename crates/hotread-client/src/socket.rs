@@ -1,15 +1,17 @@
 //! A connection to the server's end of a session.
 
 use crate::client::Client;
+use crate::lent::Lent;
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
 use hotread_proto::{Code, ErrorBody, TableName};
 use std::pin::Pin;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -18,8 +20,12 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 const BUFFER: usize = 64 << 10;
 /// A frame of ours is small. If the connection does not take one for so long, it is lost.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Most bytes of an answer that is no session: an error has a message of one line.
+const MAX_REFUSAL_BYTES: usize = 64 << 10;
+/// The rest of such an answer comes within this time, or is done without.
+const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Lent>;
 type Opening = Pin<Box<dyn Future<Output = Result<Socket, Lost>> + Send>>;
 
 /// The connection as it is now.
@@ -116,17 +122,33 @@ async fn open(client: Client, table: TableName) -> Result<Socket, Lost> {
         .max_write_buffer_size(2 * BUFFER + MAX_CLIENT_FRAME_BYTES)
         .max_message_size(Some(MAX_SERVER_FRAME_BYTES))
         .max_frame_size(Some(MAX_SERVER_FRAME_BYTES));
-    match client_async_with_config(request, stream, Some(config)).await {
+    let (lent, mut comes_back) = Lent::new(stream);
+    match client_async_with_config(request, lent, Some(config)).await {
         Ok((socket, _)) => Ok(socket),
         Err(Error::Http(answer)) => {
-            let body = answer.body().as_deref().unwrap_or_default();
-            Err(refusal(answer.status(), body))
+            let (parts, body) = answer.into_parts();
+            let mut body = body.unwrap_or_default();
+            if let Ok(stream) = comes_back.try_recv() {
+                rest(&parts.headers, &mut body, stream).await;
+            }
+            Err(refusal(parts.status, &body))
         }
         Err(error) => Err(broken(&error)),
     }
 }
 
-/// What an answer means that is not the beginning of a session. Its body may not be there whole.
+/// Reads what is missing of an answer: the handshake gives what came together with its head.
+async fn rest(headers: &HeaderMap, body: &mut Vec<u8>, stream: impl AsyncRead + Unpin) {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let wanted = length.unwrap_or_default().min(MAX_REFUSAL_BYTES);
+    let missing = wanted.saturating_sub(body.len());
+    let mut stream = stream.take(missing as u64);
+    // If it does not come, the status has to do.
+    let _ = timeout(REFUSAL_WITHIN, stream.read_to_end(body)).await;
+}
+
+/// What an answer means that is not the beginning of a session.
 fn refusal(status: StatusCode, body: &[u8]) -> Lost {
     if let Ok(body) = serde_json::from_slice(body) {
         return Lost::Refused(body);
@@ -146,6 +168,21 @@ fn refusal(status: StatusCode, body: &[u8]) -> Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_rest_of_an_answer_is_read_as_far_as_its_length_says() {
+        let mut headers = HeaderMap::new();
+        let mut body = b"{\"co".to_vec();
+        rest(&headers, &mut body, &b"de\"}"[..]).await;
+        assert_eq!(body, b"{\"co", "nobody says how much is missing");
+        headers.insert(header::CONTENT_LENGTH, 8.into());
+        rest(&headers, &mut body, &b"de\"}HTTP/1.1"[..]).await;
+        assert_eq!(body, b"{\"code\"}");
+        headers.insert(header::CONTENT_LENGTH, usize::MAX.into());
+        let endless = tokio::io::repeat(b' ');
+        rest(&headers, &mut body, endless).await;
+        assert_eq!(body.len(), MAX_REFUSAL_BYTES);
+    }
 
     #[test]
     fn a_refusal_is_what_its_body_says_and_else_what_its_status_says() {

@@ -2,13 +2,16 @@
 
 mod support;
 
-use hotread_client::{Client, Code, Error, Record, Replica, Replicated, Status, WaitForError};
-use hotread_client::{HotReadState, MapUpdate};
+use hotread_client::{
+    Client, Code, Error, HotReadState, MapUpdate, Record, RecordSet, Replica, Replicated, Status,
+    WaitForError,
+};
 use hotread_proto::session::frame::Begin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Fake, HANG, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 type Numbers = HashMap<Arc<str>, u64>;
@@ -304,4 +307,150 @@ async fn a_server_that_is_away_is_waited_for() {
     server.set_silent(false);
     server.cut();
     assert!(starting.await.is_ok());
+}
+
+/// The runtime that follows a table is shut down under its replica.
+#[test]
+fn a_replica_whose_runtime_is_gone_says_that_it_has_ended() {
+    let servers = tokio::runtime::Runtime::new().unwrap();
+    let server = servers.block_on(Fake::start());
+    server.put("a", "1");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let replica = runtime.block_on(async { replica(&server).await });
+    assert_eq!(replica.status(), Status::Live);
+    drop(runtime);
+    assert!(matches!(replica.status(), Status::Failed(body) if body.code == Code::Closed));
+    assert_eq!(value(&replica, "a"), Some(1));
+}
+
+/// Its code panics when a record is deleted.
+#[derive(Clone, Debug)]
+struct KeepsAll(Numbers);
+
+impl HotReadState for KeepsAll {
+    type Action = MapUpdate<Arc<str>, u64>;
+
+    fn apply_update(&mut self, update: &Self::Action) {
+        self.0.apply_update(update);
+    }
+}
+
+impl Replicated for KeepsAll {
+    fn empty() -> Self {
+        Self(Numbers::empty())
+    }
+
+    fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
+        Numbers::put(key, record)
+    }
+
+    fn delete(_: &Arc<str>) -> Self::Action {
+        panic!("planted: nothing goes");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_a_deletion_is_read_ends_the_replica_with_its_words() {
+    let server = Fake::start().await;
+    server.put("a", "1");
+    let replica: Replica<KeepsAll> = client(&server).await.replica("t").await.unwrap();
+    let at = server.commit(&[("a", None)]);
+    let waited = replica.wait_for(at, HANG).await;
+    assert!(matches!(waited, Err(WaitForError::Failed(body)) if body.message.contains("planted")));
+    assert!(matches!(replica.status(), Status::Failed(_)));
+    assert_eq!(replica.create_handle().current().0["a"], 1);
+}
+
+#[tokio::test]
+async fn a_replica_that_leaves_out_what_it_cannot_have_says_so() {
+    let server = Fake::start().await;
+    server.commit(&[("a", Some("1")), ("b", Some(r#""no number""#))]);
+    let client = client(&server).await;
+    let builder = client.replica_builder("t").skip_bad_keys(true);
+    let replica: Replica<Numbers> = builder.start().await.unwrap();
+    assert_eq!(
+        (value(&replica, "a"), value(&replica, "b")),
+        (Some(1), None)
+    );
+    let partial = |status| {
+        matches!(status, Status::Partial { left_out: 1, first }
+            if first.key.as_str() == "b" && first.seq == 1)
+    };
+    assert!(partial(replica.status()));
+    assert_eq!(replica.left_out()[0].key.as_str(), "b");
+    until("the server is told", || {
+        server.nacks() == [("b".to_owned(), 1)]
+    })
+    .await;
+    // It goes on where a replica that leaves nothing out would stay.
+    let at = server.put("a", "2");
+    replica.wait_for(at, HANG).await.unwrap();
+    assert!(partial(replica.status()));
+    let at = server.put("b", "3");
+    replica.wait_for(at, HANG).await.unwrap();
+    assert_eq!(replica.status(), Status::Live);
+    assert!(replica.left_out().is_empty());
+}
+
+#[tokio::test]
+async fn records_can_be_kept_as_they_are() {
+    let server = Fake::start().await;
+    server.commit(&[
+        ("a/1", Some("1.0")),
+        ("a/2", Some("[ 2 ]")),
+        ("b", Some("null")),
+    ]);
+    let replica: Replica<RecordSet> = client(&server).await.replica("t").await.unwrap();
+    let mut reader = replica.reader();
+    let keys = |records: &RecordSet| -> Vec<String> {
+        records.prefix("a/").map(|r| r.key().to_owned()).collect()
+    };
+    assert_eq!(keys(reader.current()), ["a/1", "a/2"]);
+    assert_eq!(reader.current().get("a/1").unwrap().value(), b"1.0");
+    assert_eq!(reader.current().after("a/2").count(), 1);
+    let at = server.commit(&[("a/1", None), ("b", Some("4"))]);
+    replica.wait_for(at, HANG).await.unwrap();
+    assert_eq!(keys(reader.current()), ["a/2"]);
+    assert_eq!(reader.current().get("b").unwrap().seq(), at.seq);
+    assert_eq!(reader.current().len(), 2);
+}
+
+#[tokio::test]
+async fn a_reader_gets_the_state_only_as_long_as_it_is_fresh_enough() {
+    let server = Fake::start().await;
+    server.put("a", "1");
+    let replica = replica(&server).await;
+    let mut reader = replica.reader();
+    until("it is fresh", || reader.fresh(HANG).is_ok()).await;
+    assert_eq!(reader.fresh(HANG).unwrap()["a"], 1);
+    server.set_silent(true);
+    let max = Duration::from_millis(300);
+    until("it gets stale", || reader.fresh(max).is_err()).await;
+    let stale = reader.fresh(max).unwrap_err();
+    assert!(stale.age > Some(max));
+    assert!(stale.to_string().contains("300ms"), "{stale}");
+    assert_eq!(reader.current()["a"], 1);
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_comes_late_is_read_whole() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut head).await.unwrap();
+        }
+        let body = r#"{"code":"SEALED","message":"give the passphrase"}"#;
+        let head = format!("HTTP/1.1 409 x\r\ncontent-length: {}\r\n\r\n", body.len());
+        for part in [&head, &body[..10], &body[10..]] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let client = Client::builder(&format!("http://{address}")).connect();
+    let refused = client.await.unwrap().replica::<Numbers>("t").await;
+    assert_eq!(refused.unwrap_err().body().message, "give the passphrase");
+    task.await.unwrap();
 }

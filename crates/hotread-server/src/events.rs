@@ -264,15 +264,14 @@ impl Events {
 
     fn failed(&mut self, failure: Failure) -> String {
         let body = failure.body();
-        tracing::debug!(
-            peer = %self.caller.peer(), name = self.caller.name(), table = %self.table,
-            code = %body.code, "a stream of events ends"
-        );
         let kind = match body.code {
             // The table is to be taken whole.
             Code::Gone | Code::EpochChanged | Code::UnknownTable => "reset",
             _ => "error",
         };
+        let (peer, name, table) = (self.caller.peer(), self.caller.name(), &self.table);
+        let (code, reason) = (body.code, &body.message);
+        tracing::info!(%peer, name, %table, %code, reason, "a stream of events ends");
         self.end(kind, body)
     }
 

@@ -19,6 +19,7 @@
 //! | | |
 //! |---|---|
 //! | Memory | some 20 KiB for an idle connection; for bodies of requests and answers together at most [`Options::max_buffered_bytes`] |
+//! | Clients that are behind | at most 16 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for their turn. Half of that, and of the memory above, is for any one caller |
 //! | Threads | those of the caller's tokio runtime; at most 16 of its threads for blocking calls |
 //! | A change that many follow | encoded once for all sync sessions of its table |
 //! | Live tables | a table that is followed is in memory, as [`Store::live`] says |

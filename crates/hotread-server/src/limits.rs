@@ -2,11 +2,13 @@
 //! limit that is not an option is a constant here.
 
 use crate::error::Failure;
+use crate::rate::Who;
+use dashmap::DashMap;
 use hotread_proto::Code;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_VALUE_BYTES};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -60,32 +62,69 @@ pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Bytes that requests and answers may take in memory, all together. Nobody waits for them: who
-/// waits holds what others wait for.
+/// Bytes that requests and answers may take in memory, all together; half of them for one caller.
+/// Nobody waits for them: who waits holds what others wait for.
+pub(crate) struct Budgets {
+    all: Arc<Semaphore>,
+    each: usize,
+    callers: DashMap<Who, Weak<Semaphore>>,
+}
+
+/// What one caller may take.
 #[derive(Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
 
 /// What a permit stands for, in bytes: permits are counted with 32 bits.
 const UNIT: usize = 4 << 10;
+/// Callers that are known before those are forgotten who hold nothing.
+const MANY_CALLERS: usize = 1_024;
 
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
-impl Budget {
+impl Budgets {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(units(bytes) as usize)))
+        Self {
+            all: Arc::new(Semaphore::new(units(bytes) as usize)),
+            each: units(bytes / 2) as usize,
+            callers: DashMap::new(),
+        }
     }
 
+    /// That of a caller.
+    pub(crate) fn of(&self, who: Who) -> Budget {
+        if self.callers.len() > MANY_CALLERS {
+            self.callers.retain(|_, own| own.strong_count() > 0);
+        }
+        let mut own = self.callers.entry(who).or_default();
+        let known = own.upgrade();
+        let own = known.unwrap_or_else(|| {
+            let new = Arc::new(Semaphore::new(self.each));
+            *own = Arc::downgrade(&new);
+            new
+        });
+        let all = self.all.clone();
+        Budget { own, all }
+    }
+}
+
+impl Budget {
     pub(crate) fn take(&self, bytes: usize) -> Result<Held, Failure> {
-        let permit = self.0.clone().try_acquire_many_owned(units(bytes));
-        let busy = |_| {
-            let message = "requests and answers take all the memory that is set aside for them; \
-                           try again later";
-            Failure::new(Code::Busy, message)
+        let permit = |of: &Arc<Semaphore>| {
+            let permit = of.clone().try_acquire_many_owned(units(bytes));
+            permit.map_err(|_| {
+                let message = "requests and answers take all the memory that is set aside for \
+                               them; try again later";
+                Failure::new(Code::Busy, message)
+            })
         };
         Ok(Held {
-            permit: permit.map_err(busy)?,
+            own: permit(&self.own)?,
+            all: permit(&self.all)?,
             budget: self.clone(),
         })
     }
@@ -93,19 +132,22 @@ impl Budget {
 
 /// A part of the budget; given back when it is dropped.
 pub(crate) struct Held {
-    permit: OwnedSemaphorePermit,
+    own: OwnedSemaphorePermit,
+    all: OwnedSemaphorePermit,
     budget: Budget,
 }
 
 impl Held {
     /// As if it had been taken for so many bytes.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
-        let (wanted, has) = (units(bytes) as usize, self.permit.num_permits());
+        let (wanted, has) = (units(bytes) as usize, self.all.num_permits());
         if wanted > has {
-            self.permit
-                .merge(self.budget.take((wanted - has) * UNIT)?.permit);
+            let more = self.budget.take((wanted - has) * UNIT)?;
+            self.own.merge(more.own);
+            self.all.merge(more.all);
         } else {
-            drop(self.permit.split(has - wanted));
+            drop(self.own.split(has - wanted));
+            drop(self.all.split(has - wanted));
         }
         Ok(())
     }
@@ -269,7 +311,8 @@ mod tests {
 
     #[test]
     fn memory_that_is_held_is_not_given_out_twice() {
-        let budget = Budget::new(10 * UNIT);
+        let budgets = Budgets::new(20 * UNIT);
+        let budget = budgets.of(Who::Token(1));
         let mut held = budget.take(6 * UNIT).unwrap();
         assert!(budget.take(5 * UNIT).is_err());
         held.resize(UNIT + 1).unwrap();
@@ -278,6 +321,12 @@ mod tests {
         drop(other);
         held.resize(10 * UNIT).unwrap();
         drop(held);
+        let half = budget.take(10 * UNIT).unwrap();
+        assert!(budgets.of(Who::Token(1)).take(UNIT).is_err());
+        let rest = budgets.of(Who::Token(2)).take(10 * UNIT);
+        assert!(rest.is_ok(), "one caller leaves half for others");
+        assert!(budgets.of(Who::Token(3)).take(UNIT).is_err());
+        drop((half, rest));
         assert!(budget.take(10 * UNIT).is_ok());
     }
 }

@@ -45,8 +45,8 @@ pub struct Options {
     pub write_timeout_ms: u64,
     /// Largest body of a replacement, in bytes. 256 MiB. It is the whole new content of a table.
     pub max_replace_body_bytes: usize,
-    /// What bodies of requests and answers may take in memory together, in bytes. 1 GiB. A request
-    /// that finds no room is told to come again.
+    /// What bodies of requests and answers may take in memory together, in bytes. 1 GiB; one caller may
+    /// take half of it. A request that finds no room is told to come again.
     pub max_buffered_bytes: usize,
     /// How long requests and sessions may go on once the server was told to stop. 10 s.
     pub drain_ms: u64,
@@ -184,7 +184,12 @@ impl Options {
                 MIN_BUFFERED,
                 MAX_BUFFERED,
             ),
-            ("max_replace_body_bytes", replace as u64, 1, buffered as u64),
+            (
+                "max_replace_body_bytes",
+                replace as u64,
+                1,
+                buffered as u64 / 2,
+            ),
             ("drain_ms", self.drain_ms, 0, MAX_MS),
             ("goodbye_spread_ms", self.goodbye_spread_ms, 0, MAX_MS),
         ];

@@ -4,7 +4,7 @@ use crate::access::{Allowed, Caller};
 use crate::error::Failure;
 use crate::fair::Fair;
 use crate::history;
-use crate::limits::{Budget, Places, Turns};
+use crate::limits::{Budgets, Places, Turns};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::rate::Limiter;
@@ -43,7 +43,7 @@ pub(crate) struct AppState {
     known_tokens: Mutex<Option<KnownTokens>>,
     pub(crate) allowed: Allowed,
     pub(crate) limiter: Limiter,
-    pub(crate) budget: Budget,
+    pub(crate) budgets: Budgets,
     pub(crate) places: Arc<Places>,
     /// Streams of server-sent events that may still begin.
     pub(crate) streams: Arc<Semaphore>,
@@ -73,7 +73,7 @@ impl AppState {
             history: history::readers(),
             allowed: Allowed::new(&options),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
-            budget: Budget::new(options.max_buffered_bytes),
+            budgets: Budgets::new(options.max_buffered_bytes),
             places,
             streams: Arc::new(Semaphore::new(options.max_event_streams)),
             turns,

@@ -99,8 +99,3 @@ pub use view::REMEMBERED_TXNS;
 /// The statements of the write path, for benchmarks that run the same ones bare.
 #[doc(hidden)]
 pub use view::sql;
-
-/// The README's examples are tests. They are of `hotread` as well, which this crate depends on.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;

@@ -43,6 +43,7 @@ pub const ABOUT: About = About {
     name: "end-to-end",
     title: "HotRead from end to end beside other systems",
     command: "cargo run --release --features peers -- bench --out docs/benchmarks",
+    profile: "release profile with thin LTO",
     rules,
 };
 

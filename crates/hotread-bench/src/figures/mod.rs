@@ -13,7 +13,7 @@ pub(crate) mod support;
 mod updates;
 mod visibility;
 
-use crate::report::{About, Machine};
+use crate::report::{self, About, Machine};
 use crate::target::Entry;
 
 /// The report of these figures.
@@ -21,6 +21,7 @@ pub const ABOUT: About = About {
     name: "in-process",
     title: "HotRead beside its peers: in-process reads and updates",
     command: "cargo bench -p hotread-bench --bench inprocess",
+    profile: report::BENCH_PROFILE,
     rules,
 };
 

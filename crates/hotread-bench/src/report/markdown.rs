@@ -18,13 +18,13 @@ pub fn document(run: &Run) -> String {
     let machine = &run.machine;
     let _ = writeln!(
         text,
-        "Measured on {} on {} ({} cores, {}), {}, release profile with fat LTO and one codegen \
-         unit, in {:.0} s, by `{}`. Raw numbers: [{name}.json]({name}.json).\n",
+        "Measured on {} on {} ({} cores, {}), {}, {}, in {:.0} s, by `{}`. Raw numbers: [{name}.json]({name}.json).\n",
         machine.date,
         machine.cpu,
         machine.cores,
         machine.kernel,
         machine.rustc,
+        about.profile,
         run.seconds,
         about.command,
         name = about.name,

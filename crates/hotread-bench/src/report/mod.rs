@@ -121,6 +121,9 @@ impl Goal {
     }
 }
 
+/// How `cargo bench` builds, as Cargo.toml of the workspace says.
+pub const BENCH_PROFILE: &str = "bench profile with fat LTO and one codegen unit";
+
 /// What a report is about.
 pub struct About {
     /// Its file name, without an ending.
@@ -129,6 +132,8 @@ pub struct About {
     pub title: &'static str,
     /// What measures it.
     pub command: &'static str,
+    /// How that is built.
+    pub profile: &'static str,
     /// The rules that its figures follow, as a Markdown list.
     pub rules: fn(&Machine) -> String,
 }

@@ -20,7 +20,7 @@ mod tests;
 
 pub use data::Scratch;
 
-use crate::report::{About, Machine};
+use crate::report::{self, About, Machine};
 use crate::target::Entry;
 
 /// The report of these figures.
@@ -28,6 +28,7 @@ pub const ABOUT: About = About {
     name: "store",
     title: "HotRead's store beside bare SQLite",
     command: "cargo bench -p hotread-bench --bench store",
+    profile: report::BENCH_PROFILE,
     rules,
 };
 

@@ -4,10 +4,11 @@ use clap::Args;
 use hotread_proto::{Position, TableName};
 
 pub(crate) const WATCH_HELP: &str = "\
-One line for each change, as it is committed: none is lost, and none are folded together. If the
-server goes away, watch waits for it, and goes on where it was. If the server cannot tell what
-happened in between any more (the history was cut, the table dropped or restored), watch ends with
-an error, GONE or EPOCH_CHANGED.
+One line for each change, as it is committed: none is lost, and none are folded together. Changes
+come from a server (--url). If it goes away, watch waits for it, and goes on where it was. If it
+cannot tell any more what happened in between (the history was cut, the table dropped or restored),
+watch ends with an error, such as GONE or EPOCH_CHANGED. It ends with ctrl-C, and when nobody reads
+its output any more.
 
 With --json each line has epoch, seq, time, op (put or delete), key, value, category and more. Where
 more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line

@@ -4,15 +4,17 @@ mod bench;
 mod demo;
 mod follow;
 mod global;
+mod import;
 mod serve;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret, parse};
+pub(crate) use import::{FileFormat, ImportArgs};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
-use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
 use hotread_proto::{Category, Key, Position, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +59,8 @@ Examples:
   hotread get flags dark-mode
   hotread import countries countries.csv --key code
   hotread ls countries --prefix F
+  hotread serve   in another shell; then
+  hotread --url http://127.0.0.1:7400 set flags dark-mode false
 
 Commands that only read work while another program has the database open for writing. Those that
 write go through that program if it is a server: with --url instead of --db.
@@ -122,12 +126,14 @@ Examples:
   hotread search oui 'cisco systems' --limit 20 --json")]
     Search(SearchArgs),
     /// Import records from a CSV or NDJSON file
-    #[command(after_help = IMPORT_HELP)]
+    #[command(after_help = import::IMPORT_HELP)]
     Import(ImportArgs),
     /// Write all records of a table to a file or to stdout
     #[command(after_help = "\
-One state of the table is written, whatever is committed meanwhile; with -v, its position is told
-on stderr. The table is held in memory for that.
+One state of the table is written, whatever is committed meanwhile; with -v or -o, its position is
+told on stderr. The table is held in memory for that. Through a server (--url), the state is that
+of a replica, checked by its digest; a transaction that is committed at the very moment may be in
+it without being counted in the position.
 
 NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, and an import reads it
 back to the byte. CSV is for spreadsheets and other programs: its column `value` holds JSON.
@@ -140,6 +146,8 @@ Examples:
     Export(ExportArgs),
     /// Show a table's last transactions, the newest last
     #[command(after_help = "\
+With --json, a transaction that has an id shows it only with --db: a server does not tell it.
+
 Examples:
   hotread history flags
   hotread history flags --limit 5 --values
@@ -207,23 +215,6 @@ Examples:
     },
 }
 
-const IMPORT_HELP: &str = "\
-CSV: the column named with --key holds the keys; the others become a JSON object of strings. NDJSON:
-one {\"key\": …, \"value\": …, \"category\"?: …, \"expires_at\"?: …} on each line. Of rows with the same
-key the last counts.
-
-Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
-before it stay. With --skip-bad it goes on, and the exit code is 7. With --replace nothing is changed
-until the whole file has been read, and then all at once; the file is held in memory for that.
-
-The database and the table are created if they are not there.
-
-Examples:
-  hotread import oui oui.csv --key Assignment
-  hotread import flags flags.ndjson --replace
-  hotread import geoip geoip.txt --format csv --no-header --columns start,end,country --comment '#' --key start
-  zcat log.ndjson.gz | hotread import log - --format ndjson --skip-bad";
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateCmd {
     /// Bring the database to the newest version, as opening it for writing does
@@ -253,7 +244,8 @@ pub(crate) enum TableCmd {
     /// Create a table, and the database if it is not there
     #[command(after_help = "\
 Sealed tables keep their values encrypted on disk. All sealed tables of a command have the passphrase
-that --passphrase-file or the terminal gives. Keys and categories are not encrypted.
+that --passphrase-file or the terminal gives; through a server, the server's. Keys and categories
+are not encrypted.
 
 The history is kept as long as none of its three limits is exceeded; sizes are given as 256MiB, ages
 as 7d or 12h.
@@ -416,59 +408,9 @@ pub(crate) struct SearchArgs {
     /// Only records of this category
     #[arg(long)]
     pub(crate) category: Option<Category>,
-    /// At most so many, up to 1000
+    /// At most so many, up to 1000; through a server, up to 100
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = page)]
     pub(crate) limit: usize,
-}
-
-/// A file's format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FileFormat {
-    /// Comma-separated values
-    Csv,
-    /// A JSON object on each line
-    Ndjson,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The file, or `-` for stdin
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    /// The file's format [default: by the ending of its name: .csv, .tsv, .ndjson, .jsonl]
-    #[arg(long)]
-    pub(crate) format: Option<FileFormat>,
-    /// CSV: the column that holds the keys
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) key: Option<String>,
-    /// CSV: the file does not begin with the columns' names; give them with --columns
-    #[arg(long, requires = "columns")]
-    pub(crate) no_header: bool,
-    /// CSV: the columns' names, for files that do not begin with them
-    #[arg(
-        long,
-        value_name = "A,B,…",
-        value_delimiter = ',',
-        requires = "no_header"
-    )]
-    pub(crate) columns: Option<Vec<String>>,
-    /// CSV: skip lines that begin with this character
-    #[arg(long, value_name = "CHAR", value_parser = ascii)]
-    pub(crate) comment: Option<u8>,
-    /// CSV: what stands between fields; `\t` is a tab [default: `,`, or a tab for .tsv]
-    #[arg(long, value_name = "CHAR", value_parser = ascii)]
-    pub(crate) delimiter: Option<u8>,
-    /// Make the table equal the file, in one step: what is not in the file is deleted
-    #[arg(long)]
-    pub(crate) replace: bool,
-    /// With --replace: empty the table if the file has no rows
-    #[arg(long, requires = "replace")]
-    pub(crate) allow_empty: bool,
-    /// Leave bad rows out and go on; they are listed, the first 100 of them
-    #[arg(long)]
-    pub(crate) skip_bad: bool,
 }
 
 #[derive(Debug, Args)]
@@ -533,15 +475,6 @@ fn bytes(text: &str) -> Result<u64, String> {
         .zip(factor)
         .and_then(|(number, factor): (u64, u64)| number.checked_mul(factor))
         .ok_or_else(|| "give bytes such as 4096, 64KiB, 256MiB or 1GiB".to_owned())
-}
-
-/// A single ASCII character; `\t` stands for a tab.
-fn ascii(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        b"\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err(r"give one ASCII character, or \t for a tab".to_owned()),
-    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

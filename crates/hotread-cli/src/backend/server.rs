@@ -4,17 +4,11 @@ use super::{Pending, Replaced, Tables, Whole};
 use crate::args::Secret;
 use crate::exit::Failure;
 use anyhow::Result;
-use hotread_client::{
-    ClientBuilder, Error, HotReadState, MapUpdate, PastTxn, Replicated, blocking,
-};
-use hotread_proto::{
-    Category, Change, Code, Key, Position, Record, Replace, TableName, Txn,
-};
+use hotread_client::{ClientBuilder, Error, PastTxn, RecordSet, blocking};
+use hotread_proto::{Category, Change, Code, Key, Position, Record, Replace, TableName, Txn};
 use hotread_store::{
     MAX_CHANGES, NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, TokenInfo,
 };
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Records that a server gives of a search at most.
 const MAX_FOUND: usize = 100;
@@ -165,11 +159,11 @@ impl Tables for Server {
     fn whole(&self, table: &TableName) -> Result<Whole> {
         // A replica waits for a server that is not there, and this is to say so.
         self.table(table)?;
-        let replica = self.ask(|client| client.replica::<Raw>(table.as_str()))?;
+        let replica = self.ask(|client| client.replica::<RecordSet>(table.as_str()))?;
         // Before the state, which may be newer by then.
         let position = replica.position();
         let mut reader = replica.create_handle();
-        let records = reader.current().0.values().cloned().collect();
+        let records = reader.current().iter().cloned().collect();
         Ok(Whole { position, records })
     }
 
@@ -187,8 +181,7 @@ impl Tables for Server {
     }
 
     fn tokens(&self) -> Result<Vec<TokenInfo>> {
-        let tokens = self.ask(blocking::Client::tokens)?;
-        Ok(tokens.into_iter().map(token).collect())
+        self.ask(blocking::Client::tokens)
     }
 
     fn create_token(
@@ -197,60 +190,10 @@ impl Tables for Server {
         role: Role,
         tables: Option<Vec<TableName>>,
     ) -> Result<NewToken> {
-        let role = match role {
-            Role::Read => hotread_client::Role::Read,
-            Role::Write => hotread_client::Role::Write,
-            Role::Admin => hotread_client::Role::Admin,
-        };
-        let made = self.ask(|client| client.create_token(name, role, tables.as_deref()))?;
-        Ok(NewToken {
-            info: token(made.info),
-            secret: made.secret,
-        })
+        self.ask(|client| client.create_token(name, role, tables.as_deref()))
     }
 
     fn revoke_token(&self, id: &str) -> Result<TokenInfo> {
-        self.ask(|client| client.revoke_token(id)).map(token)
-    }
-}
-
-/// What the client knows of a token, as the store knows it.
-fn token(info: hotread_client::TokenInfo) -> TokenInfo {
-    TokenInfo {
-        id: info.id,
-        name: info.name,
-        role: match info.role {
-            hotread_client::Role::Read => Role::Read,
-            hotread_client::Role::Write => Role::Write,
-            hotread_client::Role::Admin => Role::Admin,
-        },
-        tables: info.tables,
-        created_at: info.created_at,
-    }
-}
-
-/// A table's records as they are. A replica takes all of them from one state, and checks its digest.
-#[derive(Clone, Default)]
-struct Raw(BTreeMap<Arc<str>, Record>);
-
-impl HotReadState for Raw {
-    type Action = MapUpdate<Arc<str>, Record>;
-
-    fn apply_update(&mut self, update: &Self::Action) {
-        self.0.apply_update(update);
-    }
-}
-
-impl Replicated for Raw {
-    fn empty() -> Self {
-        Self::default()
-    }
-
-    fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
-        Ok(MapUpdate::Insert(key.clone(), record.clone()))
-    }
-
-    fn delete(key: &Arc<str>) -> Self::Action {
-        MapUpdate::Remove(key.clone())
+        self.ask(|client| client.revoke_token(id))
     }
 }

@@ -9,6 +9,9 @@ use hotread_proto::{Category, Record};
 use hotread_store::{MAX_PAGE, Scan, Search};
 use std::io::Write;
 
+/// Said where there is nothing to print.
+const NONE: &str = "no records";
+
 pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
     let LsArgs {
         table,
@@ -25,12 +28,15 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         category,
         limit: left.min(MAX_PAGE),
     };
-    let mut first = true;
+    let mut shown = false;
     loop {
-        let page = tables.scan(&table, &scan)?;
+        let mut page = tables.scan(&table, &scan)?;
+        page.records.retain(|record| !expired(record));
         left -= page.records.len();
-        print(session, &page.records, first, out)?;
-        first = false;
+        if !page.records.is_empty() {
+            print(session, &page.records, !shown, out)?;
+            shown = true;
+        }
         match page.next {
             Some(key) if left > 0 => {
                 scan.after = Some(key);
@@ -43,7 +49,12 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
                 ));
                 return Ok(());
             }
-            None => return Ok(()),
+            None => {
+                if !shown {
+                    session.note(NONE);
+                }
+                return Ok(());
+            }
         }
     }
 }
@@ -56,7 +67,7 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         limit,
     } = args;
     let tables = session.tables_for(&table, Mode::Read)?;
-    let records = tables.search(
+    let mut records = tables.search(
         &table,
         &Search {
             query,
@@ -64,8 +75,14 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
             limit,
         },
     )?;
-    print(session, &records, true, out)?;
-    if records.len() == limit {
+    let cut = records.len() == limit;
+    records.retain(|record| !expired(record));
+    if records.is_empty() {
+        session.note(NONE);
+    } else {
+        print(session, &records, true, out)?;
+    }
+    if cut {
         out.flush()?;
         session.note(&format!(
             "there may be more than these {limit}; give --limit N, or narrow it"
@@ -74,20 +91,9 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
     Ok(())
 }
 
-/// Prints those that have not expired.
 fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
-    let records: Vec<&Record> = records
-        .iter()
-        .filter(|record| !expired(record))
-        .collect();
     if session.json() {
         return records.iter().try_for_each(|record| out.json(record));
-    }
-    if records.is_empty() {
-        if heading {
-            session.note("no records");
-        }
-        return Ok(());
     }
     let expire = records.iter().any(|record| record.expires_at().is_some());
     let filed = records

@@ -149,7 +149,7 @@ impl Session {
             },
             global: Global {
                 db: None,
-                url: None,
+                url: given.url.clone(),
                 token: None,
                 passphrase_file: given.passphrase_file.clone().or(passphrase_file),
                 ..*given

@@ -6,6 +6,7 @@ use crate::output::{Out, escape, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{Key, TableName, Timestamp};
 use serde::Deserialize;
+use std::io::Write;
 
 /// What is shown of a server's status; there is more in it.
 #[derive(Deserialize)]
@@ -71,6 +72,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
         )?;
     }
     if sessions.is_empty() {
+        out.flush().context("cannot write to stdout")?;
         session.note("nobody follows a table now");
         return Ok(());
     }

@@ -139,6 +139,20 @@ fn what_has_expired_is_not_there() {
         .failed(2, "RFC 3339");
 }
 
+#[test]
+fn what_has_expired_does_not_count_in_lists() {
+    let place = Place::with_table();
+    place.run(&["set", "t", "b", "1"]).ok();
+    // Last, so that no command that writes deletes it.
+    let old = ["--expires-at", "2020-01-01T00:00:00Z"];
+    place
+        .run(&[&["set", "t", "a", "1"], &old[..]].concat())
+        .ok();
+    let list = place.run(&["ls", "t", "--limit", "1"]).ok();
+    assert_eq!(list, "KEY  SEQ  VALUE\nb    1    1\n");
+    place.run(&["rm", "t", "a"]).failed(3, "no record \"a\"");
+}
+
 /// A table with the keys k0000 to k1499, in one import.
 fn many() -> Place {
     let place = Place::new();

@@ -76,12 +76,26 @@ fn each_change_is_a_line_that_one_can_go_on_from() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let begin = position(&serving);
-    serving.run(&["set", "t", "a", "{\"x\": 1.0}", "--category", "c", "--ttl", "1h"]).ok();
+    serving
+        .run(&[
+            "set",
+            "t",
+            "a",
+            "{\"x\": 1.0}",
+            "--category",
+            "c",
+            "--ttl",
+            "1h",
+        ])
+        .ok();
     serving.run(&["set", "t", "b/1", "\"two  words\""]).ok();
     let people = Watching::start(&serving, &["t", "--from", &begin]);
     let line = people.line();
     let words: Vec<_> = line.split_whitespace().collect();
-    assert_eq!((words[0], &words[2..]), ("1", &["put", "a", "{\"x\":1.0}"][..]));
+    assert_eq!(
+        (words[0], &words[2..]),
+        ("1", &["put", "a", "{\"x\":1.0}"][..])
+    );
     assert!(people.line().ends_with("  put     b/1  \"two  words\""));
 
     let watching = Watching::start(&serving, &["t", "--from", &begin, "--json"]);
@@ -103,7 +117,10 @@ fn each_change_is_a_line_that_one_can_go_on_from() {
     more(true, "a");
     more(false, "b/1");
     let later = begin.replace(":0", ":2");
-    let rest = Watching::start(&serving, &["t", "--from", &later, "--json", "--prefix", "b/"]);
+    let rest = Watching::start(
+        &serving,
+        &["t", "--from", &later, "--json", "--prefix", "b/"],
+    );
     assert_eq!(rest.change(), change(3, "delete", "b/1"));
     assert!(people.line().ends_with("  delete  a"));
 }
@@ -129,7 +146,10 @@ fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
     for n in 0..ROUNDS * WRITES {
         assert_eq!(watching.change(), change(n + 1, "put", &format!("k{n}")));
     }
-    assert_eq!(watching.change(), change(ROUNDS * WRITES + 1, "put", "last"));
+    assert_eq!(
+        watching.change(),
+        change(ROUNDS * WRITES + 1, "put", "last")
+    );
 }
 
 #[test]
@@ -143,12 +163,16 @@ fn what_cannot_be_told_any_more_is_an_error() {
         serving.run(&["set", "t", "a", &n.to_string()]).ok();
     }
     let at = position(&serving);
-    serving.run(&["watch", "t", "--from", &begin]).failed(4, "history");
+    serving
+        .run(&["watch", "t", "--from", &begin])
+        .failed(4, "history");
     let watch = |from: &str| serving.run(&["watch", "t", "--json", "--from", from]);
     watch(&begin).failed_json(4, "GONE");
     watch("0000000000000001:1").failed_json(4, "EPOCH_CHANGED");
     serving.run(&["watch", "nope"]).failed(3, "no table nope");
-    serving.run(&["watch", "t", "--from", "7"]).failed(2, "--from");
+    serving
+        .run(&["watch", "t", "--from", "7"])
+        .failed(2, "--from");
 
     let watching = Watching::start(&serving, &["t", "--from", &at, "--json"]);
     serving.run(&["set", "t", "b", "1"]).ok();
@@ -156,7 +180,11 @@ fn what_cannot_be_told_any_more_is_an_error() {
     serving.run(&["table", "drop", "t", "--yes"]).ok();
     serving.run(&create).ok();
     let (code, _, err) = watching.end();
-    assert_eq!(code, Some(if err.contains("UNKNOWN_TABLE") { 3 } else { 4 }), "{err}");
+    assert_eq!(
+        code,
+        Some(if err.contains("UNKNOWN_TABLE") { 3 } else { 4 }),
+        "{err}"
+    );
     assert_eq!(err.lines().count(), 1, "{err}");
 }
 
@@ -186,9 +214,18 @@ fn ctrl_c_ends_it_and_what_came_before_is_there() {
     serving.run(&["set", "t", "a", "1"]).ok();
     assert!(watching.line().ends_with("  put     a  1"));
     let pid = watching.child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     let status = watching.child.wait().unwrap();
-    assert!(status.signal() == Some(2) || status.code() == Some(0), "{status}");
+    assert!(
+        status.signal() == Some(2) || status.code() == Some(0),
+        "{status}"
+    );
 }
 
 #[test]
@@ -199,16 +236,26 @@ fn it_ends_when_its_token_is_revoked() {
     let admin = serving.run(&create).json().remove(0);
     let admin = admin["secret"].as_str().unwrap();
     let create = ["token", "create", "api", "--role", "read", "--json"];
-    let reader = serving.run(&[&create[..], &["--token", admin]].concat()).json().remove(0);
+    let reader = serving
+        .run(&[&create[..], &["--token", admin]].concat())
+        .json()
+        .remove(0);
     let text = |name: &str| reader[name].as_str().unwrap();
-    let info = serving.run(&["table", "show", "t", "--json", "--token", admin]).json();
+    let info = serving
+        .run(&["table", "show", "t", "--json", "--token", admin])
+        .json();
     let from = format!("{}:0", info[0]["epoch"].as_str().unwrap());
     let args = ["t", "--json", "--from", &from, "--token", text("secret")];
     let watching = Watching::start(&serving, &args);
     serving.run(&["set", "t", "a", "1", "--token", admin]).ok();
     assert_eq!(watching.change(), change(1, "put", "a"));
-    serving.run(&["token", "revoke", text("id"), "--token", admin]).ok();
+    serving
+        .run(&["token", "revoke", text("id"), "--token", admin])
+        .ok();
     let (code, lines, err) = watching.end();
     assert_eq!((code, lines.len()), (Some(4), 0), "{err}");
-    assert!(err.contains("UNAUTHENTICATED") && !err.contains(text("secret")), "{err}");
+    assert!(
+        err.contains("UNAUTHENTICATED") && !err.contains(text("secret")),
+        "{err}"
+    );
 }

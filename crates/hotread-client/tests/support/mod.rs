@@ -12,6 +12,7 @@ use hotread_proto::{
     Record, Records, Timestamp, Value,
 };
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,6 +50,7 @@ struct State {
     moved: watch::Sender<u64>,
     cut: watch::Sender<u64>,
     silent: watch::Sender<bool>,
+    sealed: AtomicBool,
     /// What the next connections send in place of a session.
     garbage: Mutex<Vec<Message>>,
     begun: Mutex<Vec<Begun>>,
@@ -94,23 +96,38 @@ impl Fake {
             moved: watch::Sender::new(0),
             cut: watch::Sender::new(0),
             silent: watch::Sender::new(false),
+            sealed: AtomicBool::new(false),
             garbage: Mutex::default(),
             begun: Mutex::default(),
             nacks: Mutex::default(),
             tokens: Mutex::default(),
         });
-        let shared = state.clone();
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(shared.clone(), stream));
-            }
-        });
+        let task = accept(listener, state.clone());
         Self {
             address,
             state,
             task,
         }
+    }
+
+    /// Takes no connections any more, until it is started again.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        // The listener goes with the task.
+        let _ = (&mut self.task).await;
+        self.cut();
+        until("sessions end", || self.sessions() == 0).await;
+    }
+
+    /// Takes connections again, at the same address.
+    pub async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.task = accept(listener, self.state.clone());
+    }
+
+    /// From now on the table counts as sealed, though its hashes are not keyed.
+    pub fn seal(&self) {
+        self.state.sealed.store(true, Ordering::Relaxed);
     }
 
     pub fn url(&self) -> String {
@@ -208,6 +225,15 @@ impl Fake {
     }
 }
 
+fn accept(listener: TcpListener, state: Arc<State>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(connection(state.clone(), stream));
+        }
+    })
+}
+
 impl State {
     fn head(&self) -> Head {
         self.table.lock().unwrap().records.head()
@@ -294,7 +320,7 @@ async fn session(state: &State, mut socket: WebSocketStream<TcpStream>) {
     let began = Instant::now();
     let config = ServeConfig {
         heartbeat: Duration::from_secs(1),
-        sealed: false,
+        sealed: state.sealed.load(Ordering::Relaxed),
     };
     let mut serve = Serve::new(config, state.head(), 1, began.elapsed());
     let mut moved = state.moved.subscribe();

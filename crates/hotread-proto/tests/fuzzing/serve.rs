@@ -25,6 +25,10 @@ struct Run {
     want: Option<Want>,
     pin: Option<u64>,
     hello: Option<Hello>,
+    /// Is what it says of the digest so?
+    honest: bool,
+    /// The number of the newest ping, and the table's head then.
+    ping: Option<(u64, u64)>,
     heard: Heard,
     /// Once in an input: they take their time.
     many: bool,
@@ -74,6 +78,8 @@ impl Run {
             want: None,
             pin: None,
             hello: None,
+            honest: true,
+            ping: None,
             heard: Heard::default(),
             many: false,
             large: false,
@@ -136,8 +142,9 @@ impl Run {
             },
             18 if !self.many && input.below(8) == 0 => {
                 self.many = true;
-                for _ in 0..MANY {
-                    commit(&mut self.table, input, self.now);
+                for n in 0..MANY {
+                    let (key, kind) = (n as u8, (n / 12) as u8);
+                    commit(&mut self.table, &mut Input(&[0, key, kind, key]), self.now);
                 }
                 self.look();
             }
@@ -168,11 +175,22 @@ impl Run {
     fn hears(&mut self, text: &str) {
         self.look();
         self.serve.handle_text(text, self.now);
-        if self.hello.is_none()
-            && let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(text)
-        {
-            self.hello = Some(hello);
+        match ClientFrame::decode(text) {
+            Ok(ClientFrame::Hello(hello)) if self.hello.is_none() => {
+                self.honest = hello.from.is_none_or(|has| self.is_honest(has));
+                self.hello = Some(hello);
+            }
+            Ok(ClientFrame::Ping { n }) => self.ping = Some((n, self.table.now().position.seq)),
+            _ => {}
         }
+    }
+
+    fn is_honest(&self, Has { epoch, seq, digest }: Has) -> bool {
+        let there = match seq {
+            0 => Some(Digest::EMPTY),
+            _ => self.table.digest_at(Position { epoch, seq }),
+        };
+        digest.is_none_or(|digest| there == Some(digest))
     }
 
     fn hello(&mut self, input: &mut Input<'_>) {
@@ -255,8 +273,17 @@ impl Run {
             assert!(text.len() <= MAX_SERVER_FRAME_BYTES, "{} bytes", text.len());
             let frame = ServerFrame::decode(&text).expect("a frame that cannot be read");
             assert_eq!(frame.encode(), &*text, "it is read as something else");
-            let hello = self.hello.as_ref();
-            self.heard.frame(frame, hello);
+            match &frame {
+                ServerFrame::Welcome(welcome) => {
+                    assert!(
+                        self.honest || welcome.mode == Begin::Snapshot,
+                        "another past"
+                    );
+                }
+                ServerFrame::Pong(pong) => assert_eq!(self.ping, Some((pong.n, pong.head))),
+                _ => {}
+            }
+            self.heard.frame(frame, self.hello.as_ref());
         }
     }
 }

@@ -100,11 +100,12 @@ impl World {
         self.seen.ended = self.clients.iter().map(|client| client.ended).sum();
     }
 
-    /// Is everybody where the table is, with nothing left that waits on a slow link?
+    /// Is everybody where the table is, on a connection that has both its ends, with little left on it?
     fn is_done(&self) -> bool {
         let mut all = self.clients.iter().zip(&self.links);
         all.all(|(client, link)| {
-            client.is_done(&self.table) && link.down.len() + link.up.len() < 20
+            let connected = link.is_sound(Duration::ZERO, self.now);
+            connected && client.is_done(&self.table) && link.down.len() + link.up.len() < 20
         })
     }
 

@@ -28,7 +28,7 @@ pub(super) async fn get(call: Call) -> Answer {
     };
     let from = call.query.read("from")?.ok_or_else(missing)?;
     let limit = call.query.limit(DEFAULT_PAGE, MAX_CHANGES)?;
-    let budget = call.state.budget.clone();
+    let budget = call.budget();
     let json = call.state.blocking(move |store| {
         let held = budget.take(PAGE_BYTES)?;
         let changes = history::read(store, &table, from, limit, PAGE_BYTES)?;

@@ -20,7 +20,7 @@ mod txn;
 pub(crate) use crate::access::one;
 use crate::access::{Caller, forbidden};
 use crate::error::Failure;
-use crate::limits::MAX_HEAD_BYTES;
+use crate::limits::{Budget, MAX_HEAD_BYTES};
 use crate::metrics::count;
 use crate::rate::Who;
 use crate::state::AppState;
@@ -77,6 +77,11 @@ impl Call {
     /// The key that the path names.
     fn key(&self) -> Result<Key, Failure> {
         self.names.key.clone().ok_or_else(Failure::internal)
+    }
+
+    /// What the caller may hold in memory.
+    fn budget(&self) -> Budget {
+        self.state.budgets.of(self.caller.who())
     }
 
     /// The id that the path names.

@@ -66,7 +66,7 @@ pub(super) async fn list(call: Call) -> Answer {
         category: call.query.read("category")?,
         limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
     };
-    let budget = call.state.budget.clone();
+    let budget = call.budget();
     let json = call.state.blocking(move |store| {
         let held = budget.take(PAGE_BYTES)?;
         let page = page(store, &table, scan)?;
@@ -110,7 +110,7 @@ pub(super) async fn get(call: Call) -> Answer {
         position: Position,
     }
     let (table, key) = (call.table()?, call.key()?);
-    let budget = call.state.budget.clone();
+    let budget = call.budget();
     let condition = call.condition;
     let answered = call.state.blocking(move |store| -> Answer {
         let held = budget.take(0)?;

@@ -190,7 +190,7 @@ impl Call {
     {
         let max = most(self.route.takes, &self.state.options);
         let body = std::mem::take(&mut self.body);
-        let (bytes, held) = receive(&self.state.budget, body, max).await?;
+        let (bytes, held) = receive(&self.budget(), body, max).await?;
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -259,6 +259,8 @@ async fn receive(budget: &Budget, mut body: Body, max: usize) -> Result<(Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Budgets;
+    use crate::rate::Who;
     use futures_util::stream;
 
     const KNOWN: &[&str] = &["prefix", "limit"];
@@ -317,7 +319,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_may_take_as_long_as_it_is_worth() {
-        let budget = Budget::new(64 << 20);
+        let budget = Budgets::new(128 << 20).of(Who::Token(1));
         let second = Duration::from_secs(1);
         let slow = dripping(2 * MIN_BODY_RATE as usize, second, 100);
         let (bytes, _held) = receive(&budget, slow, usize::MAX).await.unwrap();
@@ -332,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_takes_no_more_memory_than_there_is() {
-        let budget = Budget::new(1 << 20);
+        let budget = Budgets::new(2 << 20).of(Who::Token(1));
         let body = || dripping(64 << 10, Duration::ZERO, 24);
         let failure = receive(&budget, body(), usize::MAX).await.err().unwrap();
         assert_eq!(failure.body().code, Code::Busy);

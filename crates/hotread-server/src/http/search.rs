@@ -21,7 +21,7 @@ pub(super) async fn get(call: Call) -> Answer {
         category: call.query.read("category")?,
         limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
     };
-    let budget = call.state.budget.clone();
+    let budget = call.budget();
     let json = call.state.blocking(move |store| {
         let held = budget.take(PAGE_BYTES)?;
         let page = store.search(&table, &search)?;

@@ -40,7 +40,7 @@ pub(super) async fn get(call: Call) -> Answer {
     // Before the tables, so that none is ahead of its table.
     let mut sessions = state.sessions.list();
     sessions.retain(|session| caller.has_on(&session.table, Role::Read));
-    let budget = state.budget.clone();
+    let budget = state.budgets.of(caller.who());
     let json = state.blocking(move |store| {
         let held = budget.take(0)?;
         let mut tables = Vec::new();

@@ -15,7 +15,7 @@ pub(super) async fn list(call: Call) -> Answer {
         tables: Vec<TableInfo>,
     }
     let Call { state, caller, .. } = call;
-    let budget = state.budget.clone();
+    let budget = state.budgets.of(caller.who());
     let json = state.blocking(move |store| {
         let held = budget.take(0)?;
         let mut tables = store.tables()?;

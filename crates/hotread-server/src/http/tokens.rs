@@ -13,7 +13,7 @@ pub(super) async fn list(call: Call) -> Answer {
     struct Tokens {
         tokens: Vec<TokenInfo>,
     }
-    let budget = call.state.budget.clone();
+    let budget = call.budget();
     let json = call.state.blocking(move |store| {
         let tokens = store.tokens()?;
         answer::large(budget.take(0)?, &Tokens { tokens })

@@ -62,7 +62,7 @@ impl Good {
                 let task = self.tasks.iter().find(|task| task.is_finished());
                 assert!(task.is_none(), "a client that keeps to the rules failed");
                 let (to, answers) = now();
-                if to >= followed + 20 && answers >= asked + 5 {
+                if to >= followed + 10 && answers >= asked + 3 {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Nothing takes so long unless it hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
@@ -20,7 +20,10 @@ pub(crate) struct Peer(pub(crate) TcpStream);
 
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
+        let socket = TcpSocket::new_v4().unwrap();
+        // Little is taken in by the system when the peer does not read.
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        Self(socket.connect(address).await.unwrap())
     }
 
     /// What can be written before the server closes.

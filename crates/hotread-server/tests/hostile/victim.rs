@@ -18,13 +18,15 @@ const PATIENCE_MS: &str = "HOTREAD_HOSTILE_PATIENCE";
 /// A small table that changes all the time, and a large one, which is slow to load.
 pub(crate) const BUSY: &str = "busy";
 pub(crate) const LARGE: &str = "large";
-/// Records of the large table, and bytes of each: 40 MB.
-const RECORDS: usize = 20_000;
-const RECORD_BYTES: usize = 2_000;
-/// Changes of the busy table before it is served: 4 MB.
-const PAST: usize = 2_000;
+/// Records of the large table, and bytes of each: 12 MB.
+pub(crate) const RECORDS: usize = 3_000;
+const RECORD_BYTES: usize = 4_000;
+/// Changes of the busy table before it is served: 4 MB, and more than memory keeps.
+const PAST: usize = 1_200;
+/// So many of them are committed together: it is not what is tested.
+const GROUP: usize = 400;
 /// Pause between two changes of each table.
-const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE: Duration = Duration::from_millis(20);
 /// How patient it is, as a rule.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What the server may hold for bodies and answers.
@@ -103,14 +105,16 @@ pub(crate) fn run() {
     };
     let large = TableName::new(LARGE).unwrap();
     store.replace(&large, all).unwrap();
-    // A past that memory does not have any more. In groups: it is not what is tested.
+    // A past that memory does not have any more.
     let busy = TableName::new(BUSY).unwrap();
-    let past = (0..PAST).map(|n| {
-        let value = format!("\"{filler}{n}\"");
-        store.submit(&busy, Txn::new().put(put("past", &value)))
-    });
-    for ticket in past.collect::<Vec<_>>() {
-        ticket.unwrap().wait().unwrap();
+    for group in 0..PAST / GROUP {
+        let submit = |n: usize| {
+            let value = format!("\"{filler}{group} {n}\"");
+            store.submit(&busy, Txn::new().put(put("past", &value)))
+        };
+        for ticket in (0..GROUP).map(submit).collect::<Vec<_>>() {
+            ticket.unwrap().wait().unwrap();
+        }
     }
     for name in [BUSY, LARGE] {
         let (store, table) = (store.clone(), TableName::new(name).unwrap());

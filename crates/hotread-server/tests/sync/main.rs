@@ -7,8 +7,8 @@ use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
 use hotread_proto::session::{Cause, SUBPROTOCOL};
 use hotread_proto::{Code, Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::Server;
-use hotread_store::{Store, TableOptions};
-use replica::{Replica, connect, next_frame, say};
+use hotread_store::{Role, Store, TableOptions};
+use replica::{Replica, connect, connect_with, next_frame, say};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -248,4 +248,93 @@ async fn a_session_that_breaks_the_rules_is_told_so() {
         Some(ServerFrame::Error(body)) => assert_eq!(body.code, Code::ProtocolError),
         other => assert!(other.is_none(), "too large a frame: {other:?}"),
     }
+}
+
+/// Opens a session with a token, or without one, and gets its welcome.
+async fn welcomed(running: &Running, secret: Option<&str>) -> replica::Socket {
+    let mut socket = connect_with(running.address, "t", secret).await.unwrap();
+    say(
+        &mut socket,
+        r#"{"hello":{"v":1,"snapshot":false}}"#.to_owned(),
+    )
+    .await;
+    match next_frame(&mut socket).await {
+        Some(ServerFrame::Welcome(_)) => socket,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The session's last frame says that the token is not good any more.
+async fn is_shut_out(mut socket: replica::Socket) {
+    loop {
+        match next_frame(&mut socket).await {
+            Some(ServerFrame::Error(body)) => {
+                assert_eq!(body.code, Code::Unauthenticated);
+                break;
+            }
+            Some(ServerFrame::Txn(_)) => panic!("a change came after the token was gone"),
+            Some(_) => {}
+            None => panic!("it ended without a word"),
+        }
+    }
+    assert!(next_frame(&mut socket).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_that_change_behind_the_servers_back_end_the_sessions_they_began() {
+    let running = Running::start().await;
+    let store = running.store().clone();
+    let anonymous = welcomed(&running, None).await;
+    let admin = store.create_token("root", Role::Admin, None).unwrap();
+    // Whatever comes after that is not for them.
+    running.commit(Txn::new().put(put("a", "1")));
+    is_shut_out(anonymous).await;
+    let refused = connect_with(running.address, "t", None).await.unwrap_err();
+    assert_eq!(refused, (401, Some(Code::Unauthenticated)));
+
+    let reader = store.create_token("r", Role::Read, Some(vec![table()]));
+    let reader = reader.unwrap();
+    let (theirs, ours) = (
+        welcomed(&running, Some(&reader.secret)).await,
+        welcomed(&running, Some(&admin.secret)).await,
+    );
+    store.revoke_token(&reader.info.id).unwrap();
+    running.commit(Txn::new().put(put("b", "1")));
+    is_shut_out(theirs).await;
+    let mut ours = ours;
+    loop {
+        match next_frame(&mut ours).await {
+            Some(ServerFrame::Txn(txn)) if txn.to == 2 => break,
+            Some(ServerFrame::Error(body)) => panic!("{body:?}"),
+            Some(_) => {}
+            None => panic!("it ended"),
+        }
+    }
+    let other = store.create_token(
+        "o",
+        Role::Read,
+        Some(vec![TableName::new("other").unwrap()]),
+    );
+    let other = other.unwrap().secret;
+    let refused = connect_with(running.address, "t", Some(&other))
+        .await
+        .unwrap_err();
+    assert_eq!(refused, (403, Some(Code::Forbidden)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_revoked_over_http_ends_its_sessions_at_once() {
+    let running = Running::start().await;
+    let admin = running
+        .store()
+        .create_token("root", Role::Admin, None)
+        .unwrap();
+    let reader = running.store().create_token("r", Role::Read, None).unwrap();
+    let session = welcomed(&running, Some(&reader.secret)).await;
+    let url = format!("http://{}/v1/tokens/{}", running.address, reader.info.id);
+    let asked = reqwest::Client::new()
+        .delete(url)
+        .bearer_auth(&admin.secret);
+    assert_eq!(asked.send().await.unwrap().status().as_u16(), 200);
+    is_shut_out(session).await;
 }

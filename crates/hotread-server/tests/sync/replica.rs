@@ -27,7 +27,16 @@ pub(crate) async fn connect(
     table: &str,
     protocol: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
-    connect_as("127.0.0.1", address, table, protocol).await
+    connect_as("127.0.0.1", address, table, protocol, None).await
+}
+
+/// With a token.
+pub(crate) async fn connect_with(
+    address: SocketAddr,
+    table: &str,
+    secret: Option<&str>,
+) -> Result<Socket, (u16, Option<Code>)> {
+    connect_as("127.0.0.1", address, table, Some(SUBPROTOCOL), secret).await
 }
 
 /// From one of this machine's addresses: as far as limits go, somebody else.
@@ -36,6 +45,7 @@ pub(crate) async fn connect_as(
     address: SocketAddr,
     table: &str,
     protocol: Option<&str>,
+    secret: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
@@ -45,6 +55,10 @@ pub(crate) async fn connect_as(
     if let Some(protocol) = protocol {
         let headers = request.headers_mut();
         headers.insert("sec-websocket-protocol", protocol.parse().unwrap());
+    }
+    if let Some(secret) = secret {
+        let bearer = format!("Bearer {secret}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
     }
     match client_async(request, stream).await {
         Ok((socket, _)) => Ok(socket),
@@ -218,7 +232,15 @@ impl Replica {
     }
 
     async fn connect(&mut self) {
-        match connect_as(self.from, self.address, &self.table, Some(SUBPROTOCOL)).await {
+        match connect_as(
+            self.from,
+            self.address,
+            &self.table,
+            Some(SUBPROTOCOL),
+            None,
+        )
+        .await
+        {
             Ok(socket) => {
                 self.socket = Some(socket);
                 let now = self.now();

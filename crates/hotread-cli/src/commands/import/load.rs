@@ -124,11 +124,7 @@ fn read(
 }
 
 /// Commits the rows in transactions, in their order.
-pub(super) fn commit(
-    tables: &dyn Tables,
-    args: &ImportArgs,
-    source: Source<'_>,
-) -> Result<Loaded> {
+pub(super) fn commit(tables: &dyn Tables, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
     let name = source.name;
     let mut loaded = Loaded::default();
     let schema = tables.table(&args.table)?.options.schema.is_some();
@@ -265,13 +261,15 @@ impl Batches<'_> {
                 self.committed += rows;
             }
         }
-        let rows = count(self.committed, "row", "rows");
-        // Rows that are imported twice do no harm.
-        let context = format!(
-            "{}, after {rows}, all of which may be imported again",
-            self.name
-        );
-        error.context(context)
+        let name = self.name;
+        error.context(match self.committed {
+            0 => format!("{name}, in the first rows"),
+            // Rows that are imported twice do no harm.
+            rows => {
+                let rows = count(rows, "row", "rows");
+                format!("{name}, after {rows}, all of which may be imported again")
+            }
+        })
     }
 
     fn so_far(&self) -> String {
@@ -341,8 +339,8 @@ pub(super) fn replace(
             }
             Err(error) => error,
         };
-        let Some((reason, line)) = misfit(&error)
-            .and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
+        let Some((reason, line)) =
+            misfit(&error).and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
         else {
             return Err(error.context(name.to_owned()));
         };

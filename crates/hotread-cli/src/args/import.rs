@@ -1,0 +1,83 @@
+//! The arguments of `hotread import`.
+
+use clap::{Args, ValueEnum, ValueHint};
+use hotread_proto::TableName;
+use std::path::PathBuf;
+
+pub(crate) const IMPORT_HELP: &str = "\
+CSV: the column named with --key holds the keys; the others become a JSON object of strings. NDJSON:
+one {\"key\": …, \"value\": …, \"category\"?: …, \"expires_at\"?: …} on each line. Of rows with the same
+key the last counts.
+
+Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
+before it stay. With --skip-bad it goes on, and the exit code is 7. With --replace nothing is changed
+until the whole file has been read, and then all at once; the file is held in memory for that.
+
+The database and the table are created if they are not there. Through a server (--url), each
+transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
+nothing is done twice.
+
+Examples:
+  hotread import oui oui.csv --key Assignment
+  hotread import flags flags.ndjson --replace
+  hotread import geoip geoip.txt --format csv --no-header --columns start,end,country --comment '#' --key start
+  zcat log.ndjson.gz | hotread import log - --format ndjson --skip-bad";
+
+/// A file's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// Comma-separated values
+    Csv,
+    /// A JSON object on each line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// The file, or `-` for stdin
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The file's format [default: by the ending of its name: .csv, .tsv, .ndjson, .jsonl]
+    #[arg(long)]
+    pub(crate) format: Option<FileFormat>,
+    /// CSV: the column that holds the keys
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) key: Option<String>,
+    /// CSV: the file does not begin with the columns' names; give them with --columns
+    #[arg(long, requires = "columns")]
+    pub(crate) no_header: bool,
+    /// CSV: the columns' names, for files that do not begin with them
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        requires = "no_header"
+    )]
+    pub(crate) columns: Option<Vec<String>>,
+    /// CSV: skip lines that begin with this character
+    #[arg(long, value_name = "CHAR", value_parser = ascii)]
+    pub(crate) comment: Option<u8>,
+    /// CSV: what stands between fields; `\t` is a tab [default: `,`, or a tab for .tsv]
+    #[arg(long, value_name = "CHAR", value_parser = ascii)]
+    pub(crate) delimiter: Option<u8>,
+    /// Make the table equal the file, in one step: what is not in the file is deleted
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// With --replace: empty the table if the file has no rows
+    #[arg(long, requires = "replace")]
+    pub(crate) allow_empty: bool,
+    /// Leave bad rows out and go on; they are listed, the first 100 of them
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+}
+
+/// A single ASCII character; `\t` stands for a tab.
+fn ascii(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err(r"give one ASCII character, or \t for a tab".to_owned()),
+    }
+}

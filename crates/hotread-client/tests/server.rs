@@ -1,0 +1,410 @@
+//! The client against the server itself, over real connections.
+
+use hotread_client::{
+    Client, Code, Condition, Error, Key, Op, Put, RecordSet, Replace, Replica, Role, Scan, Status,
+    TableName, TableOptions, Txn, Value, WaitForError,
+};
+use hotread_server::Server;
+use hotread_store::Store;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// If something takes longer, it hangs.
+const HANG: Duration = Duration::from_secs(600);
+
+type Numbers = HashMap<Arc<str>, u64>;
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < HANG, "never came about: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A server over a store in a temporary directory, with a table `t`.
+struct Api {
+    address: SocketAddr,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    dir: TempDir,
+}
+
+impl Api {
+    async fn start() -> Self {
+        Self::with_table(&TableOptions::default()).await
+    }
+
+    async fn with_table(options: &TableOptions) -> Self {
+        let dir = TempDir::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut api = Self {
+            address,
+            running: None,
+            dir,
+        };
+        api.serve(listener).await;
+        let client = api.client(None).await;
+        client.create_table("t", options).await.unwrap();
+        api
+    }
+
+    async fn serve(&mut self, listener: TcpListener) {
+        let server = Server::builder(open(&self.dir).await)
+            .heartbeat(Duration::from_millis(200))
+            .goodbye_spread(Duration::from_millis(100))
+            .build()
+            .unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            server.serve(listener, stopped).await.unwrap();
+        });
+        self.running = Some((stop, served));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, served) = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        served.await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serve(listener).await;
+    }
+
+    async fn client(&self, token: Option<&str>) -> Client {
+        let url = format!("http://{}", self.address);
+        let often = Duration::from_millis(50);
+        let mut builder = Client::builder(&url).name("test").ping_every(often);
+        if let Some(token) = token {
+            builder = builder.token(token);
+        }
+        builder.connect().await.unwrap()
+    }
+}
+
+/// Opens the store, as soon as the server before has let go of it.
+async fn open(dir: &TempDir) -> Store {
+    let path = dir.path().join("test.db");
+    let opening = tokio::task::spawn_blocking(move || {
+        let began = Instant::now();
+        loop {
+            match Store::open(&path) {
+                Ok(store) => return store,
+                Err(error) => assert!(began.elapsed() < HANG, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    opening.await.unwrap()
+}
+
+fn put(key: &str, json: &str) -> Put {
+    Put::new(
+        Key::new(key).unwrap(),
+        Value::parse(json.as_bytes()).unwrap(),
+    )
+}
+
+fn value(replica: &Replica<Numbers>, key: &str) -> Option<u64> {
+    replica.create_handle().current().get(key).copied()
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_by_all_who_wait_for_it() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let first: Replica<Numbers> = client.replica("t").await.unwrap();
+    let second: Replica<RecordSet> = api.client(None).await.replica("t").await.unwrap();
+    for n in 1..=50_u64 {
+        let at = client.put("t", "a", &n).await.unwrap();
+        assert_eq!(at.seq, n);
+        first.wait_for(at, HANG).await.unwrap();
+        second.wait_for(at, HANG).await.unwrap();
+        assert_eq!(value(&first, "a"), Some(n));
+        let seq = second.reader().current().get("a").unwrap().seq();
+        assert_eq!(seq, n);
+    }
+    let at = client.delete("t", "a").await.unwrap();
+    first.wait_for(at, HANG).await.unwrap();
+    assert!(first.create_handle().current().is_empty());
+    until("it is fresh", || first.fresh(HANG).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_replica_has_what_the_server_has_after_all_kinds_of_changes() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let replica: Replica<RecordSet> = client.replica("t").await.unwrap();
+    let txn = Txn::new()
+        .put(put("a", "1"))
+        .put(put("b", "[2]"))
+        .put(put("c", "null"));
+    client.txn("t", txn).await.unwrap();
+    let absent = Some(Condition::Absent);
+    let refused = client.put_record("t", put("a", "9"), absent).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PreconditionFailed);
+    let new = Replace {
+        id: None,
+        records: vec![put("a", "1"), put("d", "4")],
+    };
+    let replaced = client.replace("t", new).await.unwrap();
+    assert_eq!((replaced.written, replaced.deleted), (1, 2));
+    replica
+        .wait_for(replaced.committed.position, HANG)
+        .await
+        .unwrap();
+    let page = client.scan("t", &Scan::default()).await.unwrap();
+    let mut reader = replica.reader();
+    let ours = serde_json::to_string(&reader.current().iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(ours, serde_json::to_string(&page.records).unwrap());
+    assert_eq!(page.position, replica.position());
+}
+
+#[tokio::test]
+async fn a_value_that_is_refused_is_shown_and_its_fix_goes_through() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let good = client.put("t", "a", &1).await.unwrap();
+    let replica: Replica<Numbers> = client.replica("t").await.unwrap();
+    let bad = client.put("t", "a", "no number").await.unwrap();
+    let waited = replica.wait_for(bad, HANG).await;
+    assert!(matches!(waited, Err(WaitForError::Rejected(refused)) if refused.seq == bad.seq));
+    let later = client.put("t", "b", &2).await.unwrap();
+    let waited = replica.wait_for(later, Duration::from_millis(500)).await;
+    assert!(matches!(waited, Err(WaitForError::Rejected(refused)) if refused.seq == bad.seq));
+    assert_eq!((replica.position(), value(&replica, "a")), (good, Some(1)));
+    let began = Instant::now();
+    loop {
+        let status = client.status().await.unwrap().to_string();
+        if status.contains("nack") && status.contains("no number") {
+            break;
+        }
+        assert!(began.elapsed() < HANG, "{status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let fixed = client.put("t", "a", &3).await.unwrap();
+    replica.wait_for(fixed, HANG).await.unwrap();
+    assert_eq!(
+        (value(&replica, "a"), value(&replica, "b")),
+        (Some(3), Some(2))
+    );
+    assert_eq!(replica.status(), Status::Live);
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_and_made_again_is_another_one() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let old = client.put("t", "old", &1).await.unwrap();
+    let replica: Replica<Numbers> = client.replica("t").await.unwrap();
+    client.drop_table("t").await.unwrap();
+    until("it is stale", || {
+        matches!(replica.status(), Status::Stale { .. })
+    })
+    .await;
+    assert_eq!(value(&replica, "old"), Some(1));
+    client
+        .create_table("t", &TableOptions::default())
+        .await
+        .unwrap();
+    let new = client.put("t", "new", &2).await.unwrap();
+    replica.wait_for(new, HANG).await.unwrap();
+    assert_eq!(
+        (value(&replica, "old"), value(&replica, "new")),
+        (None, Some(2))
+    );
+    let waited = replica.wait_for(old, HANG).await;
+    assert_eq!(waited, Err(WaitForError::EpochChanged));
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_the_session_and_the_replica_keeps_what_it_has() {
+    let api = Api::start().await;
+    let nobody = api.client(None).await;
+    let admin = nobody.create_token("root", Role::Admin, None).await;
+    let admin = api.client(Some(&admin.unwrap().secret)).await;
+    let only_t = [TableName::new("t").unwrap()];
+    let token = admin.create_token("reader", Role::Read, Some(&only_t));
+    let token = token.await.unwrap();
+    let reader = api.client(Some(&token.secret)).await;
+    admin.put("t", "a", &1).await.unwrap();
+    let replica: Replica<Numbers> = reader.replica("t").await.unwrap();
+    let refused = reader.put("t", "a", &2).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Forbidden);
+    let refused = nobody.replica::<Numbers>("t").await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    admin.revoke_token(&token.info.id).await.unwrap();
+    until("it is stale", || {
+        matches!(replica.status(), Status::Stale { .. })
+    })
+    .await;
+    until("it knows why", || {
+        replica.trouble().is_some_and(|why| why.contains("token"))
+    })
+    .await;
+    assert_eq!(value(&replica, "a"), Some(1));
+    let ids = admin.tokens().await.unwrap();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_replica_outlives_restarts_of_the_server_and_its_writes_go_through() {
+    let mut api = Api::start().await;
+    let client = api.client(None).await;
+    client.put("t", "a", &0).await.unwrap();
+    let replica: Replica<Numbers> = client.replica("t").await.unwrap();
+    for n in 1..=3_u64 {
+        api.stop().await;
+        until("it is stale", || {
+            matches!(replica.status(), Status::Stale { .. })
+        })
+        .await;
+        assert_eq!(value(&replica, "a"), Some(n - 1));
+        // Sent while the server is away, and repeated until it is back.
+        let writer = client.clone();
+        let written = tokio::spawn(async move { writer.put("t", "a", &n).await });
+        api.start_again().await;
+        let at = written.await.unwrap().unwrap();
+        replica.wait_for(at, HANG).await.unwrap();
+        assert_eq!((value(&replica, "a"), at.seq), (Some(n), n + 1));
+    }
+    assert_eq!(replica.status(), Status::Live);
+}
+
+#[tokio::test]
+async fn events_come_one_by_one_and_a_gap_is_told() {
+    let mut options = TableOptions::default();
+    options.history.max_changes = 10;
+    let api = Api::with_table(&options).await;
+    let client = api.client(None).await;
+    let mut positions = Vec::new();
+    for n in 1..=5 {
+        positions.push(client.put("t", "a", &n).await.unwrap());
+    }
+    let mut events = client.events("t", Some(positions[1])).await.unwrap();
+    assert_eq!(events.from(), positions[1]);
+    for at in &positions[2..] {
+        let event = events.next().await.unwrap().unwrap();
+        assert_eq!((event.head.position, event.ops.len()), (*at, 1));
+    }
+    let at = client.delete("t", "a").await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap().head.position, at);
+    drop(events);
+    // The history is trimmed some changes at a time.
+    let began = Instant::now();
+    let gone = loop {
+        client.put("t", "a", &1).await.unwrap();
+        match client.events("t", Some(positions[0])).await {
+            Ok(_) => assert!(began.elapsed() < HANG),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(gone.code(), Code::Gone);
+    let mut other = positions[0];
+    other.epoch.0 ^= 1;
+    let changed = client.events("t", Some(other)).await.unwrap_err();
+    assert_eq!(changed.code(), Code::EpochChanged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_replicas_of_one_client_follow_together() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    client.put("t", "a", &0).await.unwrap();
+    let mut replicas: Vec<Replica<Numbers>> = Vec::new();
+    for _ in 0..50 {
+        replicas.push(client.replica("t").await.unwrap());
+    }
+    for n in 1..=20_u64 {
+        let at = client.put("t", "a", &n).await.unwrap();
+        for replica in &replicas {
+            replica.wait_for(at, HANG).await.unwrap();
+            assert_eq!(value(replica, "a"), Some(n));
+        }
+    }
+    drop(replicas);
+    let began = Instant::now();
+    while client.status().await.unwrap()["sessions"] != serde_json::json!([]) {
+        assert!(began.elapsed() < HANG, "sessions do not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_table_is_loaded_and_followed() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let filler = "x".repeat(100);
+    let value = |n: u64| format!("{{\"n\":{n},\"filler\":\"{filler}\"}}");
+    let records = (0..30_000).map(|n| put(&format!("key/{n}"), &value(n)));
+    let new = Replace {
+        id: None,
+        records: records.collect(),
+    };
+    client.replace("t", new).await.unwrap();
+    let replica: Replica<HashMap<Arc<str>, serde_json::Value>> = client.replica("t").await.unwrap();
+    assert_eq!(replica.create_handle().current().len(), 30_000);
+    // A transaction that does not fit a frame.
+    let mut txn = Txn::new();
+    txn.ops = (0..1_000)
+        .map(|n| Op::Put(put(&format!("key/{n}"), &value(n + 1))))
+        .collect();
+    let at = client.txn("t", txn).await.unwrap();
+    replica.wait_for(at.position, HANG).await.unwrap();
+    assert_eq!(replica.create_handle().current()["key/999"]["n"], 1_000);
+    let emptied = Replace {
+        id: None,
+        records: Vec::new(),
+    };
+    let at = client.replace("t", emptied).await.unwrap();
+    replica.wait_for(at.committed.position, HANG).await.unwrap();
+    assert!(replica.create_handle().current().is_empty());
+}
+
+#[tokio::test]
+async fn a_table_beyond_the_replicas_limit_is_refused() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    client.put("t", "a", &"x".repeat(2_000)).await.unwrap();
+    let builder = client.replica_builder("t").max_table_bytes(1_000);
+    let refused = builder.start::<RecordSet>().await.unwrap_err();
+    assert_eq!(refused.code(), Code::TooLarge);
+}
+
+#[test]
+fn programs_without_a_runtime_do_the_same() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(Api::start());
+    let url = format!("http://{}", api.address);
+    let client = Client::builder(&url).connect_blocking().unwrap();
+    let replica: hotread_client::blocking::Replica<Numbers> = client.replica("t").unwrap();
+    let mut events = client.events("t", None).unwrap();
+    let mut reader = replica.reader();
+    for n in 1..=5_u64 {
+        let at = client.put("t", "a", &n).unwrap();
+        replica.wait_for(at, HANG).unwrap();
+        assert_eq!(reader.current()["a"], n);
+        assert_eq!(events.next().unwrap().unwrap().head.position, at);
+    }
+    let mut skipping = client.replica_builder("t").skip_bad_keys(true);
+    skipping = skipping.max_table_bytes(1 << 20);
+    let skipping: hotread_client::blocking::Replica<Numbers> = skipping.start_blocking().unwrap();
+    let at = client.put("t", "bad", "text").unwrap();
+    skipping.wait_for(at, HANG).unwrap();
+    assert!(matches!(
+        skipping.status(),
+        Status::Partial { left_out: 1, .. }
+    ));
+    assert!(matches!(client.get("t", "b"), Ok(None)));
+    let unknown = client.replica::<Numbers>("other");
+    assert!(matches!(unknown, Err(Error::Api { body, .. }) if body.code == Code::UnknownTable));
+}
