@@ -52,6 +52,13 @@ asan:
 vectors:
     python3 scripts/wire_vectors.py
 
+# Clients in other languages, every route by curl and schemathesis, a page of another origin in Chromium
+foreigners:
+    cargo build -p hotread-cli
+    scripts/clients.sh target/debug
+    scripts/http.sh target/debug
+    scripts/browser.sh target/debug
+
 # The commands that the README shows
 readme:
     cargo build --release -p hotread-cli
@@ -61,23 +68,35 @@ readme:
 kills n="2000":
     HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test kill
 
-# A fuzz target for some seconds: import_csv, import_ndjson, stored_rows (needs cargo-fuzz and a nightly)
+# A fuzz target for some seconds: import_csv, import_ndjson, stored_rows, decode, follow, serve (needs cargo-fuzz and a nightly)
 fuzz target seconds="60":
     cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }} -max_len=65536
 
+# The sessions' simulation from so many seeds
+seeds n="1000":
+    HOTREAD_SEEDS={{ n }} cargo test --release -p hotread-proto --test session
+
+# Server and replicas killed over a bad network, so many times
+chaos n="50":
+    HOTREAD_CHAOS_KILLS={{ n }} cargo test --release -p hotread-server --test chaos
+
 # The README's main job
-example *args:
-    cargo run --release -p hotread --example ip_country -- {{ args }}
+demo *args:
+    cargo run --release -- demo {{ args }}
 
 # HotRead beside its peers; the report goes to docs/benchmarks/
 bench *args:
     cargo bench -p hotread-bench {{ args }}
+
+# The same from end to end, beside what is installed of etcd, Redis and NATS
+bench-end-to-end *args:
+    cargo run --release --features peers -- bench --dir target --out docs/benchmarks {{ args }}
 
 # What each commit must pass
 ci *steps:
     .ci/run {{ steps }}
 
 # The slower ladder, before a release
-deep: lint test doc vectors readme kills (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (loom "3") (shuttle "200000") faults tsan asan
+deep: lint test doc vectors readme foreigners kills seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
     cargo deny check advisories
     for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done

@@ -185,8 +185,7 @@ impl Committer {
         let mut step = || -> Result<(), (CommitError, Option<Reply>)> {
             let before = |e: StorageError| (CommitError::Storage(e), None);
             let db = self.db.as_ref().ok_or_else(not_open).map_err(before)?;
-            db.execute_batch("BEGIN IMMEDIATE")
-                .map_err(|e| before(e.into()))?;
+            run(db, "BEGIN IMMEDIATE").map_err(|e| before(e.into()))?;
             for request in requests.by_ref() {
                 group.entries += 1;
                 let Request {
@@ -263,7 +262,7 @@ impl Committer {
             }
             let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
-            if let Err(e) = db.execute_batch("COMMIT") {
+            if let Err(e) = run(db, "COMMIT") {
                 let cause = StorageError::from(e);
                 tracing::error!(%cause, "COMMIT failed; nothing is written until the database was opened anew");
                 self.halt(cause.clone(), group.changes);
@@ -519,6 +518,12 @@ fn wipe(body: &mut Body) {
         Body::Replace(replace) => replace.zeroize(),
         Body::Expire(_) => {}
     }
+}
+
+/// A statement without parameters or rows, parsed once for all groups.
+fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([])?;
+    Ok(())
 }
 
 /// After COMMIT: into the live tables, and to the subscribers.

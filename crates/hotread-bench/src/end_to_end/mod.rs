@@ -42,7 +42,7 @@ use crate::target::{self, Entry};
 pub const ABOUT: About = About {
     name: "end-to-end",
     title: "HotRead from end to end beside other systems",
-    command: "cargo run --release --features peers -- bench --out docs/benchmarks",
+    command: "cargo run --release --features peers -- bench --dir target --out docs/benchmarks",
     profile: "release profile with thin LTO",
     rules,
 };
