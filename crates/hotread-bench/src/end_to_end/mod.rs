@@ -1,9 +1,9 @@
 //! The figures from end to end: HotRead's server and client beside other systems that durably store
 //! values and tell watchers of them, in processes of their own on the loopback.
 //!
-//! It is what `hotread bench` does. The program starts itself in other roles ([`process`]): watchers,
-//! and the servers that are not other people's. All processes stamp on one clock ([`clock`]). What is
-//! compared sits behind [`system`]; how a peer is set up and used is said in its module in [`peers`],
+//! It is what `hotread bench` does. The program starts itself in other roles (`process`): watchers,
+//! and the servers that are not other people's. All processes stamp on one clock (`clock`). What is
+//! compared sits behind `system`; how a peer is set up and used is said in its module in `peers`,
 //! in builds that have the feature `peers`.
 
 mod clock;
@@ -122,7 +122,7 @@ pub fn bench(options: &Options, folder: PathBuf) -> Result<(), String> {
     target::measure(&ABOUT, &ALL, options, options.out.as_deref())
 }
 
-/// What the program does that was started by [`bench`] in another role, with the arguments behind
+/// What the program does that was started by [`bench()`] in another role, with the arguments behind
 /// [`COMMAND`].
 ///
 /// # Errors
