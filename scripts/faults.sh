@@ -63,12 +63,12 @@ check_table() { # crate
 # Cargo asks this instead of rustc for the crates of the workspace only, so that a fault does not
 # rebuild the dependencies as RUSTFLAGS would. Its path is part of what cargo remembers, so each
 # fault has its own.
-wrapper() { # fault tool
-    local path=$work/rustc-$1-$2 quick=
-    # What loom sees does not depend on how the crate is optimised; its own crate, a
-    # dependency, stays optimised. That saves most of a build.
-    case $2 in loom) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
-    printf '#!/bin/sh\nexec "$@" %s --cfg '\''hotread_fault="%s"'\''\n' "$quick" "$1" >"$path.new"
+wrapper() { # crate fault tool
+    local path=$work/rustc-$2-$3 quick=
+    # What loom or a simulation sees does not depend on how the crate is optimised; loom's own
+    # crate, a dependency, stays optimised. That saves most of a build.
+    case "$1 $3" in *\ loom | hotread-proto\ none) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
+    printf '#!/bin/sh\nexec "$@" %s --cfg '\''hotread_fault="%s"'\''\n' "$quick" "$2" >"$path.new"
     chmod +x "$path.new"
     # Unchanged, it keeps its time stamp, and cargo its builds.
     if cmp -s "$path.new" "$path"; then rm "$path.new"; else mv "$path.new" "$path"; fi
@@ -124,7 +124,7 @@ try() { # crate fault tool test; prints the verdict, 0 if caught
         return 0
     fi
     export RUSTFLAGS=$flags CARGO_TARGET_DIR=$dir
-    RUSTC_WORKSPACE_WRAPPER=$(wrapper "$fault" "$tool")
+    RUSTC_WORKSPACE_WRAPPER=$(wrapper "$crate" "$fault" "$tool")
     export RUSTC_WORKSPACE_WRAPPER
     if ! "${cargo[@]}" --no-run >"$log" 2>&1; then
         echo "DOES NOT BUILD"
