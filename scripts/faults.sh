@@ -67,7 +67,7 @@ wrapper() { # crate fault tool
     local path=$work/rustc-$2-$3 quick=
     # What loom or a simulation sees does not depend on how the crate is optimised; loom's own
     # crate, a dependency, stays optimised. That saves most of a build.
-    case "$1 $3" in *\ loom | hotread-proto\ none) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
+    case "$1 $3" in *\ loom | hotread-proto\ none | hotread-store\ none) quick='-Copt-level=0 -Cdebuginfo=0' ;; esac
     printf '#!/bin/sh\nexec "$@" %s --cfg '\''hotread_fault="%s"'\''\n' "$quick" "$2" >"$path.new"
     chmod +x "$path.new"
     # Unchanged, it keeps its time stamp, and cargo its builds.
