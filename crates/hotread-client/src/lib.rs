@@ -165,12 +165,11 @@ pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
     ChangeOp, Code, Committed, Condition, ErrorBody, Head, Key, NewToken, Op, ParseRoleError,
-    Position, Precondition, Put, Record, Replace, Role, TableInfo, TableName, TableOptions,
-    Timestamp, TokenInfo, Txn, TxnId, Value,
+    Position, Precondition, Put, Record, RecordSet, RecordUpdate, Replace, Role, TableInfo,
+    TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
 };
 pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
 pub use reader::Reader;
-pub use record_set::{RecordSet, RecordUpdate};
 pub use replica::Replica;
 pub use replica_builder::ReplicaBuilder;
 pub use replicated::Replicated;

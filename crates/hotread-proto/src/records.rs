@@ -4,10 +4,10 @@ use crate::digest::{Digest, Hasher};
 use crate::evaluate::{Change, ChangeOp, Head};
 use crate::position::Position;
 use crate::record::Record;
+use crate::record_set::RecordSet;
 use crate::time::Timestamp;
 use hotread::HotReadState;
-use std::collections::{BTreeSet, btree_set};
-use std::ops::Bound;
+use std::collections::btree_set;
 use std::sync::Arc;
 
 /// The records of a table as of one transaction, ordered by key: the state of a live table.
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Records {
     head: Head,
-    records: BTreeSet<Record>,
+    records: RecordSet,
 }
 
 impl Records {
@@ -34,7 +34,7 @@ impl Records {
     /// The record with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Record> {
-        self.records.get(key.as_bytes())
+        self.records.get(key)
     }
 
     /// How many there are.
@@ -56,18 +56,12 @@ impl Records {
 
     /// The records whose keys begin with `prefix`, in order.
     pub fn prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Record> + 'a {
-        self.from(Bound::Included(prefix))
-            .take_while(|record| record.key_bytes().starts_with(prefix.as_bytes()))
+        self.records.prefix(prefix)
     }
 
     /// The records after this key, in order: where a scan goes on.
     pub fn after<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Record> + use<'a> {
-        self.from(Bound::Excluded(key))
-    }
-
-    fn from<'a>(&'a self, key: Bound<&str>) -> btree_set::Range<'a, Record> {
-        self.records
-            .range::<[u8], _>((key.map(str::as_bytes), Bound::Unbounded))
+        self.records.after(key)
     }
 
     /// The last transaction that this state contains.
@@ -129,12 +123,8 @@ impl HotReadState for Records {
         );
         for op in &change.ops {
             match op {
-                ChangeOp::Put(record) => {
-                    self.records.replace(record.clone());
-                }
-                ChangeOp::Delete(key) => {
-                    self.records.remove(key.as_str().as_bytes());
-                }
+                ChangeOp::Put(record) => self.records.put(record.clone()),
+                ChangeOp::Delete(key) => self.records.delete(key.as_str()),
             }
         }
         self.head = change.head();
