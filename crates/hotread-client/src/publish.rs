@@ -46,7 +46,7 @@ pub(crate) struct Publisher<S: Replicated> {
     queued: VecDeque<Queued>,
     queued_updates: usize,
     /// Resolves when the first of `queued` is visible.
-    waiting: Option<Published<S>>,
+    waiting: Option<Published>,
     /// Writes what is given out to disk.
     keeper: Option<Keeper>,
     /// When the copy was written that it began with, if it did.

@@ -272,6 +272,12 @@ pub enum ReadError {
         /// Why.
         source: SealError,
     },
+    /// The system refused the thread that completes publications of tables in memory.
+    #[error("the system refused a thread: {reason}")]
+    NoThread {
+        /// What the system said.
+        reason: String,
+    },
     /// SQLite could not do it.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -289,6 +295,7 @@ impl ReadError {
             Self::NotTold => Code::ReadOnly,
             Self::Closed => Code::Closed,
             Self::Seal { source, .. } => source.code(),
+            Self::NoThread { .. } => Code::Busy,
             Self::Storage(source) => source.code(),
         }
     }

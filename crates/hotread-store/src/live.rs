@@ -40,13 +40,17 @@ struct Warm {
 }
 
 impl Warm {
-    fn new(hot: HotRead<Records>, seq: u64) -> Self {
-        let maintainer = hot.spawn_maintainer();
-        Self {
+    fn new(hot: HotRead<Records>, seq: u64) -> Result<Self, ReadError> {
+        let maintainer = hot
+            .spawn_maintainer()
+            .map_err(|error| ReadError::NoThread {
+                reason: error.to_string(),
+            })?;
+        Ok(Self {
             hot,
             seq,
             _maintainer: maintainer,
-        }
+        })
     }
 }
 
@@ -106,7 +110,7 @@ impl Live {
             .max_copies(COPIES)
             .name(self.name.as_str())
             .build();
-        *state = State::Warm(Warm::new(hot.clone(), seq));
+        *state = State::Warm(Warm::new(hot.clone(), seq)?);
         drop(state);
         std::mem::forget(unless_finished);
         Ok(hot)

@@ -5,9 +5,12 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc as StdArc;
 
 use crate::HotReadState;
-use crate::core::Core;
+use crate::guard::Projection;
 use crate::node::Node;
-use crate::registry::{Claim, Slot};
+use crate::progress::Progress;
+use crate::published::Changed;
+use crate::registry::{Claim, Owner, Slot};
+use crate::shared::Shared;
 use crate::sync::Arc;
 
 /// One worker's view of a [`HotRead`](crate::HotRead): a copy of the state, kept until the worker
@@ -19,8 +22,11 @@ use crate::sync::Arc;
 ///
 /// While it holds an outdated copy, that copy cannot take updates. Call [`current`](Self::current)
 /// again soon, or [`quiescent`](Self::quiescent) before the worker goes idle; dropping the handle
-/// does the latter. A handle that is leaked (`mem::forget`) while it holds a copy holds it for as
-/// long as the state lives.
+/// does the latter, and [`with`](Self::with) does it after each read. A handle that is leaked
+/// (`mem::forget`) while it holds a copy holds it for as long as the state lives.
+///
+/// In a task, go quiescent before each `.await` that may take long: a handle that holds a copy
+/// across it keeps updates from every reader.
 ///
 /// # What the borrow checker forbids
 ///
@@ -80,27 +86,30 @@ use crate::sync::Arc;
 pub struct HotReadHandle<T: HotReadState> {
     /// The copy named by our slot, validated. Null: quiescent.
     held: *mut Node<T>,
-    core: Arc<Core<T>>,
+    shared: Arc<Shared<T>>,
     claim: Claim,
+    /// The generation let go of last. `None`: nothing was read yet.
+    seen: Option<u64>,
 }
 
-// SAFETY: a handle owns its slot, which is an atomic reached through the core, and gives out `&T`
-// only; `T` is Send + Sync by the trait. Not Sync: nobody needs it.
+// SAFETY: a handle owns its slot, which is an atomic reached through the shared state, and gives out
+// `&T` only; `T` is Send + Sync by the trait. Not Sync: it has no use.
 unsafe impl<T: HotReadState> Send for HotReadHandle<T> {}
 
 impl<T: HotReadState> HotReadHandle<T> {
-    pub(crate) fn new(core: Arc<Core<T>>, name: Option<StdArc<str>>) -> Self {
-        let claim = core.hot.registry.claim(name);
+    pub(crate) fn new(shared: Arc<Shared<T>>, name: Option<StdArc<str>>) -> Self {
+        let claim = shared.hot.registry.claim(name, Owner::Handle);
         Self {
             held: ptr::null_mut(),
-            core,
+            shared,
             claim,
+            seen: None,
         }
     }
 
     #[inline]
     fn slot(&self) -> &Slot {
-        // SAFETY: our core keeps the registry, and the claim is released only by our drop.
+        // SAFETY: the shared state keeps the registry, and the claim is released only by our drop.
         unsafe { self.claim.slot() }
     }
 
@@ -108,27 +117,32 @@ impl<T: HotReadState> HotReadHandle<T> {
     ///
     /// Costs one relaxed load and a compare while nothing was published since the last call;
     /// otherwise a fence and the cache misses of a state that another core has written. Never
-    /// waits: if publications keep coming in between, it takes another round for each.
+    /// waits: if publications keep coming in between, it takes another round for each. If a thread
+    /// or a maintainer waits for the copy that this lets go of, the last reader to do so wakes it.
     ///
     /// Never goes backwards, and always sees whole batches.
     #[inline]
     pub fn current(&mut self) -> &T {
-        if !self.core.is_published(self.held) {
-            self.move_forward();
+        let mut held = self.held;
+        if !self.shared.is_published(held) {
+            held = self.shared.move_forward(self.slot(), held);
+            self.held = held;
         }
         // SAFETY: `published` is never null, so `held` is not either: it equals it, or was just
         // taken. Our slot names it, so it is not written until we let go, which takes `&mut self`.
-        unsafe { Node::get(NonNull::new_unchecked(self.held)) }
+        unsafe { Node::get(NonNull::new_unchecked(held)) }
     }
 
-    /// Moves to the newest published copy. Did that change what [`get`](Self::get) returns?
+    /// Moves to the newest published copy, and says whether that changed what [`get`](Self::get)
+    /// returns.
     ///
     /// Same cost as [`current`](Self::current).
     #[inline]
     pub fn refresh(&mut self) -> bool {
-        let outdated = !self.core.is_published(self.held);
+        let held = self.held;
+        let outdated = !self.shared.is_published(held);
         if outdated {
-            self.move_forward();
+            self.held = self.shared.move_forward(self.slot(), held);
         }
         outdated
     }
@@ -137,51 +151,133 @@ impl<T: HotReadState> HotReadHandle<T> {
     ///
     /// Takes `&self`, so that early returns and loops that refresh first borrow-check.
     #[inline]
+    #[must_use]
     pub fn get(&self) -> Option<&T> {
         // SAFETY: as in `current`.
         NonNull::new(self.held).map(|held| unsafe { Node::get(held) })
     }
 
-    /// Lets go of the copy: this worker holds up nobody until it calls [`current`](Self::current)
-    /// again. Costs a store, and nothing if the handle is quiescent already.
+    /// The copy held, by a handle that holds one.
+    pub(crate) fn held(&self) -> &T {
+        debug_assert!(!self.held.is_null());
+        match self.get() {
+            Some(state) => state,
+            None => unreachable!("a guard refreshed its handle and never lets go"),
+        }
+    }
+
+    /// Runs `f` on the newest published state, and lets go of it afterwards, also by a panic.
+    ///
+    /// Costs a fence more than [`current`](Self::current), since the copy has to be taken each time.
+    #[inline]
+    pub fn with<R>(&mut self, f: impl FnOnce(&T) -> R) -> R {
+        struct Release<'a, T: HotReadState>(&'a mut HotReadHandle<T>);
+        impl<T: HotReadState> Drop for Release<'_, T> {
+            fn drop(&mut self) {
+                self.0.quiescent();
+            }
+        }
+        f(Release(self).0.current())
+    }
+
+    /// Lets go of the copy: this worker holds up no update until it calls
+    /// [`current`](Self::current) again. Costs a store, and nothing if the handle is quiescent
+    /// already; elsewhere than on Linux, a fence as well. The last reader to let go of a copy that a
+    /// thread or a maintainer waits for wakes it.
     #[inline]
     pub fn quiescent(&mut self) {
         if !self.held.is_null() {
+            self.seen = self.generation();
             let held = std::mem::replace(&mut self.held, ptr::null_mut());
-            self.core.let_go(self.slot(), held);
+            self.shared.let_go(self.slot(), held);
         }
     }
 
     /// The generation held: 0 at the start, one more for each publication. `None` when quiescent.
+    #[must_use]
     pub fn generation(&self) -> Option<u64> {
-        // SAFETY: nodes live as long as the core.
+        // SAFETY: nodes live as long as the shared state.
         NonNull::new(self.held).map(|held| unsafe { Node::generation(held) })
     }
 
     /// Would [`current`](Self::current) return the copy held now? `false` when quiescent.
     #[inline]
+    #[must_use]
     pub fn is_latest(&self) -> bool {
-        self.core.is_published(self.held)
+        self.shared.is_published(self.held)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn move_forward(&mut self) {
-        self.held = self.core.move_forward(self.slot(), self.held).as_ptr();
+    /// Would [`current`](Self::current) return a newer state than it did last? `true` before the
+    /// first call. Costs two loads.
+    #[inline]
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        if !self.held.is_null() {
+            return !self.is_latest();
+        }
+        self.seen
+            .is_none_or(|seen| self.progress().generation() > seen)
+    }
+
+    /// Resolves when [`current`](Self::current) would return a newer state than it did last, at
+    /// once before the first call. While it waits, the handle is quiescent.
+    ///
+    /// ```
+    /// # use hotread::{HotRead, MapUpdate}; use std::collections::HashMap;
+    /// # async fn example() -> Result<(), hotread::WaitError> {
+    /// # let prices = HotRead::new(HashMap::<u64, u64>::new());
+    /// let mut reader = prices.create_handle();
+    /// while reader.changed().await.is_ok() {
+    ///     println!("{} prices", reader.current().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Closed`](crate::WaitError::Closed) if the last `HotRead` is gone and everything
+    /// was seen.
+    pub fn changed(&mut self) -> Changed<'_, T> {
+        Changed::new(self)
+    }
+
+    /// A handle of a part of the state, for code that needs no more of it.
+    ///
+    /// ```
+    /// # use hotread::{HotRead, HotReadState};
+    /// # #[derive(Clone)] struct Config { limits: Vec<u32> }
+    /// # impl HotReadState for Config { type Action = u32; fn apply_update(&mut self, n: &u32) { self.limits.push(*n) } }
+    /// let config = HotRead::new(Config { limits: vec![10] });
+    /// let mut limits = config.create_handle().project(|config| config.limits.as_slice());
+    /// assert_eq!(limits.current(), [10]);
+    /// ```
+    #[must_use]
+    pub fn project<U: ?Sized>(self, part: fn(&T) -> &U) -> Projection<T, U> {
+        Projection::new(self, part)
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.shared.progress
+    }
+
+    /// The generation that was read last.
+    pub(crate) fn seen_generation(&self) -> Option<u64> {
+        self.generation().or(self.seen)
     }
 }
 
 /// A second handle, quiescent and without a name.
 impl<T: HotReadState> Clone for HotReadHandle<T> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.core), None)
+        Self::new(Arc::clone(&self.shared), None)
     }
 }
 
 impl<T: HotReadState> Drop for HotReadHandle<T> {
     fn drop(&mut self) {
         self.quiescent();
-        self.core.hot.registry.release(self.claim);
+        self.shared.hot.registry.release(self.claim);
     }
 }
 

@@ -112,33 +112,52 @@
 //! uses membarrier(2) instead, which the first `HotRead` of a process registers for. Elsewhere,
 //! and where the kernel refuses it, letting go also pays a fence.
 
-mod apply;
-mod core;
+#[cfg(not(target_has_atomic = "64"))]
+compile_error!("hotread needs 64-bit atomics, which this target does not have");
+
+mod applier;
+mod builder;
+mod combiner;
+mod copies;
+mod event;
+mod guard;
 mod handle;
-mod hot;
+mod hotread;
 mod log;
 mod maintainer;
-#[cfg(all(test, any(loom, shuttle)))]
+mod maintenance;
+#[cfg(all(test, any(hotread_loom, hotread_shuttle)))]
 mod models;
 mod node;
 mod panics;
-mod pool;
 mod progress;
+mod published;
 mod read;
+mod readers;
 mod registry;
+mod reply;
 mod results;
-mod sleep;
+mod service;
+mod shared;
+mod state;
 mod states;
+mod straight;
 mod sync;
 pub mod testing;
 mod wait;
+mod watch;
 
+pub use builder::HotReadBuilder;
+pub use copies::MAX_COPIES;
+pub use event::Event;
+pub use guard::{HotReadGuard, Projection};
 pub use handle::HotReadHandle;
-pub use hot::{HotRead, HotReadBuilder, HotReadState, WeakHotRead};
+pub use hotread::{HotRead, MAX_BATCH, WeakHotRead};
 pub use maintainer::Maintainer;
-pub use pool::MAX_COPIES;
-pub use results::{BacklogFull, MaintenanceResult, QueueResult, WaitError, WorkerStatus};
-pub use states::MapUpdate;
-pub use wait::Published;
-
-use hot::Settings;
+pub use maintenance::Maintenance;
+pub use published::{Changed, Published};
+pub use readers::Readers;
+pub use reply::Reply;
+pub use results::{BacklogFull, MaintenanceResult, Outcome, QueueResult, WaitError, WorkerStatus};
+pub use state::HotReadState;
+pub use states::{MapUpdate, SetUpdate, VecUpdate};

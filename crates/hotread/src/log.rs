@@ -3,51 +3,45 @@
 use std::collections::VecDeque;
 
 use crate::HotReadState;
+use crate::panics::Panics;
 
 /// What one call queued: visible as a whole, or not at all.
 pub(crate) enum Updates<T: HotReadState> {
     One(T::Action),
     Many(Vec<T::Action>),
+    /// A change by a closure.
+    Call(Box<dyn Fn(&mut T) + Send + Sync>),
     /// The whole state, replaced.
     Replace(Box<T>),
 }
 
 impl<T: HotReadState> Updates<T> {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
-            Updates::One(_) | Updates::Replace(_) => 1,
             Updates::Many(updates) => updates.len(),
+            _ => 1,
         }
     }
 
-    /// The updates given back to who queued them. A replaced state is not one of them.
-    pub(crate) fn into_vec(self) -> Vec<T::Action> {
-        match self {
-            Updates::One(update) => vec![update],
-            Updates::Many(updates) => updates,
-            Updates::Replace(_) => Vec::new(),
-        }
-    }
-
+    /// Applies by reference.
     #[inline]
     pub(crate) fn apply(&self, state: &mut T) {
         match self {
             Updates::One(update) => state.apply_update(update),
             Updates::Many(updates) => updates.iter().for_each(|update| state.apply_update(update)),
+            Updates::Call(call) => call(state),
             Updates::Replace(value) => *state = T::clone(value),
         }
     }
 
-    #[inline]
-    pub(crate) fn apply_owned(self, state: &mut T) {
+    /// Drops the updates one by one.
+    pub(crate) fn discard(self, panics: &mut Panics) {
         match self {
-            Updates::One(update) => state.apply_owned(update),
-            Updates::Many(updates) => {
-                updates
-                    .into_iter()
-                    .for_each(|update| state.apply_owned(update));
+            Updates::Many(updates) => panics.drop_each(updates),
+            other => {
+                panics.run(|| drop(other));
             }
-            Updates::Replace(value) => *state = *value,
         }
     }
 }
@@ -55,22 +49,57 @@ impl<T: HotReadState> Updates<T> {
 pub(crate) struct Batch<T: HotReadState> {
     /// Sequence number of its first update.
     pub(crate) first: u64,
+    /// Sequence number of its last update.
+    pub(crate) last: u64,
+    /// Empty if the batch was rejected.
     pub(crate) updates: Updates<T>,
 }
 
 impl<T: HotReadState> Batch<T> {
     #[inline]
-    pub(crate) fn last(&self) -> u64 {
-        self.first + self.updates.len() as u64 - 1
+    pub(crate) fn new(first: u64, updates: Updates<T>) -> Self {
+        Self {
+            first,
+            last: first + updates.len() as u64 - 1,
+            updates,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn one(seq: u64, update: T::Action) -> Self {
+        Self {
+            first: seq,
+            last: seq,
+            updates: Updates::One(update),
+        }
+    }
+
+    /// It was rejected.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(&self.updates, Updates::Many(updates) if updates.is_empty())
+    }
+
+    pub(crate) fn is_replacement(&self) -> bool {
+        matches!(self.updates, Updates::Replace(_))
     }
 }
 
-/// A queue of batches with stable positions: a batch keeps its position until an earlier one is
-/// rejected, which happens only where no copy has passed yet.
+/// Batches in a segment of the log: large enough to make segments rare, small enough that growing
+/// by one is a small piece of work.
+const SEGMENT: usize = 1024;
+
+/// A queue of batches whose positions never change.
+///
+/// It grows by segments: one large buffer would move a whole backlog whenever it grows.
 pub(crate) struct Log<T: HotReadState> {
-    batches: VecDeque<Batch<T>>,
+    front: VecDeque<Batch<T>>,
+    /// All but the last are full. Empty unless `front` was filled.
+    rest: VecDeque<VecDeque<Batch<T>>>,
     /// Position of the front batch.
     start: u64,
+    /// The position that the next batch will get.
+    end: u64,
     /// Updates in all batches.
     updates: usize,
 }
@@ -78,8 +107,10 @@ pub(crate) struct Log<T: HotReadState> {
 impl<T: HotReadState> Log<T> {
     pub(crate) fn new() -> Self {
         Self {
-            batches: VecDeque::new(),
+            front: VecDeque::new(),
+            rest: VecDeque::new(),
             start: 0,
+            end: 0,
             updates: 0,
         }
     }
@@ -89,10 +120,9 @@ impl<T: HotReadState> Log<T> {
         self.start
     }
 
-    /// The position that the next batch will get.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.batches.len() as u64
+        self.end
     }
 
     #[inline]
@@ -103,37 +133,94 @@ impl<T: HotReadState> Log<T> {
     #[inline]
     pub(crate) fn push(&mut self, batch: Batch<T>) {
         self.updates += batch.updates.len();
-        self.batches.push_back(batch);
+        self.end += 1;
+        if self.rest.is_empty() && self.front.len() < SEGMENT {
+            self.front.push_back(batch);
+        } else {
+            self.push_behind(batch);
+        }
+    }
+
+    #[cold]
+    fn push_behind(&mut self, batch: Batch<T>) {
+        if self.rest.back().is_none_or(|last| last.len() == SEGMENT) {
+            self.rest.push_back(VecDeque::with_capacity(SEGMENT));
+        }
+        if let Some(last) = self.rest.back_mut() {
+            last.push_back(batch);
+        }
     }
 
     #[inline]
     pub(crate) fn get(&self, position: u64) -> Option<&Batch<T>> {
-        self.batches.get(position.checked_sub(self.start)? as usize)
+        let offset = position.checked_sub(self.start)? as usize;
+        match offset.checked_sub(self.front.len()) {
+            None => self.front.get(offset),
+            Some(behind) => self.rest.get(behind / SEGMENT)?.get(behind % SEGMENT),
+        }
     }
 
+    /// Is it empty, or one update by itself?
     #[inline]
-    pub(crate) fn last(&self) -> Option<&Batch<T>> {
-        self.batches.back()
+    pub(crate) fn holds_at_most_one_update(&self) -> bool {
+        self.end - self.start == self.updates as u64 && self.updates <= 1
+    }
+
+    /// The only batch, to be replaced by the next one; see [`Log::step`].
+    #[inline]
+    pub(crate) fn only(&mut self) -> Option<&mut Batch<T>> {
+        debug_assert!(self.holds_at_most_one_update());
+        self.front.front_mut()
+    }
+
+    /// The only batch was replaced by the next one.
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        self.start += 1;
+        self.end += 1;
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Batch<T>> {
-        let batch = self.batches.pop_front()?;
+        let batch = self.front.pop_front()?;
         self.start += 1;
         self.updates -= batch.updates.len();
-        // A backlog leaves with its updates; the room for it need not stay.
-        if self.batches.is_empty() && self.batches.capacity() > 1024 {
-            self.batches.shrink_to(64);
+        if self.front.is_empty() {
+            match self.rest.pop_front() {
+                Some(next) => self.front = next,
+                // A backlog leaves with its updates; the room for it need not stay.
+                None if self.front.capacity() > 256 => self.front.shrink_to(64),
+                None => {}
+            }
         }
         Some(batch)
     }
 
-    /// Takes a batch out of the middle; those behind it move up by one position.
-    pub(crate) fn remove(&mut self, position: u64) -> Option<Batch<T>> {
-        let batch = self
-            .batches
-            .remove(position.checked_sub(self.start)? as usize)?;
+    pub(crate) fn pop_back(&mut self) -> Option<Batch<T>> {
+        let batch = match self.rest.back_mut() {
+            Some(last) => last.pop_back(),
+            None => self.front.pop_back(),
+        }?;
+        if self.rest.back().is_some_and(VecDeque::is_empty) {
+            self.rest.pop_back();
+        }
+        self.end -= 1;
         self.updates -= batch.updates.len();
         Some(batch)
+    }
+
+    /// Takes what a batch holds and leaves an empty one in its place.
+    pub(crate) fn take(&mut self, position: u64) -> Option<Updates<T>> {
+        let offset = position.checked_sub(self.start)? as usize;
+        let batch = match offset.checked_sub(self.front.len()) {
+            None => self.front.get_mut(offset),
+            Some(behind) => self
+                .rest
+                .get_mut(behind / SEGMENT)?
+                .get_mut(behind % SEGMENT),
+        }?;
+        let updates = std::mem::replace(&mut batch.updates, Updates::Many(Vec::new()));
+        self.updates -= updates.len();
+        Some(updates)
     }
 }

@@ -1,202 +1,333 @@
-//! The thread that completes blocked publications, and the owner that all `HotRead`s share.
+//! Who completes publications that no caller completes: the registration of one state with the
+//! process's maintainer, or with a task that plays its part.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc as StdArc;
+use std::io;
+use std::sync::{Arc as StdArc, OnceLock, Weak as StdWeak};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::HotReadState;
-use crate::core::Core;
-use crate::panics::Panics;
-use crate::sleep::Sleeper;
+use crate::combiner::{Caller, Left};
+use crate::service::Service;
+use crate::shared::Shared;
 use crate::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    AtomicBool, AtomicU8,
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{Arc, Mutex, barrier, thread};
-use crate::wait::{Leave, POLL};
+use crate::sync::{Arc, Mutex};
+use crate::watch::Leader;
 
-/// A thread that is woken when a blocked publication can go on, and completes it.
+/// Keeps a state maintained for as long as it lives: blocked publications are completed when a
+/// worker lets go, and what the second copy still lacks is applied soon after.
 ///
-/// Costs nothing while publications are not blocked, and a wake-up of a thread (some
-/// microseconds) for each that was. Stops and joins its thread when dropped, and when the last
-/// `HotRead` is dropped (if both happen at once, one of the two drops waits for the thread).
+/// All maintained states of a process share one thread, `hotread-maintainer`, which starts with
+/// the first registration and ends a second after the last. It works in bounded pieces, in turn
+/// for each state; updates run on it, so one that takes long delays the maintenance of others.
 ///
-/// A panic of user code that it runs is reported by the panic hook and counted; the thread goes on.
-#[must_use = "the maintainer stops when it is dropped"]
+/// While publications are not blocked, an update that finds the maintainer idle wakes it, which
+/// happens at most ten times a second; other updates pay one load.
+///
+/// Dropping it ends the registration. So does dropping the last `HotRead`.
+#[must_use = "the state is maintained until this is dropped"]
 pub struct Maintainer {
-    thread: StdArc<MaintainerThread>,
-}
-
-pub(crate) struct MaintainerThread {
-    stop: AtomicBool,
-    panics: AtomicU64,
-    join: Mutex<Option<thread::JoinHandle<()>>>,
+    _registration: Registration,
 }
 
 impl Maintainer {
-    /// Panics of user code (updates, clones, drops, wakers) that this maintainer has survived.
-    pub fn panics(&self) -> u64 {
-        self.thread.panics.load(Relaxed)
-    }
-}
-
-impl Drop for Maintainer {
-    fn drop(&mut self) {
-        self.thread.stop();
+    pub(crate) fn new(registration: Registration) -> Self {
+        Self {
+            _registration: registration,
+        }
     }
 }
 
 impl fmt::Debug for Maintainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Maintainer")
-            .field("panics", &self.panics())
-            .finish_non_exhaustive()
+        f.write_str("Maintainer")
     }
 }
 
-impl MaintainerThread {
-    fn stop(&self) {
-        self.stop.store(true, Release);
-        let Some(thread) = self.join.lock().take() else {
-            return;
-        };
-        thread.thread().unpark();
-        // Dropped by an update that the maintainer itself applies: it cannot join itself, and
-        // ends by itself when that update returns.
-        if thread.thread().id() != thread::current().id() {
-            // It catches what user code throws; its own panic would be a bug that was reported.
-            let _ = thread.join();
+/// A state as its maintainer sees it, without its type.
+pub(crate) trait Tended: Send + Sync {
+    /// One piece of maintenance.
+    fn piece(&self) -> Left;
+
+    /// Makes `leader` what readers wake; `false` if another one leads.
+    fn lead(&self, leader: &StdArc<Leader>) -> bool;
+
+    /// Ends that, and finds a successor among the threads that wait, unless another one leads.
+    /// `false`: there is none.
+    fn pass_lead(&self, leader: &StdArc<Leader>) -> bool;
+}
+
+/// What a maintainer keeps alive of a state while it works on it.
+pub(crate) struct Tendee<T: HotReadState>(pub(crate) Arc<Shared<T>>);
+
+impl<T: HotReadState> Tended for Tendee<T> {
+    fn piece(&self) -> Left {
+        self.0.maintain_piece(Caller::Maintainer)
+    }
+
+    fn lead(&self, leader: &StdArc<Leader>) -> bool {
+        self.0.hot.watch.lead(leader)
+    }
+
+    fn pass_lead(&self, leader: &StdArc<Leader>) -> bool {
+        self.0.pass_lead(leader)
+    }
+}
+
+/// How soon a maintainer is to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// After a while: something is left for the second copy.
+    Tick,
+    Now,
+}
+
+/// There is no maintainer.
+const NONE: u8 = 0;
+/// The maintainer has nothing to do.
+const IDLE: u8 = 1;
+/// It will look after a while.
+const TICK: u8 = 2;
+/// It will look soon.
+const NOW: u8 = 3;
+
+/// One state's registration.
+pub(crate) struct Tending {
+    state: AtomicU8,
+    /// In the orders of the process's maintainer.
+    enlisted: AtomicBool,
+    registered: Mutex<Registered>,
+    service: StdArc<Service>,
+    tended: OnceLock<StdWeak<dyn Tended>>,
+    /// How long a maintainer may leave the second copy behind.
+    pub(crate) tick: Duration,
+}
+
+#[derive(Default)]
+struct Registered {
+    /// Registrations with the process's maintainer.
+    with_service: usize,
+    /// There was one at some time, so that it may still be at work.
+    ever: bool,
+    /// A task that does the work instead.
+    task: Option<(u64, Waker)>,
+    next_task: u64,
+    /// The last `HotRead` is gone.
+    retired: bool,
+}
+
+impl Registered {
+    fn is_empty(&self) -> bool {
+        self.retired || self.with_service == 0 && self.task.is_none()
+    }
+}
+
+impl Tending {
+    pub(crate) fn new(tick: Duration) -> Self {
+        Self {
+            state: AtomicU8::new(NONE),
+            enlisted: AtomicBool::new(false),
+            registered: Mutex::default(),
+            service: Service::get(),
+            tended: OnceLock::new(),
+            tick,
         }
+    }
+
+    /// Names the state; once, before it is shared.
+    pub(crate) fn set_tended(&self, tended: StdWeak<dyn Tended>) {
+        // A second call would find the same state.
+        let _ = self.tended.set(tended);
+    }
+
+    pub(crate) fn tended(&self) -> Option<StdArc<dyn Tended>> {
+        self.tended.get()?.upgrade()
+    }
+
+    /// Is there a maintainer that has nothing to do? What an update pays while it is so.
+    #[inline]
+    pub(crate) fn wants_attention(&self) -> bool {
+        // ORDERING: the maintainer says so before its last look, for which it takes the right to
+        // apply; a turn that comes after that look sees it.
+        self.state.load(Relaxed) == IDLE
+    }
+
+    /// Makes the maintainer look, if there is one.
+    pub(crate) fn schedule(self: &StdArc<Self>, when: When) {
+        let wanted = match when {
+            When::Tick => TICK,
+            When::Now => NOW,
+        };
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state == NONE || state >= wanted {
+                return;
+            }
+            match self.state.compare_exchange(state, wanted, AcqRel, Acquire) {
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        let registered = self.registered.lock();
+        let task = registered.task.as_ref().map(|(_, waker)| waker.clone());
+        drop(registered);
+        match task {
+            Some(task) => task.wake(),
+            None => self.service.order(self),
+        }
+    }
+
+    /// Enters the orders of the process's maintainer. `false`: it stands there.
+    pub(crate) fn enlist(&self) -> bool {
+        !self.enlisted.swap(true, AcqRel)
+    }
+
+    /// Leaves the orders, and says when a look is wanted; `None`: it is not, and what was planned
+    /// is to be forgotten.
+    pub(crate) fn wanted(&self) -> Option<When> {
+        self.enlisted.swap(false, AcqRel);
+        match self.state.load(Acquire) {
+            NONE => None,
+            TICK => Some(When::Tick),
+            _ => Some(When::Now),
+        }
+    }
+
+    /// The maintainer begins to look: what happens from now on is scheduled again. `false`: it is
+    /// no longer wanted.
+    pub(crate) fn begin(&self) -> bool {
+        let mut state = self.state.load(Acquire);
+        while state != NONE {
+            match self.state.compare_exchange(state, IDLE, AcqRel, Acquire) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    /// Registers with the process's maintainer. The error is the system's, which refused a thread.
+    pub(crate) fn register(tending: &StdArc<Self>) -> io::Result<Registration> {
+        let mut registered = tending.registered.lock();
+        // While a task does the work, no thread is needed.
+        tending.service.register(registered.task.is_none())?;
+        registered.with_service += 1;
+        registered.ever = true;
+        tending.open(&registered);
+        drop(registered);
+        tending.schedule(When::Now);
+        Ok(Registration {
+            tending: StdArc::clone(tending),
+        })
+    }
+
+    /// Makes a task do the work, or gives it another waker. Returns the task's number.
+    pub(crate) fn register_task(self: &StdArc<Self>, number: Option<u64>, waker: Waker) -> u64 {
+        let mut registered = self.registered.lock();
+        let number = number.unwrap_or_else(|| {
+            registered.next_task += 1;
+            registered.next_task
+        });
+        let old = registered.task.replace((number, waker));
+        self.open(&registered);
+        drop(registered);
+        drop(old);
+        number
+    }
+
+    pub(crate) fn unregister_task(self: &StdArc<Self>, number: u64) {
+        let mut registered = self.registered.lock();
+        let task = registered.task.take_if(|(known, _)| *known == number);
+        let left = registered.with_service;
+        self.shut(&registered);
+        drop(registered);
+        drop(task);
+        if left > 0 {
+            // The process's maintainer takes over.
+            self.schedule(When::Now);
+        }
+    }
+
+    fn open(&self, registered: &Registered) {
+        if !registered.is_empty() {
+            let _ = self.state.compare_exchange(NONE, IDLE, AcqRel, Relaxed);
+        }
+    }
+
+    fn shut(&self, registered: &Registered) {
+        if registered.is_empty() {
+            self.state.swap(NONE, AcqRel);
+        }
+    }
+
+    /// Ends all maintenance: the last `HotRead` is going. When this returns, the process's
+    /// maintainer works on this state no longer, unless it is the maintainer that calls.
+    pub(crate) fn retire(self: &StdArc<Self>) {
+        let mut registered = self.registered.lock();
+        registered.retired = true;
+        self.shut(&registered);
+        let ever = registered.ever;
+        let task = registered.task.take();
+        drop(registered);
+        if ever {
+            self.service.forget_and_wait(self);
+        }
+        if let Some((_, waker)) = task {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.registered.lock().retired
+    }
+}
+
+/// One wish for maintenance by the process's maintainer.
+pub(crate) struct Registration {
+    tending: StdArc<Tending>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut registered = self.tending.registered.lock();
+        registered.with_service -= 1;
+        self.tending.shut(&registered);
+        let is_last = registered.with_service == 0;
+        drop(registered);
+        if is_last {
+            self.tending.service.forget(&self.tending);
+        }
+        self.tending.service.unregister();
     }
 }
 
 /// Shared by all clones of a `HotRead`; its drop is the drop of the last of them.
 pub(crate) struct Owner<T: HotReadState> {
-    pub(crate) core: Arc<Core<T>>,
-    maintainers: Mutex<Vec<StdArc<MaintainerThread>>>,
+    tendee: StdArc<Tendee<T>>,
 }
 
 impl<T: HotReadState> Owner<T> {
-    pub(crate) fn new(core: Arc<Core<T>>) -> StdArc<Self> {
-        StdArc::new(Self {
-            core,
-            maintainers: Mutex::new(Vec::new()),
-        })
+    pub(crate) fn new(shared: Arc<Shared<T>>) -> StdArc<Self> {
+        let tending = StdArc::clone(&shared.tending);
+        let tendee = StdArc::new(Tendee(shared));
+        let weak: StdWeak<Tendee<T>> = StdArc::downgrade(&tendee);
+        tending.set_tended(weak);
+        StdArc::new(Self { tendee })
     }
 
-    pub(crate) fn spawn_maintainer(&self) -> Maintainer {
-        Maintainer {
-            thread: self.spawn(&mut self.maintainers.lock()),
-        }
-    }
-
-    /// Makes sure that somebody completes blocked publications.
-    pub(crate) fn ensure_maintainer(&self) {
-        let mut maintainers = self.maintainers.lock();
-        if self.core.queue.lock().maintainers == 0 {
-            self.spawn(&mut maintainers);
-        }
-    }
-
-    fn spawn(&self, maintainers: &mut Vec<StdArc<MaintainerThread>>) -> StdArc<MaintainerThread> {
-        maintainers.retain(|maintainer| maintainer.join.lock().is_some());
-        let shared = StdArc::new(MaintainerThread {
-            stop: AtomicBool::new(false),
-            panics: AtomicU64::new(0),
-            join: Mutex::new(None),
-        });
-        self.core.queue.lock().maintainers += 1;
-        let name = match &self.core.settings.name {
-            // std refuses a thread name with NUL in it.
-            Some(name) => format!("hotread-{}", name.replace('\0', "")),
-            None => "hotread-maintainer".to_owned(),
-        };
-        let spawned = thread::Builder::new().name(name).spawn({
-            let core = Arc::clone(&self.core);
-            let shared = StdArc::clone(&shared);
-            move || run(&core, &shared)
-        });
-        match spawned {
-            Ok(thread) => *shared.join.lock() = Some(thread),
-            Err(error) => {
-                self.core.queue.lock().maintainers -= 1;
-                panic!("the system refused a maintainer thread: {error}");
-            }
-        }
-        maintainers.push(StdArc::clone(&shared));
-        shared
+    pub(crate) fn shared(&self) -> &Arc<Shared<T>> {
+        &self.tendee.0
     }
 }
 
 impl<T: HotReadState> Drop for Owner<T> {
     fn drop(&mut self) {
-        let maintainers = std::mem::take(&mut *self.maintainers.lock());
-        for maintainer in maintainers {
-            maintainer.stop();
-        }
-        self.core.close();
+        let shared = self.shared();
+        shared.tending.retire();
+        shared.close();
     }
-}
-
-/// Longest pause before another attempt to clone, after `Clone` has panicked.
-const MAX_RETRY: Duration = Duration::from_secs(1);
-
-fn run<T: HotReadState>(core: &Core<T>, shared: &MaintainerThread) {
-    let me = thread::current();
-    let sleeper = Sleeper::new();
-    let stopped = || shared.stop.load(Acquire);
-    // Is a publication still blocked after an attempt to complete it?
-    let maintain = || match catch_unwind(AssertUnwindSafe(|| core.maintain())) {
-        Ok(result) => result.blocked_by_workers || result.busy,
-        Err(panic) => {
-            shared.panics.fetch_add(1, Relaxed);
-            // A payload's drop is user code, too.
-            Panics::default().run(|| drop(panic));
-            core.queue.lock().blocked_since.is_some()
-        }
-    };
-    let mut retry = POLL;
-    while !stopped() {
-        if maintain() {
-            core.hot.sleepers.push(&sleeper);
-            let certain = barrier::heavy();
-            if maintain() && !stopped() && sleeper.may_park() {
-                if certain {
-                    thread::park();
-                } else {
-                    thread::park_timeout(POLL);
-                }
-            }
-            continue;
-        }
-        let mut queue = core.queue.lock();
-        if queue.closed {
-            break;
-        }
-        if queue.blocked_since.is_some() && !core.is_applying() {
-            continue;
-        }
-        if queue.no_clone {
-            // Nobody will wake us for it: try again, ever less often.
-            drop(queue);
-            thread::park_timeout(retry);
-            retry = (retry * 2).min(MAX_RETRY);
-            continue;
-        }
-        retry = POLL;
-        queue.idle.retain(|thread| thread.id() != me.id());
-        queue.idle.push(me.clone());
-        drop(queue);
-        if !stopped() {
-            thread::park();
-        }
-    }
-    let mut queue = core.queue.lock();
-    queue.maintainers -= 1;
-    queue.idle.retain(|thread| thread.id() != me.id());
-    drop(queue);
-    drop(Leave(&core.hot.sleepers));
-    // Futures that counted on this maintainer start another.
-    core.progress.wake_everybody(&mut Panics::default());
 }

@@ -2,15 +2,15 @@
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, Release},
 };
 
-/// One copy. Nodes are freed only with the core; dropping an extra copy drops the `T` inside
-/// and leaves the node, so that an address which a reader is about to validate stays good.
+/// One copy. Nodes are freed only with the shared state; dropping an extra copy drops the `T`
+/// inside and leaves the node, so that an address which a reader is about to validate stays good.
 ///
 /// Aligned to two cache lines (processors prefetch them in pairs), so that writing one copy does
 /// not disturb readers of its neighbour in memory; the value stands first, so that the pointer
@@ -23,16 +23,22 @@ pub(crate) struct Node<T> {
 }
 
 impl<T> Node<T> {
-    /// A node without a value, leaked: the pool frees it with [`Node::free`].
+    /// A node without a value, leaked: the copies free it with [`Node::free`].
+    ///
+    /// Made in place: `Box::new` would carry the size of the state over the stack.
     pub(crate) fn allocate() -> NonNull<Self> {
-        NonNull::from(Box::leak(Box::new(Self {
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-            generation: AtomicU64::new(0),
-        })))
+        let mut node = Box::<Self>::new_uninit();
+        // SAFETY: the pointer is to the box's own memory. After this every field is initialised,
+        // since `value` may be uninitialised.
+        let node = unsafe {
+            (&raw mut (*node.as_mut_ptr()).generation).write(AtomicU64::new(0));
+            node.assume_init()
+        };
+        NonNull::from(Box::leak(node))
     }
 
     /// # Safety
-    /// `node` comes from [`Node::allocate`], is freed once, is used by nobody, and its value, if
+    /// `node` comes from [`Node::allocate`], is freed once, is used by no thread, and its value, if
     /// any, was dropped.
     pub(crate) unsafe fn free(node: NonNull<Self>) {
         // SAFETY: passed on to the caller.
@@ -40,7 +46,7 @@ impl<T> Node<T> {
     }
 
     /// # Safety
-    /// The node is alive and has a value, and nobody writes it while the reference is used.
+    /// The node is alive and has a value, and no thread writes it while the reference is used.
     #[inline(always)]
     pub(crate) unsafe fn get<'a>(node: NonNull<Self>) -> &'a T {
         // SAFETY: passed on to the caller; the value is the first field of a `repr(C)` struct.
@@ -48,20 +54,34 @@ impl<T> Node<T> {
     }
 
     /// # Safety
-    /// As [`Node::get`], and nobody else reads it either.
+    /// As [`Node::get`], and no other thread reads it either.
     #[inline(always)]
     pub(crate) unsafe fn get_mut<'a>(node: NonNull<Self>) -> &'a mut T {
         // SAFETY: passed on to the caller.
         unsafe { &mut *node.as_ptr().cast::<T>() }
     }
 
-    /// Puts a value into a node that has none.
+    /// Makes the value of a node that has none. If `make` panics, it still has none.
     ///
     /// # Safety
-    /// The node is alive, has no value, and nobody else uses it.
-    pub(crate) unsafe fn put(node: NonNull<Self>, value: T) {
+    /// The node is alive, has no value, and is used by no other thread.
+    pub(crate) unsafe fn fill(node: NonNull<Self>, make: impl FnOnce() -> T) {
         // SAFETY: passed on to the caller.
-        unsafe { node.as_ptr().cast::<T>().write(value) }
+        unsafe { node.as_ptr().cast::<T>().write(make()) }
+    }
+
+    /// Moves a boxed value into a node that has none, without carrying it over the stack.
+    ///
+    /// # Safety
+    /// As [`Node::fill`].
+    pub(crate) unsafe fn fill_boxed(node: NonNull<Self>, value: Box<T>) {
+        let value = Box::into_raw(value);
+        // SAFETY: the box's value is moved out once, and its memory is then freed without
+        // dropping it: `MaybeUninit<T>` has the layout of `T` and no drop.
+        unsafe {
+            ptr::copy_nonoverlapping(value, node.as_ptr().cast::<T>(), 1);
+            drop(Box::from_raw(value.cast::<MaybeUninit<T>>()));
+        }
     }
 
     /// Drops the value in place; after this, even by a panic, the node has none.
@@ -78,7 +98,8 @@ impl<T> Node<T> {
     #[inline]
     pub(crate) unsafe fn generation(node: NonNull<Self>) -> u64 {
         // SAFETY: passed on to the caller; the field is an atomic, so no claim to the value.
-        // ORDERING: whoever holds the copy acquired it with the pointer; to others it is news.
+        // ORDERING: a reader that holds the copy acquired it with the pointer; to an observer it
+        // is a report.
         unsafe { &(*node.as_ptr()).generation }.load(Relaxed)
     }
 

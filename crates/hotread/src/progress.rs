@@ -1,7 +1,7 @@
 //! How far the sequence of updates has come, and who waits for it to come further.
 //!
 //! An allocation of its own and without the state's type, so that a future that waits for a
-//! publication keeps neither the state nor the core alive.
+//! publication keeps neither the state nor its copies alive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
@@ -10,36 +10,40 @@ use crossbeam_utils::CachePadded;
 
 use crate::panics::Panics;
 use crate::results::WaitError;
-use crate::sync::Mutex;
 use crate::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
+use crate::sync::{Mutex, holding};
 
-/// Rejected batches whose numbers are remembered for those who ask later. Each stands for a
+/// Rejected batches whose numbers are remembered for waiters that ask later. Each stands for a
 /// panic, so a program that has more of them has other worries.
-const MAX_REJECTED: usize = 1024;
+pub(crate) const MAX_REJECTED: usize = 1024;
 
 pub(crate) struct Progress {
     line: CachePadded<Line>,
-    /// Set once anything was rejected, so that the usual question needs no lock.
-    any_rejected: AtomicBool,
     rejected: Mutex<Rejected>,
     waiters: Mutex<Waiters>,
-    /// Number of entries in `waiters`.
-    waiting: AtomicUsize,
     closed: AtomicBool,
 }
 
-/// What each publication writes.
+/// What each publication writes, and what it looks at.
 struct Line {
+    /// Publications so far.
+    generation: AtomicU64,
     /// The last update that readers can see.
     published_seq: AtomicU64,
     /// Every update up to here is visible or rejected.
     settled: AtomicU64,
-    /// Updates in the log.
+    /// Updates in the log and, under the queue's lock, in the inbox.
     retained: AtomicUsize,
+    /// The last update that was ever rejected: what came later needs no look at the list.
+    last_rejected: AtomicU64,
+    /// Number of entries in `waiters`.
+    waiting: AtomicUsize,
+    /// The thread that holds the right to apply; see `sync::holding`.
+    holder: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -53,43 +57,65 @@ struct Rejected {
 #[derive(Default)]
 struct Waiters {
     next_id: u64,
-    by_seq: BTreeMap<(u64, u64), Waker>,
+    by_kind: [BTreeMap<(u64, u64), Waker>; 3],
+}
+
+/// What a waiter waits for, and what it can do meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// A thread, for an update to be settled. It can lead.
+    Thread = 0,
+    /// A task, for an update to be settled.
+    Task = 1,
+    /// A task, for a generation to be published.
+    Change = 2,
 }
 
 /// The key of a registered waker.
-pub(crate) type WaiterKey = (u64, u64);
+#[derive(Clone, Copy)]
+pub(crate) struct WaiterKey(Waiting, (u64, u64));
+
+impl Waiters {
+    fn len(&self) -> usize {
+        self.by_kind.iter().map(BTreeMap::len).sum()
+    }
+}
 
 impl Progress {
     pub(crate) fn new() -> Self {
         Self {
             line: CachePadded::new(Line {
+                generation: AtomicU64::new(0),
                 published_seq: AtomicU64::new(0),
                 settled: AtomicU64::new(0),
                 retained: AtomicUsize::new(0),
+                last_rejected: AtomicU64::new(0),
+                waiting: AtomicUsize::new(0),
+                holder: AtomicUsize::new(0),
             }),
-            any_rejected: AtomicBool::new(false),
             rejected: Mutex::default(),
             waiters: Mutex::default(),
-            waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
 
     // ---- the holder of the right to apply ----
 
+    /// Tells of a publication; a full fence and [`Progress::wake`] must follow.
     #[inline]
-    pub(crate) fn publish(&self, seq: u64, settled: u64) {
-        // ORDERING: release, after the pointer: who sees these sees at least that copy.
+    pub(crate) fn publish(&self, generation: u64, seq: u64, settled: u64) {
+        // ORDERING: release, after the pointer: a thread that sees these sees at least that copy.
+        self.line.generation.store(generation, Release);
         self.line.published_seq.store(seq, Release);
-        self.settle(settled);
+        self.line.settled.store(settled, Release);
     }
 
-    #[inline]
+    /// Tells how far updates are visible or rejected, without a publication.
     pub(crate) fn settle(&self, settled: u64) {
         self.line.settled.store(settled, Release);
     }
 
-    /// Remembers a rejected batch; before `settle` passes it.
+    /// Remembers a rejected batch; before `settled` passes it.
     pub(crate) fn reject(&self, first: u64, last: u64) {
         let mut rejected = self.rejected.lock();
         // Not always the last: a batch may panic at its second attempt, after a later one was
@@ -104,13 +130,35 @@ impl Progress {
         {
             rejected.forgotten = rejected.forgotten.max(last);
         }
-        drop(rejected);
-        self.any_rejected.store(true, Release);
+        let last = last.max(self.line.last_rejected.load(Relaxed));
+        self.line.last_rejected.store(last, Release);
+    }
+
+    /// Says that this thread holds the right to apply.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        self.line.holder.store(holding::thread(), Relaxed);
+    }
+
+    /// Says so no longer; before the right is given up.
+    #[inline]
+    pub(crate) fn end_turn(&self) {
+        self.line.holder.store(0, Relaxed);
+    }
+
+    /// Is this thread inside an update of this very state?
+    pub(crate) fn is_applying_here(&self) -> bool {
+        // ORDERING: a thread reads its own store, or that of another thread, which differs.
+        self.line.holder.load(Relaxed) == holding::thread()
+    }
+
+    pub(crate) fn add_retained(&self, updates: usize) {
+        self.set_retained(self.retained() + updates);
     }
 
     #[inline]
     pub(crate) fn set_retained(&self, updates: usize) {
-        self.line.retained.store(updates, Relaxed);
+        self.line.retained.store(updates, Release);
     }
 
     pub(crate) fn close(&self, panics: &mut Panics) {
@@ -119,33 +167,45 @@ impl Progress {
         self.wake(panics);
     }
 
-    /// Wakes the futures whose wait is over. The caller's full barrier is behind what it stored.
+    #[inline]
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.line.waiting.load(Relaxed) != 0
+    }
+
+    /// Wakes the waiters whose wait is over. The caller's full barrier is behind what it stored.
     #[inline]
     pub(crate) fn wake(&self, panics: &mut Panics) {
-        if self.waiting.load(Relaxed) != 0 {
+        if self.has_waiters() {
             self.wake_waiters(panics);
         }
     }
 
     #[cold]
     fn wake_waiters(&self, panics: &mut Panics) {
-        let everybody = self.closed.load(Acquire);
-        let settled = self.settled();
+        let everyone = self.closed.load(Acquire);
+        let reached = [self.settled(), self.settled(), self.generation()];
         let mut waiters = self.waiters.lock();
-        let rest = if everybody {
-            BTreeMap::new()
-        } else {
-            waiters.by_seq.split_off(&(settled + 1, 0))
-        };
-        let ready = std::mem::replace(&mut waiters.by_seq, rest);
-        self.waiting.store(waiters.by_seq.len(), Relaxed);
+        let ready: Vec<_> = (waiters.by_kind.iter_mut().zip(reached))
+            .map(|(waiting, reached)| {
+                let rest = match everyone {
+                    true => BTreeMap::new(),
+                    false => waiting.split_off(&(reached + 1, 0)),
+                };
+                std::mem::replace(waiting, rest)
+            })
+            .collect();
+        self.line.waiting.store(waiters.len(), Relaxed);
         drop(waiters);
-        for waker in ready.into_values() {
+        for waker in ready.into_iter().flat_map(BTreeMap::into_values) {
             panics.run(|| waker.wake());
         }
     }
 
-    // ---- everybody ----
+    // ---- everyone ----
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.line.generation.load(Acquire)
+    }
 
     pub(crate) fn published_seq(&self) -> u64 {
         self.line.published_seq.load(Acquire)
@@ -157,20 +217,24 @@ impl Progress {
     }
 
     pub(crate) fn retained(&self) -> usize {
-        self.line.retained.load(Relaxed)
+        self.line.retained.load(Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
     }
 
     /// Is this batch visible?
     #[inline]
     pub(crate) fn visible(&self, first: u64, last: u64) -> bool {
-        self.settled() >= last && (!self.any_rejected.load(Acquire) || self.verdict(first).is_ok())
+        self.settled() >= last && self.verdict(first).is_ok()
     }
 
     /// The end of a wait for `seq`, if it has come.
     pub(crate) fn outcome(&self, seq: u64) -> Option<Result<(), WaitError>> {
         if self.settled() >= seq {
             Some(self.verdict(seq))
-        } else if self.closed.load(Acquire) {
+        } else if self.is_closed() {
             // Settled may have moved just before the closing.
             Some(if self.settled() >= seq {
                 self.verdict(seq)
@@ -183,7 +247,16 @@ impl Progress {
     }
 
     /// What became of an update that is settled.
+    #[inline]
     fn verdict(&self, seq: u64) -> Result<(), WaitError> {
+        if seq > self.line.last_rejected.load(Acquire) {
+            return Ok(());
+        }
+        self.look_up(seq)
+    }
+
+    #[cold]
+    fn look_up(&self, seq: u64) -> Result<(), WaitError> {
         let rejected = self.rejected.lock();
         // The first range that does not end before `seq`.
         let index = rejected.ranges.partition_point(|&(_, last)| last < seq);
@@ -194,35 +267,37 @@ impl Progress {
         }
     }
 
-    /// Registers a waker for `seq`; a full barrier and another look at the outcome must follow.
-    pub(crate) fn register(&self, seq: u64, waker: Waker) -> WaiterKey {
+    /// Registers a waker for an update or a generation; another look at it must follow.
+    pub(crate) fn register(&self, kind: Waiting, target: u64, waker: Waker) -> WaiterKey {
         let mut waiters = self.waiters.lock();
-        let key = (seq, waiters.next_id);
+        let key = (target, waiters.next_id);
         waiters.next_id += 1;
-        waiters.by_seq.insert(key, waker);
-        self.waiting.store(waiters.by_seq.len(), Relaxed);
+        waiters.by_kind[kind as usize].insert(key, waker);
+        self.line.waiting.store(waiters.len(), Relaxed);
         drop(waiters);
         // ORDERING: against the fence between a publication and its look at `waiting`.
         fence(SeqCst);
-        key
+        WaiterKey(kind, key)
     }
 
     /// Takes a waker back; it is returned so that it drops outside the lock.
-    pub(crate) fn unregister(&self, key: WaiterKey) -> Option<Waker> {
+    pub(crate) fn unregister(&self, WaiterKey(kind, key): WaiterKey) -> Option<Waker> {
         let mut waiters = self.waiters.lock();
-        let waker = waiters.by_seq.remove(&key);
-        self.waiting.store(waiters.by_seq.len(), Relaxed);
+        let waker = waiters.by_kind[kind as usize].remove(&key);
+        self.line.waiting.store(waiters.len(), Relaxed);
         waker
     }
 
-    /// Wakes every future, so that each looks again whether a maintainer is still there.
-    pub(crate) fn wake_everybody(&self, panics: &mut Panics) {
-        let mut waiters = self.waiters.lock();
-        let everybody = std::mem::take(&mut waiters.by_seq);
-        self.waiting.store(0, Relaxed);
+    /// Wakes one thread that waits, if there is one, so that it becomes the leader.
+    pub(crate) fn wake_successor(&self) -> bool {
+        let waiters = self.waiters.lock();
+        let Some(waker) = waiters.by_kind[Waiting::Thread as usize].values().next() else {
+            return false;
+        };
+        let waker = waker.clone();
         drop(waiters);
-        for waker in everybody.into_values() {
-            panics.run(|| waker.wake());
-        }
+        // A thread's waker is our own, and unparks it.
+        waker.wake();
+        true
     }
 }

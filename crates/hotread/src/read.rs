@@ -3,26 +3,32 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ptr::{self, NonNull};
+use std::sync::Arc as StdArc;
 
 use crate::HotReadState;
-use crate::core::Core;
 use crate::node::Node;
-use crate::registry::{Claim, Registry, Slot};
-use crate::sync::{Arc, local};
+use crate::registry::{Claim, Owner, Registry, Slot};
+use crate::shared::Shared;
+use crate::sync::local;
 
-/// A thread's slot for one state. Keeps the registry, but neither the core nor the state.
+/// A thread's slot for one state. Keeps the registry, but neither the copies nor the state.
 struct ThreadSlot {
     claim: Claim,
-    registry: Arc<Registry>,
-    /// The copy that a `read` further out on this thread holds. Null: none does.
+    registry: StdArc<Registry>,
+    /// Running `read`s that hold the slot's copy. A count, since coroutines of one thread may end
+    /// in another order than they began.
+    readers: Cell<usize>,
+    /// The copy that they hold.
     held: Cell<*mut ()>,
 }
 
 impl ThreadSlot {
-    fn new(registry: &Arc<Registry>) -> Self {
+    fn new(registry: &StdArc<Registry>) -> Self {
+        let name = std::thread::current().name().map(Into::into);
         Self {
-            claim: registry.claim(std::thread::current().name().map(Into::into)),
-            registry: Arc::clone(registry),
+            claim: registry.claim(name, Owner::Thread),
+            registry: StdArc::clone(registry),
+            readers: Cell::new(0),
             held: Cell::new(ptr::null_mut()),
         }
     }
@@ -36,7 +42,7 @@ impl ThreadSlot {
 impl Drop for ThreadSlot {
     fn drop(&mut self) {
         // `process::exit` inside a `read` destroys the thread's storage with the copy held.
-        if self.held.get().is_null() {
+        if self.readers.get() == 0 {
             self.registry.release(self.claim);
         }
     }
@@ -53,14 +59,14 @@ impl Drop for Pinned {
     }
 }
 
-/// All slots of a thread, by the id of their core.
+/// All slots of a thread, by the id of their state.
 struct ThreadSlots {
     by_id: BTreeMap<u64, Pinned>,
-    /// Look for slots of cores that are gone when there are this many.
+    /// Look for slots of states that are gone when there are this many.
     sweep_at: usize,
 }
 
-/// Slots that a thread keeps before it first looks for ones whose core is gone.
+/// Slots that a thread keeps before it first looks for ones whose state is gone.
 const MIN_SWEEP: usize = 8;
 
 impl Drop for ThreadSlots {
@@ -71,7 +77,7 @@ impl Drop for ThreadSlots {
 }
 
 local! {
-    /// The slot used last. Id 0 is no core's. Has no destructor, which makes it cheap to reach.
+    /// The slot used last. Id 0 is no state's. Has no destructor, which makes it cheap to reach.
     static LAST: Cell<(u64, *const ThreadSlot)> = Cell::new((0, ptr::null()))
 }
 local! {
@@ -83,77 +89,70 @@ local! {
 
 /// Runs `f` on the published state. The copy is held while `f` runs and no longer.
 #[inline]
-pub(crate) fn read<T: HotReadState, R>(core: &Core<T>, f: impl FnOnce(&T) -> R) -> R {
+pub(crate) fn read<T: HotReadState, R>(shared: &Shared<T>, f: impl FnOnce(&T) -> R) -> R {
     let (id, last) = LAST.with(Cell::get);
-    if id == core.hot.id {
-        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, for a core that is alive
+    if id == shared.hot.id {
+        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, for a state that is alive
         // (we are called with it): such slots go only with the thread, which resets `LAST` first.
-        return read_in(core, unsafe { &*last }, f);
+        return read_in(shared, unsafe { &*last }, f);
     }
-    match find(core.hot.id, &core.hot.registry) {
+    match find(shared.hot.id, &shared.hot.registry) {
         // SAFETY: as above.
-        Some(slot) => read_in(core, unsafe { slot.as_ref() }, f),
-        // The thread is being torn down and its storage is gone.
-        None => {
-            let slot = ThreadSlot::new(&core.hot.registry);
-            // So that a `read` inside `f` finds it.
-            let _restore = Restore(LAST.with(|last| last.replace((core.hot.id, &slot))));
-            read_in(core, &slot, f)
-        }
-    }
-}
-
-/// Puts back what `LAST` was, also by a panic.
-struct Restore((u64, *const ThreadSlot));
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        LAST.with(|last| last.set(self.0));
+        Some(slot) => read_in(shared, unsafe { slot.as_ref() }, f),
+        // The thread is being torn down and its storage is gone: a slot for this read alone.
+        None => read_in(shared, &ThreadSlot::new(&shared.hot.registry), f),
     }
 }
 
 #[inline]
-fn read_in<T: HotReadState, R>(core: &Core<T>, slot: &ThreadSlot, f: impl FnOnce(&T) -> R) -> R {
-    if let Some(outer) = NonNull::new(slot.held.get()) {
-        // SAFETY: a `read` further out on this thread holds this copy until after we return.
-        return f(unsafe { Node::get(outer.cast()) });
-    }
-    let (node, rounds) = core.take(slot.slot());
-    slot.held.set(node.as_ptr().cast());
-    let holding = Holding { core, slot, node };
-    if rounds > 1 {
-        // A copy named in passing may be the one somebody sleeps for.
-        core.wake_sleepers();
-    }
-    // SAFETY: the slot names the copy, validated, until `holding` is dropped, also by a panic.
-    let result = f(unsafe { Node::get(node) });
-    drop(holding);
-    result
+fn read_in<T: HotReadState, R>(
+    shared: &Shared<T>,
+    slot: &ThreadSlot,
+    f: impl FnOnce(&T) -> R,
+) -> R {
+    let node = match slot.readers.get() {
+        0 => {
+            let (node, passed) = shared.take(slot.slot());
+            shared.pass(passed);
+            slot.held.set(node.as_ptr().cast());
+            node
+        }
+        // SAFETY: while there are readers, `held` is the node that the first one took.
+        _ => unsafe { NonNull::new_unchecked(slot.held.get()) }.cast(),
+    };
+    slot.readers.set(slot.readers.get() + 1);
+    let _holding = Holding { shared, slot };
+    // SAFETY: the slot names the copy, validated, until the last of its readers is gone, also by a
+    // panic; and `_holding` is one.
+    f(unsafe { Node::get(node) })
 }
 
 struct Holding<'a, T: HotReadState> {
-    core: &'a Core<T>,
+    shared: &'a Shared<T>,
     slot: &'a ThreadSlot,
-    node: NonNull<Node<T>>,
 }
 
 impl<T: HotReadState> Drop for Holding<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.slot.held.set(ptr::null_mut());
-        self.core.let_go(self.slot.slot(), self.node.as_ptr());
+        let left = self.slot.readers.get() - 1;
+        self.slot.readers.set(left);
+        if left == 0 {
+            let held = self.slot.held.replace(ptr::null_mut());
+            self.shared.let_go(self.slot.slot(), held.cast());
+        }
     }
 }
 
-/// This thread's slot for a core, made if there is none. `None`: the thread is being torn down.
+/// This thread's slot for a state, made if there is none. `None`: the thread is being torn down.
 #[cold]
 #[inline(never)]
-fn find(id: u64, registry: &Arc<Registry>) -> Option<NonNull<ThreadSlot>> {
+fn find(id: u64, registry: &StdArc<Registry>) -> Option<NonNull<ThreadSlot>> {
     SLOTS
         .try_with(|slots| {
             let slots = &mut *slots.borrow_mut();
             if slots.by_id.len() >= slots.sweep_at && !slots.by_id.contains_key(&id) {
-                // Dropping a slot of a core that is gone frees its registry, and runs no user code.
+                // Dropping a slot of a state that is gone frees its registry, and runs no user code.
                 // SAFETY: alive while it is in the map.
                 let is_closed = |slot: &Pinned| unsafe { slot.0.as_ref() }.registry.is_closed();
                 slots.by_id.retain(|_, slot| !is_closed(slot));
@@ -163,9 +162,8 @@ fn find(id: u64, registry: &Arc<Registry>) -> Option<NonNull<ThreadSlot>> {
                 .by_id
                 .entry(id)
                 .or_insert_with(|| {
-                    Pinned(NonNull::from(Box::leak(Box::new(ThreadSlot::new(
-                        registry,
-                    )))))
+                    let slot = Box::new(ThreadSlot::new(registry));
+                    Pinned(NonNull::from(Box::leak(slot)))
                 })
                 .0;
             LAST.with(|last| last.set((id, slot.as_ptr())));

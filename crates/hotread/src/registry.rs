@@ -1,41 +1,51 @@
 //! The readers' slots: which copy each handle holds.
 //!
-//! A slot is one padded atomic pointer. Slots live in chunks that are never moved or freed while
+//! A slot is one padded atomic pointer. Slots live in leaves that are never moved or freed while
 //! the registry lives, so that a writer can scan them without a lock while others register and
-//! leave. The registry knows nothing of the state's type: nobody but a slot's owner may
-//! dereference what it names, so here it is only an address.
+//! leave. Above the leaves stand two levels of bits that say below which of them slots have an
+//! owner, so that a scan costs what the present readers cost, however many there were before.
 //!
-//! It is shared by the core and, through `read`, by the storage of threads, which may outlive
-//! the core: hence an allocation of its own.
+//! The registry knows nothing of the state's type: only a slot's owner may dereference what it
+//! names, so here it is only an address. It is shared by the state and, through `read`, by the
+//! storage of threads, which may outlive the state: hence an allocation of its own.
 
 use std::ptr::{self, NonNull};
 use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
 
+use crate::sync::Mutex;
 use crate::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use crate::sync::{Mutex, unless};
 
-/// Slots in the first chunk; each further chunk has twice as many, up to [`MAX_CHUNK`].
-const MIN_CHUNK: usize = if cfg!(loom) { 1 } else { 8 };
-/// Slots in a chunk at most: its occupancy is one word.
-const MAX_CHUNK: usize = 64;
+/// Slots in the first leaf, which most states never exceed.
+const FIRST: usize = if cfg!(hotread_loom) { 1 } else { 8 };
+/// Slots in every other leaf, leaves in a branch, and branches in a root: a word has a bit for each.
+const FAN: usize = if cfg!(hotread_loom) { 2 } else { 64 };
 
 /// Names the copy that one reader holds, or is about to validate. Null: quiescent.
 pub(crate) struct Slot {
     pub(crate) held: AtomicPtr<()>,
 }
 
-struct Chunk {
-    /// Bit `i` is set while slot `i` has an owner. Lets a scan pass over free slots, so that
-    /// publications stay cheap after many handles have come and gone.
+struct Leaf {
+    /// Bit `i` is set while slot `i` has an owner.
     occupied: AtomicU64,
     slots: Box<[CachePadded<Slot>]>,
-    /// Written before the chunk is published, never after.
-    next: *const Chunk,
+}
+
+/// A level above: bit `i` is set while an owner stands below child `i`.
+struct Branch<C> {
+    occupied: AtomicU64,
+    children: [AtomicPtr<C>; FAN],
+}
+
+struct Root {
+    branch: Branch<Branch<Leaf>>,
+    /// Written before the root is published, never after.
+    next: *const Root,
 }
 
 /// A claimed slot. It is `Copy`, because its owner stores it; only the owner may use it, and
@@ -43,64 +53,160 @@ struct Chunk {
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     slot: NonNull<Slot>,
-    chunk: usize,
+    leaf: usize,
     index: usize,
+    owner: Owner,
+}
+
+/// What a slot was claimed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A handle, which can read after the last `HotRead` is gone.
+    Handle,
+    /// A thread, for `read`.
+    Thread,
 }
 
 pub(crate) struct Registry {
-    head: AtomicPtr<Chunk>,
-    /// Set when the core is gone, so that threads forget the slots they kept for `read`.
+    first: Leaf,
+    roots: AtomicPtr<Root>,
+    /// Set when the state is gone, so that threads forget the slots they kept for `read`.
     closed: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
 /// What only registration, leaving and observers need.
-#[derive(Default)]
 struct Ledger {
-    chunks: Vec<ChunkEntry>,
-    /// Chunk and index of slots without an owner; the last one left is the first reused.
-    free: Vec<(usize, usize)>,
+    leaves: Vec<LeafEntry>,
+    /// Leaves with a slot to spare; the last one is used first.
+    with_room: Vec<usize>,
+    /// Owners that are handles.
+    handles: usize,
 }
 
-struct ChunkEntry {
-    chunk: NonNull<Chunk>,
+struct LeafEntry {
+    /// The root and the branch above a leaf; the first leaf has neither.
+    above: Option<(NonNull<Root>, NonNull<Branch<Leaf>>)>,
+    leaf: NonNull<Leaf>,
     names: Vec<Option<StdArc<str>>>,
 }
 
-// SAFETY: chunks are owned by the registry, reached by shared references only, and made of
-// atomics; the ledger that mentions them is behind a mutex.
+// SAFETY: leaves and branches are owned by the registry, reached by shared references only, and
+// made of atomics; the ledger that mentions them is behind a mutex.
 unsafe impl Send for Registry {}
 // SAFETY: as above.
 unsafe impl Sync for Registry {}
 
-impl Registry {
-    pub(crate) fn new() -> Self {
+impl Leaf {
+    fn new(slots: usize) -> Self {
+        let slots = (0..slots).map(|_| {
+            CachePadded::new(Slot {
+                held: AtomicPtr::new(ptr::null_mut()),
+            })
+        });
         Self {
-            head: AtomicPtr::new(ptr::null_mut()),
-            closed: AtomicBool::new(false),
-            ledger: Mutex::new(Ledger::default()),
+            occupied: AtomicU64::new(0),
+            slots: slots.collect(),
         }
     }
 
+    #[inline]
+    fn scan(&self, visit: &mut impl FnMut(&Slot) -> bool) -> bool {
+        let mut occupied = self.occupied.load(Acquire);
+        while occupied != 0 {
+            let index = occupied.trailing_zeros() as usize;
+            occupied &= occupied - 1;
+            if !visit(&self.slots[index]) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// All slots have an owner.
+    fn is_full(&self) -> bool {
+        let all = u64::MAX >> (u64::BITS as usize - self.slots.len());
+        self.occupied.load(Relaxed) == all
+    }
+}
+
+impl<C> Branch<C> {
+    fn new() -> Self {
+        Self {
+            occupied: AtomicU64::new(0),
+            children: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    /// Visits the children below which an owner stands, until `visit` says `false`.
+    fn scan(&self, mut visit: impl FnMut(&C) -> bool) -> bool {
+        let mut occupied = self.occupied.load(Acquire);
+        while occupied != 0 {
+            let index = occupied.trailing_zeros() as usize;
+            occupied &= occupied - 1;
+            // SAFETY: a child whose bit is set was stored before, and lives as long as we.
+            let child = unsafe { self.children[index].load(Acquire).as_ref() };
+            if child.is_some_and(|child| !visit(child)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Registry {
+    pub(crate) fn new() -> StdArc<Self> {
+        let registry = StdArc::new(Self {
+            first: Leaf::new(FIRST),
+            roots: AtomicPtr::new(ptr::null_mut()),
+            closed: AtomicBool::new(false),
+            ledger: Mutex::new(Ledger {
+                leaves: Vec::new(),
+                with_room: vec![0],
+                handles: 0,
+            }),
+        });
+        registry.ledger.lock().leaves.push(LeafEntry {
+            above: None,
+            leaf: NonNull::from(&registry.first),
+            names: vec![None; FIRST],
+        });
+        registry
+    }
+
     /// Claims a quiescent slot. O(1), under a short lock that no scan takes.
-    pub(crate) fn claim(&self, name: Option<StdArc<str>>) -> Claim {
+    pub(crate) fn claim(&self, name: Option<StdArc<str>>, owner: Owner) -> Claim {
         let mut ledger = self.ledger.lock();
-        // ORDERING: the lock orders this claim after the previous owner's release of the slot.
-        let (number, index) = match ledger.free.pop() {
-            Some(free) => free,
+        let number = match ledger.with_room.last() {
+            Some(&number) => number,
             None => self.grow(&mut ledger),
         };
-        let entry = &mut ledger.chunks[number];
+        ledger.handles += usize::from(owner == Owner::Handle);
+        let entry = &mut ledger.leaves[number];
+        // SAFETY: leaves live as long as the registry.
+        let leaf = unsafe { entry.leaf.as_ref() };
+        let index = leaf.occupied.load(Relaxed).trailing_ones() as usize;
         entry.names[index] = name;
-        // SAFETY: chunks live as long as the registry.
-        let chunk = unsafe { entry.chunk.as_ref() };
         // ORDERING: a reader's cold path has its fence after this, on the same thread or on one
-        // that the handle was sent to; so a scan that must see its slot sees this bit as well.
-        chunk.occupied.fetch_or(1 << index, Release);
+        // that the handle was sent to; so a scan that must see its slot sees these bits as well.
+        // The lock orders this claim after the previous owner's release of the slot.
+        leaf.occupied.fetch_or(1 << index, Release);
+        if let Some((root, branch)) = entry.above {
+            // SAFETY: as above.
+            let (root, branch) = unsafe { (root.as_ref(), branch.as_ref()) };
+            branch.occupied.fetch_or(1 << leaf_index(number), Release);
+            root.branch
+                .occupied
+                .fetch_or(1 << branch_index(number), Release);
+        }
+        if leaf.is_full() {
+            ledger.with_room.pop();
+        }
         Claim {
-            slot: NonNull::from(&*chunk.slots[index]),
-            chunk: number,
+            slot: NonNull::from(&*leaf.slots[index]),
+            leaf: number,
             index,
+            owner,
         }
     }
 
@@ -110,58 +216,116 @@ impl Registry {
         let slot = unsafe { claim.slot.as_ref() };
         debug_assert!(slot.held.load(Relaxed).is_null(), "released while held");
         let mut ledger = self.ledger.lock();
-        let entry = &mut ledger.chunks[claim.chunk];
+        ledger.handles -= usize::from(claim.owner == Owner::Handle);
+        let entry = &mut ledger.leaves[claim.leaf];
         let name = entry.names[claim.index].take();
-        // SAFETY: chunks live as long as the registry.
-        let chunk = unsafe { entry.chunk.as_ref() };
-        // ORDERING: a scan that no longer sees the bit acquires with it all that the owner read.
-        chunk.occupied.fetch_and(
-            !(1 << claim.index),
-            unless(cfg!(hotread_fault = "relaxed_release"), Release),
-        );
-        ledger.free.push((claim.chunk, claim.index));
+        // SAFETY: leaves live as long as the registry.
+        let leaf = unsafe { entry.leaf.as_ref() };
+        let was_full = leaf.is_full();
+        // ORDERING: a scan that no longer sees a bit acquires with it all that the owners below
+        // have read: their releases come before this one by the lock.
+        let before = leaf.occupied.fetch_and(!(1 << claim.index), Release);
+        if before == 1 << claim.index
+            && let Some((root, branch)) = entry.above
+        {
+            // SAFETY: as above.
+            let (root, branch) = unsafe { (root.as_ref(), branch.as_ref()) };
+            let bit = 1 << leaf_index(claim.leaf);
+            if branch.occupied.fetch_and(!bit, Release) == bit {
+                let bit = 1 << branch_index(claim.leaf);
+                root.branch.occupied.fetch_and(!bit, Release);
+            }
+        }
+        if was_full {
+            ledger.with_room.push(claim.leaf);
+        }
         drop(ledger);
         drop(name);
     }
 
-    /// Calls `visit` with every copy that a slot names, until it says `false`.
+    /// Calls `visit` with every owned slot, until it says `false`.
     ///
-    /// Complete for every reader whose validation succeeded before the caller's last
-    /// `fence(SeqCst)`: see `docs/orderings.md`.
+    /// Complete for every reader whose validation succeeded before the caller's last full fence:
+    /// see `docs/orderings.md`.
     #[inline]
-    pub(crate) fn scan(&self, mut visit: impl FnMut(*mut ()) -> bool) {
-        let order = unless(cfg!(hotread_fault = "relaxed_scan"), Acquire);
-        let mut next: *const Chunk = self.head.load(Acquire);
-        // SAFETY: a chunk reached from the head was published whole, and lives as long as we.
-        while let Some(chunk) = unsafe { next.as_ref() } {
-            let mut occupied = chunk.occupied.load(order);
-            while occupied != 0 {
-                let index = occupied.trailing_zeros() as usize;
-                occupied &= occupied - 1;
-                let held = chunk.slots[index].held.load(order);
-                if !held.is_null() && !visit(held) {
-                    return;
-                }
-            }
-            next = chunk.next;
+    pub(crate) fn scan(&self, mut visit: impl FnMut(&Slot) -> bool) {
+        if self.first.scan(&mut visit) && !self.roots.load(Acquire).is_null() {
+            self.scan_roots(&mut visit);
         }
     }
 
-    /// Every owned slot's name and the copy it names. For observers: takes the lock.
-    pub(crate) fn workers(&self) -> Vec<(Option<StdArc<str>>, *mut ())> {
-        let ledger = self.ledger.lock();
-        let mut workers = Vec::new();
-        for entry in &ledger.chunks {
-            // SAFETY: chunks live as long as the registry.
-            let chunk = unsafe { entry.chunk.as_ref() };
-            let occupied = chunk.occupied.load(Relaxed);
-            for (index, slot) in chunk.slots.iter().enumerate() {
-                if occupied & (1 << index) != 0 {
-                    workers.push((entry.names[index].clone(), slot.held.load(Acquire)));
+    #[inline(never)]
+    fn scan_roots(&self, visit: &mut impl FnMut(&Slot) -> bool) {
+        let mut next: *const Root = self.roots.load(Acquire);
+        // SAFETY: a root reached from the head was published whole, and lives as long as we.
+        while let Some(root) = unsafe { next.as_ref() } {
+            if !root
+                .branch
+                .scan(|branch| branch.scan(|leaf| leaf.scan(visit)))
+            {
+                return;
+            }
+            next = root.next;
+        }
+    }
+
+    /// Does a slot name this copy?
+    #[inline]
+    pub(crate) fn is_held(&self, copy: *mut ()) -> bool {
+        let mut held = false;
+        self.scan(|slot| {
+            held = slot.held.load(Acquire) == copy;
+            !held
+        });
+        held
+    }
+
+    /// A slot that names this copy, drawn at random from all that do.
+    pub(crate) fn draw_holder(&self, copy: *mut (), seed: u64) -> Option<NonNull<Slot>> {
+        let (mut drawn, mut seen, mut random) = (None, 0_u64, seed | 1);
+        self.scan(|slot| {
+            if slot.held.load(Acquire) == copy {
+                seen += 1;
+                // Vitter's algorithm R with a sample of one; xorshift is random enough.
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                if random % seen == 0 {
+                    drawn = Some(NonNull::from(slot));
                 }
             }
+            true
+        });
+        drawn
+    }
+
+    /// Every owned slot's name and the copy it names. For observers: takes the lock for a leaf at
+    /// a time.
+    pub(crate) fn workers(&self) -> Vec<(Option<StdArc<str>>, *mut ())> {
+        let mut workers = Vec::new();
+        for number in 0.. {
+            let mut found = Vec::with_capacity(FAN);
+            let ledger = self.ledger.lock();
+            let Some(entry) = ledger.leaves.get(number) else {
+                break;
+            };
+            // SAFETY: leaves live as long as the registry.
+            let leaf = unsafe { entry.leaf.as_ref() };
+            let occupied = leaf.occupied.load(Relaxed);
+            for (index, slot) in leaf.slots.iter().enumerate() {
+                if occupied & (1 << index) != 0 {
+                    found.push((entry.names[index].clone(), slot.held.load(Acquire)));
+                }
+            }
+            drop(ledger);
+            workers.append(&mut found);
         }
         workers
+    }
+
+    /// Is there a handle?
+    pub(crate) fn has_handles(&self) -> bool {
+        self.ledger.lock().handles != 0
     }
 
     pub(crate) fn close(&self) {
@@ -172,40 +336,78 @@ impl Registry {
         self.closed.load(Acquire)
     }
 
-    /// Adds a chunk and returns one of its slots, the others going to the free list.
+    /// Adds a leaf, and what has to stand above it.
     #[cold]
-    fn grow(&self, ledger: &mut Ledger) -> (usize, usize) {
-        let number = ledger.chunks.len();
-        let size = (MIN_CHUNK << number.min(6)).min(MAX_CHUNK);
-        let chunk = Box::new(Chunk {
-            occupied: AtomicU64::new(0),
-            slots: (0..size)
-                .map(|_| {
-                    CachePadded::new(Slot {
-                        held: AtomicPtr::new(ptr::null_mut()),
-                    })
-                })
-                .collect(),
-            next: self.head.load(Relaxed),
+    fn grow(&self, ledger: &mut Ledger) -> usize {
+        let number = ledger.leaves.len();
+        let leaf = NonNull::from(Box::leak(Box::new(Leaf::new(FAN))));
+        let beside = ledger.leaves[number - 1].above;
+        let (root, branch) = match beside {
+            Some(above) if leaf_index(number) != 0 => above,
+            _ => {
+                let branch = NonNull::from(Box::leak(Box::new(Branch::new())));
+                let root = match beside {
+                    Some((root, _)) if branch_index(number) != 0 => root,
+                    _ => self.grow_root(),
+                };
+                // SAFETY: roots live as long as the registry.
+                let children = unsafe { &root.as_ref().branch.children };
+                children[branch_index(number)].store(branch.as_ptr(), Release);
+                (root, branch)
+            }
+        };
+        // SAFETY: as above.
+        let children = unsafe { &branch.as_ref().children };
+        children[leaf_index(number)].store(leaf.as_ptr(), Release);
+        ledger.leaves.push(LeafEntry {
+            above: Some((root, branch)),
+            leaf,
+            names: vec![None; FAN],
         });
-        let chunk = NonNull::from(Box::leak(chunk));
-        ledger.chunks.push(ChunkEntry {
-            chunk,
-            names: vec![None; size],
-        });
-        ledger
-            .free
-            .extend((1..size).rev().map(|index| (number, index)));
-        self.head.store(chunk.as_ptr(), Release);
-        (number, 0)
+        ledger.with_room.push(number);
+        number
     }
+
+    fn grow_root(&self) -> NonNull<Root> {
+        let root = NonNull::from(Box::leak(Box::new(Root {
+            branch: Branch::new(),
+            next: self.roots.load(Relaxed),
+        })));
+        self.roots.store(root.as_ptr(), Release);
+        root
+    }
+}
+
+/// Index of a leaf in its branch; the first leaf stands above all branches.
+fn leaf_index(number: usize) -> usize {
+    (number - 1) % FAN
+}
+
+/// Index of a leaf's branch in its root.
+fn branch_index(number: usize) -> usize {
+    (number - 1) / FAN % FAN
 }
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        for entry in self.ledger.lock().chunks.drain(..) {
-            // SAFETY: leaked in `grow`, and nobody is left to scan or to own a slot.
-            drop(unsafe { Box::from_raw(entry.chunk.as_ptr()) });
+        for entry in self.ledger.lock().leaves.drain(..) {
+            if entry.above.is_some() {
+                // SAFETY: leaked in `grow`, and no thread is left that scans or owns a slot.
+                drop(unsafe { Box::from_raw(entry.leaf.as_ptr()) });
+            }
+        }
+        let mut next = self.roots.load(Relaxed).cast_const();
+        while !next.is_null() {
+            // SAFETY: leaked in `grow_root`.
+            let root = unsafe { Box::from_raw(next.cast_mut()) };
+            for branch in &root.branch.children {
+                let branch = branch.load(Relaxed);
+                if !branch.is_null() {
+                    // SAFETY: leaked in `grow`; its leaves went above.
+                    drop(unsafe { Box::from_raw(branch) });
+                }
+            }
+            next = root.next;
         }
     }
 }

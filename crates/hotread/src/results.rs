@@ -4,10 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What became of a batch by the time that its call returned; see [`QueueResult::outcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Readers that ask from now on see the batch.
+    Visible,
+    /// Not visible yet, and no reader is known to be in the way: another thread is applying and
+    /// goes on with this batch, or a backlog is larger than one call applies, and the next calls
+    /// (or a [`Maintainer`](crate::Maintainer), or a thread that waits) go on with it.
+    Pending,
+    /// Not visible, because workers hold every copy that could take the batch.
+    Blocked,
+}
+
 /// The answer to a queued batch of updates.
 ///
-/// `published` and `blocked_by_workers` are never both true. Neither: another thread is applying
-/// and will finish this batch, too.
+/// `published` and `blocked_by_workers` are never both true; [`outcome`](Self::outcome) names the
+/// three cases. May be ignored: what is not visible yet stays queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueResult {
@@ -29,6 +42,20 @@ pub struct QueueResult {
     pub blocked_by_workers: bool,
 }
 
+impl QueueResult {
+    /// What became of the batch by the time that the call returned. An empty one is visible.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        if self.published || self.queued_updates == 0 {
+            Outcome::Visible
+        } else if self.blocked_by_workers {
+            Outcome::Blocked
+        } else {
+            Outcome::Pending
+        }
+    }
+}
+
 /// The answer to [`HotRead::maintain`](crate::HotRead::maintain).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,9 +66,12 @@ pub struct MaintenanceResult {
     pub pruned_updates: usize,
     /// This call published.
     pub published: bool,
-    /// Some updates are not visible, because workers still hold every copy that could take them.
+    /// A worker still holds an older generation, and this kept the call from finishing its work: an
+    /// update is not visible yet, or a copy could not be brought up to date, so that the log could
+    /// not empty. Also if another thread is applying.
     pub blocked_by_workers: bool,
-    /// Another thread is applying; it will look again before it stops. Everything else is zero.
+    /// Another thread is applying; it will look again before it stops. What this call counts is what
+    /// it did before.
     pub busy: bool,
 }
 
@@ -78,6 +108,9 @@ pub enum WaitError {
     Closed,
     /// The wait would be for itself: the calling thread is inside an update of this state.
     WithinUpdate,
+    /// The system refused the maintainer's thread, which a future needs so that blocked publications
+    /// are completed.
+    NoThread,
     /// Whether so old an update was published or rejected is no longer known. Happens only
     /// after more than a thousand separate rejections.
     Forgotten,
@@ -102,6 +135,10 @@ impl fmt::Display for WaitError {
             WaitError::WithinUpdate => f.write_str(
                 "waiting inside `apply_update` would be waiting for itself; wait after it returns",
             ),
+            WaitError::NoThread => f.write_str(
+                "the system refused a thread to complete the publication; poll a \
+                 `maintenance()` future, or wait with `wait_published`",
+            ),
             WaitError::Forgotten => f.write_str(
                 "too many batches were rejected since to tell what became of this update",
             ),
@@ -111,15 +148,16 @@ impl fmt::Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// A batch that was refused because too many updates are not visible yet; gives it back.
+/// A batch that was refused because too many updates are ahead of it; gives it back.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BacklogFull<A> {
     /// The batch, untouched.
     pub updates: Vec<A>,
-    /// Updates that were queued and not yet visible.
+    /// Updates that were queued and not yet visible, or not yet taken by the thread that applies.
     pub pending: usize,
-    /// The limit, as given to [`max_pending`](crate::HotReadBuilder::max_pending).
+    /// The limit that they have reached: the one given to
+    /// [`max_pending`](crate::HotReadBuilder::max_pending), or 1,024 updates behind other writers.
     pub max_pending: usize,
 }
 
@@ -150,7 +188,7 @@ impl<A> fmt::Display for BacklogFull<A> {
             write!(
                 f,
                 "{pending} updates are not visible yet and {len} more would exceed {max_pending}; \
-                 try again when readers have let go"
+                 try again when readers have let go, or other writers have had their turn"
             )
         }
     }

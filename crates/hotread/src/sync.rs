@@ -8,52 +8,52 @@
 pub(crate) mod barrier;
 
 pub(crate) mod atomic {
-    #[cfg(loom)]
+    #[cfg(hotread_loom)]
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    #[cfg(shuttle)]
+    #[cfg(hotread_shuttle)]
     pub(crate) use shuttle::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    #[cfg(not(any(loom, shuttle)))]
+    #[cfg(not(any(hotread_loom, hotread_shuttle)))]
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
 }
 
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 pub(crate) use loom::sync::Arc;
-#[cfg(not(loom))]
+#[cfg(not(hotread_loom))]
 pub(crate) use std::sync::Arc;
 
 pub(crate) mod thread {
-    #[cfg(loom)]
-    pub(crate) use super::loom_thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
-    #[cfg(shuttle)]
-    pub(crate) use shuttle::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
-    #[cfg(not(any(loom, shuttle)))]
-    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+    #[cfg(hotread_loom)]
+    pub(crate) use super::loom_thread::{Builder, Thread, current, park, park_timeout};
+    #[cfg(hotread_shuttle)]
+    pub(crate) use shuttle::thread::{Builder, Thread, current, park, park_timeout};
+    #[cfg(not(any(hotread_loom, hotread_shuttle)))]
+    pub(crate) use std::thread::{Builder, Thread, current, park, park_timeout};
 }
 
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 #[path = "sync/loom_thread.rs"]
 mod loom_thread;
 
 /// `thread_local!`, with the constant initialiser that makes the access free where std allows it.
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 macro_rules! local {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
         loom::thread_local! { $(#[$attr])* static $name: $type = $init }
     };
 }
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 macro_rules! local {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
         shuttle::thread_local! { $(#[$attr])* static $name: $type = $init }
     };
 }
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(any(hotread_loom, hotread_shuttle)))]
 macro_rules! local {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
         std::thread_local! { $(#[$attr])* static $name: $type = const { $init } }
@@ -66,11 +66,11 @@ pub(crate) use local;
 #[derive(Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 mod imp {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 mod imp {
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 }
@@ -78,7 +78,7 @@ mod imp {
 mod imp {
     pub(crate) use parking_lot::{Mutex, MutexGuard};
 }
-#[cfg(not(any(loom, shuttle, hotread_tsan)))]
+#[cfg(not(any(hotread_loom, hotread_shuttle, hotread_tsan)))]
 mod imp {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
@@ -106,51 +106,51 @@ impl<T> Mutex<T> {
 /// An `UnsafeCell` whose accesses the models can see: loom checks their causality, and under
 /// shuttle they are counted and overlapping ones fail, because the optimiser would hide a race.
 pub(crate) struct UnsafeCell<T: ?Sized> {
-    #[cfg(shuttle)]
+    #[cfg(hotread_shuttle)]
     accesses: std::sync::atomic::AtomicIsize,
-    #[cfg(loom)]
+    #[cfg(hotread_loom)]
     inner: loom::cell::UnsafeCell<T>,
-    #[cfg(not(loom))]
+    #[cfg(not(hotread_loom))]
     inner: std::cell::UnsafeCell<T>,
 }
 
 impl<T> UnsafeCell<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
-            #[cfg(shuttle)]
+            #[cfg(hotread_shuttle)]
             accesses: std::sync::atomic::AtomicIsize::new(0),
-            #[cfg(loom)]
+            #[cfg(hotread_loom)]
             inner: loom::cell::UnsafeCell::new(value),
-            #[cfg(not(loom))]
+            #[cfg(not(hotread_loom))]
             inner: std::cell::UnsafeCell::new(value),
         }
     }
 
     /// Runs `f` on a pointer that it may only read through.
-    #[cfg(any(test, loom, shuttle))]
+    #[cfg(any(test, hotread_loom, hotread_shuttle))]
     #[allow(dead_code, reason = "only the models read through a cell")]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        #[cfg(shuttle)]
+        #[cfg(hotread_shuttle)]
         let _access = shuttle_access::enter(&self.accesses, false);
-        #[cfg(loom)]
+        #[cfg(hotread_loom)]
         return self.inner.with(f);
-        #[cfg(not(loom))]
+        #[cfg(not(hotread_loom))]
         f(self.inner.get())
     }
 
     /// Runs `f` on a pointer that it may write through, if nobody else uses the cell meanwhile.
     #[inline]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-        #[cfg(shuttle)]
+        #[cfg(hotread_shuttle)]
         let _access = shuttle_access::enter(&self.accesses, true);
-        #[cfg(loom)]
+        #[cfg(hotread_loom)]
         return self.inner.with_mut(f);
-        #[cfg(not(loom))]
+        #[cfg(not(hotread_loom))]
         f(self.inner.get())
     }
 }
 
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 mod shuttle_access {
     use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
@@ -180,14 +180,71 @@ mod shuttle_access {
     }
 }
 
-/// An ordering, or `Relaxed` in its place where a fault is planted.
-///
-/// The faults (`--cfg hotread_fault="…"`) exist so that the tests that claim to catch such
-/// mistakes can be shown to: see `docs/testing.md`.
-pub(crate) const fn unless(fault: bool, ordering: atomic::Ordering) -> atomic::Ordering {
-    if fault {
-        atomic::Ordering::Relaxed
-    } else {
-        ordering
+/// Which thread holds rights to apply: what must not wait for itself.
+pub(crate) mod holding {
+    use std::cell::Cell;
+
+    local! {
+        /// Rights to apply, of whatever states, that this thread holds. A count rather than a list
+        /// of stack frames: coroutines may end in another order than they began.
+        static HELD: Cell<usize> = Cell::new(0)
+    }
+
+    #[inline]
+    pub(crate) fn enter() {
+        HELD.with(|held| held.set(held.get() + 1));
+    }
+
+    #[inline]
+    pub(crate) fn leave() {
+        HELD.with(|held| held.set(held.get() - 1));
+    }
+
+    /// Does this thread hold any?
+    pub(crate) fn any() -> bool {
+        HELD.with(|held| held.get() != 0)
+    }
+
+    /// A number that no other thread has while this one lives; never 0.
+    #[cfg(not(any(hotread_loom, hotread_shuttle)))]
+    #[inline]
+    pub(crate) fn thread() -> usize {
+        HELD.with(|held| std::ptr::from_ref(held).addr())
+    }
+
+    #[cfg(any(hotread_loom, hotread_shuttle))]
+    pub(crate) fn thread() -> usize {
+        static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
+        local! {
+            static NUMBER: Cell<usize> = Cell::new(0)
+        }
+        NUMBER.with(|number| {
+            if number.get() == 0 {
+                number.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            }
+            number.get()
+        })
+    }
+}
+
+/// Clocks, where there are any: not in a model, which must repeat itself, and not in a browser.
+pub(crate) mod clock {
+    use std::time::Instant;
+
+    const NONE: bool = cfg!(any(
+        hotread_loom,
+        hotread_shuttle,
+        all(target_family = "wasm", target_os = "unknown")
+    ));
+
+    #[inline]
+    pub(crate) fn now() -> Option<Instant> {
+        (!NONE).then(Instant::now)
+    }
+
+    /// The time, if there is so much to do that taking it costs little.
+    #[inline]
+    pub(crate) fn if_many(batches: u64) -> Option<Instant> {
+        (batches >= 1024).then(now).flatten()
     }
 }

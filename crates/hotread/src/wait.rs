@@ -1,37 +1,63 @@
-//! Waiting until an update is visible: by blocking a thread, or as a future.
+//! Waiting on a thread until an update is visible.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc as StdArc, Weak as StdWeak};
-use std::task::{Context, Poll};
+use std::sync::Arc as StdArc;
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::HotReadState;
-use crate::core::Core;
-use crate::maintainer::Owner;
-use crate::progress::{Progress, WaiterKey};
+use crate::combiner::{Caller, Left};
+use crate::maintainer::When;
+use crate::progress::{WaiterKey, Waiting};
 use crate::results::WaitError;
-use crate::sleep::{Sleeper, Sleepers};
+use crate::shared::Shared;
+use crate::sync::atomic::{Ordering::SeqCst, fence};
 use crate::sync::{barrier, thread};
+use crate::watch::Leader;
 
-/// How long a sleeper sleeps at most where the kernel refuses the barrier that makes sure of its
-/// wake-up; then it looks for itself.
+/// How long a waiter sleeps at most where no wake-up is certain: the kernel refused the barrier, or
+/// `Clone` panicked. Then it looks for itself.
 pub(crate) const POLL: Duration = Duration::from_millis(1);
 
-/// Leaves the stack of sleepers, whichever way a wait ends. The others look up once and lie down
-/// again; so entries of waits that have ended do not pile up.
-pub(crate) struct Leave<'a>(pub(crate) &'a Sleepers);
+/// A waiter's place among those that a publication wakes.
+struct Place<'a, T: HotReadState> {
+    shared: &'a Shared<T>,
+    leader: StdArc<Leader>,
+    key: Option<WaiterKey>,
+}
 
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        if self.0.any() {
-            self.0.wake();
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: StdArc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl<T: HotReadState> Place<'_, T> {
+    fn register(&mut self, seq: u64, waker: &Waker) {
+        self.unregister();
+        let progress = &self.shared.progress;
+        self.key = Some(progress.register(Waiting::Thread, seq, waker.clone()));
+    }
+
+    fn unregister(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.shared.progress.unregister(key);
         }
     }
 }
 
-impl<T: HotReadState> Core<T> {
+impl<T: HotReadState> Drop for Place<'_, T> {
+    /// Leaves, whichever way the wait ends. A leader has a successor; a follower wakes no thread.
+    fn drop(&mut self) {
+        self.unregister();
+        if !self.shared.pass_lead(&self.leader) {
+            self.shared.tending.schedule(When::Now);
+        }
+    }
+}
+
+impl<T: HotReadState> Shared<T> {
     pub(crate) fn wait(&self, seq: u64, timeout: Duration) -> Result<(), WaitError> {
         if let Some(outcome) = self.progress.outcome(seq) {
             return outcome;
@@ -40,101 +66,72 @@ impl<T: HotReadState> Core<T> {
         if seq > latest {
             return Err(WaitError::NotQueued { latest });
         }
-        if self.is_applying_here() {
+        if self.progress.is_applying_here() {
             return Err(WaitError::WithinUpdate);
         }
         // A timeout beyond the clock's range is none.
         let deadline = Instant::now().checked_add(timeout);
-        let sleeper = Sleeper::new();
-        let _leave = Leave(&self.hot.sleepers);
+        let time_left =
+            || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let waker = Waker::from(StdArc::new(Unpark(thread::current())));
+        let mut place = Place {
+            shared: self,
+            leader: Leader::thread(),
+            key: None,
+        };
+        let mut attempt = true;
         loop {
-            self.maintain();
+            if attempt && let Left::More = self.maintain_piece(Caller::Waiter) {
+                match (self.progress.outcome(seq), time_left()) {
+                    (Some(outcome), _) => return outcome,
+                    (None, Some(Duration::ZERO)) => return Err(WaitError::Timeout),
+                    _ => continue,
+                }
+            }
             if let Some(outcome) = self.progress.outcome(seq) {
                 return outcome;
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = time_left();
             if left == Some(Duration::ZERO) {
                 return Err(WaitError::Timeout);
             }
-            self.hot.sleepers.push(&sleeper);
-            let certain = barrier::heavy();
-            // The last look. If it finds another thread applying, that one will look again, and
-            // wakes us if it publishes; if it finds the copy held, its reader will wake us.
-            self.maintain();
-            if let Some(outcome) = self.progress.outcome(seq) {
-                return outcome;
+            place.register(seq, &waker);
+            let mut pause = left;
+            if self.hot.watch.lead(&place.leader) {
+                attempt = true;
+                let certain = barrier::heavy();
+                // The last look. If it finds another thread applying, that one will look again, and
+                // wakes us if it publishes; if it finds the copy held, its readers will wake us.
+                match self.maintain_piece(Caller::Waiter) {
+                    Left::More => continue,
+                    Left::NoClone => pause = Some(left.unwrap_or(POLL).min(POLL)),
+                    _ if !certain => pause = Some(left.unwrap_or(POLL).min(POLL)),
+                    _ => {}
+                }
+                if self.progress.outcome(seq).is_some() || !place.leader.is_armed() {
+                    continue;
+                }
+            } else {
+                // The leader does the work, and whoever publishes wakes us.
+                attempt = false;
+                if self.progress.outcome(seq).is_some() || !self.hot.watch.is_led() {
+                    attempt = true;
+                    continue;
+                }
             }
-            if !sleeper.may_park() {
-                continue;
-            }
-            match (left, certain) {
-                (None, true) => thread::park(),
-                (Some(left), true) => thread::park_timeout(left),
-                (left, false) => thread::park_timeout(left.unwrap_or(POLL).min(POLL)),
+            match pause {
+                None => thread::park(),
+                Some(pause) => thread::park_timeout(pause),
             }
         }
     }
-}
 
-/// Resolves when an update is visible; see [`HotRead::published`](crate::HotRead::published).
-///
-/// Keeps neither the `HotRead` nor the state alive. Dropping it cancels the wait.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Published<T: HotReadState> {
-    pub(crate) seq: u64,
-    /// What was wrong from the start.
-    pub(crate) refused: Option<WaitError>,
-    pub(crate) progress: StdArc<Progress>,
-    pub(crate) owner: StdWeak<Owner<T>>,
-    pub(crate) registered: Option<WaiterKey>,
-}
-
-impl<T: HotReadState> Published<T> {
-    fn unregister(&mut self) {
-        if let Some(key) = self.registered.take() {
-            // The waker drops here, outside the lock.
-            drop(self.progress.unregister(key));
-        }
-    }
-}
-
-impl<T: HotReadState> Future for Published<T> {
-    type Output = Result<(), WaitError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(error) = this.refused {
-            return Poll::Ready(Err(error));
-        }
-        this.unregister();
-        if let Some(outcome) = this.progress.outcome(this.seq) {
-            return Poll::Ready(outcome);
-        }
-        let waker = context.waker().clone();
-        this.registered = Some(this.progress.register(this.seq, waker));
-        // After registering: a maintainer that stops wakes whoever is registered by then, so
-        // that they come back here and start another.
-        if let Some(owner) = this.owner.upgrade() {
-            owner.ensure_maintainer();
-        }
-        if let Some(outcome) = this.progress.outcome(this.seq) {
-            this.unregister();
-            return Poll::Ready(outcome);
-        }
-        Poll::Pending
-    }
-}
-
-impl<T: HotReadState> Drop for Published<T> {
-    fn drop(&mut self) {
-        self.unregister();
-    }
-}
-
-impl<T: HotReadState> fmt::Debug for Published<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Published")
-            .field("seq", &self.seq)
-            .finish_non_exhaustive()
+    /// Ends the lead of `leader`, and finds a successor among the threads that wait, unless another
+    /// one leads. `false`: there is none.
+    pub(crate) fn pass_lead(&self, leader: &StdArc<Leader>) -> bool {
+        self.hot.watch.resign(leader);
+        // ORDERING: against the fence between a follower's registration and its look at the leader.
+        fence(SeqCst);
+        self.hot.watch.is_led() || self.progress.wake_successor()
     }
 }

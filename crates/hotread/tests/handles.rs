@@ -24,7 +24,7 @@ fn the_types_can_be_sent_and_shared_as_promised() {
     send::<HotReadBuilder<Map>>();
     share::<Maintainer>();
     fn future<T: Future + Send + Unpin + 'static>() {}
-    future::<Published<Map>>();
+    future::<Published>();
 }
 
 // ---- the life of a handle ----
@@ -366,7 +366,7 @@ thread_local! {
 #[test]
 fn a_thread_may_read_while_its_storage_is_torn_down() {
     // Destructors run in the opposite order of first uses: once ours comes before that of the
-    // storage for `read`, and once after.
+    // storage for `read`, and once after; then each `read` has a slot of its own.
     for read_first in [false, true] {
         let (hot, care) = probe();
         let found = Arc::new(AtomicU64::new(0));
@@ -391,11 +391,9 @@ fn a_thread_may_read_while_its_storage_is_torn_down() {
         settle(&hot);
         drop(hot);
         assert_eq!(care.live(), 0);
-        assert_eq!(
-            found.load(SeqCst),
-            1,
-            "the inner read saw the outer one's copy"
-        );
+        if read_first {
+            assert_eq!(found.load(SeqCst), 1, "the inner read sees the outer copy");
+        }
     }
 }
 

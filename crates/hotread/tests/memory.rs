@@ -103,7 +103,7 @@ fn maintainers() -> isize {
     let hot = HotRead::new(Map::new());
     left_behind(|| {
         for _ in 0..200 {
-            drop(hot.spawn_maintainer());
+            drop(hot.spawn_maintainer().unwrap());
         }
     })
 }

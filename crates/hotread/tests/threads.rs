@@ -216,7 +216,7 @@ fn nobody_waits_for_an_update_that_takes_long() {
             (0, 2, 2)
         );
         drop(handle);
-        drop(hot.spawn_maintainer());
+        drop(hot.spawn_maintainer().unwrap());
         leave.wait();
         let result = applier.join().unwrap();
         assert!(result.published);
@@ -317,7 +317,7 @@ fn everything_may_be_dropped_at_once() {
             let (hot, care) = probe();
             let mut handle = hot.create_handle();
             let mut second = hot.create_handle();
-            let maintainer = hot.spawn_maintainer();
+            let maintainer = hot.spawn_maintainer().unwrap();
             handle.current();
             hot.queue_update(push(1));
             hot.queue_update(push(2));

@@ -5,7 +5,7 @@
 //! catches; `crates/hotread/faults.txt` lists them for the script that proves it.
 
 mod readers;
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 mod scenarios;
 mod waiting;
 mod writers;
@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicIsize, Ordering::SeqCst};
 use crate::sync::UnsafeCell;
 use crate::{HotRead, HotReadHandle, HotReadState};
 
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 pub(crate) use loom::thread;
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 pub(crate) use shuttle::thread;
 
 /// Runs every interleaving within the bound on preemptions (`LOOM_MAX_PREEMPTIONS`).
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     loom::model(scenario);
 }
 
 /// Runs random schedules, and schedules with few but badly placed preemptions.
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let scenario = StdArc::new(scenario);
     let pct = StdArc::clone(&scenario);
@@ -36,18 +36,18 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     shuttle::check_pct(move || pct(), iterations(), 3);
 }
 
-#[cfg(loom)]
+#[cfg(hotread_loom)]
 pub(crate) use explore as explore_fairly;
 
 /// Runs random schedules, for scenarios in which threads park. shuttle's `park` may wake for no
 /// reason, and its other scheduler would let one thread do that for ever.
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 pub(crate) fn explore_fairly(scenario: impl Fn() + Send + Sync + 'static) {
     shuttle::check_random(scenario, 2 * iterations());
 }
 
 /// Schedules of each kind; `HOTREAD_SHUTTLE_ITERATIONS` asks for more.
-#[cfg(shuttle)]
+#[cfg(hotread_shuttle)]
 fn iterations() -> usize {
     std::env::var("HOTREAD_SHUTTLE_ITERATIONS")
         .ok()
@@ -158,6 +158,7 @@ impl Fixture {
         let census = Census::default();
         let hot = HotRead::builder(Seen::new(&census))
             .max_copies(copies)
+            .small_limits()
             .build();
         Self { hot, census }
     }

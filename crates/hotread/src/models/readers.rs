@@ -1,7 +1,7 @@
 //! Readers beside one writer: invariants 1 and 2, and the life of slots and copies.
 
 use super::{Fixture, assert_prefix, explore, note, thread};
-use crate::pool::SPARE_PUBLICATIONS;
+use crate::builder::Limits;
 
 /// A reader moves forward as often as it can while a writer publishes; it looks at the copy it
 /// holds twice, so that a write meanwhile is seen.
@@ -114,7 +114,7 @@ fn a_dropped_extra_copy_is_used_again() {
         holder.quiescent();
         fixture.hot.maintain();
         assert_eq!(fixture.census.alive(), 3, "three copies and an empty log");
-        publish(u64::from(SPARE_PUBLICATIONS) + 2);
+        publish(u64::from(Limits::SMALL.spare) + 2);
         fixture.hot.maintain();
         assert_eq!(fixture.census.alive(), 2, "the extra copy was dropped");
         holder.current();

@@ -1,19 +1,36 @@
 //! The asymmetric barrier between letting go of a copy and going to sleep.
 //!
-//! A reader that lets go stores its slot and then looks for sleepers; a sleeper announces itself
+//! A reader that lets go stores its slot and then looks for a leader; a leader installs itself
 //! and then looks at the slots. Each needs a full barrier between its two steps, or both can
-//! miss the other and the wake-up is lost. Sleepers are rare and readers are not, so where Linux
-//! offers `membarrier` the sleeper makes every running thread of the process execute the
-//! barrier, and the reader's side costs nothing. See membarrier(2) and Mathieu Desnoyers'
+//! miss the other and the wake-up is lost. Leaders are rare and readers are not, so where Linux
+//! offers `membarrier` the leader makes every running thread of the process execute the
+//! barrier, and the reader's side is a compiler fence. See membarrier(2) and Mathieu Desnoyers'
 //! work on `sys_membarrier`, which liburcu uses the same way.
+//!
+//! `--cfg hotread_no_membarrier` does without it, for sandboxes that kill a process for the system
+//! call rather than refuse it; both sides then pay a fence.
 
-#[cfg(all(target_os = "linux", not(any(loom, shuttle, miri, hotread_tsan))))]
+#[cfg(all(
+    target_os = "linux",
+    not(any(
+        hotread_loom,
+        hotread_shuttle,
+        hotread_tsan,
+        hotread_no_membarrier,
+        miri
+    ))
+))]
 mod imp {
     use std::sync::atomic::{
         AtomicU8,
         Ordering::{Relaxed, SeqCst},
         compiler_fence, fence,
     };
+
+    /// Commands of membarrier(2), from the kernel's interface: not every version of `libc` has them
+    /// for every target.
+    const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
     const UNKNOWN: u8 = 0;
     const ASYMMETRIC: u8 = 1;
@@ -29,7 +46,7 @@ mod imp {
     /// Registers the process for `membarrier`; called before the first reader exists.
     pub(crate) fn prepare() {
         if MODE.load(Relaxed) == UNKNOWN {
-            let registered = membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+            let registered = membarrier(REGISTER_PRIVATE_EXPEDITED);
             let mode = if registered { ASYMMETRIC } else { SYMMETRIC };
             // The first answer stands: a reader must not stop fencing, nor start, for another.
             let _ = MODE.compare_exchange(UNKNOWN, mode, Relaxed, Relaxed);
@@ -40,25 +57,34 @@ mod imp {
     #[inline]
     pub(crate) fn light() {
         if MODE.load(Relaxed) == ASYMMETRIC {
-            // The compiler must keep the order; the sleeper makes the processor keep it.
+            // The compiler must keep the order; the leader makes the processor keep it.
             compiler_fence(SeqCst);
         } else {
             fence(SeqCst);
         }
     }
 
-    /// The sleeper's half. `false`: the kernel refused, and the sleeper must poll.
+    /// The leader's half. `false`: the kernel refused, and the leader must poll.
     pub(crate) fn heavy() -> bool {
         fence(SeqCst);
         MODE.load(Relaxed) != ASYMMETRIC
-            || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+            || membarrier(PRIVATE_EXPEDITED)
             // A checkpointed or otherwise rebuilt process may have lost its registration.
-            || (membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
-                && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+            || (membarrier(REGISTER_PRIVATE_EXPEDITED)
+                && membarrier(PRIVATE_EXPEDITED))
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(any(loom, shuttle, miri, hotread_tsan)))))]
+#[cfg(not(all(
+    target_os = "linux",
+    not(any(
+        hotread_loom,
+        hotread_shuttle,
+        hotread_tsan,
+        hotread_no_membarrier,
+        miri
+    ))
+)))]
 mod imp {
     use crate::sync::atomic::{Ordering::SeqCst, fence};
 
@@ -66,9 +92,7 @@ mod imp {
 
     #[inline]
     pub(crate) fn light() {
-        if !cfg!(hotread_fault = "no_barrier_letting_go") {
-            fence(SeqCst);
-        }
+        fence(SeqCst);
     }
 
     pub(crate) fn heavy() -> bool {
@@ -78,3 +102,23 @@ mod imp {
 }
 
 pub(crate) use imp::{heavy, light, prepare};
+
+/// A full fence that a compare-and-swap follows: on x86 that is one itself, so that only the
+/// compiler has to keep the order.
+#[inline]
+pub(crate) fn before_rmw() {
+    if cfg!(all(
+        any(target_arch = "x86_64", target_arch = "x86"),
+        not(any(hotread_loom, hotread_shuttle, hotread_tsan, miri))
+    )) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    } else {
+        crate::sync::atomic::fence(crate::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Keeps what follows that compare-and-swap behind it.
+#[inline]
+pub(crate) fn after_rmw() {
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+}

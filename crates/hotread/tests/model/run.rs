@@ -17,6 +17,14 @@ struct Batch {
     last: u64,
     replace: bool,
     rejected: bool,
+    /// A later replacement dropped it before any copy had it.
+    superseded: bool,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        (self.last - self.first + 1) as usize
+    }
 }
 
 /// A real handle and what it must show.
@@ -48,6 +56,9 @@ struct Effects {
     queued_before: usize,
     generation_before: u64,
     applied_before: usize,
+    panics_before: u64,
+    /// Updates of the batches that were rejected meanwhile.
+    rejected: usize,
 }
 
 impl Effects {
@@ -55,6 +66,18 @@ impl Effects {
         self.events
             .iter()
             .any(|event| matches!(event, Event::ClonePanicked { .. }))
+    }
+
+    fn apply_panics(&self) -> usize {
+        let events = self.events.iter();
+        events
+            .filter(|event| matches!(event, Event::ApplyPanicked { .. }))
+            .count()
+    }
+
+    fn panicked(&self) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| !matches!(event, Event::Nested { .. }))
     }
 
     fn nested(&self) -> bool {
@@ -145,119 +168,120 @@ impl Run {
             last,
             replace,
             rejected: false,
+            superseded: false,
         });
         (first, last)
     }
 
-    fn reject(&mut self, seq: u64) {
+    /// Enters a rejection, and returns the number of updates of the batch.
+    fn reject(&mut self, seq: u64) -> usize {
         let batch = self
             .batches
             .iter_mut()
             .find(|b| b.first <= seq && seq <= b.last);
-        batch
-            .unwrap_or_else(|| panic!("{seq} was never queued"))
-            .rejected = true;
+        let batch = batch.unwrap_or_else(|| panic!("{seq} was never queued"));
+        assert!(!batch.rejected && !batch.replace && !batch.superseded);
+        batch.rejected = true;
+        batch.len()
+    }
+
+    /// What is not visible when a replacement is queued is dropped.
+    fn supersede(&mut self) {
+        let published = self.published_seq();
+        let invisible = self.batches.iter_mut().filter(|b| b.first > published);
+        for batch in invisible.filter(|b| !b.rejected) {
+            batch.superseded = true;
+        }
+    }
+
+    /// A replacement is queued and not visible.
+    fn replacement_waits(&self) -> bool {
+        let published = self.published_seq();
+        let mut waiting = self.batches.iter().filter(|b| b.first > published);
+        waiting.any(|batch| batch.replace && !batch.superseded)
     }
 
     // ---- calls ----
 
     /// Makes a call that may run user code, and enters in the model what that code did.
-    /// `None`: it panicked, as planned.
-    fn call<R>(&mut self, code: impl FnOnce(&HotRead<State>) -> R) -> (Option<R>, Effects) {
-        self.call_accepting(0, code)
+    fn call<R>(&mut self, code: impl FnOnce(&HotRead<State>) -> R) -> (R, Effects) {
+        let (result, effects) = self.call_accepting(0, code);
+        let result = result.expect("the caller has no batch whose panic could be resumed");
+        (result, effects)
     }
 
-    /// As [`Run::call`], for a call that may or may not accept a batch of `len` updates.
+    /// As [`Run::call`], for a call that queues a batch of `len` updates, or is about to if it
+    /// does not refuse. `None`: that batch panicked when it was first applied.
     fn call_accepting<R>(
         &mut self,
         len: usize,
         code: impl FnOnce(&HotRead<State>) -> R,
     ) -> (Option<R>, Effects) {
-        let queued_before = self.hot().queued_update_count();
-        let generation_before = self.hot().generation();
-        let applied_before = world(|w| w.applied.get());
+        let own = self.latest() + 1;
+        let mut effects = Effects {
+            events: Vec::new(),
+            queued_before: self.hot().queued_update_count(),
+            generation_before: self.hot().generation(),
+            applied_before: world(|w| w.applied.get()),
+            panics_before: self.hot().panics(),
+            rejected: 0,
+        };
         let result = catch_unwind(AssertUnwindSafe(|| code(&self.hots[0])));
         let result = match result {
             Ok(result) => Some(result),
             Err(panic) if panic.downcast_ref::<&str>() == Some(&"planned") => None,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        let events = world(|w| std::mem::take(&mut *w.events.borrow_mut()));
+        effects.events = world(|w| std::mem::take(&mut *w.events.borrow_mut()));
         if len > 0 && self.hot().latest_seq() > self.latest() {
-            self.accept(len, false);
+            assert_eq!(self.accept(len, false).0, own);
         }
-        let mut drop_panicked = false;
-        for event in &events {
+        self.enter(&mut effects);
+        let own = own..own + len as u64;
+        let own_panicked = effects.events.iter().any(|event| {
+            matches!(event, Event::ApplyPanicked { seq, visible: false } if own.contains(seq))
+        });
+        assert_eq!(
+            result.is_none(),
+            own_panicked,
+            "only the panic of its own batch reaches a caller: {:?}",
+            effects.events
+        );
+        (result, effects)
+    }
+
+    /// Enters what user code did during a call.
+    fn enter(&mut self, effects: &mut Effects) {
+        let mut panics = 0;
+        for event in &effects.events {
+            panics += 1;
             match *event {
                 Event::ApplyPanicked {
                     seq,
                     visible: false,
-                } => self.reject(seq),
-                // A clone of a state to replace the present one with is part of its application.
-                Event::ClonePanicked {
-                    last,
-                    visible: false,
-                } => self.reject(last),
-                Event::Nested { seq } => assert_eq!(self.accept(1, false), (seq, seq)),
-                Event::StateDropPanicked => drop_panicked = true,
+                } => effects.rejected += self.reject(seq),
+                Event::ClonePanicked { visible, last } => {
+                    assert!(
+                        visible,
+                        "a state that ends with {last} was cloned too early"
+                    );
+                }
+                Event::Nested { seq } => {
+                    assert_eq!(self.accept(1, false), (seq, seq));
+                    panics -= 1;
+                }
                 _ => {}
             }
         }
-        let panicked = events
-            .iter()
-            .any(|event| !matches!(event, Event::Nested { .. }));
-        assert_eq!(
-            result.is_none(),
-            panicked,
-            "the first panic of user code is resumed in the call that was applying: {events:?}"
-        );
-        if drop_panicked {
-            self.ask_for_verdicts();
-        }
-        (
-            result,
-            Effects {
-                events,
-                queued_before,
-                generation_before,
-                applied_before,
-            },
-        )
-    }
-
-    /// A replacement drops the state before it; if that panics, so does its application. What
-    /// was dropped where cannot be seen from here, so ask.
-    fn ask_for_verdicts(&mut self) {
-        disarm();
-        let doubtful = self.batches.iter().filter(|b| b.replace && !b.rejected);
-        let doubtful: Vec<u64> = doubtful.map(|batch| batch.last).collect();
-        for seq in doubtful {
-            // The wait may apply an update that panics; its answer comes with the next try.
-            let verdict =
-                (0..10).find_map(|_| self.call(|hot| hot.wait_published(seq, Duration::ZERO)).0);
-            if verdict.expect("ten panics in a row") == Err(WaitError::Rejected) {
-                self.reject(seq);
-            }
-        }
+        assert_eq!(self.hot().panics() - effects.panics_before, panics);
     }
 
     pub fn queue(&mut self, kinds: &[Kind], batch: bool) {
         let actions = self.actions(kinds);
         let (result, effects) = match <[Action; 1]>::try_from(actions) {
-            Ok([action]) if !batch => {
-                self.accept(1, false);
-                self.call(|hot| hot.queue_update(action))
-            }
-            Ok(action) => {
-                self.accept(1, false);
-                self.call(|hot| hot.queue_updates(action))
-            }
-            Err(actions) => {
-                if !actions.is_empty() {
-                    self.accept(actions.len(), false);
-                }
-                self.call(|hot| hot.queue_updates(actions))
-            }
+            Ok([action]) if !batch => self.call_accepting(1, |hot| hot.queue_update(action)),
+            Ok(action) => self.call_accepting(1, |hot| hot.queue_updates(action)),
+            Err(actions) => self.call_accepting(kinds.len(), |hot| hot.queue_updates(actions)),
         };
         self.check_queued(result, &effects, kinds.len());
         if !kinds.is_empty() {
@@ -273,9 +297,10 @@ impl Run {
     }
 
     pub fn replace(&mut self) {
+        self.supersede();
         let (_, seq) = self.accept(1, true);
         let (result, effects) = self.call(|hot| hot.replace(State::new(vec![seq])));
-        self.check_queued(result, &effects, 1);
+        self.check_queued(Some(result), &effects, 1);
         self.check_progress(&effects);
     }
 
@@ -291,7 +316,6 @@ impl Run {
         let actions = self.actions(kinds);
         let len = actions.len() as u64;
         let latest = self.latest();
-        // If the maintaining panicked, nothing was queued; if the applying did, it was.
         let (result, effects) =
             self.call_accepting(kinds.len(), |hot| hot.try_queue_updates(actions));
         let limit = self.max_pending.map_or(u64::MAX, |n| n as u64);
@@ -322,23 +346,18 @@ impl Run {
     }
 
     pub fn maintain(&mut self) {
-        let outdated = self
-            .readers
-            .iter()
-            .chain(&self.forgotten)
-            .any(|r| r.handle.get().is_some() && !r.handle.is_latest());
+        let free = !self.has_outdated_readers() && !self.needs_two_publications();
         let quiescent = !self
             .readers
             .iter()
             .chain(&self.forgotten)
             .any(|r| r.handle.get().is_some());
         let (result, effects) = self.call(HotRead::maintain);
-        if let Some(result) = result {
-            self.check_maintained(&effects, result);
-        }
-        // An update queued from inside another comes as if from another thread.
-        let uncontended = !effects.clone_panicked() && !effects.nested();
-        if uncontended && !outdated {
+        self.check_maintained(&effects, result);
+        // An update queued from inside another comes as if from another thread; what comes before
+        // one that is rejected is published first, and readers may be in the way of the rest.
+        let uncontended = !effects.clone_panicked() && !effects.nested() && effects.rejected == 0;
+        if uncontended && free {
             assert!(
                 self.pending().is_none(),
                 "nobody was in the way of {:?}",
@@ -349,6 +368,22 @@ impl Run {
             assert_eq!(self.hot().queued_update_count(), 0, "all were quiescent");
         }
         self.check_progress(&effects);
+    }
+
+    fn has_outdated_readers(&self) -> bool {
+        let mut readers = self.readers.iter().chain(&self.forgotten);
+        readers.any(|r| r.handle.get().is_some() && !r.handle.is_latest())
+    }
+
+    /// What follows a replacement, or a batch that was rejected while others before it were not
+    /// visible, is published after them, and readers may be in the way of that.
+    fn needs_two_publications(&self) -> bool {
+        let published = self.published_seq();
+        let waiting = self.batches.iter().filter(|b| b.first > published);
+        let mut live = waiting
+            .skip_while(|b| b.rejected || b.superseded)
+            .map(|b| b.rejected);
+        live.any(|rejected| rejected) || self.replacement_waits()
     }
 
     /// Lets every reader move on, or go, and maintains: then nothing is left to do.
@@ -363,6 +398,7 @@ impl Run {
                     self.refresh(index, true);
                 }
             }
+            let twice = self.needs_two_publications();
             let (_, effects) = self.call(HotRead::maintain);
             self.check_progress(&effects);
             let outdated = self
@@ -376,6 +412,10 @@ impl Run {
                 // Queued meanwhile, from inside other updates: like another call.
                 assert!(round < 200, "nested updates queue no others");
                 calm = 0;
+                continue;
+            }
+            if (twice || effects.rejected > 0) && !quiescent {
+                // What follows may need the readers to move on again.
                 continue;
             }
             calm += 1;
@@ -398,14 +438,13 @@ impl Run {
             .iter()
             .find(|b| b.first <= seq && seq <= b.last);
         match result {
-            None => {}
-            Some(Ok(())) => assert!(seq <= self.settled() && batch.is_none_or(|b| !b.rejected)),
-            Some(Err(WaitError::Rejected)) => assert!(batch.is_some_and(|b| b.rejected)),
-            Some(Err(WaitError::Timeout)) => assert!(seq > self.settled()),
-            Some(Err(WaitError::NotQueued { latest: said })) => {
+            Ok(()) => assert!(seq <= self.settled() && batch.is_none_or(|b| !b.rejected)),
+            Err(WaitError::Rejected) => assert!(batch.is_some_and(|b| b.rejected)),
+            Err(WaitError::Timeout) => assert!(seq > self.settled()),
+            Err(WaitError::NotQueued { latest: said }) => {
                 assert!(seq > latest && said == latest);
             }
-            Some(Err(other)) => panic!("{other:?}"),
+            Err(other) => panic!("{other:?}"),
         }
         if maintains {
             self.check_progress(&effects);
@@ -413,13 +452,10 @@ impl Run {
     }
 
     pub fn snapshot(&mut self) {
-        let (seen, _) = self.call(|hot| {
-            let copy = hot.snapshot();
-            let seen = copy.seen.clone();
-            disarm();
-            seen
-        });
-        if let Some(seen) = seen {
+        // Its panics are those of the caller's own clone and drop, so none is caught.
+        let seen = catch_unwind(AssertUnwindSafe(|| self.hot().snapshot().seen.clone()));
+        world(|w| w.events.borrow_mut().clear());
+        if let Ok(seen) = seen {
             assert_eq!(seen, self.content(self.published_seq()));
         }
     }

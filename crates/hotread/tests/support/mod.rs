@@ -3,11 +3,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub mod sum;
+
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -199,6 +201,54 @@ pub fn panic_at(number: u64, n: usize) -> Step {
             planned_panic(number);
         }
     })
+}
+
+/// Where updates stop until the test lets them go on.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<GateState>);
+
+#[derive(Default)]
+struct GateState {
+    /// Arrivals, and how many of them may go on.
+    counts: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// Stops here until [`Gate::open`] was called once more than before.
+    pub fn stop(&self) {
+        let mut counts = self.0.counts.lock().unwrap();
+        counts.0 += 1;
+        let number = counts.0;
+        self.0.changed.notify_all();
+        while counts.1 < number {
+            counts = self.0.changed.wait(counts).unwrap();
+        }
+    }
+
+    /// Waits until an update has arrived that no call of [`Gate::open`] was for yet.
+    pub fn arrived(&self) {
+        let mut counts = self.0.counts.lock().unwrap();
+        while counts.0 <= counts.1 {
+            counts = self.0.changed.wait(counts).unwrap();
+        }
+    }
+
+    /// Lets one more update go on.
+    pub fn open(&self) {
+        self.0.counts.lock().unwrap().1 += 1;
+        self.0.changed.notify_all();
+    }
+
+    /// Pushes a number, and stops before it when it is first applied.
+    pub fn step(&self, number: u64) -> Step {
+        let gate = self.clone();
+        run(number, move |application| {
+            if application.nth == 1 {
+                gate.stop();
+            }
+        })
+    }
 }
 
 /// A state with two copies, and its counters.

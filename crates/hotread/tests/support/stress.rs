@@ -142,7 +142,7 @@ impl Stress {
             .max_copies(self.max_copies)
             .build();
         let stop = Arc::new(AtomicBool::new(false));
-        let maintainer = self.maintainer.then(|| hot.spawn_maintainer());
+        let maintainer = self.maintainer.then(|| hot.spawn_maintainer().unwrap());
         let mut readers = Vec::new();
         for number in 0..self.readers {
             let seed = number as u64 * 77 + 1;
@@ -165,7 +165,10 @@ impl Stress {
             reader.join().unwrap();
         }
         drop(maintainer);
-        hot.maintain();
+        // The maintainer may be in the middle of its last piece.
+        while hot.maintain().busy {
+            thread::yield_now();
+        }
         assert_eq!(hot.published_seq(), hot.latest_seq());
         assert_eq!(hot.queued_update_count(), 0);
         assert!(hot.workers().is_empty());

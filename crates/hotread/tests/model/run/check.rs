@@ -1,11 +1,12 @@
 //! What must hold after a call, after every step, and at the end.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use hotread::{HotRead, MaintenanceResult, Outcome, QueueResult, WorkerStatus};
 
-use hotread::{HotRead, MaintenanceResult, QueueResult, WorkerStatus};
-
-use super::{Effects, Run};
+use super::{Batch, Effects, Run};
 use crate::world::{disarm, world};
+
+/// Each panic costs a clone, and that many clones are a piece of work.
+const SPENT: usize = 15;
 
 impl Run {
     pub(super) fn check_queued(&self, result: Option<QueueResult>, effects: &Effects, len: usize) {
@@ -28,7 +29,14 @@ impl Run {
             result.published,
             !batch.rejected && batch.last <= self.published_seq()
         );
-        assert_eq!(result.blocked_by_workers, !result.published);
+        let expected = if result.published {
+            Outcome::Visible
+        } else if effects.clone_panicked() || effects.apply_panics() >= SPENT {
+            Outcome::Pending
+        } else {
+            Outcome::Blocked
+        };
+        assert_eq!(result.outcome(), expected);
         self.check_applied(effects, result.applied_updates);
     }
 
@@ -38,18 +46,28 @@ impl Run {
             result.published,
             self.hot().generation() > effects.generation_before
         );
-        assert_eq!(result.blocked_by_workers, self.pending().is_some());
         self.check_applied(effects, result.applied_updates);
-        if !effects.nested() {
-            let left = effects.queued_before - self.hot().queued_update_count();
-            assert_eq!(result.pruned_updates, left);
+        // An update queued from inside another comes as if from another thread.
+        if effects.nested() {
+            return;
         }
+        assert_eq!(result.blocked_by_workers, self.has_outdated_readers());
+        let left = effects.queued_before - self.hot().queued_update_count();
+        let left = left - effects.rejected;
+        // What leaves by a panic is not counted.
+        assert!(
+            result.pruned_updates == left || effects.panicked() && result.pruned_updates < left,
+            "{} != {left}",
+            result.pruned_updates
+        );
     }
 
     fn check_applied(&self, effects: &Effects, said: usize) {
         let applied = world(|w| w.applied.get()) - effects.applied_before;
+        // A replacement counts as one, and a batch that panics half way as none.
+        let panicked = effects.panicked();
         assert!(
-            said == applied || (self.replaces > 0 && said > applied),
+            said == applied || said > applied && self.replaces > 0 || said < applied && panicked,
             "{said} != {applied}"
         );
     }
@@ -58,6 +76,7 @@ impl Run {
     pub(super) fn check_progress(&self, effects: &Effects) {
         if let Some(pending) = self.pending()
             && !effects.clone_panicked()
+            && effects.apply_panics() < SPENT
         {
             assert_eq!(
                 self.copies_in_use(),
@@ -113,19 +132,19 @@ impl Run {
         let pending = self
             .batches
             .iter()
-            .filter(|b| !b.rejected && b.first > hot.published_seq());
-        let pending: u64 = pending.map(|batch| batch.last - batch.first + 1).sum();
+            .filter(|b| !b.rejected && !b.superseded && b.first > hot.published_seq());
+        let pending: usize = pending.map(Batch::len).sum();
         assert!(
-            queued as u64 >= pending,
+            queued >= pending,
             "{queued} in the log, {pending} not visible"
         );
         let (states, actions) = world(|w| (w.live_states.get(), w.live_actions.get()));
-        let replaces = self.replaces.min(queued) as isize;
+        let replaces = isize::from(self.replacement_waits());
         assert!(
             states <= self.max_copies as isize + replaces,
             "{states} states"
         );
-        assert!(actions <= queued as isize && actions >= queued as isize - replaces);
+        assert_eq!(actions, queued as isize - replaces, "in the log");
         let workers = hot.workers();
         let held = |worker: &&WorkerStatus| worker.generation.is_some();
         let readers = self.readers.iter().chain(&self.forgotten);
@@ -153,10 +172,20 @@ impl Run {
         }
         self.call(HotRead::maintain);
         let expected = self.content(self.published_seq());
+        let in_use = self.copies_in_use();
+        let applied = world(|w| w.applied.get());
         let hots = std::mem::take(&mut self.hots);
-        // A panicking update may be among the last ones applied.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(hots)));
-        world(|w| assert_eq!(w.live_actions.get(), 0, "nobody will apply them any more"));
+        // A panicking update may be among the last ones applied: none of them is resumed.
+        drop(hots);
+        world(|w| {
+            assert_eq!(w.live_actions.get(), 0, "nobody will apply them any more");
+            if handles_first {
+                assert_eq!(w.applied.get(), applied, "nobody could see it");
+                assert_eq!(w.live_states.get(), 0);
+            } else if !self.readers.is_empty() {
+                assert_eq!(w.live_states.get() as usize, in_use, "held or published");
+            }
+        });
         for reader in self.readers.iter_mut().chain(&mut self.forgotten) {
             let held = reader.held.as_ref().map(|held| &held.1);
             assert_eq!(reader.handle.get().map(|state| &state.seen), held);

@@ -1,11 +1,9 @@
-//! Ready-made states for the standard maps and for a value that is replaced whole.
+//! `HashMap` and `BTreeMap` as states.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 
-use crate::HotReadState;
+use crate::{HotRead, HotReadState, QueueResult};
 
 /// One change of a map. Used by the states `HashMap<K, V, S>` and `BTreeMap<K, V>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ macro_rules! map_state {
                         self.insert(key.clone(), value.clone());
                     }
                     MapUpdate::Remove(key) => {
-                        self.remove(Borrow::<K>::borrow(key));
+                        self.remove(key);
                     }
                     MapUpdate::Clear => self.clear(),
                 }
@@ -46,6 +44,52 @@ macro_rules! map_state {
                     }
                     other => self.apply_update(&other),
                 }
+            }
+        }
+
+        /// Updates of a map. Each is [`queue_update`](HotRead::queue_update) or
+        /// [`update`](HotRead::update) by another name, with the same costs and panics.
+        impl<$($bound)*> HotRead<$map> {
+            /// Queues the setting of a key's value.
+            #[inline]
+            pub fn insert(&self, key: K, value: V) -> QueueResult {
+                self.queue_update(MapUpdate::Insert(key, value))
+            }
+
+            /// Queues the removal of a key, if it is there by then.
+            #[inline]
+            pub fn remove(&self, key: K) -> QueueResult {
+                self.queue_update(MapUpdate::Remove(key))
+            }
+
+            /// Queues the removal of every key.
+            pub fn clear(&self) -> QueueResult {
+                self.queue_update(MapUpdate::Clear)
+            }
+
+            /// Queues a change of a key's value, if the key is there by then. `change` runs once for
+            /// each copy.
+            pub fn modify(
+                &self,
+                key: K,
+                change: impl Fn(&mut V) + Send + Sync + 'static,
+            ) -> QueueResult {
+                self.update(move |map: &mut $map| {
+                    if let Some(value) = map.get_mut(&key) {
+                        change(value);
+                    }
+                })
+                .result()
+            }
+
+            /// Queues the removal of every key for which `keep` says `false`. `keep` runs once for
+            /// each key and copy.
+            pub fn retain(
+                &self,
+                keep: impl Fn(&K, &mut V) -> bool + Send + Sync + 'static,
+            ) -> QueueResult {
+                self.update(move |map: &mut $map| map.retain(|key, value| keep(key, value)))
+                    .result()
             }
         }
     };
@@ -63,17 +107,4 @@ map_state! {
     /// which also lets the copies share them.
     BTreeMap<K, V>,
     [K: Clone + Ord + Send + Sync + 'static, V: Clone + Send + Sync + 'static]
-}
-
-/// A value that each update replaces whole. The copies share it, so two cost no more than one.
-impl<V: Send + Sync + 'static> HotReadState for Arc<V> {
-    type Action = Arc<V>;
-
-    fn apply_update(&mut self, update: &Self::Action) {
-        *self = Arc::clone(update);
-    }
-
-    fn apply_owned(&mut self, update: Self::Action) {
-        *self = update;
-    }
 }

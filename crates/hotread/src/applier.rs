@@ -1,0 +1,583 @@
+//! Applying what is queued: choose a free copy, bring it up to date, publish it, and prepare
+//! the next. Runs only with the right to apply; all user code of a publication runs here.
+
+use std::mem;
+use std::time::Instant;
+
+use crate::HotReadState;
+use crate::copies::{Content, Copies, Unusual};
+use crate::event::Event;
+use crate::log::{Batch, Updates};
+use crate::node::Node;
+use crate::panics::{Panics, Payload, discard};
+use crate::shared::Shared;
+use crate::sync::clock;
+
+/// One turn of the holder: what it did, and what went wrong meanwhile.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// First number of the caller's own batch; 0 if it has none.
+    pub(crate) own: u64,
+    /// The panic of that batch.
+    pub(crate) own_panic: Option<Payload>,
+    /// Updates of other callers that it took on.
+    pub(crate) helped: usize,
+    /// Another caller asked for maintenance.
+    pub(crate) asked: bool,
+    /// The maintainer's own turn.
+    pub(crate) is_maintainer: bool,
+    pub(crate) applied: usize,
+    pub(crate) pruned: usize,
+    pub(crate) published: bool,
+    /// Something is not visible because no copy is free.
+    pub(crate) blocked: bool,
+    /// Something is not visible because the turn's bound on work was reached.
+    pub(crate) more: bool,
+    /// Readers hold a copy that lacks something visible.
+    pub(crate) held_back: bool,
+    /// A copy lacks something visible because the turn's bound on work was reached.
+    pub(crate) behind: bool,
+    /// `Clone` panicked.
+    pub(crate) clone_panicked: bool,
+    /// Something is not visible because it did.
+    pub(crate) no_clone: bool,
+    /// One of these was so, and noted, when the turn began.
+    pub(crate) was_noted: bool,
+    /// Work since the present piece began: applications, and clones as a sixteenth of a piece.
+    pub(crate) work: usize,
+    pub(crate) panics: Panics,
+    pub(crate) events: Vec<Event>,
+}
+
+enum Obtained {
+    Copy(usize),
+    /// It was published at once.
+    Published,
+    Blocked,
+    /// `Clone` panicked; the next turn tries again.
+    NoClone,
+}
+
+pub(crate) struct Applier<'a, T: HotReadState> {
+    pub(crate) shared: &'a Shared<T>,
+    pub(crate) copies: &'a mut Copies<T>,
+    pub(crate) turn: &'a mut Turn,
+}
+
+impl<T: HotReadState> Applier<'_, T> {
+    /// Moves a batch from the queue to the log.
+    #[inline]
+    pub(crate) fn take(&mut self, batch: Batch<T>) {
+        self.copies.taken = batch.last;
+        if batch.is_replacement() {
+            self.supersede();
+        }
+        self.copies.log.push(batch);
+    }
+
+    /// Drops the batches that no copy has: a replacement that follows makes them superfluous.
+    #[cold]
+    fn supersede(&mut self) {
+        let visible = self.copies.visible();
+        while self.copies.log.end() > visible
+            && let Some(batch) = self.copies.log.pop_back()
+        {
+            self.turn.pruned += batch.updates.len();
+            batch.updates.discard(&mut self.turn.panics);
+        }
+    }
+
+    /// Makes visible what can be made visible, then catches up, within one piece of work.
+    ///
+    /// `thorough`: bring every free copy up to date, not only the next to be published.
+    pub(crate) fn advance(&mut self, thorough: bool) {
+        self.turn.work = 0;
+        self.turn.blocked = false;
+        self.turn.more = false;
+        self.turn.no_clone = false;
+        self.turn.was_noted = self.copies.unusual.has(Unusual::NOTED);
+        self.shared.progress.set_retained(self.copies.log.updates());
+        if self.copies.unusual.has(Unusual::CLOSED) {
+            self.drop_log();
+            return;
+        }
+        loop {
+            self.make_visible();
+            if self.copies.all.len() > 2 || self.copies.log.updates() as u64 > self.limits().lag {
+                self.trim();
+            }
+            if thorough
+                || self.copies.log.updates() > self.limits().deferred
+                || self.copies.live < 2
+            {
+                self.turn.work = 0;
+                self.catch_up(thorough);
+            }
+            // Catching up looks at the slots again: a reader may have let go meanwhile.
+            if !self.turn.blocked || self.copies.most_advanced_free().is_none() {
+                break;
+            }
+        }
+        if thorough {
+            self.turn.held_back = self.copies.is_held_back();
+            self.turn.behind = self.is_spent() && self.copies.is_behind();
+        }
+        if self.copies.unusual.take(Unusual::PRUNE_DUE) {
+            self.prune();
+        }
+        if self.copies.unusual.take(Unusual::SETTLE_DUE) {
+            self.settle();
+        }
+        self.shared.progress.set_retained(self.copies.log.updates());
+    }
+
+    fn limits(&self) -> &crate::builder::Limits {
+        &self.shared.settings.limits
+    }
+
+    /// The bound on the work of this turn is reached.
+    fn is_spent(&self) -> bool {
+        self.turn.work >= self.limits().piece
+    }
+
+    /// Publishes until all is visible, no copy is to be had, or the turn is spent.
+    fn make_visible(&mut self) {
+        self.turn.blocked = false;
+        self.turn.no_clone = false;
+        self.turn.more = false;
+        loop {
+            self.pass_rejected();
+            if self.copies.visible() == self.copies.log.end() {
+                break;
+            }
+            if self.is_spent() {
+                self.turn.more = true;
+                break;
+            }
+            let visible = self.copies.visible();
+            let replaces = self
+                .copies
+                .log
+                .get(visible)
+                .is_some_and(Batch::is_replacement);
+            let obtained = match replaces {
+                true => self.obtain_replaced(),
+                false => self.obtain(),
+            };
+            match obtained {
+                Obtained::Copy(index) => {
+                    let mut target = self.copies.log.end();
+                    if self.copies.sound_until > visible {
+                        target = target.min(self.copies.sound_until);
+                    }
+                    if self.copies.all[index].position < target {
+                        self.bring_up(index, target);
+                    }
+                    // On a panic a batch is gone and the copy cloned again: look again.
+                    let copy = &self.copies.all[index];
+                    if copy.is_live() && copy.position > visible {
+                        self.publish(index);
+                    }
+                }
+                Obtained::Published => {}
+                Obtained::Blocked => {
+                    self.turn.blocked = true;
+                    break;
+                }
+                Obtained::NoClone => {
+                    self.turn.no_clone = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Lets the published copy pass rejected batches, which have nothing for it.
+    fn pass_rejected(&mut self) {
+        while (self.copies.log.get(self.copies.visible())).is_some_and(Batch::is_empty) {
+            self.copies.all[self.copies.published].position += 1;
+            self.copies.unusual.set(Unusual::PRUNE_DUE, true);
+            self.copies.unusual.set(Unusual::SETTLE_DUE, true);
+        }
+    }
+
+    /// Drops what can never become visible, and the copies that no reader holds.
+    pub(crate) fn close(&mut self) {
+        self.copies.unusual.set(Unusual::CLOSED, true);
+        self.turn.blocked = false;
+        self.drop_log();
+        self.copies.scan(&self.shared.hot.registry);
+        for index in 0..self.copies.all.len() {
+            if self.copies.all[index].free {
+                self.empty(index);
+            }
+        }
+        self.shared.progress.close(&mut self.turn.panics);
+        self.shared.wake_leader();
+    }
+
+    fn drop_log(&mut self) {
+        while let Some(batch) = self.copies.log.pop_front() {
+            batch.updates.discard(&mut self.turn.panics);
+        }
+        self.shared.progress.set_retained(0);
+    }
+
+    /// A free copy with a value: one that there is, one cloned again, or one more.
+    fn obtain(&mut self) -> Obtained {
+        self.copies.scan(&self.shared.hot.registry);
+        if let Some(index) = self.copies.most_advanced_free() {
+            return Obtained::Copy(index);
+        }
+        let index = match self.copies.free_without_value() {
+            Some(index) => index,
+            None if self.copies.all.len() < self.copies.max_copies => self.copies.add(),
+            None => return Obtained::Blocked,
+        };
+        if self.rebuild(index) {
+            Obtained::Copy(index)
+        } else {
+            Obtained::NoClone
+        }
+    }
+
+    /// A copy with the replacement that is next.
+    ///
+    /// Where other updates follow it, it is cloned, so that it is still there if one of them panics;
+    /// the log moves it into another copy later. Where none does, or `Clone` panics, it is moved in
+    /// and published: then the other copies are cloned when they are needed.
+    #[cold]
+    fn obtain_replaced(&mut self) -> Obtained {
+        self.copies.scan(&self.shared.hot.registry);
+        let Some(index) = self.copies.free_for_replacement() else {
+            return Obtained::Blocked;
+        };
+        let position = self.copies.visible();
+        self.empty(index);
+        let node = self.copies.all[index].node;
+        if position + 1 < self.copies.log.end()
+            && let Some(batch) = self.copies.log.get(position)
+            && let Updates::Replace(value) = &batch.updates
+        {
+            let (last, panics) = (batch.last, &mut self.turn.panics);
+            // SAFETY: the copy is free and was just emptied.
+            if panics
+                .run(|| unsafe { Node::fill(node, || T::clone(value)) })
+                .is_some()
+            {
+                self.copies.revive(index, position + 1, last);
+                self.turn.applied += 1;
+                return Obtained::Copy(index);
+            }
+        }
+        self.install(index);
+        Obtained::Published
+    }
+
+    /// Moves the replacement that is next into an empty copy, and publishes that.
+    fn install(&mut self, index: usize) {
+        let position = self.copies.visible();
+        let Some(last) = self.copies.log.get(position).map(|batch| batch.last) else {
+            return;
+        };
+        let Some(Updates::Replace(value)) = self.copies.log.take(position) else {
+            return;
+        };
+        // SAFETY: the copy is free and was just emptied.
+        unsafe { Node::fill_boxed(self.copies.all[index].node, value) };
+        self.copies.revive(index, position + 1, last);
+        self.turn.applied += 1;
+        self.turn.pruned += 1;
+        self.publish(index);
+        for other in (0..self.copies.all.len()).filter(|&other| other != index) {
+            if self.copies.all[other].is_live() {
+                self.copies.retire(other, Content::Abandoned);
+            }
+        }
+        self.prune();
+    }
+
+    /// Applies to a free copy what it lacks below the position `limit`, until the turn is spent.
+    ///
+    /// If user code panics, the batch is rejected unless it is visible already, and the copy is
+    /// cloned again.
+    fn bring_up(&mut self, index: usize, limit: u64) {
+        let visible = self.copies.visible();
+        let only_ours = self.copies.others_position(index);
+        let bound = self.limits().piece;
+        let copy = &mut self.copies.all[index];
+        let (mut position, mut seq) = (copy.position, copy.seq);
+        debug_assert!(copy.free && copy.is_live() && index != self.copies.published);
+        // SAFETY: the copy is free: not published, and no slot has named it since, so no reader
+        // refers to it or can come to; and only the holder of the right, which we are, writes.
+        let state = unsafe { Node::get_mut(copy.node) };
+        let log = &mut self.copies.log;
+        let turn = &mut *self.turn;
+        let (work, applied, pruned) = (&mut turn.work, &mut turn.applied, &mut turn.pruned);
+        let (before, began) = (*work, clock::if_many(limit - position));
+        let mut current = position;
+        // Out here, so that a panic does not drop the rest of a batch while it unwinds.
+        let mut rest = Vec::new().into_iter();
+        let done = turn.panics.attempt(|| {
+            while position < limit && *work < bound {
+                current = position;
+                let last = position == log.start() && position < only_ours;
+                // Where there is nothing to move out of an update, moving it only costs.
+                let moves = mem::needs_drop::<T::Action>()
+                    || log.get(position).is_some_and(Batch::is_replacement);
+                let taken = if last && moves { log.pop_front() } else { None };
+                let len = if let Some(batch) = taken {
+                    let len = batch.updates.len();
+                    if !batch.is_empty() {
+                        seq = batch.last;
+                    }
+                    match batch.updates {
+                        Updates::One(update) => state.apply_owned(update),
+                        Updates::Many(updates) => {
+                            rest = updates.into_iter();
+                            rest.by_ref().for_each(|update| state.apply_owned(update));
+                        }
+                        // Not by assignment, which may carry the state over the stack.
+                        Updates::Replace(mut value) => mem::swap(state, &mut *value),
+                        Updates::Call(call) => call(state),
+                    }
+                    *pruned += len;
+                    len
+                } else {
+                    let Some(batch) = log.get(position) else {
+                        break;
+                    };
+                    let len = batch.updates.len();
+                    batch.updates.apply(state);
+                    if !batch.is_empty() {
+                        seq = batch.last;
+                    }
+                    if last {
+                        *pruned += len;
+                        drop(log.pop_front());
+                    }
+                    len
+                };
+                position += 1;
+                *work += len;
+                *applied += len;
+            }
+        });
+        if done.is_ok() {
+            let copy = &mut self.copies.all[index];
+            copy.position = position;
+            copy.seq = seq;
+            if let Some(began) = began {
+                self.copies.update_time = per_piece(began, self.turn.work - before, bound);
+            }
+            return;
+        }
+        self.fail(index, current, visible, done.err(), rest.collect());
+    }
+
+    /// Clears up after a panic of the batch at `position`, which may have left the copy half
+    /// changed. What was visible stays, and is in the published copy.
+    #[cold]
+    pub(crate) fn fail(
+        &mut self,
+        index: usize,
+        position: u64,
+        visible: u64,
+        payload: Option<Payload>,
+        rest: Vec<T::Action>,
+    ) {
+        self.turn.panics.drop_each(rest);
+        let first = self.copies.log.get(position).map_or(0, |batch| batch.first);
+        let own = self.turn.own != 0 && first == self.turn.own && position >= visible;
+        match payload {
+            Some(payload) if own && self.turn.own_panic.is_none() => {
+                self.turn.own_panic = Some(payload);
+            }
+            Some(payload) => discard(payload),
+            None => {}
+        }
+        if position >= visible {
+            self.reject(position);
+        }
+        if self.rebuild(index) {
+            self.turn.events.push(Event::Rebuilt);
+        }
+    }
+
+    /// Takes out a batch whose first application panicked.
+    fn reject(&mut self, position: u64) {
+        self.copies.unusual.set(Unusual::SETTLE_DUE, true);
+        self.copies.sound_until = position;
+        let Some((first, last)) =
+            (self.copies.log.get(position)).map(|batch| (batch.first, batch.last))
+        else {
+            return;
+        };
+        self.shared.progress.reject(first, last);
+        self.turn.events.push(Event::Rejected {
+            first_seq: first,
+            last_seq: last,
+        });
+        if let Some(updates) = self.copies.log.take(position) {
+            updates.discard(&mut self.turn.panics);
+        }
+    }
+
+    /// Gives a free copy the published value, by cloning that.
+    fn rebuild(&mut self, index: usize) -> bool {
+        self.empty(index);
+        if self.turn.clone_panicked {
+            // Once a turn is enough: a `Clone` that also asks to be maintained would never end.
+            return false;
+        }
+        let published = self.copies.published_node();
+        let node = self.copies.all[index].node;
+        let began = clock::now();
+        // SAFETY: the published copy has a value, which is only read while it is published; the
+        // other is free and was just emptied.
+        let cloned = self.turn.panics.run(|| unsafe {
+            Node::fill(node, || Node::get(published).clone());
+        });
+        if cloned.is_none() {
+            self.turn.clone_panicked = true;
+            return false;
+        }
+        self.turn.work += self.limits().piece / 16;
+        self.copies.clone_time = began.map(|began| began.elapsed());
+        let published = &self.copies.all[self.copies.published];
+        let (position, seq) = (published.position, published.seq);
+        self.copies.revive(index, position, seq);
+        true
+    }
+
+    /// Drops the value of a free copy.
+    fn empty(&mut self, index: usize) {
+        debug_assert!(self.copies.all[index].free && index != self.copies.published);
+        if self.copies.all[index].content != Content::Empty {
+            let node = self.copies.all[index].node;
+            self.copies.retire(index, Content::Empty);
+            // SAFETY: the copy is free and had a value; it is marked empty before the drop, so
+            // that a panic in it cannot lead to a second.
+            self.turn.panics.run(|| unsafe { Node::clear(node) });
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, index: usize) {
+        let copies = &mut *self.copies;
+        let settled = copies.settled_at(copies.all[index].position);
+        if copies.all.len() > 2 {
+            for copy in copies.all.iter_mut().filter(|copy| copy.free) {
+                copy.idle = copy.idle.saturating_add(1);
+            }
+        }
+        let old = &mut copies.all[copies.published];
+        old.free = false;
+        old.idle = 0;
+        let new = &mut copies.all[index];
+        new.free = false;
+        new.idle = 0;
+        let (node, seq) = (new.node, new.seq);
+        copies.published = index;
+        copies.generation += 1;
+        self.turn.published = true;
+        self.shared.publish(node, copies.generation, seq, settled);
+        self.shared.announce(&mut self.turn.panics);
+    }
+
+    /// Brings copies that have come free up to date while there is nothing to publish.
+    fn catch_up(&mut self, thorough: bool) {
+        self.copies.scan(&self.shared.hot.registry);
+        let end = self.copies.visible();
+        loop {
+            match self.copies.most_advanced_free() {
+                Some(index) if self.copies.all[index].position < end => {
+                    if self.is_spent() {
+                        return;
+                    }
+                    self.bring_up(index, end);
+                }
+                Some(_) => break,
+                None => {
+                    // With one live copy left, have the second ready before it is needed.
+                    if self.copies.live < 2
+                        && let Some(index) = self.copies.free_without_value()
+                    {
+                        self.rebuild(index);
+                    }
+                    break;
+                }
+            }
+        }
+        if thorough {
+            for index in 0..self.copies.all.len() {
+                let copy = &self.copies.all[index];
+                if copy.free && copy.is_live() && copy.position < end && !self.is_spent() {
+                    self.bring_up(index, end);
+                }
+            }
+        }
+    }
+
+    /// Gives up copies that are too far behind or no longer needed.
+    fn trim(&mut self) {
+        let spare = self.limits().spare;
+        let lag = self.limits().lag;
+        for index in 0..self.copies.all.len() {
+            if index == self.copies.published {
+                continue;
+            }
+            let copy = &self.copies.all[index];
+            let behind = self.copies.lag(copy.position);
+            let far_behind = copy.is_live() && behind > lag;
+            let unneeded = far_behind || copy.idle >= spare;
+            match (copy.content, copy.free) {
+                (Content::Live, true) if unneeded && self.copies.live > 2 => self.empty(index),
+                (Content::Live, true) if far_behind && self.is_cloning_faster(behind) => {
+                    self.copies.retire(index, Content::Abandoned);
+                }
+                (Content::Live, false) if far_behind => {
+                    self.copies.retire(index, Content::Abandoned);
+                }
+                (Content::Abandoned, true) if self.copies.live >= 2 => self.empty(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// By the times that both took last, is a clone faster than applying `updates`?
+    fn is_cloning_faster(&self, updates: u64) -> bool {
+        let (Some(clone), Some(piece)) = (self.copies.clone_time, self.copies.update_time) else {
+            return false;
+        };
+        let pieces = updates as f64 / self.limits().piece as f64;
+        clone.as_secs_f64() * 2.0 < piece.as_secs_f64() * pieces
+    }
+
+    /// Drops from the log what every live copy has, after one that lacked it was given up.
+    /// Where none was, the last copy that lacked an update has taken it.
+    fn prune(&mut self) {
+        let needed = self.copies.least_position(None);
+        while self.copies.log.start() < needed {
+            let Some(batch) = self.copies.log.pop_front() else {
+                break;
+            };
+            self.turn.pruned += batch.updates.len();
+            batch.updates.discard(&mut self.turn.panics);
+        }
+    }
+
+    /// Says how far updates are visible or rejected, where a publication did not say it.
+    fn settle(&mut self) {
+        let settled = self.copies.settled_at(self.copies.visible());
+        if self.shared.progress.settled() < settled {
+            self.shared.progress.settle(settled);
+            self.shared.announce(&mut self.turn.panics);
+        }
+    }
+}
+
+/// How long a piece takes, if `work` took as long as since `began`.
+fn per_piece(began: Instant, work: usize, piece: usize) -> Option<std::time::Duration> {
+    (work > 0).then(|| began.elapsed().mul_f64(piece as f64 / work as f64))
+}

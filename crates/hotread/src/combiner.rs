@@ -1,0 +1,787 @@
+//! Writers: the queue, and the right to apply. This is flat combining (Hendler, Incze, Shavit and
+//! Tzafrir, 2010): whoever holds the right applies for all who queue meanwhile, so that writers do
+//! not hand the copies around.
+//!
+//! The work of one call for others is bounded. A holder that has helped for long enough hands the
+//! right to a caller that waits, and lets no further batches in until one does. So is what can be
+//! queued ahead of a caller by others that run: at the bound, a caller waits for room.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc as StdArc;
+use std::time::{Duration, Instant};
+
+use crate::HotReadState;
+use crate::applier::{Applier, Turn};
+use crate::builder::Limits;
+use crate::copies::Unusual;
+use crate::event::Event;
+use crate::log::{Batch, Updates};
+use crate::maintainer::When;
+use crate::panics::{NoUnwind, resume};
+use crate::results::{BacklogFull, MaintenanceResult, QueueResult};
+use crate::shared::Shared;
+use crate::sync::atomic::{
+    AtomicU8,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use crate::sync::{MutexGuard, clock, holding, thread};
+
+/// Bit of `Shared::right`: a thread holds the right to apply.
+const APPLYING: u64 = 1;
+/// Bit of `Shared::right`: another caller found it held, and the holder must look at the queue
+/// before it gives the right up. Set and cleared under the queue's lock only.
+const AGAIN: u64 = 2;
+/// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
+const SEQ_SHIFT: u32 = 2;
+
+/// Behind the short lock, under which no user code runs.
+pub(crate) struct Queue<T: HotReadState> {
+    /// Batches that no holder has taken yet. Empty unless [`AGAIN`] is set.
+    inbox: VecDeque<Batch<T>>,
+    inbox_updates: usize,
+    /// Contenders that wait for room, or for the right. Empty unless [`AGAIN`] is set.
+    line: VecDeque<StdArc<Contender>>,
+    /// The holder has done its share: nothing more is let in until it has handed the right on.
+    draining: bool,
+    /// A caller that found the right taken called `maintain`.
+    thorough: bool,
+    /// The last `HotRead` was dropped.
+    pub(crate) closed: bool,
+    /// What that left behind was dropped.
+    disposed: bool,
+    /// When the publication that is now blocked was first found so.
+    blocked_since: Option<Instant>,
+    /// For how long it will have been blocked when that is next told.
+    report_at: Duration,
+}
+
+/// A caller that waits.
+struct Contender {
+    thread: thread::Thread,
+    answer: AtomicU8,
+}
+
+const WAIT: u8 = 0;
+/// There is room: try again.
+const RETRY: u8 = 1;
+/// The right to apply is yours.
+const GRANTED: u8 = 2;
+
+impl Contender {
+    fn new() -> StdArc<Self> {
+        StdArc::new(Self {
+            thread: thread::current(),
+            answer: AtomicU8::new(WAIT),
+        })
+    }
+
+    fn tell(&self, answer: u8) {
+        // ORDERING: release what the holder did, for the caller that it hands the right to.
+        self.answer.store(answer, Release);
+        self.thread.unpark();
+    }
+
+    /// Waits for the answer. Was the right granted?
+    fn wait(&self) -> bool {
+        loop {
+            match self.answer.load(Acquire) {
+                WAIT => thread::park(),
+                answer => return answer == GRANTED,
+            }
+        }
+    }
+}
+
+impl<T: HotReadState> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            inbox: VecDeque::new(),
+            inbox_updates: 0,
+            line: VecDeque::new(),
+            draining: false,
+            thorough: false,
+            closed: false,
+            disposed: false,
+            blocked_since: None,
+            report_at: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn inbox_updates(&self) -> usize {
+        self.inbox_updates
+    }
+
+    pub(crate) fn blocked_for(&self) -> Option<Duration> {
+        self.blocked_since.map(|since| since.elapsed())
+    }
+
+    fn has_room(&self, limits: &Limits) -> bool {
+        !self.draining && self.inbox_updates < limits.inbox
+    }
+
+    /// Notes whether a publication is blocked, and says whether its blocking is to be reported.
+    fn note(&mut self, turn: &Turn, limits: &Limits) -> Option<Duration> {
+        if !turn.blocked {
+            self.blocked_since = None;
+            return None;
+        }
+        if self.blocked_since.is_none() || turn.published {
+            self.blocked_since = clock::now();
+            self.report_at = limits.report;
+        }
+        let blocked_for = self.blocked_for()?;
+        (blocked_for >= self.report_at).then(|| {
+            self.report_at = blocked_for * 2;
+            blocked_for
+        })
+    }
+}
+
+/// Who asks for maintenance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    User,
+    /// It must not wait for another thread.
+    Hasty,
+    Waiter,
+    /// It sees to what is left by itself.
+    Maintainer,
+}
+
+/// The word of `Shared::right` for a caller that takes the right with `len` sequence numbers.
+pub(crate) struct Next {
+    pub(crate) word: u64,
+    /// The first of the numbers.
+    pub(crate) seq: u64,
+}
+
+/// `None`: another thread holds the right.
+#[inline]
+pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
+    (right & APPLYING == 0).then(|| Next {
+        word: right + (len << SEQ_SHIFT) | APPLYING,
+        seq: (right >> SEQ_SHIFT) + 1,
+    })
+}
+
+/// What one piece of maintenance has left.
+pub(crate) enum Left {
+    Nothing,
+    /// Another thread is applying, and will look again.
+    Busy,
+    /// More than one piece.
+    More,
+    /// Something is not visible, because readers hold every copy that could take it.
+    Blocked,
+    /// Everything is visible, but readers hold a copy that lacks some of it.
+    HeldBack,
+    /// Something is not visible, because `Clone` panicked.
+    NoClone,
+}
+
+/// What became of a wish for maintenance.
+enum Asked {
+    /// The holder will look again.
+    Noted,
+    Granted,
+    /// The right may be free.
+    Free,
+}
+
+type QueueGuard<'a, T> = MutexGuard<'a, Queue<T>>;
+
+/// A batch that was not queued, because of so many others.
+struct Refused<T: HotReadState> {
+    updates: Updates<T>,
+    pending: u64,
+    limit: usize,
+}
+
+/// How a caller takes being one too many.
+#[derive(Clone, Copy)]
+enum Patience {
+    Waits,
+    /// Refused, also when more than so many updates are not visible.
+    Refuses(u64),
+}
+
+impl<T: HotReadState> Shared<T> {
+    /// Queues one batch, and applies it unless another thread is applying.
+    #[inline]
+    pub(crate) fn queue(&self, updates: Updates<T>) -> QueueResult {
+        // Never refused: it waits.
+        self.submit(updates, Patience::Waits).unwrap_or_default()
+    }
+
+    /// As [`Shared::queue`], but refused where that would wait, and where more than `max_pending`
+    /// updates would not be visible.
+    pub(crate) fn try_queue(
+        &self,
+        updates: Vec<T::Action>,
+    ) -> Result<QueueResult, BacklogFull<T::Action>> {
+        let max_pending = self.settings.max_pending.map_or(u64::MAX, |max| max as u64);
+        let patience = Patience::Refuses(max_pending);
+        let refused = match self.submit(Updates::Many(updates), patience) {
+            Ok(result) => return Ok(result),
+            Err(refused) => refused,
+        };
+        let maintained = self.maintain(Caller::Hasty);
+        match self.submit(refused.updates, patience) {
+            Ok(mut result) => {
+                result.applied_updates += maintained.applied_updates;
+                Ok(result)
+            }
+            Err(refused) => Err(BacklogFull {
+                updates: match refused.updates {
+                    Updates::Many(updates) => updates,
+                    _ => Vec::new(),
+                },
+                pending: refused.pending as usize,
+                max_pending: refused.limit,
+            }),
+        }
+    }
+
+    #[inline]
+    fn submit(&self, updates: Updates<T>, patience: Patience) -> Result<QueueResult, Refused<T>> {
+        let len = updates.len() as u64;
+        let mut right = self.right.load(Relaxed);
+        while right & APPLYING == 0 {
+            if let Patience::Refuses(max_pending) = patience
+                && let Some(refused) = self.exceeds(right, len, max_pending)
+            {
+                return Err(Refused {
+                    updates,
+                    pending: refused,
+                    limit: max_pending as usize,
+                });
+            }
+            let next = right + (len << SEQ_SHIFT) | APPLYING;
+            // ORDERING: acquire what the previous holder did to the copies.
+            match self
+                .right
+                .compare_exchange_weak(right, next, Acquire, Relaxed)
+            {
+                Ok(_) => return Ok(self.apply(Batch::new((right >> SEQ_SHIFT) + 1, updates))),
+                Err(now) => right = now,
+            }
+        }
+        self.submit_beside(updates, patience)
+    }
+
+    /// How many updates are not visible, if `len` more would exceed `max_pending`.
+    fn exceeds(&self, right: u64, len: u64, max_pending: u64) -> Option<u64> {
+        // What was settled since `right` was loaded may be more than that knows of.
+        let pending = (right >> SEQ_SHIFT).saturating_sub(self.progress.settled());
+        (pending.saturating_add(len) > max_pending).then_some(pending)
+    }
+
+    /// Queues a batch while another thread holds the right.
+    #[cold]
+    fn submit_beside(
+        &self,
+        updates: Updates<T>,
+        patience: Patience,
+    ) -> Result<QueueResult, Refused<T>> {
+        let len = updates.len() as u64;
+        let limits = &self.settings.limits;
+        // A thread that holds some state's right must not wait for the holder of another's, who
+        // might be waiting for this thread.
+        let waits = !holding::any();
+        let mut waited = false;
+        let mut queue = self.queue.lock();
+        loop {
+            let right = self.right.load(Relaxed);
+            if let Patience::Refuses(max_pending) = patience
+                && let Some(pending) = self.exceeds(right, len, max_pending)
+            {
+                let limit = max_pending as usize;
+                return Err(Refused {
+                    updates,
+                    pending,
+                    limit,
+                });
+            }
+            if right & APPLYING == 0 {
+                // Nothing is in the inbox, so ours is next.
+                let next = right + (len << SEQ_SHIFT) | APPLYING;
+                // ORDERING: acquire what the previous holder did to the copies.
+                if (self.right.compare_exchange(right, next, Acquire, Relaxed)).is_ok() {
+                    drop(queue);
+                    return Ok(self.apply(Batch::new((right >> SEQ_SHIFT) + 1, updates)));
+                }
+                continue;
+            }
+            let enters = queue.has_room(limits) || !waits;
+            if !enters && let Patience::Refuses(_) = patience {
+                let pending = (right >> SEQ_SHIFT).saturating_sub(self.progress.settled());
+                let limit = limits.inbox;
+                return Err(Refused {
+                    updates,
+                    pending,
+                    limit,
+                });
+            }
+            let numbers = if enters { len << SEQ_SHIFT } else { 0 };
+            // ORDERING: nothing passes between us and the holder but what the lock guards.
+            if (self.right)
+                .compare_exchange(right, right + numbers | AGAIN, Relaxed, Relaxed)
+                .is_err()
+            {
+                continue;
+            }
+            if enters {
+                let batch = Batch::new((right >> SEQ_SHIFT) + 1, updates);
+                return Ok(self.leave(queue, batch));
+            }
+            let caller = Contender::new();
+            if waited {
+                // It has waited before: it comes first.
+                queue.line.push_front(StdArc::clone(&caller));
+            } else {
+                queue.line.push_back(StdArc::clone(&caller));
+            }
+            drop(queue);
+            waited = true;
+            let granted = caller.wait();
+            queue = self.queue.lock();
+            if granted {
+                return Ok(self.apply_granted(queue, updates));
+            }
+        }
+    }
+
+    /// Leaves a batch in the inbox, for the holder.
+    fn leave(&self, mut queue: QueueGuard<'_, T>, batch: Batch<T>) -> QueueResult {
+        let len = batch.updates.len();
+        let (first, last) = (batch.first, batch.last);
+        queue.inbox.push_back(batch);
+        queue.inbox_updates += len;
+        let was_blocked = queue.blocked_since.is_some();
+        drop(queue);
+        let published = self.progress.visible(first, last);
+        // What the holder has found since may differ; inside an update it is about to.
+        let blocked =
+            was_blocked && !self.progress.is_applying_here() && self.has_outdated_readers();
+        QueueResult {
+            first_seq: first,
+            last_seq: last,
+            queued_updates: len,
+            applied_updates: 0,
+            published,
+            blocked_by_workers: blocked && !published,
+        }
+    }
+
+    /// Applies a batch; the caller has just taken the right.
+    #[inline]
+    pub(crate) fn apply(&self, batch: Batch<T>) -> QueueResult {
+        let (first, last) = (batch.first, batch.last);
+        let len = batch.updates.len();
+        let turn = self.hold(first, true, |applier| {
+            applier.take(batch);
+            applier.advance(false);
+        });
+        self.answer(first, last, len, turn)
+    }
+
+    /// Applies what is in the inbox, then `updates`; the right was handed to the caller.
+    fn apply_granted(&self, mut queue: QueueGuard<'_, T>, updates: Updates<T>) -> QueueResult {
+        let len = updates.len();
+        // Numbers under the lock, so that all in the inbox have lower ones.
+        let right = self.right.fetch_add((len as u64) << SEQ_SHIFT, Relaxed);
+        let batch = Batch::new((right >> SEQ_SHIFT) + 1, updates);
+        let (first, last) = (batch.first, batch.last);
+        let intake = self.take_inbox(&mut queue);
+        let line = mem::take(&mut queue.line);
+        drop(queue);
+        for caller in line {
+            caller.tell(RETRY);
+        }
+        let turn = self.hold(first, false, |applier| {
+            for batch in intake {
+                applier.turn.helped += batch.updates.len();
+                applier.take(batch);
+            }
+            applier.take(batch);
+            applier.advance(false);
+        });
+        self.answer(first, last, len, turn)
+    }
+
+    #[inline]
+    pub(crate) fn answer(&self, first: u64, last: u64, len: usize, mut turn: Turn) -> QueueResult {
+        let published = self.progress.visible(first, last);
+        let result = QueueResult {
+            first_seq: first,
+            last_seq: last,
+            queued_updates: len,
+            applied_updates: turn.applied,
+            published,
+            blocked_by_workers: turn.blocked && !published,
+        };
+        if turn.more {
+            self.hand_on();
+        }
+        self.report(&mut turn);
+        if let Some(payload) = turn.own_panic {
+            resume(payload);
+        }
+        result
+    }
+
+    /// Applies what was queued when it began, piece by piece, and catches up.
+    pub(crate) fn maintain(&self, caller: Caller) -> MaintenanceResult {
+        let latest = self.latest_seq();
+        let queued = self.queued_update_count();
+        let mut result = MaintenanceResult::default();
+        // Each copy may need each update, and a piece may end early for a clone.
+        let pieces = 4 + 4 * (queued / self.settings.limits.piece);
+        for _ in 0..pieces {
+            let Some(mut turn) = self.maintain_once(caller) else {
+                result.busy = true;
+                result.blocked_by_workers =
+                    self.queued_update_count() > 0 && self.has_outdated_readers();
+                break;
+            };
+            result.applied_updates += turn.applied;
+            result.pruned_updates += turn.pruned;
+            result.published |= turn.published;
+            result.blocked_by_workers = turn.blocked || turn.held_back;
+            self.report(&mut turn);
+            if turn.more && self.progress.settled() >= latest {
+                // What is left was queued since.
+                self.hand_on();
+                break;
+            }
+            if !turn.more && !turn.behind {
+                break;
+            }
+        }
+        result
+    }
+
+    /// One piece of maintenance. What is left?
+    pub(crate) fn maintain_piece(&self, caller: Caller) -> Left {
+        let Some(mut turn) = self.maintain_once(caller) else {
+            return Left::Busy;
+        };
+        self.report(&mut turn);
+        if turn.no_clone {
+            Left::NoClone
+        } else if turn.more || turn.behind {
+            Left::More
+        } else if turn.blocked {
+            Left::Blocked
+        } else if turn.held_back {
+            Left::HeldBack
+        } else {
+            Left::Nothing
+        }
+    }
+
+    /// A turn of maintenance. `None`: another thread is applying, and will look again.
+    fn maintain_once(&self, caller: Caller) -> Option<Turn> {
+        let mut right = self.right.load(Relaxed);
+        loop {
+            if right & APPLYING != 0 {
+                match self.ask_for_maintenance(caller) {
+                    Asked::Noted => return None,
+                    Asked::Granted => break,
+                    Asked::Free => right = self.right.load(Relaxed),
+                }
+                continue;
+            }
+            // ORDERING: acquire what the previous holder did to the copies.
+            match self
+                .right
+                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => right = now,
+            }
+        }
+        Some(self.hold(0, false, |applier| {
+            applier.turn.is_maintainer = caller == Caller::Maintainer;
+            applier.advance(true);
+        }))
+    }
+
+    /// Makes the holder of the right look once more or, if it has done its share, waits for the
+    /// right.
+    #[cold]
+    fn ask_for_maintenance(&self, caller: Caller) -> Asked {
+        let mut queue = self.queue.lock();
+        let mut right = self.right.load(Relaxed);
+        while right & APPLYING != 0 {
+            match self
+                .right
+                .compare_exchange(right, right | AGAIN, Relaxed, Relaxed)
+            {
+                Ok(_) if queue.draining && caller != Caller::Hasty && !holding::any() => {
+                    let caller = Contender::new();
+                    queue.line.push_back(StdArc::clone(&caller));
+                    drop(queue);
+                    return match caller.wait() {
+                        true => Asked::Granted,
+                        false => Asked::Free,
+                    };
+                }
+                Ok(_) => {
+                    queue.thorough = true;
+                    return Asked::Noted;
+                }
+                Err(now) => right = now,
+            }
+        }
+        Asked::Free
+    }
+
+    /// The last `HotRead` is gone: what a handle may still see is applied once more, and what is
+    /// then blocked is dropped.
+    pub(crate) fn close(&self) {
+        if self.hot.registry.has_handles() {
+            self.maintain(Caller::User);
+        }
+        self.queue.lock().closed = true;
+        let mut right = self.right.load(Relaxed);
+        // If a thread holds the right, it is this one, inside an update; it will see to it.
+        while right & APPLYING == 0 {
+            match self
+                .right
+                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
+            {
+                Ok(_) => {
+                    let mut turn = self.hold(0, false, |_| {});
+                    return self.report(&mut turn);
+                }
+                Err(now) => right = now,
+            }
+        }
+    }
+
+    // ---- holding the right ----
+
+    /// Works until no caller has asked for more, or the right is handed on; the caller has just
+    /// taken it.
+    ///
+    /// `own` is the first number of the caller's batch. `quick`: if that is all, the queue need
+    /// not be looked at.
+    ///
+    /// Does not unwind: panics of user code are in the turn it returns.
+    #[inline]
+    fn hold(&self, own: u64, quick: bool, work: impl FnOnce(&mut Applier<'_, T>)) -> Turn {
+        let no_unwind = NoUnwind;
+        self.progress.begin_turn();
+        holding::enter();
+        let mut turn = Turn {
+            own,
+            ..Turn::default()
+        };
+        self.with_copies(&mut turn, work);
+        let quick = quick && !(turn.blocked || turn.more || turn.no_clone || turn.was_noted);
+        if !quick || !self.give_up_right() {
+            self.serve_queue(&mut turn);
+        }
+        holding::leave();
+        mem::forget(no_unwind);
+        if !turn.is_maintainer {
+            self.attend();
+        }
+        turn
+    }
+
+    /// Tells an idle maintainer that something is left for the second copy.
+    #[inline]
+    pub(crate) fn attend(&self) {
+        if self.tending.wants_attention() && self.progress.retained() > 0 {
+            self.tending.schedule(When::Tick);
+        }
+    }
+
+    /// Gives the right up on the straight path, where the word is known. `false`: a caller has asked
+    /// for more.
+    #[inline]
+    pub(crate) fn give_up_straight(&self, right: u64) -> bool {
+        // ORDERING: release what we did to the copies to the next holder. Sequence numbers are given
+        // out beside a holder only together with `AGAIN`.
+        self.right
+            .compare_exchange(right, right & !APPLYING, Release, Relaxed)
+            .is_ok()
+    }
+
+    /// Gives the right up if no caller has asked for more.
+    #[inline]
+    fn give_up_right(&self) -> bool {
+        let mut right = self.right.load(Relaxed);
+        if right & AGAIN != 0 {
+            return false;
+        }
+        self.progress.end_turn();
+        while right & AGAIN == 0 {
+            // ORDERING: release what we did to the copies to the next holder.
+            match self
+                .right
+                .compare_exchange_weak(right, right & !APPLYING, Release, Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => right = now,
+            }
+        }
+        self.progress.begin_turn();
+        false
+    }
+
+    fn take_inbox(&self, queue: &mut Queue<T>) -> VecDeque<Batch<T>> {
+        let taken = mem::take(&mut queue.inbox);
+        // Under the lock, so that the count is at no time too low.
+        self.progress
+            .add_retained(mem::take(&mut queue.inbox_updates));
+        taken
+    }
+
+    /// The rest of a turn in which there is more to do: others' batches, callers that wait, a
+    /// blocked publication to be noted, the end.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn serve_queue(&self, turn: &mut Turn) {
+        let limits = &self.settings.limits;
+        loop {
+            let mut queue = self.queue.lock();
+            // ORDERING: no other thread changes these bits while we hold the right and the lock.
+            self.right.fetch_and(!AGAIN, Relaxed);
+            let spent = turn.helped >= limits.help;
+            if !queue.inbox.is_empty() || queue.thorough {
+                if spent && let Some(next) = queue.line.pop_front() {
+                    return self.hand_over(queue, &next);
+                }
+                queue.draining |= spent;
+                turn.helped += queue.inbox_updates;
+                let thorough = mem::take(&mut queue.thorough);
+                if thorough {
+                    // Callers that ask for maintenance are served within bounds, too.
+                    turn.asked = true;
+                    turn.helped += limits.help.div_ceil(16);
+                }
+                let intake = self.take_inbox(&mut queue);
+                let line = match queue.draining {
+                    true => VecDeque::new(),
+                    false => mem::take(&mut queue.line),
+                };
+                drop(queue);
+                for caller in line {
+                    caller.tell(RETRY);
+                }
+                self.with_copies(turn, |applier| {
+                    for batch in intake {
+                        applier.take(batch);
+                    }
+                    applier.advance(thorough);
+                });
+                continue;
+            }
+            if let Some(next) = queue.line.pop_front() {
+                return self.hand_over(queue, &next);
+            }
+            if queue.closed && !mem::replace(&mut queue.disposed, true) {
+                drop(queue);
+                self.with_copies(turn, |applier| applier.close());
+                continue;
+            }
+            return self.finish(queue, turn);
+        }
+    }
+
+    /// Hands the right to a caller that waits.
+    fn hand_over(&self, mut queue: QueueGuard<'_, T>, next: &Contender) {
+        // What is left in the queue is the next holder's.
+        self.right.fetch_or(AGAIN, Relaxed);
+        queue.draining = false;
+        self.progress.end_turn();
+        drop(queue);
+        next.tell(GRANTED);
+    }
+
+    /// Gives the right up under the lock, and leaves there what observers need to know.
+    fn finish(&self, mut queue: QueueGuard<'_, T>, turn: &mut Turn) {
+        queue.draining = false;
+        if let Some(blocked_for) = queue.note(turn, &self.settings.limits)
+            && self.settings.observer.is_some()
+        {
+            turn.events.push(Event::Blocked {
+                by: Vec::new(),
+                blocked_for,
+            });
+        }
+        let noted = turn.blocked || turn.no_clone;
+        self.with_copies(turn, |applier| {
+            applier.copies.unusual.set(Unusual::NOTED, noted)
+        });
+        self.progress.end_turn();
+        // ORDERING: as in `give_up_right`; under the lock, so that `AGAIN` is not set.
+        self.right.fetch_and(!APPLYING, Release);
+        drop(queue);
+        if turn.no_clone && turn.asked {
+            // No reader will wake a waiter that left its wish with us.
+            self.hand_on();
+        } else if (turn.no_clone || turn.blocked) && !turn.is_maintainer {
+            self.tending.schedule(When::Now);
+        }
+    }
+
+    /// Finds a waiter, or else a maintainer, to go on with what this turn has left.
+    fn hand_on(&self) {
+        if self.hot.watch.is_led() {
+            self.hot.watch.wake();
+        } else if !self.progress.wake_successor() {
+            self.tending.schedule(When::Now);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn with_copies(&self, turn: &mut Turn, work: impl FnOnce(&mut Applier<'_, T>)) {
+        self.copies.with_mut(|copies| {
+            work(&mut Applier {
+                shared: self,
+                // SAFETY: we hold the right to apply, so no other thread touches the copies; taking
+                // it has ordered the last holder's writes before ours.
+                copies: unsafe { &mut *copies },
+                turn,
+            });
+        });
+    }
+
+    /// Counts the panics of a turn and tells the observer of its events. The right is given up.
+    #[inline]
+    fn report(&self, turn: &mut Turn) {
+        if turn.panics.caught != 0 {
+            self.panics.fetch_add(turn.panics.caught, Relaxed);
+        }
+        if !turn.events.is_empty() {
+            self.tell(mem::take(&mut turn.events));
+        }
+    }
+
+    #[cold]
+    fn tell(&self, events: Vec<Event>) {
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        let mut panics = crate::panics::Panics::default();
+        for mut event in events {
+            if let Event::Blocked { by, .. } = &mut event {
+                *by = self.workers();
+                by.retain(|worker| worker.blocking);
+            }
+            panics.run(|| observer(&event));
+        }
+        self.panics.fetch_add(panics.caught, Relaxed);
+    }
+
+    // ---- observers ----
+
+    pub(crate) fn latest_seq(&self) -> u64 {
+        self.right.load(Acquire) >> SEQ_SHIFT
+    }
+}

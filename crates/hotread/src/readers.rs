@@ -1,0 +1,83 @@
+//! A way to read that cannot write.
+
+use std::fmt;
+use std::sync::Arc as StdArc;
+
+use crate::HotReadState;
+use crate::guard::HotReadGuard;
+use crate::handle::HotReadHandle;
+use crate::shared::Shared;
+use crate::sync::Arc;
+
+/// Makes handles and reads, and can do nothing else: to be given to code that must not write.
+///
+/// Obtained from [`HotRead::readers`](crate::HotRead::readers). Cheap to clone. Works on after the
+/// last `HotRead` is gone, when the state no longer changes.
+pub struct Readers<T: HotReadState> {
+    pub(crate) shared: Arc<Shared<T>>,
+}
+
+impl<T: HotReadState> Readers<T> {
+    /// A new handle, quiescent until its first [`current`](HotReadHandle::current); see
+    /// [`HotRead::create_handle`](crate::HotRead::create_handle).
+    #[must_use]
+    pub fn create_handle(&self) -> HotReadHandle<T> {
+        HotReadHandle::new(Arc::clone(&self.shared), None)
+    }
+
+    /// As [`create_handle`](Self::create_handle), with the name that
+    /// [`workers`](crate::HotRead::workers) shows.
+    #[must_use]
+    pub fn create_named_handle(&self, name: impl Into<StdArc<str>>) -> HotReadHandle<T> {
+        HotReadHandle::new(Arc::clone(&self.shared), Some(name.into()))
+    }
+
+    /// Runs `f` on the published state; see [`HotRead::read`](crate::HotRead::read).
+    #[inline]
+    pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        crate::read::read(&self.shared, f)
+    }
+
+    /// Holds the published state until the guard is dropped; see
+    /// [`HotRead::guard`](crate::HotRead::guard).
+    pub fn guard(&self) -> HotReadGuard<T> {
+        HotReadGuard::new(self.create_handle())
+    }
+
+    /// A clone of the published state. Holds the copy while cloning.
+    #[must_use]
+    pub fn snapshot(&self) -> T {
+        self.read(T::clone)
+    }
+
+    /// Publications so far.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.progress.generation()
+    }
+
+    /// Sequence number of the last update that readers can see. Never ahead of what
+    /// [`current`](HotReadHandle::current) returns, possibly behind it.
+    #[must_use]
+    pub fn published_seq(&self) -> u64 {
+        self.shared.progress.published_seq()
+    }
+}
+
+/// Another reference to the same state.
+impl<T: HotReadState> Clone for Readers<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T: HotReadState> fmt::Debug for Readers<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers")
+            .field("name", &self.shared.settings.name)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! The straight path of one update: two live copies, all visible, no reader in the way, no other
+//! writer. What `combiner` and `applier` do in that case, and nothing else; whatever is unusual
+//! is left to them.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::HotReadState;
+use crate::applier::Turn;
+use crate::combiner::{Next, next_right};
+use crate::copies::Copies;
+use crate::log::{Batch, Updates};
+use crate::node::Node;
+use crate::panics::{NoUnwind, Panics, Payload};
+use crate::results::QueueResult;
+use crate::shared::Shared;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
+use crate::sync::{barrier, holding};
+
+impl<T: HotReadState> Copies<T> {
+    /// The copy that the next update goes to, if it is the usual case: one of two live ones that
+    /// lacks at most one visible update.
+    #[inline]
+    fn straight(&self) -> Option<usize> {
+        let usual = self.all.len() == 2
+            && self.live == 2
+            && self.unusual.is_nothing()
+            && self.visible() == self.log.end()
+            && self.log.holds_at_most_one_update();
+        usual.then(|| 1 - self.published)
+    }
+}
+
+impl<T: HotReadState> Shared<T> {
+    /// Queues one update, and applies it unless another thread is applying.
+    #[inline]
+    pub(crate) fn queue_one(&self, update: T::Action) -> QueueResult {
+        let right = self.right.load(Relaxed);
+        let Some(next) = next_right(right, 1) else {
+            return self.queue(Updates::One(update));
+        };
+        // ORDERING: acquire what the previous holder did to the copies.
+        if self
+            .right
+            .compare_exchange(right, next.word, Acquire, Relaxed)
+            .is_err()
+        {
+            return self.queue(Updates::One(update));
+        }
+        let index = self.copies.with_mut(|copies| {
+            // SAFETY: we hold the right to apply, so no other thread touches the copies.
+            let copies = unsafe { &mut *copies };
+            let index = copies.straight()?;
+            let copy = &copies.all[index];
+            let held = !copy.free && self.hot.registry.is_held(copy.node.as_ptr().cast());
+            (!held).then_some(index)
+        });
+        match index {
+            Some(index) => self.apply_straight(index, update, next),
+            None => self.apply(Batch::one(next.seq, update)),
+        }
+    }
+
+    /// Applies to the copy what it lacks and the update, and publishes it; gives the right up.
+    #[inline]
+    fn apply_straight(&self, index: usize, update: T::Action, next: Next) -> QueueResult {
+        let no_unwind = NoUnwind;
+        let seq = next.seq;
+        let mut result = QueueResult {
+            first_seq: seq,
+            last_seq: seq,
+            queued_updates: 1,
+            applied_updates: 1,
+            published: true,
+            blocked_by_workers: false,
+        };
+        self.progress.begin_turn();
+        holding::enter();
+        let applied = self.copies.with_mut(|copies| {
+            // SAFETY: as in `queue_one`.
+            let copies = unsafe { &mut *copies };
+            let lacked = copies.log.end() - copies.log.start();
+            match apply_one(copies, index, seq, update) {
+                Ok(()) => {
+                    let copy = &mut copies.all[index];
+                    copy.position = copies.log.end();
+                    copy.seq = seq;
+                    copy.free = false;
+                    let node = copy.node;
+                    copies.all[1 - index].free = false;
+                    copies.taken = seq;
+                    copies.published = index;
+                    copies.generation += 1;
+                    self.publish(node, copies.generation, seq, seq);
+                    self.progress.set_retained(1);
+                    Ok(1 + lacked as usize)
+                }
+                Err(failure) => Err(failure),
+            }
+        });
+        match applied {
+            Ok(applied) => result.applied_updates = applied,
+            Err(failure) => {
+                let turn = self.recover(index, seq, failure);
+                holding::leave();
+                mem::forget(no_unwind);
+                return self.answer(seq, seq, 1, turn);
+            }
+        }
+        self.progress.end_turn();
+        // ORDERING: the fence after a publication, where the exchange is none.
+        barrier::before_rmw();
+        let given_up = self.give_up_straight(next.word);
+        barrier::after_rmw();
+        if !given_up {
+            self.progress.begin_turn();
+            let mut turn = Turn::default();
+            self.announce(&mut turn.panics);
+            self.serve_queue(&mut turn);
+            holding::leave();
+            mem::forget(no_unwind);
+            turn.applied += result.applied_updates;
+            return self.answer(seq, seq, 1, turn);
+        }
+        holding::leave();
+        mem::forget(no_unwind);
+        if self.progress.has_waiters() {
+            self.wake_waiters();
+        }
+        self.attend();
+        result
+    }
+
+    /// Clears up after a panic on the straight path, and finishes the turn.
+    #[cold]
+    fn recover(&self, index: usize, seq: u64, failure: Failure) -> Turn {
+        let mut turn = Turn {
+            own: seq,
+            ..Turn::default()
+        };
+        turn.panics.caught += 1;
+        self.with_copies(&mut turn, |applier| {
+            applier.copies.taken = seq;
+            applier.copies.all[index].free = true;
+            let visible = applier.copies.visible();
+            // Of the two batches, the one that was visible before stands below `visible`.
+            let position = if failure.own { visible } else { visible - 1 };
+            applier.fail(index, position, visible, Some(failure.payload), Vec::new());
+            applier.advance(false);
+        });
+        self.serve_queue(&mut turn);
+        turn
+    }
+
+    #[cold]
+    fn wake_waiters(&self) {
+        let mut panics = Panics::default();
+        self.progress.wake(&mut panics);
+        self.panics.fetch_add(panics.caught, Relaxed);
+    }
+}
+
+struct Failure {
+    payload: Payload,
+    /// The new update panicked, rather than the one that the copy lacked.
+    own: bool,
+}
+
+/// Puts the update into the log in place of the one that the copy lacks, and applies both.
+#[inline]
+fn apply_one<T: HotReadState>(
+    copies: &mut Copies<T>,
+    index: usize,
+    seq: u64,
+    update: T::Action,
+) -> Result<(), Failure> {
+    // SAFETY: the copy is free: not published, and no slot has named it since, so no reader refers
+    // to it or can come to; and only the holder of the right, which we are, writes.
+    let state = unsafe { Node::get_mut(copies.all[index].node) };
+    let log = &mut copies.log;
+    // Out here, so that a panic of the update that the copy lacks does not lose it.
+    let mut update = Some(update);
+    let mut own = false;
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(lacked) = log.only() {
+            // Where there is nothing to move out of an update, moving it only costs.
+            if mem::needs_drop::<T::Action>() {
+                if let Some(update) = update.take() {
+                    let lacked = mem::replace(lacked, Batch::one(seq, update));
+                    log.step();
+                    match lacked.updates {
+                        Updates::One(update) => state.apply_owned(update),
+                        other => other.apply(state),
+                    }
+                }
+            } else {
+                lacked.updates.apply(state);
+                if let Some(update) = update.take() {
+                    *lacked = Batch::one(seq, update);
+                    log.step();
+                }
+            }
+        } else if let Some(update) = update.take() {
+            log.push(Batch::one(seq, update));
+        }
+        own = true;
+        if let Some(batch) = log.only() {
+            batch.updates.apply(state);
+        }
+    }));
+    done.map_err(|payload| {
+        if let Some(update) = update {
+            log.push(Batch::one(seq, update));
+        }
+        Failure { payload, own }
+    })
+}

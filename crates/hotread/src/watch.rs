@@ -1,0 +1,167 @@
+//! The leader: the one waiter that readers wake when they let go of an outdated copy.
+//!
+//! However many threads and tasks wait for a publication, at most one of them watches the slots;
+//! the others wait for the publication itself (`progress`). A reader that lets go of an outdated
+//! copy looks at one pointer. Only if a leader is there does it look whether another reader still
+//! holds that copy, and only the last to let go wakes the leader.
+
+use std::ptr;
+use std::sync::Arc as StdArc;
+use std::task::Waker;
+
+use crate::panics::Panics;
+use crate::registry::{Registry, Slot};
+use crate::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use crate::sync::thread;
+
+pub(crate) struct Watch {
+    /// Null while no leader watches. The pointer owns a reference count.
+    leader: AtomicPtr<Leader>,
+    /// A slot that held the copy that was let go of last: the first place to look for another
+    /// holder.
+    hint: AtomicPtr<Slot>,
+    /// Makes the draws of holders differ.
+    draws: AtomicU64,
+}
+
+/// A thread or a task that can lead, again and again.
+pub(crate) struct Leader {
+    notify: Notify,
+    /// Installed, and no reader has taken it yet.
+    armed: AtomicBool,
+}
+
+enum Notify {
+    Thread(thread::Thread),
+    Task(Waker),
+}
+
+impl Leader {
+    /// The calling thread.
+    pub(crate) fn thread() -> StdArc<Self> {
+        Self::new(Notify::Thread(thread::current()))
+    }
+
+    pub(crate) fn task(waker: Waker) -> StdArc<Self> {
+        Self::new(Notify::Task(waker))
+    }
+
+    fn new(notify: Notify) -> StdArc<Self> {
+        StdArc::new(Self {
+            notify,
+            armed: AtomicBool::new(false),
+        })
+    }
+
+    /// Will a wake-up come? If not, it has come, and user code that ran since may have used up the
+    /// thread's token: then the thread must look again rather than park.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.load(Acquire)
+    }
+
+    /// Wakes it. A thread's token is a store and perhaps a system call; a task's waker is user
+    /// code, whose panic would hit a reader that has nothing to do with it.
+    fn wake(&self) {
+        self.armed.store(false, Release);
+        match &self.notify {
+            Notify::Thread(thread) => thread.unpark(),
+            Notify::Task(waker) => {
+                Panics::default().run(|| waker.wake_by_ref());
+            }
+        }
+    }
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self {
+            leader: AtomicPtr::new(ptr::null_mut()),
+            hint: AtomicPtr::new(ptr::null_mut()),
+            draws: AtomicU64::new(1),
+        }
+    }
+
+    /// Is there a leader? The load that every letting go pays.
+    #[inline(always)]
+    pub(crate) fn is_led(&self) -> bool {
+        !self.leader.load(Acquire).is_null()
+    }
+
+    /// Installs `leader` if there is none, and says whether it leads. A heavy barrier and a last
+    /// look at the slots must follow before it sleeps.
+    pub(crate) fn lead(&self, leader: &StdArc<Leader>) -> bool {
+        let ours = StdArc::as_ptr(leader).cast_mut();
+        // Also if it leads already: the reader that took it before may have marked it only since.
+        leader.armed.store(true, Relaxed);
+        if ptr::eq(self.leader.load(Acquire), ours) {
+            return true;
+        }
+        let owned = StdArc::into_raw(StdArc::clone(leader)).cast_mut();
+        // ORDERING: release the entry to the reader that takes it.
+        let installed = self
+            .leader
+            .compare_exchange(ptr::null_mut(), owned, AcqRel, Relaxed)
+            .is_ok();
+        if !installed {
+            leader.armed.store(false, Relaxed);
+            // SAFETY: made by `into_raw` above and not handed over.
+            drop(unsafe { StdArc::from_raw(owned) });
+        }
+        installed
+    }
+
+    /// Ends the lead of `leader`, if no reader has done so.
+    pub(crate) fn resign(&self, leader: &StdArc<Leader>) {
+        let ours = StdArc::as_ptr(leader).cast_mut();
+        if self
+            .leader
+            .compare_exchange(ours, ptr::null_mut(), AcqRel, Relaxed)
+            .is_ok()
+        {
+            leader.armed.store(false, Relaxed);
+            // SAFETY: the exchange took the count that `lead` stored.
+            drop(unsafe { StdArc::from_raw(ours) });
+        }
+    }
+
+    /// Takes the leader, if there is one, and wakes it.
+    #[cold]
+    pub(crate) fn wake(&self) {
+        let leader = self.leader.swap(ptr::null_mut(), AcqRel);
+        if !leader.is_null() {
+            // SAFETY: the swap took the count that `lead` stored.
+            let leader = unsafe { StdArc::from_raw(leader) };
+            leader.wake();
+            // A task's waker is user code, also when it is dropped.
+            Panics::default().run(|| drop(leader));
+        }
+    }
+
+    /// Does another reader hold `copy`? The caller has let go of it, and passed a full fence since.
+    pub(crate) fn is_held_elsewhere(&self, registry: &Registry, copy: *mut ()) -> bool {
+        let hint = self.hint.load(Acquire);
+        // SAFETY: slots live as long as the registry, which lives as long as we.
+        if unsafe { hint.as_ref() }.is_some_and(|slot| slot.held.load(Acquire) == copy) {
+            return true;
+        }
+        // Of all holders one at random: then it is rarely the next to let go, and among n readers
+        // about log n have to look through the slots, in whatever order they let go.
+        let seed = self.draws.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
+        match registry.draw_holder(copy, seed) {
+            Some(slot) => {
+                self.hint.store(slot.as_ptr(), Release);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
