@@ -13,9 +13,10 @@ default:
 test *args:
     cargo test --workspace {{ args }}
 
-# Formatting, clippy, and what may stand in the dependency tree
+# Formatting, clippy, patches that still apply, and what may stand in the dependency tree
 lint:
     cargo fmt --all --check
+    scripts/faults.sh --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny check bans licenses sources
 
@@ -33,7 +34,7 @@ shuttle iterations="20000" *args:
     RUSTFLAGS="--cfg shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle {{ fast }} \
         cargo test --release --lib -p hotread {{ args }}
 
-# Planted faults, each of which its test must catch: all, or those of a name or a tool
+# Planted faults, each of which its tests must catch: all, or those of a crate, a name or a tool
 faults *only:
     scripts/faults.sh {{ only }}
 

@@ -243,23 +243,11 @@ impl Committer {
         })
     }
 
-    fn commit(&mut self, mut group: Group) {
+    fn commit(&mut self, group: Group) {
         if group.changes.is_empty() {
             // Refusals and repetitions only: there is nothing to write.
             self.roll_back_clean();
         } else {
-            if cfg!(hotread_fault = "publish_before_commit") {
-                publish(&group.changes, &self.standing);
-            }
-            if cfg!(hotread_fault = "reply_before_commit") {
-                answer(&mut group.decided, &self.counters);
-            }
-            if cfg!(hotread_fault = "refuse_before_commit") {
-                let is_refused =
-                    |(_, decided): &(_, Decided)| matches!(decided, Decided::Refused(_));
-                let mut refused = group.decided.extract_if(.., |it| is_refused(it)).collect();
-                answer(&mut refused, &self.counters);
-            }
             let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
             if let Err(e) = run(db, "COMMIT") {
@@ -276,11 +264,9 @@ impl Committer {
                 now - group.begun,
                 now - written,
             );
-            if !cfg!(hotread_fault = "publish_before_commit") {
-                publish(&group.changes, &self.standing);
-            }
+            publish(&group.changes, &self.standing);
         }
-        answer(&mut group.decided, &self.counters);
+        answer(group.decided, &self.counters);
         // While the callers prepare what comes next.
         for (table, _) in &group.changes {
             table.live.maintain();
@@ -291,9 +277,6 @@ impl Committer {
     fn roll_back(&mut self) {
         self.roll_back_clean();
         self.counters.failed();
-        if cfg!(hotread_fault = "no_rollback_reload") {
-            return;
-        }
         if let Err(cause) = self.read_tables() {
             self.halt(cause, Vec::new());
         }
@@ -315,7 +298,7 @@ impl Committer {
         let wreck = self.db.take().or(earlier).filter(|db| {
             // What is left of its transaction would keep the WAL from being brought to rest.
             let _ = db.execute_batch("ROLLBACK");
-            db.is_autocommit() && !cfg!(hotread_fault = "no_wreck")
+            db.is_autocommit()
         });
         self.counters.halted(Some(&cause));
         self.halted = Some(Halted {
@@ -359,14 +342,12 @@ impl Committer {
         migrate::settle(&db).map_err(|e| still(e.into()))?;
         open::set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
         self.db = Some(db);
-        if !cfg!(hotread_fault = "no_reconcile_reload") {
-            let rows = self.read_tables()?;
-            // A table may have been created, dropped or sealed anew by the COMMIT that failed, or a
-            // token made or revoked.
-            self.registry.follow(rows);
-            let db = self.db.as_ref().ok_or_else(not_open)?;
-            self.tokens.reload(db)?;
-        }
+        let rows = self.read_tables()?;
+        // A table may have been created, dropped or sealed anew by the COMMIT that failed, or a token
+        // made or revoked.
+        self.registry.follow(rows);
+        let db = self.db.as_ref().ok_or_else(not_open)?;
+        self.tokens.reload(db)?;
         let halted = self.halted.take().expect("it was there above");
         for (table, changes) in halted.changes {
             let (Some(last), Some(standing)) = (changes.last(), self.standing(&table)) else {
@@ -536,8 +517,8 @@ fn publish(changes: &Changes, standing: &HashMap<i64, Standing>) {
     }
 }
 
-fn answer(decided: &mut Vec<(Reply, Decided)>, counters: &Counters) {
-    for (reply, decided) in decided.drain(..) {
+fn answer(decided: Vec<(Reply, Decided)>, counters: &Counters) {
+    for (reply, decided) in decided {
         match decided {
             Decided::Applied(applied) => reply.send(Ok(applied)),
             Decided::Refused(error) => {

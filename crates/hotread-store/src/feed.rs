@@ -150,11 +150,6 @@ impl Feed {
         let waker = waker.clone();
         let mut recent = self.lock();
         let taken = recent.take(seq);
-        if cfg!(hotread_fault = "look_then_leave") {
-            drop(recent);
-            std::thread::yield_now();
-            recent = self.lock();
-        }
         let old = match taken {
             Taken::Waiting => recent.wakers.insert(seat.0, waker),
             _ => recent.wakers.remove(&seat.0),

@@ -280,9 +280,6 @@ pub(crate) fn ascend(db: &mut Connection) -> rusqlite::Result<i32> {
 /// a page for it whatever the page held before, and syncs the whole WAL. The connection must be at
 /// `synchronous = FULL`, as all are unless told otherwise, and the database at the newest version.
 pub(crate) fn settle(db: &Connection) -> rusqlite::Result<()> {
-    if cfg!(hotread_fault = "no_settle") {
-        return Ok(());
-    }
     set_version(db, LATEST)
 }
 

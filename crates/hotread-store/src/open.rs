@@ -236,7 +236,6 @@ impl Location {
 /// Whether COMMIT waits for an fsync.
 pub(crate) fn set_synchronous(db: &Connection, to: Synchronous) -> rusqlite::Result<()> {
     let to = match to {
-        _ if cfg!(hotread_fault = "synchronous_off") => "OFF",
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
     };

@@ -200,9 +200,7 @@ impl View<'_> {
             signed(bytes),
             ops,
         ])?;
-        if let Some((id, body)) = &change.id
-            && !cfg!(hotread_fault = "no_ids")
-        {
+        if let Some((id, body)) = &change.id {
             // An id that is used again after it was forgotten takes the place of the old one.
             db.prepare_cached(
                 "INSERT OR REPLACE INTO txn_ids (table_id, txn_id, seq, at, body)

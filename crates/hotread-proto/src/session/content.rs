@@ -171,8 +171,7 @@ impl<T: Target> Content<T> {
                 .received
                 .ok_or(Damaged("a change came before its table"))?;
             let after = index.after(before.digest, before.records, &ops);
-            let same = after == (head.digest, head.records);
-            if !same && !cfg!(hotread_fault = "txn_unchecked") {
+            if after != (head.digest, head.records) {
                 return Err(Damaged(
                     "the digest after a transaction is another than the server's",
                 ));
@@ -191,7 +190,7 @@ impl<T: Target> Content<T> {
         let reason = staging.reason.clone();
         let records = staging.finish();
         let same = records.len() as u64 == head.records && staging::digest(&records) == head.digest;
-        if !same && !cfg!(hotread_fault = "snapshot_unchecked") {
+        if !same {
             return Err(Damaged(
                 "the digest of a snapshot is another than the server's",
             ));
@@ -221,8 +220,7 @@ impl<T: Target> Content<T> {
             };
             index.insert(key.clone(), now);
             let held = self.held.in_state(&key);
-            let is_held = held.is_some() && !cfg!(hotread_fault = "held_counts_as_same");
-            if is_held || seen != Some(now) {
+            if held.is_some() || seen != Some(now) {
                 let in_state = held.unwrap_or(seen.is_some());
                 let op = ChangeOp::Put(record);
                 ops.push(Entered { key, in_state, op });
@@ -289,9 +287,7 @@ impl<T: Target> Content<T> {
             None => self.skipped.remove(key),
             Some((seq, reason)) => {
                 self.skipped.insert(key.clone(), seq, reason);
-                if !cfg!(hotread_fault = "skipped_stays") {
-                    change.action = Some(self.target.delete(key));
-                }
+                change.action = Some(self.target.delete(key));
             }
         }
     }
@@ -350,7 +346,7 @@ impl<T: Target> Content<T> {
         for (key, in_state, change) in changes {
             self.held.add(key, in_state, change);
         }
-        if self.held.refused().is_none() || cfg!(hotread_fault = "release_while_refused") {
+        if self.held.refused().is_none() {
             if self.held.has_let_go() {
                 let why = "what was held back while a value was refused was too much to keep";
                 self.distrust(why);

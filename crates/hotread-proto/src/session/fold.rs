@@ -26,12 +26,6 @@ impl Fold {
 
     pub(super) fn add(&mut self, change: &Change) {
         for op in &change.ops {
-            if cfg!(hotread_fault = "fold_drops_deletes") && matches!(op, ChangeOp::Delete(_)) {
-                continue;
-            }
-            if cfg!(hotread_fault = "fold_keeps_first") && self.last.contains_key(op.key()) {
-                continue;
-            }
             self.bytes += op.size();
             if let Some(old) = self.last.insert(op.key().into(), op.clone()) {
                 self.bytes -= old.size();

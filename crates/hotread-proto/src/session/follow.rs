@@ -152,7 +152,7 @@ impl<T: Target> Follow<T> {
             }
         }
         // What was given out before the last snapshot says nothing about the table as it is now.
-        if published != Some(self.snapshots) && !cfg!(hotread_fault = "old_publication") {
+        if published != Some(self.snapshots) {
             return;
         }
         self.published = Some(position);
@@ -328,11 +328,6 @@ impl<T: Target> Follow<T> {
             ServerFrame::Snapshot(part) => self.part(part),
             ServerFrame::SnapshotEnd(end) => self.snapshot_end(end, now),
             ServerFrame::Txn(txn) => self.txn(txn, now),
-            ServerFrame::Heartbeat(_) if cfg!(hotread_fault = "age_by_heartbeat") && self.live => {
-                let n = self.fresh.ping(now);
-                self.fresh.pong(n, 0, Some(0));
-                Ok(())
-            }
             ServerFrame::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
             ServerFrame::Pong(pong) => {
                 self.head = self.head.max(pong.head);
@@ -372,7 +367,7 @@ impl<T: Target> Follow<T> {
             Begin::Resume => self.resumed(welcome.epoch, welcome.seq)?,
         }
         self.ping(now);
-        if self.live && !cfg!(hotread_fault = "nack_once") {
+        if self.live {
             // A server that has just met the replica does not know what it refuses.
             self.nacks_at = now;
             self.complain(self.content.nacks(), now);
@@ -415,8 +410,7 @@ impl<T: Target> Follow<T> {
         }
         let max = self.config.max_bytes.min(2 * MAX_REPLACE_BYTES);
         let ops = txn.ops.into_owned();
-        let unchecked = cfg!(hotread_fault = "hash_unchecked");
-        if !unchecked && !genuine(&ops, from, to, self.sealed) {
+        if !genuine(&ops, from, to, self.sealed) {
             return Err(Trouble::Damaged("a record's hash or number is wrong"));
         }
         let ops = match self.pieces.add((from, to), ops, more, max) {
@@ -487,7 +481,6 @@ impl<T: Target> Follow<T> {
             return Ok(());
         }
         match self.content.received() {
-            Some(_) if cfg!(hotread_fault = "heartbeat_unchecked") => Ok(()),
             Some(head) if head.position.seq != heartbeat.at => {
                 Err(protocol("the server believes the replica elsewhere"))
             }
@@ -547,9 +540,10 @@ impl<T: Target> Follow<T> {
     }
 
     fn acknowledge(&mut self, now: Duration) {
-        let early = cfg!(hotread_fault = "ack_unpublished");
-        let has = self.position().filter(|_| early).or(self.published);
-        if let (true, Some(at)) = (self.owes_ack() && now >= self.ack_at, has) {
+        if let Some(at) = self.published
+            && self.owes_ack()
+            && now >= self.ack_at
+        {
             self.acked = at.seq;
             self.ack_at = now + ACK_EVERY;
             self.send(&ClientFrame::Ack { seq: at.seq });
@@ -573,7 +567,6 @@ impl<T: Target> Follow<T> {
         if std::mem::take(&mut self.live) {
             self.live_until = Some(self.link.heard_at());
         }
-        self.live = cfg!(hotread_fault = "live_when_lost");
         self.trouble = Some(why.to_owned());
     }
 

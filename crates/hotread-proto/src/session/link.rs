@@ -136,7 +136,6 @@ impl Link {
         match self.state {
             State::Down { retry_at } => retry_at,
             State::Opening { since } | State::Greeting { since } => since + OPEN_WITHIN,
-            State::Up { .. } if cfg!(hotread_fault = "silence_unnoticed") => Duration::MAX,
             State::Up { .. } => self.heard_at + self.heartbeat * SILENT_HEARTBEATS,
         }
     }

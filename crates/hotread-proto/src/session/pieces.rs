@@ -43,7 +43,7 @@ impl Pieces {
         more: bool,
         max: usize,
     ) -> Result<Option<Vec<ChangeOp>>, BadPiece> {
-        if self.0.is_none() && !more || cfg!(hotread_fault = "apply_pieces") {
+        if self.0.is_none() && !more {
             return Ok(Some(ops));
         }
         let begun = self.0.get_or_insert(Begun {

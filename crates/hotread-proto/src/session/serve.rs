@@ -129,9 +129,7 @@ impl Serve {
     /// before its ping.
     pub fn handle_head(&mut self, head: Head, floor: u64) {
         if head.position.epoch != self.head.position.epoch {
-            if !cfg!(hotread_fault = "epoch_unnoticed") {
-                self.handle_end(End::Dropped);
-            }
+            self.handle_end(End::Dropped);
         } else if head.position.seq >= self.head.position.seq {
             self.head = head;
             self.floor = floor;
@@ -180,8 +178,7 @@ impl Serve {
             ClientFrame::Ack { seq } => self.events.push_back(Event::Ack { seq }),
             ClientFrame::Nack(nack) => self.events.push_back(Event::Nack(nack)),
             ClientFrame::Ping { n } => {
-                let sent = cfg!(hotread_fault = "pong_of_sent");
-                let head = if sent { self.sent } else { self.head }.position.seq;
+                let head = self.head.position.seq;
                 self.pong = Some(Pong { n, head });
             }
         }
@@ -197,7 +194,6 @@ impl Serve {
             Answer::Digest(digest) => self.compared(digest),
             Answer::Part(part) => self.add_part(&part),
             Answer::Changes(changes) => self.add_changes(changes),
-            Answer::Gone if cfg!(hotread_fault = "gone_unsaid") => {}
             Answer::Gone => self.reset("the session fell behind the history that is kept", 0),
             Answer::Failed(body) => {
                 let body = in_one_line(body);
@@ -222,7 +218,7 @@ impl Serve {
         }
         if now >= self.heartbeat_at {
             self.heartbeat_at = now + self.config.heartbeat;
-            self.heartbeat_due = !cfg!(hotread_fault = "no_heartbeat");
+            self.heartbeat_due = true;
         }
     }
 
@@ -293,7 +289,7 @@ impl Serve {
         }
         std::mem::take(&mut self.heartbeat_due).then(|| {
             ServerFrame::Heartbeat(Heartbeat {
-                at: self.sent.position.seq + u64::from(cfg!(hotread_fault = "heartbeat_ahead")),
+                at: self.sent.position.seq,
                 digest: self.sent.digest,
                 head: self.head.position.seq,
             })

@@ -43,7 +43,7 @@ impl Serve {
         } else if seq > position.seq {
             let reason = format!("the table has not come to {seq} yet: its past became another");
             self.begin_anew(hello, Code::EpochChanged, &reason);
-        } else if seq + 1 < self.floor && !cfg!(hotread_fault = "resume_below_floor") {
+        } else if seq + 1 < self.floor {
             let reason = format!("the history begins with {}, after {seq}", self.floor);
             self.begin_anew(hello, Code::Gone, &reason);
         } else if seq == position.seq {
@@ -73,8 +73,7 @@ impl Serve {
             }
             there => {
                 let digest = there.unwrap_or(Digest::EMPTY);
-                let differs = !cfg!(hotread_fault = "resume_any_digest");
-                if differs && has.digest.is_some_and(|has| has != digest) {
+                if has.digest.is_some_and(|has| has != digest) {
                     let reason = format!("the digest at {seq} differs: its past became another");
                     return self.begin_anew(hello, Code::EpochChanged, &reason);
                 }
@@ -99,7 +98,6 @@ impl Serve {
 
     fn resume(&mut self, hello: Hello, at: Head) {
         self.sent = at;
-        self.sent.position.seq -= u64::from(cfg!(hotread_fault = "resume_too_early"));
         self.phase = Phase::Following;
         self.welcome(hello, Begin::Resume, Some(at.position.seq), None);
     }

@@ -46,8 +46,7 @@ impl Serve {
             None => self.sent.position.seq,
         };
         if has < self.head.position.seq {
-            let following =
-                cfg!(hotread_fault = "fold_in_snapshot") || matches!(self.phase, Phase::Following);
+            let following = matches!(self.phase, Phase::Following);
             if self.coalesce && following && self.head.position.seq - has > FOLD_BEHIND {
                 self.fold.get_or_insert_with(|| Fold::new(has + 1));
             }
@@ -78,13 +77,10 @@ impl Serve {
                 reads: Some((first, last)),
             },
             None => {
-                let without_changes = cfg!(hotread_fault = "snapshot_without_changes");
-                self.sent = if without_changes { self.head } else { first };
-                let too_early = cfg!(hotread_fault = "snapshot_ends_early");
-                let head = if too_early { 0 } else { self.head.position.seq };
+                self.sent = first;
                 Phase::Completing {
                     parts: number,
-                    target: last.max(head),
+                    target: last.max(self.head.position.seq),
                 }
             }
         };
