@@ -194,6 +194,53 @@ fn a_slot_is_used_again() {
     });
 }
 
+/// The last slot of a leaf is given back and claimed again: scans see its new owner.
+/// Fault: branch_bit_kept_clear.
+#[test]
+fn a_leaf_is_used_again() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        // The first leaf has room for one under loom, each further one for two.
+        let idle = fixture.hot.create_handle();
+        let first = fixture.hot.create_handle();
+        let hot = fixture.hot.clone();
+        let reader = thread::spawn(move || {
+            drop(first);
+            let mut second = hot.create_handle();
+            let seen = assert_prefix(second.current());
+            assert_eq!(second.get().map(|held| held.len()), Some(seen));
+            second
+        });
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        let second = reader.join().unwrap();
+        fixture.end(vec![idle, second]);
+    });
+}
+
+/// Of two readers in one leaf, one leaves: scans see the other.
+/// Fault: branch_bit_cleared_early.
+#[test]
+fn a_neighbour_in_the_leaf_leaves() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        let idle = fixture.hot.create_handle();
+        let (mut stays, mut leaves) = (fixture.hot.create_handle(), fixture.hot.create_handle());
+        stays.current();
+        let reader = thread::spawn(move || {
+            assert_prefix(leaves.current());
+            drop(leaves);
+        });
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        assert_eq!(stays.get().map(|held| held.len()), Some(0));
+        reader.join().unwrap();
+        fixture.end(vec![idle, stays]);
+    });
+}
+
 /// `read` on two threads, nested on one of them.
 #[test]
 fn read_and_read_inside_read() {

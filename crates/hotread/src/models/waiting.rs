@@ -8,8 +8,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::{Fixture, Seen, assert_prefix, explore_fairly, thread};
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire},
+};
 use crate::sync::thread as park;
-use crate::{HotReadHandle, Published, WaitError};
+use crate::{HotReadHandle, WaitError};
 
 /// How a reader lets go of the copy that a publication waits for.
 fn let_go(handle: &mut HotReadHandle<Seen>, how: Release) {
@@ -49,7 +53,7 @@ fn a_waiter_completes(how: Release) {
     });
 }
 
-/// Fault: no_barrier_letting_go.
+/// Fault: no_barrier_letting_go, no_leader_barrier.
 #[test]
 fn a_waiter_completes_when_the_reader_goes_quiescent() {
     a_waiter_completes(Release::Quiescent);
@@ -110,6 +114,7 @@ fn two_waiters_hear_of_one_publication() {
 }
 
 /// The waiter finds another thread applying, and hears of its publication.
+/// Fault: straight_forgets_waiters.
 #[test]
 fn a_waiter_hears_of_anothers_publication() {
     explore_fairly(|| {
@@ -213,6 +218,93 @@ fn a_future_hears_of_the_end() {
     });
 }
 
+/// A publication beside which nobody else works wakes a task that waits for a change.
+/// Fault: no_straight_fence.
+#[test]
+fn a_task_hears_of_a_change() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let reader = thread::spawn(move || {
+            assert_eq!(block_on(handle.changed()), Ok(()));
+            handle
+        });
+        assert!(fixture.hot.queue_update(fixture.note(1)).published);
+        let mut handle = reader.join().unwrap();
+        assert_eq!(assert_prefix(handle.current()), 1);
+        fixture.end(vec![handle]);
+    });
+}
+
+/// A task leads and is dropped: the thread that followed leads from then on.
+/// Fault: no_successor.
+#[test]
+fn a_follower_succeeds_a_leader_that_leaves() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        let mut maintenance = Box::pin(fixture.hot.maintenance());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(maintenance.as_mut().poll(&mut context).is_pending());
+        let hot = fixture.hot.clone();
+        let follower = thread::spawn(move || {
+            assert_eq!(hot.wait_published(2, Duration::MAX), Ok(()));
+        });
+        drop(maintenance);
+        handle.quiescent();
+        follower.join().unwrap();
+        fixture.end(vec![handle]);
+    });
+}
+
+/// Two readers hold the copy that the leader waits for, and let go of it at the same time.
+/// Fault: hint_believed.
+#[test]
+fn the_last_reader_to_let_go_wakes_the_leader() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let (mut first, mut second) = (fixture.hot.create_handle(), fixture.hot.create_handle());
+        first.current();
+        second.current();
+        fixture.hot.queue_update(fixture.note(1));
+        assert!(fixture.hot.queue_update(fixture.note(2)).blocked_by_workers);
+        let reader = thread::spawn(move || {
+            first.quiescent();
+            second.quiescent();
+            [first, second]
+        });
+        assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
+        let handles = reader.join().unwrap();
+        fixture.end(handles.into());
+    });
+}
+
+/// Everything is visible, but a reader holds a copy that lacks an update: once it lets go, the
+/// maintainer applies the update to that copy as well.
+/// Fault: maintainer_leaves_lag.
+#[test]
+fn a_maintainer_empties_the_log() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let applied = StdArc::new(AtomicUsize::new(0));
+        let (count, main) = (StdArc::clone(&applied), park::current());
+        fixture.hot.update(move |_| {
+            count.fetch_add(1, AcqRel);
+            main.unpark();
+        });
+        assert_eq!(applied.load(Acquire), 1);
+        let maintainer = fixture.hot.spawn_maintainer().unwrap();
+        handle.quiescent();
+        while applied.load(Acquire) < 2 {
+            park::park();
+        }
+        drop(maintainer);
+        fixture.end(vec![handle]);
+    });
+}
+
 struct Unpark(park::Thread);
 
 impl Wake for Unpark {
@@ -221,7 +313,7 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on(future: Published) -> Result<(), WaitError> {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(StdArc::new(Unpark(park::current())));
     let mut future = pin!(future);
     loop {
