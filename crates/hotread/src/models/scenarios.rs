@@ -155,7 +155,7 @@ fn writers_at_the_bounds_wait_in_line() {
             for step in 1..=2 {
                 hot.maintain();
                 let update = note(&census, 3 * STEPS + step);
-                accepted += usize::from(hot.try_queue_updates([update]).is_ok());
+                accepted += usize::from(hot.try_queue_updates(vec![update]).is_ok());
             }
             accepted
         }));

@@ -230,11 +230,11 @@ fn a_replaced_state_is_moved_in_and_cloned() {
     });
 }
 
-/// A `replace` is blocked, and the reader lets go just before the copies are caught up: catching up
-/// stops at what is visible, or the replacement would be used up without being published.
-/// Fault: catch_up_too_far.
+/// A `replace` is blocked, and the reader lets go at any moment. It drops only what is not visible,
+/// and whoever catches up leaves it to be published.
+/// Fault: supersede_too_far.
 #[test]
-fn catching_up_leaves_a_blocked_replace_alone() {
+fn a_blocked_replace_is_not_lost() {
     explore(|| {
         let fixture = Fixture::new(2);
         let mut handle = fixture.hot.create_handle();
