@@ -86,7 +86,7 @@ fn readers_come_and_go_beside_writers() {
 /// Four writers, maintenance and panicking updates contend for the right to apply.
 #[test]
 fn writers_contend_and_nothing_is_stranded() {
-    explore(|| {
+    explore_fairly(|| {
         let fixture = Fixture::new(2);
         let mut threads = Vec::new();
         for writer in 1..=4 {
@@ -114,7 +114,11 @@ fn writers_contend_and_nothing_is_stranded() {
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .sum();
-        assert_eq!(panics, 1, "the panic is resumed in one call");
+        assert!(
+            panics <= 1,
+            "the panic is resumed in the call that queued it"
+        );
+        assert_eq!(fixture.hot.panics(), 1, "and counted, whoever applied it");
         assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 11);
         assert_eq!(fixture.settled_log(), 0);
         assert_eq!(fixture.census.alive(), 2, "only the two copies are left");
