@@ -39,6 +39,18 @@ fn blocked() -> (Fixture, HotReadHandle<Seen>) {
     (fixture, handle)
 }
 
+/// The same, with two handles in the way.
+fn blocked_by_two() -> (Fixture, [HotReadHandle<Seen>; 2]) {
+    let fixture = Fixture::new(2);
+    let mut handles = [fixture.hot.create_handle(), fixture.hot.create_handle()];
+    for handle in &mut handles {
+        handle.current();
+    }
+    assert!(fixture.hot.queue_update(fixture.note(1)).published);
+    assert!(fixture.hot.queue_update(fixture.note(2)).blocked_by_workers);
+    (fixture, handles)
+}
+
 fn a_waiter_completes(how: Release) {
     explore_fairly(move || {
         let (fixture, mut handle) = blocked();
@@ -310,17 +322,12 @@ fn a_follower_succeeds_a_leader_that_leaves() {
     });
 }
 
-/// Two readers hold the copy that the leader waits for, and let go of it at the same time.
+/// Two readers hold the copy that the leader waits for. The second to let go wakes it.
 /// Fault: hint_believed.
 #[test]
 fn the_last_reader_to_let_go_wakes_the_leader() {
     explore_fairly(|| {
-        let fixture = Fixture::new(2);
-        let (mut first, mut second) = (fixture.hot.create_handle(), fixture.hot.create_handle());
-        first.current();
-        second.current();
-        fixture.hot.queue_update(fixture.note(1));
-        assert!(fixture.hot.queue_update(fixture.note(2)).blocked_by_workers);
+        let (fixture, [mut first, mut second]) = blocked_by_two();
         let reader = thread::spawn(move || {
             first.quiescent();
             second.quiescent();
@@ -328,6 +335,23 @@ fn the_last_reader_to_let_go_wakes_the_leader() {
         });
         assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
         let handles = reader.join().unwrap();
+        fixture.end(handles.into());
+    });
+}
+
+/// They let go at the same time: each may find the other still there, but not both.
+#[test]
+fn of_two_readers_that_let_go_at_once_one_wakes_the_leader() {
+    explore_sparingly(|| {
+        let (fixture, handles) = blocked_by_two();
+        let readers = handles.map(|mut handle| {
+            thread::spawn(move || {
+                handle.quiescent();
+                handle
+            })
+        });
+        assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
+        let handles = readers.map(|reader| reader.join().unwrap());
         fixture.end(handles.into());
     });
 }
