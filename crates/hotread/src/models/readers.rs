@@ -74,7 +74,7 @@ fn moving_forward_with_three_copies() {
 
 /// A reader looks at an outdated copy a last time and lets go of it, in each of the three ways. If
 /// the writer's scan sees that, the look is behind it.
-/// Fault: relaxed_slot, relaxed_scan, relaxed_release.
+/// Fault: relaxed_slot, relaxed_scan.
 #[test]
 fn a_copy_is_written_only_after_the_last_look() {
     let ways: [fn(HotReadHandle<Seen>); 3] = [
