@@ -355,7 +355,7 @@ impl<T: HotReadState> Shared<T> {
     /// Leaves a batch in the inbox, for the holder.
     fn leave(&self, mut queue: QueueGuard<'_, T>, batch: Batch<T>) -> QueueResult {
         let len = batch.updates.len();
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         queue.inbox.push_back(batch);
         queue.inbox_updates += len;
         let was_blocked = queue.blocked_since.is_some();
@@ -377,7 +377,7 @@ impl<T: HotReadState> Shared<T> {
     /// Applies a batch; the caller has just taken the right.
     #[inline]
     pub(crate) fn apply(&self, batch: Batch<T>) -> QueueResult {
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         let len = batch.updates.len();
         let turn = self.hold(first, true, |applier| {
             applier.take(batch);
@@ -392,7 +392,7 @@ impl<T: HotReadState> Shared<T> {
         // Numbers under the lock, so that all in the inbox have lower ones.
         let right = self.right.fetch_add((len as u64) << SEQ_SHIFT, Relaxed);
         let batch = Batch::new((right >> SEQ_SHIFT) + 1, updates);
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         let intake = self.take_inbox(&mut queue);
         let line = mem::take(&mut queue.line);
         drop(queue);
@@ -477,6 +477,10 @@ impl<T: HotReadState> Shared<T> {
         } else if turn.held_back {
             Left::HeldBack
         } else {
+            if caller == Caller::Maintainer && self.progress.retained() > 0 {
+                // Queued during this turn, and applied to one copy.
+                self.tending.schedule(When::Tick);
+            }
             Left::Nothing
         }
     }
