@@ -550,7 +550,8 @@ impl<T: HotReadState> Shared<T> {
         }
         self.queue.lock().closed = true;
         let mut right = self.right.load(Relaxed);
-        // If a thread holds the right, it is this one, inside an update; it will see to it.
+        // If a thread holds the right, it is this one, inside an update, or one that polls a
+        // `Maintenance`; it looks at the queue before it gives the right up.
         while right & APPLYING == 0 {
             match self
                 .right

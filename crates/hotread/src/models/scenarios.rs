@@ -112,7 +112,9 @@ fn writers_contend_and_nothing_is_stranded() {
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .sum();
-        assert_eq!(panics, 1, "the panic is resumed in one call");
+        // In the call that queued the bomb, if that was applying, and in no other.
+        assert!(panics <= 1, "the panic is resumed in one call at most");
+        assert_eq!(fixture.hot.panics(), 1, "it is counted");
         assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 11);
         assert_eq!(fixture.settled_log(), 0);
         assert_eq!(fixture.census.alive(), 2, "only the two copies are left");
