@@ -62,7 +62,7 @@ pub const ALL: [Entry; 11] = [
     },
     Entry {
         id: "updates",
-        asks: "updates of a map of 100,000 entries",
+        asks: "updates of a map of 100,000 entries and of a struct",
         run: updates::run,
     },
     Entry {
