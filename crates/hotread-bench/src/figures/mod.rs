@@ -1,6 +1,7 @@
 //! The figures, one module each; the first lines of a module say what it asks and how it answers.
 
 mod after_publication;
+mod burst;
 mod closure;
 mod conc_map;
 mod contended;
@@ -39,7 +40,7 @@ fn rules(machine: &Machine) -> String {
 }
 
 /// All figures, in the order of the report.
-pub const ALL: [Entry; 11] = [
+pub const ALL: [Entry; 12] = [
     Entry {
         id: "reads",
         asks: "a read while nothing changes",
@@ -74,6 +75,11 @@ pub const ALL: [Entry; 11] = [
         id: "handles",
         asks: "publication beside 1 to 10,000 handles",
         run: handles::run,
+    },
+    Entry {
+        id: "burst",
+        asks: "updates after a burst of handles",
+        run: burst::run,
     },
     Entry {
         id: "stalled-reader",
