@@ -13,6 +13,7 @@ mod stalled;
 pub(crate) mod support;
 mod updates;
 mod visibility;
+mod waiting;
 
 use crate::report::{self, About, Machine};
 use crate::target::Entry;
@@ -40,7 +41,7 @@ fn rules(machine: &Machine) -> String {
 }
 
 /// All figures, in the order of the report.
-pub const ALL: [Entry; 12] = [
+pub const ALL: [Entry; 13] = [
     Entry {
         id: "reads",
         asks: "a read while nothing changes",
@@ -80,6 +81,11 @@ pub const ALL: [Entry; 12] = [
         id: "burst",
         asks: "updates after a burst of handles",
         run: burst::run,
+    },
+    Entry {
+        id: "waiting",
+        asks: "readers while others wait for an update",
+        run: waiting::run,
     },
     Entry {
         id: "stalled-reader",
