@@ -25,8 +25,8 @@ const OVER_BARE_ARC_AT_MOST: f64 = 4.0;
 
 /// Instructions that `queue_update` of a 64-byte struct may execute with one quiet handle and
 /// nothing else going on: both applications, the scan of the slots, and the test's loop, which makes
-/// the update. It takes 643.5 today; the rest is the compiler's leeway.
-const UPDATE_AT_MOST: f64 = 650.0;
+/// the update. It takes 288 today; the rest is the compiler's leeway.
+const UPDATE_AT_MOST: f64 = 320.0;
 
 const CALLS: u64 = 100_000;
 

@@ -75,6 +75,12 @@ impl<T: HotReadState> Applier<'_, T> {
         self.copies.log.push(batch);
     }
 
+    /// Tells observers how much is in the log.
+    pub(crate) fn count_retained(&self) {
+        let updates = self.copies.log.updates();
+        self.shared.progress.set_retained(updates);
+    }
+
     /// Drops the batches that no copy has: a replacement that follows makes them superfluous.
     #[cold]
     fn supersede(&mut self) {
@@ -259,12 +265,10 @@ impl<T: HotReadState> Applier<'_, T> {
             && let Some(batch) = self.copies.log.get(position)
             && let Updates::Replace(value) = &batch.updates
         {
-            let (last, panics) = (batch.last(), &mut self.turn.panics);
+            let last = batch.last();
             // SAFETY: the copy is free and was just emptied.
-            if panics
-                .run(|| unsafe { Node::fill(node, || T::clone(value)) })
-                .is_some()
-            {
+            let fill = || unsafe { Node::fill(node, || T::clone(value)) };
+            if self.turn.panics.run(fill).is_some() {
                 self.copies.revive(index, position + 1, last);
                 self.turn.applied += 1;
                 return Obtained::Copy(index);

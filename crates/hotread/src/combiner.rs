@@ -160,7 +160,7 @@ pub(crate) struct Next {
 #[inline]
 pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
     (right & APPLYING == 0).then(|| Next {
-        word: right + (len << SEQ_SHIFT) | APPLYING,
+        word: (right + (len << SEQ_SHIFT)) | APPLYING,
         seq: (right >> SEQ_SHIFT) + 1,
     })
 }
@@ -257,7 +257,7 @@ impl<T: HotReadState> Shared<T> {
                     limit: max_pending as usize,
                 });
             }
-            let next = right + (len << SEQ_SHIFT) | APPLYING;
+            let next = (right + (len << SEQ_SHIFT)) | APPLYING;
             // ORDERING: acquire what the previous holder did to the copies.
             match self
                 .right
@@ -305,7 +305,7 @@ impl<T: HotReadState> Shared<T> {
             }
             if right & APPLYING == 0 {
                 // Nothing is in the inbox, so ours is next.
-                let next = right + (len << SEQ_SHIFT) | APPLYING;
+                let next = (right + (len << SEQ_SHIFT)) | APPLYING;
                 // ORDERING: acquire what the previous holder did to the copies.
                 if (self.right.compare_exchange(right, next, Acquire, Relaxed)).is_ok() {
                     drop(queue);
@@ -326,7 +326,7 @@ impl<T: HotReadState> Shared<T> {
             let numbers = if enters { len << SEQ_SHIFT } else { 0 };
             // ORDERING: nothing passes between us and the holder but what the lock guards.
             if (self.right)
-                .compare_exchange(right, right + numbers | AGAIN, Relaxed, Relaxed)
+                .compare_exchange(right, (right + numbers) | AGAIN, Relaxed, Relaxed)
                 .is_err()
             {
                 continue;
@@ -656,7 +656,9 @@ impl<T: HotReadState> Shared<T> {
             let mut queue = self.queue.lock();
             // ORDERING: no other thread changes these bits while we hold the right and the lock.
             self.right.fetch_and(!AGAIN, Relaxed);
-            let spent = turn.helped >= limits.help;
+            // A backlog that this turn has not finished is left to the next.
+            let leaves_more = turn.more;
+            let spent = turn.helped >= limits.help || leaves_more;
             if !queue.inbox.is_empty() || queue.thorough {
                 if spent && let Some(next) = queue.line.pop_front() {
                     return self.hand_over(queue, &next);
@@ -682,7 +684,11 @@ impl<T: HotReadState> Shared<T> {
                     for batch in intake {
                         applier.take(batch);
                     }
-                    applier.advance(thorough);
+                    if leaves_more {
+                        applier.count_retained();
+                    } else {
+                        applier.advance(thorough);
+                    }
                 });
                 continue;
             }

@@ -30,7 +30,9 @@ impl<S: HotReadState> Clone for HotReadWriter<S> {
 impl<S: HotReadState> HotReadWriter<S> {
     /// Starts a maintainer, which runs until it is dropped.
     pub fn maintainer(&self) -> Maintainer {
-        self.0.spawn_maintainer()
+        self.0
+            .spawn_maintainer()
+            .expect("the system gives a benchmark one more thread")
     }
 
     /// One attempt to apply what is queued.
