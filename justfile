@@ -26,12 +26,12 @@ doc *args:
 
 # Every interleaving of small scenarios, with at most so many preemptions
 loom preemptions="2" *args:
-    RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS={{ preemptions }} CARGO_TARGET_DIR=target/loom {{ fast }} \
+    RUSTFLAGS="--cfg hotread_loom" LOOM_MAX_PREEMPTIONS={{ preemptions }} CARGO_TARGET_DIR=target/loom {{ fast }} \
         cargo test --release --lib -p hotread {{ args }}
 
 # Many random interleavings of larger scenarios
 shuttle iterations="20000" *args:
-    RUSTFLAGS="--cfg shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle {{ fast }} \
+    RUSTFLAGS="--cfg hotread_shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle {{ fast }} \
         cargo test --release --lib -p hotread {{ args }}
 
 # Planted faults, each of which its tests must catch: all, or those of a crate, a name or a tool

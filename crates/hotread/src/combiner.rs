@@ -591,7 +591,8 @@ impl<T: HotReadState> Shared<T> {
         }
         holding::leave();
         mem::forget(no_unwind);
-        if !turn.is_maintainer {
+        // A maintainer sees to what it found, but not to what it took on meanwhile.
+        if !turn.is_maintainer || turn.helped > 0 {
             self.attend();
         }
         turn

@@ -1,8 +1,8 @@
 //! Models of the protocol, on the crate's own code: every interleaving of small scenarios under
 //! loom, many random ones of the same and of larger scenarios under shuttle.
 //!
-//! Each comment `Fault:` names the planted faults (`--cfg hotread_fault="…"`) that the model
-//! catches; `crates/hotread/faults.txt` lists them for the script that proves it.
+//! Each comment `Fault:` names the planted faults, `faults/hotread/*.patch`, that the model catches;
+//! `scripts/faults.sh` proves it.
 
 mod readers;
 #[cfg(hotread_shuttle)]
@@ -38,6 +38,18 @@ pub(crate) fn explore(scenario: impl Fn() + Send + Sync + 'static) {
 
 #[cfg(hotread_loom)]
 pub(crate) use explore as explore_fairly;
+
+/// As [`explore_fairly`], but loom gets one preemption less: for a scenario that would take longer
+/// than all others.
+#[cfg(hotread_loom)]
+pub(crate) fn explore_sparingly(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.map(|bound| bound.saturating_sub(1));
+    model.check(scenario);
+}
+
+#[cfg(hotread_shuttle)]
+pub(crate) use explore_fairly as explore_sparingly;
 
 /// Runs random schedules, for scenarios in which threads park. shuttle's `park` may wake for no
 /// reason, and its other scheduler would let one thread do that for ever.

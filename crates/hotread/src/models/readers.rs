@@ -1,6 +1,7 @@
 //! Readers beside one writer: invariants 1 and 2, and the life of slots and copies.
 
-use super::{Fixture, assert_prefix, explore, note, thread};
+use super::{Fixture, Seen, assert_prefix, explore, note, thread};
+use crate::HotReadHandle;
 use crate::builder::Limits;
 
 /// A reader moves forward as often as it can while a writer publishes; it looks at the copy it
@@ -41,7 +42,7 @@ fn moving_forward_with_two_copies() {
 }
 
 /// With a third copy the writer comes round to the first while a reader is still deciding.
-/// Fault: no_reader_fence, no_writer_fence, no_validation, relaxed_slot, relaxed_scan.
+/// Fault: no_reader_fence, no_writer_fence, no_validation.
 #[test]
 fn moving_forward_with_three_copies() {
     explore(|| {
@@ -69,6 +70,33 @@ fn moving_forward_with_three_copies() {
         let handle = reader.join().unwrap();
         fixture.end(vec![handle]);
     });
+}
+
+/// A reader looks at an outdated copy a last time and lets go of it, in each of the three ways. If
+/// the writer's scan sees that, the look is behind it.
+/// Fault: relaxed_slot, relaxed_scan, relaxed_release.
+#[test]
+fn a_copy_is_written_only_after_the_last_look() {
+    let ways: [fn(HotReadHandle<Seen>); 3] = [
+        |mut handle| assert!(handle.refresh()),
+        |mut handle| handle.quiescent(),
+        drop,
+    ];
+    for let_go in ways {
+        explore(move || {
+            let fixture = Fixture::new(2);
+            let mut handle = fixture.hot.create_handle();
+            handle.current();
+            fixture.hot.queue_update(fixture.note(1));
+            let reader = thread::spawn(move || {
+                assert_eq!(handle.get().map(Seen::len), Some(0));
+                let_go(handle);
+            });
+            fixture.hot.queue_update(fixture.note(2));
+            reader.join().unwrap();
+            fixture.end(Vec::new());
+        });
+    }
 }
 
 /// A reader that stays where it is; the writer makes a third copy and goes on.
@@ -191,6 +219,53 @@ fn a_slot_is_used_again() {
         }
         let second = dropper.join().unwrap();
         fixture.end(vec![second]);
+    });
+}
+
+/// The last slot of a leaf is given back and claimed again: scans see its new owner.
+/// Fault: branch_bit_kept_clear.
+#[test]
+fn a_leaf_is_used_again() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        // The first leaf has room for one under loom, each further one for two.
+        let idle = fixture.hot.create_handle();
+        let first = fixture.hot.create_handle();
+        let hot = fixture.hot.clone();
+        let reader = thread::spawn(move || {
+            drop(first);
+            let mut second = hot.create_handle();
+            let seen = assert_prefix(second.current());
+            assert_eq!(second.get().map(|held| held.len()), Some(seen));
+            second
+        });
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        let second = reader.join().unwrap();
+        fixture.end(vec![idle, second]);
+    });
+}
+
+/// Of two readers in one leaf, one leaves: scans see the other.
+/// Fault: branch_bit_cleared_early.
+#[test]
+fn a_neighbour_in_the_leaf_leaves() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        let idle = fixture.hot.create_handle();
+        let (mut stays, mut leaves) = (fixture.hot.create_handle(), fixture.hot.create_handle());
+        stays.current();
+        let reader = thread::spawn(move || {
+            assert_prefix(leaves.current());
+            drop(leaves);
+        });
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        assert_eq!(stays.get().map(|held| held.len()), Some(0));
+        reader.join().unwrap();
+        fixture.end(vec![idle, stays]);
     });
 }
 

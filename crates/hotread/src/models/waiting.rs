@@ -7,9 +7,13 @@ use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::{Fixture, Seen, assert_prefix, explore_fairly, thread};
+use super::{Fixture, Seen, assert_prefix, explore_fairly, explore_sparingly, thread};
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire},
+};
 use crate::sync::thread as park;
-use crate::{HotReadHandle, Published, WaitError};
+use crate::{HotRead, HotReadHandle, WaitError};
 
 /// How a reader lets go of the copy that a publication waits for.
 fn let_go(handle: &mut HotReadHandle<Seen>, how: Release) {
@@ -35,6 +39,18 @@ fn blocked() -> (Fixture, HotReadHandle<Seen>) {
     (fixture, handle)
 }
 
+/// The same, with two handles in the way.
+fn blocked_by_two() -> (Fixture, [HotReadHandle<Seen>; 2]) {
+    let fixture = Fixture::new(2);
+    let mut handles = [fixture.hot.create_handle(), fixture.hot.create_handle()];
+    for handle in &mut handles {
+        handle.current();
+    }
+    assert!(fixture.hot.queue_update(fixture.note(1)).published);
+    assert!(fixture.hot.queue_update(fixture.note(2)).blocked_by_workers);
+    (fixture, handles)
+}
+
 fn a_waiter_completes(how: Release) {
     explore_fairly(move || {
         let (fixture, mut handle) = blocked();
@@ -49,7 +65,7 @@ fn a_waiter_completes(how: Release) {
     });
 }
 
-/// Fault: no_barrier_letting_go.
+/// Fault: no_barrier_letting_go, no_leader_barrier.
 #[test]
 fn a_waiter_completes_when_the_reader_goes_quiescent() {
     a_waiter_completes(Release::Quiescent);
@@ -110,6 +126,7 @@ fn two_waiters_hear_of_one_publication() {
 }
 
 /// The waiter finds another thread applying, and hears of its publication.
+/// Fault: straight_forgets_waiters.
 #[test]
 fn a_waiter_hears_of_anothers_publication() {
     explore_fairly(|| {
@@ -144,19 +161,56 @@ fn a_maintainer_completes() {
     });
 }
 
-/// The publication is blocked only when the maintainer is idle already.
+/// Counts its applications, and wakes the thread that made it at each.
+struct Bell {
+    applied: StdArc<AtomicUsize>,
+}
+
+impl Bell {
+    /// Queues an update that rings.
+    fn queue(hot: &HotRead<Seen>) -> Self {
+        let applied = StdArc::new(AtomicUsize::new(0));
+        let (count, listener) = (StdArc::clone(&applied), park::current());
+        hot.update(move |_| {
+            count.fetch_add(1, AcqRel);
+            listener.unpark();
+        });
+        Self { applied }
+    }
+
+    fn wait_for(&self, times: usize) {
+        while self.applied.load(Acquire) < times {
+            park::park();
+        }
+    }
+}
+
+/// The maintainer is idle, perhaps, when an update leaves the second copy behind: it applies the
+/// update there as well.
+/// Fault: idle_maintainer_unasked, maintainer_forgets_helped.
 #[test]
 fn an_idle_maintainer_is_woken() {
     explore_fairly(|| {
         let fixture = Fixture::new(2);
+        let maintainer = fixture.hot.spawn_maintainer().unwrap();
+        Bell::queue(&fixture.hot).wait_for(2);
+        drop(maintainer);
+        fixture.end(Vec::new());
+    });
+}
+
+/// The publication is blocked only when the maintainer is idle already.
+#[test]
+fn a_maintainer_completes_what_is_blocked_later() {
+    explore_sparingly(|| {
+        let fixture = Fixture::new(2);
         let mut handle = fixture.hot.create_handle();
         handle.current();
-        let maintainer = fixture.hot.spawn_maintainer().unwrap();
         fixture.hot.queue_update(fixture.note(1));
-        fixture.hot.queue_update(fixture.note(2));
+        let maintainer = fixture.hot.spawn_maintainer().unwrap();
+        let bell = Bell::queue(&fixture.hot);
         handle.quiescent();
-        assert_eq!(block_on(fixture.hot.published(2)), Ok(()));
-        assert_eq!(fixture.hot.panics(), 0);
+        bell.wait_for(1);
         drop(maintainer);
         fixture.end(vec![handle]);
     });
@@ -167,13 +221,29 @@ fn an_idle_maintainer_is_woken() {
 fn a_future_starts_a_maintainer() {
     explore_fairly(|| {
         let (fixture, mut handle) = blocked();
-        let published = fixture.hot.published(2);
-        let reader = thread::spawn(move || {
-            handle.quiescent();
-            handle
-        });
+        let mut published = Box::pin(fixture.hot.published(2));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(published.as_mut().poll(&mut context).is_pending());
+        handle.quiescent();
         assert_eq!(block_on(published), Ok(()));
-        let handle = reader.join().unwrap();
+        fixture.end(vec![handle]);
+    });
+}
+
+/// Everything is visible, but a reader holds a copy that lacks an update: once it lets go, the
+/// maintainer applies the update to that copy as well.
+/// Fault: maintainer_leaves_lag.
+#[test]
+fn a_maintainer_empties_the_log() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let bell = Bell::queue(&fixture.hot);
+        let maintainer = fixture.hot.spawn_maintainer().unwrap();
+        handle.quiescent();
+        bell.wait_for(2);
+        drop(maintainer);
         fixture.end(vec![handle]);
     });
 }
@@ -213,6 +283,79 @@ fn a_future_hears_of_the_end() {
     });
 }
 
+/// A publication beside which nobody else works wakes a task that waits for a change.
+/// Fault: no_straight_fence.
+#[test]
+fn a_task_hears_of_a_change() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        let reader = thread::spawn(move || {
+            assert_eq!(block_on(handle.changed()), Ok(()));
+            handle
+        });
+        assert!(fixture.hot.queue_update(fixture.note(1)).published);
+        let mut handle = reader.join().unwrap();
+        assert_eq!(assert_prefix(handle.current()), 1);
+        fixture.end(vec![handle]);
+    });
+}
+
+/// A task leads and is dropped: the thread that followed leads from then on.
+/// Fault: no_successor.
+#[test]
+fn a_follower_succeeds_a_leader_that_leaves() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        let mut maintenance = Box::pin(fixture.hot.maintenance());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(maintenance.as_mut().poll(&mut context).is_pending());
+        let hot = fixture.hot.clone();
+        let follower = thread::spawn(move || {
+            assert_eq!(hot.wait_published(2, Duration::MAX), Ok(()));
+        });
+        drop(maintenance);
+        handle.quiescent();
+        follower.join().unwrap();
+        fixture.end(vec![handle]);
+    });
+}
+
+/// Two readers hold the copy that the leader waits for. The second to let go wakes it.
+/// Fault: hint_believed.
+#[test]
+fn the_last_reader_to_let_go_wakes_the_leader() {
+    explore_fairly(|| {
+        let (fixture, [mut first, mut second]) = blocked_by_two();
+        let reader = thread::spawn(move || {
+            first.quiescent();
+            second.quiescent();
+            [first, second]
+        });
+        assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
+        let handles = reader.join().unwrap();
+        fixture.end(handles.into());
+    });
+}
+
+/// They let go at the same time: each may find the other still there, but not both.
+#[test]
+fn of_two_readers_that_let_go_at_once_one_wakes_the_leader() {
+    explore_sparingly(|| {
+        let (fixture, handles) = blocked_by_two();
+        let readers = handles.map(|mut handle| {
+            thread::spawn(move || {
+                handle.quiescent();
+                handle
+            })
+        });
+        assert_eq!(fixture.hot.wait_published(2, Duration::MAX), Ok(()));
+        let handles = readers.map(|reader| reader.join().unwrap());
+        fixture.end(handles.into());
+    });
+}
+
 struct Unpark(park::Thread);
 
 impl Wake for Unpark {
@@ -221,7 +364,7 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on(future: Published) -> Result<(), WaitError> {
+fn block_on<T>(future: impl Future<Output = T>) -> T {
     let waker = Waker::from(StdArc::new(Unpark(park::current())));
     let mut future = pin!(future);
     loop {
