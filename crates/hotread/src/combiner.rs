@@ -477,10 +477,6 @@ impl<T: HotReadState> Shared<T> {
         } else if turn.held_back {
             Left::HeldBack
         } else {
-            if caller == Caller::Maintainer && self.progress.retained() > 0 {
-                // Queued during this turn, and applied to one copy.
-                self.tending.schedule(When::Tick);
-            }
             Left::Nothing
         }
     }

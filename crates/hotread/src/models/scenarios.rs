@@ -1,6 +1,8 @@
 //! Larger scenarios, for shuttle: more threads and steps than loom can exhaust.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::{Fixture, Seen, bomb, explore, explore_fairly, note, thread};
@@ -84,7 +86,7 @@ fn readers_come_and_go_beside_writers() {
 /// Four writers, maintenance and panicking updates contend for the right to apply.
 #[test]
 fn writers_contend_and_nothing_is_stranded() {
-    explore(|| {
+    explore_fairly(|| {
         let fixture = Fixture::new(2);
         let mut threads = Vec::new();
         for writer in 1..=4 {
@@ -112,13 +114,102 @@ fn writers_contend_and_nothing_is_stranded() {
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .sum();
-        // In the call that queued the bomb, if that was applying, and in no other.
-        assert!(panics <= 1, "the panic is resumed in one call at most");
-        assert_eq!(fixture.hot.panics(), 1, "it is counted");
+        assert!(
+            panics <= 1,
+            "the panic is resumed in the call that queued it"
+        );
+        assert_eq!(fixture.hot.panics(), 1, "and counted, whoever applied it");
         assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 11);
         assert_eq!(fixture.settled_log(), 0);
         assert_eq!(fixture.census.alive(), 2, "only the two copies are left");
         fixture.end(Vec::new());
+    });
+}
+
+/// More writers than the bounds let in: callers wait in line for room and for the right, some
+/// give up, and maintenance waits as well. None sleeps forever.
+/// Fault: no_retry, line_left_behind.
+#[test]
+fn writers_at_the_bounds_wait_in_line() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let mut threads = Vec::new();
+        for writer in [1, 2] {
+            let (hot, census) = (fixture.hot.clone(), fixture.census.clone());
+            threads.push(thread::spawn(move || {
+                for step in 1..=3 {
+                    hot.queue_update(note(&census, writer * STEPS + step));
+                }
+                3
+            }));
+        }
+        for writer in [5, 6] {
+            let (hot, census) = (fixture.hot.clone(), fixture.census.clone());
+            threads.push(thread::spawn(move || {
+                for step in [1, 3] {
+                    let number = writer * STEPS + step;
+                    hot.queue_updates([note(&census, number), note(&census, number + 1)]);
+                }
+                4
+            }));
+        }
+        let (hot, census) = (fixture.hot.clone(), fixture.census.clone());
+        threads.push(thread::spawn(move || {
+            let mut accepted = 0;
+            for step in 1..=2 {
+                hot.maintain();
+                let update = note(&census, 3 * STEPS + step);
+                accepted += usize::from(hot.try_queue_updates(vec![update]).is_ok());
+            }
+            accepted
+        }));
+        let queued: usize = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum();
+        assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), queued);
+        assert_eq!(fixture.settled_log(), 0);
+        fixture.end(Vec::new());
+    });
+}
+
+/// Readers hold the copy that a leader and its followers wait for, and let go of it at the same
+/// time; the first leader leaves meanwhile.
+/// Fault: no_successor.
+#[test]
+fn one_of_many_waiters_leads() {
+    explore_fairly(|| {
+        let fixture = Fixture::new(2);
+        let handles: Vec<_> = (0..3)
+            .map(|_| {
+                let mut handle = fixture.hot.create_handle();
+                handle.current();
+                handle
+            })
+            .collect();
+        fixture.hot.queue_update(fixture.note(STEPS + 1));
+        fixture.hot.queue_update(fixture.note(STEPS + 2));
+        let mut maintenance = Box::pin(fixture.hot.maintenance());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(maintenance.as_mut().poll(&mut context).is_pending());
+        let waiters = [(); 3].map(|()| {
+            let hot = fixture.hot.clone();
+            thread::spawn(move || assert_eq!(hot.wait_published(2, Duration::MAX), Ok(())))
+        });
+        let readers = handles.into_iter().map(|mut handle| {
+            thread::spawn(move || {
+                handle.quiescent();
+                handle
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        drop(maintenance);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        let handles = readers.into_iter().map(|reader| reader.join().unwrap());
+        let handles = handles.collect();
+        fixture.end(handles);
     });
 }
 
