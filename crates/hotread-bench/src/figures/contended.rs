@@ -10,6 +10,7 @@
 
 mod threads;
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,15 +35,17 @@ const CROWDS: [(usize, bool); 8] = [
     (8, true),
 ];
 const LABELS: [&str; 8] = [
-    "1",
-    "2",
-    "4",
-    "8",
+    "1 writer",
+    "2 writers",
+    "4 writers",
+    "8 writers",
     "1, busy reader",
     "2, busy reader",
     "4, busy reader",
     "8, busy reader",
 ];
+/// Categories of plots.
+const WRITERS: [&str; 4] = ["1", "2", "4", "8"];
 /// Writing threads beside a light writer.
 const HEAVY: [usize; 2] = [1, 8];
 const LIGHT_LABELS: [&str; 4] = [
@@ -94,12 +97,12 @@ mod allowed {
     pub(super) const P99_RATIO: f64 = 1.1;
     /// With no reader: some microseconds of work.
     pub(super) const QUIET_UPDATES: f64 = 1_000.0;
-    /// What they take, and what the allocator's count leaves open: a step for each thread.
+    /// Memory of those updates, and of the steps in which threads report what they allocate.
     pub(super) const QUIET_BYTES: f64 = 64e3;
-    /// What 10 M updates/s make of one tick: a reader that loses its core blocks the updates, for
-    /// one tick more or less.
+    /// Updates of one tick at 10 M/s: a reader that loses its core blocks them, for one tick more or
+    /// less.
     pub(super) const BUSY_UPDATES: f64 = 40_000.0;
-    /// What they take in a log that grows by doubling.
+    /// Memory of those updates, in a log that grows by doubling.
     pub(super) const BUSY_BYTES: f64 = 2.5e6;
 }
 
@@ -110,22 +113,24 @@ const BARE: &str = "bare threads (no updates)";
 pub(super) fn run(plan: &Plan) -> Figure {
     let all = measure(plan);
     let pick = |title: &str, metric| all.pick(title, columns_of(metric));
-    let rate = without_bare(pick(
-        "Updates applied and visible, a second, by writing threads",
-        RATE,
-    ));
-    let longest = pick("Longest update, by writing threads", LONGEST);
-    let memory = without_bare(pick("Memory taken at most, by writing threads", MEMORY));
+    let rate = without_bare(pick("Updates applied and visible, a second", RATE));
+    let longest = pick("Longest update", LONGEST);
+    let memory = without_bare(pick("Memory taken at most", MEMORY));
     let light = LIGHT..LIGHT + LIGHT_LABELS.len();
     let light = all.pick(
         "Updates of a light writer, every 200 µs, beside writing threads",
         light,
     );
+    let lines = |table: &Table, crowds: Range<usize>, place: &str| {
+        let title = format!("{}, {place}", table.title);
+        let part = table.pick(title, crowds).relabel(&WRITERS);
+        Chart::lines(&part, 0..4, "writing threads")
+    };
     let charts = vec![
-        Chart::lines(&rate, 0..4, "writing threads"),
-        Chart::lines(&rate, 4..8, "writing threads, beside a busy reader"),
-        Chart::lines(&longest, 0..4, "writing threads"),
-        Chart::lines(&longest, 4..8, "writing threads, beside a busy reader"),
+        lines(&rate, 0..4, "no reader"),
+        lines(&rate, 4..8, "a busy reader"),
+        lines(&longest, 0..4, "no reader"),
+        lines(&longest, 4..8, "a busy reader"),
         Chart::bars(&light, 1).titled("p99 of a light writer's update beside 8 writing threads"),
         Chart::bars(&light, 3).titled("Longest of a light writer's updates beside 8"),
     ];
@@ -140,9 +145,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
         charts,
         tables: vec![
             rate,
-            pick("p99 of one update, by writing threads", P99),
+            pick("p99 of one update", P99),
             longest,
-            only_hotread(pick("Updates queued at most, by writing threads", BACKLOG)),
+            only_hotread(pick("Updates queued at most", BACKLOG)),
             memory,
             light,
         ],

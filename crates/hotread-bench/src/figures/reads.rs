@@ -22,7 +22,7 @@ const LOOP: usize = 4_096;
 const BARE: &str = "bare Arc (no updates)";
 
 /// No slower, within noise: two rows of the same loop differ by up to 1 % on a quiet machine, and
-/// another one is granted for where in memory a loop comes to lie.
+/// another one is granted for the place of a loop in memory.
 const ALIKE: f64 = 1.02;
 
 pub(super) fn run(plan: &Plan) -> Figure {

@@ -6,9 +6,8 @@
 //! the next cannot be: those who wait for it go to sleep. Then each handle moves to the published
 //! copy, which is the first of the timed calls. The others are `quiescent()` of a handle that is
 //! still on the old copy; `current()` when nothing is new; and at last `quiescent()` of the stalled
-//! handle, the only call that lets the waiting update go on and has somebody to wake. Whether
-//! threads were woken before, for nothing, is counted exactly: how often one went to sleep in one
-//! wait.
+//! handle, the only call that lets the waiting update go on and has a thread to wake. Needless
+//! wake-ups before that are counted exactly: the times that a thread went to sleep in one wait.
 //!
 //! What is timed begins when all who wait sleep, with the lines that it needs in the cache: so
 //! it does not matter what the waiting threads did on their way.
@@ -25,7 +24,7 @@ use crate::states::Config;
 const READERS: [usize; 3] = [1, 8, 64];
 const LABELS: [&str; 3] = ["1 reader", "8 readers", "64 readers"];
 
-/// Who waits, in rows of a peer each.
+/// Situations, a row each.
 const SITUATIONS: [(&str, Others); 5] = [
     (NO_THREAD, Others::None),
     ("HotRead, a maintainer runs", Others::Maintainer),
@@ -112,7 +111,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  after a publication. One more handle stalls on the old copy and blocks the next \
                  update, for which no thread waits, or a maintainer, or 1, 10 or 100 threads in \
                  `wait_published`, all asleep. Only the last handle that lets go of the old copy \
-                 has anyone to wake."
+                 has a thread to wake."
                 .into(),
         charts: vec![
             Chart::bars(&moved, 6).titled("current() right after a publication, 64 readers, p50"),
@@ -186,7 +185,7 @@ fn goals(all: &Table) -> Vec<Goal> {
                 ns => format!("(without + {ns} ns)"),
             };
             goals.push(Goal::at_most(
-                format!("{call}, {percentile}: with any who wait / {without}, the worst"),
+                format!("{call}, {percentile}: while others wait / {without}, the worst"),
                 allowed::RATIO,
                 worst(metric, allowance),
             ));

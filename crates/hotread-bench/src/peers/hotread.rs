@@ -45,11 +45,6 @@ impl<S: HotReadState> HotReadWriter<S> {
         self.0.latest_seq()
     }
 
-    /// Whether the update of this number is visible.
-    pub fn is_visible(&self, seq: u64) -> bool {
-        self.0.published_seq() >= seq
-    }
-
     /// Blocks until the update of this number is visible, or the time is up; tells which.
     pub fn wait(&self, seq: u64, timeout: Duration) -> bool {
         self.0.wait_published(seq, timeout).is_ok()

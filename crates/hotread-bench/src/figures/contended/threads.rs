@@ -21,9 +21,9 @@ const SAMPLE_PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Setting {
     /// Threads that update without a pause.
     pub(super) writers: usize,
-    /// Whether one more thread reads without a pause.
+    /// One more thread reads without a pause.
     pub(super) reader: bool,
-    /// Whether one more thread updates now and then.
+    /// One more thread updates now and then.
     pub(super) light: bool,
     /// Time for which threads update.
     pub(super) time: Duration,
@@ -31,11 +31,11 @@ pub(super) struct Setting {
     pub(super) guard: usize,
 }
 
-/// What one run came to.
+/// Results of one run.
 pub(super) struct Outcome {
     /// Updates, applied and visible, a second.
     pub(super) per_second: f64,
-    /// Ticks of the calls of those who update without a pause.
+    /// Ticks of the calls of the threads that update without a pause.
     pub(super) calls: Histogram,
     /// Ticks of the light writer's calls.
     pub(super) light: Histogram,
@@ -43,11 +43,11 @@ pub(super) struct Outcome {
     pub(super) backlog: usize,
     /// The most bytes allocated above the start.
     pub(super) memory: i64,
-    /// Whether the guard ended the run.
+    /// The guard ended the run.
     pub(super) stopped: bool,
 }
 
-/// What the threads of one run share.
+/// State that the threads of one run share.
 struct Run {
     barrier: Barrier,
     /// Stamp of the first update, or 0: any thread may begin long before the others.

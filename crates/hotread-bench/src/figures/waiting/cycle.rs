@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The number of an update that ends the waiting threads.
 const END: u64 = 0;
 
-/// Who waits for the update that is blocked.
+/// Threads that wait for the update that is blocked.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Others {
     /// No thread.
@@ -36,7 +36,7 @@ pub(super) enum Others {
     Waiting(usize),
 }
 
-/// How much is measured.
+/// Size of a measurement.
 #[derive(Clone, Copy)]
 pub(super) struct Work {
     /// Handles that move to the new copy.
@@ -90,7 +90,7 @@ impl Subject for HotReadCurrent<Config> {
 /// Without threads that wait: it has no call for that.
 impl Subject for Published<Config> {}
 
-/// What the waiting threads share.
+/// State that the waiting threads share.
 struct Crew {
     barrier: Barrier,
     /// The number of the update to wait for next.
@@ -128,7 +128,7 @@ impl Crew {
     }
 }
 
-/// What one measurement comes to: all in ticks, for each call by itself.
+/// Results of one measurement: ticks of each call by itself.
 #[derive(Default)]
 struct Times {
     moved: Histogram,
@@ -243,7 +243,7 @@ impl<P: Subject> Handles<P> {
         self.all().for_each(Read::rest);
     }
 
-    /// Waits until all who wait sleep, and brings what is about to be used into the cache.
+    /// Waits until all who wait sleep, and brings into the cache what is about to be used.
     fn settle_down(&mut self, peer: &P, writer: &P::Writer) {
         until(|| self.others.sleep());
         if let Some(twin) = &mut self.twin {
@@ -366,7 +366,7 @@ impl Tasks {
         all
     }
 
-    /// Whether all of them sleep, or have ended.
+    /// Tells if all of them sleep, or have ended.
     fn sleep(&self) -> bool {
         self.0.iter().all(|task| {
             let status = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
@@ -377,7 +377,7 @@ impl Tasks {
     }
 }
 
-/// How often this thread has gone to sleep so far.
+/// Times that this thread has gone to sleep so far.
 fn sleeps_of_this_thread() -> u64 {
     #[cfg(target_os = "linux")]
     {
