@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::HotReadState;
 use crate::builder::{HotReadBuilder, Settings};
-use crate::combiner::Caller;
 use crate::guard::HotReadGuard;
 use crate::handle::HotReadHandle;
 use crate::log::Updates;
+use crate::maintain::Caller;
 use crate::maintainer::{Maintainer, Owner, Tending};
 use crate::maintenance::Maintenance;
 use crate::published::Published;

@@ -162,6 +162,7 @@ mod guard;
 mod handle;
 mod hotread;
 mod log;
+mod maintain;
 mod maintainer;
 mod maintenance;
 #[cfg(all(test, any(hotread_loom, hotread_shuttle)))]
@@ -170,6 +171,7 @@ mod node;
 mod panics;
 mod progress;
 mod published;
+mod queue;
 mod read;
 mod readers;
 mod registry;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use crate::combiner::Left;
+use crate::maintain::Left;
 use crate::maintainer::{Tending, When};
 use crate::sync::barrier;
 use crate::watch::Leader;

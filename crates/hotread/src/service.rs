@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
-use crate::combiner::Left;
+use crate::maintain::Left;
 use crate::maintainer::{Tended, Tending, When};
 use crate::panics::discard;
 use crate::sync::atomic::{

@@ -5,7 +5,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::HotReadState;
-use crate::combiner::{Caller, Left};
+use crate::maintain::{Caller, Left};
 use crate::maintainer::When;
 use crate::progress::{WaiterKey, Waiting};
 use crate::results::WaitError;
@@ -116,7 +116,7 @@ impl<T: HotReadState> Shared<T> {
                     continue;
                 }
             } else {
-                // The leader does the work, and whoever publishes wakes us.
+                // The leader does the work, and the thread that publishes wakes us.
                 attempt = false;
                 if self.progress.outcome(seq).is_some() || !self.hot.watch.is_led() {
                     attempt = true;
