@@ -19,7 +19,8 @@ pub struct Options {
 
 /// How to use it, for errors.
 pub const USAGE: &str = "\
-usage: cargo bench -p hotread-bench [--bench inprocess|store] [-- OPTIONS]
+usage: cargo bench -p hotread-bench [--bench inprocess|store] [-- OPTIONS FIGURE…]
+  FIGURE               only this figure, as --only
   --quick              about a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)
@@ -48,7 +49,10 @@ impl Options {
                     options.only.extend(value.split(',').map(str::to_owned));
                 }
                 "--out" => options.out = Some(value()?.into()),
-                _ => return Err(format!("unknown option {name}\n{USAGE}")),
+                _ if name.starts_with('-') => {
+                    return Err(format!("unknown option {name}\n{USAGE}"));
+                }
+                _ => options.only.push(name),
             }
         }
         Ok(options)
@@ -72,10 +76,10 @@ mod tests {
 
     #[test]
     fn options_are_read_in_both_spellings() {
-        let options = parse("--quick --only reads,flow --only=handles --out /x --bench");
+        let options = parse("--quick --only reads,flow --only=handles --out /x --bench updates");
         let options = options.expect("valid");
         assert!(options.quick && options.bench && !options.list);
-        assert_eq!(options.only, ["reads", "flow", "handles"]);
+        assert_eq!(options.only, ["reads", "flow", "handles", "updates"]);
         assert_eq!(options.out, Some("/x".into()));
     }
 
@@ -91,6 +95,7 @@ mod tests {
         assert!(folder("--bench").is_some_and(|f| f.ends_with("docs/benchmarks")));
         assert_eq!(folder("--quick"), None);
         assert_eq!(folder("--only reads"), None);
+        assert_eq!(folder("reads"), None);
         assert_eq!(folder("--quick --out here"), Some("here".into()));
     }
 }

@@ -157,6 +157,14 @@ impl Table {
         paired
     }
 
+    /// As [`Table::ratio`], with an allowance added to the number below in each round: up to so
+    /// much, two runs of the same code differ.
+    pub fn ratio_allowing(&self, over: (&str, usize), under: (&str, usize), allowance: f64) -> f64 {
+        let (a, b) = (self.samples(over.0, over.1), self.samples(under.0, under.1));
+        let allowed: Vec<f64> = b.iter().map(|value| value + allowance).collect();
+        stats::median_ratio(a, &allowed)
+    }
+
     /// The table with only some of its columns, and the rows that have numbers there.
     pub fn pick(
         &self,
@@ -223,7 +231,7 @@ impl Rounds {
         }
     }
 
-    /// Adds a measurement: `run` is called once a round, builds the peer anew, and answers one
+    /// Adds a measurement: `run` is called once a round, builds the peer, and answers one
     /// number for each column from `column` on.
     pub fn add(
         &mut self,
@@ -314,6 +322,7 @@ mod tests {
         assert_eq!(table.median("a", 0), 2.0);
         assert_eq!(table.median("a", 2), 6.0);
         assert_eq!(table.ratio(("b", 0), ("a", 0)), 5.0);
+        assert_eq!(table.ratio_allowing(("b", 0), ("a", 0), 3.0), 2.0);
         assert!(table.ratio(("b", 1), ("a", 0)).is_nan());
         assert!(table.median("b", 1).is_nan());
         assert!(table.median("nobody", 0).is_nan());

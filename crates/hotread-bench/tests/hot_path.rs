@@ -1,11 +1,11 @@
 //! Guards the hot path: `HotReadHandle::current()` on an unchanged copy stays a load, a compare and
-//! a return.
+//! a return. And `queue_update`, which may not grow unnoticed either: its instructions are counted.
 //!
-//! A release build (fat LTO) of `src/bin/hot_path.rs` runs under valgrind's callgrind, once with N
-//! and once with 2N calls: the difference is what the calls cost, constant parts cancel. From the
-//! same runs come the addresses that were executed within the function; objdump says what stands
-//! there, and none of it may lock, fence, swap or call. Planted variants prove that both checks
-//! notice. The words it looks for are those of x86-64.
+//! A release build of `src/bin/hot_path.rs` runs under valgrind's callgrind, once with N and once
+//! with 2N calls: the difference is what the calls cost, constant parts cancel. From the same runs
+//! come the addresses that were executed within the function; objdump says what stands there, and
+//! none of it may lock, fence, swap or call. Planted variants prove that all checks notice. The words
+//! it looks for are those of x86-64.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
@@ -22,6 +22,11 @@ const CURRENT_AT_MOST: u64 = 7;
 
 /// Instructions by which `current()` may exceed the bare dereference of an `Arc` (three today).
 const OVER_BARE_ARC_AT_MOST: f64 = 4.0;
+
+/// Instructions that `queue_update` of a 64-byte struct may execute with one quiet handle and
+/// nothing else going on: both applications, the scan of the slots, and the test's loop, which makes
+/// the update. It takes 288 today; the rest is the compiler's leeway.
+const UPDATE_AT_MOST: f64 = 320.0;
 
 const CALLS: u64 = 100_000;
 
@@ -117,6 +122,34 @@ fn planted_plain_work_is_noticed_by_the_count() {
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(complaints[0].contains("at most"), "{complaints:?}");
     assert!(planted.with_loop > inspect("current").with_loop + 1.5);
+}
+
+#[test]
+fn an_update_executes_no_more_instructions_than_it_did() {
+    let ours = instructions("update");
+    println!(
+        "instructions an update: {ours:.1} (at most {UPDATE_AT_MOST}), two copies under a lock \
+         {:.1}, left-right {:.1}, hotread 0.1.2 {:.1}",
+        instructions("two_copies_update"),
+        instructions("left_right_update"),
+        instructions("published_update"),
+    );
+    assert!(
+        ours <= UPDATE_AT_MOST,
+        "queue_update takes {ours:.1} instructions, at most {UPDATE_AT_MOST} are allowed"
+    );
+}
+
+#[test]
+fn a_planted_allocation_in_an_update_is_noticed_by_the_count() {
+    let planted = instructions("planted_update_allocation");
+    assert!(planted > UPDATE_AT_MOST, "only {planted:.1} instructions");
+}
+
+/// Instructions of one call, the loop around it and all that it calls included.
+fn instructions(variant: &str) -> f64 {
+    let runs = [CALLS, 2 * CALLS].map(|calls| callgrind(variant, calls, "").0);
+    (runs[1] - runs[0]) as f64 / CALLS as f64
 }
 
 /// What one function executes on each call.

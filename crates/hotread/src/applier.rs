@@ -68,11 +68,17 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Moves a batch from the queue to the log.
     #[inline]
     pub(crate) fn take(&mut self, batch: Batch<T>) {
-        self.copies.taken = batch.last;
+        self.copies.taken = batch.last();
         if batch.is_replacement() {
             self.supersede();
         }
         self.copies.log.push(batch);
+    }
+
+    /// Tells observers how much is in the log.
+    pub(crate) fn count_retained(&self) {
+        let updates = self.copies.log.updates();
+        self.shared.progress.set_retained(updates);
     }
 
     /// Drops the batches that no copy has: a replacement that follows makes them superfluous.
@@ -194,7 +200,7 @@ impl<T: HotReadState> Applier<'_, T> {
 
     /// Lets the published copy pass rejected batches, which have nothing for it.
     fn pass_rejected(&mut self) {
-        while (self.copies.log.get(self.copies.visible())).is_some_and(Batch::is_empty) {
+        while (self.copies.log.get(self.copies.visible())).is_some_and(Batch::is_gone) {
             self.copies.all[self.copies.published].position += 1;
             self.copies.unusual.set(Unusual::PRUNE_DUE, true);
             self.copies.unusual.set(Unusual::SETTLE_DUE, true);
@@ -259,12 +265,10 @@ impl<T: HotReadState> Applier<'_, T> {
             && let Some(batch) = self.copies.log.get(position)
             && let Updates::Replace(value) = &batch.updates
         {
-            let (last, panics) = (batch.last, &mut self.turn.panics);
+            let last = batch.last();
             // SAFETY: the copy is free and was just emptied.
-            if panics
-                .run(|| unsafe { Node::fill(node, || T::clone(value)) })
-                .is_some()
-            {
+            let fill = || unsafe { Node::fill(node, || T::clone(value)) };
+            if self.turn.panics.run(fill).is_some() {
                 self.copies.revive(index, position + 1, last);
                 self.turn.applied += 1;
                 return Obtained::Copy(index);
@@ -277,7 +281,7 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Moves the replacement that is next into an empty copy, and publishes that.
     fn install(&mut self, index: usize) {
         let position = self.copies.visible();
-        let Some(last) = self.copies.log.get(position).map(|batch| batch.last) else {
+        let Some(last) = self.copies.log.get(position).map(Batch::last) else {
             return;
         };
         let Some(Updates::Replace(value)) = self.copies.log.take(position) else {
@@ -328,8 +332,8 @@ impl<T: HotReadState> Applier<'_, T> {
                 let taken = if last && moves { log.pop_front() } else { None };
                 let len = if let Some(batch) = taken {
                     let len = batch.updates.len();
-                    if !batch.is_empty() {
-                        seq = batch.last;
+                    if !batch.is_gone() {
+                        seq = batch.last();
                     }
                     match batch.updates {
                         Updates::One(update) => state.apply_owned(update),
@@ -340,6 +344,7 @@ impl<T: HotReadState> Applier<'_, T> {
                         // Not by assignment, which may carry the state over the stack.
                         Updates::Replace(mut value) => mem::swap(state, &mut *value),
                         Updates::Call(call) => call(state),
+                        Updates::Gone(_) => {}
                     }
                     *pruned += len;
                     len
@@ -349,8 +354,8 @@ impl<T: HotReadState> Applier<'_, T> {
                     };
                     let len = batch.updates.len();
                     batch.updates.apply(state);
-                    if !batch.is_empty() {
-                        seq = batch.last;
+                    if !batch.is_gone() {
+                        seq = batch.last();
                     }
                     if last {
                         *pruned += len;
@@ -409,7 +414,7 @@ impl<T: HotReadState> Applier<'_, T> {
         self.copies.unusual.set(Unusual::SETTLE_DUE, true);
         self.copies.sound_until = position;
         let Some((first, last)) =
-            (self.copies.log.get(position)).map(|batch| (batch.first, batch.last))
+            (self.copies.log.get(position)).map(|batch| (batch.first, batch.last()))
         else {
             return;
         };

@@ -1,5 +1,5 @@
 //! Writers: the queue, and the right to apply. This is flat combining (Hendler, Incze, Shavit and
-//! Tzafrir, 2010): whoever holds the right applies for all who queue meanwhile, so that writers do
+//! Tzafrir, 2010): the thread that holds the right applies for all that queue meanwhile, so that writers do
 //! not hand the copies around.
 //!
 //! The work of one call for others is bounded. A holder that has helped for long enough hands the
@@ -9,146 +9,28 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc as StdArc;
-use std::time::{Duration, Instant};
 
 use crate::HotReadState;
 use crate::applier::{Applier, Turn};
-use crate::builder::Limits;
 use crate::copies::Unusual;
 use crate::event::Event;
 use crate::log::{Batch, Updates};
+use crate::maintain::Caller;
 use crate::maintainer::When;
 use crate::panics::{NoUnwind, resume};
-use crate::results::{BacklogFull, MaintenanceResult, QueueResult};
+use crate::queue::{Contender, GRANTED, Queue, QueueGuard, RETRY};
+use crate::results::{BacklogFull, QueueResult};
 use crate::shared::Shared;
-use crate::sync::atomic::{
-    AtomicU8,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use crate::sync::{MutexGuard, clock, holding, thread};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::holding;
 
 /// Bit of `Shared::right`: a thread holds the right to apply.
-const APPLYING: u64 = 1;
+pub(crate) const APPLYING: u64 = 1;
 /// Bit of `Shared::right`: another caller found it held, and the holder must look at the queue
 /// before it gives the right up. Set and cleared under the queue's lock only.
-const AGAIN: u64 = 2;
+pub(crate) const AGAIN: u64 = 2;
 /// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
 const SEQ_SHIFT: u32 = 2;
-
-/// Behind the short lock, under which no user code runs.
-pub(crate) struct Queue<T: HotReadState> {
-    /// Batches that no holder has taken yet. Empty unless [`AGAIN`] is set.
-    inbox: VecDeque<Batch<T>>,
-    inbox_updates: usize,
-    /// Contenders that wait for room, or for the right. Empty unless [`AGAIN`] is set.
-    line: VecDeque<StdArc<Contender>>,
-    /// The holder has done its share: nothing more is let in until it has handed the right on.
-    draining: bool,
-    /// A caller that found the right taken called `maintain`.
-    thorough: bool,
-    /// The last `HotRead` was dropped.
-    pub(crate) closed: bool,
-    /// What that left behind was dropped.
-    disposed: bool,
-    /// When the publication that is now blocked was first found so.
-    blocked_since: Option<Instant>,
-    /// For how long it will have been blocked when that is next told.
-    report_at: Duration,
-}
-
-/// A caller that waits.
-struct Contender {
-    thread: thread::Thread,
-    answer: AtomicU8,
-}
-
-const WAIT: u8 = 0;
-/// There is room: try again.
-const RETRY: u8 = 1;
-/// The right to apply is yours.
-const GRANTED: u8 = 2;
-
-impl Contender {
-    fn new() -> StdArc<Self> {
-        StdArc::new(Self {
-            thread: thread::current(),
-            answer: AtomicU8::new(WAIT),
-        })
-    }
-
-    fn tell(&self, answer: u8) {
-        // ORDERING: release what the holder did, for the caller that it hands the right to.
-        self.answer.store(answer, Release);
-        self.thread.unpark();
-    }
-
-    /// Waits for the answer. Was the right granted?
-    fn wait(&self) -> bool {
-        loop {
-            match self.answer.load(Acquire) {
-                WAIT => thread::park(),
-                answer => return answer == GRANTED,
-            }
-        }
-    }
-}
-
-impl<T: HotReadState> Queue<T> {
-    pub(crate) fn new() -> Self {
-        Self {
-            inbox: VecDeque::new(),
-            inbox_updates: 0,
-            line: VecDeque::new(),
-            draining: false,
-            thorough: false,
-            closed: false,
-            disposed: false,
-            blocked_since: None,
-            report_at: Duration::ZERO,
-        }
-    }
-
-    pub(crate) fn inbox_updates(&self) -> usize {
-        self.inbox_updates
-    }
-
-    pub(crate) fn blocked_for(&self) -> Option<Duration> {
-        self.blocked_since.map(|since| since.elapsed())
-    }
-
-    fn has_room(&self, limits: &Limits) -> bool {
-        !self.draining && self.inbox_updates < limits.inbox
-    }
-
-    /// Notes whether a publication is blocked, and says whether its blocking is to be reported.
-    fn note(&mut self, turn: &Turn, limits: &Limits) -> Option<Duration> {
-        if !turn.blocked {
-            self.blocked_since = None;
-            return None;
-        }
-        if self.blocked_since.is_none() || turn.published {
-            self.blocked_since = clock::now();
-            self.report_at = limits.report;
-        }
-        let blocked_for = self.blocked_for()?;
-        (blocked_for >= self.report_at).then(|| {
-            self.report_at = blocked_for * 2;
-            blocked_for
-        })
-    }
-}
-
-/// Who asks for maintenance.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Caller {
-    User,
-    /// It must not wait for another thread.
-    Hasty,
-    Waiter,
-    /// It sees to what is left by itself.
-    Maintainer,
-}
-
 /// The word of `Shared::right` for a caller that takes the right with `len` sequence numbers.
 pub(crate) struct Next {
     pub(crate) word: u64,
@@ -160,36 +42,10 @@ pub(crate) struct Next {
 #[inline]
 pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
     (right & APPLYING == 0).then(|| Next {
-        word: right + (len << SEQ_SHIFT) | APPLYING,
+        word: (right + (len << SEQ_SHIFT)) | APPLYING,
         seq: (right >> SEQ_SHIFT) + 1,
     })
 }
-
-/// What one piece of maintenance has left.
-pub(crate) enum Left {
-    Nothing,
-    /// Another thread is applying, and will look again.
-    Busy,
-    /// More than one piece.
-    More,
-    /// Something is not visible, because readers hold every copy that could take it.
-    Blocked,
-    /// Everything is visible, but readers hold a copy that lacks some of it.
-    HeldBack,
-    /// Something is not visible, because `Clone` panicked.
-    NoClone,
-}
-
-/// What became of a wish for maintenance.
-enum Asked {
-    /// The holder will look again.
-    Noted,
-    Granted,
-    /// The right may be free.
-    Free,
-}
-
-type QueueGuard<'a, T> = MutexGuard<'a, Queue<T>>;
 
 /// A batch that was not queued, because of so many others.
 struct Refused<T: HotReadState> {
@@ -257,7 +113,7 @@ impl<T: HotReadState> Shared<T> {
                     limit: max_pending as usize,
                 });
             }
-            let next = right + (len << SEQ_SHIFT) | APPLYING;
+            let next = (right + (len << SEQ_SHIFT)) | APPLYING;
             // ORDERING: acquire what the previous holder did to the copies.
             match self
                 .right
@@ -305,7 +161,7 @@ impl<T: HotReadState> Shared<T> {
             }
             if right & APPLYING == 0 {
                 // Nothing is in the inbox, so ours is next.
-                let next = right + (len << SEQ_SHIFT) | APPLYING;
+                let next = (right + (len << SEQ_SHIFT)) | APPLYING;
                 // ORDERING: acquire what the previous holder did to the copies.
                 if (self.right.compare_exchange(right, next, Acquire, Relaxed)).is_ok() {
                     drop(queue);
@@ -326,7 +182,7 @@ impl<T: HotReadState> Shared<T> {
             let numbers = if enters { len << SEQ_SHIFT } else { 0 };
             // ORDERING: nothing passes between us and the holder but what the lock guards.
             if (self.right)
-                .compare_exchange(right, right + numbers | AGAIN, Relaxed, Relaxed)
+                .compare_exchange(right, (right + numbers) | AGAIN, Relaxed, Relaxed)
                 .is_err()
             {
                 continue;
@@ -355,7 +211,7 @@ impl<T: HotReadState> Shared<T> {
     /// Leaves a batch in the inbox, for the holder.
     fn leave(&self, mut queue: QueueGuard<'_, T>, batch: Batch<T>) -> QueueResult {
         let len = batch.updates.len();
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         queue.inbox.push_back(batch);
         queue.inbox_updates += len;
         let was_blocked = queue.blocked_since.is_some();
@@ -377,7 +233,7 @@ impl<T: HotReadState> Shared<T> {
     /// Applies a batch; the caller has just taken the right.
     #[inline]
     pub(crate) fn apply(&self, batch: Batch<T>) -> QueueResult {
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         let len = batch.updates.len();
         let turn = self.hold(first, true, |applier| {
             applier.take(batch);
@@ -392,7 +248,7 @@ impl<T: HotReadState> Shared<T> {
         // Numbers under the lock, so that all in the inbox have lower ones.
         let right = self.right.fetch_add((len as u64) << SEQ_SHIFT, Relaxed);
         let batch = Batch::new((right >> SEQ_SHIFT) + 1, updates);
-        let (first, last) = (batch.first, batch.last);
+        let (first, last) = (batch.first, batch.last());
         let intake = self.take_inbox(&mut queue);
         let line = mem::take(&mut queue.line);
         drop(queue);
@@ -431,136 +287,6 @@ impl<T: HotReadState> Shared<T> {
         result
     }
 
-    /// Applies what was queued when it began, piece by piece, and catches up.
-    pub(crate) fn maintain(&self, caller: Caller) -> MaintenanceResult {
-        let latest = self.latest_seq();
-        let queued = self.queued_update_count();
-        let mut result = MaintenanceResult::default();
-        // Each copy may need each update, and a piece may end early for a clone.
-        let pieces = 4 + 4 * (queued / self.settings.limits.piece);
-        for _ in 0..pieces {
-            let Some(mut turn) = self.maintain_once(caller) else {
-                result.busy = true;
-                result.blocked_by_workers =
-                    self.queued_update_count() > 0 && self.has_outdated_readers();
-                break;
-            };
-            result.applied_updates += turn.applied;
-            result.pruned_updates += turn.pruned;
-            result.published |= turn.published;
-            result.blocked_by_workers = turn.blocked || turn.held_back;
-            self.report(&mut turn);
-            if turn.more && self.progress.settled() >= latest {
-                // What is left was queued since.
-                self.hand_on();
-                break;
-            }
-            if !turn.more && !turn.behind {
-                break;
-            }
-        }
-        result
-    }
-
-    /// One piece of maintenance. What is left?
-    pub(crate) fn maintain_piece(&self, caller: Caller) -> Left {
-        let Some(mut turn) = self.maintain_once(caller) else {
-            return Left::Busy;
-        };
-        self.report(&mut turn);
-        if turn.no_clone {
-            Left::NoClone
-        } else if turn.more || turn.behind {
-            Left::More
-        } else if turn.blocked {
-            Left::Blocked
-        } else if turn.held_back {
-            Left::HeldBack
-        } else {
-            Left::Nothing
-        }
-    }
-
-    /// A turn of maintenance. `None`: another thread is applying, and will look again.
-    fn maintain_once(&self, caller: Caller) -> Option<Turn> {
-        let mut right = self.right.load(Relaxed);
-        loop {
-            if right & APPLYING != 0 {
-                match self.ask_for_maintenance(caller) {
-                    Asked::Noted => return None,
-                    Asked::Granted => break,
-                    Asked::Free => right = self.right.load(Relaxed),
-                }
-                continue;
-            }
-            // ORDERING: acquire what the previous holder did to the copies.
-            match self
-                .right
-                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
-            {
-                Ok(_) => break,
-                Err(now) => right = now,
-            }
-        }
-        Some(self.hold(0, false, |applier| {
-            applier.turn.is_maintainer = caller == Caller::Maintainer;
-            applier.advance(true);
-        }))
-    }
-
-    /// Makes the holder of the right look once more or, if it has done its share, waits for the
-    /// right.
-    #[cold]
-    fn ask_for_maintenance(&self, caller: Caller) -> Asked {
-        let mut queue = self.queue.lock();
-        let mut right = self.right.load(Relaxed);
-        while right & APPLYING != 0 {
-            match self
-                .right
-                .compare_exchange(right, right | AGAIN, Relaxed, Relaxed)
-            {
-                Ok(_) if queue.draining && caller != Caller::Hasty && !holding::any() => {
-                    let caller = Contender::new();
-                    queue.line.push_back(StdArc::clone(&caller));
-                    drop(queue);
-                    return match caller.wait() {
-                        true => Asked::Granted,
-                        false => Asked::Free,
-                    };
-                }
-                Ok(_) => {
-                    queue.thorough = true;
-                    return Asked::Noted;
-                }
-                Err(now) => right = now,
-            }
-        }
-        Asked::Free
-    }
-
-    /// The last `HotRead` is gone: what a handle may still see is applied once more, and what is
-    /// then blocked is dropped.
-    pub(crate) fn close(&self) {
-        if self.hot.registry.has_handles() {
-            self.maintain(Caller::User);
-        }
-        self.queue.lock().closed = true;
-        let mut right = self.right.load(Relaxed);
-        // If a thread holds the right, it is this one, inside an update; it will see to it.
-        while right & APPLYING == 0 {
-            match self
-                .right
-                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
-            {
-                Ok(_) => {
-                    let mut turn = self.hold(0, false, |_| {});
-                    return self.report(&mut turn);
-                }
-                Err(now) => right = now,
-            }
-        }
-    }
-
     // ---- holding the right ----
 
     /// Works until no caller has asked for more, or the right is handed on; the caller has just
@@ -571,7 +297,12 @@ impl<T: HotReadState> Shared<T> {
     ///
     /// Does not unwind: panics of user code are in the turn it returns.
     #[inline]
-    fn hold(&self, own: u64, quick: bool, work: impl FnOnce(&mut Applier<'_, T>)) -> Turn {
+    pub(crate) fn hold(
+        &self,
+        own: u64,
+        quick: bool,
+        work: impl FnOnce(&mut Applier<'_, T>),
+    ) -> Turn {
         let no_unwind = NoUnwind;
         self.progress.begin_turn();
         holding::enter();
@@ -652,7 +383,9 @@ impl<T: HotReadState> Shared<T> {
             let mut queue = self.queue.lock();
             // ORDERING: no other thread changes these bits while we hold the right and the lock.
             self.right.fetch_and(!AGAIN, Relaxed);
-            let spent = turn.helped >= limits.help;
+            // A backlog that this turn has not finished is left to the next.
+            let leaves_more = turn.more;
+            let spent = turn.helped >= limits.help || leaves_more;
             if !queue.inbox.is_empty() || queue.thorough {
                 if spent && let Some(next) = queue.line.pop_front() {
                     return self.hand_over(queue, &next);
@@ -678,7 +411,11 @@ impl<T: HotReadState> Shared<T> {
                     for batch in intake {
                         applier.take(batch);
                     }
-                    applier.advance(thorough);
+                    if leaves_more {
+                        applier.count_retained();
+                    } else {
+                        applier.advance(thorough);
+                    }
                 });
                 continue;
             }
@@ -732,7 +469,7 @@ impl<T: HotReadState> Shared<T> {
     }
 
     /// Finds a waiter, or else a maintainer, to go on with what this turn has left.
-    fn hand_on(&self) {
+    pub(crate) fn hand_on(&self) {
         if self.hot.watch.is_led() {
             self.hot.watch.wake();
         } else if !self.progress.wake_successor() {
@@ -755,7 +492,7 @@ impl<T: HotReadState> Shared<T> {
 
     /// Counts the panics of a turn and tells the observer of its events. The right is given up.
     #[inline]
-    fn report(&self, turn: &mut Turn) {
+    pub(crate) fn report(&self, turn: &mut Turn) {
         if turn.panics.caught != 0 {
             self.panics.fetch_add(turn.panics.caught, Relaxed);
         }

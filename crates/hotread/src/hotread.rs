@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::HotReadState;
 use crate::builder::{HotReadBuilder, Settings};
-use crate::combiner::Caller;
 use crate::guard::HotReadGuard;
 use crate::handle::HotReadHandle;
 use crate::log::Updates;
+use crate::maintain::Caller;
 use crate::maintainer::{Maintainer, Owner, Tending};
 use crate::maintenance::Maintenance;
 use crate::published::Published;
@@ -127,9 +127,9 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// Cost: two compare-and-swaps, an application of the update to each copy, one fence, and a
     /// look at each handle's slot. The second copy gets small updates together with the next
-    /// publication. Beyond its own batch, one call applies at most about 5,000 updates of other
-    /// writers, or 16,384 applications of a backlog that readers had held up; what is left of
-    /// that, the next calls apply.
+    /// publication. Beyond its own batch, one call applies at most about 6,000 updates of other
+    /// writers, and 16,384 of a backlog that readers had held up to each of two copies; what is left
+    /// of that, the next calls apply.
     ///
     /// # Panics
     ///
@@ -233,7 +233,8 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// To be called from time to time when updates may stop while workers are stale. If no handle
     /// holds an outdated copy, one call makes every queued update visible, and a second one empties
-    /// the log (the first does both if all handles are quiescent). Works on what was queued when
+    /// the log (the first does both if all handles are quiescent). Behind a batch that panics it may take
+    /// one call more, since what precedes the batch is published first. Works on what was queued when
     /// it began, in pieces, between which other callers get their turn. Waits for no reader, and for
     /// another thread only where [`queue_update`](Self::queue_update) would.
     ///

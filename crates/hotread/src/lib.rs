@@ -3,25 +3,43 @@
 //! Routing tables, flags, prices, limits, access lists: services read them on every request,
 //! while they change a little now and then. [`HotRead`] keeps two copies of such a state. Readers
 //! keep the published one through a [handle](HotReadHandle) until they ask again; updates are
-//! applied to the other copy, which is published once no reader holds it. Nobody waits: not
-//! readers for writers, not writers for readers, and not writers for each other.
+//! applied to the other copy, which is published once no reader holds it. Readers do not wait for
+//! writers, nor writers for readers.
 //!
 //! # What it costs
 //!
 //! - **A read** is one relaxed load and a compare, plus a fence and some cache misses after each
 //!   publication. No store, no reference count, no lock.
 //! - **An update** is applied once to each copy, and not cloned for the last. Publishing it costs
-//!   a fence and a look at each handle's slot.
+//!   two compare-and-swaps (and a fence, where they are none) and a look at each handle's slot.
 //! - **Memory**: two copies of the state (more only if you allow it), the updates that a copy
-//!   still lacks, and 128 bytes for each handle. Values behind an `Arc` are shared by the copies.
+//!   still lacks, and a slot of 128 bytes for each handle at the peak: the first 8 come with the
+//!   state, more in groups of 64, about 8 KiB each. Values behind an `Arc` are shared by the
+//!   copies.
 //! - **Staleness**: a reader sees the state as of its last [`current`](HotReadHandle::current):
 //!   whole batches, and never an older state than before. Holding on to an outdated copy keeps
-//!   updates from *everybody*: with two copies, nothing more is published until the slowest reader
-//!   asks again or goes [`quiescent`](HotReadHandle::quiescent). Updates queue up meanwhile.
-//! - **A blocked publication completes only if somebody completes it**: the next
+//!   updates from *every* reader: with two copies, nothing more is published until the slowest
+//!   reader asks again or goes [`quiescent`](HotReadHandle::quiescent). Updates queue up meanwhile.
+//! - **A blocked publication completes only if some call completes it**: the next
 //!   [`queue_update`](HotRead::queue_update) or [`maintain`](HotRead::maintain), a
-//!   [maintainer](HotRead::spawn_maintainer), or whoever waits in
-//!   [`wait_published`](HotRead::wait_published) or for [`published`](HotRead::published).
+//!   [maintainer](HotRead::spawn_maintainer), a thread that waits in
+//!   [`wait_published`](HotRead::wait_published), or a [`published`](HotRead::published) future.
+//!
+//! # Who waits for whom
+//!
+//! | call | may wait for | for at most |
+//! |---|---|---|
+//! | reading by [`current`](HotReadHandle::current), [`refresh`](HotReadHandle::refresh), [`read`](HotRead::read), [`quiescent`](HotReadHandle::quiescent) | nothing; another round for each publication in between | |
+//! | making and dropping handles | other threads that do so | a few memory accesses each |
+//! | [`queue_update`](HotRead::queue_update), [`queue_updates`](HotRead::queue_updates), [`update`](HotRead::update), [`replace`](HotRead::replace) | the thread that applies, if more than 1,024 updates of running writers are queued ahead; not from inside an update | its own batch and about 6,000 updates, or one piece of a backlog; then the same for each caller ahead in line |
+//! | [`maintain`](HotRead::maintain) | as `queue_update`, if the thread that applies has done its share | the same |
+//! | [`try_queue_updates`](HotRead::try_queue_updates) | nothing: it refuses | |
+//! | [`wait_published`](HotRead::wait_published) | readers that hold outdated copies | its timeout and one piece of work |
+//! | dropping the last [`HotRead`] | the maintainer, if it is at work on this state | one piece of work |
+//!
+//! No call does unbounded work for others: beyond its own batch, at most about 6,000 updates of other
+//! writers, and one piece of a backlog, which is 16,384 applications to each of two copies. [`maintain`](HotRead::maintain)
+//! works on all that was queued when it began.
 //!
 //! # When to use something else
 //!
@@ -80,7 +98,18 @@
 //! assert_eq!(reader.current().values.get(&1), None);
 //! ```
 //!
-//! The standard maps are states already, with [`MapUpdate`] as their update, and so is `Arc<V>`.
+//! The standard collections are states already, with methods for their updates:
+//!
+//! ```
+//! use hotread::HotRead;
+//! use std::collections::HashMap;
+//!
+//! let prices = HotRead::new(HashMap::<&str, u32>::new());
+//! let mut reader = prices.create_handle();
+//! prices.insert("apple", 30);
+//! prices.modify("apple", |price| *price += 5);
+//! assert_eq!(reader.current()["apple"], 35);
+//! ```
 //!
 //! # How it works
 //!
@@ -91,26 +120,35 @@
 //! written. Of the two fences one comes first, so either the writer sees the slot, or the reader
 //! sees that it must take another copy.
 //!
-//! This is quiescent-state-based reclamation (as in liburcu's QSBR flavour) put to use for two
-//! alternating copies (as in Ramalhete and Correia's Left-Right), with a log that replays to each
-//! copy what the other got. `docs/orderings.md` in the repository argues every atomic from both
-//! sides, and the loom models in `src/models` check the argument on this code.
+//! This is quiescent-state-based reclamation (as in liburcu's QSBR flavour; `quiescent()` is its
+//! `rcu_thread_offline`) put to use for two alternating copies (as in Ramalhete and Correia's
+//! Left-Right), with a log that replays to each copy what the other got, and flat combining (Hendler
+//! and others, 2010) among writers. `docs/orderings.md` in the repository argues every atomic from
+//! both sides, and the loom models in `src/models` check the argument on this code.
 //!
 //! # Limits
 //!
 //! | what | how much | why |
 //! |---|---|---|
 //! | copies | 2, or up to [`MAX_COPIES`] by [`max_copies`](HotReadBuilder::max_copies) | each is a whole state |
-//! | visible updates kept for a stalled copy | 65,536 | then it is cloned anew when it comes free |
+//! | updates queued ahead by running writers | 1,024, then callers wait for room | memory, and the time until they are visible |
+//! | updates of others that one call applies | 4,096 and what was queued by then, then it hands over | no call lasts for as long as others go on |
+//! | a piece of work on a backlog | 16,384 applications to a copy; a clone counts as 1,024 | about a millisecond for a large map |
+//! | visible updates kept for a stalled copy | 65,536 | then it is cloned when it comes free |
 //! | publications an extra copy sits out | 1,024 | then it is dropped |
-//! | updates that are not visible yet | no limit, or [`max_pending`](HotReadBuilder::max_pending) for [`try_queue_updates`](HotRead::try_queue_updates) | `queue_update` refuses nothing |
+//! | updates that readers keep from being visible | no limit, or [`max_pending`](HotReadBuilder::max_pending) for [`try_queue_updates`](HotRead::try_queue_updates); a [`replace`](HotRead::replace) drops those before it | `queue_update` refuses nothing |
+//! | updates in a batch | [`MAX_BATCH`] | sequence numbers have 62 bits |
 //! | rejected batches remembered for waiters | 1,024 | each was a panic |
 //!
 //! # Platforms
 //!
-//! Everywhere std is. On Linux, letting go of a copy costs one store: whoever is about to sleep
-//! uses membarrier(2) instead, which the first `HotRead` of a process registers for. Elsewhere,
-//! and where the kernel refuses it, letting go also pays a fence.
+//! Targets with the standard library and 64-bit atomics. On Linux, letting go of a copy costs one
+//! store: a thread that is about to sleep uses membarrier(2) instead, which the first `HotRead` of a
+//! process registers for. Elsewhere, and where the kernel refuses it, letting go also pays a fence.
+//! Where a sandbox kills a process for an unknown system call, build with
+//! `--cfg hotread_no_membarrier`. Where threads cannot be started (`wasm32-unknown-unknown`),
+//! [`spawn_maintainer`](HotRead::spawn_maintainer) is an error and
+//! [`maintenance`](HotRead::maintenance) takes its place; waiting with a timeout needs a clock.
 
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!("hotread needs 64-bit atomics, which this target does not have");
@@ -124,6 +162,7 @@ mod guard;
 mod handle;
 mod hotread;
 mod log;
+mod maintain;
 mod maintainer;
 mod maintenance;
 #[cfg(all(test, any(hotread_loom, hotread_shuttle)))]
@@ -132,6 +171,7 @@ mod node;
 mod panics;
 mod progress;
 mod published;
+mod queue;
 mod read;
 mod readers;
 mod registry;

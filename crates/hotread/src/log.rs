@@ -13,6 +13,8 @@ pub(crate) enum Updates<T: HotReadState> {
     Call(Box<dyn Fn(&mut T) + Send + Sync>),
     /// The whole state, replaced.
     Replace(Box<T>),
+    /// What is left of a batch that was rejected, or moved into a copy: its numbers.
+    Gone(u64),
 }
 
 impl<T: HotReadState> Updates<T> {
@@ -20,6 +22,7 @@ impl<T: HotReadState> Updates<T> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Updates::Many(updates) => updates.len(),
+            Updates::Gone(_) => 0,
             _ => 1,
         }
     }
@@ -32,6 +35,7 @@ impl<T: HotReadState> Updates<T> {
             Updates::Many(updates) => updates.iter().for_each(|update| state.apply_update(update)),
             Updates::Call(call) => call(state),
             Updates::Replace(value) => *state = T::clone(value),
+            Updates::Gone(_) => {}
         }
     }
 
@@ -49,35 +53,33 @@ impl<T: HotReadState> Updates<T> {
 pub(crate) struct Batch<T: HotReadState> {
     /// Sequence number of its first update.
     pub(crate) first: u64,
-    /// Sequence number of its last update.
-    pub(crate) last: u64,
-    /// Empty if the batch was rejected.
     pub(crate) updates: Updates<T>,
 }
 
 impl<T: HotReadState> Batch<T> {
     #[inline]
     pub(crate) fn new(first: u64, updates: Updates<T>) -> Self {
-        Self {
-            first,
-            last: first + updates.len() as u64 - 1,
-            updates,
-        }
+        Self { first, updates }
     }
 
     #[inline]
     pub(crate) fn one(seq: u64, update: T::Action) -> Self {
-        Self {
-            first: seq,
-            last: seq,
-            updates: Updates::One(update),
-        }
+        Self::new(seq, Updates::One(update))
     }
 
-    /// It was rejected.
+    /// Sequence number of its last update.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(&self.updates, Updates::Many(updates) if updates.is_empty())
+    pub(crate) fn last(&self) -> u64 {
+        let numbers = match &self.updates {
+            Updates::Gone(numbers) => *numbers,
+            updates => updates.len() as u64,
+        };
+        self.first + numbers - 1
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.updates, Updates::Gone(_))
     }
 
     pub(crate) fn is_replacement(&self) -> bool {
@@ -209,7 +211,7 @@ impl<T: HotReadState> Log<T> {
         Some(batch)
     }
 
-    /// Takes what a batch holds and leaves an empty one in its place.
+    /// Takes what a batch holds and leaves its numbers in its place.
     pub(crate) fn take(&mut self, position: u64) -> Option<Updates<T>> {
         let offset = position.checked_sub(self.start)? as usize;
         let batch = match offset.checked_sub(self.front.len()) {
@@ -219,7 +221,8 @@ impl<T: HotReadState> Log<T> {
                 .get_mut(behind / SEGMENT)?
                 .get_mut(behind % SEGMENT),
         }?;
-        let updates = std::mem::replace(&mut batch.updates, Updates::Many(Vec::new()));
+        let numbers = batch.last() + 1 - batch.first;
+        let updates = std::mem::replace(&mut batch.updates, Updates::Gone(numbers));
         self.updates -= updates.len();
         Some(updates)
     }

@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::HotReadState;
-use crate::combiner::{Caller, Left};
+use crate::maintain::{Caller, Left};
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::sync::atomic::{

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use crate::combiner::Left;
+use crate::maintain::Left;
 use crate::maintainer::{Tending, When};
 use crate::sync::barrier;
 use crate::watch::Leader;
@@ -75,10 +75,10 @@ impl Drop for Maintenance {
         if let Some(number) = self.number {
             self.tending.unregister_task(number);
         }
-        if let (Some(leader), Some(tended)) = (self.leader.take(), self.tending.tended()) {
-            if !tended.pass_lead(&leader) {
-                self.tending.schedule(When::Now);
-            }
+        if let (Some(leader), Some(tended)) = (self.leader.take(), self.tending.tended())
+            && !tended.pass_lead(&leader)
+        {
+            self.tending.schedule(When::Now);
         }
     }
 }

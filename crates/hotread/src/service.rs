@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
-use crate::combiner::Left;
+use crate::maintain::Left;
 use crate::maintainer::{Tended, Tending, When};
 use crate::panics::discard;
 use crate::sync::atomic::{
@@ -37,6 +37,15 @@ struct Inner {
     /// Registrations; the thread ends some time after the last.
     registered: usize,
     thread: Option<thread::Thread>,
+    /// The process that started it: after a `fork`, the child has no such thread.
+    process: u32,
+}
+
+impl Inner {
+    fn running(&self) -> Option<&thread::Thread> {
+        let thread = self.thread.as_ref()?;
+        (self.process == std::process::id()).then_some(thread)
+    }
 }
 
 /// Told when the thread has forgotten a state.
@@ -73,12 +82,13 @@ impl Service {
     }
 
     fn start(self: &StdArc<Self>, inner: &mut Inner) -> io::Result<()> {
-        if inner.thread.is_none() {
+        if inner.running().is_none() {
             let service = StdArc::clone(self);
             let thread = thread::Builder::new()
                 .name("hotread-maintainer".to_owned())
                 .spawn(move || Worker::new(service).run())?;
             inner.thread = Some(thread.thread().clone());
+            inner.process = std::process::id();
         }
         Ok(())
     }
@@ -97,7 +107,7 @@ impl Service {
         if inner.registered > 0 && self.start(&mut inner).is_err() {
             return;
         }
-        if inner.thread.is_some() {
+        if inner.running().is_some() {
             self.place(&mut inner, tending);
         }
     }
@@ -105,7 +115,7 @@ impl Service {
     /// Has the thread, if it runs, forget a state that is no longer wanted.
     pub(crate) fn forget(&self, tending: &StdArc<Tending>) {
         let mut inner = self.inner.lock();
-        if inner.thread.is_some() {
+        if inner.running().is_some() {
             self.place(&mut inner, tending);
         }
     }
@@ -120,7 +130,7 @@ impl Service {
     /// Returns when the thread does not work any more on a state, which is no longer wanted.
     pub(crate) fn forget_and_wait(&self, tending: &StdArc<Tending>) {
         let mut inner = self.inner.lock();
-        let Some(thread) = &inner.thread else {
+        let Some(thread) = inner.running() else {
             return;
         };
         // Called by an update that the thread itself applies, it cannot wait for itself.

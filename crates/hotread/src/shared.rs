@@ -11,12 +11,12 @@ use crossbeam_utils::CachePadded;
 
 use crate::HotReadState;
 use crate::builder::Settings;
-use crate::combiner::Queue;
 use crate::copies::Copies;
 use crate::maintainer::Tending;
 use crate::node::Node;
 use crate::panics::Panics;
 use crate::progress::Progress;
+use crate::queue::Queue;
 use crate::registry::{Registry, Slot};
 use crate::results::WorkerStatus;
 use crate::sync::atomic::{

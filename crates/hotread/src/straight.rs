@@ -104,6 +104,7 @@ impl<T: HotReadState> Shared<T> {
                 let turn = self.recover(index, seq, failure);
                 holding::leave();
                 mem::forget(no_unwind);
+                self.attend();
                 return self.answer(seq, seq, 1, turn);
             }
         }
@@ -119,6 +120,7 @@ impl<T: HotReadState> Shared<T> {
             self.serve_queue(&mut turn);
             holding::leave();
             mem::forget(no_unwind);
+            self.attend();
             turn.applied += result.applied_updates;
             return self.answer(seq, seq, 1, turn);
         }

@@ -5,7 +5,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::HotReadState;
-use crate::combiner::{Caller, Left};
+use crate::maintain::{Caller, Left};
 use crate::maintainer::When;
 use crate::progress::{WaiterKey, Waiting};
 use crate::results::WaitError;
@@ -23,6 +23,8 @@ struct Place<'a, T: HotReadState> {
     shared: &'a Shared<T>,
     leader: StdArc<Leader>,
     key: Option<WaiterKey>,
+    /// It has registered, so that it may have been woken to lead.
+    joined: bool,
 }
 
 struct Unpark(thread::Thread);
@@ -36,6 +38,7 @@ impl Wake for Unpark {
 impl<T: HotReadState> Place<'_, T> {
     fn register(&mut self, seq: u64, waker: &Waker) {
         self.unregister();
+        self.joined = true;
         let progress = &self.shared.progress;
         self.key = Some(progress.register(Waiting::Thread, seq, waker.clone()));
     }
@@ -51,7 +54,7 @@ impl<T: HotReadState> Drop for Place<'_, T> {
     /// Leaves, whichever way the wait ends. A leader has a successor; a follower wakes no thread.
     fn drop(&mut self) {
         self.unregister();
-        if !self.shared.pass_lead(&self.leader) {
+        if self.joined && !self.shared.pass_lead(&self.leader) {
             self.shared.tending.schedule(When::Now);
         }
     }
@@ -78,6 +81,7 @@ impl<T: HotReadState> Shared<T> {
             shared: self,
             leader: Leader::thread(),
             key: None,
+            joined: false,
         };
         let mut attempt = true;
         loop {
@@ -112,7 +116,7 @@ impl<T: HotReadState> Shared<T> {
                     continue;
                 }
             } else {
-                // The leader does the work, and whoever publishes wakes us.
+                // The leader does the work, and the thread that publishes wakes us.
                 attempt = false;
                 if self.progress.outcome(seq).is_some() || !self.hot.watch.is_led() {
                     attempt = true;

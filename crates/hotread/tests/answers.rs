@@ -242,7 +242,7 @@ fn nothing_is_visible_at_once() {
 
 /// The caller that is told nothing by the thread that applies is told that readers are in the way.
 #[test]
-fn an_update_that_stays_blocked_behind_another_caller_is_told_so() {
+fn a_caller_whose_update_stays_blocked_is_told_so() {
     finishes(|| {
         let (hot, _care) = probe();
         let handle = hold_up(&hot, 1);

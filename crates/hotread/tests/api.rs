@@ -4,12 +4,14 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use hotread::{
     Event, HotRead, HotReadGuard, HotReadHandle, Outcome, Projection, Readers, Reply, WaitError,
+    WeakHotRead,
 };
 use support::{Probe, hold_up, panics, planned_panic, probe, push, seen, settle};
 
@@ -28,6 +30,15 @@ fn the_types_can_be_sent_shared_and_kept() {
     shared::<Reply<String>>();
     shared::<Event>();
     kept::<hotread::Maintenance>();
+}
+
+#[test]
+fn panics_may_pass_what_refers_to_a_state() {
+    fn safe<T: UnwindSafe + RefUnwindSafe>() {}
+    safe::<HotRead<Map>>();
+    safe::<HotReadHandle<Map>>();
+    safe::<Readers<Map>>();
+    safe::<WeakHotRead<Map>>();
 }
 
 #[test]
@@ -253,7 +264,7 @@ fn a_blocked_update_has_no_verdict_until_it_is_visible() {
 }
 
 #[test]
-fn a_closure_runs_once_for_each_copy_and_its_first_answer_counts() {
+fn a_closure_runs_for_each_copy_and_its_first_answer_counts() {
     let (hot, _care) = probe();
     let calls = Arc::new(Mutex::new(0));
     let reply = hot.update({

@@ -26,7 +26,7 @@ fn applications<R>(care: &Care, code: impl FnOnce() -> R) -> (R, usize) {
 // ---- replacements ----
 
 #[test]
-fn a_thousand_blocked_replacements_keep_one_state_and_clone_none() {
+fn a_thousand_blocked_replacements_keep_one_state() {
     let (hot, handle, care) = stalled(2);
     hot.queue_update(Add(1));
     let clones = care.clones.load(SeqCst);

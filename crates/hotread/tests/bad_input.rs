@@ -151,7 +151,7 @@ fn what_it_applied_before_it_accepted_is_counted_too() {
 }
 
 #[test]
-fn a_batch_larger_than_the_limit_can_never_be_accepted_and_says_so() {
+fn a_batch_larger_than_the_limit_is_told_to_be_split() {
     let hot = with_pending(2);
     let full = hot
         .try_queue_updates(vec![push(1), push(2), push(3)])
@@ -285,7 +285,7 @@ fn a_handle_that_is_dropped_on_another_thread_lets_go_there() {
 // ---- from inside ----
 
 #[test]
-fn an_update_queued_from_inside_an_update_is_queued_once_for_each_copy() {
+fn an_update_inside_an_update_is_queued_for_each_copy() {
     let (hot, _care) = probe();
     let weak = hot.downgrade();
     let answers = Arc::new(Mutex::new(Vec::new()));

@@ -21,7 +21,7 @@ fn check(hot: &HotRead<Sum>, updates: u64) {
 }
 
 #[test]
-fn a_copy_that_is_held_too_long_is_given_up_and_the_log_stays_bounded() {
+fn a_copy_held_too_long_is_given_up_and_the_log_is_bounded() {
     for batch in [1_usize, 1_000] {
         let (hot, mut handle, care) = stalled(3);
         let mut longest = 0;
@@ -119,7 +119,7 @@ fn an_extra_copy_is_dropped_when_a_thousand_publications_did_not_need_it() {
 }
 
 #[test]
-fn a_reader_that_is_slow_again_and_again_costs_no_further_clones() {
+fn a_reader_that_is_slow_again_costs_no_further_clones() {
     let (hot, mut handle, care) = stalled(3);
     for update in 0..10_000 {
         assert!(hot.queue_update(Add(3)).published);
@@ -132,7 +132,7 @@ fn a_reader_that_is_slow_again_and_again_costs_no_further_clones() {
 }
 
 #[test]
-fn a_replacement_is_moved_into_one_copy_and_cloned_into_the_other() {
+fn a_replacement_is_moved_into_one_copy_and_cloned_once() {
     let (hot, care) = probe();
     for number in 0..10 {
         let before = care.clones.load(SeqCst);

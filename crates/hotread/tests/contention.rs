@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hotread::{HotRead, Outcome, QueueResult};
-use support::sum::{Add, Sum, sum};
+use support::sum::{Add, Sum, blocked, sum};
 use support::{FOREVER, Gate, Probe, Step, finishes, probe, push, run, seen, settle};
 
 /// Updates that may be queued ahead of a caller by others that run.
@@ -185,6 +185,35 @@ fn maintain_returns_though_writers_go_on() {
         stop.store(true, SeqCst);
         join(writers);
         assert_eq!(hot.published_seq(), hot.latest_seq());
+    });
+}
+
+/// Two pieces, one for each copy, and what a call takes on without a backlog.
+#[test]
+fn a_call_takes_one_piece_of_a_released_backlog_beside_others() {
+    const BACKLOG: usize = 400_000;
+    const PIECE: usize = 16_384;
+    finishes(|| {
+        let (hot, handle, _care) = blocked(BACKLOG);
+        let start = Arc::new(Barrier::new(4));
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let (hot, start) = (hot.clone(), Arc::clone(&start));
+                thread::spawn(move || {
+                    start.wait();
+                    let mut most = 0;
+                    while hot.published_seq() < BACKLOG as u64 {
+                        most = most.max(hot.queue_update(Add(1)).applied_updates);
+                    }
+                    most
+                })
+            })
+            .collect();
+        drop(handle);
+        for most in join(writers) {
+            let bound = 2 * PIECE + most_applications(1);
+            assert!(most <= bound, "{most} applied, more than {bound}");
+        }
     });
 }
 
@@ -384,7 +413,7 @@ fn a_holder_that_has_done_its_share_hands_the_right_on() {
 }
 
 #[test]
-fn maintain_waits_for_its_turn_with_a_holder_that_has_done_its_share() {
+fn maintain_waits_for_its_turn_behind_an_overworked_holder() {
     finishes(|| {
         let (hot, gate, holder) = overworked();
         // Without a caller in line the holder goes on, and lets no further batch in meanwhile.

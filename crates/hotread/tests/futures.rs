@@ -40,7 +40,7 @@ fn blocked() -> (HotRead<Probe>, u64, HotReadHandle<Probe>, Arc<Care>) {
 // ---- of an update ----
 
 #[test]
-fn awaiting_inside_an_update_answers_that_it_would_wait_for_itself() {
+fn awaiting_inside_an_update_is_refused() {
     finishes(|| {
         let (hot, _care) = probe();
         let answers = Arc::new(Mutex::new(Vec::new()));
@@ -64,7 +64,7 @@ fn awaiting_inside_an_update_answers_that_it_would_wait_for_itself() {
 
 /// The future is of the outer state, and the thread is inside an update of another one.
 #[test]
-fn inside_an_update_of_another_state_it_answers_the_same() {
+fn awaiting_inside_nested_updates_is_refused() {
     finishes(|| {
         let (outer, _care) = probe();
         let (inner, _care) = probe();

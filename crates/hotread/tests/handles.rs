@@ -58,7 +58,7 @@ fn a_handle_keeps_its_copy_until_it_asks_again() {
 }
 
 #[test]
-fn handles_read_on_and_can_be_cloned_after_the_last_hotread_is_gone() {
+fn handles_read_on_after_the_last_hotread_is_gone() {
     let (hot, care) = probe();
     let mut early = hot.create_handle();
     let mut outdated = hold_up(&hot, 1);
@@ -120,7 +120,7 @@ fn make_and_drop(count: usize, newest_first: bool) -> Duration {
 }
 
 #[test]
-fn a_hundred_thousand_handles_cost_ten_times_as_much_as_ten_thousand() {
+fn the_cost_of_handles_grows_with_their_number() {
     for newest_first in [false, true] {
         // Quadratic would be a hundredfold. Other work on the machine may disturb a try or two.
         let ratio = (0..5)
@@ -188,7 +188,7 @@ async fn tasks_keep_handles_across_awaits_and_threads() {
 // ---- workers ----
 
 #[test]
-fn workers_are_listed_by_name_and_so_is_who_blocks_and_for_how_long() {
+fn workers_tells_who_blocks_and_for_how_long() {
     let (hot, _care) = probe();
     let mut ada = hot.create_named_handle("ada");
     let mut bob = hot.create_named_handle(String::from("bob"));
@@ -313,7 +313,7 @@ fn a_thread_that_ends_frees_the_slot_that_it_read_with() {
 }
 
 #[test]
-fn a_slot_that_a_thread_keeps_for_read_outlives_the_state_harmlessly() {
+fn a_threads_slot_for_read_outlives_the_state_harmlessly() {
     let (go, wait) = mpsc::channel::<HotRead<Probe>>();
     let thread = thread::spawn(move || {
         let mut live = Vec::new();

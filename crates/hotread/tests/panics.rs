@@ -307,7 +307,7 @@ fn a_payload_that_panics_when_dropped_is_contained() {
 // ---- clones ----
 
 #[test]
-fn a_panicking_clone_at_the_start_makes_nothing_and_leaks_nothing() {
+fn a_panicking_clone_at_the_start_leaks_nothing() {
     let care = Arc::<Care>::default();
     care.clone_panics.store(1, SeqCst);
     assert_eq!(panics(|| HotRead::new(Probe::new(&care))), CLONE);
@@ -413,21 +413,35 @@ fn a_replacement_needs_no_clone_to_be_visible() {
     assert_eq!(seen(&hot), [7]);
     assert_eq!(hot.panics(), 1, "it was the second copy's clone");
     settle(&hot);
+}
 
-    let (hot, care) = probe();
-    let handle = hold_up(&hot, 1);
-    let replaced = hot.replace(Probe::with(&care, [7]));
-    let after = hot.queue_update(push(8));
-    drop(handle);
-    care.clone_panics.store(1, SeqCst);
-    hot.maintain();
-    assert_eq!((seen(&hot), hot.panics()), (vec![7], 1));
-    assert_eq!(verdict(&hot, replaced.last_seq), Ok(()));
-    assert_eq!(verdict(&hot, after.last_seq), Ok(()), "the next attempt");
-    assert_eq!(seen(&hot), [7, 8]);
-    settle(&hot);
-    drop(hot);
-    assert_eq!(care.live(), 0);
+/// It is cloned, so that what follows becomes visible with it; if that fails, it comes first.
+#[test]
+fn a_replacement_and_what_follows_are_visible_at_once() {
+    for clone_panics in [0, 1] {
+        let (hot, care) = probe();
+        let mut handle = hold_up(&hot, 1);
+        let replaced = hot.replace(Probe::with(&care, [7]));
+        let after = hot.queue_update(push(8));
+        assert_eq!(handle.current().seen, [1]);
+        care.clone_panics.store(clone_panics, SeqCst);
+        hot.maintain();
+        assert_eq!(hot.panics() as usize, clone_panics);
+        assert_eq!(verdict(&hot, replaced.last_seq), Ok(()));
+        if clone_panics == 0 {
+            assert_eq!(seen(&hot), [7, 8]);
+        } else {
+            assert_eq!(seen(&hot), [7]);
+            let waited = verdict(&hot, after.last_seq);
+            assert_eq!(waited, Err(WaitError::Timeout), "by our handle");
+        }
+        assert_eq!(handle.current().seen[0], 7);
+        assert_eq!(verdict(&hot, after.last_seq), Ok(()));
+        drop(handle);
+        settle(&hot);
+        drop(hot);
+        assert_eq!(care.live(), 0);
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn handles_keep_their_names_while_others_come_and_go() {
 }
 
 #[test]
-fn many_threads_claim_and_release_beside_one_reader_that_is_found() {
+fn a_reader_is_found_while_many_threads_claim_and_release() {
     finishes(|| {
         let (hot, _care) = sum(2);
         // In front of our reader, so that it shares its leaf with those that come and go.

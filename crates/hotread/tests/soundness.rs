@@ -218,7 +218,7 @@ fn coroutines_inside_updates_may_end_in_the_order_they_began() {
 }
 
 #[test]
-fn a_coroutine_dropped_inside_its_update_is_a_panic_of_that_update() {
+fn a_coroutine_dropped_inside_an_update_rejects_it() {
     finishes(|| {
         let (hot, care) = probe();
         let writer = writing(&hot);

@@ -1,7 +1,8 @@
-//! The functions whose machine code `tests/hot_path.rs` inspects, and a loop to count them in.
+//! The functions whose machine code `tests/hot_path.rs` inspects, the updates whose instructions it
+//! counts, and a loop to count them in.
 //!
 //! `hotread-hot-path VARIANT CALLS` calls one of them so often. The variants named `planted_*` do
-//! what a hot path must not; the test checks that it notices.
+//! what a hot path, or an update, must not; the test checks that it notices.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use arc_swap::{ArcSwap, Cache};
 use hotread::{HotRead, HotReadHandle};
+use hotread_bench::peers::{LeftRight, Published, Read, Share, TwoCopies, Write};
 use hotread_bench::states::Config;
 
 /// Functions under their own symbols, never inlined, so that they can be found and counted.
@@ -68,6 +70,33 @@ inspected! {
     }
 }
 
+/// Leaves the handle as one that has read and holds nothing.
+fn rest(handle: &mut HotReadHandle<Config>) {
+    black_box(handle.current());
+    handle.quiescent();
+}
+
+/// One update of a 64-byte struct, with that one quiet handle.
+#[inline(always)]
+fn update(hotread: &HotRead<Config>, stamp: &mut u64) -> u64 {
+    *stamp += 1;
+    hotread
+        .queue_update(black_box(Config::stamped(*stamp)))
+        .last_seq
+}
+
+/// The same updates of another peer.
+fn update_peer<P: Share<Config>>(calls: u64) {
+    let (peer, mut writer) = P::build(Config::stamped(1));
+    let mut reader = peer.reader();
+    black_box(reader.read(Config::stamp));
+    reader.rest();
+    repeat(calls, &mut 0, |stamp| {
+        *stamp += 1;
+        u64::from(writer.update(black_box(Config::stamped(*stamp))))
+    });
+}
+
 #[inline(never)]
 fn not_inlined() -> usize {
     black_box(1)
@@ -85,6 +114,7 @@ fn main() -> ExitCode {
     let mut arc = Arc::new(Config::stamped(1));
     let mut cache = Cache::new(Arc::new(ArcSwap::from_pointee(Config::stamped(1))));
     let counter = AtomicUsize::new(0);
+    let mut stamp = 0;
     let other = Arc::clone(&arc);
     // One update, so that the copy held is not the first one.
     hotread.queue_update(Config::stamped(2));
@@ -105,6 +135,20 @@ fn main() -> ExitCode {
         "planted_work" => repeat(calls, &mut handle, |h| {
             hot_path_planted_work(h, &counter).stamp()
         }),
+        "update" => {
+            rest(&mut handle);
+            repeat(calls, &mut stamp, |stamp| update(&hotread, stamp));
+        }
+        "planted_update_allocation" => {
+            rest(&mut handle);
+            repeat(calls, &mut stamp, |stamp| {
+                black_box(Box::new(*stamp));
+                update(&hotread, stamp)
+            });
+        }
+        "two_copies_update" => update_peer::<TwoCopies<Config>>(calls),
+        "left_right_update" => update_peer::<LeftRight<Config>>(calls),
+        "published_update" => update_peer::<Published<Config>>(calls),
         _ => {
             eprintln!("no variant is called {variant}");
             return ExitCode::FAILURE;

@@ -1,135 +1,354 @@
-//! 1, 2, 4 and 8 threads that update a map of 1,000 entries at once, without a pause.
+//! 1, 2, 4 and 8 threads that update a map of 1,000 entries at once, without a pause: with no
+//! reader, and beside one that looks keys up without a pause. And one thread that updates every
+//! 200 µs, beside 1 and 8 of those.
 //!
-//! Throughput counts updates that are visible by the end, and the time until they are. Every
-//! eighth call is timed by itself for its p99 and its maximum.
+//! Updates count when they are applied and visible, with the time until they are. Calls are timed
+//! all, since a single long one is what the maximum is after: a stamp a call, from the end of one
+//! to the end of the next, which every peer pays alike. A row of threads that update nothing shows
+//! what the machine makes of so many threads. Another thread looks every millisecond how many
+//! updates are queued, and ends a run in which there are too many.
 
+mod threads;
+
+use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::threads::{Setting, contend};
 use super::support::{Drawn, cells, millis};
 use crate::clock;
 use crate::peers::*;
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
-use crate::stats::Histogram;
 
-const THREADS: [usize; 4] = [1, 2, 4, 8];
-const LABELS: [&str; 4] = ["1", "2", "4", "8"];
+/// Writing threads, and whether there is a reader.
+const CROWDS: [(usize, bool); 8] = [
+    (1, false),
+    (2, false),
+    (4, false),
+    (8, false),
+    (1, true),
+    (2, true),
+    (4, true),
+    (8, true),
+];
+const LABELS: [&str; 8] = [
+    "1 writer",
+    "2 writers",
+    "4 writers",
+    "8 writers",
+    "1, busy reader",
+    "2, busy reader",
+    "4, busy reader",
+    "8, busy reader",
+];
+/// Categories of plots.
+const WRITERS: [&str; 4] = ["1", "2", "4", "8"];
+/// Writing threads beside a light writer.
+const HEAVY: [usize; 2] = [1, 8];
+const LIGHT_LABELS: [&str; 4] = [
+    "p99 beside 1",
+    "p99 beside 8",
+    "longest beside 1",
+    "longest beside 8",
+];
+
+/// Measured of each crowd, in neighbouring columns.
+const METRICS: [Unit; 6] = [
+    Unit::PerSecond,
+    Unit::Ns,
+    Unit::Ns,
+    Unit::Count,
+    Unit::Bytes,
+    Unit::Count,
+];
+const RATE: usize = 0;
+const P99: usize = 1;
+const LONGEST: usize = 2;
+const BACKLOG: usize = 3;
+const MEMORY: usize = 4;
+const STOPPED: usize = 5;
+/// The first column of the light writer: its p99s, its longest calls, and the guard's.
+const LIGHT: usize = CROWDS.len() * METRICS.len();
+
+/// All columns of one metric.
+const fn columns_of(metric: usize) -> [usize; CROWDS.len()] {
+    let mut columns = [metric; CROWDS.len()];
+    let mut crowd = 0;
+    while crowd < columns.len() {
+        columns[crowd] += crowd * METRICS.len();
+        crowd += 1;
+    }
+    columns
+}
+
+/// Updates queued that end a run: some hundred megabytes.
+const GUARD_UPDATES: usize = 5_000_000;
+
+/// Allowances for HotRead above 0.1.2: with a second row of 0.1.2 in HotRead's place, they are what
+/// it takes to meet the goals on a quiet machine.
+mod allowed {
+    /// A tick of a kernel at 250 Hz: a call in which a time slice ends lasts a multiple of it, and
+    /// whether that multiple is n or n + 1 is chance.
+    pub(super) const LONGEST_NS: f64 = 4e6;
+    /// Relative, of the p99 of millions of calls.
+    pub(super) const P99_RATIO: f64 = 1.1;
+    /// With no reader: some microseconds of work.
+    pub(super) const QUIET_UPDATES: f64 = 1_000.0;
+    /// Memory of those updates, and of the steps in which threads report what they allocate.
+    pub(super) const QUIET_BYTES: f64 = 64e3;
+    /// Updates of one tick at 10 M/s: a reader that loses its core blocks them, for one tick more or
+    /// less.
+    pub(super) const BUSY_UPDATES: f64 = 40_000.0;
+    /// Memory of those updates, in a log that grows by doubling.
+    pub(super) const BUSY_BYTES: f64 = 2.5e6;
+}
+
+const OURS: &str = "HotRead";
+const BEFORE: &str = "hotread 0.1.2";
+const BARE: &str = "bare threads (no updates)";
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let drawn = Drawn::new(1_000, 1 << 14);
-    let time = millis(plan, 60, 8);
-    let mut columns = Vec::new();
-    for unit in [Unit::PerSecond, Unit::Ns, Unit::Ns] {
-        columns.extend(LABELS.map(|label| (label, unit)));
-    }
-    let mut rounds = Rounds::new("contended", &columns);
-    cells!(rounds, 0, Kv<u64>, [
-        Whole<HotReadCurrent<Map<u64>>>, TwoMaps<u64>, Whole<LeftRight<Map<u64>>>, EvMap<u64>,
-        Whole<Published<Map<u64>>>, Whole<ArcSwapLoad<Map<u64>>>, Papaya<u64>, Dash<u64>,
-        SccHashMap<u64>, Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
-        Whole<Watch<Map<u64>>>,
-    ], all_thread_counts(drawn, time));
-    let all = rounds.run(plan.pick(5, 1));
-
-    let throughput = all.pick("Updates a second, by writing threads", 0..4);
-    let p99 = all.pick("p99 of one update, by writing threads", 4..8);
-    let goals = vec![Goal::at_least(
-        "HotRead: updates/s of 8 threads / of 1 (no collapse)",
-        0.5,
-        all.ratio(("HotRead", 3), ("HotRead", 0)),
-    )];
+    let all = measure(plan);
+    let pick = |title: &str, metric| all.pick(title, columns_of(metric));
+    let rate = without_bare(pick("Updates applied and visible, a second", RATE));
+    let longest = pick("Longest update", LONGEST);
+    let memory = without_bare(pick("Memory taken at most", MEMORY));
+    let light = LIGHT..LIGHT + LIGHT_LABELS.len();
+    let light = all.pick(
+        "Updates of a light writer, every 200 µs, beside writing threads",
+        light,
+    );
+    let lines = |table: &Table, crowds: Range<usize>, place: &str| {
+        let title = format!("{}, {place}", table.title);
+        let part = table.pick(title, crowds).relabel(&WRITERS);
+        Chart::lines(&part, 0..4, "writing threads")
+    };
+    let charts = vec![
+        lines(&rate, 0..4, "no reader"),
+        lines(&rate, 4..8, "a busy reader"),
+        lines(&longest, 0..4, "no reader"),
+        lines(&longest, 4..8, "a busy reader"),
+        Chart::bars(&light, 1).titled("p99 of a light writer's update beside 8 writing threads"),
+        Chart::bars(&light, 3).titled("Longest of a light writer's updates beside 8"),
+    ];
     Figure {
         id: "contended-writers",
         title: "Many threads update at once",
-        method: "Threads replace values of a map of 1,000 entries without a pause; left-right and \
-                 evmap have their one writer behind a mutex, as their documentation says. \
-                 Throughput includes the time until everything is visible."
+        method: "Threads replace values of a map of 1,000 entries without a pause, with no reader \
+                 or beside one that looks keys up without a pause; left-right and evmap have their \
+                 one writer behind a mutex, as their documentation says. What counts is applied \
+                 and visible at the end, with the time until it was."
             .into(),
-        charts: vec![
-            Chart::lines(&throughput, 0..4, "writing threads"),
-            Chart::lines(&p99, 0..4, "writing threads"),
-        ],
+        charts,
         tables: vec![
-            throughput,
-            p99,
-            all.pick("Longest update, by writing threads", 8..12),
+            rate,
+            pick("p99 of one update", P99),
+            longest,
+            only_hotread(pick("Updates queued at most", BACKLOG)),
+            memory,
+            light,
         ],
-        goals,
-        notes: vec![
-            "A HotRead update that finds another thread applying returns at once; that thread \
-             applies it. So a call can be short while its update is not visible yet, and the \
-             thread that applies can be held up for the others: the longest update shows it."
-                .into(),
-        ],
+        goals: goals(&all),
+        notes: notes(&all),
     }
 }
 
-fn all_thread_counts<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
-    let runs = THREADS.map(|threads| contend::<P>(drawn, threads, *time));
-    (0..3)
-        .flat_map(|value| runs.map(|run| run[value]))
-        .collect()
+/// HotRead and 0.1.2 three times a round, in turns: the goals are about those two.
+macro_rules! all_peers {
+    ($rounds:ident, $column:expr, $measure:ident($($setup:ident),*)) => {
+        cells!($rounds, $column, Kv<u64>, [
+            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
+            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
+            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
+            BareThreads<u64>, TwoMaps<u64>, Whole<LeftRight<Map<u64>>>, EvMap<u64>,
+            Whole<ArcSwapLoad<Map<u64>>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
+            Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
+            Whole<Watch<Map<u64>>>,
+        ], $measure($($setup),*));
+    };
 }
 
-/// Updates a second, p99 and maximum of a call in nanoseconds.
-fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, threads: usize, time: Duration) -> [f64; 3] {
-    let (_peer, writer) = P::build(drawn.map.clone());
-    let mut writer = P::share(writer);
-    let (barrier, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
-    // Some thread may begin long before this one runs again, so each notes when it began.
-    let (mut updates, mut calls) = (0, Histogram::new());
-    let mut began = None;
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (mut writer, barrier, stop) = (writer.clone(), &barrier, &stop);
-                let first = drawn.draws.len() / threads * thread;
-                let keys = drawn.draws[first..].iter().chain(&drawn.draws[..first]);
-                scope.spawn(move || {
-                    writer.attach();
-                    barrier.wait();
-                    let began = Instant::now();
-                    let (mut count, mut calls) = (0u64, Histogram::new());
-                    for key in keys.cycle() {
-                        if count % 8 == 0 {
-                            let start = clock::fenced();
-                            writer.insert(*key, count);
-                            let ticks = clock::fenced() - start;
-                            calls.record(ticks.saturating_sub(clock::overhead()));
-                        } else {
-                            writer.insert(*key, count);
-                        }
-                        count += 1;
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                    }
-                    writer.detach();
-                    (count, calls, began)
-                })
-            })
-            .collect();
-        barrier.wait();
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        for thread in threads {
-            let (count, timed, start) = thread.join().expect("writers do not panic");
-            began = Some(began.map_or(start, |began: Instant| began.min(start)));
-            updates += count;
-            calls.merge(&timed);
-        }
-    });
-    writer.settle();
+fn measure(plan: &Plan) -> Table {
+    let drawn = Drawn::new(1_000, 1 << 14);
+    let time = millis(plan, 80, 5);
+    let mut columns = Vec::new();
+    for label in LABELS {
+        columns.extend(METRICS.map(|unit| (label, unit)));
+    }
+    columns.extend(LIGHT_LABELS.map(|label| (label, Unit::Ns)));
+    columns.push(("light", Unit::Count));
+    let mut rounds = Rounds::new("contended", &columns);
+    for (crowd, (writers, reader)) in CROWDS.into_iter().enumerate() {
+        let column = crowd * METRICS.len();
+        let setting = setting(writers, reader, time);
+        all_peers!(rounds, column, of_crowd(drawn, setting));
+    }
+    all_peers!(rounds, LIGHT, beside_crowds(drawn, time));
+    rounds.run(plan.pick(3, 1))
+}
+
+fn setting(writers: usize, reader: bool, time: Duration) -> Setting {
+    Setting {
+        writers,
+        reader,
+        light: false,
+        time,
+        guard: GUARD_UPDATES,
+    }
+}
+
+/// The metrics of one crowd, in their order.
+fn of_crowd<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, setting: &Setting) -> Vec<f64> {
+    let outcome = contend::<P>(drawn, *setting);
     let tick = clock::calibration().ns_per_tick;
-    let seconds = began.map_or(f64::NAN, |began| began.elapsed().as_secs_f64());
-    [
-        updates as f64 / seconds,
-        calls.percentile(99.0) * tick,
-        clock::ns(calls.max()),
+    vec![
+        outcome.per_second,
+        outcome.calls.percentile(99.0) * tick,
+        clock::ns(outcome.calls.max()),
+        outcome.backlog as f64,
+        outcome.memory as f64,
+        f64::from(u8::from(outcome.stopped)),
     ]
+}
+
+/// A light writer's p99 beside each of the crowds, its longest call, and runs that were stopped.
+fn beside_crowds<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
+    let outcomes = HEAVY.map(|writers| {
+        let setting = Setting {
+            light: true,
+            ..setting(writers, false, *time)
+        };
+        contend::<P>(drawn, setting)
+    });
+    let tick = clock::calibration().ns_per_tick;
+    let mut row = Vec::new();
+    row.extend(outcomes.iter().map(|run| run.light.percentile(99.0) * tick));
+    row.extend(outcomes.iter().map(|run| clock::ns(run.light.max())));
+    row.push(outcomes.iter().filter(|run| run.stopped).count() as f64);
+    row
+}
+
+fn without_bare(mut table: Table) -> Table {
+    table.rows.retain(|row| row.peer != BARE);
+    table
+}
+
+fn only_hotread(mut table: Table) -> Table {
+    table
+        .rows
+        .retain(|row| row.peer.to_lowercase().starts_with("hotread"));
+    table
+}
+
+/// HotRead in no column worse than 0.1.2: one goal for each metric, of the worst of four crowds.
+fn goals(all: &Table) -> Vec<Goal> {
+    let within =
+        |column, allowance| all.ratio_allowing((OURS, column), (BEFORE, column), allowance);
+    let mut goals = Vec::new();
+    for (place, crowds, updates, bytes) in [
+        (
+            "no reader",
+            0..4,
+            allowed::QUIET_UPDATES,
+            allowed::QUIET_BYTES,
+        ),
+        (
+            "busy reader",
+            4..8,
+            allowed::BUSY_UPDATES,
+            allowed::BUSY_BYTES,
+        ),
+    ] {
+        let ratios = |metric: usize, allowance: f64| {
+            columns_of(metric)[crowds.clone()]
+                .iter()
+                .map(|column| within(*column, allowance))
+                .collect::<Vec<_>>()
+        };
+        let highest = |ratios: Vec<f64>| ratios.into_iter().fold(f64::NAN, f64::max);
+        let lowest = |ratios: Vec<f64>| ratios.into_iter().fold(f64::NAN, f64::min);
+        let what = |metric: &str, below: &str| {
+            format!("{place}: {metric}, HotRead / {below}, worst of 1 to 8 threads")
+        };
+        goals.extend([
+            Goal::at_least(
+                what("updates/s applied", "0.1.2"),
+                1.0,
+                lowest(ratios(RATE, 0.0)),
+            ),
+            Goal::at_most(
+                what("p99", "0.1.2"),
+                allowed::P99_RATIO,
+                highest(ratios(P99, 0.0)),
+            ),
+            Goal::at_most(
+                what("longest call", "(0.1.2 + 4 ms)"),
+                1.0,
+                highest(ratios(LONGEST, allowed::LONGEST_NS)),
+            ),
+            Goal::at_most(
+                what(
+                    "queued",
+                    &format!("(0.1.2 + {})", Unit::Count.format(updates)),
+                ),
+                1.0,
+                highest(ratios(BACKLOG, updates)),
+            ),
+            Goal::at_most(
+                what(
+                    "memory",
+                    &format!("(0.1.2 + {})", Unit::Bytes.format(bytes)),
+                ),
+                1.0,
+                highest(ratios(MEMORY, bytes)),
+            ),
+        ]);
+    }
+    for (index, heavy) in HEAVY.into_iter().enumerate() {
+        let columns = [
+            ("p99", LIGHT + index),
+            ("longest call", LIGHT + HEAVY.len() + index),
+        ];
+        goals.extend(columns.map(|(metric, column)| {
+            Goal::at_most(
+                format!("light writer beside {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)"),
+                1.0,
+                within(column, allowed::LONGEST_NS),
+            )
+        }));
+    }
+    goals
+}
+
+fn notes(all: &Table) -> Vec<String> {
+    let mut notes = vec![
+        "A call that finds another thread at work may return at once, sleep, or do that thread's \
+         work as well: rate, longest call and queue belong together. `bare threads` update \
+         nothing: with more threads than cores, their longest call is the wait for a core."
+            .into(),
+        "Goals compare with 0.1.2, and allow by how much a second row of 0.1.2 may exceed the first: \
+         a tick of the scheduler (4 ms) for the longest call, a tenth for the p99; with no reader \
+         1,000 queued updates and 64 kB, beside a busy reader 40,000 and 2.5 MB, which is what a \
+         tick more without its core leaves behind."
+            .into(),
+    ];
+    let guarded = columns_of(STOPPED).into_iter().zip(LABELS);
+    for (column, crowd) in guarded.chain([(LIGHT + LIGHT_LABELS.len(), "light writer")]) {
+        for row in &all.rows {
+            let runs = &row.samples[column];
+            let stopped: f64 = runs.iter().sum();
+            if stopped > 0.0 {
+                notes.push(format!(
+                    "**Stopped early**, with more than {GUARD_UPDATES} updates queued: {}, {crowd}, \
+                     {stopped} times in {} rounds.",
+                    row.peer,
+                    runs.len()
+                ));
+            }
+        }
+    }
+    notes
 }

@@ -91,7 +91,7 @@ fn measure(
     let work = Rc::new(Work {
         map: map_of(&keys, &Default::default()),
         draws: workload::pick(&keys, &indices),
-        time: millis(plan, 80, 4),
+        time: millis(plan, 60, 4),
         quick: plan.quick,
     });
     let mut columns = Vec::new();

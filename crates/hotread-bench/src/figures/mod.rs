@@ -1,6 +1,7 @@
 //! The figures, one module each; the first lines of a module say what it asks and how it answers.
 
 mod after_publication;
+mod burst;
 mod closure;
 mod conc_map;
 mod contended;
@@ -12,6 +13,7 @@ mod stalled;
 pub(crate) mod support;
 mod updates;
 mod visibility;
+mod waiting;
 
 use crate::report::{self, About, Machine};
 use crate::target::Entry;
@@ -39,7 +41,7 @@ fn rules(machine: &Machine) -> String {
 }
 
 /// All figures, in the order of the report.
-pub const ALL: [Entry; 11] = [
+pub const ALL: [Entry; 13] = [
     Entry {
         id: "reads",
         asks: "a read while nothing changes",
@@ -62,7 +64,7 @@ pub const ALL: [Entry; 11] = [
     },
     Entry {
         id: "updates",
-        asks: "updates of a map of 100,000 entries",
+        asks: "updates of a map of 100,000 entries and of a struct",
         run: updates::run,
     },
     Entry {
@@ -74,6 +76,16 @@ pub const ALL: [Entry; 11] = [
         id: "handles",
         asks: "publication beside 1 to 10,000 handles",
         run: handles::run,
+    },
+    Entry {
+        id: "burst",
+        asks: "updates after a burst of handles",
+        run: burst::run,
+    },
+    Entry {
+        id: "waiting",
+        asks: "readers while others wait for an update",
+        run: waiting::run,
     },
     Entry {
         id: "stalled-reader",

@@ -19,6 +19,12 @@ use crate::states::{Config, Map};
 /// Reads timed together.
 const LOOP: usize = 4_096;
 
+const BARE: &str = "bare Arc (no updates)";
+
+/// No slower, within noise: two rows of the same loop differ by up to 1 % on a quiet machine, and
+/// another one is granted for the place of a loop in memory.
+const ALIKE: f64 = 1.02;
+
 pub(super) fn run(plan: &Plan) -> Figure {
     let small = Drawn::new(1_000, LOOP * 4);
     let large = Drawn::new(100_000, LOOP * 32);
@@ -85,26 +91,32 @@ pub(super) fn run(plan: &Plan) -> Figure {
     );
 
     let table = rounds.run(plan.pick(21, 2));
+    let ratio = |over: &str, under: &str, column| table.ratio((over, column), (under, column));
     let goals = vec![
         Goal::at_most(
+            "struct: HotRead / bare Arc",
+            1.05,
+            ratio("HotRead", BARE, 0),
+        ),
+        Goal::at_most(
             "struct: HotRead / arc-swap Cache",
-            1.1,
-            table.ratio(("HotRead", 0), ("arc-swap Cache", 0)),
+            ALIKE,
+            ratio("HotRead", "arc-swap Cache", 0),
         ),
         Goal::at_most(
             "map of 1,000: HotRead / bare map",
             1.05,
-            table.ratio(("HotRead", 1), ("bare Arc (no updates)", 1)),
+            ratio("HotRead", BARE, 1),
         ),
         Goal::at_most(
             "map of 100,000: HotRead / bare map",
             1.05,
-            table.ratio(("HotRead", 2), ("bare Arc (no updates)", 2)),
+            ratio("HotRead", BARE, 2),
         ),
         Goal::at_least(
             "struct: left-right's enter / HotRead",
             5.0,
-            table.ratio(("left-right", 0), ("HotRead", 0)),
+            ratio("left-right", "HotRead", 0),
         ),
     ];
     Figure {
@@ -120,6 +132,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
         tables: vec![table],
         goals,
         notes: vec![
+            "The goal against `Cache` is 1.0, and 2 % for noise: two rows of the same loop differ by \
+             1 %, and where in memory a loop lies matters as much."
+                .into(),
             "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
              documentation encourages reuse of a pin, hence the second row."
                 .into(),

@@ -1,15 +1,16 @@
 //! Everyone else while one reader holds its copy for a second.
 //!
 //! One writer stamps the time into a small state, flat out; one reader on another core reads it,
-//! flat out, and computes how old what it sees is (over time, not over reads); a third thread takes the state and sleeps on it.
-//! Before, during: what the writer gets through, its longest call, what is queued up and how much
-//! memory that takes; how stale the second reader's view is, and its longest call.
+//! flat out, and computes how old what it sees is (over time, not over reads); a third thread takes
+//! the state and sleeps on it. Before, during: how many updates are accepted, how many of them
+//! become visible, the writer's longest call, what is queued up and how much memory that takes; how
+//! stale the second reader's view is, and its longest call.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::support::millis;
-use crate::alloc;
+use crate::alloc::Count;
 use crate::clock;
 use crate::peers::*;
 use crate::report::svg::Chart;
@@ -18,9 +19,10 @@ use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::LastStamp;
 use crate::stats::Histogram;
 
-const WRITER: [(&str, Unit); 5] = [
-    ("updates/s before", Unit::PerSecond),
-    ("updates/s during", Unit::PerSecond),
+const WRITER: [(&str, Unit); 6] = [
+    ("accepted/s before", Unit::PerSecond),
+    ("accepted/s during", Unit::PerSecond),
+    ("visible/s during", Unit::PerSecond),
     ("longest update", Unit::Ns),
     ("queued at most", Unit::Count),
     ("memory taken", Unit::Bytes),
@@ -60,26 +62,26 @@ pub(super) fn run(plan: &Plan) -> Figure {
         Goal::at_most(
             "two copies: longest update / the hold (the writer never waits)",
             0.2,
-            all.median(TWO, 2) / hold_ns,
+            all.median(TWO, 3) / hold_ns,
         ),
         Goal::at_most(
             "three copies: longest update / the hold",
             0.2,
-            all.median(THREE, 2) / hold_ns,
+            all.median(THREE, 3) / hold_ns,
         ),
         Goal::at_most(
             "three copies: others' p50 staleness during / before",
             1.25,
-            all.ratio((THREE, 6), (THREE, 5)),
+            all.ratio((THREE, 7), (THREE, 6)),
         ),
         Goal::at_most(
             "three copies: others' p99 staleness during / before",
             1.5,
-            all.ratio((THREE, 8), (THREE, 7)),
+            all.ratio((THREE, 9), (THREE, 8)),
         ),
     ];
-    let writer = all.pick("The writer", 0..5);
-    let reader = all.pick("Another reader", 5..11);
+    let writer = all.pick("The writer", 0..6);
+    let reader = all.pick("Another reader", 6..12);
     Figure {
         id: "stalled-reader",
         title: "While one reader holds its copy",
@@ -90,10 +92,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
             hold.as_millis()
         ),
         charts: vec![
-            Chart::bars(&writer, 1).titled("Updates a second during the hold"),
-            Chart::bars(&writer, 2).titled("Longest update"),
+            Chart::bars(&writer, 2).titled("Updates visible, a second, during the hold"),
+            Chart::bars(&writer, 3).titled("Longest update"),
             Chart::bars(&reader, 1).titled("Another reader's staleness during the hold, p50"),
-            Chart::bars(&writer, 4).titled("Memory taken during the hold"),
+            Chart::bars(&writer, 5).titled("Memory taken during the hold"),
         ],
         tables: vec![writer, reader],
         goals,
@@ -104,6 +106,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
              other readers."
                 .into(),
             "Memory counts what is allocated during the hold and not freed by its end.".into(),
+            "Visible is what the other reader saw become visible.".into(),
         ],
     }
 }
@@ -124,6 +127,8 @@ struct Written {
 struct Seen {
     ages: Vec<Histogram>,
     longest: u64,
+    /// Updates visible to the first and to the last read of the hold.
+    visible: Option<(u64, u64)>,
 }
 
 fn stall<P: Share<LastStamp>>(hold: Duration) -> Vec<f64> {
@@ -153,14 +158,13 @@ fn stall<P: Share<LastStamp>>(hold: Duration) -> Vec<f64> {
         std::thread::sleep(before);
         stalled.attach();
         stalled.read(|_| {
-            alloc::count(true);
+            let count = Count::start();
             phase.store(DURING, Ordering::Relaxed);
             std::thread::sleep(hold);
-            let taken = alloc::live_bytes().max(0) as usize;
+            let taken = count.live_bytes().max(0) as usize;
             memory.store(taken, Ordering::Relaxed);
             phase.store(AFTER, Ordering::Relaxed);
         });
-        alloc::count(false);
         stalled.rest();
         stalled.detach();
         std::thread::sleep(before / 2);
@@ -168,7 +172,7 @@ fn stall<P: Share<LastStamp>>(hold: Duration) -> Vec<f64> {
         let written = writing.join().expect("writers do not panic");
         let seen = reading.join().expect("readers do not panic");
         row = summary(&written, &seen, before, hold);
-        row[4] = memory.load(Ordering::Relaxed) as f64;
+        row[5] = memory.load(Ordering::Relaxed) as f64;
     });
     row
 }
@@ -203,6 +207,7 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
     let mut seen = Seen {
         ages: vec![Histogram::new(); 4],
         longest: 0,
+        visible: None,
     };
     let (mut last_stamp, mut last_end) = (0, clock::now());
     loop {
@@ -211,11 +216,15 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
             return seen;
         }
         let start = clock::now();
-        let stamp = reader.read(|state| state.stamp);
+        let (stamp, count) = reader.read(|state| (state.stamp, state.count));
         let end = clock::now();
         let held_up = touches_the_hold(began, phase);
         if held_up {
             seen.longest = seen.longest.max(end - start);
+        }
+        if began == DURING && phase.load(Ordering::Relaxed) == DURING {
+            let first = seen.visible.map_or(count, |(first, _)| first);
+            seen.visible = Some((first, count));
         }
         if last_stamp != 0 {
             // From the last read to this one the reader had what it saw then: its age halfway,
@@ -231,10 +240,13 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
 
 fn summary(written: &Written, seen: &Seen, before: Duration, hold: Duration) -> Vec<f64> {
     let tick = clock::calibration().ns_per_tick;
+    // A reader that gets no answer during the hold sees nothing become visible.
+    let visible = seen.visible.map_or(0, |(first, last)| last - first);
     let age = |phase: u64, p| seen.ages[phase as usize].percentile(p) * tick;
     vec![
         written.counts[BEFORE as usize] as f64 / before.as_secs_f64(),
         written.counts[DURING as usize] as f64 / hold.as_secs_f64(),
+        visible as f64 / hold.as_secs_f64(),
         clock::ns(written.longest),
         written.backlog as f64,
         f64::NAN,

@@ -1,6 +1,8 @@
 //! HotRead of this workspace: by handle (`current()`), and by closure (`read(|state| …)`).
 
-use hotread::{HotRead, HotReadHandle, HotReadState};
+use std::time::Duration;
+
+use hotread::{HotRead, HotReadHandle, HotReadState, Maintainer};
 
 use super::{Read, Share, Write};
 
@@ -22,6 +24,37 @@ pub struct HotReadWriter<S: HotReadState>(HotRead<S>);
 impl<S: HotReadState> Clone for HotReadWriter<S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
+    }
+}
+
+impl<S: HotReadState> HotReadWriter<S> {
+    /// Starts a maintainer, which runs until it is dropped.
+    pub fn maintainer(&self) -> Maintainer {
+        self.0
+            .spawn_maintainer()
+            .expect("the system gives a benchmark one more thread")
+    }
+
+    /// One attempt to apply what is queued.
+    pub fn maintain(&self) {
+        self.0.maintain();
+    }
+
+    /// The number of the update that was queued last.
+    pub fn latest_seq(&self) -> u64 {
+        self.0.latest_seq()
+    }
+
+    /// Blocks until the update of this number is visible, or the time is up; tells which.
+    pub fn wait(&self, seq: u64, timeout: Duration) -> bool {
+        self.0.wait_published(seq, timeout).is_ok()
+    }
+}
+
+impl<S: HotReadState> CurrentReader<S> {
+    /// Looks at what a read would look at first, and takes nothing.
+    pub fn look(&self) -> bool {
+        self.0.is_latest()
     }
 }
 

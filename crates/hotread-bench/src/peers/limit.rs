@@ -1,9 +1,14 @@
-//! The limit of what an update can cost when two copies have to be kept: the same inserts into two
-//! maps under one uncontended lock.
+//! Limits. The cost of an update when two copies have to be kept, at least: the same update of two
+//! copies under one uncontended lock, for maps and for structs. And the cost of running so many
+//! threads: an update that does nothing.
 
+use std::hint::black_box;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Kv, KvRead, KvWrite};
+use hotread::HotReadState;
+
+use super::{Kv, KvRead, KvWrite, Read, Share, Write};
 use crate::states::{Key, Map};
 
 /// Two maps under one lock.
@@ -72,6 +77,120 @@ impl<K: Key> KvWrite<K> for TwoMaps<K> {
         let mut maps = self.lock();
         maps.0.remove(key);
         maps.1.remove(key);
+        true
+    }
+}
+
+/// Two copies of any state under one lock.
+pub struct TwoCopies<S>(Arc<Mutex<(S, S)>>);
+
+impl<S> Clone for TwoCopies<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> TwoCopies<S> {
+    fn lock(&self) -> MutexGuard<'_, (S, S)> {
+        self.0.lock().expect("no writer panics")
+    }
+}
+
+impl<S: HotReadState> Share<S> for TwoCopies<S> {
+    const NAME: &'static str = "two copies, one lock";
+    type Reader = Self;
+    type Writer = Self;
+    type SharedWriter = Self;
+
+    fn build(initial: S) -> (Self, Self) {
+        let copies = Self(Arc::new(Mutex::new((initial.clone(), initial))));
+        (copies.clone(), copies)
+    }
+
+    fn reader(&self) -> Self {
+        self.clone()
+    }
+
+    fn share(writer: Self) -> Self {
+        writer
+    }
+}
+
+impl<S: HotReadState> Read<S> for TwoCopies<S> {
+    #[inline]
+    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
+        f(&self.lock().0)
+    }
+}
+
+impl<S: HotReadState> Write<S> for TwoCopies<S> {
+    #[inline]
+    fn update(&mut self, update: S::Action) -> bool {
+        let mut copies = self.lock();
+        copies.0.apply_update(&update);
+        copies.1.apply_owned(update);
+        true
+    }
+
+    #[inline]
+    fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool {
+        let mut copies = self.lock();
+        for update in updates {
+            copies.0.apply_update(&update);
+            copies.1.apply_owned(update);
+        }
+        true
+    }
+}
+
+/// Threads that share nothing and update nothing: whatever a call takes then is the machine's.
+pub struct BareThreads<K>(PhantomData<fn(K)>);
+
+impl<K> Clone for BareThreads<K> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: Key> Kv<K> for BareThreads<K> {
+    const NAME: &'static str = "bare threads (no updates)";
+    type Reader = Self;
+    type Writer = Self;
+    type SharedWriter = Self;
+
+    fn build(_: Map<K>) -> (Self, Self) {
+        (Self(PhantomData), Self(PhantomData))
+    }
+
+    fn reader(&self) -> Self {
+        self.clone()
+    }
+
+    fn share(writer: Self) -> Self {
+        writer
+    }
+}
+
+impl<K: Key> KvRead<K> for BareThreads<K> {
+    fn get(&mut self, key: &K) -> Option<u64> {
+        black_box(key);
+        None
+    }
+}
+
+impl<K: Key> KvWrite<K> for BareThreads<K> {
+    fn insert(&mut self, key: K, value: u64) -> bool {
+        black_box((key, value));
+        true
+    }
+
+    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
+        black_box((keys, value));
+        true
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        black_box(key);
         true
     }
 }

@@ -19,10 +19,10 @@ mod watch;
 
 pub use self::arc::{ArcSwapCache, ArcSwapLoad, BareArc};
 pub use self::evmap::EvMap;
-pub use self::hotread::{HotReadClosure, HotReadCurrent};
+pub use self::hotread::{CurrentReader, HotReadClosure, HotReadCurrent, HotReadWriter};
 pub use self::hotread_published::Published;
 pub use self::left_right::LeftRight;
-pub use self::limit::TwoMaps;
+pub use self::limit::{BareThreads, TwoCopies, TwoMaps};
 pub use self::locks::{ParkingLotRwLock, StdRwLock};
 pub use self::maps::{Dash, Papaya, SccHashIndex, SccHashMap};
 pub use self::triple_buffer::TripleBuffer;
@@ -78,7 +78,7 @@ pub trait Write<S: HotReadState>: Send + 'static {
     fn update(&mut self, update: S::Action) -> bool;
     /// Makes a batch of updates and publishes it once. Was it visible at return?
     fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool;
-    /// Makes every update visible, once no reader reads any more.
+    /// Returns when every update is visible. No reader may hold the same copy all the while.
     fn settle(&mut self) {}
     /// Updates that are kept for later.
     fn backlog(&self) -> usize {
@@ -130,8 +130,12 @@ pub trait KvWrite<K>: Send + 'static {
     fn insert_all(&mut self, keys: &[K], value: u64) -> bool;
     /// Removes a key and publishes. Was it visible at return?
     fn remove(&mut self, key: &K) -> bool;
-    /// Makes every update visible, once no reader reads any more.
+    /// Returns when every update is visible. No reader may hold the same copy all the while.
     fn settle(&mut self) {}
+    /// Updates that are kept for later.
+    fn backlog(&self) -> usize {
+        0
+    }
 }
 
 /// A [`Share`] of a whole map, as a [`Kv`].
@@ -222,6 +226,10 @@ impl<W: Write<Map<K>>, K: Key> KvWrite<K> for WholeWriter<W, K> {
 
     fn settle(&mut self) {
         self.0.settle();
+    }
+
+    fn backlog(&self) -> usize {
+        self.0.backlog()
     }
 }
 

@@ -151,6 +151,7 @@ for_structs! {
     parking_lot_rwlock_follows_a_struct: ParkingLotRwLock<Config>, 2;
     watch_follows_a_struct: Watch<Config>, 2;
     triple_buffer_follows_a_struct: TripleBuffer, 1;
+    two_copies_follow_a_struct: TwoCopies<Config>, 2;
 }
 
 #[cfg(feature = "liburcu")]

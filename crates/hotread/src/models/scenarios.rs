@@ -118,7 +118,7 @@ fn writers_contend_and_nothing_is_stranded() {
             panics <= 1,
             "the panic is resumed in the call that queued it"
         );
-        assert_eq!(fixture.hot.panics(), 1, "and counted, whoever applied it");
+        assert_eq!(fixture.hot.panics(), 1, "and counted, on whichever thread");
         assert_eq!(fixture.hot.read(|state| assert_orderly(state, 0)), 11);
         assert_eq!(fixture.settled_log(), 0);
         assert_eq!(fixture.census.alive(), 2, "only the two copies are left");

@@ -133,7 +133,9 @@ fn is_ours(peer: &str) -> bool {
 
 /// Whether a peer is a bound rather than a competitor.
 fn is_limit(peer: &str) -> bool {
-    peer.starts_with("bare") || peer.starts_with("two maps")
+    ["bare", "two maps", "two copies"]
+        .iter()
+        .any(|limit| peer.starts_with(limit))
 }
 
 /// A whole plot: a title and panels, two beside each other.

@@ -1,0 +1,181 @@
+//! Maintenance: publishing what is queued and catching up, on behalf of a call, a waiter or the
+//! maintainer; and the end of a state.
+
+use std::sync::Arc as StdArc;
+
+use crate::HotReadState;
+use crate::applier::Turn;
+use crate::combiner::{AGAIN, APPLYING};
+use crate::queue::Contender;
+use crate::results::MaintenanceResult;
+use crate::shared::Shared;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
+use crate::sync::holding;
+
+/// Who asks for maintenance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    User,
+    /// It must not wait for another thread.
+    Hasty,
+    Waiter,
+    /// It sees to what is left by itself.
+    Maintainer,
+}
+
+/// What one piece of maintenance has left.
+pub(crate) enum Left {
+    Nothing,
+    /// Another thread is applying, and will look again.
+    Busy,
+    /// More than one piece.
+    More,
+    /// Something is not visible, because readers hold every copy that could take it.
+    Blocked,
+    /// Everything is visible, but readers hold a copy that lacks some of it.
+    HeldBack,
+    /// Something is not visible, because `Clone` panicked.
+    NoClone,
+}
+
+/// What became of a wish for maintenance.
+enum Asked {
+    /// The holder will look again.
+    Noted,
+    Granted,
+    /// The right may be free.
+    Free,
+}
+
+impl<T: HotReadState> Shared<T> {
+    /// Applies what was queued when it began, piece by piece, and catches up.
+    pub(crate) fn maintain(&self, caller: Caller) -> MaintenanceResult {
+        let latest = self.latest_seq();
+        let queued = self.queued_update_count();
+        let mut result = MaintenanceResult::default();
+        // Each copy may need each update, and a piece may end early for a clone.
+        let pieces = 4 + 4 * (queued / self.settings.limits.piece);
+        for _ in 0..pieces {
+            let Some(mut turn) = self.maintain_once(caller) else {
+                result.busy = true;
+                result.blocked_by_workers =
+                    self.queued_update_count() > 0 && self.has_outdated_readers();
+                break;
+            };
+            result.applied_updates += turn.applied;
+            result.pruned_updates += turn.pruned;
+            result.published |= turn.published;
+            result.blocked_by_workers = turn.blocked || turn.held_back;
+            self.report(&mut turn);
+            if turn.more && self.progress.settled() >= latest {
+                // What is left was queued since.
+                self.hand_on();
+                break;
+            }
+            if !turn.more && !turn.behind {
+                break;
+            }
+        }
+        result
+    }
+
+    /// One piece of maintenance. What is left?
+    pub(crate) fn maintain_piece(&self, caller: Caller) -> Left {
+        let Some(mut turn) = self.maintain_once(caller) else {
+            return Left::Busy;
+        };
+        self.report(&mut turn);
+        if turn.no_clone {
+            Left::NoClone
+        } else if turn.more || turn.behind {
+            Left::More
+        } else if turn.blocked {
+            Left::Blocked
+        } else if turn.held_back {
+            Left::HeldBack
+        } else {
+            Left::Nothing
+        }
+    }
+
+    /// A turn of maintenance. `None`: another thread is applying, and will look again.
+    fn maintain_once(&self, caller: Caller) -> Option<Turn> {
+        let mut right = self.right.load(Relaxed);
+        loop {
+            if right & APPLYING != 0 {
+                match self.ask_for_maintenance(caller) {
+                    Asked::Noted => return None,
+                    Asked::Granted => break,
+                    Asked::Free => right = self.right.load(Relaxed),
+                }
+                continue;
+            }
+            // ORDERING: acquire what the previous holder did to the copies.
+            match self
+                .right
+                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
+            {
+                Ok(_) => break,
+                Err(now) => right = now,
+            }
+        }
+        Some(self.hold(0, false, |applier| {
+            applier.turn.is_maintainer = caller == Caller::Maintainer;
+            applier.advance(true);
+        }))
+    }
+
+    /// Makes the holder of the right look once more or, if it has done its share, waits for the
+    /// right.
+    #[cold]
+    fn ask_for_maintenance(&self, caller: Caller) -> Asked {
+        let mut queue = self.queue.lock();
+        let mut right = self.right.load(Relaxed);
+        while right & APPLYING != 0 {
+            match self
+                .right
+                .compare_exchange(right, right | AGAIN, Relaxed, Relaxed)
+            {
+                Ok(_) if queue.draining && caller != Caller::Hasty && !holding::any() => {
+                    let caller = Contender::new();
+                    queue.line.push_back(StdArc::clone(&caller));
+                    drop(queue);
+                    return match caller.wait() {
+                        true => Asked::Granted,
+                        false => Asked::Free,
+                    };
+                }
+                Ok(_) => {
+                    queue.thorough = true;
+                    return Asked::Noted;
+                }
+                Err(now) => right = now,
+            }
+        }
+        Asked::Free
+    }
+
+    /// The last `HotRead` is gone: what a handle may still see is applied once more, and what is
+    /// then blocked is dropped.
+    pub(crate) fn close(&self) {
+        if self.hot.registry.has_handles() {
+            self.maintain(Caller::User);
+        }
+        self.queue.lock().closed = true;
+        let mut right = self.right.load(Relaxed);
+        // If a thread holds the right, it is this one, inside an update, or one that polls a
+        // `Maintenance`; it looks at the queue before it gives the right up.
+        while right & APPLYING == 0 {
+            match self
+                .right
+                .compare_exchange(right, right | APPLYING, Acquire, Relaxed)
+            {
+                Ok(_) => {
+                    let mut turn = self.hold(0, false, |_| {});
+                    return self.report(&mut turn);
+                }
+                Err(now) => right = now,
+            }
+        }
+    }
+}
