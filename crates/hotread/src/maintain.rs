@@ -55,8 +55,10 @@ impl<T: HotReadState> Shared<T> {
         let mut result = MaintenanceResult::default();
         // Each copy may need each update, and a piece may end early for a clone.
         let pieces = 4 + 4 * (queued / self.settings.limits.piece);
+        let mut more = false;
         for _ in 0..pieces {
             let Some(mut turn) = self.maintain_once(caller) else {
+                more = false;
                 result.busy = true;
                 result.blocked_by_workers =
                     self.queued_update_count() > 0 && self.has_outdated_readers();
@@ -67,14 +69,15 @@ impl<T: HotReadState> Shared<T> {
             result.published |= turn.published;
             result.blocked_by_workers = turn.blocked || turn.held_back;
             self.report(&mut turn);
-            if turn.more && self.progress.settled() >= latest {
-                // What is left was queued since.
-                self.hand_on();
+            more = turn.more;
+            // What is left may have been queued since.
+            let is_done = self.progress.settled() >= latest;
+            if more && is_done || !more && !turn.behind {
                 break;
             }
-            if !turn.more && !turn.behind {
-                break;
-            }
+        }
+        if more {
+            self.hand_on();
         }
         result
     }

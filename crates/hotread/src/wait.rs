@@ -86,11 +86,14 @@ impl<T: HotReadState> Shared<T> {
         let mut attempt = true;
         loop {
             if attempt && let Left::More = self.maintain_piece(Caller::Waiter) {
-                match (self.progress.outcome(seq), time_left()) {
-                    (Some(outcome), _) => return outcome,
-                    (None, Some(Duration::ZERO)) => return Err(WaitError::Timeout),
+                let outcome = match (self.progress.outcome(seq), time_left()) {
+                    (Some(outcome), _) => outcome,
+                    (None, Some(Duration::ZERO)) => Err(WaitError::Timeout),
                     _ => continue,
-                }
+                };
+                // The leader may have left it to us, and sleep.
+                self.hand_on();
+                return outcome;
             }
             if let Some(outcome) = self.progress.outcome(seq) {
                 return outcome;

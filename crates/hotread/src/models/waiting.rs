@@ -302,6 +302,27 @@ fn a_task_hears_of_a_change() {
     });
 }
 
+/// A waiter works for the leader as well, which found it at work, and has what it wants before the
+/// leader has: it hands on what is left.
+/// Fault: rest_not_handed_on.
+#[test]
+fn a_waiter_that_leaves_hands_on_what_is_left() {
+    explore_fairly(|| {
+        let (fixture, mut handle) = blocked();
+        // More than one piece of work each.
+        let batch = || fixture.hot.queue_updates((0..8).map(|n| fixture.note(n)));
+        let (first, last) = (batch().last_seq, batch().last_seq);
+        handle.quiescent();
+        let hot = fixture.hot.clone();
+        let waiter = thread::spawn(move || {
+            assert_eq!(hot.wait_published(first, Duration::MAX), Ok(()));
+        });
+        assert_eq!(fixture.hot.wait_published(last, Duration::MAX), Ok(()));
+        waiter.join().unwrap();
+        fixture.end(vec![handle]);
+    });
+}
+
 /// A task leads and is dropped: the thread that followed leads from then on.
 /// Fault: no_successor.
 #[test]
