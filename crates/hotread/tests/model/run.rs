@@ -443,7 +443,13 @@ impl Run {
 
     pub fn snapshot(&mut self) {
         // Its panics are those of the caller's own clone and drop, so none is caught.
-        let seen = catch_unwind(AssertUnwindSafe(|| self.hot().snapshot().seen.clone()));
+        // The snapshot is bound, so that what was cloned is dropped if its own drop panics.
+        let seen = catch_unwind(AssertUnwindSafe(|| {
+            let snapshot = self.hot().snapshot();
+            let seen = snapshot.seen.clone();
+            drop(snapshot);
+            seen
+        }));
         world(|w| w.events.borrow_mut().clear());
         if let Ok(seen) = seen {
             assert_eq!(seen, self.content(self.published_seq()));
