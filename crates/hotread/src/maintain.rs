@@ -18,7 +18,6 @@ pub(crate) enum Caller {
     User,
     /// It must not wait for another thread.
     Hasty,
-    Waiter,
     /// It sees to what is left by itself.
     Maintainer,
 }

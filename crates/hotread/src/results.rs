@@ -34,7 +34,7 @@ pub struct QueueResult {
     /// Applications that this call made, counted once for each update and copy: this batch's,
     /// those of others that it took on, and catching up.
     pub applied_updates: usize,
-    /// Readers that ask from now on see the batch, whoever published it.
+    /// Readers that ask from now on see the batch, whichever call published it.
     pub published: bool,
     /// Not visible, because workers still hold every copy that could take the batch. It becomes
     /// visible with the next `queue_update` or `maintain` after one of them has let go, or at

@@ -85,7 +85,7 @@ impl<T: HotReadState> Shared<T> {
         };
         let mut attempt = true;
         loop {
-            if attempt && let Left::More = self.maintain_piece(Caller::Waiter) {
+            if attempt && let Left::More = self.maintain_piece(Caller::User) {
                 let outcome = match (self.progress.outcome(seq), time_left()) {
                     (Some(outcome), _) => outcome,
                     (None, Some(Duration::ZERO)) => Err(WaitError::Timeout),
@@ -109,7 +109,7 @@ impl<T: HotReadState> Shared<T> {
                 let certain = barrier::heavy();
                 // The last look. If it finds another thread applying, that one will look again, and
                 // wakes us if it publishes; if it finds the copy held, its readers will wake us.
-                match self.maintain_piece(Caller::Waiter) {
+                match self.maintain_piece(Caller::User) {
                     Left::More => continue,
                     Left::NoClone => pause = Some(left.unwrap_or(POLL).min(POLL)),
                     _ if !certain => pause = Some(left.unwrap_or(POLL).min(POLL)),

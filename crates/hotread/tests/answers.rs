@@ -444,7 +444,7 @@ fn under_contention_each_panic_reaches_its_caller_or_no_one() {
                     for round in 0..500 {
                         let number = writer * 1_000 + round;
                         if round % 10 != 3 {
-                            // Sound: it never panics, whoever's batches it applies.
+                            // Sound: it never panics, whichever batches it applies.
                             hot.queue_update(push(number));
                             continue;
                         }

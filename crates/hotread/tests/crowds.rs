@@ -1,4 +1,4 @@
-//! Many that wait for one publication: all are woken, whoever of them watches the readers, and
+//! Many that wait for one publication: all are woken, whichever of them watches the readers, and
 //! whoever gives up meanwhile.
 
 mod support;

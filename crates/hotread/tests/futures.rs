@@ -98,7 +98,7 @@ fn polling_runs_no_update() {
         let mut future = hot.published(hot.queue_update(step).last_seq);
         let waker = Arc::default();
         drop(handle);
-        // Nobody is in the way any more, so that whoever maintains can publish.
+        // No reader is in the way any more, so that the next maintenance can publish.
         while poll(&mut future, &waker).is_pending() {
             thread::yield_now();
         }

@@ -321,7 +321,7 @@ fn a_waker_that_panics_harms_no_other_waiter() {
         move || block_on(future)
     });
     handle.quiescent();
-    // Whoever publishes wakes, and gets the panic: most likely the maintainer.
+    // The call that publishes wakes the waiters; the panic of a waker is caught there.
     let _ = catch_unwind(AssertUnwindSafe(|| hot.maintain()));
     assert_eq!(good.join().unwrap(), Ok(()));
     assert_eq!(block_on(bad), Ok(()));

@@ -11,7 +11,7 @@ use crate::HotReadHandle;
 /// What one writer's updates look like: its number, then its step.
 const STEPS: u64 = 100;
 
-/// Each writer's updates appear in its order, whoever applied them, and pairs are never split.
+/// Each writer's updates appear in its order, whichever thread applied them, and pairs are never split.
 fn assert_orderly(seen: &Seen, before: usize) -> usize {
     let updates = seen.updates();
     assert!(updates.len() >= before, "went backwards");

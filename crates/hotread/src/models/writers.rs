@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{HotRead, HotReadState, WaitError};
 
-/// Two writers queue at once: whoever applies, both are visible at rest, in either order.
+/// Two writers queue at once: whichever of them applies, both are visible at rest, in either order.
 /// Fault: no_again.
 #[test]
 fn the_right_to_apply_strands_nothing() {
