@@ -6,6 +6,7 @@
 #   scripts/faults.sh hotread-store   those of this crate
 #   scripts/faults.sh no_ids          the one of this name
 #   scripts/faults.sh loom shuttle    the tests of these tools
+#   scripts/faults.sh --share 2/4 …   every fourth patch, from the third on: a part for each commit
 #   scripts/faults.sh --check …       only whether each patch applies to the source as it is now, and
 #                                     each test exists: a second
 #
@@ -244,11 +245,22 @@ report() { # fault tool seconds verdict
     fi
 }
 
-only_check=
-if [[ ${1-} == --check ]]; then
+only_check= share=0 shares=1
+case ${1-} in
+--check)
     only_check=yes
     shift
-fi
+    ;;
+--share)
+    if ! [[ ${2-} =~ ^([0-9]+)/([1-9][0-9]*)$ ]]; then
+        echo "--share takes a number and the number of shares, such as 2/4"
+        exit 2
+    fi
+    shares=${BASH_REMATCH[2]}
+    share=$((10#${BASH_REMATCH[1]} % shares))
+    shift 2
+    ;;
+esac
 only=("$@")
 
 if [[ -z $only_check ]]; then
@@ -261,8 +273,9 @@ if [[ -z $only_check ]]; then
     copy
 fi
 
-patches=0 total=0 missed=0 skipped=0
+patches=0 total=0 missed=0 skipped=0 number=0
 for patch in faults/*/*.patch; do
+    ((number++ % shares == share)) || continue
     crate=$(basename "${patch%/*}") fault=$(basename "$patch" .patch) rows=()
     if ! header "$patch"; then
         wanted "$crate" "$fault" - || continue

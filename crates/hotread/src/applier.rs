@@ -58,6 +58,9 @@ enum Obtained {
     NoClone,
 }
 
+/// The position of a batch that panicked, what it panicked with, and what it had not yet applied.
+type Failure<T> = (u64, Payload, Vec<<T as HotReadState>::Action>);
+
 pub(crate) struct Applier<'a, T: HotReadState> {
     pub(crate) shared: &'a Shared<T>,
     pub(crate) copies: &'a mut Copies<T>,
@@ -68,11 +71,10 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Moves a batch from the queue to the log.
     #[inline]
     pub(crate) fn take(&mut self, batch: Batch<T>) {
-        self.copies.taken = batch.last();
         if batch.is_replacement() {
             self.supersede();
         }
-        self.copies.log.push(batch);
+        self.copies.append(batch);
     }
 
     /// Tells observers how much is in the log.
@@ -306,78 +308,102 @@ impl<T: HotReadState> Applier<'_, T> {
     /// If user code panics, the batch is rejected unless it is visible already, and the copy is
     /// cloned again.
     fn bring_up(&mut self, index: usize, limit: u64) {
-        let visible = self.copies.visible();
+        let bound = self.limits().piece;
+        let (before, began) = (
+            self.turn.work,
+            clock::if_many(limit - self.copies.all[index].position),
+        );
+        debug_assert!(self.copies.all[index].free && self.copies.all[index].is_live());
+        debug_assert!(index != self.copies.published);
+        while self.copies.all[index].position < limit && !self.is_spent() {
+            let visible = self.copies.visible();
+            let failure = match self.copies.can_move_front(index) {
+                true => self.move_front(index),
+                false => self.apply_run(index, limit),
+            };
+            if let Some((current, payload, rest)) = failure {
+                self.fail(index, current, visible, Some(payload), rest);
+                return;
+            }
+        }
+        if let Some(began) = began {
+            self.copies.update_time = per_piece(began, self.turn.work - before, bound);
+        }
+    }
+
+    /// Moves the first batch of the log, which only this copy lacks, into a free copy.
+    fn move_front(&mut self, index: usize) -> Option<Failure<T>> {
+        let position = self.copies.log.start();
+        let batch = self.copies.log.pop_front()?;
+        let copy = &mut self.copies.all[index];
+        // SAFETY: as in `apply_run`.
+        let state = unsafe { Node::get_mut(copy.node) };
+        let (len, last) = (batch.updates.len(), batch.last());
+        let is_gone = batch.is_gone();
+        // Out here, so that a panic does not drop the rest of a batch while it unwinds.
+        let mut rest = Vec::new().into_iter();
+        let done = self.turn.panics.attempt(|| match batch.updates {
+            Updates::One(update) => state.apply_owned(update),
+            Updates::Many(updates) => {
+                rest = updates.into_iter();
+                rest.by_ref().for_each(|update| state.apply_owned(update));
+            }
+            // Not by assignment, which may carry the state over the stack.
+            Updates::Replace(mut value) => mem::swap(state, &mut *value),
+            Updates::Call(call) => call(state),
+            Updates::Gone(_) => {}
+        });
+        self.turn.pruned += len;
+        if let Err(payload) = done {
+            return Some((position, payload, rest.collect()));
+        }
+        copy.position = position + 1;
+        if !is_gone {
+            copy.seq = last;
+        }
+        self.turn.work += len;
+        self.turn.applied += len;
+        None
+    }
+
+    /// Applies to a free copy, by reference, batches that stand together in memory; drops those
+    /// that only this copy lacked.
+    fn apply_run(&mut self, index: usize, limit: u64) -> Option<Failure<T>> {
         let only_ours = self.copies.others_position(index);
         let bound = self.limits().piece;
         let copy = &mut self.copies.all[index];
-        let (mut position, mut seq) = (copy.position, copy.seq);
-        debug_assert!(copy.free && copy.is_live() && index != self.copies.published);
         // SAFETY: the copy is free: not published, and no slot has named it since, so no reader
         // refers to it or can come to; and only the holder of the right, which we are, writes.
         let state = unsafe { Node::get_mut(copy.node) };
         let log = &mut self.copies.log;
-        let turn = &mut *self.turn;
-        let (work, applied, pruned) = (&mut turn.work, &mut turn.applied, &mut turn.pruned);
-        let (before, began) = (*work, clock::if_many(limit - position));
-        let mut current = position;
-        // Out here, so that a panic does not drop the rest of a batch while it unwinds.
-        let mut rest = Vec::new().into_iter();
-        let done = turn.panics.attempt(|| {
-            while position < limit && *work < bound {
-                current = position;
-                let last = position == log.start() && position < only_ours;
-                // Where there is nothing to move out of an update, moving it only costs.
-                let moves = mem::needs_drop::<T::Action>()
-                    || log.get(position).is_some_and(Batch::is_replacement);
-                let taken = if last && moves { log.pop_front() } else { None };
-                let len = if let Some(batch) = taken {
-                    let len = batch.updates.len();
-                    if !batch.is_gone() {
-                        seq = batch.last();
-                    }
-                    match batch.updates {
-                        Updates::One(update) => state.apply_owned(update),
-                        Updates::Many(updates) => {
-                            rest = updates.into_iter();
-                            rest.by_ref().for_each(|update| state.apply_owned(update));
-                        }
-                        // Not by assignment, which may carry the state over the stack.
-                        Updates::Replace(mut value) => mem::swap(state, &mut *value),
-                        Updates::Call(call) => call(state),
-                        Updates::Gone(_) => {}
-                    }
-                    *pruned += len;
-                    len
-                } else {
-                    let Some(batch) = log.get(position) else {
-                        break;
-                    };
-                    let len = batch.updates.len();
-                    batch.updates.apply(state);
-                    if !batch.is_gone() {
-                        seq = batch.last();
-                    }
-                    if last {
-                        *pruned += len;
-                        drop(log.pop_front());
-                    }
-                    len
-                };
+        let (start, first) = (log.start(), copy.position);
+        let (mut position, mut seq, mut work) = (first, copy.seq, self.turn.work);
+        let done = self.turn.panics.attempt(|| {
+            let run = log.run(first);
+            for batch in &run[..run.len().min((limit - first) as usize)] {
+                // A replacement is moved if it can be: once all before it has left the log.
+                if work >= bound
+                    || batch.is_replacement() && start < position && position < only_ours
+                {
+                    break;
+                }
+                batch.updates.apply(state);
+                if !batch.is_gone() {
+                    seq = batch.last();
+                }
                 position += 1;
-                *work += len;
-                *applied += len;
+                work += batch.updates.len();
             }
         });
-        if done.is_ok() {
-            let copy = &mut self.copies.all[index];
-            copy.position = position;
-            copy.seq = seq;
-            if let Some(began) = began {
-                self.copies.update_time = per_piece(began, self.turn.work - before, bound);
-            }
-            return;
+        self.turn.applied += work - self.turn.work;
+        self.turn.work = work;
+        if let Err(payload) = done {
+            return Some((position, payload, Vec::new()));
         }
-        self.fail(index, current, visible, done.err(), rest.collect());
+        copy.position = position;
+        copy.seq = seq;
+        self.turn.pruned += log.drop_before(position.min(only_ours), &mut self.turn.panics);
+        None
     }
 
     /// Clears up after a panic of the batch at `position`, which may have left the copy half
@@ -563,13 +589,7 @@ impl<T: HotReadState> Applier<'_, T> {
     /// Where none was, the last copy that lacked an update has taken it.
     fn prune(&mut self) {
         let needed = self.copies.least_position(None);
-        while self.copies.log.start() < needed {
-            let Some(batch) = self.copies.log.pop_front() else {
-                break;
-            };
-            self.turn.pruned += batch.updates.len();
-            batch.updates.discard(&mut self.turn.panics);
-        }
+        self.turn.pruned += (self.copies.log).drop_before(needed, &mut self.turn.panics);
     }
 
     /// Says how far updates are visible or rejected, where a publication did not say it.

@@ -47,6 +47,17 @@ pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
     })
 }
 
+/// Batches in an intake that are few: a holder that gets no more twice in a row lets some gather.
+const GATHERED: usize = 16;
+
+/// Pauses for about a microsecond, so that a caller that queues without a pause need not meet the
+/// holder at the lock for each batch.
+fn gather() {
+    if cfg!(not(any(hotread_loom, hotread_shuttle))) {
+        (0..64).for_each(|_| std::hint::spin_loop());
+    }
+}
+
 /// A batch that was not queued, because of so many others.
 struct Refused<T: HotReadState> {
     updates: Updates<T>,
@@ -233,6 +244,10 @@ impl<T: HotReadState> Shared<T> {
     /// Applies a batch; the caller has just taken the right.
     #[inline]
     pub(crate) fn apply(&self, batch: Batch<T>) -> QueueResult {
+        let batch = match self.defer(batch) {
+            Ok(result) => return result,
+            Err(batch) => batch,
+        };
         let (first, last) = (batch.first, batch.last());
         let len = batch.updates.len();
         let turn = self.hold(first, true, |applier| {
@@ -345,7 +360,7 @@ impl<T: HotReadState> Shared<T> {
 
     /// Gives the right up if no caller has asked for more.
     #[inline]
-    fn give_up_right(&self) -> bool {
+    pub(crate) fn give_up_right(&self) -> bool {
         let mut right = self.right.load(Relaxed);
         if right & AGAIN != 0 {
             return false;
@@ -366,7 +381,8 @@ impl<T: HotReadState> Shared<T> {
     }
 
     fn take_inbox(&self, queue: &mut Queue<T>) -> VecDeque<Batch<T>> {
-        let taken = mem::take(&mut queue.inbox);
+        let spare = mem::take(&mut queue.spare);
+        let taken = mem::replace(&mut queue.inbox, spare);
         // Under the lock, so that the count is at no time too low.
         self.progress
             .add_retained(mem::take(&mut queue.inbox_updates));
@@ -379,8 +395,17 @@ impl<T: HotReadState> Shared<T> {
     #[inline(never)]
     pub(crate) fn serve_queue(&self, turn: &mut Turn) {
         let limits = &self.settings.limits;
+        let mut emptied = VecDeque::new();
+        let mut small_intakes = 0;
         loop {
+            if small_intakes > 1 {
+                turn.helped += GATHERED;
+                gather();
+            }
             let mut queue = self.queue.lock();
+            if emptied.capacity() <= 2 * limits.inbox {
+                queue.spare = mem::take(&mut emptied);
+            }
             // ORDERING: no other thread changes these bits while we hold the right and the lock.
             self.right.fetch_and(!AGAIN, Relaxed);
             // A backlog that this turn has not finished is left to the next.
@@ -398,7 +423,11 @@ impl<T: HotReadState> Shared<T> {
                     turn.asked = true;
                     turn.helped += limits.help.div_ceil(16);
                 }
-                let intake = self.take_inbox(&mut queue);
+                let mut intake = self.take_inbox(&mut queue);
+                match intake.len() {
+                    0..GATHERED => small_intakes += 1,
+                    _ => small_intakes = 0,
+                }
                 let line = match queue.draining {
                     true => VecDeque::new(),
                     false => mem::take(&mut queue.line),
@@ -408,7 +437,7 @@ impl<T: HotReadState> Shared<T> {
                     caller.tell(RETRY);
                 }
                 self.with_copies(turn, |applier| {
-                    for batch in intake {
+                    for batch in intake.drain(..) {
                         applier.take(batch);
                     }
                     if leaves_more {
@@ -417,6 +446,7 @@ impl<T: HotReadState> Shared<T> {
                         applier.advance(thorough);
                     }
                 });
+                emptied = intake;
                 continue;
             }
             if let Some(next) = queue.line.pop_front() {

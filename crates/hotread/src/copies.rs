@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::HotReadState;
-use crate::log::Log;
+use crate::log::{Batch, Log};
 use crate::node::Node;
 use crate::registry::Registry;
 
@@ -82,6 +82,11 @@ impl Unusual {
         self.0 == 0
     }
 
+    #[inline]
+    pub(crate) fn is_only(&self, bit: u8) -> bool {
+        self.0 == bit
+    }
+
     pub(crate) fn has(&self, bit: u8) -> bool {
         self.0 & bit != 0
     }
@@ -126,6 +131,13 @@ impl<T: HotReadState> Copies<T> {
             seq: 0,
         });
         self.all.len() - 1
+    }
+
+    /// Adds a batch to the log.
+    #[inline]
+    pub(crate) fn append(&mut self, batch: Batch<T>) {
+        self.taken = batch.last();
+        self.log.push(batch);
     }
 
     /// Marks a copy whose node was just filled as live, at this position.
@@ -215,6 +227,19 @@ impl<T: HotReadState> Copies<T> {
         } else {
             self.least_position(Some(index))
         }
+    }
+
+    /// Is the batch that this copy lacks first the first of the log, lacked by no other copy, and
+    /// better moved into this one than applied by reference?
+    #[inline]
+    pub(crate) fn can_move_front(&self, index: usize) -> bool {
+        let position = self.all[index].position;
+        // Where there is nothing to move out of an update, moving it only costs.
+        let moves = || {
+            std::mem::needs_drop::<T::Action>()
+                || self.log.get(position).is_some_and(Batch::is_replacement)
+        };
+        position == self.log.start() && position < self.others_position(index) && moves()
     }
 
     /// The least position of the live copies, except one.

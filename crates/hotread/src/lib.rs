@@ -154,6 +154,7 @@
 compile_error!("hotread needs 64-bit atomics, which this target does not have");
 
 mod applier;
+mod blocked;
 mod builder;
 mod combiner;
 mod copies;

@@ -1,6 +1,7 @@
 //! The updates that some copy still lacks, batch by batch, in the order they were queued.
 
 use std::collections::VecDeque;
+use std::mem;
 
 use crate::HotReadState;
 use crate::panics::Panics;
@@ -162,6 +163,24 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
+    /// Batches from this position on that stand together in memory: at least one, if there is one.
+    #[inline]
+    pub(crate) fn run(&self, position: u64) -> &[Batch<T>] {
+        let offset = (position - self.start) as usize;
+        let (segment, offset) = match offset.checked_sub(self.front.len()) {
+            None => (&self.front, offset),
+            Some(behind) => match self.rest.get(behind / SEGMENT) {
+                Some(segment) => (segment, behind % SEGMENT),
+                None => return &[],
+            },
+        };
+        let (former, latter) = segment.as_slices();
+        match offset.checked_sub(former.len()) {
+            None => &former[offset..],
+            Some(offset) => &latter[offset..],
+        }
+    }
+
     /// Is it empty, or one update by itself?
     #[inline]
     pub(crate) fn holds_at_most_one_update(&self) -> bool {
@@ -187,6 +206,30 @@ impl<T: HotReadState> Log<T> {
         let batch = self.front.pop_front()?;
         self.start += 1;
         self.updates -= batch.updates.len();
+        self.refill_front();
+        Some(batch)
+    }
+
+    /// Drops the batches before this position; returns how many updates they had.
+    pub(crate) fn drop_before(&mut self, position: u64, panics: &mut Panics) -> usize {
+        let before = self.updates;
+        while self.start < position && !self.front.is_empty() {
+            let batches = ((position - self.start) as usize).min(self.front.len());
+            for batch in self.front.drain(..batches) {
+                self.updates -= batch.updates.len();
+                // There is no user code to catch a panic of in dropping a number.
+                if mem::needs_drop::<T::Action>() || !matches!(batch.updates, Updates::One(_)) {
+                    batch.updates.discard(panics);
+                }
+            }
+            self.start += batches as u64;
+            self.refill_front();
+        }
+        before - self.updates
+    }
+
+    #[inline]
+    fn refill_front(&mut self) {
         if self.front.is_empty() {
             match self.rest.pop_front() {
                 Some(next) => self.front = next,
@@ -195,7 +238,6 @@ impl<T: HotReadState> Log<T> {
                 None => {}
             }
         }
-        Some(batch)
     }
 
     pub(crate) fn pop_back(&mut self) -> Option<Batch<T>> {
@@ -222,7 +264,7 @@ impl<T: HotReadState> Log<T> {
                 .get_mut(behind % SEGMENT),
         }?;
         let numbers = batch.last() + 1 - batch.first;
-        let updates = std::mem::replace(&mut batch.updates, Updates::Gone(numbers));
+        let updates = mem::replace(&mut batch.updates, Updates::Gone(numbers));
         self.updates -= updates.len();
         Some(updates)
     }

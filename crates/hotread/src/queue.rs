@@ -19,6 +19,8 @@ pub(crate) struct Queue<T: HotReadState> {
     /// Batches that no holder has taken yet. Empty unless [`AGAIN`] is set.
     pub(crate) inbox: VecDeque<Batch<T>>,
     pub(crate) inbox_updates: usize,
+    /// The buffer of an earlier inbox, emptied.
+    pub(crate) spare: VecDeque<Batch<T>>,
     /// Contenders that wait for room, or for the right. Empty unless [`AGAIN`] is set.
     pub(crate) line: VecDeque<StdArc<Contender>>,
     /// The holder has done its share: nothing more is let in until it has handed the right on.
@@ -77,6 +79,7 @@ impl<T: HotReadState> Queue<T> {
         Self {
             inbox: VecDeque::new(),
             inbox_updates: 0,
+            spare: VecDeque::new(),
             line: VecDeque::new(),
             draining: false,
             thorough: false,
@@ -108,6 +111,7 @@ impl<T: HotReadState> Queue<T> {
         if self.blocked_since.is_none() || turn.published {
             self.blocked_since = clock::now();
             self.report_at = limits.report;
+            return None;
         }
         let blocked_for = self.blocked_for()?;
         (blocked_for >= self.report_at).then(|| {

@@ -36,6 +36,26 @@ fn maintain_says_so_when_an_update_is_blocked() {
 }
 
 #[test]
+fn the_next_update_publishes_a_backlog_of_any_length() {
+    for blocked in [1, 2, 3, 62, 63, 64, 65, 200] {
+        for copies in [2, 3] {
+            let (hot, _care) = with_copies(copies);
+            let mut handles: Vec<_> = (1..copies as u64).map(|n| hold_up(&hot, n)).collect();
+            for number in 0..blocked {
+                let result = hot.queue_update(push(number));
+                assert_eq!(result.outcome(), Outcome::Blocked, "{number} of {blocked}");
+                assert_eq!(result.applied_updates, 0);
+            }
+            assert!(hot.queued_update_count() as u64 >= blocked);
+            handles[0].current();
+            let result = hot.queue_update(push(blocked));
+            assert_eq!(result.outcome(), Outcome::Visible, "after {blocked}");
+            assert_eq!(seen(&hot).len() as u64, copies as u64 + blocked);
+        }
+    }
+}
+
+#[test]
 fn maintain_says_so_when_only_the_second_copy_is_held() {
     let (hot, _care) = probe();
     let mut handle = hold_up(&hot, 1);

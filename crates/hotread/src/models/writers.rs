@@ -54,6 +54,33 @@ fn a_busy_maintain_is_made_up_for() {
     });
 }
 
+/// Two writers queue behind a reader that blocks them and lets go meanwhile: what neither of them
+/// can publish, maintenance publishes.
+/// Fault: deferred_and_left.
+#[test]
+fn blocked_writers_strand_nothing() {
+    explore(|| {
+        let fixture = Fixture::new(2);
+        let mut handle = fixture.hot.create_handle();
+        handle.current();
+        for number in 1..=2 {
+            fixture.hot.queue_update(fixture.note(number));
+        }
+        let hot = fixture.hot.clone();
+        let other = fixture.note(3);
+        let writer = thread::spawn(move || {
+            assert!(!hot.queue_update(other).published);
+        });
+        assert!(!fixture.hot.queue_update(fixture.note(4)).published);
+        writer.join().unwrap();
+        handle.quiescent();
+        fixture.hot.maintain();
+        let updates = fixture.hot.read(Seen::updates);
+        assert_eq!(updates.len(), 4, "an update was stranded");
+        fixture.end(vec![handle]);
+    });
+}
+
 /// Fault: reorder.
 #[test]
 fn updates_of_one_thread_stay_in_order() {
