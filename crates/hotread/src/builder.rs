@@ -14,7 +14,7 @@ use crate::hotread::HotRead;
 #[derive(Clone)]
 pub(crate) struct Limits {
     /// Updates that may be queued ahead of a caller by others that run, before it waits for room.
-    /// A few microseconds of work for a small state, some tens for a large map.
+    /// A few microseconds of work for a small state, some ten for a large map.
     pub(crate) inbox: usize,
     /// Updates of others that one call applies before it hands the right on: some four inboxes.
     pub(crate) help: usize,
@@ -38,8 +38,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) const SHIPPED: Self = Self {
-        inbox: 1024,
-        help: 4096,
+        inbox: 128,
+        help: 512,
         piece: 16_384,
         deferred: 64,
         lag: 65_536,

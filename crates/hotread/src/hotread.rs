@@ -119,7 +119,7 @@ impl<T: HotReadState> HotRead<T> {
     /// [`wait_published`](Self::wait_published), or a [`published`](Self::published) future.
     ///
     /// If another thread is applying, that one applies this update, too, and this call returns at
-    /// once. Only if more than 1,024 updates of other running writers are queued ahead does it wait
+    /// once. Only if more than 128 updates of other running writers are queued ahead does it wait
     /// for room: for as long as the thread that applies takes for those, or until it has had its
     /// turn to apply. From inside an update of any state it does not wait.
     ///

@@ -31,7 +31,7 @@
 //! |---|---|---|
 //! | reading by [`current`](HotReadHandle::current), [`refresh`](HotReadHandle::refresh), [`read`](HotRead::read), [`quiescent`](HotReadHandle::quiescent) | nothing; another round for each publication in between | |
 //! | making and dropping handles | other threads that do so | a few memory accesses each |
-//! | [`queue_update`](HotRead::queue_update), [`queue_updates`](HotRead::queue_updates), [`update`](HotRead::update), [`replace`](HotRead::replace) | the thread that applies, if more than 1,024 updates of running writers are queued ahead; not from inside an update | its own batch and about 6,000 updates, or one piece of a backlog; then the same for each caller ahead in line |
+//! | [`queue_update`](HotRead::queue_update), [`queue_updates`](HotRead::queue_updates), [`update`](HotRead::update), [`replace`](HotRead::replace) | the thread that applies, if more than 128 updates of running writers are queued ahead; not from inside an update | its own batch and about 800 updates, or one piece of a backlog; then the same for each caller ahead in line |
 //! | [`maintain`](HotRead::maintain) | as `queue_update`, if the thread that applies has done its share | the same |
 //! | [`try_queue_updates`](HotRead::try_queue_updates) | nothing: it refuses | |
 //! | [`wait_published`](HotRead::wait_published) | readers that hold outdated copies | its timeout and one piece of work |
@@ -131,8 +131,8 @@
 //! | what | how much | why |
 //! |---|---|---|
 //! | copies | 2, or up to [`MAX_COPIES`] by [`max_copies`](HotReadBuilder::max_copies) | each is a whole state |
-//! | updates queued ahead by running writers | 1,024, then callers wait for room | memory, and the time until they are visible |
-//! | updates of others that one call applies | 4,096 and what was queued by then, then it hands over | no call lasts for as long as others go on |
+//! | updates queued ahead by running writers | 128, then callers wait for room | memory, and the time until they are visible |
+//! | updates of others that one call applies | 512 and what was queued by then, then it hands over | no call lasts for as long as others go on |
 //! | a piece of work on a backlog | 16,384 applications to a copy; a clone counts as 1,024 | about a millisecond for a large map |
 //! | visible updates kept for a stalled copy | 65,536 | then it is cloned when it comes free |
 //! | publications an extra copy sits out | 1,024 | then it is dropped |

@@ -157,7 +157,7 @@ pub struct BacklogFull<A> {
     /// Updates that were queued and not yet visible, or not yet taken by the thread that applies.
     pub pending: usize,
     /// The limit that they have reached: the one given to
-    /// [`max_pending`](crate::HotReadBuilder::max_pending), or 1,024 updates behind other writers.
+    /// [`max_pending`](crate::HotReadBuilder::max_pending), or 128 updates behind other writers.
     pub max_pending: usize,
 }
 
