@@ -13,9 +13,9 @@ use support::sum::{Add, Sum, blocked, sum};
 use support::{FOREVER, Gate, Probe, Step, finishes, probe, push, run, seen, settle};
 
 /// Updates that may be queued ahead of a caller by others that run.
-const ROOM: usize = 1_024;
+const ROOM: usize = 128;
 /// Updates of others after which a call hands the right to apply on.
-const HELP: usize = 4_096;
+const HELP: usize = 512;
 /// Updates that the second copy may get together with the next publication.
 const DEFERRED: usize = 64;
 /// What one call takes on at most: it looks at what it has done before it takes all that has been
@@ -220,7 +220,7 @@ fn a_call_takes_one_piece_of_a_released_backlog_beside_others() {
 // ---- room ----
 
 #[test]
-fn a_caller_waits_when_a_thousand_updates_are_ahead() {
+fn a_caller_waits_when_128_updates_are_ahead() {
     finishes(|| {
         let (hot, gate, holder) = occupied();
         fill(&hot);
