@@ -338,3 +338,60 @@ async fn a_token_that_is_revoked_over_http_ends_its_sessions_at_once() {
     assert_eq!(asked.send().await.unwrap().status().as_u16(), 200);
     is_shut_out(session).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
+    const CHANGES: u64 = 300;
+    let running = Running::start().await;
+    let (store, table) = (running.store(), TableName::new("busy").unwrap());
+    let mut options = TableOptions::default();
+    options.history.max_changes = 20;
+    store.create_table(&table, options).unwrap();
+    let value = format!("\"{}\"", "x".repeat(200_000));
+    let commit = || {
+        let txn = Txn::new().put(put("k", &value));
+        store.commit(&table, txn).unwrap().position.seq
+    };
+    let first = commit();
+    let protocol = Some(SUBPROTOCOL);
+    let mut socket = connect(running.address, "busy", protocol).await.unwrap();
+    let hello = r#"{"hello":{"v":1,"snapshot":true}}"#;
+    say(&mut socket, hello.to_owned()).await;
+    loop {
+        match next_frame(&mut socket).await {
+            Some(ServerFrame::SnapshotEnd(end)) => break assert_eq!(end.at, first),
+            frame => assert!(frame.is_some()),
+        }
+    }
+    // While it is busy with that, more is committed than the connection and the history take.
+    let mut said = std::time::Instant::now();
+    for n in 0..CHANGES {
+        commit();
+        if said.elapsed() > Duration::from_millis(200) {
+            said = std::time::Instant::now();
+            say(&mut socket, ClientFrame::Ping { n }.encode()).await;
+        }
+    }
+    let mut at = first;
+    while at < first + CHANGES {
+        match next_frame(&mut socket).await {
+            Some(ServerFrame::Txn(txn)) => {
+                assert_eq!(txn.from, at + 1);
+                at = txn.to;
+            }
+            Some(ServerFrame::Heartbeat(_) | ServerFrame::Pong(_)) => {}
+            other => panic!("after {at}: {other:?}"),
+        }
+    }
+    // Once it has caught up, the history is as short as it should be.
+    say(&mut socket, ClientFrame::Ack { seq: at }.encode()).await;
+    let began = std::time::Instant::now();
+    while store.floor(&table).unwrap() <= first {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it is kept for good"
+        );
+        commit();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
