@@ -3,6 +3,7 @@
 
 mod replica;
 
+use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
 use hotread_proto::session::{Cause, SUBPROTOCOL};
 use hotread_proto::{Code, Key, Put, Replace, TableName, Txn, Value};
@@ -10,10 +11,12 @@ use hotread_server::Server;
 use hotread_store::{Role, Store, TableOptions};
 use replica::{Replica, connect, connect_with, next_frame, say};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 /// A server on a free port, over a store in a folder of its own.
 struct Running {
@@ -363,35 +366,49 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
             frame => assert!(frame.is_some()),
         }
     }
-    // While it is busy with that, more is committed than the connection and the history take.
-    let mut said = std::time::Instant::now();
-    for n in 0..CHANGES {
-        commit();
-        if said.elapsed() > Duration::from_millis(200) {
-            said = std::time::Instant::now();
-            say(&mut socket, ClientFrame::Ping { n }.encode()).await;
+    // While it is busy with that, and only pings, more is committed than the connection and the history
+    // take.
+    let (sink, mut stream) = socket.split();
+    let sink = Arc::new(tokio::sync::Mutex::new(sink));
+    let pings = sink.clone();
+    let pinging = tokio::spawn(async move {
+        for n in 0.. {
+            let ping = Message::text(ClientFrame::Ping { n }.encode());
+            if pings.lock().await.send(ping).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    });
+    for _ in 0..CHANGES {
+        tokio::task::block_in_place(&commit);
     }
     let mut at = first;
     while at < first + CHANGES {
-        match next_frame(&mut socket).await {
-            Some(ServerFrame::Txn(txn)) => {
+        let Some(Ok(Message::Text(text))) = stream.next().await else {
+            panic!("the connection ended after {at}");
+        };
+        match ServerFrame::decode(&text).unwrap() {
+            ServerFrame::Txn(txn) => {
                 assert_eq!(txn.from, at + 1);
                 at = txn.to;
             }
-            Some(ServerFrame::Heartbeat(_) | ServerFrame::Pong(_)) => {}
+            ServerFrame::Heartbeat(_) | ServerFrame::Pong(_) => {}
             other => panic!("after {at}: {other:?}"),
         }
     }
     // Once it has caught up, the history is as short as it should be.
-    say(&mut socket, ClientFrame::Ack { seq: at }.encode()).await;
+    let ack = Message::text(ClientFrame::Ack { seq: at }.encode());
+    sink.lock().await.send(ack).await.unwrap();
     let began = std::time::Instant::now();
     while store.floor(&table).unwrap() <= first {
         assert!(
             began.elapsed() < Duration::from_secs(60),
             "it is kept for good"
         );
-        commit();
+        tokio::task::block_in_place(&commit);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    assert!(!pinging.is_finished(), "the session goes on");
+    pinging.abort();
 }
