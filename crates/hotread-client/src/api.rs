@@ -38,7 +38,8 @@ impl Client {
     /// Creates a table. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `TABLE_EXISTS`, `INVALID_OPTIONS`, or that of any call.
+    /// `TABLE_EXISTS`, `INVALID_OPTIONS`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any
+    /// call.
     pub async fn create_table(
         &self,
         table: &str,
@@ -46,16 +47,22 @@ impl Client {
     ) -> Result<TableInfo, Error> {
         let body = Some(json(options)?);
         self.0
-            .call(Call::new(Method::PUT, path(table, "")?, body))
+            .call(Call::new(
+                Method::PUT,
+                path(table, "")?,
+                body,
+                "whether the table was created is not known; look whether it is there",
+            ))
             .await
     }
 
     /// Drops a table with all that is in it. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or that of any call.
+    /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
     pub async fn drop_table(&self, table: &str) -> Result<(), Error> {
-        let call = Call::new(Method::DELETE, path(table, "")?, None);
+        let doubt = "whether the table was dropped is not known; look whether it is still there";
+        let call = Call::new(Method::DELETE, path(table, "")?, None, doubt);
         self.0.call::<IgnoredAny>(call).await?;
         Ok(())
     }
@@ -73,11 +80,32 @@ impl Client {
             record: Record,
         }
         let key = Key::new(key)?;
+        if !survives_in_a_path(key.as_str()) {
+            return self.get_by_query(table, key).await;
+        }
         let path = path(table, &format!("/records/{}", escape(key.as_str())))?;
         match self.0.call::<One>(Call::get(path)).await {
-            Ok(one) => Ok(Some(one.record)),
+            Ok(One { record }) if record.key() == key.as_str() => Ok(Some(record)),
+            Ok(One { record }) => Err(other_record(&key, record.key())),
             Err(error) if error.code() == Code::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for a record in the query, which proxies pass on as it is. Of all keys that begin with a
+    /// key, that key itself is the first one.
+    async fn get_by_query(&self, table: &str, key: Key) -> Result<Option<Record>, Error> {
+        let scan = Scan {
+            prefix: key.as_str().to_owned(),
+            limit: Some(1),
+            ..Scan::default()
+        };
+        let record = self.scan(table, &scan).await?.records.pop();
+        match record {
+            Some(record) if !record.key().starts_with(key.as_str()) => {
+                Err(other_record(&key, record.key()))
+            }
+            record => Ok(record.filter(|record| record.key() == key.as_str())),
         }
     }
 
@@ -137,10 +165,13 @@ impl Client {
 
 /// # Writing
 ///
-/// Each write has a random id, unless it is given one, and is repeated with it if the answer is lost
-/// or the server is busy: it is done once or not at all.
+/// Each write has a random id, unless it is given one, and is repeated with it if the answer is lost,
+/// a proxy answers in the server's place, or the server is busy: it is done once or not at all. If no
+/// attempt is answered, [`CommitUnknown`](Error::CommitUnknown) has the id to find out with.
 impl Client {
-    /// Writes a record of the category `general` that does not expire.
+    /// Writes a record of the category `general` that does not expire, whatever category and expiry the
+    /// record had before: records are written whole, here as over HTTP and by `hotread set`. Use
+    /// [`put_record`](Self::put_record) for others.
     ///
     /// # Errors
     /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or that of any call.
@@ -271,7 +302,7 @@ impl Client {
     /// then, and revoke it.
     ///
     /// # Errors
-    /// That of any call.
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
     pub async fn create_token(
         &self,
         name: &str,
@@ -287,23 +318,56 @@ impl Client {
         }
         let body = Some(json(&Asked { name, role, tables })?);
         self.0
-            .call(Call::new(Method::POST, "/v1/tokens", body))
+            .call(Call::new(
+                Method::POST,
+                "/v1/tokens",
+                body,
+                "whether the token was created is not known; if its name is among the tokens, revoke \
+                 it, since its secret is lost",
+            ))
             .await
     }
 
     /// Revokes a token, and ends the sessions that it began. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TOKEN`, or that of any call.
+    /// `UNKNOWN_TOKEN`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
     pub async fn revoke_token(&self, id: &str) -> Result<TokenInfo, Error> {
-        let path = format!("/v1/tokens/{}", escape(id));
-        self.0.call(Call::new(Method::DELETE, path, None)).await
+        let path = format!("/v1/tokens/{}", segment(id)?);
+        let doubt = "whether the token was revoked is not known; look whether it is still there";
+        let call = Call::new(Method::DELETE, path, None, doubt);
+        self.0.call(call).await
     }
 }
 
 /// The path of what belongs to a table.
 fn path(table: &str, rest: &str) -> Result<String, Error> {
     Ok(format!("/v1/tables/{}{rest}", TableName::new(table)?))
+}
+
+/// Passes each proxy unchanged as a segment of a path. Many decode `%2F`, merge slashes and resolve `..`
+/// before they pass a path on, and so does this client's own library with `%2E%2E`.
+fn survives_in_a_path(key: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+    key.bytes().all(|byte| unreserved(byte) || byte == b'.') && !matches!(key, "." | "..")
+}
+
+/// A segment of a path that has to be one.
+fn segment(id: &str) -> Result<&str, Error> {
+    if !id.is_empty() && survives_in_a_path(id) {
+        return Ok(id);
+    }
+    Err(Error::Invalid {
+        code: Code::UnknownToken,
+        message: format!("no token has the id {id:?}"),
+    })
+}
+
+fn other_record(asked: &Key, came: &str) -> Error {
+    Error::Protocol(format!(
+        "the record {:?} was asked for, and {came:?} came",
+        asked.as_str()
+    ))
 }
 
 fn conditional(mut txn: Txn, key: Key, condition: Option<Condition>) -> Txn {

@@ -57,11 +57,11 @@ pub struct Client {
 }
 
 impl ClientBuilder {
-    /// As [`connect`](Self::connect), for programs without an async runtime.
+    /// As [`build`](Self::build), for programs without an async runtime.
     ///
     /// # Errors
-    /// As `connect`, and if the system gives no thread.
-    pub fn connect_blocking(self) -> Result<Client, Error> {
+    /// As `build`, and if the system gives no thread.
+    pub fn build_blocking(self) -> Result<Client, Error> {
         Ok(Client {
             client: self.build()?,
             runtime: Arc::new(Own::start()?),
@@ -125,7 +125,7 @@ calls! {
 
 impl Client {
     /// Begins with the server's address; end with
-    /// [`connect_blocking`](ClientBuilder::connect_blocking).
+    /// [`build_blocking`](ClientBuilder::build_blocking).
     pub fn builder(url: &str) -> ClientBuilder {
         crate::Client::builder(url)
     }
@@ -197,10 +197,17 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Most bytes of keys, categories and values that the table may have when it is loaded; 64 GiB
-    /// unless it is said here.
+    /// Most bytes of keys, categories and values that the table may have; 64 GiB unless it is said here.
+    /// See [`crate::ReplicaBuilder::max_table_bytes`].
     pub fn max_table_bytes(mut self, bytes: usize) -> Self {
         self.builder = self.builder.max_table_bytes(bytes);
+        self
+    }
+
+    /// Takes records out of the state when they expire by this machine's clock. See
+    /// [`crate::ReplicaBuilder::hide_expired`].
+    pub fn hide_expired(mut self, hide: bool) -> Self {
+        self.builder = self.builder.hide_expired(hide);
         self
     }
 
@@ -239,6 +246,24 @@ impl<S: Replicated> Replica<S> {
     #[must_use]
     pub fn reader(&self) -> Reader<S> {
         self.replica.reader()
+    }
+
+    /// A new handle with a name; see [`crate::Replica::create_named_handle`].
+    #[must_use]
+    pub fn create_named_handle(&self, name: &str) -> HotReadHandle<S> {
+        self.replica.create_named_handle(name)
+    }
+
+    /// A new reader with a name; see [`crate::Replica::named_reader`].
+    #[must_use]
+    pub fn named_reader(&self, name: &str) -> Reader<S> {
+        self.replica.named_reader(name)
+    }
+
+    /// Bytes of the keys, categories and values that the table has.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.replica.table_bytes()
     }
 
     /// The state as HotRead keeps it.

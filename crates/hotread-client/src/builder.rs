@@ -3,13 +3,16 @@
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
 use crate::client::{Client, Inner};
+use crate::connection::{ConnectionEvent, OnConnection};
+use crate::credentials::{Credentials, Source};
 use crate::error::Error;
+use hotread_proto::TableName;
 use hotread_proto::session::is_client_name;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// How often replicas ask how old they are, unless told otherwise. One small frame each way.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -20,12 +23,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Settings of a new [`Client`].
 #[derive(Clone)]
-#[must_use = "a builder makes nothing until `connect` is called"]
+#[must_use = "a builder makes nothing until `build` is called"]
 pub struct ClientBuilder {
     url: String,
-    token: Option<String>,
+    token: Source,
     name: Option<String>,
     ping_every: Duration,
+    start_within: Option<Duration>,
+    wait_for_tables: bool,
+    on_connection: Option<OnConnection>,
     cache_dir: Option<PathBuf>,
     save_every: Duration,
 }
@@ -34,9 +40,12 @@ impl ClientBuilder {
     pub(crate) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            token: None,
+            token: Source::Nowhere,
             name: None,
             ping_every: PING_EVERY,
+            start_within: None,
+            wait_for_tables: false,
+            on_connection: None,
             cache_dir: None,
             save_every: SAVE_EVERY,
         }
@@ -44,7 +53,28 @@ impl ClientBuilder {
 
     /// The secret of a token. It is sent with each request, and never shown.
     pub fn token(mut self, secret: impl Into<String>) -> Self {
-        self.token = Some(secret.into());
+        self.token = Source::Fixed(secret.into());
+        self
+    }
+
+    /// The file that has the secret of a token in it, read again when the server refuses the token.
+    ///
+    /// So tokens are changed while the program runs: make a new one, write it to the file, revoke the
+    /// old one. Replicas and streams of events go on with the new one, and calls are made again with
+    /// it, once. White space around the secret does not count.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token = Source::File(path.into());
+        self
+    }
+
+    /// Gives the secret of a token: asked before the first request, and again when the server refuses
+    /// what it gave. See [`token_file`](Self::token_file). It should not take long: requests wait
+    /// for it on the runtime's threads.
+    pub fn token_provider(
+        mut self,
+        provider: impl Fn() -> io::Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.token = Source::Provider(Arc::new(provider));
         self
     }
 
@@ -58,6 +88,33 @@ impl ClientBuilder {
     /// 10 ms. They ping at least once in each of the server's heartbeats.
     pub fn ping_every(mut self, time: Duration) -> Self {
         self.ping_every = time.max(MIN_PING_EVERY);
+        self
+    }
+
+    /// Longest time in which [`Client::replica`] and [`Client::events`] begin to follow a table; after it
+    /// they return [`Error::NotInTime`](crate::Error::NotInTime). Without it they wait for their server as
+    /// long as it takes.
+    pub fn start_within(mut self, time: Duration) -> Self {
+        self.start_within = Some(time);
+        self
+    }
+
+    /// Lets [`Client::replica`] and [`Client::events`] also wait for a table that does not exist yet, and
+    /// for a token that the server does not know yet or that may not read the table: for programs that
+    /// are started together with what creates these. Otherwise each of these is an error at once.
+    pub fn wait_for_tables(mut self, wait: bool) -> Self {
+        self.wait_for_tables = wait;
+        self
+    }
+
+    /// Calls this when the connection over which a table is followed comes or goes, also while
+    /// [`Client::replica`] or [`Client::events`] still waits for the first one. Called by the task that
+    /// follows the table, so it must not block. The same is logged with `tracing`.
+    pub fn on_connection(
+        mut self,
+        callback: impl Fn(&TableName, &ConnectionEvent) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_connection = Some(Arc::new(callback));
         self
     }
 
@@ -86,16 +143,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client. Nothing is sent yet: a server that is away is noticed by the first call,
-    /// and waited for by replicas.
+    /// Makes the client. It connects to nothing yet: a server that is away is noticed by the first
+    /// call, and waited for by replicas and streams of events.
     ///
     /// # Errors
     /// If the address, the token or the name cannot be used.
-    pub async fn connect(self) -> Result<Client, Error> {
-        self.build()
-    }
-
-    pub(crate) fn build(self) -> Result<Client, Error> {
+    pub fn build(self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
         if self
             .name
@@ -105,7 +158,7 @@ impl ClientBuilder {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return Err(Error::BadUrl(message.to_owned()));
         }
-        let authorization = self.token.map(|token| authorization(&token)).transpose()?;
+        let credentials = Credentials::new(self.token)?;
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -115,9 +168,12 @@ impl ClientBuilder {
             .map_err(|error| Error::BadUrl(error.to_string()))?;
         Ok(Client(Arc::new(Inner {
             address,
-            authorization,
+            credentials,
             name: self.name,
             ping_every: self.ping_every,
+            start_within: self.start_within,
+            wait_for_tables: self.wait_for_tables,
+            on_connection: self.on_connection,
             cache: self.cache_dir.map(|dir| Cache {
                 dir,
                 every: self.save_every,
@@ -125,15 +181,6 @@ impl ClientBuilder {
             http,
         })))
     }
-}
-
-fn authorization(token: &str) -> Result<HeaderValue, Error> {
-    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| {
-        Error::BadUrl("the token has characters that no token has; copy it again".to_owned())
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// Without the token.

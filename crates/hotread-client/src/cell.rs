@@ -2,16 +2,16 @@
 
 use crate::status::Status;
 use hotread_proto::session::Refused;
-use hotread_proto::{ErrorBody, Position};
+use hotread_proto::{ErrorBody, Position, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How a replica is doing.
+/// What the replica's task saw last. How it is doing follows from this and the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Now {
-    pub(crate) status: Status,
+    pub(crate) phase: Phase,
     /// Where readers are.
     pub(crate) visible: Option<Position>,
     /// Where the state stands that was queued last.
@@ -21,36 +21,104 @@ pub(crate) struct Now {
     /// The table's last transaction, as far as is known.
     pub(crate) head: u64,
     pub(crate) fresh_at: Option<Instant>,
-    /// Records that are left out, the first ones of them.
+    /// A replica that follows its table is never older than this.
+    pub(crate) patience: Duration,
+    /// Since when readers keep something from being visible.
+    pub(crate) blocked_since: Option<Instant>,
+    /// Bytes of the table's keys, categories and values.
+    pub(crate) bytes: usize,
+    /// Records that are left out: how many, and the first ones of them.
+    pub(crate) left_out_count: usize,
     pub(crate) left_out: Arc<[Refused]>,
     /// Why the last connection ended.
     pub(crate) trouble: Option<Arc<str>>,
 }
 
+/// How a replica's session is, as long as its task is not told otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It follows its table, since then.
+    Following {
+        since: Instant,
+    },
+    /// It does not hear from the server, since then.
+    Lost {
+        since: Instant,
+    },
+    /// It began with a copy on disk, and has not been fresh since.
+    Offline {
+        saved_at: Timestamp,
+    },
+    Rejected(Refused),
+    TooLarge {
+        bytes: usize,
+        max: usize,
+    },
+    Failed(ErrorBody),
+}
+
 #[derive(Debug)]
 pub(crate) struct Cell {
     began: Instant,
+    /// The process that has the replica's task.
+    pid: u32,
     now: watch::Sender<Now>,
     /// Microseconds from `began` until the content was certainly the newest, plus one; 0: not known.
     /// Beside `now`, so that reading it costs one load.
     fresh: AtomicU64,
 }
 
+impl Now {
+    /// How it is doing at this moment, apart from what readers keep from being visible.
+    fn status(&self) -> Status {
+        let proved = match &self.phase {
+            Phase::Failed(body) => return Status::Failed(body.clone()),
+            Phase::Rejected(refused) => return Status::Rejected(refused.clone()),
+            Phase::TooLarge { bytes, max } => {
+                let (bytes, max) = (*bytes, *max);
+                return Status::TooLarge { bytes, max };
+            }
+            Phase::Lost { since } => return Status::Stale { since: *since },
+            Phase::Offline { saved_at } => {
+                let saved_at = *saved_at;
+                return Status::Offline { saved_at };
+            }
+            // The first state is as old as the session at most.
+            Phase::Following { since } => self.fresh_at.unwrap_or(*since),
+        };
+        if proved.elapsed() > self.patience {
+            return Status::Stale { since: proved };
+        }
+        match self.left_out.first() {
+            Some(first) => Status::Partial {
+                left_out: self.left_out_count,
+                first: first.clone(),
+            },
+            None => Status::Live,
+        }
+    }
+}
+
 impl Cell {
     pub(crate) fn new(began: Instant) -> Self {
         let now = Now {
             // Nobody sees this before there is a state.
-            status: Status::Stale { since: began },
+            phase: Phase::Lost { since: began },
             visible: None,
             queued: None,
             received: None,
             head: 0,
             fresh_at: None,
+            patience: Duration::ZERO,
+            blocked_since: None,
+            bytes: 0,
+            left_out_count: 0,
             left_out: Arc::from([]),
             trouble: None,
         };
         Self {
             began,
+            pid: std::process::id(),
             now: watch::Sender::new(now),
             fresh: AtomicU64::new(0),
         }
@@ -77,12 +145,25 @@ impl Cell {
     /// It is over. What was said first counts.
     pub(crate) fn fail(&self, body: ErrorBody) {
         self.now.send_if_modified(|now| {
-            let first = !matches!(now.status, Status::Failed(_));
+            let first = !matches!(now.phase, Phase::Failed(_));
             if first {
-                now.status = Status::Failed(body);
+                now.phase = Phase::Failed(body);
             }
             first
         });
+    }
+
+    /// How it is doing at this moment. A fork has the replica, though not the task that follows, and
+    /// perhaps a lock that nobody gives up any more.
+    pub(crate) fn status(&self) -> Status {
+        if self.is_forked() {
+            return Status::Forked { from: self.pid };
+        }
+        self.now().status()
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.pid != std::process::id()
     }
 
     /// Not to be held for long: the task waits for it.
@@ -100,5 +181,51 @@ impl Cell {
         let micros = self.fresh.load(Ordering::Acquire).checked_sub(1)?;
         let now = self.began.elapsed();
         Some(now.saturating_sub(Duration::from_micros(micros)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(6);
+
+    /// What the task said last before it was stopped, so long ago.
+    fn stopped(ago: Duration) -> Now {
+        let at = Instant::now()
+            .checked_sub(ago)
+            .expect("the machine runs longer");
+        Now {
+            phase: Phase::Following { since: at },
+            fresh_at: Some(at),
+            patience: PATIENCE,
+            ..Cell::new(at).now().clone()
+        }
+    }
+
+    #[test]
+    fn status_follows_from_the_age_at_the_moment_it_is_asked() {
+        assert_eq!(stopped(Duration::ZERO).status(), Status::Live);
+        // Nothing was said since, and nothing of what was said has changed.
+        let mut now = stopped(2 * PATIENCE);
+        let proved = now.fresh_at.unwrap();
+        assert_eq!(now.status(), Status::Stale { since: proved });
+        // Before the first proof, the session's own age counts.
+        now.fresh_at = None;
+        assert!(matches!(now.status(), Status::Stale { .. }));
+        now.phase = Phase::Following {
+            since: Instant::now(),
+        };
+        assert_eq!(now.status(), Status::Live);
+    }
+
+    #[test]
+    fn a_fork_says_that_it_is_one_whatever_was_said_before() {
+        let mut cell = Cell::new(Instant::now());
+        cell.set(stopped(Duration::ZERO));
+        assert_eq!(cell.status(), Status::Live);
+        let from = cell.pid + 1;
+        cell.pid = from;
+        assert_eq!(cell.status(), Status::Forked { from });
     }
 }

@@ -3,6 +3,8 @@
 use crate::address::Address;
 use crate::builder::ClientBuilder;
 use crate::cache::Cache;
+use crate::connection::OnConnection;
+use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::events::{self, Events};
 use crate::replica::Replica;
@@ -12,7 +14,6 @@ use hotread_proto::{Position, TableName};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// A HotRead server, seen from another process. Cheap to clone; clones share connections.
 ///
@@ -24,9 +25,14 @@ pub struct Client(pub(crate) Arc<Inner>);
 /// What clones share.
 pub(crate) struct Inner {
     pub(crate) address: Address,
-    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) credentials: Credentials,
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
+    /// Longest time until a table is followed; `None`: as long as it takes.
+    pub(crate) start_within: Option<Duration>,
+    /// Tables and tokens that do not exist are waited for.
+    pub(crate) wait_for_tables: bool,
+    pub(crate) on_connection: Option<OnConnection>,
     pub(crate) cache: Option<Cache>,
     pub(crate) http: reqwest::Client,
 }
@@ -39,15 +45,17 @@ impl Client {
 
     /// Follows a table with a state of type `S`, and returns when the state is complete.
     ///
-    /// As long as the server cannot be reached, it waits and tries again; put a timeout around it if
-    /// the program is to start without. With a copy in
+    /// As long as the server cannot be reached, it waits and tries again, for at most
+    /// [`start_within`](crate::ClientBuilder::start_within) if that is set; what it waits for is logged,
+    /// and told to [`on_connection`](crate::ClientBuilder::on_connection). With a copy in
     /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
     /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
     /// large updates applied, on the runtime's threads for blocking work.
     ///
     /// # Errors
-    /// If the server refuses (no such table, not allowed), or the state's type refuses a value of the
-    /// table.
+    /// If the server refuses (no such table, not allowed; see
+    /// [`wait_for_tables`](crate::ClientBuilder::wait_for_tables)), if it takes longer than it may, or if
+    /// the state's type refuses a value of the table ([`Error::Rejected`]).
     pub async fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
         self.replica_builder(table).start().await
     }
@@ -58,10 +66,10 @@ impl Client {
     }
 
     /// The transactions of a table, one by one: those after `from`, or after where the table stands
-    /// now. Lost connections are made up for.
+    /// now. Lost connections are made up for. Waits for the server as [`replica`](Self::replica) does.
     ///
     /// # Errors
-    /// If the server refuses. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
+    /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
     /// any more.
     pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
         events::start(self, TableName::new(table)?, from).await

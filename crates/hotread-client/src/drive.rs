@@ -1,6 +1,7 @@
 //! Drives a session: carries text, times and decisions between [`Follow`] and the world.
 
 use crate::client::Client;
+use crate::connection::Announcer;
 use crate::heavy::{HEAVY_FRAME_BYTES, heavy};
 use crate::socket::{Came, Lost, Wire};
 use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
@@ -41,6 +42,8 @@ pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfi
         keep_ops,
         ping_every: client.0.ping_every,
         max_bytes: usize::MAX,
+        waits_for_table: client.0.wait_for_tables,
+        renews_token: client.0.credentials.is_renewable(),
         seed: RandomState::new().hash_one(0),
     }
 }
@@ -58,6 +61,7 @@ where
 {
     let now = || began.elapsed();
     let mut wire = Wire::Closed;
+    let mut announcer = Announcer::new(table, client.0.on_connection.as_ref());
     loop {
         while let Some(output) = follow.poll_output() {
             match output {
@@ -82,6 +86,7 @@ where
             }
         }
         publish.report(&follow);
+        announcer.look(&follow);
         let (reads, times) = (publish.has_room(), publish.keeps_time());
         let at = follow.poll_timeout().map(|at| (began + at).into());
         let at = at.unwrap_or_else(tokio::time::Instant::now);

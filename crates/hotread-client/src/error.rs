@@ -2,6 +2,7 @@
 
 use hotread_proto::session::Refused;
 use hotread_proto::{Code, ErrorBody, InvalidName, InvalidValue, TxnId};
+use std::time::Duration;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,9 @@ pub enum Error {
     /// The server's address, the token or the name cannot be used.
     #[error("{0}")]
     BadUrl(String),
+    /// The token that was to be sent cannot be had.
+    #[error("no token can be had: {0}")]
+    NoToken(String),
     /// The address begins with `https` or `wss`.
     #[error(
         "the client does not speak TLS; give an http address, of a local proxy if the way is not private"
@@ -31,12 +35,21 @@ pub enum Error {
         /// What it says.
         body: ErrorBody,
     },
-    /// The server cannot be reached. Nothing was done.
+    /// The server cannot be reached. Nothing was changed.
     #[error("the server cannot be reached: {0}; is it running there?")]
     Unreachable(String),
     /// There was no answer in time to something that changes nothing.
     #[error("the server did not answer in time; try again")]
     Timeout,
+    /// A table was not followed within
+    /// [`start_within`](crate::ClientBuilder::start_within).
+    #[error("the table could not be followed within {within:?}: {trouble}")]
+    NotInTime {
+        /// How long it might take.
+        within: Duration,
+        /// What was in the way last.
+        trouble: String,
+    },
     /// Whether a write was done is not known, after all attempts.
     #[error("whether transaction {id} was committed is not known: {cause}; repeat it with this id")]
     CommitUnknown {
@@ -45,11 +58,30 @@ pub enum Error {
         /// What happened last.
         cause: String,
     },
-    /// What came is no answer of a HotRead server.
-    #[error("not an answer of a HotRead server: {0}; check the address")]
+    /// Whether a change was made that is not repeated, since it has no transaction id, is not known.
+    #[error("{doubt} ({cause})")]
+    OutcomeUnknown {
+        /// What is not known, and how to find out.
+        doubt: &'static str,
+        /// What happened.
+        cause: String,
+    },
+    /// What came, in all attempts, is no answer of a HotRead server: a proxy before it may be without
+    /// one, or the address is another program's.
+    #[error(
+        "not an answer of a HotRead server: {0}; check the address, and the proxy if there is one"
+    )]
     Protocol(String),
-    /// The replica's type refuses a value, and there is no state without it.
-    #[error("{0}")]
+    /// The replica's type refuses a value, and there is no state without it: the replica does not start.
+    ///
+    /// Replicas that run already keep the state before that value. A new one starts if the record is
+    /// changed or deleted, if it finds the last good copy on disk
+    /// ([`cache_dir`](crate::ClientBuilder::cache_dir)), or if it is told to leave such records out
+    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
+    #[error(
+        "{0}; change or delete that record, or let replicas start from a copy on disk (`cache_dir`) or \
+         without such records (`skip_bad_keys`)"
+    )]
     Rejected(#[from] Refused),
     /// The replica's task ended: its code panicked, or the runtime was shut down.
     #[error("the replica's task ended: its state's code panicked, or the runtime was shut down")]
@@ -65,8 +97,9 @@ impl Error {
             Self::Invalid { code, .. } => *code,
             Self::Api { body, .. } => body.code,
             Self::Unreachable(_) => Code::Unreachable,
-            Self::Timeout => Code::Timeout,
-            Self::CommitUnknown { .. } => Code::CommitUnknown,
+            Self::Timeout | Self::NotInTime { .. } => Code::Timeout,
+            Self::NoToken(_) => Code::Unauthenticated,
+            Self::CommitUnknown { .. } | Self::OutcomeUnknown { .. } => Code::CommitUnknown,
             Self::Protocol(_) => Code::ProtocolError,
             Self::Rejected(_) => Code::Rejected,
             Self::TaskEnded => Code::Internal,
@@ -80,7 +113,7 @@ impl Error {
             Self::Api { body, .. } => body.clone(),
             Self::Rejected(refused) => ErrorBody {
                 key: Some(refused.key.clone()),
-                ..ErrorBody::new(Code::Rejected, refused)
+                ..ErrorBody::new(Code::Rejected, self)
             },
             other => ErrorBody::new(other.code(), other),
         }

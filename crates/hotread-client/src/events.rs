@@ -3,12 +3,12 @@
 use crate::client::Client;
 use crate::drive::{self, Publish};
 use crate::error::Error;
-use crate::replica::Task;
+use crate::replica::{Task, in_time};
 use futures_util::Stream;
 use hotread_proto::session::{Batch, Follow, Mode, Status, Target};
 use hotread_proto::{ChangeOp, ErrorBody, Head, Position, Record, TableName};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -69,15 +69,17 @@ pub(crate) async fn start(
 ) -> Result<Events, Error> {
     let (sender, coming) = mpsc::channel(AHEAD);
     let (begun, begins) = oneshot::channel();
-    let client = client.clone();
+    let trouble = Trouble::default();
+    let mut outlet = Outlet {
+        sender,
+        begun: Some(begun),
+        trouble: trouble.clone(),
+    };
+    let its_client = client.clone();
     let task = tokio::spawn(async move {
-        let began = Instant::now();
+        let (client, began) = (its_client, Instant::now());
         let config = drive::config(&client, Mode::Events { from }, true);
         let follow = Follow::new(Nothing, config, began.elapsed());
-        let mut outlet = Outlet {
-            sender,
-            begun: Some(begun),
-        };
         let body = drive::drive(follow, &mut outlet, &client, &table, began).await;
         let error = Error::session(body);
         match outlet.begun.take() {
@@ -87,7 +89,7 @@ pub(crate) async fn start(
         }
     });
     let task = Task(task.abort_handle());
-    let from = begins.await.map_err(|_| Error::TaskEnded)??;
+    let from = in_time(client, begins, || trouble.get()).await?;
     Ok(Events {
         from,
         coming,
@@ -109,10 +111,28 @@ impl Target for Nothing {
     fn delete(&mut self, _: &Arc<str>) {}
 }
 
+/// What keeps the session from beginning.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn get(&self) -> Option<String> {
+        let trouble = self.0.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, trouble: &str) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(trouble.to_owned());
+    }
+}
+
 /// Hands events on.
 struct Outlet {
     sender: mpsc::Sender<Result<Event, Error>>,
+    /// `None`: the session began.
     begun: Option<oneshot::Sender<Result<Position, Error>>>,
+    trouble: Trouble,
 }
 
 impl Publish<Nothing> for Outlet {
@@ -142,6 +162,9 @@ impl Publish<Nothing> for Outlet {
     }
 
     fn report(&mut self, follow: &Follow<Nothing>) {
+        if let (Some(_), Some(trouble)) = (&self.begun, follow.trouble()) {
+            self.trouble.set(trouble);
+        }
         let (Status::Live, Some(position)) = (follow.status(), follow.position()) else {
             return;
         };

@@ -1,11 +1,15 @@
-//! Requests: how they are sent, when they are repeated, and what an answer means.
+//! Requests: how they are sent, when they are repeated, and what an answer means. An answer is what a
+//! HotRead server says: `"ok": true`, or an error with a code. What a proxy says in its place (504, a
+//! page of HTML, a redirection) answers nothing, whatever its status.
 
 use crate::client::Inner;
 use crate::error::Error;
 use bytes::Bytes;
 use hotread_proto::{Code, ErrorBody, TxnId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -51,8 +55,9 @@ enum Again<'a> {
     Harmless,
     /// It is a transaction with this id, which is done once.
     Once(&'a TxnId),
-    /// Something else than sending it once.
-    Never,
+    /// Something else than sending it once. If it was sent and not answered, this says so, and how to
+    /// find out.
+    Never(&'static str),
 }
 
 impl<'a> Call<'a> {
@@ -76,13 +81,18 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Something that is not repeated.
-    pub(crate) fn new(method: Method, path: impl Into<String>, body: Option<Vec<u8>>) -> Self {
+    /// A change that is not repeated. `doubt` is what is said if its answer is lost.
+    pub(crate) fn new(
+        method: Method,
+        path: impl Into<String>,
+        body: Option<Vec<u8>>,
+        doubt: &'static str,
+    ) -> Self {
         Self {
             method,
             path: path.into(),
             body: body.map(Bytes::from),
-            again: Again::Never,
+            again: Again::Never(doubt),
         }
     }
 
@@ -126,10 +136,12 @@ pub(crate) fn random_id() -> Result<TxnId, Error> {
 /// One attempt that did not succeed.
 struct Failed {
     error: Error,
-    /// Would another attempt help?
+    /// Another attempt may succeed.
     passing: bool,
-    /// May it have been done all the same?
+    /// The request may have been carried out all the same.
     perhaps: bool,
+    /// The answer also says that no attempt before this one was carried out.
+    settles: bool,
     /// How long the server wants to be left alone.
     wait: Option<Duration>,
 }
@@ -138,23 +150,29 @@ impl Inner {
     /// Sends a request, and reads the answer. Repeats what may be repeated.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let attempts = match call.again {
-            Again::Never => 1,
+            Again::Never(_) => 1,
             Again::Harmless | Again::Once(_) => ATTEMPTS,
         };
         let mut perhaps = false;
         let mut wait = FIRST_WAIT;
         for attempt in 1.. {
             let failed = match self.attempt(&call).await {
-                Ok(answer) => return read(&answer),
+                Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            // Once something may have been done, only a definite answer says what was.
             perhaps |= failed.perhaps;
             if !failed.passing || attempt >= attempts {
+                // Once it may have been done, only an answer about this very transaction says whether.
+                let unknown = perhaps && !failed.settles;
+                let cause = || failed.error.to_string();
                 return Err(match call.again {
-                    Again::Once(id) if perhaps && failed.passing => Error::CommitUnknown {
+                    Again::Once(id) if unknown => Error::CommitUnknown {
                         id: id.clone(),
-                        cause: failed.error.to_string(),
+                        cause: cause(),
+                    },
+                    Again::Never(doubt) if unknown => Error::OutcomeUnknown {
+                        doubt,
+                        cause: cause(),
                     },
                     _ => failed.error,
                 });
@@ -166,11 +184,32 @@ impl Inner {
         unreachable!("the loop ends with the last attempt")
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Vec<u8>, Failed> {
+    async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failed> {
+        let authorization = self.credentials.current().map_err(Failed::unsent)?;
+        let failed = match self.exchange(call, authorization.as_ref()).await {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        // Nothing was done: tokens are looked at before anything else of a request is.
+        if failed.error.code() != Code::Unauthenticated
+            || !self.credentials.renew(authorization.as_ref())
+        {
+            return Err(failed);
+        }
+        let authorization = self.credentials.current().map_err(Failed::unsent)?;
+        self.exchange(call, authorization.as_ref()).await
+    }
+
+    /// Sends a request once.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<T, Failed> {
         let url = self.address.http(&call.path);
         let mut request = self.http.request(call.method.clone(), url);
         let mut within = ANSWER_WITHIN;
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
         if let Some(body) = &call.body {
@@ -180,31 +219,59 @@ impl Inner {
                 .body(body.clone());
         }
         let mut response = request.timeout(within).send().await.map_err(broken)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                let what = "the answer is larger than any should be".to_owned();
-                return Err(Failed::for_good(Error::Protocol(what)));
-            }
-            body.extend_from_slice(&chunk);
-        }
         let status = response.status();
-        if status.is_success() {
-            return Ok(body);
-        }
         let wait = response.headers().get(header::RETRY_AFTER);
         let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
-        Err(refused(status, wait.map(Duration::from_secs), &body))
+        let wait = wait.map(Duration::from_secs);
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                    body.extend_from_slice(&chunk);
+                }
+                Ok(Some(_)) => {
+                    let what = "the answer is larger than any should be".to_owned();
+                    return Err(Failed::unanswered(Error::Protocol(what)).for_good());
+                }
+                Ok(None) => break,
+                // The connection of a request that is too large is closed while it is being sent: its
+                // status is there, and the rest may not be.
+                Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        if status.is_success() {
+            return read(&body);
+        }
+        Err(refused(status, wait, &body))
     }
 }
 
 impl Failed {
-    fn for_good(error: Error) -> Self {
+    /// Nothing was sent, and trying again does not help.
+    fn unsent(error: Error) -> Self {
         Self {
             error,
             passing: false,
             perhaps: false,
+            settles: false,
             wait: None,
+        }
+    }
+
+    /// Whatever came, it does not say what became of the request.
+    fn unanswered(error: Error) -> Self {
+        Self {
+            passing: true,
+            perhaps: true,
+            ..Self::unsent(error)
+        }
+    }
+
+    fn for_good(self) -> Self {
+        Self {
+            passing: false,
+            ..self
         }
     }
 }
@@ -218,47 +285,95 @@ fn broken(error: reqwest::Error) -> Failed {
     while let Some(source) = cause.source() {
         cause = source;
     }
+    let error = match timeout && !connecting {
+        true => Error::Timeout,
+        false => Error::Unreachable(cause.to_string()),
+    };
     Failed {
-        error: match timeout && !connecting {
-            true => Error::Timeout,
-            false => Error::Unreachable(cause.to_string()),
-        },
-        passing: true,
         perhaps: !connecting,
-        wait: None,
+        ..Failed::unanswered(error)
     }
+}
+
+/// The error that a HotRead server answered; `None`: another program did, or a newer server in words
+/// that say nothing to this client.
+pub(crate) fn answered(body: &[u8]) -> Option<ErrorBody> {
+    let body: ErrorBody = serde_json::from_slice(body).ok()?;
+    (body.code != Code::Unknown).then_some(body)
 }
 
 /// The answer is no.
 fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
-    let passing = matches!(
-        status,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-    );
-    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
-        // Not the server itself, but perhaps a proxy before it.
-        let error = Error::Protocol(format!("the answer is {status}"));
-        return Failed {
-            passing,
-            wait,
-            ..Failed::for_good(error)
-        };
+    let body = match answered(body) {
+        Some(body) => body,
+        // Whoever says so has not passed it on, and will not.
+        None if status == StatusCode::PAYLOAD_TOO_LARGE => ErrorBody::new(
+            Code::TooLarge,
+            "the request is larger than the server takes, or a proxy before it; send less at once",
+        ),
+        None => {
+            let error = Error::Protocol(format!("the answer is {status}"));
+            return Failed {
+                wait,
+                ..Failed::unanswered(error)
+            };
+        }
     };
-    let perhaps = body.code == Code::CommitUnknown;
-    let status = Some(status.as_u16());
+    let code = body.code;
     Failed {
-        error: Error::Api { status, body },
-        passing: passing || perhaps,
-        perhaps,
+        error: Error::Api {
+            status: Some(status.as_u16()),
+            body,
+        },
+        passing: code == Code::CommitUnknown || passes(status),
+        perhaps: matches!(code, Code::CommitUnknown | Code::Timeout | Code::Internal),
+        settles: settles(code),
         wait,
     }
 }
 
-fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Error> {
+/// Statuses after which the same request can be made again, as docs/wire.md says.
+fn passes(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
+/// Codes that also tell what became of earlier attempts with the same id: the server looked for the id,
+/// the request can never have been taken, or there is nothing left of what it may have done. Others,
+/// such as a token that was revoked meanwhile, say nothing about an attempt before.
+fn settles(code: Code) -> bool {
+    matches!(
+        code,
+        Code::PreconditionFailed
+            | Code::TxnIdReused
+            | Code::BadRequest
+            | Code::InvalidName
+            | Code::InvalidValue
+            | Code::InvalidTime
+            | Code::TooLarge
+            | Code::UnknownTable
+    )
+}
+
+/// What a success says. One that cannot be read is none, whoever said it.
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failed> {
+    #[derive(Deserialize)]
+    struct Ours {
+        ok: bool,
+    }
+    let strange = |what: String| Failed::unanswered(Error::Protocol(what));
+    match serde_json::from_slice(answer) {
+        Ok(Ours { ok: true }) => {}
+        _ => return Err(strange("it does not say \"ok\": true".to_owned())),
+    }
     serde_json::from_slice(answer).map_err(|error| {
         // The parser's words may quote values; its place does not.
         let (line, column) = (error.line(), error.column());
-        Error::Protocol(format!(
+        strange(format!(
             "the answer has another form than expected at line {line}, column {column}"
         ))
     })
@@ -294,14 +409,51 @@ mod tests {
             r#"{"code":"BUSY","message":""}"#,
         );
         assert!(busy.passing && !busy.perhaps);
-        let body = r#"{"code":"COMMIT_UNKNOWN","message":""}"#;
-        let unknown = of(StatusCode::INTERNAL_SERVER_ERROR, body);
-        assert!(unknown.passing && unknown.perhaps);
+        for (status, code) in [(500, "COMMIT_UNKNOWN"), (408, "TIMEOUT")] {
+            let body = format!(r#"{{"code":"{code}","message":""}}"#);
+            let unknown = of(StatusCode::from_u16(status).unwrap(), &body);
+            assert!(unknown.passing && unknown.perhaps && !unknown.settles);
+        }
         let body = r#"{"code":"PRECONDITION_FAILED","message":"","key":"k","seq":3}"#;
         let failed = of(StatusCode::PRECONDITION_FAILED, body);
-        assert!(!failed.passing);
+        assert!(!failed.passing && failed.settles);
         assert_eq!(failed.error.code(), Code::PreconditionFailed);
         assert_eq!(failed.error.body().seq, Some(3));
+        let body = r#"{"code":"UNAUTHENTICATED","message":""}"#;
+        let failed = of(StatusCode::UNAUTHORIZED, body);
+        assert!(!failed.passing && !failed.perhaps && !failed.settles);
+    }
+
+    #[test]
+    fn what_another_program_says_is_no_answer() {
+        let of = |status: u16, body: &str| {
+            refused(StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
+        };
+        for (status, body) in [
+            (301, ""),
+            (400, "Bad Request"),
+            (404, "<html>"),
+            (408, ""),
+            (502, r#"{"message":"upstream"}"#),
+            (504, r#"{"code":504,"message":"Gateway Timeout"}"#),
+            (504, r#"{"code":"GATEWAY_TIMEOUT","message":"x"}"#),
+        ] {
+            let failed = of(status, body);
+            assert!(
+                failed.passing && failed.perhaps && !failed.settles,
+                "{status}"
+            );
+            assert_eq!(failed.error.code(), Code::ProtocolError, "{status}");
+        }
+        // Nobody who says this has passed it on.
+        let large = of(413, "<html>");
+        assert!(!large.passing && large.settles);
+        assert_eq!(large.error.code(), Code::TooLarge);
+        let success = |body: &str| read::<serde::de::IgnoredAny>(body.as_bytes());
+        assert!(success(r#"{"ok":true}"#).is_ok());
+        for body in ["", "<html>", "{}", r#"{"ok":false}"#, r#"{"ok":true"#] {
+            assert!(success(body).is_err_and(|failed| failed.perhaps), "{body}");
+        }
     }
 
     #[test]

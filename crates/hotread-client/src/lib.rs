@@ -6,7 +6,7 @@
 //!
 //! # What it costs
 //!
-//! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and about 60
+//! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and about 70
 //!   bytes for each record, with its key, which is shared with the state. While it is loaded, the
 //!   records themselves once more. With a [`cache_dir`](ClientBuilder::cache_dir) they stay.
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] proves how old the content
@@ -32,12 +32,11 @@
 //!     .name("api-7") // what the server shows
 //!     .token("hr_…") // if the server wants one
 //!     .cache_dir("/var/cache/api") // to start without the server
-//!     .connect()
-//!     .await?;
+//!     .build()?;
 //!
 //! // A table in this process.
 //! let flags = client.replica::<HashMap<Arc<str>, Flag>>("flags").await?;
-//! let mut reader = flags.reader(); // one for each worker
+//! let mut reader = flags.named_reader("worker-1"); // one for each worker
 //! let on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
 //! match reader.fresh(Duration::from_secs(30)) {
 //!     Ok(flags) => println!("{} flags", flags.len()),
@@ -55,7 +54,8 @@
 //! // How it is doing: for a health check.
 //! match flags.status() {
 //!     Status::Live => {}
-//!     Status::Stale { since } => eprintln!("nothing heard for {:?}", since.elapsed()),
+//!     Status::Stale { since } => eprintln!("nothing proved for {:?}", since.elapsed()),
+//!     Status::Blocked { reader, .. } => eprintln!("{reader:?} holds an old copy"),
 //!     Status::Offline { saved_at } => eprintln!("as it was on disk at {saved_at}"),
 //!     Status::Rejected(refused) => eprintln!("held before {refused}"),
 //!     other => eprintln!("{other:?}"),
@@ -100,11 +100,32 @@
 //! - Readers see states that the table had, whole transactions, each checked against the server's
 //!   digest, and never an older one after a newer; unless the replica was told to
 //!   [leave out](ReplicaBuilder::skip_bad_keys) what its type refuses.
-//! - A value that the state's type cannot have is refused: the replica stays before it, tells the
-//!   server, and goes on when the record is changed. See [`Status::Rejected`].
+//! - [`Replica::status`] is decided when it is asked: after the process was stopped, or while the
+//!   replica's task gets no turn, it is [`Stale`](Status::Stale) and not [`Live`](Status::Live); in a
+//!   fork it is [`Forked`](Status::Forked). [`Replica::age`] is by the monotonic clock, which on Linux
+//!   does not count time in which the machine sleeps.
+//! - A value that the state's type cannot have is refused: a replica that runs stays before it, tells the
+//!   server, and goes on when the record is changed. See [`Status::Rejected`]. What happens **when the
+//!   program starts while such a value is there** is the program's choice: the start fails with
+//!   [`Error::Rejected`], which names the key (the default); it starts with the last good copy on disk
+//!   and the status `Rejected` ([`cache_dir`](ClientBuilder::cache_dir)); or it starts without such
+//!   records and the status [`Partial`](Status::Partial)
+//!   ([`skip_bad_keys`](ReplicaBuilder::skip_bad_keys)).
+//! - **A record's expiry is a deletion by the server, which replicas hear of as of any other change. A
+//!   replica that is cut off from its server goes on to show records that have expired.** Where that must
+//!   not be, hide them by this machine's clock ([`hide_expired`](ReplicaBuilder::hide_expired)), ask
+//!   [`Record::is_expired`] of whole records, or ask readers for a state that is
+//!   [fresh](Reader::fresh).
 //! - A replica never stops silently. When the state's own code panics or the runtime is shut down,
 //!   its status is [`Status::Failed`], and readers keep what they have.
-//! - Every write has a random id and is repeated with it, so that it is done once or not at all.
+//! - Every write has a random id and is repeated with it, so that it is done once or not at all. Only
+//!   what a HotRead server says is an answer: what a proxy says in its place (504, a page of HTML) leads
+//!   to another attempt, and in the end to [`Error::CommitUnknown`] with the id to find out with. Changes
+//!   without an id (creating and dropping tables, tokens) are sent once, and end with
+//!   [`Error::OutcomeUnknown`].
+//! - A record is asked for so that proxies that rewrite paths do not make it another one, and its key is
+//!   compared.
+//! - Tokens can be changed while the program runs: see [`token_file`](ClientBuilder::token_file).
 //! - All queues are bounded. If readers do not let go of old copies, the replica stops reading from
 //!   the server, and catches up afterwards.
 //!
@@ -112,18 +133,21 @@
 //!
 //! | limit | value | |
 //! |---|---|---|
-//! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`] |
+//! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`], at the start and later; a warning at 80 % |
 //! | table that is kept on disk | 4 GiB of keys and values | larger ones are not kept |
 //! | time between copies on disk | 10 s | [`ClientBuilder::save_every`]; at most a twentieth of the time is spent writing |
 //! | wait for the server when there is a copy | 2 s | or the first attempt that fails |
 //! | copies of the state | 4 | while readers hold old ones |
 //! | updates that readers keep from being published | 65,536 | then nothing more is read from the server |
-//! | held back while a value is refused | 64 MiB beyond a snapshot | then the table is loaded again when it is mended |
+//! | held back while a value is refused, or the table is too large | 64 MiB beyond a snapshot | then the table is loaded again afterwards |
+//! | an update that readers block is told | after 1 s | [`Status::Blocked`], and the log |
+//! | beginning to follow a table | as long as it takes | [`ClientBuilder::start_within`], [`ClientBuilder::wait_for_tables`] |
+//! | wait before a table is tried again that was too large | 60 s | |
 //! | refused values told to the server | 8 a second | |
 //! | records that are left out, with reasons | 64 | [`Replica::left_out`]; their number is told of all |
 //! | events received ahead | 16 | then the server waits |
 //! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
-//! | connecting | 5 s for a request, 10 s for a session | |
+//! | connecting | 5 s for a request, 10 s for a session | addresses of a name side by side, 250 ms apart |
 //! | answer to a request | 30 s, and a second for each MiB sent | |
 //! | answer's size | 1 GiB | |
 //! | attempts of a request | 6 | 0.1 s to 3 s apart |
@@ -140,9 +164,13 @@ mod builder;
 mod cache;
 mod cell;
 mod client;
+mod connect;
+mod connection;
+mod credentials;
 mod drive;
 mod error;
 mod events;
+mod expiry;
 mod heavy;
 mod http;
 mod lent;
@@ -159,6 +187,7 @@ mod status;
 pub use builder::ClientBuilder;
 pub use cache::SaveError;
 pub use client::Client;
+pub use connection::ConnectionEvent;
 pub use error::Error;
 pub use events::{Event, Events};
 pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};

@@ -1,15 +1,16 @@
 //! Publishes a replica's batches to its readers.
 
 use crate::cache::Keeper;
-use crate::cell::{Cell, Now};
+use crate::cell::{Cell, Now, Phase};
 use crate::drive::Publish;
 use crate::error::Error;
+use crate::expiry::Expiry;
 use crate::heavy::{HEAVY_UPDATES, heavy};
+use crate::replica_builder::Options;
 use crate::replicated::{Adapter, Replicated};
-use crate::status::Status;
-use hotread::{HotRead, Published};
+use hotread::{HotRead, Published, QueueResult};
 use hotread_proto::session::{self, Batch, Cause, Follow, Refused};
-use hotread_proto::{Code, ErrorBody, Position, TableName, Timestamp};
+use hotread_proto::{Code, ErrorBody, Position, Records, TableName, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,11 @@ const COPIES: usize = 4;
 const MAX_QUEUED: usize = 65_536;
 /// A replica that has a copy from disk waits so long for the server before it is given out with it.
 const OFFLINE_AFTER: Duration = Duration::from_secs(2);
+/// An update that readers have kept from being visible for so long is told: readers that are busy for
+/// less are not worth a word.
+pub(crate) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
+/// A table that fills so much of what it may have is warned of, in hundredths.
+const WARN_AT_PERCENT: usize = 80;
 /// Most records that are left out of which the status tells more than their number.
 const MAX_LEFT_OUT: usize = 64;
 
@@ -33,6 +39,7 @@ struct Queued {
     seq: u64,
     position: Position,
     updates: usize,
+    since: Instant,
 }
 
 /// Publishes a replica's batches.
@@ -55,6 +62,13 @@ pub(crate) struct Publisher<S: Replicated> {
     offline_at: Option<Instant>,
     left_out: LeftOut,
     trouble: Option<Arc<str>>,
+    following_since: Option<Instant>,
+    /// What is hidden once it has expired; `None`: expired records are shown until they are deleted.
+    expiry: Option<Expiry>,
+    /// Most bytes that the table may have.
+    max_bytes: usize,
+    warned_of_size: bool,
+    warned_of_readers: bool,
 }
 
 /// The records that are left out, as they were told of last.
@@ -70,6 +84,7 @@ impl<S: Replicated> Publisher<S> {
     pub(crate) fn new(
         table: &TableName,
         cell: Arc<Cell>,
+        options: &Options,
         first: oneshot::Sender<Result<HotRead<S>, Error>>,
     ) -> Self {
         Self {
@@ -86,6 +101,11 @@ impl<S: Replicated> Publisher<S> {
             offline_at: None,
             left_out: LeftOut::default(),
             trouble: None,
+            following_since: None,
+            expiry: options.hide_expired.then(Expiry::default),
+            max_bytes: options.max_bytes,
+            warned_of_size: false,
+            warned_of_readers: false,
         }
     }
 
@@ -94,8 +114,17 @@ impl<S: Replicated> Publisher<S> {
         self.keeper = Some(keeper);
     }
 
-    /// Begins with a copy from disk.
-    pub(crate) async fn restore(&mut self, batch: Batch<S::Action>, saved_at: Timestamp) {
+    /// Begins with a copy from disk: of these records.
+    pub(crate) async fn restore(
+        &mut self,
+        mut batch: Batch<S::Action>,
+        records: &Records,
+        saved_at: Timestamp,
+    ) {
+        if let Some(expiry) = &mut self.expiry {
+            records.iter().for_each(|record| expiry.put(record));
+        }
+        batch.actions.extend(self.hide());
         self.saved_at = Some(saved_at);
         self.offline_at = Some(Instant::now() + OFFLINE_AFTER);
         self.begin(batch).await;
@@ -137,32 +166,87 @@ impl<S: Replicated> Publisher<S> {
         position
     }
 
-    fn status(&mut self, follow: &Follow<Adapter<S>>) -> Status {
+    fn phase(&mut self, follow: &Follow<Adapter<S>>) -> Phase {
+        let following = self.following_since.take();
         match follow.status() {
             session::Status::Rejected(refused) => {
                 if self.visible.is_none() {
                     self.fail(Error::Rejected(refused.clone()));
                 }
-                Status::Rejected(refused)
+                Phase::Rejected(refused)
             }
-            session::Status::Failed(body) => Status::Failed(body),
-            session::Status::Live => match self.left_out.first.first() {
-                Some(first) => Status::Partial {
-                    left_out: self.left_out.count,
-                    first: first.clone(),
-                },
-                None => Status::Live,
+            session::Status::TooLarge { bytes, max } => Phase::TooLarge { bytes, max },
+            session::Status::Failed(body) => Phase::Failed(body),
+            session::Status::Live => match (follow.fresh_at(), self.saved_at) {
+                // It has what it began with, perhaps.
+                (None, Some(saved_at)) => Phase::Offline { saved_at },
+                _ => {
+                    let since = following.unwrap_or_else(Instant::now);
+                    self.following_since = Some(since);
+                    Phase::Following { since }
+                }
             },
-            session::Status::Stale { since: Some(since) } => Status::Stale {
+            session::Status::Stale { since: Some(since) } => Phase::Lost {
                 since: self.cell.began() + since,
             },
             // It has not come to follow the server yet.
             _ => match self.saved_at {
-                Some(saved_at) => Status::Offline { saved_at },
-                None => Status::Stale {
+                Some(saved_at) => Phase::Offline { saved_at },
+                None => Phase::Lost {
                     since: self.cell.began(),
                 },
             },
+        }
+    }
+
+    /// What hides the records that have expired by now.
+    fn hide(&mut self) -> impl Iterator<Item = S::Action> + use<S> {
+        let due = self.expiry.as_mut().map(Expiry::take_due);
+        due.into_iter().flatten().map(|key| S::delete(&key))
+    }
+
+    /// When something has to be done though nothing comes and nothing becomes visible.
+    fn wake(&self) -> Option<Instant> {
+        let offline = self.offline_at.filter(|_| self.first.is_some());
+        let quiet = !self.warned_of_readers;
+        let blocked = self.queued.front().filter(|_| quiet);
+        let blocked = blocked.map(|front| front.since + BLOCKED_AFTER);
+        let expiry = self.expiry.as_ref().and_then(Expiry::wait);
+        let expiry = expiry.map(|wait| Instant::now() + wait);
+        [offline, blocked, expiry].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    async fn woken(&mut self) {
+        let blocked = self.queued.front();
+        if blocked.is_some_and(|front| front.since.elapsed() >= BLOCKED_AFTER)
+            && !self.warned_of_readers
+        {
+            self.warn_of_readers();
+        }
+        let actions: Vec<S::Action> = self.hide().collect();
+        if let (Some(state), false) = (&self.state, actions.is_empty()) {
+            queue(state, actions).await;
+        }
+    }
+
+    /// Says so once when the table comes near to what it may have.
+    fn look_at_size(&mut self, bytes: usize) {
+        let near = bytes / 100 >= self.max_bytes / 100 * WARN_AT_PERCENT / 100 && bytes > 0;
+        if near && !self.warned_of_size {
+            let (table, max) = (&self.table, self.max_bytes);
+            tracing::warn!(%table, bytes, max, "a table is about to be too large for its replica");
+        }
+        self.warned_of_size = near;
+    }
+
+    /// Says so once when readers keep something from being visible.
+    fn warn_of_readers(&mut self) {
+        self.warned_of_readers = true;
+        let Some(state) = &self.state else { return };
+        if let Some((reader, readers)) = blocking(state) {
+            let (table, reader) = (&self.table, reader.as_deref().unwrap_or("without a name"));
+            tracing::warn!(%table, reader, readers, "readers keep updates from being visible");
         }
     }
 
@@ -192,6 +276,25 @@ impl<S: Replicated> Publisher<S> {
     }
 }
 
+/// Queues updates, many of them not on this thread.
+async fn queue<S: Replicated>(state: &HotRead<S>, actions: Vec<S::Action>) -> QueueResult {
+    if actions.len() < HEAVY_UPDATES {
+        return state.queue_updates(actions);
+    }
+    let state = state.clone();
+    heavy(move || state.queue_updates(actions)).await
+}
+
+/// The reader that has been in the way of an update for the longest time, by its name, and how many
+/// there are; `None`: none is.
+pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<str>>, usize)> {
+    let mut readers = state.workers();
+    readers.retain(|reader| reader.blocking);
+    let count = readers.len();
+    let longest = readers.into_iter().max_by_key(|reader| reader.blocking_for);
+    longest.map(|reader| (reader.name, count))
+}
+
 impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
     async fn apply(&mut self, mut batch: Batch<S::Action>) -> Result<bool, ErrorBody> {
         let position = batch.head.position;
@@ -199,6 +302,10 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
             let reason = reason.as_deref().unwrap_or("the server did not say");
             tracing::info!(table = %self.table, reason, "a replica was loaded anew");
         }
+        if let Some(expiry) = &mut self.expiry {
+            expiry.note(&batch.ops);
+        }
+        batch.actions.extend(self.hide());
         if let Some(keeper) = &self.keeper {
             keeper.add(batch.head, std::mem::take(&mut batch.ops));
         }
@@ -207,12 +314,7 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
             return Ok(true);
         };
         let updates = batch.actions.len();
-        let result = if updates < HEAVY_UPDATES {
-            state.queue_updates(batch.actions)
-        } else {
-            let state = state.clone();
-            heavy(move || state.queue_updates(batch.actions)).await
-        };
+        let result = queue(state, batch.actions).await;
         // A batch of nothing is visible as soon as what is before it.
         let seq = match updates {
             0 => state.latest_seq(),
@@ -230,6 +332,7 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
             seq,
             position,
             updates,
+            since: Instant::now(),
         });
         Ok(false)
     }
@@ -243,17 +346,33 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
     }
 
     async fn progress(&mut self) -> Result<Option<Position>, ErrorBody> {
-        if let (Some(offline_at), Some(_)) = (self.offline_at, &self.first) {
-            sleep_until(offline_at.into()).await;
-            return Ok(None);
-        }
-        let (Some(state), Some(front)) = (&self.state, self.queued.front()) else {
-            return std::future::pending().await;
+        let wake = self.wake();
+        let waiting = match (&self.state, self.queued.front()) {
+            (Some(state), Some(front)) => {
+                let published = || state.published(front.seq);
+                Some(self.waiting.get_or_insert_with(published))
+            }
+            _ => None,
         };
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| state.published(front.seq));
-        let published = waiting.await;
+        let published = async {
+            match waiting {
+                Some(published) => published.await,
+                None => std::future::pending().await,
+            }
+        };
+        let woken = async {
+            match wake {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let published = tokio::select! {
+            published = published => published,
+            () = woken => {
+                self.woken().await;
+                return Ok(None);
+            }
+        };
         self.waiting = None;
         published.map_err(|error| ErrorBody::new(Code::Rejected, error))?;
         Ok(self.take_visible())
@@ -269,15 +388,22 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
             self.trouble = follow.trouble().map(Arc::from);
         }
         self.look_at_left_out(follow);
+        self.look_at_size(follow.bytes());
+        let blocked_since = self.queued.front().map(|front| front.since);
+        self.warned_of_readers &= blocked_since.is_some();
         let began = self.cell.began();
-        let status = self.status(follow);
+        let phase = self.phase(follow);
         self.cell.set(Now {
-            status,
+            phase,
             visible: self.visible,
             queued: follow.position(),
             received: follow.received(),
             head: follow.head(),
             fresh_at: follow.fresh_at().map(|at| began + at),
+            patience: follow.patience(),
+            blocked_since,
+            bytes: follow.bytes(),
+            left_out_count: self.left_out.count,
             left_out: self.left_out.first.clone(),
             trouble: self.trouble.clone(),
         });

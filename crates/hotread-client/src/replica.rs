@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::drive;
 use crate::error::Error;
 use crate::heavy::heavy;
-use crate::publish::Publisher;
+use crate::publish::{BLOCKED_AFTER, Publisher, blocking};
 use crate::reader::Reader;
 use crate::replica_builder::Options;
 use crate::replicated::{Adapter, Replicated, words};
@@ -64,13 +64,14 @@ pub(crate) async fn start<S: Replicated>(
     let task = Following {
         client: client.clone(),
         table: table.clone(),
-        options,
         began,
-        publisher: Publisher::<S>::new(&table, cell.clone(), first),
+        publisher: Publisher::<S>::new(&table, cell.clone(), &options, first),
+        options,
         ended: Ended(cell.clone()),
     };
     let task = Task(tokio::spawn(task.run(savers)).abort_handle());
-    let state = arrives.await.map_err(|_| Error::TaskEnded)??;
+    let trouble = || cell.now().trouble.as_deref().map(str::to_owned);
+    let state = in_time(client, arrives, trouble).await?;
     Ok(Replica(Arc::new(Shared {
         table,
         state,
@@ -78,6 +79,24 @@ pub(crate) async fn start<S: Replicated>(
         saver: saver.await.ok(),
         _task: task,
     })))
+}
+
+/// Waits for the beginning of something that follows a table, as long as that may take.
+pub(crate) async fn in_time<T>(
+    client: &Client,
+    begins: oneshot::Receiver<Result<T, Error>>,
+    trouble: impl Fn() -> Option<String>,
+) -> Result<T, Error> {
+    let Some(within) = client.0.start_within else {
+        return begins.await.map_err(|_| Error::TaskEnded)?;
+    };
+    match timeout(within, begins).await {
+        Ok(begun) => begun.map_err(|_| Error::TaskEnded)?,
+        Err(_) => {
+            let trouble = trouble().unwrap_or_else(|| "it is still being loaded".to_owned());
+            Err(Error::NotInTime { within, trouble })
+        }
+    }
 }
 
 /// The replica's task.
@@ -141,10 +160,11 @@ impl<S: Replicated> Following<S> {
 
     fn config(&self) -> FollowConfig {
         let mode = Mode::Replica { coalesce: true };
+        let keep_ops = self.client.0.cache.is_some() || self.options.hide_expired;
         FollowConfig {
             skip_bad_keys: self.options.skip_bad_keys,
             max_bytes: self.options.max_bytes,
-            ..drive::config(&self.client, mode, self.client.0.cache.is_some())
+            ..drive::config(&self.client, mode, keep_ops)
         }
     }
 
@@ -157,8 +177,14 @@ impl<S: Replicated> Following<S> {
     ) -> Follow<Adapter<S>> {
         let (began, table) = (self.began, self.table.clone());
         let (mut follow, restored, place) = heavy(move || {
+            let max = config.max_bytes;
             let mut follow = Follow::new(Adapter::new(), config, began.elapsed());
             let restored = place.load().and_then(|loaded| {
+                let bytes: usize = loaded.records.iter().map(|record| record.size()).sum();
+                if bytes > max {
+                    tracing::warn!(%table, bytes, max, "a copy of a table is larger than it may be");
+                    return None;
+                }
                 let batch = follow.restore(&loaded.records);
                 let batch = batch.inspect_err(|refused| {
                     tracing::warn!(%table, %refused, "a copy of a table is of no use to this type");
@@ -172,7 +198,9 @@ impl<S: Replicated> Following<S> {
         let mut at = None;
         if let Some((batch, loaded)) = restored {
             let position = batch.head.position;
-            self.publisher.restore(batch, loaded.saved_at).await;
+            let publisher = &mut self.publisher;
+            let restored = publisher.restore(batch, &loaded.records, loaded.saved_at);
+            restored.await;
             follow.handle_published(position, began.elapsed());
             records = loaded.records.iter().cloned().collect();
             at = Some(position);
@@ -211,6 +239,20 @@ impl<S: Replicated> Replica<S> {
         Reader::new(self.create_handle(), self.0.cell.clone())
     }
 
+    /// As [`create_handle`](Self::create_handle), with a name by which
+    /// [`Status::Blocked`] and the log tell that this handle holds an old copy.
+    #[must_use]
+    pub fn create_named_handle(&self, name: &str) -> HotReadHandle<S> {
+        self.0.state.create_named_handle(name)
+    }
+
+    /// As [`reader`](Self::reader), with a name as of
+    /// [`create_named_handle`](Self::create_named_handle).
+    #[must_use]
+    pub fn named_reader(&self, name: &str) -> Reader<S> {
+        Reader::new(self.create_named_handle(name), self.0.cell.clone())
+    }
+
     /// The state as HotRead keeps it, to observe it or read without a handle. What is queued there
     /// by others than the replica makes it another state than the table's.
     #[must_use]
@@ -218,10 +260,35 @@ impl<S: Replicated> Replica<S> {
         &self.0.state
     }
 
-    /// How it is doing.
+    /// Current status, decided at this moment: see [`Status`]. A short lock; if readers are in the way
+    /// of an update, a look at each of them.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.0.cell.now().status.clone()
+        let status = self.0.cell.status();
+        let hides = matches!(
+            status,
+            Status::Live | Status::Partial { .. } | Status::Stale { .. }
+        );
+        let since = hides.then(|| self.0.cell.now().blocked_since).flatten();
+        match since {
+            Some(since) if since.elapsed() >= BLOCKED_AFTER => match blocking(&self.0.state) {
+                Some((reader, readers)) => Status::Blocked {
+                    reader,
+                    readers,
+                    since,
+                },
+                None => status,
+            },
+            _ => status,
+        }
+    }
+
+    /// Bytes of the keys, categories and values that the table has, which
+    /// [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes) bounds. At 80 % of that, a warning is
+    /// logged.
+    #[must_use]
+    pub fn table_bytes(&self) -> usize {
+        self.0.cell.now().bytes
     }
 
     /// The records that are left out at present, if it was told to

@@ -23,6 +23,7 @@ pub struct ReplicaBuilder {
 pub(crate) struct Options {
     pub(crate) skip_bad_keys: bool,
     pub(crate) max_bytes: usize,
+    pub(crate) hide_expired: bool,
 }
 
 impl ReplicaBuilder {
@@ -33,6 +34,7 @@ impl ReplicaBuilder {
             options: Options {
                 skip_bad_keys: false,
                 max_bytes: MAX_TABLE_BYTES,
+                hide_expired: false,
             },
         }
     }
@@ -49,11 +51,33 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Most bytes of keys, categories and values that the table may have when it is loaded: 64 GiB
-    /// unless it is said here. Of a larger one there is no replica, and one that is there keeps what
-    /// it has.
+    /// Most bytes of keys, categories and values that the table may have: 64 GiB unless it is said here.
+    /// The rule is the same at the start and later: a larger table is no state of the replica. One that
+    /// starts fails with `TOO_LARGE` (with a [`cache_dir`](crate::ClientBuilder::cache_dir) it starts with
+    /// the last copy that was small enough); one that runs keeps what was before, says
+    /// [`TooLarge`](crate::Status::TooLarge), and goes on when the table is small enough again.
+    /// [`Replica::table_bytes`] shows how much there is; at 80 % a warning is logged.
     pub fn max_table_bytes(mut self, bytes: usize) -> Self {
         self.options.max_bytes = bytes;
+        self
+    }
+
+    /// Takes a record out of the state when its expiry passes **by this machine's clock**, whether or not
+    /// the server has deleted it by then: also while the server is away. Within a second; a record that
+    /// has expired already when it comes is never shown.
+    ///
+    /// Without it, **a replica that is cut off from its server goes on to show records that have
+    /// expired**: expiry is a transaction of the server, which the replica has to hear of. Use it where an
+    /// expired record must not count (a session, a grant, a lock), and keep the clocks of both machines
+    /// in step: one that is ahead hides records early. A record that was hidden is not shown again if
+    /// the clock is set back. With it readers may see what was no state of the table, by records that
+    /// have expired.
+    ///
+    /// A state that keeps whole records ([`RecordSet`](crate::RecordSet)) can ask
+    /// [`Record::is_expired`](crate::Record::is_expired) instead, at the moment of use. Takes memory for
+    /// each record that has an expiry, about 150 bytes.
+    pub fn hide_expired(mut self, hide: bool) -> Self {
+        self.options.hide_expired = hide;
         self
     }
 

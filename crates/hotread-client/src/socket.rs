@@ -1,6 +1,8 @@
 //! A connection to the server's end of a session.
 
 use crate::client::Client;
+use crate::connect::connect;
+use crate::http::answered;
 use crate::lent::Lent;
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
@@ -8,7 +10,6 @@ use hotread_proto::{Code, ErrorBody, TableName};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,7 +23,7 @@ const BUFFER: usize = 64 << 10;
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 /// Most bytes of an answer that is no session: an error has a message of one line.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
-/// The rest of such an answer comes within this time, or is done without.
+/// The rest of such an answer comes within this time, or does not count.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
 
 type Socket = WebSocketStream<Lent>;
@@ -101,19 +102,41 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
     }
 }
 
+/// Opens a session. If the token is refused and there is another one by now, tries again with that.
 async fn open(client: Client, table: TableName) -> Result<Socket, Lost> {
+    let credentials = &client.0.credentials;
+    let token = || {
+        let token = credentials.current();
+        token.map_err(|error| Lost::Refused(error.body()))
+    };
+    let used = token()?;
+    match greet(&client, &table, used.as_ref()).await {
+        Err(Lost::Refused(body))
+            if body.code == Code::Unauthenticated && credentials.renew(used.as_ref()) =>
+        {
+            greet(&client, &table, token()?.as_ref()).await
+        }
+        other => other,
+    }
+}
+
+async fn greet(
+    client: &Client,
+    table: &TableName,
+    authorization: Option<&HeaderValue>,
+) -> Result<Socket, Lost> {
     let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
-    let inner = &client.0;
+    let address = &client.0.address;
     let path = format!("/v1/tables/{table}/sync");
-    let request = inner.address.ws(&path).into_client_request();
+    let request = address.ws(&path).into_client_request();
     let mut request = request.map_err(|error| broken(&error))?;
     let headers = request.headers_mut();
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-    if let Some(authorization) = &inner.authorization {
+    if let Some(authorization) = authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    let stream = TcpStream::connect(inner.address.target()).await;
+    let stream = connect(address.target()).await;
     let stream = stream.map_err(|error| broken(&error))?;
     stream.set_nodelay(true).map_err(|error| broken(&error))?;
     let config = WebSocketConfig::default()
@@ -141,28 +164,27 @@ async fn open(client: Client, table: TableName) -> Result<Socket, Lost> {
 async fn rest(headers: &HeaderMap, body: &mut Vec<u8>, stream: impl AsyncRead + Unpin) {
     let length = headers.get(header::CONTENT_LENGTH);
     let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    let wanted = length.unwrap_or_default().min(MAX_REFUSAL_BYTES);
+    // Without a length, in chunks for example, it ends when nothing more comes.
+    let wanted = length.unwrap_or(MAX_REFUSAL_BYTES).min(MAX_REFUSAL_BYTES);
     let missing = wanted.saturating_sub(body.len());
     let mut stream = stream.take(missing as u64);
-    // If it does not come, the status has to do.
+    // If it does not come, it is as if there were no answer.
     let _ = timeout(REFUSAL_WITHIN, stream.read_to_end(body)).await;
 }
 
-/// What an answer means that is not the beginning of a session.
+/// What an answer means that is not the beginning of a session. Of a proxy's it is not known what it
+/// means, so that it is as if there were none.
 fn refusal(status: StatusCode, body: &[u8]) -> Lost {
-    if let Ok(body) = serde_json::from_slice(body) {
-        return Lost::Refused(body);
+    // What frames a chunk is around it.
+    let begins = body.iter().position(|byte| *byte == b'{').unwrap_or(0);
+    let ends = body.iter().rposition(|byte| *byte == b'}');
+    let object = ends.and_then(|ends| body.get(begins..=ends));
+    match answered(object.unwrap_or_default()) {
+        Some(body) => Lost::Refused(body),
+        None => Lost::Broken(format!(
+            "the answer is {status}, and not of a HotRead server"
+        )),
     }
-    let (code, message) = match status {
-        StatusCode::UNAUTHORIZED => (Code::Unauthenticated, "the server wants a valid token"),
-        StatusCode::FORBIDDEN => (
-            Code::Forbidden,
-            "the token does not allow to follow this table",
-        ),
-        StatusCode::NOT_FOUND => (Code::UnknownTable, "the server has no such table"),
-        _ => return Lost::Broken(format!("the server answered {status}")),
-    };
-    Lost::Refused(ErrorBody::new(code, message))
 }
 
 #[cfg(test)]
@@ -173,11 +195,12 @@ mod tests {
     async fn the_rest_of_an_answer_is_read_as_far_as_its_length_says() {
         let mut headers = HeaderMap::new();
         let mut body = b"{\"co".to_vec();
-        rest(&headers, &mut body, &b"de\"}"[..]).await;
-        assert_eq!(body, b"{\"co", "nobody says how much is missing");
         headers.insert(header::CONTENT_LENGTH, 8.into());
         rest(&headers, &mut body, &b"de\"}HTTP/1.1"[..]).await;
         assert_eq!(body, b"{\"code\"}");
+        let mut chunked = b"8\r\n{\"co".to_vec();
+        rest(&HeaderMap::new(), &mut chunked, &b"de\"}\r\n0\r\n\r\n"[..]).await;
+        assert_eq!(chunked, b"8\r\n{\"code\"}\r\n0\r\n\r\n");
         headers.insert(header::CONTENT_LENGTH, usize::MAX.into());
         let endless = tokio::io::repeat(b' ');
         rest(&headers, &mut body, endless).await;
@@ -185,13 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_what_its_body_says_and_else_what_its_status_says() {
+    fn only_the_servers_own_words_refuse_a_session() {
         let body = br#"{"code":"RATE_LIMITED","message":"slow down"}"#;
         let lost = refusal(StatusCode::TOO_MANY_REQUESTS, body);
         assert!(matches!(lost, Lost::Refused(body) if body.code == Code::RateLimited));
-        let lost = refusal(StatusCode::NOT_FOUND, b"{\"code\":\"UNKN");
+        let chunked = b"2d\r\n{\"code\":\"UNKNOWN_TABLE\",\"message\":\"none\"}\r\n0\r\n\r\n";
+        let lost = refusal(StatusCode::NOT_FOUND, chunked);
         assert!(matches!(lost, Lost::Refused(body) if body.code == Code::UnknownTable));
-        let lost = refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        assert!(matches!(lost, Lost::Broken(_)));
+        for (status, body) in [
+            (StatusCode::NOT_FOUND, &b"{\"code\":\"UNKN"[..]),
+            (StatusCode::FORBIDDEN, &b"<html>"[..]),
+            (StatusCode::BAD_GATEWAY, &b""[..]),
+        ] {
+            assert!(matches!(refusal(status, body), Lost::Broken(_)), "{status}");
+        }
     }
 }

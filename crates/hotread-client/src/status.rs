@@ -1,18 +1,22 @@
 //! How a replica is doing, and what becomes of waiting for it.
 
-use crate::cell::Now;
+use crate::cell::{Now, Phase};
 use hotread_proto::session::Refused;
 use hotread_proto::{ErrorBody, Position, Timestamp};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How a replica is doing.
+/// Current status of a replica, decided at the moment of the question: a replica whose process was
+/// stopped, or whose task gets no turn, is not [`Live`](Self::Live) when it is asked next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// It follows. How old its content is at most, [`Replica::age`](crate::Replica::age) says.
+    /// It follows, and its content was proved to be the table's within three of the server's heartbeats
+    /// (6 s, unless the server is told otherwise). [`Replica::age`](crate::Replica::age) says more
+    /// exactly how old it is at most.
     Live,
-    /// It follows, and leaves records out that its type refuses, as it was told to
+    /// As `Live`, and it leaves records out that its type refuses, as it was told to
     /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)): what readers see is no state that the
     /// table had.
     Partial {
@@ -21,13 +25,25 @@ pub enum Status {
         /// The one that was written first. [`Replica::left_out`](crate::Replica::left_out) has more.
         first: Refused,
     },
-    /// It does not hear from the server, and keeps what it has.
+    /// It has not heard from the server, or its content has not been proved to be the table's, since
+    /// then. It keeps what it has.
     Stale {
-        /// When it last heard from it.
+        /// When it last heard from the server, or was last known to have what the table had.
+        since: Instant,
+    },
+    /// Readers hold old copies of the state, so that nothing newer can be made visible: the task or
+    /// thread that has this reader must ask for the current state, or drop the reader.
+    Blocked {
+        /// The [name](crate::Replica::named_reader) of the reader that has been in the way for the
+        /// longest time; `None`: it has no name.
+        reader: Option<Arc<str>>,
+        /// How many readers are in the way.
+        readers: usize,
+        /// Since when an update has waited for them.
         since: Instant,
     },
     /// It began with the copy on disk ([`cache_dir`](crate::ClientBuilder::cache_dir)), and has not
-    /// come to follow the server since.
+    /// been known to have what the table has since.
     Offline {
         /// When that copy was written, by the clock of the machine that did. The content is at least
         /// that old.
@@ -35,6 +51,21 @@ pub enum Status {
     },
     /// Its type refuses a value, and it keeps what was before that.
     Rejected(Refused),
+    /// The table grew beyond [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes), and it keeps
+    /// what was before that. It goes on when the table is small enough again.
+    TooLarge {
+        /// Bytes of the table's keys, categories and values.
+        bytes: usize,
+        /// Most that it may have.
+        max: usize,
+    },
+    /// The process was forked, and the task that follows the table is in the other process. It keeps
+    /// what it has, which gets older. Make another client and another replica, and ask this one for
+    /// nothing but its status and its readers' states.
+    Forked {
+        /// The process that it was made in.
+        from: u32,
+    },
     /// It is over, and it keeps what it has: the state's own code panicked, or the runtime was shut
     /// down. Make another replica.
     Failed(ErrorBody),
@@ -81,6 +112,16 @@ pub enum WaitForError {
     /// Its type refuses a value on the way there.
     #[error("{0}")]
     Rejected(Refused),
+    /// The table is too large from there on, or from before.
+    #[error(
+        "the table has {bytes} bytes of keys and values, and {max} are allowed; allow more, or delete records"
+    )]
+    TooLarge {
+        /// Bytes of the table's keys, categories and values.
+        bytes: usize,
+        /// Most that it may have.
+        max: usize,
+    },
     /// The position is of another incarnation of the table.
     #[error("the table began anew, and the position is of another incarnation; read it again")]
     EpochChanged,
@@ -95,10 +136,13 @@ pub enum WaitForError {
 /// Why readers did not come to `at` in time.
 pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     let reached = |p: Option<Position>| p.is_some_and(|p| p.epoch == at.epoch && p.seq >= at.seq);
-    match (&now.status, now.visible) {
+    match (&now.phase, now.visible) {
         _ if reached(now.queued) => WaitForError::Blocked,
-        (Status::Rejected(refused), _) if reached(now.received) && refused.seq <= at.seq => {
+        (Phase::Rejected(refused), _) if reached(now.received) && refused.seq <= at.seq => {
             WaitForError::Rejected(refused.clone())
+        }
+        (&Phase::TooLarge { bytes, max }, _) if reached(now.received) => {
+            WaitForError::TooLarge { bytes, max }
         }
         (_, Some(visible)) if visible.epoch != at.epoch => WaitForError::EpochChanged,
         _ => WaitForError::Timeout,
@@ -112,10 +156,10 @@ pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(
     if same(visible) && visible.seq >= at.seq {
         return Some(Ok(()));
     }
-    match &now.status {
-        Status::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
+    match &now.phase {
+        Phase::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
         // If it was refused before, what mends it may be on its way.
-        Status::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
+        Phase::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
             return Some(Err(WaitForError::Rejected(refused.clone())));
         }
         _ => {}
@@ -144,7 +188,7 @@ mod tests {
             reason: String::new(),
         };
         Now {
-            status: Status::Rejected(refused),
+            phase: Phase::Rejected(refused),
             visible: Some(at(1, 4)),
             queued: Some(at(1, 4)),
             received: Some(at(1, 7)),

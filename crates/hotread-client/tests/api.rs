@@ -12,7 +12,7 @@ const COMMITTED: &str = r#"{"ok":true,"position":{"epoch":"0000000000000001","se
 
 async fn client(server: &Scripted) -> Client {
     let builder = Client::builder(&server.url()).token("hr_x");
-    builder.connect().await.unwrap()
+    builder.build().unwrap()
 }
 
 fn error(code: &str) -> String {
@@ -80,14 +80,35 @@ async fn a_definite_no_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_is_not_about_the_transaction_leaves_it_unknown() {
+    let strange = || Answer(504, "<html>".to_owned());
+    for (code, status, known) in [
+        ("UNAUTHENTICATED", 401, false),
+        ("STORAGE_FULL", 507, false),
+        ("SCHEMA_VIOLATION", 422, false),
+        ("PRECONDITION_FAILED", 412, true),
+        ("TXN_ID_REUSED", 409, true),
+    ] {
+        // The first attempt may have been committed, before the answer was lost.
+        let server = Scripted::start(vec![strange(), Answer(status, error(code))]).await;
+        let failed = client(&server).await.put("t", "k", &1).await.unwrap_err();
+        let expected = if known { code } else { "COMMIT_UNKNOWN" };
+        assert_eq!(failed.code().as_str(), expected);
+        let server = Scripted::start(vec![Answer(status, error(code))]).await;
+        let failed = client(&server).await.put("t", "k", &1).await.unwrap_err();
+        assert_eq!(failed.code().as_str(), code, "the only attempt");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_harmless_is_sent_once() {
     let server = Scripted::start(vec![Nothing, Nothing]).await;
     let client = client(&server).await;
     let made = client.create_table("t", &TableOptions::default()).await;
-    assert_eq!(made.unwrap_err().code(), Code::Unreachable);
+    assert_eq!(made.unwrap_err().code(), Code::CommitUnknown);
     assert_eq!(server.requests().len(), 1);
     let made = client.create_token("n", Role::Read, None).await;
-    assert_eq!(made.unwrap_err().code(), Code::Unreachable);
+    assert_eq!(made.unwrap_err().code(), Code::CommitUnknown);
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -96,7 +117,7 @@ async fn a_server_that_is_not_there_is_unreachable_even_for_writes() {
     let server = Scripted::start(vec![]).await;
     let url = server.url();
     drop(server);
-    let client = Client::builder(&url).connect().await.unwrap();
+    let client = Client::builder(&url).build().unwrap();
     // The listener goes with its task.
     loop {
         let failed = client.put("t", "k", &1).await.unwrap_err();
@@ -108,9 +129,9 @@ async fn a_server_that_is_not_there_is_unreachable_even_for_writes() {
 
 #[tokio::test]
 async fn records_are_read_with_their_values_as_they_are() {
-    let record = r#"{"key":"a/b","value":1.0,"category":"general","seq":3,"updated_at":"2026-01-02T03:04:05.678Z","h":"00000000000000000000000000000005"}"#;
+    let record = r#"{"key":"a.b","value":1.0,"category":"general","seq":3,"updated_at":"2026-01-02T03:04:05.678Z","h":"00000000000000000000000000000005"}"#;
     let position = r#""position":{"epoch":"0000000000000001","seq":7}"#;
-    let server = Scripted::start(vec![
+    let mut replies = vec![
         Answer(
             200,
             format!(r#"{{"ok":true,"record":{record},{position}}}"#),
@@ -119,17 +140,17 @@ async fn records_are_read_with_their_values_as_they_are() {
         Answer(404, error("UNKNOWN_TABLE")),
         Answer(
             200,
-            format!(r#"{{"ok":true,"records":[{record}],"next":"a/b",{position}}}"#),
+            format!(r#"{{"ok":true,"records":[{record}],"next":"a.b",{position}}}"#),
         ),
         Answer(200, format!(r#"{{"ok":true,"records":[],{position}}}"#)),
-        Answer(200, "<html>".to_owned()),
-    ])
-    .await;
+    ];
+    replies.extend((0..6).map(|_| Answer(200, "<html>".to_owned())));
+    let server = Scripted::start(replies).await;
     let client = client(&server).await;
-    let record = client.get("t", "a/b").await.unwrap().unwrap();
-    assert_eq!((record.key(), record.value()), ("a/b", &b"1.0"[..]));
-    assert!(client.get("t", "a/b").await.unwrap().is_none());
-    let refused = client.get("t", "a/b").await.unwrap_err();
+    let record = client.get("t", "a.b").await.unwrap().unwrap();
+    assert_eq!((record.key(), record.value()), ("a.b", &b"1.0"[..]));
+    assert!(client.get("t", "a.b").await.unwrap().is_none());
+    let refused = client.get("t", "a.b").await.unwrap_err();
     assert_eq!(refused.code(), Code::UnknownTable);
     let scan = Scan {
         prefix: "a b".to_owned(),
@@ -139,7 +160,7 @@ async fn records_are_read_with_their_values_as_they_are() {
     let page = client.scan("t", &scan).await.unwrap();
     assert_eq!(
         (page.records.len(), page.next.unwrap().as_str()),
-        (1, "a/b")
+        (1, "a.b")
     );
     let found = client.search("t", "x y", None, None).await.unwrap();
     assert!(found.records.is_empty());
@@ -147,7 +168,7 @@ async fn records_are_read_with_their_values_as_they_are() {
     assert_eq!(strange.code(), Code::ProtocolError);
     let heads = server.requests();
     let line = |n: usize| heads[n].0.lines().next().unwrap().to_owned();
-    assert_eq!(line(0), "GET /v1/tables/t/records/a%2Fb HTTP/1.1");
+    assert_eq!(line(0), "GET /v1/tables/t/records/a.b HTTP/1.1");
     assert_eq!(
         line(3),
         "GET /v1/tables/t/records?prefix=a%20b&limit=1 HTTP/1.1"

@@ -14,7 +14,7 @@ fn a_program_without_a_runtime_follows_a_table() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Fake::start());
     let first = server.put("a", "1");
-    let client = Client::builder(&server.url()).connect_blocking().unwrap();
+    let client = Client::builder(&server.url()).build_blocking().unwrap();
     let mut events = client.events("t", None).unwrap();
     let replica = client.replica::<BTreeMap<Arc<str>, u64>>("t").unwrap();
     // They keep what they need.

@@ -3,7 +3,7 @@
 mod support;
 
 use hotread_client::{
-    Client, ClientBuilder, Position, RecordSet, Replica, SaveError, Status, TooStale,
+    Client, ClientBuilder, Code, Position, RecordSet, Replica, SaveError, Status, TooStale,
 };
 use hotread_proto::session::frame::Begin;
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ fn builder(url: &str, dir: &Path) -> ClientBuilder {
 }
 
 async fn replica(url: &str, dir: &Path) -> Replica<Numbers> {
-    let client = builder(url, dir).connect().await.unwrap();
+    let client = builder(url, dir).build().unwrap();
     client.replica("t").await.unwrap()
 }
 
@@ -126,7 +126,7 @@ async fn what_came_last_is_written_when_the_replica_goes() {
     let dir = TempDir::new().unwrap();
     let server = Fake::start().await;
     let client = builder(&server.url(), dir.path()).save_every(HANG);
-    let client = client.connect().await.unwrap();
+    let client = client.build().unwrap();
     let replica: Replica<RecordSet> = client.replica("t").await.unwrap();
     replica.save().await.unwrap();
     let at = server.put("late", "7");
@@ -236,7 +236,7 @@ async fn a_sealed_table_is_not_kept_and_what_was_kept_goes() {
 #[tokio::test]
 async fn a_copy_that_the_type_refuses_is_not_used_and_stays() {
     let (server, dir) = offline().await;
-    let client = builder(&server.url(), dir.path()).connect().await.unwrap();
+    let client = builder(&server.url(), dir.path()).build().unwrap();
     let mut texts = Box::pin(client.replica::<HashMap<Arc<str>, String>>("t"));
     let waited = tokio::time::timeout(Duration::from_millis(300), &mut texts).await;
     assert!(waited.is_err());
@@ -246,9 +246,36 @@ async fn a_copy_that_the_type_refuses_is_not_used_and_stays() {
 }
 
 #[tokio::test]
+async fn a_poisoned_table_is_started_from_the_last_good_copy() {
+    let (mut server, dir) = offline().await;
+    let bad = server.put("b", r#""no number""#);
+    server.restart().await;
+    let url = server.url();
+    let replica = replica(&url, dir.path()).await;
+    let good = [("a".to_owned(), 1), ("b".to_owned(), 2)];
+    assert_eq!(content(&replica), good);
+    until("it says why", || {
+        matches!(replica.status(), Status::Rejected(refused)
+            if refused.key.as_str() == "b" && refused.seq == bad.seq)
+    })
+    .await;
+    // Without a copy there is nothing to start from.
+    let bare = Client::builder(&url).build().unwrap();
+    let refused = bare.replica::<Numbers>("t").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Rejected);
+    // The copy stays the last good one, however often it is started.
+    drop(replica);
+    let replica = self::replica(&url, dir.path()).await;
+    assert_eq!(content(&replica), good);
+    let fixed = server.put("b", "3");
+    replica.wait_for(fixed, HANG).await.unwrap();
+    assert_eq!(content(&replica)[1], ("b".to_owned(), 3));
+}
+
+#[tokio::test]
 async fn without_a_directory_there_is_no_copy() {
     let server = Fake::start().await;
-    let client = Client::builder(&server.url()).connect().await.unwrap();
+    let client = Client::builder(&server.url()).build().unwrap();
     let replica: Replica<Numbers> = client.replica("t").await.unwrap();
     assert_eq!(replica.save().await, Err(SaveError::NoCacheDir));
 }

@@ -8,7 +8,7 @@ use hotread_proto::Epoch;
 use support::{Fake, until};
 
 async fn client(server: &Fake) -> Client {
-    Client::builder(&server.url()).connect().await.unwrap()
+    Client::builder(&server.url()).build().unwrap()
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 mod support;
 
 use hotread_client::{
-    Client, Code, Error, HotReadState, MapUpdate, Record, RecordSet, Replica, Replicated, Status,
-    WaitForError,
+    Client, Code, ConnectionEvent, Error, HotReadState, MapUpdate, Record, RecordSet, Replica,
+    Replicated, Status, WaitForError,
 };
 use hotread_proto::session::frame::Begin;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ type Numbers = HashMap<Arc<str>, u64>;
 async fn client(server: &Fake) -> Client {
     let builder = Client::builder(&server.url()).name("test");
     let often = builder.ping_every(Duration::from_millis(20));
-    often.connect().await.unwrap()
+    often.build().unwrap()
 }
 
 async fn replica(server: &Fake) -> Replica<Numbers> {
@@ -132,6 +132,9 @@ async fn without_any_state_a_refused_value_is_an_error() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::Rejected);
     assert_eq!(refused.body().key.unwrap().as_str(), "a");
+    for choice in ["\"a\"", "delete", "cache_dir", "skip_bad_keys"] {
+        assert!(refused.body().message.contains(choice), "{refused}");
+    }
 }
 
 /// Its code panics when it meets certain values.
@@ -267,6 +270,42 @@ async fn readers_that_hold_old_copies_block_what_is_waited_for_until_they_let_go
 }
 
 #[tokio::test]
+async fn idle_readers_that_starve_another_are_named() {
+    let server = Fake::start().await;
+    server.put("a", "0");
+    let replica = replica(&server).await;
+    let mut idle = Vec::new();
+    for n in 1..=3 {
+        let mut reader = replica.named_reader(&format!("idle-{n}"));
+        reader.refresh();
+        idle.push(reader);
+        let at = server.put("a", &n.to_string());
+        replica.wait_for(at, HANG).await.unwrap();
+    }
+    let mut busy = replica.named_reader("busy");
+    busy.refresh();
+    assert_eq!(busy.get().unwrap()["a"], 3);
+    let at = server.put("a", "4");
+    until("it is blocked", || {
+        matches!(replica.status(), Status::Blocked { .. })
+    })
+    .await;
+    let Status::Blocked {
+        reader, readers, ..
+    } = replica.status()
+    else {
+        panic!("{:?}", replica.status());
+    };
+    assert!(reader.is_some_and(|name| name.starts_with("idle-")));
+    assert_eq!(readers, 3);
+    // One that lets go is enough.
+    idle[0].current();
+    replica.wait_for(at, HANG).await.unwrap();
+    until("it is live", || replica.status() == Status::Live).await;
+    assert_eq!(busy.current()["a"], 4);
+}
+
+#[tokio::test]
 async fn the_session_ends_with_the_last_clone_and_handles_read_on() {
     let server = Fake::start().await;
     server.put("a", "1");
@@ -287,13 +326,47 @@ async fn the_token_is_sent_and_never_shown() {
     let server = Fake::start().await;
     let builder = Client::builder(&server.url()).token("hr_secret");
     assert!(!format!("{builder:?}").contains("secret"));
-    let client = builder.connect().await.unwrap();
+    let client = builder.build().unwrap();
     assert!(!format!("{client:?}").contains("secret"));
     let replica = client.replica::<Numbers>("t").await.unwrap();
     assert_eq!(server.tokens(), [Some("Bearer hr_secret".to_owned())]);
     drop(replica);
-    let bad = Client::builder(&server.url()).token("a\nb").connect().await;
+    let bad = Client::builder(&server.url()).token("a\nb").build();
     assert!(matches!(bad, Err(Error::BadUrl(_))));
+}
+
+#[tokio::test]
+async fn waiting_for_a_server_is_told_and_can_be_bounded() {
+    let mut server = Fake::start().await;
+    server.stop().await;
+    let (told, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let builder = Client::builder(&server.url()).on_connection(move |table, event| {
+        assert_eq!(table.as_str(), "t");
+        // The test may have ended.
+        let _ = told.send(event.clone());
+    });
+    let within = Duration::from_millis(200);
+    let hasty = builder.clone().start_within(within).build().unwrap();
+    for late in [
+        hasty.replica::<Numbers>("t").await.map(drop).unwrap_err(),
+        hasty.events("t", None).await.map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(&late, Error::NotInTime { within: w, .. } if *w == within));
+        assert!(late.to_string().contains("refused"), "{late}");
+        let down = events.recv().await.unwrap();
+        assert!(matches!(down, ConnectionEvent::Down { .. }));
+    }
+    let client = builder.build().unwrap();
+    let starting = tokio::spawn(async move { client.replica::<Numbers>("t").await });
+    let down = events.recv().await.unwrap();
+    assert!(matches!(down, ConnectionEvent::Down { why } if why.contains("refused")));
+    server.restart().await;
+    let replica = starting.await.unwrap().unwrap();
+    while events.recv().await.unwrap() != ConnectionEvent::Up {}
+    server.stop().await;
+    let down = events.recv().await.unwrap();
+    assert!(matches!(down, ConnectionEvent::Down { .. }));
+    drop(replica);
 }
 
 #[tokio::test]
@@ -307,6 +380,29 @@ async fn a_server_that_is_away_is_waited_for() {
     server.set_silent(false);
     server.cut();
     assert!(starting.await.is_ok());
+}
+
+/// The runtime that follows a table gets no turn, as if the process were stopped.
+#[test]
+fn a_replica_whose_task_gets_no_turn_is_not_live() {
+    let servers = tokio::runtime::Runtime::new().unwrap();
+    let server = servers.block_on(Fake::start());
+    server.put("a", "1");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let replica = runtime.block_on(async { replica(&server).await });
+    assert_eq!(replica.status(), Status::Live);
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    runtime.spawn(async move { held.recv().is_err() });
+    servers.block_on(until("it is stale", || {
+        matches!(replica.status(), Status::Stale { .. })
+    }));
+    assert_eq!(value(&replica, "a"), Some(1));
+    drop(release);
+    servers.block_on(until("it is live", || replica.status() == Status::Live));
 }
 
 /// The runtime that follows a table is shut down under its replica.
@@ -449,8 +545,8 @@ async fn a_refusal_whose_body_comes_late_is_read_whole() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let client = Client::builder(&format!("http://{address}")).connect();
-    let refused = client.await.unwrap().replica::<Numbers>("t").await;
+    let client = Client::builder(&format!("http://{address}")).build();
+    let refused = client.unwrap().replica::<Numbers>("t").await;
     assert_eq!(refused.unwrap_err().body().message, "give the passphrase");
     task.await.unwrap();
 }

@@ -1,111 +1,18 @@
 //! The client against the server itself, over real connections.
 
+mod support;
+
 use hotread_client::{
     Client, Code, Condition, Error, Key, Op, Put, RecordSet, Replace, Replica, Role, Scan, Status,
     TableName, TableOptions, Txn, Value, WaitForError,
 };
-use hotread_server::Server;
-use hotread_store::Store;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// If something takes longer, it hangs.
-const HANG: Duration = Duration::from_secs(600);
+use support::server::Api;
+use support::{HANG, until};
 
 type Numbers = HashMap<Arc<str>, u64>;
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < HANG, "never came about: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A server over a store in a temporary directory, with a table `t`.
-struct Api {
-    address: SocketAddr,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-    dir: TempDir,
-}
-
-impl Api {
-    async fn start() -> Self {
-        Self::with_table(&TableOptions::default()).await
-    }
-
-    async fn with_table(options: &TableOptions) -> Self {
-        let dir = TempDir::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut api = Self {
-            address,
-            running: None,
-            dir,
-        };
-        api.serve(listener).await;
-        let client = api.client(None).await;
-        client.create_table("t", options).await.unwrap();
-        api
-    }
-
-    async fn serve(&mut self, listener: TcpListener) {
-        let server = Server::builder(open(&self.dir).await)
-            .heartbeat(Duration::from_millis(200))
-            .goodbye_spread(Duration::from_millis(100))
-            .build()
-            .unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let served = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            server.serve(listener, stopped).await.unwrap();
-        });
-        self.running = Some((stop, served));
-    }
-
-    async fn stop(&mut self) {
-        let (stop, served) = self.running.take().unwrap();
-        stop.send(()).unwrap();
-        served.await.unwrap();
-    }
-
-    async fn start_again(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.serve(listener).await;
-    }
-
-    async fn client(&self, token: Option<&str>) -> Client {
-        let url = format!("http://{}", self.address);
-        let often = Duration::from_millis(50);
-        let mut builder = Client::builder(&url).name("test").ping_every(often);
-        if let Some(token) = token {
-            builder = builder.token(token);
-        }
-        builder.connect().await.unwrap()
-    }
-}
-
-/// Opens the store, as soon as the server before has let go of it.
-async fn open(dir: &TempDir) -> Store {
-    let path = dir.path().join("test.db");
-    let opening = tokio::task::spawn_blocking(move || {
-        let began = Instant::now();
-        loop {
-            match Store::open(&path) {
-                Ok(store) => return store,
-                Err(error) => assert!(began.elapsed() < HANG, "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    });
-    opening.await.unwrap()
-}
 
 fn put(key: &str, json: &str) -> Put {
     Put::new(
@@ -167,6 +74,24 @@ async fn a_replica_has_what_the_server_has_after_all_kinds_of_changes() {
     let ours = serde_json::to_string(&reader.current().iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(ours, serde_json::to_string(&page.records).unwrap());
     assert_eq!(page.position, replica.position());
+}
+
+#[tokio::test]
+async fn a_write_without_category_and_expiry_takes_none_over() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let mut whole = put("k", "1");
+    whole.category = hotread_proto::Category::new("a").unwrap();
+    whole.expires_at = Some(hotread_client::Timestamp::MAX);
+    client.put_record("t", whole, None).await.unwrap();
+    let before = client.get("t", "k").await.unwrap().unwrap();
+    assert_eq!(
+        (before.category(), before.expires_at().is_some()),
+        ("a", true)
+    );
+    client.put("t", "k", &2).await.unwrap();
+    let after = client.get("t", "k").await.unwrap().unwrap();
+    assert_eq!((after.category(), after.expires_at()), ("general", None));
 }
 
 #[tokio::test]
@@ -380,12 +305,172 @@ async fn a_table_beyond_the_replicas_limit_is_refused() {
     assert_eq!(refused.code(), Code::TooLarge);
 }
 
+#[tokio::test]
+async fn a_table_that_grows_beyond_the_limit_stays_as_it_was_until_it_is_small() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let small = client.put("t", "a", &"x".repeat(100)).await.unwrap();
+    let start = || client.replica_builder("t").max_table_bytes(1_000).start();
+    let replica: Replica<RecordSet> = start().await.unwrap();
+    assert_eq!(replica.table_bytes(), 1 + 102 + "general".len());
+    let large = client.put("t", "b", &"x".repeat(2_000)).await.unwrap();
+    until(
+        "it says so",
+        || matches!(replica.status(), Status::TooLarge { max: 1_000, bytes } if bytes > 2_000),
+    )
+    .await;
+    let waited = replica.wait_for(large, Duration::from_millis(100)).await;
+    assert!(matches!(waited, Err(WaitForError::TooLarge { .. })));
+    assert_eq!(replica.position(), small);
+    // The same at the start.
+    let refused = start().await.map(|_: Replica<RecordSet>| ()).unwrap_err();
+    assert_eq!(refused.code(), Code::TooLarge);
+    let fits = client.put("t", "b", &"x").await.unwrap();
+    replica.wait_for(fits, HANG).await.unwrap();
+    until("it is live", || replica.status() == Status::Live).await;
+    assert_eq!(replica.create_handle().current().len(), 2);
+}
+
+#[tokio::test]
+async fn a_table_and_a_token_that_do_not_exist_yet_are_waited_for_if_told_to() {
+    let api = Api::start().await;
+    let admin = api.client(None).await;
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("token");
+    let builder = || Client::builder(&api.url()).token_file(&file);
+    // No file, no token: an error, unless it is to wait.
+    let refused = builder().build().unwrap().replica::<Numbers>("new").await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    let patient = builder().wait_for_tables(true).build().unwrap();
+    let waiting = patient.clone();
+    let replica = tokio::spawn(async move { waiting.replica::<Numbers>("new").await });
+    let events = tokio::spawn(async move { patient.events("new", None).await });
+    let root = admin.create_token("root", Role::Admin, None).await.unwrap();
+    let admin = api.client(Some(&root.secret)).await;
+    let token = admin.create_token("reader", Role::Read, None).await;
+    std::fs::write(&file, format!("{}\n", token.unwrap().secret)).unwrap();
+    let refused = builder().build().unwrap().replica::<Numbers>("new").await;
+    assert_eq!(refused.unwrap_err().code(), Code::UnknownTable);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!replica.is_finished() && !events.is_finished());
+    admin
+        .create_table("new", &TableOptions::default())
+        .await
+        .unwrap();
+    let at = admin.put("new", "a", &1).await.unwrap();
+    let replica = replica.await.unwrap().unwrap();
+    replica.wait_for(at, HANG).await.unwrap();
+    assert!(events.await.unwrap().unwrap().from().seq <= 1);
+}
+
+#[tokio::test]
+async fn a_token_is_changed_under_replicas_events_and_calls() {
+    let api = Api::start().await;
+    let nobody = api.client(None).await;
+    let root = nobody.create_token("root", Role::Admin, None).await;
+    let admin = api.client(Some(&root.unwrap().secret)).await;
+    let first = admin.create_token("one", Role::Write, None).await.unwrap();
+    let secret = Arc::new(std::sync::Mutex::new(first.secret));
+    let given = secret.clone();
+    let client = Client::builder(&api.url())
+        .ping_every(Duration::from_millis(50))
+        .token_provider(move || Ok(given.lock().unwrap().clone()))
+        .build()
+        .unwrap();
+    let replica: Replica<Numbers> = client.replica("t").await.unwrap();
+    let mut events = client.events("t", None).await.unwrap();
+    let mut old = first.info.id;
+    for n in 1..=3_u64 {
+        let next = admin.create_token("next", Role::Write, None).await.unwrap();
+        *secret.lock().unwrap() = next.secret;
+        admin.revoke_token(&old).await.unwrap();
+        old = next.info.id;
+        let at = client.put("t", "a", &n).await.unwrap();
+        replica.wait_for(at, HANG).await.unwrap();
+        let event = events.next().await.unwrap().unwrap();
+        assert_eq!(event.head.position, at);
+    }
+    // One that gives nothing new is an error.
+    admin.revoke_token(&old).await.unwrap();
+    let refused = client.put("t", "a", &4).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn events_that_were_not_read_come_without_a_gap_or_end_with_the_reason() {
+    let mut options = TableOptions::default();
+    options.history.max_changes = 10;
+    let mut api = Api::with_table(&options).await;
+    let client = api.client(None).await;
+    let from = client.put("t", "a", &0).await.unwrap();
+    let mut events = client.events("t", Some(from)).await.unwrap();
+    // More than is received ahead, more than is kept, and a restart: nobody reads meanwhile.
+    for n in 1..=100 {
+        client.put("t", "a", &n).await.unwrap();
+        if n % 50 == 0 {
+            api.stop().await;
+            api.start_again().await;
+        }
+    }
+    let mut last = from.seq;
+    let reason = loop {
+        let next = tokio::time::timeout(HANG, events.next());
+        match next.await.expect("it does not hang") {
+            Some(Ok(event)) => {
+                assert_eq!(event.head.position.seq, last + 1);
+                last += 1;
+                if last == 101 {
+                    return; // All of them were there.
+                }
+            }
+            Some(Err(error)) => break error,
+            None => panic!("it ended without a reason after {last}"),
+        }
+    };
+    assert_eq!(reason.code(), Code::Gone);
+    assert!(last > from.seq && events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_replica_that_is_cut_off_hides_what_has_expired_if_told_to() {
+    let mut api = Api::start().await;
+    let client = api.client(None).await;
+    let soon = std::time::SystemTime::now() + Duration::from_secs(5);
+    let mut grant = put("grant", "1");
+    grant.expires_at = Some(soon.into());
+    client.put_record("t", grant, None).await.unwrap();
+    let at = client.put("t", "other", &2).await.unwrap();
+    let builder = client.replica_builder("t").hide_expired(true);
+    let hiding: Replica<Numbers> = builder.start().await.unwrap();
+    let plain: Replica<RecordSet> = client.replica("t").await.unwrap();
+    hiding.wait_for(at, HANG).await.unwrap();
+    let before = (value(&hiding, "grant"), std::time::SystemTime::now());
+    if before.1 < soon {
+        assert_eq!(before.0, Some(1));
+    }
+    api.stop().await;
+    until("it is hidden", || value(&hiding, "grant").is_none()).await;
+    assert!(std::time::SystemTime::now() >= soon);
+    assert_eq!(value(&hiding, "other"), Some(2));
+    let mut reader = plain.reader();
+    let record = reader
+        .current()
+        .get("grant")
+        .expect("it goes on to show it");
+    assert!(record.is_expired(std::time::SystemTime::now()));
+    assert!(!record.is_expired(hotread_client::Timestamp::EPOCH));
+    api.start_again().await;
+    let renewed = client.put("t", "grant", &3).await.unwrap();
+    hiding.wait_for(renewed, HANG).await.unwrap();
+    assert_eq!(value(&hiding, "grant"), Some(3));
+}
+
 #[test]
 fn programs_without_a_runtime_do_the_same() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let api = runtime.block_on(Api::start());
     let url = format!("http://{}", api.address);
-    let client = Client::builder(&url).connect_blocking().unwrap();
+    let client = Client::builder(&url).build_blocking().unwrap();
     let replica: hotread_client::blocking::Replica<Numbers> = client.replica("t").unwrap();
     let mut events = client.events("t", None).unwrap();
     let mut reader = replica.reader();

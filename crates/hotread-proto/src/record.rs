@@ -190,6 +190,15 @@ impl Record {
         }
     }
 
+    /// The record has expired by that clock: its server deletes it in a moment, or has no way to say
+    /// so. An expired record stays in its table until a transaction deletes it, and a replica shows it
+    /// until it hears of that.
+    #[must_use]
+    pub fn is_expired(&self, now: impl Into<Timestamp>) -> bool {
+        let now = now.into();
+        self.expires_at().is_some_and(|at| at <= now)
+    }
+
     /// Its part of the table's digest.
     #[must_use]
     pub fn hash(&self) -> ItemHash {

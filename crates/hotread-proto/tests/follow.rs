@@ -68,6 +68,8 @@ impl Pair {
             keep_ops: true,
             ping_every: S(1),
             max_bytes: 1 << 30,
+            waits_for_table: false,
+            renews_token: false,
             seed: 3,
         };
         change(&mut config);

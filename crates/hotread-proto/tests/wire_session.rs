@@ -297,6 +297,8 @@ fn follow(seed: u64) -> Follow<Rates> {
         keep_ops: false,
         ping_every: S(3_600),
         max_bytes: usize::MAX,
+        waits_for_table: false,
+        renews_token: false,
         seed,
     };
     Follow::new(Rates, config, S(0))

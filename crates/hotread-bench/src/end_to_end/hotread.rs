@@ -121,7 +121,7 @@ pub(super) fn serve(
 
 /// A client of the server at this address.
 pub(super) async fn client(url: &str) -> Result<Client, Failure> {
-    Ok(Client::builder(url).connect().await?)
+    Ok(Client::builder(url).build()?)
 }
 
 struct Calls {

@@ -5,8 +5,8 @@ use hotread_proto::{Position, TableName};
 
 pub(crate) const WATCH_HELP: &str = "\
 One line for each change, as it is committed: none is lost, and none are folded together. Changes
-come from a server (--url). If it goes away, watch waits for it, and goes on where it was. If it
-cannot tell any more what happened in between (the history was cut, the table dropped or restored),
+come from a server (--url). If it goes away, watch waits for it, and goes on where it was; with -v it says
+when the server goes and comes back. If it cannot tell any more what happened in between (the history was cut, the table dropped or restored),
 watch ends with an error, such as GONE or EPOCH_CHANGED. It ends with ctrl-C, and when nobody reads
 its output any more.
 

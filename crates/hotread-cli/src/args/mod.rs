@@ -84,6 +84,9 @@ pub(crate) enum Cmd {
     Table(TableCmd),
     /// Write a record
     #[command(after_help = "\
+A record is written whole. Category and expiry that are not given here are general and never, whatever
+the record had before.
+
 Examples:
   hotread set flags dark-mode true
   hotread set prices apple '{\"eur\": 0.4}' --category fruit

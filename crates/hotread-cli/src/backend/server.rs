@@ -51,6 +51,14 @@ impl Remote {
                 body.message.push_str(", to the server where it is started");
                 Failure::from(body).into()
             }
+            Error::CommitUnknown { ref id, .. } => {
+                let mut body = error.body();
+                body.message = format!(
+                    "{}: {}; `set` and `rm` take it as --txn-id {id}",
+                    self.url, body.message
+                );
+                Failure::from(body).into()
+            }
             // What the server says of what was asked of it.
             Error::Api { .. } | Error::Invalid { .. } | Error::Rejected(_) => error.into(),
             // It is about the server itself, or the way to it.
@@ -68,7 +76,7 @@ pub(crate) struct Server {
 impl Server {
     /// Nothing is sent yet.
     pub(crate) fn new(remote: Remote) -> Result<Self> {
-        let client = remote.builder("hotread-command").connect_blocking();
+        let client = remote.builder("hotread-command").build_blocking();
         let client = client.map_err(|error| remote.explain(error))?;
         Ok(Self { remote, client })
     }

@@ -87,8 +87,7 @@ fn read_value(given: &str, string: bool) -> Result<Value> {
 
 /// Has it expired, and was not deleted yet? That takes a process that writes.
 pub(super) fn expired(record: &Record) -> bool {
-    let now = Timestamp::from(SystemTime::now());
-    record.expires_at().is_some_and(|at| at <= now)
+    record.is_expired(SystemTime::now())
 }
 
 fn not_found(table: &TableName, key: &Key, more: &str) -> anyhow::Error {

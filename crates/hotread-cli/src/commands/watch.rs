@@ -42,7 +42,7 @@ pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<
         .build()
         .context("a thread could not be started")?;
     runtime.block_on(async {
-        let client = remote.builder("hotread-watch").connect().await;
+        let client = remote.builder("hotread-watch").build();
         let explain = |error| remote.explain(error);
         let client = client.map_err(explain)?;
         let events = client.events(args.table.as_str(), args.from).await;

@@ -168,7 +168,7 @@ async fn start<'a>(json: bool, args: &ShowArgs, dir: &Path, out: &'a mut Out) ->
     import(&source, dir).await?;
     display.doing("starting the server");
     let server = Server::start(dir).await?;
-    let client = Client::builder(&server.url).name("demo").connect().await?;
+    let client = Client::builder(&server.url).name("demo").build()?;
     display.doing("reading the records");
     let records = Records::load(&client, &source).await?;
     display.command("hotread serve --db demo.db --listen 127.0.0.1:0")?;

@@ -72,7 +72,7 @@ fn tables_and_who_follows_them_are_shown() {
 
     let client = Client::builder(&serving.url())
         .name("api-7")
-        .connect_blocking()
+        .build_blocking()
         .unwrap();
     let replica = client.replica::<Ones>("t").unwrap();
     serving.run(&["set", "t", "a", "1"]).ok();

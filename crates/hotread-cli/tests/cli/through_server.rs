@@ -4,7 +4,7 @@ use super::serving::Serving;
 use super::{Place, Ran, hotread};
 use hotread_proto::Timestamp;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 /// What differs between two runs of the same: times, epochs, and how fast it went. Columns are as
@@ -99,6 +99,12 @@ const SCRIPT: &[(&str, &[&str])] = &[
             "2099-01-01T00:00:00Z",
         ],
     ),
+    (
+        "",
+        &["set", "a", "whole", "1", "--category", "c", "--ttl", "1h"],
+    ),
+    ("", &["set", "a", "whole", "2"]),
+    ("", &["get", "a", "whole", "--json"]),
     ("two\nlines", &["set", "a", "text", "-", "--string"]),
     ("", &["set", "a", "k", "oops"]),
     ("", &["set", "a", "once", "1", "--txn-id", "one"]),
@@ -412,15 +418,85 @@ fn something_else_that_listens_there_is_told_from_a_server() {
             .unwrap()
             .into()
     };
+    let words = "not an answer of a HotRead server";
     for args in [
         &["ls", "t"][..],
-        &["set", "t", "k", "1"],
         &["export", "t"],
         &["watch", "t"],
         &["status"],
         &["token", "list"],
     ] {
-        run(args).failed(5, "not an answer of a HotRead server");
-        run(&[args, &["--json"]].concat()).failed_json(5, "PROTOCOL_ERROR");
+        run(args).failed(5, words);
     }
+    run(&["ls", "t", "--json"]).failed_json(5, "PROTOCOL_ERROR");
+    // It may be a proxy, and a server behind it may have done it.
+    run(&["set", "t", "k", "1"]).failed(6, words);
+}
+
+/// A proxy that passes each request on, and answers the next ones in the server's place.
+fn proxy(address: &str, lies: usize) -> String {
+    let (server, mut lies) = (address.to_owned(), lies);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut request = Vec::new();
+            let whole = loop {
+                let text = String::from_utf8_lossy(&request).into_owned();
+                if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                    let length = head.to_lowercase();
+                    let length = length.split("content-length: ").nth(1);
+                    let length = length.map_or(0, |l| l.lines().next().unwrap().parse().unwrap());
+                    if body.len() >= length {
+                        break text.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+                    }
+                }
+                let mut some = [0; 4096];
+                let read = client.read(&mut some).unwrap();
+                request.extend_from_slice(&some[..read]);
+            };
+            let mut upstream = TcpStream::connect(&server).unwrap();
+            upstream.write_all(whole.as_bytes()).unwrap();
+            let mut answer = Vec::new();
+            upstream.read_to_end(&mut answer).unwrap();
+            if lies > 0 {
+                lies -= 1;
+                answer = b"HTTP/1.1 504 Gateway Timeout\r\nconnection: close\r\n\r\n".to_vec();
+            }
+            // The command may have given up.
+            let _ = client.write_all(&answer);
+        }
+    });
+    url
+}
+
+#[test]
+fn a_write_that_a_proxy_answers_for_is_done_once_or_its_id_finds_out() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let run = |lies: usize, args: &[&str]| -> Ran {
+        let url = proxy(&serving.address, lies);
+        hotread()
+            .args(args)
+            .args(["--url", &url])
+            .output()
+            .unwrap()
+            .into()
+    };
+    let seq = || serving.run(&["table", "show", "t", "--json"]).json()[0]["seq"].clone();
+    run(2, &["set", "t", "k", "1"]).ok();
+    assert_eq!(seq(), 1);
+    let unknown = run(100, &["set", "t", "k", "2"]);
+    let err = unknown.err.clone();
+    unknown.failed(6, "--txn-id ");
+    let (_, id) = err.trim().rsplit_once(' ').unwrap();
+    assert_eq!(seq(), 2);
+    // What was said to find out with.
+    run(0, &["set", "t", "k", "2", "--txn-id", id]).ok();
+    assert_eq!(seq(), 2);
+    run(100, &["rm", "t", "k", "--txn-id", "x", "--json"]).failed_json(6, "COMMIT_UNKNOWN");
+    assert_eq!(seq(), 3);
+    run(1, &["table", "create", "new"]).failed(6, "look whether it is there");
+    serving.run(&["table", "show", "new"]).ok();
 }

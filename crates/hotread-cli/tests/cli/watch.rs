@@ -153,6 +153,25 @@ fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
 }
 
 #[test]
+fn a_server_that_goes_and_comes_back_is_told_if_asked_for() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let address = serving.address.clone();
+    let from = position(&serving);
+    let mut watching = Watching::start(&serving, &["t", "--json", "-v", "--from", &from]);
+    serving.run(&["set", "t", "a", "1"]).ok();
+    assert_eq!(watching.change().2, "a");
+    drop(serving);
+    let serving = Serving::start_at(&place, &address, &[]);
+    serving.run(&["set", "t", "b", "1"]).ok();
+    assert_eq!(watching.change().2, "b");
+    let _ = watching.child.kill();
+    let (_, _, err) = watching.end();
+    let went = err.find("waiting for the server").expect(&err);
+    assert!(err[went..].contains("the server is there"), "{err}");
+}
+
+#[test]
 fn what_cannot_be_told_any_more_is_an_error() {
     let place = Place::new();
     let create = ["table", "create", "t", "--history-changes", "2"];

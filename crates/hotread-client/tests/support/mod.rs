@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod proxy;
+pub mod server;
+
 use futures_util::{SinkExt, StreamExt};
 use hotread::HotReadState;
 use hotread_proto::session::frame::Begin;
@@ -441,7 +444,7 @@ impl Scripted {
     }
 }
 
-async fn request(stream: &mut TcpStream) -> (String, String) {
+pub async fn request(stream: &mut TcpStream) -> (String, String) {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -41,6 +41,8 @@ pub(super) struct Content<T: Target> {
     applied: Option<Head>,
     held: Held<T::Action>,
     max_held_bytes: usize,
+    /// Most bytes that a table may have of which there is a state.
+    pub(super) max_bytes: usize,
     /// Records that are left out of the state.
     skipped: Refusals,
 }
@@ -80,6 +82,7 @@ impl<T: Target> Content<T> {
             applied: None,
             held: Held::new(),
             max_held_bytes: MAX_HELD_BYTES,
+            max_bytes: usize::MAX,
             skipped: Refusals::default(),
         }
     }
@@ -157,6 +160,16 @@ impl<T: Target> Content<T> {
             self.received = None;
             self.distrusted = Some(why);
         }
+    }
+
+    /// Bytes of keys, categories and values of the records that were received.
+    pub(super) fn bytes(&self) -> usize {
+        self.index.as_ref().map_or(0, Index::bytes)
+    }
+
+    /// Is the table larger than the state may be?
+    pub(super) fn is_too_large(&self) -> bool {
+        self.bytes() > self.max_bytes
     }
 
     /// Transactions came, from the one after what was received on.
@@ -292,8 +305,8 @@ impl<T: Target> Content<T> {
         }
     }
 
-    /// What was received leads to `head`. If the target takes all of it, it becomes a batch, together
-    /// with what was held back before.
+    /// What was received leads to `head`. If the target takes all of it, and the table is not too large,
+    /// it becomes a batch, together with what was held back before.
     fn advance(
         &mut self,
         from: u64,
@@ -303,6 +316,7 @@ impl<T: Target> Content<T> {
     ) -> Received<T::Action> {
         (self.received, self.digest_known) = (Some(head), true);
         let leaves_out = self.skip_bad_keys || !self.keeps_records();
+        let too_large = self.is_too_large();
         let (mut news, mut bad, mut bytes) = (Vec::new(), false, 0);
         let mut changes = Vec::with_capacity(ops.len());
         for Entered { key, in_state, op } in ops {
@@ -328,7 +342,7 @@ impl<T: Target> Content<T> {
             news,
             again: None,
         };
-        if self.held.is_empty() && !bad {
+        if self.held.is_empty() && !bad && !too_large {
             self.held.clear();
             let changes = changes.into_iter().map(|(.., change)| change);
             self.applied = Some(head);
@@ -346,9 +360,9 @@ impl<T: Target> Content<T> {
         for (key, in_state, change) in changes {
             self.held.add(key, in_state, change);
         }
-        if self.held.refused().is_none() {
+        if self.held.refused().is_none() && !too_large {
             if self.held.has_let_go() {
-                let why = "what was held back while a value was refused was too much to keep";
+                let why = "what was held back was too much to keep";
                 self.distrust(why);
                 received.again = Some(why);
             } else {
@@ -358,7 +372,7 @@ impl<T: Target> Content<T> {
         received
     }
 
-    /// Nothing is refused any more: what was held back, as one batch.
+    /// Nothing keeps it any more: what was held back, as one batch.
     fn release(&mut self, head: Head) -> Batch<T::Action> {
         self.applied = Some(head);
         let (from, cause, changes) = self.held.take();
@@ -536,6 +550,38 @@ mod tests {
         let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 2))]);
         assert_eq!(mended.again, None);
         assert_eq!(mended.batch.unwrap().actions.len(), 1_001);
+    }
+
+    #[test]
+    fn a_table_that_grows_too_large_is_held_back_until_it_is_small_enough() {
+        let mut content = content();
+        load(&mut content, 1, &numbered(2));
+        content.max_bytes = content.bytes() + 20;
+        let small = put("x", "1", 2);
+        assert!(
+            change(&mut content, vec![ChangeOp::Put(small)])
+                .batch
+                .is_some()
+        );
+        let large = put("y", r#""0123456789""#, 3);
+        assert!(
+            change(&mut content, vec![ChangeOp::Put(large)])
+                .batch
+                .is_none()
+        );
+        assert!(content.is_too_large() && content.refused().is_none());
+        assert_eq!(content.position().unwrap().seq, 2);
+        let same = put("0000", "2", 4);
+        assert!(
+            change(&mut content, vec![ChangeOp::Put(same)])
+                .batch
+                .is_none()
+        );
+        let gone = vec![ChangeOp::Delete(name("x"))];
+        let batch = change(&mut content, gone).batch.unwrap();
+        assert_eq!((batch.from, batch.head.position.seq), (3, 5));
+        assert_eq!(batch.actions, ["0000", "-x", "y"]);
+        assert!(!content.is_too_large());
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The replica's end of a session, over all its connections.
+//! The replica's end of a session, over all its connections. How it is doing is in `follow/status.rs`.
+
+mod status;
 
 use super::content::{Content, MAX_NACKS, Received, genuine};
-use super::following::{Batch, FollowConfig, Mode, Output, Refused, Status, Target};
+use super::following::{Batch, FollowConfig, Mode, Output, Refused, Target};
 use super::frame::{
     Begin, ClientFrame, Heartbeat, Hello, Nack, ServerFrame, Snapshot, SnapshotEnd, Txn, Welcome,
 };
@@ -9,7 +11,7 @@ use super::freshness::Freshness;
 use super::link::{Link, State};
 use super::pieces::{BadPiece, Pieces};
 use super::staging::Staging;
-use super::trouble::{Trouble, passes, protocol, too_large, within};
+use super::trouble::{Trouble, may_come, passes, protocol, too_large, within};
 use super::{MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, VERSION};
 use crate::digest::Hasher;
 use crate::evaluate::Head;
@@ -25,6 +27,9 @@ const ACK_EVERY: Duration = Duration::from_millis(100);
 /// The server is told of at most [`MAX_NACKS`] refused values in this time: they are for people, too,
 /// and a server counts frames.
 const NACKS_EVERY: Duration = Duration::from_secs(1);
+/// Wait before a table is tried again that was larger than the replica may be, in milliseconds: each
+/// attempt may load all of it.
+const TOO_LARGE_WAIT_MS: u64 = 60_000;
 
 /// The replica's end of a session, for as long as the replica lives. Times are those of any monotonic
 /// clock.
@@ -66,6 +71,7 @@ impl<T: Target> Follow<T> {
     pub fn new(target: T, config: FollowConfig, now: Duration) -> Self {
         let replica = matches!(config.mode, Mode::Replica { .. });
         let mut content = Content::new(target, replica, config.skip_bad_keys, config.keep_ops);
+        content.max_bytes = config.max_bytes;
         if let Mode::Events {
             from: Some(position),
         } = config.mode
@@ -230,83 +236,6 @@ impl<T: Target> Follow<T> {
         Some(at)
     }
 
-    // ---- how it is doing ----
-
-    /// How it is doing.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        if let Some(body) = &self.failed {
-            return Status::Failed(body.clone());
-        }
-        if let Some(refused) = self.content.refused() {
-            return Status::Rejected(refused);
-        }
-        if self.live {
-            return Status::Live;
-        }
-        match self.content.position() {
-            None => Status::Connecting,
-            Some(_) => Status::Stale {
-                since: self.live_until,
-            },
-        }
-    }
-
-    /// Where the state stands that was given out last.
-    #[must_use]
-    pub fn position(&self) -> Option<Position> {
-        self.content.position()
-    }
-
-    /// The last transaction of the table, as far as is known.
-    #[must_use]
-    pub fn head(&self) -> u64 {
-        self.head
-    }
-
-    /// When the replica's content was certainly the table's; `None`: never since it began.
-    #[must_use]
-    pub fn fresh_at(&self) -> Option<Duration> {
-        self.fresh.fresh_at()
-    }
-
-    /// The last transaction that it has received. It may be ahead of its [`position`](Self::position):
-    /// by what is held back while a value is refused.
-    #[must_use]
-    pub fn received(&self) -> Option<Position> {
-        self.content.received().map(|head| head.position)
-    }
-
-    /// How many records are left out of its state at present, with
-    /// [`skip_bad_keys`](FollowConfig::skip_bad_keys).
-    #[must_use]
-    pub fn skipped_count(&self) -> usize {
-        self.content.skipped().len()
-    }
-
-    /// These records, oldest first. The reason is kept of the first thousand.
-    pub fn skipped(&self) -> impl Iterator<Item = Refused> {
-        self.content.skipped().iter()
-    }
-
-    /// Is a snapshot being received? Then frames are large, and its last one takes long.
-    #[must_use]
-    pub fn is_loading(&self) -> bool {
-        self.staging.is_some()
-    }
-
-    /// Why the last connection ended, if it did not end well.
-    #[must_use]
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    /// Is the table sealed? Then nothing of it may be kept on disk.
-    #[must_use]
-    pub fn is_sealed(&self) -> bool {
-        self.sealed
-    }
-
     // ---- frames ----
 
     fn handle_frame(&mut self, frame: ServerFrame<'static>, now: Duration) -> Result<(), Trouble> {
@@ -314,6 +243,11 @@ impl<T: Target> Follow<T> {
         match frame {
             ServerFrame::Unknown => Ok(()),
             ServerFrame::Welcome(welcome) if !up => self.welcomed(welcome, now),
+            ServerFrame::Error(body)
+                if up && self.config.renews_token && body.code == Code::Unauthenticated =>
+            {
+                Err(Trouble::Protocol(body.message))
+            }
             ServerFrame::Error(body) => Err(Trouble::Refused(body)),
             ServerFrame::Reset(reset) => {
                 self.link.at_least(reset.retry_after_ms);
@@ -573,8 +507,12 @@ impl<T: Target> Follow<T> {
     /// The server does not serve this replica. One that has something to give out keeps trying.
     fn refused(&mut self, body: ErrorBody, now: Duration) {
         let events = matches!(self.config.mode, Mode::Events { .. });
+        if body.code == Code::TooLarge {
+            self.link.at_least(TOO_LARGE_WAIT_MS);
+        }
         self.disconnected(&body.message, now);
-        if !passes(body.code) && (events || self.content.position().is_none()) {
+        let waits = passes(body.code) || self.config.waits_for_table && may_come(body.code);
+        if !waits && (events || self.content.position().is_none()) {
             self.failed = Some(body.clone());
             self.out.push_back(Output::Failed(body));
         }

@@ -23,8 +23,15 @@ pub struct FollowConfig {
     /// How often it pings: how exactly it knows its age. Never less than once in each of the server's
     /// heartbeats, nor more often than every [`MIN_HEARTBEAT`](super::MIN_HEARTBEAT).
     pub ping_every: Duration,
-    /// Most bytes of keys and values that a table may have, looked at when a snapshot comes.
+    /// Most bytes of keys, categories and values that a table may have. A larger one is no state of the
+    /// replica: it does not begin with one, and later keeps what was before, until the table is smaller.
     pub max_bytes: usize,
+    /// Before there is a state, waits for a table that does not exist, and for a token that the server
+    /// does not know or that may not read the table, instead of failing.
+    pub waits_for_table: bool,
+    /// The next connection may have another token, so that one that is revoked ends no more than the
+    /// connection.
+    pub renews_token: bool,
     /// Any number; that of each client another one, so that they do not all come back at once.
     pub seed: u64,
 }
@@ -78,6 +85,13 @@ pub enum Status {
     },
     /// Its type refuses a value, and it keeps what was before that.
     Rejected(Refused),
+    /// The table grew beyond [`max_bytes`](FollowConfig::max_bytes), and it keeps what was before that.
+    TooLarge {
+        /// Bytes of the table's keys, categories and values.
+        bytes: usize,
+        /// Most that it may have.
+        max: usize,
+    },
     /// It is over.
     Failed(ErrorBody),
 }

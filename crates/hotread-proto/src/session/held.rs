@@ -1,5 +1,6 @@
-//! What a replica has received and does not give out, because its type refuses a value in it. Of each
-//! key only what became of it last, and not even that once there is too much.
+//! What a replica has received and does not give out, because its type refuses a value in it or because
+//! the table is too large. Of each key only what became of it last, and not even that once there is too
+//! much.
 
 use super::following::{Cause, Refused};
 use super::refusals::Refusals;

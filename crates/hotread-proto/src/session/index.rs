@@ -9,10 +9,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The records that were received, without their values. Takes about 60 bytes for each, and its key
+/// The records that were received, without their values. Takes about 70 bytes for each, and its key
 /// once, which is shared with the state.
 #[derive(Debug, Default)]
-pub(super) struct Index(HashMap<Arc<str>, Seen, Seed>);
+pub(super) struct Index {
+    records: HashMap<Arc<str>, Seen, Seed>,
+    /// Bytes of their keys, categories and values.
+    bytes: usize,
+}
 
 /// Hashes keys with XXH3, which takes half the time of the standard hash for keys as they are, from a
 /// random seed, so that nobody can prepare keys that meet.
@@ -57,6 +61,8 @@ pub(super) struct Seen {
     /// Of category and times, which are not in the hash: of another past, or another table of the
     /// same name, a record can differ in them alone.
     rest: u64,
+    /// Bytes of key, category and value.
+    bytes: u32,
 }
 
 impl Seen {
@@ -72,6 +78,7 @@ impl Seen {
         Self {
             hash: [(hash >> 64) as u64, hash as u64],
             rest,
+            bytes: u32::try_from(record.size()).unwrap_or(u32::MAX),
         }
     }
 
@@ -83,35 +90,48 @@ impl Seen {
 
 impl Index {
     pub(super) fn with_capacity(records: usize) -> Self {
-        Self(HashMap::with_capacity_and_hasher(records, Seed::default()))
+        Self {
+            records: HashMap::with_capacity_and_hasher(records, Seed::default()),
+            bytes: 0,
+        }
+    }
+
+    /// Bytes of keys, categories and values of all records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn contains(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.records.contains_key(key)
     }
 
     pub(super) fn insert(&mut self, key: Arc<str>, seen: Seen) {
-        self.0.insert(key, seen);
+        self.bytes += seen.bytes as usize;
+        if let Some(old) = self.records.insert(key, seen) {
+            self.bytes -= old.bytes as usize;
+        }
     }
 
     /// Takes a record out, and gives its key back to be used again.
     pub(super) fn remove(&mut self, key: &str) -> Option<(Arc<str>, Seen)> {
-        if self.0.is_empty() {
+        if self.records.is_empty() {
             // The first load: there is nothing to look for.
             return None;
         }
-        self.0.remove_entry(key)
+        let (key, seen) = self.records.remove_entry(key)?;
+        self.bytes -= seen.bytes as usize;
+        Some((key, seen))
     }
 
     pub(super) fn into_keys(self) -> impl Iterator<Item = Arc<str>> {
-        self.0.into_keys()
+        self.records.into_keys()
     }
 
     /// Digest and number of records after some operations on different keys.
     pub(super) fn after(&self, digest: Digest, count: u64, ops: &[ChangeOp]) -> (Digest, u64) {
         let (mut digest, mut count) = (digest, count);
         for op in ops {
-            if let Some(old) = self.0.get(op.key()) {
+            if let Some(old) = self.records.get(op.key()) {
                 digest = digest.without(old.hash());
                 count = count.saturating_sub(1);
             }

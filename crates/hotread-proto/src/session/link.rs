@@ -93,6 +93,11 @@ impl Link {
         self.heartbeat
     }
 
+    /// Longest silence of a session that is not lost.
+    pub(super) fn patience(&self) -> Duration {
+        self.heartbeat * SILENT_HEARTBEATS
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
@@ -136,7 +141,7 @@ impl Link {
         match self.state {
             State::Down { retry_at } => retry_at,
             State::Opening { since } | State::Greeting { since } => since + OPEN_WITHIN,
-            State::Up { .. } => self.heard_at + self.heartbeat * SILENT_HEARTBEATS,
+            State::Up { .. } => self.heard_at + self.patience(),
         }
     }
 

@@ -37,6 +37,14 @@ pub(super) fn too_large(max: usize) -> Trouble {
     Trouble::Refused(ErrorBody::new(Code::TooLarge, message))
 }
 
+/// What is missing may still be created: the table, the token, its right to read.
+pub(super) fn may_come(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTable | Code::Unauthenticated | Code::Forbidden
+    )
+}
+
 /// May trying again help, though nobody does anything about it?
 pub(super) fn passes(code: Code) -> bool {
     matches!(

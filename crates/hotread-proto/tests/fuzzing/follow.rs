@@ -83,6 +83,8 @@ impl Run {
             keep_ops: input.flag(),
             ping_every: input.time(),
             max_bytes: if kind == 4 { 100 } else { 1 << 20 },
+            waits_for_table: false,
+            renews_token: false,
             seed: u64::from(input.byte()),
         };
         let mut run = Self {

@@ -83,6 +83,8 @@ fn config(kind: Kind, coalesce: bool, from: Option<Position>, rng: &mut Rng) -> 
         keep_ops: true,
         ping_every: Duration::from_millis(100 + rng.below(400)),
         max_bytes: 64 << 20,
+        waits_for_table: false,
+        renews_token: false,
         seed: rng.next(),
     }
 }

@@ -152,6 +152,8 @@ fn follow(mode: Mode) -> Follow<Any> {
         keep_ops: false,
         ping_every: Duration::ZERO,
         max_bytes: 1_000,
+        waits_for_table: false,
+        renews_token: false,
         seed: 1,
     };
     let mut follow = Follow::new(Any, config, S(0));

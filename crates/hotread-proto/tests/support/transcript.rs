@@ -80,6 +80,8 @@ impl Transcript {
             keep_ops: true,
             ping_every: HEARTBEAT,
             max_bytes: 1 << 20,
+            waits_for_table: false,
+            renews_token: false,
             seed: 7,
         };
         let mut table = MapView::new(&None);

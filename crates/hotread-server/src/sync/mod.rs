@@ -28,7 +28,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use want::{Fetched, Held};
+use want::{CatchingUp, Fetched, Held};
 
 /// Frames are handed to the connection in pieces of this many bytes.
 const WRITE_BUFFER: usize = 64 << 10;
@@ -122,6 +122,8 @@ struct Session {
     /// Changes that did not come yet.
     waiting_after: Option<u64>,
     held: Held,
+    /// Until the client has caught up with the table after a snapshot.
+    catching_up: Option<CatchingUp>,
     controls: Controls,
     /// Frames that the connection has not sent yet.
     unflushed: bool,
@@ -163,6 +165,7 @@ async fn serve(
         fetching: None,
         waiting_after: None,
         held: Held::Nothing,
+        catching_up: None,
         controls: Controls::new(now),
         unflushed: false,
         taken_at: now,
@@ -410,14 +413,23 @@ impl Session {
                     let (who, table) = (self.listed.who(), &self.table);
                     tracing::debug!(who, %table, mode, reason, "a session begins");
                 }
-                Event::Ack { seq } => self.listed.acked(seq),
+                Event::Ack { seq } => {
+                    self.listed.acked(seq);
+                    // Without a head the table is gone, and the session is about to end.
+                    if let Ok(head) = state.store.head(&self.table) {
+                        let head = head.position.seq;
+                        self.catching_up.take_if(|it| it.acked(seq, head));
+                    }
+                }
                 Event::Nack(nack) => {
                     count(&metrics.nacks);
                     self.nacked(nack);
                 }
                 Event::SnapshotSent { parts } => {
                     count(&metrics.snapshots);
-                    self.held = Held::Nothing;
+                    if let Held::Snapshot(snapshot) = std::mem::take(&mut self.held) {
+                        self.catching_up = snapshot.sent();
+                    }
                     tracing::debug!(who = self.listed.who(), parts, "a snapshot was sent");
                 }
                 Event::Folded { .. } => count(&metrics.folds),

@@ -42,8 +42,33 @@ pub(super) struct Snapshot {
     fanout: Arc<Fanout>,
     /// Parts read before this transaction are of no use.
     since: u64,
-    _history: Pin,
+    catching_up: Option<CatchingUp>,
     _turn: Turn,
+}
+
+/// The history from a snapshot on, for a client that has not caught up since: one that takes long to read
+/// a large snapshot would otherwise find that the history has passed it by, and load the table again and
+/// again.
+pub(super) struct CatchingUp {
+    _history: Pin,
+    /// The head of the table when the client acknowledged something last.
+    head: u64,
+}
+
+impl CatchingUp {
+    /// The client's readers have `acked`, while the table has `head`. True: it has caught up, since it is
+    /// less behind than from one acknowledgement to the next.
+    pub(super) fn acked(&mut self, acked: u64, head: u64) -> bool {
+        let before = std::mem::replace(&mut self.head, head);
+        acked >= before.min(head)
+    }
+}
+
+impl Snapshot {
+    /// It was sent: what is held no longer is given back.
+    pub(super) fn sent(mut self) -> Option<CatchingUp> {
+        self.catching_up.take()
+    }
 }
 
 impl Drop for Snapshot {
@@ -143,7 +168,10 @@ async fn begin_snapshot(
     Ok(Snapshot {
         fanout: fanout.clone(),
         since,
-        _history: history,
+        catching_up: Some(CatchingUp {
+            _history: history,
+            head: u64::MAX,
+        }),
         _turn: turn,
     })
 }

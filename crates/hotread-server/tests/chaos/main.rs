@@ -153,7 +153,7 @@ async fn whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes
     let database = files.join("test.db");
     let (mut server, address) = serve("127.0.0.1:0".parse().unwrap(), &database).await;
     let client = Client::builder(&format!("http://{address}"));
-    let client = client.connect().await.unwrap();
+    let client = client.build().unwrap();
     let options = TableOptions::default();
     let made = client.create_table(TABLE, &options).await.unwrap();
     let ledger = Arc::new(Mutex::new(Ledger::default()));

@@ -139,7 +139,7 @@ async fn serve(address: SocketAddr) {
 async fn follow(address: SocketAddr) {
     let client = Client::builder(&format!("http://{address}"));
     let client = client.ping_every(Duration::from_millis(200));
-    let client = client.connect().await.unwrap();
+    let client = client.build().unwrap();
     let replica = loop {
         // The way to the server is as bad as it is.
         match client.replica::<BTreeMap<Arc<str>, u64>>(TABLE).await {

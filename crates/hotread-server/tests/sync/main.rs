@@ -3,6 +3,7 @@
 
 mod replica;
 
+use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
 use hotread_proto::session::{Cause, SUBPROTOCOL};
 use hotread_proto::{Code, Key, Put, Replace, TableName, Txn, Value};
@@ -10,10 +11,12 @@ use hotread_server::Server;
 use hotread_store::{Role, Store, TableOptions};
 use replica::{Replica, connect, connect_with, next_frame, say};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 /// A server on a free port, over a store in a folder of its own.
 struct Running {
@@ -337,4 +340,75 @@ async fn a_token_that_is_revoked_over_http_ends_its_sessions_at_once() {
         .bearer_auth(&admin.secret);
     assert_eq!(asked.send().await.unwrap().status().as_u16(), 200);
     is_shut_out(session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
+    const CHANGES: u64 = 300;
+    let running = Running::start().await;
+    let (store, table) = (running.store(), TableName::new("busy").unwrap());
+    let mut options = TableOptions::default();
+    options.history.max_changes = 20;
+    store.create_table(&table, options).unwrap();
+    let value = format!("\"{}\"", "x".repeat(200_000));
+    let commit = || {
+        let txn = Txn::new().put(put("k", &value));
+        store.commit(&table, txn).unwrap().position.seq
+    };
+    let first = commit();
+    let protocol = Some(SUBPROTOCOL);
+    let mut socket = connect(running.address, "busy", protocol).await.unwrap();
+    let hello = r#"{"hello":{"v":1,"snapshot":true}}"#;
+    say(&mut socket, hello.to_owned()).await;
+    loop {
+        match next_frame(&mut socket).await {
+            Some(ServerFrame::SnapshotEnd(end)) => break assert_eq!(end.at, first),
+            frame => assert!(frame.is_some()),
+        }
+    }
+    // While it is busy with that, and only pings, more is committed than the connection and the history
+    // take.
+    let (sink, mut stream) = socket.split();
+    let sink = Arc::new(tokio::sync::Mutex::new(sink));
+    let pings = sink.clone();
+    let pinging = tokio::spawn(async move {
+        for n in 0.. {
+            let ping = Message::text(ClientFrame::Ping { n }.encode());
+            if pings.lock().await.send(ping).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    for _ in 0..CHANGES {
+        tokio::task::block_in_place(&commit);
+    }
+    let mut at = first;
+    while at < first + CHANGES {
+        let Some(Ok(Message::Text(text))) = stream.next().await else {
+            panic!("the connection ended after {at}");
+        };
+        match ServerFrame::decode(&text).unwrap() {
+            ServerFrame::Txn(txn) => {
+                assert_eq!(txn.from, at + 1);
+                at = txn.to;
+            }
+            ServerFrame::Heartbeat(_) | ServerFrame::Pong(_) => {}
+            other => panic!("after {at}: {other:?}"),
+        }
+    }
+    // Once it has caught up, the history is as short as it should be.
+    let ack = Message::text(ClientFrame::Ack { seq: at }.encode());
+    sink.lock().await.send(ack).await.unwrap();
+    let began = std::time::Instant::now();
+    while store.floor(&table).unwrap() <= first {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it is kept for good"
+        );
+        tokio::task::block_in_place(&commit);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!pinging.is_finished(), "the session goes on");
+    pinging.abort();
 }

@@ -133,6 +133,8 @@ impl Replica {
             keep_ops: false,
             ping_every: Duration::from_millis(100),
             max_bytes: 1 << 30,
+            waits_for_table: false,
+            renews_token: false,
             seed: 7,
         };
         Self {

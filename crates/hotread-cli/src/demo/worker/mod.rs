@@ -67,8 +67,7 @@ async fn follow<V: Typed>(args: &WorkerArgs, out: &mut Out) -> Result<()> {
     let client = Client::builder(&args.server)
         .name(&args.name)
         .ping_every(Duration::from_millis(PING_MS))
-        .connect()
-        .await?;
+        .build()?;
     let replica = match client.replica::<Table<V>>(args.table.as_str()).await {
         Ok(replica) => replica,
         Err(error) => {

@@ -1,0 +1,115 @@
+//! TCP connections to a name that may have several addresses, of which some may be dead.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Time after which the next address is tried as well, while those before it have not answered: the
+/// Connection Attempt Delay of RFC 8305.
+const NEXT_AFTER: Duration = Duration::from_millis(250);
+
+/// Connects to the first address of a host that takes the connection, as RFC 8305 describes: addresses
+/// are tried side by side, each a little later than the one before, families in turn.
+pub(crate) async fn connect(target: (&str, u16)) -> io::Result<TcpStream> {
+    let addresses = lookup_host(target).await?;
+    first_of(in_turn(addresses.collect())).await
+}
+
+/// The same addresses, of one family and of the other in turn, each in its order.
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let of_first = |address: &SocketAddr| {
+        let first = addresses.first();
+        first.is_some_and(|first| first.is_ipv6() == address.is_ipv6())
+    };
+    let (first, second): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(of_first);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut sorted = Vec::with_capacity(addresses.len());
+    while sorted.len() < addresses.len() {
+        sorted.extend(first.next());
+        sorted.extend(second.next());
+    }
+    sorted
+}
+
+/// The first connection that is taken. The others are given up.
+async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = JoinSet::new();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match addresses.next() {
+            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(failed),
+            None => {}
+        }
+        let more = addresses.len() > 0;
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = error,
+                Err(error) => failed = io::Error::other(error),
+            },
+            () = sleep(NEXT_AFTER), if more => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
+
+    /// If something takes longer, it hangs.
+    const HANG: Duration = Duration::from_secs(60);
+
+    /// An address that answers nothing: its listener's queue is full. And what keeps it so.
+    async fn dead() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(taken) = timeout(2 * NEXT_AFTER, TcpStream::connect(address)).await {
+            queue.push(taken.unwrap());
+        }
+        (address, queue, listener)
+    }
+
+    #[tokio::test]
+    async fn a_dead_first_address_does_not_keep_the_second_from_being_used() {
+        let (dead, _queue, _full) = dead().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let stream = timeout(HANG, first_of(vec![dead, alive])).await;
+        assert_eq!(stream.unwrap().unwrap().peer_addr().unwrap(), alive);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_leads_to_the_next_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusing = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = first_of(vec![refusing, refusing]).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let stream = first_of(vec![refusing, alive]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert!(first_of(Vec::new()).await.is_err());
+    }
+
+    #[test]
+    fn families_take_turns_and_the_resolvers_order_is_kept() {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let given = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.0.0.1:1", "1.0.0.2:1"]);
+        let tried = parse(&["[::1]:1", "1.0.0.1:1", "[::2]:1", "1.0.0.2:1", "[::3]:1"]);
+        assert_eq!(in_turn(given), tried);
+    }
+}

@@ -1,0 +1,97 @@
+//! A proxy that does to requests and answers what the test wants.
+
+use super::request;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What the proxy answers to a request that it has passed on.
+#[derive(Debug, Clone)]
+pub enum Says {
+    /// What the server answered.
+    Truth,
+    /// Status line, headers and body of its own.
+    Instead(&'static str),
+    /// Nothing: it closes the connection.
+    Nothing,
+}
+
+pub struct Proxy {
+    pub address: SocketAddr,
+    /// What it says to the next requests, in their order; the truth to those after them.
+    pub script: Arc<Mutex<Vec<Says>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    /// Before a server. `path` is what it makes of paths.
+    pub async fn start(server: SocketAddr, path: fn(&str) -> String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let script: Arc<Mutex<Vec<Says>>> = Arc::default();
+        let theirs = script.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(pass(stream, server, path, theirs.clone()));
+            }
+        });
+        Self {
+            address,
+            script,
+            task,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn says(&self, script: &[Says]) {
+        *self.script.lock().unwrap() = script.to_vec();
+    }
+}
+
+/// Passes one request on, whole, and then decides.
+async fn pass(
+    mut stream: TcpStream,
+    server: SocketAddr,
+    path: fn(&str) -> String,
+    script: Arc<Mutex<Vec<Says>>>,
+) {
+    let (head, body) = request(&mut stream).await;
+    let (line, headers) = head.split_once("\r\n").unwrap();
+    let mut parts = line.split(' ');
+    let (method, target) = (parts.next().unwrap(), parts.next().unwrap());
+    let target = match target.split_once('?') {
+        Some((way, query)) => format!("{}?{query}", path(way)),
+        None => path(target),
+    };
+    let mut upstream = TcpStream::connect(server).await.unwrap();
+    let passed =
+        format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n\r\n{body}");
+    upstream.write_all(passed.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).await.unwrap();
+    let says = {
+        let mut script = script.lock().unwrap();
+        match script.is_empty() {
+            true => Says::Truth,
+            false => script.remove(0),
+        }
+    };
+    // The client may have given up.
+    let _ = match says {
+        Says::Truth => stream.write_all(&answer).await,
+        Says::Instead(own) => stream.write_all(own.as_bytes()).await,
+        Says::Nothing => Ok(()),
+    };
+}
