@@ -100,9 +100,8 @@ def written(millis):
     seconds, rest = divmod(millis, 1000)
     days, seconds = divmod(seconds, 86400)
     day = datetime.fromordinal(datetime(1970, 1, 1).toordinal() + days)
-    fraction = f".{rest:03d}".rstrip("0").rstrip(".")
     clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{day:%Y-%m-%d}T{clock}{fraction}Z"
+    return f"{day:%Y-%m-%d}T{clock}.{rest:03d}Z"
 
 
 def read(given):

@@ -8,15 +8,16 @@ use time::format_description::well_known::Rfc3339;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999.
 ///
-/// Read as a number of milliseconds or as RFC 3339 with any offset, written as RFC 3339 in UTC.
-/// What is finer than a millisecond is cut off.
+/// Read as a number of milliseconds or as RFC 3339 with any offset, written as RFC 3339 in UTC, always
+/// with three digits after the second, so that times sort as text. What is finer than a millisecond is
+/// cut off.
 ///
 /// ```
 /// use hotread_proto::Timestamp;
 ///
 /// let at: Timestamp = "2026-11-21T10:30:00.25+01:00".parse()?;
 /// assert_eq!(at.millis(), 1_795_253_400_250);
-/// assert_eq!(at.to_string(), "2026-11-21T09:30:00.25Z");
+/// assert_eq!(at.to_string(), "2026-11-21T09:30:00.250Z");
 /// assert_eq!("1795253400250".parse::<Timestamp>()?, at);
 /// # Ok::<(), hotread_proto::InvalidTimestamp>(())
 /// ```
@@ -94,10 +95,12 @@ impl From<std::time::SystemTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|time| time.format(&Rfc3339).ok());
-        f.pad(&text.ok_or(fmt::Error)?)
+        let (seconds, millis) = (self.0.div_euclid(1_000), self.0.rem_euclid(1_000));
+        let time = OffsetDateTime::from_unix_timestamp(seconds).ok();
+        let text = time.and_then(|time| time.format(&Rfc3339).ok());
+        // Always three digits, so that times sort as text.
+        let text = text.as_deref().and_then(|text| text.strip_suffix('Z'));
+        f.pad(&format!("{}.{millis:03}Z", text.ok_or(fmt::Error)?))
     }
 }
 
@@ -175,6 +178,24 @@ mod tests {
             );
         }
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn times_sort_as_text() {
+        let written = [
+            0,
+            9,
+            910,
+            999,
+            1_000,
+            60_000,
+            1_795_253_400_250,
+            Timestamp::MAX.0,
+        ]
+        .map(|millis| Timestamp::from_millis(millis).unwrap().to_string());
+        assert_eq!(written[2], "1970-01-01T00:00:00.910Z");
+        assert_eq!(written[4], "1970-01-01T00:00:01.000Z");
+        assert!(written.is_sorted() && written.iter().all(|time| time.len() == 24));
     }
 
     #[test]

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_sent_and_not_shown() {
-        let json = r#"{"id":"0123abcd","name":"api","role":"read","created_at":"1970-01-01T00:00:00Z","secret":"hr_x"}"#;
+        let json = r#"{"id":"0123abcd","name":"api","role":"read","created_at":"1970-01-01T00:00:00.000Z","secret":"hr_x"}"#;
         let token: NewToken = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&token).unwrap(), json);
         assert!(!format!("{token:?}").contains("hr_x"));

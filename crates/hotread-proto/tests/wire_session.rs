@@ -454,7 +454,7 @@ fn a_client_says_no_more_than_the_document_says() {
     );
     follow.handle_text(r#"{"snapshot":{"part":1,"records":[]}}"#, S(0));
     let end = format!(
-        r#"{{"snapshot_end":{{"at":0,"count":0,"digest":"{}","time":"1970-01-01T00:00:00Z"}}}}"#,
+        r#"{{"snapshot_end":{{"at":0,"count":0,"digest":"{}","time":"1970-01-01T00:00:00.000Z"}}}}"#,
         Digest::EMPTY
     );
     follow.handle_text(&end, S(0));

@@ -36,7 +36,7 @@ async fn a_record_is_read_as_it_was_written() {
     );
     let record = &got.json()["record"];
     assert_eq!(record["category"], "c");
-    assert_eq!(record["expires_at"], "2099-01-01T00:00:00Z");
+    assert_eq!(record["expires_at"], "2099-01-01T00:00:00.000Z");
     assert_eq!(record["updated_at"], put.json()["at"]);
 
     // Whole, and nothing taken over.

@@ -120,11 +120,11 @@ mod tests {
         assert_eq!(
             written(|out| ndjson(&record(&full), out)),
             "{\"key\":\"a\\\"b\",\"value\":[1.0],\"category\":\"c\",\
-             \"expires_at\":\"1970-01-01T00:00:02Z\"}\n"
+             \"expires_at\":\"1970-01-01T00:00:02.000Z\"}\n"
         );
         assert_eq!(
             written(|out| csv(&record(&full), out)),
-            "\"a\"\"b\",[1.0],c,7,1970-01-01T00:00:00.001Z,1970-01-01T00:00:02Z\n"
+            "\"a\"\"b\",[1.0],c,7,1970-01-01T00:00:00.001Z,1970-01-01T00:00:02.000Z\n"
         );
         assert_eq!(
             written(|out| csv(&record(&put("k", "{\"a\":1,\"b\":2}")), out)),

@@ -208,7 +208,7 @@ fn a_role_allows_what_is_below_it_in_its_tables() {
         assert!(error.to_string().contains("`admin`"), "{text:?}");
     }
     let json = serde_json::to_string(&info(Role::Write, Some(vec![a]))).unwrap();
-    let expected = r#"{"id":"00000000","name":"x","role":"write","tables":["a"],"created_at":"1970-01-01T00:00:00Z"}"#;
+    let expected = r#"{"id":"00000000","name":"x","role":"write","tables":["a"],"created_at":"1970-01-01T00:00:00.000Z"}"#;
     assert_eq!(json, expected);
     let back: TokenInfo = serde_json::from_str(expected).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), expected);

@@ -54,7 +54,7 @@ impl Remote {
             Error::CommitUnknown { ref id, .. } => {
                 let mut body = error.body();
                 body.message = format!(
-                    "{}: {}; `set` and `rm` take it as --txn-id {id}",
+                    "{}: {}; an import can be run again as it is, `set` and `rm` with --txn-id {id}",
                     self.url, body.message
                 );
                 Failure::from(body).into()

@@ -37,7 +37,7 @@ fn what_is_exported_is_imported_to_the_byte() {
     let lines = place.run(&["export", "t"]).ok();
     assert_eq!(
         lines,
-        "{\"key\":\"later\",\"value\":null,\"expires_at\":\"2099-01-01T00:00:00Z\"}\n\
+        "{\"key\":\"later\",\"value\":null,\"expires_at\":\"2099-01-01T00:00:00.000Z\"}\n\
          {\"key\":\"plain\",\"value\":{\"b\":1.0,\"a\":9007199254740993}}\n\
          {\"key\":\"ключ, \\\"x\\\"\",\"value\":\"a\\u0000\\n\",\"category\":\"c\"}\n"
     );

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// What the proxy answers to a request that it has passed on.
@@ -94,4 +95,55 @@ async fn pass(
         Says::Instead(own) => stream.write_all(own.as_bytes()).await,
         Says::Nothing => Ok(()),
     };
+}
+
+/// A way to a server that can be interrupted.
+pub struct Cable {
+    pub address: SocketAddr,
+    plugged: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Cable {
+    pub async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plugged = watch::Sender::new(true);
+        let theirs = plugged.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut plugged = theirs.subscribe();
+                tokio::spawn(async move {
+                    if !*plugged.borrow_and_update() {
+                        return;
+                    }
+                    let Ok(mut far) = TcpStream::connect(server).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        // Either end may go first.
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = plugged.changed() => {}
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            plugged,
+            task,
+        }
+    }
+
+    /// Cuts what goes through it, and lets nothing more through until it is plugged in again.
+    pub fn plug(&self, plugged: bool) {
+        self.plugged.send_replace(plugged);
+    }
 }
