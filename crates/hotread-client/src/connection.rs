@@ -56,7 +56,9 @@ impl<'a> Announcer<'a> {
         };
         let table = self.table;
         match &event {
-            ConnectionEvent::Up => tracing::info!(%table, "the server is there"),
+            // As expected.
+            ConnectionEvent::Up if self.last.is_none() => tracing::debug!(%table, "connected"),
+            ConnectionEvent::Up => tracing::info!(%table, "the server is back"),
             ConnectionEvent::Down { why } => {
                 tracing::warn!(%table, why = why.as_ref(), "waiting for the server");
             }

@@ -168,7 +168,7 @@ fn a_server_that_goes_and_comes_back_is_told_if_asked_for() {
     let _ = watching.child.kill();
     let (_, _, err) = watching.end();
     let went = err.find("waiting for the server").expect(&err);
-    assert!(err[went..].contains("the server is there"), "{err}");
+    assert!(err[went..].contains("the server is back"), "{err}");
 }
 
 #[test]

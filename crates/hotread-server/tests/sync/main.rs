@@ -381,7 +381,7 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
         }
     });
     for _ in 0..CHANGES {
-        tokio::task::block_in_place(&commit);
+        tokio::task::block_in_place(commit);
     }
     let mut at = first;
     while at < first + CHANGES {
@@ -406,7 +406,7 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
             began.elapsed() < Duration::from_secs(60),
             "it is kept for good"
         );
-        tokio::task::block_in_place(&commit);
+        tokio::task::block_in_place(commit);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!pinging.is_finished(), "the session goes on");
