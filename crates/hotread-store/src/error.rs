@@ -401,7 +401,11 @@ impl CommitError {
         match self {
             Self::UnknownTable { .. } => Code::UnknownTable,
             Self::Refused(Refusal::Limit(_)) => Code::TooLarge,
-            Self::Refused(Refusal::Precondition { .. }) => Code::PreconditionFailed,
+            Self::Refused(
+                Refusal::Precondition { .. }
+                | Refusal::TableSeq { .. }
+                | Refusal::TooManyDeletions { .. },
+            ) => Code::PreconditionFailed,
             Self::Refused(Refusal::IdReused { .. }) => Code::TxnIdReused,
             Self::Refused(_) => Code::BadRequest,
             Self::Schema { .. } => Code::SchemaViolation,
@@ -424,6 +428,7 @@ impl CommitError {
                 body.key = Some(key.clone());
                 body.seq = *actual;
             }
+            Self::Refused(Refusal::TableSeq { actual, .. }) => body.seq = Some(*actual),
             Self::Schema { key, .. } => body.key = Some(key.clone()),
             _ => {}
         }

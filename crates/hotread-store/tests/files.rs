@@ -778,7 +778,7 @@ fn a_replacement_that_does_not_fit_on_the_disk_leaves_what_was_there() {
     let mut reader = store.handle(&table).unwrap();
     let text = format!("\"{}\"", "z".repeat(1000));
     let records = (0..10_000).map(|n| put(&format!("{n}"), &text)).collect();
-    let new = hotread_proto::Replace { id: None, records };
+    let new = hotread_proto::Replace::new(records);
     let error = store.replace(&table, new).unwrap_err();
     let codes = [Code::StorageFull, Code::CommitUnknown];
     assert!(codes.contains(&error.code()), "{error}");

@@ -90,7 +90,7 @@ impl Step {
         if let Step::Replace(_) = self {
             let new = Replace {
                 id: Some(self.id()),
-                records: puts.collect(),
+                ..Replace::new(puts.collect()).unguarded()
             };
             return store
                 .replace(table, new)

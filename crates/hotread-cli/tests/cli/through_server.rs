@@ -156,6 +156,14 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["import", "b", "many.ndjson", "--replace"]),
     ("", &["import", "b", "many.ndjson", "--replace", "--json"]),
     ("", &["import", "b", "empty.ndjson", "--replace"]),
+    (
+        "",
+        &["import", "b", "typed.ndjson", "--replace", "--skip-bad"],
+    ),
+    (
+        "",
+        &["import", "b", "many.ndjson", "--replace", "--if-seq", "1"],
+    ),
     ("", &["import", "b", "none.ndjson"]),
     ("", &["import", "b", "large.ndjson", "--json"]),
     ("", &["export", "a"]),
