@@ -178,6 +178,8 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "a", "--yes", "--json"]),
+    // Before it: a server sweeps what has expired, and that is a transaction.
+    ("", &["set", "t", "there", "1"]),
     (
         "",
         &[
@@ -189,7 +191,6 @@ const SCRIPT: &[(&str, &[&str])] = &[
             "2020-01-01T00:00:00Z",
         ],
     ),
-    ("", &["set", "t", "there", "1"]),
     ("", &["get", "t", "gone"]),
     ("", &["ls", "t", "--limit", "1"]),
     ("", &["rm", "t", "gone", "x"]),
