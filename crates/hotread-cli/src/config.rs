@@ -50,10 +50,9 @@ impl Config {
         })?;
         // Wherever the server is started from.
         let folder = path.parent().unwrap_or(Path::new(""));
-        for named in [&mut config.db, &mut config.passphrase_file] {
-            if let Some(file) = named {
-                *file = folder.join(&*file);
-            }
+        let named = [&mut config.db, &mut config.passphrase_file];
+        for file in named.into_iter().flatten() {
+            *file = folder.join(&*file);
         }
         Ok(config)
     }

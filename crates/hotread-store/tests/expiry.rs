@@ -73,8 +73,8 @@ fn many_that_expire_at_once_are_swept_in_turns_with_writers() {
         batches >= RECORDS / 500 && written >= batches / 4,
         "{batches} {written}"
     );
-    // A thousand a second, as it once was, would take longer.
-    assert!(took < Duration::from_secs(RECORDS / 1_000), "{took:?}");
+    // Ten times what it takes on a small, busy machine. A batch for each look would take longer.
+    assert!(took < Duration::from_secs(RECORDS / 5_000), "{took:?}");
 }
 
 #[test]
