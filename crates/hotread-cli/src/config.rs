@@ -19,6 +19,8 @@ const ALIKE: f64 = 0.8;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) db: Option<PathBuf>,
+    /// Whether a database is created that is not there; true unless it is said.
+    pub(crate) create: Option<bool>,
     pub(crate) passphrase_file: Option<PathBuf>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) synchronous: Option<Synchronous>,
@@ -26,8 +28,9 @@ pub(crate) struct Config {
     pub(crate) server: Options,
 }
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "db",
+    "create",
     "passphrase_file",
     "listen",
     "synchronous",
@@ -41,10 +44,17 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).map_err(|reason| {
+        let mut config = Self::parse(&text).map_err(|reason| {
             let message = format!("{}: {reason}", path.display());
-            Failure::new(Code::BadConfig, message).into()
-        })
+            Failure::new(Code::BadConfig, message)
+        })?;
+        // Wherever the server is started from.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let named = [&mut config.db, &mut config.passphrase_file];
+        for file in named.into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -207,6 +207,11 @@ pub(crate) fn report(error: &Error, json: bool) -> ExitCode {
     exit.into()
 }
 
+/// Says something that does not end the command, but that nobody may miss.
+pub(crate) fn warn(code: Code, message: &str, json: bool) {
+    print(&ErrorBody::new(code, message), json);
+}
+
 fn print(body: &ErrorBody, json: bool) {
     // If stderr is closed, the exit code has to do.
     let _ = if json {

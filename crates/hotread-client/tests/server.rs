@@ -59,10 +59,7 @@ async fn a_replica_has_what_the_server_has_after_all_kinds_of_changes() {
     let absent = Some(Condition::Absent);
     let refused = client.put_record("t", put("a", "9"), absent).await;
     assert_eq!(refused.unwrap_err().code(), Code::PreconditionFailed);
-    let new = Replace {
-        id: None,
-        records: vec![put("a", "1"), put("d", "4")],
-    };
+    let new = Replace::new(vec![put("a", "1"), put("d", "4")]);
     let replaced = client.replace("t", new).await.unwrap();
     assert_eq!((replaced.written, replaced.deleted), (1, 2));
     replica
@@ -271,10 +268,7 @@ async fn a_large_table_is_loaded_and_followed() {
     let filler = "x".repeat(100);
     let value = |n: u64| format!("{{\"n\":{n},\"filler\":\"{filler}\"}}");
     let records = (0..30_000).map(|n| put(&format!("key/{n}"), &value(n)));
-    let new = Replace {
-        id: None,
-        records: records.collect(),
-    };
+    let new = Replace::new(records.collect());
     client.replace("t", new).await.unwrap();
     let replica: Replica<HashMap<Arc<str>, serde_json::Value>> = client.replica("t").await.unwrap();
     assert_eq!(replica.create_handle().current().len(), 30_000);
@@ -286,10 +280,7 @@ async fn a_large_table_is_loaded_and_followed() {
     let at = client.txn("t", txn).await.unwrap();
     replica.wait_for(at.position, HANG).await.unwrap();
     assert_eq!(replica.create_handle().current()["key/999"]["n"], 1_000);
-    let emptied = Replace {
-        id: None,
-        records: Vec::new(),
-    };
+    let emptied = Replace::new(Vec::new()).unguarded();
     let at = client.replace("t", emptied).await.unwrap();
     replica.wait_for(at.committed.position, HANG).await.unwrap();
     assert!(replica.create_handle().current().is_empty());

@@ -80,8 +80,14 @@ pub struct Existing {
     pub hash: ItemHash,
     /// What it is filed under; only [`TableView::scan`] has to fill this in.
     pub category: String,
-    /// From when on it counts as gone; only [`TableView::scan`] has to fill this in.
+    /// Expiry time, from which on preconditions take the record for absent.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Existing {
+    fn is_expired(&self, at: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= at)
+    }
 }
 
 /// A transaction with an id that was committed not too long ago.
@@ -132,6 +138,33 @@ pub enum Refusal {
         condition: Condition,
         /// The transaction that last changed the record; `None`: there is no record.
         actual: Option<u64>,
+    },
+    /// The table has changed since the state that a replacement is for.
+    #[error(
+        "precondition failed: the table should be at seq {expected}, but is at seq {actual}; read it again and decide anew"
+    )]
+    TableSeq {
+        /// The transaction that should have been its last one.
+        expected: u64,
+        /// The one that is.
+        actual: u64,
+    },
+    /// A replacement without records that does not say that the table is to be emptied.
+    #[error(
+        "the replacement has no records, and would empty the table; set allow_empty if that is meant"
+    )]
+    EmptyReplacement,
+    /// A replacement would delete more of the table than is allowed.
+    #[error(
+        "the replacement would delete {deleted} of {records} records, and at most {max} may be deleted; make sure that it is complete, or allow more with max_delete_percent"
+    )]
+    TooManyDeletions {
+        /// Records that would be deleted.
+        deleted: u64,
+        /// Records of the table.
+        records: u64,
+        /// Most of them that may be deleted.
+        max: u64,
     },
     /// The id was used for something else.
     #[error(
@@ -278,10 +311,15 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                 txn.id.as_ref().map(|_| txn.body_hash(view.hasher())),
             )
         }
-        Body::Replace(new) => (
-            new.id.as_ref(),
-            new.id.as_ref().map(|_| new.body_hash(view.hasher())),
-        ),
+        Body::Replace(new) => {
+            if new.records.is_empty() && !new.allow_empty {
+                return Ok(Outcome::Refused(Refusal::EmptyReplacement));
+            }
+            (
+                new.id.as_ref(),
+                new.id.as_ref().map(|_| new.body_hash(view.hasher())),
+            )
+        }
         Body::Expire(_) => (None, None),
     };
     let id = id.cloned().zip(body);
@@ -303,7 +341,10 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
     match &entry.body {
         Body::Txn(txn) => {
             for Precondition { key, condition } in &txn.preconditions {
-                let actual = view.get(key)?.map(|existing| existing.seq);
+                // Whether it was swept yet depends on what else there was to do.
+                let existing = view.get(key)?;
+                let existing = existing.filter(|existing| !existing.is_expired(next.head.at));
+                let actual = existing.map(|existing| existing.seq);
                 let holds = match condition {
                     Condition::Seq(seq) => actual == Some(*seq),
                     Condition::Absent => actual.is_none(),
@@ -330,7 +371,26 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
             }
         }
         Body::Replace(new) => {
+            let Head {
+                position, records, ..
+            } = view.head();
+            if let Some(expected) = new.if_seq.filter(|seq| *seq != position.seq) {
+                let actual = position.seq;
+                return Ok(Outcome::Refused(Refusal::TableSeq { expected, actual }));
+            }
             replace(view, &new.records, &mut next)?;
+            let deletions = next
+                .ops
+                .iter()
+                .filter(|op| matches!(op, ChangeOp::Delete(_)));
+            let (deleted, max) = (deletions.count() as u64, new.max_deletions(records));
+            if deleted > max {
+                return Ok(Outcome::Refused(Refusal::TooManyDeletions {
+                    deleted,
+                    records,
+                    max,
+                }));
+            }
             let bytes = next.ops.iter().map(ChangeOp::size).sum();
             if bytes > MAX_REPLACE_BYTES {
                 let limit = TxnTooLarge::Bytes {

@@ -67,6 +67,8 @@ pub mod limits {
     pub use crate::name::{
         MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_ID_BYTES,
     };
-    pub use crate::txn::{MAX_REPLACE_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS};
+    pub use crate::txn::{
+        DEFAULT_MAX_DELETE_PERCENT, FREE_DELETIONS, MAX_REPLACE_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS,
+    };
     pub use crate::value::{MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
 }

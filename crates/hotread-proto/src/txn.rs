@@ -293,6 +293,9 @@ impl Txn {
 /// stay as they are keep their sequence number.
 ///
 /// Of several records with one key the last counts.
+///
+/// A source that was cut off looks like a smaller table, so a replacement that would delete much is
+/// refused unless it says that this is meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replace {
@@ -301,14 +304,81 @@ pub struct Replace {
     pub id: Option<TxnId>,
     /// All records that the table is to have.
     pub records: Vec<Put>,
+    /// The table's last transaction, without which the replacement is refused: one that was worked out
+    /// from an older state does not undo what came after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_seq: Option<u64>,
+    /// Largest share of the table's records that may be deleted, in percent; from 100 on there is no
+    /// bound. [`DEFAULT_MAX_DELETE_PERCENT`] if it is left out; [`FREE_DELETIONS`] are always allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_delete_percent: Option<u8>,
+    /// Allows a replacement without records, which empties the table whatever
+    /// [`max_delete_percent`](Self::max_delete_percent) says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_empty: bool,
 }
 
+/// Share of a table's records that a replacement may delete unless it says otherwise, in percent: a
+/// table that is refreshed keeps most of its keys.
+pub const DEFAULT_MAX_DELETE_PERCENT: u8 = 50;
+/// Records that a replacement may delete whatever share of the table they are, so that small tables can
+/// be replaced freely.
+pub const FREE_DELETIONS: u64 = 10;
+
 impl Replace {
+    /// A replacement by these records, with the default bound on deletions.
+    #[must_use]
+    pub fn new(records: Vec<Put>) -> Self {
+        Self {
+            records,
+            ..Self::default()
+        }
+    }
+
+    /// Only if the table's last transaction is this one.
+    #[must_use]
+    pub fn if_seq(mut self, seq: u64) -> Self {
+        self.if_seq = Some(seq);
+        self
+    }
+
+    /// However many records it deletes, also all of them.
+    #[must_use]
+    pub fn unguarded(mut self) -> Self {
+        self.max_delete_percent = Some(100);
+        self.allow_empty = true;
+        self
+    }
+
+    /// Most records that it may delete of a table with so many.
+    pub(crate) fn max_deletions(&self, records: u64) -> u64 {
+        match self.max_delete_percent {
+            _ if self.records.is_empty() => u64::MAX,
+            Some(100..) => u64::MAX,
+            percent => {
+                let percent = u128::from(percent.unwrap_or(DEFAULT_MAX_DELETE_PERCENT));
+                let share = u128::from(records) * percent / 100;
+                // A share of `records` is not more than they are.
+                u64::try_from(share).unwrap_or(records).max(FREE_DELETIONS)
+            }
+        }
+    }
+
     /// A hash of all that it asks for, id aside.
     #[must_use]
     pub fn body_hash(&self, hasher: &Hasher) -> u128 {
         hasher.hash(|sink| {
             sink(b"r");
+            if let Some(seq) = self.if_seq {
+                sink(b"s");
+                sink(&seq.to_le_bytes());
+            }
+            if let Some(percent) = self.max_delete_percent {
+                sink(&[b'm', percent]);
+            }
+            if self.allow_empty {
+                sink(b"e");
+            }
             for put in &self.records {
                 put.feed(sink);
             }
@@ -432,6 +502,54 @@ mod tests {
             .map(|_| Op::Put(Put::new(key("a"), large.clone())))
             .collect();
         assert!(matches!(txn.check(), Err(TxnTooLarge::Bytes { .. })));
+    }
+
+    #[test]
+    fn the_share_of_deletions_is_rounded_down() {
+        let guarded = |percent| Replace {
+            max_delete_percent: percent,
+            ..Replace::new(vec![put("a", "1")])
+        };
+        for (percent, records, allowed) in [
+            (None, 0, FREE_DELETIONS),
+            (None, 20, FREE_DELETIONS),
+            (None, 23, 11),
+            (Some(0), 1_000, FREE_DELETIONS),
+            (Some(1), 1_999, 19),
+            (Some(99), u64::MAX, u64::MAX / 100 * 99 + 14),
+            (Some(100), 1_000, u64::MAX),
+            (Some(255), 1_000, u64::MAX),
+        ] {
+            let found = guarded(percent).max_deletions(records);
+            assert_eq!(found, allowed, "{percent:?} of {records}");
+        }
+        assert_eq!(Replace::default().max_deletions(1_000), u64::MAX);
+    }
+
+    #[test]
+    fn replacements_that_differ_hash_differently() {
+        let plain = Replace::new(vec![put("a", "1")]);
+        let bodies = [
+            plain.clone().if_seq(1),
+            plain.clone().if_seq(2),
+            plain.clone().unguarded(),
+            Replace {
+                max_delete_percent: Some(5),
+                ..plain.clone()
+            },
+            Replace {
+                allow_empty: true,
+                ..plain.clone()
+            },
+            Replace::default(),
+            plain,
+        ];
+        for (n, one) in bodies.iter().enumerate() {
+            for (m, other) in bodies.iter().enumerate() {
+                let same = one.body_hash(&Hasher::PLAIN) == other.body_hash(&Hasher::PLAIN);
+                assert_eq!(same, n == m, "{one:?} {other:?}");
+            }
+        }
     }
 
     #[test]

@@ -147,7 +147,10 @@ impl Step {
                 } else {
                     new.into_iter().chain(kept).collect()
                 };
-                Body::Replace(Replace { id, records })
+                Body::Replace(Replace {
+                    id,
+                    ..Replace::new(records).unguarded()
+                })
             }
             What::Expire(keys) => {
                 let seq = |(key, seen): (Key, Seen)| {
@@ -362,7 +365,7 @@ proptest! {
     ) {
         let mut view = MapView::new(&None);
         let wanted: BTreeSet<String> = puts.iter().map(|put| put.key.to_string()).collect();
-        let body = Body::Replace(Replace { id: None, records: puts });
+        let body = Body::Replace(Replace::new(puts).unguarded());
         let entry = Entry { at: Timestamp::EPOCH, body };
         let Outcome::Committed(change) = evaluate(&mut view, &entry).unwrap() else {
             panic!("not committed");
@@ -461,7 +464,7 @@ fn a_transaction_and_a_replacement_with_one_id_are_two_bodies() {
     );
     let body = Body::Replace(Replace {
         id: Some(id),
-        records: vec![plain_put("a", "1")],
+        ..Replace::new(vec![plain_put("a", "1")])
     });
     let at = Timestamp::EPOCH;
     assert!(matches!(
@@ -476,10 +479,7 @@ fn what_changes_nothing_takes_a_number_unless_it_is_an_expiry() {
     commit(&mut view, Body::Txn(Txn::new().put(plain_put("a", "1"))));
     let digest = view.head.digest;
 
-    let same = Replace {
-        id: None,
-        records: vec![plain_put("a", "1")],
-    };
+    let same = Replace::new(vec![plain_put("a", "1")]);
     let change = commit(&mut view, Body::Replace(same));
     assert_eq!((change.position.seq, change.ops.len()), (2, 0));
     let gone = Txn::new().delete(Key::new("b").unwrap());
@@ -518,4 +518,85 @@ fn a_table_refuses_a_change_that_is_not_its_next() {
     commit(&mut view, Body::Txn(Txn::new().put(plain_put("a", "1"))));
     let second = commit(&mut view, Body::Txn(Txn::new().put(plain_put("a", "2"))));
     records.apply_update(&Arc::new(second));
+}
+
+#[test]
+fn a_replacement_is_refused_for_what_it_would_delete() {
+    let mut view = MapView::new(&None);
+    let records = |count: u32| (0..count).map(|n| plain_put(&n.to_string(), "1")).collect();
+    commit(&mut view, Body::Replace(Replace::new(records(40))));
+    let ask = |view: &mut MapView, new: Replace| {
+        let entry = Entry {
+            at: Timestamp::EPOCH,
+            body: Body::Replace(new),
+        };
+        evaluate(view, &entry).unwrap()
+    };
+    let refusal = |outcome| match outcome {
+        Outcome::Refused(refusal) => Some(refusal),
+        _ => None,
+    };
+    let too_many = |deleted, max| {
+        Some(Refusal::TooManyDeletions {
+            deleted,
+            records: 40,
+            max,
+        })
+    };
+    assert_eq!(refusal(ask(&mut view, Replace::new(records(20)))), None);
+    assert_eq!(
+        refusal(ask(&mut view, Replace::new(records(19)))),
+        too_many(21, 20)
+    );
+    let few = |max| Replace {
+        max_delete_percent: Some(max),
+        ..Replace::new(records(29))
+    };
+    assert_eq!(refusal(ask(&mut view, few(25))), too_many(11, 10));
+    assert_eq!(refusal(ask(&mut view, few(28))), None);
+    let empty = ask(&mut view, Replace::new(Vec::new()));
+    assert_eq!(refusal(empty), Some(Refusal::EmptyReplacement));
+    // Without records the word for that is enough.
+    let empty = Replace {
+        allow_empty: true,
+        max_delete_percent: Some(0),
+        ..Replace::default()
+    };
+    assert_eq!(refusal(ask(&mut view, empty)), None);
+}
+
+#[test]
+fn a_replacement_of_an_older_state_is_refused() {
+    let mut view = MapView::new(&None);
+    let new = Replace::new(vec![plain_put("a", "1")]).if_seq(0);
+    commit(&mut view, Body::Replace(new.clone()));
+    let again = Entry {
+        at: Timestamp::EPOCH,
+        body: Body::Replace(new),
+    };
+    assert!(matches!(
+        evaluate(&mut view, &again).unwrap(),
+        Outcome::Refused(Refusal::TableSeq {
+            expected: 0,
+            actual: 1
+        })
+    ));
+}
+
+#[test]
+fn a_repeated_replacement_is_answered_before_its_condition() {
+    let mut view = MapView::new(&None);
+    let new = Replace {
+        id: Some(TxnId::new("once").unwrap()),
+        ..Replace::new(vec![plain_put("a", "1")]).if_seq(0)
+    };
+    let first = commit(&mut view, Body::Replace(new.clone()));
+    let again = Entry {
+        at: Timestamp::EPOCH,
+        body: Body::Replace(new),
+    };
+    match evaluate(&mut view, &again).unwrap() {
+        Outcome::Repeated(committed) => assert_eq!(committed, first.committed()),
+        other => panic!("{other:?}"),
+    }
 }

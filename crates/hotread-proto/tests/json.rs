@@ -19,8 +19,11 @@ proptest! {
     }
 
     #[test]
-    fn replacements(id in prop::option::of(txn_id()), records in prop::collection::vec(put(), 0..5)) {
-        let replace = Replace { id, records };
+    fn replacements(
+        id in prop::option::of(txn_id()), records in prop::collection::vec(put(), 0..5),
+        if_seq in any::<Option<u64>>(), max_delete_percent in any::<Option<u8>>(), allow_empty in any::<bool>(),
+    ) {
+        let replace = Replace { id, records, if_seq, max_delete_percent, allow_empty };
         let json = serde_json::to_string(&replace).unwrap();
         prop_assert_eq!(serde_json::from_str::<Replace>(&json).unwrap(), replace);
     }
@@ -96,6 +99,10 @@ fn what_is_asked_is_read_strictly() {
     for json in [
         r#"{}"#,
         r#"{"records":null}"#,
+        r#"{"records":[],"allow_empty":null}"#,
+        r#"{"records":[],"max_delete_percent":256}"#,
+        r#"{"records":[],"max_delete_percent":-1}"#,
+        r#"{"records":[],"if_seq":"7"}"#,
         r#"{"records":[],"if":[]}"#,
         r#"{"records":[{"put":{"key":"a","value":1}}]}"#,
     ] {

@@ -6,8 +6,9 @@ mod support;
 
 use document::Item;
 use hotread_proto::limits::{
-    MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_REPLACE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_BYTES,
-    MAX_TXN_ID_BYTES, MAX_TXN_OPS, MAX_VALUE_BYTES, MAX_VALUE_DEPTH,
+    DEFAULT_MAX_DELETE_PERCENT, FREE_DELETIONS, MAX_CATEGORY_BYTES, MAX_KEY_BYTES,
+    MAX_REPLACE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_BYTES, MAX_TXN_ID_BYTES, MAX_TXN_OPS,
+    MAX_VALUE_BYTES, MAX_VALUE_DEPTH,
 };
 use hotread_proto::{
     Body, Category, Code, Committed, Condition, Digest, Entry, ErrorBody, Hasher, ItemHash, Key,
@@ -68,6 +69,13 @@ fn every_example_is_read_and_written_as_it_stands() {
                 assert_eq!((txn.ops.len(), txn.preconditions.len()), (3, 2));
             }
             "replace" => assert_eq!(example::<Replace>(&json).records.len(), 2),
+            "replace-guarded" => {
+                let guarded: Replace = example(&json);
+                assert_eq!(
+                    (guarded.if_seq, guarded.max_delete_percent),
+                    (Some(42), Some(5))
+                );
+            }
             "position" => as_shown(&example::<Position>(&json), &json),
             "committed" => as_shown(&example::<Committed>(&json), &json),
             "success" => as_shown(&example::<Success<Committed>>(&json), &json),
@@ -103,7 +111,7 @@ fn every_example_is_read_and_written_as_it_stands() {
         }
         kinds.insert(kind);
     }
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), 9, "{kinds:?}");
 }
 
 #[test]
@@ -150,6 +158,11 @@ fn every_limit_is_in_the_table_with_its_value() {
         ("MAX_TXN_OPS", MAX_TXN_OPS),
         ("MAX_TXN_BYTES", MAX_TXN_BYTES),
         ("MAX_REPLACE_BYTES", MAX_REPLACE_BYTES),
+        (
+            "DEFAULT_MAX_DELETE_PERCENT",
+            DEFAULT_MAX_DELETE_PERCENT.into(),
+        ),
+        ("FREE_DELETIONS", FREE_DELETIONS as usize),
     ]
     .map(|(name, limit)| [format!("`{name}`"), limit.to_string()]);
     let rows = document::rows(&["limit", "value", "of what"]);
@@ -344,7 +357,7 @@ fn body_hashes_are_as_given() {
             }
             (None, Some(records)) => {
                 let records = records.into_iter().map(put).collect();
-                let replace = Replace { id: None, records };
+                let replace = Replace::new(records);
                 [replace.body_hash(&Hasher::PLAIN), replace.body_hash(&keyed)]
             }
             _ => panic!("a body has either ops or records"),

@@ -169,6 +169,35 @@ async fn large_transactions_take_the_same_way() {
 }
 
 #[tokio::test]
+async fn a_replacement_that_would_delete_most_is_refused() {
+    let api = Api::with_table("t").await;
+    let path = "/v1/tables/t/replace";
+    let body = |count: u32, max: Option<u32>| {
+        let record = |n: u32| json!({"key": n.to_string(), "value": 1});
+        let records: Vec<_> = (0..count).map(record).collect();
+        json!({"records": records, "max_delete_percent": max})
+    };
+    api.post(path).json(body(100, None)).expect(200).await;
+    for (count, max) in [(49, None), (98, Some(1)), (80, Some(19)), (1, Some(98))] {
+        let ask = api.post(path).json(body(count, max));
+        let deleted = 100 - count;
+        // Ten may always go.
+        if deleted <= 10 {
+            ask.expect(200).await;
+            api.post(path).json(body(100, None)).expect(200).await;
+            continue;
+        }
+        let refused = ask.refused(412, Code::PreconditionFailed).await.json();
+        let message = refused["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("delete {deleted} of 100")),
+            "{message}"
+        );
+    }
+    api.post(path).json(body(1, Some(100))).expect(200).await;
+}
+
+#[tokio::test]
 async fn a_replacement_changes_what_differs() {
     let api = Api::with_table("t").await;
     let path = "/v1/tables/t/replace";
@@ -203,7 +232,16 @@ async fn a_replacement_changes_what_differs() {
         .map(|r| &r["seq"])
         .collect();
     assert_eq!(seqs, [1, 1, 2], "what stays as it is keeps its seq");
-    let empty = api.post(path).json(records(&[])).expect(200).await.json();
+    api.post(path)
+        .json(records(&[]))
+        .refused(400, Code::BadRequest)
+        .await;
+    let empty = json!({"records": [], "allow_empty": true, "if_seq": 1});
+    let refused = api.post(path).json(empty);
+    let refused = refused.refused(412, Code::PreconditionFailed).await;
+    assert_eq!(refused.json()["seq"], 2);
+    let empty = json!({"records": [], "allow_empty": true, "if_seq": 2});
+    let empty = api.post(path).json(empty).expect(200).await.json();
     assert_eq!(empty["deleted"], 3);
     let bad = json!({"records": [{"key": "a", "value": 1, "category": ""}]});
     let bad = api

@@ -1,14 +1,15 @@
 //! Backups: a copy of the database as of one moment, made while it is written to, and its way back.
 
 use crate::admin;
-use crate::error::{BackupError, StorageError};
+use crate::error::{BackupError, ReadError, StorageError};
 use crate::migrate;
-use crate::open::Location;
+use crate::open::{Location, beside};
+use crate::staging::Staging;
 use crate::store::Store;
 use crate::verify::Report;
 use rusqlite::Connection;
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 impl Store {
     /// Writes a copy of the database to a new file, as of one moment: compact, complete in itself,
@@ -17,7 +18,8 @@ impl Store {
     /// Others go on writing meanwhile; the WAL grows by what they write.
     ///
     /// # Errors
-    /// If there is something of that name, or it cannot be written.
+    /// If there is something of that name, or it cannot be written. What a process has left that was
+    /// killed while it made a backup is removed by the next one in the same folder.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let db = self.location().copier()?;
         copy(&db, to.as_ref(), |_| Ok(()))
@@ -33,14 +35,12 @@ impl Store {
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let from = from.as_ref();
         crate::open::inspect_existing(from)?;
-        let at = Location {
-            path: from.to_owned(),
-            vfs: None,
-        };
+        let mut at = Location::new(from, None);
+        at.hold()?;
         let source = at.copier()?;
         let problem: String = source
             .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
-            .map_err(|e| damaged(from, &e.to_string()))?;
+            .map_err(|e| problem_of(from, e.into()))?;
         if problem != "ok" {
             return Err(damaged(from, &problem));
         }
@@ -57,14 +57,23 @@ impl Store {
             }
             txn.commit()?;
             // All that can be checked without a passphrase.
-            let report = Report::of(db, |table| table.unseal(None));
-            let problems = report.map(|report| report.problems);
-            let problems = problems.unwrap_or_else(|e| vec![e.to_string()]);
-            match problems.first() {
+            let report = Report::of(db, |table| table.unseal(None)).map_err(|e| match e {
+                ReadError::Storage(e) => problem_of(from, e),
+                other => damaged(from, &other.to_string()),
+            })?;
+            match report.problems.first() {
                 Some(problem) => Err(damaged(from, problem)),
                 None => Ok(()),
             }
         })
+    }
+}
+
+/// Damage of the backup, or that it cannot be read at the moment.
+fn problem_of(path: &Path, error: StorageError) -> BackupError {
+    match error {
+        StorageError::Corrupt { .. } => damaged(path, &error.to_string()),
+        error => BackupError::Storage(error),
     }
 }
 
@@ -81,69 +90,33 @@ fn copy(
     to: &Path,
     finish: impl FnOnce(&mut Connection) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| BackupError::File { path, source }
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists {
+            path: to.to_owned(),
+        },
+        _ => BackupError::File {
+            path: to.to_owned(),
+            source,
+        },
     };
-    // Reserves the name, so that of two at once one fails.
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(to)
-        .map_err(|source| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => BackupError::Exists {
-                path: to.to_owned(),
-            },
-            _ => BackupError::File {
-                path: to.to_owned(),
-                source,
-            },
-        })?;
-    let part = Part::beside(to);
-    let _ = std::fs::remove_file(&part.0);
-    let done = (|| {
-        let name = part.0.to_str().ok_or_else(|| BackupError::File {
-            path: part.0.clone(),
-            source: std::io::Error::new(std::io::ErrorKind::InvalidFilename, "not UTF-8"),
-        })?;
-        source.execute("VACUUM INTO ?1", [name])?;
-        let mut db = Connection::open(&part.0)?;
-        finish(&mut db)?;
-        db.close().map_err(|(_, e)| StorageError::from(e))?;
-        File::open(&part.0)
-            .and_then(|file| file.sync_all())
-            .map_err(failed(&part.0))?;
-        std::fs::rename(&part.0, to).map_err(failed(to))?;
-        sync_directory(to).map_err(failed(to))
-    })();
-    if done.is_err() {
-        let _ = std::fs::remove_file(to);
+    // SQLite would take a log or a journal for that of the new file.
+    for path in [to.to_owned(), beside(to, "-wal"), beside(to, "-journal")] {
+        if path.symlink_metadata().is_ok() {
+            return Err(BackupError::Exists { path });
+        }
     }
-    done
-}
-
-/// The unfinished copy; removed unless it was renamed.
-struct Part(PathBuf);
-
-impl Part {
-    fn beside(target: &Path) -> Self {
-        let mut name = target.as_os_str().to_owned();
-        name.push(".part");
-        Self(name.into())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Makes the new name durable, where directories can be synced.
-fn sync_directory(of: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        let parent = of.parent().filter(|parent| *parent != Path::new(""));
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+    let staging = Staging::begin(to).map_err(failed)?;
+    let part = staging.part();
+    let name = part.to_str().ok_or_else(|| {
+        failed(io::Error::new(
+            io::ErrorKind::InvalidFilename,
+            "the path is not UTF-8",
+        ))
+    })?;
+    staging.create_private().map_err(failed)?;
+    source.execute("VACUUM INTO ?1", [name])?;
+    let mut db = Connection::open(&part)?;
+    finish(&mut db)?;
+    db.close().map_err(|(_, e)| StorageError::from(e))?;
+    staging.publish_new().map_err(failed)
 }

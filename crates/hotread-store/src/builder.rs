@@ -2,7 +2,7 @@
 
 use crate::committer::Committer;
 use crate::error::OpenError;
-use crate::open::{self, Location};
+use crate::open::{self, Location, Opened};
 use crate::options::Synchronous;
 use crate::queue::Queue;
 use crate::read::{self, Opener};
@@ -12,7 +12,8 @@ use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
 use crate::token::Tokens;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Read connections unless something else is asked for.
 const DEFAULT_READERS: u32 = 8;
@@ -27,20 +28,19 @@ pub struct StoreBuilder {
     synchronous: Synchronous,
     passphrase: Option<Passphrase>,
     readers: u32,
+    wait: Duration,
 }
 
 impl StoreBuilder {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
-            at: Location {
-                path: path.to_owned(),
-                vfs: None,
-            },
+            at: Location::new(path, None),
             create: true,
             read_only: false,
             synchronous: Synchronous::Full,
             passphrase: None,
             readers: DEFAULT_READERS,
+            wait: Duration::ZERO,
         }
     }
 
@@ -70,6 +70,13 @@ impl StoreBuilder {
         self
     }
 
+    /// How long to wait for a process that has the file open for writing. One that serves it, as its lock
+    /// file says, is not waited for. Zero unless this says otherwise.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
     /// Most read connections, at least one. 8 unless this says otherwise.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
@@ -87,24 +94,30 @@ impl StoreBuilder {
     /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
     /// older. Reads the tokens and where each table stands; tables are loaded when they are first asked for.
     ///
+    /// On a full disk it is opened if it has the newest schema: what is there is read, and writing begins
+    /// when there is room ([`Store::check_writable`]).
+    ///
     /// # Errors
     /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
     /// was then.
     pub fn open(self) -> Result<Store, OpenError> {
         let Self {
-            at,
+            mut at,
             create,
             read_only,
             synchronous,
             passphrase,
             readers,
+            wait,
         } = self;
+        let path = at.path.clone();
         let failed = |source| OpenError::Storage {
-            path: at.path.clone(),
+            path: path.clone(),
             source,
         };
         if read_only {
             open::check_readable(&at)?;
+            at.hold()?;
             let opener = Opener::new();
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
@@ -113,13 +126,24 @@ impl StoreBuilder {
                 passphrase,
                 registry,
                 pool,
+                damage: None,
+                created: false,
                 writer: None,
             })));
         }
-        let (db, lock) = open::writer(&at, create, synchronous)?;
+        let Opened {
+            db,
+            lock,
+            damage,
+            created,
+            full,
+        } = open::writer(&mut at, create, synchronous, wait)?;
+        if created {
+            tracing::info!(path = %at.path.display(), "a new database was created");
+        }
         let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
         let (counters, tokens) = (Arc::<Counters>::default(), Arc::<Tokens>::default());
-        let committer = Committer::new(
+        let mut committer = Committer::new(
             at.clone(),
             synchronous,
             db,
@@ -129,8 +153,14 @@ impl StoreBuilder {
             tokens.clone(),
         )
         .map_err(failed)?;
+        if let Some(cause) = full {
+            tracing::error!(path = %at.path.display(), %cause, "the database is read, and not written until there is room");
+            committer.halt(cause, Vec::new());
+        }
         let opener = Opener::new();
         let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
+        // Under the name that it has now: reading goes on if the file is moved before the first read.
+        drop(read::connection(&pool));
         let thread = std::thread::Builder::new()
             .name("hotread-commit".to_owned())
             .spawn(move || committer.run())
@@ -141,7 +171,7 @@ impl StoreBuilder {
             counters,
             tokens,
             opener,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
             lock,
         });
         Ok(Store(Arc::new(Inner {
@@ -149,6 +179,8 @@ impl StoreBuilder {
             passphrase,
             registry,
             pool,
+            damage,
+            created,
             writer,
         })))
     }

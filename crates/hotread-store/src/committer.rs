@@ -11,7 +11,7 @@
 //!   written until the database was opened anew, its WAL brought to rest, and its heads compared.
 
 use crate::error::{CommitError, StorageError};
-use crate::house::{SWEEP_EVERY, trim};
+use crate::house::{Sweep, trim};
 use crate::migrate;
 use crate::open::{self, Location};
 use crate::options::Synchronous;
@@ -39,15 +39,20 @@ pub(crate) struct Committer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) standing: HashMap<i64, Standing>,
-    halted: Option<Halted>,
+    pub(crate) halted: Option<Halted>,
+    /// The database or its write-ahead log was moved or deleted.
+    pub(crate) moved: bool,
+    /// It was told that the write-ahead log grows.
+    pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
+    pub(crate) sweep: Sweep,
     pub(crate) aged: Instant,
     /// The latest time that the clock has shown.
     clock: Timestamp,
 }
 
 /// Writing has stopped, because it is not known what is on disk.
-struct Halted {
+pub(crate) struct Halted {
     cause: StorageError,
     /// What the group that failed was to become, by table.
     changes: Changes,
@@ -95,7 +100,10 @@ impl Committer {
             tokens,
             standing: HashMap::new(),
             halted: None,
+            moved: false,
+            log_is_large: false,
             swept: now,
+            sweep: Sweep::Idle,
             aged: now,
             clock: Timestamp::EPOCH,
         };
@@ -117,7 +125,7 @@ impl Committer {
 
         let _abandon = Abandon(self.queue.clone());
         loop {
-            match self.queue.next(SWEEP_EVERY) {
+            match self.queue.next(self.idle_for()) {
                 Next::Group(requests) => self.group(requests),
                 Next::Job(job) => job(&mut self),
                 Next::Idle => {}
@@ -313,6 +321,7 @@ impl Committer {
     /// them, are gone after the checkpoint, and durably so after the transaction that follows it; so
     /// from then on what is read is what there is, and stays so.
     pub(crate) fn reconcile(&mut self) -> Result<(), StorageError> {
+        self.check_names()?;
         let Some(halted) = &self.halted else {
             return Ok(());
         };
@@ -386,9 +395,23 @@ impl Committer {
 
 impl Drop for Committer {
     fn drop(&mut self) {
+        let Some(db) = &self.db else { return };
         // Leaves the database with its statistics in order; a failure does no harm.
-        if let Some(db) = &self.db {
-            let _ = db.execute_batch("PRAGMA optimize");
+        let _ = db.execute_batch("PRAGMA optimize");
+        // Closing it would do the same only if no other connection were open.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy = db.query_row(sql, [], |row| row.get::<_, bool>(0));
+        match busy {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                "a reader keeps the write-ahead log from being moved into the database; the \
+                 database is complete only together with it"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                "the write-ahead log was not moved into the database, which is complete only \
+                 together with it"
+            ),
         }
     }
 }

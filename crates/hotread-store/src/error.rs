@@ -34,6 +34,15 @@ pub enum StorageError {
         /// SQLite's words.
         detail: String,
     },
+    /// Another file has the database's name, or none: what is written would be lost with the next
+    /// opening.
+    #[error("{}: {detail}; it was moved or deleted while it was open, so nothing is written; put the file back, or close the store and open it where it is now", path.display())]
+    Moved {
+        /// The file: the database or its write-ahead log.
+        path: PathBuf,
+        /// What is there instead.
+        detail: String,
+    },
     /// All read connections are in use.
     #[error(
         "all read connections were in use for too long; read in smaller steps, or allow more readers"
@@ -65,7 +74,20 @@ impl StorageError {
             Self::Locked { .. } => Code::InUse,
             Self::ReadOnly { .. } => Code::ReadOnly,
             Self::NoReader => Code::Busy,
-            Self::Io { .. } => Code::StorageError,
+            Self::Moved { .. } | Self::Io { .. } => Code::StorageError,
+        }
+    }
+}
+
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        let detail = error.to_string();
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Self::Full { detail },
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                Self::ReadOnly { detail }
+            }
+            _ => Self::Io { detail },
         }
     }
 }
@@ -122,6 +144,15 @@ pub enum OpenError {
         path: PathBuf,
         /// The holder's process and, if it serves the database, its URL.
         holder: Holder,
+    },
+    /// The file has several names, by hard links. SQLite keeps the write-ahead log under one of them:
+    /// writers under two names destroy the database.
+    #[error("{} is one of {names} names of the same file; its write-ahead log is kept under one name only, so remove the other hard links, or make a copy of it with `hotread backup`", path.display())]
+    SeveralNames {
+        /// The database.
+        path: PathBuf,
+        /// Names that the file has.
+        names: u64,
     },
     /// It is no SQLite database, or one of another program.
     #[error("{} is not a HotRead database ({reason}); it was left as it is", path.display())]
@@ -205,7 +236,7 @@ impl OpenError {
             Self::NoDirectory { .. } | Self::NoFile { .. } | Self::NotAFile { .. } => {
                 Code::NoSuchFile
             }
-            Self::InUse { .. } => Code::InUse,
+            Self::InUse { .. } | Self::SeveralNames { .. } => Code::InUse,
             Self::Foreign { .. } => Code::Foreign,
             Self::NewerSchema { .. } => Code::NewerSchema,
             Self::OlderSchema { .. } => Code::OlderSchema,
@@ -401,7 +432,11 @@ impl CommitError {
         match self {
             Self::UnknownTable { .. } => Code::UnknownTable,
             Self::Refused(Refusal::Limit(_)) => Code::TooLarge,
-            Self::Refused(Refusal::Precondition { .. }) => Code::PreconditionFailed,
+            Self::Refused(
+                Refusal::Precondition { .. }
+                | Refusal::TableSeq { .. }
+                | Refusal::TooManyDeletions { .. },
+            ) => Code::PreconditionFailed,
             Self::Refused(Refusal::IdReused { .. }) => Code::TxnIdReused,
             Self::Refused(_) => Code::BadRequest,
             Self::Schema { .. } => Code::SchemaViolation,
@@ -424,6 +459,7 @@ impl CommitError {
                 body.key = Some(key.clone());
                 body.seq = *actual;
             }
+            Self::Refused(Refusal::TableSeq { actual, .. }) => body.seq = Some(*actual),
             Self::Schema { key, .. } => body.key = Some(key.clone()),
             _ => {}
         }

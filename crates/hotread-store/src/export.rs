@@ -4,8 +4,37 @@
 //! A record is written piece by piece, without an allocation or a copy beyond the writer's own; the
 //! writer should be buffered.
 
+use crate::staging::Staging;
 use hotread_proto::{Category, Record};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Bytes that are collected before they are written to a file.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Writes a file that has its name when it is whole and on disk, and not before: in place of what had
+/// the name, unless `write` fails. Only its owner may read it. To a device or a pipe it is written
+/// directly.
+///
+/// # Errors
+/// If `write` fails, or the file cannot be written. What had the name is as it was then.
+pub fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let run = |file| {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        write(&mut out)?;
+        out.flush()
+    };
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return run(File::create(path)?);
+    }
+    let staging = Staging::begin(path)?;
+    run(staging.create_private()?)?;
+    staging.publish()
+}
 
 /// Writes a line `{"key", "value", "category"?, "expires_at"?}`; the category is left out if it is
 /// `general`. What an import makes of it has the same key, value, category and expiry, to the byte.

@@ -1,36 +1,63 @@
 //! What the committer does between groups without being asked: expired records are deleted, and
-//! history that is too long, too large or too old is trimmed.
+//! history that is too long, too large or too old is trimmed. And the look before each whether the database
+//! is still the file under its name.
 
 use crate::committer::{Committer, not_open, write_standing};
-use crate::error::StorageError;
+use crate::error::{CommitError, StorageError};
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::queue::Request;
 use crate::rows::{self, signed};
 use crate::table::{Standing, Table};
-use crate::ticket::ticket;
+use crate::ticket::{Ticket, ticket};
 use hotread_proto::{Body, Key, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How often expired records are looked for. A record may outlive its time by this much, and more if
-/// many expire at once.
-pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Most records that are expired in one transaction.
-const MAX_EXPIRED: usize = 1_000;
+/// How often expired records are looked for. A record may outlive its time by this much, and by what it
+/// takes to delete those that expired before it.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// The same while nothing can be written: how often it is tried whether it can be again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Most records that are expired in one transaction: some milliseconds, which a group that has come
+/// meanwhile waits. Then it is its turn.
+const MAX_EXPIRED: usize = 500;
+/// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
+/// to, which it reaches only if a reader keeps its older part.
+const LARGE_LOG_BYTES: u64 = 256 << 20;
 /// How often history is looked at for its age.
 const AGE_EVERY: Duration = Duration::from_secs(10);
 /// Most changes that leave a table's history with one group.
 const MAX_TRIMMED: usize = 1_000;
 
+/// How the last sweep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// Everything that had expired is deleted.
+    Idle,
+    /// There is more. It goes on after the next group, or at once if none waits.
+    More,
+    Failing,
+}
+
 impl Committer {
     pub(crate) fn keep_house(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.swept) >= SWEEP_EVERY {
+        if now.duration_since(self.swept) >= self.sweep_after() {
             self.swept = now;
-            if let Err(e) = self.sweep() {
-                tracing::warn!(error = %e, "expired records could not be deleted; trying again");
+            self.watch_log();
+            match self.sweep() {
+                Ok(more) => {
+                    self.sweep = if more { Sweep::More } else { Sweep::Idle };
+                }
+                Err(e) => {
+                    // Once, and not once a second.
+                    if self.sweep != Sweep::Failing {
+                        tracing::warn!(error = %e, "expired records cannot be deleted; trying again");
+                    }
+                    self.sweep = Sweep::Failing;
+                }
             }
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
@@ -46,11 +73,61 @@ impl Committer {
         }
     }
 
-    /// Deletes expired records, at most [`MAX_EXPIRED`].
-    fn sweep(&mut self) -> Result<(), StorageError> {
+    /// Stops writing while what is written would not be found under the database's name.
+    pub(crate) fn check_names(&mut self) -> Result<(), StorageError> {
+        let checked = self.at.check_names();
+        match &checked {
+            Ok(()) if self.moved => {
+                self.moved = false;
+                tracing::warn!("the database has its name again, and is written to");
+                if self.halted.is_none() {
+                    self.counters.halted(None);
+                }
+            }
+            Err(cause) if !self.moved => {
+                self.moved = true;
+                tracing::error!(%cause, "nothing is written");
+                self.counters.halted(Some(cause));
+            }
+            _ => {}
+        }
+        checked
+    }
+
+    /// Tells an operator, once, that the log grows and why.
+    fn watch_log(&mut self) {
+        let bytes = self.at.wal_bytes();
+        if bytes < LARGE_LOG_BYTES {
+            // Again if it grows again.
+            self.log_is_large &= bytes > LARGE_LOG_BYTES / 2;
+        } else if !std::mem::replace(&mut self.log_is_large, true) {
+            tracing::warn!(
+                bytes,
+                "the write-ahead log grows: a program holds a read transaction on the database; end it, \
+                 or the log fills the disk"
+            );
+        }
+    }
+
+    fn sweep_after(&self) -> Duration {
+        match self.sweep {
+            Sweep::More => Duration::ZERO,
+            Sweep::Idle => SWEEP_EVERY,
+            Sweep::Failing => RETRY_EVERY,
+        }
+    }
+
+    /// How long the committer may wait for work.
+    pub(crate) fn idle_for(&self) -> Duration {
+        self.sweep_after().saturating_sub(self.swept.elapsed())
+    }
+
+    /// Deletes expired records, at most [`MAX_EXPIRED`], those first that expired first. Says whether
+    /// there may be more.
+    fn sweep(&mut self) -> Result<bool, CommitError> {
         let now = self.now();
         let db = self.db()?;
-        let mut expired: HashMap<i64, Vec<(Key, u64)>> = HashMap::new();
+        let (mut expired, mut found) = (HashMap::<i64, Vec<(Key, u64)>>::new(), 0);
         {
             let mut statement = db.prepare_cached(
                 "SELECT table_id, key, seq FROM records
@@ -58,6 +135,7 @@ impl Committer {
             )?;
             let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
             while let Some(row) = rows.next()? {
+                found += 1;
                 let key: String = row.get(1)?;
                 let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
                 expired
@@ -66,26 +144,34 @@ impl Committer {
                     .push((key, rows::read_count(row, 2)?));
             }
         }
-        let requests: Vec<Request> = self
+        if found == 0 {
+            return Ok(false);
+        }
+        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = self
             .registry
             .all()
             .into_iter()
             .filter_map(|table| {
                 let keys = expired.remove(&table.id)?;
-                let (_, reply) = ticket();
-                Some(Request {
+                let (ticket, reply) = ticket();
+                let request = Request {
                     table,
                     at: now,
                     body: Body::Expire(keys),
                     size: 0,
                     reply,
-                })
+                };
+                Some((request, ticket))
             })
-            .collect();
+            .unzip();
+        // Rows of a table that is not known would be found again and again.
+        let more = found == MAX_EXPIRED && !requests.is_empty();
         if !requests.is_empty() {
             self.group(requests);
         }
-        Ok(())
+        // They are answered by now.
+        tickets.into_iter().try_for_each(|it| it.wait().map(drop))?;
+        Ok(more)
     }
 
     /// Trims what is too old in tables, whether they are written or not, and what is too much of that

@@ -57,6 +57,7 @@ mod feed;
 pub mod fuzzing;
 mod house;
 pub mod import;
+mod inode;
 mod live;
 mod lock;
 pub mod migrate;
@@ -68,6 +69,7 @@ mod read;
 mod rows;
 mod schema;
 mod seal;
+mod staging;
 mod stats;
 mod store;
 mod subscription;
@@ -77,6 +79,7 @@ mod ticket;
 mod token;
 mod verify;
 mod view;
+mod wal;
 
 pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
@@ -84,17 +87,18 @@ pub use hotread_proto as proto;
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
-pub use seal::{Passphrase, PassphraseError, SealError};
+pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
-pub use store::{Replaced, Store};
+pub use store::Store;
 pub use subscription::{Recent, Subscription};
-pub use ticket::{ReplaceTicket, Ticket};
+pub use ticket::{ReplaceTicket, Replaced, Ticket};
 pub use token::{
     MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, ParseRoleError, Role, TokenError,
     TokenInfo,
 };
 pub use verify::{Report, VerifiedTable};
 pub use view::REMEMBERED_TXNS;
+pub use wal::WalDamage;
 
 /// The statements of the write path, for benchmarks that run the same ones bare.
 #[doc(hidden)]

@@ -1,13 +1,13 @@
-//! One writing process: a lock file beside the database, held for as long as the store is open.
-//!
-//! It is a file of its own because on POSIX systems closing any descriptor of the database would
-//! drop the locks that SQLite holds on it.
+//! One writing process: a lock on a file beside the database, which says who holds it, and one on the
+//! database itself, which holds under every name that leads there.
 
 use crate::error::{Holder, OpenError};
-use crate::open::beside;
+use crate::inode::{self, Inode};
+use crate::open::{self, Location, beside};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Most bytes of a lock file that are looked at.
 const MAX_BYTES: u64 = 4096;
@@ -15,7 +15,10 @@ const MAX_BYTES: u64 = 4096;
 /// The right to write a database. Given up when it is dropped, and by the system when the process
 /// ends, however it ends.
 #[derive(Debug)]
-pub(crate) struct WriterLock(File);
+pub(crate) struct WriterLock {
+    file: File,
+    database: Option<Arc<Inode>>,
+}
 
 impl WriterLock {
     /// Beside the file itself, so that one file has one lock, whatever links lead to it.
@@ -23,32 +26,54 @@ impl WriterLock {
         beside(database, ".lock")
     }
 
-    /// Takes the lock, or says who has it.
-    pub(crate) fn take(database: &Path) -> Result<Self, OpenError> {
-        let path = Self::path(database);
+    /// Takes the lock, or says who has it. Creates the database's file, empty, if there is none.
+    pub(crate) fn take(at: &mut Location) -> Result<Self, OpenError> {
+        let path = Self::path(&at.path);
         let failed = |source| OpenError::LockFile {
             path: path.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let database = at.path.clone();
+        let in_use = |holder| OpenError::InUse {
+            path: database.clone(),
+            holder,
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        open::as_private_as(&at.path, &mut options);
+        let file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse {
-                    path: database.to_owned(),
-                    holder: holder(&file),
-                });
-            }
+            Err(TryLockError::WouldBlock) => return Err(in_use(holder(&file))),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let lock = Self(file);
-        lock.announce(None).map_err(failed)?;
+        if at.vfs.is_none() {
+            open::create(&at.path)?;
+        }
+        let names = inode::names(&at.path);
+        if names > 1 {
+            return Err(OpenError::SeveralNames {
+                path: at.path.clone(),
+                names,
+            });
+        }
+        at.hold()?;
+        let inode = at.inode.clone();
+        if let Some(inode) = &inode
+            && !inode.try_lock().map_err(failed)?
+        {
+            // Under another name, with another lock file: a mount.
+            return Err(in_use(Holder::default()));
+        }
+        let lock = Self {
+            file,
+            database: inode,
+        };
+        match lock.announce(None) {
+            // The lock holds, whatever the file says.
+            Err(e) if e.kind() == std::io::ErrorKind::StorageFull => {}
+            announced => announced.map_err(failed)?,
+        }
         Ok(lock)
     }
 
@@ -59,7 +84,7 @@ impl WriterLock {
             url,
         };
         let text = serde_json::to_vec(&holder)?;
-        let mut file = &self.0;
+        let mut file = &self.file;
         file.rewind()?;
         file.set_len(0)?;
         file.write_all(&text)
@@ -68,10 +93,13 @@ impl WriterLock {
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
-        // So that nobody reads a process id that means nothing any more.
-        let _ = self.0.set_len(0);
+        if let Some(database) = &self.database {
+            database.unlock();
+        }
+        // So that no reader finds a process id that means nothing any more.
+        let _ = self.file.set_len(0);
         // A process that another thread is just starting has the file open, too, and with it the lock.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 

@@ -1,9 +1,10 @@
 //! The schema, in numbered steps that go both ways. `docs/durability.md` describes the result.
 
 use crate::error::{OpenError, StorageError};
-use crate::open;
+use crate::open::{self, Location};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
+use std::time::Duration;
 
 /// In the header of every HotRead database: "HotR".
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
@@ -231,8 +232,10 @@ pub fn status(path: impl AsRef<Path>) -> Result<Status, OpenError> {
 /// # Errors
 /// As for opening it for writing; and if SQLite fails.
 pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
-    let (mut db, _lock) = open::raw_writer(path.as_ref(), None, false)?;
-    let version = ascend(&mut db)?;
+    let mut at = Location::new(path.as_ref(), None);
+    let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
+    let db = &mut opened.db;
+    let version = ascend(db)?;
     Ok(Status { version })
 }
 
@@ -242,8 +245,10 @@ pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
 /// # Errors
 /// As for opening it for writing; if it is at that version already or below; if SQLite fails.
 pub fn down(path: impl AsRef<Path>, to: i32) -> Result<Status, MigrateError> {
-    let (mut db, _lock) = open::raw_writer(path.as_ref(), None, false)?;
-    let from = version(&db)?;
+    let mut at = Location::new(path.as_ref(), None);
+    let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
+    let db = &mut opened.db;
+    let from = version(db)?;
     if to < 1 || to >= from {
         return Err(MigrateError::NoSuchVersion { from, to });
     }

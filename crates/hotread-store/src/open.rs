@@ -2,13 +2,17 @@
 //! up. Nothing is changed before it is known to be ours.
 
 use crate::error::{OpenError, StorageError};
+use crate::inode::Inode;
 use crate::lock::WriterLock;
 use crate::migrate::{self, APPLICATION_ID, LATEST};
 use crate::options::Synchronous;
+use crate::wal::{self, WalDamage};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How long SQLite waits for locks of other programs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +24,8 @@ const READER_CACHE_KIB: i64 = 8 * 1024;
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The WAL file is cut to this many bytes when it begins anew.
 const WAL_LIMIT_BYTES: i64 = 64 << 20;
+/// How often it is tried to take a lock that another process has.
+const LOCK_POLL: Duration = Duration::from_millis(5);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
@@ -37,9 +43,42 @@ pub(crate) struct Location {
     pub(crate) path: PathBuf,
     /// A SQLite VFS other than the system's; in tests.
     pub(crate) vfs: Option<String>,
+    /// The file itself, for as long as connections to it are open.
+    pub(crate) inode: Option<Arc<Inode>>,
 }
 
 impl Location {
+    pub(crate) fn new(path: &Path, vfs: Option<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            vfs,
+            inode: None,
+        }
+    }
+
+    /// Holds on to the file that has the name now.
+    pub(crate) fn hold(&mut self) -> Result<(), OpenError> {
+        if self.vfs.is_none() {
+            self.inode = Inode::of(&self.path).map_err(|e| self.storage_error(e.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Fails if what is written would not be found under the database's name.
+    pub(crate) fn check_names(&self) -> Result<(), StorageError> {
+        self.inode.as_ref().map_or(Ok(()), |it| it.check_names())
+    }
+
+    /// Size of the write-ahead log.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |meta| meta.len())
+    }
+
+    /// Fails if another file would be read under the database's name.
+    pub(crate) fn check_name(&self) -> Result<(), StorageError> {
+        self.inode.as_ref().map_or(Ok(()), |it| it.check_name())
+    }
+
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = match &self.vfs {
@@ -141,9 +180,13 @@ impl Location {
     }
 
     fn storage(&self, error: rusqlite::Error) -> OpenError {
+        self.storage_error(error.into())
+    }
+
+    fn storage_error(&self, source: StorageError) -> OpenError {
         OpenError::Storage {
             path: self.path.clone(),
-            source: error.into(),
+            source,
         }
     }
 
@@ -251,12 +294,41 @@ pub(crate) fn beside(database: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// Lets a file that is created have the permissions of the database: of a new one, that only its owner
+/// reads and writes it.
+pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let mode = std::fs::metadata(database).map(|meta| meta.permissions().mode() & 0o666);
+        options.mode(mode.unwrap_or(PRIVATE));
+    }
+    #[cfg(not(unix))]
+    let _ = (database, options);
+}
+
+/// Permissions of files that hold records: of their owner alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// Creates the database's file, empty, if there is none. SQLite gives the files beside it the same
+/// permissions.
+pub(crate) fn create(path: &Path) -> Result<(), OpenError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    // Not only if it is new: the name may be a symbolic link.
+    options.write(true).create(true).truncate(false);
+    as_private_as(path, &mut options);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Location::new(path, None).storage_error(e.into())),
+    }
+}
+
 /// The version of a database that must be there.
 pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
-    let at = Location {
-        path: path.to_owned(),
-        vfs: None,
-    };
+    let at = Location::new(path, None);
     match at.inspect()? {
         Kind::Ours(version) => Ok(version),
         Kind::Empty => Err(at.no_file()),
@@ -266,7 +338,13 @@ pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
 /// Makes sure that there is a database of the newest version to read.
 pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
     match at.inspect()? {
-        Kind::Empty => Err(at.no_file()),
+        Kind::Empty => {
+            not_emptied(
+                at,
+                wal::scan_live(at).map_err(|e| at.storage_error(e.into()))?,
+            )?;
+            Err(at.no_file())
+        }
         Kind::Ours(LATEST) => Ok(()),
         Kind::Ours(found) => Err(OpenError::OlderSchema {
             path: at.path.clone(),
@@ -276,25 +354,54 @@ pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
     }
 }
 
+/// A database that may be written.
+pub(crate) struct Opened {
+    /// Closed before the lock is given up.
+    pub(crate) db: Connection,
+    pub(crate) lock: WriterLock,
+    /// What the process before this one has committed in vain.
+    pub(crate) damage: Option<WalDamage>,
+    /// There was nothing before.
+    pub(crate) created: bool,
+    /// There is no room to make sure that what the process before this one has left is on disk. It can
+    /// be read, and is written to as soon as there is room.
+    pub(crate) full: Option<StorageError>,
+}
+
 /// A connection that may write, in WAL mode, to a database of any version that is known; and the
 /// right to write it.
 pub(crate) fn raw_writer(
-    path: &Path,
-    vfs: Option<String>,
+    at: &mut Location,
     create: bool,
-) -> Result<(Connection, WriterLock), OpenError> {
-    let at = Location {
-        path: path.to_owned(),
-        vfs,
-    };
+    wait: Duration,
+) -> Result<Opened, OpenError> {
     // What cannot be ours gets no lock file beside it.
     let before = at.inspect()?;
     if matches!(before, Kind::Empty) && !create {
-        return Err(at.no_file());
+        check_readable(at)?;
     }
-    let lock = WriterLock::take(path)?;
+    let deadline = Instant::now() + wait;
+    let lock = loop {
+        match WriterLock::take(at) {
+            // One that serves the database does not end soon.
+            Err(OpenError::InUse { holder, .. })
+                if holder.url.is_none() && Instant::now() < deadline =>
+            {
+                std::thread::sleep(LOCK_POLL);
+            }
+            taken => break taken?,
+        }
+    };
     // Again: whoever had the lock before may have changed it.
-    at.inspect()?;
+    let created = matches!(at.inspect()?, Kind::Empty);
+    // Before SQLite forgets it.
+    let damage = wal::scan(at).map_err(|e| at.storage_error(e.into()))?;
+    if created {
+        not_emptied(at, damage)?;
+    }
+    if let Some(damage) = &damage {
+        report(at, damage);
+    }
     let open = || -> Result<Connection, StorageError> {
         let db = at.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         if db.is_readonly("main")? {
@@ -310,28 +417,62 @@ pub(crate) fn raw_writer(
         }
         Ok(db)
     };
-    let db = open().map_err(|source| OpenError::Storage {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok((db, lock))
+    let db = open().map_err(|e| at.storage_error(e))?;
+    Ok(Opened {
+        db,
+        lock,
+        damage,
+        created,
+        full: None,
+    })
 }
 
 /// Opens for writing, creating and migrating as needed.
 pub(crate) fn writer(
-    at: &Location,
+    at: &mut Location,
     create: bool,
     synchronous: Synchronous,
-) -> Result<(Connection, WriterLock), OpenError> {
-    let (mut db, lock) = raw_writer(&at.path, at.vfs.clone(), create)?;
-    let ready = migrate::ascend(&mut db).and_then(|_| {
-        // The process before this one may have ended between a write and its fsync. What it left
-        // is read and acknowledged from now on.
-        if synchronous == Synchronous::Full {
-            migrate::settle(&db)?;
-        }
-        at.writer(synchronous)
-    });
-    let ready = ready.map_err(|e| at.storage(e))?;
-    Ok((ready, lock))
+    wait: Duration,
+) -> Result<Opened, OpenError> {
+    let mut opened = raw_writer(at, create, wait)?;
+    let db = &mut opened.db;
+    let ready = migrate::ascend(db)
+        .map_err(StorageError::from)
+        .and_then(|_| {
+            // The process before this one may have ended between a write and its fsync. What it left
+            // is read and acknowledged from now on.
+            if synchronous == Synchronous::Full {
+                opened.full = match migrate::settle(db).map_err(StorageError::from) {
+                    Err(full @ StorageError::Full { .. }) => Some(full),
+                    Err(e) => return Err(e),
+                    Ok(()) => None,
+                };
+            }
+            Ok(at.writer(synchronous)?)
+        });
+    opened.db = ready.map_err(|e| at.storage_error(e))?;
+    Ok(opened)
+}
+
+/// Fails if there is nothing only because the log is damaged that has all there is.
+fn not_emptied(at: &Location, damage: Option<WalDamage>) -> Result<(), OpenError> {
+    match damage {
+        Some(damage) => Err(at.storage_error(StorageError::corrupt(damage.to_string()))),
+        None => Ok(()),
+    }
+}
+
+/// Says that the log has more than what counts.
+fn report(at: &Location, damage: &WalDamage) {
+    let path = at.path.display();
+    if damage.certain {
+        tracing::error!(
+            "{path}: {damage}; acknowledged transactions are lost, and the database may be damaged: \
+             run `hotread verify`, and restore a backup"
+        );
+    } else {
+        tracing::warn!(
+            "{path}: {damage}; it was under way when power was lost, or it was acknowledged and is lost"
+        );
+    }
 }

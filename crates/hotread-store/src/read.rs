@@ -6,7 +6,7 @@ use crate::open::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
 use crate::table::{self, Table, TableRow};
 use crate::text;
-use hotread_proto::{Category, Change, Head, Key, Position, Record, Records};
+use hotread_proto::{Category, Change, ChangeOp, Hasher, Head, Key, Position, Record, Records};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,11 @@ impl r2d2::ManageConnection for Readers {
 
     fn connect(&self) -> rusqlite::Result<Connection> {
         let (db, at_rest) = self.at.reader_of()?;
+        // What the other connections read has another name, or none.
+        self.at.check_name().map_err(|e| {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+            rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
+        })?;
         // ORDERING: a hint, of which only the pool's own connections make use.
         self.at_rest.fetch_or(at_rest, Ordering::Relaxed);
         Ok(db)
@@ -188,8 +193,25 @@ pub(crate) fn get(pool: &Pool, table: &Table, key: &Key) -> Result<Option<Record
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![table.id, key.as_str()])?;
     rows.next()?
-        .map(|row| rows::read_record(row, &table.values()))
+        .map(|row| {
+            checked(
+                table,
+                &table.hasher(),
+                rows::read_record(row, &table.values())?,
+            )
+        })
         .transpose()
+}
+
+/// A record whose value is the one that was written, as its hash shows. What others take from here, they
+/// take for true.
+fn checked(table: &Table, hasher: &Hasher, record: Record) -> Result<Record, ReadError> {
+    if record.verify(hasher) {
+        return Ok(record);
+    }
+    let (key, name) = (record.key(), &table.name);
+    let detail = format!("the value of {key:?} in table {name} is not what its hash says");
+    Err(StorageError::corrupt(detail).into())
 }
 
 pub(crate) fn scan(pool: &Pool, table: &Table, scan: &Scan) -> Result<Page, ReadError> {
@@ -265,12 +287,12 @@ fn read_records(
     sql: &str,
     params: &[(&str, &dyn ToSql)],
 ) -> Result<Vec<Record>, ReadError> {
-    let values = table.values();
+    let (values, hasher) = (table.values(), table.hasher());
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        records.push(rows::read_record(row, &values)?);
+        records.push(checked(table, &hasher, rows::read_record(row, &values)?)?);
     }
     Ok(records)
 }
@@ -337,7 +359,7 @@ pub(crate) fn changes(
         "SELECT {CHANGE_COLUMNS}, bytes FROM changes WHERE table_id = ?1 AND seq > ?2
          ORDER BY seq LIMIT ?3"
     );
-    let values = table.values();
+    let (values, hasher) = (table.values(), table.hasher());
     let mut statement = txn.prepare_cached(&sql)?;
     let limit = limit.min(MAX_CHANGES) as i64;
     let mut rows = statement.query(params![table.id, signed(from.seq), limit])?;
@@ -347,7 +369,16 @@ pub(crate) fn changes(
         if bytes > MAX_CHANGES_BYTES && !changes.is_empty() {
             break;
         }
-        changes.push(rows::read_change(row, from.epoch, &values)?);
+        let mut change = rows::read_change(row, from.epoch, &values)?;
+        change.ops = change
+            .ops
+            .into_iter()
+            .map(|op| match op {
+                ChangeOp::Put(record) => checked(table, &hasher, record).map(ChangeOp::Put),
+                delete => Ok(delete),
+            })
+            .collect::<Result<_, _>>()?;
+        changes.push(change);
     }
     Ok(changes)
 }
@@ -385,7 +416,7 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadErr
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
          ORDER BY r.key LIMIT ?3"
     );
-    let values = table.values();
+    let (values, hasher) = (table.values(), table.hasher());
     let mut db = connection(pool)?;
     let mut start = None;
     let mut records: Vec<Record> = Vec::new();
@@ -402,7 +433,7 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadErr
             let last = records.last().map_or("", Record::key).to_owned();
             let mut rows = statement.query(params![table.id, last, LOAD_PAGE as i64])?;
             while let Some(row) = rows.next()? {
-                records.push(rows::read_record(row, &values)?);
+                records.push(checked(table, &hasher, rows::read_record(row, &values)?)?);
             }
         }
         if records.len() - before < LOAD_PAGE {

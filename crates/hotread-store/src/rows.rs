@@ -46,6 +46,12 @@ pub(crate) fn read_time(row: &Row<'_>, column: usize) -> Result<Timestamp, Stora
     Timestamp::from_millis(row.get(column)?).map_err(|_| damaged("a time"))
 }
 
+pub(crate) fn read_expiry(row: &Row<'_>, column: usize) -> Result<Option<Timestamp>, StorageError> {
+    let millis: Option<i64> = row.get(column)?;
+    let expires_at = millis.map(Timestamp::from_millis).transpose();
+    expires_at.map_err(|_| damaged("a time"))
+}
+
 /// SQLite's integers have a sign, ours do not; sequence numbers do not come that far.
 pub(crate) fn signed(number: u64) -> i64 {
     number.cast_signed()
@@ -100,9 +106,7 @@ pub(crate) fn read_record(row: &Row<'_>, values: &Values<'_>) -> Result<Record, 
     let category = row.get_ref(5).map_err(StorageError::from)?.as_str().ok();
     let category = category.and_then(|text| Category::new(text).ok());
     let category = category.ok_or_else(|| damaged("a category"))?;
-    let expires_at = row.get::<_, Option<i64>>(6).map_err(StorageError::from)?;
-    let expires_at = expires_at.map(Timestamp::from_millis).transpose();
-    let expires_at = expires_at.map_err(|_| damaged("a time"))?;
+    let expires_at = read_expiry(row, 6)?;
     values.open(&key, seq, stored, |value, secret| {
         Record::from_parts(
             &key, value, &category, seq, updated_at, expires_at, hash, secret,

@@ -51,6 +51,10 @@ const TAG_BYTES: usize = 16;
 const VERIFIER_TEXT: [u8; 16] = *b"hotread verifier";
 const VERIFIER_BYTES: usize = NONCE_BYTES + VERIFIER_TEXT.len() + TAG_BYTES;
 
+/// A passphrase with fewer bytes is warned of: with 600,000 rounds for each guess, words and dates of
+/// this length are found in days.
+pub const SHORT_PASSPHRASE_BYTES: usize = 12;
+
 /// What a sealed table's keys are derived from. Overwritten in memory when it is dropped.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
@@ -88,6 +92,13 @@ impl Passphrase {
             bytes if bytes > MAX_PASSPHRASE_BYTES => Err(PassphraseError::TooLong),
             _ => Ok(Self(passphrase)),
         }
+    }
+
+    /// Whether it has fewer than [`SHORT_PASSPHRASE_BYTES`]: who has a copy of the file tries all of those
+    /// that people choose.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.0.len() < SHORT_PASSPHRASE_BYTES
     }
 
     /// The first line of a file, without the LF or CRLF that ends it; what comes after it is not

@@ -95,7 +95,7 @@ pub(crate) struct Counters {
     groups: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
-    halted: Mutex<Option<String>>,
+    halted: Mutex<Option<StorageError>>,
     group_us: Ranges,
     commit_us: Ranges,
     group_sizes: Ranges,
@@ -138,7 +138,13 @@ impl Counters {
     }
 
     pub(crate) fn halted(&self, cause: Option<&StorageError>) {
-        *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = cause.map(|e| e.to_string());
+        *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
+    }
+
+    /// Fails with what stands in the way of writing.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
+        halted.clone().map_or(Ok(()), Err)
     }
 
     pub(crate) fn read(&self) -> Stats {
@@ -147,11 +153,7 @@ impl Counters {
             groups: self.groups.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             failed_groups: self.failed.load(Ordering::Relaxed),
-            halted: self
-                .halted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            halted: self.check().err().map(|e| e.to_string()),
             group_us: self.group_us.read(),
             commit_us: self.commit_us.read(),
             group_sizes: self.group_sizes.read(),

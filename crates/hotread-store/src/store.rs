@@ -5,24 +5,25 @@ use crate::committer::Committer;
 use crate::error::{CommitError, OpenError, ReadError, TableError};
 use crate::feed::Closed;
 use crate::lock::WriterLock;
-use crate::open::{self, Location};
+use crate::open::Location;
 use crate::options::{TableInfo, TableOptions};
 use crate::queue::{PATIENCE, Queue, Request, Work};
 use crate::read::{self, Opener, Page, Pool, Scan, Search};
 use crate::schema::Schema;
-use crate::seal::{Passphrase, Seal, SealError, SealHeader};
+use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
 use crate::table::{Registry, Table};
-use crate::ticket::{Applied, ReplaceTicket, Ticket, ticket};
+use crate::ticket::{ReplaceTicket, Replaced, Ticket, ticket};
 use crate::token::Tokens;
+use crate::wal::WalDamage;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{
     Body, Change, Committed, Digest, Key, Position, Record, Records, Replace, TableName, Timestamp,
     Txn,
 };
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     /// Before `writer`, whose connection then is the last one to be closed, and moves the WAL into
     /// the database.
     pub(crate) pool: Pool,
+    pub(crate) damage: Option<WalDamage>,
+    pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
 }
 
@@ -51,7 +54,7 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) opener: Opener,
-    pub(crate) thread: Option<JoinHandle<()>>,
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) lock: WriterLock,
 }
 
@@ -68,8 +71,16 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // The readers' connections are closed then, since the pool is gone.
         self.opener.finish();
+        self.close();
+    }
+}
+
+impl Writer {
+    fn close(&self) {
         self.queue.close();
-        if let Some(thread) = self.thread.take()
+        // Others that close it wait until it is closed.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the committer panicked");
@@ -106,6 +117,12 @@ impl Store {
         self.0.writer.is_none()
     }
 
+    /// Whether there was no database before it was opened.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.0.created
+    }
+
     pub(crate) fn location(&self) -> &Location {
         &self.0.at
     }
@@ -117,6 +134,14 @@ impl Store {
         table.unseal(self.0.passphrase.as_ref())
     }
 
+    /// Commits that were passed over when this store was opened for writing, because the write-ahead log
+    /// was damaged before them. `docs/durability.md` says what is noticed and what cannot be. Before
+    /// opening it for writing, [`verify`](Self::verify) of a store that only reads finds the same.
+    #[must_use]
+    pub fn wal_damage(&self) -> Option<WalDamage> {
+        self.0.damage
+    }
+
     /// Tells others that want to write the file where they can reach it instead.
     ///
     /// # Errors
@@ -126,6 +151,29 @@ impl Store {
             Some(writer) => writer.lock.announce(Some(url.to_owned())),
             None => Ok(()),
         }
+    }
+
+    /// Ends writing, also for other clones: commits what was submitted, and moves the write-ahead log into
+    /// the database, which is complete in its one file then. Dropping the last clone does the same; this is
+    /// for programs that end while tasks or threads still have one.
+    ///
+    /// A reader that has a transaction open keeps the log as it is; what is in it is not lost.
+    pub fn close(&self) {
+        if let Some(writer) = &self.0.writer {
+            writer.close();
+        }
+    }
+
+    /// Fails while the database cannot be written: after a failed COMMIT, until it is known what is on
+    /// disk, and while another file has the database's name. Found out at each write, and once a second.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check_writable(&self) -> Result<(), CommitError> {
+        self.writer()?
+            .counters
+            .check()
+            .map_err(CommitError::Storage)
     }
 
     // ---- tables ----
@@ -176,6 +224,7 @@ impl Store {
             .passphrase
             .as_ref()
             .ok_or(SealError::NoPassphrase)
+            .inspect(|passphrase| warn_if_short(table, passphrase))
             .and_then(Seal::create)
             .map_err(|source| CommitError::Seal {
                 table: table.clone(),
@@ -220,6 +269,7 @@ impl Store {
             source,
         };
         self.unseal(&known).map_err(seal_error)?;
+        warn_if_short(table, new);
         let seal = Seal::create(new).map_err(seal_error)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
@@ -503,8 +553,7 @@ impl Store {
             return Counters::default().read();
         };
         let (waiting, waiting_bytes) = writer.queue.depth();
-        let wal = open::beside(&self.0.at.path, "-wal");
-        let wal_bytes = std::fs::metadata(wal).map_or(0, |meta| meta.len());
+        let wal_bytes = self.0.at.wal_bytes();
         Stats {
             waiting,
             waiting_bytes,
@@ -514,26 +563,13 @@ impl Store {
     }
 }
 
-/// The answer to a replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Replaced {
-    /// The state that is the new content, and when it was committed.
-    #[serde(flatten)]
-    pub committed: Committed,
-    /// Records that were new or different.
-    pub written: u64,
-    /// Records that are gone.
-    pub deleted: u64,
-}
-
-impl From<Applied> for Replaced {
-    fn from(applied: Applied) -> Self {
-        Self {
-            committed: applied.committed,
-            written: applied.written,
-            deleted: applied.deleted,
-        }
+fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
+    if passphrase.is_short() {
+        tracing::warn!(
+            %table,
+            "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
+             has the file; better six random words"
+        );
     }
 }
 

@@ -1,7 +1,6 @@
 //! The way back for the committer's answers: each is waited for by a thread or by a task.
 
 use crate::error::{CommitError, StorageError};
-use crate::store::Replaced;
 use hotread_proto::Committed;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +14,29 @@ pub(crate) struct Applied {
     pub(crate) committed: Committed,
     pub(crate) written: u64,
     pub(crate) deleted: u64,
+}
+
+/// The answer to a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Replaced {
+    /// The state that is the new content, and when it was committed.
+    #[serde(flatten)]
+    pub committed: Committed,
+    /// Records that were new or different.
+    pub written: u64,
+    /// Records that are gone.
+    pub deleted: u64,
+}
+
+impl From<Applied> for Replaced {
+    fn from(applied: Applied) -> Self {
+        Self {
+            committed: applied.committed,
+            written: applied.written,
+            deleted: applied.deleted,
+        }
+    }
 }
 
 type Answer = Result<Applied, CommitError>;

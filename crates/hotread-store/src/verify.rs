@@ -7,6 +7,7 @@ use crate::seal::SealError;
 use crate::store::Store;
 use crate::table::{self, Standing, Table, TableRow};
 use crate::token;
+use crate::wal::{self, WalDamage};
 use hotread_proto::{Digest, Hasher};
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -20,6 +21,9 @@ const MAX_PROBLEMS: usize = 100;
 pub struct Report {
     /// What is wrong, in words; at most 100. Empty: all is well.
     pub problems: Vec<String>,
+    /// Commits in the write-ahead log that do not count. A problem if it is certain that they were
+    /// acknowledged.
+    pub wal: Option<WalDamage>,
     /// The tables that could be read.
     pub tables: Vec<VerifiedTable>,
 }
@@ -51,7 +55,13 @@ impl Store {
     pub fn verify(&self) -> Result<Report, ReadError> {
         let mut db = self.location().reader()?;
         let txn = db.transaction()?;
-        Report::of(&txn, |table| self.unseal(table))
+        let mut report = Report::of(&txn, |table| self.unseal(table))?;
+        let scanned = wal::scan_live(self.location());
+        report.wal = scanned.map_err(StorageError::from)?;
+        if let Some(damage) = report.wal.filter(|damage| damage.certain) {
+            report.problem(format!("{damage}; acknowledged transactions are lost"));
+        }
+        Ok(report)
     }
 }
 
@@ -63,6 +73,7 @@ impl Report {
     ) -> Result<Self, ReadError> {
         let mut report = Self {
             problems: Vec::new(),
+            wal: None,
             tables: Vec::new(),
         };
         {
@@ -74,24 +85,25 @@ impl Report {
                     Ok(Some(row)) => {
                         let line: String = row.get(0)?;
                         if line != "ok" {
+                            passing(&line)?;
                             report.problem(line);
                         }
                     }
                     Ok(None) => break,
                     Err(e) => {
-                        report.problem(e.to_string());
+                        report.damage("", e.into())?;
                         break;
                     }
                 }
             }
         }
         if let Err(e) = token::check(db) {
-            report.problem(format!("tokens: {e}"));
+            report.damage("tokens: ", e.into())?;
         }
         let tables = match table::read_all(db) {
             Ok(tables) => tables,
             Err(e) => {
-                report.problem(e.to_string());
+                report.damage("", e.into())?;
                 return Ok(report);
             }
         };
@@ -113,7 +125,7 @@ impl Report {
             let (content, checked) = match check(db, &row, readable, &mut report) {
                 Ok(content) => (content, readable),
                 Err(e) => {
-                    report.problem(format!("table {}: {e}", info.name));
+                    report.damage(&format!("table {}: ", info.name), e)?;
                     (None, false)
                 }
             };
@@ -126,10 +138,42 @@ impl Report {
         Ok(report)
     }
 
+    /// Notes what an error says of the database. One that says nothing of it, such as that of a disk that
+    /// does not answer at the moment, ends the check.
+    fn damage(&mut self, what: &str, error: ReadError) -> Result<(), ReadError> {
+        match error {
+            ReadError::Storage(StorageError::Corrupt { .. }) | ReadError::Seal { .. } => {
+                self.problem(format!("{what}{error}"));
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
     fn problem(&mut self, problem: String) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(problem);
         }
+    }
+}
+
+/// Fails if a line of SQLite's check is about reading that failed, and not about what was read.
+fn passing(line: &str) -> Result<(), StorageError> {
+    let code = line.split_once("error code").and_then(|(_, rest)| {
+        let rest = rest.trim_start_matches([' ', '=']);
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        rest[..digits.unwrap_or(rest.len())].parse::<i32>().ok()
+    });
+    // An extended code has the kind of error in its last byte. A page number beyond the file's end is
+    // reported in other words than a page that cannot be read.
+    match code.map(|code| code & 0xff) {
+        None if line.contains("failed to get page") => Err(StorageError::Io {
+            detail: line.to_owned(),
+        }),
+        None | Some(rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_OK) => Ok(()),
+        Some(_) => Err(StorageError::Io {
+            detail: line.to_owned(),
+        }),
     }
 }
 
@@ -170,7 +214,7 @@ fn check(
                     }
                     content = content.with(Hasher::PLAIN.item(&key, 0, record.value()));
                 }
-                Err(e) => report.problem(format!("table {name}: {key:?}: {e}")),
+                Err(e) => report.damage(&format!("table {name}: {key:?}: "), e)?,
             }
         }
     }
@@ -228,7 +272,7 @@ fn check_history(
             ));
         }
         if readable && let Err(e) = rows::read_change(row, head.position.epoch, &table.values()) {
-            report.problem(format!("table {name}: seq {seq} of the history: {e}"));
+            report.damage(&format!("table {name}: seq {seq} of the history: "), e)?;
         }
     }
     if next != head.position.seq + 1 {

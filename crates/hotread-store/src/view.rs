@@ -21,7 +21,8 @@ const FORGET_EVERY: u64 = 1_024;
 /// The statements of the write path, named here so that the benchmarks can run the same.
 pub mod sql {
     /// What is there under a key.
-    pub const EXISTING: &str = "SELECT seq, hash FROM records WHERE table_id = ?1 AND key = ?2";
+    pub const EXISTING: &str =
+        "SELECT seq, hash, expires_at FROM records WHERE table_id = ?1 AND key = ?2";
     /// A record written whole.
     pub const PUT: &str = "
         INSERT INTO records (table_id, key, seq, updated_at, hash, value, category, expires_at)
@@ -104,7 +105,7 @@ impl TableView for View<'_> {
             seq: rows::read_count(row, 0)?,
             hash: ItemHash(rows::read_wide(row, 1)?),
             category: String::new(),
-            expires_at: None,
+            expires_at: rows::read_expiry(row, 2)?,
         }))
     }
 
@@ -121,12 +122,11 @@ impl TableView for View<'_> {
                 .map_err(|e| StorageError::corrupt(e.to_string()))?;
             // What damage has made of a key must not become the key of a change.
             Key::new(key).map_err(|e| StorageError::corrupt(e.to_string()))?;
-            let expires_at = row.get::<_, Option<i64>>(4)?;
             let existing = Existing {
                 seq: rows::read_count(row, 1)?,
                 hash: ItemHash(rows::read_wide(row, 2)?),
                 category: row.get(3)?,
-                expires_at: expires_at.map(|_| rows::read_time(row, 4)).transpose()?,
+                expires_at: rows::read_expiry(row, 4)?,
             };
             visit(key, existing);
         }

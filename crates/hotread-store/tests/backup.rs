@@ -114,6 +114,93 @@ fn what_is_there_is_not_overwritten() {
     assert!(error.to_string().contains("no/such/backup.db"), "{error}");
 }
 
+/// The folder in which a copy is written until it is whole.
+fn staging(target: &Path) -> std::path::PathBuf {
+    let name = target.file_name().unwrap().to_str().unwrap();
+    target.with_file_name(format!(".{name}.hotread-part"))
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_dead_process_has_left_is_removed_by_the_next_backup() {
+    use std::os::unix::fs::DirBuilderExt;
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let (monday, tuesday) = (scratch.file("monday.db"), scratch.file("tuesday.db"));
+    for target in [&monday, &tuesday] {
+        let left = staging(target);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&left)
+            .unwrap();
+        for file in ["lock", "part", "part-journal"] {
+            std::fs::write(left.join(file), "half of it").unwrap();
+        }
+    }
+    store.backup(&tuesday).unwrap();
+    assert!(!staging(&monday).exists() && !staging(&tuesday).exists());
+    assert!(!monday.exists());
+    let copy = Store::builder(&tuesday).read_only(true).open().unwrap();
+    assert_eq!(copy.verify().unwrap().problems, [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_that_another_process_is_writing_is_left_alone() {
+    use std::os::unix::fs::DirBuilderExt;
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let (target, other) = (scratch.file("backup.db"), scratch.file("other.db"));
+    let folder = staging(&target);
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .unwrap();
+    let lock = std::fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    std::fs::write(folder.join("part"), "half of it").unwrap();
+    let error = store.backup(&target).unwrap_err();
+    assert!(matches!(error, BackupError::File { .. }), "{error}");
+    assert!(error.to_string().contains("another process"), "{error}");
+    store.backup(&other).unwrap();
+    assert_eq!(std::fs::read(folder.join("part")).unwrap(), b"half of it");
+    drop(lock);
+    store.backup(&target).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_read_is_not_written_to() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let target = scratch.file("backup.db");
+    std::fs::create_dir(staging(&target)).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(staging(&target), open).unwrap();
+    let error = store.backup(&target).unwrap_err();
+    assert!(error.to_string().contains("private folder"), "{error}");
+    assert!(!target.exists());
+}
+
+#[test]
+fn nothing_is_restored_beside_the_log_of_another_database() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let backup = scratch.file("backup.db");
+    store.backup(&backup).unwrap();
+    for ending in ["-wal", "-journal"] {
+        let target = scratch.file(&format!("new{ending}.db"));
+        let left = scratch.file(&format!("new{ending}.db{ending}"));
+        std::fs::write(&left, "of another database").unwrap();
+        let error = Store::restore(&backup, &target).unwrap_err();
+        assert!(
+            matches!(&error, BackupError::Exists { path } if path.ends_with(left.file_name().unwrap())),
+            "{error}"
+        );
+        assert!(!target.exists());
+    }
+}
+
 #[test]
 fn a_restored_database_is_the_same_in_new_epochs() {
     let scratch = Scratch::new();

@@ -6,7 +6,7 @@ mod support;
 
 use crash::{check_verify, same};
 use hotread::HotReadHandle;
-use hotread_proto::{Position, Records, Replace, TableName, Txn, TxnId};
+use hotread_proto::{Code, Position, Records, Replace, TableName, Txn, TxnId};
 use hotread_sim::{Disk, Error, Fault, FileKind, Op};
 use hotread_store::{
     CommitError, OpenError, ReadError, Store, StoreBuilder, Subscription, TableOptions,
@@ -90,7 +90,7 @@ impl Step {
         if let Step::Replace(_) = self {
             let new = Replace {
                 id: Some(self.id()),
-                records: puts.collect(),
+                ..Replace::new(puts.collect()).unguarded()
             };
             return store
                 .replace(table, new)
@@ -588,4 +588,58 @@ fn an_opening_that_failed_leaves_the_database_as_it_was() {
         }
     }
     assert!(failed > 30, "{failed} failed, {opened} did not");
+}
+
+#[test]
+fn a_read_that_fails_is_not_told_as_damage() {
+    let scratch = Scratch::new();
+    let disk = Disk::new();
+    let table = name("t");
+    {
+        let store = on(&scratch, &disk).open().unwrap();
+        let options = TableOptions {
+            search: true,
+            ..TableOptions::default()
+        };
+        store.create_table(&table, options).unwrap();
+        for n in 0..40 {
+            let value = format!("\"{}\"", "x".repeat(2_000));
+            let txn = Txn::new().put(put(&n.to_string(), &value));
+            store.commit(&table, txn).unwrap();
+        }
+    }
+    let (mut failed, mut nth) = (0, 0);
+    loop {
+        nth += 1;
+        disk.fail(Fault::nth(Op::Read, nth));
+        let faults = disk.counts().faults;
+        let opened = on(&scratch, &disk).read_only(true).open();
+        let code = match opened {
+            Err(e) => Some((e.code(), e.to_string())),
+            Ok(store) => {
+                let looked = [
+                    store.verify().map(|report| report.problems),
+                    store.snapshot(&table).map(|_| Vec::new()),
+                    store.get(&table, &key("7")).map(|_| Vec::new()),
+                ];
+                let mut error = None;
+                for look in looked {
+                    match look {
+                        Ok(problems) => assert_eq!(problems, [""; 0], "read {nth}"),
+                        Err(e) => error = Some((e.code(), e.to_string())),
+                    }
+                }
+                error
+            }
+        };
+        if disk.counts().faults == faults {
+            break;
+        }
+        disk.heal();
+        if let Some((code, text)) = code {
+            failed += 1;
+            assert_ne!(code, Code::Corrupt, "read {nth}: {text}");
+        }
+    }
+    assert!(failed > 20, "{failed} of {nth}");
 }

@@ -255,6 +255,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
             round(&scratch.path(), way, from, acks, &mut said);
             acknowledged += said.ledger.count() - before;
             let store = scratch.open();
+            assert_eq!(store.wal_damage(), None, "round {at}");
             check_batches(&store, &said);
             let (acked, begun): (Vec<Acked>, Vec<Spec>) =
                 (said.ledger.acked(), said.ledger.begun());

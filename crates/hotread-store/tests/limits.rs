@@ -78,10 +78,7 @@ fn a_replacement_may_change_so_much_and_no_more() {
     store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
     let value = Value::parse(string(1 << 20).as_bytes()).unwrap();
     let records = (0..257).map(|n| hotread_proto::Put::new(key(&n.to_string()), value.clone()));
-    let new = Replace {
-        id: None,
-        records: records.collect(),
-    };
+    let new = Replace::new(records.collect());
     let error = store.replace(&table, new).unwrap_err();
     assert_eq!(error.code(), Code::TooLarge, "{error}");
     assert_eq!(store.table(&table).unwrap().position.seq, 1);

@@ -102,7 +102,10 @@ impl Table {
         match asked {
             Asked::Txn(ops, preconditions) => {
                 for Precondition { key, condition } in preconditions {
-                    let actual = self.cells.get(key.as_str()).map(|cell| cell.seq);
+                    // What expired long ago is absent, whether it was swept already or not.
+                    let cell = self.cells.get(key.as_str());
+                    let cell = cell.filter(|cell| cell.expires_at != Some(long_ago()));
+                    let actual = cell.map(|cell| cell.seq);
                     let wanted = match condition {
                         Condition::Seq(seq) => Some(*seq),
                         Condition::Absent => None,
@@ -263,6 +266,10 @@ fn words(value: u8) -> [String; 2] {
     [format!("w{}", value % 5), format!("w{}", value / 5)]
 }
 
+fn long_ago() -> Timestamp {
+    Timestamp::from_millis(1_000).unwrap()
+}
+
 fn new_put(cell: &NewCell) -> Option<Put> {
     let value = cell.value?;
     let [one, two] = words(value);
@@ -273,7 +280,7 @@ fn new_put(cell: &NewCell) -> Option<Put> {
     put.category = category(CATEGORIES[cell.category]);
     put.expires_at = match cell.expiry {
         0 => Some(Timestamp::MAX),
-        1 => Some(Timestamp::from_millis(1_000).unwrap()),
+        1 => Some(long_ago()),
         _ => None,
     };
     Some(put)
@@ -334,7 +341,7 @@ impl World {
             Asked::Replace(records) => {
                 let new = Replace {
                     id: id.clone(),
-                    records,
+                    ..Replace::new(records).unguarded()
                 };
                 self.store()
                     .replace(&to, new)
@@ -354,14 +361,7 @@ impl World {
             self.absorb(table, ours);
         }
         let model = self.tables.get_mut(table).unwrap();
-        let mut expected = model.expect(id.as_ref(), &asked);
-        if let (Err(CommitError::Refused(refusal)), Expected::Change(_)) = (&result, &expected)
-            && !matches!(refusal, Refusal::IdReused { .. })
-        {
-            // A record that a condition names may have expired just before.
-            self.absorb(table, None);
-            expected = self.tables[table].expect(id.as_ref(), &asked);
-        }
+        let expected = model.expect(id.as_ref(), &asked);
         let model = self.tables.get_mut(table).unwrap();
         match expected {
             Expected::Refused(refusal) => {

@@ -107,13 +107,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
                     store.commit(&table, Txn::new().put(put("b", "1"))).err(),
                     store.commit(&table, Txn::new().delete(key("a"))).err(),
                     store
-                        .replace(
-                            &table,
-                            Replace {
-                                id: None,
-                                records: vec![],
-                            },
-                        )
+                        .replace(&table, Replace::new(vec![]).unguarded())
                         .err(),
                 ];
                 for error in errors {
@@ -184,10 +178,7 @@ fn values_are_nowhere_in_clear() {
         .subscribe(&table, store.table(&table).unwrap().position)
         .unwrap();
     let records = (10..40).map(|n| put(&n.to_string(), &secret(n * 2)));
-    let new = Replace {
-        id: None,
-        records: records.collect(),
-    };
+    let new = Replace::new(records.collect()).unguarded();
     said += &format!("{new:?}");
     store.replace(&table, new).unwrap();
     store.commit(&table, Txn::new().delete(key("12"))).unwrap();

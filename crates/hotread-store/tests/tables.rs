@@ -162,10 +162,12 @@ fn a_replacement_keeps_what_is_the_same() {
         .put(put("b", "2"))
         .put(put("c", "3"));
     store.commit(&table, txn).unwrap();
-    let new = Replace {
-        id: None,
-        records: vec![put("d", "4"), put("b", "0"), put("a", "1"), put("b", "20")],
-    };
+    let new = Replace::new(vec![
+        put("d", "4"),
+        put("b", "0"),
+        put("a", "1"),
+        put("b", "20"),
+    ]);
     let mut reader = store.handle(&table).unwrap();
     let done = store.replace(&table, new.clone()).unwrap();
     assert_eq!(
@@ -342,13 +344,7 @@ fn a_value_that_does_not_fit_the_schema_is_refused() {
         other => panic!("{other}"),
     }
     assert!(store.get(&table, &key("b")).unwrap().is_none());
-    let refused = store.replace(
-        &table,
-        Replace {
-            id: None,
-            records: vec![put("a", "1")],
-        },
-    );
+    let refused = store.replace(&table, Replace::new(vec![put("a", "1")]));
     assert!(matches!(refused, Err(CommitError::Schema { .. })));
     drop(store);
     let store = scratch.open();

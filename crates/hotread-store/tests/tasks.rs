@@ -259,10 +259,8 @@ fn a_waker_that_panics_stops_nobody_else() {
 fn tickets_are_awaited_or_waited_for() {
     let scratch = Scratch::new();
     let (store, table) = with_table(&scratch);
-    let records = |n: u64| Replace {
-        id: None,
-        records: (0..n).map(|n| put(&n.to_string(), "1")).collect(),
-    };
+    let records =
+        |n: u64| Replace::new((0..n).map(|n| put(&n.to_string(), "1")).collect()).unguarded();
     block_on(async {
         let committed = store.submit(&table, txn(1)).unwrap().await.unwrap();
         assert_eq!(committed.position.seq, 1);
@@ -328,10 +326,7 @@ fn without_room_a_task_is_told_at_once() {
     let (mut busy, mut waited) = (0, Duration::ZERO);
     while busy < 40 {
         let begun = Instant::now();
-        let replace = Replace {
-            id: None,
-            records: Vec::new(),
-        };
+        let replace = Replace::new(Vec::new()).unguarded();
         let answer = match busy % 2 {
             0 => store.try_submit(&table, txn(1)).map(|t| tickets.push(t)),
             _ => store.submit_replace(&table, replace).map(drop),

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for all commands")]
@@ -34,6 +35,9 @@ pub(crate) struct Global {
     /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
     #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// How long to wait for another process that has the database open for writing
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub(crate) wait: Duration,
     /// Say more on stderr; twice, still more. RUST_LOG chooses in detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -224,6 +228,7 @@ mod tests {
             url: (set & URL > 0).then(|| "http://a".to_owned()),
             token: None,
             json: false,
+            wait: Duration::ZERO,
             passphrase_file: None,
             verbose: 0,
             given: Given {

@@ -11,7 +11,10 @@ key the last counts.
 
 Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
 before it stay. With --skip-bad it goes on, and the exit code is 7. With --replace nothing is changed
-until the whole file has been read, and then all at once; the file is held in memory for that.
+until the whole file has been read, and then all at once; the file is held in memory for that. A file
+that was cut off looks like a smaller table: a replacement that would delete more than half of the
+records (and more than 10) is refused unless --max-delete allows more; --if-seq refuses one that was
+worked out from an older state.
 
 The database and the table are created if they are not there. Through a server (--url), each
 transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
@@ -20,6 +23,7 @@ nothing is done twice.
 Examples:
   hotread import oui oui.csv --key Assignment
   hotread import flags flags.ndjson --replace
+  hotread import flags flags.ndjson --replace --max-delete 5% --if-seq 42
   hotread import geoip geoip.txt --format csv --no-header --columns start,end,country --comment '#' --key start
   zcat log.ndjson.gz | hotread import log - --format ndjson --skip-bad";
 
@@ -65,12 +69,26 @@ pub(crate) struct ImportArgs {
     /// Make the table equal the file, in one step: what is not in the file is deleted
     #[arg(long)]
     pub(crate) replace: bool,
-    /// With --replace: empty the table if the file has no rows
+    /// With --replace: empty the table if the file has no good rows
     #[arg(long, requires = "replace")]
     pub(crate) allow_empty: bool,
+    /// With --replace: refuse it if more than this share of the records would be deleted
+    #[arg(long, value_name = "PERCENT", requires = "replace", default_value = "50%", value_parser = percent)]
+    pub(crate) max_delete: u8,
+    /// With --replace: only if the table's last transaction is N
+    #[arg(long, value_name = "N", requires = "replace")]
+    pub(crate) if_seq: Option<u64>,
     /// Leave bad rows out and go on; they are listed, the first 100 of them
     #[arg(long)]
     pub(crate) skip_bad: bool,
+}
+
+/// A share in percent, with or without the sign.
+fn percent(text: &str) -> Result<u8, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(percent) if percent <= 100 => Ok(percent),
+        _ => Err("give a share from 0% to 100%".to_owned()),
+    }
 }
 
 /// A single ASCII character; `\t` stands for a tab.

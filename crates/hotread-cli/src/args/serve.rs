@@ -9,9 +9,10 @@ use std::path::PathBuf;
 
 pub(crate) const SERVE_HELP: &str = "\
 Settings come from --config, the environment and the command line; what comes later counts. The
-file is TOML:
+file is TOML; paths in it are relative to it:
 
   db = \"app.db\"
+  create = false
   listen = \"127.0.0.1:7400\"
   [server]
   heartbeat_ms = 2000
@@ -30,6 +31,9 @@ pub(crate) struct ServeArgs {
     /// A file with settings
     #[arg(long, env = "HOTREAD_CONFIG", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+    /// Fail if there is no database yet, instead of creating one
+    #[arg(long)]
+    pub(crate) no_create: bool,
     /// Where to listen [default: 127.0.0.1:7400]
     #[arg(
         long,

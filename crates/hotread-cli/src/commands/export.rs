@@ -9,9 +9,8 @@ use anyhow::{Context, Result};
 use hotread_proto::Record;
 use hotread_store::export;
 use hotread_store::import::Format;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result<()> {
     let file = args
@@ -30,7 +29,7 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
         .whole(&args.table)?;
     match file {
         None => write(&records, format, out).context("cannot write to stdout")?,
-        Some(file) => write_file(&records, format, file)
+        Some(file) => export::write_file(file, |out| write(&records, format, out))
             .with_context(|| format!("cannot write {}", file.display()))?,
     }
     if session.verbose() || file.is_some() {
@@ -77,34 +76,4 @@ fn write(records: &[Record], format: FileFormat, out: &mut impl Write) -> io::Re
         }
     }
     out.flush()
-}
-
-/// Writes beside the file, which is replaced when all of it is there. Devices and pipes are written
-/// to directly.
-fn write_file(records: &[Record], format: FileFormat, file: &Path) -> io::Result<()> {
-    if file.metadata().is_ok_and(|meta| !meta.is_file()) {
-        return write(records, format, &mut BufWriter::new(File::create(file)?));
-    }
-    let part = Part::beside(file);
-    let mut out = BufWriter::with_capacity(64 << 10, File::create(&part.0)?);
-    write(records, format, &mut out)?;
-    out.get_ref().sync_all()?;
-    std::fs::rename(&part.0, file)
-}
-
-/// A file that is not finished; removed unless it was renamed.
-struct Part(PathBuf);
-
-impl Part {
-    fn beside(file: &Path) -> Self {
-        let mut name = file.as_os_str().to_owned();
-        name.push(".part");
-        Self(name.into())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

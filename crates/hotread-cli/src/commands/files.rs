@@ -17,6 +17,10 @@ struct Written {
 }
 
 pub(super) fn backup(session: &Session, file: &Path, out: &mut Out) -> Result<()> {
+    if file == Path::new("-") {
+        let message = "a backup is a file, and is not written to stdout; name the file";
+        return Err(Failure::usage(message).into());
+    }
     session.store(Mode::Read)?.backup(file)?;
     written(session, file, "backup written", out)
 }

@@ -16,11 +16,11 @@ mod watch;
 
 use crate::args::{Cli, Cmd, Global, Needs, Place};
 use crate::backend::{Remote, Server, Tables};
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::output::{Out, escape};
 use anyhow::{Context, Result};
 use hotread_proto::{Code, TableName};
-use hotread_store::{OpenError, Passphrase, Store, StoreBuilder};
+use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -160,7 +160,7 @@ impl Session {
 
     fn builder(&self, mode: Mode) -> Result<StoreBuilder> {
         let builder = Store::builder(self.db()?).create(mode == Mode::Create);
-        Ok(builder.read_only(mode == Mode::Read))
+        Ok(builder.read_only(mode == Mode::Read).wait(self.global.wait))
     }
 
     /// The passphrase from the file that was named for it.
@@ -184,6 +184,7 @@ impl Session {
             None => builder,
         }
         .open();
+        let opened = opened.inspect(|store| self.tell_damage(store));
         opened.map_err(|error| match &error {
             // Whoever has it open would do it as well.
             OpenError::InUse { path, holder } if self.needs == Needs::Tables => {
@@ -199,6 +200,20 @@ impl Session {
             }
             _ => error.into(),
         })
+    }
+
+    /// Says what is lost in a database that was opened: from now on no check finds it.
+    fn tell_damage(&self, store: &Store) {
+        if let Some(damage) = store.wal_damage() {
+            let what = match damage.certain {
+                true => {
+                    "acknowledged transactions are lost; run `hotread verify`, and restore a backup"
+                }
+                false => "it was under way when power was lost, or it was acknowledged and is lost",
+            };
+            let message = format!("{}: {damage}; {what}", store.path().display());
+            exit::warn(Code::Corrupt, &message, self.json());
+        }
     }
 
     /// Opens the database to work with a table. If the table turns out to be sealed and no
@@ -242,8 +257,21 @@ impl Session {
                 Some(passphrase) => passphrase,
                 None => new_passphrase("a passphrase is needed; give --passphrase-file FILE")?,
             };
+            if mode == Mode::Create {
+                self.warn_if_short(&passphrase);
+            }
             self.store_with(mode, Some(passphrase))
         })
+    }
+
+    /// Says that a passphrase that is about to be used is easily guessed.
+    pub(crate) fn warn_if_short(&self, passphrase: &Passphrase) {
+        if passphrase.is_short() {
+            self.note(&format!(
+                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by \
+                 who has the file; better six random words"
+            ));
+        }
     }
 
     /// Something that is not the answer, for people only.

@@ -1,7 +1,7 @@
 //! `hotread serve`.
 
 use super::{Mode, Session};
-use crate::args::ServeArgs;
+use crate::args::{LogFormat, ServeArgs};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::log;
@@ -30,13 +30,24 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
     let address = address.unwrap_or((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into());
     let session = &session.or_file(config.db, config.passphrase_file);
     let synchronous = args.synchronous.map(Into::into).or(config.synchronous);
-    let builder = session.builder(Mode::Create)?;
+    let builder = session.builder(match !args.no_create && config.create.unwrap_or(true) {
+        true => Mode::Create,
+        false => Mode::Write,
+    })?;
     let builder = builder.synchronous(synchronous.unwrap_or_default());
     let store = match session.passphrase()? {
         Some(passphrase) => builder.passphrase(passphrase),
         None => builder,
     }
     .open()?;
+    // As JSON it is in the log.
+    if store.is_new() && format == LogFormat::Text {
+        let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
+        session.note(&format!(
+            "a new database was created: {}; with --no-create that is an error",
+            path.display()
+        ));
+    }
     let mut options = config.server;
     if let Some(hosts) = args.allowed_hosts {
         options.allowed_hosts = hosts;
@@ -49,7 +60,10 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
         .enable_all()
         .build()
         .context("the threads of the server could not be started")?;
-    runtime.block_on(serve(session, store, address, options, out))
+    let served = runtime.block_on(serve(session, store.clone(), address, options, out));
+    // Tasks that were cut off may have the store still.
+    store.close();
+    served
 }
 
 async fn serve(

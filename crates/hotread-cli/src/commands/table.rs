@@ -182,6 +182,7 @@ fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Ou
         }
         None => new_passphrase("a new passphrase is needed; give --new-passphrase-file FILE")?,
     };
+    session.warn_if_short(&new);
     let info = store.reseal(table, &new)?;
     if session.json() {
         return out.json(&info);

@@ -1,6 +1,8 @@
 //! export, backup, restore, verify.
 
 use super::{Place, Ran};
+use std::process::Stdio;
+use std::time::Duration;
 
 /// A place with a table whose records have everything that records can have.
 fn filled() -> Place {
@@ -125,6 +127,97 @@ fn backups_are_made_and_restored() {
         .run(&["restore", &text])
         .failed(5, "not a HotRead database");
     assert!(!another.db().exists());
+}
+
+/// Runs a command that writes a copy, and kills it while it does, or in the moment in which it has.
+fn kill_while_copying(place: &Place, args: &[&str], target: &str, after: Duration) -> bool {
+    let folder = place.path(&format!(".{target}.hotread-part"));
+    let mut child = place
+        .command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !folder.exists() && child.try_wait().unwrap().is_none() {
+        std::hint::spin_loop();
+    }
+    std::thread::sleep(after);
+    let _ = child.kill();
+    let _ = child.wait();
+    folder.exists()
+}
+
+#[test]
+fn a_killed_copy_leaves_nothing_under_its_name() {
+    let place = Place::with_table();
+    let row = |n: u32| format!("{{\"key\":\"{n}\",\"value\":\"{}\"}}\n", "x".repeat(1_000));
+    let rows = place.file("rows.ndjson", (0..20_000).map(row).collect::<String>());
+    place.run(&["import", "t", &rows]).ok();
+    place.run(&["backup", "good.db"]).ok();
+    let (mut killed, mut whole) = (0, 0);
+    for round in 0..24 {
+        let (args, target) = match round % 3 {
+            0 => (&["backup", "new.db"][..], "new.db"),
+            1 => (&["--db", "new.db", "restore", "good.db"][..], "new.db"),
+            _ => (&["export", "t", "-o", "new.ndjson"][..], "new.ndjson"),
+        };
+        let after = Duration::from_millis(round * 4);
+        killed += u32::from(kill_while_copying(&place, args, target, after));
+        let path = place.path(target);
+        if path.exists() {
+            whole += 1;
+            if target == "new.db" {
+                place.run(&["--db", "new.db", "verify"]).ok();
+            } else {
+                assert_eq!(
+                    std::fs::read_to_string(&path).unwrap().lines().count(),
+                    20_000
+                );
+            }
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    println!("{killed} killed in the middle, {whole} had their names");
+    assert!(killed > 0);
+    // The next one works, and takes away what is left.
+    place.run(&["backup", "new.db"]).ok();
+    let left = std::fs::read_dir(place.0.path()).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<_> = left.filter(|name| name.contains("part")).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn a_backup_is_not_written_to_stdout() {
+    let place = Place::with_table();
+    place.run(&["backup", "-"]).failed(2, "name the file");
+    assert!(!place.path("-").exists());
+}
+
+#[test]
+fn commands_wait_for_each_other_and_for_no_server() {
+    let place = Place::with_table();
+    let set = |n: usize| {
+        let mut command = place.command(&["set", "t", &format!("k{n}"), "1", "--wait", "60s"]);
+        command
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let children: Vec<_> = (0..20).map(set).collect();
+    for child in children {
+        let ran = child.wait_with_output().unwrap();
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+    }
+    assert_eq!(
+        place.run(&["table", "show", "t", "--json"]).json()[0]["records"],
+        20
+    );
 }
 
 #[test]

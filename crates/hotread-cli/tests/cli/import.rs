@@ -269,6 +269,55 @@ fn a_replacement_makes_the_table_equal_the_file_in_one_step() {
 }
 
 #[test]
+fn a_replacement_without_good_rows_is_refused() {
+    let place = Place::with_table();
+    for n in 0..30 {
+        place.run(&["set", "t", &n.to_string(), "1"]).ok();
+    }
+    let bad = place.file("bad.ndjson", "{\"name\":\"a\",\"value\":1}\n".repeat(5));
+    for options in [&["--skip-bad"][..], &[]] {
+        let args = [&["import", "t", &bad, "--replace"], options].concat();
+        let ran = place.run(&args);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert_eq!(values(&place, "t").len(), 30);
+    }
+    let args = ["import", "t", &bad, "--replace", "--skip-bad"];
+    place.run(&args).failed(1, "--allow-empty");
+    let ran = place.run(&[&args[..], &["--allow-empty"]].concat());
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert_eq!(values(&place, "t").len(), 0);
+}
+
+#[test]
+fn a_replacement_by_a_file_that_was_cut_off_is_refused() {
+    let place = Place::with_table();
+    let rows = |count: u32| -> String {
+        let row = |n| format!("{{\"key\":\"{n}\",\"value\":1}}\n");
+        (0..count).map(row).collect()
+    };
+    let whole = place.file("whole.ndjson", rows(100));
+    let cut = place.file("cut.ndjson", rows(10));
+    place.run(&["import", "t", &whole, "--replace"]).ok();
+    place
+        .run(&["import", "t", &cut, "--replace"])
+        .failed(4, "delete 90 of 100 records");
+    place
+        .run(&["import", "t", &cut, "--replace", "--max-delete", "89%"])
+        .failed(4, "--max-delete");
+    place
+        .run(&["import", "t", &cut, "--replace", "--if-seq", "7"])
+        .failed(4, "should be at seq 7, but is at seq 1");
+    place
+        .run(&["import", "t", &cut, "--replace", "--max-delete", "101"])
+        .failed(2, "from 0% to 100%");
+    let allowed = ["--max-delete", "90", "--if-seq", "1"];
+    place
+        .run(&[&["import", "t", &cut, "--replace"][..], &allowed].concat())
+        .ok();
+    assert_eq!(values(&place, "t").len(), 10);
+}
+
+#[test]
 fn the_schema_judges_row_by_row() {
     let schema = |place: &Place| {
         let file = place.file("s.json", r#"{"type": "number"}"#);

@@ -81,6 +81,128 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
 }
 
 #[test]
+fn a_stopped_server_leaves_everything_in_one_file() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":1}"#);
+    assert_eq!(written.0, 200, "{written:?}");
+    // A session that follows the table until the server stops.
+    let mut watch = serving.command(&["watch", "t"]);
+    let mut watch = watch
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = std::time::Instant::now();
+    while !serving
+        .run(&["status", "--json"])
+        .ok()
+        .contains("\"sessions\":[{")
+    {
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "{}",
+            serving.run(&["status", "--json"]).out
+        );
+    }
+    serving.stop();
+    let _ = watch.kill();
+    let _ = watch.wait();
+    let other = Place::new();
+    std::fs::copy(place.db(), other.db()).unwrap();
+    assert_eq!(other.run(&["get", "t", "k"]).ok(), "1\n");
+}
+
+#[test]
+fn a_database_that_is_not_there_is_created_loudly_or_not_at_all() {
+    let place = Place::new();
+    place
+        .run(&["serve", "--no-create", "--listen", "127.0.0.1:0"])
+        .failed(5, "does not exist");
+    let file = place.file("no.toml", "create = false\n");
+    place
+        .run(&["serve", "--config", &file, "--listen", "127.0.0.1:0"])
+        .failed(5, "does not exist");
+    assert!(!place.db().exists());
+    let log = Serving::start(&place, &[]).stop();
+    let path = place.db().display().to_string();
+    assert!(
+        log.contains("a new database was created") && log.contains(&path),
+        "{log}"
+    );
+    let log = Serving::start(&place, &[]).stop();
+    assert!(!log.contains("was created"), "{log}");
+}
+
+#[test]
+fn paths_in_a_configuration_file_are_relative_to_it() {
+    let place = Place::with_table();
+    let file = place.file("hotread.toml", "db = 'test.db'\nlisten = '127.0.0.1:0'\n");
+    let mut command = hotread();
+    let mut child = command
+        .current_dir("/")
+        .args(["serve", "--no-create", "--config", &file])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.as_mut().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    let _ = child.kill();
+    let _ = child.wait();
+    let db = place.db();
+    assert!(
+        line.starts_with(&format!("serving {} at ", db.display())),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_database_under_another_name_is_not_opened_beside_a_server() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    std::fs::hard_link(place.db(), place.path("other.db")).unwrap();
+    place
+        .run(&["--db", "other.db", "set", "t", "k", "1"])
+        .failed(5, "one of 2 names of the same file");
+    std::fs::remove_file(place.path("other.db")).unwrap();
+    // Nor where the lock file was deleted.
+    std::fs::remove_file(place.path("test.db.lock")).unwrap();
+    place
+        .run(&["set", "t", "k", "1", "--wait", "0s"])
+        .failed(5, "is in use by another process");
+    let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":1}"#);
+    assert_eq!(written.0, 200, "{written:?}");
+    serving.stop();
+    place.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_server_whose_database_is_moved_is_not_ready() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let put = |value: u8| {
+        let body = format!("{{\"value\":{value}}}");
+        serving.ask("PUT", "/v1/tables/t/records/k", "", &body)
+    };
+    assert_eq!(put(1).0, 200);
+    assert_eq!(serving.ask("GET", "/readyz", "", "").0, 200);
+    std::fs::rename(place.db(), place.path("moved.db")).unwrap();
+    let refused = put(2);
+    assert!(
+        refused.0 >= 500 && refused.1.contains("moved or deleted"),
+        "{refused:?}"
+    );
+    assert_eq!(serving.ask("GET", "/readyz", "", "").0, 503);
+    let read = serving.ask("GET", "/v1/tables/t/records/k", "", "");
+    assert!(read.0 == 200 && read.1.contains("\"value\":1"), "{read:?}");
+    std::fs::rename(place.path("moved.db"), place.db()).unwrap();
+    assert_eq!(put(3).0, 200);
+    assert_eq!(serving.ask("GET", "/readyz", "", "").0, 200);
+}
+
+#[test]
 fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
     let place = Place::with_table();
     place

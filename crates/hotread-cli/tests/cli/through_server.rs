@@ -162,6 +162,14 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["import", "b", "many.ndjson", "--replace"]),
     ("", &["import", "b", "many.ndjson", "--replace", "--json"]),
     ("", &["import", "b", "empty.ndjson", "--replace"]),
+    (
+        "",
+        &["import", "b", "typed.ndjson", "--replace", "--skip-bad"],
+    ),
+    (
+        "",
+        &["import", "b", "many.ndjson", "--replace", "--if-seq", "1"],
+    ),
     ("", &["import", "b", "none.ndjson"]),
     ("", &["import", "b", "large.ndjson", "--json"]),
     ("", &["export", "a"]),
@@ -176,6 +184,8 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "a", "--yes", "--json"]),
+    // Before it: a server sweeps what has expired, and that is a transaction.
+    ("", &["set", "t", "there", "1"]),
     (
         "",
         &[
@@ -187,7 +197,6 @@ const SCRIPT: &[(&str, &[&str])] = &[
             "2020-01-01T00:00:00Z",
         ],
     ),
-    ("", &["set", "t", "there", "1"]),
     ("", &["get", "t", "gone"]),
     ("", &["ls", "t", "--limit", "1"]),
     ("", &["rm", "t", "gone", "x"]),

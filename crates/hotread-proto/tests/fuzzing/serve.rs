@@ -154,7 +154,7 @@ impl Run {
                 let value = Value::parse(value.as_bytes()).expect("a string");
                 let key = |n| Key::new(&format!("large{n}")).expect("a short name");
                 let records = (0..3).map(|n| Put::new(key(n), value.clone())).collect();
-                let body = Body::Replace(Replace { id: None, records });
+                let body = Body::Replace(Replace::new(records).unguarded());
                 self.table.commit(body, self.now);
                 self.look();
             }

@@ -311,7 +311,7 @@ impl Table {
                 records.push(Put::new(Key::new(&format!("large{n}")).unwrap(), value));
             }
         }
-        self.commit(Body::Replace(Replace { id: None, records }), time);
+        self.commit(Body::Replace(Replace::new(records).unguarded()), time);
     }
 
     /// Mends what some types refuse, one key or all.

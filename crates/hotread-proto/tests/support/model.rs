@@ -55,7 +55,9 @@ impl Model {
         match body {
             Body::Txn(txn) => {
                 for asked in &txn.preconditions {
-                    let actual = self.rows.get(asked.key.as_str()).map(|row| row.seq);
+                    let row = self.rows.get(asked.key.as_str());
+                    let row = row.filter(|row| row.expires_at.is_none_or(|expires| expires > at));
+                    let actual = row.map(|row| row.seq);
                     let wanted = match asked.condition {
                         Condition::Seq(seq) => Some(seq),
                         Condition::Absent => None,

@@ -67,13 +67,13 @@ impl TableView for MapView {
         &self.hasher
     }
 
-    /// Category and expiry are left out, as they may be: nothing may depend on them here.
+    /// The category is left out, as it may be: nothing may depend on it here.
     fn get(&mut self, key: &Key) -> Result<Option<Existing>, Infallible> {
         Ok(self.records.get(key.as_str()).map(|record| Existing {
             seq: record.seq(),
             hash: record.hash(),
             category: String::new(),
-            expires_at: None,
+            expires_at: record.expires_at(),
         }))
     }
 

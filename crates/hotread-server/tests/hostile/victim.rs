@@ -99,10 +99,7 @@ pub(crate) fn run() {
     }
     let filler = "x".repeat(RECORD_BYTES);
     let records = (0..RECORDS).map(|n| put(&format!("{n:06}"), &format!("\"{filler}\"")));
-    let all = Replace {
-        id: None,
-        records: records.collect(),
-    };
+    let all = Replace::new(records.collect());
     let large = TableName::new(LARGE).unwrap();
     store.replace(&large, all).unwrap();
     // A past that memory does not have any more.

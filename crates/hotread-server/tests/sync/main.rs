@@ -116,10 +116,7 @@ async fn a_table_of_many_parts_that_is_written_to_meanwhile_arrives_whole() {
     let running = Running::start().await;
     let filler = "x".repeat(2_000);
     let records = (0..3_000).map(|n| put(&format!("{n:05}"), &format!("\"{filler}{n}\"")));
-    let all = Replace {
-        id: None,
-        records: records.collect(),
-    };
+    let all = Replace::new(records.collect());
     running.store().replace(&table(), all).unwrap();
     let store = running.store().clone();
     let writer = std::thread::spawn(move || {

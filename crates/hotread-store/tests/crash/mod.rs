@@ -68,7 +68,7 @@ impl Spec {
             .collect();
         Replace {
             id: Some(self.id()),
-            records,
+            ..Replace::new(records).unguarded()
         }
     }
 

@@ -102,6 +102,11 @@ impl Mounted {
         Self::run(at, &["-o", "remount,ro,bind"]).then_some(mounted)
     }
 
+    /// A file under a second name, where there is one already.
+    pub fn file(file: &std::path::Path, at: &std::path::Path) -> Option<Self> {
+        Self::mount(at, &["--bind", file.to_str().unwrap()])
+    }
+
     /// Makes a file system in memory larger.
     pub fn grow(&self, kib: u64) {
         assert!(Self::run(&self.0, &["-o", &format!("remount,size={kib}k")]));

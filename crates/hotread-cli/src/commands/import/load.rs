@@ -299,6 +299,19 @@ fn misfit(error: &anyhow::Error) -> Option<(Key, String)> {
     }
 }
 
+/// What becomes of a replacement that is refused; with the option that allows it, if it deletes too much.
+fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
+    match exit::body(&error) {
+        ErrorBody {
+            code: code @ Code::PreconditionFailed,
+            message,
+            seq: None,
+            ..
+        } => Failure::new(code, format!("{name}: {message}: here with --max-delete")).into(),
+        _ => error.context(name.to_owned()),
+    }
+}
+
 /// Makes the table what the file is, in one step.
 pub(super) fn replace(
     tables: &dyn Tables,
@@ -321,6 +334,9 @@ pub(super) fn replace(
     end.check(name, DONE)?;
     let schema = tables.table(&args.table)?.options.schema.is_some();
     loop {
+        if records.is_empty() && !args.allow_empty {
+            return Err(super::would_empty(name, "good rows", args));
+        }
         let new = match schema {
             true => records.values().map(|(_, put)| put.clone()).collect(),
             false => std::mem::take(&mut records)
@@ -331,6 +347,9 @@ pub(super) fn replace(
         let new = Replace {
             id: None,
             records: new,
+            if_seq: args.if_seq,
+            max_delete_percent: Some(args.max_delete),
+            allow_empty: args.allow_empty,
         };
         let error = match tables.replace(&args.table, new) {
             Ok(Replaced { written, deleted }) => {
@@ -342,7 +361,7 @@ pub(super) fn replace(
         let Some((reason, line)) =
             misfit(&error).and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
         else {
-            return Err(error.context(name.to_owned()));
+            return Err(refused(error, name));
         };
         if !args.skip_bad {
             return Err(stopped(Code::SchemaViolation, name, line, &reason, DONE));

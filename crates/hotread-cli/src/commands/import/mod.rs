@@ -62,12 +62,7 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
         return Err(bad_row(error, &name, "nothing was imported"));
     }
     if first.is_none() && args.replace && !args.allow_empty {
-        let message = format!(
-            "{name} has no rows, and replacing would empty table {}; nothing was done; \
-             give --allow-empty if that is meant",
-            args.table
-        );
-        return Err(Failure::new(Code::BadRequest, message).into());
+        return Err(would_empty(&name, "rows", &args));
     }
 
     let (tables, created) = table(session, &args.table)?;
@@ -134,6 +129,16 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// A replacement without rows, or without good ones.
+fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::Error {
+    let message = format!(
+        "{name} has no {rows}, and replacing would empty table {}; nothing was changed; \
+         give --allow-empty if that is meant",
+        args.table
+    );
+    Failure::new(Code::BadRequest, message).into()
 }
 
 /// The tables, and whether the one that is meant had to be created.

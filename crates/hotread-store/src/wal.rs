@@ -1,0 +1,212 @@
+//! What a write-ahead log has beyond its end: committed frames that SQLite passes over, since it stops
+//! at the first frame that is not as it was written.
+//!
+//! Each frame has the checksum of itself and all before it, so a frame proves that it was written right
+//! after the one before it, whatever became of the frames before that one.
+
+use crate::inode::Inode;
+use crate::open::{Location, beside};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::time::Duration;
+
+const HEADER_BYTES: usize = 32;
+const FRAME_HEADER_BYTES: usize = 24;
+/// The first four bytes; the last bit says that checksums are of big-endian numbers.
+const MAGIC: u32 = 0x377f_0682;
+/// The page size of this crate's databases, for a log whose header does not say.
+const PAGE_BYTES: u32 = 4096;
+/// Looks at a log that another process may be writing, and how long to wait between them. What is
+/// damaged stays so; what is being written is whole by the next look.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Committed groups of transactions in the write-ahead log that do not count, because something before
+/// them is not as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WalDamage {
+    /// The first frame that does not count, from 1 on; 0: the log's header is damaged, and no frame
+    /// counts.
+    pub frame: u64,
+    /// Commits that lie beyond it, whole; at least as many as there were transactions.
+    pub commits: u64,
+    /// Whether transactions are lost that were acknowledged. Otherwise the only commit beyond may be one
+    /// that was under way when power was lost.
+    pub certain: bool,
+}
+
+impl fmt::Display for WalDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frame, commits, .. } = self;
+        match frame {
+            0 => write!(f, "the header of the write-ahead log is damaged")?,
+            frame => write!(f, "frame {frame} of the write-ahead log is damaged")?,
+        }
+        write!(f, ", so that {commits} later commits in it are passed over")
+    }
+}
+
+/// What there is in the log beside a database that no process writes.
+pub(crate) fn scan(at: &Location) -> io::Result<Option<WalDamage>> {
+    if at.vfs.is_some() {
+        return Ok(None);
+    }
+    let file = match File::open(beside(&at.path, "-wal")) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    scan_log(BufReader::with_capacity(1 << 20, file), at.inode.as_deref())
+}
+
+/// The same while another process may be writing.
+pub(crate) fn scan_live(at: &Location) -> io::Result<Option<WalDamage>> {
+    let mut last = scan(at)?;
+    for _ in 1..LOOKS {
+        if last.is_none() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        let now = scan(at)?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// SQLite's checksum of numbers in pairs.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Checksum(u32, u32);
+
+impl Checksum {
+    fn stored(bytes: &[u8], at: usize) -> Self {
+        Self(number(bytes, at), number(bytes, at + 4))
+    }
+
+    fn of(self, bytes: &[u8], big: bool) -> Self {
+        let read = |bytes: &[u8]| {
+            let bytes = bytes.try_into().expect("four bytes");
+            match big {
+                true => u32::from_be_bytes(bytes),
+                false => u32::from_le_bytes(bytes),
+            }
+        };
+        bytes.chunks_exact(8).fold(self, |Self(a, b), pair| {
+            let a = a.wrapping_add(read(&pair[..4])).wrapping_add(b);
+            let b = b.wrapping_add(read(&pair[4..])).wrapping_add(a);
+            Self(a, b)
+        })
+    }
+}
+
+/// Fills the buffer. `false`: the file ends before.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A run of frames of which each was written right after the one before.
+#[derive(Default)]
+struct Run {
+    commits: u64,
+    /// The last version of each page, and those that no commit has confirmed yet.
+    pages: BTreeMap<u32, Vec<u8>>,
+    pending: BTreeMap<u32, Vec<u8>>,
+}
+
+/// What lies beyond the end. With the database's file, a damaged header is not reported if all that
+/// follows it is in the database already.
+fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<WalDamage>> {
+    let mut header = [0; HEADER_BYTES];
+    if !fill(&mut log, &mut header)? {
+        return Ok(None);
+    }
+    let magic = number(&header, 0);
+    let big = magic & 1 == 1;
+    let stored = Checksum::stored(&header, 24);
+    let counts = magic & !1 == MAGIC && Checksum::default().of(&header[..24], big) == stored;
+    let page_bytes = match number(&header, 8) {
+        bytes if counts || (bytes.is_power_of_two() && (512..=65_536).contains(&bytes)) => bytes,
+        _ => PAGE_BYTES,
+    };
+    let mut salts = counts.then(|| <[u8; 8]>::try_from(&header[16..24]).expect("eight bytes"));
+    let mut before = stored;
+    // The first frame that does not count.
+    let mut end = (!counts).then_some(0);
+    let (mut run, mut longest) = (Run::default(), Run::default());
+    let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes as usize];
+    let mut at = 0_u64;
+    while fill(&mut log, &mut frame)? {
+        at += 1;
+        let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
+        let own: [u8; 8] = head[8..16].try_into().expect("eight bytes");
+        let stored = Checksum::stored(head, 16);
+        let follows = salts.is_none_or(|salts| salts == own)
+            && number(head, 0) != 0
+            && before.of(&head[..8], big).of(page, big) == stored;
+        before = stored;
+        if !counts {
+            // Without the header, of the same log as the frame before.
+            salts = Some(own);
+        }
+        if follows && end.is_none() {
+            continue;
+        }
+        if !follows {
+            end.get_or_insert(at);
+            if run.commits > longest.commits {
+                longest = std::mem::take(&mut run);
+            }
+            run = Run::default();
+            continue;
+        }
+        if !counts {
+            run.pending.insert(number(head, 0), page.to_vec());
+        }
+        if number(head, 4) != 0 {
+            run.commits += 1;
+            run.pages.append(&mut run.pending);
+        }
+    }
+    if run.commits > longest.commits {
+        longest = run;
+    }
+    let (Some(frame), true) = (end, longest.commits > 0) else {
+        return Ok(None);
+    };
+    if !counts && is_in_database(&longest, database)? {
+        return Ok(None);
+    }
+    Ok(Some(WalDamage {
+        frame,
+        commits: longest.commits,
+        // With the next one begun, the one before had been synced.
+        certain: !counts || longest.commits > 1,
+    }))
+}
+
+fn is_in_database(run: &Run, database: Option<&Inode>) -> io::Result<bool> {
+    let Some(database) = database else {
+        return Ok(false);
+    };
+    for (number, page) in &run.pages {
+        let mut there = vec![0; page.len()];
+        let offset = (u64::from(*number) - 1) * page.len() as u64;
+        if !database.read_at(&mut there, offset)? || there != *page {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
