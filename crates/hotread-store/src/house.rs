@@ -32,6 +32,10 @@ impl Committer {
             if let Err(e) = self.sweep() {
                 tracing::warn!(error = %e, "expired records could not be deleted; trying again");
             }
+            let now = self.now();
+            if let Err(e) = self.expire_tokens(now) {
+                tracing::warn!(error = %e, "expired tokens are not deleted before the next start");
+            }
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
             match self.trim_aged() {

@@ -88,7 +88,7 @@ pub use seal::{Passphrase, PassphraseError, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::{Replaced, Store};
 pub use subscription::{Recent, Subscription};
-pub use ticket::{ReplaceTicket, Ticket};
+pub use ticket::{GrowthTicket, ReplaceTicket, Ticket};
 pub use token::{
     MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, ParseRoleError, Role, TokenError,
     TokenInfo,

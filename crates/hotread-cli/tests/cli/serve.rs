@@ -7,7 +7,7 @@ fn what_is_written_through_a_server_is_there_after_it_has_stopped() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":[1.0]}"#);
-    assert_eq!(written.0, 200, "{written:?}");
+    assert_eq!(written.0, 201, "{written:?}");
     assert_eq!(
         place.run(&["get", "t", "k"]).ok(),
         "[1.0]\n",
@@ -77,7 +77,34 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
     ran.failed(5, "in use by process");
     let ran = other.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(ran.code, 5, "{ran:?}");
-    assert!(ran.err.contains("no tokens"), "{ran:?}");
+    // All that is missing at once, with what to type, and nothing is said to be served.
+    for said in [
+        "no tokens",
+        "nothing would be encrypted",
+        "hotread token create",
+        "--allow-plaintext",
+    ] {
+        assert!(ran.err.contains(said), "{said}: {ran:?}");
+    }
+    assert_eq!(ran.out, "");
+    let ran = other.run(&["serve", "--listen", "0.0.0.0:0", "--allow-plaintext"]);
+    assert!(
+        ran.err.contains("no tokens") && !ran.err.contains("encrypted:"),
+        "{ran:?}"
+    );
+    assert_eq!((ran.code, ran.out.as_str()), (5, ""));
+}
+
+#[test]
+fn a_server_without_tokens_says_so_when_it_starts() {
+    let place = Place::with_table();
+    let log = Serving::start(&place, &[]).stop();
+    assert!(log.contains("no tokens"), "{log}");
+    place
+        .run(&["token", "create", "ops", "--role", "admin", "--json"])
+        .ok();
+    let log = Serving::start(&place, &[]).stop();
+    assert!(!log.contains("no tokens"), "{log}");
 }
 
 #[test]

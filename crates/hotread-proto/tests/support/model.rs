@@ -56,11 +56,12 @@ impl Model {
             Body::Txn(txn) => {
                 for asked in &txn.preconditions {
                     let actual = self.rows.get(asked.key.as_str()).map(|row| row.seq);
-                    let wanted = match asked.condition {
-                        Condition::Seq(seq) => Some(seq),
-                        Condition::Absent => None,
+                    let holds = match asked.condition {
+                        Condition::Seq(seq) => actual == Some(seq),
+                        Condition::Absent => actual.is_none(),
+                        Condition::Present => actual.is_some(),
                     };
-                    if wanted != actual {
+                    if !holds {
                         let key = asked.key.to_string();
                         return Answer::Precondition { key, actual };
                     }
