@@ -1,6 +1,8 @@
 //! `hotread serve`, and the tokens that it asks for.
 
 use super::{Place, hotread, serving::Serving};
+use std::net::TcpStream;
+use std::process::Command;
 
 #[test]
 fn what_is_written_through_a_server_is_there_after_it_has_stopped() {
@@ -146,4 +148,30 @@ fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
         hotread().args(["token"]).output().unwrap().status.code(),
         Some(2)
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_low_limit_of_open_files_is_raised_and_idle_connections_harm_nobody() {
+    const SOFT: usize = 160;
+    let place = Place::with_table();
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -Sn {SOFT} && exec \"$0\" \"$@\"");
+    let server = env!("CARGO_BIN_EXE_hotread");
+    command.args(["-c", &script, server, "serve", "--listen", "127.0.0.1:0"]);
+    command
+        .current_dir(place.path("."))
+        .env("HOTREAD_DB", place.db());
+    let serving = Serving::spawn(&mut command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.pid())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_eq!(files[3], files[4], "the soft limit is the hard one");
+    // More than the limit that it was started with.
+    let idle = |_| TcpStream::connect(&serving.address).unwrap();
+    let idle: Vec<_> = (0..SOFT + 40).map(idle).collect();
+    assert_eq!(serving.ask("GET", "/healthz", "", "").0, 200);
+    drop(idle);
 }
