@@ -86,7 +86,7 @@ PYTHON
 
 head_of() { curl -fsS "$1/v1/tables/t" | "$python" -c 'import json,sys; print(json.load(sys.stdin)["seq"])'; }
 
-tries=(fetch no-cors json form-post put text delete events socket image script style frame)
+tries=(fetch etag no-cors json form-post put text delete events socket image script style frame)
 
 # Each line says what came of one try.
 nothing() { # name, url
@@ -137,10 +137,22 @@ visit fooled "$origin/page.html?to=$origin" --host-resolver-rules="MAP evil.exam
 grep -q '^fetch: read .*treasure' fooled.found || fail "a page that is let in cannot read: $(cat fooled.found)"
 
 # 3. The same page from an origin that is allowed: so the page is able, and what keeps it out is the
-# server. It cannot read answers, as there are no CORS headers, but follow the table it can.
+# server. It reads answers with their entity tags, writes, and follows the table.
 serve open --allowed-origin "http://127.0.0.1:$pages"
 visit allowed "http://127.0.0.1:$pages/page.html?to=$url"
-grep -q '^socket: read treasure' allowed.found || fail "the allowed page could not follow the table"
+for read in 'fetch: read .*treasure' 'etag: read "[0-9a-f]*-1"' 'json: read {"ok":true' 'put: read {"ok":true' \
+    'delete: read {"ok":true' 'events: read it was opened' 'socket: read treasure'; do
+    grep -q "^$read" allowed.found || fail "the allowed page could not: $read"
+done
+[[ $(head_of "$url") == 4 ]] || fail "the allowed page has not written"
+# What browsers send without asking first is refused, whatever the origin: it is not JSON.
+for try in text form-post; do
+    ! grep -q "^$try: read {\"ok\"" allowed.found || fail "$try: $(grep "^$try:" allowed.found)"
+done
+# Another page than the allowed one is kept out by this server, too.
+visit uninvited "http://localhost:$pages/page.html?to=$url"
+grep -q '^fetch: kept out' uninvited.found && grep -q '^put: kept out' uninvited.found ||
+    fail "a page of another origin than the allowed one is let in"
 # The bounds of the experiment: what the page asks for reaches the server.
 [[ $(curl -fsS "$url/metrics" | grep -c 'route="/v1/tables/{table}/sync",status="1xx"') == 1 ]] ||
     fail "the server saw no session of the allowed page"

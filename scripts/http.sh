@@ -77,7 +77,7 @@ route GET $t /v1/tables/t 200
 epoch=$("$python" -c 'import json; print(json.load(open("body"))["epoch"])')
 route GET /v1/tables /v1/tables 200
 has '"name":"t"'
-route PUT $t/records/{key} /v1/tables/t/records/a%2Fb 200 "${json[@]}" -d '{"value": {"rate": 1.0}}'
+route PUT $t/records/{key} /v1/tables/t/records/a%2Fb 201 "${json[@]}" -d '{"value": {"rate": 1.0}}'
 route GET $t/records/{key} /v1/tables/t/records/a%2Fb 200
 has '"rate":1.0'
 route GET $t/records /v1/tables/t/records?prefix=a 200
@@ -118,7 +118,7 @@ grep -q '^HTTP/1.1 101' upgraded || fail "no upgrade: $(head -c 300 upgraded)"
 
 route POST /v1/tokens /v1/tokens 201 "${json[@]}" -d '{"name": "root", "role": "admin"}'
 token=$("$python" -c 'import json; print(json.load(open("body"))["secret"])')
-id=$("$python" -c 'import json; print(json.load(open("body"))["id"])')
+last=$("$python" -c 'import json; print(json.load(open("body"))["id"])')
 route GET /v1/tokens /v1/tokens 200
 has '"root"'
 secret=$token token=
@@ -126,8 +126,16 @@ route GET /v1/tables /v1/tables 401
 has UNAUTHENTICATED
 token=$secret
 route DELETE $t /v1/tables/t 200
+route POST /v1/tokens /v1/tokens 201 "${json[@]}" -d '{"name": "ci", "role": "read"}'
+id=$("$python" -c 'import json; print(json.load(open("body"))["id"])')
 route DELETE "/v1/tokens/{id}" "/v1/tokens/$id" 200
+# The last one stays, so that the door does.
+route DELETE "/v1/tokens/{id}" "/v1/tokens/$last" 400
+has BAD_REQUEST
 token=
+# Probes are answered whatever they call the server, also in HTTP/1.0 and without the body.
+[[ $(curl -sS -0 -o body -w '%{http_code}' -H 'host: 10.1.2.3:7400' "$url/readyz") == 200 ]] || fail "a probe is refused"
+[[ $(curl -sSI -o body -w '%{http_code}' "$url/healthz") == 200 ]] || fail "HEAD is refused"
 
 sort -u asked >asked.routes
 "$python" - description >all.routes <<'PYTHON'
@@ -142,9 +150,7 @@ echo "curl: $(wc -l <all.routes) routes, all of them"
 
 # ---- schemathesis ----
 
-# With a token from the start: one that it made would keep it out.
-curl -fsS -o body -X POST "${json[@]}" -d '{"name": "root", "role": "admin"}' "$url/v1/tokens"
-secret=$("$python" -c 'import json; print(json.load(open("body"))["secret"])')
+# With the token that is left.
 auth=(-H "authorization: Bearer $secret")
 # How many tables were made: those that it makes up are valid, now and then.
 written() { curl -fsS "${auth[@]}" "$url/metrics" | grep 'method="PUT",route="/v1/tables/{table}",status="2xx"'; }

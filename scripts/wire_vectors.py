@@ -81,7 +81,7 @@ def body_bytes(body):
         if "if_seq" in condition:
             data += b"s" + condition["if_seq"].to_bytes(8, "little")
         else:
-            data += b"a"
+            data += b"a" if "if_absent" in condition else b"e"
         data += text(condition["key"])
     return data
 

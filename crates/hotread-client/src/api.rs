@@ -109,18 +109,21 @@ impl Client {
         }
     }
 
-    /// A page of records, by key. Each page is read at its own time.
+    /// A page of records, by key. Each page is of one state, which its position names.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or that of any call.
+    /// `UNKNOWN_TABLE`, `EPOCH_CHANGED` if the table is not of [`Scan::epoch`] any more, or that of any
+    /// call.
     pub async fn scan(&self, table: &str, scan: &Scan) -> Result<Page, Error> {
         let limit = scan.limit.map(|limit| limit.to_string());
+        let epoch = scan.epoch.map(|epoch| epoch.to_string());
         let prefix = Some(scan.prefix.as_str()).filter(|prefix| !prefix.is_empty());
         let call = Call::get(path(table, "/records")?)
             .query("prefix", prefix)
             .query("after", scan.after.as_ref().map(Key::as_str))
             .query("category", scan.category.as_ref().map(Category::as_str))
-            .query("limit", limit.as_deref());
+            .query("limit", limit.as_deref())
+            .query("epoch", epoch.as_deref());
         self.0.call(call).await
     }
 
@@ -298,8 +301,8 @@ impl Client {
         Ok(answer.tokens)
     }
 
-    /// Makes a token. Not repeated if the answer is lost: look it up among the [`tokens`](Self::tokens)
-    /// then, and revoke it.
+    /// Makes a token that is valid until it is revoked. Not repeated if the answer is lost: look it up
+    /// among the [`tokens`](Self::tokens) then, and revoke it.
     ///
     /// # Errors
     /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
@@ -309,14 +312,45 @@ impl Client {
         role: Role,
         tables: Option<&[TableName]>,
     ) -> Result<NewToken, Error> {
+        self.make_token(name, role, tables, None).await
+    }
+
+    /// As [`create_token`](Self::create_token), but the token ends by itself, by the server's clock.
+    ///
+    /// # Errors
+    /// That of any call, and `BAD_REQUEST` if that time is over.
+    pub async fn create_expiring_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<&[TableName]>,
+        expires_at: Timestamp,
+    ) -> Result<NewToken, Error> {
+        self.make_token(name, role, tables, Some(expires_at)).await
+    }
+
+    async fn make_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<&[TableName]>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
         #[derive(Serialize)]
         struct Asked<'a> {
             name: &'a str,
             role: Role,
             #[serde(skip_serializing_if = "Option::is_none")]
             tables: Option<&'a [TableName]>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expires_at: Option<Timestamp>,
         }
-        let body = Some(json(&Asked { name, role, tables })?);
+        let body = Some(json(&Asked {
+            name,
+            role,
+            tables,
+            expires_at,
+        })?);
         self.0
             .call(Call::new(
                 Method::POST,

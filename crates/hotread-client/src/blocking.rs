@@ -7,7 +7,7 @@
 use crate::{
     Changes, ClientBuilder, Committed, Condition, Error, Event, Found, NewToken, Page, Position,
     Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError, Scan, Status,
-    TableInfo, TableName, TableOptions, TokenInfo, TooStale, Txn, WaitForError,
+    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
 use serde::Serialize;
@@ -119,6 +119,8 @@ calls! {
     tokens() -> Vec<TokenInfo>;
     /// Makes a token.
     create_token(name: &str, role: Role, tables: Option<&[TableName]>) -> NewToken;
+    /// Makes a token that ends by itself.
+    create_expiring_token(name: &str, role: Role, tables: Option<&[TableName]>, expires_at: Timestamp) -> NewToken;
     /// Revokes a token.
     revoke_token(id: &str) -> TokenInfo;
 }

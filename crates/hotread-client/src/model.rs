@@ -1,6 +1,8 @@
 //! What is asked and answered over HTTP, beyond the vocabulary of the protocol.
 
-use hotread_proto::{Category, ChangeOp, Committed, Digest, Key, Position, Record, Timestamp};
+use hotread_proto::{
+    Category, ChangeOp, Committed, Digest, Epoch, Key, Position, Record, Timestamp,
+};
 use serde::Deserialize;
 
 /// Which records of a table.
@@ -14,6 +16,9 @@ pub struct Scan {
     pub category: Option<Category>,
     /// At most so many; `None`: as many as the server gives at once.
     pub limit: Option<usize>,
+    /// Those of this incarnation of the table, which is that of the first page's position: otherwise
+    /// pages after the first are of whichever there is then.
+    pub epoch: Option<Epoch>,
 }
 
 /// Records of a table, by key.
@@ -25,7 +30,7 @@ pub struct Page {
     /// There may be more: go on [after](Scan::after) this key.
     #[serde(default)]
     pub next: Option<Key>,
-    /// The records are at least as new as this.
+    /// The state that the records are of. Pages with the same position are of the same state.
     pub position: Position,
 }
 

@@ -182,6 +182,7 @@ fn expected(condition: Condition) -> String {
     match condition {
         Condition::Seq(seq) => format!("should be at seq {seq}"),
         Condition::Absent => "should be absent".to_owned(),
+        Condition::Present => "should be there".to_owned(),
     }
 }
 
@@ -348,6 +349,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                 let holds = match condition {
                     Condition::Seq(seq) => actual == Some(*seq),
                     Condition::Absent => actual.is_none(),
+                    Condition::Present => actual.is_some(),
                 };
                 if !holds {
                     let (key, condition) = (key.clone(), *condition);

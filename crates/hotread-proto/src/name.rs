@@ -217,6 +217,15 @@ impl Key {
         Ok(Self(key.into()))
     }
 
+    /// Whether the key can be a segment of a URL's path: none of its own segments, between slashes, is
+    /// empty, `.` or `..`. A proxy that decodes a path and tidies it up makes `b` of `a/../b`, and the
+    /// path of another record of its path.
+    #[must_use]
+    pub fn is_tidy(&self) -> bool {
+        let mut segments = self.0.split('/');
+        segments.all(|segment| !matches!(segment, "" | "." | ".."))
+    }
+
     /// Has it the form of a key?
     pub(crate) fn check(key: &str) -> Result<(), InvalidName> {
         const WHAT: &str = "key";
@@ -283,6 +292,17 @@ impl TxnId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tidy_key_stays_what_it_is_in_a_path() {
+        let is_tidy = |key: &str| Key::new(key).unwrap().is_tidy();
+        for key in ["a", "a/b", "...", "a/...", ".a/b.", "%2E", "a/%2E%2E/b"] {
+            assert!(is_tidy(key), "{key}");
+        }
+        for key in ["/", "a/", "/a", "a//b", "a/./b", "a/../b", "./a", "a/.."] {
+            assert!(!is_tidy(key), "{key}");
+        }
+    }
 
     #[test]
     fn table_names_have_one_form() {

@@ -3,8 +3,9 @@
 use crate::digest::Digest;
 use crate::name::TableName;
 use crate::position::{Epoch, Position};
+use crate::strict::object;
 use crate::time::Timestamp;
-use crate::value::Value;
+use crate::value::{Value, stored};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ pub struct TableOptions {
     pub sealed: bool,
     /// A JSON Schema that every value must fit. Draft 2020-12 unless it names another; references
     /// to other documents are not followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "stored")]
     pub schema: Option<Value>,
     /// How much of the past is kept.
+    #[serde(deserialize_with = "object")]
     pub history: History,
 }
 

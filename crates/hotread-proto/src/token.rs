@@ -70,9 +70,18 @@ pub struct TokenInfo {
     pub tables: Option<Vec<TableName>>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it ends by itself; `None`: it is valid until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl TokenInfo {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     /// Does it allow what needs this role in this table, or, with no table, in the store as a whole?
     #[must_use]
     pub fn allows(&self, table: Option<&TableName>, role: Role) -> bool {
@@ -117,6 +126,7 @@ mod tests {
             role: Role::Write,
             tables: None,
             created_at: Timestamp::EPOCH,
+            expires_at: None,
         };
         assert!(info.allows(None, Role::Read) && info.allows(Some(&table("a")), Role::Write));
         assert!(!info.allows(Some(&table("a")), Role::Admin));

@@ -2,9 +2,13 @@
 
 use crate::digest::{Hasher, length};
 use crate::name::{Category, Key, TxnId};
+use crate::strict::{Object, given, objects};
 use crate::time::Timestamp;
 use crate::value::Value;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
 use zeroize::Zeroize;
 
 /// Most operations in a transaction: what a reader applies in one go, some hundred microseconds.
@@ -27,7 +31,11 @@ pub struct Put {
     #[serde(default)]
     pub category: Category,
     /// From when on it counts as gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub expires_at: Option<Timestamp>,
 }
 
@@ -63,8 +71,8 @@ impl Put {
 }
 
 /// One step of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Op {
     /// Write a record, whether it was there or not.
     Put(Put),
@@ -93,6 +101,45 @@ impl Op {
     }
 }
 
+/// An object with one member. Read by hand: a parser for enums takes a second member for a fault in
+/// the JSON.
+impl<'de> Deserialize<'de> for Op {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Deleted {
+            key: Key,
+        }
+
+        struct OpVisitor;
+        impl<'de> Visitor<'de> for OpVisitor {
+            type Value = Op;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with one member, `put` or `delete`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Op, A::Error> {
+                let wrong = || A::Error::custom("an operation has one member, `put` or `delete`");
+                let name = map.next_key::<Cow<'_, str>>()?.ok_or_else(wrong)?;
+                let op = match &*name {
+                    "put" => Op::Put(map.next_value::<Object<Put>>()?.0),
+                    "delete" => {
+                        let Object(Deleted { key }) = map.next_value()?;
+                        Op::Delete { key }
+                    }
+                    other => return Err(A::Error::unknown_variant(other, &["put", "delete"])),
+                };
+                match map.next_key::<IgnoredAny>()? {
+                    None => Ok(op),
+                    Some(_) => Err(wrong()),
+                }
+            }
+        }
+        deserializer.deserialize_map(OpVisitor)
+    }
+}
+
 /// What must hold of a key for a transaction to be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PreconditionFields")]
@@ -110,19 +157,25 @@ pub struct Precondition {
 #[serde(deny_unknown_fields)]
 struct PreconditionFields {
     key: Key,
+    #[serde(default, deserialize_with = "given")]
     if_seq: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
     if_absent: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    if_present: Option<bool>,
 }
 
 impl TryFrom<PreconditionFields> for Precondition {
     type Error = &'static str;
 
     fn try_from(fields: PreconditionFields) -> Result<Self, Self::Error> {
-        let condition = match (fields.if_seq, fields.if_absent) {
-            (Some(seq), None) => Condition::Seq(seq),
-            (None, Some(true)) => Condition::Absent,
-            (None, Some(false)) => return Err("if_absent is true or left out"),
-            _ => return Err("a precondition has either if_seq or if_absent"),
+        let condition = match (fields.if_seq, fields.if_absent, fields.if_present) {
+            (Some(seq), None, None) => Condition::Seq(seq),
+            (None, Some(true), None) => Condition::Absent,
+            (None, None, Some(true)) => Condition::Present,
+            (None, Some(false), None) => return Err("if_absent is true or left out"),
+            (None, None, Some(false)) => return Err("if_present is true or left out"),
+            _ => return Err("a precondition has one of if_seq, if_absent and if_present"),
         };
         Ok(Self {
             key: fields.key,
@@ -132,31 +185,21 @@ impl TryFrom<PreconditionFields> for Precondition {
 }
 
 /// What must hold of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Condition {
     /// It is there, and was last changed by this transaction.
     #[serde(rename = "if_seq")]
     Seq(u64),
     /// There is none. In JSON `"if_absent": true`.
-    #[serde(rename = "if_absent", with = "absent")]
+    #[serde(rename = "if_absent", serialize_with = "yes")]
     Absent,
+    /// There is one, whatever it is. In JSON `"if_present": true`.
+    #[serde(rename = "if_present", serialize_with = "yes")]
+    Present,
 }
 
-/// `"if_absent": true`, and nothing else.
-mod absent {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(true)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-        if bool::deserialize(deserializer)? {
-            Ok(())
-        } else {
-            Err(D::Error::custom("if_absent is true or left out"))
-        }
-    }
+fn yes<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(true)
 }
 
 /// Operations that are applied in their order, all of them or none, if all preconditions hold.
@@ -167,12 +210,21 @@ mod absent {
 #[serde(deny_unknown_fields)]
 pub struct Txn {
     /// Makes trying again harmless.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub id: Option<TxnId>,
     /// At least one, at most [`MAX_TXN_OPS`].
     pub ops: Vec<Op>,
     /// Checked against the state before the first operation.
-    #[serde(default, rename = "if", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "if",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "objects"
+    )]
     pub preconditions: Vec<Precondition>,
 }
 
@@ -213,6 +265,16 @@ impl Txn {
         self.preconditions.push(Precondition {
             key,
             condition: Condition::Absent,
+        });
+        self
+    }
+
+    /// Only if there is a record with this key, whatever it is.
+    #[must_use]
+    pub fn if_present(mut self, key: Key) -> Self {
+        self.preconditions.push(Precondition {
+            key,
+            condition: Condition::Present,
         });
         self
     }
@@ -281,6 +343,7 @@ impl Txn {
                         sink(&seq.to_le_bytes());
                     }
                     Condition::Absent => sink(b"a"),
+                    Condition::Present => sink(b"e"),
                 }
                 sink(&length(key.as_str().len()));
                 sink(key.as_str().as_bytes());
@@ -300,9 +363,14 @@ impl Txn {
 #[serde(deny_unknown_fields)]
 pub struct Replace {
     /// Makes trying again harmless.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub id: Option<TxnId>,
     /// All records that the table is to have.
+    #[serde(deserialize_with = "objects")]
     pub records: Vec<Put>,
     /// The table's last transaction, without which the replacement is refused: one that was worked out
     /// from an older state does not undo what came after.
@@ -460,11 +528,12 @@ mod tests {
             .put(put("a", "1.0"))
             .delete(key("b"))
             .if_seq(key("a"), 7)
-            .if_absent(key("c"));
+            .if_absent(key("c"))
+            .if_present(key("d"));
         let json = serde_json::to_string(&txn).unwrap();
         assert_eq!(
             json,
-            r#"{"id":"t-1","ops":[{"put":{"key":"a","value":1.0,"category":"general"}},{"delete":{"key":"b"}}],"if":[{"key":"a","if_seq":7},{"key":"c","if_absent":true}]}"#
+            r#"{"id":"t-1","ops":[{"put":{"key":"a","value":1.0,"category":"general"}},{"delete":{"key":"b"}}],"if":[{"key":"a","if_seq":7},{"key":"c","if_absent":true},{"key":"d","if_present":true}]}"#
         );
         assert_eq!(serde_json::from_str::<Txn>(&json).unwrap(), txn);
         for json in [
@@ -472,10 +541,17 @@ mod tests {
             r#"{"ops":[{"put":{"key":"a","value":1,"expire":1}}]}"#,
             r#"{"ops":[{"patch":{"key":"a"}}]}"#,
             r#"{"ops":[],"if":[{"key":"a","if_absent":false}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_present":false}]}"#,
+            r#"{"ops":[],"if":[{"key":"a","if_present":true,"if_absent":true}]}"#,
             r#"{"ops":[],"if":[{"key":"a"}]}"#,
             r#"{"ops":[],"if":[{"key":"a","if_seq":7,"if_absent":true}]}"#,
             r#"{"ops":[],"if":[{"key":"a","if_seq":7,"if_sec":8}]}"#,
             r#"{"ops":[],"if":[{"key":"a","if_seq":null}]}"#,
+            r#"{"ops":[{}]}"#,
+            r#"{"ops":["put"]}"#,
+            r#"{"ops":[{"put":["a",1]}]}"#,
+            r#"{"ops":[{"delete":["a"]}]}"#,
+            r#"{"ops":[],"if":[["a",7]]}"#,
             r#"{"ops":[{"delete":{"key":"a","if_seq":7}}]}"#,
             r#"{"op":[]}"#,
         ] {
@@ -570,6 +646,7 @@ mod tests {
                 ..put("a", "1")
             }),
             Txn::new().put(put("a", "1")).if_absent(key("a")),
+            Txn::new().put(put("a", "1")).if_present(key("a")),
             Txn::new().put(put("a", "1")).if_seq(key("a"), 0),
         ];
         for (n, one) in bodies.iter().enumerate() {

@@ -1,8 +1,9 @@
 //! Values: JSON that is checked and compacted once, and opaque after that.
 
-use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -13,8 +14,9 @@ pub const MAX_VALUE_DEPTH: usize = 100;
 
 /// A JSON value as text without white space between its parts.
 ///
-/// It is parsed once, to see that it is JSON that common parsers read (no lone surrogates, numbers
-/// within the range of a double, at most [`MAX_VALUE_DEPTH`] deep), and not interpreted: the digits
+/// It is parsed once, to see that it is JSON that all parsers read alike (no lone surrogates, numbers
+/// within the range of a double, no object with a member twice, at most [`MAX_VALUE_DEPTH`] deep), and
+/// not interpreted: the digits
 /// of numbers, the escapes in strings and the order of members stay as they were, so `1.0` and
 /// 2^53 + 1 survive. Two texts that differ are different values, whatever they mean.
 ///
@@ -41,6 +43,16 @@ pub enum InvalidValue {
     /// Arrays and objects are nested deeper than [`MAX_VALUE_DEPTH`].
     #[error("the value is nested more than {MAX_VALUE_DEPTH} deep; flatten it")]
     TooDeep,
+    /// An object in it has a member twice: some parsers read the first, and some the last.
+    #[error(
+        "an object in the value has a member twice: its last member ends at line {line} column {column}; give each member once"
+    )]
+    DuplicateMember {
+        /// The line in which the object's last member ends, from 1.
+        line: usize,
+        /// Where in that line, in bytes, from 1.
+        column: usize,
+    },
     /// It is larger than [`MAX_VALUE_BYTES`].
     #[error(
         "the value has {bytes} bytes; at most {MAX_VALUE_BYTES} are allowed; split it over several keys"
@@ -55,7 +67,7 @@ impl Value {
     /// Checks and compacts.
     ///
     /// # Errors
-    /// If it is not JSON, too deep or too large. Text of more than twice [`MAX_VALUE_BYTES`] is
+    /// If it is not JSON, has a member twice, is too deep or too large. Text of more than twice [`MAX_VALUE_BYTES`] is
     /// refused without being looked at.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidValue> {
         if json.len() > 2 * MAX_VALUE_BYTES {
@@ -64,7 +76,7 @@ impl Value {
         let compact = compact(json)?;
         // After the depth is known to be harmless; before the size is, so that errors of a large
         // text are its own.
-        serde_json::from_slice::<Probe>(json).map_err(|e| not_json(&e))?;
+        probe(json)?;
         if compact.len() > MAX_VALUE_BYTES {
             return Err(InvalidValue::TooLarge {
                 bytes: compact.len(),
@@ -142,6 +154,17 @@ pub(crate) fn serialize_raw<S: Serializer>(json: &str, serializer: S) -> Result<
     raw.serialize(serializer)
 }
 
+/// Reads text that was checked when it came in, perhaps by an earlier version, whose rules were others:
+/// to be used as `#[serde(deserialize_with = "stored")]` for what is stored. Only with `serde_json`.
+pub(crate) fn stored<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let compact = compact(raw.get().as_bytes()).map_err(de::Error::custom)?;
+    let text = String::from_utf8(compact).map_err(de::Error::custom)?;
+    Ok(Some(Value(text.into_boxed_str())))
+}
+
 /// Only with `serde_json`.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -202,69 +225,114 @@ fn compact(json: &[u8]) -> Result<Vec<u8>, InvalidValue> {
     Ok(out)
 }
 
-/// Looks at every part of a value as a parser of real types would (serde_json's way of skipping a
-/// value accepts lone surrogates and numbers out of range), and keeps nothing.
-struct Probe;
-
-impl<'de> Deserialize<'de> for Probe {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Probe)
+/// Looks at every part of a value as a parser of real types would: serde_json's way of skipping a value
+/// accepts lone surrogates and numbers out of range.
+fn probe(json: &[u8]) -> Result<(), InvalidValue> {
+    let mut names = Names::default();
+    let mut parser = serde_json::Deserializer::from_slice(json);
+    let looked = Probe(&mut names).deserialize(&mut parser);
+    match looked.and_then(|()| parser.end()) {
+        Ok(()) => Ok(()),
+        Err(error) if names.twice => Err(InvalidValue::DuplicateMember {
+            line: error.line(),
+            column: error.column(),
+        }),
+        Err(error) => Err(not_json(&error)),
     }
 }
 
-impl<'de> Visitor<'de> for Probe {
-    type Value = Probe;
+/// Names of the members of all objects that are open, the innermost last. One list for all of them:
+/// values have many small objects.
+#[derive(Default)]
+struct Names<'de> {
+    open: Vec<Cow<'de, str>>,
+    /// An object has one of its names twice.
+    twice: bool,
+}
+
+impl Names<'_> {
+    /// The innermost object ends, whose names begin at `from`. Takes O(n log n) comparisons, and no
+    /// hashes, which could be made to collide.
+    fn close(&mut self, from: usize) -> bool {
+        let names = &mut self.open[from..];
+        names.sort_unstable();
+        self.twice |= names.windows(2).any(|pair| pair[0] == pair[1]);
+        self.open.truncate(from);
+        self.twice
+    }
+}
+
+/// A part of a value. Keeps nothing but names.
+struct Probe<'n, 'de>(&'n mut Names<'de>);
+
+impl<'de> DeserializeSeed<'de> for Probe<'_, 'de> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Probe<'_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_str<E>(self, _: &str) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_unit<E>(self) -> Result<Probe, E> {
-        Ok(Probe)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Probe, A::Error> {
-        while seq.next_element::<Probe>()?.is_some() {}
-        Ok(Probe)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Probe(&mut *self.0))?.is_some() {}
+        Ok(())
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
-        // A key is a string, and as such decoded either way.
-        while map.next_key::<Text>()?.is_some() {
-            map.next_value::<Probe>()?;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let from = self.0.open.len();
+        // Decoded: a name is the same however it is escaped.
+        while let Some(Name(name)) = map.next_key()? {
+            self.0.open.push(name);
+            map.next_value_seed(Probe(&mut *self.0))?;
         }
-        Ok(Probe)
+        match self.0.close(from) {
+            true => Err(de::Error::custom("a member stands twice")),
+            false => Ok(()),
+        }
     }
 }
 
-/// A member's name, decoded and dropped.
-struct Text;
+/// A member's name, decoded; borrowed if it has no escapes.
+struct Name<'de>(Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Text {
+impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
-            fn visit_str<E>(self, _: &str) -> Result<Text, E> {
-                Ok(Text)
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
             }
         }
-        deserializer.deserialize_str(TextVisitor)
+        deserializer.deserialize_str(NameVisitor)
     }
 }
 
@@ -281,7 +349,7 @@ mod tests {
             (r#" " a \" b\\" "#, r#"" a \" b\\""#),
             ("[ 1 ,\t{ \"a b\" : null } ]", r#"[1,{"a b":null}]"#),
             (r#""\u0041\ud83d\ude00""#, r#""\u0041\ud83d\ude00""#),
-            (r#"{"b":1,"a":2,"b":3}"#, r#"{"b":1,"a":2,"b":3}"#),
+            (r#"{"b":1,"a":2}"#, r#"{"b":1,"a":2}"#),
         ] {
             assert_eq!(Value::parse(given.as_bytes()).unwrap().as_str(), kept);
         }
@@ -320,6 +388,47 @@ mod tests {
             Value::parse(b"\"\xff\""),
             Err(InvalidValue::NotJson { .. })
         ));
+    }
+
+    #[test]
+    fn a_member_stands_once_in_an_object() {
+        let twice = |json: &str| {
+            let refused = Value::parse(json.as_bytes());
+            matches!(refused, Err(InvalidValue::DuplicateMember { .. }))
+        };
+        for json in [
+            r#"{"percent":1000,"percent":5}"#,
+            r#"{"a":1,"b":2,"a":1}"#,
+            r#"{"a":1,"\u0061":1}"#,
+            r#"{"":1,"":2}"#,
+            r#"[1,{"a":{"b":[{"c":1,"c":2}]}}]"#,
+            r#"{"a":{"a":1},"a":2}"#,
+            r#"{"\ud83d\ude00":1,"😀":2}"#,
+        ] {
+            assert!(twice(json), "{json}");
+        }
+        for json in [
+            r#"{"a":{"a":1},"b":{"a":2,"b":3}}"#,
+            r#"[{"a":1},{"a":1}]"#,
+            r#"{"a":"a","A":1,"a ":2}"#,
+            // Equal to the eye, but not as text: there is no Unicode normalisation.
+            "{\"\u{e9}\":1,\"e\u{301}\":2}",
+        ] {
+            assert!(Value::parse(json.as_bytes()).is_ok(), "{json}");
+        }
+        let Err(refused) = Value::parse(b"{\n\"secret\":1,\"secret\":2}") else {
+            panic!("it was accepted");
+        };
+        let said = refused.to_string();
+        assert!(said.contains("line 2 column 22"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[test]
+    fn what_was_stored_before_a_rule_is_still_read() {
+        let read = |json: &str| stored(&mut serde_json::Deserializer::from_str(json));
+        let value = read(r#"{"b": 1, "b": 2}"#).unwrap().unwrap();
+        assert_eq!(value.as_str(), r#"{"b":1,"b":2}"#);
     }
 
     #[test]

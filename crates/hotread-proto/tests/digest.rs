@@ -224,6 +224,7 @@ proptest! {
             other(&|txn| txn.preconditions.push(txn.preconditions[at].clone()));
             other(&|txn| txn.preconditions.swap(0, at));
             other(&|txn| txn.preconditions[at].condition = Condition::Absent);
+            other(&|txn| txn.preconditions[at].condition = Condition::Present);
             other(&|txn| txn.preconditions[at].condition = Condition::Seq(seq));
         }
         for other in others {

@@ -28,6 +28,7 @@ enum Seen {
     /// What there is.
     Right,
     Absent,
+    Present,
     Seq(u64),
 }
 
@@ -74,6 +75,7 @@ fn seen() -> impl Strategy<Value = (Key, Seen)> {
     let seen = prop_oneof![
         8 => Just(Seen::Right),
         1 => Just(Seen::Absent),
+        1 => Just(Seen::Present),
         1 => (0..20_u64).prop_map(Seen::Seq),
     ];
     (key(), seen)
@@ -123,6 +125,7 @@ impl Step {
                 let precondition = |(key, seen): (Key, Seen)| {
                     let condition = match seen {
                         Seen::Right => actual(&key).map_or(Condition::Absent, Condition::Seq),
+                        Seen::Present => Condition::Present,
                         Seen::Absent => Condition::Absent,
                         Seen::Seq(seq) => Condition::Seq(seq),
                     };
@@ -156,7 +159,7 @@ impl Step {
                 let seq = |(key, seen): (Key, Seen)| {
                     let seq = match seen {
                         Seen::Right => actual(&key).unwrap_or(1),
-                        Seen::Absent => 0,
+                        Seen::Absent | Seen::Present => 0,
                         Seen::Seq(seq) => seq,
                     };
                     (key, seq)

@@ -6,10 +6,26 @@ use hotread_proto::{InvalidValue, Value};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value as Json;
+use std::time::{Duration, Instant};
 use support::{config, json_parts};
 
 fn parsed(json: &[u8]) -> Json {
     serde_json::from_slice(json).unwrap()
+}
+
+/// How many members there are in all objects of a JSON text: colons outside of strings.
+fn members(json: &[u8]) -> usize {
+    let (mut members, mut in_string, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => members += 1,
+            _ => {}
+        }
+    }
+    members
 }
 
 /// Any bytes may come: no panic, and the same verdict as serde_json's.
@@ -24,6 +40,10 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
         }
         Err(InvalidValue::NotJson { reason }) => {
             prop_assert!(serde_json::from_slice::<Json>(bytes).is_err(), "{}", reason);
+        }
+        Err(InvalidValue::DuplicateMember { .. }) => {
+            let (given, theirs) = (members(bytes), serde_json::from_slice::<Json>(bytes));
+            prop_assert!(theirs.is_ok_and(|json| members(json.to_string().as_bytes()) < given));
         }
         Err(other) => prop_assert!(false, "{}", other),
     }
@@ -108,8 +128,65 @@ proptest! {
     }
 
     #[test]
+    fn a_member_that_is_there_twice_is_found_wherever_it_stands(
+        parts in json_parts(),
+        which in any::<Index>(),
+    ) {
+        // Where a member of an object ends, a comma may follow, and the member once more.
+        let starts: Vec<_> = (1..parts.len()).filter(|&at| parts[at] == ":").collect();
+        if !starts.is_empty() {
+            let name = starts[which.index(starts.len())] - 1;
+            let mut parts = parts;
+            let again = [parts[name].clone(), ":null,".to_owned()];
+            parts.splice(name..name, again);
+            let refused = Value::parse(parts.concat().as_bytes());
+            let twice = matches!(refused, Err(InvalidValue::DuplicateMember { .. }));
+            prop_assert!(twice, "{:?}", parts);
+        }
+    }
+
+    #[test]
     fn text_becomes_a_string(text in any::<String>()) {
         let value = Value::string(&text).unwrap();
         prop_assert_eq!(value.to::<String>().unwrap(), text);
     }
+}
+
+/// An object with so many members, all of whose names begin alike, in an order that is not theirs;
+/// every tenth value is an object again.
+fn object(members: usize) -> String {
+    let member = |n: usize| {
+        let name = n.wrapping_mul(7_919) % members;
+        match n % 10 {
+            0 => format!("\"{name:06}\":{{\"{name:06}\":0}}"),
+            _ => format!("\"{name:06}\":0"),
+        }
+    };
+    format!(
+        "{{{}}}",
+        (0..members).map(member).collect::<Vec<_>>().join(",")
+    )
+}
+
+#[test]
+fn looking_for_members_that_are_there_twice_takes_no_square() {
+    // No multiple of the step between two names, so that each is drawn once; about 1 MB of text.
+    const MANY: usize = 80_021;
+    let time = |json: &str| {
+        let took = (0..5).map(|_| {
+            let began = Instant::now();
+            Value::parse(json.as_bytes()).unwrap();
+            began.elapsed()
+        });
+        took.min().unwrap()
+    };
+    let few = object(5_003);
+    let many = object(MANY);
+    let (few, many_took) = (time(&few), time(&many));
+    // Sixteen times as much: a square would take 256 times as long.
+    let most = 100 * few.max(Duration::from_micros(100));
+    assert!(many_took < most, "{few:?} became {many_took:?}");
+    let twice = many.replacen('{', "{\"000007\":1,", 1);
+    let refused = Value::parse(twice.as_bytes());
+    assert!(matches!(refused, Err(InvalidValue::DuplicateMember { .. })));
 }

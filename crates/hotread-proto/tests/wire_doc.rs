@@ -66,7 +66,7 @@ fn every_example_is_read_and_written_as_it_stands() {
             "txn" => {
                 let txn: Txn = example(&json);
                 assert_eq!(txn.check(), Ok(()));
-                assert_eq!((txn.ops.len(), txn.preconditions.len()), (3, 2));
+                assert_eq!((txn.ops.len(), txn.preconditions.len()), (3, 3));
             }
             "replace" => assert_eq!(example::<Replace>(&json).records.len(), 2),
             "replace-guarded" => {

@@ -7,7 +7,8 @@ mod document;
 use document::Item;
 use hotread_proto::session::frame;
 use hotread_proto::{
-    ChangeOp, Committed, Hasher, Position, Put, Record, Success, TableInfo, TableOptions, TxnId,
+    ChangeOp, Committed, Hasher, Key, Position, Put, Record, Success, TableInfo, TableOptions,
+    TxnId,
 };
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -43,6 +44,7 @@ fn every_example_is_checked() {
         "status",
         "table",
         "token",
+        "written",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), checked);
     // Those that the server alone has types for: they are at least JSON, and answers are marked.
@@ -138,6 +140,18 @@ fn writes_are_as_shown() {
     let again = serde_json::to_value(committed).unwrap();
     assert_eq!(again["position"], json(&example("replaced"))["position"]);
     assert!(TxnId::new("deploy-7f3a").is_ok());
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        ok: bool,
+        position: Position,
+        at: hotread_proto::Timestamp,
+        key: Key,
+    }
+    let read: Written = serde_json::from_str(&example("written")).unwrap();
+    assert!(read.ok && read.position.seq > 0 && read.at > hotread_proto::Timestamp::EPOCH);
+    assert!(read.key.is_tidy());
 }
 
 /// What the server's description says a route needs, in the document's words.

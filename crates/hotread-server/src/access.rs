@@ -3,14 +3,18 @@
 //! A server on loopback is reachable from every web page that runs on the same machine. A page
 //! cannot choose the `Host` that its browser sends (DNS rebinding aside, which shows in it), nor
 //! leave out the `Origin`, nor send JSON to another origin without asking first: hence these rules.
+//! A proxy on the same machine makes the network look like loopback: while there are no tokens, a
+//! request that says that it was forwarded is refused. Once there are tokens, a secret that no page
+//! has is the protection, and any `Host` is answered.
 
 use crate::error::Failure;
 use crate::options::Options;
 use crate::rate::Who;
+use crate::state::AppState;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use hotread_proto::{Code, TableName};
-use hotread_store::{Role, Store, TokenInfo};
+use hotread_store::{Role, TokenInfo};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -84,6 +88,17 @@ pub(crate) fn is_origin(text: &str) -> bool {
         && Host::parse(host).is_some()
 }
 
+/// How much the `Host` of a request counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hosts {
+    /// Not at all: the route tells nothing, and probes name whatever they find.
+    Unread,
+    /// There is one, or the request is older than `Host`; tokens are the protection.
+    Any,
+    /// There is one, and it is loopback or listed.
+    Listed,
+}
+
 /// Whose requests are answered.
 #[derive(Debug)]
 pub(crate) struct Allowed {
@@ -105,16 +120,26 @@ impl Allowed {
     }
 
     /// Host and origin.
-    pub(crate) fn check(&self, request: &Parts) -> Result<(), Failure> {
-        self.check_host(request)?;
+    pub(crate) fn check(&self, request: &Parts, hosts: Hosts) -> Result<(), Failure> {
+        self.check_host(request, hosts)?;
         self.check_origin(&request.headers)
     }
 
-    fn check_host(&self, request: &Parts) -> Result<(), Failure> {
+    fn check_host(&self, request: &Parts, hosts: Hosts) -> Result<(), Failure> {
+        if hosts == Hosts::Unread {
+            return Ok(());
+        }
+        let unclear = || {
+            let message = "the request is to have one Host; name it once";
+            Failure::new(Code::HostNotAllowed, message)
+        };
+        let asked = one(&request.headers, &header::HOST).map_err(|()| unclear())?;
+        if hosts == Hosts::Any && (asked.is_some() || request.version == Version::HTTP_10) {
+            return Ok(());
+        }
+        let asked = asked.ok_or_else(unclear)?;
         // A target with a host of its own, as proxies get it, counts as well.
         let target = request.uri.authority().map(|target| target.as_str());
-        let asked = one(&request.headers, &header::HOST).map_err(|()| host_not_allowed())?;
-        let asked = asked.ok_or_else(host_not_allowed)?;
         for text in [Some(asked), target].into_iter().flatten() {
             let host = Host::parse(text).ok_or_else(host_not_allowed)?;
             if !host.is_loopback() && !self.hosts.iter().any(|allowed| allowed.allows(&host)) {
@@ -122,6 +147,18 @@ impl Allowed {
             }
         }
         Ok(())
+    }
+
+    /// Are there origins whose pages may read answers, so that answers depend on the `Origin`?
+    pub(crate) fn has_pages(&self) -> bool {
+        !self.origins.is_empty()
+    }
+
+    /// The origin of the page that asks, if the page may read the answer.
+    pub(crate) fn page(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = one(headers, &header::ORIGIN).ok().flatten()?;
+        let allowed = self.origins.iter().any(|allowed| allowed == origin);
+        allowed.then(|| headers[header::ORIGIN].clone())
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Failure> {
@@ -145,6 +182,30 @@ impl Allowed {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Headers by which proxies say that a request is not their own, besides all that begin with
+/// `x-forwarded`.
+const FORWARDED: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+];
+
+/// The sign by which a request shows that it comes from somewhere else than its connection does.
+fn forwarded(request: &Parts) -> Option<&str> {
+    let is_sign = |name: &&str| name.starts_with("x-forwarded") || FORWARDED.contains(name);
+    let header = request.headers.keys().map(HeaderName::as_str).find(is_sign);
+    // No program asks so any more, but proxies do, unless they are told otherwise.
+    let old = (request.version <= Version::HTTP_10).then_some("HTTP/1.0");
+    header.or(old)
+}
+
 fn host_not_allowed() -> Failure {
     let message = "the server does not answer to this Host; ask it by a loopback address or as \
                    localhost, or allow the host when starting it";
@@ -165,7 +226,7 @@ pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Optio
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     peer: SocketAddr,
-    /// `None`: the store has no tokens, and everybody on this machine may do everything.
+    /// `None`: the store has no tokens, and all programs on this machine may do everything.
     token: Option<Arc<TokenInfo>>,
 }
 
@@ -181,19 +242,14 @@ impl Caller {
     /// # Errors
     /// If a token is needed, and none or no valid one is given.
     pub(crate) fn authenticate(
-        store: &Store,
+        state: &AppState,
         peer: SocketAddr,
-        headers: &HeaderMap,
+        request: &Parts,
     ) -> Result<Self, Failure> {
-        if !store.has_tokens() {
-            return match peer.ip().to_canonical().is_loopback() {
-                true => Ok(Self::anonymous(peer)),
-                false => Err(unauthenticated(
-                    "the server has no tokens, and answers only on its own machine; create a \
-                     token there first",
-                )),
-            };
+        if state.is_open() {
+            return Self::without_token(peer, request);
         }
+        let headers = &request.headers;
         let wrong = || unauthenticated("this is no valid token; ask for one");
         let given = one(headers, &header::AUTHORIZATION).map_err(|()| wrong())?;
         let given = given.ok_or_else(|| {
@@ -203,11 +259,28 @@ impl Caller {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(wrong());
         }
-        let token = store.authenticate(secret.trim_matches(' '));
+        let token = state.store.authenticate(secret.trim_matches(' '));
         Ok(Self {
             peer,
             token: Some(token.ok_or_else(wrong)?),
         })
+    }
+
+    /// A program on this machine, while there are no tokens.
+    fn without_token(peer: SocketAddr, request: &Parts) -> Result<Self, Failure> {
+        if !is_loopback(peer) {
+            return Err(unauthenticated(
+                "the server has no tokens, and answers only on its own machine; create a token \
+                 there first",
+            ));
+        }
+        match forwarded(request) {
+            Some(sign) => Err(unauthenticated(&format!(
+                "the request was forwarded ({sign}), and the server has no tokens; create one \
+                 before a proxy leads to the server"
+            ))),
+            None => Ok(Self::anonymous(peer)),
+        }
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -238,13 +311,16 @@ impl Caller {
             .is_none_or(|token| token.role >= role && token.tables.is_none())
     }
 
-    /// For what goes on after its request: is it still who it was, now that these are the tokens? They
-    /// do not change; they come and go.
-    pub(crate) fn is_still(&self, tokens: &HashMap<String, TokenInfo>) -> bool {
-        match &self.token {
-            None => tokens.is_empty(),
-            Some(token) => tokens.get(&token.id) == Some(&**token),
-        }
+    /// Is it known by no token?
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.token.is_none()
+    }
+
+    /// For what goes on after its request: is its token one of these? They do not change; they come
+    /// and go.
+    pub(crate) fn is_among(&self, tokens: &HashMap<String, TokenInfo>) -> bool {
+        let token = self.token.as_ref();
+        token.is_some_and(|token| tokens.get(&token.id) == Some(&**token))
     }
 
     /// Who that is, as far as limits go.
@@ -293,7 +369,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        allowed.check(&parts).map_err(|failure| failure.body().code)
+        let checked = allowed.check(&parts, Hosts::Listed);
+        checked.map_err(|failure| failure.body().code)
     }
 
     #[test]
@@ -361,6 +438,52 @@ mod tests {
             check(&allowed, "http://evil.example/x", &host),
             Err(Code::HostNotAllowed)
         );
+    }
+
+    #[test]
+    fn how_much_a_host_counts_depends_on_the_route_and_on_tokens() {
+        let allowed = allowed(&[], &[]);
+        let check = |hosts, version, given: &[&str]| {
+            let mut request = Request::builder().uri("/").version(version);
+            for host in given {
+                request = request.header("host", *host);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            allowed.check(&parts, hosts).is_ok()
+        };
+        let (old, new) = (Version::HTTP_10, Version::HTTP_11);
+        for given in [&[][..], &["10.1.2.3:7400"], &["a", "b"]] {
+            assert!(check(Hosts::Unread, old, given) && check(Hosts::Unread, new, given));
+        }
+        assert!(check(Hosts::Any, new, &["10.1.2.3:7400"]));
+        assert!(check(Hosts::Any, old, &[]) && !check(Hosts::Any, new, &[]));
+        assert!(!check(Hosts::Any, new, &["a", "b"]));
+        assert!(!check(Hosts::Listed, old, &[]) && !check(Hosts::Listed, new, &["10.1.2.3"]));
+    }
+
+    #[test]
+    fn what_proxies_add_shows_that_a_request_is_not_their_own() {
+        let sign = |name: &str, version| {
+            let request = Request::builder().uri("/").version(version);
+            let (parts, ()) = request.header(name, "x").body(()).unwrap().into_parts();
+            forwarded(&parts).map(str::to_owned)
+        };
+        for name in [
+            "Forwarded",
+            "Via",
+            "X-Real-IP",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded",
+            "CF-Connecting-IP",
+        ] {
+            let expected = Some(name.to_lowercase());
+            assert_eq!(sign(name, Version::HTTP_11), expected, "{name}");
+        }
+        assert_eq!(sign("Host", Version::HTTP_10).as_deref(), Some("HTTP/1.0"));
+        for name in ["Host", "User-Agent", "X-Request-Id", "Forward"] {
+            assert_eq!(sign(name, Version::HTTP_11), None, "{name}");
+        }
     }
 
     #[test]

@@ -32,14 +32,15 @@ impl ServerBuilder {
         self
     }
 
-    /// What requests may name as `Host`, beside `localhost` and loopback addresses: see
+    /// What requests may name as `Host` while there are no tokens, besides `localhost` and loopback
+    /// addresses: see
     /// [`Options::allowed_hosts`].
     pub fn allowed_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.options.allowed_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whose web pages may use the server: see [`Options::allowed_origins`].
+    /// Whose web pages may use the server and read its answers: see [`Options::allowed_origins`].
     pub fn allowed_origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.options.allowed_origins = origins.into_iter().map(Into::into).collect();
         self

@@ -4,8 +4,7 @@ use crate::http::answer;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hotread_proto::{
-    Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue, ParsePositionError, Refusal,
-    TxnTooLarge,
+    Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue, ParsePositionError,
 };
 use hotread_store::{CommitError, ReadError, TableError, TokenError};
 use std::time::Duration;
@@ -80,14 +79,7 @@ impl From<ErrorBody> for Failure {
 
 impl From<CommitError> for Failure {
     fn from(error: CommitError) -> Self {
-        let failure = Self::from(error.body());
-        match error {
-            // Outside the limits, but not because it is too large.
-            CommitError::Refused(Refusal::Limit(TxnTooLarge::Empty)) => {
-                failure.with_status(StatusCode::BAD_REQUEST)
-            }
-            _ => failure,
-        }
+        error.body().into()
     }
 }
 

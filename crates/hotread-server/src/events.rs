@@ -9,6 +9,7 @@ use crate::history::{self, PIECE_BYTES, PIECE_CHANGES};
 use crate::http::changes::piece;
 use crate::http::route::Answer;
 use crate::http::{Call, answer, one};
+use crate::log::Line;
 use crate::metrics::count;
 use crate::state::{AppState, Drain, stopping};
 use axum::body::Body;
@@ -32,6 +33,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 const NEAR: usize = 64;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Tells nginx and others not to buffer an answer.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `GET /v1/tables/{table}/events`.
 pub(crate) async fn get(call: Call) -> Answer {
@@ -71,7 +74,10 @@ pub(crate) async fn get(call: Call) -> Answer {
     let mut response = answer::with_type(StatusCode::OK, "text/event-stream", Bytes::new());
     *response.body_mut() = Body::from_stream(stream);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Neither kept nor compressed, and passed on at once, also by proxies that buffer.
+    let pass_on = HeaderValue::from_static("no-store, no-transform");
+    headers.insert(header::CACHE_CONTROL, pass_on);
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -271,7 +277,9 @@ impl Events {
         };
         let (peer, name, table) = (self.caller.peer(), self.caller.name(), &self.table);
         let (code, reason) = (body.code, &body.message);
-        tracing::info!(%peer, name, %table, %code, reason, "a stream of events ends");
+        if let Some(left_out) = self.state.lines.take(Line::Stream(code)) {
+            tracing::info!(%peer, name, %table, %code, reason, left_out, "a stream of events ends");
+        }
         self.end(kind, body)
     }
 

@@ -26,10 +26,12 @@
 //!
 //! # Who may ask
 //!
-//! Without tokens in the store only this machine, which may do everything; with tokens only those who
-//! have one, in `Authorization: Bearer`. `/healthz` and `/readyz` tell nothing, and answer everybody.
-//! Beyond loopback the server listens only if there are tokens and plaintext is allowed. Web pages
-//! are kept out by `Host` and `Origin`, which are checked on every route.
+//! Without tokens in the store only programs on this machine, which may do everything, and no request
+//! that was forwarded by a proxy; with tokens only those who have one, in `Authorization: Bearer`. A
+//! server that had tokens stays closed when the last one is revoked. `/healthz` and `/readyz` tell
+//! nothing, and answer everybody. Beyond loopback the server listens only if there are tokens and
+//! plaintext is allowed. Web pages are kept out by `Origin` and, as long as there are no tokens, by
+//! `Host`; those of [`Options::allowed_origins`] may use the server, and read its answers (CORS).
 //!
 //! Every route is in one table, with what it needs; `docs/wire.md` has the formats, and
 //! `/v1/openapi.json` describes the HTTP interface.
@@ -42,9 +44,11 @@ mod error;
 mod events;
 mod fair;
 mod fanout;
+mod files;
 mod history;
 mod http;
 mod limits;
+mod log;
 mod metrics;
 mod openapi;
 mod options;
@@ -57,6 +61,7 @@ mod state;
 mod sync;
 
 pub use builder::ServerBuilder;
+pub use files::raise_file_limit;
 pub use hotread_store::Store;
 pub use options::{Options, OptionsError};
 pub use serve::ServeError;
@@ -64,6 +69,7 @@ pub use serve::ServeError;
 use state::{AppState, Drain};
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -89,10 +95,19 @@ impl Server {
         ServerBuilder::new(store)
     }
 
-    fn new(store: Store, options: Options) -> Self {
+    fn new(store: Store, mut options: Options) -> Self {
+        options.max_connections = files::fitting(options.max_connections);
         let stop = watch::Sender::new(None);
         let state = Arc::new(AppState::new(store, options, stop.subscribe()));
         Self { state, stop }
+    }
+
+    /// Checks whether the server may listen at an address, as [`serve`](Self::serve) does.
+    ///
+    /// # Errors
+    /// [`ServeError::OtherMachines`].
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), ServeError> {
+        serve::check_address(&self.state, address)
     }
 
     /// Takes in connections and serves them, until `shutdown` comes. Then no more are taken in,

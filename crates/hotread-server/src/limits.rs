@@ -34,10 +34,9 @@ pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// fleet is run over. Memory is held meanwhile.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
-/// Bytes of records that end a page, and what is set aside for a page before it is read.
+/// Bytes of records that end a page, and what is set aside for a page before it is read. A page is read
+/// in one transaction, whose length this bounds as well: some tens of milliseconds.
 pub(crate) const PAGE_BYTES: usize = 8 << 20;
-/// Records that are read at once for a page, since their sizes are not known before.
-pub(crate) const PAGE_STEP: usize = 64;
 /// Most records that a search answers with: the best ones. They are read in one go.
 pub(crate) const MAX_FOUND: usize = 100;
 /// Longest query of a search, in bytes.

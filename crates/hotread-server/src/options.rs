@@ -13,12 +13,12 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Options {
-    /// Names or addresses that requests may name as `Host`, beside `localhost` and loopback
-    /// addresses, which always may; with a port, only with that port. None.
+    /// Names or addresses that requests may name as `Host` as long as the store has no tokens, besides
+    /// `localhost` and loopback addresses, which always may; with a port, only with that port. None.
+    /// Once there are tokens, any `Host` is answered.
     pub allowed_hosts: Vec<String>,
-    /// Origins whose web pages may use the server, as `https://host` or `https://host:port`. None.
-    /// There are no CORS headers even for these: they can follow tables and write, but other answers
-    /// they cannot read.
+    /// Origins whose web pages may use the server and read its answers, as `https://host` or
+    /// `https://host:port`. None. Only these get CORS headers.
     pub allowed_origins: Vec<String>,
     /// May others than this machine connect, though nothing is encrypted? No. Tokens are needed as
     /// well then, and can be read by whoever is on the way.
@@ -26,8 +26,9 @@ pub struct Options {
     /// How often a session or a stream of events that has nothing to say says that it is alive.
     /// 2 s: clients take three missed ones for a lost connection.
     pub heartbeat_ms: u64,
-    /// Most connections at a time; what comes beyond is told so and closed. 4,096. Each takes about
-    /// 20 KiB while it is idle, and a file descriptor.
+    /// Most connections at a time; what comes beyond is told so and closed. 4,096, or as many as the
+    /// soft limit of open files allows (see [`raise_file_limit`](crate::raise_file_limit)). Each takes
+    /// about 20 KiB while it is idle, and a file descriptor.
     pub max_connections: usize,
     /// Most connections of one address, or of one /64 of IPv6. 2,048: one host cannot keep the
     /// others out.

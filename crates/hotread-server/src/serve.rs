@@ -43,27 +43,33 @@ const REFUSAL_BYTES: u64 = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Others than this machine could connect, and there are no tokens.
+    /// Other machines could connect, and something that this needs is missing.
     #[error(
-        "{address} can be reached from other machines, and the store has no tokens; create one \
-         with `hotread token create`, or listen on 127.0.0.1"
+        "{address} can be reached from other machines, {}; or listen on 127.0.0.1 behind a proxy \
+         that encrypts",
+        missing(*no_tokens, *no_plaintext)
     )]
-    NoTokens {
-        /// Where it should listen.
+    OtherMachines {
+        /// The listener's address.
         address: SocketAddr,
-    },
-    /// Others than this machine could connect, and nothing would be encrypted.
-    #[error(
-        "{address} can be reached from other machines, and nothing would be encrypted; listen on \
-         127.0.0.1 behind a proxy that encrypts, or allow plaintext on a network that you trust"
-    )]
-    Plaintext {
-        /// Where it should listen.
-        address: SocketAddr,
+        /// The store has no tokens.
+        no_tokens: bool,
+        /// [`Options::allow_plaintext`](crate::Options::allow_plaintext) is not set.
+        no_plaintext: bool,
     },
     /// The listener cannot be used.
     #[error("the listener cannot be used: {0}; check that it is bound")]
     Listener(#[source] io::Error),
+}
+
+/// All that other machines need and do not have, with what to do.
+fn missing(no_tokens: bool, no_plaintext: bool) -> String {
+    let tokens = "the store has no tokens: create one for an admin";
+    let plaintext = "nothing would be encrypted: allow plaintext if you trust the network";
+    let missing = [(no_tokens, tokens), (no_plaintext, plaintext)];
+    let missing = missing.iter().filter(|(is_missing, _)| *is_missing);
+    let missing: Vec<_> = missing.map(|(_, what)| format!("and {what}")).collect();
+    missing.join(", ")
 }
 
 impl ServeError {
@@ -85,6 +91,12 @@ pub(crate) async fn serve(
     check_address(&state, address)?;
     announce(&state, address).await;
     tracing::info!(%address, "listening");
+    if state.is_open() {
+        tracing::warn!(
+            "there are no tokens: every program on this machine may do everything; create one \
+             before a proxy or another machine leads to the server"
+        );
+    }
 
     let router = http::router(state.clone());
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
@@ -130,17 +142,17 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
-    if is_loopback(address) {
+pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
+    let no_tokens = !state.store.has_tokens();
+    let no_plaintext = !state.options.allow_plaintext;
+    if is_loopback(address) || !(no_tokens || no_plaintext) {
         return Ok(());
     }
-    if !state.store.has_tokens() {
-        return Err(ServeError::NoTokens { address });
-    }
-    if !state.options.allow_plaintext {
-        return Err(ServeError::Plaintext { address });
-    }
-    Ok(())
+    Err(ServeError::OtherMachines {
+        address,
+        no_tokens,
+        no_plaintext,
+    })
 }
 
 /// Tells those who find the database in use where to go instead.
@@ -169,9 +181,11 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: SocketAddr) {
+    let wire = socket.wire();
     let service = service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(wire.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

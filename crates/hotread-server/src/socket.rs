@@ -1,22 +1,76 @@
 //! A connection's socket: it holds a place for as long as it lives, whatever is spoken on it, and
-//! does not wait for ever for a peer that takes nothing in.
+//! does not wait for ever for a peer that takes nothing in. A connection that is closed with bytes
+//! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
+//! whose body was not read, the socket reads on for a while.
 
 use crate::limits::Place;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+/// How long a closed connection is read on, if its peer goes on sending.
+const LINGER: Duration = Duration::from_secs(30);
+/// How long a closed connection is read on while nothing comes.
+const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// Most bytes that are read of a closed connection: twice the largest body there is by default.
+const LINGER_BYTES: u64 = 512 << 20;
+
+/// What a connection and those who speak on it know of each other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wire(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    received: AtomicU64,
+    unread: AtomicBool,
+}
+
+// ORDERING: each is a fact by itself, and one task at a time speaks on a connection.
+impl Wire {
+    /// How many bytes have come, whatever they mean: for protocols whose parsers pass over what costs
+    /// time and says nothing.
+    pub(crate) fn received(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    fn receive(&self, bytes: usize) {
+        self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The body of the request that came last is unread, at least in part; or it is not, or there is
+    /// none.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.0.unread.store(unread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_unread(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed)
+    }
+}
+
+struct Lingering {
+    until: Instant,
+    most: u64,
+    /// Runs while nothing comes.
+    silence: Pin<Box<Sleep>>,
+}
+
 /// A socket with its place.
 pub(crate) struct Socket {
     stream: TcpStream,
+    wire: Wire,
     patience: Duration,
     /// Runs while nothing could be written that was to be.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What was sent is at its end, and what comes is thrown away.
+    lingering: Option<Lingering>,
     _place: Place,
 }
 
@@ -24,9 +78,50 @@ impl Socket {
     pub(crate) fn new(stream: TcpStream, patience: Duration, place: Place) -> Self {
         Self {
             stream,
+            wire: Wire::default(),
             patience,
             stalled: None,
+            lingering: None,
             _place: place,
+        }
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire.clone()
+    }
+
+    /// Throws away what comes, until the peer closes, falls silent, or has sent enough.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let received = self.wire.received();
+        let Self {
+            stream,
+            wire,
+            lingering,
+            ..
+        } = self;
+        let lingering = lingering.get_or_insert_with(|| Lingering {
+            until: now + LINGER,
+            most: received + LINGER_BYTES,
+            silence: Box::pin(tokio::time::sleep(LINGER_SILENCE)),
+        });
+        let mut bytes = [0; 16 << 10];
+        loop {
+            if lingering.silence.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => wire.receive(buf.filled().len()),
+            }
+            let now = Instant::now();
+            if wire.received() > lingering.most || now > lingering.until {
+                return Poll::Ready(());
+            }
+            lingering.silence.as_mut().reset(now + LINGER_SILENCE);
         }
     }
 
@@ -57,7 +152,10 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.wire.receive(buf.filled().len() - before);
+        read
     }
 }
 
@@ -89,6 +187,12 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        if self.wire.is_unread() {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }

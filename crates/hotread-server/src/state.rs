@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::fair::Fair;
 use crate::history;
 use crate::limits::{Budgets, Places, Turns};
+use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::rate::Limiter;
@@ -50,6 +51,10 @@ pub(crate) struct AppState {
     pub(crate) turns: Arc<Turns>,
     /// Turns at holding a piece of a table's history.
     pub(crate) history: Arc<Fair>,
+    /// The generation of the tokens at the start, if there was none. As long as it is the present one,
+    /// there was no token at any time.
+    open_at: Option<u64>,
+    pub(crate) lines: Lines,
     /// Tables that were written to through this server, whose keys are known therefore if they are
     /// sealed.
     pub(crate) warm: DashSet<TableName>,
@@ -64,11 +69,15 @@ impl AppState {
         let sessions = Arc::new(Registry::default());
         let places = Places::new(options.max_connections, options.max_connections_per_peer);
         let (places, turns) = (Arc::new(places), Arc::new(Turns::new()));
+        // The generation first: a token that is made meanwhile has moved it.
+        let generation = store.token_generation();
+        let open_at = (!store.has_tokens()).then_some(generation);
         Self {
+            open_at,
             metrics: Arc::new(Metrics::default()),
             sessions,
             shutdown,
-            tokens: watch::Sender::new(store.token_generation()),
+            tokens: watch::Sender::new(generation),
             known_tokens: Mutex::new(None),
             history: history::readers(),
             allowed: Allowed::new(&options),
@@ -77,6 +86,7 @@ impl AppState {
             places,
             streams: Arc::new(Semaphore::new(options.max_event_streams)),
             turns,
+            lines: Lines::default(),
             warm: DashSet::new(),
             store,
             options,
@@ -112,9 +122,19 @@ impl AppState {
         self.shutdown.borrow().is_some() || self.shutdown.has_changed().is_err()
     }
 
+    /// Are programs of this machine served without a token? Until there is one for the first time: a
+    /// server that had tokens does not open its doors when the last one is revoked.
+    pub(crate) fn is_open(&self) -> bool {
+        // A new token is there before the generation moves.
+        !self.store.has_tokens() && self.open_at == Some(self.store.token_generation())
+    }
+
     /// For what goes on after its request: may the caller still do what it does? Asked when the
     /// store's [`token_generation`](Store::token_generation) has moved. No I/O.
     pub(crate) fn is_still(&self, caller: &Caller) -> bool {
+        if caller.is_anonymous() {
+            return self.is_open();
+        }
         // Before the tokens: what is kept is at least as new as its number says.
         let now = self.store.token_generation();
         let known = self.known_tokens.lock();
@@ -128,7 +148,7 @@ impl AppState {
         }
         let tokens = known.as_ref().map(|(_, tokens)| tokens.clone());
         drop(known);
-        tokens.is_some_and(|tokens| caller.is_still(&tokens))
+        tokens.is_some_and(|tokens| caller.is_among(&tokens))
     }
 
     /// Has those look again who go on after their request: tokens have changed.

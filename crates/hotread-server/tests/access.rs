@@ -3,79 +3,13 @@
 
 mod common;
 
-use common::{Api, Ask, Reply};
-use hotread_proto::Code;
+use common::routes::{is, routes};
+use common::{Api, Reply};
+use hotread_proto::{Code, Timestamp};
 use hotread_server::Server;
 use hotread_store::Role;
 use serde_json::Value;
-
-const DESCRIPTION: &str = include_str!("../src/openapi.json");
-
-/// A route, and a request for it that is right.
-struct Route {
-    method: String,
-    path: String,
-    /// `open`, `token`, or `any`, `table`, `server` with a role.
-    access: String,
-    body: Option<&'static str>,
-}
-
-fn routes() -> Vec<Route> {
-    let doc: Value = serde_json::from_str(DESCRIPTION).unwrap();
-    let mut routes = Vec::new();
-    for (path, methods) in doc["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let body = match operation["operationId"].as_str().unwrap() {
-                "createToken" => Some(r#"{"name":"n","role":"read"}"#),
-                "putRecord" => Some(r#"{"value":1}"#),
-                "commit" => Some(r#"{"ops":[{"put":{"key":"k","value":1}}]}"#),
-                "replace" => Some(r#"{"records":[{"key":"k","value":1}]}"#),
-                "createTable" => Some("{}"),
-                _ => None,
-            };
-            let query = match operation["operationId"].as_str().unwrap() {
-                "search" => "?q=a",
-                "changes" => "?from=0000000000000000:0",
-                _ => "",
-            };
-            let path = path
-                .replace("{table}", "mine")
-                .replace("{key}", "k")
-                .replace("{id}", "00000000");
-            routes.push(Route {
-                method: method.to_uppercase(),
-                path: path + query,
-                access: operation["x-access"].as_str().unwrap().to_owned(),
-                body,
-            });
-        }
-    }
-    assert!(routes.len() >= 22);
-    routes
-}
-
-impl Route {
-    fn ask(&self, api: &Api) -> Ask {
-        let ask = api.ask(&self.method, &self.path);
-        match self.body {
-            Some(body) => ask.json(body),
-            None => ask,
-        }
-    }
-
-    fn role(&self) -> Option<Role> {
-        let (_, role) = self.access.split_once(':')?;
-        Some(role.parse().unwrap())
-    }
-
-    fn scope(&self) -> &str {
-        self.access.split(':').next().unwrap()
-    }
-
-    fn what(&self) -> String {
-        format!("{} {}", self.method, self.path)
-    }
-}
+use std::time::{Duration, SystemTime};
 
 /// A server with a table `other` and tokens: so that whether `mine` is there is told only to whom it
 /// concerns, it is not there.
@@ -99,16 +33,6 @@ impl Tokens {
             admin_mine: api.token(Role::Admin, Some(&["mine"])).await.0,
         }
     }
-}
-
-fn is(reply: &Reply, status: u16, code: Code, what: &str) {
-    let got = (reply.status, reply.code());
-    assert_eq!(
-        got,
-        (status, code.as_str().to_owned()),
-        "{what}: {}",
-        reply.text()
-    );
 }
 
 /// The checks of access were passed, whatever came of it then.
@@ -249,110 +173,12 @@ async fn whether_a_table_exists_is_told_only_to_whom_it_concerns() {
 }
 
 #[tokio::test]
-async fn hosts_and_origins_are_checked_on_every_route_and_before_the_token() {
-    let api = Api::with(|builder| {
-        builder
-            .allowed_hosts(["flags.internal"])
-            .allowed_origins(["https://console.example"])
-    })
-    .await;
-    let port = api.address.port();
-    let not_there = |method: &str, path: &str| Route {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        access: "token".to_owned(),
-        body: None,
-    };
-    for secured in [false, true] {
-        if secured {
-            api.token(Role::Admin, None).await;
-        }
-        let mut routes = routes();
-        routes.push(not_there("GET", "/v1/nothing"));
-        routes.push(not_there("PATCH", "/v1/tables"));
-        for route in routes {
-            let what = route.what();
-            for host in ["evil.example", "localhost.evil.example", "", "10.0.0.1"] {
-                let reply = route.ask(&api).host(host).send().await;
-                is(
-                    &reply,
-                    403,
-                    Code::HostNotAllowed,
-                    &format!("{what} at {host:?}"),
-                );
-            }
-            let reply = route.ask(&api).without("Host").send().await;
-            is(
-                &reply,
-                403,
-                Code::HostNotAllowed,
-                &format!("{what} without a host"),
-            );
-            for (name, value) in [
-                ("Origin", "https://evil.example".to_owned()),
-                ("Origin", "null".to_owned()),
-                ("Origin", format!("http://localhost:{port}")),
-                ("Sec-Fetch-Site", "cross-site".to_owned()),
-            ] {
-                let reply = route.ask(&api).header(name, &value).send().await;
-                let what = format!("{what} with {name}: {value}");
-                is(&reply, 403, Code::OriginNotAllowed, &what);
-            }
-        }
-    }
-    let good = api.get("/healthz").host("FLAGS.internal:1");
-    good.header("Origin", "https://console.example")
-        .expect(200)
-        .await;
-}
-
-#[tokio::test]
-async fn bodies_are_json_where_there_are_any_and_refused_elsewhere() {
-    let api = Api::with_table("mine").await;
-    let (admin, _) = api.token(Role::Admin, None).await;
-    for route in routes() {
-        let what = route.what();
-        let ask = || api.ask(&route.method, &route.path).token(&admin);
-        let Some(body) = route.body else {
-            for kind in ["application/json", "text/plain"] {
-                let reply = ask().body(kind, "{}").send().await;
-                is(
-                    &reply,
-                    400,
-                    Code::BadRequest,
-                    &format!("{what} with {kind}"),
-                );
-            }
-            continue;
-        };
-        for kind in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "multipart/form-data",
-            "",
-        ] {
-            let reply = ask().body(kind, body).send().await;
-            let what = format!("{what} with {kind:?}");
-            is(&reply, 415, Code::UnsupportedMediaType, &what);
-        }
-        let untyped = ask().json(body).without("Content-Type").send().await;
-        is(&untyped, 415, Code::UnsupportedMediaType, &what);
-        let typed = ask().json(body).send().await;
-        assert!(
-            matches!(typed.status, 200 | 201 | 409),
-            "{what}: {}",
-            typed.text()
-        );
-    }
-}
-
-#[tokio::test]
 async fn unknown_methods_are_refused_with_those_that_there_are() {
     let api = Api::with_table("mine").await;
     for (path, allow) in [
-        ("/healthz", "GET"),
-        ("/v1/tables/mine", "GET, PUT, DELETE"),
-        ("/v1/tables/mine/records/k", "GET, PUT, DELETE"),
+        ("/healthz", "GET, HEAD"),
+        ("/v1/tables/mine", "GET, HEAD, PUT, DELETE"),
+        ("/v1/tables/mine/records/k", "GET, HEAD, PUT, DELETE"),
         ("/v1/tables/mine/txn", "POST"),
     ] {
         for method in ["PATCH", "OPTIONS", "TRACE", "BREW"] {
@@ -377,7 +203,7 @@ async fn unknown_methods_are_refused_with_those_that_there_are() {
 }
 
 #[tokio::test]
-async fn the_first_token_closes_the_door_to_the_anonymous_and_the_last_one_opens_it() {
+async fn the_first_token_closes_the_door_and_the_last_one_does_not_open_it() {
     let api = Api::with_table("mine").await;
     api.get("/v1/tables").expect(200).await;
     let limited = r#"{"name":"ci","role":"read"}"#;
@@ -417,8 +243,115 @@ async fn the_first_token_closes_the_door_to_the_anonymous_and_the_last_one_opens
         .token(theirs)
         .refused(401, Code::Unauthenticated)
         .await;
-    api.delete(&path(&admin)).token(secret).expect(200).await;
-    api.get("/v1/tables").expect(200).await;
+    let last = api.delete(&path(&admin)).token(secret);
+    let last = last.refused(400, Code::BadRequest).await;
+    assert!(
+        last.text().contains("create another one"),
+        "{}",
+        last.text()
+    );
+
+    // A program that has the store can revoke it, and then nobody is let in until there is another.
+    let (store, id) = (api.store.clone(), admin["id"].as_str().unwrap().to_owned());
+    common::blocking(move || store.revoke_token(&id).unwrap()).await;
+    api.get("/v1/tables")
+        .refused(401, Code::Unauthenticated)
+        .await;
+    let revoked = api.get("/v1/tables").token(secret);
+    revoked.refused(401, Code::Unauthenticated).await;
+    let (again, _) = api.token(Role::Admin, None).await;
+    api.get("/v1/tables").token(&again).expect(200).await;
+}
+
+#[tokio::test]
+async fn two_admins_that_revoke_each_other_at_once_leave_one() {
+    let api = Api::start().await;
+    for _ in 0..20 {
+        let (one, one_id) = api.token(Role::Admin, None).await;
+        let (other, other_id) = api.token(Role::Admin, None).await;
+        let revoke = |secret: &str, id: &str| {
+            let path = format!("/v1/tokens/{id}");
+            api.delete(&path).token(secret).send()
+        };
+        let (first, second) = tokio::join!(revoke(&one, &other_id), revoke(&other, &one_id));
+        let revoked = [&first, &second].map(|reply| reply.status == 200);
+        assert_eq!(revoked.iter().filter(|done| **done).count(), 1);
+        let left = if revoked[0] { one } else { other };
+        let tokens = api.get("/v1/tokens").token(&left).expect(200).await.json();
+        assert!(!tokens["tokens"].as_array().unwrap().is_empty());
+        // Those of the rounds before go, so that each round has two.
+        let store = api.store.clone();
+        common::blocking(move || {
+            let tokens = store.tokens().unwrap();
+            for token in tokens {
+                store.revoke_token(&token.id).unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expires_lets_nothing_in_any_more() {
+    let api = Api::with_table("mine").await;
+    let (admin, _) = api.token(Role::Admin, None).await;
+    let now = Timestamp::from(SystemTime::now());
+    let soon = now.saturating_add(Duration::from_secs(2));
+    let create = |body: String| api.post("/v1/tokens").token(&admin).json(body);
+    for (body, code) in [
+        (
+            r#"{"name":"n","role":"read","expires_at":1}"#,
+            Code::BadRequest,
+        ),
+        (
+            r#"{"name":"n","role":"read","expires_at":"soon"}"#,
+            Code::InvalidTime,
+        ),
+    ] {
+        create(body.to_owned()).refused(400, code).await;
+    }
+    let body = format!(r#"{{"name":"n","role":"read","expires_at":"{soon}"}}"#);
+    let made = create(body).expect(201).await.json();
+    assert_eq!(made["expires_at"], soon.to_string());
+    let secret = made["secret"].as_str().unwrap();
+    let refused = async {
+        loop {
+            let reply = api.get("/v1/tables/mine").token(secret).send().await;
+            match reply.status {
+                200 => {}
+                401 => break,
+                status => panic!("{status}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    common::hang(refused).await;
+    assert!(Timestamp::from(SystemTime::now()) >= soon);
+    let listed = async {
+        loop {
+            let list = api.get("/v1/tokens").token(&admin).expect(200).await;
+            if list.json()["tokens"].as_array().unwrap().len() == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    common::hang(listed).await;
+}
+
+#[tokio::test]
+async fn what_the_store_does_is_shown_to_tokens_of_all_tables() {
+    let api = Api::start().await;
+    let tokens = Tokens::make(&api).await;
+    for (token, shown) in [
+        (&tokens.read, true),
+        (&tokens.admin, true),
+        (&tokens.read_other, false),
+        (&tokens.admin_other, false),
+    ] {
+        let status = api.get("/v1/status").token(token).expect(200).await;
+        assert_eq!(status.json().get("store").is_some(), shown);
+    }
 }
 
 #[tokio::test]
@@ -431,8 +364,14 @@ async fn beyond_loopback_it_listens_only_with_tokens_and_plaintext_allowed() {
         let server = server.build().unwrap();
         server.serve(listen().await.unwrap(), async {}).await
     };
+    let error = serve(false).await.unwrap_err().to_string();
+    assert!(
+        error.contains("no tokens") && error.contains("encrypted"),
+        "{error}"
+    );
     let error = serve(true).await.unwrap_err();
     assert!(error.to_string().contains("no tokens"), "{error}");
+    assert!(!error.to_string().contains("encrypted,"), "{error}");
     assert_eq!(error.code(), Code::BadConfig);
     let (named, name) = (store.clone(), "root");
     common::blocking(move || named.create_token(name, Role::Admin, None).unwrap()).await;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Api, Reply, hang, table};
-use hotread_proto::{Code, Key, Put, Txn, Value as Text};
+use hotread_proto::{Code, Key, Put, Replace, Txn, Value as Text};
 use hotread_server::{Options, ServerBuilder};
 use hotread_store::{Role, TableOptions};
 use std::time::Duration;
@@ -90,6 +90,15 @@ async fn heads_have_a_limit() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
         "{answer}"
     );
+    let mut stream = api.connect().await;
+    let target = format!(
+        "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "x".repeat(70_000)
+    );
+    let _ = stream.write_all(target.as_bytes()).await;
+    let answer = String::from_utf8(rest(stream).await).unwrap();
+    let status = answer.split(' ').nth(1).unwrap_or("");
+    assert!(matches!(status, "414" | "431" | ""), "{answer}");
     let many = (0..200)
         .map(|n| format!("X-{n}: 1\r\n"))
         .collect::<String>();
@@ -120,12 +129,7 @@ async fn what_is_not_http_is_refused() {
         let answer = String::from_utf8_lossy(&rest(stream).await).into_owned();
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     }
-    let mut stream = api.connect().await;
-    stream
-        .write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
-        .await
-        .unwrap();
-    let reply = Reply::parse(&rest(stream).await);
+    let reply = api.send(b"GET /v1/tables HTTP/1.0\r\n\r\n").await;
     assert_eq!(
         (reply.status, reply.code()),
         (403, "HOST_NOT_ALLOWED".to_owned())
@@ -230,6 +234,64 @@ async fn bodies_have_a_limit_whether_they_say_their_size_or_not() {
 }
 
 #[tokio::test]
+async fn a_refusal_arrives_though_the_body_is_sent_to_its_end() {
+    let api = Api::with(options(|o| o.max_replace_body_bytes = 1 << 20)).await;
+    api.create("t", TableOptions::default()).await;
+    let (admin, _) = api.token(Role::Admin, None).await;
+    let large = vec![b' '; 30 << 20];
+    let post = || {
+        let post = api.post("/v1/tables/t/replace");
+        post.body("application/json", large.clone())
+    };
+    for (ask, status, code) in [
+        (post().token(&admin), 413, Code::TooLarge),
+        (post(), 401, Code::Unauthenticated),
+        (
+            post().header("Origin", "https://evil.example"),
+            403,
+            Code::OriginNotAllowed,
+        ),
+    ] {
+        // As clients do that read nothing before all is sent.
+        let mut stream = api.connect().await;
+        let bytes = ask.bytes();
+        let bytes = String::from_utf8(bytes).unwrap();
+        let bytes = bytes.replace("Connection: close\r\n", "");
+        hang(stream.write_all(bytes.as_bytes())).await.unwrap();
+        let mut answer = Vec::new();
+        hang(stream.read_to_end(&mut answer)).await.unwrap();
+        let reply = Reply::parse(&answer);
+        assert_eq!((reply.status, reply.code()), (status, code.to_string()));
+        assert_eq!(reply.header("connection"), Some("close"));
+    }
+    // A small one does not cost the connection.
+    let mut stream = api.connect().await;
+    let small = api.put("/v1/tables/t/records/k").json(r#"{"value":1}"#);
+    let small = String::from_utf8(small.bytes()).unwrap();
+    let twice = small.replace("Connection: close\r\n", "") + &small;
+    stream.write_all(twice.as_bytes()).await.unwrap();
+    let answers = String::from_utf8(rest(stream).await).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 401").count(), 2, "{answers}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_hears_that_its_replacement_is_too_large() {
+    let api = Api::with(options(|o| o.max_replace_body_bytes = 1 << 20)).await;
+    api.create("t", TableOptions::default()).await;
+    let url = format!("http://{}", api.address);
+    let client = hotread_client::Client::builder(&url);
+    let client = client.connect().await.unwrap();
+    let value = Text::string(&"x".repeat(900_000)).unwrap();
+    let put = |n: u32| Put::new(Key::new(&n.to_string()).unwrap(), value.clone());
+    let new = Replace {
+        id: None,
+        records: (0..30).map(put).collect(),
+    };
+    let refused = hang(client.replace("t", new)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::TooLarge, "{refused}");
+}
+
+#[tokio::test]
 async fn who_takes_no_answer_in_loses_the_connection() {
     let api = Api::with(options(|o| o.write_timeout_ms = 200)).await;
     api.create("t", TableOptions::default()).await;
@@ -302,7 +364,7 @@ async fn stopping_finishes_what_was_begun_and_takes_nothing_new() {
     hang(refused).await;
     half.write_all(last).await.unwrap();
     let reply = Reply::parse(&rest(half).await);
-    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.status, 201, "{}", reply.text());
     api.stopped().await;
 }
 

@@ -24,8 +24,9 @@ async fn a_record_is_read_as_it_was_written() {
     let put = api
         .put("/v1/tables/t/records/k")
         .json(body)
-        .expect(200)
+        .expect(201)
         .await;
+    assert_eq!(put.json()["key"], "k");
     let got = api.get("/v1/tables/t/records/k").expect(200).await;
     assert_eq!(etag(&got), etag(&put));
     assert_eq!(got.position(), put.position());
@@ -50,6 +51,7 @@ async fn a_record_is_read_as_it_was_written() {
     assert_eq!(record["record"].get("expires_at"), None);
 
     let deleted = api.delete("/v1/tables/t/records/k").expect(200).await;
+    assert_eq!(deleted.json()["key"], "k");
     assert!(deleted.position().ends_with(":3"));
     let gone = api
         .get("/v1/tables/t/records/k")
@@ -69,7 +71,6 @@ async fn every_key_has_a_url() {
     let long = "x".repeat(512);
     for (url, key) in [
         ("a%2Fb%2fc", "a/b/c"),
-        ("%2F", "/"),
         ("100%25", "100%"),
         ("%2541", "%41"),
         ("a+b", "a+b"),
@@ -78,21 +79,29 @@ async fn every_key_has_a_url() {
         ("a%3Fb%23c", "a?b#c"),
         ("...", "..."),
         ("%2e%2E.", "..."),
-        ("a.%2F..%2Fb", "a./../b"),
+        ("a.%2F...%2F.b", "a./.../.b"),
         ("{table}", "{table}"),
         ("a:b;c,d=e&f@g!$'()*", "a:b;c,d=e&f@g!$'()*"),
         (&long, &long),
     ] {
         let path = format!("/v1/tables/t/records/{url}");
-        api.put(&path).json(json!({"value": key})).expect(200).await;
+        let put = api.put(&path).json(json!({"value": key}));
+        assert_eq!(put.expect(201).await.json()["key"], key);
         let got = api.get(&path).expect(200).await.json();
         assert_eq!(got["record"]["key"], key);
         let (store, wanted) = (api.store.clone(), Key::new(key).unwrap());
         let stored = common::blocking(move || store.get(&table("t"), &wanted).unwrap()).await;
         assert_eq!(stored.unwrap().value(), json!(key).to_string().as_bytes());
-        api.delete(&path).expect(200).await;
+        assert_eq!(api.delete(&path).expect(200).await.json()["key"], key);
     }
     for (url, code) in [
+        ("%2F", Code::InvalidName),
+        ("a%2F", Code::InvalidName),
+        ("%2Fa", Code::InvalidName),
+        ("a%2F%2Fb", Code::InvalidName),
+        ("a%2F..%2Fb", Code::InvalidName),
+        ("a%2F%2e%2E%2Fb", Code::InvalidName),
+        (".%2Fb", Code::InvalidName),
         (".", Code::InvalidName),
         ("..", Code::InvalidName),
         ("%2e", Code::InvalidName),
@@ -126,7 +135,12 @@ async fn conditions_hold_or_nothing_is_done() {
     let api = api().await;
     let path = "/v1/tables/t/records/k";
     let put = |value: u32| api.put(path).json(json!({"value": value}));
-    let first = put(1).header("If-None-Match", "*").expect(200).await;
+    let none = put(1).header("If-Match", "*");
+    let none = none.refused(412, Code::PreconditionFailed).await;
+    assert_eq!(none.json().get("seq"), None);
+    let none = api.delete(path).header("If-Match", "*");
+    none.refused(412, Code::PreconditionFailed).await;
+    let first = put(1).header("If-None-Match", "*").expect(201).await;
     let again = put(2).header("If-None-Match", "*");
     let again = again.refused(412, Code::PreconditionFailed).await;
     assert_eq!(
@@ -139,8 +153,9 @@ async fn conditions_hold_or_nothing_is_done() {
     assert_ne!(first, second);
     for stale in [
         &first,
+        &format!("W/{first}"),
+        &first.replace("-1", "-1-gzip"),
         "\"other\"",
-        &format!("W/{second}"),
         "\"0000000000000000-2\"",
     ] {
         let reply = put(4).header("If-Match", stale);
@@ -155,7 +170,6 @@ async fn conditions_hold_or_nothing_is_done() {
     );
 
     for (name, value) in [
-        ("If-Match", "*"),
         ("If-Match", "\"a\", \"b\""),
         ("If-None-Match", "\"a\""),
         ("If-Unmodified-Since", "Sat, 21 Nov 2026 09:30:00 GMT"),
@@ -177,6 +191,18 @@ async fn conditions_hold_or_nothing_is_done() {
             .refused(400, Code::BadRequest)
             .await;
     }
+    // As nginx and Apache make them when they compress an answer.
+    let weak = put(6).header("If-Match", &format!("W/{second}"));
+    let third = etag(&weak.expect(200).await);
+    let suffixed = third.replace("-3\"", "-3-gzip\"");
+    let fourth = etag(&put(7).header("If-Match", &suffixed).expect(200).await);
+    let any = put(8)
+        .header("If-Match", "*")
+        .header("Idempotency-Key", "any");
+    let fifth = etag(&any.clone().expect(200).await);
+    assert_ne!(fourth, fifth);
+    assert_eq!(etag(&any.expect(200).await), fifth, "the same id again");
+    let second = fifth;
     api.delete(path)
         .header("If-Match", &second)
         .expect(200)
@@ -189,10 +215,10 @@ async fn conditions_hold_or_nothing_is_done() {
 async fn a_tag_of_a_table_that_is_gone_matches_nothing_in_its_successor() {
     let api = api().await;
     let path = "/v1/tables/t/records/k";
-    let old = etag(&api.put(path).json(r#"{"value":1}"#).expect(200).await);
+    let old = etag(&api.put(path).json(r#"{"value":1}"#).expect(201).await);
     api.delete("/v1/tables/t").expect(200).await;
     api.put("/v1/tables/t").expect(201).await;
-    api.put(path).json(r#"{"value":2}"#).expect(200).await;
+    api.put(path).json(r#"{"value":2}"#).expect(201).await;
     let put = api
         .put(path)
         .json(r#"{"value":3}"#)
@@ -210,12 +236,13 @@ async fn a_tag_of_a_table_that_is_gone_matches_nothing_in_its_successor() {
 async fn what_the_caller_has_is_not_sent_again() {
     let api = api().await;
     let path = "/v1/tables/t/records/k";
-    let tag = etag(&api.put(path).json(r#"{"value":1}"#).expect(200).await);
+    let tag = etag(&api.put(path).json(r#"{"value":1}"#).expect(201).await);
     api.put("/v1/tables/t/records/other")
         .json(r#"{"value":1}"#)
-        .expect(200)
+        .expect(201)
         .await;
-    for has in [&tag, "*", &format!("\"x\", W/{tag}")] {
+    let suffixed = tag.replace("-1\"", "-1-br\"");
+    for has in [&tag, "*", &format!("\"x\", W/{tag}"), &suffixed] {
         let reply = api.get(path).header("If-None-Match", has).expect(304).await;
         assert_eq!(etag(&reply), tag);
     }
@@ -236,7 +263,7 @@ async fn trying_again_with_the_same_id_does_it_once() {
     let api = api().await;
     let path = "/v1/tables/t/records/k";
     let put = |value: u32| api.put(path).json(json!({"value": value}));
-    let first = put(1).header("Idempotency-Key", "a-1").expect(200).await;
+    let first = put(1).header("Idempotency-Key", "a-1").expect(201).await;
     put(2).expect(200).await;
     let again = put(1).header("Idempotency-Key", "a-1").expect(200).await;
     assert_eq!(again.body, first.body);
@@ -409,7 +436,7 @@ async fn categories_and_words_find_records() {
     ] {
         let path = format!("/v1/tables/t/records/{key}");
         let body = json!({"value": value, "category": category});
-        api.put(&path).json(body).expect(200).await;
+        api.put(&path).json(body).expect(201).await;
     }
     let found = async |path: &str| keys(&api.get(path).expect(200).await);
     assert_eq!(found("/v1/tables/t/records?category=x").await, ["a", "c"]);
@@ -453,7 +480,13 @@ async fn bodies_that_are_wrong_are_named_as_what_they_are() {
         (r#"{"value":1,"key":"k"}"#, Code::BadRequest),
         (r#"{"value":1,"category":5}"#, Code::BadRequest),
         (r#"{"value":1,"category":""}"#, Code::InvalidName),
-        (r#"{"value":1,"expires_at":-1}"#, Code::BadRequest),
+        (r#"{"value":1,"expires_at":-1}"#, Code::InvalidTime),
+        (
+            r#"{"value":1,"expires_at":253402300800000}"#,
+            Code::InvalidTime,
+        ),
+        (r#"{"value":1,"expires_at":1.5}"#, Code::InvalidTime),
+        (r#"{"value":1,"expires_at":true}"#, Code::BadRequest),
         (r#"{"value":"\ud800"}"#, Code::InvalidValue),
         (r#"{"value":1e999}"#, Code::InvalidValue),
         (&deep, Code::InvalidValue),

@@ -117,7 +117,7 @@ async fn a_transaction_is_done_whole_or_not_at_all() {
     let op = json!({"delete": {"key": "k"}});
     let many = json!({"ops": vec![op; 1_001]});
     for (body, status, code) in [
-        (json!({"ops": []}), 400, Code::TooLarge),
+        (json!({"ops": []}), 400, Code::BadRequest),
         (many, 413, Code::TooLarge),
         (
             json!({"ops": [{"put": {"key": "", "value": 1}}]}),
@@ -263,7 +263,7 @@ async fn changes_are_those_after_a_position() {
         let put = api
             .put("/v1/tables/t/records/k")
             .json(json!({ "value": n }));
-        positions.push(put.expect(200).await.position());
+        positions.push(put.written().await.position());
     }
     let deleted = api.delete("/v1/tables/t/records/k").expect(200).await;
     positions.push(deleted.position());
@@ -326,7 +326,7 @@ async fn below_the_floor_the_history_is_gone() {
     };
     api.create("t", options).await;
     let first = api.put("/v1/tables/t/records/k").json(r#"{"value":0}"#);
-    let first = first.expect(200).await.position();
+    let first = first.written().await.position();
     let path = format!("/v1/tables/t/changes?from={first}");
     // History is trimmed now and then.
     let gone = async {
@@ -358,7 +358,7 @@ async fn the_status_is_that_of_tables_sessions_and_the_store() {
     let api = Api::with_table("t").await;
     api.put("/v1/tables/t/records/k")
         .json(r#"{"value":1}"#)
-        .expect(200)
+        .written()
         .await;
     let status = api.get("/v1/status").expect(200).await.json();
     let here = &status["tables"][0];
@@ -395,7 +395,7 @@ async fn metrics_count_what_happened_and_name_no_client() {
     let api = Api::with_table("t").await;
     api.put("/v1/tables/t/records/k")
         .json(r#"{"value":1}"#)
-        .expect(200)
+        .written()
         .await;
     api.get("/v1/tables/t/records/none").expect(404).await;
     api.get("/nothing").refused(404, Code::UnknownRoute).await;

@@ -478,6 +478,7 @@ fn decide(
                 },
             })?;
             drop(view);
+            let grown = change.records > standing.head.records;
             standing.head = change.head();
             standing.history_bytes += bytes;
             let puts = change
@@ -489,6 +490,7 @@ fn decide(
                 committed: change.committed(),
                 written: puts as u64,
                 deleted: (change.ops.len() - puts) as u64,
+                grown,
             };
             Ok((Decided::Applied(applied), Some((table, change))))
         }
@@ -497,6 +499,7 @@ fn decide(
                 committed,
                 written: 0,
                 deleted: 0,
+                grown: false,
             };
             Ok((Decided::Applied(applied), None))
         }
@@ -509,6 +512,7 @@ fn decide(
                 committed,
                 written: 0,
                 deleted: 0,
+                grown: false,
             };
             Ok((Decided::Applied(applied), None))
         }

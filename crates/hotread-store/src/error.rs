@@ -2,7 +2,7 @@
 //! one line that says what to do.
 
 use crate::seal::SealError;
-use hotread_proto::{Code, ErrorBody, Key, Position, Refusal, TableName};
+use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 use rusqlite::ErrorCode;
 use std::path::PathBuf;
 
@@ -287,6 +287,18 @@ pub enum ReadError {
         /// Where the table is.
         head: Position,
     },
+    /// A listing was to go on in an incarnation of the table that is gone.
+    #[error(
+        "table {table} was dropped, restored or sealed anew while it was listed, and is of epoch {now} now instead of {epoch}; list it again from the beginning"
+    )]
+    OtherEpoch {
+        /// The table.
+        table: TableName,
+        /// The epoch that was given.
+        epoch: Epoch,
+        /// The table's epoch.
+        now: Epoch,
+    },
     /// A store that only reads is told of no changes.
     #[error(
         "the store was opened read-only, and nobody tells it of changes; open it for writing, or read the history now and then"
@@ -322,7 +334,7 @@ impl ReadError {
             Self::UnknownTable { .. } => Code::UnknownTable,
             Self::NoSearch { .. } => Code::NoSearch,
             Self::Gone { .. } => Code::Gone,
-            Self::NeverThere { .. } => Code::EpochChanged,
+            Self::NeverThere { .. } | Self::OtherEpoch { .. } => Code::EpochChanged,
             Self::NotTold => Code::ReadOnly,
             Self::Closed => Code::Closed,
             Self::Seal { source, .. } => source.code(),
@@ -431,6 +443,7 @@ impl CommitError {
     pub fn code(&self) -> Code {
         match self {
             Self::UnknownTable { .. } => Code::UnknownTable,
+            Self::Refused(Refusal::Limit(TxnTooLarge::Empty)) => Code::BadRequest,
             Self::Refused(Refusal::Limit(_)) => Code::TooLarge,
             Self::Refused(
                 Refusal::Precondition { .. }

@@ -59,6 +59,10 @@ impl Committer {
                     self.sweep = Sweep::Failing;
                 }
             }
+            let now = self.now();
+            if let Err(e) = self.expire_tokens(now) {
+                tracing::warn!(error = %e, "expired tokens are not deleted before the next start");
+            }
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
             match self.trim_aged() {

@@ -91,7 +91,7 @@ pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::Store;
 pub use subscription::{Recent, Subscription};
-pub use ticket::{ReplaceTicket, Replaced, Ticket};
+pub use ticket::{GrowthTicket, ReplaceTicket, Replaced, Ticket};
 pub use token::{
     MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, ParseRoleError, Role, TokenError,
     TokenInfo,

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 4;
+pub const LATEST: i32 = 5;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -155,6 +155,19 @@ pub const ALL: &[Migration] = &[
             ) STRICT, WITHOUT ROWID;
         ",
         down: |db| db.execute_batch("DROP TABLE tokens"),
+    },
+    Migration {
+        version: 5,
+        title: "tokens that expire",
+        // Without their time they would be valid for good.
+        loses: "the tokens that expire",
+        up: "ALTER TABLE tokens ADD COLUMN expires_at INTEGER;",
+        down: |db| {
+            db.execute_batch(
+                "DELETE FROM tokens WHERE expires_at IS NOT NULL;
+                 ALTER TABLE tokens DROP COLUMN expires_at;",
+            )
+        },
     },
 ];
 

@@ -6,7 +6,9 @@ use crate::open::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
 use crate::table::{self, Table, TableRow};
 use crate::text;
-use hotread_proto::{Category, Change, ChangeOp, Hasher, Head, Key, Position, Record, Records};
+use hotread_proto::{
+    Category, Change, ChangeOp, Epoch, Hasher, Head, Key, Position, Record, Records,
+};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,6 +129,12 @@ pub struct Scan {
     pub category: Option<Category>,
     /// At most so many records; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`].
     pub limit: usize,
+    /// The page ends with the record with which its keys, categories and values come to so many
+    /// bytes; 0: only `limit` counts.
+    pub max_bytes: usize,
+    /// Only of this incarnation of the table: for all pages but the first, that of the first page's
+    /// position. `None`: of whichever there is.
+    pub epoch: Option<Epoch>,
 }
 
 /// What to search for.
@@ -219,6 +227,11 @@ pub(crate) fn scan(pool: &Pool, table: &Table, scan: &Scan) -> Result<Page, Read
     let mut db = connection(pool)?;
     let txn = db.transaction()?;
     let (head, _) = head(&txn, table)?;
+    let now = head.position.epoch;
+    if let Some(epoch) = scan.epoch.filter(|epoch| *epoch != now) {
+        let table = table.name.clone();
+        return Err(ReadError::OtherEpoch { table, epoch, now });
+    }
     let after = scan.after.as_ref().map_or("", Key::as_str);
     let from = if after < scan.prefix.as_str() {
         scan.prefix.as_str()
@@ -254,8 +267,12 @@ pub(crate) fn scan(pool: &Pool, table: &Table, scan: &Scan) -> Result<Page, Read
         params.push((":category", category));
     }
     sql.push_str(" ORDER BY r.key LIMIT :limit");
-    let mut records = read_records(&txn, table, &sql, &params)?;
-    let more = records.len() > limit;
+    let max_bytes = match scan.max_bytes {
+        0 => usize::MAX,
+        max_bytes => max_bytes,
+    };
+    let (mut records, mut more) = read_records(&txn, table, &sql, &params, max_bytes)?;
+    more |= records.len() > limit;
     records.truncate(limit);
     let next = match records.last() {
         Some(last) if more => Some(key(last)?),
@@ -281,20 +298,27 @@ fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// Records until they come to so many bytes, and whether there may be more then.
 fn read_records(
     db: &Connection,
     table: &Table,
     sql: &str,
     params: &[(&str, &dyn ToSql)],
-) -> Result<Vec<Record>, ReadError> {
+    max_bytes: usize,
+) -> Result<(Vec<Record>, bool), ReadError> {
     let (values, hasher) = (table.values(), table.hasher());
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    let mut records = Vec::new();
+    let (mut records, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        records.push(checked(table, &hasher, rows::read_record(row, &values)?)?);
+        let record = checked(table, &hasher, rows::read_record(row, &values)?)?;
+        bytes += record.size();
+        records.push(record);
+        if bytes >= max_bytes {
+            return Ok((records, true));
+        }
     }
-    Ok(records)
+    Ok((records, false))
 }
 
 pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page, ReadError> {
@@ -318,7 +342,7 @@ pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page
              ORDER BY f.rank, r.key LIMIT :limit"
         );
         let category = search.category.as_ref().map(Category::as_str);
-        records = read_records(
+        (records, _) = read_records(
             &txn,
             table,
             &sql,
@@ -326,6 +350,7 @@ pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page
                 ":query": query, ":table": table.id, ":category": category,
                 ":limit": limit(search.limit) as i64,
             },
+            usize::MAX,
         )?;
     }
     Ok(Page {
@@ -454,7 +479,14 @@ pub(crate) fn snapshot(table: &Table, pool: &Pool) -> Result<Records, ReadError>
 pub(crate) fn all_records(db: &Connection, table: &Table) -> Result<Vec<Record>, ReadError> {
     let sql =
         format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table ORDER BY r.key");
-    read_records(db, table, &sql, named_params! { ":table": table.id })
+    read_records(
+        db,
+        table,
+        &sql,
+        named_params! { ":table": table.id },
+        usize::MAX,
+    )
+    .map(|(records, _)| records)
 }
 
 /// A table by its name, for stores that only read: others may create and drop tables meanwhile.

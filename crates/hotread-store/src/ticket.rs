@@ -14,6 +14,8 @@ pub(crate) struct Applied {
     pub(crate) committed: Committed,
     pub(crate) written: u64,
     pub(crate) deleted: u64,
+    /// The table has more records than before.
+    pub(crate) grown: bool,
 }
 
 /// The answer to a replacement.
@@ -94,6 +96,10 @@ pub struct Ticket(Arc<Slot>);
 /// [`Ticket`].
 pub struct ReplaceTicket(Ticket);
 
+/// The promise of an answer, and of whether the table has grown: see [`Ticket::with_growth`].
+#[derive(Debug)]
+pub struct GrowthTicket(Ticket);
+
 /// The committer's end. Dropped without an answer, as by a panic in the middle of a group, it answers
 /// that nobody knows.
 pub(crate) struct Reply(Option<Arc<Slot>>);
@@ -112,6 +118,14 @@ impl Ticket {
         self.0.wait().map(|applied| applied.committed)
     }
 
+    /// The promise of an answer that also says whether the table has more records than before it: of a
+    /// transaction with a single put, whether the record is new. Of one that was committed before,
+    /// under the same id, it does not.
+    #[must_use]
+    pub fn with_growth(self) -> GrowthTicket {
+        GrowthTicket(self)
+    }
+
     pub(crate) fn replace(self) -> ReplaceTicket {
         ReplaceTicket(self)
     }
@@ -124,6 +138,15 @@ impl Future for Ticket {
         self.0
             .poll(cx)
             .map(|answer| answer.map(|applied| applied.committed))
+    }
+}
+
+impl Future for GrowthTicket {
+    type Output = Result<(Committed, bool), CommitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.0.0.poll(cx);
+        answer.map(|answer| answer.map(|applied| (applied.committed, applied.grown)))
     }
 }
 

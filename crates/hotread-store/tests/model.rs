@@ -106,11 +106,12 @@ impl Table {
                     let cell = self.cells.get(key.as_str());
                     let cell = cell.filter(|cell| cell.expires_at != Some(long_ago()));
                     let actual = cell.map(|cell| cell.seq);
-                    let wanted = match condition {
-                        Condition::Seq(seq) => Some(*seq),
-                        Condition::Absent => None,
+                    let holds = match condition {
+                        Condition::Seq(seq) => actual == Some(*seq),
+                        Condition::Absent => actual.is_none(),
+                        Condition::Present => actual.is_some(),
                     };
-                    if actual != wanted {
+                    if !holds {
                         return Expected::Refused(Refusal::Precondition {
                             key: key.clone(),
                             condition: *condition,
@@ -533,6 +534,7 @@ impl World {
                     category: category
                         .map(|at| support::category(CATEGORIES.get(at).unwrap_or(&"three"))),
                     limit: *limit,
+                    ..Scan::default()
                 };
                 self.absorb(table, None);
                 let Some(model) = self.tables.get(table) else {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use hotread_proto::Code;
+use hotread_proto::{Code, Timestamp};
 use hotread_sim::Disk;
 use hotread_store::{
     CommitError, MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, OpenError, Role,
@@ -10,6 +10,7 @@ use hotread_store::{
 };
 use rusqlite::Connection;
 use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
 use support::{Scratch, name};
 
 fn open(scratch: &Scratch) -> Store {
@@ -178,6 +179,66 @@ fn of_two_admins_that_are_revoked_at_once_one_stays() {
 }
 
 #[test]
+fn a_token_ends_when_its_time_is_over() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let now = || Timestamp::from(SystemTime::now());
+    let soon = now().saturating_add(Duration::from_secs(2));
+    let first = store.create_expiring_token("ops", Role::Admin, None, soon);
+    assert_eq!(first.unwrap_err(), TokenError::FirstNotAdmin);
+    let admin = store.create_token("ops", Role::Admin, None).unwrap();
+    let over = store.create_expiring_token("late", Role::Read, None, now());
+    assert!(matches!(over, Err(TokenError::Expired { .. })), "{over:?}");
+
+    let short = store.create_expiring_token("ci", Role::Admin, None, soon);
+    let short = short.unwrap();
+    assert_eq!(short.info.expires_at, Some(soon));
+    let long = store.create_expiring_token("ci", Role::Read, None, Timestamp::MAX);
+    let long = long.unwrap();
+    let found = store.authenticate(&short.secret);
+    assert!(found.is_some() || now() >= soon);
+    // One that ends is no admin to rely on.
+    let last = store.revoke_token(&admin.info.id).unwrap_err();
+    assert_eq!(last, TokenError::LastAdmin);
+
+    let generation = store.token_generation();
+    while now() < soon {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store.authenticate(&short.secret).is_none(), "at once");
+    let ids = |store: &Store| -> Vec<_> {
+        let tokens = store.tokens().unwrap().into_iter();
+        tokens.map(|token| token.id).collect()
+    };
+    while ids(&store).contains(&short.info.id) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store.token_generation() > generation, "sessions look again");
+    let left = [admin.info.id, long.info.id];
+    assert!(left.iter().all(|id| ids(&store).contains(id)));
+    // From disk, too.
+    drop(store);
+    let store = scratch.open();
+    assert_eq!(ids(&store).len(), 2);
+    let kept = store.authenticate(&long.secret).unwrap();
+    assert_eq!(kept.expires_at, Some(Timestamp::MAX));
+}
+
+#[test]
+fn an_admin_stays_where_a_server_asks_for_it() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let admin = store.create_token("ops", Role::Admin, None).unwrap();
+    let id = &admin.info.id;
+    let last = store.revoke_token_but_last(id).unwrap_err();
+    assert_eq!(last, TokenError::LastWhileServed);
+    let other = store.create_token("ops", Role::Admin, None).unwrap();
+    store.revoke_token_but_last(id).unwrap();
+    store.revoke_token(&other.info.id).unwrap();
+    assert!(!store.has_tokens());
+}
+
+#[test]
 fn a_role_allows_what_is_below_it_in_its_tables() {
     let all = Role::ALL;
     assert!(all.is_sorted());
@@ -187,6 +248,7 @@ fn a_role_allows_what_is_below_it_in_its_tables() {
         role,
         tables,
         created_at: hotread_proto::Timestamp::EPOCH,
+        expires_at: None,
     };
     let (a, b) = (name("a"), name("b"));
     for has in all {
@@ -294,7 +356,7 @@ fn there_is_a_limit_to_tokens() {
     let db = Connection::open(scratch.path()).unwrap();
     let sql = format!(
         "WITH RECURSIVE ns (n) AS (VALUES (3) UNION ALL SELECT n + 1 FROM ns WHERE n < {MAX_TOKENS})
-         INSERT INTO tokens SELECT format('%08x', n), 'x', 'read', NULL, 0, randomblob(32) FROM ns"
+         INSERT INTO tokens SELECT format('%08x', n), 'x', 'read', NULL, 0, randomblob(32), NULL FROM ns"
     );
     db.execute_batch(&sql).unwrap();
     drop(db);

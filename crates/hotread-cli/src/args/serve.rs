@@ -1,11 +1,12 @@
 //! The arguments of `hotread serve` and `hotread token`.
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use hotread_proto::TableName;
+use hotread_proto::{TableName, Timestamp};
 use hotread_store::{Role, Synchronous};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) const SERVE_HELP: &str = "\
 Settings come from --config, the environment and the command line; what comes later counts. The
@@ -18,7 +19,8 @@ file is TOML; paths in it are relative to it:
   heartbeat_ms = 2000
   allowed_hosts = [\"flags.internal\"]
 
-Without tokens everybody on this machine may do everything, and nobody else can connect. Stops at
+Without tokens every program on this machine may do everything, and requests that a proxy forwards
+are refused. Other machines need tokens and --allow-plaintext, or a proxy that encrypts. Stops at
 SIGINT or SIGTERM: what was begun is finished, and clients are told when to come back.
 
 Examples:
@@ -50,8 +52,8 @@ pub(crate) struct ServeArgs {
         value_name = "WHEN"
     )]
     pub(crate) synchronous: Option<Safe>,
-    /// A name that requests may give as Host, beside localhost and loopback addresses; may be
-    /// repeated
+    /// A name that requests may give as Host while there are no tokens, besides localhost and loopback
+    /// addresses; may be repeated
     #[arg(
         long = "allowed-host",
         env = "HOTREAD_ALLOWED_HOSTS",
@@ -60,7 +62,7 @@ pub(crate) struct ServeArgs {
         value_delimiter = ','
     )]
     pub(crate) allowed_hosts: Option<Vec<String>>,
-    /// An origin whose web pages may use the server; may be repeated
+    /// An origin whose web pages may use the server and read its answers; may be repeated
     #[arg(
         long = "allowed-origin",
         env = "HOTREAD_ALLOWED_ORIGINS",
@@ -115,11 +117,13 @@ pub(crate) enum LogFormat {
 pub(crate) enum TokenCmd {
     /// Create a token, and print its secret, which is not kept and cannot be shown again
     #[command(after_help = "\
-The first token must be for an admin of all tables. From then on a server asks everybody for one.
+The first token must be for an admin of all tables, and not expire. From then on a server asks for one
+with every request.
 
 Examples:
   hotread token create ops --role admin
-  hotread token create api --role read --table flags --table prices")]
+  hotread token create api --role read --table flags --table prices
+  hotread token create ci --role write --ttl 90d")]
     Create {
         /// Whose it is, for people: A-Z a-z 0-9 . _ -
         name: String,
@@ -129,6 +133,12 @@ Examples:
         /// Only for this table; may be repeated
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<TableName>,
+        /// When the token ends: 2026-12-24T18:00:00Z, or milliseconds since 1970
+        #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+        expires_at: Option<Timestamp>,
+        /// In how much time the token ends: 12h, 90d
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
     },
     /// List the tokens, without their secrets
     #[command(

@@ -7,7 +7,7 @@ mod store;
 pub(crate) use server::{Remote, Server};
 
 use anyhow::Result;
-use hotread_proto::{Change, Committed, Key, Position, Record, Replace, TableName, Txn};
+use hotread_proto::{Change, Committed, Key, Position, Record, Replace, TableName, Timestamp, Txn};
 use hotread_store::{
     NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, Ticket, TokenInfo,
 };
@@ -51,12 +51,13 @@ pub(crate) trait Tables {
 
     fn tokens(&self) -> Result<Vec<TokenInfo>>;
 
-    /// Makes a token; `tables`: only for these.
+    /// Makes a token; `tables`: only for these; `expires_at`: valid until then.
     fn create_token(
         &self,
         name: &str,
         role: Role,
         tables: Option<Vec<TableName>>,
+        expires_at: Option<Timestamp>,
     ) -> Result<NewToken>;
 
     fn revoke_token(&self, id: &str) -> Result<TokenInfo>;

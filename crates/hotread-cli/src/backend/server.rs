@@ -5,7 +5,9 @@ use crate::args::Secret;
 use crate::exit::Failure;
 use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, PastTxn, RecordSet, blocking};
-use hotread_proto::{Category, Change, Code, Key, Position, Record, Replace, TableName, Txn};
+use hotread_proto::{
+    Category, Change, Code, Key, Position, Record, Replace, TableName, Timestamp, Txn,
+};
 use hotread_store::{
     MAX_CHANGES, NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, TokenInfo,
 };
@@ -117,12 +119,15 @@ impl Tables for Server {
             after,
             category,
             limit,
+            epoch,
+            ..
         } = scan.clone();
         let scan = hotread_client::Scan {
             prefix,
             after,
             category,
             limit: Some(limit),
+            epoch,
         };
         let page = self.ask(|client| client.scan(table.as_str(), &scan))?;
         Ok(Page {
@@ -197,8 +202,13 @@ impl Tables for Server {
         name: &str,
         role: Role,
         tables: Option<Vec<TableName>>,
+        expires_at: Option<Timestamp>,
     ) -> Result<NewToken> {
-        self.ask(|client| client.create_token(name, role, tables.as_deref()))
+        let tables = tables.as_deref();
+        self.ask(|client| match expires_at {
+            None => client.create_token(name, role, tables),
+            Some(at) => client.create_expiring_token(name, role, tables, at),
+        })
     }
 
     fn revoke_token(&self, id: &str) -> Result<TokenInfo> {

@@ -2,7 +2,7 @@
 
 use super::{Pending, Replaced, Tables, Whole};
 use anyhow::Result;
-use hotread_proto::{Change, Key, Position, Record, Replace, TableName, Txn};
+use hotread_proto::{Change, Key, Position, Record, Replace, TableName, Timestamp, Txn};
 use hotread_store::{
     NewToken, Page, Role, Scan, Search, Store, TableInfo, TableOptions, TokenInfo,
 };
@@ -69,8 +69,12 @@ impl Tables for Store {
         name: &str,
         role: Role,
         tables: Option<Vec<TableName>>,
+        expires_at: Option<Timestamp>,
     ) -> Result<NewToken> {
-        Ok(self.create_token(name, role, tables)?)
+        Ok(match expires_at {
+            None => self.create_token(name, role, tables),
+            Some(at) => self.create_expiring_token(name, role, tables, at),
+        }?)
     }
 
     fn revoke_token(&self, id: &str) -> Result<TokenInfo> {

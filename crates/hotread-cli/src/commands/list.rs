@@ -27,6 +27,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         after,
         category,
         limit: left.min(MAX_PAGE),
+        ..Scan::default()
     };
     let mut shown = false;
     loop {
@@ -40,6 +41,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         match page.next {
             Some(key) if left > 0 => {
                 scan.after = Some(key);
+                scan.epoch = Some(page.position.epoch);
                 scan.limit = left.min(MAX_PAGE);
             }
             Some(key) => {

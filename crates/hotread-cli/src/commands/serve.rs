@@ -8,7 +8,7 @@ use crate::log;
 use crate::output::Out;
 use anyhow::{Context, Result};
 use hotread_proto::Code;
-use hotread_server::{Options, Server};
+use hotread_server::{Options, ServeError, Server, raise_file_limit};
 use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -56,6 +56,7 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
         options.allowed_origins = origins;
     }
     options.allow_plaintext |= args.allow_plaintext;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -84,6 +85,7 @@ async fn serve(
         .context("the listener has no address")?;
     let path = store.path().display().to_string();
     let server = Server::builder(store).options(options).build()?;
+    server.check_address(address).map_err(with_commands)?;
     // Before the first line tells anyone to come, so that none of them is missed.
     let stop = stopped().context("signals cannot be waited for")?;
     let serving = Serving {
@@ -97,6 +99,26 @@ async fn serve(
     out.flush().context("cannot write to stdout")?;
     server.serve(listener, stop).await?;
     Ok(())
+}
+
+/// What keeps a server from serving other machines, with what to type.
+fn with_commands(error: ServeError) -> anyhow::Error {
+    let ServeError::OtherMachines {
+        no_tokens,
+        no_plaintext,
+        ..
+    } = error
+    else {
+        return error.into();
+    };
+    let create = "`hotread token create ops --role admin`";
+    let allow = "`--allow-plaintext`";
+    let typed: Vec<_> = [(no_tokens, create), (no_plaintext, allow)]
+        .into_iter()
+        .filter_map(|(is_missing, what)| is_missing.then_some(what))
+        .collect();
+    let message = format!("{error}. Type {}", typed.join(" and add "));
+    Failure::new(error.code(), message).into()
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {

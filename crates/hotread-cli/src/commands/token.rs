@@ -4,13 +4,24 @@ use super::{Mode, Session};
 use crate::args::TokenCmd;
 use crate::output::Out;
 use anyhow::Result;
-use hotread_proto::TableName;
+use hotread_proto::{TableName, Timestamp};
 use hotread_store::{Role, TokenInfo};
 use serde::Serialize;
+use std::time::SystemTime;
 
 pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
     match command {
-        TokenCmd::Create { name, role, tables } => create(session, &name, role, tables, out),
+        TokenCmd::Create {
+            name,
+            role,
+            tables,
+            expires_at,
+            ttl,
+        } => {
+            let after = |ttl| Timestamp::from(SystemTime::now()).saturating_add(ttl);
+            let expires_at = expires_at.or_else(|| ttl.map(after));
+            create(session, &name, role, tables, expires_at, out)
+        }
         TokenCmd::List => list(session, out),
         TokenCmd::Revoke { id } => revoke(session, &id, out),
     }
@@ -21,6 +32,7 @@ fn create(
     name: &str,
     role: Role,
     tables: Vec<TableName>,
+    expires_at: Option<Timestamp>,
     out: &mut Out,
 ) -> Result<()> {
     #[derive(Serialize)]
@@ -32,7 +44,7 @@ fn create(
 
     let tables = (!tables.is_empty()).then_some(tables);
     let access = session.tables(Mode::Create)?;
-    let created = access.create_token(name, role, tables)?;
+    let created = access.create_token(name, role, tables, expires_at)?;
     if session.json() {
         return out.json(&Created {
             info: &created.info,
@@ -66,9 +78,15 @@ fn list(session: &Session, out: &mut Out) -> Result<()> {
             token.role.to_string(),
             tables,
             token.created_at.to_string(),
+            token
+                .expires_at
+                .map_or("never".to_owned(), |at| at.to_string()),
         ]
     });
-    out.table(&["ID", "NAME", "ROLE", "TABLES", "CREATED"], rows.collect())
+    out.table(
+        &["ID", "NAME", "ROLE", "TABLES", "CREATED", "EXPIRES"],
+        rows.collect(),
+    )
 }
 
 fn revoke(session: &Session, id: &str, out: &mut Out) -> Result<()> {

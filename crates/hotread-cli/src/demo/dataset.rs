@@ -143,6 +143,7 @@ pub(super) async fn all(client: &Client, table: &TableName) -> Result<Vec<Record
     };
     loop {
         let page = client.scan(table.as_str(), &scan).await?;
+        scan.epoch = Some(page.position.epoch);
         records.extend(page.records);
         match page.next {
             Some(next) => scan.after = Some(next),

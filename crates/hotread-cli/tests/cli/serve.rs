@@ -1,13 +1,15 @@
 //! `hotread serve`, and the tokens that it asks for.
 
 use super::{Place, hotread, serving::Serving};
+use std::net::TcpStream;
+use std::process::Command;
 
 #[test]
 fn what_is_written_through_a_server_is_there_after_it_has_stopped() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":[1.0]}"#);
-    assert_eq!(written.0, 200, "{written:?}");
+    assert_eq!(written.0, 201, "{written:?}");
     assert_eq!(
         place.run(&["get", "t", "k"]).ok(),
         "[1.0]\n",
@@ -77,7 +79,34 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
     ran.failed(5, "in use by process");
     let ran = other.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(ran.code, 5, "{ran:?}");
-    assert!(ran.err.contains("no tokens"), "{ran:?}");
+    // All that is missing at once, with what to type, and nothing is said to be served.
+    for said in [
+        "no tokens",
+        "nothing would be encrypted",
+        "hotread token create",
+        "--allow-plaintext",
+    ] {
+        assert!(ran.err.contains(said), "{said}: {ran:?}");
+    }
+    assert_eq!(ran.out, "");
+    let ran = other.run(&["serve", "--listen", "0.0.0.0:0", "--allow-plaintext"]);
+    assert!(
+        ran.err.contains("no tokens") && !ran.err.contains("encrypted:"),
+        "{ran:?}"
+    );
+    assert_eq!((ran.code, ran.out.as_str()), (5, ""));
+}
+
+#[test]
+fn a_server_without_tokens_says_so_when_it_starts() {
+    let place = Place::with_table();
+    let log = Serving::start(&place, &[]).stop();
+    assert!(log.contains("no tokens"), "{log}");
+    place
+        .run(&["token", "create", "ops", "--role", "admin", "--json"])
+        .ok();
+    let log = Serving::start(&place, &[]).stop();
+    assert!(!log.contains("no tokens"), "{log}");
 }
 
 #[test]
@@ -241,4 +270,30 @@ fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
         hotread().args(["token"]).output().unwrap().status.code(),
         Some(2)
     );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_low_limit_of_open_files_is_raised_and_idle_connections_harm_nobody() {
+    const SOFT: usize = 160;
+    let place = Place::with_table();
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -Sn {SOFT} && exec \"$0\" \"$@\"");
+    let server = env!("CARGO_BIN_EXE_hotread");
+    command.args(["-c", &script, server, "serve", "--listen", "127.0.0.1:0"]);
+    command
+        .current_dir(place.path("."))
+        .env("HOTREAD_DB", place.db());
+    let serving = Serving::spawn(&mut command);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.pid())).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_eq!(files[3], files[4], "the soft limit is the hard one");
+    // More than the limit that it was started with.
+    let idle = |_| TcpStream::connect(&serving.address).unwrap();
+    let idle: Vec<_> = (0..SOFT + 40).map(idle).collect();
+    assert_eq!(serving.ask("GET", "/healthz", "", "").0, 200);
+    drop(idle);
 }

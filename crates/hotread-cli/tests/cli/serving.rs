@@ -26,7 +26,15 @@ impl Serving {
 
     pub(super) fn start_at(place: &Place, address: &str, more: &[&str]) -> Self {
         let args = [&["serve", "--listen", address], more].concat();
-        let mut command = place.command(&args);
+        Self::spawn(&mut place.command(&args))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A command that serves.
+    pub(super) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

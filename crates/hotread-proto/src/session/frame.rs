@@ -7,6 +7,7 @@ use crate::name::Key;
 use crate::position::Epoch;
 use crate::record::Record;
 use crate::response::{Code, ErrorBody};
+use crate::strict::{Object, given};
 use crate::time::Timestamp;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -43,10 +44,18 @@ pub struct Hello {
     /// The newest version of the protocol that the client speaks.
     pub v: u32,
     /// What the server shows of the client.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub name: Option<String>,
     /// What the client has; absent if it has nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given_object"
+    )]
     pub from: Option<Has>,
     /// May several transactions come as one, if the client is slow?
     #[serde(default)]
@@ -70,7 +79,11 @@ pub struct Has {
     pub seq: u64,
     /// The digest there. Only a client that keeps no records may leave it out, and then is not told
     /// if the table's past has become another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub digest: Option<Digest>,
 }
 
@@ -139,7 +152,11 @@ pub struct Welcome {
     /// The first transaction that the history keeps.
     pub floor: u64,
     /// For a resumption, the last transaction that the client has: the next one comes next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub seq: Option<u64>,
     /// A heartbeat comes at least so often.
     pub heartbeat_ms: u64,
@@ -150,7 +167,7 @@ pub struct Welcome {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "maybe_one_line"
+        deserialize_with = "given_line"
     )]
     pub reason: Option<String>,
 }
@@ -317,7 +334,8 @@ macro_rules! one_member {
                                 if frame.is_some() {
                                     return Err(A::Error::custom("two frames in one"));
                                 }
-                                Some($read(map.next_value()?))
+                                let Object(content) = map.next_value()?;
+                                Some($read(content))
                             })*
                             _ => None,
                         };
@@ -341,9 +359,16 @@ fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     Ok(super::reason(&text))
 }
 
-fn maybe_one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.map(|text| super::reason(&text)))
+fn given_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    one_line(deserializer).map(Some)
+}
+
+fn given_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Object::deserialize(deserializer).map(|Object(read)| Some(read))
 }
 
 fn error(mut body: ErrorBody) -> ServerFrame<'static> {
@@ -416,6 +441,12 @@ mod tests {
             r#"{"ping":{"n":1},"ping":{"n":2}}"#,
             r#"{"ping":{"n":1},"ack":{"seq":2}}"#,
             r#"{"hello":{}}"#,
+            r#"{"ping":[1]}"#,
+            r#"{"hello":{"v":1,"name":null}}"#,
+            r#"{"hello":{"v":1,"from":null}}"#,
+            r#"{"hello":{"v":1,"from":["00c0ffee00c0ffee",7]}}"#,
+            r#"{"hello":{"v":1,"from":{"epoch":"00c0ffee00c0ffee","seq":7,"digest":null}}}"#,
+            r#"{"hello":{"v":1,"coalesce":null}}"#,
         ] {
             assert!(ClientFrame::decode(text).is_err(), "{text}");
         }

@@ -175,6 +175,9 @@ impl Serve {
             ClientFrame::Ack { seq } if seq > self.sent.position.seq => {
                 self.protocol_error("an acknowledgement of what was not sent");
             }
+            ClientFrame::Nack(nack) if nack.seq == 0 || nack.seq > self.sent.position.seq => {
+                self.protocol_error("a refusal of what was not sent");
+            }
             ClientFrame::Ack { seq } => self.events.push_back(Event::Ack { seq }),
             ClientFrame::Nack(nack) => self.events.push_back(Event::Nack(nack)),
             ClientFrame::Ping { n } => {

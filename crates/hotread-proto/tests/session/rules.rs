@@ -84,6 +84,24 @@ fn a_client_that_breaks_a_rule_is_told_which() {
 }
 
 #[test]
+fn what_was_not_sent_can_be_neither_acknowledged_nor_refused() {
+    let nack = |seq: u64| format!(r#"{{"nack":{{"seq":{seq},"key":"k","reason":"no"}}}}"#);
+    let ack = |seq: u64| format!(r#"{{"ack":{{"seq":{seq}}}}}"#);
+    for about_nothing in [nack(0), nack(6), nack(u64::MAX), ack(6)] {
+        let mut serve = serve();
+        serve.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(1));
+        serve.handle_text(&about_nothing, S(1));
+        ended_with(&mut serve, "PROTOCOL_ERROR");
+    }
+    let mut serve = serve();
+    serve.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(1));
+    for about_something in [nack(1), nack(5), ack(5)] {
+        serve.handle_text(&about_something, S(1));
+    }
+    assert!(!serve.is_over());
+}
+
+#[test]
 fn a_client_that_sends_without_end_or_nothing_is_sent_away() {
     let mut flooded = serve();
     flooded.handle_text(r#"{"hello":{"v":1,"snapshot":false}}"#, S(1));

@@ -11,6 +11,7 @@ use hotread_proto::{Category, Hasher, Key, Op, Precondition, Put, Timestamp, Txn
 use proptest::prelude::*;
 use proptest::string::string_regex;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use zeroize::Zeroizing;
 
 /// So many cases, or as many as `PROPTEST_CASES` says.
@@ -78,7 +79,12 @@ pub fn json_parts() -> impl Strategy<Value = Vec<String>> {
         let members = prop::collection::vec((json_string(), inner), 0..6);
         prop_oneof![
             list.prop_map(|items| enclose("[", items, "]")),
-            members.prop_map(|members| {
+            members.prop_map(|mut members| {
+                // Each name once, however it is written.
+                let mut names = HashSet::new();
+                members.retain(|(name, _)| {
+                    names.insert(serde_json::from_str::<String>(name).unwrap())
+                });
                 let member = |(name, value): (String, Vec<String>)| {
                     let mut parts = vec![name, ":".to_owned()];
                     parts.extend(value);
@@ -145,6 +151,7 @@ pub fn txn() -> impl Strategy<Value = Txn> {
     let condition = prop_oneof![
         any::<u64>().prop_map(hotread_proto::Condition::Seq),
         Just(hotread_proto::Condition::Absent),
+        Just(hotread_proto::Condition::Present),
     ];
     let precondition =
         (key(), condition).prop_map(|(key, condition)| Precondition { key, condition });

@@ -58,11 +58,12 @@ impl Model {
                     let row = self.rows.get(asked.key.as_str());
                     let row = row.filter(|row| row.expires_at.is_none_or(|expires| expires > at));
                     let actual = row.map(|row| row.seq);
-                    let wanted = match asked.condition {
-                        Condition::Seq(seq) => Some(seq),
-                        Condition::Absent => None,
+                    let holds = match asked.condition {
+                        Condition::Seq(seq) => actual == Some(seq),
+                        Condition::Absent => actual.is_none(),
+                        Condition::Present => actual.is_some(),
                     };
-                    if wanted != actual {
+                    if !holds {
                         let key = asked.key.to_string();
                         return Answer::Precondition { key, actual };
                     }

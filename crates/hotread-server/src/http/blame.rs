@@ -2,7 +2,9 @@
 //! the vocabulary it breaks. No value is quoted: values may be secret, and errors are logged.
 
 use crate::error::Failure;
-use hotread_proto::{Category, ErrorBody, Key, TableName, Timestamp, TxnId, Value};
+use hotread_proto::{
+    Category, ErrorBody, InvalidTimestamp, Key, TableName, Timestamp, TxnId, Value,
+};
 use serde::Deserialize;
 use serde_json::error::Category as Kind;
 use serde_json::value::RawValue;
@@ -91,6 +93,15 @@ fn misnamed<T: std::str::FromStr>(raw: Option<&RawValue>) -> Option<T::Err> {
     text.parse::<T>().err()
 }
 
+/// A string or a number that is no time.
+fn mistimed(raw: Option<&RawValue>) -> Option<InvalidTimestamp> {
+    let text = raw?.get();
+    match text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        true => text.parse::<Timestamp>().err(),
+        false => misnamed::<Timestamp>(raw),
+    }
+}
+
 impl Loose<'_> {
     fn failure(&self) -> Option<Failure> {
         if let Some(error) = misnamed::<TxnId>(self.id) {
@@ -129,7 +140,7 @@ impl LooseFields<'_> {
         if let Some(error) = misnamed::<Category>(self.category) {
             return Some(error.into());
         }
-        if let Some(error) = misnamed::<Timestamp>(self.expires_at) {
+        if let Some(error) = mistimed(self.expires_at) {
             return Some(error.into());
         }
         let value = self.value?.get();
@@ -165,6 +176,21 @@ mod tests {
             (
                 r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":"soon"}}]}"#,
                 Code::InvalidTime,
+                Some("k"),
+            ),
+            (
+                r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":-1}}]}"#,
+                Code::InvalidTime,
+                Some("k"),
+            ),
+            (
+                r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":1e300}}]}"#,
+                Code::InvalidTime,
+                Some("k"),
+            ),
+            (
+                r#"{"ops":[{"put":{"key":"k","value":{"a":1,"a":2}}}]}"#,
+                Code::InvalidValue,
                 Some("k"),
             ),
             (

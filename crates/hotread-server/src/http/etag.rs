@@ -1,4 +1,8 @@
 //! Entity tags, `"epoch-seq"`: requests that are only meant for a state.
+//!
+//! A tag names a state of a record, and its form on the wire does not matter to it. So what a proxy
+//! makes of a tag when it compresses an answer counts as the tag: `W/"epoch-seq"` (nginx, Cloudflare)
+//! and `"epoch-seq-gzip"` (Apache).
 
 use super::one;
 use super::route::Conditions;
@@ -13,10 +17,12 @@ pub(crate) enum Condition {
     None,
     /// If the record was last changed there.
     Is(Position),
-    /// If the record cannot be that: the tag is none of ours, or a weak one.
+    /// If the record cannot be that: the tag is none of ours.
     IsImpossible,
     /// If there is no record.
     Absent,
+    /// If there is a record.
+    Present,
     /// If it is none of these: the header's value, which may have tags of others.
     Not(Vec<Position>),
     /// If there is nothing: the caller has whatever there is.
@@ -61,9 +67,12 @@ impl Condition {
     }
 
     fn is(tag: &str) -> Result<Self, Failure> {
-        if tag == "*" || tag.contains(',') {
+        if tag == "*" {
+            return Ok(Self::Present);
+        }
+        if tag.contains(',') {
             return Err(Failure::bad_request(
-                "If-Match takes one entity tag here, as it was answered: \"epoch-seq\"",
+                "If-Match takes `*` or one entity tag here, as it was answered: \"epoch-seq\"",
             ));
         }
         Ok(parse(tag).map_or(Self::IsImpossible, Self::Is))
@@ -76,7 +85,7 @@ impl Condition {
             for tag in value.to_str().unwrap_or("").split(',') {
                 match tag.trim() {
                     "*" => return Self::NotAny,
-                    tag => tags.extend(parse(tag.strip_prefix("W/").unwrap_or(tag))),
+                    tag => tags.extend(parse(tag)),
                 }
             }
         }
@@ -102,9 +111,18 @@ fn not_here(name: &HeaderName) -> Failure {
     ))
 }
 
-/// `"epoch-seq"`, in exactly one form.
+/// Codings whose names proxies put behind a tag.
+const CODINGS: [&str; 4] = ["gzip", "br", "zstd", "deflate"];
+
+/// `"epoch-seq"`, in exactly one form but for what proxies make of it.
 fn parse(tag: &str) -> Option<Position> {
-    let (epoch, seq) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    let (epoch, rest) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+    let seq = match rest.split_once('-') {
+        Some((seq, coding)) if CODINGS.contains(&coding) => seq,
+        Some(_) => return None,
+        None => rest,
+    };
     format!("{epoch}:{seq}").parse().ok()
 }
 
@@ -136,7 +154,6 @@ mod tests {
             (None, &not, "*"),
             (None, &header::IF_UNMODIFIED_SINCE, "x"),
             (Cached, &is, TAG),
-            (Record, &is, "*"),
             (Record, &is, "\"a\", \"b\""),
             (Record, &not, TAG),
             (Record, &header::IF_UNMODIFIED_SINCE, "x"),
@@ -154,10 +171,22 @@ mod tests {
     #[test]
     fn tags_have_one_form() {
         let is = |tag| read(Conditions::Record, &[(header::IF_MATCH, tag)]).unwrap();
-        assert_eq!(is(TAG), Condition::Is(AT));
+        assert_eq!(is("*"), Condition::Present);
+        for tag in [
+            TAG,
+            "W/\"00c0ffee00c0ffee-42\"",
+            "\"00c0ffee00c0ffee-42-gzip\"",
+            "W/\"00c0ffee00c0ffee-42-br\"",
+        ] {
+            assert_eq!(is(tag), Condition::Is(AT), "{tag}");
+        }
         for tag in [
             "00c0ffee00c0ffee-42",
-            "W/\"00c0ffee00c0ffee-42\"",
+            "w/\"00c0ffee00c0ffee-42\"",
+            "\"00c0ffee00c0ffee-42-\"",
+            "\"00c0ffee00c0ffee-42-43\"",
+            "\"00c0ffee00c0ffee-42-gzip-gzip\"",
+            "\"*\"",
             "\"00C0FFEE00c0ffee-42\"",
             "\"00c0ffee00c0ffee:42\"",
             "\"42\"",
@@ -173,6 +202,7 @@ mod tests {
         let not = |value| read(Conditions::Cached, &[(header::IF_NONE_MATCH, value)]).unwrap();
         assert!(not(TAG).has(AT));
         assert!(not("W/\"00c0ffee00c0ffee-42\"").has(AT));
+        assert!(not("\"00c0ffee00c0ffee-42-gzip\"").has(AT));
         assert!(not("\"other\", \"00c0ffee00c0ffee-42\"").has(AT));
         assert!(not("*").has(AT));
         assert!(!not("\"00c0ffee00c0ffee-41\"").has(AT));

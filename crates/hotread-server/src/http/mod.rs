@@ -6,6 +6,7 @@
 pub(crate) mod answer;
 mod blame;
 pub(crate) mod changes;
+mod cors;
 mod etag;
 mod meta;
 mod records;
@@ -18,24 +19,26 @@ mod tokens;
 mod txn;
 
 pub(crate) use crate::access::one;
-use crate::access::{Caller, forbidden};
+use crate::access::{Caller, Hosts, forbidden};
 use crate::error::Failure;
 use crate::limits::{Budget, MAX_HEAD_BYTES};
+use crate::log::Line;
 use crate::metrics::count;
 use crate::rate::Who;
+use crate::socket::Wire;
 use crate::state::AppState;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use etag::Condition;
 use futures_util::FutureExt;
 use hotread_proto::{Code, Key, TableName, TxnId};
 use request::Query;
-use route::{Access, Answer, ROUTES, Route};
+use route::{Access, Answer, ROUTES, Route, methods};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -116,6 +119,11 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let began = Instant::now();
     let peer = request.extensions().get::<Peer>().copied();
     let method = request.method().clone();
+    let page = state.allowed.page(request.headers());
+    let wire = request.extensions().get::<Wire>().cloned();
+    let wire = wire.unwrap_or_default();
+    let length = request::body_length(request.headers());
+    wire.set_unread(length != Some(0));
     let mut seen = Seen {
         caller: None,
         route: ROUTES.len(),
@@ -124,6 +132,12 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     answer::protect(response.headers_mut());
+    cors::share(response.headers_mut(), page, state.allowed.has_pages());
+    if wire.is_unread() && length.is_none_or(|length| length > request::INLINE as u64) {
+        // More than is worth reading for the next request's sake.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     let status = response.status();
     state.metrics.request(seen.route, status);
     let name = seen.caller.as_ref().map_or("unknown", Caller::name);
@@ -133,7 +147,9 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     match response.extensions().get::<Failure>() {
         Some(failure) if is_news(failure) => {
             let (code, message) = (failure.body().code, &failure.body().message);
-            tracing::warn!(?peer, name, %method, path, status, %code, message, "a request failed");
+            if let Some(left_out) = state.lines.take(Line::Request(code)) {
+                tracing::warn!(?peer, name, %method, path, status, %code, message, left_out, "a request failed");
+            }
         }
         Some(failure) => {
             let code = failure.body().code;
@@ -173,9 +189,21 @@ async fn answer(
     let Peer(peer) = peer.ok_or_else(Failure::internal)?;
     let (mut parts, body) = request.into_parts();
     check_head(&parts.uri, &parts.headers)?;
-    state.allowed.check(&parts)?;
+    let route = find(path, &parts.method).map(|at| {
+        seen.route = at;
+        &ROUTES[at]
+    });
+    let open = matches!(route, Ok(route) if route.access == Access::Open);
+    let hosts = if open {
+        Hosts::Unread
+    } else if state.is_open() {
+        Hosts::Listed
+    } else {
+        Hosts::Any
+    };
+    state.allowed.check(&parts, hosts)?;
 
-    let known = Caller::authenticate(&state.store, peer, &parts.headers);
+    let known = Caller::authenticate(state, peer, &parts);
     let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
     if let Ok(caller) = &known {
         seen.caller = Some(caller.clone());
@@ -186,11 +214,10 @@ async fn answer(
         Failure::new(Code::RateLimited, message).after(wait)
     })?;
 
-    let route = find(path, &parts.method).map(|at| {
-        seen.route = at;
-        &ROUTES[at]
-    });
-    let open = matches!(route, Ok(route) if route.access == Access::Open);
+    // Browsers ask this without a token; it tells no more than the description does.
+    if let Some(path) = path.filter(|_| cors::is_preflight(&parts)) {
+        return Ok(cors::preflight(path, &parts));
+    }
     let caller = match known {
         Ok(caller) => caller,
         Err(_) if open => Caller::anonymous(peer),
@@ -235,21 +262,21 @@ fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     Ok(())
 }
 
-fn find(path: Option<&str>, method: &axum::http::Method) -> Result<usize, Failure> {
+fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
     let Some(path) = path else {
         let message = "there is nothing at this path; /v1/openapi.json says what there is";
         return Err(Failure::new(Code::UnknownRoute, message));
     };
-    let here = || {
-        ROUTES
-            .iter()
-            .enumerate()
-            .filter(|(_, route)| route.path == path)
+    // What GET answers, without the body, which the router leaves out.
+    let method = match *method {
+        Method::HEAD => &Method::GET,
+        _ => method,
     };
-    let found = here().find(|(_, route)| route.method == method);
-    found.map(|(at, _)| at).ok_or_else(|| {
-        let methods: Vec<_> = here().map(|(_, route)| route.method.as_str()).collect();
-        let methods = methods.join(", ");
+    let found = ROUTES
+        .iter()
+        .position(|route| route.path == path && route.method == method);
+    found.ok_or_else(|| {
+        let methods = methods(path);
         let message = format!("the path does not have this method; it has {methods}");
         Failure::new(Code::MethodNotAllowed, message).allow(methods)
     })
@@ -266,11 +293,24 @@ async fn names(parts: &mut Parts) -> Result<Names, Failure> {
     for (name, value) in &params {
         match name {
             "table" => names.table = Some(TableName::new(value)?),
-            "key" => names.key = Some(Key::new(value)?),
+            "key" => names.key = Some(key(value)?),
             _ => names.id = Some(value.to_owned()),
         }
     }
     Ok(names)
+}
+
+/// A key that the path names. Keys whose paths a proxy might tidy up into those of other keys
+/// (`a/../b` into `b`) are refused here, so that no client relies on what works without a proxy.
+fn key(text: &str) -> Result<Key, Failure> {
+    let key = Key::new(text)?;
+    if key.is_tidy() {
+        return Ok(key);
+    }
+    let message = "a key with a segment that is empty, `.` or `..` is not for paths, which proxies \
+                   tidy up; read the record as the first with this prefix, and write it in a \
+                   transaction";
+    Err(Failure::new(Code::InvalidName, message))
 }
 
 /// Before anything is said of whether a table exists.
@@ -310,7 +350,8 @@ async fn follow(mut call: Call) -> Answer {
             _ => failure,
         }
     })?;
-    crate::sync::upgrade(call.state, call.caller, table, upgrade).await
+    let wire = call.parts.extensions.remove().unwrap_or_default();
+    crate::sync::upgrade(call.state, call.caller, table, upgrade, wire).await
 }
 
 #[cfg(test)]

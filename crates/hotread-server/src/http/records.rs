@@ -4,12 +4,14 @@ use super::etag::Condition;
 use super::route::Answer;
 use super::{Call, answer, txn};
 use crate::error::Failure;
-use crate::limits::{PAGE_BYTES, PAGE_STEP};
+use crate::limits::PAGE_BYTES;
+use axum::http::StatusCode;
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
-    Category, Code, ErrorBody, Key, Position, Put, Record, TableName, Timestamp, Txn, Value,
+    Category, Code, Committed, ErrorBody, Key, Position, Put, Record, Success, TableName,
+    Timestamp, Txn, Value, given,
 };
-use hotread_store::{DEFAULT_PAGE, MAX_PAGE, Page, ReadError, Scan, Store};
+use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Scan, Store};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
@@ -20,7 +22,7 @@ pub(super) struct Found {
     /// There may be more: go on after this key.
     #[serde(skip_serializing_if = "Next::is_left_out")]
     pub(super) next: Next,
-    /// The records are at least as new as this, and exactly that if nothing was written meanwhile.
+    /// The state that the records are of.
     pub(super) position: Position,
 }
 
@@ -65,11 +67,13 @@ pub(super) async fn list(call: Call) -> Answer {
         after: call.query.read("after")?,
         category: call.query.read("category")?,
         limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
+        max_bytes: PAGE_BYTES,
+        epoch: call.query.read("epoch")?,
     };
     let budget = call.budget();
     let json = call.state.blocking(move |store| {
         let held = budget.take(PAGE_BYTES)?;
-        let page = page(store, &table, scan)?;
+        let page = store.scan(&table, &scan)?;
         let found = Found {
             records: present(page.records),
             next: Next::Key(page.next),
@@ -78,27 +82,6 @@ pub(super) async fn list(call: Call) -> Answer {
         answer::large(held, &found)
     });
     json.await?.map(answer::encoded)
-}
-
-/// A page that is bounded in bytes as well. It is read in steps; the position is that of the first
-/// one, and the others are as new or newer.
-fn page(store: &Store, table: &TableName, mut scan: Scan) -> Result<Page, ReadError> {
-    let mut left = scan.limit;
-    scan.limit = left.min(PAGE_STEP);
-    let mut page = store.scan(table, &scan)?;
-    loop {
-        left -= page.records.len().min(left);
-        let bytes: usize = page.records.iter().map(Record::size).sum();
-        if left == 0 || bytes >= PAGE_BYTES || page.next.is_none() {
-            return Ok(page);
-        }
-        scan.after = page.next.take();
-        scan.limit = left.min(PAGE_STEP);
-        let step = store.scan(table, &scan)?;
-        left += page.records.len();
-        page.records.extend(step.records);
-        page.next = step.next;
-    }
 }
 
 /// `GET /v1/tables/{table}/records/{key}`.
@@ -174,8 +157,17 @@ struct RecordBody {
     value: Value,
     #[serde(default)]
     category: Category,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     expires_at: Option<Timestamp>,
+}
+
+/// The answer to a write of one record. The key is in it so that a client can see that nothing on the
+/// way made another one of it.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    committed: &'a Committed,
+    key: &'a Key,
 }
 
 /// `PUT /v1/tables/{table}/records/{key}`.
@@ -188,10 +180,20 @@ pub(super) async fn put(mut call: Call) -> Answer {
         category: body.category,
         expires_at: body.expires_at,
     };
-    let transaction = conditional(&call, &table, key, Txn::new().put(put))?;
-    let committed = txn::submit(&call.state, &table, transaction).await?;
-    let response = answer::success(&committed);
-    Ok(answer::tagged(response, committed.position))
+    let transaction = conditional(&call, &table, key.clone(), Txn::new().put(put))?;
+    let ticket = txn::submit(&call.state, &table, transaction).await?;
+    let (committed, is_new) = ticket.with_growth().await?;
+    let status = match is_new {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    let (at, committed) = (committed.position, &committed);
+    let written = Written {
+        committed,
+        key: &key,
+    };
+    let response = answer::json(status, &Success::new(written));
+    Ok(answer::tagged(response, at))
 }
 
 /// `DELETE /v1/tables/{table}/records/{key}`.
@@ -205,9 +207,13 @@ pub(super) async fn delete(call: Call) -> Answer {
             return Err(not_found(&table, &key, ""));
         }
     }
-    let transaction = conditional(&call, &table, key.clone(), Txn::new().delete(key))?;
-    let committed = txn::submit(&call.state, &table, transaction).await?;
-    Ok(answer::success(&committed))
+    let transaction = Txn::new().delete(key.clone());
+    let transaction = conditional(&call, &table, key.clone(), transaction)?;
+    let committed = txn::submit(&call.state, &table, transaction).await?.await?;
+    Ok(answer::success(&Written {
+        committed: &committed,
+        key: &key,
+    }))
 }
 
 /// The transaction under the request's condition, with its id.
@@ -223,6 +229,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
             txn.if_seq(key, at.seq)
         }
         Condition::Absent => txn.if_absent(key),
+        Condition::Present => txn.if_present(key),
         Condition::IsImpossible => {
             let message = "precondition failed: If-Match is no entity tag of this server; read the \
                            record again and decide anew";

@@ -5,6 +5,7 @@ use super::{Call, blame, one};
 use crate::error::Failure;
 use crate::limits::{BODY_GRACE, Budget, Held, MIN_BODY_RATE};
 use crate::options::Options;
+use crate::socket::Wire;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, header};
 use hotread_proto::{Code, TxnId};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// From this size on, in bytes, JSON is parsed on a thread for what blocks: about a millisecond.
-const INLINE: usize = 64 << 10;
+pub(super) const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
 
@@ -132,7 +133,7 @@ pub(super) fn check_body(
     options: &Options,
 ) -> Result<(), Failure> {
     let length = content_length(headers)?;
-    if length == Some(0) || (length.is_none() && !headers.contains_key(header::TRANSFER_ENCODING)) {
+    if body_length(headers) == Some(0) {
         return match takes {
             Takes::Json(_) | Takes::Replacement => {
                 Err(Failure::bad_request("the body is missing; send JSON"))
@@ -142,6 +143,10 @@ pub(super) fn check_body(
     }
     if takes == Takes::Nothing {
         return Err(Failure::bad_request("there is no body here; leave it out"));
+    }
+    if !is_plain(headers) {
+        let message = "the body is encoded, as with gzip; send it as it is";
+        return Err(Failure::new(Code::UnsupportedMediaType, message));
     }
     if !is_json(headers) {
         let message = "bodies are JSON; send it with `Content-Type: application/json`";
@@ -154,10 +159,27 @@ pub(super) fn check_body(
     }
 }
 
+/// How long the body is that comes, in bytes; `None`: that is not said.
+pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    content_length(headers).ok().map(Option::unwrap_or_default)
+}
+
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let bad = || Failure::bad_request("Content-Length is no number");
     let text = one(headers, &header::CONTENT_LENGTH).map_err(|()| bad())?;
     text.map(|text| text.parse().map_err(|_| bad())).transpose()
+}
+
+/// Does the body come as it is? `Transfer-Encoding` may cut it into chunks, and nothing else.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let only = |name, allowed: &str| {
+        let mut values = headers.get_all(name).iter();
+        values.all(|value| value.as_bytes().eq_ignore_ascii_case(allowed.as_bytes()))
+    };
+    only(header::CONTENT_ENCODING, "identity") && only(header::TRANSFER_ENCODING, "chunked")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -191,6 +213,9 @@ impl Call {
         let max = most(self.route.takes, &self.state.options);
         let body = std::mem::take(&mut self.body);
         let (bytes, held) = receive(&self.budget(), body, max).await?;
+        if let Some(wire) = self.parts.extensions.get::<Wire>() {
+            wire.set_unread(false);
+        }
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -341,6 +366,22 @@ mod tests {
         let failure = receive(&budget, body(), 100 << 10).await.err().unwrap();
         assert_eq!(failure.body().code, Code::TooLarge);
         assert!(budget.take(1 << 20).is_ok(), "all of it was given back");
+    }
+
+    #[test]
+    fn what_is_encoded_is_not_taken_for_what_it_is_not() {
+        let is = |name: HeaderName, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            is_plain(&headers)
+        };
+        assert!(is_plain(&HeaderMap::new()));
+        assert!(is(header::CONTENT_ENCODING, "identity"));
+        assert!(is(header::TRANSFER_ENCODING, "Chunked"));
+        for coding in ["gzip", "br", "identity, gzip", "", "x"] {
+            assert!(!is(header::CONTENT_ENCODING, coding), "{coding}");
+        }
+        assert!(!is(header::TRANSFER_ENCODING, "gzip, chunked"));
     }
 
     #[test]

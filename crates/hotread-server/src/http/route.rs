@@ -44,10 +44,10 @@ pub(crate) enum Conditions {
     None,
     /// `If-None-Match` with entity tags: not again what the caller has.
     Cached,
-    /// `If-Match` with one entity tag, `If-None-Match: *`: only if the record is that, or is not
-    /// there.
+    /// `If-Match` with one entity tag or `*`, `If-None-Match: *`: only if the record is that, is
+    /// there, or is not there.
     Record,
-    /// `If-Match` with one entity tag.
+    /// `If-Match` with one entity tag or `*`.
     Existing,
 }
 
@@ -159,7 +159,8 @@ pub(crate) static ROUTES: [Route; 22] = [
     Route::get(TABLE, READ, to!(tables::get)).conditions(Conditions::Cached),
     Route::put(TABLE, ADMIN, to!(tables::create)).takes(Takes::Perhaps(MAX_TABLE_BODY)),
     Route::delete(TABLE, ADMIN, to!(tables::drop)),
-    Route::get(RECORDS, READ, to!(records::list)).query(&["prefix", "after", "category", "limit"]),
+    Route::get(RECORDS, READ, to!(records::list))
+        .query(&["prefix", "after", "category", "limit", "epoch"]),
     Route::get(RECORD, READ, to!(records::get)).conditions(Conditions::Cached),
     Route::put(RECORD, WRITE, to!(records::put))
         .takes(Takes::Json(MAX_RECORD_BODY))
@@ -179,3 +180,15 @@ pub(crate) static ROUTES: [Route; 22] = [
     Route::get(EVENTS, READ, to!(events::get)).query(&["from"]),
     Route::get(SYNC, READ, to!(follow)),
 ];
+
+/// The methods of a path, as `Allow` lists them.
+pub(super) fn methods(path: &str) -> String {
+    let mut methods = Vec::new();
+    for route in ROUTES.iter().filter(|route| route.path == path) {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    methods.join(", ")
+}

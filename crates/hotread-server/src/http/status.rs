@@ -34,7 +34,9 @@ pub(super) async fn get(call: Call) -> Answer {
     struct Status {
         tables: Vec<TableStatus>,
         sessions: Vec<SessionStatus>,
-        store: Stats,
+        /// Of all tables together, and so for those who may read all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        store: Option<Stats>,
     }
     let Call { state, caller, .. } = call;
     // Before the tables, so that none is ahead of its table.
@@ -66,7 +68,7 @@ pub(super) async fn get(call: Call) -> Answer {
             session,
         };
         let sessions = sessions.into_iter().map(with_lag).collect();
-        let store = store.stats();
+        let store = caller.has_on_all(Role::Read).then(|| store.stats());
         answer::large(
             held,
             &Status {

@@ -4,7 +4,7 @@ use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
 use axum::http::StatusCode;
-use hotread_proto::{Position, Success};
+use hotread_proto::{Position, Success, Value};
 use hotread_store::{Role, TableInfo, TableOptions};
 use serde::Serialize;
 
@@ -44,6 +44,10 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let options = call.body::<TableOptions>().await?;
     let (options, _held) = options.unzip();
     let options = options.unwrap_or_default();
+    // Options are read as leniently as those that are stored.
+    if let Some(schema) = &options.schema {
+        Value::parse(schema.as_bytes())?;
+    }
     let made = call
         .state
         .blocking(move |store| store.create_table(&table, options));

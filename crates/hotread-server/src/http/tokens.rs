@@ -3,7 +3,7 @@
 use super::route::Answer;
 use super::{Call, answer};
 use axum::http::{HeaderValue, StatusCode, header};
-use hotread_proto::{Success, TableName};
+use hotread_proto::{Success, TableName, Timestamp, given};
 use hotread_store::{Role, TokenInfo};
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,10 @@ pub(super) async fn list(call: Call) -> Answer {
 struct Asked {
     name: String,
     role: Role,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     tables: Option<Vec<TableName>>,
+    #[serde(default, deserialize_with = "given")]
+    expires_at: Option<Timestamp>,
 }
 
 /// `POST /v1/tokens`: the only answer that ever has the secret.
@@ -35,8 +37,16 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let (asked, _held) = call.needed_body::<Asked>().await?;
     let state = call.state;
     let made = state.blocking(move |store| {
-        let Asked { name, role, tables } = asked;
-        store.create_token(&name, role, tables)
+        let Asked {
+            name,
+            role,
+            tables,
+            expires_at,
+        } = asked;
+        match expires_at {
+            None => store.create_token(&name, role, tables),
+            Some(at) => store.create_expiring_token(&name, role, tables, at),
+        }
     });
     let token = made.await??;
     state.tokens_changed();
@@ -54,7 +64,7 @@ pub(super) async fn revoke(call: Call) -> Answer {
     let id = call.path_id()?;
     let state = &call.state;
     let revoked = state
-        .blocking(move |store| store.revoke_token(&id))
+        .blocking(move |store| store.revoke_token_but_last(&id))
         .await??;
     state.tokens_changed();
     let by = call.caller.name();

@@ -4,7 +4,8 @@ use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
 use crate::state::AppState;
-use hotread_proto::{Committed, Replace, TableName, Txn, TxnId};
+use hotread_proto::{Replace, TableName, Txn, TxnId};
+use hotread_store::Ticket;
 
 /// From this size on, in bytes of keys and values, a transaction is handed over on a thread for what
 /// blocks: its values may have to be checked against a schema, at some 100 MB/s.
@@ -15,7 +16,7 @@ pub(super) async fn commit(mut call: Call) -> Answer {
     let table = call.table()?;
     let (mut txn, _held) = call.needed_body::<Txn>().await?;
     txn.id = same_id(txn.id, call.id)?;
-    let committed = submit(&call.state, &table, txn).await?;
+    let committed = submit(&call.state, &table, txn).await?.await?;
     Ok(answer::success(&committed))
 }
 
@@ -43,12 +44,12 @@ fn same_id(body: Option<TxnId>, header: Option<TxnId>) -> Result<Option<TxnId>, 
     }
 }
 
-/// Hands a transaction over, and waits for its answer. It is not taken back if nobody waits any more.
+/// Hands a transaction over. It is not taken back if its answer is not waited for.
 pub(super) async fn submit(
     state: &AppState,
     table: &TableName,
     txn: Txn,
-) -> Result<Committed, Failure> {
+) -> Result<Ticket, Failure> {
     // The keys of a sealed table are derived at its first use, which takes tenths of a second.
     let ticket = if txn.size() <= INLINE && state.warm.contains(table) {
         state.store.try_submit(table, txn)?
@@ -60,5 +61,5 @@ pub(super) async fn submit(
         state.warm.insert(table.clone());
         ticket
     };
-    Ok(ticket.await?)
+    Ok(ticket)
 }

@@ -7,8 +7,10 @@ mod want;
 use crate::access::Caller;
 use crate::error::Failure;
 use crate::fanout::{Fanout, Moved};
+use crate::log::Line;
 use crate::metrics::count;
 use crate::registry::Listed;
+use crate::socket::Wire;
 use crate::state::{AppState, Drain};
 use axum::extract::ws::{Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -39,9 +41,6 @@ const READ_BUFFER: usize = 4 << 10;
 /// A connection that takes no whole frame in this time is cut: it holds memory, and perhaps a turn at
 /// snapshots.
 const FRAME_WITHIN: Duration = Duration::from_secs(30);
-/// Most refused values of one session that are logged. The metrics count all, and the status shows the
-/// last one.
-const MAX_LOGGED_NACKS: u32 = 100;
 
 /// Answers the request for a session. What can be refused is refused here, with a status.
 ///
@@ -52,6 +51,7 @@ pub(crate) async fn upgrade(
     caller: Caller,
     table: TableName,
     upgrade: WebSocketUpgrade,
+    wire: Wire,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {
@@ -78,7 +78,7 @@ pub(crate) async fn upgrade(
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(MAX_CLIENT_FRAME_BYTES)
         .max_frame_size(MAX_CLIENT_FRAME_BYTES)
-        .on_upgrade(move |socket| serve(state, caller, table, sealed, socket)))
+        .on_upgrade(move |socket| serve(state, caller, table, sealed, socket, wire)))
 }
 
 /// What may happen next.
@@ -131,7 +131,6 @@ struct Session {
     taken_at: Instant,
     /// When the session was over, but for its last frames.
     ending_since: Option<Instant>,
-    nacks: u32,
 }
 
 async fn serve(
@@ -140,6 +139,7 @@ async fn serve(
     table: TableName,
     sealed: bool,
     socket: WebSocket,
+    wire: Wire,
 ) {
     let begin = || -> Result<_, ReadError> {
         let fanout = state.sessions.tables.join(&state.store, &table)?;
@@ -149,7 +149,7 @@ async fn serve(
     let (fanout, head, floor) = match begin() {
         Ok(begun) if begun.0.epoch() == begun.1.position.epoch => begun,
         // Dropped a moment ago: the next attempt finds out.
-        _ => return turn_away(socket).await,
+        _ => return turn_away(socket, wire).await,
     };
     let config = ServeConfig {
         heartbeat: state.options.heartbeat(),
@@ -166,34 +166,33 @@ async fn serve(
         waiting_after: None,
         held: Held::Nothing,
         catching_up: None,
-        controls: Controls::new(now),
+        controls: Controls::new(now, wire.clone()),
         unflushed: false,
         taken_at: now,
         ending_since: None,
-        nacks: 0,
         listed,
         fanout,
         table,
         caller,
         state,
     };
-    session.run(socket).await;
+    session.run(socket, wire).await;
 }
 
 /// Ends a session before it has begun.
-async fn turn_away(mut socket: WebSocket) {
+async fn turn_away(mut socket: WebSocket, wire: Wire) {
     let reset = Reset {
         reason: "the table was dropped, or began anew".to_owned(),
         retry_after_ms: 0,
     };
     let last = socket::text(ServerFrame::Reset(reset).encode().into());
     if let Ok(Ok(())) = timeout(CLOSE_WITHIN, socket.send(last)).await {
-        socket::close(socket).await;
+        socket::close(socket, wire).await;
     }
 }
 
 impl Session {
-    async fn run(mut self, mut socket: WebSocket) {
+    async fn run(mut self, mut socket: WebSocket, wire: Wire) {
         let mut moved = self.fanout.moved();
         let mut shutdown = self.state.shutdown.clone();
         let mut tokens = self.state.tokens.subscribe();
@@ -243,7 +242,8 @@ impl Session {
                     self.fail(Code::ProtocolError, &message);
                 }
                 Step::Flooded => {
-                    let message = "too many pings of the WebSocket in a short time; send fewer";
+                    let message =
+                        "too many pings or fragments of the WebSocket in a short time; send fewer";
                     self.fail(Code::RateLimited, message);
                 }
                 Step::Lost(why) => return self.lost(&why),
@@ -257,7 +257,7 @@ impl Session {
         self.note_events();
         // Gone from the lists, and nothing held, before the peer has its time to close.
         drop(self);
-        socket::close(socket).await;
+        socket::close(socket, wire).await;
     }
 
     /// The connection does not live any more.
@@ -437,7 +437,9 @@ impl Session {
                     count(&metrics.failed_sessions);
                     let (who, table) = (self.listed.who(), &self.table);
                     let (code, reason) = (body.code, body.message);
-                    tracing::warn!(who, %table, %code, reason, "a session ends");
+                    if let Some(left_out) = state.lines.take(Line::Session(code)) {
+                        tracing::warn!(who, %table, %code, reason, left_out, "a session ends");
+                    }
                 }
                 _ => {}
             }
@@ -445,14 +447,10 @@ impl Session {
     }
 
     fn nacked(&mut self, nack: Nack) {
-        self.nacks = self.nacks.saturating_add(1);
-        let (who, table) = (self.listed.who(), &self.table);
-        if self.nacks <= MAX_LOGGED_NACKS {
+        if let Some(left_out) = self.state.lines.take(Line::Nack) {
+            let (who, table) = (self.listed.who(), &self.table);
             let (seq, key, reason) = (nack.seq, &nack.key, &nack.reason);
-            tracing::warn!(who, %table, seq, ?key, reason, "a client refuses a value");
-        }
-        if self.nacks == MAX_LOGGED_NACKS {
-            tracing::warn!(who, %table, "what this client refuses from now on is not logged");
+            tracing::warn!(who, %table, seq, ?key, reason, left_out, "a client refuses a value");
         }
         self.listed.nacked(nack);
     }

@@ -1,9 +1,11 @@
 //! What a session does with its WebSocket: messages in, shared frames out, and the end.
 
 use super::Step;
+use crate::socket::Wire;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::Stream;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,26 +22,66 @@ const CONTROL_BURST: f64 = 200.0;
 /// Control messages a second that it may send for long: as many as frames.
 const CONTROLS_PER_SECOND: f64 = 50.0;
 
-/// Pings and pongs of the WebSocket itself, which cost as much as frames: they have a rate as well.
-pub(super) struct Controls {
+/// Bytes that a peer may send at once, whatever they are: empty fragments of a message, of which the
+/// WebSocket tells nothing, cost as much as others. More than all that a client has to say in a minute.
+const BYTE_BURST: f64 = 262_144.0;
+/// Bytes a second that it may send for long: some ten thousand empty fragments, one per cent of a core.
+const BYTES_PER_SECOND: f64 = 65_536.0;
+/// Most bytes of a peer that are thrown away after a session's last frame.
+const MAX_DRAINED: u64 = 1 << 20;
+
+/// What may come in a burst, and at a rate for long.
+struct Bucket {
     left: f64,
+    burst: f64,
+    per_second: f64,
     at: Instant,
 }
 
-impl Controls {
-    pub(super) fn new(now: Instant) -> Self {
+impl Bucket {
+    fn new(burst: f64, per_second: f64, now: Instant) -> Self {
         Self {
-            left: CONTROL_BURST,
+            left: burst,
+            burst,
+            per_second,
             at: now,
         }
     }
 
-    /// One came. Was it one too many?
-    fn take(&mut self, now: Instant) -> bool {
+    /// So much came. Was it too much?
+    fn take(&mut self, amount: f64, now: Instant) -> bool {
         let passed = now.duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.left = (self.left + passed * CONTROLS_PER_SECOND).min(CONTROL_BURST) - 1.0;
+        self.left = (self.left + passed * self.per_second).min(self.burst) - amount;
         self.left < 0.0
+    }
+}
+
+/// What costs a session as much as frames, and is none: pings and pongs of the WebSocket itself, and
+/// whatever bytes come. Both have a rate.
+pub(super) struct Controls {
+    messages: Bucket,
+    bytes: Bucket,
+    wire: Wire,
+    /// How many of the bytes received are counted.
+    counted: u64,
+}
+
+impl Controls {
+    pub(super) fn new(now: Instant, wire: Wire) -> Self {
+        Self {
+            messages: Bucket::new(CONTROL_BURST, CONTROLS_PER_SECOND, now),
+            bytes: Bucket::new(BYTE_BURST, BYTES_PER_SECOND, now),
+            counted: wire.received(),
+            wire,
+        }
+    }
+
+    /// Have too many bytes come?
+    fn is_flooded(&mut self) -> bool {
+        let now = self.wire.received();
+        let new = now - std::mem::replace(&mut self.counted, now);
+        new > 0 && self.bytes.take(new as f64, Instant::now())
     }
 }
 
@@ -50,13 +92,20 @@ pub(super) fn read(
     cx: &mut Context<'_>,
 ) -> Poll<Step> {
     loop {
-        let step = match ready!(Pin::new(&mut *socket).poll_next(cx)) {
+        let next = Pin::new(&mut *socket).poll_next(cx);
+        // Also if there is no message: fragments may have come.
+        if controls.is_flooded() {
+            return Poll::Ready(Step::Flooded);
+        }
+        let step = match ready!(next) {
             Some(Ok(Message::Text(text))) => Step::Text(text),
             // Answered by the connection itself.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => match controls.take(Instant::now()) {
-                true => Step::Flooded,
-                false => continue,
-            },
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                match controls.messages.take(1.0, Instant::now()) {
+                    true => Step::Flooded,
+                    false => continue,
+                }
+            }
             Some(Ok(Message::Binary(_))) => Step::Unreadable("a binary message".to_owned()),
             Some(Ok(Message::Close(_))) | None => Step::Lost("it was closed".to_owned()),
             Some(Err(error)) => unreadable(error),
@@ -94,18 +143,30 @@ pub(super) fn text(frame: Arc<str>) -> Message {
 }
 
 /// Closes the connection of a session whose last frame was taken. What the peer still sends is thrown
-/// away: closed with bytes unread, the connection would be reset, and the last frame might be lost.
-pub(super) async fn close(mut socket: WebSocket) {
+/// away, if it is not too much: closed with bytes unread, the connection would be reset, and the last
+/// frame might be lost.
+pub(super) async fn close(mut socket: WebSocket, wire: Wire) {
+    let most = wire.received() + MAX_DRAINED;
     let frame = CloseFrame {
         code: close_code::NORMAL,
         reason: Utf8Bytes::from_static("the last frame says why"),
     };
     let closed = async {
         socket.send(Message::Close(Some(frame))).await?;
-        while let Some(message) = socket.recv().await {
-            message?;
-        }
-        Ok::<_, axum::Error>(())
+        poll_fn(|cx| {
+            loop {
+                let next = Pin::new(&mut socket).poll_next(cx);
+                if wire.received() > most {
+                    return Poll::Ready(Ok(()));
+                }
+                match ready!(next) {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await
     };
     // Late, or with an error: it is dropped in any case.
     let _ = timeout(CLOSE_WITHIN, closed).await;
@@ -118,15 +179,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn control_messages_may_come_in_a_burst_and_then_at_a_rate() {
         let began = Instant::now();
-        let mut controls = Controls::new(began);
+        let mut messages = Controls::new(began, Wire::default()).messages;
         for _ in 0..200 {
-            assert!(!controls.take(began));
+            assert!(!messages.take(1.0, began));
         }
-        assert!(controls.take(began));
+        assert!(messages.take(1.0, began));
         for second in 1..5 {
             let now = began + Duration::from_secs(2 * second);
             for _ in 0..50 {
-                assert!(!controls.take(now));
+                assert!(!messages.take(1.0, now));
             }
         }
     }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod described;
+pub mod routes;
 
 use hotread_proto::{Code, TableName};
 use hotread_server::{Server, ServerBuilder, Store};
@@ -120,6 +121,15 @@ impl Api {
         }
     }
 
+    /// Sends these bytes, and reads until the connection is closed.
+    pub async fn send(&self, bytes: &[u8]) -> Reply {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        hang(stream.read_to_end(&mut answer)).await.unwrap();
+        Reply::parse(&answer)
+    }
+
     pub async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -201,7 +211,8 @@ impl Ask {
             read.unwrap();
         }
         let reply = Reply::parse(&answer);
-        described::check(&self.method, &self.path, &reply);
+        let of_page = self.headers.iter().any(|(name, _)| name == "Origin");
+        described::check(&self.method, &self.path, of_page, &reply);
         reply
     }
 
@@ -210,6 +221,13 @@ impl Ask {
         let what = format!("{} {}", self.method, self.path);
         let reply = self.send().await;
         assert_eq!(reply.status, status, "{what}: {}", reply.text());
+        reply
+    }
+
+    /// Sends a put, and expects that it is done, whether the record is new or not.
+    pub async fn written(self) -> Reply {
+        let reply = self.send().await;
+        assert!(matches!(reply.status, 200 | 201), "{}", reply.text());
         reply
     }
 

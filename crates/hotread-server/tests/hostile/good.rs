@@ -94,6 +94,6 @@ async fn ask(address: SocketAddr, n: u64) {
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     tokio::time::timeout(HANG, read).await.unwrap().unwrap();
-    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 20").count(), 2, "{answer}");
     assert!(answer.contains(&format!(r#""value":{n},"#)), "{answer}");
 }

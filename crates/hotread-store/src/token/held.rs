@@ -1,12 +1,12 @@
 //! The tokens in memory and on disk, by the hashes of their secrets, and the committer's jobs that
 //! change them.
 
-use super::{MAX_TOKENS, Role, TokenError, TokenInfo, is_full_admin, is_name};
+use super::{Last, MAX_TOKENS, TokenError, TokenInfo, is_full_admin, is_name};
 use crate::committer::Committer;
 use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
 use crate::rows;
-use hotread_proto::TableName;
+use hotread_proto::{TableName, Timestamp};
 use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -96,7 +96,7 @@ fn sorted(mut tokens: Vec<TokenInfo>) -> Vec<TokenInfo> {
 fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, StorageError> {
     let damaged = |what: &str| StorageError::corrupt(format!("a token's row: {what}"));
     let mut statement =
-        db.prepare("SELECT id, name, role, tables, created_at, hash FROM tokens")?;
+        db.prepare("SELECT id, name, role, tables, created_at, hash, expires_at FROM tokens")?;
     let mut rows = statement.query([])?;
     let mut tokens = Vec::new();
     while let Some(row) = rows.next()? {
@@ -116,6 +116,10 @@ fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, Storag
             role,
             tables: tables.transpose().map_err(|_| damaged("its tables"))?,
             created_at: rows::read_time(row, 4)?,
+            expires_at: match row.get::<_, Option<i64>>(6)? {
+                Some(_) => Some(rows::read_time(row, 6)?),
+                None => None,
+            },
         };
         let hash = hash.try_into().map_err(|_| damaged("its hash"))?;
         tokens.push((SecretHash(hash), Arc::new(info)));
@@ -170,9 +174,7 @@ impl Committer {
     pub(super) fn create_token(
         &mut self,
         hash: SecretHash,
-        name: String,
-        role: Role,
-        tables: Option<Vec<TableName>>,
+        mut info: TokenInfo,
     ) -> Result<TokenInfo, TokenError> {
         // First of all finds out, if that is open, what tokens there are.
         self.db()?;
@@ -180,13 +182,7 @@ impl Committer {
         if known >= MAX_TOKENS {
             return Err(TokenError::TooMany);
         }
-        let mut info = TokenInfo {
-            id: String::new(),
-            name,
-            role,
-            tables,
-            created_at: self.now(),
-        };
+        info.created_at = self.now();
         if known == 0 && !is_full_admin(&info) {
             return Err(TokenError::FirstNotAdmin);
         }
@@ -204,8 +200,8 @@ impl Committer {
         });
         let made = self.transaction::<_, TokenError>(|txn| {
             txn.execute(
-                "INSERT INTO tokens (id, name, role, tables, created_at, hash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO tokens (id, name, role, tables, created_at, hash, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     info.id,
                     info.name,
@@ -213,6 +209,7 @@ impl Committer {
                     tables,
                     info.created_at.millis(),
                     hash.0,
+                    info.expires_at.map(Timestamp::millis),
                 ],
             )?;
             Ok(())
@@ -238,7 +235,23 @@ impl Committer {
         Ok(info)
     }
 
-    pub(super) fn revoke_token(&mut self, id: &str) -> Result<TokenInfo, TokenError> {
+    /// Takes tokens back whose time is over: at once from memory, so that what goes on by them ends, and
+    /// from disk as soon as that can be written.
+    pub(crate) fn expire_tokens(&mut self, now: Timestamp) -> Result<(), TokenError> {
+        let is_over = |token: &Arc<TokenInfo>| token.is_expired(now);
+        if !self.tokens.read(|known| known.values().any(is_over)) {
+            return Ok(());
+        }
+        self.tokens
+            .change(|known| known.retain(|_, token| !is_over(token)));
+        self.db()?;
+        self.transaction::<_, TokenError>(|txn| {
+            txn.execute("DELETE FROM tokens WHERE expires_at <= ?1", [now.millis()])?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn revoke_token(&mut self, id: &str, last: Last) -> Result<TokenInfo, TokenError> {
         self.db()?;
         let mut others = self.tokens.all();
         let at = others.iter().position(|token| token.id == id);
@@ -246,8 +259,12 @@ impl Committer {
             id: id.escape_debug().take(2 * ID_DIGITS).collect(),
         })?;
         let revoked = others.remove(at);
-        if !others.is_empty() && !others.iter().any(is_full_admin) {
-            return Err(TokenError::LastAdmin);
+        if !others.iter().any(is_full_admin) {
+            match last {
+                Last::MayGo if others.is_empty() => {}
+                Last::MayGo => return Err(TokenError::LastAdmin),
+                Last::Stays => return Err(TokenError::LastWhileServed),
+            }
         }
         self.transaction::<_, TokenError>(|txn| {
             txn.execute("DELETE FROM tokens WHERE id = ?1", [id])?;

@@ -6,8 +6,9 @@ mod held;
 
 use crate::error::ReadError;
 use crate::store::Store;
-use hotread_proto::TableName;
+use hotread_proto::{TableName, Timestamp};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 pub use error::TokenError;
 pub(crate) use held::{Tokens, check};
@@ -20,9 +21,18 @@ pub const MAX_TOKEN_TABLES: usize = 256;
 /// Longest name of a token, in bytes, as of clients.
 pub const MAX_TOKEN_NAME_BYTES: usize = 64;
 
-/// Does it allow everything everywhere?
+/// Rule for the last token that is an admin of all tables.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// It can be revoked if it is the last token at all.
+    MayGo,
+    /// It cannot be revoked.
+    Stays,
+}
+
+/// Does it allow everything everywhere, and for good?
 fn is_full_admin(info: &TokenInfo) -> bool {
-    info.allows(None, Role::Admin)
+    info.allows(None, Role::Admin) && info.expires_at.is_none()
 }
 
 /// Has it the form of a token's name, `[A-Za-z0-9._-]{1,64}`?
@@ -54,8 +64,8 @@ fn check_new(
 impl Store {
     /// Makes a token. The secret is in the answer and nowhere else: only its SHA-256 is kept.
     ///
-    /// From the first token on, whoever serves the store is to ask for one. So that somebody can make
-    /// others then, the first one must be an admin that is not limited to tables.
+    /// From the first token on, a server of the store asks for one. So that others can be made then,
+    /// the first one must be an admin that is not limited to tables. It is valid until it is revoked.
     ///
     /// # Errors
     /// If the name does not have its form, or there is something wrong with `tables`, or it is the
@@ -69,10 +79,46 @@ impl Store {
         role: Role,
         tables: Option<Vec<TableName>>,
     ) -> Result<NewToken, TokenError> {
-        let tables = check_new(name, tables)?;
-        let name = name.to_owned();
+        self.make_token(name, role, tables, None)
+    }
+
+    /// As [`create_token`](Self::create_token), but the token ends by itself: no request is let in by
+    /// it from that time on, by this computer's clock. It is taken from the list, and what goes on by it
+    /// ends, about a second after that.
+    ///
+    /// # Errors
+    /// As of [`create_token`](Self::create_token), and if that time is over already.
+    pub fn create_expiring_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+        expires_at: Timestamp,
+    ) -> Result<NewToken, TokenError> {
+        if expires_at <= Timestamp::from(SystemTime::now()) {
+            return Err(TokenError::Expired { at: expires_at });
+        }
+        self.make_token(name, role, tables, Some(expires_at))
+    }
+
+    fn make_token(
+        &self,
+        name: &str,
+        role: Role,
+        tables: Option<Vec<TableName>>,
+        expires_at: Option<Timestamp>,
+    ) -> Result<NewToken, TokenError> {
+        let info = TokenInfo {
+            // The committer's to say.
+            id: String::new(),
+            created_at: Timestamp::EPOCH,
+            tables: check_new(name, tables)?,
+            name: name.to_owned(),
+            role,
+            expires_at,
+        };
         let (secret, hash) = held::new_secret()?;
-        let info = self.job(move |committer| committer.create_token(hash, name, role, tables))?;
+        let info = self.job(move |committer| committer.create_token(hash, info))?;
         Ok(NewToken { info, secret })
     }
 
@@ -88,8 +134,10 @@ impl Store {
         }
     }
 
-    /// Takes a token back, by its id: nobody is let in by it from now on. After the last one anybody
-    /// is, as before the first.
+    /// Takes a token back, by its id: no request is let in by it from now on. After the last one the
+    /// store has none, as before the first; a server that runs over the store stays closed then, until
+    /// a token is created or the server is started again. A server that takes such requests itself
+    /// uses [`revoke_token_but_last`](Self::revoke_token_but_last).
     ///
     /// # Errors
     /// If there is none with this id, or others would be left and none of them an admin that is not
@@ -98,10 +146,21 @@ impl Store {
     /// then that it is gone.
     pub fn revoke_token(&self, id: &str) -> Result<TokenInfo, TokenError> {
         let id = id.to_owned();
-        self.job(move |committer| committer.revoke_token(&id))
+        self.job(move |committer| committer.revoke_token(&id, Last::MayGo))
     }
 
-    /// The token that has this secret, if there is one. A hash and a look-up in memory.
+    /// As [`revoke_token`](Self::revoke_token), but keeps at least one admin of all tables: for
+    /// requests over the network, none of which may shut out all others.
+    ///
+    /// # Errors
+    /// As of [`revoke_token`](Self::revoke_token), and [`TokenError::LastWhileServed`].
+    pub fn revoke_token_but_last(&self, id: &str) -> Result<TokenInfo, TokenError> {
+        let id = id.to_owned();
+        self.job(move |committer| committer.revoke_token(&id, Last::Stays))
+    }
+
+    /// The token that has this secret, if there is one that has not expired. A hash and a look-up in
+    /// memory.
     ///
     /// A session that goes on remembers the [`token_generation`](Self::token_generation) that it
     /// asked for before this, and asks anew when that has moved.
@@ -109,7 +168,9 @@ impl Store {
     /// A store that only reads holds no tokens, and finds none.
     #[must_use]
     pub fn authenticate(&self, secret: &str) -> Option<Arc<TokenInfo>> {
-        self.0.writer.as_ref()?.tokens.find(secret)
+        let token = self.0.writer.as_ref()?.tokens.find(secret)?;
+        let now = Timestamp::from(SystemTime::now());
+        (!token.is_expired(now)).then_some(token)
     }
 
     /// Are there any, so that one has to be asked for? A store that only reads does not know, and
@@ -120,7 +181,7 @@ impl Store {
         writer.is_none_or(|writer| writer.tokens.count() > 0)
     }
 
-    /// A number that moves when tokens are made or revoked.
+    /// A number that moves when tokens are made or revoked, or expire.
     #[must_use]
     pub fn token_generation(&self) -> u64 {
         let writer = self.0.writer.as_ref();

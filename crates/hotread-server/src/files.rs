@@ -1,0 +1,63 @@
+//! The limit of open files: each connection takes one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that a server needs besides its connections: those of the database and its readers, the
+/// listener, what the runtime polls with, the log.
+const RESERVED: u64 = 128;
+
+/// Raises this process's soft limit of open files to its hard one, and returns what it is then:
+/// `None` for no limit. For programs that are a server; the soft limit is low for the sake of programs
+/// that count files with `select`.
+pub fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        // As where the system has another limit below the hard one. What there is counts.
+        Err(_) => limit.current,
+    }
+}
+
+/// As many connections as there are open files for, and a word if those are fewer than asked for.
+pub(crate) fn fitting(connections: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let fitting = fit(connections, limit);
+    if fitting < connections {
+        tracing::warn!(
+            asked = connections,
+            fitting,
+            limit,
+            "the limit of open files allows fewer connections than max_connections; raise it \
+             (ulimit -n, LimitNOFILE)"
+        );
+    }
+    fitting
+}
+
+fn fit(connections: usize, limit: Option<u64>) -> usize {
+    let Some(limit) = limit else {
+        return connections;
+    };
+    // At least some, however low the limit is: accepting tells when it fails.
+    let files = limit.saturating_sub(RESERVED).max(limit / 4).max(1);
+    connections.min(usize::try_from(files).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_fit_the_limit_of_open_files() {
+        assert_eq!(fit(4_096, None), 4_096);
+        assert_eq!(fit(4_096, Some(1 << 20)), 4_096);
+        assert_eq!(fit(4_096, Some(1_024)), 896);
+        assert_eq!(fit(100, Some(1_024)), 100);
+        assert_eq!(fit(4_096, Some(128)), 32);
+        assert_eq!(fit(4_096, Some(0)), 1);
+    }
+}
