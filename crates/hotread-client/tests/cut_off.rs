@@ -46,7 +46,10 @@ async fn replicas_that_missed_more_than_the_history_load_once_and_stay_live() {
         Put::new(Key::new(&format!("{n:05}")).unwrap(), value)
     };
     let records = (0..RECORDS).map(put).collect();
-    let new = Replace { id: None, records };
+    let new = Replace {
+        records,
+        ..Replace::default()
+    };
     writer.replace("t", new).await.unwrap();
 
     let cable = Cable::to(api.address).await;

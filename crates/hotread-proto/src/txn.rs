@@ -374,11 +374,19 @@ pub struct Replace {
     pub records: Vec<Put>,
     /// The table's last transaction, without which the replacement is refused: one that was worked out
     /// from an older state does not undo what came after.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub if_seq: Option<u64>,
     /// Largest share of the table's records that may be deleted, in percent; from 100 on there is no
     /// bound. [`DEFAULT_MAX_DELETE_PERCENT`] if it is left out; [`FREE_DELETIONS`] are always allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub max_delete_percent: Option<u8>,
     /// Allows a replacement without records, which empties the table whatever
     /// [`max_delete_percent`](Self::max_delete_percent) says.

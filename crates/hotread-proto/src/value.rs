@@ -308,7 +308,7 @@ impl<'de> Visitor<'de> for Probe<'_, 'de> {
             map.next_value_seed(Probe(&mut *self.0))?;
         }
         match self.0.close(from) {
-            true => Err(de::Error::custom("a member stands twice")),
+            true => Err(de::Error::custom("an object has a member twice")),
             false => Ok(()),
         }
     }

@@ -29,7 +29,7 @@
 //! Without tokens in the store only programs on this machine, which may do everything, and no request
 //! that was forwarded by a proxy; with tokens only those who have one, in `Authorization: Bearer`. A
 //! server that had tokens stays closed when the last one is revoked. `/healthz` and `/readyz` tell
-//! nothing, and answer everybody. Beyond loopback the server listens only if there are tokens and
+//! nothing, and answer every request. Beyond loopback the server listens only if there are tokens and
 //! plaintext is allowed. Web pages are kept out by `Origin` and, as long as there are no tokens, by
 //! `Host`; those of [`Options::allowed_origins`] may use the server, and read its answers (CORS).
 //!

@@ -1,5 +1,5 @@
 //! A connection's socket: it holds a place for as long as it lives, whatever is spoken on it, and
-//! does not wait for ever for a peer that takes nothing in. A connection that is closed with bytes
+//! waits a bounded time for a peer that takes nothing in. A connection that is closed with bytes
 //! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
 //! whose body was not read, the socket reads on for a while.
 

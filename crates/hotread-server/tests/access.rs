@@ -251,7 +251,7 @@ async fn the_first_token_closes_the_door_and_the_last_one_does_not_open_it() {
         last.text()
     );
 
-    // A program that has the store can revoke it, and then nobody is let in until there is another.
+    // A program that has the store can revoke it, and then no request is let in until there is another.
     let (store, id) = (api.store.clone(), admin["id"].as_str().unwrap().to_owned());
     common::blocking(move || store.revoke_token(&id).unwrap()).await;
     api.get("/v1/tables")

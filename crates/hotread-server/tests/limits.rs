@@ -279,13 +279,12 @@ async fn a_client_hears_that_its_replacement_is_too_large() {
     let api = Api::with(options(|o| o.max_replace_body_bytes = 1 << 20)).await;
     api.create("t", TableOptions::default()).await;
     let url = format!("http://{}", api.address);
-    let client = hotread_client::Client::builder(&url);
-    let client = client.connect().await.unwrap();
+    let client = hotread_client::Client::builder(&url).build().unwrap();
     let value = Text::string(&"x".repeat(900_000)).unwrap();
     let put = |n: u32| Put::new(Key::new(&n.to_string()).unwrap(), value.clone());
     let new = Replace {
-        id: None,
         records: (0..30).map(put).collect(),
+        ..Replace::default()
     };
     let refused = hang(client.replace("t", new)).await.unwrap_err();
     assert_eq!(refused.code(), Code::TooLarge, "{refused}");

@@ -289,7 +289,7 @@ pub enum ReadError {
     },
     /// A listing was to go on in an incarnation of the table that is gone.
     #[error(
-        "table {table} was dropped, restored or sealed anew while it was listed, and is of epoch {now} now instead of {epoch}; list it again from the beginning"
+        "table {table} was dropped, restored or rekeyed while it was listed, and is of epoch {now} now instead of {epoch}; list it again from the beginning"
     )]
     OtherEpoch {
         /// The table.
