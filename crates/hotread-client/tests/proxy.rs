@@ -59,8 +59,8 @@ async fn a_write_that_a_proxy_answers_for_is_done_once() {
         assert_eq!(committed.position.seq, n + 2, "{lie:?}");
         again();
         let new = Replace {
-            id: None,
             records: vec![put("d")],
+            ..Replace::default()
         };
         let replaced = client.replace("t", new).await.unwrap();
         assert_eq!(replaced.committed.position.seq, n + 3, "{lie:?}");
@@ -231,7 +231,12 @@ async fn an_answer_that_comes_while_the_body_is_still_being_sent_is_read() {
         records.push(Put::new(Key::new(&n.to_string()).unwrap(), value));
     }
     let id = Some(TxnId::new("large").unwrap());
-    let refused = client.replace("t", Replace { id, records }).await;
+    let new = Replace {
+        id,
+        records,
+        ..Replace::default()
+    };
+    let refused = client.replace("t", new).await;
     assert_eq!(refused.unwrap_err().code(), Code::TooLarge);
     answered.abort();
 }
