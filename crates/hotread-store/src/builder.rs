@@ -14,8 +14,9 @@ use crate::token::Tokens;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Read connections unless something else is asked for.
-const DEFAULT_READERS: u32 = 8;
+/// Read connections unless something else is asked for: one for each call that a server runs at a
+/// time. Each is opened when it is needed, and caches up to 2 MiB.
+const DEFAULT_READERS: u32 = 16;
 
 /// How a store is opened.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl StoreBuilder {
         self
     }
 
-    /// Most read connections, at least one. 8 unless this says otherwise.
+    /// Most read connections, at least one. 16 unless this says otherwise.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
@@ -108,13 +109,14 @@ impl StoreBuilder {
             let opener = Opener::new();
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
-            return Ok(Store(Arc::new(Inner {
+            let inner = Inner {
                 at,
                 passphrase,
                 registry,
                 pool,
                 writer: None,
-            })));
+            };
+            return Ok(Store(Arc::new(inner), None));
         }
         let (db, lock) = open::writer(&at, create, synchronous)?;
         let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
@@ -144,12 +146,13 @@ impl StoreBuilder {
             thread: Some(thread),
             lock,
         });
-        Ok(Store(Arc::new(Inner {
+        let inner = Inner {
             at,
             passphrase,
             registry,
             pool,
             writer,
-        })))
+        };
+        Ok(Store(Arc::new(inner), None))
     }
 }

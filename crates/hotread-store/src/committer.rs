@@ -42,6 +42,7 @@ pub(crate) struct Committer {
     halted: Option<Halted>,
     pub(crate) swept: Instant,
     pub(crate) aged: Instant,
+    pub(crate) cooled: Instant,
     /// The latest time that the clock has shown.
     clock: Timestamp,
 }
@@ -97,6 +98,7 @@ impl Committer {
             halted: None,
             swept: now,
             aged: now,
+            cooled: now,
             clock: Timestamp::EPOCH,
         };
         for row in committer.read_tables()? {

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Most records that are expired in one transaction.
 const MAX_EXPIRED: usize = 1_000;
+/// How often tables in memory are looked at that nobody may follow any more.
+const COOL_EVERY: Duration = Duration::from_secs(5);
 /// How often history is looked at for its age.
 const AGE_EVERY: Duration = Duration::from_secs(10);
 /// Most changes that leave a table's history with one group.
@@ -27,6 +29,10 @@ const MAX_TRIMMED: usize = 1_000;
 impl Committer {
     pub(crate) fn keep_house(&mut self) {
         let now = Instant::now();
+        if now.duration_since(self.cooled) >= COOL_EVERY {
+            self.cooled = now;
+            self.cool(now);
+        }
         if now.duration_since(self.swept) >= SWEEP_EVERY {
             self.swept = now;
             if let Err(e) = self.sweep() {
@@ -43,6 +49,16 @@ impl Committer {
                     tracing::warn!(error = %e, "old history could not be trimmed; trying again");
                 }
             }
+        }
+    }
+
+    /// Lets go of tables in memory that nobody follows any more. A store that only reads keeps them: what
+    /// they show is to stand still.
+    fn cool(&self, now: Instant) {
+        let tables = self.registry.all();
+        let cooled = tables.iter().filter(|table| table.live.cool(now)).count();
+        if cooled > 0 {
+            tracing::debug!(cooled, "tables that nobody follows are in memory no more");
         }
     }
 
