@@ -22,6 +22,13 @@ const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
 
+/// Memory that an object takes once it is parsed, in bytes, beside its text: as what was asked for, and
+/// as the record and the operation that become of it.
+const OBJECT_COST: usize = 400;
+/// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
+/// the records and the row of the history that become of it.
+const TEXT_COST: usize = 2;
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Is every `%` the beginning of an escape? What is not would be taken literally by some and refused
@@ -190,7 +197,7 @@ impl Call {
     {
         let max = most(self.route.takes, &self.state.options);
         let body = std::mem::take(&mut self.body);
-        let (bytes, held) = receive(&self.budget(), body, max).await?;
+        let (bytes, mut held) = receive(&self.budget(), body, max).await?;
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -200,13 +207,14 @@ impl Call {
             return Err(Failure::bad_request("the body is not a JSON object"));
         }
         let small = bytes.len() <= INLINE;
+        held.resize(bytes.len() + parsed(&bytes))?;
         let read = move || match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Some((body, held))),
             Err(error) => Err(blame::failure(&bytes, &error)),
         };
         match small {
             true => read(),
-            false => self.state.blocking(move |_| read()).await?,
+            false => self.blocking(move |_| read()).await?,
         }
     }
 
@@ -218,6 +226,12 @@ impl Call {
         let body = self.body().await?;
         body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
     }
+}
+
+/// The memory that a body takes once it is parsed. Many small objects take many times their text.
+fn parsed(bytes: &[u8]) -> usize {
+    let objects = bytes.iter().filter(|byte| **byte == b'{').count();
+    TEXT_COST * bytes.len() + OBJECT_COST * objects
 }
 
 /// Reads a body, as long as it comes fast enough to be worth the memory.
@@ -337,7 +351,12 @@ mod tests {
         let budget = Budgets::new(2 << 20).of(Who::Token(1));
         let body = || dripping(64 << 10, Duration::ZERO, 24);
         let failure = receive(&budget, body(), usize::MAX).await.err().unwrap();
-        assert_eq!(failure.body().code, Code::Busy);
+        assert_eq!(failure.body().code, Code::TooLarge, "it never fits");
+        let held = budget.take(512 << 10).unwrap();
+        let half = dripping(64 << 10, Duration::ZERO, 12);
+        let failure = receive(&budget, half, usize::MAX).await.err().unwrap();
+        assert_eq!(failure.body().code, Code::Busy, "it does not fit now");
+        drop(held);
         let failure = receive(&budget, body(), 100 << 10).await.err().unwrap();
         assert_eq!(failure.body().code, Code::TooLarge);
         assert!(budget.take(1 << 20).is_ok(), "all of it was given back");
