@@ -187,7 +187,7 @@ mod tests {
         drop(held);
         assert!(fair.next(ONE, None).now_or_never().is_some());
         drop(other);
-        assert!(fair.taken.is_empty(), "nobody is remembered for nothing");
+        assert!(fair.taken.is_empty(), "no share is kept for nothing");
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ pub(crate) const PIECE_CHANGES: usize = 256;
 /// Memory that a change takes for each byte in the history, before it is known what is in it: as it is
 /// stored, as records, and as JSON.
 const STORED_COST: usize = 3;
-/// Memory that an operation takes beside its bytes: as a record, and as JSON, whose buffer grows by
+/// Memory that an operation takes in addition to its bytes: as a record, and as JSON, whose buffer grows by
 /// doubling.
 const OP_COST: usize = 400;
 

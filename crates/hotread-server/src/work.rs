@@ -21,7 +21,7 @@ const SHARES: Shares = Shares {
     of_table: 6,
     of_both: 4,
 };
-/// Units of the server itself that run at a time, beside those of callers: probes, which must be
+/// Units of the server itself that run at a time, in addition to those of callers: probes, which must be
 /// answered whatever callers do.
 const MAX_OWN: usize = 2;
 /// Units that wait, and those of one caller among them.
@@ -48,7 +48,7 @@ impl Unit {
         }
     }
 
-    /// Of a caller; without a limit in time, though it ends when nobody waits for it any more.
+    /// Of a caller; without a limit in time, though it ends when its caller is gone.
     pub(crate) fn of(who: Who) -> Self {
         Self {
             who: Some(who),
@@ -123,7 +123,7 @@ impl Turns {
     }
 }
 
-/// Cancels what nobody waits for any more.
+/// Cancels work whose caller is gone.
 struct Abandoned(Budget);
 
 impl Drop for Abandoned {
@@ -150,7 +150,7 @@ impl AppState {
         let mut ended = self.ended.subscribe();
         let abandoned = Abandoned(budget);
         let mut done = tokio::task::spawn_blocking(move || {
-            // Also kept if nobody waits any more: the thread is busy all the same.
+            // Also kept if the caller is gone: the thread is busy all the same.
             let _turn = turn;
             work(&store)
         });

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Instructions of SQLite's virtual machine between two looks at a budget: some tens of microseconds
-/// of work, beside which the look costs nothing.
+/// of work, compared with which the look costs nothing.
 const LOOK_EVERY: c_int = 1_000;
 
 /// How long a unit of work may run, and a way to end it before: see [`Store::within`].

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Most records that are expired in one transaction.
 const MAX_EXPIRED: usize = 1_000;
-/// How often tables in memory are looked at that nobody may follow any more.
+/// Time between two searches for tables in memory that are not in use.
 const COOL_EVERY: Duration = Duration::from_secs(5);
 /// How often history is looked at for its age.
 const AGE_EVERY: Duration = Duration::from_secs(10);
@@ -52,13 +52,13 @@ impl Committer {
         }
     }
 
-    /// Lets go of tables in memory that nobody follows any more. A store that only reads keeps them: what
+    /// Lets go of tables in memory that are not in use. A store that only reads keeps them: what
     /// they show is to stand still.
     fn cool(&self, now: Instant) {
         let tables = self.registry.all();
         let cooled = tables.iter().filter(|table| table.live.cool(now)).count();
         if cooled > 0 {
-            tracing::debug!(cooled, "tables that nobody follows are in memory no more");
+            tracing::debug!(cooled, "tables that are not in use are in memory no more");
         }
     }
 

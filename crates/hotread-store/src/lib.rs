@@ -31,7 +31,7 @@
 //! | A commit | an fsync, shared by all that wait at the time ([`Synchronous::Full`]); some microseconds without ([`Synchronous::Normal`]) |
 //! | Memory | of a live table one allocation a record (43 bytes of header, key, category, value) and 16 bytes in each of its two trees |
 //! | Disk | each record, and each change for as long as the history keeps it |
-//! | | A table that nobody holds a handle of is let go of after half a minute, and loaded again when it is asked for |
+//! | | A table is let go of half a minute after its last handle, and loaded again when it is asked for |
 //! | Opening | nothing is read until a table is first asked for: then about a second for a million records |
 //!
 //! # What it promises

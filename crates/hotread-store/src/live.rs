@@ -1,5 +1,5 @@
 //! A table in memory: loaded when it is first asked for, moved on by the committer after that, and let
-//! go of when nobody has held it for a while.
+//! go of a while after its last handle.
 
 use crate::error::{CommitError, ReadError};
 use crate::read::{self, Pool};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// Copies of a live table: readers may be stuck in two outdated ones, and changes still become
 /// visible to the others.
 const COPIES: usize = 4;
-/// How long a table stays in memory that nobody follows: a moment's pause is no reason to load it again,
-/// and a minute later its memory is free.
+/// Time for which a table that is not in use stays in memory: a moment's pause is no reason to load it
+/// again, and a minute later its memory is free.
 const IDLE: Duration = Duration::from_secs(30);
 /// Most changes that may wait to become visible. What is more is refused, and the reader in the way
 /// is named.
@@ -83,7 +83,7 @@ impl Live {
         }
     }
 
-    /// As [`warm`](Self::warm), for somebody who asks for it.
+    /// As [`warm`](Self::warm), for a caller of the store.
     fn used(&self) -> Option<HotRead<Records>> {
         match &mut *self.lock() {
             State::Warm(warm) => {
@@ -94,11 +94,11 @@ impl Live {
         }
     }
 
-    /// Lets go of a table that nobody holds and nobody has asked for in a while. Says whether it did. The
+    /// Lets go of a table that is not held and was not asked for in a while. Says whether it did. The
     /// memory is given back by a thread of its own: of a large table, that takes as long as some commits.
     pub(crate) fn cool(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        // Nobody gets hold of it meanwhile, which would be under this lock.
+        // No caller gets hold of it meanwhile, which would be under this lock.
         let idle = matches!(&*state, State::Warm(warm)
             if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
         if !idle {
@@ -244,7 +244,7 @@ mod tests {
     use hotread_proto::{Key, Put, Txn, Value};
 
     #[test]
-    fn a_table_is_let_go_of_when_nobody_holds_it() {
+    fn a_table_is_let_go_of_when_it_is_not_held() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let name = TableName::new("t").unwrap();

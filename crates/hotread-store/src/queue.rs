@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Most transactions that wait. The group that is being committed does not count.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// What an operation counts for beside its bytes: the time that it takes, some microseconds, is that of
+/// Bytes that an operation counts for in addition to its own: the time that it takes, some microseconds, is that of
 /// so many more, and the memory as well.
 pub(crate) const OP_BYTES: usize = 128;
 /// Most bytes of keys, values and operations that wait; one larger transaction may wait alone.

@@ -7,6 +7,7 @@ use crate::limits::{BODY_GRACE, Budget, Held, MIN_BODY_RATE};
 use crate::options::Options;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, header};
+use hotread_proto::limits::MAX_TXN_OPS;
 use hotread_proto::{Code, TxnId};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -22,7 +23,7 @@ const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
 
-/// Memory that an object takes once it is parsed, in bytes, beside its text: as what was asked for, and
+/// Memory that an object takes once it is parsed, in bytes, in addition to its text: as what was asked for, and
 /// as the record and the operation that become of it.
 const OBJECT_COST: usize = 400;
 /// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
@@ -207,7 +208,7 @@ impl Call {
             return Err(Failure::bad_request("the body is not a JSON object"));
         }
         let small = bytes.len() <= INLINE;
-        held.resize(bytes.len() + parsed(&bytes))?;
+        held.resize(bytes.len() + parsed(&bytes, self.route.takes))?;
         let read = move || match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Some((body, held))),
             Err(error) => Err(blame::failure(&bytes, &error)),
@@ -228,9 +229,14 @@ impl Call {
     }
 }
 
-/// The memory that a body takes once it is parsed. Many small objects take many times their text.
-fn parsed(bytes: &[u8]) -> usize {
+/// The memory that a body takes once it is parsed. Many small records take many times their text; objects
+/// within values are not parsed.
+fn parsed(bytes: &[u8], takes: Takes) -> usize {
     let objects = bytes.iter().filter(|byte| **byte == b'{').count();
+    let objects = match takes {
+        Takes::Replacement => objects,
+        _ => objects.min(MAX_TXN_OPS),
+    };
     TEXT_COST * bytes.len() + OBJECT_COST * objects
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     let name = table.clone();
     let ticket = call.blocking(move |store| store.submit_replace(&name, new));
     let ticket = ticket.await??;
-    // Its memory is taken until it is applied, also if nobody waits for the answer any more.
+    // Its memory is taken until it is applied, also if no client waits for the answer any more.
     let replaced = tokio::spawn(async move {
         let _held = held;
         ticket.await
@@ -65,7 +65,7 @@ fn same_id(body: Option<TxnId>, header: Option<TxnId>) -> Result<Option<TxnId>, 
     }
 }
 
-/// Hands a transaction over, and waits for its answer. It is not taken back if nobody waits any more;
+/// Hands a transaction over, and waits for its answer. It is not taken back if the client is gone;
 /// the memory of a large one is taken until it is applied.
 pub(super) async fn submit(
     state: &AppState,

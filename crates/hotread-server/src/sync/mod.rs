@@ -160,7 +160,7 @@ async fn serve(
         Ok(begun) if begun.0.epoch() == begun.1.position.epoch => begun,
         // Dropped a moment ago: the next attempt finds out.
         _ => {
-            let reason = "the table was dropped, or began anew";
+            let reason = "the table was dropped, or began again";
             return turn_away(socket, reason, Duration::ZERO).await;
         }
     };

@@ -6,8 +6,8 @@ mod peer;
 #[path = "../sync/replica.rs"]
 #[allow(dead_code, reason = "it is for the tests of sessions, too")]
 mod replica;
+#[allow(dead_code, reason = "it is for the tests of much work, too")]
 mod victim;
-mod work;
 
 use good::Good;
 use peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};

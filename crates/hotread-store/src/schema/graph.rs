@@ -30,7 +30,7 @@ pub(super) struct Graph {
     /// The nodes in an order in which edges to the same value lead on only, and the place of each in it.
     order: Vec<usize>,
     place: Vec<usize>,
-    /// Whether some subschema looks at all members anew for each member.
+    /// Whether some subschema looks at all members again for each member.
     is_quadratic: bool,
     /// Steps for one value on each level, if that does not depend on the value.
     levels: Vec<u64>,

@@ -1,20 +1,32 @@
 //! Callers that ask for as much work as they may, and honest ones on other tables who measure how they
 //! are served meanwhile.
 
-use crate::Attacked;
-use crate::good::{FROM, Good};
-use crate::peer::{HANG, PING, Peer, TEXT, upgrade};
-use crate::victim::{BUFFERED, CHECKED, DRAIN, LARGE, REPLACED, SEARCHED, Victim};
+#[path = "../hostile/good.rs"]
+mod good;
+#[path = "../hostile/peer.rs"]
+#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
+mod peer;
+#[path = "../sync/replica.rs"]
+#[allow(dead_code, reason = "it is for the tests of sessions, too")]
+mod replica;
+#[path = "../hostile/victim.rs"]
+#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
+mod victim;
+
+use good::{FROM, Good};
+use peer::{HANG, PING, Peer, TEXT, upgrade};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
+use victim::{BUFFERED, CHECKED, DRAIN, LARGE, REPLACED, SEARCHED, Victim};
 
 /// How long an attack is measured, and how long the quiet before it.
 const MEASURED: Duration = Duration::from_secs(6);
-/// What reads and puts of others may take at most while an attack goes on, beside four times what they
+/// What reads and puts of others may take at most while an attack goes on, in addition to four times what they
 /// took before it. Generous: the tests share the machine, and run unoptimised. Without limits and shares
 /// they are not answered at all.
 const MAY_READ: Duration = Duration::from_secs(3);
@@ -29,6 +41,15 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Connections that attackers may have.
 const CONNECTIONS: usize = 600;
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
+
+/// One attack at a time: the machine is what is shared.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Not a test: the process that is attacked.
+#[test]
+fn the_server() {
+    victim::run();
+}
 
 /// The times that answers took.
 #[derive(Default)]
@@ -107,12 +128,16 @@ async fn attack(address: SocketAddr, method: &str, path: &str, body: &str) -> (u
 struct Measured {
     // Gone before the server is.
     attackers: JoinSet<()>,
-    attacked: Attacked,
+    good: Good,
+    victim: Victim,
+    before: usize,
     quiet: Times,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Measured {
     async fn start() -> Self {
+        let alone = ALONE.lock().await;
         let victim = tokio::task::spawn_blocking(|| Victim::working(CONNECTIONS));
         let victim = victim.await.unwrap();
         let good = Good::start(victim.address);
@@ -120,18 +145,17 @@ impl Measured {
         let quiet = honest(victim.address, LARGE, MEASURED / 2).await;
         let before = victim.resident();
         Self {
-            attacked: Attacked {
-                good,
-                victim,
-                before,
-            },
+            good,
+            victim,
+            before,
             quiet,
+            _alone: alone,
             attackers: JoinSet::new(),
         }
     }
 
     fn at(&self) -> SocketAddr {
-        self.attacked.victim.address
+        self.victim.address
     }
 
     /// So many that do the same again and again.
@@ -157,8 +181,8 @@ impl Measured {
         let measured = tokio::spawn(honest(address, LARGE, MEASURED));
         let mut grown = 0;
         while !measured.is_finished() {
-            let now = self.attacked.victim.resident();
-            grown = grown.max(now.saturating_sub(self.attacked.before));
+            let now = self.victim.resident();
+            grown = grown.max(now.saturating_sub(self.before));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let mut times = measured.await.unwrap();
@@ -177,7 +201,7 @@ impl Measured {
         assert!(reads.1 <= MAY_READ + 4 * reads.0, "reads: {reads:?}");
         assert!(puts.1 <= MAY_PUT + 4 * puts.0, "puts: {puts:?}");
         assert!(grown <= MAY_GROW, "it has grown by {mib} MiB");
-        self.attacked.good.is_served().await;
+        self.good.is_served().await;
     }
 
     /// The attackers are gone, and the memory comes back.
@@ -185,8 +209,8 @@ impl Measured {
         self.attackers.shutdown().await;
         let began = Instant::now();
         loop {
-            let now = self.attacked.victim.resident();
-            let grown = now.saturating_sub(self.attacked.before);
+            let now = self.victim.resident();
+            let grown = now.saturating_sub(self.before);
             if grown <= STAYS {
                 println!("back to {} MiB after {:?}", grown >> 20, began.elapsed());
                 return;
@@ -373,9 +397,10 @@ async fn a_stop_is_kept_to_whatever_runs() {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     let Measured {
-        attacked: Attacked {
-            mut victim, good, ..
-        },
+        mut victim,
+        good,
+        attackers: _attackers,
+        _alone,
         ..
     } = measured;
     drop(good);
