@@ -45,6 +45,7 @@ impl Exit {
             Code::PreconditionFailed
             | Code::TxnIdReused
             | Code::SchemaViolation
+            | Code::UnusableSchema
             | Code::TableExists
             | Code::Gone
             | Code::EpochChanged
@@ -312,6 +313,7 @@ mod tests {
                     | Code::TooLarge
                     | Code::NoSearch
                     | Code::Busy
+                    | Code::TookTooLong
                     | Code::ReadersStalled
                     | Code::Closed
                     | Code::RateLimited

@@ -48,6 +48,8 @@ codes! {
     TooLarge = "TOO_LARGE",
     /// A value that does not fit the table's schema.
     SchemaViolation = "SCHEMA_VIOLATION",
+    /// The table's schema costs more than is allowed, or is none: values cannot be checked.
+    UnusableSchema = "UNUSABLE_SCHEMA",
     /// No record has this key.
     NotFound = "NOT_FOUND",
     /// There is no such table.
@@ -70,6 +72,8 @@ codes! {
     WrongPassphrase = "WRONG_PASSPHRASE",
     /// Too much is waiting to be committed.
     Busy = "BUSY",
+    /// It took longer than it may, and was ended. Asking for less helps, asking again does not.
+    TookTooLong = "TOOK_TOO_LONG",
     /// Readers have held old copies of the table for too long.
     ReadersStalled = "READERS_STALLED",
     /// The disk is full.

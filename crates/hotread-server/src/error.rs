@@ -177,14 +177,16 @@ pub(crate) fn status(code: Code) -> StatusCode {
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::Timeout => StatusCode::REQUEST_TIMEOUT,
         // The server was started without the passphrase, or with another: that is how it is.
-        Code::TableExists | Code::TxnIdReused | Code::Sealed | Code::WrongPassphrase => {
-            StatusCode::CONFLICT
-        }
+        Code::TableExists
+        | Code::TxnIdReused
+        | Code::Sealed
+        | Code::WrongPassphrase
+        | Code::UnusableSchema => StatusCode::CONFLICT,
         Code::Gone | Code::EpochChanged => StatusCode::GONE,
         Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::SchemaViolation => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::SchemaViolation | Code::TookTooLong => StatusCode::UNPROCESSABLE_ENTITY,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::Busy
         | Code::ReadersStalled

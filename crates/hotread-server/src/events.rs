@@ -5,13 +5,15 @@
 use crate::access::Caller;
 use crate::error::Failure;
 use crate::fair::Turn;
-use crate::history::{self, PIECE_BYTES, PIECE_CHANGES};
+use crate::history::{self, PIECE_BYTES, PIECE_CHANGES, cost};
 use crate::http::changes::piece;
 use crate::http::route::Answer;
 use crate::http::{Call, answer, one};
+use crate::limits::{Budget, Held};
 use crate::log::Line;
 use crate::metrics::count;
 use crate::state::{AppState, Drain, stopping};
+use crate::work::Unit;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
@@ -27,7 +29,7 @@ use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 /// A stream that is behind by no more changes than this takes them from memory, as a rule.
 const NEAR: usize = 64;
@@ -43,15 +45,19 @@ pub(crate) async fn get(call: Call) -> Answer {
     if state.is_draining() {
         return Err(Failure::new(Code::Closed, "the server is shutting down"));
     }
-    let turn = state.streams.clone().try_acquire_owned().map_err(|_| {
-        let message = "the server has as many streams of events as it takes; try again later";
+    let who = call.caller.who();
+    let turn = state.streams.try_next(who, None).ok_or_else(|| {
+        let message = "there are as many streams of events as the server takes, of all or of one \
+                       caller; close some, or try again later";
         Failure::new(Code::TooManyConnections, message)
     })?;
+    let budget = call.budget();
+    let sending = budget.take(0)?;
     let from = match begin(&call)? {
         Some(from) => from,
         None => state.store.head(&table)?.position,
     };
-    let piece = Piece::read(&state, &call.caller, &table, from).await?;
+    let piece = Piece::read(&state, &call.caller, &budget, &table, from).await?;
     count(&state.metrics.event_streams);
     let events = Events {
         heartbeat: state.options.heartbeat(),
@@ -64,6 +70,8 @@ pub(crate) async fn get(call: Call) -> Answer {
         source: Source::History(piece),
         table,
         state,
+        budget,
+        sending,
         _turn: turn,
     };
     let stream = stream::unfold(events, |mut events| async {
@@ -106,7 +114,10 @@ struct Events {
     tokens: watch::Receiver<u64>,
     /// The generation of tokens at which the caller was last looked at.
     checked: Option<u64>,
-    _turn: OwnedSemaphorePermit,
+    budget: Budget,
+    /// The memory of the event that is sent, and of the rest of its change.
+    sending: Held,
+    _turn: Turn,
 }
 
 /// Where changes come from.
@@ -124,6 +135,7 @@ struct Piece {
     changes: VecDeque<Arc<Change>>,
     /// The size of the largest one.
     largest: usize,
+    _held: Held,
     _turn: Turn,
 }
 
@@ -131,17 +143,21 @@ impl Piece {
     async fn read(
         state: &AppState,
         caller: &Caller,
+        budget: &Budget,
         table: &TableName,
         from: Position,
     ) -> Result<Self, Failure> {
-        let turn = state.history.next(caller.who()).await;
-        let table = table.clone();
-        let read = state
-            .blocking(move |store| history::read(store, &table, from, PIECE_CHANGES, PIECE_BYTES));
-        let changes = read.await??;
+        let turn = state.history.next(caller.who(), None).await;
+        let unit = Unit::of(caller.who()).on(table);
+        let (table, budget) = (table.clone(), budget.clone());
+        let read = state.blocking(unit, move |store| {
+            history::read(store, &table, from, PIECE_CHANGES, PIECE_BYTES, &budget)
+        });
+        let history::Piece { changes, held } = read.await??;
         Ok(Self {
             largest: changes.iter().map(Change::size).max().unwrap_or(0),
             changes: changes.into_iter().map(Arc::new).collect(),
+            _held: held,
             _turn: turn,
         })
     }
@@ -238,9 +254,10 @@ impl Events {
             return self.read_history().await;
         }
         let (table, at) = (self.table.clone(), self.at);
+        let unit = Unit::of(self.caller.who()).on(&table);
         let subscribed = self
             .state
-            .blocking(move |store| store.subscribe(&table, at));
+            .blocking(unit, move |store| store.subscribe(&table, at));
         self.source = Source::Recent(subscribed.await??);
         Ok(())
     }
@@ -248,7 +265,14 @@ impl Events {
     async fn read_history(&mut self) -> Result<(), Failure> {
         // What is held is given back before a turn is waited for.
         self.source = Source::Nothing;
-        let piece = Piece::read(&self.state, &self.caller, &self.table, self.at).await?;
+        let piece = Piece::read(
+            &self.state,
+            &self.caller,
+            &self.budget,
+            &self.table,
+            self.at,
+        );
+        let piece = piece.await?;
         self.source = Source::History(piece);
         Ok(())
     }
@@ -260,6 +284,15 @@ impl Events {
         let rest = &change.ops[at..];
         let fits = fitting(rest);
         let more = fits < rest.len();
+        // All of the change, for as long as a part of it is to be sent. Of one that comes from memory,
+        // others may have let go.
+        let memory = match more || at > 0 {
+            true => cost(&change),
+            false => rest.iter().map(ChangeOp::size).sum(),
+        };
+        if let Err(failure) = self.sending.resize(memory) {
+            return self.failed(failure);
+        }
         let id = (!more).then_some(change.position);
         let event = event("txn", id, &piece(&change, &rest[..fits], more));
         if more {

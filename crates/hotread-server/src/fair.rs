@@ -1,8 +1,9 @@
-//! Turns at what holds memory for as long as a peer takes to read it, such as loading a table: so many
-//! in all, and half of them for one caller, so that nobody keeps the others waiting by being slow.
+//! Turns at what is scarce: so many in all, and shares of them, so that no caller and no table keeps
+//! the others waiting.
 
 use crate::rate::Who;
 use dashmap::DashMap;
+use hotread_proto::TableName;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,33 +11,52 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Turns.
 pub(crate) struct Fair {
     max: usize,
+    shares: Shares,
     all: Arc<Semaphore>,
-    /// Only callers that have a turn, or wait for one.
-    callers: DashMap<Who, Arc<Semaphore>>,
+    /// Only those of which there are turns, or which are waited for.
+    taken: DashMap<Share, Arc<Semaphore>>,
     waiting: AtomicUsize,
+}
+
+/// How many turns there are at most of each kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    pub(crate) of_caller: usize,
+    pub(crate) of_table: usize,
+    /// Of a caller for one table: what leaves it some for other tables.
+    pub(crate) of_both: usize,
+}
+
+/// What has a share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Share {
+    Both(Who, TableName),
+    Caller(Who),
+    Table(TableName),
 }
 
 /// A turn; given back when it is dropped.
 pub(crate) struct Turn {
-    // In this order: a caller is forgotten once its permit is back.
     _of_all: OwnedSemaphorePermit,
-    _own: OwnedSemaphorePermit,
-    _seat: Seat,
+    _own: Vec<Seat>,
 }
 
-/// A caller, for as long as it has a turn or waits for one.
+/// A share, for as long as there is a turn of it or a caller waits for one.
 struct Seat {
     fair: Arc<Fair>,
-    who: Who,
+    share: Share,
+    // In this order: a share is forgotten once its permit is back.
+    permit: Option<OwnedSemaphorePermit>,
     of: Option<Arc<Semaphore>>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.permit = None;
         self.of = None;
-        let callers = &self.fair.callers;
+        let taken = &self.fair.taken;
         // Under the map's lock, as is the look-up in `seat`: nobody gets hold of it meanwhile.
-        callers.remove_if(&self.who, |_, of| Arc::strong_count(of) == 1);
+        taken.remove_if(&self.share, |_, of| Arc::strong_count(of) == 1);
     }
 }
 
@@ -58,40 +78,77 @@ impl Drop for Waiting<'_> {
 }
 
 impl Fair {
-    /// `max` turns at a time, at least two.
-    pub(crate) fn new(max: usize) -> Arc<Self> {
+    /// `max` turns at a time, and `of_caller` of them for one caller.
+    pub(crate) fn new(max: usize, of_caller: usize) -> Arc<Self> {
+        Self::with_shares(
+            max,
+            Shares {
+                of_caller,
+                of_table: max,
+                of_both: of_caller,
+            },
+        )
+    }
+
+    /// `max` turns at a time, in shares of at least one.
+    pub(crate) fn with_shares(max: usize, shares: Shares) -> Arc<Self> {
         Arc::new(Self {
             max,
+            shares,
             all: Arc::new(Semaphore::new(max)),
-            callers: DashMap::new(),
+            taken: DashMap::new(),
             waiting: AtomicUsize::new(0),
         })
     }
 
-    /// Waits for a turn; first come, first served among a caller's, and then among all.
-    pub(crate) async fn next(self: &Arc<Self>, who: Who) -> Turn {
+    /// Waits for a turn of a caller: first come, first served within each share, and then among all.
+    pub(crate) async fn next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Turn {
         // The semaphores are never closed.
         const OPEN: &str = "a semaphore that is never closed";
-        let seat = self.seat(who);
-        let own = seat.of.clone().expect("it is there until it is dropped");
         let _waiting = Waiting::new(&self.waiting);
-        let own = own.acquire_owned().await.expect(OPEN);
+        // From the narrowest on, always in this order, so that no two wait for each other.
+        let mut own = Vec::with_capacity(3);
+        for share in shares(who, table) {
+            let mut seat = self.seat(share);
+            let of = seat.of.clone().expect("it is there until it is dropped");
+            seat.permit = Some(of.acquire_owned().await.expect(OPEN));
+            own.push(seat);
+        }
         let of_all = self.all.clone().acquire_owned().await.expect(OPEN);
         Turn {
             _of_all: of_all,
             _own: own,
-            _seat: seat,
         }
     }
 
-    fn seat(self: &Arc<Self>, who: Who) -> Seat {
-        let each = (self.max / 2).max(1);
-        let of = self.callers.entry(who);
-        let of = of.or_insert_with(|| Arc::new(Semaphore::new(each))).clone();
+    /// A turn of a caller, if there is one at this moment.
+    pub(crate) fn try_next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Option<Turn> {
+        let mut own = Vec::with_capacity(3);
+        for share in shares(who, table) {
+            let mut seat = self.seat(share);
+            seat.permit = Some(seat.of.clone()?.try_acquire_owned().ok()?);
+            own.push(seat);
+        }
+        let of_all = self.all.clone().try_acquire_owned().ok()?;
+        Some(Turn {
+            _of_all: of_all,
+            _own: own,
+        })
+    }
+
+    fn seat(self: &Arc<Self>, share: Share) -> Seat {
+        let max = match share {
+            Share::Both(..) => self.shares.of_both,
+            Share::Caller(_) => self.shares.of_caller,
+            Share::Table(_) => self.shares.of_table,
+        };
+        let of = self.taken.entry(share.clone());
+        let of = of.or_insert_with(|| Arc::new(Semaphore::new(max.max(1))));
         Seat {
             fair: self.clone(),
-            who,
-            of: Some(of),
+            share,
+            permit: None,
+            of: Some(of.clone()),
         }
     }
 
@@ -100,6 +157,13 @@ impl Fair {
         let taken = self.max - self.all.available_permits();
         (taken, self.waiting.load(Ordering::Relaxed))
     }
+}
+
+/// The shares of which a turn takes part, the narrowest first.
+fn shares(who: Who, table: Option<&TableName>) -> impl Iterator<Item = Share> {
+    let both = table.map(|table| Share::Both(who, table.clone()));
+    let of_table = table.map(|table| Share::Table(table.clone()));
+    both.into_iter().chain([Share::Caller(who)]).chain(of_table)
 }
 
 #[cfg(test)]
@@ -112,28 +176,55 @@ mod tests {
 
     #[tokio::test]
     async fn one_caller_leaves_turns_for_others() {
-        let fair = Fair::new(4);
-        let held = [fair.next(ONE).await, fair.next(ONE).await];
-        assert!(fair.next(ONE).now_or_never().is_none(), "its half is taken");
-        let other = fair.next(OTHER).now_or_never().expect("there is one left");
+        let fair = Fair::new(4, 2);
+        let held = [fair.next(ONE, None).await, fair.next(ONE, None).await];
+        let third = fair.next(ONE, None).now_or_never();
+        assert!(third.is_none(), "its half is taken");
+        assert!(fair.try_next(ONE, None).is_none());
+        let other = fair.next(OTHER, None).now_or_never();
+        let other = other.expect("there is one left");
         assert_eq!(fair.depth(), (3, 0));
         drop(held);
-        assert!(fair.next(ONE).now_or_never().is_some());
+        assert!(fair.next(ONE, None).now_or_never().is_some());
         drop(other);
-        assert_eq!(fair.depth(), (0, 0));
+        assert!(fair.taken.is_empty(), "no share is kept for nothing");
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_is_forgotten_and_costs_no_turn() {
-        let fair = Fair::new(2);
-        let held = fair.next(ONE).await;
-        let mut waits = Box::pin(fair.next(ONE));
-        assert!((&mut waits).now_or_never().is_none());
+    async fn one_table_leaves_turns_for_others_and_a_caller_for_its_other_tables() {
+        let shares = Shares {
+            of_caller: 3,
+            of_table: 3,
+            of_both: 2,
+        };
+        let fair = Fair::with_shares(5, shares);
+        let [searched, read] = ["searched", "read"].map(|name| TableName::new(name).unwrap());
+        let take = |who, table| fair.try_next(who, Some(table));
+        let held = [take(ONE, &searched), take(ONE, &searched)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(take(ONE, &searched).is_none(), "its share of this table");
+        let elsewhere = take(ONE, &read);
+        assert!(elsewhere.is_some(), "the same caller, another table");
+        let theirs = take(OTHER, &searched);
+        assert!(theirs.is_some(), "another caller, the same table");
+        assert!(take(OTHER, &searched).is_none(), "the table's share");
+        assert!(take(OTHER, &read).is_some());
+        drop((held, elsewhere, theirs));
+        assert_eq!(fair.depth(), (0, 0));
+        assert!(fair.taken.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_that_gives_up_leaves_nothing_behind() {
+        let fair = Fair::new(2, 1);
+        let turn = fair.next(ONE, None).await;
+        let mut waits = Box::pin(fair.next(ONE, None));
+        assert!(waits.as_mut().now_or_never().is_none());
         assert_eq!(fair.depth(), (1, 1));
         drop(waits);
-        drop(held);
+        assert_eq!(fair.depth(), (1, 0));
+        drop(turn);
         assert_eq!(fair.depth(), (0, 0));
-        assert!(fair.callers.is_empty());
-        assert!(fair.next(ONE).now_or_never().is_some());
+        assert!(fair.taken.is_empty());
     }
 }

@@ -1,7 +1,9 @@
 //! A table that is followed: each change is taken from the store and encoded once, and kept for a
 //! while for all sessions.
 
-use crate::history;
+use crate::error::Failure;
+use crate::history::{self, Piece};
+use crate::limits::{Budget, Held};
 use crate::parts::Parts;
 use hotread_proto::session::Encoded;
 use hotread_proto::{Change, Digest, Epoch, Position, TableName};
@@ -11,7 +13,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Most changes that are kept encoded for a table: those that a session misses in a short absence.
 const MAX_RECENT: usize = 1_024;
@@ -26,15 +28,29 @@ const LARGE: usize = 256 << 10;
 /// How long to wait after the store failed to read.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Reads of the history on behalf of followed tables at a time: each takes up to 32 MiB.
+const MAX_READING: usize = 4;
+
 /// The tables that are followed.
-#[derive(Default)]
-pub(crate) struct Fanouts(Mutex<HashMap<TableName, Weak<Fanout>>>);
+pub(crate) struct Fanouts {
+    tables: Mutex<HashMap<TableName, Weak<Fanout>>>,
+    reading: Arc<Semaphore>,
+}
+
+impl Default for Fanouts {
+    fn default() -> Self {
+        Self {
+            tables: Mutex::default(),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
+        }
+    }
+}
 
 impl Fanouts {
     /// The table's, which is made if nobody follows the table yet. Must be called within a runtime.
     pub(crate) fn join(&self, store: &Store, table: &TableName) -> Result<Arc<Fanout>, ReadError> {
         let head = store.head(table)?;
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fanout) = tables.get(table).and_then(Weak::upgrade)
             && fanout.epoch == head.position.epoch
             && !fanout.is_over()
@@ -50,7 +66,8 @@ impl Fanouts {
             parts: Parts::default(),
         });
         tables.insert(table.clone(), Arc::downgrade(&fanout));
-        tokio::spawn(follow(store.clone(), Arc::downgrade(&fanout)));
+        let reading = self.reading.clone();
+        tokio::spawn(follow(store.clone(), Arc::downgrade(&fanout), reading));
         Ok(fanout)
     }
 }
@@ -182,23 +199,30 @@ impl Fanout {
         self.moved.send_replace(Moved::To(last));
     }
 
-    /// Changes from the history, for a session that is behind what is kept here.
-    pub(crate) fn read(&self, store: &Store, after: u64) -> Result<Vec<Arc<Encoded>>, ReadError> {
+    /// Changes from the history, for a session that is behind what is kept here, with the memory that
+    /// they take.
+    pub(crate) fn read(
+        &self,
+        store: &Store,
+        after: u64,
+        budget: &Budget,
+    ) -> Result<(Vec<Arc<Encoded>>, Held), Failure> {
         let from = Position {
             epoch: self.epoch,
             seq: after,
         };
         let (limit, bytes) = (history::PIECE_CHANGES, history::PIECE_BYTES);
-        let changes = history::read(store, &self.table, from, limit, bytes)?;
-        Ok(changes
+        let Piece { changes, held } =
+            history::read(store, &self.table, from, limit, bytes, budget)?;
+        let encoded = changes
             .into_iter()
-            .map(|change| Arc::new(Encoded::new(Arc::new(change))))
-            .collect())
+            .map(|change| Arc::new(Encoded::new(Arc::new(change))));
+        Ok((encoded.collect(), held))
     }
 }
 
 /// Takes the table's changes, as long as anybody follows it.
-async fn follow(store: Store, fanout: Weak<Fanout>) {
+async fn follow(store: Store, fanout: Weak<Fanout>, reading: Arc<Semaphore>) {
     let end = |fanout: &Weak<Fanout>| {
         if let Some(fanout) = fanout.upgrade() {
             fanout.moved.send_replace(Moved::Over);
@@ -207,7 +231,7 @@ async fn follow(store: Store, fanout: Weak<Fanout>) {
     let Some((table, epoch)) = fanout.upgrade().map(|it| (it.table.clone(), it.epoch)) else {
         return;
     };
-    let Some(mut subscription) = subscribe(&store, &table, epoch, &fanout).await else {
+    let Some(mut subscription) = subscribe(&store, &table, epoch, &fanout, &reading).await else {
         return end(&fanout);
     };
     // Not kept alive by this task.
@@ -237,7 +261,7 @@ async fn follow(store: Store, fanout: Weak<Fanout>) {
         }
         match step {
             Err(_) | Ok(Step::More) => {}
-            Ok(Step::Behind) => match catch_up(subscription).await {
+            Ok(Step::Behind) => match catch_up(subscription, &reading).await {
                 Some((caught_up, Ok(change))) => {
                     (subscription, failing) = (caught_up, false);
                     if !hand_over(&fanout, change.into_iter().collect()).await {
@@ -271,10 +295,13 @@ async fn subscribe(
     table: &TableName,
     epoch: Epoch,
     fanout: &Weak<Fanout>,
+    reading: &Arc<Semaphore>,
 ) -> Option<Subscription> {
     while fanout.strong_count() > 0 {
         let (store, table) = (store.clone(), table.clone());
+        let turn = reading.clone().acquire_owned().await.ok()?;
         let subscribed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let (head, floor) = (store.head(&table)?, store.floor(&table)?);
             if head.position.epoch != epoch {
                 return Err(ReadError::UnknownTable { table });
@@ -295,11 +322,18 @@ async fn subscribe(
 }
 
 /// Reads on from the history on disk, if it can be read at the moment.
-async fn catch_up(mut subscription: Subscription) -> Option<(Subscription, CaughtUp)> {
-    let read = tokio::task::spawn_blocking(move || match subscription.next(Duration::ZERO) {
-        Ok(change) => Some((subscription, Ok(change))),
-        Err(ReadError::Storage(error)) => Some((subscription, Err(error))),
-        Err(_) => None,
+async fn catch_up(
+    mut subscription: Subscription,
+    reading: &Arc<Semaphore>,
+) -> Option<(Subscription, CaughtUp)> {
+    let turn = reading.clone().acquire_owned().await.ok()?;
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        match subscription.next(Duration::ZERO) {
+            Ok(change) => Some((subscription, Ok(change))),
+            Err(ReadError::Storage(error)) => Some((subscription, Err(error))),
+            Err(_) => None,
+        }
     });
     read.await.ok().flatten()
 }

@@ -1,79 +1,108 @@
 //! Reads a table's history in pieces of bounded size: for those who are behind, of whom there may be
 //! many, and who may be in no hurry to take what was read for them.
 
+use crate::error::Failure;
 use crate::fair::Fair;
-use hotread_proto::{Change, Position, TableName};
-use hotread_store::{ReadError, Store};
+use crate::limits::{Budget, Held};
+use hotread_proto::{Change, ChangeOp, Position, TableName};
+use hotread_store::Store;
 use std::sync::Arc;
 
-/// Those who may hold what was read at a time; the others wait.
+/// Those who may hold what was read at a time; the others wait. Four for each caller.
 const MAX_READERS: usize = 16;
+const MAX_READERS_OF_CALLER: usize = 4;
 /// Bytes of keys and values that end a piece. It has one change more than that at most.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Most changes of a piece.
 pub(crate) const PIECE_CHANGES: usize = 256;
-/// Changes that are asked for at once, at most: their size is not known before.
-const MAX_STEP: usize = 64;
+/// Memory that a change takes for each byte in the history, before it is known what is in it: as it is
+/// stored, as records, and as JSON.
+const STORED_COST: usize = 3;
+/// Memory that an operation takes in addition to its bytes: as a record, and as JSON, whose buffer grows by
+/// doubling.
+const OP_COST: usize = 400;
 
 /// Turns at holding a piece of the history.
 pub(crate) fn readers() -> Arc<Fair> {
-    Fair::new(MAX_READERS)
+    Fair::new(MAX_READERS, MAX_READERS_OF_CALLER)
+}
+
+/// Some changes, and the memory that they take in every form that they are sent in.
+pub(crate) struct Piece {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) held: Held,
+}
+
+/// The memory that a change takes, as records and as JSON.
+pub(crate) fn cost(change: &Change) -> usize {
+    let ops: &[ChangeOp] = &change.ops;
+    STORED_COST * change.size() + OP_COST * (ops.len() + 1)
 }
 
 /// The changes after `from`, oldest first: at most `limit`, and no more once they come to `bytes`.
-/// None: `from` is the head.
+/// None: `from` is the head. Memory is taken before they are read, from the caller's budget; if there is
+/// not enough for all, there are fewer.
 ///
 /// # Errors
-/// As [`Store::changes`], if it does not have the first of them.
+/// As [`Store::changes`]; and if there is no memory for the first of them.
 pub(crate) fn read(
     store: &Store,
     table: &TableName,
-    mut from: Position,
+    from: Position,
     limit: usize,
     bytes: usize,
-) -> Result<Vec<Change>, ReadError> {
-    let (mut found, mut size) = (Vec::new(), 0);
-    let mut step = 1;
-    while found.len() < limit && size < bytes {
-        let some = match store.changes(table, from, step.min(limit - found.len())) {
-            Ok(some) => some,
-            Err(error) if found.is_empty() => return Err(error),
-            // Whoever asks for what comes then is told.
-            Err(_) => break,
-        };
-        let Some(last) = some.last() else { break };
-        from = last.position;
-        for change in some {
-            if size >= bytes {
-                break;
-            }
-            size += change.size();
-            found.push(change);
+    budget: &Budget,
+) -> Result<Piece, Failure> {
+    let mut held = budget.take(0)?;
+    let (mut size, mut refused) = (0_usize, None);
+    let changes = store.changes_admitted(table, from, limit, |next| {
+        let next = size.saturating_add(usize::try_from(next).unwrap_or(usize::MAX));
+        if size >= bytes {
+            return false;
         }
-        step = (step * 4).min(MAX_STEP);
+        match held.resize(next.saturating_mul(STORED_COST)) {
+            Ok(()) => size = next,
+            Err(failure) => refused = Some(failure),
+        }
+        refused.is_none()
+    })?;
+    if let (Some(failure), true) = (refused, changes.is_empty()) {
+        return Err(failure);
     }
-    Ok(found)
+    held.resize(changes.iter().map(cost).sum())?;
+    Ok(Piece { changes, held })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotread_proto::{Key, Put, Txn, Value};
+    use crate::limits::Budgets;
+    use crate::rate::Who;
+    use hotread_proto::{Code, Key, Put, Replace, Txn, Value};
     use hotread_store::TableOptions;
 
-    #[test]
-    fn a_piece_ends_with_the_change_that_fills_it_and_nothing_is_left_out() {
-        const SIZE: usize = 1_000;
+    const SIZE: usize = 1_000;
+
+    fn store() -> (tempfile::TempDir, Store, TableName, Position) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let table = TableName::new("t").unwrap();
         let made = store.create_table(&table, TableOptions::default()).unwrap();
-        let value = Value::string(&"x".repeat(SIZE)).unwrap();
+        (dir, store, table, made.position)
+    }
+
+    fn value(bytes: usize) -> Value {
+        Value::string(&"x".repeat(bytes)).unwrap()
+    }
+
+    #[test]
+    fn a_piece_ends_with_the_change_that_fills_it_and_nothing_is_left_out() {
+        let (_dir, store, table, mut at) = store();
         for _ in 0..200 {
-            let put = Put::new(Key::new("k").unwrap(), value.clone());
+            let put = Put::new(Key::new("k").unwrap(), value(SIZE));
             store.commit(&table, Txn::new().put(put)).unwrap();
         }
-        let mut at = made.position;
+        let budget = Budgets::new(128 << 20).of(Who::Token(1));
         for (limit, bytes, wanted) in [
             (1_000, 1, 1),
             (3, 1 << 30, 3),
@@ -81,12 +110,31 @@ mod tests {
             (1_000, 1 << 30, 186),
             (1_000, 1 << 30, 0),
         ] {
-            let piece = read(&store, &table, at, limit, bytes).unwrap();
-            assert_eq!(piece.len(), wanted, "{limit} {bytes}");
-            for change in piece {
+            let piece = read(&store, &table, at, limit, bytes, &budget).unwrap();
+            assert_eq!(piece.changes.len(), wanted, "{limit} {bytes}");
+            for change in piece.changes {
                 assert_eq!(change.position.seq, at.seq + 1);
                 at = change.position;
             }
         }
+    }
+
+    #[test]
+    fn a_change_for_which_there_never_is_memory_is_an_error_that_stays() {
+        let (_dir, store, table, at) = store();
+        let records = (0..20).map(|n| Put::new(Key::new(&n.to_string()).unwrap(), value(1 << 19)));
+        let new = Replace {
+            id: None,
+            records: records.collect(),
+        };
+        store.replace(&table, new).unwrap();
+        let budgets = Budgets::new(32 << 20);
+        let budget = budgets.of(Who::Token(1));
+        let read = |budget| read(&store, &table, at, 10, PIECE_BYTES, budget);
+        let failure = read(&budget).map(|_| ()).unwrap_err();
+        assert_eq!(failure.body().code, Code::TooLarge);
+        assert!(failure.body().message.contains("max_buffered_bytes"));
+        let enough = Budgets::new(128 << 20);
+        assert_eq!(read(&enough.of(Who::Token(1))).unwrap().changes.len(), 1);
     }
 }

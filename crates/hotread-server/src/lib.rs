@@ -18,11 +18,12 @@
 //!
 //! | | |
 //! |---|---|
-//! | Memory | some 20 KiB for an idle connection; for bodies of requests and answers together at most [`Options::max_buffered_bytes`] |
-//! | Clients that are behind | at most 16 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for their turn. Half of that, and of the memory above, is for any one caller |
-//! | Threads | those of the caller's tokio runtime; at most 16 of its threads for blocking calls |
+//! | Memory | some 20 KiB for an idle connection; for requests, answers, streams and sessions together at most [`Options::max_buffered_bytes`], half of it for one caller |
+//! | Clients that are behind | at most 32 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for their turn. A quarter of that is for any one caller |
+//! | Blocking calls | at most 16 at a time: 6 of one caller, 6 for one table, 4 of one caller for one table. Reads take at most [`Options::max_read_ms`]. All end with their caller, and with the server |
+//! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls |
 //! | A change that many follow | encoded once for all sync sessions of its table |
-//! | Live tables | a table that is followed is in memory, as [`Store::live`] says |
+//! | Live tables | a table that is loaded by followers is in memory, as [`Store::live`] says, until half a minute after the last one. Its recent changes take up to 24 MiB, and parts of snapshots 16 MiB while they are sent |
 //!
 //! # Who may ask
 //!
@@ -59,6 +60,7 @@ mod serve;
 mod socket;
 mod state;
 mod sync;
+mod work;
 
 pub use builder::ServerBuilder;
 pub use files::raise_file_limit;

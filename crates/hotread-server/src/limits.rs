@@ -1,5 +1,5 @@
-//! What the server takes before it says no: bytes in memory, connections, work that blocks. Each
-//! limit that is not an option is a constant here.
+//! What the server takes before it says no: bytes in memory and connections. Each limit of theirs that
+//! is not an option is a constant here.
 
 use crate::error::Failure;
 use crate::rate::Who;
@@ -8,6 +8,7 @@ use hotread_proto::Code;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_VALUE_BYTES};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -34,21 +35,18 @@ pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// fleet is run over. Memory is held meanwhile.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
-/// Bytes of records that end a page, and what is set aside for a page before it is read. A page is read
-/// in one transaction, whose length this bounds as well: some tens of milliseconds.
+/// Bytes of records that end a page. A page is read in one transaction, whose length this bounds as well:
+/// some tens of milliseconds.
 pub(crate) const PAGE_BYTES: usize = 8 << 20;
+/// What is set aside for a page before it is read, in bytes: its records, of which the last may be too
+/// many by one, and their JSON in a buffer that grows by doubling.
+pub(crate) const PAGE_MEMORY: usize = 3 * (PAGE_BYTES + MAX_VALUE_BYTES);
+/// Bytes of changes that end an answer; a large one comes alone.
+pub(crate) const CHANGES_BYTES: usize = 2 << 20;
 /// Most records that a search answers with: the best ones. They are read in one go.
 pub(crate) const MAX_FOUND: usize = 100;
 /// Longest query of a search, in bytes.
 pub(crate) const MAX_QUERY_BYTES: usize = 1 << 10;
-
-/// Calls that block which run at a time. SQLite has eight connections for readers; a few more may
-/// decode and encode meanwhile.
-const MAX_BLOCKING: usize = 16;
-/// And those that wait for their turn.
-const MAX_QUEUED: usize = 1_024;
-/// How long they wait.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Peers that are one and the same as far as limits go: a host of IPv6 has a /64 to itself.
 pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
@@ -65,7 +63,10 @@ pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
 /// Nobody waits for them: who waits holds what others wait for.
 pub(crate) struct Budgets {
     all: Arc<Semaphore>,
+    /// In units.
     each: usize,
+    /// Bytes that were given back since memory was last given back to the system.
+    released: Arc<AtomicUsize>,
     callers: DashMap<Who, Weak<Semaphore>>,
 }
 
@@ -74,6 +75,9 @@ pub(crate) struct Budgets {
 pub(crate) struct Budget {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    /// In units.
+    max: usize,
+    released: Arc<AtomicUsize>,
 }
 
 /// What a permit stands for, in bytes: permits are counted with 32 bits.
@@ -90,6 +94,7 @@ impl Budgets {
         Self {
             all: Arc::new(Semaphore::new(units(bytes) as usize)),
             each: units(bytes / 2) as usize,
+            released: Arc::default(),
             callers: DashMap::new(),
         }
     }
@@ -106,13 +111,43 @@ impl Budgets {
             *own = Arc::downgrade(&new);
             new
         });
-        let all = self.all.clone();
-        Budget { own, all }
+        Budget {
+            own,
+            all: self.all.clone(),
+            max: self.each,
+            released: self.released.clone(),
+        }
+    }
+}
+
+/// How often it is looked at whether much was let go of.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
+/// Below so many bytes, the allocator may keep what was let go of.
+const WORTH_GIVING_BACK: usize = 32 << 20;
+
+impl Budgets {
+    /// Gives memory back to the system after much of it was let go of, for as long as it is polled.
+    pub(crate) async fn give_back(&self) {
+        loop {
+            tokio::time::sleep(GIVE_BACK_EVERY).await;
+            // ORDERING: the count stands for itself.
+            if self.released.load(Ordering::Relaxed) >= WORTH_GIVING_BACK {
+                self.released.store(0, Ordering::Relaxed);
+                // It cannot panic; without the runtime there is nothing to be done.
+                let given = tokio::task::spawn_blocking(hotread::memory::give_back);
+                drop(given.await);
+            }
+        }
     }
 }
 
 impl Budget {
+    /// So many bytes, at once or not at all.
+    ///
+    /// # Errors
+    /// `BUSY` if they are not free at the moment, and `TOO_LARGE` if they never are.
     pub(crate) fn take(&self, bytes: usize) -> Result<Held, Failure> {
+        self.check(units(bytes) as usize)?;
         let permit = |of: &Arc<Semaphore>| {
             let permit = of.clone().try_acquire_many_owned(units(bytes));
             permit.map_err(|_| {
@@ -126,6 +161,27 @@ impl Budget {
             all: permit(&self.all)?,
             budget: self.clone(),
         })
+    }
+
+    /// So many units were given back.
+    fn note(&self, units: usize) {
+        // Few are too little for the allocator to do anything about.
+        if units > 16 {
+            self.released.fetch_add(units * UNIT, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether so many units can ever be taken.
+    fn check(&self, units: usize) -> Result<(), Failure> {
+        if units <= self.max {
+            return Ok(());
+        }
+        let (bytes, max) = (units.saturating_mul(UNIT), self.max * UNIT);
+        let message = format!(
+            "this takes {bytes} bytes in memory, and one caller may take {max}, half of the server's \
+             max_buffered_bytes; ask for less or send less at once, or raise that limit"
+        );
+        Err(Failure::new(Code::TooLarge, message))
     }
 }
 
@@ -141,56 +197,25 @@ impl Held {
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
         let (wanted, has) = (units(bytes) as usize, self.all.num_permits());
         if wanted > has {
-            let more = self.budget.take((wanted - has) * UNIT)?;
-            self.own.merge(more.own);
-            self.all.merge(more.all);
+            self.budget.check(wanted)?;
+            let mut more = self.budget.take((wanted - has) * UNIT)?;
+            let Held { own, all, .. } = &mut more;
+            self.own
+                .merge(own.split(own.num_permits()).ok_or_else(Failure::internal)?);
+            self.all
+                .merge(all.split(all.num_permits()).ok_or_else(Failure::internal)?);
         } else {
             drop(self.own.split(has - wanted));
             drop(self.all.split(has - wanted));
+            self.budget.note(has - wanted);
         }
         Ok(())
     }
 }
 
-/// Turns at calling what blocks.
-pub(crate) struct Turns {
-    running: Arc<Semaphore>,
-    queued: Arc<Semaphore>,
-}
-
-impl Turns {
-    pub(crate) fn new() -> Self {
-        Self {
-            running: Arc::new(Semaphore::new(MAX_BLOCKING)),
-            queued: Arc::new(Semaphore::new(MAX_QUEUED)),
-        }
-    }
-
-    /// Waits for a turn, but not for long.
-    pub(crate) async fn next(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(turn) = self.running.clone().try_acquire_owned() {
-            return Ok(turn);
-        }
-        let busy = || {
-            Failure::new(
-                Code::Busy,
-                "too many calls are being served; try again later",
-            )
-        };
-        let _queued = self.queued.try_acquire().map_err(|_| busy())?;
-        let turn = tokio::time::timeout(PATIENCE, self.running.clone().acquire_owned());
-        turn.await
-            .map_err(|_| busy())?
-            .map_err(|_| Failure::new(Code::Closed, "the server is shutting down"))
-    }
-
-    /// Calls that run, and calls that wait.
-    pub(crate) fn depth(&self) -> (usize, usize) {
-        let taken = |of: &Semaphore, max: usize| max - of.available_permits();
-        (
-            taken(&self.running, MAX_BLOCKING),
-            taken(&self.queued, MAX_QUEUED),
-        )
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.note(self.all.num_permits());
     }
 }
 
@@ -314,6 +339,12 @@ mod tests {
         let budget = budgets.of(Who::Token(1));
         let mut held = budget.take(6 * UNIT).unwrap();
         assert!(budget.take(5 * UNIT).is_err());
+        let never = budget.take(11 * UNIT).err().unwrap();
+        assert_eq!(never.body().code, Code::TooLarge);
+        assert_eq!(
+            held.resize(11 * UNIT).unwrap_err().body().code,
+            Code::TooLarge
+        );
         held.resize(UNIT + 1).unwrap();
         let other = budget.take(8 * UNIT).unwrap();
         assert!(held.resize(3 * UNIT).is_err());

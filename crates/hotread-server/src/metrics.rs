@@ -191,7 +191,7 @@ impl Scrape {
                 waiting as u64,
             )?;
         }
-        let streams = state.options.max_event_streams - state.streams.available_permits();
+        let (streams, _) = state.streams.depth();
         out.gauge(
             "event_streams",
             "Streams of events that are open",

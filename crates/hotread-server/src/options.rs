@@ -2,7 +2,6 @@
 
 use crate::access::{Host, is_origin};
 use hotread_proto::Code;
-use hotread_proto::limits::MAX_REPLACE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,7 +32,8 @@ pub struct Options {
     /// Most connections of one address, or of one /64 of IPv6. 2,048: one host cannot keep the
     /// others out.
     pub max_connections_per_peer: usize,
-    /// Most streams of server-sent events at a time, each of which encodes for itself. 256.
+    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for
+    /// one caller. 256.
     pub max_event_streams: usize,
     /// Requests per second that one token, or without a token one address, may make on average.
     /// 20,000: more than one connection manages, so that it is met by mistakes.
@@ -44,11 +44,20 @@ pub struct Options {
     pub head_timeout_ms: u64,
     /// How long a peer may take in nothing of what is sent to it. 30 s.
     pub write_timeout_ms: u64,
-    /// Largest body of a replacement, in bytes. 256 MiB. It is the whole new content of a table.
+    /// Largest body of a replacement, in bytes. 32 MiB. It is the whole new content of a table, and
+    /// takes several times that in memory.
     pub max_replace_body_bytes: usize,
-    /// What bodies of requests and answers may take in memory together, in bytes. 1 GiB; one caller may
-    /// take half of it. A request that finds no room is told to come again.
+    /// Most records that a table may have before and after a replacement. 100,000: they are compared and
+    /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
+    pub max_replace_records: usize,
+    /// What requests, answers, streams and sessions may take in memory together, in bytes. 1 GiB; one
+    /// caller may take half of it. Counted before it is taken: bodies, and what becomes of them until it
+    /// is committed; pages and changes, as they are read and as they are sent; what a connection still
+    /// has to send. What finds no room is told to come again, and what never will, so.
     pub max_buffered_bytes: usize,
+    /// How long what a request reads may take in the database: a page, a search, a part of the history.
+    /// 2 s: what takes longer is ended, since it keeps a core from others.
+    pub max_read_ms: u64,
     /// How long requests and sessions may go on once the server was told to stop. 10 s.
     pub drain_ms: u64,
     /// Within which time clients of sessions that end with the server are asked to come back. 2 s:
@@ -70,8 +79,10 @@ impl Default for Options {
             rate_burst: 20_000,
             head_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
-            max_replace_body_bytes: MAX_REPLACE_BYTES,
+            max_replace_body_bytes: 32 << 20,
+            max_replace_records: 100_000,
             max_buffered_bytes: 1 << 30,
+            max_read_ms: 2_000,
             drain_ms: 10_000,
             goodbye_spread_ms: 2_000,
         }
@@ -191,6 +202,13 @@ impl Options {
                 1,
                 buffered as u64 / 2,
             ),
+            ("max_read_ms", self.max_read_ms, 1, MAX_MS),
+            (
+                "max_replace_records",
+                self.max_replace_records as u64,
+                1,
+                u64::MAX,
+            ),
             ("drain_ms", self.drain_ms, 0, MAX_MS),
             ("goodbye_spread_ms", self.goodbye_spread_ms, 0, MAX_MS),
         ];
@@ -217,6 +235,10 @@ impl Options {
 
     pub(crate) fn write_timeout(&self) -> Duration {
         Duration::from_millis(self.write_timeout_ms)
+    }
+
+    pub(crate) fn max_read(&self) -> Duration {
+        Duration::from_millis(self.max_read_ms)
     }
 
     pub(crate) fn drain(&self) -> Duration {

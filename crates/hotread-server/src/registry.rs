@@ -13,7 +13,9 @@ use std::time::SystemTime;
 
 /// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
 /// frames of a megabyte, and each table that has some a cache of parts.
-const MAX_SNAPSHOTS: usize = 16;
+const MAX_SNAPSHOTS: usize = 32;
+/// And those of one caller: three that read nothing leave turns to a fourth.
+const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
 
 /// The sessions, and what they share.
 pub(crate) struct Registry {
@@ -31,7 +33,7 @@ impl Default for Registry {
             next: AtomicU64::new(1),
             sessions: DashMap::new(),
             tables: Fanouts::default(),
-            snapshots: Fair::new(MAX_SNAPSHOTS),
+            snapshots: Fair::new(MAX_SNAPSHOTS, MAX_SNAPSHOTS_OF_CALLER),
         }
     }
 }

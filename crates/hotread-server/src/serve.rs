@@ -7,6 +7,7 @@ use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
 use crate::socket::Socket;
 use crate::state::{AppState, Drain, stopping};
+use crate::work::Unit;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -101,6 +102,9 @@ pub(crate) async fn serve(
     let router = http::router(state.clone());
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut connections = JoinSet::new();
+    // With them, so that it ends with them.
+    let giving = state.clone();
+    connections.spawn(async move { giving.budgets.give_back().await });
     let mut shutdown = pin!(shutdown);
     let mut failing = false;
     loop {
@@ -163,7 +167,9 @@ async fn announce(state: &AppState, address: SocketAddr) {
         ip => ip,
     };
     let url = format!("http://{}", SocketAddr::new(ip, address.port()));
-    let told = state.blocking(move |store| store.announce(&url)).await;
+    let told = state
+        .blocking(Unit::own(), move |store| store.announce(&url))
+        .await;
     if let Ok(Err(error)) = told {
         tracing::warn!(%error, "the address could not be written to the lock file");
     }
@@ -248,4 +254,6 @@ async fn drain(
         tracing::warn!(open, "connections are cut off");
     }
     connections.shutdown().await;
+    // Also what belongs to no connection.
+    state.ended.send_replace(true);
 }

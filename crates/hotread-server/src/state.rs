@@ -1,22 +1,22 @@
 //! What all requests and sessions of a server share.
 
 use crate::access::{Allowed, Caller};
-use crate::error::Failure;
 use crate::fair::Fair;
 use crate::history;
-use crate::limits::{Budgets, Places, Turns};
+use crate::limits::{Budgets, Places};
 use crate::log::Lines;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::rate::Limiter;
 use crate::registry::Registry;
+use crate::work::Turns;
 use dashmap::DashSet;
-use hotread_proto::{Code, TableName};
+use hotread_proto::TableName;
 use hotread_store::{Store, TokenInfo};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// The server was told to stop.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,8 @@ pub(crate) struct AppState {
     pub(crate) sessions: Arc<Registry>,
     /// `Some` once the server was told to stop. An error of the channel means the same.
     pub(crate) shutdown: watch::Receiver<Option<Drain>>,
+    /// `true` once what was begun has had its time: what still runs is cancelled.
+    pub(crate) ended: watch::Sender<bool>,
     /// Moves when tokens were made or revoked through this server; others may do that, too, so that
     /// [`Store::token_generation`] is to be looked at now and then.
     pub(crate) tokens: watch::Sender<u64>,
@@ -46,8 +48,8 @@ pub(crate) struct AppState {
     pub(crate) limiter: Limiter,
     pub(crate) budgets: Budgets,
     pub(crate) places: Arc<Places>,
-    /// Streams of server-sent events that may still begin.
-    pub(crate) streams: Arc<Semaphore>,
+    /// Turns at having a stream of server-sent events.
+    pub(crate) streams: Arc<Fair>,
     pub(crate) turns: Arc<Turns>,
     /// Turns at holding a piece of a table's history.
     pub(crate) history: Arc<Fair>,
@@ -56,7 +58,7 @@ pub(crate) struct AppState {
     open_at: Option<u64>,
     pub(crate) lines: Lines,
     /// Tables that were written to through this server, whose keys are known therefore if they are
-    /// sealed.
+    /// sealed, and whose values are checked quickly.
     pub(crate) warm: DashSet<TableName>,
 }
 
@@ -77,6 +79,7 @@ impl AppState {
             metrics: Arc::new(Metrics::default()),
             sessions,
             shutdown,
+            ended: watch::Sender::new(false),
             tokens: watch::Sender::new(generation),
             known_tokens: Mutex::new(None),
             history: history::readers(),
@@ -84,38 +87,16 @@ impl AppState {
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budgets: Budgets::new(options.max_buffered_bytes),
             places,
-            streams: Arc::new(Semaphore::new(options.max_event_streams)),
+            streams: Fair::new(
+                options.max_event_streams,
+                options.max_event_streams.div_ceil(2),
+            ),
             turns,
             lines: Lines::default(),
             warm: DashSet::new(),
             store,
             options,
         }
-    }
-
-    /// Does something that blocks, on a thread for that, when it is its turn.
-    ///
-    /// # Errors
-    /// If too much is waiting already, or it panicked.
-    pub(crate) async fn blocking<R: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> R + Send + 'static,
-    ) -> Result<R, Failure> {
-        let turn = self.turns.next().await?;
-        let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // Also kept if nobody waits any more: the thread is busy all the same.
-            let _turn = turn;
-            work(&store)
-        });
-        done.await.map_err(|error| {
-            if error.is_panic() {
-                tracing::error!("a call to the store panicked");
-                Failure::internal()
-            } else {
-                Failure::new(Code::Closed, "the server is shutting down")
-            }
-        })
     }
 
     pub(crate) fn is_draining(&self) -> bool {

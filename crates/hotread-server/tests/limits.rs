@@ -1,11 +1,15 @@
 //! What a server does with those who ask too much, too slowly, or not in HTTP, and how it stops.
 
 mod common;
+#[path = "hostile/peer.rs"]
+#[allow(dead_code, reason = "it is for the tests of malicious peers")]
+mod peer;
 
 use common::{Api, Reply, hang, table};
 use hotread_proto::{Code, Key, Put, Replace, Txn, Value as Text};
 use hotread_server::{Options, ServerBuilder};
 use hotread_store::{Role, TableOptions};
+use peer::Peer;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -391,4 +395,105 @@ async fn a_server_that_is_dropped_closes_its_connections() {
     let stream = TcpStream::connect(address).await.unwrap();
     serving.abort();
     assert!(rest(stream).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_load_gives_its_turn_back_when_its_last_byte_is_sent() {
+    // No heartbeat wakes the sessions, which never acknowledge anything.
+    let api = Api::with(|builder| builder.heartbeat(Duration::from_secs(60 * 60))).await;
+    api.create("t", TableOptions::default()).await;
+    api.put("/v1/tables/t/records/k")
+        .json(r#"{"value":1}"#)
+        .expect(200)
+        .await;
+    let mut sessions = Vec::new();
+    // More than one caller has turns.
+    let load = async {
+        for _ in 0..20 {
+            let mut peer = Peer::greeted(api.address, "t", r#"{"hello":{"v":1}}"#).await;
+            loop {
+                let frame = peer.hear().await.expect("the session goes on");
+                if frame.starts_with(r#"{"snapshot_end""#) {
+                    break;
+                }
+            }
+            sessions.push(peer);
+        }
+    };
+    let loaded = tokio::time::timeout(Duration::from_secs(120), load).await;
+    assert!(loaded.is_ok(), "the turns are not given back");
+}
+
+#[tokio::test]
+async fn one_caller_leaves_event_streams_for_others() {
+    let api = Api::with(options(|o| o.max_event_streams = 4)).await;
+    api.create("t", TableOptions::default()).await;
+    let (one, _) = api.token(Role::Admin, None).await;
+    let (other, _) = api.token(Role::Read, None).await;
+    let open = async |token: &str| {
+        let mut stream = api.connect().await;
+        let request = api.get("/v1/tables/t/events").token(token).bytes();
+        stream.write_all(&request).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        (stream, String::from_utf8(head.to_vec()).unwrap())
+    };
+    let mut streams = Vec::new();
+    for (token, status) in [(&one, 200), (&one, 200), (&one, 503), (&other, 200)] {
+        let (stream, head) = open(token).await;
+        assert_eq!(head, format!("HTTP/1.1 {status}"));
+        streams.push(stream);
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_has_an_error_of_its_own() {
+    let api = Api::with(options(|o| o.max_read_ms = 1)).await;
+    let search = TableOptions {
+        search: true,
+        ..TableOptions::default()
+    };
+    api.create("t", search).await;
+    let (store, name) = (api.store.clone(), table("t"));
+    common::blocking(move || {
+        let text = Text::parse(b"\"wa wb wc wd we wf\"").unwrap();
+        for from in (0..20_000).step_by(1_000) {
+            let puts = (from..from + 1_000).map(|n| {
+                let key = Key::new(&n.to_string()).unwrap();
+                hotread_proto::Op::Put(Put::new(key, text.clone()))
+            });
+            let txn = Txn {
+                ops: puts.collect(),
+                ..Txn::new()
+            };
+            store.commit(&name, txn).unwrap();
+        }
+    })
+    .await;
+    api.get("/v1/tables/t/search?q=wa+w*+wb*+wc+wd*+we+wf*")
+        .refused(422, Code::TookTooLong)
+        .await;
+}
+
+#[tokio::test]
+async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
+    let api = Api::with(options(|o| o.max_replace_records = 2)).await;
+    api.create("t", TableOptions::default()).await;
+    let replace = |keys: &[&str]| {
+        let records: Vec<_> = keys
+            .iter()
+            .map(|key| format!(r#"{{"key":"{key}","value":1}}"#))
+            .collect();
+        let body = format!(r#"{{"records":[{}]}}"#, records.join(","));
+        api.post("/v1/tables/t/replace").json(body)
+    };
+    replace(&["a", "b"]).expect(200).await;
+    let refused = replace(&["a", "b", "c"]).refused(413, Code::TooLarge).await;
+    assert!(refused.text().contains("several transactions"));
+    api.put("/v1/tables/t/records/c")
+        .json(r#"{"value":1}"#)
+        .expect(200)
+        .await;
+    // What there is counts as well.
+    replace(&["a"]).refused(413, Code::TooLarge).await;
 }

@@ -15,8 +15,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Read connections unless something else is asked for.
-const DEFAULT_READERS: u32 = 8;
+/// Read connections unless something else is asked for: one for each call that a server runs at a
+/// time. Each is opened when it is needed, and caches up to 2 MiB.
+const DEFAULT_READERS: u32 = 16;
 
 /// How a store is opened.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl StoreBuilder {
         self
     }
 
-    /// Most read connections, at least one. 8 unless this says otherwise.
+    /// Most read connections, at least one. 16 unless this says otherwise.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
@@ -121,7 +122,7 @@ impl StoreBuilder {
             let opener = Opener::new();
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
-            return Ok(Store(Arc::new(Inner {
+            let inner = Inner {
                 at,
                 passphrase,
                 registry,
@@ -129,7 +130,8 @@ impl StoreBuilder {
                 damage: None,
                 created: false,
                 writer: None,
-            })));
+            };
+            return Ok(Store(Arc::new(inner), None));
         }
         let Opened {
             db,
@@ -174,7 +176,7 @@ impl StoreBuilder {
             thread: Mutex::new(Some(thread)),
             lock,
         });
-        Ok(Store(Arc::new(Inner {
+        let inner = Inner {
             at,
             passphrase,
             registry,
@@ -182,6 +184,7 @@ impl StoreBuilder {
             damage,
             created,
             writer,
-        })))
+        };
+        Ok(Store(Arc::new(inner), None))
     }
 }

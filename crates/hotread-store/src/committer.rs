@@ -47,6 +47,7 @@ pub(crate) struct Committer {
     pub(crate) swept: Instant,
     pub(crate) sweep: Sweep,
     pub(crate) aged: Instant,
+    pub(crate) cooled: Instant,
     /// The latest time that the clock has shown.
     clock: Timestamp,
 }
@@ -105,6 +106,7 @@ impl Committer {
             swept: now,
             sweep: Sweep::Idle,
             aged: now,
+            cooled: now,
             clock: Timestamp::EPOCH,
         };
         for row in committer.read_tables()? {

@@ -48,6 +48,11 @@ pub enum StorageError {
         "all read connections were in use for too long; read in smaller steps, or allow more readers"
     )]
     NoReader,
+    /// The [`Budget`](crate::Budget) of the work is spent: it took too long, or was cancelled.
+    #[error(
+        "it took longer than it may, and was ended; ask for less at once, such as with fewer words or a smaller limit"
+    )]
+    Interrupted,
     /// Reading or writing failed.
     #[error(
         "the database could not be read or written ({detail}); check the disk and the system's log"
@@ -74,6 +79,7 @@ impl StorageError {
             Self::Locked { .. } => Code::InUse,
             Self::ReadOnly { .. } => Code::ReadOnly,
             Self::NoReader => Code::Busy,
+            Self::Interrupted => Code::TookTooLong,
             Self::Moved { .. } | Self::Io { .. } => Code::StorageError,
         }
     }
@@ -100,6 +106,7 @@ impl From<rusqlite::Error> for StorageError {
             return Self::Corrupt { detail };
         };
         match code {
+            ErrorCode::OperationInterrupted => Self::Interrupted,
             ErrorCode::DiskFull => Self::Full { detail },
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt { detail },
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Locked { detail },
@@ -380,6 +387,17 @@ pub enum CommitError {
         /// What is wrong, without quoting the value.
         reason: String,
     },
+    /// The schema of the table cannot be used: it was stored by a version that did not bound what a
+    /// schema may cost. What is stored can be read and deleted.
+    #[error(
+        "the schema of table {table} cannot be used: {reason}; move the records to a table with another schema"
+    )]
+    UnusableSchema {
+        /// The table.
+        table: TableName,
+        /// What is wrong with the schema.
+        reason: String,
+    },
     /// Too much waits to be committed already.
     #[error("{waiting} transactions wait to be committed; try again later")]
     Busy {
@@ -453,6 +471,7 @@ impl CommitError {
             Self::Refused(Refusal::IdReused { .. }) => Code::TxnIdReused,
             Self::Refused(_) => Code::BadRequest,
             Self::Schema { .. } => Code::SchemaViolation,
+            Self::UnusableSchema { .. } => Code::UnusableSchema,
             Self::Busy { .. } => Code::Busy,
             Self::ReadersStalled { .. } => Code::ReadersStalled,
             Self::Unknown { .. } => Code::CommitUnknown,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// How often expired records are looked for. A record may outlive its time by this much, and by what it
 /// takes to delete those that expired before it.
-const SWEEP_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// The same while nothing can be written: how often it is tried whether it can be again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Most records that are expired in one transaction: some milliseconds, which a group that has come
@@ -26,6 +26,8 @@ const MAX_EXPIRED: usize = 500;
 /// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
 /// to, which it reaches only if a reader keeps its older part.
 const LARGE_LOG_BYTES: u64 = 256 << 20;
+/// Time between two searches for tables in memory that are not in use.
+const COOL_EVERY: Duration = Duration::from_secs(5);
 /// How often history is looked at for its age.
 const AGE_EVERY: Duration = Duration::from_secs(10);
 /// Most changes that leave a table's history with one group.
@@ -44,6 +46,10 @@ pub(crate) enum Sweep {
 impl Committer {
     pub(crate) fn keep_house(&mut self) {
         let now = Instant::now();
+        if now.duration_since(self.cooled) >= COOL_EVERY {
+            self.cooled = now;
+            self.cool(now);
+        }
         if now.duration_since(self.swept) >= self.sweep_after() {
             self.swept = now;
             self.watch_log();
@@ -74,6 +80,16 @@ impl Committer {
                     tracing::warn!(error = %e, "old history could not be trimmed; trying again");
                 }
             }
+        }
+    }
+
+    /// Lets go of tables in memory that are not in use. A store that only reads keeps them: what
+    /// they show is to stand still.
+    fn cool(&self, now: Instant) {
+        let tables = self.registry.all();
+        let cooled = tables.iter().filter(|table| table.live.cool(now)).count();
+        if cooled > 0 {
+            tracing::debug!(cooled, "tables that are not in use are in memory no more");
         }
     }
 

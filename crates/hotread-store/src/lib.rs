@@ -31,6 +31,7 @@
 //! | A commit | an fsync, shared by all that wait at the time ([`Synchronous::Full`]); some microseconds without ([`Synchronous::Normal`]) |
 //! | Memory | of a live table one allocation a record (43 bytes of header, key, category, value) and 16 bytes in each of its two trees |
 //! | Disk | each record, and each change for as long as the history keeps it |
+//! | | A table is let go of half a minute after its last handle, and loaded again when it is asked for |
 //! | Opening | nothing is read until a table is first asked for: then about a second for a million records |
 //!
 //! # What it promises
@@ -41,13 +42,14 @@
 //! what it assumes of the disk, and what the file looks like.
 //!
 //! All calls block; none needs an async runtime. The store runs one thread that writes, one that
-//! opens read connections, and one for each live table that completes publications which readers
-//! have held up.
+//! opens read connections, and one for all live tables of the process that completes publications which
+//! readers have held up. What a call reads can be given a [`Budget`].
 
 #![warn(missing_docs)]
 
 mod admin;
 mod backup;
+mod budget;
 mod builder;
 mod committer;
 mod error;
@@ -81,6 +83,7 @@ mod verify;
 mod view;
 mod wal;
 
+pub use budget::Budget;
 pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;

@@ -1,4 +1,5 @@
-//! A table in memory: loaded when it is first asked for, moved on by the committer after that.
+//! A table in memory: loaded when it is first asked for, moved on by the committer after that, and let
+//! go of a while after its last handle.
 
 use crate::error::{CommitError, ReadError};
 use crate::read::{self, Pool};
@@ -6,10 +7,14 @@ use crate::table::Table;
 use hotread::{HotRead, HotReadState, Maintainer};
 use hotread_proto::{Change, Records, TableName};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Copies of a live table: readers may be stuck in two outdated ones, and changes still become
 /// visible to the others.
 const COPIES: usize = 4;
+/// Time for which a table that is not in use stays in memory: a moment's pause is no reason to load it
+/// again, and a minute later its memory is free.
+const IDLE: Duration = Duration::from_secs(30);
 /// Most changes that may wait to become visible. What is more is refused, and the reader in the way
 /// is named.
 const MAX_INVISIBLE: u64 = 65_536;
@@ -35,6 +40,8 @@ struct Warm {
     /// The last change that it was given. It may be ahead of the committer: what is read from disk
     /// can be committed without having been handed over yet.
     seq: u64,
+    /// When it was last asked for.
+    used: Instant,
     /// Completes publications that readers held up, for as long as it is here.
     _maintainer: Maintainer,
 }
@@ -49,6 +56,7 @@ impl Warm {
         Ok(Self {
             hot,
             seq,
+            used: Instant::now(),
             _maintainer: maintainer,
         })
     }
@@ -75,13 +83,45 @@ impl Live {
         }
     }
 
+    /// As [`warm`](Self::warm), for a caller of the store.
+    fn used(&self) -> Option<HotRead<Records>> {
+        match &mut *self.lock() {
+            State::Warm(warm) => {
+                warm.used = Instant::now();
+                Some(warm.hot.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets go of a table that is not held and was not asked for in a while. Says whether it did. The
+    /// memory is given back by a thread of its own: of a large table, that takes as long as some commits.
+    pub(crate) fn cool(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        // No caller gets hold of it meanwhile, which would be under this lock.
+        let idle = matches!(&*state, State::Warm(warm)
+            if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
+        if !idle {
+            return false;
+        }
+        let old = std::mem::replace(&mut *state, State::Cold);
+        drop(state);
+        let thread = std::thread::Builder::new().name("hotread-free".to_owned());
+        // Without a thread it was dropped here.
+        let _ = thread.spawn(move || {
+            drop(old);
+            hotread::memory::give_back();
+        });
+        true
+    }
+
     /// The table in memory, loading it if nobody has yet.
     pub(crate) fn get(&self, table: &Table, pool: &Pool) -> Result<HotRead<Records>, ReadError> {
-        if let Some(hot) = self.warm() {
+        if let Some(hot) = self.used() {
             return Ok(hot);
         }
         let _one_loader = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(hot) = self.warm() {
+        if let Some(hot) = self.used() {
             return Ok(hot);
         }
         // From here on every commit is either in what is read below, or in the list, or in both.
@@ -194,5 +234,39 @@ struct Unwarmed<'a>(&'a Live);
 impl Drop for Unwarmed<'_> {
     fn drop(&mut self) {
         *self.0.lock() = State::Cold;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Store, TableOptions};
+    use hotread_proto::{Key, Put, Txn, Value};
+
+    #[test]
+    fn a_table_is_let_go_of_when_it_is_not_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("test.db")).unwrap();
+        let name = TableName::new("t").unwrap();
+        store.create_table(&name, TableOptions::default()).unwrap();
+        let table = store.0.registry.get(&name).unwrap();
+        let later = || Instant::now() + IDLE;
+
+        assert!(!table.live.cool(later()), "it is not in memory");
+        let mut handle = store.handle(&name).unwrap();
+        assert!(!table.live.cool(later()), "there is a handle");
+        let live = store.live(&name).unwrap();
+        let readers = live.readers();
+        drop((handle, live));
+        assert!(!table.live.cool(later()), "there is a factory of handles");
+        drop(readers);
+        assert!(!table.live.cool(Instant::now()), "it was just used");
+        assert!(table.live.cool(later()));
+        assert!(table.live.warm().is_none());
+
+        let put = Put::new(Key::new("k").unwrap(), Value::parse(b"1").unwrap());
+        store.commit(&name, Txn::new().put(put)).unwrap();
+        handle = store.handle(&name).unwrap();
+        assert!(handle.current().get("k").is_some(), "it is loaded again");
     }
 }

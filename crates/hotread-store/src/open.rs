@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
-const READER_CACHE_KIB: i64 = 8 * 1024;
+const READER_CACHE_KIB: i64 = 2 * 1024;
 /// Pages of WAL after which a commit moves them into the database: 16 MiB. SQLite's 1,000 would
 /// cost two more fsyncs for every 4 MiB written.
 const CHECKPOINT_PAGES: i64 = 4_000;

@@ -12,12 +12,19 @@ use std::time::{Duration, Instant};
 
 /// Most transactions that wait. The group that is being committed does not count.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// Most bytes of keys and values that wait; one larger transaction may wait alone.
+/// Bytes that an operation counts for in addition to its own: the time that it takes, some microseconds, is that of
+/// so many more, and the memory as well.
+pub(crate) const OP_BYTES: usize = 128;
+/// Most bytes of keys, values and operations that wait; one larger transaction may wait alone.
 pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
 /// Most transactions in a group: what one fsync is shared by, and what one failure takes along.
 const MAX_GROUP: usize = 512;
-/// Most bytes of keys and values in a group; one larger transaction may be a group alone.
-const MAX_GROUP_BYTES: usize = 32 << 20;
+/// Most bytes of keys, values and operations in a group, which is committed in less than a second; one
+/// larger transaction may be a group alone.
+const MAX_GROUP_BYTES: usize = 16 << 20;
+/// A request of more bytes than this is a group alone, and what else waits may go before the next one: so
+/// that writers of other tables wait for one large commit at most, however many there are.
+const LARGE_BYTES: usize = 1 << 20;
 /// How long a caller waits for room before it is told that the store is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -26,7 +33,7 @@ pub(crate) struct Request {
     pub(crate) table: Arc<Table>,
     pub(crate) at: Timestamp,
     pub(crate) body: Body,
-    /// Bytes of keys and values.
+    /// Bytes of keys, values and operations.
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
@@ -62,7 +69,53 @@ pub(crate) struct Queue {
 struct Waiting {
     work: VecDeque<Work>,
     bytes: usize,
+    /// The last group was a large request.
+    was_large: bool,
     closed: bool,
+}
+
+impl Waiting {
+    /// The requests that are committed next. A large one is alone. After it, smaller ones pass those that
+    /// are as large, but none of its own table, and no job.
+    fn group(&mut self) -> Vec<Request> {
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        let mut passed: Vec<Work> = Vec::new();
+        let may_pass = std::mem::take(&mut self.was_large);
+        while let Some(work) = self.work.pop_front() {
+            let Work::Request(request) = work else {
+                self.work.push_front(work);
+                break;
+            };
+            let is_large = request.size > LARGE_BYTES;
+            let fits = group.len() < MAX_GROUP && bytes + request.size <= MAX_GROUP_BYTES;
+            let is_behind = passed.iter().any(
+                |work| matches!(work, Work::Request(other) if other.table.id == request.table.id),
+            );
+            if !is_large && !is_behind && fits {
+                bytes += request.size;
+                group.push(request);
+            } else if may_pass && fits {
+                passed.push(Work::Request(request));
+            } else {
+                self.work.push_front(Work::Request(request));
+                break;
+            }
+        }
+        for work in passed.into_iter().rev() {
+            self.work.push_front(work);
+        }
+        if group.is_empty()
+            && let Some(Work::Request(request)) = self
+                .work
+                .pop_front_if(|work| matches!(work, Work::Request(_)))
+        {
+            self.was_large = request.size > LARGE_BYTES;
+            bytes = request.size;
+            group.push(request);
+        }
+        self.bytes -= bytes;
+        group
+    }
 }
 
 impl Queue {
@@ -117,29 +170,16 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        while let Some(work) = waiting.work.pop_front() {
-            match work {
-                Work::Job(job) if group.is_empty() => {
-                    drop(waiting);
-                    self.room.notify_all();
-                    return Next::Job(job);
-                }
-                Work::Request(request)
-                    if group.is_empty()
-                        || (group.len() < MAX_GROUP && bytes + request.size <= MAX_GROUP_BYTES) =>
-                {
-                    bytes += request.size;
-                    waiting.bytes -= request.size;
-                    group.push(request);
-                }
-                later => {
-                    waiting.work.push_front(later);
-                    break;
-                }
-            }
+        if let Some(Work::Job(_)) = waiting.work.front() {
+            let job = waiting.work.pop_front();
+            drop(waiting);
+            self.room.notify_all();
+            return match job {
+                Some(Work::Job(job)) => Next::Job(job),
+                _ => Next::Idle,
+            };
         }
+        let group = waiting.group();
         let closed = waiting.closed;
         drop(waiting);
         if !group.is_empty() {
@@ -175,5 +215,71 @@ impl Queue {
     pub(crate) fn depth(&self) -> (usize, usize) {
         let waiting = self.lock();
         (waiting.work.len(), waiting.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::ticket;
+    use crate::{Store, TableOptions};
+    use hotread_proto::{TableName, Txn};
+
+    /// A request for one of two tables.
+    fn request(table: &Arc<Table>, size: usize) -> Work {
+        Work::Request(Request {
+            table: table.clone(),
+            at: Timestamp::EPOCH,
+            body: Body::Txn(Txn::new()),
+            size,
+            reply: ticket().1,
+        })
+    }
+
+    fn sizes(queue: &Queue) -> Vec<usize> {
+        match queue.next(Duration::ZERO) {
+            Next::Group(group) => group.iter().map(|request| request.size).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn small_requests_wait_for_one_large_one_and_keep_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("test.db")).unwrap();
+        let [a, b] = ["a", "b"].map(|name| {
+            let name = TableName::new(name).unwrap();
+            store.create_table(&name, TableOptions::default()).unwrap();
+            store.0.registry.get(&name).unwrap()
+        });
+        let queue = Queue::default();
+        let large = LARGE_BYTES + 1;
+        for (table, size) in [
+            (&a, large),
+            (&a, large + 1),
+            (&b, 1),
+            (&a, 2),
+            (&a, large + 2),
+            (&b, 3),
+        ] {
+            queue.push(request(table, size), Duration::ZERO).unwrap();
+        }
+        assert_eq!(sizes(&queue), [large]);
+        assert_eq!(sizes(&queue), [1, 3], "those of the other table");
+        assert_eq!(sizes(&queue), [large + 1]);
+        assert_eq!(sizes(&queue), [2], "behind the large one of its table");
+        assert_eq!(sizes(&queue), [large + 2]);
+        assert_eq!(queue.depth(), (0, 0));
+
+        // None passes a job.
+        queue.push(request(&a, large), Duration::ZERO).unwrap();
+        queue.push(request(&a, large), Duration::ZERO).unwrap();
+        let job: Job = Box::new(|_| ());
+        queue.push(Work::Job(job), Duration::ZERO).unwrap();
+        queue.push(request(&b, 1), Duration::ZERO).unwrap();
+        assert_eq!(sizes(&queue), [large]);
+        assert_eq!(sizes(&queue), [large]);
+        assert!(matches!(queue.next(Duration::ZERO), Next::Job(_)));
+        assert_eq!(sizes(&queue), [1]);
     }
 }

@@ -1,6 +1,7 @@
 //! Reading what is on disk, through a pool of connections: single records, pages, searches, history.
 //! Whatever was acknowledged is seen by a read that begins after it.
 
+use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
 use crate::open::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
@@ -11,6 +12,7 @@ use hotread_proto::{
 };
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -23,16 +25,63 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_CHANGES: usize = 1_000;
 /// Most bytes of changes that are read at once; one larger change comes alone.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
+/// Most bytes of keys and values in a search's answer, which ends with the record that fills it.
+const MAX_FOUND_BYTES: usize = 8 << 20;
 /// Records that are read in one transaction while a table is loaded: some tens of milliseconds, so
 /// that the WAL does not wait for it.
 const LOAD_PAGE: usize = 50_000;
 /// Most records that room is made for before they are seen: the number in the file may be damaged.
 const RESERVED: usize = 1 << 22;
+/// How long a connection that is not used stays open, with what it caches.
+const IDLE: Duration = Duration::from_secs(30);
 /// How long a read waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) type Pool = r2d2::Pool<Readers>;
-type Reader = r2d2::PooledConnection<Readers>;
+/// The read connections, and the budget within which they are used.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    readers: r2d2::Pool<Readers>,
+    budget: Option<Budget>,
+}
+
+impl Pool {
+    /// The same connections, for work with a budget or without one.
+    pub(crate) fn within(&self, budget: Option<Budget>) -> Self {
+        Self {
+            readers: self.readers.clone(),
+            budget,
+        }
+    }
+}
+
+/// A read connection. It looks at the budget of the work it was taken for, until it is given back.
+pub(crate) struct Reader {
+    db: r2d2::PooledConnection<Readers>,
+    is_watched: bool,
+}
+
+impl Deref for Reader {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.db
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.db
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // It fails only for connections that others own.
+        if self.is_watched {
+            let _ = budget::unwatch(&mut self.db);
+        }
+    }
+}
 
 /// Makes connections that only read.
 #[derive(Debug)]
@@ -94,18 +143,22 @@ impl Opener {
 
 /// At most `readers` connections, opened when they are needed.
 pub(crate) fn pool(at: Location, readers: u32, opener: &Opener) -> Result<Pool, StorageError> {
-    let pool = r2d2::Pool::builder()
+    let readers = r2d2::Pool::builder()
         .max_size(readers)
         .min_idle(Some(0))
         .test_on_check_out(false)
         .connection_timeout(PATIENCE)
+        .idle_timeout(Some(IDLE))
         .error_handler(Box::new(Log))
         .thread_pool(opener.0.clone())
         .build(Readers {
             at,
             at_rest: AtomicBool::new(false),
         })?;
-    Ok(pool)
+    Ok(Pool {
+        readers,
+        budget: None,
+    })
 }
 
 /// Errors of opening connections; whoever waited for one is told by the time-out.
@@ -145,7 +198,8 @@ pub struct Search {
     pub query: String,
     /// Only this category.
     pub category: Option<Category>,
-    /// At most so many records, the best first; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`].
+    /// At most so many records, the best first; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`],
+    /// and fewer if they are large: 8 MiB are enough.
     pub limit: usize,
 }
 
@@ -174,7 +228,21 @@ pub(crate) fn tables(pool: &Pool) -> Result<Vec<TableRow>, StorageError> {
 
 /// Waits for a connection. If none can be opened, what that fails with is said.
 pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
-    pool.get().map_err(StorageError::from)
+    let Some(budget) = &pool.budget else {
+        let db = pool.readers.get()?;
+        return Ok(Reader {
+            db,
+            is_watched: false,
+        });
+    };
+    budget.check()?;
+    let patience = budget.left().unwrap_or(PATIENCE).min(PATIENCE);
+    let mut db = pool.readers.get_timeout(patience)?;
+    budget.watch(&mut db)?;
+    Ok(Reader {
+        db,
+        is_watched: true,
+    })
 }
 
 /// Where a table stands in this transaction, and where its history begins.
@@ -350,7 +418,7 @@ pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page
                 ":query": query, ":table": table.id, ":category": category,
                 ":limit": limit(search.limit) as i64,
             },
-            usize::MAX,
+            MAX_FOUND_BYTES,
         )?;
     }
     Ok(Page {
@@ -360,12 +428,14 @@ pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page
     })
 }
 
-/// The changes after `from`, oldest first.
+/// The changes after `from`, oldest first, as far as `admit` takes them, which is told the size of each
+/// before it is read.
 pub(crate) fn changes(
     pool: &Pool,
     table: &Table,
     from: Position,
     limit: usize,
+    admit: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Vec<Change>, ReadError> {
     let mut db = connection(pool)?;
     let txn = db.transaction()?;
@@ -388,10 +458,9 @@ pub(crate) fn changes(
     let mut statement = txn.prepare_cached(&sql)?;
     let limit = limit.min(MAX_CHANGES) as i64;
     let mut rows = statement.query(params![table.id, signed(from.seq), limit])?;
-    let (mut changes, mut bytes) = (Vec::new(), 0);
+    let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
-        bytes += rows::read_count(row, 5)?;
-        if bytes > MAX_CHANGES_BYTES && !changes.is_empty() {
+        if !admit(rows::read_count(row, 5)?) {
             break;
         }
         let mut change = rows::read_change(row, from.epoch, &values)?;
@@ -406,6 +475,16 @@ pub(crate) fn changes(
         changes.push(change);
     }
     Ok(changes)
+}
+
+/// Admits changes up to [`MAX_CHANGES_BYTES`], and one that is larger alone.
+pub(crate) fn some_bytes() -> impl FnMut(u64) -> bool {
+    let mut all = 0;
+    move |bytes| {
+        let is_first = all == 0;
+        all += bytes;
+        is_first || all <= MAX_CHANGES_BYTES
+    }
 }
 
 /// The digest after a transaction that the history still has, or that is the head.

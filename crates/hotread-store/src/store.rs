@@ -1,5 +1,6 @@
 //! The store: what a program opens, and the calls it makes.
 
+use crate::budget::Budget;
 use crate::builder::StoreBuilder;
 use crate::committer::Committer;
 use crate::error::{CommitError, OpenError, ReadError, TableError};
@@ -7,7 +8,7 @@ use crate::feed::Closed;
 use crate::lock::WriterLock;
 use crate::open::Location;
 use crate::options::{TableInfo, TableOptions};
-use crate::queue::{PATIENCE, Queue, Request, Work};
+use crate::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
 use crate::read::{self, Opener, Page, Pool, Scan, Search};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
@@ -32,7 +33,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// One process writes a file, as [`OpenError::InUse`] says; others may read it.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>);
+pub struct Store(pub(crate) Arc<Inner>, pub(crate) Option<Budget>);
 
 pub(crate) struct Inner {
     pub(crate) at: Location,
@@ -183,7 +184,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
-        let rows = read::tables(&self.0.pool)?;
+        let rows = read::tables(&self.pool())?;
         Ok(rows.iter().map(crate::table::TableRow::info).collect())
     }
 
@@ -192,7 +193,7 @@ impl Store {
     /// # Errors
     /// If there is none, or the database cannot be read.
     pub fn table(&self, table: &TableName) -> Result<TableInfo, ReadError> {
-        let row = read::table(&self.0.pool, table)?;
+        let row = read::table(&self.pool(), table)?;
         row.map(|row| row.info())
             .ok_or_else(|| ReadError::UnknownTable {
                 table: table.clone(),
@@ -331,6 +332,20 @@ impl Store {
         self.submit_within(table, txn, Duration::ZERO)
     }
 
+    /// Whether values for this table are checked in no more time than it takes to parse them: then
+    /// [`try_submit`](Self::try_submit) is fit for tasks. The table's schema is compiled if it was not
+    /// used yet.
+    ///
+    /// # Errors
+    /// If there is no such table, or its schema cannot be used.
+    pub fn checks_quickly(&self, table: &TableName) -> Result<bool, CommitError> {
+        let known = self.0.registry.get(table);
+        let known = known.ok_or_else(|| CommitError::UnknownTable {
+            table: table.clone(),
+        })?;
+        Ok(known.schema()?.is_none_or(Schema::is_quick))
+    }
+
     fn submit_within(
         &self,
         table: &TableName,
@@ -345,7 +360,7 @@ impl Store {
                 table.check_schema(&put.key, &put.value)?;
             }
         }
-        let size = txn.size();
+        let size = txn.size() + OP_BYTES * txn.ops.len();
         push(writer, table, Body::Txn(txn), size, patience)
     }
 
@@ -382,7 +397,7 @@ impl Store {
         for put in &new.records {
             table.check_schema(&put.key, &put.value)?;
         }
-        let size = new.size();
+        let size = new.size() + OP_BYTES * new.records.len();
         push(writer, table, Body::Replace(new), size, patience).map(Ticket::replace)
     }
 
@@ -427,7 +442,7 @@ impl Store {
         let mut table = self.0.registry.get(name);
         if self.is_read_only() {
             // Another process may have dropped it, or made another one of that name.
-            let row = read::table(&self.0.pool, name)?.ok_or_else(unknown)?.table;
+            let row = read::table(&self.pool(), name)?.ok_or_else(unknown)?.table;
             if table
                 .as_ref()
                 .is_none_or(|table| table.id != row.id || table.epoch != row.epoch)
@@ -454,7 +469,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>, ReadError> {
-        self.reading(table, |table| read::get(&self.0.pool, table, key))
+        self.reading(table, |table| read::get(&self.pool(), table, key))
     }
 
     /// A page of records, ordered by the bytes of their keys.
@@ -462,7 +477,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page, ReadError> {
-        self.reading(table, |table| read::scan(&self.0.pool, table, scan))
+        self.reading(table, |table| read::scan(&self.pool(), table, scan))
     }
 
     /// The records that have all the words of a query, the best first.
@@ -470,7 +485,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it was made without an index, or it cannot be read.
     pub fn search(&self, table: &TableName, search: &Search) -> Result<Page, ReadError> {
-        self.reading(table, |table| read::search(&self.0.pool, table, search))
+        self.reading(table, |table| read::search(&self.pool(), table, search))
     }
 
     /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](read::MAX_CHANGES).
@@ -486,7 +501,28 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Change>, ReadError> {
         self.reading(table, |table| {
-            read::changes(&self.0.pool, table, from, limit)
+            read::changes(&self.pool(), table, from, limit, &mut read::some_bytes())
+        })
+    }
+
+    /// As [`changes`](Self::changes), as far as `admit` takes them: it is told the bytes of each change
+    /// in the history before that is read, and the first one that it does not take ends the answer. For
+    /// callers that account for memory.
+    ///
+    /// # Errors
+    /// As for [`changes`](Self::changes).
+    pub fn changes_admitted(
+        &self,
+        table: &TableName,
+        from: Position,
+        limit: usize,
+        mut admit: impl FnMut(u64) -> bool,
+    ) -> Result<Vec<Change>, ReadError> {
+        // Once more only if it failed before anything was read.
+        let admit = std::cell::RefCell::new(&mut admit);
+        self.reading(table, |table| {
+            let mut admit = admit.borrow_mut();
+            read::changes(&self.pool(), table, from, limit, &mut **admit)
         })
     }
 
@@ -495,7 +531,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn digest_at(&self, table: &TableName, at: Position) -> Result<Option<Digest>, ReadError> {
-        self.reading(table, |table| read::digest_at(&self.0.pool, table, at))
+        self.reading(table, |table| read::digest_at(&self.pool(), table, at))
     }
 
     /// The whole table as of one moment: of the live table if it is loaded, otherwise read from disk
@@ -507,7 +543,7 @@ impl Store {
         self.reading(table, |table| match table.live.warm() {
             // In a store that only reads it stands still.
             Some(hot) if !self.is_read_only() => Ok(hot.snapshot()),
-            _ => read::snapshot(table, &self.0.pool),
+            _ => read::snapshot(table, &self.pool()),
         })
     }
 
@@ -523,7 +559,7 @@ impl Store {
             if self.is_read_only() {
                 return Err(ReadError::NotTold);
             }
-            Subscription::new(self.0.pool.clone(), table.clone(), from)
+            Subscription::new(self.pool(), table.clone(), from)
         })
     }
 
@@ -543,7 +579,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn live(&self, table: &TableName) -> Result<HotRead<Records>, ReadError> {
-        self.reading(table, |table| table.live.get(table, &self.0.pool))
+        self.reading(table, |table| table.live.get(table, &self.pool()))
     }
 
     /// Counts, and how the store is doing.

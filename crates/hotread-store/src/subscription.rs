@@ -47,11 +47,19 @@ impl Subscription {
         };
         // Also tells whether the history goes back so far.
         subscription.read_history()?;
+        // What it reads later is no part of the work that made it.
+        subscription.pool = subscription.pool.within(None);
         Ok(subscription)
     }
 
     fn read_history(&mut self) -> Result<(), ReadError> {
-        let changes = read::changes(&self.pool, &self.table, self.at, MAX_CHANGES)?;
+        let changes = read::changes(
+            &self.pool,
+            &self.table,
+            self.at,
+            MAX_CHANGES,
+            &mut read::some_bytes(),
+        )?;
         self.history.extend(changes.into_iter().map(Arc::new));
         Ok(())
     }

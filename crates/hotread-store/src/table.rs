@@ -21,7 +21,9 @@ pub(crate) struct Table {
     pub(crate) epoch: Epoch,
     pub(crate) options: TableOptions,
     pub(crate) created_at: Timestamp,
-    pub(crate) schema: Option<Schema>,
+    /// Compiled when the first value is checked: a schema that is slow to compile, or of which that
+    /// has become impossible, concerns those who write to its table.
+    schema: OnceLock<Result<Schema, String>>,
     seal: Option<Sealing>,
     /// Held while the table is sealed anew: from before its rows change until the next incarnation
     /// is known.
@@ -77,8 +79,7 @@ impl TableRow {
             floor: rows::read_count(row, 5)?,
             history_bytes: rows::read_count(row, 6)?,
         };
-        let table = Table::new(row.get(7)?, name, standing, options, created_at, seal)
-            .map_err(|reason| damaged(&reason))?;
+        let table = Table::new(row.get(7)?, name, standing, options, created_at, seal);
         Ok(Self { table, standing })
     }
 
@@ -126,10 +127,9 @@ impl Table {
         options: TableOptions,
         created_at: Timestamp,
         seal: Option<Sealing>,
-    ) -> Result<Self, String> {
-        let schema = options.schema.as_ref().map(Schema::compile).transpose()?;
+    ) -> Self {
         let epoch = standing.head.position.epoch;
-        Ok(Self {
+        Self {
             id,
             renewal: RwLock::new(()),
             live: Live::new(&name),
@@ -138,9 +138,9 @@ impl Table {
             epoch,
             options,
             created_at,
-            schema,
+            schema: OnceLock::new(),
             seal,
-        })
+        }
     }
 
     pub(crate) fn info(&self, head: Head, floor: u64) -> TableInfo {
@@ -224,12 +224,24 @@ impl Table {
         migrate::search_table(self.id)
     }
 
+    /// The schema, if there is one: compiled the first time, which others wait for meanwhile.
+    pub(crate) fn schema(&self) -> Result<Option<&Schema>, CommitError> {
+        let Some(schema) = &self.options.schema else {
+            return Ok(None);
+        };
+        let compiled = self.schema.get_or_init(|| Schema::compile(schema));
+        compiled.as_ref().map(Some).map_err(|reason| {
+            let (table, reason) = (self.name.clone(), reason.clone());
+            CommitError::UnusableSchema { table, reason }
+        })
+    }
+
     pub(crate) fn check_schema(
         &self,
         key: &hotread_proto::Key,
         value: &Value,
     ) -> Result<(), CommitError> {
-        let Some(schema) = &self.schema else {
+        let Some(schema) = self.schema()? else {
             return Ok(());
         };
         schema

@@ -1,6 +1,8 @@
 //! Text for the full-text index: what of a record is indexed, and how a search is put to it. The
 //! index itself, an FTS5 table, is kept elsewhere.
 
+use std::collections::HashSet;
+
 /// Most text of a record that is indexed, in bytes. The index takes about as much room again as the
 /// text; a megabyte of it is as much as the largest value, unless that is all escapes.
 pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
@@ -94,15 +96,19 @@ fn cut(text: &str, bytes: usize) -> &str {
 /// special: quotes, parentheses, `AND` and `NEAR` are words or parts of words, as FTS5's tokenizer
 /// takes them apart.
 ///
-/// `None` if there is no word. The expression is never a syntax error, whatever was typed. Of more
-/// than [`MAX_QUERY_WORDS`] words the first ones count.
+/// `None` if there is no word. The expression is never a syntax error, whatever was typed. A word that
+/// was typed several times counts once; of more than [`MAX_QUERY_WORDS`] words the first ones count.
 pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut query = String::new();
     let words = user
         // SQLite reads the expression up to the first NUL.
         .split(|c: char| c.is_whitespace() || c == '\0')
         .map(|word| (word.trim_end_matches('*'), word.ends_with('*')))
-        .filter(|(word, _)| !word.is_empty());
+        .filter(|(word, _)| !word.is_empty())
+        .map(|(word, is_prefix)| (cut(word, MAX_QUERY_WORD_BYTES), is_prefix));
+    // Each is a walk through the index, and its case does not matter there.
+    let mut known = HashSet::new();
+    let words = words.filter(|(word, is_prefix)| known.insert((word.to_lowercase(), *is_prefix)));
     for (word, is_prefix) in words.take(MAX_QUERY_WORDS) {
         // Side by side they are joined by an AND that leaves out words without a letter or digit,
         // which one that is spelt out would not.
@@ -110,7 +116,7 @@ pub(crate) fn fts_query(user: &str) -> Option<String> {
             query.push(' ');
         }
         query.push('"');
-        for (n, part) in cut(word, MAX_QUERY_WORD_BYTES).split('"').enumerate() {
+        for (n, part) in word.split('"').enumerate() {
             if n > 0 {
                 query.push_str("\"\"");
             }
@@ -185,13 +191,15 @@ mod tests {
             (r#"say "hi""#, Some(r#""say" """hi""""#)),
             ("AND (NEAR", Some(r#""AND" "(NEAR""#)),
             ("a\0b", Some(r#""a" "b""#)),
+            ("w* W* w w* ww*", Some(r#""w"* "w" "ww"*"#)),
             ("", None),
             (" * ", None),
             ("\0", None),
         ] {
             assert_eq!(fts_query(user).as_deref(), query, "{user:?}");
         }
-        let many = fts_query(&"w ".repeat(1_000)).unwrap();
+        let many: String = (0..1_000).map(|n| format!("w{n} ")).collect();
+        let many = fts_query(&many).unwrap();
         assert_eq!(many.split(' ').count(), MAX_QUERY_WORDS);
         let long = fts_query(&"ä".repeat(1_000)).unwrap();
         assert_eq!(long.len(), MAX_QUERY_WORD_BYTES + 2);

@@ -337,6 +337,14 @@ impl<T: HotReadState> HotRead<T> {
             .load(crate::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Whether this is all that holds the state: no clone, handle, guard or factory of readers exists
+    /// besides. For an owner that lets go of what is not in use, while no other thread can clone this one.
+    #[must_use]
+    pub fn is_unshared(&self) -> bool {
+        // Ours, and the owner's.
+        StdArc::strong_count(&self.owner) == 1 && Arc::strong_count(&self.shared) == 2
+    }
+
     /// A reference that does not keep the state changeable.
     #[must_use]
     pub fn downgrade(&self) -> WeakHotRead<T> {

@@ -166,6 +166,8 @@ mod log;
 mod maintain;
 mod maintainer;
 mod maintenance;
+#[doc(hidden)]
+pub mod memory;
 #[cfg(all(test, any(hotread_loom, hotread_shuttle)))]
 mod models;
 mod node;

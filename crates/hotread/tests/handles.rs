@@ -429,3 +429,28 @@ fn many_threads_may_make_and_drop_handles_at_once() {
     drop(hot);
     assert_eq!(care.live(), 0);
 }
+
+#[test]
+fn a_state_is_unshared_when_nothing_else_holds_it() {
+    let hot = HotRead::new(Vec::<u64>::new());
+    assert!(hot.is_unshared());
+    let weak = hot.downgrade();
+    let _maintainer = hot.spawn_maintainer().unwrap();
+    hot.read(|_| ());
+    assert!(hot.is_unshared(), "these do not hold it");
+    let clone = hot.clone();
+    assert!(!hot.is_unshared());
+    drop(clone);
+    let handle = hot.create_handle();
+    assert!(!hot.is_unshared());
+    drop(handle);
+    let guard = hot.guard();
+    assert!(!hot.is_unshared());
+    drop(guard);
+    let readers = hot.readers();
+    assert!(!hot.is_unshared());
+    drop(readers);
+    assert!(hot.is_unshared());
+    drop(hot);
+    assert!(weak.upgrade().is_none());
+}

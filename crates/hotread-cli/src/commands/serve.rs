@@ -13,11 +13,16 @@ use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a server listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 7400;
+
+/// How long the end of the process waits for work that cannot be cancelled, such as parsing a body, once
+/// the server has let go of everything.
+const LINGER: Duration = Duration::from_secs(2);
 
 pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<()> {
     let config = match &args.config {
@@ -62,6 +67,7 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
         .build()
         .context("the threads of the server could not be started")?;
     let served = runtime.block_on(serve(session, store.clone(), address, options, out));
+    runtime.shutdown_timeout(LINGER);
     // Tasks that were cut off may have the store still.
     store.close();
     served

@@ -55,13 +55,14 @@ pub(super) fn done() -> Response {
 /// Success with data that may be large: the budget for it is adjusted to its size, and held until it
 /// is sent.
 pub(super) fn large(mut held: Held, data: &impl Serialize) -> Result<Bytes, Failure> {
-    let json = serde_json::to_vec(&Success::new(data)).map_err(|error| {
+    let mut json = serde_json::to_vec(&Success::new(data)).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
         Failure::internal()
     })?;
     if json.len() <= SMALL {
         return Ok(json.into());
     }
+    json.shrink_to_fit();
     held.resize(json.len())?;
     Ok(Bytes::from_owner(Owned {
         bytes: json,

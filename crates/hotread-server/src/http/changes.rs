@@ -3,8 +3,8 @@
 use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
-use crate::history;
-use crate::limits::PAGE_BYTES;
+use crate::history::{self, Piece};
+use crate::limits::CHANGES_BYTES;
 use hotread_proto::session::frame;
 use hotread_proto::{Change, ChangeOp, Position};
 use hotread_store::{DEFAULT_PAGE, MAX_CHANGES};
@@ -29,9 +29,9 @@ pub(super) async fn get(call: Call) -> Answer {
     let from = call.query.read("from")?.ok_or_else(missing)?;
     let limit = call.query.limit(DEFAULT_PAGE, MAX_CHANGES)?;
     let budget = call.budget();
-    let json = call.state.blocking(move |store| {
-        let held = budget.take(PAGE_BYTES)?;
-        let changes = history::read(store, &table, from, limit, PAGE_BYTES)?;
+    let json = call.blocking(move |store| {
+        let Piece { changes, held } =
+            history::read(store, &table, from, limit, CHANGES_BYTES, &budget)?;
         // Before the head, beyond which it does not lie then.
         let floor = store.floor(&table)?;
         let body = Changes {

@@ -5,6 +5,7 @@ use super::{Call, answer};
 use crate::error::Failure;
 use crate::metrics::{self, TEXT_TYPE};
 use crate::openapi::DESCRIPTION;
+use crate::work::Unit;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use hotread_proto::Code;
@@ -22,7 +23,7 @@ pub(super) async fn ready(call: Call) -> Answer {
     }
     let store = state.store.clone();
     if state
-        .blocking(move |_| store.stats().halted)
+        .blocking(Unit::own(), move |_| store.stats().halted)
         .await?
         .is_some()
     {
@@ -37,7 +38,10 @@ pub(super) async fn ready(call: Call) -> Answer {
 /// `GET /metrics`, in the OpenMetrics text format.
 pub(super) async fn metrics(call: Call) -> Answer {
     let state = call.state.clone();
-    let text = call.state.blocking(move |_| metrics::text(state)).await?;
+    let text = call
+        .state
+        .blocking(Unit::own(), move |_| metrics::text(state))
+        .await?;
     let text = text.map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");
         Failure::internal()

@@ -27,6 +27,7 @@ use crate::metrics::count;
 use crate::rate::Who;
 use crate::socket::Wire;
 use crate::state::AppState;
+use crate::work::Unit;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
@@ -37,6 +38,7 @@ use axum::routing::any;
 use etag::Condition;
 use futures_util::FutureExt;
 use hotread_proto::{Code, Key, TableName, TxnId};
+use hotread_store::Store;
 use request::Query;
 use route::{Access, Answer, ROUTES, Route, methods};
 use std::collections::BTreeSet;
@@ -82,8 +84,31 @@ impl Call {
         self.names.key.clone().ok_or_else(Failure::internal)
     }
 
+    /// Does what blocks on behalf of the caller, as a unit of work on the table that the path names.
+    /// Reads take no longer than [`Options::max_read_ms`](crate::Options::max_read_ms).
+    pub(crate) fn blocking<R, W>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<R, Failure>> + Send + use<R, W>
+    where
+        R: Send + 'static,
+        W: FnOnce(&Store) -> R + Send + 'static,
+    {
+        let (state, unit) = (self.state.clone(), self.unit());
+        async move { state.blocking(unit, work).await }
+    }
+
+    /// A unit of work on behalf of the caller.
+    pub(crate) fn unit(&self) -> Unit {
+        let unit = Unit::of(self.caller.who()).within(self.state.options.max_read());
+        match &self.names.table {
+            Some(table) => unit.on(table),
+            None => unit,
+        }
+    }
+
     /// What the caller may hold in memory.
-    fn budget(&self) -> Budget {
+    pub(crate) fn budget(&self) -> Budget {
         self.state.budgets.of(self.caller.who())
     }
 
@@ -357,30 +382,12 @@ async fn follow(mut call: Call) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Options;
-    use hotread_store::Store;
-    use tokio::sync::watch;
 
     #[tokio::test]
     async fn a_panic_is_an_answer() {
         let failure = caught(async { panic!("of a handler") }).await.unwrap_err();
         assert_eq!(failure.body().code, Code::Internal);
         assert!(!failure.body().message.contains("of a handler"));
-    }
-
-    #[tokio::test]
-    async fn a_panic_of_what_blocks_is_an_answer_and_gives_its_turn_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("test.db")).unwrap();
-        let (_stop, stopped) = watch::channel(None);
-        let state = AppState::new(store, Options::default(), stopped);
-        for _ in 0..100 {
-            let failed: Result<(), _> = state.blocking(|_| panic!("of a call")).await;
-            let failure = failed.unwrap_err();
-            assert_eq!(failure.body().code, Code::Internal);
-        }
-        assert!(state.blocking(|_| ()).await.is_ok());
-        assert_eq!(state.turns.depth(), (0, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::etag::Condition;
 use super::route::Answer;
 use super::{Call, answer, txn};
 use crate::error::Failure;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, PAGE_MEMORY};
 use axum::http::StatusCode;
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
@@ -71,8 +71,8 @@ pub(super) async fn list(call: Call) -> Answer {
         epoch: call.query.read("epoch")?,
     };
     let budget = call.budget();
-    let json = call.state.blocking(move |store| {
-        let held = budget.take(PAGE_BYTES)?;
+    let json = call.blocking(move |store| {
+        let held = budget.take(PAGE_MEMORY)?;
         let page = store.scan(&table, &scan)?;
         let found = Found {
             records: present(page.records),
@@ -94,8 +94,8 @@ pub(super) async fn get(call: Call) -> Answer {
     }
     let (table, key) = (call.table()?, call.key()?);
     let budget = call.budget();
-    let condition = call.condition;
-    let answered = call.state.blocking(move |store| -> Answer {
+    let condition = call.condition.clone();
+    let answered = call.blocking(move |store| -> Answer {
         let held = budget.take(0)?;
         let (position, record) = read(store, &table, &key)?;
         let Some(record) = record else {
@@ -173,7 +173,7 @@ struct Written<'a> {
 /// `PUT /v1/tables/{table}/records/{key}`.
 pub(super) async fn put(mut call: Call) -> Answer {
     let (table, key) = (call.table()?, call.key()?);
-    let (body, _held) = call.needed_body::<RecordBody>().await?;
+    let (body, held) = call.needed_body::<RecordBody>().await?;
     let put = Put {
         key: key.clone(),
         value: body.value,
@@ -181,8 +181,8 @@ pub(super) async fn put(mut call: Call) -> Answer {
         expires_at: body.expires_at,
     };
     let transaction = conditional(&call, &table, key.clone(), Txn::new().put(put))?;
-    let ticket = txn::submit(&call.state, &table, transaction).await?;
-    let (committed, is_new) = ticket.with_growth().await?;
+    let (committed, is_new) =
+        txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -202,14 +202,15 @@ pub(super) async fn delete(call: Call) -> Answer {
     // With a precondition or an id, the store itself says what it makes of a record that is gone.
     if call.condition == Condition::None && call.id.is_none() {
         let (name, wanted) = (table.clone(), key.clone());
-        let read = call.state.blocking(move |store| store.get(&name, &wanted));
+        let read = call.blocking(move |store| store.get(&name, &wanted));
         if read.await??.is_none() {
             return Err(not_found(&table, &key, ""));
         }
     }
     let transaction = Txn::new().delete(key.clone());
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
-    let committed = txn::submit(&call.state, &table, transaction).await?.await?;
+    let held = call.budget().take(0)?;
+    let (committed, _) = txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
     Ok(answer::success(&Written {
         committed: &committed,
         key: &key,

@@ -8,6 +8,7 @@ use crate::options::Options;
 use crate::socket::Wire;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, header};
+use hotread_proto::limits::MAX_TXN_OPS;
 use hotread_proto::{Code, TxnId};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,13 @@ use tokio::time::{Instant, timeout_at};
 pub(super) const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
+
+/// Memory that an object takes once it is parsed, in bytes, in addition to its text: as what was asked for, and
+/// as the record and the operation that become of it.
+const OBJECT_COST: usize = 400;
+/// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
+/// the records and the row of the history that become of it.
+const TEXT_COST: usize = 2;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -212,7 +220,7 @@ impl Call {
     {
         let max = most(self.route.takes, &self.state.options);
         let body = std::mem::take(&mut self.body);
-        let (bytes, held) = receive(&self.budget(), body, max).await?;
+        let (bytes, mut held) = receive(&self.budget(), body, max).await?;
         if let Some(wire) = self.parts.extensions.get::<Wire>() {
             wire.set_unread(false);
         }
@@ -225,13 +233,14 @@ impl Call {
             return Err(Failure::bad_request("the body is not a JSON object"));
         }
         let small = bytes.len() <= INLINE;
+        held.resize(bytes.len() + parsed(&bytes, self.route.takes))?;
         let read = move || match serde_json::from_slice(&bytes) {
             Ok(body) => Ok(Some((body, held))),
             Err(error) => Err(blame::failure(&bytes, &error)),
         };
         match small {
             true => read(),
-            false => self.state.blocking(move |_| read()).await?,
+            false => self.blocking(move |_| read()).await?,
         }
     }
 
@@ -243,6 +252,17 @@ impl Call {
         let body = self.body().await?;
         body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
     }
+}
+
+/// The memory that a body takes once it is parsed. Many small records take many times their text; objects
+/// within values are not parsed.
+fn parsed(bytes: &[u8], takes: Takes) -> usize {
+    let objects = bytes.iter().filter(|byte| **byte == b'{').count();
+    let objects = match takes {
+        Takes::Replacement => objects,
+        _ => objects.min(MAX_TXN_OPS),
+    };
+    TEXT_COST * bytes.len() + OBJECT_COST * objects
 }
 
 /// Reads a body, as long as it comes fast enough to be worth the memory.
@@ -362,7 +382,12 @@ mod tests {
         let budget = Budgets::new(2 << 20).of(Who::Token(1));
         let body = || dripping(64 << 10, Duration::ZERO, 24);
         let failure = receive(&budget, body(), usize::MAX).await.err().unwrap();
-        assert_eq!(failure.body().code, Code::Busy);
+        assert_eq!(failure.body().code, Code::TooLarge, "it never fits");
+        let held = budget.take(512 << 10).unwrap();
+        let half = dripping(64 << 10, Duration::ZERO, 12);
+        let failure = receive(&budget, half, usize::MAX).await.err().unwrap();
+        assert_eq!(failure.body().code, Code::Busy, "it does not fit now");
+        drop(held);
         let failure = receive(&budget, body(), 100 << 10).await.err().unwrap();
         assert_eq!(failure.body().code, Code::TooLarge);
         assert!(budget.take(1 << 20).is_ok(), "all of it was given back");

@@ -4,7 +4,7 @@ use super::records::{Found, Next, present};
 use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
-use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_BYTES};
+use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
 use hotread_store::Search;
 
 /// `GET /v1/tables/{table}/search`: the best first.
@@ -22,8 +22,8 @@ pub(super) async fn get(call: Call) -> Answer {
         limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
     };
     let budget = call.budget();
-    let json = call.state.blocking(move |store| {
-        let held = budget.take(PAGE_BYTES)?;
+    let json = call.blocking(move |store| {
+        let held = budget.take(PAGE_MEMORY)?;
         let page = store.search(&table, &search)?;
         let found = Found {
             records: present(page.records),

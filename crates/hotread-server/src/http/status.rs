@@ -38,12 +38,13 @@ pub(super) async fn get(call: Call) -> Answer {
         #[serde(skip_serializing_if = "Option::is_none")]
         store: Option<Stats>,
     }
+    let unit = call.unit();
     let Call { state, caller, .. } = call;
     // Before the tables, so that none is ahead of its table.
     let mut sessions = state.sessions.list();
     sessions.retain(|session| caller.has_on(&session.table, Role::Read));
     let budget = state.budgets.of(caller.who());
-    let json = state.blocking(move |store| {
+    let json = state.blocking(unit, move |store| {
         let held = budget.take(0)?;
         let mut tables = Vec::new();
         for table in store.tables()? {

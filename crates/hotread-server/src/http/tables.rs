@@ -14,9 +14,10 @@ pub(super) async fn list(call: Call) -> Answer {
     struct Tables {
         tables: Vec<TableInfo>,
     }
+    let unit = call.unit();
     let Call { state, caller, .. } = call;
     let budget = state.budgets.of(caller.who());
-    let json = state.blocking(move |store| {
+    let json = state.blocking(unit, move |store| {
         let held = budget.take(0)?;
         let mut tables = store.tables()?;
         tables.retain(|table| caller.has_on(&table.name, Role::Read));
@@ -33,7 +34,7 @@ pub(super) async fn get(call: Call) -> Answer {
     if call.condition.has(head) {
         return Ok(answer::not_modified(head));
     }
-    let read = call.state.blocking(move |store| store.table(&table));
+    let read = call.blocking(move |store| store.table(&table));
     let info = read.await??;
     Ok(answer::tagged(answer::success(&info), info.position))
 }
@@ -48,9 +49,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     if let Some(schema) = &options.schema {
         Value::parse(schema.as_bytes())?;
     }
-    let made = call
-        .state
-        .blocking(move |store| store.create_table(&table, options));
+    let made = call.blocking(move |store| store.create_table(&table, options));
     let info = made.await??;
     let response = answer::json(StatusCode::CREATED, &Success::new(&info));
     Ok(answer::tagged(response, info.position))
@@ -59,11 +58,9 @@ pub(super) async fn create(mut call: Call) -> Answer {
 /// `DELETE /v1/tables/{table}`, with all that is in it.
 pub(super) async fn drop(call: Call) -> Answer {
     let table = call.table()?;
-    let state = call.state.clone();
     let name = table.clone();
-    state
-        .blocking(move |store| store.drop_table(&table).map_err(Failure::from))
-        .await??;
-    state.warm.remove(&name);
+    let dropped = call.blocking(move |store| store.drop_table(&table).map_err(Failure::from));
+    dropped.await??;
+    call.state.warm.remove(&name);
     Ok(answer::done())
 }

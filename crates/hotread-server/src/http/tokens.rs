@@ -14,7 +14,7 @@ pub(super) async fn list(call: Call) -> Answer {
         tokens: Vec<TokenInfo>,
     }
     let budget = call.budget();
-    let json = call.state.blocking(move |store| {
+    let json = call.blocking(move |store| {
         let tokens = store.tokens()?;
         answer::large(budget.take(0)?, &Tokens { tokens })
     });
@@ -35,8 +35,7 @@ struct Asked {
 /// `POST /v1/tokens`: the only answer that ever has the secret.
 pub(super) async fn create(mut call: Call) -> Answer {
     let (asked, _held) = call.needed_body::<Asked>().await?;
-    let state = call.state;
-    let made = state.blocking(move |store| {
+    let made = call.blocking(move |store| {
         let Asked {
             name,
             role,
@@ -49,7 +48,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
         }
     });
     let token = made.await??;
-    state.tokens_changed();
+    call.state.tokens_changed();
     let by = call.caller.name();
     let peer = call.caller.peer();
     tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was made");
@@ -62,11 +61,9 @@ pub(super) async fn create(mut call: Call) -> Answer {
 /// `DELETE /v1/tokens/{id}`: and the sessions that it began end.
 pub(super) async fn revoke(call: Call) -> Answer {
     let id = call.path_id()?;
-    let state = &call.state;
-    let revoked = state
-        .blocking(move |store| store.revoke_token_but_last(&id))
-        .await??;
-    state.tokens_changed();
+    let revoked = call.blocking(move |store| store.revoke_token_but_last(&id));
+    let revoked = revoked.await??;
+    call.state.tokens_changed();
     let by = call.caller.name();
     let peer = call.caller.peer();
     tracing::info!(id = revoked.id, by, %peer, "a token was revoked");

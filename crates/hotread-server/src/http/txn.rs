@@ -3,35 +3,56 @@
 use super::route::Answer;
 use super::{Call, answer};
 use crate::error::Failure;
+use crate::limits::Held;
 use crate::state::AppState;
-use hotread_proto::{Replace, TableName, Txn, TxnId};
-use hotread_store::Ticket;
+use crate::work::Unit;
+use hotread_proto::{Code, Committed, Replace, TableName, Txn, TxnId};
+use hotread_store::{CommitError, Store};
 
 /// From this size on, in bytes of keys and values, a transaction is handed over on a thread for what
-/// blocks: its values may have to be checked against a schema, at some 100 MB/s.
+/// blocks: its values may have to be checked against a schema, at some 100 MB/s. In tables whose schema
+/// takes longer, all are.
 const INLINE: usize = 16 << 10;
 
 /// `POST /v1/tables/{table}/txn`.
 pub(super) async fn commit(mut call: Call) -> Answer {
     let table = call.table()?;
-    let (mut txn, _held) = call.needed_body::<Txn>().await?;
-    txn.id = same_id(txn.id, call.id)?;
-    let committed = submit(&call.state, &table, txn).await?.await?;
+    let (mut txn, held) = call.needed_body::<Txn>().await?;
+    txn.id = same_id(txn.id, call.id.take())?;
+    let (committed, _) = submit(&call.state, call.unit(), &table, txn, held).await?;
     Ok(answer::success(&committed))
 }
 
 /// `POST /v1/tables/{table}/replace`.
 pub(super) async fn replace(mut call: Call) -> Answer {
     let table = call.table()?;
-    let (mut new, _held) = call.needed_body::<Replace>().await?;
-    new.id = same_id(new.id, call.id)?;
+    let (mut new, held) = call.needed_body::<Replace>().await?;
+    new.id = same_id(new.id, call.id.take())?;
+    let max = call.state.options.max_replace_records;
+    let old = call.state.store.head(&table)?.records;
+    let records = old.max(new.records.len() as u64);
+    if records > max as u64 {
+        let message = format!(
+            "the replacement is about {records} records, and at most {max} can be replaced at once, \
+             since all other writers wait meanwhile; write what changes in several transactions"
+        );
+        return Err(Failure::new(Code::TooLarge, message));
+    }
     let name = table.clone();
-    let ticket = call
-        .state
-        .blocking(move |store| store.submit_replace(&name, new));
-    let replaced = ticket.await??.await?;
-    call.state.warm.insert(table);
+    let ticket = call.blocking(move |store| store.submit_replace(&name, new));
+    let ticket = ticket.await??;
+    // Its memory is taken until it is applied, also if no client waits for the answer any more.
+    let replaced = tokio::spawn(async move {
+        let _held = held;
+        ticket.await
+    });
+    let replaced = replaced.await.map_err(|_| closed())??;
     Ok(answer::success(&replaced))
+}
+
+/// The runtime ends.
+fn closed() -> Failure {
+    Failure::new(Code::Closed, "the server is shutting down")
 }
 
 /// The id may stand in the header or in the body; in both only if it is the same.
@@ -44,22 +65,40 @@ fn same_id(body: Option<TxnId>, header: Option<TxnId>) -> Result<Option<TxnId>, 
     }
 }
 
-/// Hands a transaction over. It is not taken back if its answer is not waited for.
+/// Hands a transaction over, and waits for its answer: also whether the table has grown by it. The
+/// transaction is not taken back if its caller leaves; the memory of a large one is taken until it is
+/// applied.
 pub(super) async fn submit(
     state: &AppState,
+    unit: Unit,
     table: &TableName,
     txn: Txn,
-) -> Result<Ticket, Failure> {
-    // The keys of a sealed table are derived at its first use, which takes tenths of a second.
-    let ticket = if txn.size() <= INLINE && state.warm.contains(table) {
+    held: Held,
+) -> Result<(Committed, bool), Failure> {
+    let small = txn.size() <= INLINE;
+    // The keys of a sealed table are derived at its first use, which takes tenths of a second, and the
+    // check of a schema may take longer than parsing.
+    let ticket = if small && state.warm.contains(table) {
         state.store.try_submit(table, txn)?
     } else {
         let name = table.clone();
-        let ticket = state
-            .blocking(move |store| store.try_submit(&name, txn))
-            .await??;
-        state.warm.insert(table.clone());
+        let work = move |store: &Store| -> Result<_, CommitError> {
+            let ticket = store.try_submit(&name, txn)?;
+            Ok((ticket, store.checks_quickly(&name).unwrap_or(false)))
+        };
+        let (ticket, quick) = state.blocking(unit, work).await??;
+        if quick {
+            state.warm.insert(table.clone());
+        }
         ticket
     };
-    Ok(ticket)
+    let ticket = ticket.with_growth();
+    if small {
+        return Ok(ticket.await?);
+    }
+    let committed = tokio::spawn(async move {
+        let _held = held;
+        ticket.await
+    });
+    Ok(committed.await.map_err(|_| closed())??)
 }

@@ -7,11 +7,13 @@ mod want;
 use crate::access::Caller;
 use crate::error::Failure;
 use crate::fanout::{Fanout, Moved};
+use crate::limits;
 use crate::log::Line;
 use crate::metrics::count;
 use crate::registry::Listed;
 use crate::socket::Wire;
 use crate::state::{AppState, Drain};
+use crate::work::Unit;
 use axum::extract::ws::{Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use futures_util::Sink;
@@ -33,7 +35,7 @@ use tokio::time::{Instant, timeout};
 use want::{CatchingUp, Fetched, Held};
 
 /// Frames are handed to the connection in pieces of this many bytes.
-const WRITE_BUFFER: usize = 64 << 10;
+const WRITE_BUFFER: usize = 16 << 10;
 /// A connection buffers at most one frame beyond that.
 const MAX_WRITE_BUFFER: usize = 8 << 20;
 /// Messages of a client are read in pieces of this many bytes.
@@ -41,6 +43,10 @@ const READ_BUFFER: usize = 4 << 10;
 /// A connection that takes no whole frame in this time is cut: it holds memory, and perhaps a turn at
 /// snapshots.
 const FRAME_WITHIN: Duration = Duration::from_secs(30);
+/// Why a session ends for which there is no memory, and after how long its client may come back.
+const CROWDED: &str = "requests, answers and sessions take all the memory that is set aside for them; \
+                       come back later";
+const CROWDED_RETRY: Duration = Duration::from_secs(1);
 
 /// Answers the request for a session. What can be refused is refused here, with a status.
 ///
@@ -62,10 +68,10 @@ pub(crate) async fn upgrade(
         let message = "the server is shutting down";
         return Err(Failure::new(Code::Closed, message));
     }
-    let name = table.clone();
+    let (name, unit) = (table.clone(), Unit::of(caller.who()).on(&table));
     // Also opens the table if it is sealed, or says that it cannot be.
     let info = state
-        .blocking(move |store| -> Result<TableInfo, ReadError> {
+        .blocking(unit, move |store| -> Result<TableInfo, ReadError> {
             let info = store.table(&name)?;
             store.digest_at(&name, info.position)?;
             Ok(info)
@@ -99,6 +105,8 @@ enum Step {
     Tokens,
     /// Something came that is no frame.
     Unreadable(String),
+    /// There is no memory for the next frame.
+    Crowded,
     /// The connection's own messages come too fast.
     Flooded,
     /// The connection is gone.
@@ -124,6 +132,10 @@ struct Session {
     held: Held,
     /// Until the client has caught up with the table after a snapshot.
     catching_up: Option<CatchingUp>,
+    /// The memory of the connection's buffer: as much as the largest frame, which it keeps.
+    buffer: limits::Held,
+    /// Its size, in bytes.
+    buffered: usize,
     controls: Controls,
     /// Frames that the connection has not sent yet.
     unflushed: bool,
@@ -149,11 +161,19 @@ async fn serve(
     let (fanout, head, floor) = match begin() {
         Ok(begun) if begun.0.epoch() == begun.1.position.epoch => begun,
         // Dropped a moment ago: the next attempt finds out.
-        _ => return turn_away(socket, wire).await,
+        _ => {
+            let reason = "the table was dropped, or began again";
+            return turn_away(socket, wire, reason, Duration::ZERO).await;
+        }
     };
     let config = ServeConfig {
         heartbeat: state.options.heartbeat(),
         sealed,
+    };
+    let buffered = 2 * WRITE_BUFFER;
+    let Ok(buffer) = state.budgets.of(caller.who()).take(buffered) else {
+        // The client comes back later.
+        return turn_away(socket, wire, CROWDED, CROWDED_RETRY).await;
     };
     let listed = state.sessions.enter(caller.peer(), &table);
     let now = Instant::now();
@@ -166,6 +186,8 @@ async fn serve(
         waiting_after: None,
         held: Held::Nothing,
         catching_up: None,
+        buffer,
+        buffered,
         controls: Controls::new(now, wire.clone()),
         unflushed: false,
         taken_at: now,
@@ -180,10 +202,10 @@ async fn serve(
 }
 
 /// Ends a session before it has begun.
-async fn turn_away(mut socket: WebSocket, wire: Wire) {
+async fn turn_away(mut socket: WebSocket, wire: Wire, reason: &str, retry_after: Duration) {
     let reset = Reset {
-        reason: "the table was dropped, or began anew".to_owned(),
-        retry_after_ms: 0,
+        reason: reason.to_owned(),
+        retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
     };
     let last = socket::text(ServerFrame::Reset(reset).encode().into());
     if let Ok(Ok(())) = timeout(CLOSE_WITHIN, socket.send(last)).await {
@@ -245,6 +267,9 @@ impl Session {
                     let message =
                         "too many pings or fragments of the WebSocket in a short time; send fewer";
                     self.fail(Code::RateLimited, message);
+                }
+                Step::Crowded => {
+                    self.fail(Code::Busy, CROWDED);
                 }
                 Step::Lost(why) => return self.lost(&why),
                 Step::Over => break,
@@ -350,6 +375,10 @@ impl Session {
             let Some(frame) = self.serve.poll_frame() else {
                 break;
             };
+            // The last one is sent in any case: it is small.
+            if !self.serve.is_over() && !self.has_room_for(frame.len()) {
+                return Poll::Ready(Step::Crowded);
+            }
             let metrics = &self.state.metrics;
             // ORDERING: counters, each for itself.
             metrics.frames_sent.fetch_add(1, Ordering::Relaxed);
@@ -372,6 +401,8 @@ impl Session {
             }
             self.taken_at = Instant::now();
         }
+        // A snapshot that is sent whole gives its turn back now, not when something happens next.
+        self.note_events();
         // All of what was read from the history is sent. While more is fetched, it is not here.
         if matches!(self.held, Held::History { .. }) {
             self.held = Held::Nothing;
@@ -380,6 +411,18 @@ impl Session {
             return Poll::Ready(Step::Over);
         }
         Poll::Pending
+    }
+
+    /// Takes memory for a frame larger than those before it.
+    fn has_room_for(&mut self, frame: usize) -> bool {
+        let wanted = frame + 2 * WRITE_BUFFER;
+        if wanted > self.buffered {
+            if self.buffer.resize(wanted).is_err() {
+                return false;
+            }
+            self.buffered = wanted;
+        }
+        true
     }
 
     fn look_at_head(&mut self) {

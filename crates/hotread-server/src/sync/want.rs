@@ -4,11 +4,13 @@ use super::Session;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::fanout::{Fanout, Recently};
+use crate::limits;
 use crate::parts::Place;
 use crate::rate::Who;
 use crate::state::AppState;
+use crate::work::Unit;
 use hotread_proto::session::{Answer, Part, Want};
-use hotread_proto::{ErrorBody, Position, TableName};
+use hotread_proto::{Code, ErrorBody, Position, TableName};
 use hotread_store::{Pin, ReadError};
 use std::future::Future;
 use std::sync::Arc;
@@ -27,7 +29,19 @@ pub(super) enum Held {
     /// It loads the table.
     Snapshot(Snapshot),
     /// It has a piece of the history that it has not sent yet.
-    History { _turn: Turn },
+    History { _turn: Turn, memory: Memory },
+}
+
+impl Held {
+    /// Takes on the memory of a piece of the history, in place of that of the one before.
+    fn keep(&mut self, piece: Memory) {
+        match self {
+            Self::Nothing => {}
+            Self::Snapshot(Snapshot { memory, .. }) | Self::History { memory, .. } => {
+                *memory = piece;
+            }
+        }
+    }
 }
 
 impl From<Answer> for Fetched {
@@ -43,8 +57,13 @@ pub(super) struct Snapshot {
     /// Parts read before this transaction are of no use.
     since: u64,
     catching_up: Option<CatchingUp>,
+    /// Of a piece of the history, once the parts are sent.
+    memory: Memory,
     _turn: Turn,
 }
+
+/// The memory of what was read from the history and is not sent yet.
+type Memory = Option<limits::Held>;
 
 /// The history from a snapshot on, for a client that has not caught up since: one that takes long to read
 /// a large snapshot would otherwise find that the history has passed it by, and load the table again and
@@ -89,7 +108,8 @@ impl Session {
                     return self.serve.handle_answer(Answer::Digest(Some(digest)));
                 }
                 self.fetch_by(async move {
-                    let read = state.blocking(move |store| store.digest_at(&table, at));
+                    let unit = Unit::of(who).on(&table);
+                    let read = state.blocking(unit, move |store| store.digest_at(&table, at));
                     answer(read.await, Answer::Digest).into()
                 });
             }
@@ -109,17 +129,27 @@ impl Session {
                         self.waiting_after = Some(after);
                     }
                     Recently::Earlier => self.fetch_by(async move {
-                        let held = match held {
+                        let mut held = match held {
                             Held::Nothing => Held::History {
-                                _turn: state.history.next(who).await,
+                                _turn: state.history.next(who, None).await,
+                                memory: None,
                             },
                             held => held,
                         };
-                        let read = state.blocking(move |store| fanout.read(store, after));
-                        let answer = answer(read.await, |changes| match changes.is_empty() {
-                            true => Answer::Gone,
-                            false => Answer::Changes(changes),
-                        });
+                        // What was read before was sent.
+                        held.keep(None);
+                        let unit = Unit::of(who).on(&table);
+                        let budget = state.budgets.of(who);
+                        let read =
+                            state.blocking(unit, move |store| fanout.read(store, after, &budget));
+                        let answer = match read.await.and_then(|read| read) {
+                            Ok((changes, memory)) if !changes.is_empty() => {
+                                held.keep(Some(memory));
+                                Answer::Changes(changes)
+                            }
+                            Ok(_) => Answer::Gone,
+                            Err(failure) => refused(&failure),
+                        };
                         Fetched { answer, held }
                     }),
                 }
@@ -127,6 +157,7 @@ impl Session {
             Want::Part { number, after } => {
                 let place = Place { number, after };
                 let held = std::mem::take(&mut self.held);
+                let unit = Unit::of(who).on(&table);
                 self.fetch_by(async move {
                     let snapshot = match held {
                         Held::Snapshot(snapshot) => Ok(snapshot),
@@ -134,7 +165,8 @@ impl Session {
                     };
                     match snapshot {
                         Ok(snapshot) => Fetched {
-                            answer: read_part(&state, &fanout, table, place, snapshot.since).await,
+                            answer: read_part(&state, unit, &fanout, table, place, snapshot.since)
+                                .await,
                             held: Held::Snapshot(snapshot),
                         },
                         Err(answer) => answer.into(),
@@ -156,7 +188,7 @@ async fn begin_snapshot(
     table: &TableName,
     who: Who,
 ) -> Result<Snapshot, Answer> {
-    let turn = state.sessions.snapshots.next(who).await;
+    let turn = state.sessions.snapshots.next(who, None).await;
     let pin = || -> Result<(Pin, u64), ReadError> {
         let (floor, head) = (state.store.floor(table)?, state.store.head(table)?);
         let seq = fanout.shared_since(head.position.seq).max(floor - 1);
@@ -172,6 +204,7 @@ async fn begin_snapshot(
             _history: history,
             head: u64::MAX,
         }),
+        memory: None,
         _turn: turn,
     })
 }
@@ -179,6 +212,7 @@ async fn begin_snapshot(
 /// A part, which is read once for all sessions that want it at about this time.
 async fn read_part(
     state: &AppState,
+    unit: Unit,
     fanout: &Fanout,
     table: TableName,
     place: Place,
@@ -186,7 +220,7 @@ async fn read_part(
 ) -> Answer {
     let cell = fanout.parts.cell(&place, since);
     let read = cell.get_or_try_init(|| async {
-        let read = state.blocking(move |store| -> Result<Arc<Part>, ReadError> {
+        let read = state.blocking(unit, move |store| -> Result<Arc<Part>, ReadError> {
             let Place { number, after } = place;
             let live = store.live(&table)?;
             Ok(live.read(|table| Arc::new(Part::read(table, number, after.as_deref()))))
@@ -211,6 +245,16 @@ fn answer<T>(
         Ok(Ok(found)) => answer(found),
         Ok(Err(error)) => failed(&error),
         Err(busy) => Answer::Failed(busy.body().clone()),
+    }
+}
+
+/// A failure, of which some mean that the table is to be taken whole.
+fn refused(failure: &Failure) -> Answer {
+    let body = failure.body();
+    match body.code {
+        // The last one: there never is memory for the next change.
+        Code::Gone | Code::EpochChanged | Code::UnknownTable | Code::TooLarge => Answer::Gone,
+        _ => Answer::Failed(body.clone()),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 /// Where they come from: not where the attackers come from.
-const FROM: &str = "127.0.0.2";
+pub(crate) const FROM: &str = "127.0.0.2";
 /// Nothing takes so long unless it hangs.
 const HANG: Duration = Duration::from_secs(600);
 

@@ -3,16 +3,18 @@
 
 use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::{Options, Server};
-use hotread_store::{Store, Synchronous, TableOptions};
+use hotread_store::{CommitError, Store, Synchronous, TableOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tells the child where its database is.
 const DATABASE: &str = "HOTREAD_HOSTILE_DATABASE";
 /// Connections that the server takes, and takes of one address.
 const MAX_CONNECTIONS: &str = "HOTREAD_HOSTILE_CONNECTIONS";
+/// Whether it has tables for those who ask for much work.
+const WORKING: &str = "HOTREAD_HOSTILE_WORKING";
 /// How long it waits for the head of a request, and for a peer that takes nothing in.
 const PATIENCE_MS: &str = "HOTREAD_HOSTILE_PATIENCE";
 /// A small table that changes all the time, and a large one, which is slow to load.
@@ -21,16 +23,26 @@ pub(crate) const LARGE: &str = "large";
 /// Records of the large table, and bytes of each: 12 MB.
 pub(crate) const RECORDS: usize = 3_000;
 const RECORD_BYTES: usize = 4_000;
+/// A table with a full-text index, in which words that begin alike are in all records; and one whose
+/// values are checked by a schema that costs as much as is allowed.
+pub(crate) const SEARCHED: &str = "searched";
+pub(crate) const CHECKED: &str = "checked";
+/// Records of the searched table.
+const SEARCHED_RECORDS: usize = 30_000;
+/// Records that can be replaced at once.
+pub(crate) const REPLACED: usize = 20_000;
 /// Changes of the busy table before it is served: 4 MB, and more than memory keeps.
 const PAST: usize = 1_200;
 /// So many of them are committed together: it is not what is tested.
 const GROUP: usize = 400;
 /// Pause between two changes of each table.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long it waits for what was begun when it is told to stop.
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 /// How patient it is, as a rule.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What the server may hold for bodies and answers.
-pub(crate) const BUFFERED: usize = 64 << 20;
+pub(crate) const BUFFERED: usize = 128 << 20;
 
 /// The process.
 pub(crate) struct Victim {
@@ -40,23 +52,36 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
+    /// With tables for those who ask for much work.
+    pub(crate) fn working(connections: usize) -> Self {
+        Self::start_as(connections, PATIENCE, true)
+    }
+
     /// That takes `connections` of one address, and twice as many of all, and is patient with peers
     /// that say or take nothing.
     pub(crate) fn start(connections: usize, patience: Duration) -> Self {
+        Self::start_as(connections, patience, false)
+    }
+
+    fn start_as(connections: usize, patience: Duration, working: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_server", "--nocapture"])
             .env(DATABASE, dir.path().join("test.db"))
             .env(MAX_CONNECTIONS, connections.to_string())
+            .env(WORKING, working.to_string())
             .env(PATIENCE_MS, patience.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
+            .by_ref()
             .map(|line| line.unwrap())
             .find_map(|line| Some(line.strip_prefix("at ")?.parse().unwrap()));
+        // What the harness says later must find a reader, too.
+        std::thread::spawn(move || lines.for_each(drop));
         Self {
             child,
             address: address.expect("it says where it listens"),
@@ -71,6 +96,20 @@ impl Victim {
         let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"));
         let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
         kib.parse::<usize>().unwrap() << 10
+    }
+
+    /// Tells it to stop, and waits until it has. Says how long that took, unless it took too long.
+    pub(crate) fn stop(&mut self, within: Duration) -> Option<Duration> {
+        drop(self.child.stdin.take());
+        let began = Instant::now();
+        while began.elapsed() < within {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{status}");
+                return Some(began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -113,6 +152,9 @@ pub(crate) fn run() {
             ticket.unwrap().wait().unwrap();
         }
     }
+    if std::env::var(WORKING).unwrap() == "true" {
+        prepare(&store);
+    }
     for name in [BUSY, LARGE] {
         let (store, table) = (store.clone(), TableName::new(name).unwrap());
         std::thread::spawn(move || {
@@ -123,9 +165,12 @@ pub(crate) fn run() {
                     filler = "y".repeat(1_000)
                 );
                 let key = format!("busy {}", n % 100);
-                store
-                    .commit(&table, Txn::new().put(put(&key, &value)))
-                    .unwrap();
+                let put = Txn::new().put(put(&key, &value));
+                match store.commit(&table, put) {
+                    // The queue is full of what others write.
+                    Ok(_) | Err(CommitError::Busy { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
                 std::thread::sleep(PAUSE);
             }
         });
@@ -139,6 +184,8 @@ pub(crate) fn run() {
     options.write_timeout_ms = millis;
     options.max_buffered_bytes = BUFFERED;
     options.max_replace_body_bytes = BUFFERED / 4;
+    options.max_replace_records = REPLACED;
+    options.drain_ms = DRAIN.as_millis() as u64;
     let serve = async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
@@ -154,6 +201,32 @@ pub(crate) fn run() {
     runtime.unwrap().block_on(serve);
     // The writers go with the process.
     std::process::exit(0);
+}
+
+/// Tables for those who ask for much work.
+fn prepare(store: &Store) {
+    let [searched, checked] = [SEARCHED, CHECKED].map(|name| TableName::new(name).unwrap());
+    let options = TableOptions {
+        search: true,
+        ..TableOptions::default()
+    };
+    store.create_table(&searched, options).unwrap();
+    let text = "\"wa wab wabc wabcd wb wbc wbcd wc wcd wd we wf wg wh wi wj\"";
+    let records = (0..SEARCHED_RECORDS).map(|n| put(&format!("{n:06}"), text));
+    let all = Replace {
+        records: records.collect(),
+        ..Replace::default()
+    };
+    store.replace(&searched, all).unwrap();
+    let parts: Vec<_> = (0..1_000)
+        .map(|n| format!(r#"{{"minimum":-{n}}}"#))
+        .collect();
+    let schema = format!(r#"{{"items":{{"allOf":[{}]}}}}"#, parts.join(","));
+    let options = TableOptions {
+        schema: Some(Value::parse(schema.as_bytes()).unwrap()),
+        ..TableOptions::default()
+    };
+    store.create_table(&checked, options).unwrap();
 }
 
 fn put(key: &str, json: &str) -> Put {

@@ -130,7 +130,7 @@ impl Store {
     pub fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
         match &self.0.writer {
             Some(writer) => Ok(writer.tokens.all()),
-            None => Ok(held::read_infos(&self.0.pool)?),
+            None => Ok(held::read_infos(&self.pool())?),
         }
     }
 

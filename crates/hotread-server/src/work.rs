@@ -1,0 +1,276 @@
+//! Units of work: what blocks, on behalf of a caller. Each has a turn, of which every caller and every
+//! table has a share, and a budget, which ends with its time, with its caller and with the server. What
+//! it holds in memory is counted in [`limits`](crate::limits).
+
+use crate::error::Failure;
+use crate::fair::{Fair, Shares, Turn};
+use crate::rate::Who;
+use crate::state::AppState;
+use hotread_proto::{Code, TableName};
+use hotread_store::{Budget, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Units that run at a time: as many as the store has read connections. More would wait for the cores.
+const MAX_RUNNING: usize = 16;
+/// The shares of them: two callers, or two tables, do not fill the turns; and a caller that does its
+/// worst to one table is served on the others.
+const SHARES: Shares = Shares {
+    of_caller: 6,
+    of_table: 6,
+    of_both: 4,
+};
+/// Units of the server itself that run at a time, in addition to those of callers: probes, which must be
+/// answered whatever callers do.
+const MAX_OWN: usize = 2;
+/// Units that wait, and those of one caller among them.
+const MAX_QUEUED: usize = 1_024;
+const MAX_QUEUED_OF_CALLER: usize = 256;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For whom something is done, on which table, and how long it may take.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    who: Option<Who>,
+    table: Option<TableName>,
+    limit: Option<Duration>,
+}
+
+impl Unit {
+    /// Of the server itself, which asks for little.
+    pub(crate) fn own() -> Self {
+        Self {
+            who: None,
+            table: None,
+            limit: None,
+        }
+    }
+
+    /// Of a caller; without a limit in time, though it ends when its caller is gone.
+    pub(crate) fn of(who: Who) -> Self {
+        Self {
+            who: Some(who),
+            ..Self::own()
+        }
+    }
+
+    /// It is about this table.
+    pub(crate) fn on(self, table: &TableName) -> Self {
+        let table = Some(table.clone());
+        Self { table, ..self }
+    }
+
+    /// Its reads may take so long, once it runs.
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        let limit = Some(limit);
+        Self { limit, ..self }
+    }
+}
+
+/// Turns at calling what blocks.
+pub(crate) struct Turns {
+    running: Arc<Fair>,
+    queued: Arc<Fair>,
+    own: Arc<Semaphore>,
+}
+
+/// A turn; given back when it is dropped.
+pub(crate) enum Running {
+    OfCaller { _turn: Turn },
+    Own { _turn: OwnedSemaphorePermit },
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            running: Fair::with_shares(MAX_RUNNING, SHARES),
+            queued: Fair::new(MAX_QUEUED, MAX_QUEUED_OF_CALLER),
+            own: Arc::new(Semaphore::new(MAX_OWN)),
+        }
+    }
+
+    /// Waits for a turn, but not for long.
+    async fn next(&self, unit: &Unit) -> Result<Running, Failure> {
+        let busy = || {
+            Failure::new(
+                Code::Busy,
+                "too many calls are being served; try again later",
+            )
+        };
+        let Some(who) = unit.who else {
+            let turn = tokio::time::timeout(PATIENCE, self.own.clone().acquire_owned()).await;
+            return match turn {
+                Ok(Ok(turn)) => Ok(Running::Own { _turn: turn }),
+                // Late; it is never closed.
+                _ => Err(busy()),
+            };
+        };
+        let table = unit.table.as_ref();
+        if let Some(turn) = self.running.try_next(who, table) {
+            return Ok(Running::OfCaller { _turn: turn });
+        }
+        let _queued = self.queued.try_next(who, None).ok_or_else(busy)?;
+        let turn = tokio::time::timeout(PATIENCE, self.running.next(who, table));
+        let turn = turn.await.map_err(|_| busy())?;
+        Ok(Running::OfCaller { _turn: turn })
+    }
+
+    /// Calls that run, and calls that wait.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.running.depth().0, self.queued.depth().0)
+    }
+}
+
+/// Cancels work whose caller is gone.
+struct Abandoned(Budget);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl AppState {
+    /// Does a unit of work that blocks, on a thread for that, when it is its turn. The store that it is
+    /// given keeps to its budget, which is spent when its time is over, when this future is dropped, and
+    /// when the server ends.
+    ///
+    /// # Errors
+    /// If too much is waiting already, or it panicked.
+    pub(crate) async fn blocking<R: Send + 'static>(
+        &self,
+        unit: Unit,
+        work: impl FnOnce(&Store) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let turn = self.turns.next(&unit).await?;
+        let budget = unit.limit.map_or_else(Budget::unlimited, Budget::lasting);
+        let store = self.store.within(&budget);
+        let mut ended = self.ended.subscribe();
+        let abandoned = Abandoned(budget);
+        let mut done = tokio::task::spawn_blocking(move || {
+            // Also kept if the caller is gone: the thread is busy all the same.
+            let _turn = turn;
+            work(&store)
+        });
+        let done = tokio::select! {
+            biased;
+            done = &mut done => done,
+            () = end(&mut ended) => {
+                abandoned.0.cancel();
+                done.await
+            }
+        };
+        done.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!("a call to the store panicked");
+                Failure::internal()
+            } else {
+                Failure::new(Code::Closed, "the server is shutting down")
+            }
+        })
+    }
+}
+
+/// Waits until what was begun has had its time to come to its end.
+async fn end(ended: &mut watch::Receiver<bool>) {
+    // An error: the server is gone.
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use hotread_store::StorageError;
+    use std::time::Instant;
+
+    const ONE: Who = Who::Token(1);
+    const OTHER: Who = Who::Token(2);
+    /// Nothing takes so long unless it hangs.
+    const HANG: Duration = Duration::from_secs(60);
+
+    fn state(dir: &tempfile::TempDir) -> Arc<AppState> {
+        let store = Store::open(dir.path().join("test.db")).unwrap();
+        let (_stop, stopped) = watch::channel(None);
+        Arc::new(AppState::new(store, Options::default(), stopped))
+    }
+
+    /// Reads until its budget is spent, and says so.
+    fn read_on(store: &Store) -> StorageError {
+        let began = Instant::now();
+        while began.elapsed() < HANG {
+            if let Err(hotread_store::ReadError::Storage(error)) = store.tables() {
+                return error;
+            }
+        }
+        panic!("it hangs");
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_what_blocks_is_an_answer_and_gives_its_turn_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(&dir);
+        for _ in 0..100 {
+            let failed: Result<(), _> = state.blocking(Unit::of(ONE), |_| panic!("of it")).await;
+            assert_eq!(failed.unwrap_err().body().code, Code::Internal);
+        }
+        assert!(state.blocking(Unit::of(ONE), |_| ()).await.is_ok());
+        assert_eq!(state.turns.depth(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_unit_ends_with_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = Unit::of(ONE).within(Duration::from_millis(20));
+        let ended = state(&dir).blocking(unit, read_on).await;
+        assert_eq!(ended.unwrap(), StorageError::Interrupted);
+    }
+
+    #[tokio::test]
+    async fn a_unit_ends_with_its_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(&dir);
+        let (told, ended) = std::sync::mpsc::channel();
+        let work = state.blocking(Unit::of(ONE), move |store| told.send(read_on(store)));
+        let gone = tokio::time::timeout(Duration::from_millis(20), work).await;
+        assert!(gone.is_err());
+        let ended = tokio::task::spawn_blocking(move || ended.recv_timeout(HANG));
+        assert_eq!(ended.await.unwrap().unwrap(), StorageError::Interrupted);
+    }
+
+    #[tokio::test]
+    async fn a_unit_ends_with_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(&dir);
+        let other = state.clone();
+        let work = tokio::spawn(async move { other.blocking(Unit::of(ONE), read_on).await });
+        while state.turns.depth().0 == 0 {
+            tokio::task::yield_now().await;
+        }
+        state.ended.send_replace(true);
+        let ended = tokio::time::timeout(HANG, work).await.unwrap().unwrap();
+        assert_eq!(ended.unwrap(), StorageError::Interrupted);
+    }
+
+    #[tokio::test]
+    async fn probes_are_answered_while_callers_take_all_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = state(&dir);
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let stopped = Arc::new(std::sync::Mutex::new(stopped));
+        for who in 0..MAX_RUNNING as u64 {
+            let (state, stopped) = (state.clone(), stopped.clone());
+            let wait = move |_: &Store| drop(stopped.lock().map(|stopped| stopped.recv()));
+            tokio::spawn(async move { state.blocking(Unit::of(Who::Token(who)), wait).await });
+        }
+        while state.turns.depth().0 < MAX_RUNNING {
+            tokio::task::yield_now().await;
+        }
+        assert!(state.blocking(Unit::own(), |_| ()).await.is_ok());
+        let busy = state.blocking(Unit::of(OTHER), |_| ()).await;
+        assert_eq!(busy.unwrap_err().body().code, Code::Busy);
+        drop(stop);
+    }
+}

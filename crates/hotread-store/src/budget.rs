@@ -1,0 +1,149 @@
+//! The budget of a unit of work on behalf of a caller: how long it may run, and whether the caller
+//! still waits for it.
+
+use crate::error::StorageError;
+use crate::read::Pool;
+use crate::store::Store;
+use rusqlite::Connection;
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Instructions of SQLite's virtual machine between two looks at a budget: some tens of microseconds
+/// of work, compared with which the look costs nothing.
+const LOOK_EVERY: c_int = 1_000;
+
+/// How long a unit of work may run, and a way to end it before: see [`Store::within`].
+///
+/// Clones are the same budget, so that one thread may work within it and another one cancel it.
+///
+/// [`Store::within`]: crate::Store::within
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    until: Option<Instant>,
+    cancelled: AtomicBool,
+}
+
+impl Budget {
+    /// A budget of so much time, from now on.
+    #[must_use]
+    pub fn lasting(limit: Duration) -> Self {
+        Self::new(Instant::now().checked_add(limit))
+    }
+
+    /// A budget that lasts until it is cancelled.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::new(None)
+    }
+
+    fn new(until: Option<Instant>) -> Self {
+        Self(Arc::new(Inner {
+            until,
+            cancelled: AtomicBool::new(false),
+        }))
+    }
+
+    /// Ends the work, which fails with [`StorageError::Interrupted`] within some milliseconds. Work
+    /// that is complete stays so.
+    pub fn cancel(&self) {
+        // ORDERING: the flag stands for itself.
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// The time that is left. `None`: there is no limit. Nothing is left once it was cancelled.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        if self.0.cancelled.load(Ordering::Relaxed) {
+            return Some(Duration::ZERO);
+        }
+        let until = self.0.until?;
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the work is to end.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    /// An error if the work is to end: for loops that are not SQLite's.
+    ///
+    /// # Errors
+    /// [`StorageError::Interrupted`].
+    pub fn check(&self) -> Result<(), StorageError> {
+        match self.is_spent() {
+            true => Err(StorageError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// Has SQLite look at the budget whatever it runs on this connection.
+    pub(crate) fn watch(&self, db: &mut Connection) -> rusqlite::Result<()> {
+        let budget = self.clone();
+        db.progress_handler(LOOK_EVERY, Some(move || budget.is_spent()))
+    }
+}
+
+impl Store {
+    /// The same store, whose reading calls keep to a budget: what SQLite does for them, and waiting
+    /// for a read connection, ends when it is spent, with [`StorageError::Interrupted`]. Writing calls,
+    /// and subscriptions once they were made, are not concerned.
+    ///
+    /// [`StorageError::Interrupted`]: crate::StorageError::Interrupted
+    #[must_use]
+    pub fn within(&self, budget: &Budget) -> Self {
+        Self(self.0.clone(), Some(budget.clone()))
+    }
+
+    /// The read connections, for work of this clone.
+    pub(crate) fn pool(&self) -> Pool {
+        self.0.pool.within(self.1.clone())
+    }
+}
+
+/// The connection is the next caller's.
+pub(crate) fn unwatch(db: &mut Connection) -> rusqlite::Result<()> {
+    db.progress_handler(0, None::<fn() -> bool>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDLESS: &str =
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+
+    fn run(budget: &Budget) -> StorageError {
+        let mut db = Connection::open_in_memory().unwrap();
+        budget.watch(&mut db).unwrap();
+        let ended: rusqlite::Result<i64> = db.query_row(ENDLESS, [], |row| row.get(0));
+        unwatch(&mut db).unwrap();
+        let one: i64 = db.query_row("SELECT 1", [], |row| row.get(0)).unwrap();
+        assert_eq!(one, 1, "the connection can be used by others");
+        ended.unwrap_err().into()
+    }
+
+    #[test]
+    fn endless_work_ends_with_its_time() {
+        let budget = Budget::lasting(Duration::from_millis(50));
+        assert_eq!(budget.check(), Ok(()));
+        assert_eq!(run(&budget), StorageError::Interrupted);
+        assert_eq!(budget.check(), Err(StorageError::Interrupted));
+    }
+
+    #[test]
+    fn endless_work_ends_when_it_is_cancelled() {
+        let budget = Budget::unlimited();
+        assert_eq!(budget.left(), None);
+        let other = budget.clone();
+        let working = std::thread::spawn(move || run(&other));
+        budget.cancel();
+        assert_eq!(working.join().unwrap(), StorageError::Interrupted);
+        assert!(budget.is_spent());
+    }
+}

@@ -1,0 +1,564 @@
+//! A schema as a graph, and the number of steps that a value takes through it.
+//!
+//! The nodes are the schema's subschemas. An edge leads to a subschema that is applied to the same
+//! value (`allOf`, `$ref` and such), or to one that is applied to the value's members or items. The
+//! number of ways to a node, counted level by level of the value, is the number of times that it is
+//! evaluated there. A cycle of edges that stay at the same value has no bound; one that goes down has
+//! the bound that the value's depth sets, and may still double with each level.
+//!
+//! The count never is too low. It is too high where alternatives exclude each other for other reasons
+//! than the names of members, and where the evaluation ends early.
+
+use super::{MAX_PATTERN_BYTES, MAX_PATTERNS};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Most subschemas that are evaluated for one value, not counting its members and items: a schema of a
+/// thousand alternatives, each with some parts, has less.
+const MAX_EXPANSION: u64 = 20_000;
+/// Most work that the count itself may take, in edges that are followed: some tenths of a second.
+const MAX_FOLLOWED: u64 = 4_000_000;
+/// Text of a value counts as one step for so many bytes.
+const BYTES_A_STEP: usize = 16;
+/// Levels of a value, the outermost included: `MAX_VALUE_DEPTH` and one for what is innermost.
+const LEVELS: usize = hotread_proto::limits::MAX_VALUE_DEPTH + 1;
+
+/// The subschemas, and what each costs.
+#[derive(Debug)]
+pub(super) struct Graph {
+    nodes: Vec<Node>,
+    /// The nodes in an order in which edges to the same value lead on only, and the place of each in it.
+    order: Vec<usize>,
+    place: Vec<usize>,
+    /// Whether some subschema looks at all members again for each member.
+    is_quadratic: bool,
+    /// Steps for one value on each level, if that does not depend on the value.
+    levels: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Steps of its own: its keywords, and what they list.
+    weight: u64,
+    /// Applied to the same value.
+    same: Vec<usize>,
+    /// Applied to members and items.
+    down: Vec<(Child, usize)>,
+    /// Bytes of patterns that members' names are compared with.
+    names_weight: u64,
+    /// `unevaluatedProperties` or `unevaluatedItems`: what is applied to the same value is evaluated
+    /// once more for each member.
+    is_quadratic: bool,
+}
+
+/// To which members or items a subschema is applied.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Child {
+    /// All members, or all of which the schema says nothing else.
+    Member,
+    /// The member of this name.
+    Name(String),
+    /// All items.
+    Item,
+    /// The item at this place.
+    Index(usize),
+}
+
+/// How often nodes are applied to a value.
+type Applied = BTreeMap<usize, u64>;
+
+impl Graph {
+    /// The graph of a schema.
+    ///
+    /// # Errors
+    /// If there is no bound to what a value may cost, or the bound is too high; as a reason that
+    /// follows the words "the schema".
+    pub(super) fn of(schema: &Json) -> Result<Self, String> {
+        let mut builder = Builder::new(schema);
+        builder.node("", schema)?;
+        // References lead to nodes that are only known now, and whose own references follow.
+        while let Some((from, pointer)) = builder.references.pop() {
+            builder.refer(from, &pointer)?;
+        }
+        let nodes = builder.nodes;
+        let order = order(&nodes)?;
+        let mut place = vec![0; nodes.len()];
+        for (at, node) in order.iter().enumerate() {
+            place[*node] = at;
+        }
+        let mut graph = Self {
+            is_quadratic: nodes.iter().any(|node| node.is_quadratic),
+            nodes,
+            order,
+            place,
+            levels: Vec::new(),
+        };
+        // Whatever node a member leads to.
+        let most = graph.sums(0, |_| 1).into_iter().max().unwrap_or(0);
+        if most > MAX_EXPANSION {
+            return Err(format!(
+                "a value may take {most} evaluations of its parts, and at most {MAX_EXPANSION} are \
+                 allowed; refer to parts less often in allOf, anyOf and oneOf"
+            ));
+        }
+        graph.levels = graph.by_level(&[1; LEVELS]).ok_or(
+            "its parts refer to each other in too many ways to say what a value costs; make it simpler",
+        )?;
+        Ok(graph)
+    }
+
+    /// Most steps for a value of one step, on whatever level.
+    pub(super) fn most_steps(&self) -> u64 {
+        match self.is_quadratic {
+            true => u64::MAX,
+            false => self.levels.iter().copied().max().unwrap_or(0),
+        }
+    }
+
+    /// Most steps for a value.
+    pub(super) fn steps(&self, value: &Json) -> u64 {
+        let (mut sizes, mut widest) = ([0; LEVELS], [1; LEVELS]);
+        measure(value, 0, &mut sizes, &mut widest);
+        let own;
+        let levels = match self.is_quadratic {
+            true => {
+                let Some(levels) = self.by_level(&widest) else {
+                    return u64::MAX;
+                };
+                own = levels;
+                &own
+            }
+            false => &self.levels,
+        };
+        let steps = sizes.iter().zip(levels);
+        steps.fold(0, |sum, (size, steps)| {
+            size.saturating_mul(*steps).saturating_add(sum)
+        })
+    }
+
+    /// For each node, the sum of `cost` over all evaluations for one value that it is applied to, if that
+    /// has `width` members.
+    fn sums(&self, width: u64, cost: impl Fn(&Node) -> u64) -> Vec<u64> {
+        let mut sums: Vec<u64> = self.nodes.iter().map(cost).collect();
+        for &at in self.order.iter().rev() {
+            let node = &self.nodes[at];
+            let times = node.times(width);
+            for &to in &node.same {
+                sums[at] = sums[at].saturating_add(sums[to].saturating_mul(times));
+            }
+        }
+        sums
+    }
+
+    /// Most steps for a value on each level, if those above have as many members as `widest` says. `None`:
+    /// it takes too long to say.
+    ///
+    /// On each level there are the ways in which a value may have come there: by names and places from the
+    /// outermost value on. Each is what is applied to such a value; many ways come to the same.
+    fn by_level(&self, widest: &[u64; LEVELS]) -> Option<Vec<u64>> {
+        let mut steps = Vec::with_capacity(LEVELS);
+        let mut ways = BTreeSet::from([Applied::from([(0, 1)])]);
+        let (mut names, mut left) = (0, MAX_FOLLOWED);
+        for &width in widest {
+            let sums = self.sums(width, |node| node.weight);
+            let cost = |way: &Applied| {
+                way.iter().fold(0_u64, |cost, (&at, times)| {
+                    times.saturating_mul(sums[at]).saturating_add(cost)
+                })
+            };
+            let most = ways.iter().map(cost).max().unwrap_or(0);
+            steps.push(most.saturating_add(names));
+            let mut below = BTreeSet::new();
+            names = 0;
+            for way in &ways {
+                let for_names = self.descend(way, width, &mut below, &mut left)?;
+                names = names.max(for_names);
+            }
+            let is_steady = below == ways && !self.is_quadratic;
+            ways = below;
+            if ways.is_empty() && names == 0 {
+                break;
+            }
+            if is_steady {
+                let last = steps
+                    .last()
+                    .copied()
+                    .unwrap_or(0)
+                    .max(most.saturating_add(names));
+                steps.resize(LEVELS, last);
+            }
+            if steps.len() == LEVELS {
+                break;
+            }
+        }
+        // Deeper values are looked at by no part of the schema.
+        steps.resize(LEVELS, 0);
+        Some(steps)
+    }
+
+    /// Adds what is applied to the members and items of a value to which `way` is applied. Gives the steps
+    /// for the names of its members.
+    fn descend(
+        &self,
+        way: &Applied,
+        width: u64,
+        below: &mut BTreeSet<Applied>,
+        left: &mut u64,
+    ) -> Option<u64> {
+        let mut children: BTreeMap<&Child, Applied> = BTreeMap::new();
+        let mut names = 0_u64;
+        // By their places, so that a node comes after all that lead to it.
+        let mut open: BTreeMap<usize, u64> = BTreeMap::new();
+        for (&at, &times) in way {
+            open.insert(self.place[at], times);
+        }
+        while let Some((place, times)) = open.pop_first() {
+            let node = &self.nodes[self.order[place]];
+            *left = left.checked_sub(1 + (node.same.len() + node.down.len()) as u64)?;
+            for &to in &node.same {
+                let count = open.entry(self.place[to]).or_default();
+                *count = count.saturating_add(times.saturating_mul(node.times(width)));
+            }
+            let for_names = node.names_weight.saturating_mul(times);
+            names = names.saturating_add(for_names);
+            for (child, to) in &node.down {
+                let count = children.entry(child).or_default().entry(*to).or_default();
+                *count = count.saturating_add(times);
+            }
+        }
+        for (all, of_members) in [(Child::Member, true), (Child::Item, false)] {
+            let to_all = children.remove(&all).unwrap_or_default();
+            let named = children.iter().filter(|(child, _)| match child {
+                Child::Name(_) => of_members,
+                Child::Index(_) => !of_members,
+                _ => false,
+            });
+            for (_, to_one) in named {
+                let mut applied = to_all.clone();
+                *left = left.checked_sub((to_all.len() + to_one.len()) as u64)?;
+                for (&to, times) in to_one {
+                    let count = applied.entry(to).or_default();
+                    *count = count.saturating_add(*times);
+                }
+                below.insert(applied);
+            }
+            if !to_all.is_empty() {
+                below.insert(to_all);
+            }
+        }
+        Some(names)
+    }
+}
+
+impl Node {
+    /// How often what is applied to the same value is evaluated, if that has `width` members.
+    fn times(&self, width: u64) -> u64 {
+        match self.is_quadratic {
+            true => width.saturating_add(1),
+            false => 1,
+        }
+    }
+}
+
+/// Counts a value's parts by level, text by its length, and the members of the widest part.
+fn measure(value: &Json, level: usize, sizes: &mut [u64; LEVELS], widest: &mut [u64; LEVELS]) {
+    let text = |text: &str| (text.len() / BYTES_A_STEP) as u64;
+    // Values are not deeper.
+    let level = level.min(LEVELS - 1);
+    sizes[level] += 1;
+    match value {
+        Json::String(string) => sizes[level] += text(string),
+        Json::Array(items) => {
+            widest[level] = widest[level].max(items.len() as u64);
+            for item in items {
+                measure(item, level + 1, sizes, widest);
+            }
+        }
+        Json::Object(members) => {
+            widest[level] = widest[level].max(members.len() as u64);
+            for (name, member) in members {
+                sizes[(level + 1).min(LEVELS - 1)] += text(name);
+                measure(member, level + 1, sizes, widest);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An order in which edges to the same value lead on only.
+fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
+    let mut into = vec![0; nodes.len()];
+    for node in nodes {
+        node.same.iter().for_each(|&to| into[to] += 1);
+    }
+    let mut order: Vec<usize> = (0..nodes.len()).filter(|&at| into[at] == 0).collect();
+    let mut next = 0;
+    while let Some(&at) = order.get(next) {
+        next += 1;
+        for &to in &nodes[at].same {
+            into[to] -= 1;
+            if into[to] == 0 {
+                order.push(to);
+            }
+        }
+    }
+    if order.len() < nodes.len() {
+        let reason = "a part refers to itself for the same value, which never ends; refer to it from \
+                      properties or items";
+        return Err(reason.to_owned());
+    }
+    Ok(order)
+}
+
+/// What is known of a schema while its graph is built.
+struct Builder<'a> {
+    root: &'a Json,
+    nodes: Vec<Node>,
+    /// Nodes by their place, as a JSON pointer.
+    places: HashMap<String, usize>,
+    /// Places of subschemas by the names that references may have for them.
+    anchors: HashMap<&'a str, Vec<String>>,
+    /// Places of documents within the document: `$id`.
+    documents: Vec<String>,
+    references: Vec<(usize, String)>,
+    patterns: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(root: &'a Json) -> Self {
+        let mut builder = Self {
+            root,
+            nodes: Vec::new(),
+            places: HashMap::new(),
+            anchors: HashMap::new(),
+            documents: vec![String::new()],
+            references: Vec::new(),
+            patterns: 0,
+        };
+        builder.find_anchors(root, String::new());
+        builder
+    }
+
+    /// Names are looked for everywhere, since a reference may lead to a place that no keyword leads to.
+    fn find_anchors(&mut self, json: &'a Json, place: String) {
+        match json {
+            Json::Object(members) => {
+                for name in ["$anchor", "$dynamicAnchor", "$id", "id"] {
+                    let Some(text) = members.get(name).and_then(Json::as_str) else {
+                        continue;
+                    };
+                    if name.ends_with("id") && !text.starts_with('#') {
+                        self.documents.push(place.clone());
+                    }
+                    let anchor = text.trim_start_matches('#');
+                    self.anchors.entry(anchor).or_default().push(place.clone());
+                }
+                for (name, member) in members {
+                    self.find_anchors(member, join(&place, name));
+                }
+            }
+            Json::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.find_anchors(item, join(&place, &at.to_string()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The node of the subschema at a place, made if it was not seen yet.
+    fn node(&mut self, place: &str, schema: &'a Json) -> Result<usize, String> {
+        if let Some(known) = self.places.get(place) {
+            return Ok(*known);
+        }
+        let at = self.nodes.len();
+        self.nodes.push(Node::default());
+        self.places.insert(place.to_owned(), at);
+        let mut node = Node {
+            weight: 1,
+            ..Node::default()
+        };
+        if let Json::Object(members) = schema {
+            for (name, keyword) in members {
+                self.keyword(at, &mut node, &join(place, name), name, keyword)?;
+            }
+        }
+        self.nodes[at] = node;
+        Ok(at)
+    }
+
+    fn keyword(
+        &mut self,
+        at: usize,
+        node: &mut Node,
+        place: &str,
+        name: &str,
+        keyword: &'a Json,
+    ) -> Result<(), String> {
+        node.weight += 1;
+        match (name, keyword) {
+            ("not" | "if" | "then" | "else" | "contentSchema" | "extends", _) => {
+                node.same.push(self.node(place, keyword)?);
+            }
+            ("allOf" | "anyOf" | "oneOf", Json::Array(parts)) => {
+                for (n, part) in parts.iter().enumerate() {
+                    node.same
+                        .push(self.node(&join(place, &n.to_string()), part)?);
+                }
+            }
+            ("dependentSchemas" | "dependencies", Json::Object(parts)) => {
+                for (of, part) in parts {
+                    match part {
+                        Json::Array(names) => node.weight += names.len() as u64,
+                        part => node.same.push(self.node(&join(place, of), part)?),
+                    }
+                }
+            }
+            ("properties", Json::Object(parts)) => {
+                for (of, part) in parts {
+                    let to = self.node(&join(place, of), part)?;
+                    node.down.push((Child::Name(of.clone()), to));
+                }
+            }
+            ("patternProperties", Json::Object(parts)) => {
+                for (pattern, part) in parts {
+                    node.names_weight += self.pattern(pattern)?;
+                    let to = self.node(&join(place, pattern), part)?;
+                    node.down.push((Child::Member, to));
+                }
+            }
+            ("items" | "prefixItems", Json::Array(parts)) => {
+                for (n, part) in parts.iter().enumerate() {
+                    let to = self.node(&join(place, &n.to_string()), part)?;
+                    node.down.push((Child::Index(n), to));
+                }
+            }
+            (
+                "additionalProperties"
+                | "propertyNames"
+                | "items"
+                | "additionalItems"
+                | "contains"
+                | "unevaluatedProperties"
+                | "unevaluatedItems",
+                part,
+            ) => {
+                node.is_quadratic |= name.starts_with("unevaluated");
+                let to = self.node(place, part)?;
+                let is_of_items = matches!(
+                    name,
+                    "items" | "additionalItems" | "contains" | "unevaluatedItems"
+                );
+                let child = match is_of_items {
+                    true => Child::Item,
+                    false => Child::Member,
+                };
+                node.down.push((child, to));
+            }
+            ("$ref" | "$dynamicRef" | "$recursiveRef", Json::String(to)) => {
+                self.references.push((at, to.clone()));
+            }
+            ("pattern", Json::String(pattern)) => node.weight += self.pattern(pattern)?,
+            // Only referred to.
+            ("$defs" | "definitions", _) => {}
+            // The names of what is done with values, and lists of values.
+            _ => node.weight += size(keyword),
+        }
+        Ok(())
+    }
+
+    /// What a regular expression costs for each piece of text.
+    fn pattern(&mut self, pattern: &str) -> Result<u64, String> {
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS {
+            return Err(format!(
+                "it has more than {MAX_PATTERNS} regular expressions; use fewer"
+            ));
+        }
+        if pattern.len() > MAX_PATTERN_BYTES {
+            return Err(format!(
+                "a regular expression has more than {MAX_PATTERN_BYTES} bytes; shorten it"
+            ));
+        }
+        Ok(pattern.len() as u64)
+    }
+
+    /// Whether a document may be one within this one. The specification's own never is: what it costs
+    /// is not known here.
+    fn is_within(&self, document: &str) -> bool {
+        let mut ids = self.anchors.keys().filter(|id| !id.is_empty());
+        !document.contains("json-schema.org")
+            && ids.any(|id| id.ends_with(document) || document.ends_with(*id))
+    }
+
+    /// Adds the edges of a reference: to all places that may be meant, if it is not clear which.
+    fn refer(&mut self, from: usize, reference: &str) -> Result<(), String> {
+        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let fragment = decode(fragment);
+        let mut places = Vec::new();
+        if fragment.is_empty() || fragment.starts_with('/') {
+            // Of the document itself, or of one within it.
+            for base in &self.documents {
+                places.push(format!("{base}{fragment}"));
+            }
+        } else if let Some(anchored) = self.anchors.get(fragment.as_str()) {
+            places.extend(anchored.iter().cloned());
+        }
+        if !document.is_empty() && !self.is_within(document) {
+            places.clear();
+        }
+        places.sort_unstable();
+        places.dedup();
+        let root = self.root;
+        let found: Vec<_> = places
+            .into_iter()
+            .filter_map(|place| Some((root.pointer(&place)?, place)))
+            .collect();
+        if found.is_empty() {
+            let shown: String = reference.chars().take(64).collect();
+            return Err(format!(
+                "the reference {shown:?} leads to nothing in it; other documents are not looked up"
+            ));
+        }
+        for (schema, place) in found {
+            let to = self.node(&place, schema)?;
+            self.nodes[from].same.push(to);
+        }
+        Ok(())
+    }
+}
+
+/// A JSON pointer's next part (RFC 6901).
+fn join(place: &str, name: &str) -> String {
+    format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The parts of a JSON text.
+fn size(json: &Json) -> u64 {
+    match json {
+        Json::Array(items) => items.iter().map(size).sum::<u64>() + 1,
+        Json::Object(members) => members.values().map(size).sum::<u64>() + 1,
+        _ => 1,
+    }
+}
+
+/// Percent-decoded. What is no escape stays as it is.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escape = (first == b'%').then(|| after.get(..2)).flatten();
+        let escape = escape.and_then(|digits| std::str::from_utf8(digits).ok());
+        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

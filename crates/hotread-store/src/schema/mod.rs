@@ -1,0 +1,102 @@
+//! JSON Schema: what a table's values must look like.
+//!
+//! A schema is another person's program, so that it is bounded before it runs: [`graph`] counts the
+//! steps that it takes at most. A schema without a bound is refused when it is stored, and a value that
+//! would take too many steps when it is checked.
+
+mod graph;
+
+use graph::Graph;
+use hotread_proto::Value;
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value as Json;
+
+/// Largest schema, in bytes: several times that of the largest common ones, and compiled in some
+/// milliseconds.
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
+/// Most regular expressions in a schema. Each takes up to [`MAX_PATTERN_SIZE`] compiled.
+const MAX_PATTERNS: usize = 64;
+/// Longest regular expression, in bytes.
+const MAX_PATTERN_BYTES: usize = 1 << 10;
+/// Largest regular expression when it is compiled, in bytes: Unicode classes with small counts fit, and
+/// no text takes more than tens of nanoseconds a byte.
+const MAX_PATTERN_SIZE: usize = 2 << 20;
+/// Most memory that a regular expression caches while it runs, in bytes, for each thread.
+const MAX_PATTERN_CACHE: usize = 1 << 20;
+/// Most steps that the check of one value may take: some tenths of a second.
+const MAX_STEPS: u64 = 40_000_000;
+/// Up to this many steps, what is wrong with a value is worked out: that takes up to a hundred times as
+/// long as finding out that something is.
+const MAX_EXPLAINED: u64 = 400_000;
+/// Up to this many steps for each 16 bytes of a value, a check takes no longer than parsing it.
+const QUICK_STEPS: u64 = 64;
+
+/// A schema, ready to check values.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    validator: Validator,
+    graph: Graph,
+}
+
+impl Schema {
+    /// Compiles a schema, if what it can cost is bounded. Patterns run in linear time; references to
+    /// other documents are refused.
+    pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
+        let bytes = schema.as_bytes().len();
+        if bytes > MAX_SCHEMA_BYTES {
+            return Err(format!(
+                "it has {bytes} bytes; at most {MAX_SCHEMA_BYTES} are allowed"
+            ));
+        }
+        let schema: Json = schema.to().map_err(|e| e.to_string())?;
+        let graph = Graph::of(&schema)?;
+        let patterns = PatternOptions::regex()
+            .size_limit(MAX_PATTERN_SIZE)
+            .dfa_size_limit(MAX_PATTERN_CACHE);
+        let validator = jsonschema::options()
+            .with_pattern_options(patterns)
+            .should_validate_formats(true)
+            .build(&schema)
+            .map_err(|e| e.to_string())?;
+        Ok(Self { validator, graph })
+    }
+
+    /// Whether checking a value takes no longer than parsing it.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.graph.most_steps() <= QUICK_STEPS
+    }
+
+    /// Where and why a value does not fit, without quoting it. Of a secret one, names of members are
+    /// not quoted either: only the schema's own words are.
+    pub(crate) fn check(&self, value: &Value, secret: bool) -> Result<(), (String, String)> {
+        let value: Json = value.to().map_err(|e| (String::new(), e.to_string()))?;
+        let steps = self.graph.steps(&value);
+        if steps > MAX_STEPS {
+            let reason = format!(
+                "checking it might take {steps} steps, and at most {MAX_STEPS} are taken; split \
+                 the value, or give the table a simpler schema"
+            );
+            return Err((String::new(), reason));
+        }
+        if self.validator.is_valid(&value) {
+            return Ok(());
+        }
+        if steps > MAX_EXPLAINED {
+            let reason = "it does not meet it, and is too large to say where";
+            return Err((String::new(), reason.to_owned()));
+        }
+        self.validator.validate(&value).map_err(|e| {
+            if secret {
+                let rule = e.schema_path();
+                return (String::new(), format!("it does not meet {rule} of it"));
+            }
+            (
+                e.instance_path().to_string(),
+                e.masked_with("the value").to_string(),
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
