@@ -29,6 +29,10 @@ fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
 
+/// What is so although an error follows.
+const RESEALED: &str = "the table was sealed anew, but old values may still be in the file: seal it anew \
+                        again when this has passed";
+
 impl Committer {
     /// Runs `work` as one transaction. If COMMIT fails, what is on disk is unknown, as for a group.
     pub(crate) fn transaction<R, E: From<CommitError>>(
@@ -211,24 +215,32 @@ impl Committer {
         drop(renewal);
         table.feed.close(Closed::Table);
         // The new incarnation is there whether or not the old pages can be overwritten now.
-        self.scrub().map_err(CommitError::from)?;
+        let scrubbed = self.scrub();
+        scrubbed.map_err(|e| CommitError::from(e.within(RESEALED)))?;
         Ok(info)
     }
 
     /// Leaves nothing of deleted rows in the file and its WAL.
     fn scrub(&mut self) -> Result<(), StorageError> {
         let db = self.db()?;
-        db.execute_batch("PRAGMA secure_delete = ON; VACUUM")?;
-        let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        db.execute_batch("PRAGMA secure_delete = OFF")?;
-        if busy != 0 {
-            let detail =
-                "the table was sealed anew, but a reader keeps the old values in the WAL; \
-                          close it and seal anew again"
-                    .to_owned();
-            return Err(StorageError::Locked { detail });
+        // The copy of the whole database is made in a file: in memory it would be as large.
+        db.execute_batch("PRAGMA temp_store = FILE")?;
+        let done = (|| {
+            db.execute_batch("PRAGMA secure_delete = ON; VACUUM")?;
+            let busy = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: i64 = db.query_row(busy, [], |row| row.get(0))?;
+            db.execute_batch("PRAGMA secure_delete = OFF")?;
+            Ok(busy)
+        })();
+        db.execute_batch("PRAGMA temp_store = MEMORY")?;
+        match done {
+            Ok(0) => Ok(()),
+            Ok(_) => {
+                let detail = "a reader keeps the log; close it".to_owned();
+                Err(StorageError::Locked { detail })
+            }
+            Err(e) => Err(rusqlite::Error::into(e)),
         }
-        Ok(())
     }
 }
 

@@ -70,6 +70,20 @@ impl StorageError {
         }
     }
 
+    /// With what has to be said besides.
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        match &mut self {
+            Self::Full { detail }
+            | Self::Corrupt { detail }
+            | Self::Locked { detail }
+            | Self::ReadOnly { detail }
+            | Self::Io { detail }
+            | Self::Moved { detail, .. } => *detail = format!("{what}; {detail}"),
+            Self::NoReader => {}
+        }
+        self
+    }
+
     /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -140,6 +140,20 @@ fn sealed_tables_need_their_passphrase() {
             &empty,
         ])
         .failed(1, "empty");
+    let short = place.file("short", "pw");
+    let args = [
+        "table",
+        "create",
+        "guessed",
+        "--sealed",
+        "--passphrase-file",
+        &short,
+    ];
+    let ran = Place::new().run(&args);
+    assert!(
+        ran.code == 0 && ran.err.contains("fewer than 12 bytes"),
+        "{ran:?}"
+    );
     let with = |file: &str, args: &[&str]| {
         place
             .command(args)
