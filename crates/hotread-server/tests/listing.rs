@@ -164,3 +164,40 @@ async fn pages_say_when_the_table_has_changed_between_them() {
     let other = other.as_str();
     api.get(other).refused(410, Code::EpochChanged).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_of_one_incarnation_with_their_position_and_floor() {
+    let api = Api::with_table("t").await;
+    let store = api.store.clone();
+    blocking(move || rewrite(&store, "first")).await;
+    let _writer = Meanwhile::repeat(&api, |store, n| {
+        std::thread::sleep(Duration::from_millis(n % 3 * 20));
+        store.drop_table(&table("t")).unwrap();
+        store
+            .create_table(&table("t"), TableOptions::default())
+            .unwrap();
+        rewrite(store, "again");
+    });
+    let (mut told, mut changed) = (0, 0);
+    while told < 20 || changed < 5 {
+        let now = api.get("/v1/tables/t").send().await;
+        if now.status == 404 {
+            continue;
+        }
+        let epoch = now.json()["epoch"].as_str().unwrap().to_owned();
+        let path = format!("/v1/tables/t/changes?from={epoch}:0");
+        let reply = api.get(&path).send().await;
+        match reply.status {
+            200 => {
+                told += 1;
+                let (position, json) = (reply.position(), reply.json());
+                assert!(position.starts_with(&epoch), "{epoch}: {position}");
+                assert_eq!(json["floor"], 1);
+                assert!(json["changes"].as_array().unwrap().len() <= 1);
+            }
+            410 => changed += 1,
+            404 => {}
+            status => panic!("{status}: {}", reply.text()),
+        }
+    }
+}

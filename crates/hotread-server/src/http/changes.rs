@@ -7,7 +7,7 @@ use crate::history::{self, Piece};
 use crate::limits::CHANGES_BYTES;
 use hotread_proto::session::frame;
 use hotread_proto::{Change, ChangeOp, Position};
-use hotread_store::{DEFAULT_PAGE, MAX_CHANGES};
+use hotread_store::{DEFAULT_PAGE, MAX_CHANGES, ReadError};
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(super) async fn get(call: Call) -> Answer {
         let message = "from is missing; give the position after which to begin, as epoch:seq";
         Failure::bad_request(message)
     };
-    let from = call.query.read("from")?.ok_or_else(missing)?;
+    let from: Position = call.query.read("from")?.ok_or_else(missing)?;
     let limit = call.query.limit(DEFAULT_PAGE, MAX_CHANGES)?;
     let budget = call.budget();
     let json = call.blocking(move |store| {
@@ -34,9 +34,15 @@ pub(super) async fn get(call: Call) -> Answer {
             history::read(store, &table, from, limit, CHANGES_BYTES, &budget)?;
         // Before the head, beyond which it does not lie then.
         let floor = store.floor(&table)?;
+        let position = store.head(&table)?.position;
+        if position.epoch != from.epoch {
+            // Dropped and made again meanwhile: an answer is about one incarnation.
+            let head = position;
+            return Err(ReadError::NeverThere { table, from, head }.into());
+        }
         let body = Changes {
             changes: changes.iter().map(|c| piece(c, &c.ops, false)).collect(),
-            position: store.head(&table)?.position,
+            position,
             floor,
         };
         answer::large(held, &body)
