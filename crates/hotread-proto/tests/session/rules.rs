@@ -1,9 +1,11 @@
 //! Rules of the session that the simulation does not show, one end at a time.
 
 use hotread_proto::session::{
-    Answer, End, Follow, FollowConfig, Mode, Output, Serve, ServeConfig, Target, Want,
+    Answer, End, Follow, FollowConfig, Mode, Output, Serve, ServeConfig, Status, Target, Want,
 };
-use hotread_proto::{Digest, Epoch, Head, Position, Record, Timestamp};
+use hotread_proto::{
+    Category, Code, Digest, Epoch, ErrorBody, Hasher, Head, Key, Position, Record, Timestamp, Value,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -162,8 +164,8 @@ impl Target for Any {
     fn delete(&mut self, _: &Arc<str>) {}
 }
 
-fn follow(mode: Mode) -> Follow<Any> {
-    let config = FollowConfig {
+fn config(mode: Mode) -> FollowConfig {
+    FollowConfig {
         name: None,
         mode,
         skip_bad_keys: false,
@@ -173,8 +175,11 @@ fn follow(mode: Mode) -> Follow<Any> {
         waits_for_table: false,
         renews_token: false,
         seed: 1,
-    };
-    let mut follow = Follow::new(Any, config, S(0));
+    }
+}
+
+fn follow(mode: Mode) -> Follow<Any> {
+    let mut follow = Follow::new(Any, config(mode), S(0));
     follow.handle_timeout(S(0));
     follow.handle_connected(S(0));
     while follow.poll_output().is_some() {}
@@ -264,4 +269,80 @@ fn a_replica_leaves_a_silent_server_and_never_spins() {
     follow.handle_timeout(S(6));
     let mut left = std::iter::from_fn(|| follow.poll_output());
     assert!(left.any(|output| matches!(output, Output::Disconnect)));
+}
+
+#[test]
+fn a_table_that_became_too_large_is_not_loaded_again_at_once() {
+    let mut follow = follow(Mode::Replica { coalesce: false });
+    let empty = r#"{"snapshot":{"part":1,"records":[]}}"#.to_owned();
+    for text in [BEGIN.to_owned(), empty, end(5, 0)] {
+        follow.handle_text(&text, S(1));
+    }
+    follow.handle_disconnected("cut", S(2));
+    let at = follow.poll_timeout().unwrap();
+    follow.handle_timeout(at);
+    follow.handle_connected(at);
+    let key = Key::new("k").unwrap();
+    let value = Value::string(&"x".repeat(2_000)).unwrap();
+    let (category, time) = (Category::GENERAL, Timestamp::EPOCH);
+    let record = Record::new(&key, &value, &category, 6, time, None, &Hasher::PLAIN);
+    let record = serde_json::to_string(&record).unwrap();
+    let part = format!(r#"{{"snapshot":{{"part":1,"records":[{record}]}}}}"#);
+    for text in [BEGIN, &part] {
+        follow.handle_text(text, at);
+    }
+    assert!(follow.trouble().unwrap().contains("1000 bytes"));
+    // What it has, it keeps.
+    assert!(matches!(follow.status(), Status::Stale { .. }));
+    assert_eq!(follow.position().unwrap().seq, 5);
+    let wait = follow.poll_timeout().unwrap() - at;
+    assert!(wait >= S(60), "{wait:?}");
+}
+
+#[test]
+fn what_does_not_exist_yet_is_waited_for_only_if_told_to() {
+    let refused = |code: Code, waits: bool| {
+        let mode = Mode::Replica { coalesce: false };
+        let config = FollowConfig {
+            waits_for_table: waits,
+            ..config(mode)
+        };
+        let mut follow = Follow::new(Any, config, S(0));
+        follow.handle_timeout(S(0));
+        follow.handle_refused(ErrorBody::new(code, "no"), S(1));
+        matches!(follow.status(), Status::Failed(_))
+    };
+    for code in [Code::UnknownTable, Code::Unauthenticated, Code::Forbidden] {
+        assert!(refused(code, false) && !refused(code, true), "{code}");
+    }
+    assert!(refused(Code::UnsupportedVersion, true));
+    assert!(!refused(Code::Busy, false));
+}
+
+#[test]
+fn a_revoked_token_ends_events_unless_there_may_be_another() {
+    let revoked = r#"{"error":{"code":"UNAUTHENTICATED","message":"revoked"}}"#;
+    for renews in [false, true] {
+        let config = FollowConfig {
+            renews_token: renews,
+            ..config(Mode::Events { from: None })
+        };
+        let mut follow = Follow::new(Any, config, S(0));
+        follow.handle_timeout(S(0));
+        follow.handle_connected(S(0));
+        let resumed = BEGIN.replace("\"snapshot\"", "\"resume\",\"seq\":5");
+        for text in [&resumed, revoked] {
+            follow.handle_text(text, S(1));
+        }
+        let failed = matches!(follow.status(), Status::Failed(_));
+        assert_eq!(failed, !renews);
+        // Refused before a session, it is over in any case.
+        if renews {
+            let at = follow.poll_timeout().unwrap();
+            follow.handle_timeout(at);
+            let body = ErrorBody::new(Code::Unauthenticated, "no");
+            follow.handle_refused(body, at);
+            assert!(matches!(follow.status(), Status::Failed(_)));
+        }
+    }
 }
