@@ -124,8 +124,8 @@ mod tests {
         let (_dir, store, table, at) = store();
         let records = (0..20).map(|n| Put::new(Key::new(&n.to_string()).unwrap(), value(1 << 19)));
         let new = Replace {
-            id: None,
             records: records.collect(),
+            ..Replace::default()
         };
         store.replace(&table, new).unwrap();
         let budgets = Budgets::new(32 << 20);

@@ -79,7 +79,7 @@ impl StorageError {
             | Self::ReadOnly { detail }
             | Self::Io { detail }
             | Self::Moved { detail, .. } => *detail = format!("{what}; {detail}"),
-            Self::NoReader => {}
+            Self::NoReader | Self::Interrupted => {}
         }
         self
     }
