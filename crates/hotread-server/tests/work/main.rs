@@ -31,8 +31,9 @@ const MEASURED: Duration = Duration::from_secs(6);
 /// they are not answered at all.
 const MAY_READ: Duration = Duration::from_secs(3);
 const MAY_PUT: Duration = Duration::from_secs(5);
-/// By how much memory may grow: by what is counted, and a quarter of that.
-const MAY_GROW: usize = BUFFERED + BUFFERED / 4;
+/// By how much memory may grow: by what is counted and a quarter of that, and by what SQLite's writer
+/// caches, which fills meanwhile.
+const MAY_GROW: usize = BUFFERED + BUFFERED / 4 + (64 << 20);
 /// What may stay of it: 96 MiB that SQLite's connections cache, writer and readers, and the recent changes
 /// of followed tables.
 const STAYS: usize = 120 << 20;
