@@ -26,7 +26,7 @@ const PRAGMAS: &str = "
 /// The pragmas of its reading connections.
 const READER_PRAGMAS: &str = "
     PRAGMA query_only = ON;
-    PRAGMA cache_size = -8192;
+    PRAGMA cache_size = -2048;
     PRAGMA mmap_size = 0;
     PRAGMA temp_store = MEMORY;";
 

@@ -104,7 +104,7 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
         r#"pragma_update(None, "mmap_size", 0)"#,
         r#"pragma_update(None, "temp_store", "MEMORY")"#,
         "const WRITER_CACHE_KIB: i64 = 64 * 1024;",
-        "const READER_CACHE_KIB: i64 = 8 * 1024;",
+        "const READER_CACHE_KIB: i64 = 2 * 1024;",
         "const CHECKPOINT_PAGES: i64 = 4_000;",
         "const WAL_LIMIT_BYTES: i64 = 64 << 20;",
     ] {
@@ -131,7 +131,7 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
     }
     for (name, value) in [
         ("query_only", 1),
-        ("cache_size", -8 * 1024),
+        ("cache_size", -2 * 1024),
         ("mmap_size", 0),
         ("temp_store", 2),
     ] {
