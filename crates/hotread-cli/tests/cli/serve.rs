@@ -114,7 +114,7 @@ fn a_stopped_server_leaves_everything_in_one_file() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":1}"#);
-    assert_eq!(written.0, 200, "{written:?}");
+    assert_eq!(written.0, 201, "{written:?}");
     // A session that follows the table until the server stops.
     let mut watch = serving.command(&["watch", "t"]);
     let mut watch = watch
@@ -202,7 +202,7 @@ fn a_database_under_another_name_is_not_opened_beside_a_server() {
         .run(&["set", "t", "k", "1", "--wait", "0s"])
         .failed(5, "is in use by another process");
     let written = serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":1}"#);
-    assert_eq!(written.0, 200, "{written:?}");
+    assert_eq!(written.0, 201, "{written:?}");
     serving.stop();
     place.run(&["verify"]).ok();
 }
@@ -215,7 +215,7 @@ fn a_server_whose_database_is_moved_is_not_ready() {
         let body = format!("{{\"value\":{value}}}");
         serving.ask("PUT", "/v1/tables/t/records/k", "", &body)
     };
-    assert_eq!(put(1).0, 200);
+    assert_eq!(put(1).0, 201);
     assert_eq!(serving.ask("GET", "/readyz", "", "").0, 200);
     std::fs::rename(place.db(), place.path("moved.db")).unwrap();
     let refused = put(2);

@@ -208,13 +208,13 @@ fn migrations_go_down_and_up() {
     place.run(&["set", "t", "a", "1", "--category", "c"]).ok();
     let status = place.run(&["migrate", "status"]).ok();
     assert!(
-        status.starts_with("schema version 4, the newest\n"),
+        status.starts_with("schema version 5, the newest\n"),
         "{status}"
     );
     let status = place.run(&["migrate", "status", "--json"]).json().remove(0);
     assert_eq!(
         (&status["version"], &status["latest"]),
-        (&4.into(), &4.into())
+        (&5.into(), &5.into())
     );
     place
         .run(&["migrate", "down", "1"])
