@@ -228,18 +228,18 @@ fn migrations_go_down_and_up() {
     let down = place.run(&["migrate", "down", "1", "--yes"]);
     assert_eq!(
         (down.code, down.out.as_str()),
-        (0, "schema version 1, was 4\n")
+        (0, "schema version 1, was 5\n")
     );
     assert!(down.err.starts_with("lost: "), "{}", down.err);
     place.run(&["get", "t", "a"]).failed(5, "migrate up");
     assert!(place.run(&["migrate", "status"]).ok().contains("missing"));
     assert_eq!(
         place.run(&["migrate", "up"]).ok(),
-        "schema version 4, was 1\n"
+        "schema version 5, was 1\n"
     );
     assert_eq!(
         place.run(&["migrate", "up"]).ok(),
-        "schema version 4, as before\n"
+        "schema version 5, as before\n"
     );
     let record = place.run(&["get", "t", "a", "--json"]).json().remove(0);
     assert_eq!(record["category"], "general");
