@@ -404,7 +404,7 @@ async fn a_load_gives_its_turn_back_when_its_last_byte_is_sent() {
     api.create("t", TableOptions::default()).await;
     api.put("/v1/tables/t/records/k")
         .json(r#"{"value":1}"#)
-        .expect(200)
+        .expect(201)
         .await;
     let mut sessions = Vec::new();
     // More than one caller has turns.
@@ -504,7 +504,7 @@ async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
     assert!(refused.text().contains("several transactions"));
     api.put("/v1/tables/t/records/c")
         .json(r#"{"value":1}"#)
-        .expect(200)
+        .expect(201)
         .await;
     // What there is counts as well.
     replace(&["a"]).refused(413, Code::TooLarge).await;

@@ -175,7 +175,10 @@ async fn a_replacement_that_would_delete_most_is_refused() {
     let body = |count: u32, max: Option<u32>| {
         let record = |n: u32| json!({"key": n.to_string(), "value": 1});
         let records: Vec<_> = (0..count).map(record).collect();
-        json!({"records": records, "max_delete_percent": max})
+        match max {
+            Some(max) => json!({"records": records, "max_delete_percent": max}),
+            None => json!({"records": records}),
+        }
     };
     api.post(path).json(body(100, None)).expect(200).await;
     for (count, max) in [(49, None), (98, Some(1)), (80, Some(19)), (1, Some(98))] {
