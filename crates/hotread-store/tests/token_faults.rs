@@ -112,7 +112,7 @@ fn tokens_of_a_failed_commit_are_known_if_they_are_there() {
     let db = db.unwrap();
     db.execute_batch("PRAGMA synchronous = OFF; DELETE FROM tokens WHERE name = 'old'")
         .unwrap();
-    let sql = "INSERT INTO tokens VALUES ('00000001', 'new', 'read', NULL, 0, ?1)";
+    let sql = "INSERT INTO tokens VALUES ('00000001', 'new', 'read', NULL, 0, ?1, NULL)";
     db.execute(sql, [Sha256::digest(&secret).to_vec()]).unwrap();
     drop(db);
     let generation = store.token_generation();
