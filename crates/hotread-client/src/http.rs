@@ -306,7 +306,7 @@ pub(crate) fn answered(body: &[u8]) -> Option<ErrorBody> {
 fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
     let body = match answered(body) {
         Some(body) => body,
-        // Whoever says so has not passed it on, and will not.
+        // A proxy that says so has not passed it on, and will not.
         None if status == StatusCode::PAYLOAD_TOO_LARGE => ErrorBody::new(
             Code::TooLarge,
             "the request is larger than the server takes, or a proxy before it; send less at once",
@@ -359,7 +359,7 @@ fn settles(code: Code) -> bool {
     )
 }
 
-/// What a success says. One that cannot be read is none, whoever said it.
+/// Content of a success. A body that cannot be read is no answer.
 fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failed> {
     #[derive(Deserialize)]
     struct Ours {

@@ -359,7 +359,7 @@ pub(crate) struct Opened {
     /// Closed before the lock is given up.
     pub(crate) db: Connection,
     pub(crate) lock: WriterLock,
-    /// What the process before this one has committed in vain.
+    /// Commits of an earlier process that a damaged log has lost.
     pub(crate) damage: Option<WalDamage>,
     /// There was nothing before.
     pub(crate) created: bool,

@@ -60,7 +60,7 @@ impl Staging {
                         "another process is writing it",
                     ));
                 }
-                // Whoever had it has just removed it.
+                // The process that had it has just removed it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
             }

@@ -31,6 +31,7 @@ pub(crate) const APPLYING: u64 = 1;
 pub(crate) const AGAIN: u64 = 2;
 /// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
 const SEQ_SHIFT: u32 = 2;
+
 /// The word of `Shared::right` for a caller that takes the right with `len` sequence numbers.
 pub(crate) struct Next {
     pub(crate) word: u64,
@@ -114,7 +115,7 @@ impl<T: HotReadState> Shared<T> {
     fn submit(&self, updates: Updates<T>, patience: Patience) -> Result<QueueResult, Refused<T>> {
         let len = updates.len() as u64;
         let mut right = self.right.load(Relaxed);
-        while right & APPLYING == 0 {
+        while let Some(next) = next_right(right, len) {
             if let Patience::Refuses(max_pending) = patience
                 && let Some(refused) = self.exceeds(right, len, max_pending)
             {
@@ -124,13 +125,12 @@ impl<T: HotReadState> Shared<T> {
                     limit: max_pending as usize,
                 });
             }
-            let next = (right + (len << SEQ_SHIFT)) | APPLYING;
             // ORDERING: acquire what the previous holder did to the copies.
             match self
                 .right
-                .compare_exchange_weak(right, next, Acquire, Relaxed)
+                .compare_exchange_weak(right, next.word, Acquire, Relaxed)
             {
-                Ok(_) => return Ok(self.apply(Batch::new((right >> SEQ_SHIFT) + 1, updates))),
+                Ok(_) => return Ok(self.apply(Batch::new(next.seq, updates))),
                 Err(now) => right = now,
             }
         }
@@ -170,13 +170,16 @@ impl<T: HotReadState> Shared<T> {
                     limit,
                 });
             }
-            if right & APPLYING == 0 {
+            if let Some(next) = next_right(right, len) {
                 // Nothing is in the inbox, so ours is next.
-                let next = (right + (len << SEQ_SHIFT)) | APPLYING;
                 // ORDERING: acquire what the previous holder did to the copies.
-                if (self.right.compare_exchange(right, next, Acquire, Relaxed)).is_ok() {
+                if (self
+                    .right
+                    .compare_exchange(right, next.word, Acquire, Relaxed))
+                .is_ok()
+                {
                     drop(queue);
-                    return Ok(self.apply(Batch::new((right >> SEQ_SHIFT) + 1, updates)));
+                    return Ok(self.apply(Batch::new(next.seq, updates)));
                 }
                 continue;
             }

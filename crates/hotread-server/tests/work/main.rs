@@ -304,19 +304,17 @@ async fn replacements_leave_the_writers_of_other_tables_alone() {
     measured.recovers().await;
 }
 
+async fn epoch_of_large(address: SocketAddr) -> String {
+    let path = format!("/v1/tables/{LARGE}");
+    let (_, table) = ask("127.0.0.1", address, "GET", &path, "").await;
+    let table: Value = serde_json::from_str(&table).unwrap();
+    table["epoch"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_large_answers_are_bounded_in_memory() {
     let mut measured = Measured::start().await;
-    let (_, table) = ask(
-        "127.0.0.1",
-        measured.at(),
-        "GET",
-        &format!("/v1/tables/{LARGE}"),
-        "",
-    )
-    .await;
-    let table: Value = serde_json::from_str(&table).unwrap();
-    let epoch = table["epoch"].as_str().unwrap().to_owned();
+    let epoch = epoch_of_large(measured.at()).await;
     // The first change is the whole table.
     measured.attack(16, move |address| {
         let path = format!("/v1/tables/{LARGE}/changes?from={epoch}:0");
@@ -338,16 +336,7 @@ async fn readers_of_large_answers_are_bounded_in_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_and_sessions_that_do_not_read_are_bounded_in_memory() {
     let mut measured = Measured::start().await;
-    let (_, table) = ask(
-        "127.0.0.1",
-        measured.at(),
-        "GET",
-        &format!("/v1/tables/{LARGE}"),
-        "",
-    )
-    .await;
-    let table: Value = serde_json::from_str(&table).unwrap();
-    let epoch = table["epoch"].as_str().unwrap().to_owned();
+    let epoch = epoch_of_large(measured.at()).await;
     measured.attack(60, move |address| {
         let request = format!(
             "GET /v1/tables/{LARGE}/events?from={epoch}:0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
