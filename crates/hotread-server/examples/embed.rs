@@ -8,7 +8,6 @@ use hotread_store::proto::TableName;
 use hotread_store::{TableError, TableOptions};
 use std::error::Error;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    let listener = TcpListener::bind(address).await?;
+    let listener = hotread_server::listen(address.parse()?)?;
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };

@@ -187,7 +187,7 @@ pub(crate) fn run() {
     options.max_replace_records = REPLACED;
     options.drain_ms = DRAIN.as_millis() as u64;
     let serve = async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = hotread_server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
         let server = Server::builder(store).options(options).build().unwrap();
         let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
