@@ -285,7 +285,7 @@ fn a_failed_write_loses_nothing() {
     let stride = if std::env::var_os("HOTREAD_EVERY_WRITE").is_some() {
         1
     } else {
-        7
+        17
     };
     let tally = sweep(Op::Write, None, &[Error::Io, Error::Full], stride);
     assert!(tally.unknown > 0);
