@@ -11,8 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use arc_swap::{ArcSwap, Cache};
 use hotread::{HotRead, HotReadHandle};
-use hotread_bench::peers::{LeftRight, Published, Read, Share, TwoCopies, Write};
-use hotread_bench::states::Config;
+use hotread_bench::peers::{
+    HotReadCurrent, Kv, KvRead, KvWrite, LeftRight, Published, Read, Share, TwoCopies, TwoMaps,
+    Whole, Write,
+};
+use hotread_bench::states::{Config, Map};
 
 /// Functions under their own symbols, never inlined, so that they can be found and counted.
 macro_rules! inspected {
@@ -97,6 +100,19 @@ fn update_peer<P: Share<Config>>(calls: u64) {
     });
 }
 
+/// Updates of one key after the other in a map of 100, that of a peer.
+fn update_map<P: Kv<u64>>(calls: u64) {
+    let map: Map<u64> = (0..100).map(|key| (key, key)).collect();
+    let (peer, mut writer) = P::build(map);
+    let mut reader = peer.reader();
+    black_box(reader.get(&0));
+    reader.rest();
+    repeat(calls, &mut 0, |n: &mut u64| {
+        *n += 1;
+        u64::from(writer.insert(black_box(*n % 100), *n))
+    });
+}
+
 #[inline(never)]
 fn not_inlined() -> usize {
     black_box(1)
@@ -149,6 +165,10 @@ fn main() -> ExitCode {
         "two_copies_update" => update_peer::<TwoCopies<Config>>(calls),
         "left_right_update" => update_peer::<LeftRight<Config>>(calls),
         "published_update" => update_peer::<Published<Config>>(calls),
+        "map_update" => update_map::<Whole<HotReadCurrent<Map<u64>>>>(calls),
+        "two_maps_update" => update_map::<TwoMaps<u64>>(calls),
+        "left_right_map_update" => update_map::<Whole<LeftRight<Map<u64>>>>(calls),
+        "published_map_update" => update_map::<Whole<Published<Map<u64>>>>(calls),
         _ => {
             eprintln!("no variant is called {variant}");
             return ExitCode::FAILURE;

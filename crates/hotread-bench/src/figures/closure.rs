@@ -1,7 +1,7 @@
 //! A read by closure: `HotRead::read(|state| …)`, which any thread can call without a handle to
 //! manage and which holds nothing afterwards, beside the other ways that pay at every read.
 
-use super::reads::{map_read, struct_read};
+use super::reads::{ALIKE, map_read, struct_read};
 use super::support::{Drawn, cells};
 use crate::peers::*;
 use crate::report::svg::Chart;
@@ -55,7 +55,11 @@ pub(super) fn run(plan: &Plan) -> Figure {
         charts: Chart::bars_of_all(&table),
         tables: vec![table],
         goals,
-        notes: Vec::new(),
+        notes: vec![
+            "The goals are 1.0, and 2 % for noise, as for reads through a handle: in a map of 100,000 \
+             a look-up misses caches, which hides most of what the reads differ in."
+                .into(),
+        ],
     }
 }
 
@@ -65,7 +69,7 @@ fn against(table: &Table, rival: &str) -> Goal {
         (0..3).map(|column| table.ratio(("HotRead, read(|s| …)", column), (rival, column)));
     Goal::at_most(
         format!("read(|s| …) / {rival}, worst of the three"),
-        1.0,
+        ALIKE,
         ratios.fold(0.0, f64::max),
     )
 }

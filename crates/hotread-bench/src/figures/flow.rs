@@ -4,7 +4,8 @@
 //! The base line has the writer's thread spinning without writing, so that the machine is loaded
 //! alike. All rates of one peer follow each other, so their ratio belongs to one moment. Latencies
 //! are of single reads, between fenced stamps, less the stamps' own cost; their maximum contains
-//! whatever else ran on the machine.
+//! whatever else ran on the machine. A second table has maps of other sizes: what a reader keeps of
+//! its rate depends on whether both copies fit in its caches.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -26,6 +27,14 @@ const RATES: [Rate; 5] = [
     Rate::PerSecond(10_000),
     Rate::PerSecond(100_000),
     Rate::FlatOut,
+];
+/// The rate at which maps of other sizes are read.
+const PACED: Rate = RATES[3];
+const SIZES: [(&str, usize); 4] = [
+    ("map of 100", 100),
+    ("map of 1,000", 1_000),
+    ("map of 10,000", 10_000),
+    ("map of 100,000", 100_000),
 ];
 /// Parts of a measurement of throughput.
 const WINDOWS: u64 = 25;
@@ -56,6 +65,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         all_rates(drawn, time)
     );
     let all = rounds.run(plan.pick(7, 1));
+
+    let by_size = by_size(plan, time);
 
     let reads = all.pick("Lookups a second, by updates a second", 0..5);
     let goals = (1..4)
@@ -89,6 +100,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
             all.pick("Updates a second that the writer got through", 5..7),
             paced,
             flat_out,
+            by_size,
         ],
         goals,
         notes: vec![
@@ -104,6 +116,26 @@ pub(super) fn run(plan: &Plan) -> Figure {
     }
 }
 
+/// What a reader keeps of its rate beside 100,000 updates a second, by the size of the map.
+fn by_size(plan: &Plan, time: Duration) -> Table {
+    let columns = SIZES.map(|(label, _)| (label, Unit::Percent));
+    let title = "Lookups a second at 100k updates/s, of those without, by the size of the map";
+    let mut rounds = Rounds::new(title, &columns);
+    for (column, (_, len)) in SIZES.into_iter().enumerate() {
+        let drawn = Drawn::new(len, 1 << 14);
+        cells!(rounds, column, Kv<u64>, [
+            Whole<HotReadCurrent<Map<u64>>>, Whole<LeftRight<Map<u64>>>,
+            Whole<Published<Map<u64>>>, Dash<u64>,
+        ], kept(drawn, time));
+    }
+    rounds.run(plan.pick(7, 1))
+}
+
+fn kept<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
+    let [without, beside] = [Rate::Never, PACED].map(|rate| throughput::<P>(drawn, rate, *time).0);
+    vec![100.0 * beside / without]
+}
+
 fn all_rates<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
     let mut reads = Vec::new();
     let mut writes = Vec::new();
@@ -114,7 +146,7 @@ fn all_rates<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
     }
     let mut row = reads;
     row.extend(&writes[3..]);
-    row.extend(latency::<P>(drawn, RATES[3], *time));
+    row.extend(latency::<P>(drawn, PACED, *time));
     row.extend(latency::<P>(drawn, RATES[4], *time));
     row
 }

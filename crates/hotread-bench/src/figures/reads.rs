@@ -25,7 +25,7 @@ const BARE: &str = "bare Arc (no updates)";
 
 /// No slower, within noise: two rows of the same loop differ by up to 1 % on a quiet machine, and
 /// another one is granted for the place of a loop in memory.
-const ALIKE: f64 = 1.02;
+pub(super) const ALIKE: f64 = 1.02;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let small = Drawn::new(1_000, LOOP * 4);
