@@ -107,6 +107,25 @@ pub(crate) struct Log<T: HotReadState> {
     updates: usize,
 }
 
+/// The only update of a log, in place.
+pub(crate) struct Only<'a, T: HotReadState> {
+    pub(crate) update: &'a mut T::Action,
+    seq: &'a mut u64,
+    start: &'a mut u64,
+    end: &'a mut u64,
+}
+
+impl<'a, T: HotReadState> Only<'a, T> {
+    /// Puts the next update in its place, and gives both.
+    #[inline]
+    pub(crate) fn replace(self, seq: u64, next: T::Action) -> (T::Action, &'a T::Action) {
+        *self.seq = seq;
+        *self.start += 1;
+        *self.end += 1;
+        (mem::replace(self.update, next), self.update)
+    }
+}
+
 impl<T: HotReadState> Log<T> {
     pub(crate) fn new() -> Self {
         Self {
@@ -181,24 +200,32 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
-    /// Is it empty, or one update by itself?
+    /// Is it empty, or an update by itself?
     #[inline]
     pub(crate) fn holds_at_most_one_update(&self) -> bool {
-        self.end - self.start == self.updates as u64 && self.updates <= 1
+        match self.end - self.start {
+            0 => true,
+            1 => {
+                matches!(self.front.front(), Some(batch) if matches!(batch.updates, Updates::One(_)))
+            }
+            _ => false,
+        }
     }
 
-    /// The only batch, to be replaced by the next one; see [`Log::step`].
+    /// The update of a log that holds at most one.
     #[inline]
-    pub(crate) fn only(&mut self) -> Option<&mut Batch<T>> {
+    pub(crate) fn only(&mut self) -> Option<Only<'_, T>> {
         debug_assert!(self.holds_at_most_one_update());
-        self.front.front_mut()
-    }
-
-    /// The only batch was replaced by the next one.
-    #[inline]
-    pub(crate) fn step(&mut self) {
-        self.start += 1;
-        self.end += 1;
+        let batch = self.front.front_mut()?;
+        let Updates::One(update) = &mut batch.updates else {
+            return None;
+        };
+        Some(Only {
+            update,
+            seq: &mut batch.first,
+            start: &mut self.start,
+            end: &mut self.end,
+        })
     }
 
     #[inline]

@@ -4,12 +4,13 @@
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 
 use crate::HotReadState;
 use crate::applier::Turn;
 use crate::combiner::{Next, next_right};
-use crate::copies::Copies;
-use crate::log::{Batch, Updates};
+use crate::copies::{Copies, StateCopy};
+use crate::log::{Batch, Log, Updates};
 use crate::node::Node;
 use crate::panics::{NoUnwind, Panics, Payload};
 use crate::results::QueueResult;
@@ -18,16 +19,22 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::sync::{barrier, holding};
 
 impl<T: HotReadState> Copies<T> {
-    /// The copy that the next update goes to, if it is the usual case: one of two live ones that
-    /// lacks at most one visible update.
+    /// The copy that the next update goes to and its place, if it is the usual case: one of two live
+    /// ones that lacks at most one visible update.
     #[inline]
-    fn straight(&self) -> Option<usize> {
-        let usual = self.all.len() == 2
-            && self.live == 2
+    fn straight(&self) -> Option<(usize, &StateCopy<T>)> {
+        let [first, second] = self.all.as_slice() else {
+            return None;
+        };
+        let (published, index, other) = match self.published {
+            0 => (first, 1, second),
+            _ => (second, 0, first),
+        };
+        let usual = self.live == 2
             && self.unusual.is_nothing()
-            && self.visible() == self.log.end()
+            && published.position == self.log.end()
             && self.log.holds_at_most_one_update();
-        usual.then(|| 1 - self.published)
+        usual.then_some((index, other))
     }
 }
 
@@ -47,23 +54,28 @@ impl<T: HotReadState> Shared<T> {
         {
             return self.queue(Updates::One(update));
         }
-        let index = self.copies.with_mut(|copies| {
+        let copy = self.copies.with_mut(|copies| {
             // SAFETY: we hold the right to apply, so no other thread touches the copies.
             let copies = unsafe { &mut *copies };
-            let index = copies.straight()?;
-            let copy = &copies.all[index];
+            let (index, copy) = copies.straight()?;
             let held = !copy.free && self.hot.registry.is_held(copy.node.as_ptr().cast());
-            (!held).then_some(index)
+            (!held).then_some((index, copy.node))
         });
-        match index {
-            Some(index) => self.apply_straight(index, update, next),
+        match copy {
+            Some((index, node)) => self.apply_straight(index, node, update, next),
             None => self.apply(Batch::one(next.seq, update)),
         }
     }
 
     /// Applies to the copy what it lacks and the update, and publishes it; gives the right up.
     #[inline]
-    fn apply_straight(&self, index: usize, update: T::Action, next: Next) -> QueueResult {
+    fn apply_straight(
+        &self,
+        index: usize,
+        node: NonNull<Node<T>>,
+        update: T::Action,
+        next: Next,
+    ) -> QueueResult {
         let no_unwind = NoUnwind;
         let seq = next.seq;
         let mut result = QueueResult {
@@ -80,13 +92,12 @@ impl<T: HotReadState> Shared<T> {
             // SAFETY: as in `queue_one`.
             let copies = unsafe { &mut *copies };
             let lacked = copies.log.end() - copies.log.start();
-            match apply_one(copies, index, seq, update) {
+            match apply_one(&mut copies.log, node, seq, update) {
                 Ok(()) => {
                     let copy = &mut copies.all[index];
                     copy.position = copies.log.end();
                     copy.seq = seq;
                     copy.free = false;
-                    let node = copy.node;
                     copies.all[1 - index].free = false;
                     copies.taken = seq;
                     copies.published = index;
@@ -171,43 +182,39 @@ struct Failure {
 /// Puts the update into the log in place of the one that the copy lacks, and applies both.
 #[inline]
 fn apply_one<T: HotReadState>(
-    copies: &mut Copies<T>,
-    index: usize,
+    log: &mut Log<T>,
+    node: NonNull<Node<T>>,
     seq: u64,
     update: T::Action,
 ) -> Result<(), Failure> {
     // SAFETY: the copy is free: not published, and no slot has named it since, so no reader refers
     // to it or can come to; and only the holder of the right, which we are, writes.
-    let state = unsafe { Node::get_mut(copies.all[index].node) };
-    let log = &mut copies.log;
+    let state = unsafe { Node::get_mut(node) };
     // Out here, so that a panic of the update that the copy lacks does not lose it.
     let mut update = Some(update);
     let mut own = false;
     let done = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(lacked) = log.only() {
+        let next = match log.only() {
             // Where there is nothing to move out of an update, moving it only costs.
-            if mem::needs_drop::<T::Action>() {
-                if let Some(update) = update.take() {
-                    let lacked = mem::replace(lacked, Batch::one(seq, update));
-                    log.step();
-                    match lacked.updates {
-                        Updates::One(update) => state.apply_owned(update),
-                        other => other.apply(state),
-                    }
-                }
-            } else {
-                lacked.updates.apply(state);
-                if let Some(update) = update.take() {
-                    *lacked = Batch::one(seq, update);
-                    log.step();
-                }
+            Some(only) if !mem::needs_drop::<T::Action>() => {
+                state.apply_update(only.update);
+                update.take().map(|update| only.replace(seq, update).1)
             }
-        } else if let Some(update) = update.take() {
-            log.push(Batch::one(seq, update));
-        }
+            Some(only) => update.take().map(|update| {
+                let (lacked, next) = only.replace(seq, update);
+                state.apply_owned(lacked);
+                next
+            }),
+            None => {
+                if let Some(update) = update.take() {
+                    log.push(Batch::one(seq, update));
+                }
+                log.only().map(|only| &*only.update)
+            }
+        };
         own = true;
-        if let Some(batch) = log.only() {
-            batch.updates.apply(state);
+        if let Some(next) = next {
+            state.apply_update(next);
         }
     }));
     done.map_err(|payload| {
