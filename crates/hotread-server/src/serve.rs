@@ -90,6 +90,7 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
+    lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
     announce(&state, address).await;
     tracing::info!(%address, "listening");
     if state.is_open() {
@@ -157,6 +158,15 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
         no_tokens,
         no_plaintext,
     })
+}
+
+/// Lets as many connections wait to be taken in as there may be; the system takes no more than
+/// `net.core.somaxconn`. A runtime's listener has a queue of 128. Beyond its length, Linux (with SYN
+/// cookies, its default) drops the last packet of a connection: the peer takes itself for connected, and
+/// if it says nothing, neither side ever learns that it is not.
+fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> {
+    rustix::net::listen(listener, i32::try_from(connections).unwrap_or(i32::MAX))?;
+    Ok(())
 }
 
 /// Tells those who find the database in use where to go instead.

@@ -11,8 +11,9 @@ mod victim;
 
 use good::Good;
 use peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};
+use rustix::process::Signal;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use victim::{BUFFERED, BUSY, LARGE, PATIENCE, RECORDS, Victim};
 
@@ -318,6 +319,32 @@ async fn slow_and_silent_peers_are_cut_off_wherever_they_stop() {
     while let Some(ended) = attack.join_next().await {
         ended.unwrap();
     }
+    attacked.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_come_while_the_server_is_held_up_are_all_taken_in() {
+    let mut attacked = Attacked::start().await;
+    let address = attacked.at();
+    attacked.victim.signal(Signal::STOP);
+    let mut silent = JoinSet::new();
+    for _ in 0..CONNECTIONS / 2 {
+        let mut peer = Peer::connect(address).await;
+        silent.spawn(async move { peer.rest().await });
+    }
+    attacked.victim.signal(Signal::CONT);
+    // Connections are taken in by the order in which they came, so that the last is cut off last.
+    let began = Instant::now();
+    let last = Peer::connect(address).await.rest().await;
+    assert!(last.is_empty(), "nothing is said to those who say nothing");
+    let within = 10 * began.elapsed();
+    let all = tokio::time::timeout(within, async {
+        while let Some(ended) = silent.join_next().await {
+            ended.unwrap();
+        }
+    });
+    let left = all.await.err().map_or(0, |_| silent.len());
+    assert_eq!(left, 0, "connections of which the server does not know");
     attacked.holds().await;
 }
 

@@ -4,6 +4,7 @@
 use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::{Options, Server};
 use hotread_store::{CommitError, Store, Synchronous, TableOptions};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -110,6 +111,12 @@ impl Victim {
             std::thread::sleep(Duration::from_millis(20));
         }
         None
+    }
+
+    /// Holds the process up, or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = Pid::from_child(&self.child);
+        kill_process(child, signal).unwrap();
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
