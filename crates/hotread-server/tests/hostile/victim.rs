@@ -30,7 +30,7 @@ pub(crate) const SEARCHED: &str = "searched";
 pub(crate) const CHECKED: &str = "checked";
 /// Records of the searched table.
 const SEARCHED_RECORDS: usize = 30_000;
-/// Records that can be replaced at once.
+/// Records that a replacement can change.
 pub(crate) const REPLACED: usize = 20_000;
 /// Changes of the busy table before it is served: 4 MB, and more than memory keeps.
 const PAST: usize = 1_200;
@@ -191,7 +191,7 @@ pub(crate) fn run() {
     options.write_timeout_ms = millis;
     options.max_buffered_bytes = BUFFERED;
     options.max_replace_body_bytes = BUFFERED / 4;
-    options.max_replace_records = REPLACED;
+    options.max_replace_changes = REPLACED;
     options.drain_ms = DRAIN.as_millis() as u64;
     let serve = async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
