@@ -42,7 +42,8 @@ pub struct Options {
     pub rate_burst: u32,
     /// How long a connection may take for the head of a request, and be idle before it. 30 s.
     pub head_timeout_ms: u64,
-    /// How long a peer may take in nothing of what is sent to it. 30 s.
+    /// How long a peer may take in nothing of what is sent to it. 30 s. For long it may take in less than
+    /// 4 KiB a second only as long as that; a link of 20 kB/s is served.
     pub write_timeout_ms: u64,
     /// Largest body of a replacement, in bytes. 64 MiB: some 400,000 records. It is the whole new content
     /// of a table, and takes three times that in memory, and 400 bytes for each record.
