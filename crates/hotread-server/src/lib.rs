@@ -41,6 +41,7 @@
 
 mod access;
 mod builder;
+mod clock;
 mod error;
 mod events;
 mod fair;
