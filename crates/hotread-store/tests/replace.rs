@@ -91,7 +91,7 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
         let mut numbers = Numbers(7);
         while replaced.len() < 60 {
             let keys = (0..200)
-                .filter(|_| numbers.next() % 4 > 0)
+                .filter(|_| !numbers.next().is_multiple_of(4))
                 .collect::<Vec<_>>();
             let records = keys.iter().map(|n| put(&format!("{n:03}"), "1"));
             let new = Replace::new(records.collect()).unguarded();
