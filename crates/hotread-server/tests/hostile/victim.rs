@@ -222,7 +222,12 @@ pub(crate) fn run() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
         let server = Server::builder(store).options(options).build().unwrap();
-        let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        // On a thread of its own: those of the runtime are the server's.
+        let (ended, parent) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            drop(ended);
+        });
         let gone = async { drop(parent.await) };
         server.serve(listener, gone).await.unwrap();
     };

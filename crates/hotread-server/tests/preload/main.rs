@@ -21,6 +21,9 @@ const HELLO: &str = r#"{"hello":{"v":1}}"#;
 /// Longer than tokio keeps a thread for blocking work that has nothing to do: 10 s.
 const IDLE: Duration = Duration::from_secs(13);
 
+/// Time between two looks at what the server has said.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Not a test: the server.
 #[test]
 fn the_server() {
@@ -70,6 +73,17 @@ impl Troubled {
         assert!(!said.contains("panicked"), "{said}");
         assert!(self.victim.is_running());
     }
+
+    /// What was asked of it, unless it panics meanwhile: then there may be no answer.
+    async fn answers<T>(&mut self, asked: impl Future<Output = T>) -> T {
+        let mut asked = std::pin::pin!(asked);
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, asked.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) => self.has_not_panicked(),
+            }
+        }
+    }
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
@@ -93,15 +107,18 @@ async fn without_further_threads_tables_are_followed_or_refused() {
     // The threads that all of this took are gone then.
     tokio::time::sleep(IDLE).await;
     troubled.begin();
-    for name in names.iter().chain([&BUSY.to_owned()]) {
-        let mut peer = Peer::greeted(address, name, HELLO).await;
-        let frame = peer.hear().await.expect("an answer");
-        let answered = frame.starts_with(r#"{"welcome""#) || frame.starts_with(r#"{"error""#);
-        assert!(answered, "{frame}");
-        let path = format!("/v1/tables/{name}/records/k");
-        let (status, code) = ask(address, "PUT", &path, r#"{"value":1}"#).await;
-        assert!(matches!(status, 200 | 201 | 503), "{status} {code}");
-    }
+    let follow = async {
+        for name in names.iter().chain([&BUSY.to_owned()]) {
+            let mut peer = Peer::greeted(address, name, HELLO).await;
+            let frame = peer.hear().await.expect("an answer");
+            let answered = frame.starts_with(r#"{"welcome""#) || frame.starts_with(r#"{"error""#);
+            assert!(answered, "{frame}");
+            let path = format!("/v1/tables/{name}/records/k");
+            let (status, code) = ask(address, "PUT", &path, r#"{"value":1}"#).await;
+            assert!(matches!(status, 200 | 201 | 503), "{status} {code}");
+        }
+    };
+    troubled.answers(follow).await;
     troubled.has_not_panicked();
     troubled.end();
     for name in &names {
