@@ -8,7 +8,7 @@ use hotread_proto::{
     Category, Code, Committed, Condition, Key, NewToken, Position, Precondition, Put, Record,
     Replace, Role, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, Value,
 };
-use reqwest::Method;
+use hyper::Method;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 

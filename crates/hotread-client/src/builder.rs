@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
 use crate::client::{Client, Inner};
+use crate::connect::requests;
 use crate::connection::{ConnectionEvent, OnConnection};
 use crate::credentials::{Credentials, Source};
 use crate::error::Error;
@@ -18,8 +19,6 @@ use std::time::Duration;
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between pings: more often would cost the server more than it tells.
 const MIN_PING_EVERY: Duration = Duration::from_millis(10);
-/// A server that takes a connection later than this is taken for unreachable.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Settings of a new [`Client`].
 #[derive(Clone)]
@@ -159,13 +158,8 @@ impl ClientBuilder {
             return Err(Error::BadUrl(message.to_owned()));
         }
         let credentials = Credentials::new(self.token)?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| Error::BadUrl(error.to_string()))?;
+        let (host, port) = address.target();
+        let http = requests((host.to_owned(), port));
         Ok(Client(Arc::new(Inner {
             address,
             credentials,

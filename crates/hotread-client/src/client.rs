@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::builder::ClientBuilder;
 use crate::cache::Cache;
+use crate::connect::Requests;
 use crate::connection::OnConnection;
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -34,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) wait_for_tables: bool,
     pub(crate) on_connection: Option<OnConnection>,
     pub(crate) cache: Option<Cache>,
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: Requests<(String, u16)>,
 }
 
 impl Client {

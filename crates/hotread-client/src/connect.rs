@@ -1,19 +1,72 @@
-//! TCP connections to a name that may have several addresses, of which some may be dead.
+//! TCP connections to a name that may have several addresses, of which some may be dead: for sessions, and
+//! for requests.
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Uri;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
 
 /// Time after which the next address is tried as well, while those before it have not answered: the
 /// Connection Attempt Delay of RFC 8305.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
+/// A server that takes no connection within this time is taken for unreachable.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Sends requests, over connections that are used again.
+pub(crate) type Requests<T> = Client<Connector<T>, Full<Bytes>>;
+
+/// A client of a server with this name and port.
+pub(crate) fn requests<T>(target: T) -> Requests<T>
+where
+    T: ToSocketAddrs + Clone + Send + Sync + Unpin + 'static,
+{
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build(Connector(target))
+}
+
+/// Connects requests to one server, whatever they name.
+#[derive(Clone)]
+pub(crate) struct Connector<T>(T);
+
+impl<T> Service<Uri> for Connector<T>
+where
+    T: ToSocketAddrs + Clone + Send + Sync + 'static,
+{
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let target = self.0.clone();
+        Box::pin(async move {
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+            let stream = timeout(CONNECT_WITHIN, connect(target)).await;
+            let stream = stream.map_err(late)??;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
 /// Connects to the first address of a host that takes the connection, as RFC 8305 describes: addresses
 /// are tried side by side, each a little later than the one before, families in turn.
-pub(crate) async fn connect(target: (&str, u16)) -> io::Result<TcpStream> {
+pub(crate) async fn connect(target: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let addresses = lookup_host(target).await?;
     first_of(in_turn(addresses.collect())).await
 }
@@ -61,8 +114,8 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket};
-    use tokio::time::timeout;
 
     /// If something takes longer, it hangs.
     const HANG: Duration = Duration::from_secs(60);
@@ -87,6 +140,28 @@ mod tests {
         let alive = listener.local_addr().unwrap();
         let stream = timeout(HANG, first_of(vec![dead, alive])).await;
         assert_eq!(stream.unwrap().unwrap().peer_addr().unwrap(), alive);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_made_though_the_first_address_is_dead() {
+        let (dead, _queue, _full) = dead().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let answers = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // What comes before the request is no answer to it.
+            stream.read_u8().await.unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let addresses: &'static [SocketAddr] = Box::leak(Box::new([dead, alive]));
+        let requests = requests(addresses);
+        let asked = requests.get("http://two.example/".parse().unwrap());
+        let (answer, _open) = timeout(HANG, async { tokio::join!(asked, answers) })
+            .await
+            .unwrap();
+        assert_eq!(answer.unwrap().status().as_u16(), 204);
     }
 
     #[tokio::test]

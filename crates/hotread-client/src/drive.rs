@@ -108,7 +108,12 @@ where
                     follow.handle_timeout(now());
                 }
             }
-            () = tokio::time::sleep_until(at), if times => follow.handle_timeout(now()),
+            () = tokio::time::sleep_until(at), if times => {
+                if wire.is_heard() {
+                    follow.handle_part(now());
+                }
+                follow.handle_timeout(now());
+            }
         }
     }
 }

@@ -6,14 +6,16 @@ use crate::client::Inner;
 use crate::error::Error;
 use bytes::Bytes;
 use hotread_proto::{Code, ErrorBody, TxnId};
+use http_body_util::{BodyExt, Full};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::HeaderValue;
-use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A request is sent at most so often. With the waits in between, that is a few seconds: a restart
 /// of the server.
@@ -206,39 +208,50 @@ impl Inner {
         call: &Call<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<T, Failed> {
-        let url = self.address.http(&call.path);
-        let mut request = self.http.request(call.method.clone(), url);
-        let mut within = ANSWER_WITHIN;
+        let bytes = call.body.as_ref().map_or(0, Bytes::len);
+        let within = ANSWER_WITHIN + Duration::from_secs((bytes / BYTES_A_SECOND) as u64);
+        let exchanged = timeout(within, self.exchange_at_last(call, authorization)).await;
+        exchanged.unwrap_or_else(|_| Err(Failed::unanswered(Error::Timeout)))
+    }
+
+    /// As [`exchange`](Self::exchange), however long it takes.
+    async fn exchange_at_last<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<T, Failed> {
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(self.address.http(&call.path));
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
-        if let Some(body) = &call.body {
-            within += Duration::from_secs((body.len() / BYTES_A_SECOND) as u64);
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body.clone());
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let mut response = request.timeout(within).send().await.map_err(broken)?;
+        let request = request.body(Full::new(call.body.clone().unwrap_or_default()));
+        let request = request.map_err(|error| Failed::unsent(Error::BadUrl(error.to_string())))?;
+        let answered = self.http.request(request).await;
+        let mut response = answered.map_err(|error| broken(&error, error.is_connect()))?;
         let status = response.status();
         let wait = response.headers().get(header::RETRY_AFTER);
         let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
         let wait = wait.map(Duration::from_secs);
         let mut body = Vec::new();
         loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
-                    body.extend_from_slice(&chunk);
-                }
-                Ok(Some(_)) => {
-                    let what = "the answer is larger than any should be".to_owned();
-                    return Err(Failed::unanswered(Error::Protocol(what)).for_good());
-                }
-                Ok(None) => break,
+            let chunk = match response.frame().await {
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                None => break,
                 // The connection of a request that is too large is closed while it is being sent: its
                 // status is there, and the rest may not be.
-                Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
-                Err(error) => return Err(broken(error)),
+                Some(Err(_)) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
+                Some(Err(error)) => return Err(broken(&error, false)),
+            };
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                let what = "the answer is larger than any should be".to_owned();
+                return Err(Failed::unanswered(Error::Protocol(what)).for_good());
             }
+            body.extend_from_slice(&chunk);
         }
         if status.is_success() {
             return read(&body);
@@ -276,22 +289,16 @@ impl Failed {
     }
 }
 
-/// There was no answer.
-fn broken(error: reqwest::Error) -> Failed {
-    let timeout = error.is_timeout();
-    let connecting = error.is_connect();
+/// There was no answer; `connecting`: there was no connection either.
+fn broken(error: &(dyn std::error::Error + 'static), connecting: bool) -> Failed {
     // The chain ends with what the system says, which is what helps.
-    let mut cause: &dyn std::error::Error = &error;
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let error = match timeout && !connecting {
-        true => Error::Timeout,
-        false => Error::Unreachable(cause.to_string()),
-    };
     Failed {
         perhaps: !connecting,
-        ..Failed::unanswered(error)
+        ..Failed::unanswered(Error::Unreachable(cause.to_string()))
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Lent {
     /// `None` while it is dropped.
     stream: Option<TcpStream>,
     back: Option<oneshot::Sender<TcpStream>>,
+    /// Bytes that came.
+    received: u64,
 }
 
 impl Lent {
@@ -24,8 +26,14 @@ impl Lent {
         let lent = Self {
             stream: Some(stream),
             back: Some(back),
+            received: 0,
         };
         (lent, comes_back)
+    }
+
+    /// How many bytes have come over it.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
@@ -48,7 +56,10 @@ impl AsyncRead for Lent {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = self.stream().poll_read(cx, buffer);
+        self.received += (buffer.filled().len() - before) as u64;
+        read
     }
 }
 

@@ -29,11 +29,16 @@ const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
 type Socket = WebSocketStream<Lent>;
 type Opening = Pin<Box<dyn Future<Output = Result<Socket, Lost>> + Send>>;
 
+/// Bytes of a frame that show that the rest is on its way: as many as come in a second over the slowest link
+/// that is to work, or fewer.
+const PART_BYTES: u64 = 1 << 10;
+
 /// The connection as it is now.
 pub(crate) enum Wire {
     Closed,
     Opening(Opening),
-    Open(Box<Socket>),
+    /// With the bytes that had come when it was last asked for them.
+    Open(Box<Socket>, u64),
 }
 
 /// What came.
@@ -62,10 +67,10 @@ impl Wire {
         let came = match self {
             Self::Closed => std::future::pending().await,
             Self::Opening(opening) => opening.await.map(|socket| {
-                *self = Self::Open(Box::new(socket));
+                *self = Self::Open(Box::new(socket), 0);
                 Came::Open
             }),
-            Self::Open(socket) => text(socket).await.map(Came::Text),
+            Self::Open(socket, _) => text(socket).await.map(Came::Text),
         };
         if came.is_err() {
             *self = Self::Closed;
@@ -73,9 +78,22 @@ impl Wire {
         came
     }
 
+    /// Whether something has come since it was asked, be it a part of a frame.
+    pub(crate) fn is_heard(&mut self) -> bool {
+        let Self::Open(socket, before) = self else {
+            return false;
+        };
+        let received = socket.get_ref().received();
+        let heard = received - *before >= PART_BYTES;
+        if heard {
+            *before = received;
+        }
+        heard
+    }
+
     /// Sends a frame. After an error it is closed.
     pub(crate) async fn send(&mut self, frame: String) -> Result<(), Lost> {
-        let Self::Open(socket) = self else {
+        let Self::Open(socket, _) = self else {
             return Ok(());
         };
         let sent = match timeout(SEND_WITHIN, socket.send(Message::text(frame))).await {

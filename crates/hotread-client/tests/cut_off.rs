@@ -1,8 +1,11 @@
-//! Many replicas that were cut off for longer than the history lasts, while the table goes on changing.
+//! Bad connections: many replicas that were cut off for longer than the history lasts, while the table goes
+//! on changing; and a link over which a frame takes longer than a connection may be silent.
 
 mod support;
 
-use hotread_client::{Client, Key, Put, RecordSet, Replace, Replica, Status, TableOptions, Value};
+use hotread_client::{
+    Client, ConnectionEvent, Key, Put, RecordSet, Replace, Replica, Status, TableOptions, Value,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -103,4 +106,31 @@ async fn replicas_that_missed_more_than_the_history_load_once_and_stay_live() {
         assert_eq!(replica.create_handle().current().len() as u64, RECORDS);
     }
     assert_eq!(snapshots(&api).await, 2 * REPLICAS, "each loaded once more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_is_long_in_coming_does_not_end_the_connection() {
+    let api = Api::start().await;
+    let writer = api.client(None).await;
+    let value = "x".repeat(60_000);
+    writer.put("t", "k", &value).await.unwrap();
+    // Three seconds, where three heartbeats are a fifth of that.
+    let cable = Cable::slow(api.address, 20_000).await;
+    let (told, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let client = Client::builder(&format!("http://{}", cable.address))
+        .ping_every(Duration::from_millis(50))
+        .on_connection(move |_, event| drop(told.send(event.clone())))
+        .build()
+        .unwrap();
+    let mut loading = tokio::spawn(async move { client.replica::<RecordSet>("t").await });
+    let replica = loop {
+        tokio::select! {
+            loaded = &mut loading => break loaded.unwrap().unwrap(),
+            event = events.recv() => match event {
+                Some(ConnectionEvent::Down { why }) => panic!("{why}"),
+                _ => continue,
+            },
+        }
+    };
+    assert_eq!(replica.create_handle().current().len(), 1);
 }

@@ -1,6 +1,7 @@
 //! What an entry does to a table. A pure function: times, ids and preconditions are inside the
 //! entry, so that whoever applies the same entries in the same order gets the same outcomes.
 
+use crate::compare::{Compared, Difference, by_key, deletes_too_much, differ, empties, stale};
 use crate::digest::{Digest, Hasher, ItemHash};
 use crate::name::{Key, TxnId};
 use crate::position::Position;
@@ -8,7 +9,7 @@ use crate::record::Record;
 use crate::time::Timestamp;
 use crate::txn::{Condition, MAX_REPLACE_BYTES, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// Something that was asked of a table, with all that its outcome depends on besides the table.
 #[derive(Debug, Clone)]
@@ -25,8 +26,11 @@ pub struct Entry {
 pub enum Body {
     /// A transaction.
     Txn(Txn),
-    /// The whole content anew.
+    /// The whole content, compared with the table when it is evaluated: a pass over all of it.
     Replace(Replace),
+    /// The whole content, compared with the table before: what was found to differ is changed, and keys
+    /// that were touched since are looked at again.
+    Compared(Compared),
     /// Delete those of these records that nobody has changed since they were found to be expired:
     /// keys with the sequence numbers they had.
     Expire(Vec<(Key, u64)>),
@@ -46,6 +50,11 @@ pub trait TableView {
     /// # Errors
     /// If the table could not be read.
     fn get(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
+    /// As [`get`](Self::get), with the category as well.
+    ///
+    /// # Errors
+    /// If the table could not be read.
+    fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
     /// All records in the order of their keys' bytes, each with its key.
     ///
     /// # Errors
@@ -78,7 +87,7 @@ pub struct Existing {
     pub seq: u64,
     /// The hash of key, `seq` and value.
     pub hash: ItemHash,
-    /// What it is filed under; only [`TableView::scan`] has to fill this in.
+    /// What it is filed under; [`TableView::get`] need not fill this in.
     pub category: String,
     /// Expiry time, from which on preconditions take the record for absent.
     pub expires_at: Option<Timestamp>,
@@ -87,6 +96,13 @@ pub struct Existing {
 impl Existing {
     fn is_expired(&self, at: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= at)
+    }
+
+    /// Whether it is what it would be after this put.
+    pub(crate) fn is(&self, put: &Put, hasher: &Hasher) -> bool {
+        put.category.as_str() == self.category
+            && put.expires_at == self.expires_at
+            && hasher.item(put.key.as_str(), self.seq, put.value.as_bytes()) == self.hash
     }
 }
 
@@ -166,6 +182,21 @@ pub enum Refusal {
         /// Most of them that may be deleted.
         max: u64,
     },
+    /// A replacement would change more records than are allowed in one step.
+    #[error(
+        "the replacement changes {changed} records, and at most {max} may change in one step, since all other writers wait meanwhile; write what changes in several transactions, or allow more changes"
+    )]
+    TooManyChanges {
+        /// Records that would be new, different or gone.
+        changed: u64,
+        /// Most of them that may be.
+        max: u64,
+    },
+    /// Too much of the table has changed since a replacement was compared with it.
+    #[error(
+        "too much of the table has changed while the replacement was compared with it; try again, or keep more history"
+    )]
+    Outdated,
     /// The id was used for something else.
     #[error(
         "transaction id {id:?} was used at seq {seq} for another body; give each transaction an id of its own"
@@ -313,14 +344,15 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
             )
         }
         Body::Replace(new) => {
-            if new.records.is_empty() && !new.allow_empty {
-                return Ok(Outcome::Refused(Refusal::EmptyReplacement));
+            if let Some(refusal) = empties(new) {
+                return Ok(Outcome::Refused(refusal));
             }
             (
                 new.id.as_ref(),
                 new.id.as_ref().map(|_| new.body_hash(view.hasher())),
             )
         }
+        Body::Compared(compared) => (compared.new_content().id.as_ref(), compared.body()),
         Body::Expire(_) => (None, None),
     };
     let id = id.cloned().zip(body);
@@ -363,43 +395,50 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
             for op in last_for_each_key(&txn.ops) {
                 let old = view.get(op.key())?;
                 match op {
-                    Op::Put(put) => next.put(put, old.as_ref()),
+                    Op::Put(put) => next.put(put, old.map(|old| old.hash)),
                     Op::Delete { key } => {
                         if let Some(old) = old {
-                            next.delete(key.clone(), &old);
+                            next.delete(key.clone(), old.hash);
                         }
                     }
                 }
             }
         }
         Body::Replace(new) => {
+            if let Some(refusal) = stale(new, view.head().position.seq) {
+                return Ok(Outcome::Refused(refusal));
+            }
+            let records = &new.records;
+            differ(
+                view,
+                records,
+                &by_key(records),
+                |difference| match difference {
+                    Difference::Put { place, old } => next.put(&records[place as usize], old),
+                    Difference::Gone { key, old } => next.delete(key, old),
+                },
+            )?;
+            if let Some(refusal) = next.exceeds(new, view.head().records) {
+                return Ok(Outcome::Refused(refusal));
+            }
+        }
+        Body::Compared(compared) => {
             let Head {
                 position, records, ..
             } = view.head();
-            if let Some(expected) = new.if_seq.filter(|seq| *seq != position.seq) {
-                let actual = position.seq;
-                return Ok(Outcome::Refused(Refusal::TableSeq { expected, actual }));
+            let new = compared.new_content();
+            let outdated = (compared.at() != Some(position)).then_some(Refusal::Outdated);
+            if let Some(refusal) = stale(new, position.seq).or(outdated) {
+                return Ok(Outcome::Refused(refusal));
             }
-            replace(view, &new.records, &mut next)?;
-            let deletions = next
-                .ops
-                .iter()
-                .filter(|op| matches!(op, ChangeOp::Delete(_)));
-            let (deleted, max) = (deletions.count() as u64, new.max_deletions(records));
-            if deleted > max {
-                return Ok(Outcome::Refused(Refusal::TooManyDeletions {
-                    deleted,
-                    records,
-                    max,
-                }));
-            }
-            let bytes = next.ops.iter().map(ChangeOp::size).sum();
-            if bytes > MAX_REPLACE_BYTES {
-                let limit = TxnTooLarge::Bytes {
-                    bytes,
-                    max: MAX_REPLACE_BYTES,
-                };
-                return Ok(Outcome::Refused(limit.into()));
+            compared.apply(view, |change, old| match (change, old) {
+                (Ok(put), old) => next.put(put, old),
+                (Err(key), Some(old)) => next.delete(key, old),
+                // What is not there is not deleted.
+                (Err(_), None) => {}
+            })?;
+            if let Some(refusal) = next.exceeds(new, records) {
+                return Ok(Outcome::Refused(refusal));
             }
         }
         Body::Expire(keys) => {
@@ -409,7 +448,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                     && old.seq == *seq
                     && done.insert(key)
                 {
-                    next.delete(key.clone(), &old);
+                    next.delete(key.clone(), old.hash);
                 }
             }
             if next.ops.is_empty() {
@@ -447,7 +486,7 @@ impl Next {
         }
     }
 
-    fn put(&mut self, put: &Put, old: Option<&Existing>) {
+    fn put(&mut self, put: &Put, old: Option<ItemHash>) {
         let Head { position, at, .. } = self.head;
         let Put {
             key,
@@ -465,17 +504,28 @@ impl Next {
             &self.hasher,
         );
         match old {
-            Some(old) => self.head.digest = self.head.digest.without(old.hash),
+            Some(old) => self.head.digest = self.head.digest.without(old),
             None => self.head.records += 1,
         }
         self.head.digest = self.head.digest.with(new.hash());
         self.ops.push(ChangeOp::Put(new));
     }
 
-    fn delete(&mut self, key: Key, old: &Existing) {
-        self.head.digest = self.head.digest.without(old.hash);
+    fn delete(&mut self, key: Key, old: ItemHash) {
+        self.head.digest = self.head.digest.without(old);
         self.head.records -= 1;
         self.ops.push(ChangeOp::Delete(key));
+    }
+
+    /// The limit that a replacement of so many records exceeds.
+    fn exceeds(&self, new: &Replace, records: u64) -> Option<Refusal> {
+        let is_deletion = |op: &&ChangeOp| matches!(op, ChangeOp::Delete(_));
+        let deleted = self.ops.iter().filter(is_deletion).count() as u64;
+        let bytes = self.ops.iter().map(ChangeOp::size).sum();
+        deletes_too_much(new, deleted, records).or_else(|| {
+            let max = MAX_REPLACE_BYTES;
+            (bytes > max).then(|| TxnTooLarge::Bytes { bytes, max }.into())
+        })
     }
 }
 
@@ -491,33 +541,4 @@ fn last_for_each_key(ops: &[Op]) -> impl Iterator<Item = &Op> {
         .enumerate()
         .filter(move |(at, op)| last.as_ref().is_none_or(|last| last[op.key()] == *at))
         .map(|(_, op)| op)
-}
-
-/// A merge of the new records, sorted by key, with the old ones.
-fn replace<V: TableView>(view: &mut V, records: &[Put], next: &mut Next) -> Result<(), V::Error> {
-    let sorted: BTreeMap<&str, &Put> = records.iter().map(|put| (put.key.as_str(), put)).collect();
-    let mut new = sorted.into_values().peekable();
-    view.scan(&mut |key, old| {
-        while let Some(put) = new.next_if(|put| put.key.as_str() < key) {
-            next.put(put, None);
-        }
-        match new.next_if(|put| put.key.as_str() == key) {
-            Some(put) => {
-                let same = put.category.as_str() == old.category
-                    && put.expires_at == old.expires_at
-                    && next.hasher.item(key, old.seq, put.value.as_bytes()) == old.hash;
-                if !same {
-                    next.put(put, Some(&old));
-                }
-            }
-            None => {
-                let key = Key::new(key).expect("the key of a record was checked when it came in");
-                next.delete(key, &old);
-            }
-        }
-    })?;
-    for put in new {
-        next.put(put, None);
-    }
-    Ok(())
 }

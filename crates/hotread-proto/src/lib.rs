@@ -10,6 +10,7 @@
 //! | [`Value`] | JSON, compacted once and opaque after that |
 //! | [`Record`] | a key with its value and metadata, in one allocation |
 //! | [`Txn`], [`Replace`] | what changes a table, whole or not at all |
+//! | [`Compared`] | a replacement, and what it changes of a table |
 //! | [`evaluate`] | decides what an [`Entry`] does to a table |
 //! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
@@ -30,6 +31,7 @@
 
 #![warn(missing_docs)]
 
+mod compare;
 mod digest;
 mod evaluate;
 mod name;
@@ -46,6 +48,7 @@ mod token;
 mod txn;
 mod value;
 
+pub use compare::Compared;
 pub use digest::{Digest, Hasher, ItemHash, ParseDigestError};
 pub use evaluate::{
     Body, Change, ChangeOp, Committed, Entry, Existing, Head, Outcome, Refusal, Remembered,

@@ -7,8 +7,8 @@ use hotread::HotReadState;
 use hotread::testing::check_contract;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use hotread_proto::{
-    Body, Category, Change, ChangeOp, Condition, Entry, Key, Op, Outcome, Precondition, Put,
-    Record, Records, Refusal, Replace, Timestamp, Txn, TxnId, TxnTooLarge, Value, evaluate,
+    Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Op, Outcome, Precondition,
+    Put, Record, Records, Refusal, Replace, Timestamp, Txn, TxnId, TxnTooLarge, Value, evaluate,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -247,7 +247,7 @@ fn check_change(
             let last = |key: &&str| txn.ops.iter().rposition(|op| op.key().as_str() == *key);
             keys.iter().map(last).collect()
         }
-        Body::Replace(_) => keys
+        Body::Replace(_) | Body::Compared(_) => keys
             .iter()
             .map(|key| distinct.iter().position(|k| k == key))
             .collect(),
@@ -295,6 +295,20 @@ fn same_records(a: &Records, b: &Records) -> bool {
     a.head() == b.head() && all(a) == all(b)
 }
 
+/// A replacement that was compared with a table before these changes.
+fn compared(new: &Replace, then: &MapView, since: &[Arc<Change>]) -> Compared {
+    let mut compared = Compared::new(&mut then.clone(), new.clone(), usize::MAX)
+        .unwrap()
+        .expect("nothing is guarded");
+    if let Some(last) = since.last().filter(|_| compared.at().is_some()) {
+        for op in since.iter().flat_map(|change| &change.ops) {
+            compared.touch(Key::new(op.key()).unwrap());
+        }
+        compared.advance(last.position);
+    }
+    compared
+}
+
 fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut view = MapView::new(secret);
     let mut twin = view.clone();
@@ -303,13 +317,17 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut records = empty.clone();
     let mut earlier = Vec::new();
     let mut changes: Vec<Arc<Change>> = Vec::new();
+    // What the twin was, after each change.
+    let mut past = vec![twin.clone()];
 
     for step in steps {
         if matches!(step.what, What::Forget) {
             view.remembered.clear();
             twin.remembered.clear();
             model.answers.clear();
+            past.iter_mut().for_each(|twin| twin.remembered.clear());
         }
+        let ago = step.at.unsigned_abs() as usize % 4;
         let Some(entry) = step.entry(&model, &earlier) else {
             continue;
         };
@@ -317,7 +335,15 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
         let expected = model.ask(entry.at.millis(), &entry.body);
         let outcome = evaluate(&mut view, &entry).unwrap();
         prop_assert_eq!(answer(&outcome), expected);
-        let again = evaluate(&mut twin, &entry).unwrap();
+        let again = match &entry.body {
+            // Compared with the table as it was some changes ago.
+            Body::Replace(new) => {
+                let then = past.len().saturating_sub(ago + 1);
+                let body = Body::Compared(compared(new, &past[then], &changes[then..]));
+                evaluate(&mut twin, &Entry { at: entry.at, body }).unwrap()
+            }
+            _ => evaluate(&mut twin, &entry).unwrap(),
+        };
         prop_assert_eq!(describe(&again), describe(&outcome));
 
         if let Outcome::Committed(change) = outcome {
@@ -327,6 +353,7 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
             let change = Arc::new(change);
             records.apply_update(&change);
             changes.push(change);
+            past.push(twin.clone());
         } else {
             prop_assert_eq!(&model.rows, &before.rows);
         }
@@ -584,6 +611,37 @@ fn a_replacement_of_an_older_state_is_refused() {
             actual: 1
         })
     ));
+}
+
+#[test]
+fn a_comparison_counts_what_changes_and_holds_for_its_state_only() {
+    let mut view = MapView::new(&None);
+    let records = |keys: &[&str]| keys.iter().map(|key| plain_put(key, "1")).collect();
+    commit(&mut view, Body::Replace(Replace::new(records(&["a", "b"]))));
+    let ask = |view: &mut MapView, keys: &[&str], max| {
+        Compared::new(view, Replace::new(records(keys)), max).unwrap()
+    };
+    // One is new and one is gone, whatever else there is.
+    let few = ask(&mut view, &["a", "c"], 2).unwrap();
+    assert_eq!((few.changes(), few.at()), (2, Some(view.head.position)));
+    let refused = ask(&mut view, &["a", "c", "d"], 2).unwrap_err();
+    let wanted = Refusal::TooManyChanges { changed: 3, max: 2 };
+    assert_eq!(refused, wanted);
+    let stale = Replace::new(records(&["a"])).if_seq(0);
+    let stale = Compared::new(&mut view, stale, 2).unwrap().unwrap_err();
+    assert!(matches!(stale, Refusal::TableSeq { .. }), "{stale}");
+    assert_eq!(
+        ask(&mut view, &[], 2).unwrap_err(),
+        Refusal::EmptyReplacement
+    );
+
+    commit(&mut view, Body::Txn(Txn::new().put(plain_put("b", "2"))));
+    let body = Body::Compared(few);
+    let at = Timestamp::EPOCH;
+    match evaluate(&mut view, &Entry { at, body }).unwrap() {
+        Outcome::Refused(Refusal::Outdated) => {}
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

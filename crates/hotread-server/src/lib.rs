@@ -21,7 +21,7 @@
 //! | Memory | some 20 KiB for an idle connection; for requests, answers, streams and sessions together at most [`Options::max_buffered_bytes`], half of it for one caller |
 //! | Clients that are behind | at most 32 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for their turn. A quarter of that is for any one caller |
 //! | Blocking calls | at most 16 at a time: 6 of one caller, 6 for one table, 4 of one caller for one table. Reads take at most [`Options::max_read_ms`]. All end with their caller, and with the server |
-//! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls |
+//! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls, of which one is kept. If the system refuses more, calls wait for those that there are |
 //! | A change that many follow | encoded once for all sync sessions of its table |
 //! | Live tables | a table that is loaded by followers is in memory, as [`Store::live`] says, until half a minute after the last one. Its recent changes take up to 24 MiB, and parts of snapshots 16 MiB while they are sent |
 //!
@@ -41,6 +41,7 @@
 
 mod access;
 mod builder;
+mod clock;
 mod error;
 mod events;
 mod fair;

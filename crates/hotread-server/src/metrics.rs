@@ -191,6 +191,11 @@ impl Scrape {
                 waiting as u64,
             )?;
         }
+        out.gauge(
+            "sessions_at_risk",
+            "Sessions whose clients refuse a value of their table, or stand still",
+            state.sessions.at_risk().len() as u64,
+        )?;
         let (streams, _) = state.streams.depth();
         out.gauge(
             "event_streams",

@@ -42,14 +42,16 @@ pub struct Options {
     pub rate_burst: u32,
     /// How long a connection may take for the head of a request, and be idle before it. 30 s.
     pub head_timeout_ms: u64,
-    /// How long a peer may take in nothing of what is sent to it. 30 s.
+    /// How long a peer may take in nothing of what is sent to it. 30 s. For long it may take in less than
+    /// 4 KiB a second only as long as that; a link of 20 kB/s is served.
     pub write_timeout_ms: u64,
-    /// Largest body of a replacement, in bytes. 32 MiB. It is the whole new content of a table, and
-    /// takes several times that in memory.
+    /// Largest body of a replacement, in bytes. 64 MiB: some 400,000 records. It is the whole new content
+    /// of a table, and takes three times that in memory, and 400 bytes for each record.
     pub max_replace_body_bytes: usize,
-    /// Most records that a table may have before and after a replacement. 100,000: they are compared and
+    /// Most records that a replacement may change: those that are new, different or gone. 100,000: they are
     /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
-    pub max_replace_records: usize,
+    /// What stays as it is does not count.
+    pub max_replace_changes: usize,
     /// What requests, answers, streams and sessions may take in memory together, in bytes. 1 GiB; one
     /// caller may take half of it. Counted before it is taken: bodies, and what becomes of them until it
     /// is committed; pages and changes, as they are read and as they are sent; what a connection still
@@ -79,8 +81,8 @@ impl Default for Options {
             rate_burst: 20_000,
             head_timeout_ms: 30_000,
             write_timeout_ms: 30_000,
-            max_replace_body_bytes: 32 << 20,
-            max_replace_records: 100_000,
+            max_replace_body_bytes: 64 << 20,
+            max_replace_changes: 100_000,
             max_buffered_bytes: 1 << 30,
             max_read_ms: 2_000,
             drain_ms: 10_000,
@@ -204,8 +206,8 @@ impl Options {
             ),
             ("max_read_ms", self.max_read_ms, 1, MAX_MS),
             (
-                "max_replace_records",
-                self.max_replace_records as u64,
+                "max_replace_changes",
+                self.max_replace_changes as u64,
                 1,
                 u64::MAX,
             ),

@@ -9,13 +9,17 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
 /// frames of a megabyte, and each table that has some a cache of parts.
 const MAX_SNAPSHOTS: usize = 32;
 /// And those of one caller: three that read nothing leave turns to a fourth.
 const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
+
+/// A session that has something to acknowledge and acknowledges nothing for this long is stuck: a client
+/// does so within a second of publishing, and its readers hold old copies for milliseconds.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// The sessions, and what they share.
 pub(crate) struct Registry {
@@ -47,7 +51,26 @@ pub(crate) struct Session {
     /// The last transaction that was sent, and the last one that was acknowledged.
     sent: AtomicU64,
     acked: AtomicU64,
+    began: Instant,
+    /// Milliseconds after `began` since which the client is behind what was sent and has not moved; 0: it is
+    /// not behind.
+    still_since: AtomicU64,
     told: Mutex<Told>,
+}
+
+/// A session whose client is not, or not for long, what its table is; as it is shown. If its process starts
+/// again, it may not come up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct AtRisk {
+    session: u64,
+    name: String,
+    peer: String,
+    pub(crate) table: TableName,
+    /// The last transaction that the client gives out to its readers.
+    acked: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
+    reason: String,
 }
 
 /// What the client has said of itself.
@@ -99,11 +122,27 @@ impl Session {
     // ORDERING: the numbers are for people; each stands for itself.
     pub(crate) fn sent(&self, seq: u64) {
         self.sent.store(seq, Ordering::Relaxed);
+        // A client that never acknowledges anything, as those that keep no records, says nothing by it.
+        let acked = self.acked.load(Ordering::Relaxed);
+        if acked > 0 && acked < seq && self.still_since.load(Ordering::Relaxed) == 0 {
+            self.still_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds after the beginning, 1 at least.
+    fn now(&self) -> u64 {
+        let millis = self.began.elapsed().as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
     }
 
     /// The client has reached a transaction. If it had refused a value, that is past.
     pub(crate) fn acked(&self, seq: u64) {
-        self.acked.store(seq, Ordering::Relaxed);
+        let before = self.acked.swap(seq, Ordering::Relaxed);
+        if seq >= self.sent.load(Ordering::Relaxed) {
+            self.still_since.store(0, Ordering::Relaxed);
+        } else if seq != before {
+            self.still_since.store(self.now(), Ordering::Relaxed);
+        }
         let mut told = self.told();
         if told.last_nack.as_ref().is_some_and(|nack| nack.seq <= seq) {
             told.last_nack = None;
@@ -130,6 +169,30 @@ impl Session {
         }
     }
 
+    /// Why the client is not what its table is, if that has lasted or will.
+    fn at_risk(&self, stuck_after: Duration) -> Option<AtRisk> {
+        let told = self.told();
+        let since = self.still_since.load(Ordering::Relaxed);
+        let still = Duration::from_millis(self.now().saturating_sub(since));
+        let (key, reason) = match &told.last_nack {
+            Some(nack) => (Some(nack.key.clone()), nack.reason.clone()),
+            None if since > 0 && still >= stuck_after => {
+                let reason = format!("it has acknowledged nothing for {} s", still.as_secs());
+                (None, reason)
+            }
+            None => return None,
+        };
+        Some(AtRisk {
+            session: self.id,
+            name: told.name.clone(),
+            peer: self.peer.to_string(),
+            table: self.table.clone(),
+            acked: self.acked.load(Ordering::Relaxed),
+            key,
+            reason,
+        })
+    }
+
     /// For logs: who it is about.
     pub(crate) fn who(&self) -> String {
         let told = self.told();
@@ -152,6 +215,8 @@ impl Registry {
             since: SystemTime::now().into(),
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
+            began: Instant::now(),
+            still_since: AtomicU64::new(0),
             told: Mutex::default(),
         });
         self.sessions.insert(id, session.clone());
@@ -165,6 +230,16 @@ impl Registry {
     pub(crate) fn list(&self) -> Vec<SessionInfo> {
         let mut list: Vec<_> = self.sessions.iter().map(|entry| entry.info()).collect();
         list.sort_unstable_by_key(|session| session.id);
+        list
+    }
+}
+
+impl Registry {
+    /// The sessions whose clients refuse a value of their table, or are stuck, oldest first.
+    pub(crate) fn at_risk(&self) -> Vec<AtRisk> {
+        let at_risk = |session: &Arc<Session>| session.at_risk(STUCK_AFTER);
+        let mut list: Vec<_> = self.sessions.iter().filter_map(|s| at_risk(&s)).collect();
+        list.sort_unstable_by_key(|risk| risk.session);
         list
     }
 }
@@ -186,5 +261,46 @@ impl std::ops::Deref for Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.registry.sessions.remove(&self.session.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_refuse_or_stand_still_are_at_risk_until_they_go_on() {
+        let registry = Arc::<Registry>::default();
+        let table = TableName::new("t").unwrap();
+        let listed = registry.enter("127.0.0.1:1".parse().unwrap(), &table);
+        let reason = |after| {
+            let risk = listed.at_risk(after);
+            risk.map(|risk| (risk.acked, risk.key, risk.reason))
+        };
+        let (at_once, later) = (Duration::ZERO, STUCK_AFTER);
+        listed.sent(3);
+        assert_eq!(reason(at_once), None, "it may be one that keeps no records");
+        listed.acked(2);
+        assert_eq!(reason(later), None, "it has just moved");
+        let (acked, key, why) = reason(at_once).unwrap();
+        assert_eq!((acked, key), (2, None));
+        assert!(why.starts_with("it has acknowledged nothing for"), "{why}");
+        listed.acked(3);
+        assert_eq!(reason(at_once), None);
+
+        let key = Key::new("k").unwrap();
+        let nack = Nack {
+            seq: 4,
+            key: key.clone(),
+            reason: "no".to_owned(),
+        };
+        listed.sent(4);
+        listed.nacked(nack);
+        assert_eq!(reason(later), Some((3, Some(key), "no".to_owned())));
+        assert_eq!(registry.at_risk().len(), 1);
+        listed.acked(4);
+        assert_eq!(reason(at_once), None);
+        drop(listed);
+        assert!(registry.at_risk().is_empty());
     }
 }

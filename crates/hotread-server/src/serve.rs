@@ -1,13 +1,14 @@
 //! Listening: connections are taken in, within the limits, and let go of when the server stops.
 
 use crate::access::is_loopback;
+use crate::clock;
 use crate::error::Failure;
 use crate::http::{self, Peer, answer};
 use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
 use crate::socket::Socket;
 use crate::state::{AppState, Drain, stopping};
-use crate::work::Unit;
+use crate::work::{self, Unit};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -112,6 +113,7 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
+    lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
     announce(&state, address).await;
     tracing::info!(%address, "listening");
     if state.is_open() {
@@ -127,6 +129,7 @@ pub(crate) async fn serve(
     // With them, so that it ends with them.
     let giving = state.clone();
     connections.spawn(async move { giving.budgets.give_back().await });
+    connections.spawn(work::keep_a_thread());
     let mut shutdown = pin!(shutdown);
     let mut failing = false;
     loop {
@@ -135,6 +138,12 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if !clock::is_writable() => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!("requests are not served: the clock shows no year from 1970 to 9999");
+                    }
+                    refuse(stream, clock::failure(), &refusals);
+                }
                 Ok((stream, peer)) => {
                     failing = false;
                     match state.places.take(peer.ip()) {
@@ -149,7 +158,7 @@ pub(crate) async fn serve(
                         }
                         None => {
                             count(&state.metrics.refused_connections);
-                            refuse(stream, &refusals);
+                            refuse(stream, no_place(), &refusals);
                         }
                     }
                 }
@@ -179,6 +188,15 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
         no_tokens,
         no_plaintext,
     })
+}
+
+/// Lets as many connections wait to be taken in as there may be; the system takes no more than
+/// `net.core.somaxconn`. A runtime's listener has a queue of 128. Beyond its length, Linux (with SYN
+/// cookies, its default) drops the last packet of a connection: the peer takes itself for connected, and
+/// if it says nothing, neither side ever learns that it is not.
+fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> {
+    rustix::net::listen(listener, i32::try_from(connections).unwrap_or(i32::MAX))?;
+    Ok(())
 }
 
 /// Tells those who find the database in use where to go instead.
@@ -225,10 +243,10 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     let mut connection = pin!(connection);
     let mut shutdown = state.shutdown.clone();
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = clock::guarded(connection.as_mut()) => ended,
         _ = stopping(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            clock::guarded(connection.as_mut()).await
         }
     };
     if let Err(error) = ended {
@@ -237,22 +255,25 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     }
 }
 
-/// Says that there is no place, if that takes no time.
-fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>) {
+fn no_place() -> Failure {
+    let message = "the server has as many connections as it takes; try again later";
+    Failure::new(Code::TooManyConnections, message)
+}
+
+/// Says why a connection is not served, if that takes no time.
+fn refuse(stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
     };
     tokio::spawn(async move {
         let _turn = turn;
-        let told = timeout(REFUSAL_PATIENCE, tell(stream)).await;
+        let told = timeout(REFUSAL_PATIENCE, tell(stream, &failure)).await;
         drop(told);
     });
 }
 
-async fn tell(mut stream: TcpStream) -> io::Result<()> {
-    let message = "the server has as many connections as it takes; try again later";
-    let failure = Failure::new(Code::TooManyConnections, message);
-    stream.write_all(&answer::raw(&failure)).await?;
+async fn tell(mut stream: TcpStream, failure: &Failure) -> io::Result<()> {
+    stream.write_all(&answer::raw(failure)).await?;
     stream.shutdown().await?;
     let mut rest = stream.take(REFUSAL_BYTES);
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;

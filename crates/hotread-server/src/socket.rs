@@ -1,5 +1,5 @@
 //! A connection's socket: it holds a place for as long as it lives, whatever is spoken on it, and
-//! waits a bounded time for a peer that takes nothing in. A connection that is closed with bytes
+//! waits a bounded time for a peer that takes nothing in, or too little. A connection that is closed with bytes
 //! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
 //! whose body was not read, the socket reads on for a while.
 
@@ -21,6 +21,14 @@ const LINGER: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
 /// Most bytes that are read of a closed connection: twice the largest body there is by default.
 const LINGER_BYTES: u64 = 512 << 20;
+
+/// The slowest that a peer may take in what is sent to it, for long, in bytes a second: a fifth of the slowest
+/// link that is to work. What waits for it is memory, and perhaps a turn.
+const MIN_RATE: u32 = 4 << 10;
+/// Bytes that the system takes of a connection before it has sent them. Without a bound it takes megabytes,
+/// and says that there is room again when a third of them is gone: a slow peer takes a minute for that, which
+/// looks as if it took nothing in.
+const MAX_UNSENT: u32 = 128 << 10;
 
 /// What a connection and those who speak on it know of each other.
 #[derive(Debug, Clone, Default)]
@@ -62,11 +70,56 @@ struct Lingering {
     silence: Pin<Box<Sleep>>,
 }
 
+/// How long a peer is waited for: so long while it takes nothing in, and longer for what it takes. Time in
+/// which nothing waits for it gives back what was used up.
+struct Patience {
+    max: Duration,
+    left: Duration,
+    /// When it was as much as that, and whether the peer was waited for from then on.
+    at: Instant,
+    waits: bool,
+}
+
+impl Patience {
+    fn new(max: Duration, now: Instant) -> Self {
+        Self {
+            max,
+            left: max,
+            at: now,
+            waits: false,
+        }
+    }
+
+    /// The peer took so many bytes in.
+    fn took(&mut self, bytes: usize, now: Instant) {
+        self.pass(now, false);
+        // More than this fills it anyhow.
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let earned = Duration::from_secs(bytes.into()) / MIN_RATE;
+        self.left = self.left.saturating_add(earned).min(self.max);
+    }
+
+    /// Nothing more can be written now. When it is over.
+    fn wait(&mut self, now: Instant) -> Instant {
+        self.pass(now, true);
+        now + self.left
+    }
+
+    fn pass(&mut self, now: Instant, waits: bool) {
+        let passed = now.saturating_duration_since(self.at);
+        self.left = match self.waits {
+            true => self.left.saturating_sub(passed),
+            false => self.left.saturating_add(passed).min(self.max),
+        };
+        (self.at, self.waits) = (now, waits);
+    }
+}
+
 /// A socket with its place.
 pub(crate) struct Socket {
     stream: TcpStream,
     wire: Wire,
-    patience: Duration,
+    patience: Patience,
     /// Runs while nothing could be written that was to be.
     stalled: Option<Pin<Box<Sleep>>>,
     /// What was sent is at its end, and what comes is thrown away.
@@ -76,10 +129,11 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream, patience: Duration, place: Place) -> Self {
+        bound_unsent(&stream);
         Self {
             stream,
             wire: Wire::default(),
-            patience,
+            patience: Patience::new(patience, Instant::now()),
             stalled: None,
             lingering: None,
             _place: place,
@@ -131,19 +185,29 @@ impl Socket {
         written: Poll<io::Result<usize>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        let now = Instant::now();
+        if let Poll::Ready(written) = written {
             self.stalled = None;
-            return written;
+            self.patience.took(*written.as_ref().unwrap_or(&0), now);
+            return Poll::Ready(written);
         }
-        let end = Instant::now() + self.patience;
+        let end = self.patience.wait(now);
         let stalled = self
             .stalled
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         stalled.as_mut().poll(cx).map(|()| {
-            let message = "the peer takes nothing in";
+            let message = "the peer takes nothing in, or too little";
             Err(io::Error::new(io::ErrorKind::TimedOut, message))
         })
     }
+}
+
+/// A hint: without it, slow peers need more patience.
+fn bound_unsent(stream: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, MAX_UNSENT);
 }
 
 impl AsyncRead for Socket {
@@ -194,5 +258,54 @@ impl AsyncWrite for Socket {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_secs(30);
+
+    /// How long a peer is waited for that takes so many bytes in every so often.
+    fn lasts(bytes: u32, every: Duration) -> Duration {
+        let began = Instant::now();
+        let mut patience = Patience::new(MAX, began);
+        let mut now = began;
+        while now - began < 100 * MAX {
+            let end = patience.wait(now);
+            now += every;
+            if end <= now {
+                return end - began;
+            }
+            patience.took(bytes as usize, now);
+        }
+        now - began
+    }
+
+    #[test]
+    fn a_peer_is_waited_for_as_long_as_it_takes_enough_in() {
+        let second = Duration::from_secs(1);
+        assert_eq!(lasts(0, second), MAX);
+        assert!(lasts(1, second) < MAX + second);
+        assert!(lasts(MIN_RATE / 2, second) < 2 * MAX + second);
+        assert!(lasts(MIN_RATE, second) > 99 * MAX);
+        // In pieces, as slow links take them.
+        assert!(lasts(25 * MIN_RATE, 20 * second) > 99 * MAX);
+        assert_eq!(lasts(1 << 30, MAX), MAX);
+    }
+
+    #[test]
+    fn what_was_used_up_comes_back_while_nothing_waits() {
+        let began = Instant::now();
+        let mut patience = Patience::new(MAX, began);
+        let end = patience.wait(began);
+        assert_eq!(end, began + MAX);
+        let later = began + MAX * 2 / 3;
+        patience.took(1, later);
+        assert!(patience.wait(later) < later + MAX / 2);
+        patience.took(0, later);
+        let later = later + MAX;
+        assert_eq!(patience.wait(later), later + MAX);
     }
 }

@@ -173,6 +173,20 @@ impl AppState {
     }
 }
 
+/// How often the runtime's thread for blocking work is used: more often than threads without work end, which
+/// is after 10 s unless the runtime was built otherwise.
+const KEEP_EVERY: Duration = Duration::from_secs(4);
+
+/// Keeps one of the runtime's threads for blocking work, for as long as it is polled. While there is one, and the
+/// system refuses more, work waits for it; while there is none, tokio panics.
+pub(crate) async fn keep_a_thread() {
+    loop {
+        // It cannot panic; without the runtime there is nothing to be kept.
+        let _ = tokio::task::spawn_blocking(|| ()).await;
+        tokio::time::sleep(KEEP_EVERY).await;
+    }
+}
+
 /// Waits until what was begun has had its time to come to its end.
 async fn end(ended: &mut watch::Receiver<bool>) {
     // An error: the server is gone.

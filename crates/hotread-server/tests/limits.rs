@@ -489,7 +489,7 @@ async fn a_read_that_takes_too_long_has_an_error_of_its_own() {
 
 #[tokio::test]
 async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
-    let api = Api::with(options(|o| o.max_replace_records = 2)).await;
+    let api = Api::with(options(|o| o.max_replace_changes = 2)).await;
     api.create("t", TableOptions::default()).await;
     let replace = |keys: &[&str]| {
         let records: Vec<_> = keys
@@ -500,12 +500,13 @@ async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
         api.post("/v1/tables/t/replace").json(body)
     };
     replace(&["a", "b"]).expect(200).await;
-    let refused = replace(&["a", "b", "c"]).refused(413, Code::TooLarge).await;
-    assert!(refused.text().contains("several transactions"));
-    api.put("/v1/tables/t/records/c")
-        .json(r#"{"value":1}"#)
-        .expect(201)
-        .await;
-    // What there is counts as well.
-    replace(&["a"]).refused(413, Code::TooLarge).await;
+    // What stays as it is does not count; what is gone does.
+    replace(&["a", "b", "c", "d"]).expect(200).await;
+    replace(&["d", "c", "b", "a"]).expect(200).await;
+    let refused = replace(&["a", "b", "c", "e", "f"]);
+    let refused = refused.refused(413, Code::TooLarge).await;
+    let text = refused.text();
+    assert!(text.contains("changes 3 records, and at most 2"), "{text}");
+    assert!(text.contains("several transactions"), "{text}");
+    replace(&["a", "c", "d", "e"]).expect(200).await;
 }

@@ -16,6 +16,7 @@ use crate::migrate;
 use crate::open::{self, Location};
 use crate::options::Synchronous;
 use crate::queue::{Next, Queue, Request};
+use crate::replace;
 use crate::rows::{signed, wide};
 use crate::stats::Counters;
 use crate::table::{self, Registry, Standing, Table};
@@ -463,6 +464,9 @@ fn decide(
         };
         return Ok((Decided::Refused(error), None));
     };
+    if let Body::Compared(compared) = body {
+        replace::finish(db, &table, standing.head, compared)?;
+    }
     let mut view = View::new(db, &table, standing.head)?;
     let entry = hotread_proto::Entry {
         at,
@@ -526,7 +530,8 @@ fn wipe(body: &mut Body) {
     match body {
         Body::Txn(txn) => txn.zeroize(),
         Body::Replace(replace) => replace.zeroize(),
-        Body::Expire(_) => {}
+        // Overwritten when it is dropped.
+        Body::Compared(_) | Body::Expire(_) => {}
     }
 }
 

@@ -482,6 +482,8 @@ impl CommitError {
                 | Refusal::TableSeq { .. }
                 | Refusal::TooManyDeletions { .. },
             ) => Code::PreconditionFailed,
+            Self::Refused(Refusal::TooManyChanges { .. }) => Code::TooLarge,
+            Self::Refused(Refusal::Outdated) => Code::Busy,
             Self::Refused(Refusal::IdReused { .. }) => Code::TxnIdReused,
             Self::Refused(_) => Code::BadRequest,
             Self::Schema { .. } => Code::SchemaViolation,

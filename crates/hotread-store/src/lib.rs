@@ -68,6 +68,7 @@ mod options;
 mod pin;
 mod queue;
 mod read;
+mod replace;
 mod rows;
 mod schema;
 mod seal;

@@ -236,6 +236,30 @@ pub(crate) fn read_ops(
     Ok(ops)
 }
 
+/// The keys of what [`write_ops`] wrote, without their records.
+pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), StorageError> {
+    let mut rest = Bytes(blob);
+    if rest.array::<1>()? != [OPS_VERSION] {
+        return Err(damaged("a change of unknown form"));
+    }
+    while !rest.0.is_empty() {
+        let [tag] = rest.array()?;
+        let key = usize::from(u16::from_le_bytes(rest.array()?));
+        visit(Key::from_bytes(rest.take(key)?).map_err(|_| damaged("a key"))?);
+        if tag == PUT {
+            let [category] = rest.array()?;
+            rest.take(category.into())?;
+            // The expiry and the hash.
+            rest.array::<24>()?;
+            let stored = u32::from_le_bytes(rest.array()?) as usize;
+            rest.take(stored)?;
+        } else if tag != DELETE {
+            return Err(damaged("an unknown operation"));
+        }
+    }
+    Ok(())
+}
+
 /// Bytes that have not been read yet.
 struct Bytes<'a>(&'a [u8]);
 

@@ -275,7 +275,7 @@ impl Store {
         self.job(move |committer| committer.reseal(&known, seal))
     }
 
-    fn writer(&self) -> Result<&Writer, CommitError> {
+    pub(crate) fn writer(&self) -> Result<&Writer, CommitError> {
         self.0.writer.as_ref().ok_or(CommitError::ReadOnly)
     }
 
@@ -398,10 +398,10 @@ impl Store {
             table.check_schema(&put.key, &put.value)?;
         }
         let size = new.size() + OP_BYTES * new.records.len();
-        push(writer, table, Body::Replace(new), size, patience).map(Ticket::replace)
+        push(writer, table, Body::Replace(new), size, patience).map(|ticket| ticket.replace(None))
     }
 
-    fn writable(&self, name: &TableName) -> Result<Arc<Table>, CommitError> {
+    pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<Table>, CommitError> {
         let table = self.0.registry.get(name);
         let table = table.ok_or_else(|| CommitError::UnknownTable {
             table: name.clone(),
@@ -609,7 +609,7 @@ fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
     }
 }
 
-fn push(
+pub(crate) fn push(
     writer: &Writer,
     table: Arc<Table>,
     body: Body,

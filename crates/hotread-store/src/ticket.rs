@@ -1,7 +1,7 @@
 //! The way back for the committer's answers: each is waited for by a thread or by a task.
 
 use crate::error::{CommitError, StorageError};
-use hotread_proto::Committed;
+use hotread_proto::{Committed, Compared};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -94,7 +94,11 @@ pub struct Ticket(Arc<Slot>);
 
 /// The promise of an answer to [`Store::submit_replace`](crate::Store::submit_replace). As a
 /// [`Ticket`].
-pub struct ReplaceTicket(Ticket);
+pub struct ReplaceTicket {
+    ticket: Ticket,
+    /// The replacement, if it is to be dropped here.
+    _new: Option<Compared>,
+}
 
 /// The promise of an answer, and of whether the table has grown: see [`Ticket::with_growth`].
 #[derive(Debug)]
@@ -126,8 +130,11 @@ impl Ticket {
         GrowthTicket(self)
     }
 
-    pub(crate) fn replace(self) -> ReplaceTicket {
-        ReplaceTicket(self)
+    pub(crate) fn replace(self, new: Option<Compared>) -> ReplaceTicket {
+        ReplaceTicket {
+            ticket: self,
+            _new: new,
+        }
     }
 }
 
@@ -156,7 +163,7 @@ impl ReplaceTicket {
     /// # Errors
     /// As for [`Store::commit`](crate::Store::commit).
     pub fn wait(self) -> Result<Replaced, CommitError> {
-        self.0.0.wait().map(Replaced::from)
+        self.ticket.0.wait().map(Replaced::from)
     }
 }
 
@@ -164,7 +171,10 @@ impl Future for ReplaceTicket {
     type Output = Result<Replaced, CommitError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.0.poll(cx).map(|answer| answer.map(Replaced::from))
+        self.ticket
+            .0
+            .poll(cx)
+            .map(|answer| answer.map(Replaced::from))
     }
 }
 

@@ -23,6 +23,9 @@ pub mod sql {
     /// What is there under a key.
     pub const EXISTING: &str =
         "SELECT seq, hash, expires_at FROM records WHERE table_id = ?1 AND key = ?2";
+    /// The same, with its category.
+    pub const FILED: &str =
+        "SELECT seq, hash, expires_at, category FROM records WHERE table_id = ?1 AND key = ?2";
     /// A record written whole.
     pub const PUT: &str = "
         INSERT INTO records (table_id, key, seq, updated_at, hash, value, category, expires_at)
@@ -105,6 +108,20 @@ impl TableView for View<'_> {
             seq: rows::read_count(row, 0)?,
             hash: ItemHash(rows::read_wide(row, 1)?),
             category: String::new(),
+            expires_at: rows::read_expiry(row, 2)?,
+        }))
+    }
+
+    fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, StorageError> {
+        let mut statement = self.db.prepare_cached(sql::FILED)?;
+        let mut rows = statement.query(params![self.table.id, key.as_str()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        Ok(Some(Existing {
+            seq: rows::read_count(row, 0)?,
+            hash: ItemHash(rows::read_wide(row, 1)?),
+            category: row.get(3)?,
             expires_at: rows::read_expiry(row, 2)?,
         }))
     }

@@ -219,6 +219,10 @@ impl TableView for Mirror {
         Ok(self.existing.get(key).cloned())
     }
 
+    fn get_filed(&mut self, key: &Key) -> std::result::Result<Option<Existing>, Infallible> {
+        self.get(key)
+    }
+
     fn scan(
         &mut self,
         _visit: &mut dyn FnMut(&str, Existing),

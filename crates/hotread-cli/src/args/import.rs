@@ -18,7 +18,9 @@ worked out from an older state.
 
 The database and the table are created if they are not there. Through a server (--url), each
 transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
-nothing is done twice.
+nothing is done twice. A server bounds what a replacement may change (100,000 records by default, in a
+body of 64 MiB). If an empty table is to get more than that, it is loaded in transactions, which is said;
+with --if-seq it is refused.
 
 Examples:
   hotread import oui oui.csv --key Assignment

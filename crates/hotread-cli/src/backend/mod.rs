@@ -15,6 +15,9 @@ use hotread_store::{
 /// What commands do with tables. What is answered, and how errors are told, does not depend on where
 /// the tables are. Each call blocks.
 pub(crate) trait Tables {
+    /// Whether they are those of a server, which limits what one step may change.
+    fn is_remote(&self) -> bool;
+
     /// The tables that there are; of a server, those that the token may read.
     fn tables(&self) -> Result<Vec<TableInfo>>;
 

@@ -93,6 +93,10 @@ impl Server {
 }
 
 impl Tables for Server {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn tables(&self) -> Result<Vec<TableInfo>> {
         self.ask(blocking::Client::tables)
     }

@@ -8,6 +8,10 @@ use hotread_store::{
 };
 
 impl Tables for Store {
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn tables(&self) -> Result<Vec<TableInfo>> {
         Ok(self.tables()?)
     }

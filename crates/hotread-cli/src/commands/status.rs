@@ -13,6 +13,21 @@ use std::io::Write;
 struct Status {
     tables: Vec<Table>,
     sessions: Vec<Subscriber>,
+    #[serde(default)]
+    at_risk: Vec<AtRisk>,
+    #[serde(default)]
+    at_risk_count: u64,
+}
+
+/// A replica whose readers have an older state than the table, and that may not come up again.
+#[derive(Deserialize)]
+struct AtRisk {
+    name: String,
+    peer: String,
+    table: TableName,
+    acked: u64,
+    key: Option<Key>,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -52,8 +67,12 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
         }
         return out.json(&status);
     }
-    let Status { tables, sessions } =
-        serde_json::from_value(status).context("the server's status has an unknown form")?;
+    let Status {
+        tables,
+        sessions,
+        at_risk,
+        at_risk_count,
+    } = serde_json::from_value(status).context("the server's status has an unknown form")?;
     if tables.is_empty() {
         session.note("there are no tables; `hotread table create` makes one");
     } else {
@@ -78,10 +97,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     }
     let rows = sessions.into_iter().map(|subscriber| {
         vec![
-            match subscriber.name.as_str() {
-                "" => "-".to_owned(),
-                name => name.to_owned(),
-            },
+            named(subscriber.name),
             subscriber.peer,
             subscriber.table.to_string(),
             subscriber.acked.to_string(),
@@ -104,5 +120,40 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
             "LAST NACK",
         ],
         rows.collect(),
-    )
+    )?;
+    if at_risk.is_empty() {
+        return Ok(());
+    }
+    let listed = at_risk.len() as u64;
+    let rows = at_risk.into_iter().map(|replica| {
+        let reason = escape(&replica.reason).into_owned();
+        vec![
+            named(replica.name),
+            replica.peer,
+            replica.table.to_string(),
+            replica.acked.to_string(),
+            match replica.key {
+                Some(key) => format!("refuses {key}: {reason}"),
+                None => reason,
+            },
+        ]
+    });
+    out.line("")?;
+    out.table(
+        &["AT RISK", "PEER", "TABLE", "POSITION", "REASON"],
+        rows.collect(),
+    )?;
+    if at_risk_count > listed {
+        let more = grouped(at_risk_count - listed);
+        session.note(&format!("and {more} more at risk"));
+    }
+    Ok(())
+}
+
+/// What a client calls itself.
+fn named(name: String) -> String {
+    match name.as_str() {
+        "" => "-".to_owned(),
+        _ => name,
+    }
 }

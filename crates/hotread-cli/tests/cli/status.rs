@@ -98,7 +98,22 @@ fn tables_and_who_follows_them_are_shown() {
     let shown = serving.run(&["status"]).ok();
     assert!(!shown.contains('\u{1b}'), "{shown}");
     let lines: Vec<_> = shown.lines().collect();
-    assert_eq!(lines.len(), 5, "{shown}");
+    assert_eq!(lines.len(), 8, "{shown}");
+    let at_risk: Vec<_> = lines[6].split_whitespace().collect();
+    assert_eq!(
+        at_risk,
+        ["AT", "RISK", "PEER", "TABLE", "POSITION", "REASON"]
+    );
+    let risk: Vec<_> = lines[7].split_whitespace().collect();
+    let peer_at_risk = follower["peer"].as_str().unwrap();
+    assert_eq!(
+        risk[..6],
+        ["api-7", peer_at_risk, "t", "1", "refuses", "a:"]
+    );
+    assert_eq!(
+        (&status["at_risk_count"], &status["at_risk"][0]["key"]),
+        (&json!(1), &json!("a"))
+    );
     let columns: Vec<_> = lines[3].split_whitespace().collect();
     assert_eq!(
         columns[..6],

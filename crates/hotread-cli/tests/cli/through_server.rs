@@ -382,6 +382,29 @@ fn tokens_are_made_through_a_server_and_never_shown() {
 }
 
 #[test]
+fn a_first_load_that_is_too_large_for_one_step_is_imported_in_pieces() {
+    let place = Place::with_table();
+    let config = place.file("c.toml", "[server]\nmax_replace_changes = 100\n");
+    let serving = Serving::start(&place, &["--config", &config]);
+    let import = |name: &str, changed: u32, more: &[&str]| {
+        let row = |n: u32| format!("{{\"key\":\"{n}\",\"value\":{}}}\n", u32::from(n < changed));
+        let file = place.file(name, (0..2_500).map(row).collect::<String>());
+        serving.run(&[&["import", "t", &file, "--replace"], more].concat())
+    };
+    let conditional = import("first.ndjson", 0, &["--if-seq", "0"]);
+    conditional.failed(1, "changes 2500 records, and at most 100");
+    let first = import("first.ndjson", 0, &[]);
+    assert_eq!(first.code, 0, "{first:?}");
+    let said = "table t is empty, and 2,500 records are too many for one step of the server";
+    assert!(first.err.starts_with(said), "{first:?}");
+    assert!(first.out.contains("2,500 written, 0 deleted"), "{first:?}");
+    // From then on, what changes counts.
+    let next = import("next.ndjson", 100, &[]).ok();
+    assert!(next.contains("100 written, 0 deleted"), "{next}");
+    import("large.ndjson", 300, &[]).failed(1, "write what changes in several transactions");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_one_line() {
     // Nobody has this port: it was had, and is given back.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,6 +3,7 @@
 use super::request;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -138,6 +139,38 @@ impl Cable {
         Self {
             address,
             plugged,
+            task,
+        }
+    }
+
+    /// One over which so many bytes a second come from the server.
+    pub async fn slow(server: SocketAddr, bytes_per_second: usize) -> Self {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                let far = TcpStream::connect(server).await.unwrap();
+                let (mut from_client, mut to_client) = near.into_split();
+                let (mut from_server, mut to_server) = far.into_split();
+                tokio::spawn(async move {
+                    let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+                });
+                tokio::spawn(async move {
+                    let mut some = vec![0; bytes_per_second / 20];
+                    while let Ok(bytes @ 1..) = from_server.read(&mut some).await {
+                        if to_client.write_all(&some[..bytes]).await.is_err() {
+                            break;
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            plugged: watch::Sender::new(true),
             task,
         }
     }

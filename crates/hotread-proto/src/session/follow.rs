@@ -196,6 +196,14 @@ impl<T: Target> Follow<T> {
         }
     }
 
+    /// A part of a frame came, of which the rest is on its way: the connection is slow, and not lost. Says
+    /// nothing about how old the content is.
+    pub fn handle_part(&mut self, now: Duration) {
+        if self.link.is_up() {
+            self.link.heard(now);
+        }
+    }
+
     /// To be called when the time that [`poll_timeout`](Self::poll_timeout) gave has come.
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.failed.is_some() {

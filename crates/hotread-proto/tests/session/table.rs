@@ -32,6 +32,10 @@ impl TableView for View<'_> {
         Ok(self.0.get(key.as_str()).map(existing))
     }
 
+    fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, Infallible> {
+        self.get(key)
+    }
+
     fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), Infallible> {
         for record in self.0 {
             visit(record.key(), existing(record));

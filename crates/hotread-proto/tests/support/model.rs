@@ -75,6 +75,7 @@ impl Model {
                     }
                 }
             }
+            Body::Compared(_) => unreachable!("the model is asked for what is compared with it"),
             Body::Replace(new) => {
                 rows.clear();
                 for put in &new.records {
@@ -138,7 +139,7 @@ fn named(body: &Body) -> Option<(String, String)> {
             };
             (new.id.as_ref()?, serde_json::to_string(&bare).unwrap())
         }
-        Body::Expire(_) => return None,
+        Body::Compared(_) | Body::Expire(_) => return None,
     };
     Some((id.to_string(), text))
 }

@@ -77,20 +77,27 @@ impl TableView for MapView {
         }))
     }
 
+    fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, Infallible> {
+        Ok(self.records.get(key.as_str()).map(filed))
+    }
+
     fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), Infallible> {
         for (key, record) in &self.records {
-            let existing = Existing {
-                seq: record.seq(),
-                hash: record.hash(),
-                category: record.category().to_owned(),
-                expires_at: record.expires_at(),
-            };
-            visit(key, existing);
+            visit(key, filed(record));
         }
         Ok(())
     }
 
     fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, Infallible> {
         Ok(self.remembered.get(id).copied())
+    }
+}
+
+fn filed(record: &Record) -> Existing {
+    Existing {
+        seq: record.seq(),
+        hash: record.hash(),
+        category: record.category().to_owned(),
+        expires_at: record.expires_at(),
     }
 }

@@ -233,10 +233,13 @@ impl Call {
             return Err(Failure::bad_request("the body is not a JSON object"));
         }
         let small = bytes.len() <= INLINE;
-        held.resize(bytes.len() + parsed(&bytes, self.route.takes))?;
-        let read = move || match serde_json::from_slice(&bytes) {
-            Ok(body) => Ok(Some((body, held))),
-            Err(error) => Err(blame::failure(&bytes, &error)),
+        let takes = self.route.takes;
+        let read = move || {
+            held.resize(bytes.len() + parsed(&bytes, takes))?;
+            match serde_json::from_slice(&bytes) {
+                Ok(body) => Ok(Some((body, held))),
+                Err(error) => Err(blame::failure(&bytes, &error)),
+            }
         };
         match small {
             true => read(),
@@ -257,12 +260,44 @@ impl Call {
 /// The memory that a body takes once it is parsed. Many small records take many times their text; objects
 /// within values are not parsed.
 fn parsed(bytes: &[u8], takes: Takes) -> usize {
-    let objects = bytes.iter().filter(|byte| **byte == b'{').count();
     let objects = match takes {
-        Takes::Replacement => objects,
-        _ => objects.min(MAX_TXN_OPS),
+        Takes::Replacement => elements(bytes),
+        _ => {
+            let objects = bytes.iter().filter(|byte| **byte == b'{').count();
+            objects.min(MAX_TXN_OPS)
+        }
     };
     TEXT_COST * bytes.len() + OBJECT_COST * objects
+}
+
+/// How many objects there are in arrays of the outermost object, which the parser makes records of. Of what
+/// is not JSON, as many as the parser has seen before it notices, or more.
+fn elements(bytes: &[u8]) -> usize {
+    /// Of an object within an array within the outermost object.
+    const DEPTH: usize = 2;
+    let (mut depth, mut found) = (0_usize, 0);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => {
+                // To its end, over escapes.
+                while let Some(byte) = rest.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => drop(rest.next()),
+                        _ => {}
+                    }
+                }
+            }
+            b'{' | b'[' => {
+                found += usize::from(*byte == b'{' && depth == DEPTH);
+                depth += 1;
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Reads a body, as long as it comes fast enough to be worth the memory.
@@ -407,6 +442,25 @@ mod tests {
             assert!(!is(header::CONTENT_ENCODING, coding), "{coding}");
         }
         assert!(!is(header::TRANSFER_ENCODING, "gzip, chunked"));
+    }
+
+    #[test]
+    fn records_are_counted_and_not_what_is_in_their_values() {
+        for (body, count) in [
+            (r#"{"records":[]}"#, 0),
+            (
+                r#"{"records":[{"key":"a","value":{"b":[{},{}]}},{"key":"{"}]}"#,
+                2,
+            ),
+            (
+                r#"{"id":"\"[{","records":[{"key":"\\","value":"[{"},{}]}"#,
+                2,
+            ),
+            (r#"{"records":[{"key":"a"#, 1),
+            ("}}]{[{}{}", 2),
+        ] {
+            assert_eq!(elements(body.as_bytes()), count, "{body}");
+        }
     }
 
     #[test]

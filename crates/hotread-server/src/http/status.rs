@@ -2,10 +2,13 @@
 
 use super::route::Answer;
 use super::{Call, answer};
-use crate::registry::SessionInfo;
+use crate::registry::{AtRisk, SessionInfo};
 use hotread_proto::{Epoch, TableName};
 use hotread_store::{Role, Stats};
 use serde::Serialize;
+
+/// Most sessions at risk that are listed, the oldest; all are counted.
+const MAX_AT_RISK: usize = 100;
 
 /// How a table is doing.
 #[derive(Serialize)]
@@ -34,6 +37,9 @@ pub(super) async fn get(call: Call) -> Answer {
     struct Status {
         tables: Vec<TableStatus>,
         sessions: Vec<SessionStatus>,
+        /// Sessions whose clients refuse a value of their table, or stand still.
+        at_risk: Vec<AtRisk>,
+        at_risk_count: usize,
         /// Of all tables together, and so for those who may read all.
         #[serde(skip_serializing_if = "Option::is_none")]
         store: Option<Stats>,
@@ -43,6 +49,10 @@ pub(super) async fn get(call: Call) -> Answer {
     // Before the tables, so that none is ahead of its table.
     let mut sessions = state.sessions.list();
     sessions.retain(|session| caller.has_on(&session.table, Role::Read));
+    let mut at_risk = state.sessions.at_risk();
+    at_risk.retain(|session| caller.has_on(&session.table, Role::Read));
+    let at_risk_count = at_risk.len();
+    at_risk.truncate(MAX_AT_RISK);
     let budget = state.budgets.of(caller.who());
     let json = state.blocking(unit, move |store| {
         let held = budget.take(0)?;
@@ -75,6 +85,8 @@ pub(super) async fn get(call: Call) -> Answer {
             &Status {
                 tables,
                 sessions,
+                at_risk,
+                at_risk_count,
                 store,
             },
         )

@@ -6,13 +6,20 @@ use crate::error::Failure;
 use crate::limits::Held;
 use crate::state::AppState;
 use crate::work::Unit;
+use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{Code, Committed, Replace, TableName, Txn, TxnId};
 use hotread_store::{CommitError, Store};
+use std::time::Duration;
 
 /// From this size on, in bytes of keys and values, a transaction is handed over on a thread for what
 /// blocks: its values may have to be checked against a schema, at some 100 MB/s. In tables whose schema
 /// takes longer, all are.
 const INLINE: usize = 16 << 10;
+/// How long the comparison of a replacement with its table may take: it reads all of the table, at about a
+/// microsecond a record.
+const COMPARE_WITHIN: Duration = Duration::from_secs(20);
+/// Memory that a record takes which a replacement deletes, in bytes: its key, and what is around it.
+const GONE_COST: usize = MAX_KEY_BYTES + 128;
 
 /// `POST /v1/tables/{table}/txn`.
 pub(super) async fn commit(mut call: Call) -> Answer {
@@ -28,22 +35,18 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     let table = call.table()?;
     let (mut new, held) = call.needed_body::<Replace>().await?;
     new.id = same_id(new.id, call.id.take())?;
-    let max = call.state.options.max_replace_records;
-    let old = call.state.store.head(&table)?.records;
-    let records = old.max(new.records.len() as u64);
-    if records > max as u64 {
-        let message = format!(
-            "the replacement is about {records} records, and at most {max} can be replaced at once, \
-             since all other writers wait meanwhile; write what changes in several transactions"
-        );
-        return Err(Failure::new(Code::TooLarge, message));
-    }
-    let name = table.clone();
-    let ticket = call.blocking(move |store| store.submit_replace(&name, new));
+    let max = call.state.options.max_replace_changes;
+    // Before the comparison: what is gone is remembered by its key.
+    let old = usize::try_from(call.state.store.head(&table)?.records).unwrap_or(usize::MAX);
+    let gone = call.budget().take(old.min(max) * GONE_COST)?;
+    let unit = call.unit().within(COMPARE_WITHIN);
+    let ticket = call
+        .state
+        .blocking(unit, move |store| store.submit_compared(&table, new, max));
     let ticket = ticket.await??;
     // Its memory is taken until it is applied, also if no client waits for the answer any more.
     let replaced = tokio::spawn(async move {
-        let _held = held;
+        let _held = (held, gone);
         ticket.await
     });
     let replaced = replaced.await.map_err(|_| closed())??;

@@ -40,9 +40,6 @@ const WRITE_BUFFER: usize = 16 << 10;
 const MAX_WRITE_BUFFER: usize = 8 << 20;
 /// Messages of a client are read in pieces of this many bytes.
 const READ_BUFFER: usize = 4 << 10;
-/// A connection that takes no whole frame in this time is cut: it holds memory, and perhaps a turn at
-/// snapshots.
-const FRAME_WITHIN: Duration = Duration::from_secs(30);
 /// Why a session ends for which there is no memory, and after how long its client may come back.
 const CROWDED: &str = "requests, answers and sessions take all the memory that is set aside for them; \
                        come back later";
@@ -139,8 +136,6 @@ struct Session {
     controls: Controls,
     /// Frames that the connection has not sent yet.
     unflushed: bool,
-    /// When the connection last took a frame.
-    taken_at: Instant,
     /// When the session was over, but for its last frames.
     ending_since: Option<Instant>,
 }
@@ -190,7 +185,6 @@ async fn serve(
         buffered,
         controls: Controls::new(now, wire.clone()),
         unflushed: false,
-        taken_at: now,
         ending_since: None,
         listed,
         fanout,
@@ -245,11 +239,6 @@ impl Session {
                 }
                 Step::Moved(Moved::Over) => self.serve.handle_end(End::Dropped),
                 Step::Time => {
-                    if self.unflushed && self.taken_at.elapsed() >= FRAME_WITHIN {
-                        let (who, table) = (self.listed.who(), &self.table);
-                        tracing::info!(who, %table, "a session is cut: it takes nothing in");
-                        return self.lost("it takes nothing in");
-                    }
                     self.look_at_head();
                     self.serve.handle_timeout(self.now());
                 }
@@ -313,9 +302,6 @@ impl Session {
         let over = self.serve.is_over();
         let deadline = match (self.ending_since, self.serve.poll_timeout()) {
             (Some(since), _) => since + CLOSE_WITHIN,
-            (None, Some(at)) if self.unflushed => {
-                (self.begun + at).min(self.taken_at + FRAME_WITHIN)
-            }
             (None, Some(at)) => self.begun + at,
             (None, None) => Instant::now() + CLOSE_WITHIN,
         };
@@ -388,7 +374,6 @@ impl Session {
             if let Err(error) = Pin::new(&mut *to).start_send(socket::text(frame)) {
                 return lost(error);
             }
-            self.taken_at = Instant::now();
             self.unflushed = true;
         }
         if let Some(want) = self.serve.poll_want() {
@@ -399,7 +384,6 @@ impl Session {
                 Ok(()) => self.unflushed = false,
                 Err(error) => return lost(error),
             }
-            self.taken_at = Instant::now();
         }
         // A snapshot that is sent whole gives its turn back now, not when something happens next.
         self.note_events();

@@ -11,8 +11,10 @@ mod victim;
 
 use good::Good;
 use peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};
+use rustix::process::Signal;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 use victim::{BUFFERED, BUSY, LARGE, PATIENCE, RECORDS, Victim};
 
@@ -319,6 +321,112 @@ async fn slow_and_silent_peers_are_cut_off_wherever_they_stop() {
         ended.unwrap();
     }
     attacked.holds().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_come_while_the_server_is_held_up_are_all_taken_in() {
+    let mut attacked = Attacked::start().await;
+    let address = attacked.at();
+    attacked.victim.signal(Signal::STOP);
+    let mut silent = JoinSet::new();
+    for _ in 0..CONNECTIONS / 2 {
+        let mut peer = Peer::connect(address).await;
+        silent.spawn(async move { peer.rest().await });
+    }
+    attacked.victim.signal(Signal::CONT);
+    // Connections are taken in by the order in which they came, so that the last is cut off last.
+    let began = Instant::now();
+    let last = Peer::connect(address).await.rest().await;
+    assert!(last.is_empty(), "nothing is said to those who say nothing");
+    let within = 10 * began.elapsed();
+    let all = tokio::time::timeout(within, async {
+        while let Some(ended) = silent.join_next().await {
+            ended.unwrap();
+        }
+    });
+    let left = all.await.err().map_or(0, |_| silent.len());
+    assert_eq!(left, 0, "connections of which the server does not know");
+    attacked.holds().await;
+}
+
+/// How patient the server is with peers that take little in, and what honest ones on a slow link read.
+const SLOW_PATIENCE: Duration = Duration::from_secs(8);
+const SLOW_BYTES: usize = 300_000;
+
+/// Reads so many bytes, so many in a second, and shows that it lives. How many came.
+async fn reads_slowly(mut peer: Peer, session: bool, rate: usize, most: usize) -> usize {
+    const STEPS: u32 = 10;
+    let mut some = vec![0; rate / STEPS as usize];
+    let (mut bytes, mut pinged) = (0, Instant::now());
+    while bytes < most {
+        let read = tokio::time::timeout(HANG, peer.0.read(&mut some)).await;
+        match read.expect("it hangs") {
+            Ok(read @ 1..) => bytes += read,
+            _ => break,
+        }
+        if session && pinged.elapsed() >= Duration::from_secs(1) {
+            pinged = Instant::now();
+            let _ = peer.say(TEXT, br#"{"ping":{"n":1}}"#).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1) / STEPS).await;
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_trickle_are_cut_off_and_slow_links_are_served() {
+    let mut attacked = Attacked::with(CONNECTIONS, SLOW_PATIENCE).await;
+    let address = attacked.at();
+    // One after the other, so that each finds the memory for its page.
+    let asks = async |records: usize| {
+        let request = format!(
+            "GET /v1/tables/{LARGE}/records?limit={records} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        );
+        let mut peer = Peer::connect(address).await;
+        peer.write(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        peer.0.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        peer
+    };
+    let (mut trickling, mut slow) = (JoinSet::new(), JoinSet::new());
+    for n in 0..5 {
+        // Fewer than may load at a time.
+        let peer = asks(1_000).await;
+        trickling.spawn(reads_slowly(peer, false, 1_000, usize::MAX));
+        let peer = Peer::greeted(address, LARGE, HELLO).await;
+        trickling.spawn(reads_slowly(peer, true, 1_000, usize::MAX));
+        if n < 2 {
+            let peer = asks(100).await;
+            slow.spawn(reads_slowly(peer, false, 20_000, SLOW_BYTES));
+            let peer = Peer::greeted(address, LARGE, HELLO).await;
+            slow.spawn(reads_slowly(peer, true, 20_000, SLOW_BYTES));
+        }
+    }
+    attacked.holds().await;
+    while let Some(read) = slow.join_next().await {
+        let read = read.unwrap();
+        assert!(read >= SLOW_BYTES, "cut off after {read} bytes");
+    }
+    // Those that trickle read on what the system has of theirs; the server has let go of them.
+    let open = open_connections(address).await;
+    assert!(open < 8, "{open} connections");
+    assert_eq!(trickling.len(), 10);
+    attacked.holds().await;
+}
+
+/// Connections that the server has.
+async fn open_connections(address: SocketAddr) -> usize {
+    let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut peer = Peer::connect(address).await;
+    peer.write(ask.as_bytes()).await.unwrap();
+    let answer = String::from_utf8(peer.rest().await).unwrap();
+    let mut lines = answer.lines();
+    let open = lines.find_map(|line| line.strip_prefix("hotread_connections "));
+    open.expect("a gauge of connections")
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 /// Who holds a session, as the server sees it.

@@ -4,6 +4,9 @@
 use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::{Options, Server};
 use hotread_store::{CommitError, Store, Synchronous, TableOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +20,8 @@ const MAX_CONNECTIONS: &str = "HOTREAD_HOSTILE_CONNECTIONS";
 const WORKING: &str = "HOTREAD_HOSTILE_WORKING";
 /// How long it waits for the head of a request, and for a peer that takes nothing in.
 const PATIENCE_MS: &str = "HOTREAD_HOSTILE_PATIENCE";
+/// The file that takes its standard error.
+const ERRORS: &str = "errors";
 /// A small table that changes all the time, and a large one, which is slow to load.
 pub(crate) const BUSY: &str = "busy";
 pub(crate) const LARGE: &str = "large";
@@ -29,7 +34,7 @@ pub(crate) const SEARCHED: &str = "searched";
 pub(crate) const CHECKED: &str = "checked";
 /// Records of the searched table.
 const SEARCHED_RECORDS: usize = 30_000;
-/// Records that can be replaced at once.
+/// Records that a replacement can change.
 pub(crate) const REPLACED: usize = 20_000;
 /// Changes of the busy table before it is served: 4 MB, and more than memory keeps.
 const PAST: usize = 1_200;
@@ -48,30 +53,43 @@ pub(crate) const BUFFERED: usize = 128 << 20;
 pub(crate) struct Victim {
     child: Child,
     pub(crate) address: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Victim {
     /// With tables for those who ask for much work.
     pub(crate) fn working(connections: usize) -> Self {
-        Self::start_as(connections, PATIENCE, true)
+        Self::start_as(connections, PATIENCE, true, &[])
+    }
+
+    /// With these in its environment.
+    pub(crate) fn with(environment: &[(&str, &OsStr)]) -> Self {
+        Self::start_as(100, PATIENCE, false, environment)
     }
 
     /// That takes `connections` of one address, and twice as many of all, and is patient with peers
     /// that say or take nothing.
     pub(crate) fn start(connections: usize, patience: Duration) -> Self {
-        Self::start_as(connections, patience, false)
+        Self::start_as(connections, patience, false, &[])
     }
 
-    fn start_as(connections: usize, patience: Duration, working: bool) -> Self {
+    fn start_as(
+        connections: usize,
+        patience: Duration,
+        working: bool,
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let errors = File::create(dir.path().join(ERRORS)).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_server", "--nocapture"])
             .env(DATABASE, dir.path().join("test.db"))
             .env(MAX_CONNECTIONS, connections.to_string())
             .env(WORKING, working.to_string())
             .env(PATIENCE_MS, patience.as_millis().to_string())
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
+            .stderr(errors)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -85,8 +103,13 @@ impl Victim {
         Self {
             child,
             address: address.expect("it says where it listens"),
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// What it has said on its standard error.
+    pub(crate) fn errors(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join(ERRORS)).unwrap()
     }
 
     /// Memory of its own that is resident, in bytes.
@@ -112,6 +135,12 @@ impl Victim {
         None
     }
 
+    /// Holds the process up, or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = Pid::from_child(&self.child);
+        kill_process(child, signal).unwrap();
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -119,6 +148,9 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprint!("{}", self.errors());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -184,13 +216,18 @@ pub(crate) fn run() {
     options.write_timeout_ms = millis;
     options.max_buffered_bytes = BUFFERED;
     options.max_replace_body_bytes = BUFFERED / 4;
-    options.max_replace_records = REPLACED;
+    options.max_replace_changes = REPLACED;
     options.drain_ms = DRAIN.as_millis() as u64;
     let serve = async {
         let listener = hotread_server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
         let server = Server::builder(store).options(options).build().unwrap();
-        let parent = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        // On a thread of its own: those of the runtime are the server's.
+        let (ended, parent) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            drop(ended);
+        });
         let gone = async { drop(parent.await) };
         server.serve(listener, gone).await.unwrap();
     };

@@ -128,18 +128,7 @@ pub(super) fn commit(tables: &dyn Tables, args: &ImportArgs, source: Source<'_>)
     let name = source.name;
     let mut loaded = Loaded::default();
     let schema = tables.table(&args.table)?.options.schema.is_some();
-    let mut batches = Batches {
-        tables,
-        table: &args.table,
-        name,
-        skip_bad: args.skip_bad,
-        keys: schema.then(HashSet::new),
-        txn: Txn::new(),
-        lines: Vec::new(),
-        bytes: 0,
-        in_flight: VecDeque::new(),
-        committed: 0,
-    };
+    let mut batches = Batches::new(tables, args, name, schema);
     let end = read(source, args.skip_bad, &mut loaded, |row, loaded| {
         batches.add(row, loaded)
     })?;
@@ -168,7 +157,22 @@ struct Batches<'a> {
     committed: u64,
 }
 
-impl Batches<'_> {
+impl<'a> Batches<'a> {
+    fn new(tables: &'a dyn Tables, args: &'a ImportArgs, name: &'a str, schema: bool) -> Self {
+        Self {
+            tables,
+            table: &args.table,
+            name,
+            skip_bad: args.skip_bad,
+            keys: schema.then(HashSet::new),
+            txn: Txn::new(),
+            lines: Vec::new(),
+            bytes: 0,
+            in_flight: VecDeque::new(),
+            committed: 0,
+        }
+    }
+
     fn add(&mut self, row: Row, loaded: &mut Loaded) -> Result<()> {
         let Row { line, put } = row;
         let bytes = put.size();
@@ -312,11 +316,13 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
     }
 }
 
-/// Makes the table what the file is, in one step.
+/// Makes the table what the file is, in one step. If that is too much for a server, and the table is empty,
+/// in several: then nothing of it was there before, and `say` is told.
 pub(super) fn replace(
     tables: &dyn Tables,
     args: &ImportArgs,
     source: Source<'_>,
+    say: &dyn Fn(&str),
 ) -> Result<Loaded> {
     const DONE: &str = "nothing was changed";
     let name = source.name;
@@ -332,12 +338,15 @@ pub(super) fn replace(
         },
     )?;
     end.check(name, DONE)?;
-    let schema = tables.table(&args.table)?.options.schema.is_some();
+    let info = tables.table(&args.table)?;
+    let schema = info.options.schema.is_some();
+    // A condition on the table holds for one step.
+    let may_split = info.records == 0 && args.if_seq.is_none() && tables.is_remote();
     loop {
         if records.is_empty() && !args.allow_empty {
             return Err(super::would_empty(name, "good rows", args));
         }
-        let new = match schema {
+        let new = match schema || may_split {
             true => records.values().map(|(_, put)| put.clone()).collect(),
             false => std::mem::take(&mut records)
                 .into_values()
@@ -358,6 +367,22 @@ pub(super) fn replace(
             }
             Err(error) => error,
         };
+        if may_split && exit::body(&error).code == Code::TooLarge {
+            let rows = count(records.len() as u64, "record", "records");
+            say(&format!(
+                "table {} is empty, and {rows} are too many for one step of the server: they are \
+                 imported in pieces, which readers see one after the other",
+                args.table
+            ));
+            let mut batches = Batches::new(tables, args, name, schema);
+            for (line, put) in std::mem::take(&mut records).into_values() {
+                batches.add(Row { line, put }, &mut loaded)?;
+            }
+            batches.submit(&mut loaded)?;
+            batches.wait(0)?;
+            loaded.replaced = Some((batches.committed, 0));
+            return Ok(loaded);
+        }
         let Some((reason, line)) =
             misfit(&error).and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
         else {

@@ -74,7 +74,7 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
         bar: &bar,
     };
     let loaded = match args.replace {
-        true => load::replace(&*tables, &args, source),
+        true => load::replace(&*tables, &args, source, &|text| session.note(text)),
         false => load::commit(&*tables, &args, source),
     };
     bar.finish_and_clear();

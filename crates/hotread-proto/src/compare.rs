@@ -1,0 +1,299 @@
+//! Replacements that are compared with their table before they are handed to its writer, so that the writer
+//! is held for what changes and not for the whole table.
+
+use crate::digest::ItemHash;
+use crate::evaluate::{Refusal, TableView};
+use crate::name::Key;
+use crate::position::Position;
+use crate::txn::{Put, Replace};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+/// A replacement and what it changes, worked out from one state of the table.
+///
+/// The table may move on before the replacement is evaluated: each key that is changed meanwhile is named
+/// with [`touch`](Self::touch), and [`advance`](Self::advance) says how far that is done. Clones share the
+/// records.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    compared: Arc<Differences>,
+    /// The state that the differences and the touched keys together are of; `None`: no state, since the
+    /// id of the replacement was found to be answered already.
+    at: Option<Position>,
+    /// Keys that were changed since the comparison.
+    touched: BTreeSet<Key>,
+}
+
+#[derive(Debug)]
+struct Differences {
+    new: Replace,
+    /// The hash of the replacement's body, if it has an id.
+    body: Option<u128>,
+    /// Places of the records by key, each key once.
+    sorted: Vec<u32>,
+    differences: Vec<Difference>,
+    /// Overwrites the values in the end.
+    secret: bool,
+}
+
+/// What becomes of one record.
+#[derive(Debug)]
+pub(crate) enum Difference {
+    /// The record at this place of the replacement is new, or other than the old one of this hash.
+    Put { place: u32, old: Option<ItemHash> },
+    /// The record is gone.
+    Gone { key: Key, old: ItemHash },
+}
+
+impl Drop for Differences {
+    fn drop(&mut self) {
+        if self.secret {
+            self.new.zeroize();
+        }
+    }
+}
+
+impl Compared {
+    /// Compares a replacement with a table: a pass over the table, and memory for what differs, at most
+    /// `max_changes` records.
+    ///
+    /// # Errors
+    /// If the table could not be read. That the replacement is refused is no error.
+    pub fn new<V: TableView>(
+        view: &mut V,
+        new: Replace,
+        max_changes: usize,
+    ) -> Result<Result<Self, Refusal>, V::Error> {
+        if let Some(refusal) = empties(&new) {
+            return Ok(Err(refusal));
+        }
+        let head = view.head();
+        let hasher = view.hasher().clone();
+        let mut compared = Differences {
+            body: new.id.as_ref().map(|_| new.body_hash(&hasher)),
+            sorted: Vec::new(),
+            differences: Vec::new(),
+            secret: hasher.is_keyed(),
+            new,
+        };
+        let done = |compared, at| {
+            Ok(Ok(Self {
+                compared: Arc::new(compared),
+                at,
+                touched: BTreeSet::new(),
+            }))
+        };
+        if let Some(id) = &compared.new.id
+            && view.remembered(id)?.is_some()
+        {
+            return done(compared, None);
+        }
+        // Sequence numbers only grow: what is behind now stays so.
+        if let Some(refusal) = stale(&compared.new, head.position.seq)
+            && compared.new.if_seq < Some(head.position.seq)
+        {
+            return Ok(Err(refusal));
+        }
+        compared.sorted = by_key(&compared.new.records);
+        let (mut changed, mut deleted) = (0, 0);
+        let differences = &mut compared.differences;
+        differ(
+            view,
+            &compared.new.records,
+            &compared.sorted,
+            |difference| {
+                changed += 1;
+                deleted += u64::from(matches!(difference, Difference::Gone { .. }));
+                // Counted beyond the limit, for the message.
+                if changed <= max_changes {
+                    differences.push(difference);
+                }
+            },
+        )?;
+        if let Some(refusal) = deletes_too_much(&compared.new, deleted, head.records) {
+            return Ok(Err(refusal));
+        }
+        if changed > max_changes {
+            return Ok(Err(Refusal::TooManyChanges {
+                changed: changed as u64,
+                max: max_changes as u64,
+            }));
+        }
+        done(compared, Some(head.position))
+    }
+
+    /// The state of the table that it is compared with; `None` if that does not matter, because the
+    /// transaction with this id was committed before.
+    #[must_use]
+    pub fn at(&self) -> Option<Position> {
+        self.at
+    }
+
+    /// Notes that this record was changed since the comparison: it is looked at again when the replacement
+    /// is evaluated.
+    pub fn touch(&mut self, key: Key) {
+        self.touched.insert(key);
+    }
+
+    /// Notes that all keys of the changes up to this one were [touched](Self::touch).
+    pub fn advance(&mut self, to: Position) {
+        self.at = Some(to);
+    }
+
+    /// Records that are looked at when it is evaluated.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.compared.differences.len() + self.touched.len()
+    }
+
+    /// Bytes of keys, categories and values of the records that differ.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let size = |difference: &Difference| match difference {
+            Difference::Put { place, .. } => self.compared.put(*place).size(),
+            Difference::Gone { key, .. } => key.as_str().len(),
+        };
+        self.compared.differences.iter().map(size).sum()
+    }
+
+    /// The replacement, to be compared again.
+    #[must_use]
+    pub fn into_replace(self) -> Replace {
+        match Arc::try_unwrap(self.compared) {
+            // What is dropped is empty then.
+            Ok(mut compared) => std::mem::take(&mut compared.new),
+            Err(shared) => shared.new.clone(),
+        }
+    }
+
+    pub(crate) fn new_content(&self) -> &Replace {
+        &self.compared.new
+    }
+
+    pub(crate) fn body(&self) -> Option<u128> {
+        self.compared.body
+    }
+
+    /// Gives each record that changes, in the order of the keys: what it is to be, or that it is to go, and the hash of what is there.
+    pub(crate) fn apply<V: TableView>(
+        &self,
+        view: &mut V,
+        mut change: impl FnMut(Result<&Put, Key>, Option<ItemHash>),
+    ) -> Result<(), V::Error> {
+        let hasher = view.hasher().clone();
+        let mut touched = self.touched.iter().peekable();
+        let mut look_again = |key: &Key, change: &mut dyn FnMut(_, _)| {
+            let old = view.get_filed(key)?;
+            let hash = old.as_ref().map(|old| old.hash);
+            match (self.compared.find(key), old) {
+                (Some(put), Some(old)) if old.is(put, &hasher) => {}
+                (Some(put), _) => change(Ok(put), hash),
+                (None, Some(_)) => change(Err(key.clone()), hash),
+                (None, None) => {}
+            }
+            Ok(())
+        };
+        // Both in the order of the keys.
+        for difference in &self.compared.differences {
+            let key = self.compared.key(difference);
+            while let Some(key) = touched.next_if(|touched| touched.as_str() < key.as_str()) {
+                look_again(key, &mut change)?;
+            }
+            if touched.peek() == Some(&key) {
+                continue;
+            }
+            match difference {
+                Difference::Put { place, old } => change(Ok(self.compared.put(*place)), *old),
+                Difference::Gone { key, old } => change(Err(key.clone()), Some(*old)),
+            }
+        }
+        touched.try_for_each(|key| look_again(key, &mut change))
+    }
+}
+
+impl Differences {
+    fn put(&self, place: u32) -> &Put {
+        &self.new.records[place as usize]
+    }
+
+    fn key<'a>(&'a self, difference: &'a Difference) -> &'a Key {
+        match difference {
+            Difference::Put { place, .. } => &self.put(*place).key,
+            Difference::Gone { key, .. } => key,
+        }
+    }
+
+    fn find(&self, key: &Key) -> Option<&Put> {
+        let of = |place: &u32| self.put(*place).key.as_str();
+        let found = self
+            .sorted
+            .binary_search_by(|place| of(place).cmp(key.as_str()));
+        found.ok().map(|at| self.put(self.sorted[at]))
+    }
+}
+
+/// The refusal of a replacement without records that does not say that the table is to be emptied.
+pub(crate) fn empties(new: &Replace) -> Option<Refusal> {
+    (new.records.is_empty() && !new.allow_empty).then_some(Refusal::EmptyReplacement)
+}
+
+/// The refusal of a replacement that was worked out from another state.
+pub(crate) fn stale(new: &Replace, actual: u64) -> Option<Refusal> {
+    let expected = new.if_seq.filter(|seq| *seq != actual)?;
+    Some(Refusal::TableSeq { expected, actual })
+}
+
+/// The refusal of a replacement that deletes more than it may of a table with so many records.
+pub(crate) fn deletes_too_much(new: &Replace, deleted: u64, records: u64) -> Option<Refusal> {
+    let max = new.max_deletions(records);
+    (deleted > max).then_some(Refusal::TooManyDeletions {
+        deleted,
+        records,
+        max,
+    })
+}
+
+/// The places of records in the order of their keys; of several with one key the last.
+pub(crate) fn by_key(records: &[Put]) -> Vec<u32> {
+    let key = |place: u32| records[place as usize].key.as_str();
+    // Each takes tens of bytes: memory ends before the numbers do.
+    let mut sorted: Vec<u32> = (0..).take(records.len()).collect();
+    sorted.sort_by(|a, b| key(*a).cmp(key(*b)));
+    // `dedup` keeps the first of equals.
+    sorted.reverse();
+    sorted.dedup_by(|a, b| key(*a) == key(*b));
+    sorted.reverse();
+    sorted
+}
+
+/// A merge of the new records, given by their places in the order of their keys, with the old ones: what
+/// differs.
+pub(crate) fn differ<V: TableView>(
+    view: &mut V,
+    records: &[Put],
+    sorted: &[u32],
+    mut visit: impl FnMut(Difference),
+) -> Result<(), V::Error> {
+    let hasher = view.hasher().clone();
+    let key_at = |place: u32| records[place as usize].key.as_str();
+    let mut new = sorted.iter().copied().peekable();
+    let put = |place, old| Difference::Put { place, old };
+    view.scan(&mut |key, old| {
+        while let Some(place) = new.next_if(|place| key_at(*place) < key) {
+            visit(put(place, None));
+        }
+        match new.next_if(|place| key_at(*place) == key) {
+            Some(place) if old.is(&records[place as usize], &hasher) => {}
+            Some(place) => visit(put(place, Some(old.hash))),
+            None => {
+                let key = Key::new(key).expect("the key of a record was checked when it came in");
+                visit(Difference::Gone { key, old: old.hash });
+            }
+        }
+    })?;
+    for place in new {
+        visit(put(place, None));
+    }
+    Ok(())
+}
