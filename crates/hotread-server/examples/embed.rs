@@ -8,6 +8,7 @@ use hotread_store::proto::TableName;
 use hotread_store::{TableError, TableOptions};
 use std::error::Error;
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    let listener = hotread_server::listen(address.parse()?)?;
+    let listener = TcpListener::bind(address).await?;
     let stop = async {
         let _ = tokio::signal::ctrl_c().await;
     };

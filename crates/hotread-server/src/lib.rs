@@ -5,7 +5,7 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::open("flags.db")?;
-//! let listener = hotread_server::listen("127.0.0.1:7400".parse()?)?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:7400").await?;
 //! let stop = async {
 //!     let _ = tokio::signal::ctrl_c().await;
 //! };
@@ -67,7 +67,7 @@ pub use builder::ServerBuilder;
 pub use files::raise_file_limit;
 pub use hotread_store::Store;
 pub use options::{Options, OptionsError};
-pub use serve::{ServeError, listen};
+pub use serve::ServeError;
 
 use state::{AppState, Drain};
 use std::fmt;

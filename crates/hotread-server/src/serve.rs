@@ -24,16 +24,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tower::ServiceExt;
 
-/// Connections that the system keeps until the server takes them in; it may allow fewer. 1,000 sessions
-/// that lost their server return at once. Where the queue is full, Linux forgets the end of a handshake,
-/// and a peer that waits for the server to speak believes itself connected.
-const BACKLOG: u32 = 4_096;
 /// How long to wait when no connection can be taken in, for which there are no file descriptors, as
 /// a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -84,24 +80,6 @@ impl ServeError {
     pub fn code(&self) -> Code {
         Code::BadConfig
     }
-}
-
-/// A listener whose queue holds all sessions of a fleet that returns at once: 4,096 connections, where
-/// [`TcpListener::bind`] asks for 128. For [`Server::serve`](crate::Server::serve).
-///
-/// # Errors
-///
-/// Those of the system: the address is in use, is of another machine, or is not for this user.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // As `bind` does: the address of a server that just ended can be had again.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown` comes and everything that was begun is done, or cut off.

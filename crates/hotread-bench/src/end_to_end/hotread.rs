@@ -11,6 +11,7 @@ use hotread::HotReadState;
 use hotread_client::{Client, Replica, Replicated};
 use hotread_proto::{Key, Put, Record, TableName, Txn, Value};
 use hotread_store::{Store, Synchronous, TableOptions};
+use tokio::net::TcpListener;
 
 use super::process::{Process, Role};
 use super::row::Row;
@@ -109,7 +110,7 @@ pub(super) fn serve(
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
-        let listener = hotread_server::listen(address.parse()?)?;
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let server = hotread_server::Server::builder(store);
         let server = server.rate(RATE, RATE).build()?;

@@ -85,7 +85,7 @@ async fn serve(
         url: String,
     }
 
-    let listener = listen(address)?;
+    let listener = listen(address).await?;
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
@@ -127,8 +127,8 @@ fn with_commands(error: ServeError) -> anyhow::Error {
     Failure::new(error.code(), message).into()
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener> {
-    hotread_server::listen(address).map_err(|error| {
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
         let (code, what_to_do) = match error.kind() {
             io::ErrorKind::AddrInUse => (
                 Code::AddressInUse,

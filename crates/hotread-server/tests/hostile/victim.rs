@@ -219,7 +219,7 @@ pub(crate) fn run() {
     options.max_replace_changes = REPLACED;
     options.drain_ms = DRAIN.as_millis() as u64;
     let serve = async {
-        let listener = hotread_server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
         let server = Server::builder(store).options(options).build().unwrap();
         // On a thread of its own: those of the runtime are the server's.
