@@ -85,8 +85,9 @@ chaos n="50":
 demo *args:
     cargo run --release -- demo {{ args }}
 
-# HotRead beside its peers; the report goes to docs/benchmarks/
+# HotRead beside its peers; the reports go to docs/benchmarks/
 bench *args:
+    cargo build --release -p hotread-cli
     cargo bench -p hotread-bench {{ args }}
 
 # The same from end to end, beside what is installed of etcd, Redis and NATS

@@ -13,17 +13,23 @@ pub struct Options {
     pub only: Vec<String>,
     /// Where to write; by default a full run writes to `docs/benchmarks`, others nowhere.
     pub out: Option<PathBuf>,
+    /// The server's program, for the target `abuse`.
+    pub server: Option<PathBuf>,
+    /// The same of an earlier state, which is measured as well.
+    pub before: Option<PathBuf>,
     /// Whether this is `cargo bench` rather than `cargo test` of all targets.
     pub bench: bool,
 }
 
 /// How to use it, for errors.
 pub const USAGE: &str = "\
-usage: cargo bench -p hotread-bench [--bench inprocess|store] [-- OPTIONS FIGURE…]
+usage: cargo bench -p hotread-bench [--bench inprocess|store|abuse] [-- OPTIONS FIGURE…]
   FIGURE               only this figure, as --only
   --quick              about a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)
+  --server PATH        abuse: the built command `hotread` (default: of the release profile)
+  --before PATH        abuse: the same of an earlier state, to be measured as well
   --list               the figures' names";
 
 impl Options {
@@ -48,6 +54,8 @@ impl Options {
                     let value = value()?;
                     options.only.extend(value.split(',').map(str::to_owned));
                 }
+                "--server" => options.server = Some(value()?.into()),
+                "--before" => options.before = Some(value()?.into()),
                 "--out" => options.out = Some(value()?.into()),
                 _ if name.starts_with('-') => {
                     return Err(format!("unknown option {name}\n{USAGE}"));
@@ -76,11 +84,15 @@ mod tests {
 
     #[test]
     fn options_are_read_in_both_spellings() {
-        let options = parse("--quick --only reads,flow --only=handles --out /x --bench updates");
+        let options = parse(
+            "--quick --only reads,flow --only=handles --out /x --server=/s --before /b --bench updates",
+        );
         let options = options.expect("valid");
         assert!(options.quick && options.bench && !options.list);
         assert_eq!(options.only, ["reads", "flow", "handles", "updates"]);
         assert_eq!(options.out, Some("/x".into()));
+        assert_eq!(options.server, Some("/s".into()));
+        assert_eq!(options.before, Some("/b".into()));
     }
 
     #[test]

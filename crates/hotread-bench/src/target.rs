@@ -24,6 +24,14 @@ pub struct Entry {
 /// What is wrong with the command line, or why the report cannot be written.
 pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
     let options = Options::parse(std::env::args().skip(1))?;
+    run_as(about, entries, &options)
+}
+
+/// The same with options that are read already.
+///
+/// # Errors
+/// As [`run()`].
+pub fn run_as(about: &'static About, entries: &[Entry], options: &Options) -> Result<(), String> {
     if !options.bench && !options.list {
         // `cargo test --all-targets` also starts bench targets; they measure only when asked to.
         println!("{USAGE}");
@@ -36,7 +44,7 @@ pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
     {
         return Err(unknown(id));
     }
-    measure(about, entries, &options, options.folder().as_deref())
+    measure(about, entries, options, options.folder().as_deref())
 }
 
 /// Measures, and reports to the terminal and into a folder.
@@ -135,5 +143,7 @@ fn known() -> impl Iterator<Item = &'static str> {
     let figures = figures.chain(&crate::figures::ALL);
     #[cfg(feature = "store")]
     let figures = figures.chain(&crate::store::ALL);
+    #[cfg(all(feature = "end-to-end", target_os = "linux"))]
+    let figures = figures.chain(&crate::end_to_end::abuse::ALL);
     figures.map(|figure| figure.id)
 }

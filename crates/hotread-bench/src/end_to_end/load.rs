@@ -203,6 +203,13 @@ fn load(kind: Kind, url: &str, records: usize) -> (f64, Memory) {
     (ns, child.process().memory())
 }
 
+/// A replica in a process of its own, once it has this many records.
+pub(super) fn replica_of(url: &str, records: usize) -> Role {
+    let mut child = Role::start(LOAD, [Kind::Replica.argument(), url, &records.to_string()]);
+    child.hear();
+    child
+}
+
 /// What a child does that loads: it says how long it took, and stays until it is killed.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! compared sits behind `system`; how a peer is set up and used is said in its module in `peers`,
 //! in builds that have the feature `peers`.
 
+pub mod abuse;
 mod clock;
 mod echo;
 mod hotread;
@@ -136,6 +137,8 @@ pub fn role(arguments: &[String]) -> Result<(), String> {
         echo::ROLE => echo::main(),
         load::LOAD => load::main(arguments),
         load::BODY => load::serve_body(arguments),
+        abuse::ATTACK => abuse::attack(arguments),
+        abuse::REPLICAS => abuse::replicas(arguments),
         _ => Err(format!("there is no role {role}").into()),
     };
     done.map_err(|failure| format!("{role}: {failure}"))

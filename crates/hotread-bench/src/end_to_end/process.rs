@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
@@ -40,6 +41,25 @@ impl Process {
     pub(super) fn memory(&self) -> Memory {
         Memory::of(Path::new(&format!("/proc/{}/status", self.0.id())))
     }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Its standard output, once, if the command pipes it.
+    pub(super) fn take_output(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
+    }
+
+    /// Waits for its end; the error says how it ended otherwise than with success.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        let status = self.0.wait()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(status.to_string())),
+        }
+    }
 }
 
 impl Drop for Process {
@@ -58,7 +78,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    fn of(status: &Path) -> Self {
+    /// As the process's status in `/proc` has it.
+    pub(super) fn of(status: &Path) -> Self {
         let status = std::fs::read_to_string(status).unwrap_or_default();
         let bytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -83,6 +104,14 @@ pub(super) struct Role {
 /// follow.
 pub const COMMAND: [&str; 2] = ["bench", "--role"];
 
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Starts roles by another program than the running one, which knows [`COMMAND`] as well: a test's.
+pub(super) fn set_program(program: PathBuf) {
+    // The first role decides; there is one program in a process.
+    let _ = PROGRAM.set(program);
+}
+
 impl Role {
     /// Starts it. What it has to complain about goes to the terminal.
     ///
@@ -92,8 +121,8 @@ impl Role {
         role: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
-        let program = std::env::current_exe().expect("a running program has a path");
-        let mut command = Command::new(program);
+        let running = || std::env::current_exe().expect("a running program has a path");
+        let mut command = Command::new(PROGRAM.get_or_init(running));
         command.args(COMMAND).arg(role).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command).expect("the program that runs can be run");

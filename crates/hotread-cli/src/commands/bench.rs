@@ -23,6 +23,7 @@ pub(super) fn run(args: BenchArgs) -> Result<()> {
         only: args.only,
         out: args.out,
         bench: true,
+        ..Options::default()
     };
     end_to_end::bench(&options, dir).map_err(failed)
 }

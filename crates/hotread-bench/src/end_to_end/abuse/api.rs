@@ -1,0 +1,126 @@
+//! Requests to a server, and what became of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::super::system::Failure;
+
+/// A caller.
+#[derive(Clone)]
+pub(super) struct Api {
+    client: reqwest::Client,
+    url: String,
+}
+
+/// An answer.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The status, and the code of an error.
+    pub(super) fn summary(&self) -> String {
+        #[derive(Deserialize)]
+        struct Error {
+            code: String,
+        }
+        match serde_json::from_slice::<Error>(&self.body) {
+            Ok(error) if !self.is_ok() => format!("{} {}", self.status, error.code),
+            _ => self.status.to_string(),
+        }
+    }
+}
+
+/// A table, as far as it is of interest.
+#[derive(Debug, Deserialize)]
+pub(super) struct Table {
+    pub(super) epoch: String,
+    pub(super) seq: u64,
+    pub(super) digest: String,
+    pub(super) records: u64,
+}
+
+impl Api {
+    /// A caller from this address.
+    pub(super) fn new(server: SocketAddr, from: IpAddr) -> Self {
+        let client = reqwest::Client::builder().local_address(from).no_proxy();
+        Self {
+            client: client.build().expect("no setting is out of the ordinary"),
+            url: format!("http://{server}/v1/tables"),
+        }
+    }
+
+    /// Makes a request; `path` is behind `/v1/tables`.
+    ///
+    /// # Errors
+    /// If there is no whole answer.
+    pub(super) async fn ask(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, Failure> {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let mut answer = request.send().await?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            // Only errors are looked into, and they are short.
+            if body.len() < 64 << 10 {
+                body.extend_from_slice(&chunk);
+            }
+        }
+        Ok(Answer { status, body })
+    }
+
+    /// What is at a path.
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.ask(reqwest::Method::GET, path, "").await
+    }
+
+    /// Puts a record.
+    pub(super) async fn put(&self, table: &str, key: &str, value: &str) -> Result<Answer, Failure> {
+        let path = format!("/{table}/records/{key}");
+        let body = format!(r#"{{"value":{value}}}"#);
+        self.ask(reqwest::Method::PUT, &path, body).await
+    }
+
+    /// Puts some records, given as JSON objects, in one transaction.
+    pub(super) async fn txn(&self, table: &str, puts: &[String]) -> Result<Answer, Failure> {
+        let ops: Vec<String> = puts
+            .iter()
+            .map(|put| format!(r#"{{"put":{put}}}"#))
+            .collect();
+        let body = format!(r#"{{"ops":[{}]}}"#, ops.join(","));
+        let path = format!("/{table}/txn");
+        self.ask(reqwest::Method::POST, &path, body).await
+    }
+
+    /// Makes a table.
+    pub(super) async fn create(&self, table: &str) -> Result<(), Failure> {
+        let path = format!("/{table}");
+        let answer = self.ask(reqwest::Method::PUT, &path, "{}").await?;
+        match answer.is_ok() {
+            true => Ok(()),
+            false => Err(answer.summary().into()),
+        }
+    }
+
+    /// How a table is doing.
+    pub(super) async fn table(&self, table: &str) -> Result<Table, Failure> {
+        let answer = self.get(&format!("/{table}")).await?;
+        match answer.is_ok() {
+            true => Ok(serde_json::from_slice(&answer.body)?),
+            false => Err(answer.summary().into()),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Replicas that are cut off for longer than the history lasts, while the table goes on changing: how often
+//! each loads it again, when all are live, and what memory that takes of the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::api::Api;
+use super::honest;
+use super::paced::Paced;
+use super::server::State;
+use super::sessions::Sessions;
+use super::{MAY_GROW, STATES, name, runtime};
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::store::data;
+
+const TABLE: &str = "accounts";
+/// Transactions a second, of one record each, and callers that make them.
+const RATE: u32 = 2_000;
+const WRITERS: u64 = 16;
+/// How long the replicas follow before they are cut off, and for how long they are.
+const LIVE: Duration = Duration::from_secs(5);
+const CUT: Duration = Duration::from_secs(20);
+/// How long is waited for all to be live.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// All are live again within so many seconds.
+const GOAL_S: f64 = 60.0;
+const COLUMNS: [(&str, Unit); 9] = [
+    ("transactions", Unit::PerSecond),
+    ("live again: p50", Unit::Ns),
+    ("the last", Unit::Ns),
+    ("live", Unit::Count),
+    ("loads", Unit::Count),
+    ("of one at most", Unit::Count),
+    ("memory before", Unit::Bytes),
+    ("growth while cut off", Unit::Bytes),
+    ("growth at most", Unit::Bytes),
+];
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let records = plan.pick(1_000_000, 2_000);
+    let sessions = plan.pick(200, 5);
+    let mut rounds = Rounds::new("Cut off", &COLUMNS);
+    for state in State::all() {
+        let same = plan.clone();
+        rounds.add(name(STATES, state), 0, move || {
+            measure(&same, state, records, sessions)
+        });
+    }
+    let all = rounds.run(1);
+    let ours = |column| all.median(STATES[0], column);
+    Figure {
+        id: "abuse-cut-off",
+        title: "Replicas that are cut off",
+        method: format!(
+            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions a second \
+             are asked for by {WRITERS} callers. After {LIVE:?} their connections are dropped and new ones \
+             are refused for {CUT:?}: more transactions than the history keeps. Sessions are \
+             in one process, from 20 addresses, and do all that a replica does but for keeping the \
+             records and checking their hashes: they begin where the table is, as if they had it on disk, \
+             check their place, acknowledge, ping, and come back by the rules of the protocol. One \
+             is live once it has what was acknowledged before a ping that it sent since it may come back. \
+             For {PATIENCE:?} at most.",
+        ),
+        charts: vec![
+            Chart::bars(&all, 2).titled("Until the last is live"),
+            Chart::bars(&all, 8).titled("Growth of the server's memory"),
+        ],
+        goals: vec![
+            Goal::at_most("loads of one replica", 1.0, ours(5)).in_unit("loads"),
+            Goal::at_most(
+                format!("until the last of {sessions} is live"),
+                GOAL_S,
+                ours(2) / 1e9,
+            )
+            .in_unit("s"),
+            Goal::at_most(
+                "growth of the server's memory, max_buffered_bytes + 25 %",
+                (MAY_GROW / 1e6).round(),
+                ours(8) / 1e6,
+            )
+            .in_unit("MB"),
+        ],
+        notes: Vec::new(),
+        tables: vec![all],
+    }
+}
+
+fn measure(plan: &Plan, state: State, records: usize, sessions: usize) -> Vec<f64> {
+    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let database = folder.path().join("cut-off.db");
+    let lines = folder.path().join("lines.ndjson");
+    data::write_ndjson(&lines, records).expect("the disk takes it");
+    state.fill(&database, TABLE, &[], &lines);
+    let server = state.serve(&database);
+    let runtime = runtime();
+    let api = Api::new(server.address, honest::FROM);
+    let table = runtime.block_on(api.table(TABLE));
+    let table = table.expect("the server has its table");
+    let mut sessions = Sessions::start(server.address, TABLE, &table, sessions);
+    let before = server.memory();
+
+    let seed = Arc::new(AtomicU64::new(0));
+    let writers = Paced::start(&runtime, WRITERS, plan.pick(RATE, 100), move |_, _| {
+        let (api, seed) = (api.clone(), seed.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let key = data::key(rng.usize(..records));
+            api.put(TABLE, key.as_str(), &data::json(&mut rng)).await
+        }
+    });
+    let second = Duration::from_secs(1);
+    std::thread::sleep(plan.pick(LIVE, second));
+    let looks = server.looks();
+    sessions.cut();
+    std::thread::sleep(plan.pick(CUT, second));
+    let away = looks.finish().anonymous;
+    let looks = server.looks();
+    let back = sessions.mend(PATIENCE);
+    // One that would load once more does so soon.
+    let rate = writers.rate();
+    writers.finish(&runtime);
+    vec![
+        rate,
+        back.after.p50,
+        back.after.max,
+        back.live,
+        back.loads,
+        back.most_loads,
+        before,
+        away - before,
+        looks.finish().anonymous.max(away) - before,
+    ]
+}

@@ -1,0 +1,115 @@
+//! Many records that expire at one moment: how long until they are deleted, and how the puts of another
+//! table are served meanwhile.
+
+use std::time::{Duration, Instant};
+
+use super::api::Api;
+use super::server::State;
+use super::{PUTS_MS, STATES, honest, name, runtime, ttl};
+use crate::report::svg::Chart;
+use crate::report::{Figure, Goal};
+use crate::rounds::{Plan, Rounds, Unit};
+use crate::store::data;
+
+const TABLE: &str = "sessions";
+/// Records of one transaction.
+const BATCH: usize = 1_000;
+/// How long before it comes the moment is set, for writing them.
+const AHEAD: Duration = Duration::from_secs(12);
+/// How long is waited for the end.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Records a second that are to be deleted: as fast as others can be written.
+const RATE: f64 = 8_000.0;
+const COLUMNS: [(&str, Unit); 4] = [
+    ("until the last is deleted", Unit::Ns),
+    ("deleted", Unit::PerSecond),
+    ("puts p99, quiet", Unit::Ns),
+    ("meanwhile", Unit::Ns),
+];
+const DELETED: usize = 1;
+const PUTS: usize = 3;
+
+pub(super) fn run(plan: &Plan) -> Figure {
+    let records = plan.pick(200_000, 2_000);
+    let mut rounds = Rounds::new("One moment of expiry", &COLUMNS);
+    for state in State::all() {
+        let same = plan.clone();
+        rounds.add(name(STATES, state), 0, move || {
+            measure(&same, state, records)
+        });
+    }
+    let all = rounds.run(1);
+    let ours = |column| all.median(STATES[0], column);
+    Figure {
+        id: "abuse-expiry",
+        title: "Records with one moment of expiry",
+        method: format!(
+            "{records} records expire at one moment. The time counts from then until the table is empty, \
+             for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. Puts of another \
+             table are measured before the moment, and from it until the end or for 10 s."
+        ),
+        charts: vec![
+            Chart::bars(&all, DELETED).titled("Deleted a second"),
+            Chart::bars(&all, PUTS).titled("p99 of puts meanwhile"),
+        ],
+        goals: vec![
+            Goal::at_least("records deleted a second", RATE, ours(DELETED)).in_unit("/s"),
+            Goal::at_most("p99 of another table's puts", PUTS_MS, ours(PUTS) / 1e6).in_unit("ms"),
+        ],
+        notes: Vec::new(),
+        tables: vec![all],
+    }
+}
+
+fn measure(plan: &Plan, state: State, records: usize) -> Vec<f64> {
+    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let server = state.serve(&folder.path().join("expiry.db"));
+    let runtime = runtime();
+    let api = Api::new(server.address, honest::FROM);
+    let ahead = plan.pick(AHEAD, Duration::from_secs(3));
+    let (start, expires) = (Instant::now(), ttl::expiry(ahead));
+    let written = runtime.block_on(async {
+        api.create(TABLE).await?;
+        api.create(honest::TABLE).await?;
+        for from in (0..records).step_by(BATCH) {
+            let put = |n| format!(r#"{{"key":"{n}","value":{n},"expires_at":"{expires}"}}"#);
+            let puts: Vec<_> = (from..records.min(from + BATCH)).map(put).collect();
+            api.txn(TABLE, &puts).await?;
+        }
+        for n in 0..honest::RECORDS / BATCH {
+            let mut rng = fastrand::Rng::with_seed(n as u64);
+            let put = |i| {
+                let (key, value) = (data::key(n * BATCH + i), data::json(&mut rng));
+                format!(r#"{{"key":"{}","value":{value}}}"#, key.as_str())
+            };
+            let puts: Vec<_> = (0..BATCH).map(put).collect();
+            api.txn(honest::TABLE, &puts).await?;
+        }
+        Ok::<_, super::Failure>(api.table(TABLE).await?.records)
+    });
+    let written = written.expect("an empty server takes records") as f64;
+    let left = ahead.saturating_sub(start.elapsed());
+    // What was deleted before it was looked at is not counted.
+    assert!(left > ahead / 6, "the records came too late");
+    let quiet = left.min(Duration::from_secs(3)) - left / 10;
+    std::thread::sleep(left.saturating_sub(quiet));
+    let quiet = runtime.block_on(honest::measure(&api, quiet));
+    std::thread::sleep(ahead.saturating_sub(start.elapsed()));
+    let moment = Instant::now();
+    let others = api.clone();
+    let during = plan.pick(Duration::from_secs(10), Duration::from_secs(1));
+    let meanwhile = runtime.spawn(async move { honest::measure(&others, during).await });
+    let (mut swept, mut rest) = (f64::NAN, written);
+    while moment.elapsed() < PATIENCE {
+        let table = runtime.block_on(api.table(TABLE));
+        rest = table.map_or(rest, |table| table.records as f64);
+        if rest == 0.0 {
+            swept = moment.elapsed().as_nanos() as f64;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let rate = (written - rest) / moment.elapsed().as_secs_f64();
+    let meanwhile = runtime.block_on(meanwhile).expect("callers do not panic");
+    vec![swept, rate, quiet.puts_p99(), meanwhile.puts_p99()]
+}

@@ -1,0 +1,271 @@
+//! The servers that are measured: the command `hotread` of this workspace and, if it is given, of an earlier
+//! state; their databases, which each makes itself; their memory and threads over time.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use super::super::process::{Memory, Process};
+
+/// How often memory and threads are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A state of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// That of this workspace.
+    Now,
+    /// An earlier one.
+    Before,
+}
+
+struct Programs {
+    now: PathBuf,
+    before: Option<PathBuf>,
+}
+
+static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+
+/// Chooses the servers' programs, before anything is measured.
+///
+/// # Errors
+/// If one of them is not there.
+pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
+    // Two levels above, since bench targets lie in `deps`.
+    let beside = || {
+        let own = std::env::current_exe().unwrap_or_default();
+        own.ancestors().nth(2).unwrap_or(&own).join("hotread")
+    };
+    let now = now.unwrap_or_else(beside);
+    for program in [Some(&now), before.as_ref()].into_iter().flatten() {
+        if !program.is_file() {
+            return Err(format!(
+                "there is no server at {}; `cargo build --release -p hotread-cli` builds it, and --server \
+                 and --before name others",
+                program.display()
+            ));
+        }
+    }
+    // The first choice counts; there is one measurement in a process.
+    let _ = PROGRAMS.set(Programs { now, before });
+    Ok(())
+}
+
+impl State {
+    /// Those that are measured.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let states = [Self::Now, Self::Before].into_iter();
+        states.filter(|state| state.program().is_some())
+    }
+
+    fn program(self) -> Option<&'static Path> {
+        let programs = PROGRAMS.get().expect("they are chosen first");
+        match self {
+            Self::Now => Some(&programs.now),
+            Self::Before => programs.before.as_deref(),
+        }
+    }
+
+    /// The command, with nothing of the environment that it would listen to.
+    fn command(self) -> Command {
+        let program = self
+            .program()
+            .expect("only states that are there are asked");
+        let mut command = Command::new(program);
+        for name in [
+            "HOTREAD_DB",
+            "HOTREAD_URL",
+            "HOTREAD_TOKEN",
+            "HOTREAD_CONFIG",
+        ] {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a command, and answers the most anonymous memory that it had, and how long it took in
+    /// nanoseconds. The error is what it says on its way out.
+    pub(super) fn hotread<A: AsRef<OsStr>>(
+        self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<(f64, f64), String> {
+        let log = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        let mut command = self.command();
+        command.args(arguments);
+        command.stderr(log.reopen().expect("it is there"));
+        let start = Instant::now();
+        let mut process = Process::start(&mut command).expect("the program can be started");
+        let looks = Looks::at(&process);
+        let ended = process.wait();
+        let took = start.elapsed().as_nanos() as f64;
+        let most = looks.finish().anonymous;
+        match ended {
+            Ok(()) => Ok((most, took)),
+            Err(error) => {
+                let said = std::fs::read_to_string(log.path()).unwrap_or_default();
+                Err(format!("{error}: {}", said.trim()))
+            }
+        }
+    }
+
+    /// Makes a table in a database, which is made if there is none, and fills it from a file.
+    pub(super) fn fill(self, database: &Path, table: &str, options: &[&str], file: &Path) {
+        let database = database.to_str().expect("the folder's name is text");
+        let file = file.to_str().expect("the folder's name is text");
+        let create = ["--db", database, "table", "create", table];
+        let done = self.hotread(create.iter().chain(options));
+        done.unwrap_or_else(|error| panic!("a table cannot be made: {error}"));
+        let import = ["--db", database, "import", table, file, "--replace"];
+        let done = self.hotread(import);
+        done.unwrap_or_else(|error| panic!("a file cannot be imported: {error}"));
+    }
+
+    /// Starts a server on a database, at a free port, and waits until it listens.
+    pub(super) fn serve(self, database: &Path) -> Server {
+        let mut command = self.command();
+        command.arg("--db").arg(database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Process::start(&mut command).expect("the program can be started");
+        let output = process.take_output().expect("it was asked for");
+        let mut line = String::new();
+        let heard = BufReader::new(output).read_line(&mut line);
+        heard.expect("a server says where it listens");
+        let address = line.trim_end().rsplit("http://").next();
+        let address = address.and_then(|address| address.parse().ok());
+        Server {
+            process,
+            address: address.unwrap_or_else(|| panic!("a server says {line:?}")),
+        }
+    }
+}
+
+/// A running server, killed when dropped.
+pub(super) struct Server {
+    process: Process,
+    pub(super) address: SocketAddr,
+}
+
+impl Server {
+    /// Its anonymous resident memory now, in bytes.
+    pub(super) fn memory(&self) -> f64 {
+        self.process.memory().anonymous
+    }
+
+    /// Its threads now.
+    pub(super) fn threads(&self) -> f64 {
+        threads(self.process.id())
+    }
+
+    /// Looks at it from now on.
+    pub(super) fn looks(&self) -> Looks {
+        Looks::at(&self.process)
+    }
+
+    /// Whether it uses more than half a core for a second.
+    pub(super) fn is_busy(&self) -> bool {
+        const LOOK: Duration = Duration::from_secs(1);
+        let before = cpu_ticks(self.process.id());
+        sleep(LOOK);
+        // The kernel counts in hundredths of a second, whatever its own clock does.
+        cpu_ticks(self.process.id()) - before > 50
+    }
+
+    /// Where it is, as a URL.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// The most of what a process had while it was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Most {
+    /// Anonymous resident memory, in bytes.
+    pub(super) anonymous: f64,
+    pub(super) threads: f64,
+}
+
+/// A thread that looks at a process.
+pub(super) struct Looks {
+    done: Arc<AtomicBool>,
+    thread: JoinHandle<Most>,
+}
+
+impl Looks {
+    pub(super) fn at(process: &Process) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let (told, id) = (Arc::clone(&done), process.id());
+        let status = PathBuf::from(format!("/proc/{id}/status"));
+        let thread = std::thread::spawn(move || {
+            let mut most = Most::default();
+            while !told.load(Ordering::Relaxed) {
+                // Once it has ended, that is `NaN`, which `max` passes over.
+                most.anonymous = most.anonymous.max(Memory::of(&status).anonymous);
+                most.threads = most.threads.max(threads(id));
+                sleep(LOOK_EVERY);
+            }
+            most
+        });
+        Self { done, thread }
+    }
+
+    /// What was seen.
+    pub(super) fn finish(self) -> Most {
+        self.done.store(true, Ordering::Relaxed);
+        self.thread.join().expect("looking does not panic")
+    }
+}
+
+fn threads(id: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    let number = line.and_then(|number| number.trim().parse().ok());
+    number.unwrap_or(f64::NAN)
+}
+
+/// Time of the processor that a process has used, in hundredths of a second.
+fn cpu_ticks(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // Fields are counted behind the name, which may contain anything.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let fields = behind.split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_looked_at_until_it_ends() {
+        let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
+        let looks = Looks::at(&process);
+        sleep(3 * LOOK_EVERY);
+        let most = looks.finish();
+        assert!(most.anonymous > 0.0 && most.threads == 1.0, "{most:?}");
+        assert!(cpu_ticks(process.id()) < 50);
+        let own = std::process::id();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(200) {}
+        assert!(cpu_ticks(own) > 0);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_what_builds_it() {
+        let error = choose(Some("/no/such/program".into()), None);
+        let error = error.expect_err("it is not there");
+        assert!(
+            error.contains("/no/such/program") && error.contains("cargo build"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,374 @@
+//! Sessions of a table that keep no records and do otherwise what a replica does: they check where they are,
+//! acknowledge, ask how fresh they are, and come back by the rules after a loss. They can be cut off.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::super::clock;
+use super::super::process::Role;
+use super::super::samples::Spread;
+use super::api::Table;
+use super::session::{Heard, Pong, Session, TEXT};
+use super::{Failure, REPLICAS};
+
+/// Hosts that they come from: a server shares what it does among callers.
+const HOSTS: usize = 20;
+/// A heartbeat of the server, by default.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Without any frame for so long, a connection counts as lost.
+const SILENCE: Duration = HEARTBEAT.saturating_mul(3);
+/// Time between two acknowledgements.
+const ACK_EVERY: Duration = Duration::from_millis(100);
+/// How long to wait at most before coming back, the first time and however often it failed.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Sessions in a process of their own.
+pub(super) struct Sessions(Role);
+
+/// How they came back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Back {
+    /// Nanoseconds since they could; for those that were not live in time, all of it.
+    pub(super) after: Spread,
+    /// Those that are live.
+    pub(super) live: f64,
+    /// Snapshots that were begun, all together, and by the session with the most.
+    pub(super) loads: f64,
+    pub(super) most_loads: f64,
+}
+
+impl Sessions {
+    /// Starts so many, which have the table as it is now, and waits until all are live.
+    pub(super) fn start(server: SocketAddr, name: &str, table: &Table, how_many: usize) -> Self {
+        let (server, seq) = (server.to_string(), table.seq.to_string());
+        let how_many = how_many.to_string();
+        let from = [table.epoch.as_str(), &seq, &table.digest];
+        let arguments = [server.as_str(), name].into_iter().chain(from);
+        let mut role = Role::start(REPLICAS, arguments.chain([how_many.as_str()]));
+        assert_eq!(role.hear(), READY);
+        Self(role)
+    }
+
+    /// Drops their connections and refuses new ones.
+    pub(super) fn cut(&mut self) {
+        self.0.say(CUT);
+    }
+
+    /// Lets them come back, and waits until all are live, but not for longer than `patience`.
+    pub(super) fn mend(&mut self, patience: Duration) -> Back {
+        self.0.say(&patience.as_millis().to_string());
+        let line = self.0.hear();
+        let numbers: Vec<f64> = line
+            .split(' ')
+            .map(|number| number.parse().expect("a child says numbers"))
+            .collect();
+        let &[p50, p99, max, live, loads, most_loads] = &numbers[..] else {
+            panic!("a child says {line:?}");
+        };
+        let after = Spread {
+            p50,
+            p99,
+            p999: max,
+            max,
+        };
+        Back {
+            after,
+            live,
+            loads,
+            most_loads,
+        }
+    }
+}
+
+/// What a child says when all its sessions are live,
+const READY: &str = "ready";
+/// and what it is told to end them; a number of milliseconds lets them come back.
+const CUT: &str = "cut";
+
+/// What is seen of one session from outside.
+#[derive(Default)]
+struct Seen {
+    /// When it was live for the first time since it could, on the clock of all processes; 0 if it was not.
+    live: AtomicU64,
+    loads: AtomicU32,
+}
+
+/// What all sessions share.
+struct Shared {
+    server: SocketAddr,
+    table: String,
+    /// Whether there is a way to the server.
+    connected: watch::Sender<bool>,
+    /// Since when, on the clock of all processes. A proof of an earlier time is none.
+    since: AtomicU64,
+}
+
+/// Where a session is.
+#[derive(Clone, Debug)]
+struct Place {
+    epoch: String,
+    seq: u64,
+    digest: String,
+}
+
+/// What a child does.
+///
+/// # Errors
+/// If it is not called as [`Sessions::start`] does.
+pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let [server, table, epoch, seq, digest, how_many] = arguments else {
+        return Err(format!("sessions cannot do {arguments:?}").into());
+    };
+    let shared = Arc::new(Shared {
+        server: server.parse()?,
+        table: table.clone(),
+        connected: watch::Sender::new(true),
+        since: AtomicU64::new(0),
+    });
+    let place = Place {
+        epoch: epoch.clone(),
+        seq: seq.parse()?,
+        digest: digest.clone(),
+    };
+    let how_many: usize = how_many.parse()?;
+    super::super::runtime().block_on(async {
+        let seen: Vec<Arc<Seen>> = (0..how_many).map(|_| Arc::default()).collect();
+        for (number, seen) in seen.iter().enumerate() {
+            let host = (number % HOSTS) as u8 + 1;
+            let from = Ipv4Addr::new(127, 0, 1, host).into();
+            let session = live(Arc::clone(&shared), from, place.clone(), Arc::clone(seen));
+            tokio::spawn(session);
+        }
+        until_live(&seen, super::super::process::PATIENCE).await;
+        println!("{READY}");
+        let mut told = told();
+        while let Some(line) = told.recv().await {
+            if line == CUT {
+                shared.connected.send_replace(false);
+                continue;
+            }
+            let patience = Duration::from_millis(line.parse()?);
+            for seen in &seen {
+                seen.live.store(0, Ordering::Relaxed);
+                seen.loads.store(0, Ordering::Relaxed);
+            }
+            let since = clock::now();
+            shared.since.store(since, Ordering::Relaxed);
+            shared.connected.send_replace(true);
+            until_live(&seen, patience).await;
+            report(&seen, since, patience)?;
+        }
+        Ok(())
+    })
+}
+
+async fn until_live(seen: &[Arc<Seen>], patience: Duration) {
+    let end = Instant::now() + patience;
+    let is_live = |seen: &Arc<Seen>| seen.live.load(Ordering::Relaxed) != 0;
+    while !seen.iter().all(is_live) && Instant::now() < end {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Failure> {
+    let live = seen.iter().map(|seen| seen.live.load(Ordering::Relaxed));
+    let live: Vec<f64> = live
+        .filter(|live| *live != 0)
+        .map(|live| (live - since) as f64)
+        .collect();
+    let mut after = live.clone();
+    after.resize(seen.len(), patience.as_nanos() as f64);
+    let loads: Vec<u32> = seen
+        .iter()
+        .map(|seen| seen.loads.load(Ordering::Relaxed))
+        .collect();
+    let Spread { p50, p99, max, .. } = Spread::of(&after);
+    let live = live.len();
+    let (all, most) = (loads.iter().sum::<u32>(), loads.iter().max().unwrap_or(&0));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{p50} {p99} {max} {live} {all} {most}")?;
+    Ok(out.flush()?)
+}
+
+/// What the parent says.
+fn told() -> mpsc::UnboundedReceiver<String> {
+    let (say, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if say.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// One session after the other.
+async fn live(shared: Arc<Shared>, from: IpAddr, mut place: Place, seen: Arc<Seen>) {
+    let mut connected = shared.connected.subscribe();
+    let mut longest = FIRST_WAIT;
+    loop {
+        // As if the connection was refused.
+        if *connected.borrow() {
+            let began = Instant::now();
+            tokio::select! {
+                ended = follow(&shared, from, &mut place, &seen) => drop(ended),
+                () = cut(&mut connected) => {}
+            }
+            if began.elapsed() > Duration::from_secs(60) {
+                longest = FIRST_WAIT;
+            }
+        }
+        sleep(longest.mul_f64(fastrand::f64())).await;
+        longest = (2 * longest).min(LONGEST_WAIT);
+    }
+}
+
+async fn cut(connected: &mut watch::Receiver<bool>) {
+    // An error: the process ends.
+    let _ = connected.wait_for(|connected| !connected).await;
+}
+
+async fn follow(
+    shared: &Shared,
+    from: IpAddr,
+    place: &mut Place,
+    seen: &Seen,
+) -> Result<(), Failure> {
+    let open = Session::open(shared.server, from, &shared.table);
+    let mut session = timeout(Duration::from_secs(10), open).await??;
+    let Place { epoch, seq, digest } = &*place;
+    let hello = format!(
+        r#"{{"hello":{{"v":1,"coalesce":true,"from":{{"epoch":"{epoch}","seq":{seq},"digest":"{digest}"}}}}}}"#
+    );
+    session.say(TEXT, &hello).await?;
+    let (mut acked, mut acked_at) = (place.seq, Instant::now());
+    let (mut epoch, mut has_state) = (place.epoch.clone(), false);
+    let mut pings = Pings::default();
+    loop {
+        let heard = timeout(SILENCE, session.hear()).await??;
+        if let Heard::Frame(frame) = heard {
+            if let Some(welcome) = frame.welcome {
+                has_state = welcome.mode == "resume";
+                if !has_state {
+                    seen.loads.fetch_add(1, Ordering::Relaxed);
+                }
+                epoch = welcome.epoch;
+                session.say(TEXT, &pings.ping()).await?;
+            }
+            // Those that come before the end of a snapshot are in what it ends with.
+            if let Some(txn) = frame.txn.filter(|txn| !txn.more && has_state) {
+                (place.seq, place.digest) = (txn.to, txn.digest);
+            }
+            if let Some(end) = frame.snapshot_end {
+                place.epoch.clone_from(&epoch);
+                (place.seq, place.digest) = (end.at, end.digest);
+                has_state = true;
+            }
+            if let Some(pong) = frame.pong {
+                pings.answered(&pong);
+            }
+        }
+        if has_state {
+            let since = shared.since.load(Ordering::Relaxed);
+            let proves = pings.proved(place.seq).is_some_and(|sent| sent >= since);
+            if proves && seen.live.load(Ordering::Relaxed) == 0 {
+                seen.live.store(clock::now(), Ordering::Relaxed);
+            }
+            if place.seq > acked && acked_at.elapsed() >= ACK_EVERY {
+                (acked, acked_at) = (place.seq, Instant::now());
+                let ack = format!(r#"{{"ack":{{"seq":{acked}}}}}"#);
+                session.say(TEXT, &ack).await?;
+            }
+        }
+        // A heartbeat comes at least every two seconds, so there is an occasion.
+        if pings.are_due() {
+            session.say(TEXT, &pings.ping()).await?;
+        }
+    }
+}
+
+/// Pings that are not proved yet, oldest first.
+#[derive(Default)]
+struct Pings {
+    sent: VecDeque<Ping>,
+    last: u64,
+}
+
+struct Ping {
+    n: u64,
+    /// On the clock of all processes.
+    at: u64,
+    /// Of its answer.
+    head: Option<u64>,
+}
+
+impl Pings {
+    /// Whether a ping was sent, and that is half a heartbeat ago.
+    fn are_due(&self) -> bool {
+        self.last != 0 && clock::now() - self.last > HEARTBEAT.as_nanos() as u64 / 2
+    }
+
+    /// The next one, as a frame.
+    fn ping(&mut self) -> String {
+        self.last = clock::now();
+        let n = self.sent.back().map_or(0, |ping| ping.n).max(self.last) + 1;
+        self.sent.push_back(Ping {
+            n,
+            at: self.last,
+            head: None,
+        });
+        format!(r#"{{"ping":{{"n":{n}}}}}"#)
+    }
+
+    /// An answer stands for all pings up to its own that have none.
+    fn answered(&mut self, pong: &Pong) {
+        for ping in self.sent.iter_mut().take_while(|ping| ping.n <= pong.n) {
+            ping.head.get_or_insert(pong.head);
+        }
+    }
+
+    /// When the newest ping was sent that this place proves; it and those before it are forgotten.
+    fn proved(&mut self, seq: u64) -> Option<u64> {
+        let is_proved = |ping: &Ping| ping.head.is_some_and(|head| head <= seq);
+        let newest = self.sent.iter().rposition(is_proved)?;
+        self.sent.drain(..=newest).next_back().map(|ping| ping.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_is_proved_by_the_head_of_its_answer() {
+        let mut pings = Pings::default();
+        assert!(!pings.are_due());
+        for _ in 0..3 {
+            pings.ping();
+        }
+        let [first, second, third] = [0, 1, 2].map(|at| (pings.sent[at].n, pings.sent[at].at));
+        assert!(first.0 < second.0 && second.0 < third.0);
+        assert_eq!(pings.proved(100), None, "there is no answer");
+        pings.answered(&Pong {
+            n: second.0,
+            head: 5,
+        });
+        assert_eq!(pings.proved(4), None);
+        assert_eq!(pings.proved(5), Some(second.1));
+        pings.answered(&Pong {
+            n: third.0,
+            head: 6,
+        });
+        assert_eq!(pings.proved(7), Some(third.1));
+        assert_eq!(pings.proved(7), None);
+    }
+}
