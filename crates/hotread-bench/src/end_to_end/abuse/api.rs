@@ -82,7 +82,7 @@ impl Api {
         Ok(Answer { status, body })
     }
 
-    /// What is at a path.
+    /// Gets a path.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
         self.ask(reqwest::Method::GET, path, "").await
     }
@@ -115,7 +115,7 @@ impl Api {
         }
     }
 
-    /// How a table is doing.
+    /// Gets the state of a table.
     pub(super) async fn table(&self, table: &str) -> Result<Table, Failure> {
         let answer = self.get(&format!("/{table}")).await?;
         match answer.is_ok() {

@@ -18,8 +18,11 @@ use super::{ATTACK, Failure};
 
 /// Where attackers come from.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-/// How long an attacker waits that did not even get a connection.
+/// Pause of an attacker that got no connection.
 const AFTER_NOTHING: Duration = Duration::from_millis(500);
+/// Priority of attackers, as `nice` counts: a tenth of an honest caller's share of a core that both want.
+/// With the lowest one (19), attackers get nothing at all where a server keeps both cores busy.
+const NICE: i32 = 10;
 /// Time between two pings of a session that does not read.
 const PING_EVERY: Duration = Duration::from_millis(500);
 
@@ -35,7 +38,7 @@ pub(super) const WORDS: [&str; 4] = ["wabcdefgh", "wijklmnop", "wqrstuvwx", "wyz
 /// Levels of the schema that explodes: 2^45 evaluations.
 const LEVELS: usize = 45;
 
-/// What an attacker asks for.
+/// Requests of an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Searches whose 32 words are each in every record.
@@ -134,7 +137,7 @@ impl Tally {
     }
 }
 
-/// What a child does.
+/// Attacks a server, as a child of the benchmark.
 ///
 /// # Errors
 /// If it is not called as [`Attackers::prepare`] does.
@@ -146,10 +149,13 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
     let kind = kind.ok_or("no such attack")?;
     let server: SocketAddr = server.parse()?;
     let (callers, bytes): (usize, usize) = (callers.parse()?, bytes.parse()?);
-    // SAFETY: it changes the priority of this process, and touches no memory.
-    unsafe { libc::nice(19) };
     // It is there until the process ends.
-    let body: &'static [u8] = replacement(bytes).leak();
+    let body: &'static [u8] = match kind {
+        Kind::Replacement => replacement(bytes).leak(),
+        _ => &[],
+    };
+    // SAFETY: it changes the priority of this process, and touches no memory.
+    unsafe { libc::nice(NICE) };
     let runtime = super::runtime();
     let mut lines = std::io::stdin().lock().lines();
     println!("{READY}");
@@ -216,7 +222,7 @@ fn exploding() -> String {
 async fn explode(api: Api, tally: Tally) {
     again(tally, || async {
         let made = api.ask(Method::PUT, "/exploding", exploding()).await?;
-        // Whoever comes later finds it there.
+        // 409: another of these callers made it.
         match made.is_ok() || made.status == 409 {
             true => api.put("exploding", "k", "1").await,
             false => Ok(made),

@@ -20,10 +20,10 @@ const TABLE: &str = "accounts";
 /// Transactions a second, of one record each, and callers that make them.
 const RATE: u32 = 2_000;
 const WRITERS: u64 = 16;
-/// How long the replicas follow before they are cut off, and for how long they are.
+/// Time for which the replicas follow before they are cut off, and time without connections.
 const LIVE: Duration = Duration::from_secs(5);
 const CUT: Duration = Duration::from_secs(20);
-/// How long is waited for all to be live.
+/// Longest wait for all to be live.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// All are live again within so many seconds.
 const GOAL_S: f64 = 60.0;

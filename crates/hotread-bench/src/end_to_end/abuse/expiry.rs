@@ -14,9 +14,9 @@ use crate::store::data;
 const TABLE: &str = "sessions";
 /// Records of one transaction.
 const BATCH: usize = 1_000;
-/// How long before it comes the moment is set, for writing them.
+/// Time before the moment of expiry in which the records are written.
 const AHEAD: Duration = Duration::from_secs(12);
-/// How long is waited for the end.
+/// Longest wait for the table to be empty.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Records a second that are to be deleted: as fast as others can be written.
 const RATE: f64 = 8_000.0;

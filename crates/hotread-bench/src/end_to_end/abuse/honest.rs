@@ -29,15 +29,15 @@ const WRITERS: usize = 2;
 /// and the same of one of these.
 pub(super) const PUT_EVERY: Duration = Duration::from_millis(40);
 
-/// What became of a request that has no answer at the end of the measurement.
+/// Outcome of a request that has no answer at the end of the measurement.
 const UNDER_WAY: &str = "under way at the end";
 
-/// How long requests took, in nanoseconds.
+/// Durations of requests, in nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Times {
     pub(super) reads: Vec<f64>,
     pub(super) puts: Vec<f64>,
-    /// Requests that were refused or not answered, by what became of them.
+    /// Requests that were refused or not answered, by outcome.
     pub(super) failed: BTreeMap<String, usize>,
 }
 

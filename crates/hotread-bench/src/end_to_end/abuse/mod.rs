@@ -1,5 +1,5 @@
-//! What callers who ask for as much as they can do to others, and to the server's memory; beside an earlier
-//! state of the server, if one is given.
+//! Effects of callers who ask for as much as they can, on other callers and on the server's memory; compared
+//! with an earlier state of the server, if one is given.
 //!
 //! It is what the bench target `abuse` does. Unlike the other figures from end to end, these start the
 //! built command `hotread serve`, with the settings that it has by default (`server`): an earlier
@@ -37,7 +37,6 @@ use crate::target::{self, Entry};
 pub(super) const ATTACK: &str = "attack";
 /// The role of sessions that can be cut off.
 pub(super) const REPLICAS: &str = "replicas";
-/// What both roles are called with.
 pub(super) use self::attack::main as attack;
 pub(super) use self::sessions::main as replicas;
 
@@ -84,9 +83,9 @@ pub const ALL: [Entry; 6] = [
     },
 ];
 
-/// What is set aside for bodies and answers by default, in bytes, of both states.
+/// Default of `max_buffered_bytes`, of both states.
 const MAX_BUFFERED: f64 = (1_u64 << 30) as f64;
-/// Memory that a server may take in addition to its tables: what is set aside, and a quarter more.
+/// Memory that a server may take in addition to its tables, in bytes: `max_buffered_bytes` and a quarter more.
 const MAY_GROW: f64 = MAX_BUFFERED * 1.25;
 /// Memory that may stay a minute after an attack: the caches of SQLite's writer and readers, which are filled
 /// meanwhile, and the recent changes of followed tables.
@@ -98,7 +97,7 @@ fn rules(machine: &Machine) -> String {
     format!(
         "\
 - The server is the built command `hotread serve` in a process of its own, with its settings by default, `synchronous = FULL` included; rows of an earlier state are measured in the same run, by the program that `--before` names. Each measurement starts a new server, with a database that its own command made, all on the same {}.
-- Attackers, honest callers and the server share {} cores. Attackers are processes with the lowest priority (`nice 19`), as if they were on other machines: the server's time is what they are to take, not that of the callers beside it. They come from one address, honest callers from another one. After an answer, an attacker asks again at once.
+- Attackers, honest callers and the server share {} cores. Attackers are processes with a lower priority (`nice 10`), as if they were on other machines: the server's time is what they are to take, not that of honest callers. They come from one address, honest callers from another one. After an answer, an attacker asks again at once.
 - Honest callers ask at a steady rate. A request that comes late because the one before it took long counts from when it was due. A request that is refused counts as one that took the whole measurement, and one without an answer at its end as one that took until then.
 - Memory is anonymous resident memory of the server's process, looked at every 20 ms. Cells are of one measurement, not medians of several.
 ",

@@ -27,23 +27,23 @@ use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
 use crate::target;
 
-/// How long honest callers are measured before an attack, and during it.
+/// Time for which honest callers are measured before an attack, and during it.
 const QUIET: Duration = Duration::from_secs(2);
 const ATTACKED: Duration = Duration::from_secs(6);
 /// Of an attack before the measurement: until it is at work.
 const BEGINS: Duration = Duration::from_millis(500);
-/// How long a server whose attackers are gone may go on before it counts as working still.
+/// Time that a server has to end its work after its attackers are gone.
 const ENDS: Duration = Duration::from_secs(3);
-/// When it is looked what stayed in memory.
+/// Time after an attack at which memory is compared with that before it.
 const LATER: Duration = Duration::from_secs(60);
-/// What reads may take in addition to twice what they take otherwise, in milliseconds.
+/// Time that reads may take in addition to twice their quiet time, in milliseconds.
 const READS_MS: f64 = 20.0;
 
 /// One attack, or several at once.
 struct Attack {
     names: Names,
     kinds: &'static [Kind],
-    /// Whether it needs the large tables.
+    /// `true` if it needs the large tables.
     large: bool,
 }
 
@@ -167,8 +167,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
              records `{{\"key\":\"0\",\"value\":1}}`; 16 read a change of 240 records of 1 MB; 1,900 \
              sessions of a table of 100,000 records ping twice a second and read nothing. *Not served* \
              counts honest requests that were refused or had no answer at the end. *Bare fsync* is a thread \
-             beside them that writes and syncs a page 25 times a second. Growth is that of anonymous resident memory since before the \
-             attack; a server that still works on the attack {ENDS:?} after its callers are gone has no \
+             that writes and syncs a page 25 times a second meanwhile. Growth is that of anonymous resident \
+             memory since before the attack, in which the memory that loading took is still included; a server that still works on the attack {ENDS:?} after its callers are gone has no \
              value a minute later.",
             honest::RECORDS
         ),
@@ -191,7 +191,7 @@ struct Bases {
     large: PathBuf,
 }
 
-/// How many callers, sessions and bytes.
+/// Numbers of callers, sessions and bytes.
 struct Sizes {
     searches: usize,
     puts: usize,
@@ -320,7 +320,7 @@ impl Bases {
     }
 }
 
-/// What is left of an attack.
+/// Results of an attack, and its server.
 struct Left {
     name: &'static str,
     answers: String,

@@ -13,7 +13,7 @@ use crate::store::data;
 
 /// The table that a replica of the benchmarks follows.
 const TABLE: &str = "accounts";
-/// How long the replica has to get the change.
+/// Longest wait for the replica to get the change.
 const PATIENCE: Duration = Duration::from_secs(60);
 const COLUMNS: [(&str, Unit); 6] = [
     ("took", Unit::Ns),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::super::process::{Memory, Process};
 
-/// How often memory and threads are looked at.
+/// Time between two samples of memory and threads.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A state of the server.
@@ -38,11 +38,11 @@ static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 /// If one of them is not there.
 pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
     // Two levels above, since bench targets lie in `deps`.
-    let beside = || {
+    let by_default = || {
         let own = std::env::current_exe().unwrap_or_default();
         own.ancestors().nth(2).unwrap_or(&own).join("hotread")
     };
-    let now = now.unwrap_or_else(beside);
+    let now = now.unwrap_or_else(by_default);
     for program in [Some(&now), before.as_ref()].into_iter().flatten() {
         if !program.is_file() {
             return Err(format!(
@@ -169,13 +169,13 @@ impl Server {
         Looks::at(&self.process)
     }
 
-    /// Whether it uses more than half a core for a second.
+    /// Returns `true` if it uses more than a tenth of a core for a second.
     pub(super) fn is_busy(&self) -> bool {
         const LOOK: Duration = Duration::from_secs(1);
         let before = cpu_ticks(self.process.id());
         sleep(LOOK);
         // The kernel counts in hundredths of a second, whatever its own clock does.
-        cpu_ticks(self.process.id()) - before > 50
+        cpu_ticks(self.process.id()) - before > 10
     }
 
     /// Where it is, as a URL.
@@ -216,7 +216,7 @@ impl Looks {
         Self { done, thread }
     }
 
-    /// What was seen.
+    /// Ends sampling, and returns the maxima.
     pub(super) fn finish(self) -> Most {
         self.done.store(true, Ordering::Relaxed);
         self.thread.join().expect("looking does not panic")

@@ -15,9 +15,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 pub(super) const TEXT: u8 = 0x81;
 pub(super) const PING: u8 = 0x89;
 const CLOSE: u8 = 0x88;
-/// How much is read at a time, in bytes.
+/// Size of a read, in bytes.
 const BUFFER: usize = 64 << 10;
-/// How the frames begin of which there are many and nothing is of interest.
+/// Beginning of the frames that are passed over: parts of snapshots.
 const PART: &[u8] = br#"{"snapshot":"#;
 
 /// A session.

@@ -26,14 +26,14 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = HEARTBEAT.saturating_mul(3);
 /// Time between two acknowledgements.
 const ACK_EVERY: Duration = Duration::from_millis(100);
-/// How long to wait at most before coming back, the first time and however often it failed.
+/// Longest wait before coming back: the first time, and after many failures.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Sessions in a process of their own.
 pub(super) struct Sessions(Role);
 
-/// How they came back.
+/// Times and loads after the sessions could come back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Back {
     /// Nanoseconds since they could; for those that were not live in time, all of it.
@@ -88,12 +88,12 @@ impl Sessions {
     }
 }
 
-/// What a child says when all its sessions are live,
+/// Word of a child whose sessions are all live.
 const READY: &str = "ready";
-/// and what it is told to end them; a number of milliseconds lets them come back.
+/// Command that drops all connections; a number of milliseconds lets the sessions come back.
 const CUT: &str = "cut";
 
-/// What is seen of one session from outside.
+/// Measurements of one session.
 #[derive(Default)]
 struct Seen {
     /// When it was live for the first time since it could, on the clock of all processes; 0 if it was not.
@@ -101,11 +101,11 @@ struct Seen {
     loads: AtomicU32,
 }
 
-/// What all sessions share.
+/// State that all sessions share.
 struct Shared {
     server: SocketAddr,
     table: String,
-    /// Whether there is a way to the server.
+    /// `true` if connections are possible.
     connected: watch::Sender<bool>,
     /// Since when, on the clock of all processes. A proof of an earlier time is none.
     since: AtomicU64,
@@ -119,7 +119,7 @@ struct Place {
     digest: String,
 }
 
-/// What a child does.
+/// Follows a table with many sessions, as a child of the benchmark.
 ///
 /// # Errors
 /// If it is not called as [`Sessions::start`] does.
@@ -198,7 +198,7 @@ fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Fail
     Ok(out.flush()?)
 }
 
-/// What the parent says.
+/// Lines of the parent.
 fn told() -> mpsc::UnboundedReceiver<String> {
     let (say, told) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -312,7 +312,7 @@ struct Ping {
 }
 
 impl Pings {
-    /// Whether a ping was sent, and that is half a heartbeat ago.
+    /// Returns `true` if the last ping was sent half a heartbeat ago or earlier.
     fn are_due(&self) -> bool {
         self.last != 0 && clock::now() - self.last > HEARTBEAT.as_nanos() as u64 / 2
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::api::Api;
-use super::server::{Server, State};
+use super::server::{Most, Server, State};
 use super::session::{Heard, Session, TEXT};
 use super::{Failure, STATES, honest, name, runtime};
 use crate::report::svg::Chart;
@@ -18,7 +18,7 @@ const RECORDS: usize = 100;
 const VALUE_BYTES: usize = 1_000;
 /// Sessions at a time.
 const AT_ONCE: usize = 16;
-/// How long memory has to come back.
+/// Time in which memory has to come back.
 const WITHIN: Duration = Duration::from_secs(60);
 /// Threads that may be there in addition to those of the first tables: of a server's pool, whose size depends
 /// on how many calls happen to meet.
@@ -40,14 +40,25 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let followed: Vec<_> = State::all()
         .map(|state| (state, follow(plan, state, tables)))
         .collect();
-    for (state, mut followed) in followed {
+    for (state, followed) in followed {
         let later = plan.pick(WITHIN, Duration::from_secs(1));
         std::thread::sleep(later.saturating_sub(followed.at.elapsed()));
-        let stays = followed.server.memory() - followed.row[3];
-        let later = followed.server.threads();
-        followed.row.insert(2, later);
-        followed.row.push(stays);
-        rounds.add(name(STATES, state), 0, move || followed.row.clone());
+        let Followed {
+            server,
+            first,
+            most,
+            before,
+            ..
+        } = &followed;
+        let row = vec![
+            *first,
+            most.threads,
+            server.threads(),
+            *before,
+            most.anonymous - before,
+            server.memory() - before,
+        ];
+        rounds.add(name(STATES, state), 0, move || row.clone());
     }
     let all = rounds.run(1);
     let ours = |column| all.median(STATES[0], column);
@@ -86,7 +97,11 @@ pub(super) fn run(plan: &Plan) -> Figure {
 /// A server whose tables have been followed.
 struct Followed {
     server: Server,
-    row: Vec<f64>,
+    /// Threads after the first tables.
+    first: f64,
+    most: Most,
+    /// Memory before any table was followed.
+    before: f64,
     at: Instant,
     _folder: TempDir,
 }
@@ -106,10 +121,11 @@ fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
     let looks = server.looks();
     all(2 * AT_ONCE, tables, What::Follow);
     let most = looks.finish();
-    let row = vec![first, most.threads, before, most.anonymous - before];
     Followed {
         server,
-        row,
+        first,
+        most,
+        before,
         at: Instant::now(),
         _folder: folder,
     }
