@@ -463,7 +463,7 @@ fn decide(
         };
         return Ok((Decided::Refused(error), None));
     };
-    let mut view = View::new(db, &table, standing.head)?;
+    let mut view = View::new(db, &table, standing.head, at)?;
     let entry = hotread_proto::Entry {
         at,
         body: std::mem::replace(body, Body::Expire(Vec::new())),
@@ -479,8 +479,8 @@ fn decide(
                     source,
                 },
             })?;
+            let grown = view.grows_by(&change);
             drop(view);
-            let grown = change.records > standing.head.records;
             standing.head = change.head();
             standing.history_bytes += bytes;
             let puts = change
