@@ -1,5 +1,6 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
+use crate::clear;
 use crate::committer::{Committer, write_standing};
 use crate::error::{CommitError, ReadError, StorageError, TableError};
 use crate::feed::Closed;
@@ -109,20 +110,24 @@ impl Committer {
         info
     }
 
+    /// Frees the name. The rows are left to `clear`, since there may be millions.
     pub(crate) fn drop_table(&mut self, name: &TableName) -> Result<(), TableError> {
         self.db()?;
         let unknown = || CommitError::UnknownTable {
             table: name.clone(),
         };
         let table = self.registry.get(name).ok_or_else(unknown)?;
+        let now = self.now();
         self.transaction::<_, TableError>(|txn| {
             if table.options.search {
-                txn.execute_batch(&format!("DROP TABLE {}", table.search_table()))?;
+                clear::set_index_aside(txn, table.id)?;
             }
-            for of in ["search_rows", "records", "changes", "txn_ids"] {
-                txn.execute(&format!("DELETE FROM {of} WHERE table_id = ?1"), [table.id])?;
-            }
-            txn.execute("DELETE FROM tables WHERE id = ?1", [table.id])?;
+            // No table has such a name, and each has another one.
+            let name = format!("/{}", table.id);
+            txn.execute(
+                "UPDATE tables SET name = ?2, dropped_at = ?3 WHERE id = ?1",
+                params![table.id, name, now.millis()],
+            )?;
             Ok(())
         })?;
         self.forget_standing(table.id);

@@ -1,5 +1,5 @@
-//! What the committer does between groups without being asked: expired records are deleted, and
-//! history that is too long, too large or too old is trimmed. And the look before each whether the database
+//! What the committer does between groups without being asked: expired records and what is left of
+//! dropped tables are deleted, and history that is too long, too large or too old is trimmed. And the look before each whether the database
 //! is still the file under its name.
 
 use crate::committer::{Committer, not_open, write_standing};
@@ -36,7 +36,7 @@ const MAX_TRIMMED: usize = 1_000;
 /// How the last sweep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sweep {
-    /// Everything that had expired is deleted.
+    /// Everything that had expired is deleted, and nothing is left of dropped tables.
     Idle,
     /// There is more. It goes on after the next group, or at once if none waits.
     More,
@@ -53,14 +53,18 @@ impl Committer {
         if now.duration_since(self.swept) >= self.sweep_after() {
             self.swept = now;
             self.watch_log();
-            match self.sweep() {
+            let (swept, cleared) = (self.sweep(), self.clear_dropped());
+            match swept.and_then(|more| Ok(more | cleared?)) {
                 Ok(more) => {
                     self.sweep = if more { Sweep::More } else { Sweep::Idle };
                 }
                 Err(e) => {
                     // Once, and not once a second.
                     if self.sweep != Sweep::Failing {
-                        tracing::warn!(error = %e, "expired records cannot be deleted; trying again");
+                        tracing::warn!(
+                            error = %e,
+                            "expired records and rows of dropped tables cannot be deleted; trying again"
+                        );
                     }
                     self.sweep = Sweep::Failing;
                 }

@@ -51,6 +51,7 @@ mod admin;
 mod backup;
 mod budget;
 mod builder;
+mod clear;
 mod committer;
 mod error;
 pub mod export;

@@ -1,5 +1,6 @@
 //! The schema, in numbered steps that go both ways. `docs/durability.md` describes the result.
 
+use crate::clear;
 use crate::error::{OpenError, StorageError};
 use crate::open::{self, Location};
 use crate::rows;
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 6;
+pub const LATEST: i32 = 7;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -195,6 +196,21 @@ pub const ALL: &[Migration] = &[
                 write.execute((table, seq, ops))?;
             }
             Ok(())
+        },
+    },
+    Migration {
+        version: 7,
+        title: "tables that are dropped, and cleared in pieces",
+        loses: "nothing; what is left of dropped tables is cleared at once",
+        up: "
+            ALTER TABLE tables ADD COLUMN dropped_at INTEGER;
+            CREATE INDEX tables_dropped ON tables (dropped_at) WHERE dropped_at IS NOT NULL;
+        ",
+        down: |db| {
+            clear::clear_all(db)?;
+            db.execute_batch(
+                "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
+            )
         },
     },
 ];

@@ -233,14 +233,28 @@ impl Store {
             })
     }
 
-    /// Drops a table with all its records and its history. Handles of it go on reading what it was;
-    /// its subscribers are told.
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
+    /// on reading what it was; its subscribers are told.
+    ///
+    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
+    /// used again. A store that is closed before all are gone goes on when it is opened again;
+    /// [`finish_drops`](Self::finish_drops) waits for it.
     ///
     /// # Errors
     /// If there is none, or it cannot be written.
     pub fn drop_table(&self, table: &TableName) -> Result<(), TableError> {
         let name = table.clone();
         self.job(move |committer| committer.drop_table(&name))
+    }
+
+    /// Waits until nothing of dropped tables is left in the file, and does the work meanwhile if nothing
+    /// else is to be done.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish_drops(&self) -> Result<(), TableError> {
+        while self.job(Committer::clear_dropped)? {}
+        Ok(())
     }
 
     /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a

@@ -482,6 +482,7 @@ fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
             });
             let created = store.create_table(&made, options());
             let dropped = store.drop_table(&gone);
+            let _ = store.finish_drops();
             let is_met = disk.counts().faults > 0;
             disk.heal();
             let has = |table: &TableName| store.table(table).is_ok();
@@ -500,6 +501,7 @@ fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
             store.commit(&made, Txn::new().put(put("y", "1"))).unwrap();
             store.create_table(&gone, options()).unwrap();
             assert_eq!(store.handle(&gone).unwrap().current().len(), 0);
+            store.finish_drops().unwrap();
             check_verify(&store);
             if !is_met {
                 break;

@@ -310,6 +310,7 @@ fn tables_are_created_and_dropped_whole() {
             if store.drop_table(&goes).is_ok() {
                 acked.borrow_mut().push("dropped");
             }
+            let _ = store.finish_drops();
         },
         |scratch, image| {
             let store = on(scratch, image).open().unwrap();
@@ -334,6 +335,8 @@ fn tables_are_created_and_dropped_whole() {
             }
             let again = TableOptions::default();
             assert_eq!(store.create_table(&goes, again).unwrap().records, 0);
+            check_verify(&store);
+            store.finish_drops().unwrap();
             check_verify(&store);
         },
     );
