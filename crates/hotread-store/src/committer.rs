@@ -46,6 +46,8 @@ pub(crate) struct Committer {
     pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
     pub(crate) sweep: Sweep,
+    /// The table at which the last sweep ended, by its id.
+    pub(crate) swept_to: i64,
     pub(crate) aged: Instant,
     pub(crate) cooled: Instant,
     /// The latest time that the clock has shown.
@@ -105,6 +107,7 @@ impl Committer {
             log_is_large: false,
             swept: now,
             sweep: Sweep::Idle,
+            swept_to: 0,
             aged: now,
             cooled: now,
             clock: Timestamp::EPOCH,

@@ -4,19 +4,20 @@
 
 use crate::committer::{Committer, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
+use crate::expired;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::queue::Request;
 use crate::rows::{self, signed};
 use crate::table::{Standing, Table};
 use crate::ticket::{Ticket, ticket};
-use hotread_proto::{Body, Key, Timestamp};
+use hotread_proto::{Body, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How often expired records are looked for. A record may outlive its time by this much, and by what it
-/// takes to delete those that expired before it.
+/// takes to delete those of its table that expired before it.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// The same while nothing can be written: how often it is tried whether it can be again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -146,37 +147,25 @@ impl Committer {
         self.sweep_after().saturating_sub(self.swept.elapsed())
     }
 
-    /// Deletes expired records, at most [`MAX_EXPIRED`], those first that expired first. Says whether
-    /// there may be more.
+    /// Deletes expired records, at most [`MAX_EXPIRED`], of each table as many as of the others if it
+    /// has so many. Says whether there may be more.
     fn sweep(&mut self) -> Result<bool, CommitError> {
         let now = self.now();
+        let after = self.swept_to;
+        let tables = self.registry.all().into_iter();
+        let mut tables: HashMap<i64, _> = tables.map(|table| (table.id, table)).collect();
         let db = self.db()?;
-        let (mut expired, mut found) = (HashMap::<i64, Vec<(Key, u64)>>::new(), 0);
-        {
-            let mut statement = db.prepare_cached(
-                "SELECT table_id, key, seq FROM records
-                 WHERE expires_at IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
-            while let Some(row) = rows.next()? {
-                found += 1;
-                let key: String = row.get(1)?;
-                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
-                expired
-                    .entry(row.get(0)?)
-                    .or_default()
-                    .push((key, rows::read_count(row, 2)?));
-            }
-        }
-        if found == 0 {
+        let overdue = expired::tables(db, now, after, MAX_EXPIRED)?;
+        let Some(last) = overdue.last().copied() else {
             return Ok(false);
-        }
-        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = self
-            .registry
-            .all()
+        };
+        // Rows of a table that is not known are those of a dropped one.
+        let known = overdue.iter().filter_map(|id| tables.remove(id));
+        let (expired, more) = expired::share(db, now, known, MAX_EXPIRED)?;
+        self.swept_to = last;
+        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = expired
             .into_iter()
-            .filter_map(|table| {
-                let keys = expired.remove(&table.id)?;
+            .map(|(table, keys)| {
                 let (ticket, reply) = ticket();
                 let request = Request {
                     table,
@@ -185,11 +174,9 @@ impl Committer {
                     size: 0,
                     reply,
                 };
-                Some((request, ticket))
+                (request, ticket)
             })
             .unzip();
-        // Rows of a table that is not known would be found again and again.
-        let more = found == MAX_EXPIRED && !requests.is_empty();
         if !requests.is_empty() {
             self.group(requests);
         }

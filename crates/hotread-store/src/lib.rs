@@ -54,6 +54,7 @@ mod builder;
 mod clear;
 mod committer;
 mod error;
+mod expired;
 pub mod export;
 mod feed;
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 7;
+pub const LATEST: i32 = 8;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -210,6 +210,24 @@ pub const ALL: &[Migration] = &[
             clear::clear_all(db)?;
             db.execute_batch(
                 "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
+            )
+        },
+    },
+    Migration {
+        version: 8,
+        title: "the index on expiry, by table",
+        loses: "nothing",
+        up: "
+            DROP INDEX records_by_expiry;
+            CREATE INDEX records_by_expiry ON records (table_id, expires_at)
+                WHERE expires_at IS NOT NULL;
+        ",
+        down: |db| {
+            // As version 2 made it, to the letter.
+            db.execute_batch(
+                "DROP INDEX records_by_expiry;
+            CREATE INDEX records_by_expiry ON records (expires_at)
+                WHERE expires_at IS NOT NULL;",
             )
         },
     },

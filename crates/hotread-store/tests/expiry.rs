@@ -78,6 +78,35 @@ fn many_that_expire_at_once_are_swept_in_turns_with_writers() {
 }
 
 #[test]
+fn a_backlog_of_one_table_does_not_delay_another_one() {
+    const RECORDS: u64 = 50_000;
+    let scratch = Scratch::new();
+    let store = normal(&scratch);
+    let long_ago = Timestamp::from_millis(1).unwrap();
+    let all = (0..RECORDS).map(|n| expiring(&n.to_string(), long_ago));
+    store
+        .replace(&name("t"), Replace::new(all.collect()))
+        .unwrap();
+    // They expire later than all of the backlog.
+    let few = ["a", "b", "c"].map(|key| expiring(key, now()));
+    let few = few.into_iter().fold(Txn::new(), Txn::put);
+    store.commit(&name("other"), few).unwrap();
+    let before = records(&store);
+    let begun = Instant::now();
+    while store.table(&name("other")).unwrap().records > 0 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let left = records(&store);
+    println!("{before} when they expired, {left} when they were gone");
+    assert!(left > before / 2, "{left} of {before}");
+    while records(&store) > 0 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_table_that_is_written_with_a_short_ttl_stays_small() {
     const TTL: Duration = Duration::from_secs(1);
     const SECONDS: usize = 8;

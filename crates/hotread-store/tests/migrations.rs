@@ -453,7 +453,7 @@ fn a_migration_that_fails_changes_nothing() {
     let scratch = Scratch::new();
     copy(migrate::LATEST, &scratch);
     let db = Connection::open(scratch.path()).unwrap();
-    db.execute_batch("DROP INDEX records_by_expiry").unwrap();
+    db.execute_batch("DROP INDEX records_by_category").unwrap();
     drop(db);
     let before = dump(&scratch.path());
     migrate::down(scratch.path(), 1).unwrap_err();
