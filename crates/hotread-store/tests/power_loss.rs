@@ -419,7 +419,10 @@ fn a_table_is_sealed_anew_whole_or_not_at_all() {
         let before = disk.counts();
         let sealing = std::thread::spawn({
             let (store, table, new) = (store.clone(), table.clone(), pass(new));
-            move || store.reseal(&table, &new).map(|_| ()).unwrap()
+            move || {
+                store.reseal(&table, &new).unwrap();
+                store.scrub().unwrap();
+            }
         });
         // At growing numbers of operations, as far as this thread keeps up.
         let mut next = 1;
