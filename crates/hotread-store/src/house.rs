@@ -2,9 +2,10 @@
 //! dropped tables are deleted, and history that is too long, too large or too old is trimmed. And the look before each whether the database
 //! is still the file under its name.
 
-use crate::committer::{Committer, not_open, write_standing};
+use crate::committer::{Committer, LOG_IS_HELD, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
 use crate::expired;
+use crate::open::WAL_LIMIT_BYTES;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::queue::Request;
@@ -27,6 +28,9 @@ const MAX_EXPIRED: usize = 500;
 /// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
 /// to, which it reaches only if a reader keeps its older part.
 const LARGE_LOG_BYTES: u64 = 256 << 20;
+/// Room that a group may take beside its values, in bytes: pages of indexes and of the trees, most of
+/// which are written once for all of it.
+const GROUP_ROOM_BYTES: u64 = 16 << 20;
 /// Time between two searches for tables in memory that are not in use.
 const COOL_EVERY: Duration = Duration::from_secs(5);
 /// How often history is looked at for its age.
@@ -119,9 +123,12 @@ impl Committer {
         checked
     }
 
-    /// Tells an operator, once, that the log grows and why.
+    /// Looks whether a reader keeps the log, and tells an operator once that it grows and why. Where the
+    /// log has filled the disk no commit moves it into the database; once its reader is gone, this does.
     fn watch_log(&mut self) {
         let bytes = self.at.wal_bytes();
+        let is_long = bytes > WAL_LIMIT_BYTES.unsigned_abs();
+        self.counters.wal_held(is_long && self.is_log_held());
         if bytes < LARGE_LOG_BYTES {
             // Again if it grows again.
             self.log_is_large &= bytes > LARGE_LOG_BYTES / 2;
@@ -132,6 +139,41 @@ impl Committer {
                  or the log fills the disk"
             );
         }
+    }
+
+    /// Moves the log into the database as far as readers allow. Says whether they keep a part of it.
+    fn is_log_held(&self) -> bool {
+        let Some(db) = &self.db else {
+            return self.counters.is_wal_held();
+        };
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        let frames = db.query_row(sql, [], |row| {
+            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        frames.is_ok_and(|(all, moved)| moved < all)
+    }
+
+    /// Fails while a reader keeps the log and, after a group of so many bytes, the disk would not have the
+    /// room that the database needs to take the log in. Without it nothing could be written again when
+    /// the reader is gone.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
+        let Some(db) = self.db.as_ref().filter(|_| self.counters.is_wal_held()) else {
+            return Ok(());
+        };
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let all: i64 = db.query_row(sql, [], |row| row.get(0))?;
+        let Some((size, free)) = self.at.room() else {
+            return Ok(());
+        };
+        // A value is in its record and in the history.
+        let group = bytes.saturating_mul(2).saturating_add(GROUP_ROOM_BYTES);
+        let to_grow = all.unsigned_abs().saturating_sub(size);
+        if to_grow.saturating_add(group) <= free {
+            return Ok(());
+        }
+        Err(StorageError::Full {
+            detail: format!("{LOG_IS_HELD}; {free} bytes are free"),
+        })
     }
 
     fn sweep_after(&self) -> Duration {
