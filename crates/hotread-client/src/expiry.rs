@@ -22,7 +22,7 @@ impl Expiry {
         for op in ops {
             match op {
                 ChangeOp::Put(record) => self.put(record),
-                ChangeOp::Delete(key) => self.forget(key.as_str()),
+                ChangeOp::Delete { key, .. } => self.forget(key.as_str()),
             }
         }
     }
@@ -94,11 +94,11 @@ mod tests {
         expiry.note(&[put("c", past), put("d", past), put("e", future)]);
         assert_eq!(expiry.wait(), Some(Duration::ZERO));
         expiry.note(&[put("a", past), put("c", None), put("d", future)]);
-        expiry.note(&[ChangeOp::Delete(Key::new("e").unwrap())]);
+        expiry.note(&[ChangeOp::delete(Key::new("e").unwrap())]);
         assert_eq!(expiry.take_due(), ["a".into(), "b".into()]);
         assert_eq!(expiry.wait(), Some(LOOK_EVERY), "d is left");
         assert!(expiry.take_due().is_empty());
-        expiry.note(&[ChangeOp::Delete(Key::new("d").unwrap())]);
+        expiry.note(&[ChangeOp::delete(Key::new("d").unwrap())]);
         assert_eq!(expiry.wait(), None);
         assert!(expiry.keys.is_empty());
     }

@@ -194,8 +194,8 @@ pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
     ChangeOp, Code, Committed, Condition, ErrorBody, Head, Key, NewToken, Op, ParseRoleError,
-    Position, Precondition, Put, Record, RecordSet, RecordUpdate, Replace, Role, TableInfo,
-    TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
+    Position, Precondition, Put, Record, RecordSet, RecordUpdate, Removal, Replace, Role,
+    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
 };
 pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
 pub use reader::Reader;

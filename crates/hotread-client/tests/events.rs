@@ -25,7 +25,7 @@ async fn each_transaction_is_told_once_over_lost_connections() {
         let event = events.next().await.unwrap().unwrap();
         assert_eq!(event.head.position, at);
         assert!(
-            matches!(&event.ops[..], [ChangeOp::Put(record), ChangeOp::Delete(_)]
+            matches!(&event.ops[..], [ChangeOp::Put(record), ChangeOp::Delete { .. }]
             if record.value() == n.to_string().as_bytes())
         );
     }

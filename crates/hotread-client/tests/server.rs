@@ -3,8 +3,8 @@
 mod support;
 
 use hotread_client::{
-    Client, Code, Condition, Error, Key, Op, Put, RecordSet, Replace, Replica, Role, Scan, Status,
-    TableName, TableOptions, Txn, Value, WaitForError,
+    ChangeOp, Client, Code, Condition, Error, Key, Op, Put, RecordSet, Removal, Replace, Replica,
+    Role, Scan, Status, TableName, TableOptions, Timestamp, Txn, Value, WaitForError,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -235,6 +235,35 @@ async fn events_come_one_by_one_and_a_gap_is_told() {
     other.epoch.0 ^= 1;
     let changed = client.events("t", Some(other)).await.unwrap_err();
     assert_eq!(changed.code(), Code::EpochChanged);
+}
+
+#[tokio::test]
+async fn events_say_whether_a_record_expired_or_was_deleted() {
+    let api = Api::start().await;
+    let client = api.client(None).await;
+    let mut events = client.events("t", None).await.unwrap();
+    let old = Put {
+        expires_at: Some(Timestamp::from_millis(1).unwrap()),
+        ..put("old", "1")
+    };
+    client.put_record("t", old, None).await.unwrap();
+    client.put("t", "a", &1).await.unwrap();
+    client.delete("t", "a").await.unwrap();
+    let mut removed = Vec::new();
+    while removed.len() < 2 {
+        let event = tokio::time::timeout(HANG, events.next()).await.unwrap();
+        for op in event.unwrap().unwrap().ops {
+            if let ChangeOp::Delete { key, cause } = op {
+                removed.push((key.to_string(), cause));
+            }
+        }
+    }
+    removed.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("a".to_owned(), Removal::Deleted),
+        ("old".to_owned(), Removal::Expired),
+    ];
+    assert_eq!(removed, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

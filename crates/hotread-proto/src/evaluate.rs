@@ -94,7 +94,9 @@ pub struct Existing {
 }
 
 impl Existing {
-    fn is_expired(&self, at: Timestamp) -> bool {
+    /// Whether the record had expired at this time.
+    #[must_use]
+    pub fn is_expired(&self, at: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= at)
     }
 
@@ -243,47 +245,63 @@ pub struct Change {
     pub id: Option<(TxnId, u128)>,
 }
 
-/// What became of a record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`.
+/// What became of a record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`, and
+/// `{"delete": {"key": "…", "cause": "expired"}}` for a record that was not deleted on request.
+/// Members that are not known are passed over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeOp {
     /// It is this now.
     Put(Record),
     /// It is gone.
-    Delete(#[serde(with = "only_key")] Key),
+    Delete {
+        /// The record's key.
+        key: Key,
+        /// Why it is gone.
+        #[serde(default, skip_serializing_if = "Removal::is_deleted")]
+        cause: Removal,
+    },
 }
 
-/// `{"key": "…"}`, as in what is asked for; fields that are not known are passed over.
-mod only_key {
-    use crate::name::Key;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+/// Why a record is gone. Part of the change and of the history; no part of the digest, and nothing
+/// that decides what a table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Removal {
+    /// A transaction or a replacement deleted it.
+    #[default]
+    Deleted,
+    /// Its `expires_at` had passed.
+    Expired,
+    /// A cause that is not known: of a newer version, or of a removal that was seen only by its
+    /// effect.
+    #[serde(other)]
+    Unknown,
+}
 
-    #[derive(Serialize)]
-    struct Written<'a> {
-        key: &'a Key,
-    }
-
-    #[derive(Deserialize)]
-    struct Read {
-        key: Key,
-    }
-
-    pub(super) fn serialize<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
-        Written { key }.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
-        Read::deserialize(deserializer).map(|read| read.key)
+impl Removal {
+    /// Returns `true` for a deletion on request, whose cause is left out in JSON.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        *self == Self::Deleted
     }
 }
 
 impl ChangeOp {
+    /// A deletion on request.
+    #[must_use]
+    pub fn delete(key: Key) -> Self {
+        let cause = Removal::Deleted;
+        Self::Delete { key, cause }
+    }
+
     /// The record's key.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
             Self::Put(record) => record.key(),
-            Self::Delete(key) => key.as_str(),
+            Self::Delete { key, .. } => key.as_str(),
         }
     }
 
@@ -292,7 +310,7 @@ impl ChangeOp {
     pub fn size(&self) -> usize {
         match self {
             Self::Put(record) => record.size(),
-            Self::Delete(key) => key.as_str().len(),
+            Self::Delete { key, .. } => key.as_str().len(),
         }
     }
 }
@@ -398,7 +416,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                     Op::Put(put) => next.put(put, old.map(|old| old.hash)),
                     Op::Delete { key } => {
                         if let Some(old) = old {
-                            next.delete(key.clone(), old.hash);
+                            next.delete(key.clone(), old.hash, Removal::Deleted);
                         }
                     }
                 }
@@ -415,7 +433,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                 &by_key(records),
                 |difference| match difference {
                     Difference::Put { place, old } => next.put(&records[place as usize], old),
-                    Difference::Gone { key, old } => next.delete(key, old),
+                    Difference::Gone { key, old } => next.delete(key, old, Removal::Deleted),
                 },
             )?;
             if let Some(refusal) = next.exceeds(new, view.head().records) {
@@ -433,7 +451,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
             }
             compared.apply(view, |change, old| match (change, old) {
                 (Ok(put), old) => next.put(put, old),
-                (Err(key), Some(old)) => next.delete(key, old),
+                (Err(key), Some(old)) => next.delete(key, old, Removal::Deleted),
                 // What is not there is not deleted.
                 (Err(_), None) => {}
             })?;
@@ -448,7 +466,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                     && old.seq == *seq
                     && done.insert(key)
                 {
-                    next.delete(key.clone(), old.hash);
+                    next.delete(key.clone(), old.hash, Removal::Expired);
                 }
             }
             if next.ops.is_empty() {
@@ -511,15 +529,15 @@ impl Next {
         self.ops.push(ChangeOp::Put(new));
     }
 
-    fn delete(&mut self, key: Key, old: ItemHash) {
+    fn delete(&mut self, key: Key, old: ItemHash, cause: Removal) {
         self.head.digest = self.head.digest.without(old);
         self.head.records -= 1;
-        self.ops.push(ChangeOp::Delete(key));
+        self.ops.push(ChangeOp::Delete { key, cause });
     }
 
     /// The limit that a replacement of so many records exceeds.
     fn exceeds(&self, new: &Replace, records: u64) -> Option<Refusal> {
-        let is_deletion = |op: &&ChangeOp| matches!(op, ChangeOp::Delete(_));
+        let is_deletion = |op: &&ChangeOp| matches!(op, ChangeOp::Delete { .. });
         let deleted = self.ops.iter().filter(is_deletion).count() as u64;
         let bytes = self.ops.iter().map(ChangeOp::size).sum();
         deletes_too_much(new, deleted, records).or_else(|| {
@@ -541,4 +559,45 @@ fn last_for_each_key(ops: &[Op]) -> impl Iterator<Item = &Op> {
         .enumerate()
         .filter(move |(at, op)| last.as_ref().is_none_or(|last| last[op.key()] == *at))
         .map(|(_, op)| op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_carries_its_cause() {
+        let read = |json: &str| match serde_json::from_str(json).unwrap() {
+            ChangeOp::Delete { key, cause } => (key.to_string(), cause),
+            ChangeOp::Put(_) => panic!("{json}"),
+        };
+        for (cause, json) in [
+            (Removal::Deleted, r#"{"delete":{"key":"a"}}"#),
+            (
+                Removal::Expired,
+                r#"{"delete":{"key":"a","cause":"expired"}}"#,
+            ),
+            (
+                Removal::Unknown,
+                r#"{"delete":{"key":"a","cause":"unknown"}}"#,
+            ),
+        ] {
+            let key = Key::new("a").unwrap();
+            let op = ChangeOp::Delete { key, cause };
+            assert_eq!(serde_json::to_string(&op).unwrap(), json);
+            assert_eq!(read(json), ("a".to_owned(), cause));
+        }
+        // Of a newer version.
+        let later = r#"{"delete":{"by":[1],"cause":"evicted","key":"a"}}"#;
+        assert_eq!(read(later), ("a".to_owned(), Removal::Unknown));
+        let said = r#"{"delete":{"key":"a","cause":"deleted"}}"#;
+        assert_eq!(read(said), ("a".to_owned(), Removal::Deleted));
+        for json in [
+            r#"{"delete":{"key":"a","cause":null}}"#,
+            r#"{"delete":{"key":"a","cause":1}}"#,
+            r#"{"delete":{"cause":"expired"}}"#,
+        ] {
+            assert!(serde_json::from_str::<ChangeOp>(json).is_err(), "{json}");
+        }
+    }
 }

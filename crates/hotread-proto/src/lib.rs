@@ -52,7 +52,7 @@ pub use compare::Compared;
 pub use digest::{Digest, Hasher, ItemHash, ParseDigestError};
 pub use evaluate::{
     Body, Change, ChangeOp, Committed, Entry, Existing, Head, Outcome, Refusal, Remembered,
-    TableView, evaluate,
+    Removal, TableView, evaluate,
 };
 pub use name::{Category, InvalidName, Key, TableName, TxnId};
 pub use options::{History, TableInfo, TableOptions};

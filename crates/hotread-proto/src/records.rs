@@ -124,7 +124,7 @@ impl HotReadState for Records {
         for op in &change.ops {
             match op {
                 ChangeOp::Put(record) => self.records.put(record.clone()),
-                ChangeOp::Delete(key) => self.records.delete(key.as_str()),
+                ChangeOp::Delete { key, .. } => self.records.delete(key.as_str()),
             }
         }
         self.head = change.head();

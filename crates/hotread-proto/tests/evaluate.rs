@@ -8,7 +8,8 @@ use hotread::testing::check_contract;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use hotread_proto::{
     Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Op, Outcome, Precondition,
-    Put, Record, Records, Refusal, Replace, Timestamp, Txn, TxnId, TxnTooLarge, Value, evaluate,
+    Put, Record, Records, Refusal, Removal, Replace, Timestamp, Txn, TxnId, TxnTooLarge, Value,
+    evaluate,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -195,7 +196,7 @@ fn describe(outcome: &Outcome) -> String {
         .iter()
         .map(|op| match op {
             ChangeOp::Put(record) => serde_json::to_string(record).unwrap(),
-            ChangeOp::Delete(key) => format!("delete {key}"),
+            ChangeOp::Delete { key, cause } => format!("delete {key} {cause:?}"),
         })
         .collect();
     format!("{:?} {ops:?} {:?}", change.head(), change.id)
@@ -269,7 +270,12 @@ fn check_change(
                 prop_assert!(record.verify(&hasher(secret)));
                 prop_assert_eq!(Some(&row(record)), model.rows.get(record.key()));
             }
-            ChangeOp::Delete(key) => {
+            ChangeOp::Delete { key, cause } => {
+                let expected = match body {
+                    Body::Expire(_) => Removal::Expired,
+                    Body::Txn(_) | Body::Replace(_) | Body::Compared(_) => Removal::Deleted,
+                };
+                prop_assert_eq!(*cause, expected);
                 prop_assert!(before.rows.contains_key(key.as_str()));
                 prop_assert!(!model.rows.contains_key(key.as_str()));
             }
@@ -279,7 +285,7 @@ fn check_change(
         ChangeOp::Put(record) => {
             record.key().len() + record.category().len() + record.value().len()
         }
-        ChangeOp::Delete(key) => key.as_str().len(),
+        ChangeOp::Delete { key, .. } => key.as_str().len(),
     };
     prop_assert_eq!(change.size(), change.ops.iter().map(size).sum::<usize>());
     Ok(())

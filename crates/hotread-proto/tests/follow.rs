@@ -160,7 +160,7 @@ impl Pair {
             sent.push(match json {
                 None => {
                     self.table.remove(*key);
-                    ChangeOp::Delete(Key::new(key).unwrap())
+                    ChangeOp::delete(Key::new(key).unwrap())
                 }
                 Some(json) => {
                     let record = record(key, json, self.seq, "general");

@@ -7,8 +7,8 @@ mod document;
 use document::Item;
 use hotread_proto::session::frame;
 use hotread_proto::{
-    ChangeOp, Committed, Hasher, Key, Position, Put, Record, Success, TableInfo, TableOptions,
-    TxnId,
+    ChangeOp, Committed, Hasher, Key, Position, Put, Record, Removal, Success, TableInfo,
+    TableOptions, TxnId,
 };
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -109,7 +109,13 @@ fn records_and_changes_are_as_shown() {
     let shown = example("changes");
     let read: Changes = serde_json::from_str(&shown).unwrap();
     assert!(read.ok && (read.floor..=read.position.seq).contains(&read.changes[0].to));
-    assert!(matches!(&read.changes[0].ops[..], [ChangeOp::Delete(_)]));
+    assert!(matches!(
+        &read.changes[0].ops[..],
+        [ChangeOp::Delete {
+            cause: Removal::Expired,
+            ..
+        }]
+    ));
     let again = serde_json::to_value(&read.changes).unwrap();
     assert_eq!(again, json(&shown)["changes"]);
 }

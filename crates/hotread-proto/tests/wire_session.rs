@@ -54,7 +54,7 @@ fn check_hashes(frame: &ServerFrame<'_>) {
         ServerFrame::Txn(txn) => {
             let put = |op: &ChangeOp| match op {
                 ChangeOp::Put(record) => Some(record.clone()),
-                ChangeOp::Delete(_) => None,
+                ChangeOp::Delete { .. } => None,
             };
             txn.ops.iter().filter_map(put).collect()
         }

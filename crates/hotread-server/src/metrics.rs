@@ -150,6 +150,8 @@ impl Scrape {
             "Size of SQLite's write-ahead log",
             stats.wal_bytes,
         )?;
+        let help = "Does a reader keep the write-ahead log from beginning anew?";
+        out.gauge("wal_held", help, u64::from(stats.wal_held))?;
         let halted = u64::from(stats.halted.is_some());
         out.gauge("halted", "Can nothing be written at the moment?", halted)?;
         let help = "Time from BEGIN to the end of COMMIT of a group, in SQLite";

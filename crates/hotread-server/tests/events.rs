@@ -148,6 +148,41 @@ async fn every_transaction_comes_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn an_expiry_says_that_it_is_one() {
+    let api = Api::with_table("t").await;
+    let mut stream = Stream::open(&api, api.get(EVENTS)).await;
+    let begin = stream.expect("begin").await.id.unwrap();
+    let old = json!({ "value": 1, "expires_at": "1970-01-01T00:00:00.001Z" });
+    api.put("/v1/tables/t/records/old")
+        .json(old)
+        .written()
+        .await;
+    put(&api, 1).await;
+    api.delete("/v1/tables/t/records/k").written().await;
+    let mut removals = Vec::new();
+    while removals.len() < 2 {
+        let data = stream.expect("txn").await.data;
+        removals.extend(data["ops"][0].get("delete").cloned());
+    }
+    // The sweep comes when it comes.
+    removals.sort_by_key(|removal| removal["key"].to_string());
+    let expected = [
+        json!({ "key": "k" }),
+        json!({ "key": "old", "cause": "expired" }),
+    ];
+    assert_eq!(removals, expected);
+    let changes = format!("/v1/tables/t/changes?from={begin}");
+    let changes = api.get(&changes).expect(200).await.json();
+    let changes = changes["changes"].as_array().unwrap();
+    let mut again: Vec<Value> = changes
+        .iter()
+        .filter_map(|change| change["ops"][0].get("delete").cloned())
+        .collect();
+    again.sort_by_key(|removal| removal["key"].to_string());
+    assert_eq!(again, expected);
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_misses_nothing() {
     let api = Api::with_table("t").await;
     let mut positions = Vec::new();

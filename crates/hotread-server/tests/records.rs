@@ -320,6 +320,37 @@ async fn expired_records_are_gone_before_they_are_swept() {
     put.refused(400, Code::InvalidTime).await;
 }
 
+#[tokio::test]
+async fn an_expired_record_is_absent_for_every_request_before_it_is_swept() {
+    let api = api().await;
+    let long_ago = Timestamp::from_millis(1).unwrap();
+    for round in 0..10 {
+        let path = |what: &str| format!("/v1/tables/t/records/{what}-{round}");
+        let old = |what: &str| Put {
+            expires_at: Some(long_ago),
+            ..Put::new(
+                Key::new(&format!("{what}-{round}")).unwrap(),
+                Text::parse(b"1").unwrap(),
+            )
+        };
+        let txn = ["get", "put", "new", "match", "delete"].map(old);
+        let txn = txn.into_iter().fold(Txn::new(), Txn::put);
+        let store = api.store.clone();
+        common::blocking(move || store.commit(&table("t"), txn).unwrap()).await;
+        let put = |what: &str| api.put(&path(what)).json(r#"{"value":2}"#);
+        api.get(&path("get")).refused(404, Code::NotFound).await;
+        put("put").expect(201).await;
+        put("put").expect(200).await;
+        put("new").header("If-None-Match", "*").expect(201).await;
+        let matched = put("match").header("If-Match", "*");
+        matched.refused(412, Code::PreconditionFailed).await;
+        let deleted = api.delete(&path("delete"));
+        deleted.refused(404, Code::NotFound).await;
+        let there = keys(&api.get("/v1/tables/t/records?limit=100").expect(200).await);
+        assert_eq!(there.len(), 2 * (round + 1), "{there:?}");
+    }
+}
+
 fn keys(reply: &Reply) -> Vec<String> {
     let json = reply.json();
     let records = json["records"].as_array().unwrap();

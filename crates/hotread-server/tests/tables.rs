@@ -413,6 +413,7 @@ async fn metrics_count_what_happened_and_name_no_client() {
         r#"hotread_commit_group_size_bucket{le="1.0"} 1"#.to_owned(),
         "hotread_connections 1".to_owned(),
         "hotread_nacks_total 0".to_owned(),
+        "hotread_wal_held 0".to_owned(),
         format!(r#"hotread_http_requests_total{{method="PUT",route="{record}",status="2xx"}} 1"#),
         format!(r#"hotread_http_requests_total{{method="GET",route="{record}",status="4xx"}} 1"#),
         r#"hotread_http_requests_total{method="any",route="unknown",status="4xx"} 1"#.to_owned(),

@@ -1,6 +1,7 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
-use crate::committer::{Committer, write_standing};
+use crate::clear;
+use crate::committer::{Committer, not_open, write_standing};
 use crate::error::{CommitError, ReadError, StorageError, TableError};
 use crate::feed::Closed;
 use crate::options::{TableInfo, TableOptions};
@@ -29,9 +30,9 @@ fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
 
-/// What is so although an error follows.
-const RESEALED: &str = "the table was sealed anew, but old values may still be in the file: seal it anew \
-                        again when this has passed";
+/// What follows from an error of [`Committer::scrub`].
+const NOT_SCRUBBED: &str =
+    "what was deleted may still be in the file: scrub it again when this has passed";
 
 impl Committer {
     /// Runs `work` as one transaction. If COMMIT fails, what is on disk is unknown, as for a group.
@@ -109,20 +110,24 @@ impl Committer {
         info
     }
 
+    /// Frees the name. The rows are left to `clear`, since there may be millions.
     pub(crate) fn drop_table(&mut self, name: &TableName) -> Result<(), TableError> {
         self.db()?;
         let unknown = || CommitError::UnknownTable {
             table: name.clone(),
         };
         let table = self.registry.get(name).ok_or_else(unknown)?;
+        let now = self.now();
         self.transaction::<_, TableError>(|txn| {
             if table.options.search {
-                txn.execute_batch(&format!("DROP TABLE {}", table.search_table()))?;
+                clear::set_index_aside(txn, table.id)?;
             }
-            for of in ["search_rows", "records", "changes", "txn_ids"] {
-                txn.execute(&format!("DELETE FROM {of} WHERE table_id = ?1"), [table.id])?;
-            }
-            txn.execute("DELETE FROM tables WHERE id = ?1", [table.id])?;
+            // No table has such a name, and each has another one.
+            let name = format!("/{}", table.id);
+            txn.execute(
+                "UPDATE tables SET name = ?2, dropped_at = ?3 WHERE id = ?1",
+                params![table.id, name, now.millis()],
+            )?;
             Ok(())
         })?;
         self.forget_standing(table.id);
@@ -131,8 +136,8 @@ impl Committer {
     }
 
     /// Encrypts every value anew, under the keys of another passphrase; forgets the history, whose
-    /// values are bound to the old ones; begins a new epoch. Then leaves nothing of the old rows in
-    /// the file.
+    /// values are bound to the old ones; begins a new epoch. Takes as long as the table is large, however
+    /// large the file is.
     pub(crate) fn reseal(
         &mut self,
         table: &Arc<Table>,
@@ -150,9 +155,9 @@ impl Committer {
         let mut records = Vec::new();
         // Who cannot read the rows any more waits until it is known why.
         let renewal = table.renewal.write();
-        let row = self.transaction::<_, TableError>(|txn| {
-            // From here on SQLite overwrites what it deletes.
-            txn.pragma_update(None, "secure_delete", true)?;
+        // What the old rows leave behind in their pages is overwritten.
+        self.secure_delete(true)?;
+        let sealed = self.transaction::<_, TableError>(|txn| {
             let hasher = seal.hasher();
             records = read_all(txn, table)?;
             let mut put = txn.prepare(
@@ -207,34 +212,42 @@ impl Committer {
                 ],
             )?;
             Ok(read_back(txn, table.id)?)
-        })?;
+        });
+        // After a failed COMMIT there is no connection, and the next one begins without.
+        let _ = self.secure_delete(false);
+        let row = sealed?;
         let head = row.standing.head;
         let info = self.enter(row, Some(seal), |next| {
             next.live.adopt(&table.live, || Records::new(head, records));
         });
         drop(renewal);
         table.feed.close(Closed::Table);
-        // The new incarnation is there whether or not the old pages can be overwritten now.
-        let scrubbed = self.scrub();
-        scrubbed.map_err(|e| CommitError::from(e.within(RESEALED)))?;
         Ok(info)
     }
 
+    fn secure_delete(&mut self, on: bool) -> Result<(), CommitError> {
+        let db = self.db.as_ref().ok_or_else(not_open)?;
+        Ok(db.pragma_update(None, "secure_delete", on)?)
+    }
+
     /// Leaves nothing of deleted rows in the file and its WAL.
-    fn scrub(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn scrub(&mut self) -> Result<(), CommitError> {
+        let scrubbed = self.rewrite();
+        scrubbed.map_err(|e| e.within(NOT_SCRUBBED).into())
+    }
+
+    fn rewrite(&mut self) -> Result<(), StorageError> {
         let db = self.db()?;
         // The copy of the whole database is made in a file: in memory it would be as large.
         db.execute_batch("PRAGMA temp_store = FILE")?;
         let done = (|| {
             db.execute_batch("PRAGMA secure_delete = ON; VACUUM")?;
             let busy = "PRAGMA wal_checkpoint(TRUNCATE)";
-            let busy: i64 = db.query_row(busy, [], |row| row.get(0))?;
-            db.execute_batch("PRAGMA secure_delete = OFF")?;
-            Ok(busy)
+            db.query_row(busy, [], |row| row.get(0))
         })();
-        db.execute_batch("PRAGMA temp_store = MEMORY")?;
+        db.execute_batch("PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY")?;
         match done {
-            Ok(0) => Ok(()),
+            Ok(0_i64) => Ok(()),
             Ok(_) => {
                 let detail = "a reader keeps the log; close it".to_owned();
                 Err(StorageError::Locked { detail })

@@ -47,6 +47,8 @@ pub(crate) struct Committer {
     pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
     pub(crate) sweep: Sweep,
+    /// The table at which the last sweep ended, by its id.
+    pub(crate) swept_to: i64,
     pub(crate) aged: Instant,
     pub(crate) cooled: Instant,
     /// The latest time that the clock has shown.
@@ -62,6 +64,10 @@ pub(crate) struct Halted {
     /// that COMMIT would count, which no later fsync may make durable.
     wreck: Option<Connection>,
 }
+
+/// Why a disk may be full.
+pub(crate) const LOG_IS_HELD: &str =
+    "a program with a read transaction on the database keeps its write-ahead log; end it";
 
 /// The changes of a group, by table, in their order.
 type Changes = Vec<(Arc<Table>, Vec<Arc<Change>>)>;
@@ -106,6 +112,7 @@ impl Committer {
             log_is_large: false,
             swept: now,
             sweep: Sweep::Idle,
+            swept_to: 0,
             aged: now,
             cooled: now,
             clock: Timestamp::EPOCH,
@@ -175,10 +182,20 @@ impl Committer {
             );
             return;
         }
+        let bytes = requests.iter().map(|request| request.size as u64).sum();
+        if let Err(e) = self.check_room(bytes) {
+            let error = CommitError::Storage(e);
+            fail(requests.into_iter().map(|request| request.reply), &error);
+            return;
+        }
         let mut group = Group::begin();
         match self.write(requests, &mut group) {
             Ok(()) => self.commit(group),
             Err((error, rest)) => {
+                let error = match error {
+                    CommitError::Storage(cause) => CommitError::Storage(self.explained(cause)),
+                    other => other,
+                };
                 self.roll_back();
                 let decided = group.decided.into_iter().map(|(reply, _)| reply);
                 fail(decided.chain(rest), &error);
@@ -262,7 +279,7 @@ impl Committer {
             let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
             if let Err(e) = run(db, "COMMIT") {
-                let cause = StorageError::from(e);
+                let cause = self.explained(e.into());
                 tracing::error!(%cause, "COMMIT failed; nothing is written until the database was opened anew");
                 self.halt(cause.clone(), group.changes);
                 let replies = group.decided.into_iter().map(|(reply, _)| reply);
@@ -282,6 +299,15 @@ impl Committer {
         for (table, _) in &group.changes {
             table.live.maintain();
         }
+    }
+
+    /// With the reason why the disk is full, if it is known.
+    fn explained(&self, cause: StorageError) -> StorageError {
+        let is_full = matches!(cause, StorageError::Full { .. });
+        if is_full && self.counters.is_wal_held() {
+            return cause.within(LOG_IS_HELD);
+        }
+        cause
     }
 
     /// Nothing of the group was applied; where the tables stand is read anew.
@@ -467,7 +493,7 @@ fn decide(
     if let Body::Compared(compared) = body {
         replace::finish(db, &table, standing.head, compared)?;
     }
-    let mut view = View::new(db, &table, standing.head)?;
+    let mut view = View::new(db, &table, standing.head, at)?;
     let entry = hotread_proto::Entry {
         at,
         body: std::mem::replace(body, Body::Expire(Vec::new())),
@@ -483,8 +509,8 @@ fn decide(
                     source,
                 },
             })?;
+            let grown = view.grows_by(&change);
             drop(view);
-            let grown = change.records > standing.head.records;
             standing.head = change.head();
             standing.history_bytes += bytes;
             let puts = change

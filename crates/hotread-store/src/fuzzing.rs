@@ -58,7 +58,7 @@ fn change(data: &[u8]) {
     };
     let stored = ops.iter().map(|op| match op {
         ChangeOp::Put(record) => (op, record.value()),
-        ChangeOp::Delete(_) => (op, &[][..]),
+        ChangeOp::Delete { .. } => (op, &[][..]),
     });
     let mut again = Vec::new();
     rows::write_ops(stored, &mut again);

@@ -1,22 +1,24 @@
-//! What the committer does between groups without being asked: expired records are deleted, and
-//! history that is too long, too large or too old is trimmed. And the look before each whether the database
+//! What the committer does between groups without being asked: expired records and what is left of
+//! dropped tables are deleted, and history that is too long, too large or too old is trimmed. And the look before each whether the database
 //! is still the file under its name.
 
-use crate::committer::{Committer, not_open, write_standing};
+use crate::committer::{Committer, LOG_IS_HELD, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
+use crate::expired;
+use crate::open::WAL_LIMIT_BYTES;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::queue::Request;
 use crate::rows::{self, signed};
 use crate::table::{Standing, Table};
 use crate::ticket::{Ticket, ticket};
-use hotread_proto::{Body, Key, Timestamp};
+use hotread_proto::{Body, Timestamp};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How often expired records are looked for. A record may outlive its time by this much, and by what it
-/// takes to delete those that expired before it.
+/// takes to delete those of its table that expired before it.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// The same while nothing can be written: how often it is tried whether it can be again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +28,9 @@ const MAX_EXPIRED: usize = 500;
 /// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
 /// to, which it reaches only if a reader keeps its older part.
 const LARGE_LOG_BYTES: u64 = 256 << 20;
+/// Room that a group may take beside its values, in bytes: pages of indexes and of the trees, most of
+/// which are written once for all of it.
+const GROUP_ROOM_BYTES: u64 = 16 << 20;
 /// Time between two searches for tables in memory that are not in use.
 const COOL_EVERY: Duration = Duration::from_secs(5);
 /// How often history is looked at for its age.
@@ -36,7 +41,7 @@ const MAX_TRIMMED: usize = 1_000;
 /// How the last sweep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sweep {
-    /// Everything that had expired is deleted.
+    /// Everything that had expired is deleted, and nothing is left of dropped tables.
     Idle,
     /// There is more. It goes on after the next group, or at once if none waits.
     More,
@@ -53,14 +58,18 @@ impl Committer {
         if now.duration_since(self.swept) >= self.sweep_after() {
             self.swept = now;
             self.watch_log();
-            match self.sweep() {
+            let (swept, cleared) = (self.sweep(), self.clear_dropped());
+            match swept.and_then(|more| Ok(more | cleared?)) {
                 Ok(more) => {
                     self.sweep = if more { Sweep::More } else { Sweep::Idle };
                 }
                 Err(e) => {
                     // Once, and not once a second.
                     if self.sweep != Sweep::Failing {
-                        tracing::warn!(error = %e, "expired records cannot be deleted; trying again");
+                        tracing::warn!(
+                            error = %e,
+                            "expired records and rows of dropped tables cannot be deleted; trying again"
+                        );
                     }
                     self.sweep = Sweep::Failing;
                 }
@@ -114,9 +123,12 @@ impl Committer {
         checked
     }
 
-    /// Tells an operator, once, that the log grows and why.
+    /// Looks whether a reader keeps the log, and tells an operator once that it grows and why. Where the
+    /// log has filled the disk no commit moves it into the database; once its reader is gone, this does.
     fn watch_log(&mut self) {
         let bytes = self.at.wal_bytes();
+        let is_long = bytes > WAL_LIMIT_BYTES.unsigned_abs();
+        self.counters.wal_held(is_long && self.is_log_held());
         if bytes < LARGE_LOG_BYTES {
             // Again if it grows again.
             self.log_is_large &= bytes > LARGE_LOG_BYTES / 2;
@@ -127,6 +139,41 @@ impl Committer {
                  or the log fills the disk"
             );
         }
+    }
+
+    /// Moves the log into the database as far as readers allow. Says whether they keep a part of it.
+    fn is_log_held(&self) -> bool {
+        let Some(db) = &self.db else {
+            return self.counters.is_wal_held();
+        };
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        let frames = db.query_row(sql, [], |row| {
+            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        frames.is_ok_and(|(all, moved)| moved < all)
+    }
+
+    /// Fails while a reader keeps the log and, after a group of so many bytes, the disk would not have the
+    /// room that the database needs to take the log in. Without it nothing could be written again when
+    /// the reader is gone.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
+        let Some(db) = self.db.as_ref().filter(|_| self.counters.is_wal_held()) else {
+            return Ok(());
+        };
+        let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+        let all: i64 = db.query_row(sql, [], |row| row.get(0))?;
+        let Some((size, free)) = self.at.room() else {
+            return Ok(());
+        };
+        // A value is in its record and in the history.
+        let group = bytes.saturating_mul(2).saturating_add(GROUP_ROOM_BYTES);
+        let to_grow = all.unsigned_abs().saturating_sub(size);
+        if to_grow.saturating_add(group) <= free {
+            return Ok(());
+        }
+        Err(StorageError::Full {
+            detail: format!("{LOG_IS_HELD}; {free} bytes are free"),
+        })
     }
 
     fn sweep_after(&self) -> Duration {
@@ -142,37 +189,25 @@ impl Committer {
         self.sweep_after().saturating_sub(self.swept.elapsed())
     }
 
-    /// Deletes expired records, at most [`MAX_EXPIRED`], those first that expired first. Says whether
-    /// there may be more.
+    /// Deletes expired records, at most [`MAX_EXPIRED`], of each table as many as of the others if it
+    /// has so many. Says whether there may be more.
     fn sweep(&mut self) -> Result<bool, CommitError> {
         let now = self.now();
+        let after = self.swept_to;
+        let tables = self.registry.all().into_iter();
+        let mut tables: HashMap<i64, _> = tables.map(|table| (table.id, table)).collect();
         let db = self.db()?;
-        let (mut expired, mut found) = (HashMap::<i64, Vec<(Key, u64)>>::new(), 0);
-        {
-            let mut statement = db.prepare_cached(
-                "SELECT table_id, key, seq FROM records
-                 WHERE expires_at IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![now.millis(), MAX_EXPIRED as i64])?;
-            while let Some(row) = rows.next()? {
-                found += 1;
-                let key: String = row.get(1)?;
-                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
-                expired
-                    .entry(row.get(0)?)
-                    .or_default()
-                    .push((key, rows::read_count(row, 2)?));
-            }
-        }
-        if found == 0 {
+        let overdue = expired::tables(db, now, after, MAX_EXPIRED)?;
+        let Some(last) = overdue.last().copied() else {
             return Ok(false);
-        }
-        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = self
-            .registry
-            .all()
+        };
+        // Rows of a table that is not known are those of a dropped one.
+        let known = overdue.iter().filter_map(|id| tables.remove(id));
+        let (expired, more) = expired::share(db, now, known, MAX_EXPIRED)?;
+        self.swept_to = last;
+        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = expired
             .into_iter()
-            .filter_map(|table| {
-                let keys = expired.remove(&table.id)?;
+            .map(|(table, keys)| {
                 let (ticket, reply) = ticket();
                 let request = Request {
                     table,
@@ -181,11 +216,9 @@ impl Committer {
                     size: 0,
                     reply,
                 };
-                Some((request, ticket))
+                (request, ticket)
             })
             .unzip();
-        // Rows of a table that is not known would be found again and again.
-        let more = found == MAX_EXPIRED && !requests.is_empty();
         if !requests.is_empty() {
             self.group(requests);
         }

@@ -51,8 +51,10 @@ mod admin;
 mod backup;
 mod budget;
 mod builder;
+mod clear;
 mod committer;
 mod error;
+mod expired;
 pub mod export;
 mod feed;
 #[doc(hidden)]

@@ -1,8 +1,10 @@
 //! The schema, in numbered steps that go both ways. `docs/durability.md` describes the result.
 
+use crate::clear;
 use crate::error::{OpenError, StorageError};
 use crate::open::{self, Location};
-use rusqlite::{Connection, TransactionBehavior};
+use crate::rows;
+use rusqlite::{Connection, Row, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 5;
+pub const LATEST: i32 = 8;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -169,7 +171,73 @@ pub const ALL: &[Migration] = &[
             )
         },
     },
+    Migration {
+        version: 6,
+        title: "the cause of a removal, in the history",
+        loses: "the cause of each removal: what expired looks deleted",
+        // Nothing changes in what is there: an older program would take a cause for damage.
+        up: "",
+        down: |db| {
+            let mut causes = Vec::<(i64, i64)>::new();
+            let mut statement = db.prepare("SELECT table_id, seq, ops FROM changes")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if plain(row, 2)?.is_some() {
+                    causes.push((row.get(0)?, row.get(1)?));
+                }
+            }
+            drop(rows);
+            let mut read =
+                db.prepare("SELECT ops FROM changes WHERE (table_id, seq) = (?1, ?2)")?;
+            let mut write =
+                db.prepare("UPDATE changes SET ops = ?3 WHERE (table_id, seq) = (?1, ?2)")?;
+            for (table, seq) in causes {
+                let ops = read.query_row((table, seq), |row| plain(row, 0))?;
+                write.execute((table, seq, ops))?;
+            }
+            Ok(())
+        },
+    },
+    Migration {
+        version: 7,
+        title: "tables that are dropped, and cleared in pieces",
+        loses: "nothing; what is left of dropped tables is cleared at once",
+        up: "
+            ALTER TABLE tables ADD COLUMN dropped_at INTEGER;
+            CREATE INDEX tables_dropped ON tables (dropped_at) WHERE dropped_at IS NOT NULL;
+        ",
+        down: |db| {
+            clear::clear_all(db)?;
+            db.execute_batch(
+                "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
+            )
+        },
+    },
+    Migration {
+        version: 8,
+        title: "the index on expiry, by table",
+        loses: "nothing",
+        up: "
+            DROP INDEX records_by_expiry;
+            CREATE INDEX records_by_expiry ON records (table_id, expires_at)
+                WHERE expires_at IS NOT NULL;
+        ",
+        down: |db| {
+            // As version 2 made it, to the letter.
+            db.execute_batch(
+                "DROP INDEX records_by_expiry;
+            CREATE INDEX records_by_expiry ON records (expires_at)
+                WHERE expires_at IS NOT NULL;",
+            )
+        },
+    },
 ];
+
+/// The operations of a change without causes, if they have one. What is damaged stays as it is.
+fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+    let ops = row.get_ref(column)?.as_blob()?;
+    Ok(rows::forget_causes(ops).ok().flatten())
+}
 
 /// The name of a table's full-text index.
 pub(crate) fn search_table(id: i64) -> String {

@@ -23,7 +23,7 @@ const READER_CACHE_KIB: i64 = 2 * 1024;
 /// cost two more fsyncs for every 4 MiB written.
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The WAL file is cut to this many bytes when it begins anew.
-const WAL_LIMIT_BYTES: i64 = 64 << 20;
+pub(crate) const WAL_LIMIT_BYTES: i64 = 64 << 20;
 /// How often it is tried to take a lock that another process has.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 /// Prepared statements that a connection keeps.
@@ -72,6 +72,12 @@ impl Location {
     /// Size of the write-ahead log.
     pub(crate) fn wal_bytes(&self) -> u64 {
         std::fs::metadata(beside(&self.path, "-wal")).map_or(0, |meta| meta.len())
+    }
+
+    /// Size of the database's file, and the bytes that are free on its disk for this process's user.
+    pub(crate) fn room(&self) -> Option<(u64, u64)> {
+        let size = std::fs::metadata(&self.path).ok()?.len();
+        Some((size, free_bytes(&self.path)?))
     }
 
     /// Fails if another file would be read under the database's name.
@@ -305,6 +311,17 @@ pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
     }
     #[cfg(not(unix))]
     let _ = (database, options);
+}
+
+#[cfg(unix)]
+fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free_bytes(_: &Path) -> Option<u64> {
+    None
 }
 
 /// Permissions of files that hold records: of their owner alone.

@@ -247,7 +247,8 @@ pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
 
 /// Where a table stands in this transaction, and where its history begins.
 pub(crate) fn head(db: &Connection, table: &Table) -> Result<(Head, u64), ReadError> {
-    let sql = format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1");
+    let sql =
+        format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1 AND dropped_at IS NULL");
     let unknown = || ReadError::UnknownTable {
         table: table.name.clone(),
     };

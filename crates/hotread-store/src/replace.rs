@@ -70,7 +70,7 @@ fn compare(
             let mut db = read::connection(pool)?;
             let txn = db.transaction()?;
             let (head, _) = read::head(&txn, table).map_err(unread)?;
-            let mut view = View::new(&txn, table, head)?;
+            let mut view = View::new(&txn, table, head, head.at)?;
             Compared::new(&mut view, new, max_changes)??
         };
         if follow(pool, table, &mut compared, max_changes)? {

@@ -4,8 +4,8 @@
 use crate::error::{ReadError, StorageError};
 use crate::seal::Seal;
 use hotread_proto::{
-    Category, Change, ChangeOp, Digest, Epoch, Head, ItemHash, Key, Position, Record, TableName,
-    Timestamp,
+    Category, Change, ChangeOp, Digest, Epoch, Head, ItemHash, Key, Position, Record, Removal,
+    TableName, Timestamp,
 };
 use rusqlite::Row;
 
@@ -13,6 +13,8 @@ use rusqlite::Row;
 const OPS_VERSION: u8 = 1;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
+/// A record that was removed because it had expired.
+const EXPIRE: u8 = 3;
 /// Stands for a record that does not expire.
 const NEVER: i64 = i64::MAX;
 
@@ -139,10 +141,10 @@ pub(crate) fn write_ops<'a>(
     out.push(OPS_VERSION);
     for (op, stored) in ops {
         let key = op.key();
-        out.push(if matches!(op, ChangeOp::Put(_)) {
-            PUT
-        } else {
-            DELETE
+        out.push(match op {
+            ChangeOp::Put(_) => PUT,
+            ChangeOp::Delete { cause, .. } if *cause == Removal::Expired => EXPIRE,
+            ChangeOp::Delete { .. } => DELETE,
         });
         out.extend_from_slice(&u16::try_from(key.len()).expect("at most 512").to_le_bytes());
         out.extend_from_slice(key.as_bytes());
@@ -206,7 +208,11 @@ pub(crate) fn read_ops(
         let key = usize::from(u16::from_le_bytes(rest.array()?));
         let key = Key::from_bytes(rest.take(key)?).map_err(|_| damaged("a key"))?;
         match tag {
-            DELETE => ops.push(ChangeOp::Delete(key)),
+            DELETE => ops.push(ChangeOp::delete(key)),
+            EXPIRE => ops.push(ChangeOp::Delete {
+                key,
+                cause: Removal::Expired,
+            }),
             PUT => {
                 let [category] = rest.array()?;
                 let category = std::str::from_utf8(rest.take(category.into())?).ok();
@@ -238,23 +244,50 @@ pub(crate) fn read_ops(
 
 /// The keys of what [`write_ops`] wrote, without their records.
 pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), StorageError> {
+    skim_ops(blob, |_, _, key| {
+        visit(Key::from_bytes(key).map_err(|_| damaged("a key"))?);
+        Ok(())
+    })
+}
+
+/// Operations in which removals have no cause, as they were written before schema version 6; `None`
+/// if no removal has one. Values stay as they are stored.
+pub(crate) fn forget_causes(blob: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+    let mut plain: Option<Vec<u8>> = None;
+    skim_ops(blob, |at, tag, _| {
+        if tag == EXPIRE {
+            plain.get_or_insert_with(|| blob.to_vec())[at] = DELETE;
+        }
+        Ok(())
+    })?;
+    Ok(plain)
+}
+
+/// Gives each operation's place, tag and key, and passes over its record.
+fn skim_ops(
+    blob: &[u8],
+    mut visit: impl FnMut(usize, u8, &[u8]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
     let mut rest = Bytes(blob);
     if rest.array::<1>()? != [OPS_VERSION] {
         return Err(damaged("a change of unknown form"));
     }
     while !rest.0.is_empty() {
+        let at = blob.len() - rest.0.len();
         let [tag] = rest.array()?;
         let key = usize::from(u16::from_le_bytes(rest.array()?));
-        visit(Key::from_bytes(rest.take(key)?).map_err(|_| damaged("a key"))?);
-        if tag == PUT {
-            let [category] = rest.array()?;
-            rest.take(category.into())?;
-            // The expiry and the hash.
-            rest.array::<24>()?;
-            let stored = u32::from_le_bytes(rest.array()?) as usize;
-            rest.take(stored)?;
-        } else if tag != DELETE {
-            return Err(damaged("an unknown operation"));
+        visit(at, tag, rest.take(key)?)?;
+        match tag {
+            PUT => {
+                let [category] = rest.array()?;
+                rest.take(category.into())?;
+                // The expiry and the hash.
+                rest.take(8 + 16)?;
+                let stored = u32::from_le_bytes(rest.array()?) as usize;
+                rest.take(stored)?;
+            }
+            DELETE | EXPIRE => {}
+            _ => return Err(damaged("an unknown operation")),
         }
     }
     Ok(())

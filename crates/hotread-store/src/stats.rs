@@ -1,7 +1,7 @@
 //! What a store can say of its work.
 
 use crate::error::StorageError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ pub struct Stats {
     pub waiting_bytes: usize,
     /// Size of the write-ahead log, in bytes. It shrinks when no reader needs its older part.
     pub wal_bytes: u64,
+    /// Whether a reader keeps the write-ahead log from beginning anew, although it has more than the 64
+    /// MiB that it is cut to, such as another program with a read transaction on the file.
+    pub wal_held: bool,
     /// Why nothing is written at the moment; `None`: all is well.
     pub halted: Option<String>,
     /// Microseconds that groups took from BEGIN to the end of COMMIT, by [`COMMIT_BOUNDS_US`].
@@ -95,6 +98,7 @@ pub(crate) struct Counters {
     groups: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    wal_held: AtomicBool,
     halted: Mutex<Option<StorageError>>,
     group_us: Ranges,
     commit_us: Ranges,
@@ -108,6 +112,7 @@ impl Default for Counters {
             groups: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            wal_held: AtomicBool::new(false),
             halted: Mutex::new(None),
             group_us: Ranges::new(COMMIT_BOUNDS_US),
             commit_us: Ranges::new(COMMIT_BOUNDS_US),
@@ -137,6 +142,14 @@ impl Counters {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn wal_held(&self, held: bool) {
+        self.wal_held.store(held, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_wal_held(&self) -> bool {
+        self.wal_held.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn halted(&self, cause: Option<&StorageError>) {
         *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
     }
@@ -153,6 +166,7 @@ impl Counters {
             groups: self.groups.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             failed_groups: self.failed.load(Ordering::Relaxed),
+            wal_held: self.is_wal_held(),
             halted: self.check().err().map(|e| e.to_string()),
             group_us: self.group_us.read(),
             commit_us: self.commit_us.read(),

@@ -233,8 +233,12 @@ impl Store {
             })
     }
 
-    /// Drops a table with all its records and its history. Handles of it go on reading what it was;
-    /// its subscribers are told.
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
+    /// on reading what it was; its subscribers are told.
+    ///
+    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
+    /// used again. A store that is closed before all are gone goes on when it is opened again;
+    /// [`finish_drops`](Self::finish_drops) waits for it.
     ///
     /// # Errors
     /// If there is none, or it cannot be written.
@@ -243,18 +247,29 @@ impl Store {
         self.job(move |committer| committer.drop_table(&name))
     }
 
+    /// Waits until nothing of dropped tables is left in the file, and does the work meanwhile if nothing
+    /// else is to be done.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish_drops(&self) -> Result<(), TableError> {
+        while self.job(Committer::clear_dropped)? {}
+        Ok(())
+    }
+
     /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
-    /// new epoch without history, forgets transaction ids, and rewrites the file, so that nothing of
-    /// the old values is left in it. Takes memory and time for the whole table, and for the whole
-    /// file.
+    /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
+    /// during which other tables are not written; how large the rest of the file is does not matter.
+    ///
+    /// Values under the old passphrase may be left in parts of the file that are not in use, until
+    /// [`scrub`](Self::scrub).
     ///
     /// This store goes on with the new keys. [`StoreBuilder::passphrase`] takes the new passphrase
     /// from the next opening on.
     ///
     /// # Errors
     /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
-    /// it cannot be written. [`StorageError::Locked`](crate::StorageError::Locked) says that the
-    /// table was sealed anew, but that old pages are still in the file.
+    /// it cannot be written. The table is as it was then.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
         let known = self.0.registry.get(table);
         let known = known.ok_or_else(|| CommitError::UnknownTable {
@@ -273,6 +288,19 @@ impl Store {
         warn_if_short(table, new);
         let seal = Seal::create(new).map_err(seal_error)?;
         self.job(move |committer| committer.reseal(&known, seal))
+    }
+
+    /// Rewrites the file, so that nothing is left in it of what was deleted, such as values under an
+    /// earlier passphrase. Takes as long as a backup, during which nothing is written, and room for a
+    /// copy of the database in a temporary file (`SQLITE_TMPDIR`, else `/var/tmp`) and for another one
+    /// in the write-ahead log. Memory is bounded, however large the file is.
+    ///
+    /// # Errors
+    /// If there is no room or it cannot be written: then what was deleted may still be there, and
+    /// everything else is as it was. [`StorageError::Locked`](crate::StorageError::Locked) says that a
+    /// reader keeps the write-ahead log.
+    pub fn scrub(&self) -> Result<(), TableError> {
+        Ok(self.job(Committer::scrub)?)
     }
 
     pub(crate) fn writer(&self) -> Result<&Writer, CommitError> {

@@ -90,7 +90,7 @@ impl TableRow {
 
 /// All tables there are, ordered by name.
 pub(crate) fn read_all(db: &Connection) -> Result<Vec<TableRow>, StorageError> {
-    let sql = format!("SELECT {TABLE_COLUMNS} FROM tables ORDER BY name");
+    let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE dropped_at IS NULL ORDER BY name");
     let mut statement = db.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut tables = Vec::new();

@@ -14,7 +14,7 @@ pub(crate) struct Applied {
     pub(crate) committed: Committed,
     pub(crate) written: u64,
     pub(crate) deleted: u64,
-    /// The table has more records than before.
+    /// The table has more records than before, those left out that had expired.
     pub(crate) grown: bool,
 }
 
@@ -123,7 +123,8 @@ impl Ticket {
     }
 
     /// The promise of an answer that also says whether the table has more records than before it: of a
-    /// transaction with a single put, whether the record is new. Of one that was committed before,
+    /// transaction with a single put, whether the record is new. One that had expired counts as absent,
+    /// whether it was deleted yet or not. Of one that was committed before,
     /// under the same id, it does not.
     #[must_use]
     pub fn with_growth(self) -> GrowthTicket {

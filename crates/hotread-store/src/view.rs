@@ -8,7 +8,7 @@ use crate::table::Table;
 use crate::text;
 use hotread_proto::{
     Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
-    Remembered, TableView, TxnId,
+    Remembered, TableView, Timestamp, TxnId,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
@@ -66,7 +66,11 @@ pub(crate) struct View<'a> {
     db: &'a Connection,
     table: &'a Table,
     head: Head,
+    /// The time of what is decided.
+    at: Timestamp,
     hasher: Hasher,
+    /// Keys that were asked for and whose record had expired then.
+    expired: Vec<Key>,
     /// Looked up once for a transaction, and not once for each of its keys.
     existing: CachedStatement<'a>,
 }
@@ -76,13 +80,16 @@ impl<'a> View<'a> {
         db: &'a Connection,
         table: &'a Table,
         head: Head,
+        at: Timestamp,
     ) -> Result<Self, StorageError> {
         let existing = db.prepare_cached(sql::EXISTING)?;
         Ok(Self {
             db,
             table,
             head,
+            at: at.max(head.at),
             hasher: table.hasher(),
+            expired: Vec::new(),
             existing,
         })
     }
@@ -104,12 +111,16 @@ impl TableView for View<'_> {
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        Ok(Some(Existing {
+        let existing = Existing {
             seq: rows::read_count(row, 0)?,
             hash: ItemHash(rows::read_wide(row, 1)?),
             category: String::new(),
             expires_at: rows::read_expiry(row, 2)?,
-        }))
+        };
+        if existing.is_expired(self.at) {
+            self.expired.push(key.clone());
+        }
+        Ok(Some(existing))
     }
 
     fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, StorageError> {
@@ -175,6 +186,18 @@ impl TableView for View<'_> {
 }
 
 impl View<'_> {
+    /// Does the table have more records after the change, those left out that had expired before it?
+    pub(crate) fn grows_by(&self, change: &Change) -> bool {
+        let touched = change.ops.iter().map(ChangeOp::key);
+        let again = match self.expired.is_empty() {
+            true => 0,
+            false => touched
+                .filter(|key| self.expired.iter().any(|old| old.as_str() == *key))
+                .count(),
+        };
+        change.records + again as u64 > self.head.records
+    }
+
     /// Writes a change, all but the table's head. Gives back its bytes in the history.
     pub(crate) fn apply(&self, change: &Change) -> Result<u64, WriteError> {
         let Self { db, table, .. } = self;
@@ -187,7 +210,7 @@ impl View<'_> {
                     self.put(&mut put, record, value.as_deref())?;
                     stored.push(value);
                 }
-                ChangeOp::Delete(key) => {
+                ChangeOp::Delete { key, .. } => {
                     self.delete(key)?;
                     stored.push(None);
                 }
@@ -202,7 +225,7 @@ impl View<'_> {
                 .map(|(op, stored)| match (op, stored) {
                     (_, Some(sealed)) => (op, &sealed[..]),
                     (ChangeOp::Put(record), None) => (op, record.value()),
-                    (ChangeOp::Delete(_), None) => (op, &[][..]),
+                    (ChangeOp::Delete { .. }, None) => (op, &[][..]),
                 }),
             &mut ops,
         );

@@ -2,7 +2,7 @@
 
 mod support;
 
-use hotread_proto::{Code, Put, Replace, Timestamp, Txn};
+use hotread_proto::{Change, ChangeOp, Code, Position, Put, Removal, Replace, Timestamp, Txn};
 use hotread_store::{Store, Synchronous, TableOptions};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -78,6 +78,35 @@ fn many_that_expire_at_once_are_swept_in_turns_with_writers() {
 }
 
 #[test]
+fn a_backlog_of_one_table_does_not_delay_another_one() {
+    const RECORDS: u64 = 50_000;
+    let scratch = Scratch::new();
+    let store = normal(&scratch);
+    let long_ago = Timestamp::from_millis(1).unwrap();
+    let all = (0..RECORDS).map(|n| expiring(&n.to_string(), long_ago));
+    store
+        .replace(&name("t"), Replace::new(all.collect()))
+        .unwrap();
+    // They expire later than all of the backlog.
+    let few = ["a", "b", "c"].map(|key| expiring(key, now()));
+    let few = few.into_iter().fold(Txn::new(), Txn::put);
+    store.commit(&name("other"), few).unwrap();
+    let before = records(&store);
+    let begun = Instant::now();
+    while store.table(&name("other")).unwrap().records > 0 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let left = records(&store);
+    println!("{before} when they expired, {left} when they were gone");
+    assert!(left > before / 2, "{left} of {before}");
+    while records(&store) > 0 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_table_that_is_written_with_a_short_ttl_stays_small() {
     const TTL: Duration = Duration::from_secs(1);
     const SECONDS: usize = 8;
@@ -133,4 +162,56 @@ fn an_expired_record_is_absent_for_preconditions_before_it_is_swept() {
         let record = store.get(&table, &key).unwrap().unwrap();
         assert_eq!((record.value(), record.expires_at()), (&b"3"[..], None));
     }
+}
+
+/// The keys that a change removes, each with its cause.
+fn removed(change: &Change) -> Vec<(String, Removal)> {
+    let removal = |op: &ChangeOp| match op {
+        ChangeOp::Delete { key, cause } => Some((key.to_string(), *cause)),
+        ChangeOp::Put(_) => None,
+    };
+    change.ops.iter().filter_map(removal).collect()
+}
+
+#[test]
+fn a_removal_says_whether_the_record_expired() {
+    let scratch = Scratch::new();
+    let store = normal(&scratch);
+    let table = name("t");
+    let start = store.table(&table).unwrap().position;
+    let mut subscription = store.subscribe(&table, start).unwrap();
+    let long_ago = Timestamp::from_millis(1).unwrap();
+    let txn = ["a", "b"].map(|key| expiring(key, long_ago));
+    let txn = txn.into_iter().fold(Txn::new(), Txn::put);
+    store.commit(&table, txn.put(put("c", "1"))).unwrap();
+    let begun = Instant::now();
+    while records(&store) > 1 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    store.commit(&table, Txn::new().delete(key("c"))).unwrap();
+    let head = store.table(&table).unwrap().position;
+    let mut seen = Vec::new();
+    let mut at = start;
+    while at != head {
+        let change = subscription.next(HANG).unwrap().expect("in time");
+        at = change.position;
+        seen.extend(removed(&change));
+    }
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    let deleted = |key: &str| (key.to_owned(), Removal::Deleted);
+    let expired = |key: &str| (key.to_owned(), Removal::Expired);
+    let all = [expired("a"), expired("b"), deleted("c")];
+    assert_eq!(seen, all);
+    drop(subscription);
+    drop(store);
+    let store = Store::open(scratch.path()).unwrap();
+    let of_history = |from: Position| -> Vec<_> {
+        let changes = store.changes(&table, from, 100).unwrap();
+        changes.iter().flat_map(removed).collect()
+    };
+    let mut seen = of_history(start);
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(seen, all);
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }

@@ -845,6 +845,64 @@ fn a_full_disk_is_opened_for_reading_and_written_when_there_is_room() {
 }
 
 #[test]
+fn a_reader_that_fills_the_disk_is_named_and_its_end_is_enough_to_go_on() {
+    let scratch = Scratch::new();
+    let directory = scratch.file("small");
+    std::fs::create_dir(&directory).unwrap();
+    let Some(_mounted) = Mounted::tmpfs(&directory, 112 * 1024) else {
+        return;
+    };
+    let path = directory.join("test.db");
+    let table = name("t");
+    let store = Store::open(&path).unwrap();
+    let mut options = TableOptions::default();
+    options.history.max_changes = 1;
+    store.create_table(&table, options).unwrap();
+    let text = |n: u64| format!("\"{n} {}\"", "y".repeat(900_000));
+    let write = |n: u64| store.commit(&table, Txn::new().put(put("k", &text(n))));
+    write(0).unwrap();
+    assert!(!store.stats().wal_held);
+
+    let reader = Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let count = |sql: &str| -> i64 { reader.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count("SELECT count(*) FROM records"), 1);
+    let (mut n, mut written) = (0, 0);
+    let error = loop {
+        n += 1;
+        match write(n) {
+            Ok(_) => written = n,
+            Err(error) => break error,
+        }
+        let begun = Instant::now();
+        // Longer than any log is without a reader; it is noticed before the disk is full.
+        while store.stats().wal_bytes > 80 << 20 && !store.stats().wal_held {
+            assert!(begun.elapsed() < PATIENCE, "nothing says why the log grows");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let codes = [Code::StorageFull, Code::CommitUnknown];
+    assert!(codes.contains(&error.code()), "{error}");
+    assert!(error.to_string().contains("read transaction"), "{error}");
+    // Reads go on, and what was acknowledged is there.
+    let found = store.get(&table, &key("k")).unwrap().unwrap();
+    assert_eq!(found.value(), text(written).as_bytes());
+
+    reader.execute_batch("ROLLBACK").unwrap();
+    let begun = Instant::now();
+    // Some hundred looks of the committer at its log.
+    while let Err(error) = write(n + 1) {
+        assert!(begun.elapsed() < PATIENCE / 5, "{error}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    while store.stats().wal_held {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
 fn a_replacement_that_does_not_fit_on_the_disk_leaves_what_was_there() {
     let scratch = Scratch::new();
     let directory = scratch.file("small");

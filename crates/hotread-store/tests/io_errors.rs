@@ -9,7 +9,7 @@ use hotread::HotReadHandle;
 use hotread_proto::{Code, Position, Records, Replace, TableName, Txn, TxnId};
 use hotread_sim::{Disk, Error, Fault, FileKind, Op};
 use hotread_store::{
-    CommitError, OpenError, ReadError, Store, StoreBuilder, Subscription, TableOptions,
+    CommitError, OpenError, Passphrase, ReadError, Store, StoreBuilder, Subscription, TableOptions,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -482,6 +482,7 @@ fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
             });
             let created = store.create_table(&made, options());
             let dropped = store.drop_table(&gone);
+            let _ = store.finish_drops();
             let is_met = disk.counts().faults > 0;
             disk.heal();
             let has = |table: &TableName| store.table(table).is_ok();
@@ -500,6 +501,7 @@ fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
             store.commit(&made, Txn::new().put(put("y", "1"))).unwrap();
             store.create_table(&gone, options()).unwrap();
             assert_eq!(store.handle(&gone).unwrap().current().len(), 0);
+            store.finish_drops().unwrap();
             check_verify(&store);
             if !is_met {
                 break;
@@ -642,4 +644,58 @@ fn a_read_that_fails_is_not_told_as_damage() {
         }
     }
     assert!(failed > 20, "{failed} of {nth}");
+}
+
+/// Whatever of it finds no room: the table is as it was, or, if it is not known, whole.
+#[test]
+fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
+    let (table, pass) = (name("secret"), |text| Passphrase::new(text).unwrap());
+    let scratch = Scratch::new();
+    let disk = Disk::new();
+    let store = on(&scratch, &disk).passphrase(pass("old")).open().unwrap();
+    let sealed = TableOptions {
+        sealed: true,
+        ..TableOptions::default()
+    };
+    store.create_table(&table, sealed).unwrap();
+    store
+        .create_table(&name("t"), TableOptions::default())
+        .unwrap();
+    for n in 0..30 {
+        let txn = Txn::new().put(put(&format!("{n}"), &format!("\"{}\"", "y".repeat(2_000))));
+        store.commit(&table, txn).unwrap();
+    }
+    let before = store.table(&table).unwrap();
+    let mut refused = 0;
+    for after in [0, 1, 8, 30] {
+        disk.fail(Fault {
+            after,
+            times: u64::MAX,
+            error: Error::Full,
+            ..Fault::nth(Op::Write, 1)
+        });
+        let resealed = store.reseal(&table, &pass("new"));
+        let scrubbed = store.scrub();
+        disk.heal();
+        // Something is written, so that it has been reconciled.
+        store
+            .commit(&name("t"), Txn::new().put(put("x", "1")))
+            .unwrap();
+        if resealed.is_ok() {
+            break;
+        }
+        assert!(scrubbed.is_err());
+        let now = store.table(&table).unwrap();
+        if now.position.epoch != before.position.epoch {
+            assert_eq!(resealed.unwrap_err().code(), Code::CommitUnknown);
+            break;
+        }
+        refused += 1;
+        assert_eq!(now, before);
+        let records = store.snapshot(&table).unwrap();
+        assert_eq!((records.len(), records.digest()), (30, before.digest));
+        check_verify(&store);
+    }
+    println!("{refused} refused");
+    assert!(refused >= 3, "{refused}");
 }

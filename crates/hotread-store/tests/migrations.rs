@@ -2,7 +2,7 @@
 
 mod support;
 
-use hotread_proto::{Code, Hasher, Position, Timestamp, Txn, TxnId};
+use hotread_proto::{Change, Code, Hasher, Position, Timestamp, Txn, TxnId};
 use hotread_store::migrate::{self, MigrateError};
 use hotread_store::{
     OpenError, Passphrase, ReadError, Role, Search, Store, TableOptions, TokenError, TokenInfo,
@@ -10,7 +10,8 @@ use hotread_store::{
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use support::{Mounted, Scratch, category, files, key, name, put};
+use std::time::{Duration, Instant};
+use support::{HANG, Mounted, Scratch, category, files, key, name, put};
 
 fn fixture(version: i32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}.db"))
@@ -300,10 +301,61 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         let store = Store::open(scratch.path()).unwrap();
         assert_eq!(store.table(&words).unwrap().options.search, to >= 3);
         // Without its time, a token that expires would be valid for good.
-        assert_eq!(store.tokens().unwrap().len(), if to >= 4 { 2 } else { 0 });
-        assert!(store.authenticate(&ends.secret).is_none());
+        let tokens = match to {
+            ..4 => 0,
+            4 => 2,
+            _ => 3,
+        };
+        assert_eq!(store.tokens().unwrap().len(), tokens);
+        assert_eq!(store.authenticate(&ends.secret).is_some(), to >= 5);
         assert_eq!(store.table(&words).unwrap().records, 1);
     }
+}
+
+/// A table `t` in which a record was deleted and another one has expired; its history.
+fn with_an_expiry(store: &Store) -> Vec<Change> {
+    let table = name("t");
+    store.create_table(&table, TableOptions::default()).unwrap();
+    let start = store.table(&table).unwrap().position;
+    let mut old = put("old", "1");
+    old.expires_at = Some(Timestamp::from_millis(1).unwrap());
+    let txn = Txn::new().put(old).put(put("a", "1"));
+    store.commit(&table, txn).unwrap();
+    let begun = Instant::now();
+    while store.table(&table).unwrap().records > 1 {
+        assert!(begun.elapsed() < HANG);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let txn = Txn::new().put(put("b", "1")).delete(key("a"));
+    store.commit(&table, txn).unwrap();
+    store.changes(&table, start, 10).unwrap()
+}
+
+#[test]
+fn below_version_6_what_expired_looks_deleted() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.path()).unwrap();
+    let changes = with_an_expiry(&store);
+    let of = |changes: &[Change]| serde_json::to_string(&changes[1].ops).unwrap();
+    assert_eq!(
+        of(&changes),
+        r#"[{"delete":{"key":"old","cause":"expired"}}]"#
+    );
+    drop(store);
+    migrate::down(scratch.path(), 5).unwrap();
+    migrate::up(scratch.path()).unwrap();
+    let store = Store::open(scratch.path()).unwrap();
+    let start = Position {
+        seq: 0,
+        ..changes[0].position
+    };
+    let after = store.changes(&name("t"), start, 10).unwrap();
+    assert_eq!(of(&after), r#"[{"delete":{"key":"old"}}]"#);
+    for (before, after) in changes.iter().zip(&after) {
+        assert_eq!(before.digest, after.digest);
+        assert_eq!(before.ops.len(), after.ops.len());
+    }
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
 #[test]
@@ -401,7 +453,7 @@ fn a_migration_that_fails_changes_nothing() {
     let scratch = Scratch::new();
     copy(migrate::LATEST, &scratch);
     let db = Connection::open(scratch.path()).unwrap();
-    db.execute_batch("DROP INDEX records_by_expiry").unwrap();
+    db.execute_batch("DROP INDEX records_by_category").unwrap();
     drop(db);
     let before = dump(&scratch.path());
     migrate::down(scratch.path(), 1).unwrap_err();

@@ -167,7 +167,7 @@ impl Table {
 fn of(change: &Change) -> BTreeMap<String, Option<Cell>> {
     let ops = change.ops.iter().map(|op| match op {
         ChangeOp::Put(record) => (op.key().to_owned(), Some(cell(record))),
-        ChangeOp::Delete(key) => (key.as_str().to_owned(), None),
+        ChangeOp::Delete { key, .. } => (key.as_str().to_owned(), None),
     });
     let all: BTreeMap<_, _> = ops.collect();
     assert_eq!(all.len(), change.ops.len(), "each key at most once");

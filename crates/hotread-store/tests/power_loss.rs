@@ -310,6 +310,7 @@ fn tables_are_created_and_dropped_whole() {
             if store.drop_table(&goes).is_ok() {
                 acked.borrow_mut().push("dropped");
             }
+            let _ = store.finish_drops();
         },
         |scratch, image| {
             let store = on(scratch, image).open().unwrap();
@@ -334,6 +335,8 @@ fn tables_are_created_and_dropped_whole() {
             }
             let again = TableOptions::default();
             assert_eq!(store.create_table(&goes, again).unwrap().records, 0);
+            check_verify(&store);
+            store.finish_drops().unwrap();
             check_verify(&store);
         },
     );
@@ -416,7 +419,10 @@ fn a_table_is_sealed_anew_whole_or_not_at_all() {
         let before = disk.counts();
         let sealing = std::thread::spawn({
             let (store, table, new) = (store.clone(), table.clone(), pass(new));
-            move || store.reseal(&table, &new).map(|_| ()).unwrap()
+            move || {
+                store.reseal(&table, &new).unwrap();
+                store.scrub().unwrap();
+            }
         });
         // At growing numbers of operations, as far as this thread keeps up.
         let mut next = 1;

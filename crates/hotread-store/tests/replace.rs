@@ -122,7 +122,7 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
                 hotread_proto::ChangeOp::Put(record) => {
                     state.insert(record.key().to_owned(), record.value().to_vec());
                 }
-                hotread_proto::ChangeOp::Delete(key) => drop(state.remove(key.as_str())),
+                hotread_proto::ChangeOp::Delete { key, .. } => drop(state.remove(key.as_str())),
             }
         }
         match replaced.get(&change.position.seq) {

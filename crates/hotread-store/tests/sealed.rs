@@ -295,6 +295,7 @@ fn sealed_anew_only_the_new_passphrase_opens_and_the_old_values_are_gone() {
     reader.quiescent();
     let mut following = store.subscribe(&table, before.position).unwrap();
     let info = store.reseal(&table, &passphrase("new")).unwrap();
+    store.scrub().unwrap();
     assert_ne!(info.position.epoch, before.position.epoch);
     assert_eq!(info.position.seq, before.position.seq);
     assert_eq!(info.floor, info.position.seq + 1);

@@ -160,7 +160,7 @@ impl Mirror {
                     let existing = existing(record.seq(), record.hash());
                     self.existing.insert(key, existing);
                 }
-                ChangeOp::Delete(_) => {
+                ChangeOp::Delete { .. } => {
                     self.existing.remove(&key);
                 }
             }
@@ -191,7 +191,7 @@ fn op(op: ChangeOp) -> Op {
             category: record.category().to_owned(),
             expires_at: record.expires_at().map(Timestamp::millis),
         }),
-        ChangeOp::Delete(key) => Op::Delete(key.as_str().to_owned()),
+        ChangeOp::Delete { key, .. } => Op::Delete(key.as_str().to_owned()),
     }
 }
 
@@ -243,7 +243,7 @@ fn encode(change: &Change) -> Vec<u8> {
         let key = op.key();
         out.push(match op {
             ChangeOp::Put(_) => 1,
-            ChangeOp::Delete(_) => 2,
+            ChangeOp::Delete { .. } => 2,
         });
         out.extend(short(key.len()).to_le_bytes());
         out.extend(key.as_bytes());

@@ -4,7 +4,7 @@ use super::{Mode, Session};
 use crate::args::HistoryArgs;
 use crate::output::{Out, count};
 use anyhow::Result;
-use hotread_proto::{Change, ChangeOp, Digest, Epoch, Position, Record, Timestamp};
+use hotread_proto::{Change, ChangeOp, Digest, Epoch, Position, Record, Removal, Timestamp};
 use serde::{Serialize, Serializer};
 
 /// Operations of a transaction that are shown unless all are asked for.
@@ -29,11 +29,11 @@ enum OpJson<'a> {
     #[serde(serialize_with = "record")]
     Put(&'a Record),
     #[serde(rename = "put")]
-    PutKey {
-        key: &'a str,
-    },
+    PutKey { key: &'a str },
     Delete {
         key: &'a str,
+        #[serde(skip_serializing_if = "Removal::is_deleted")]
+        cause: Removal,
     },
 }
 
@@ -88,7 +88,10 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
     let ops = change.ops.iter().map(|op| match op {
         ChangeOp::Put(record) if values => OpJson::Put(record),
         ChangeOp::Put(record) => OpJson::PutKey { key: record.key() },
-        ChangeOp::Delete(key) => OpJson::Delete { key: key.as_str() },
+        ChangeOp::Delete { key, cause } => OpJson::Delete {
+            key: key.as_str(),
+            cause: *cause,
+        },
     });
     ChangeJson {
         epoch: change.position.epoch,
@@ -98,6 +101,15 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
         records: change.records,
         id: change.id.as_ref().map(|(id, _)| id.as_str()),
         ops: ops.collect(),
+    }
+}
+
+/// An operation in a word, for people.
+pub(super) fn verb(op: &ChangeOp) -> &'static str {
+    match op {
+        ChangeOp::Put(_) => "put",
+        ChangeOp::Delete { cause, .. } if *cause == Removal::Expired => "expire",
+        ChangeOp::Delete { .. } => "delete",
     }
 }
 
@@ -112,9 +124,9 @@ fn rows(change: &Change, args: &HistoryArgs) -> Vec<Vec<String>> {
         .map(|op| match op {
             ChangeOp::Put(record) => {
                 let value = String::from_utf8_lossy(record.value()).into_owned();
-                ("put", record.key().to_owned(), value)
+                (verb(op), record.key().to_owned(), value)
             }
-            ChangeOp::Delete(key) => ("delete", key.to_string(), String::new()),
+            ChangeOp::Delete { key, .. } => (verb(op), key.to_string(), String::new()),
         })
         .collect();
     if change.ops.is_empty() {

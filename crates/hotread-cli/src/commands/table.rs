@@ -6,6 +6,7 @@ use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
 use hotread_store::{History, TableInfo, TableOptions};
+use std::io::Write;
 use std::path::Path;
 
 pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result<()> {
@@ -185,10 +186,18 @@ fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Ou
     session.warn_if_short(&new);
     let info = store.reseal(table, &new)?;
     if session.json() {
-        return out.json(&info);
+        out.json(&info)?;
+    } else {
+        out.line(&format!(
+            "table {table} was sealed anew, and is at {}",
+            info.position
+        ))?;
     }
-    out.line(&format!(
-        "table {table} was sealed anew, and is at {}",
-        info.position
-    ))
+    // It is sealed anew whether or not this works.
+    out.flush()?;
+    let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);
+    session.note(&format!(
+        "rewriting the file of {mib} MiB, so that no old value is left in it"
+    ));
+    Ok(store.scrub()?)
 }

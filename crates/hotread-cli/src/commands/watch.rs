@@ -1,12 +1,13 @@
 //! `hotread watch`.
 
 use super::Session;
+use super::history::verb;
 use crate::args::WatchArgs;
 use crate::backend::{Server, Tables};
 use crate::output::{Out, hang_up};
 use anyhow::{Context, Result};
 use hotread_client::{Event, Events};
-use hotread_proto::{ChangeOp, Epoch, Position, Timestamp};
+use hotread_proto::{ChangeOp, Epoch, Position, Removal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -26,6 +27,9 @@ struct ChangeJson<'a> {
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    /// Why the record is gone, unless a transaction deleted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Removal>,
     /// The next line is of the same transaction.
     more: bool,
 }
@@ -83,18 +87,18 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
     let Position { epoch, seq } = head.position;
     let mut ops = ops
         .iter()
-        .filter(|op| key(op).starts_with(&args.prefix))
+        .filter(|op| op.key().starts_with(&args.prefix))
         .peekable();
     while let Some(op) = ops.next() {
-        let record = match op {
-            ChangeOp::Put(record) => Some(record),
-            ChangeOp::Delete(_) => None,
+        let (record, cause) = match op {
+            ChangeOp::Put(record) => (Some(record), None),
+            ChangeOp::Delete { cause, .. } => (None, Some(*cause)),
         };
         if !session.json() {
             let value = record.map_or_else(String::new, |record| {
                 format!("  {}", String::from_utf8_lossy(record.value()))
             });
-            let (time, name, key) = (head.at, name(op), key(op));
+            let (time, name, key) = (head.at, verb(op), op.key());
             out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}"))?;
             continue;
         }
@@ -104,10 +108,11 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
             seq,
             time: head.at,
             op: name(op),
-            key: key(op),
+            key: op.key(),
             value: value.transpose().context("the value is not JSON")?,
             category: record.map(|record| record.category()),
             expires_at: record.and_then(|record| record.expires_at()),
+            cause: cause.filter(|cause| !cause.is_deleted()),
             more: ops.peek().is_some(),
         })?;
     }
@@ -121,13 +126,6 @@ fn flush(out: &mut Out) -> Result<()> {
 fn name(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
-        ChangeOp::Delete(_) => "delete",
-    }
-}
-
-fn key(op: &ChangeOp) -> &str {
-    match op {
-        ChangeOp::Put(record) => record.key(),
-        ChangeOp::Delete(key) => key.as_str(),
+        ChangeOp::Delete { .. } => "delete",
     }
 }

@@ -126,6 +126,50 @@ fn each_change_is_a_line_that_one_can_go_on_from() {
 }
 
 #[test]
+fn what_expired_is_told_from_what_was_deleted() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let begin = position(&serving);
+    let people = Watching::start(&serving, &["t", "--from", &begin]);
+    let watching = Watching::start(&serving, &["t", "--from", &begin, "--json"]);
+    let old = [
+        "set",
+        "t",
+        "old",
+        "1",
+        "--expires-at",
+        "2020-01-01T00:00:00Z",
+    ];
+    serving.run(&old).ok();
+    assert_eq!(watching.change(), change(1, "put", "old"));
+    let line: Value = serde_json::from_str(&watching.line()).unwrap();
+    let shown = ["seq", "op", "key", "cause"].map(|name| line[name].clone());
+    let expired = serde_json::json!([2, "delete", "old", "expired"]);
+    assert_eq!(Value::from(shown.to_vec()), expired);
+    people.line();
+    assert!(people.line().ends_with("  expire  old"));
+    serving.run(&["set", "t", "a", "1"]).ok();
+    serving.run(&["rm", "t", "a"]).ok();
+    watching.change();
+    let line: Value = serde_json::from_str(&watching.line()).unwrap();
+    assert_eq!(line.get("cause"), None, "{line}");
+
+    let history = serving.run(&["history", "t", "--json"]).json();
+    let ops: Vec<_> = history.iter().map(|change| &change["ops"][0]).collect();
+    let expected = serde_json::json!([
+        { "put": { "key": "old" } },
+        { "delete": { "key": "old", "cause": "expired" } },
+        { "put": { "key": "a" } },
+        { "delete": { "key": "a" } },
+    ]);
+    assert_eq!(serde_json::json!(ops), expected);
+    let text = serving.run(&["history", "t"]).ok();
+    let lines = text.lines().skip(1);
+    let verbs: Vec<_> = lines.map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(verbs, ["put", "expire", "put", "delete"].map(Some));
+}
+
+#[test]
 fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
     const ROUNDS: u64 = 3;
     const WRITES: u64 = 10;

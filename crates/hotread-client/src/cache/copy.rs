@@ -43,7 +43,7 @@ impl Copy {
                     self.bytes += record.size();
                     self.records.replace(record)
                 }
-                ChangeOp::Delete(key) => self.records.take(key.as_str().as_bytes()),
+                ChangeOp::Delete { key, .. } => self.records.take(key.as_str().as_bytes()),
             };
             self.bytes -= old.map_or(0, |old| old.size());
         }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn delete(key: &str) -> ChangeOp {
-        ChangeOp::Delete(Key::new(key).unwrap())
+        ChangeOp::delete(Key::new(key).unwrap())
     }
 
     fn keys(copy: &Copy) -> Vec<(&str, u64)> {

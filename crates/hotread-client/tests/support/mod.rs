@@ -156,7 +156,7 @@ impl Fake {
                     records -= 1;
                 }
                 done.push(match value {
-                    None => ChangeOp::Delete(name),
+                    None => ChangeOp::delete(name),
                     Some(json) => {
                         let value = Value::parse(json.as_bytes()).unwrap();
                         let (general, seq) = (Category::GENERAL, position.seq);

@@ -7,7 +7,7 @@ use super::index::{Index, Seen};
 use super::refusals::Refusals;
 use super::staging::{self, Staging};
 use crate::digest::{Digest, Hasher};
-use crate::evaluate::{ChangeOp, Head};
+use crate::evaluate::{ChangeOp, Head, Removal};
 use crate::name::Key;
 use crate::position::Position;
 use crate::record::Record;
@@ -246,7 +246,11 @@ impl<T: Target> Content<T> {
         let held = held.filter(|key| !index.contains(key)).cloned();
         let gone: BTreeSet<Arc<str>> = left.chain(held).collect();
         for key in gone {
-            let op = ChangeOp::Delete(name(&key));
+            // It may have been deleted or have expired.
+            let op = ChangeOp::Delete {
+                key: name(&key),
+                cause: Removal::Unknown,
+            };
             let in_state = true;
             ops.push(Entered { key, in_state, op });
         }
@@ -274,7 +278,7 @@ impl<T: Target> Content<T> {
     /// What the target makes of an operation.
     fn ask(&mut self, key: &Arc<str>, op: ChangeOp) -> Change<T::Action> {
         let (action, refused) = match &op {
-            ChangeOp::Delete(_) => (Some(self.target.delete(key)), None),
+            ChangeOp::Delete { .. } => (Some(self.target.delete(key)), None),
             ChangeOp::Put(record) => match self.target.put(key, record) {
                 Ok(action) => (Some(action), None),
                 Err(_) if self.sealed => (None, Some((record.seq(), SEALED_REASON.to_owned()))),
@@ -285,7 +289,7 @@ impl<T: Target> Content<T> {
             action,
             refused,
             bytes: op.size(),
-            deletes: matches!(op, ChangeOp::Delete(_)),
+            deletes: matches!(op, ChangeOp::Delete { .. }),
             op: self.keep_ops.then_some(op),
         }
     }
@@ -443,7 +447,7 @@ pub(super) fn genuine(ops: &[ChangeOp], from: u64, to: u64, sealed: bool) -> boo
         ChangeOp::Put(record) => {
             (from..=to).contains(&record.seq()) && (sealed || record.verify(&Hasher::PLAIN))
         }
-        ChangeOp::Delete(_) => true,
+        ChangeOp::Delete { .. } => true,
     })
 }
 
@@ -531,7 +535,7 @@ mod tests {
                 .is_none()
         );
         for record in numbered(1_000) {
-            let gone = vec![ChangeOp::Delete(name(record.key()))];
+            let gone = vec![ChangeOp::delete(name(record.key()))];
             assert!(change(&mut content, gone).batch.is_none());
         }
         let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 1_003))]);
@@ -577,7 +581,7 @@ mod tests {
                 .batch
                 .is_none()
         );
-        let gone = vec![ChangeOp::Delete(name("x"))];
+        let gone = vec![ChangeOp::delete(name("x"))];
         let batch = change(&mut content, gone).batch.unwrap();
         assert_eq!((batch.from, batch.head.position.seq), (3, 5));
         assert_eq!(batch.actions, ["0000", "-x", "y"]);
@@ -590,7 +594,7 @@ mod tests {
         load(&mut content, 1, &numbered(1));
         change(&mut content, vec![ChangeOp::Put(put("new", "null", 2))]);
         change(&mut content, vec![ChangeOp::Put(put("other", "1", 3))]);
-        let gone = |key| ChangeOp::Delete(name(key));
+        let gone = |key| ChangeOp::delete(name(key));
         let batch = change(&mut content, vec![gone("new"), gone("other"), gone("0000")]).batch;
         let batch = batch.unwrap();
         assert_eq!((batch.from, batch.actions), (2, vec!["-0000".to_owned()]));

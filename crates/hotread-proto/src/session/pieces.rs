@@ -81,7 +81,7 @@ mod tests {
     ) -> Result<Option<Vec<String>>, BadPiece> {
         let ops = keys
             .iter()
-            .map(|key| ChangeOp::Delete(Key::new(key).unwrap()));
+            .map(|key| ChangeOp::delete(Key::new(key).unwrap()));
         let out = pieces.add((number, number), ops.collect(), more, 3)?;
         Ok(out.map(|ops| ops.iter().map(|op| op.key().to_owned()).collect()))
     }

@@ -270,7 +270,7 @@ impl Run {
         }
         for record in old {
             if new.get(record.key()).is_none() {
-                ops.push(ChangeOp::Delete(Key::new(record.key()).expect("a key")));
+                ops.push(ChangeOp::delete(Key::new(record.key()).expect("a key")));
             }
         }
         let more = match input.below(4) {

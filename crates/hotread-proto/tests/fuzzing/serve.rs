@@ -367,7 +367,7 @@ impl Heard {
         };
         match op {
             ChangeOp::Put(record) => records.insert(record.key().to_owned(), record.clone()),
-            ChangeOp::Delete(key) => records.remove(key.as_str()),
+            ChangeOp::Delete { key, .. } => records.remove(key.as_str()),
         };
     }
 

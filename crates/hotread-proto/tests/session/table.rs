@@ -185,7 +185,7 @@ impl Table {
                         let value = Value::parse(record.value()).unwrap();
                         txn.put(Put::new(Key::new(record.key()).unwrap(), value))
                     }
-                    ChangeOp::Delete(key) => txn.delete(key.clone()),
+                    ChangeOp::Delete { key, .. } => txn.delete(key.clone()),
                 };
             }
             if !txn.ops.is_empty() {

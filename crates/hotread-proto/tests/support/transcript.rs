@@ -7,7 +7,7 @@ use hotread_proto::session::{
     Want,
 };
 use hotread_proto::{
-    Body, ChangeOp, Entry, Epoch, Op, Outcome, Record, Records, Timestamp, Txn, evaluate,
+    Body, ChangeOp, Entry, Epoch, Key, Op, Outcome, Record, Records, Timestamp, Txn, evaluate,
 };
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -54,6 +54,14 @@ pub struct Transcript {
     wanted: Option<(Want, Option<Answer>)>,
 }
 
+/// A record as it was found to have expired.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expired {
+    key: Key,
+    seq: u64,
+}
+
 /// What happens to the table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +69,9 @@ struct Happens {
     /// Something is committed.
     #[serde(default)]
     ops: Vec<Op>,
+    /// These records have expired.
+    #[serde(default)]
+    expire: Vec<Expired>,
     #[serde(default)]
     at: Option<Timestamp>,
     /// The history begins here.
@@ -197,7 +208,11 @@ impl Transcript {
             self.floor = floor;
         } else {
             let (at, ops) = (what.at.unwrap(), what.ops);
-            let body = Body::Txn(Txn { ops, ..Txn::new() });
+            let expired = what.expire.into_iter().map(|it| (it.key, it.seq));
+            let body = match expired.len() {
+                0 => Body::Txn(Txn { ops, ..Txn::new() }),
+                _ => Body::Expire(expired.collect()),
+            };
             let Outcome::Committed(change) =
                 evaluate(&mut self.table, &Entry { at, body }).unwrap()
             else {
@@ -299,7 +314,7 @@ impl Transcript {
 fn given_out(op: &ChangeOp) -> String {
     match op {
         ChangeOp::Put(record) => format!("+{}", record.key()),
-        ChangeOp::Delete(key) => format!("-{key}"),
+        ChangeOp::Delete { key, .. } => format!("-{key}"),
     }
 }
 

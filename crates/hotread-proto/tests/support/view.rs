@@ -41,7 +41,7 @@ impl MapView {
                 ChangeOp::Put(record) => {
                     self.records.insert(record.key().to_owned(), record.clone());
                 }
-                ChangeOp::Delete(key) => {
+                ChangeOp::Delete { key, .. } => {
                     self.records.remove(key.as_str());
                 }
             }

@@ -42,15 +42,10 @@ impl Next {
     }
 }
 
-/// When a record expired that was not deleted yet.
-fn expired(record: &Record, now: Timestamp) -> Option<Timestamp> {
-    record.expires_at().filter(|at| *at <= now)
-}
-
 /// Those that have not expired.
 pub(super) fn present(mut records: Vec<Record>) -> Vec<Record> {
     let now = Timestamp::from(SystemTime::now());
-    records.retain(|record| expired(record, now).is_none());
+    records.retain(|record| !record.is_expired(now));
     records
 }
 
@@ -101,7 +96,8 @@ pub(super) async fn get(call: Call) -> Answer {
         let Some(record) = record else {
             return Err(not_found(&table, &key, ""));
         };
-        if let Some(at) = expired(&record, Timestamp::from(SystemTime::now())) {
+        let now = SystemTime::now();
+        if let Some(at) = record.expires_at().filter(|_| record.is_expired(now)) {
             return Err(not_found(
                 &table,
                 &key,
@@ -203,7 +199,8 @@ pub(super) async fn delete(call: Call) -> Answer {
     if call.condition == Condition::None && call.id.is_none() {
         let (name, wanted) = (table.clone(), key.clone());
         let read = call.blocking(move |store| store.get(&name, &wanted));
-        if read.await??.is_none() {
+        let now = Timestamp::from(SystemTime::now());
+        if read.await??.is_none_or(|record| record.is_expired(now)) {
             return Err(not_found(&table, &key, ""));
         }
     }

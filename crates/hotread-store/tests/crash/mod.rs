@@ -183,7 +183,7 @@ fn marker_of_change(table: usize, change: &Change) -> String {
         .iter()
         .filter_map(|op| match op {
             ChangeOp::Put(record) => Some(marker_of(record.value())),
-            ChangeOp::Delete(_) => None,
+            ChangeOp::Delete { .. } => None,
         })
         .collect();
     let least = if table == WHOLE { 8 } else { 2 };

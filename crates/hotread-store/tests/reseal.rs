@@ -1,0 +1,99 @@
+//! A small sealed table in a large database: what sealing it anew costs. In a process of its own, whose
+//! memory is measured.
+
+mod support;
+
+use hotread_proto::{Replace, Txn};
+use hotread_sim::Disk;
+use hotread_store::{History, Passphrase, Store, StoreBuilder, TableOptions};
+use std::sync::{Mutex, PoisonError};
+use support::{Scratch, name, put};
+
+/// Bytes that memory may grow by: the page caches of the writer and of the copy, 64 MiB each, and some
+/// more. A copy in memory would take the 200 MiB of the file as well.
+const MAY_GROW_BYTES: u64 = 160 << 20;
+
+/// The memory is that of all tests of this file.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn passphrase(text: &str) -> Passphrase {
+    Passphrase::new(text).unwrap()
+}
+
+/// A table `secret` of ten records, and a table `large` with so many bytes.
+fn with_tables(builder: StoreBuilder, bytes: usize) -> Store {
+    let store = builder.passphrase(passphrase("old")).open().unwrap();
+    let sealed = TableOptions {
+        sealed: true,
+        ..TableOptions::default()
+    };
+    let without_history = TableOptions {
+        history: History {
+            max_changes: 1,
+            ..History::default()
+        },
+        ..TableOptions::default()
+    };
+    store.create_table(&name("secret"), sealed).unwrap();
+    store.create_table(&name("large"), without_history).unwrap();
+    let few = (0..10).fold(Txn::new(), |txn, n| txn.put(put(&n.to_string(), "1")));
+    store.commit(&name("secret"), few).unwrap();
+    let text = format!("\"{}\"", "x".repeat(2_000));
+    let many = (0..bytes / text.len()).map(|n| put(&n.to_string(), &text));
+    store
+        .replace(&name("large"), Replace::new(many.collect()))
+        .unwrap();
+    store
+}
+
+#[test]
+fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (scratch, disk) = (Scratch::new(), Disk::new());
+    let builder = Store::builder(scratch.path()).vfs(disk.vfs());
+    let store = with_tables(builder, 8 << 20);
+    let writes = |work: &dyn Fn()| {
+        let before = disk.counts().writes;
+        work();
+        disk.counts().writes - before
+    };
+    let sealing = writes(&|| {
+        store
+            .reseal(&name("secret"), &passphrase("new"))
+            .map(drop)
+            .unwrap();
+    });
+    let scrubbing = writes(&|| store.scrub().unwrap());
+    println!("{sealing} writes for the sealing, {scrubbing} for the file");
+    // Other tables wait for the first only, unless the file is to be rewritten.
+    assert!(sealing * 20 < scrubbing, "{sealing} {scrubbing}");
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+}
+
+/// The most memory that this process had since it was asked last, in bytes, where the system says it.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    Some(kib << 10)
+}
+
+#[test]
+fn sealing_anew_and_rewriting_a_large_file_take_bounded_memory() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let scratch = Scratch::new();
+    let store = with_tables(Store::builder(scratch.path()), 96 << 20);
+    let before = peak_bytes().and_then(|_| peak_bytes());
+    store
+        .reseal(&name("secret"), &passphrase("new"))
+        .map(drop)
+        .unwrap();
+    store.scrub().unwrap();
+    if let (Some(before), Some(after)) = (before, peak_bytes()) {
+        let grown = after.saturating_sub(before);
+        println!("memory grew by {} MiB", grown >> 20);
+        assert!(grown < MAY_GROW_BYTES, "{grown}");
+    }
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+}
