@@ -95,13 +95,13 @@ impl Committer {
 /// Deletes what is left of a dropped table, as far as that is in the batch; its own row last.
 fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
     let own = "table_id = ?1";
-    for (table, key, bytes) in [
-        ("search_rows", "key", "0"),
-        ("records", "key", "length(value)"),
-        ("changes", "seq", "bytes"),
-        ("txn_ids", "txn_id", "0"),
+    let places = "place > ?1 << 40 AND place < (?1 + 1) << 40";
+    for (table, only, key, bytes) in [
+        ("search_rows", own, "key", "0"),
+        ("records", own, "key", "length(value)"),
+        ("changes", places, "place", "bytes"),
+        ("txn_ids", own, "txn_id", "0"),
     ] {
-        let only = own;
         let rows = Rows {
             table,
             only,
@@ -155,18 +155,22 @@ fn sizes(id: i64) -> String {
     format!("dropped_{id}_sizes")
 }
 
-/// Deletes all that dropped tables have left behind, in the transaction of a migration.
+/// Deletes all that dropped tables have left behind, in the transaction of a migration: whatever the
+/// version, rows say which table they are of.
 pub(crate) fn clear_all(db: &Connection) -> rusqlite::Result<()> {
     let ids: Vec<i64> = db
         .prepare("SELECT id FROM tables WHERE dropped_at IS NOT NULL")?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for id in ids {
-        let mut all = Left {
-            rows: i64::MAX as usize,
-            bytes: u64::MAX,
-        };
-        clear(db, id, &mut all)?;
+        for table in ["search_rows", "records", "changes", "txn_ids"] {
+            db.execute(&format!("DELETE FROM {table} WHERE table_id = ?1"), [id])?;
+        }
+        let (words, sizes) = (words(id), sizes(id));
+        db.execute_batch(&format!(
+            "DROP TABLE IF EXISTS {words}; DROP TABLE IF EXISTS {sizes};
+             DELETE FROM tables WHERE id = {id};"
+        ))?;
     }
     Ok(())
 }

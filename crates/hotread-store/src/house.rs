@@ -243,7 +243,8 @@ impl Committer {
             let before = now.saturating_sub(history.max_age());
             let oldest: Option<i64> = {
                 let mut statement = db.prepare_cached(
-                    "SELECT at FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT 1",
+                    "SELECT at FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40
+                     ORDER BY place LIMIT 1",
                 )?;
                 let mut rows = statement.query([table.id])?;
                 rows.next()?.map(|row| row.get(0)).transpose()?
@@ -343,7 +344,8 @@ fn drop_oldest(
     let head = standing.head.position.seq;
     let (before, wanted_after) = (standing.floor, table.feed.wanted_after());
     let mut statement = db.prepare_cached(
-        "SELECT seq, at, bytes FROM changes WHERE table_id = ?1 ORDER BY seq LIMIT ?2",
+        "SELECT seq, at, bytes FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40
+         ORDER BY place LIMIT ?2",
     )?;
     let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
     while let Some(row) = rows.next()? {
@@ -362,7 +364,7 @@ fn drop_oldest(
     }
     drop(rows);
     if standing.floor > before {
-        db.prepare_cached("DELETE FROM changes WHERE table_id = ?1 AND seq < ?2")?
+        db.prepare_cached("DELETE FROM changes WHERE place > ?1 << 40 AND place < ?1 << 40 | ?2")?
             .execute(params![table.id, signed(standing.floor)])?;
     }
     Ok(())

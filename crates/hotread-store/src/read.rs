@@ -451,19 +451,30 @@ pub(crate) fn changes(
             floor,
         });
     }
-    let sql = format!(
-        "SELECT {CHANGE_COLUMNS}, bytes FROM changes WHERE table_id = ?1 AND seq > ?2
-         ORDER BY seq LIMIT ?3"
-    );
+    let after = |columns| {
+        format!(
+            "SELECT {columns} FROM changes WHERE place > ?1 << 40 | ?2 AND place < (?1 + 1) << 40
+             ORDER BY place LIMIT ?3"
+        )
+    };
+    let from_seq = signed(from.seq);
+    // The sizes first: a row that is stepped to is read whole.
+    let mut admitted = 0_i64;
+    {
+        let mut sizes = txn.prepare_cached(&after("bytes"))?;
+        let limit = limit.min(MAX_CHANGES) as i64;
+        let mut rows = sizes.query(params![table.id, from_seq, limit])?;
+        while let Some(row) = rows.next()?
+            && admit(rows::read_count(row, 0)?)
+        {
+            admitted += 1;
+        }
+    }
     let (values, hasher) = (table.values(), table.hasher());
-    let mut statement = txn.prepare_cached(&sql)?;
-    let limit = limit.min(MAX_CHANGES) as i64;
-    let mut rows = statement.query(params![table.id, signed(from.seq), limit])?;
+    let mut statement = txn.prepare_cached(&after(CHANGE_COLUMNS))?;
+    let mut rows = statement.query(params![table.id, from_seq, admitted])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
-        if !admit(rows::read_count(row, 5)?) {
-            break;
-        }
         let mut change = rows::read_change(row, from.epoch, &values)?;
         change.ops = change
             .ops
@@ -504,7 +515,7 @@ pub(crate) fn digest_at(
         return Ok(None);
     }
     let mut statement =
-        txn.prepare_cached("SELECT digest FROM changes WHERE table_id = ?1 AND seq = ?2")?;
+        txn.prepare_cached("SELECT digest FROM changes WHERE place = ?1 << 40 | ?2")?;
     let mut rows = statement.query(params![table.id, signed(at.seq)])?;
     let digest = rows
         .next()?

@@ -126,7 +126,7 @@ fn catch_up(
         return Ok(None);
     }
     let range = params![table.id, signed(at.seq), signed(head.position.seq)];
-    const RANGE: &str = "FROM changes WHERE table_id = ?1 AND seq > ?2 AND seq <= ?3";
+    const RANGE: &str = "FROM changes WHERE place > ?1 << 40 | ?2 AND place <= ?1 << 40 | ?3";
     let mut sizes =
         db.prepare_cached(&format!("SELECT count(*), coalesce(sum(bytes), 0) {RANGE}"))?;
     let (count, bytes) = sizes.query_row(range, |row| {

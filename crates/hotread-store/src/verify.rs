@@ -252,7 +252,7 @@ fn check_history(
 ) -> Result<(), ReadError> {
     let name = &table.name;
     let sql = format!(
-        "SELECT {} FROM changes WHERE table_id = ?1 ORDER BY seq",
+        "SELECT {} FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40 ORDER BY place",
         rows::CHANGE_COLUMNS
     );
     let mut statement = db.prepare(&sql)?;

@@ -38,8 +38,8 @@ pub mod sql {
     pub const DELETE: &str = "DELETE FROM records WHERE table_id = ?1 AND key = ?2";
     /// A transaction in the history.
     pub const CHANGE: &str = "
-        INSERT INTO changes (table_id, seq, at, digest, records, bytes, ops)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        INSERT INTO changes (place, table_id, seq, at, digest, records, bytes, ops)
+        VALUES (?1 << 40 | ?2, ?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     /// Where a table stands, once for a group.
     pub const HEAD: &str = "
         UPDATE tables SET head = ?2, digest = ?3, records = ?4, updated_at = ?5, floor = ?6,

@@ -202,7 +202,7 @@ fn a_pin_is_void_once_it_keeps_too_much() {
             "UPDATE tables SET head = {changes} WHERE name = 'long';
              WITH RECURSIVE seqs (seq) AS (VALUES (6) UNION ALL SELECT seq + 1 FROM seqs
                                            WHERE seq < {changes})
-             INSERT INTO changes SELECT c.table_id, seqs.seq, c.at, c.digest, c.records, c.bytes,
+             INSERT INTO changes SELECT c.table_id << 40 | seqs.seq, c.table_id, seqs.seq, c.at, c.digest, c.records, c.bytes,
                                         c.ops
              FROM seqs, changes c JOIN tables t ON t.id = c.table_id
              WHERE t.name = 'long' AND c.seq = 5;
