@@ -166,23 +166,25 @@ impl<T: HotReadState> Shared<T> {
         // ORDERING: the barrier stands between the slot and this look, against the heavy one of a
         // leader between its installation and its last look at the slots.
         if self.hot.watch.is_led() {
+            // ORDERING: of the readers that held the copy, the one whose fence comes last sees
+            // that all others have let go.
+            fence(SeqCst);
             self.release_watched(held);
         }
     }
 
-    /// Wakes the leader if `copy`, which this reader has let go of, is outdated, and no other
-    /// reader holds it.
+    /// Wakes the leader if `copy` is outdated and no other reader holds it. This reader has let
+    /// go of it, and passed a full fence since.
     #[cold]
     #[inline(never)]
     fn release_watched(&self, copy: *mut Node<T>) {
         if copy.is_null() || self.is_published(copy) {
             return;
         }
-        // ORDERING: of the readers that held the copy, the one whose fence comes last sees that
-        // all others have let go.
-        fence(SeqCst);
+        // SAFETY: nodes live as long as we. Whatever generation it has got since will do.
+        let generation = unsafe { Node::generation(NonNull::new_unchecked(copy)) };
         let watch = &self.hot.watch;
-        if !watch.is_held_elsewhere(&self.hot.registry, copy.cast()) {
+        if !watch.is_held_elsewhere(&self.hot.registry, copy.cast(), generation) {
             watch.wake();
         }
     }

@@ -9,10 +9,12 @@ use std::ptr;
 use std::sync::Arc as StdArc;
 use std::task::Waker;
 
+use crossbeam_utils::CachePadded;
+
 use crate::panics::Panics;
 use crate::registry::{Registry, Slot};
 use crate::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU64,
+    AtomicBool, AtomicPtr,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use crate::sync::thread;
@@ -21,10 +23,8 @@ pub(crate) struct Watch {
     /// Null while no leader watches. The pointer owns a reference count.
     leader: AtomicPtr<Leader>,
     /// A slot that held the copy that was let go of last: the first place to look for another
-    /// holder.
-    hint: AtomicPtr<Slot>,
-    /// Makes the draws of holders differ.
-    draws: AtomicU64,
+    /// holder. In a line of its own: readers write it, and all others read the line of `leader`.
+    hint: CachePadded<AtomicPtr<Slot>>,
 }
 
 /// A thread or a task that can lead, again and again.
@@ -79,8 +79,7 @@ impl Watch {
     pub(crate) fn new() -> Self {
         Self {
             leader: AtomicPtr::new(ptr::null_mut()),
-            hint: AtomicPtr::new(ptr::null_mut()),
-            draws: AtomicU64::new(1),
+            hint: CachePadded::new(AtomicPtr::new(ptr::null_mut())),
         }
     }
 
@@ -141,7 +140,14 @@ impl Watch {
     }
 
     /// Does another reader hold `copy`? The caller has let go of it, and passed a full fence since.
-    pub(crate) fn is_held_elsewhere(&self, registry: &Registry, copy: *mut ()) -> bool {
+    ///
+    /// `number` is another one for each publication.
+    pub(crate) fn is_held_elsewhere(
+        &self,
+        registry: &Registry,
+        copy: *mut (),
+        number: u64,
+    ) -> bool {
         let hint = self.hint.load(Acquire);
         // SAFETY: slots live as long as the registry, which lives as long as we.
         if unsafe { hint.as_ref() }.is_some_and(|slot| slot.held.load(Acquire) == copy) {
@@ -149,7 +155,7 @@ impl Watch {
         }
         // Of all holders one at random: then it is rarely the next to let go, and among n readers
         // about log n have to look through the slots, in whatever order they let go.
-        let seed = self.draws.fetch_add(0x9E37_79B9_7F4A_7C15, Relaxed);
+        let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         match registry.draw_holder(copy, seed) {
             Some(slot) => {
                 self.hint.store(slot.as_ptr(), Release);

@@ -14,7 +14,7 @@
 
 mod cycle;
 
-use self::cycle::{Others, Work, measure};
+use self::cycle::{Others, Work, bare_store, measure};
 use crate::peers::{HotReadCurrent, Published};
 use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
@@ -34,6 +34,7 @@ const SITUATIONS: [(&str, Others); 5] = [
 ];
 const ONE_THREAD: &str = "HotRead, 1 thread waits";
 const NO_THREAD: &str = "HotRead, no thread waits";
+const BARE_STORE: &str = "a store to a line that another core has read";
 
 /// Columns of each number of readers: p50, p99 and maximum of each kind of call, and sleeps.
 const COLUMNS: usize = 13;
@@ -87,6 +88,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
         rounds.add("hotread 0.1.2, no thread waits", column, move || {
             measure::<Published<Config>>(&Others::None, &work)
         });
+        if readers == 1 {
+            let work = Work {
+                cycles: 10 * work.cycles,
+                ..work
+            };
+            rounds.add(BARE_STORE, column, move || bare_store(&work));
+        }
     }
     let all = rounds.run(plan.pick(7, 1));
 
@@ -135,6 +143,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ],
         notes: vec![
             "hotread 0.1.2 has handles but no call that waits; left-right has neither.".into(),
+            "A waiting thread looks at slots until it finds one that holds the copy. The owner of that \
+             slot then stores to a line that another core has read, and a full fence waits until the \
+             line is its own again; the row of the bare store shows how long that takes by itself."
+                .into(),
             "A thread that is woken only when its update is visible sleeps once. To wake a thread \
              takes 2 µs and more, so a single needless wake-up shows in every time; the goals allow \
              a quarter, and 2 ns for a p50 and 200 ns for a p99, which is what the same threads \

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use hotread::Maintainer;
@@ -194,6 +194,36 @@ pub(super) fn measure<P: Subject>(others: &Others, work: &Work) -> Vec<f64> {
         false => f64::NAN,
     };
     times.row(sleeps)
+}
+
+/// Times of a store and a full fence, where another core has read the line since the last store: the least
+/// that letting go of a copy can take once a waiting thread has looked at the slot. A row as of
+/// [`measure`], with the first of its calls only.
+pub(super) fn bare_store(work: &Work) -> Vec<f64> {
+    #[repr(align(128))]
+    struct Line(AtomicU64);
+    let (slot, turn) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
+    let mut times = Times::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=work.cycles as u64 {
+                until(|| turn.0.load(Ordering::Acquire) == 2 * round - 1);
+                black_box(slot.0.load(Ordering::Acquire));
+                turn.0.store(2 * round, Ordering::Release);
+            }
+        });
+        for round in 1..=work.cycles as u64 {
+            turn.0.store(2 * round - 1, Ordering::Release);
+            until(|| turn.0.load(Ordering::Acquire) == 2 * round);
+            times.moved.record(ticks(|| {
+                slot.0.store(round, Ordering::Release);
+                fence(Ordering::SeqCst);
+            }));
+        }
+    });
+    let mut row = times.row(f64::NAN);
+    row[3..].fill(f64::NAN);
+    row
 }
 
 struct Handles<P: Subject> {
@@ -411,5 +441,7 @@ mod tests {
             assert_eq!(sleeps.is_nan(), !matches!(others, Others::Waiting(_)));
         }
         measure::<Published<Config>>(&Others::None, &work);
+        let bare = bare_store(&work);
+        assert!(bare[..3].iter().all(|ns| ns.is_finite()), "{bare:?}");
     }
 }
