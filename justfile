@@ -2,7 +2,6 @@
 # CONTRIBUTING.md. The model checkers and sanitizers build into target directories of their own,
 # so that they do not rebuild each other's dependencies.
 
-fast := "CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16"
 host := `rustc -vV | sed -n 's/^host: //p'`
 
 [private]
@@ -26,12 +25,12 @@ doc *args:
 
 # Every interleaving of small scenarios, with at most so many preemptions
 loom preemptions="2" *args:
-    RUSTFLAGS="--cfg hotread_loom" LOOM_MAX_PREEMPTIONS={{ preemptions }} CARGO_TARGET_DIR=target/loom {{ fast }} \
+    RUSTFLAGS="--cfg hotread_loom" LOOM_MAX_PREEMPTIONS={{ preemptions }} CARGO_TARGET_DIR=target/loom \
         cargo test --release --lib -p hotread {{ args }}
 
 # Many random interleavings of larger scenarios
 shuttle iterations="20000" *args:
-    RUSTFLAGS="--cfg hotread_shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle {{ fast }} \
+    RUSTFLAGS="--cfg hotread_shuttle" HOTREAD_SHUTTLE_ITERATIONS={{ iterations }} CARGO_TARGET_DIR=target/shuttle \
         cargo test --release --lib -p hotread {{ args }}
 
 # Planted faults, each of which its tests must catch: all, or those of a crate, a name or a tool
@@ -41,12 +40,12 @@ faults *only:
 # ThreadSanitizer (needs a nightly toolchain)
 tsan:
     RUSTFLAGS="--cfg hotread_tsan -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-        TSAN_OPTIONS="history_size=7 suppressions=$PWD/tsan.supp" CARGO_TARGET_DIR=target/tsan {{ fast }} \
+        TSAN_OPTIONS="history_size=7 suppressions=$PWD/tsan.supp" CARGO_TARGET_DIR=target/tsan \
         cargo +nightly test --release --target {{ host }} --test race -p hotread
 
 # AddressSanitizer and LeakSanitizer (needs a nightly toolchain)
 asan:
-    RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan {{ fast }} \
+    RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=target/asan \
         cargo +nightly test --release --target {{ host }} --tests -p hotread -- --skip a_leaked_ --skip a_coroutine_that_is_leaked_ --skip a_payload_ --skip nothing_is_resumed_
 
 # The test vectors of docs/wire.md, in Python (needs its package xxhash)
@@ -59,6 +58,10 @@ foreigners:
     scripts/clients.sh target/debug
     scripts/http.sh target/debug
     scripts/browser.sh target/debug
+
+# The command `hotread` as it is handed out: target/dist/hotread
+dist:
+    cargo build --profile dist -p hotread-cli --locked
 
 # The commands that the README shows
 readme:
@@ -87,12 +90,12 @@ demo *args:
 
 # HotRead beside its peers; the reports go to docs/benchmarks/
 bench *args:
-    cargo build --release -p hotread-cli
+    cargo build --profile dist -p hotread-cli
     cargo bench -p hotread-bench {{ args }}
 
 # The same from end to end, beside what is installed of etcd, Redis and NATS
 bench-end-to-end *args:
-    cargo run --release --features peers -- bench --dir target --out docs/benchmarks {{ args }}
+    cargo run --profile dist --features peers -- bench --dir target --out docs/benchmarks {{ args }}
 
 # What each commit must pass
 ci *steps:

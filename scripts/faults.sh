@@ -46,8 +46,6 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX
 export GIT_CEILING_DIRECTORIES=${root%/*}
 
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
-# Many small builds: optimised, but without the link-time optimisation of a release.
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 # ---- patches ----
 
@@ -140,9 +138,9 @@ copy() {
 # and no build of those ever takes a crate with a fault for its own.
 wrapper() { # tool
     local path=$work/rustc flags=
-    # What loom or a plain test sees does not depend on how the crate is optimised; what it depends
-    # on, loom's own crate or SQLite, stays optimised. That saves most of a build.
-    case $1 in loom | none) path+=-quick flags=' -Copt-level=0 -Cdebuginfo=0' ;; esac
+    # What loom sees does not depend on how the crate is optimised; loom's own crate stays optimised.
+    # That saves most of a build.
+    case $1 in loom) path+=-quick flags=' -Copt-level=0 -Cdebuginfo=0' ;; esac
     printf '#!/bin/sh\nexec "$@"%s\n' "$flags" >"$path.new"
     chmod +x "$path.new"
     # Unchanged, it keeps its time stamp, and cargo its builds.
@@ -161,7 +159,7 @@ plan() { # crate tool test
     select=(--exact "$path" --nocapture)
     case $2 in
     loom | shuttle) flags="--cfg hotread_$2" ;;
-    none) dir=$target/plain ;;
+    none) dir=$target ;;
     asan)
         cargo=(cargo +nightly)
         flags="-Zsanitizer=address"
@@ -173,7 +171,9 @@ plan() { # crate tool test
         select=()
         ;;
     esac
-    cargo+=(test --release -p "$1")
+    cargo+=(test -p "$1")
+    # Plain tests share what the ordinary ones have built of other crates.
+    [[ $2 == none ]] || cargo+=(--release)
     [[ ${cargo[1]} != +nightly ]] || cargo+=(--target "$(rustc -vV | sed -n 's/^host: //p')")
     if [[ $where == lib ]]; then cargo+=(--lib); else cargo+=(--test "$where"); fi
 }

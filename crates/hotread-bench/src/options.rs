@@ -28,7 +28,7 @@ usage: cargo bench -p hotread-bench [--bench inprocess|store|abuse] [-- OPTIONS 
   --quick              about a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)
-  --server PATH        abuse: the built command `hotread` (default: of the release profile)
+  --server PATH        abuse: the built command `hotread` (default: of the profile dist)
   --before PATH        abuse: the same of an earlier state, to be measured as well
   --list               the figures' names";
 

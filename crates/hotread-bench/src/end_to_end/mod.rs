@@ -43,8 +43,8 @@ use crate::target::{self, Entry};
 pub const ABOUT: About = About {
     name: "end-to-end",
     title: "HotRead from end to end beside other systems",
-    command: "cargo run --release --features peers -- bench --dir target --out docs/benchmarks",
-    profile: "release profile with thin LTO",
+    command: "cargo run --profile dist --features peers -- bench --dir target --out docs/benchmarks",
+    profile: "the profile `dist`, with fat LTO and one codegen unit",
     rules,
 };
 

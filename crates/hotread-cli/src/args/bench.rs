@@ -8,7 +8,7 @@ Starts a server of its own and processes that write and follow, all on this mach
 machine takes for a bare fsync, a bare WebSocket and a bare download. Builds with the feature `peers`
 measure etcd, Redis and NATS JetStream as well, as far as they are installed:
 
-  cargo run --release --features peers -- bench
+  cargo run --profile dist --features peers -- bench
 
 Takes some minutes, with --quick about one. Nothing else should run meanwhile. Goals that are missed
 do not change the exit code.

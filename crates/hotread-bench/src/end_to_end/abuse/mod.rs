@@ -45,7 +45,7 @@ pub const ABOUT: About = About {
     name: "abuse",
     title: "HotRead under abuse",
     command: "cargo bench -p hotread-bench --bench abuse -- --before PATH",
-    profile: "servers as they were built, the release profile unless a path says otherwise",
+    profile: "servers as they were built, the profile `dist` unless a path says otherwise",
     rules,
 };
 

@@ -37,16 +37,16 @@ static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 /// # Errors
 /// If one of them is not there.
 pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
-    // Two levels above, since bench targets lie in `deps`.
+    // Three levels above, since bench targets lie in `release/deps`.
     let by_default = || {
         let own = std::env::current_exe().unwrap_or_default();
-        own.ancestors().nth(2).unwrap_or(&own).join("hotread")
+        own.ancestors().nth(3).unwrap_or(&own).join("dist/hotread")
     };
     let now = now.unwrap_or_else(by_default);
     for program in [Some(&now), before.as_ref()].into_iter().flatten() {
         if !program.is_file() {
             return Err(format!(
-                "there is no server at {}; `cargo build --release -p hotread-cli` builds it, and --server \
+                "there is no server at {}; `cargo build --profile dist -p hotread-cli` builds it, and --server \
                  and --before name others",
                 program.display()
             ));
