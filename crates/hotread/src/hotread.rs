@@ -295,6 +295,13 @@ impl<T: HotReadState> HotRead<T> {
 
     // ---- observing ----
 
+    /// Returns `true` within an update of this state, on the thread that applies it: calls that wait for
+    /// updates answer [`WaitError::WithinUpdate`] there.
+    #[must_use]
+    pub fn is_within_update(&self) -> bool {
+        self.shared.progress.is_applying_here()
+    }
+
     /// Publications so far.
     #[must_use]
     pub fn generation(&self) -> u64 {
