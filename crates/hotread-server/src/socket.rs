@@ -19,6 +19,10 @@ use tokio::time::{Instant, Sleep};
 const LINGER: Duration = Duration::from_secs(30);
 /// How long a closed connection is read on while nothing comes.
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// Bytes that are read of a closed connection without a pause, and the pause after them: 64 MiB a second, so
+/// that what is thrown away does not take the cores from callers who are served.
+const LINGER_BURST: usize = 256 << 10;
+const LINGER_PAUSE: Duration = Duration::from_millis(4);
 /// Most bytes that are read of a closed connection: twice the largest body there is by default.
 const LINGER_BYTES: u64 = 512 << 20;
 
@@ -68,6 +72,9 @@ struct Lingering {
     most: u64,
     /// Runs while nothing comes.
     silence: Pin<Box<Sleep>>,
+    /// Bytes that were read since the last pause.
+    burst: usize,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// How long a peer is waited for: so long while it takes nothing in, and longer for what it takes. Time in
@@ -158,9 +165,16 @@ impl Socket {
             until: now + LINGER,
             most: received + LINGER_BYTES,
             silence: Box::pin(tokio::time::sleep(LINGER_SILENCE)),
+            burst: 0,
+            pause: None,
         });
         let mut bytes = [0; 16 << 10];
         loop {
+            if let Some(pause) = &mut lingering.pause {
+                ready!(pause.as_mut().poll(cx));
+                lingering.pause = None;
+                lingering.burst = 0;
+            }
             if lingering.silence.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
@@ -169,9 +183,15 @@ impl Socket {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => wire.receive(buf.filled().len()),
+                Poll::Ready(Ok(())) => {
+                    wire.receive(buf.filled().len());
+                    lingering.burst += buf.filled().len();
+                }
             }
             let now = Instant::now();
+            if lingering.burst >= LINGER_BURST {
+                lingering.pause = Some(Box::pin(tokio::time::sleep(LINGER_PAUSE)));
+            }
             if wire.received() > lingering.most || now > lingering.until {
                 return Poll::Ready(());
             }
