@@ -31,7 +31,7 @@ impl Client {
     ///
     /// # Errors
     /// `UNKNOWN_TABLE`, or that of any call.
-    pub async fn table(&self, table: &str) -> Result<TableInfo, Error> {
+    pub async fn table_info(&self, table: &str) -> Result<TableInfo, Error> {
         self.0.call(Call::get(path(table, "")?)).await
     }
 

@@ -10,8 +10,12 @@ use crate::{
     TableInfo, TableName, TableOptions, Timestamp, TokenInfo, TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
+use hotread_proto::{Commit, PutOptions, TableTxn};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -89,8 +93,8 @@ macro_rules! calls {
 calls! {
     /// The tables that this client may read.
     tables() -> Vec<TableInfo>;
-    /// A table.
-    table(table: &str) -> TableInfo;
+    /// A table's options and where it stands.
+    table_info(table: &str) -> TableInfo;
     /// Creates a table.
     create_table(table: &str, options: &TableOptions) -> TableInfo;
     /// Drops a table with all that is in it.
@@ -130,6 +134,40 @@ impl Client {
     /// [`build_blocking`](ClientBuilder::build_blocking).
     pub fn builder(url: &str) -> ClientBuilder {
         crate::Client::builder(url)
+    }
+
+    /// A client of the server at this address, with the default settings.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::build_blocking`].
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build_blocking()
+    }
+
+    /// The table of this name as a `HashMap<Arc<str>, V>`, created if the server does not have it.
+    ///
+    /// # Errors
+    /// As [`crate::Client::table`].
+    pub fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
+    where
+        HashMap<Arc<str>, V>: Replicated<Value = V>,
+    {
+        self.table_as(name)
+    }
+
+    /// The table of this name as a state of any type that can follow a table.
+    ///
+    /// # Errors
+    /// As [`crate::Client::table_as`].
+    pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
+        let table = self.runtime.block_on(self.client.table_as::<S>(name))?;
+        Ok(Table {
+            replica: Replica {
+                replica: (*table).clone(),
+                runtime: self.runtime.clone(),
+            },
+            table,
+        })
     }
 
     /// Writes a record of the category `general` that does not expire.
@@ -222,6 +260,125 @@ impl ReplicaBuilder {
             replica: self.runtime.block_on(self.builder.start())?,
             runtime: self.runtime,
         })
+    }
+}
+
+/// A table of a server as a state in this process, as [`crate::Table`]. It is a [`Replica`].
+pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
+    table: crate::Table<V, S>,
+    replica: Replica<S>,
+}
+
+/// Passes a table's calls on, and waits for them.
+macro_rules! table_calls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty $(where $bound:ident)?;)*) => {
+        impl<V, S: Replicated> Table<V, S> {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// As the call of the same name of [`crate::Table`], where more is said.
+                pub fn $name(&self, $($arg: $type),*) -> Result<$ok, Error> $(where V: $bound)? {
+                    self.replica.runtime.block_on(self.table.$name($($arg),*))
+                }
+            )*
+        }
+    };
+}
+
+table_calls! {
+    /// The table's options and where it stands.
+    info() -> TableInfo;
+    /// Writes a record, and returns its position.
+    put(key: &str, value: &V) -> Position where Serialize;
+    /// Writes a record with a category, an expiry or a condition.
+    put_with(key: &str, value: &V, options: PutOptions) -> Position where Serialize;
+    /// Deletes a record, if the table has it.
+    delete(key: &str) -> Position;
+    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    replace_with(new: Replace) -> Replaced;
+    /// The value of a record as the server has it now.
+    get(key: &str) -> Option<V> where DeserializeOwned;
+    /// A page of whole records, ordered by the bytes of their keys.
+    scan(scan: &Scan) -> Page;
+    /// The records that have all the words of a query, the best first.
+    search(words: &str, category: Option<&str>, limit: Option<usize>) -> Found;
+    /// The changes after `from`, oldest first, at most `limit`.
+    changes(from: Position, limit: Option<usize>) -> Changes;
+}
+
+impl<V, S: Replicated> Table<V, S> {
+    /// An empty transaction, to be filled.
+    pub fn txn(&self) -> TableTxn<'_, Self, V> {
+        TableTxn::new(self)
+    }
+
+    /// Makes the table have exactly these records, in one visible step.
+    ///
+    /// # Errors
+    /// As [`crate::Table::replace`].
+    pub fn replace<'a>(
+        &self,
+        records: impl IntoIterator<Item = (&'a str, &'a V)>,
+    ) -> Result<Replaced, Error>
+    where
+        V: Serialize + 'a,
+    {
+        self.replica.runtime.block_on(self.table.replace(records))
+    }
+
+    /// Every change after `from`, or after the table's head, in order and without a gap.
+    ///
+    /// # Errors
+    /// As [`crate::Table::subscribe`].
+    pub fn subscribe(&self, from: Option<Position>) -> Result<Events, Error> {
+        Ok(Events {
+            events: self.replica.runtime.block_on(self.table.subscribe(from))?,
+            runtime: self.replica.runtime.clone(),
+        })
+    }
+}
+
+impl<V, S: Replicated> Commit for Table<V, S> {
+    type Answer<'a>
+        = Result<Committed, Error>
+    where
+        Self: 'a;
+
+    fn check(&self, put: &Put) -> Result<(), String> {
+        self.table.check(put)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.table.now()
+    }
+
+    fn commit(&self, txn: Txn) -> Result<Committed, Error> {
+        self.replica.runtime.block_on(self.table.commit(txn))
+    }
+}
+
+/// Readers, status, age and position.
+impl<V, S: Replicated> Deref for Table<V, S> {
+    type Target = Replica<S>;
+
+    fn deref(&self) -> &Replica<S> {
+        &self.replica
+    }
+}
+
+impl<V, S: Replicated> Clone for Table<V, S> {
+    fn clone(&self) -> Self {
+        Self {
+            table: self.table.clone(),
+            replica: self.replica.clone(),
+        }
+    }
+}
+
+impl<V, S: Replicated> fmt::Debug for Table<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.table.fmt(f)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::events::{self, Events};
 use crate::replica::Replica;
 use crate::replica_builder::ReplicaBuilder;
-use crate::replicated::Replicated;
+use hotread_proto::Replicated;
 use hotread_proto::{Position, TableName};
 use std::fmt;
 use std::sync::Arc;

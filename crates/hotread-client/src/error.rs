@@ -1,7 +1,7 @@
 //! What can go wrong.
 
 use hotread_proto::session::Refused;
-use hotread_proto::{Code, ErrorBody, InvalidName, InvalidValue, TxnId};
+use hotread_proto::{Code, ErrorBody, InvalidInput, InvalidName, InvalidValue, TxnId};
 use std::time::Duration;
 
 /// Why a call failed.
@@ -27,6 +27,9 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A key or a value cannot be stored, or a value cannot be read as the table's type.
+    #[error(transparent)]
+    Input(#[from] InvalidInput),
     /// The server says no.
     #[error("{body}")]
     Api {
@@ -95,6 +98,8 @@ impl Error {
         match self {
             Self::BadUrl(_) | Self::TlsNotSupported => Code::BadConfig,
             Self::Invalid { code, .. } => *code,
+            Self::Input(InvalidInput::Unreadable { .. }) => Code::Rejected,
+            Self::Input(_) => Code::InvalidValue,
             Self::Api { body, .. } => body.code,
             Self::Unreachable(_) => Code::Unreachable,
             Self::Timeout | Self::NotInTime { .. } => Code::Timeout,
@@ -104,6 +109,11 @@ impl Error {
             Self::Rejected(_) => Code::Rejected,
             Self::TaskEnded => Code::Internal,
         }
+    }
+
+    /// Returns `true` if the server has no table of the name.
+    pub(crate) fn is_unknown_table(&self) -> bool {
+        self.code() == Code::UnknownTable
     }
 
     /// As the server would say it.

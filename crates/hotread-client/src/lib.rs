@@ -177,12 +177,11 @@ mod lent;
 mod model;
 mod publish;
 mod reader;
-mod record_set;
 mod replica;
 mod replica_builder;
-mod replicated;
 mod socket;
 mod status;
+mod table;
 
 pub use builder::ClientBuilder;
 pub use cache::SaveError;
@@ -193,16 +192,17 @@ pub use events::{Event, Events};
 pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    ChangeOp, Code, Committed, Condition, ErrorBody, Head, Key, NewToken, Op, ParseRoleError,
-    Position, Precondition, Put, Record, RecordSet, RecordUpdate, Removal, Replace, Role,
-    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
+    ChangeOp, Code, Committed, Condition, ErrorBody, Head, InvalidInput, Key, NewToken, Op,
+    ParseRoleError, Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate,
+    Removal, Replace, Replicated, ReplicatedKey, Role, TableInfo, TableName, TableOptions,
+    Timestamp, TokenInfo, Txn, TxnId, Value,
 };
 pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
 pub use reader::Reader;
 pub use replica::Replica;
 pub use replica_builder::ReplicaBuilder;
-pub use replicated::Replicated;
 pub use status::{Status, TooStale, WaitForError};
+pub use table::Table;
 
 /// The README's examples are tests. They are of `hotread` and `hotread-store` as well, which this crate
 /// depends on.

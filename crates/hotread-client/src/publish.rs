@@ -7,10 +7,10 @@ use crate::error::Error;
 use crate::expiry::Expiry;
 use crate::heavy::{HEAVY_UPDATES, heavy};
 use crate::replica_builder::Options;
-use crate::replicated::{Adapter, Replicated};
 use hotread::{HotRead, Published, QueueResult};
 use hotread_proto::session::{self, Batch, Cause, Follow, Refused};
 use hotread_proto::{Code, ErrorBody, Position, Records, TableName, Timestamp};
+use hotread_proto::{Decoder, Replicated};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -166,7 +166,7 @@ impl<S: Replicated> Publisher<S> {
         position
     }
 
-    fn phase(&mut self, follow: &Follow<Adapter<S>>) -> Phase {
+    fn phase(&mut self, follow: &Follow<Decoder<S>>) -> Phase {
         let following = self.following_since.take();
         match follow.status() {
             session::Status::Rejected(refused) => {
@@ -251,7 +251,7 @@ impl<S: Replicated> Publisher<S> {
     }
 
     /// Looks at what is left out, if something can have changed.
-    fn look_at_left_out(&mut self, follow: &Follow<Adapter<S>>) {
+    fn look_at_left_out(&mut self, follow: &Follow<Decoder<S>>) {
         let (at, count) = (follow.received(), follow.skipped_count());
         let known = &self.left_out;
         if (count, known.count) == (0, 0)
@@ -265,7 +265,7 @@ impl<S: Replicated> Publisher<S> {
 
     /// Is the first state to be given out? One from disk only when the server was tried, so that
     /// whoever starts while all is well starts with what the table is now.
-    fn is_ready(&self, follow: &Follow<Adapter<S>>) -> bool {
+    fn is_ready(&self, follow: &Follow<Decoder<S>>) -> bool {
         let Some(offline_at) = self.offline_at else {
             return true;
         };
@@ -295,7 +295,7 @@ pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<
     longest.map(|reader| (reader.name, count))
 }
 
-impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
+impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
     async fn apply(&mut self, mut batch: Batch<S::Action>) -> Result<bool, ErrorBody> {
         let position = batch.head.position;
         if let Cause::Snapshot { reason } = &batch.cause {
@@ -378,7 +378,7 @@ impl<S: Replicated> Publish<Adapter<S>> for Publisher<S> {
         Ok(self.take_visible())
     }
 
-    fn report(&mut self, follow: &Follow<Adapter<S>>) {
+    fn report(&mut self, follow: &Follow<Decoder<S>>) {
         if follow.is_sealed()
             && let Some(keeper) = &self.keeper
         {

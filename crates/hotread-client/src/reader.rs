@@ -1,9 +1,9 @@
 //! A worker's way to read a replica.
 
 use crate::cell::Cell;
-use crate::replicated::Replicated;
 use crate::status::TooStale;
 use hotread::HotReadHandle;
+use hotread_proto::Replicated;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

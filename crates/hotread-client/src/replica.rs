@@ -9,12 +9,12 @@ use crate::heavy::heavy;
 use crate::publish::{BLOCKED_AFTER, Publisher, blocking};
 use crate::reader::Reader;
 use crate::replica_builder::Options;
-use crate::replicated::{Adapter, Replicated, words};
 use crate::status::{Status, TooStale, WaitForError, decide, too_late};
 use futures_util::FutureExt;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::session::{Follow, FollowConfig, Mode, Refused};
 use hotread_proto::{Code, ErrorBody, Position, TableName};
+use hotread_proto::{Decoder, Replicated, panic_message};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -124,10 +124,10 @@ impl<S: Replicated> Following<S> {
         // The state's own code runs in there. Whatever it leaves half done is not used any more.
         let body = AssertUnwindSafe(self.follow(savers)).catch_unwind().await;
         let body = body.unwrap_or_else(|panic| {
-            let words = words(&*panic);
+            let message = panic_message(&*panic);
             ErrorBody::new(
                 Code::Rejected,
-                format!("the code of the replica's state panicked: {words}"),
+                format!("the code of the replica's state panicked: {message}"),
             )
         });
         let table = &self.table;
@@ -144,7 +144,7 @@ impl<S: Replicated> Following<S> {
         let follow = match place {
             None => {
                 drop(savers);
-                Follow::new(Adapter::new(), config, began.elapsed())
+                Follow::new(Decoder::new(), config, began.elapsed())
             }
             Some(place) => self.restore(config, place, savers).await,
         };
@@ -174,11 +174,11 @@ impl<S: Replicated> Following<S> {
         config: FollowConfig,
         place: Place,
         savers: oneshot::Sender<Saver>,
-    ) -> Follow<Adapter<S>> {
+    ) -> Follow<Decoder<S>> {
         let (began, table) = (self.began, self.table.clone());
         let (mut follow, restored, place) = heavy(move || {
             let max = config.max_bytes;
-            let mut follow = Follow::new(Adapter::new(), config, began.elapsed());
+            let mut follow = Follow::new(Decoder::new(), config, began.elapsed());
             let restored = place.load().and_then(|loaded| {
                 let bytes: usize = loaded.records.iter().map(|record| record.size()).sum();
                 if bytes > max {

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::replica::{self, Replica};
-use crate::replicated::Replicated;
+use hotread_proto::Replicated;
 use hotread_proto::TableName;
 
 /// Most bytes of keys and values that a table may have, unless told otherwise: beyond what fits into a

@@ -65,7 +65,7 @@ async fn a_write_that_a_proxy_answers_for_is_done_once() {
         let replaced = client.replace("t", new).await.unwrap();
         assert_eq!(replaced.committed.position.seq, n + 3, "{lie:?}");
     }
-    let table = api.client(None).await.table("t").await.unwrap();
+    let table = api.client(None).await.table_info("t").await.unwrap();
     assert_eq!(table.position.seq, 4 * LIES.len() as u64);
 }
 
@@ -100,7 +100,7 @@ async fn a_write_that_only_a_proxy_answers_is_unknown_and_its_id_finds_out() {
     assert_eq!(
         api.client(None)
             .await
-            .table("t")
+            .table_info("t")
             .await
             .unwrap()
             .position
@@ -123,11 +123,11 @@ async fn a_change_without_an_id_that_a_proxy_answers_for_is_unknown() {
     lie();
     let created = client.create_table("new", &TableOptions::default()).await;
     unknown(created.map(drop), "whether it is there");
-    assert!(admin.table("new").await.is_ok());
+    assert!(admin.table_info("new").await.is_ok());
     lie();
     unknown(client.drop_table("new").await, "still there");
     assert_eq!(
-        admin.table("new").await.unwrap_err().code(),
+        admin.table_info("new").await.unwrap_err().code(),
         Code::UnknownTable
     );
     lie();

@@ -151,6 +151,8 @@ impl HotReadState for Fragile {
 }
 
 impl Replicated for Fragile {
+    type Value = u64;
+
     fn empty() -> Self {
         Self(Numbers::empty())
     }
@@ -432,6 +434,8 @@ impl HotReadState for KeepsAll {
 }
 
 impl Replicated for KeepsAll {
+    type Value = u64;
+
     fn empty() -> Self {
         Self(Numbers::empty())
     }

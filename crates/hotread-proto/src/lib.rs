@@ -40,9 +40,11 @@ mod position;
 mod record;
 mod record_set;
 mod records;
+mod replicated;
 mod response;
 pub mod session;
 mod strict;
+mod table_txn;
 mod time;
 mod token;
 mod txn;
@@ -60,8 +62,12 @@ pub use position::{Epoch, ParsePositionError, Position};
 pub use record::Record;
 pub use record_set::{RecordSet, RecordUpdate};
 pub use records::Records;
+pub use replicated::{
+    Decoder, Replicated, ReplicatedKey, SEALED_REASON, check_value, panic_message,
+};
 pub use response::{Code, ErrorBody, Success};
 pub use strict::{Object, given};
+pub use table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};

@@ -4,8 +4,6 @@
 //! `curl -X PUT -H 'Content-Type: application/json' -d '{"value": true}' http://127.0.0.1:7400/v1/tables/flags/records/checkout-v2`
 
 use hotread_server::{Server, Store};
-use hotread_store::proto::TableName;
-use hotread_store::{TableError, TableOptions};
 use std::error::Error;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -17,17 +15,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("give a database and an address to listen at".into());
     };
     let store = Store::open(path)?;
-    let flags = TableName::new("flags")?;
-    match store.create_table(&flags, TableOptions::default()) {
-        Ok(_) | Err(TableError::Exists { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
+    let flags = store.table::<bool>("flags")?;
 
-    let mut reader = store.handle(&flags)?;
+    let mut reader = flags.reader();
     std::thread::spawn(move || {
         loop {
-            let on = reader.current().get("checkout-v2");
-            let on = on.is_some_and(|record| record.value() == b"true");
+            let on = reader
+                .current()
+                .get("checkout-v2")
+                .copied()
+                .unwrap_or(false);
             println!("checkout-v2 is {}", if on { "on" } else { "off" });
             reader.quiescent(); // while it sleeps, it holds nothing
             std::thread::sleep(Duration::from_secs(1));

@@ -8,7 +8,7 @@ use crate::options::{TableInfo, TableOptions};
 use crate::read;
 use crate::rows::wide;
 use crate::seal::{Seal, SealHeader};
-use crate::table::{self, Standing, TABLE_COLUMNS, Table, TableRow};
+use crate::table::{self, OpenTable, Standing, TABLE_COLUMNS, TableRow};
 use hotread_proto::{
     Category, Digest, Epoch, Head, InvalidName, ItemHash, Key, Position, Record, Records, TableName,
 };
@@ -97,7 +97,12 @@ impl Committer {
     }
 
     /// A table or its next incarnation is there, and others may use it.
-    fn enter(&mut self, row: TableRow, seal: Option<Seal>, with: impl FnOnce(&Table)) -> TableInfo {
+    fn enter(
+        &mut self,
+        row: TableRow,
+        seal: Option<Seal>,
+        with: impl FnOnce(&OpenTable),
+    ) -> TableInfo {
         let info = row.info();
         let TableRow { table, standing } = row;
         let table = match seal {
@@ -140,7 +145,7 @@ impl Committer {
     /// large the file is.
     pub(crate) fn reseal(
         &mut self,
-        table: &Arc<Table>,
+        table: &Arc<OpenTable>,
         new: (Seal, SealHeader),
     ) -> Result<TableInfo, TableError> {
         self.db()?;
@@ -268,7 +273,7 @@ pub(crate) fn create_index(db: &Connection, id: i64) -> rusqlite::Result<()> {
 }
 
 /// Inside the committer's transaction a table can be read unless it is damaged.
-fn read_all(db: &Connection, table: &Table) -> Result<Vec<Record>, CommitError> {
+fn read_all(db: &Connection, table: &OpenTable) -> Result<Vec<Record>, CommitError> {
     read::all_records(db, table).map_err(|e| match e {
         ReadError::Seal { table, source } => CommitError::Seal { table, source },
         ReadError::Storage(e) => CommitError::Storage(e),

@@ -11,6 +11,7 @@ use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
 use crate::token::Tokens;
+use crate::typed::Typed;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -123,6 +124,7 @@ impl StoreBuilder {
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
             let inner = Inner {
+                typed: Typed::default(),
                 at,
                 passphrase,
                 registry,
@@ -177,6 +179,7 @@ impl StoreBuilder {
             lock,
         });
         let inner = Inner {
+            typed: Typed::default(),
             at,
             passphrase,
             registry,

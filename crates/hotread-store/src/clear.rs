@@ -4,6 +4,7 @@
 use crate::committer::Committer;
 use crate::error::CommitError;
 use crate::migrate;
+use crate::rows;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -95,11 +96,10 @@ impl Committer {
 /// Deletes what is left of a dropped table, as far as that is in the batch; its own row last.
 fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
     let own = "table_id = ?1";
-    let places = "place > ?1 << 40 AND place < (?1 + 1) << 40";
     for (table, only, key, bytes) in [
         ("search_rows", own, "key", "0"),
         ("records", own, "key", "length(value)"),
-        ("changes", places, "place", "bytes"),
+        ("changes", rows::CHANGES_OF_TABLE, "place", "bytes"),
         ("txn_ids", own, "txn_id", "0"),
     ] {
         let rows = Rows {

@@ -19,7 +19,7 @@ use crate::queue::{Next, Queue, Request};
 use crate::replace;
 use crate::rows::{signed, wide};
 use crate::stats::Counters;
-use crate::table::{self, Registry, Standing, Table};
+use crate::table::{self, OpenTable, Registry, Standing};
 use crate::ticket::{Applied, Reply};
 use crate::token::Tokens;
 use crate::view::{View, WriteError, sql};
@@ -70,7 +70,7 @@ pub(crate) const LOG_IS_HELD: &str =
     "a program with a read transaction on the database keeps its write-ahead log; end it";
 
 /// The changes of a group, by table, in their order.
-type Changes = Vec<(Arc<Table>, Vec<Arc<Change>>)>;
+type Changes = Vec<(Arc<OpenTable>, Vec<Arc<Change>>)>;
 
 /// What became of a request, to be told after COMMIT.
 enum Decided {
@@ -151,7 +151,7 @@ impl Committer {
         self.db.as_mut().ok_or_else(not_open)
     }
 
-    pub(crate) fn standing(&self, table: &Table) -> Option<Standing> {
+    pub(crate) fn standing(&self, table: &OpenTable) -> Option<Standing> {
         self.standing.get(&table.id).copied()
     }
 
@@ -455,7 +455,7 @@ impl Group {
         }
     }
 
-    fn push(&mut self, table: Arc<Table>, change: Change) {
+    fn push(&mut self, table: Arc<OpenTable>, change: Change) {
         let change = Arc::new(change);
         match self
             .changes
@@ -469,14 +469,14 @@ impl Group {
 }
 
 /// What a request comes to, and what it changes.
-type Decision = (Decided, Option<(Arc<Table>, Change)>);
+type Decision = (Decided, Option<(Arc<OpenTable>, Change)>);
 
 /// One request against the state that the ones before it in the group leave.
 fn decide(
     db: &Connection,
     registry: &Registry,
     standing: &mut HashMap<i64, Standing>,
-    table: &Arc<Table>,
+    table: &Arc<OpenTable>,
     at: Timestamp,
     body: &mut Body,
 ) -> Result<Decision, CommitError> {

@@ -3,13 +3,13 @@
 
 use crate::error::StorageError;
 use crate::rows;
-use crate::table::Table;
+use crate::table::OpenTable;
 use hotread_proto::{Key, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
 /// Records of a table that have expired: keys with sequence numbers, those first that expired first.
-pub(crate) type Expired = Vec<(Arc<Table>, Vec<(Key, u64)>)>;
+pub(crate) type Expired = Vec<(Arc<OpenTable>, Vec<(Key, u64)>)>;
 
 /// Tables that have expired records, by id: the ones behind `after` first, then those up to it; at most
 /// `limit`. Takes a look-up for each table that has records with an expiry.
@@ -45,7 +45,7 @@ pub(crate) fn tables(
 pub(crate) fn share(
     db: &Connection,
     now: Timestamp,
-    tables: impl Iterator<Item = Arc<Table>>,
+    tables: impl Iterator<Item = Arc<OpenTable>>,
     limit: usize,
 ) -> Result<(Expired, bool), StorageError> {
     let mut statement = db.prepare_cached(

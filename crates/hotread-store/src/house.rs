@@ -5,12 +5,13 @@
 use crate::committer::{Committer, LOG_IS_HELD, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
 use crate::expired;
+use crate::live;
 use crate::open::WAL_LIMIT_BYTES;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::queue::Request;
-use crate::rows::{self, signed};
-use crate::table::{Standing, Table};
+use crate::rows::{self, CHANGES_OF_TABLE, signed};
+use crate::table::{OpenTable, Standing};
 use crate::ticket::{Ticket, ticket};
 use hotread_proto::{Body, Timestamp};
 use rusqlite::{Connection, params};
@@ -96,9 +97,14 @@ impl Committer {
     /// they show is to stand still.
     fn cool(&self, now: Instant) {
         let tables = self.registry.all();
-        let cooled = tables.iter().filter(|table| table.live.cool(now)).count();
-        if cooled > 0 {
-            tracing::debug!(cooled, "tables that are not in use are in memory no more");
+        let cooled: Vec<_> = tables
+            .iter()
+            .filter_map(|table| table.live.cool(now))
+            .collect();
+        if !cooled.is_empty() {
+            let tables = cooled.len();
+            tracing::debug!(tables, "tables that are not in use are in memory no more");
+            live::free(cooled);
         }
     }
 
@@ -242,10 +248,9 @@ impl Committer {
             let history = table.options.history;
             let before = now.saturating_sub(history.max_age());
             let oldest: Option<i64> = {
-                let mut statement = db.prepare_cached(
-                    "SELECT at FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40
-                     ORDER BY place LIMIT 1",
-                )?;
+                let mut statement = db.prepare_cached(&format!(
+                    "SELECT at FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place LIMIT 1"
+                ))?;
                 let mut rows = statement.query([table.id])?;
                 rows.next()?.map(|row| row.get(0)).transpose()?
             };
@@ -324,7 +329,7 @@ fn is_too_much(history: History, standing: &Standing) -> bool {
 /// Trims a table's history to what its options say of its length, some changes at a time.
 pub(crate) fn trim(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     standing: &mut Standing,
 ) -> Result<(), StorageError> {
     let history = table.options.history;
@@ -337,16 +342,15 @@ pub(crate) fn trim(
 /// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as the limits are exceeded.
 fn drop_oldest(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     standing: &mut Standing,
     limits: Limits,
 ) -> Result<(), StorageError> {
     let head = standing.head.position.seq;
     let (before, wanted_after) = (standing.floor, table.feed.wanted_after());
-    let mut statement = db.prepare_cached(
-        "SELECT seq, at, bytes FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40
-         ORDER BY place LIMIT ?2",
-    )?;
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT seq, at, bytes FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place LIMIT ?2"
+    ))?;
     let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
     while let Some(row) = rows.next()? {
         let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);

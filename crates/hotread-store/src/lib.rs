@@ -4,30 +4,34 @@
 //! [`hotread`]; every acknowledged change is on disk.
 //!
 //! ```
-//! use hotread_store::proto::{Key, Put, TableName, Txn, Value};
-//! use hotread_store::{Store, TableOptions};
+//! use hotread_store::Store;
+//!
+//! #[derive(Clone, serde::Serialize, serde::Deserialize)]
+//! struct Flag {
+//!     on: bool,
+//!     percent: u8,
+//! }
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("flags.db");
 //! let store = Store::open(path)?;
-//! let flags = TableName::new("flags")?;
-//! store.create_table(&flags, TableOptions::default())?;
-//!
-//! let mut reader = store.handle(&flags)?; // one for each thread
-//! let on = Put::new(Key::new("checkout-v2")?, Value::parse(br#"{"on": true}"#)?);
-//! let committed = store.commit(&flags, Txn::new().put(on))?; // on disk when this returns
-//!
-//! let record = reader.current().get("checkout-v2").expect("it was committed");
-//! assert_eq!(record.value(), br#"{"on":true}"#);
-//! assert_eq!(record.seq(), committed.position.seq);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let flags = store.table::<Flag>("flags")?; // created if it is not there
+//! let mut reader = flags.reader(); // one for each thread
+//! flags.put("checkout-v2", &Flag { on: true, percent: 5 })?; // on disk when this returns
+//! assert!(reader.current()["checkout-v2"].on);
+//! # Ok::<(), hotread_store::Error>(())
 //! ```
+//!
+//! A [`Table`] is a state of the program's own type. Beneath it are records with JSON, for programs that
+//! know no type: [`Store::handle`] reads them all, [`Store::commit`] and the calls beside it take names and
+//! keys as they are stored.
 //!
 //! # What it costs
 //!
 //! | | |
 //! |---|---|
-//! | A read through a handle | a load, a compare and a search in a B-tree |
+//! | A read of a typed table | a load, a compare and a look-up in the program's own map |
+//! | A read through a handle of whole records | a load, a compare and a search in a B-tree |
 //! | A commit | an fsync, shared by all that wait at the time ([`Synchronous::Full`]); some microseconds without ([`Synchronous::Normal`]) |
 //! | Memory | of a live table one allocation a record (43 bytes of header, key, category, value) and 16 bytes in each of its two trees |
 //! | Disk | each record, and each change for as long as the history keeps it |
@@ -41,9 +45,9 @@
 //! What is refused, or fails before COMMIT, leaves nothing behind. `docs/durability.md` says how,
 //! what it assumes of the disk, and what the file looks like.
 //!
-//! All calls block; none needs an async runtime. The store runs one thread that writes, one that
-//! opens read connections, and one for all live tables of the process that completes publications which
-//! readers have held up. What a call reads can be given a [`Budget`].
+//! All calls block; none needs an async runtime. The store runs one thread that writes and one that
+//! opens read connections. Two threads serve all stores of the process: one completes publications which
+//! readers have held up, and one moves typed tables on after commits of other callers. What a call reads can be given a [`Budget`].
 
 #![warn(missing_docs)]
 
@@ -82,6 +86,7 @@ mod table;
 mod text;
 mod ticket;
 mod token;
+mod typed;
 mod verify;
 mod view;
 mod wal;
@@ -90,6 +95,7 @@ pub use budget::Budget;
 pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
+pub use hotread_proto::{PutOptions, TableTxn};
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
@@ -102,6 +108,7 @@ pub use token::{
     MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, ParseRoleError, Role, TokenError,
     TokenInfo,
 };
+pub use typed::{Error, Status, Table, WaitForError};
 pub use verify::{Report, VerifiedTable};
 pub use view::REMEMBERED_TXNS;
 pub use wal::WalDamage;

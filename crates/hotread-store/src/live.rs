@@ -3,7 +3,7 @@
 
 use crate::error::{CommitError, ReadError};
 use crate::read::{self, Pool};
-use crate::table::Table;
+use crate::table::OpenTable;
 use hotread::{HotRead, HotReadState, Maintainer};
 use hotread_proto::{Change, Records, TableName};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,29 +94,23 @@ impl Live {
         }
     }
 
-    /// Lets go of a table that is not held and was not asked for in a while. Says whether it did. The
-    /// memory is given back by a thread of its own: of a large table, that takes as long as some commits.
-    pub(crate) fn cool(&self, now: Instant) -> bool {
+    /// Lets go of a table that is not held and was not asked for in a while, if it is one. To drop what
+    /// this returns takes as long as some commits, if the table is large.
+    #[must_use]
+    pub(crate) fn cool(&self, now: Instant) -> Option<Cooled> {
         let mut state = self.lock();
         // No caller gets hold of it meanwhile, which would be under this lock.
         let idle = matches!(&*state, State::Warm(warm)
             if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
-        if !idle {
-            return false;
-        }
-        let old = std::mem::replace(&mut *state, State::Cold);
-        drop(state);
-        let thread = std::thread::Builder::new().name("hotread-free".to_owned());
-        // Without a thread it was dropped here.
-        let _ = thread.spawn(move || {
-            drop(old);
-            hotread::memory::give_back();
-        });
-        true
+        idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))
     }
 
     /// The table in memory, loading it if nobody has yet.
-    pub(crate) fn get(&self, table: &Table, pool: &Pool) -> Result<HotRead<Records>, ReadError> {
+    pub(crate) fn get(
+        &self,
+        table: &OpenTable,
+        pool: &Pool,
+    ) -> Result<HotRead<Records>, ReadError> {
         if let Some(hot) = self.used() {
             return Ok(hot);
         }
@@ -228,6 +222,19 @@ impl Live {
     }
 }
 
+/// A table that is in memory no more but for this.
+pub(crate) struct Cooled(#[expect(dead_code, reason = "it is held to be dropped")] State);
+
+/// Gives the memory of tables back, on a thread of its own.
+pub(crate) fn free(cooled: Vec<Cooled>) {
+    let thread = std::thread::Builder::new().name("hotread-free".to_owned());
+    // Without a thread they are dropped here.
+    let _ = thread.spawn(move || {
+        drop(cooled);
+        hotread::memory::give_back();
+    });
+}
+
 /// Makes a table cold again whose loading failed.
 struct Unwarmed<'a>(&'a Live);
 
@@ -252,16 +259,22 @@ mod tests {
         let table = store.0.registry.get(&name).unwrap();
         let later = || Instant::now() + IDLE;
 
-        assert!(!table.live.cool(later()), "it is not in memory");
+        assert!(table.live.cool(later()).is_none(), "it is not in memory");
         let mut handle = store.handle(&name).unwrap();
-        assert!(!table.live.cool(later()), "there is a handle");
+        assert!(table.live.cool(later()).is_none(), "there is a handle");
         let live = store.live(&name).unwrap();
         let readers = live.readers();
         drop((handle, live));
-        assert!(!table.live.cool(later()), "there is a factory of handles");
+        assert!(
+            table.live.cool(later()).is_none(),
+            "there is a factory of handles"
+        );
         drop(readers);
-        assert!(!table.live.cool(Instant::now()), "it was just used");
-        assert!(table.live.cool(later()));
+        assert!(
+            table.live.cool(Instant::now()).is_none(),
+            "it was just used"
+        );
+        assert!(table.live.cool(later()).is_some());
         assert!(table.live.warm().is_none());
 
         let put = Put::new(Key::new("k").unwrap(), Value::parse(b"1").unwrap());

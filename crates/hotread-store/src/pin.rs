@@ -4,7 +4,7 @@
 use crate::error::ReadError;
 use crate::feed::Closed;
 use crate::store::Store;
-use crate::table::Table;
+use crate::table::OpenTable;
 use hotread_proto::{Head, Position, TableName};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub const MAX_PINNED_AGE: Duration = Duration::from_secs(60 * 60);
 /// go. Takes some bytes, and a short lock when it is made and dropped.
 #[must_use = "the history is pinned for as long as this lives"]
 pub struct Pin {
-    table: Arc<Table>,
+    table: Arc<OpenTable>,
     after: Position,
 }
 
@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// A table whose changes this store is told of.
-    fn followed(&self, name: &TableName) -> Result<Arc<Table>, ReadError> {
+    fn followed(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
         if self.is_read_only() {
             return Err(ReadError::NotTold);
         }

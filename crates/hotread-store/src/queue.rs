@@ -3,7 +3,7 @@
 
 use crate::committer::Committer;
 use crate::error::CommitError;
-use crate::table::Table;
+use crate::table::OpenTable;
 use crate::ticket::Reply;
 use hotread_proto::{Body, Timestamp};
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something to be decided and committed.
 pub(crate) struct Request {
-    pub(crate) table: Arc<Table>,
+    pub(crate) table: Arc<OpenTable>,
     pub(crate) at: Timestamp,
     pub(crate) body: Body,
     /// Bytes of keys, values and operations.
@@ -226,7 +226,7 @@ mod tests {
     use hotread_proto::{TableName, Txn};
 
     /// A request for one of two tables.
-    fn request(table: &Arc<Table>, size: usize) -> Work {
+    fn request(table: &Arc<OpenTable>, size: usize) -> Work {
         Work::Request(Request {
             table: table.clone(),
             at: Timestamp::EPOCH,

@@ -5,7 +5,7 @@ use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
 use crate::open::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
-use crate::table::{self, Table, TableRow};
+use crate::table::{self, OpenTable, TableRow};
 use crate::text;
 use hotread_proto::{
     Category, Change, ChangeOp, Epoch, Hasher, Head, Key, Position, Record, Records,
@@ -246,7 +246,7 @@ pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
 }
 
 /// Where a table stands in this transaction, and where its history begins.
-pub(crate) fn head(db: &Connection, table: &Table) -> Result<(Head, u64), ReadError> {
+pub(crate) fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
     let sql =
         format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1 AND dropped_at IS NULL");
     let unknown = || ReadError::UnknownTable {
@@ -263,7 +263,7 @@ pub(crate) fn head(db: &Connection, table: &Table) -> Result<(Head, u64), ReadEr
     Ok((head, rows::read_count(row, 5)?))
 }
 
-pub(crate) fn get(pool: &Pool, table: &Table, key: &Key) -> Result<Option<Record>, ReadError> {
+pub(crate) fn get(pool: &Pool, table: &OpenTable, key: &Key) -> Result<Option<Record>, ReadError> {
     let sql =
         format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
     let db = connection(pool)?;
@@ -282,7 +282,7 @@ pub(crate) fn get(pool: &Pool, table: &Table, key: &Key) -> Result<Option<Record
 
 /// A record whose value is the one that was written, as its hash shows. What others take from here, they
 /// take for true.
-fn checked(table: &Table, hasher: &Hasher, record: Record) -> Result<Record, ReadError> {
+fn checked(table: &OpenTable, hasher: &Hasher, record: Record) -> Result<Record, ReadError> {
     if record.verify(hasher) {
         return Ok(record);
     }
@@ -291,7 +291,7 @@ fn checked(table: &Table, hasher: &Hasher, record: Record) -> Result<Record, Rea
     Err(StorageError::corrupt(detail).into())
 }
 
-pub(crate) fn scan(pool: &Pool, table: &Table, scan: &Scan) -> Result<Page, ReadError> {
+pub(crate) fn scan(pool: &Pool, table: &OpenTable, scan: &Scan) -> Result<Page, ReadError> {
     let limit = limit(scan.limit);
     let mut db = connection(pool)?;
     let txn = db.transaction()?;
@@ -370,7 +370,7 @@ fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
 /// Records until they come to so many bytes, and whether there may be more then.
 fn read_records(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     sql: &str,
     params: &[(&str, &dyn ToSql)],
     max_bytes: usize,
@@ -390,7 +390,7 @@ fn read_records(
     Ok((records, false))
 }
 
-pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page, ReadError> {
+pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<Page, ReadError> {
     if !table.options.search {
         return Err(ReadError::NoSearch {
             table: table.name.clone(),
@@ -433,7 +433,7 @@ pub(crate) fn search(pool: &Pool, table: &Table, search: &Search) -> Result<Page
 /// before it is read.
 pub(crate) fn changes(
     pool: &Pool,
-    table: &Table,
+    table: &OpenTable,
     from: Position,
     limit: usize,
     admit: &mut dyn FnMut(u64) -> bool,
@@ -502,7 +502,7 @@ pub(crate) fn some_bytes() -> impl FnMut(u64) -> bool {
 /// The digest after a transaction that the history still has, or that is the head.
 pub(crate) fn digest_at(
     pool: &Pool,
-    table: &Table,
+    table: &OpenTable,
     at: Position,
 ) -> Result<Option<hotread_proto::Digest>, ReadError> {
     let mut db = connection(pool)?;
@@ -527,7 +527,7 @@ pub(crate) fn digest_at(
 /// The whole table, read in parts. It stands where the first part stood; what was written meanwhile,
 /// up to the transaction that is given with it, may be in it already, and is to be applied to it
 /// again.
-pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadError> {
+pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), ReadError> {
     let sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
          ORDER BY r.key LIMIT ?3"
@@ -559,7 +559,7 @@ pub(crate) fn load(table: &Table, pool: &Pool) -> Result<(Records, u64), ReadErr
 }
 
 /// The whole table as of one moment, in one read transaction.
-pub(crate) fn snapshot(table: &Table, pool: &Pool) -> Result<Records, ReadError> {
+pub(crate) fn snapshot(table: &OpenTable, pool: &Pool) -> Result<Records, ReadError> {
     let mut db = connection(pool)?;
     let txn = db.transaction()?;
     let (head, _) = head(&txn, table)?;
@@ -567,7 +567,7 @@ pub(crate) fn snapshot(table: &Table, pool: &Pool) -> Result<Records, ReadError>
 }
 
 /// All records of a table, by key, as this connection sees them.
-pub(crate) fn all_records(db: &Connection, table: &Table) -> Result<Vec<Record>, ReadError> {
+pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Record>, ReadError> {
     let sql =
         format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table ORDER BY r.key");
     read_records(

@@ -6,7 +6,7 @@ use crate::queue::OP_BYTES;
 use crate::read::{self, Pool};
 use crate::rows::{self, signed};
 use crate::store::{Store, push};
-use crate::table::Table;
+use crate::table::OpenTable;
 use crate::ticket::ReplaceTicket;
 use crate::view::View;
 use hotread_proto::{Body, Compared, Head, Refusal, Replace, TableName};
@@ -61,7 +61,7 @@ impl Store {
 /// Compares a replacement with the table as it is on disk, and brings that up to date.
 fn compare(
     pool: &Pool,
-    table: &Table,
+    table: &OpenTable,
     mut new: Replace,
     max_changes: usize,
 ) -> Result<Compared, CommitError> {
@@ -84,7 +84,7 @@ fn compare(
 /// Brings a comparison up to date, as far as that is worth it. `false`: the history does not go back so far.
 fn follow(
     pool: &Pool,
-    table: &Table,
+    table: &OpenTable,
     compared: &mut Compared,
     max_changes: usize,
 ) -> Result<bool, CommitError> {
@@ -110,7 +110,7 @@ fn follow(
 /// `None`: the history does not have them, or they come to more than `max_bytes`.
 fn catch_up(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     head: Head,
     compared: &mut Compared,
     max_bytes: u64,
@@ -150,7 +150,7 @@ fn catch_up(
 /// In the writer, whose time is everybody's: brings a comparison up to date if that takes little.
 pub(crate) fn finish(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     head: Head,
     compared: &mut Compared,
 ) -> Result<(), StorageError> {

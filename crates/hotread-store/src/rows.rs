@@ -165,6 +165,9 @@ pub(crate) fn write_ops<'a>(
     }
 }
 
+/// Condition for the history of the table `?1`, whose places are numbered from `table_id << 40` on.
+pub(crate) const CHANGES_OF_TABLE: &str = "place > ?1 << 40 AND place < (?1 + 1) << 40";
+
 /// What [`read_change`] reads.
 pub(crate) const CHANGE_COLUMNS: &str = "seq, at, digest, records, ops";
 

@@ -14,9 +14,10 @@ use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
-use crate::table::{Registry, Table};
+use crate::table::{OpenTable, Registry};
 use crate::ticket::{ReplaceTicket, Replaced, Ticket, ticket};
 use crate::token::Tokens;
+use crate::typed::Typed;
 use crate::wal::WalDamage;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) damage: Option<WalDamage>,
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
+    pub(crate) typed: Typed,
 }
 
 /// What a store has that may write.
@@ -128,7 +130,7 @@ impl Store {
         &self.0.at
     }
 
-    pub(crate) fn unseal(&self, table: &Table) -> Result<(), SealError> {
+    pub(crate) fn unseal(&self, table: &OpenTable) -> Result<(), SealError> {
         if let Some(known) = self.0.registry.get(&table.name) {
             table.unseal_as(&known);
         }
@@ -192,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// If there is none, or the database cannot be read.
-    pub fn table(&self, table: &TableName) -> Result<TableInfo, ReadError> {
+    pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
         let row = read::table(&self.pool(), table)?;
         row.map(|row| row.info())
             .ok_or_else(|| ReadError::UnknownTable {
@@ -429,7 +431,7 @@ impl Store {
         push(writer, table, Body::Replace(new), size, patience).map(|ticket| ticket.replace(None))
     }
 
-    pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<Table>, CommitError> {
+    pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
         let table = self.0.registry.get(name);
         let table = table.ok_or_else(|| CommitError::UnknownTable {
             table: name.clone(),
@@ -449,7 +451,7 @@ impl Store {
     pub(crate) fn reading<R>(
         &self,
         name: &TableName,
-        read: impl Fn(&Arc<Table>) -> Result<R, ReadError>,
+        read: impl Fn(&Arc<OpenTable>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         let table = self.readable(name)?;
         read(&table).or_else(|error| {
@@ -463,7 +465,7 @@ impl Store {
         })
     }
 
-    fn readable(&self, name: &TableName) -> Result<Arc<Table>, ReadError> {
+    fn readable(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
         let unknown = || ReadError::UnknownTable {
             table: name.clone(),
         };
@@ -639,7 +641,7 @@ fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
 
 pub(crate) fn push(
     writer: &Writer,
-    table: Arc<Table>,
+    table: Arc<OpenTable>,
     body: Body,
     size: usize,
     patience: Duration,

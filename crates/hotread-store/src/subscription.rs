@@ -3,7 +3,7 @@
 use crate::error::ReadError;
 use crate::feed::{Closed, Seat, Taken};
 use crate::read::{self, MAX_CHANGES, Pool};
-use crate::table::Table;
+use crate::table::OpenTable;
 use hotread_proto::{Change, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// that falls behind that is told so by [`ReadError::Gone`], and nothing is left out silently.
 pub struct Subscription {
     pool: Pool,
-    table: Arc<Table>,
+    table: Arc<OpenTable>,
     seat: Seat,
     /// The last change that was handed out.
     at: Position,
@@ -35,7 +35,11 @@ pub enum Recent {
 }
 
 impl Subscription {
-    pub(crate) fn new(pool: Pool, table: Arc<Table>, from: Position) -> Result<Self, ReadError> {
+    pub(crate) fn new(
+        pool: Pool,
+        table: Arc<OpenTable>,
+        from: Position,
+    ) -> Result<Self, ReadError> {
         let seat = table.feed.join();
         // From here on it is dropped properly.
         let mut subscription = Self {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// One incarnation of a table: one epoch.
-pub(crate) struct Table {
+pub(crate) struct OpenTable {
     pub(crate) id: i64,
     pub(crate) name: TableName,
     pub(crate) epoch: Epoch,
@@ -41,7 +41,7 @@ struct Sealing {
 
 /// A table as its row has it.
 pub(crate) struct TableRow {
-    pub(crate) table: Table,
+    pub(crate) table: OpenTable,
     pub(crate) standing: Standing,
 }
 
@@ -79,7 +79,7 @@ impl TableRow {
             floor: rows::read_count(row, 5)?,
             history_bytes: rows::read_count(row, 6)?,
         };
-        let table = Table::new(row.get(7)?, name, standing, options, created_at, seal);
+        let table = OpenTable::new(row.get(7)?, name, standing, options, created_at, seal);
         Ok(Self { table, standing })
     }
 
@@ -119,7 +119,7 @@ pub(crate) fn seal_column(header: &SealHeader, epoch: Epoch) -> Vec<u8> {
     [&epoch.0.to_be_bytes()[..], &header.encode()[..]].concat()
 }
 
-impl Table {
+impl OpenTable {
     fn new(
         id: i64,
         name: TableName,
@@ -158,7 +158,7 @@ impl Table {
 
     /// Takes over the keys, if they are known there: of a table that this store has sealed anew
     /// under another passphrase than its own.
-    pub(crate) fn unseal_as(&self, known: &Table) {
+    pub(crate) fn unseal_as(&self, known: &OpenTable) {
         if let (Some(seal), Some(known)) = (&self.seal, &known.seal)
             && seal.header == known.header
             && let Some(keys) = known.opened.get()
@@ -257,10 +257,10 @@ impl Table {
 
 /// The tables that there are, by name.
 #[derive(Default)]
-pub(crate) struct Registry(RwLock<HashMap<TableName, Arc<Table>>>);
+pub(crate) struct Registry(RwLock<HashMap<TableName, Arc<OpenTable>>>);
 
 impl Registry {
-    pub(crate) fn get(&self, name: &TableName) -> Option<Arc<Table>> {
+    pub(crate) fn get(&self, name: &TableName) -> Option<Arc<OpenTable>> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -268,7 +268,7 @@ impl Registry {
             .cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Table>> {
+    pub(crate) fn all(&self) -> Vec<Arc<OpenTable>> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -278,7 +278,7 @@ impl Registry {
     }
 
     /// Gives back the table that had this name; its feed is the caller's to close, with no lock held.
-    pub(crate) fn insert(&self, table: Arc<Table>) -> Option<Arc<Table>> {
+    pub(crate) fn insert(&self, table: Arc<OpenTable>) -> Option<Arc<OpenTable>> {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         tables.insert(table.name.clone(), table)
     }

@@ -5,7 +5,7 @@ use crate::options::TableInfo;
 use crate::rows::{self, RECORD_COLUMNS, signed};
 use crate::seal::SealError;
 use crate::store::Store;
-use crate::table::{self, Standing, Table, TableRow};
+use crate::table::{self, OpenTable, Standing, TableRow};
 use crate::token;
 use crate::wal::{self, WalDamage};
 use hotread_proto::{Digest, Hasher};
@@ -69,7 +69,7 @@ impl Report {
     /// Of all there is in the database. `unseal` opens a sealed table, or says why it cannot.
     pub(crate) fn of(
         db: &Connection,
-        unseal: impl Fn(&Table) -> Result<(), SealError>,
+        unseal: impl Fn(&OpenTable) -> Result<(), SealError>,
     ) -> Result<Self, ReadError> {
         let mut report = Self {
             problems: Vec::new(),
@@ -244,7 +244,7 @@ fn check(
 
 fn check_history(
     db: &Connection,
-    table: &Table,
+    table: &OpenTable,
     head: &hotread_proto::Head,
     floor: u64,
     readable: bool,
@@ -252,8 +252,9 @@ fn check_history(
 ) -> Result<(), ReadError> {
     let name = &table.name;
     let sql = format!(
-        "SELECT {} FROM changes WHERE place > ?1 << 40 AND place < (?1 + 1) << 40 ORDER BY place",
-        rows::CHANGE_COLUMNS
+        "SELECT {} FROM changes WHERE {} ORDER BY place",
+        rows::CHANGE_COLUMNS,
+        rows::CHANGES_OF_TABLE
     );
     let mut statement = db.prepare(&sql)?;
     let mut rows = statement.query(params![table.id])?;

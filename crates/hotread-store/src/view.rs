@@ -4,7 +4,7 @@
 use crate::error::StorageError;
 use crate::rows::{self, signed, wide};
 use crate::seal::SealError;
-use crate::table::Table;
+use crate::table::OpenTable;
 use crate::text;
 use hotread_proto::{
     Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
@@ -64,7 +64,7 @@ impl<E: Into<StorageError>> From<E> for WriteError {
 
 pub(crate) struct View<'a> {
     db: &'a Connection,
-    table: &'a Table,
+    table: &'a OpenTable,
     head: Head,
     /// The time of what is decided.
     at: Timestamp,
@@ -78,7 +78,7 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn new(
         db: &'a Connection,
-        table: &'a Table,
+        table: &'a OpenTable,
         head: Head,
         at: Timestamp,
     ) -> Result<Self, StorageError> {

@@ -63,23 +63,23 @@ fn a_backup_under_writes_is_a_state_that_there_was() {
         let mut last = 0;
         for n in 0..8 {
             let target = scratch.file(&format!("backup-{n}.db"));
-            let before = store.table(&b).unwrap().position.seq;
+            let before = store.table_info(&b).unwrap().position.seq;
             store.backup(&target).unwrap();
-            let after = store.table(&a).unwrap().position.seq;
+            let after = store.table_info(&a).unwrap().position.seq;
 
             let copy = Store::builder(&target).read_only(true).open().unwrap();
             let report = copy.verify().unwrap();
             assert_eq!(report.problems, [""; 0]);
-            let [at_a, at_b] = [&a, &b].map(|table| copy.table(table).unwrap().position);
+            let [at_a, at_b] = [&a, &b].map(|table| copy.table_info(table).unwrap().position);
             assert!(before <= at_b.seq && at_a.seq <= after);
             assert!(at_a.seq == at_b.seq || at_a.seq == at_b.seq + 1);
             assert!(at_a.seq >= last);
             last = at_a.seq;
             for (table, at) in [(&a, at_a), (&b, at_b)] {
-                assert_eq!(at.epoch, store.table(table).unwrap().position.epoch);
+                assert_eq!(at.epoch, store.table_info(table).unwrap().position.epoch);
                 if at.seq > 0 {
                     let digest = store.digest_at(table, at).unwrap();
-                    assert_eq!(digest, Some(copy.table(table).unwrap().digest));
+                    assert_eq!(digest, Some(copy.table_info(table).unwrap().digest));
                     let found = copy.get(table, &key("last")).unwrap().unwrap();
                     assert_eq!(found.value(), at.seq.to_string().as_bytes());
                 }

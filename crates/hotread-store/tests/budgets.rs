@@ -77,7 +77,7 @@ fn every_read_keeps_to_its_budget() {
     let ended = store.within(&budget);
     assert!(ended.get(&table, &key("1")).unwrap().is_some());
     budget.cancel();
-    let start = store.table(&table).unwrap().position;
+    let start = store.table_info(&table).unwrap().position;
     let reads: [(&str, Option<ReadError>); 8] = [
         ("get", ended.get(&table, &key("1")).err()),
         ("scan", ended.scan(&table, &Scan::default()).err()),

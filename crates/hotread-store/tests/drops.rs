@@ -86,7 +86,7 @@ fn the_name_is_free_at_once() {
     let scratch = Scratch::new();
     let store = with_records(&scratch, 5_000);
     let table = name("t");
-    let old = store.table(&table).unwrap();
+    let old = store.table_info(&table).unwrap();
     let mut subscription = store.subscribe(&table, old.position).unwrap();
     let searched = old.options.clone();
     for round in 1..=5_u64 {
@@ -106,7 +106,7 @@ fn the_name_is_free_at_once() {
     store.finish_drops().unwrap();
     assert_eq!(left(&scratch.path()), 0);
     // What has the name now is whole.
-    assert_eq!(store.table(&table).unwrap().records, 1);
+    assert_eq!(store.table_info(&table).unwrap().records, 1);
     for (query, found) in [("word5", 1), ("word4", 0), ("word7", 0)] {
         let search = Search {
             query: query.into(),
@@ -155,6 +155,6 @@ fn what_is_left_of_a_dropped_table_goes_after_a_restart() {
         }
         assert_eq!(store.verify().unwrap().problems, [""; 0]);
         fill(&store, &name("other"), 10);
-        assert_eq!(store.table(&name("other")).unwrap().records, 10);
+        assert_eq!(store.table_info(&name("other")).unwrap().records, 10);
     }
 }

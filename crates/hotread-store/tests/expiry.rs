@@ -30,7 +30,7 @@ fn now() -> Timestamp {
 }
 
 fn records(store: &Store) -> u64 {
-    store.table(&name("t")).unwrap().records
+    store.table_info(&name("t")).unwrap().records
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn many_that_expire_at_once_are_swept_in_turns_with_writers() {
     });
     assert_eq!(records(&store), 0);
     let (head, written) = (
-        store.table(&name("t")).unwrap().position.seq,
+        store.table_info(&name("t")).unwrap().position.seq,
         written.into_inner(),
     );
     let (batches, took) = (head - 1, begun.elapsed());
@@ -93,7 +93,7 @@ fn a_backlog_of_one_table_does_not_delay_another_one() {
     store.commit(&name("other"), few).unwrap();
     let before = records(&store);
     let begun = Instant::now();
-    while store.table(&name("other")).unwrap().records > 0 {
+    while store.table_info(&name("other")).unwrap().records > 0 {
         assert!(begun.elapsed() < HANG);
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -178,7 +178,7 @@ fn a_removal_says_whether_the_record_expired() {
     let scratch = Scratch::new();
     let store = normal(&scratch);
     let table = name("t");
-    let start = store.table(&table).unwrap().position;
+    let start = store.table_info(&table).unwrap().position;
     let mut subscription = store.subscribe(&table, start).unwrap();
     let long_ago = Timestamp::from_millis(1).unwrap();
     let txn = ["a", "b"].map(|key| expiring(key, long_ago));
@@ -190,7 +190,7 @@ fn a_removal_says_whether_the_record_expired() {
         std::thread::sleep(Duration::from_millis(5));
     }
     store.commit(&table, Txn::new().delete(key("c"))).unwrap();
-    let head = store.table(&table).unwrap().position;
+    let head = store.table_info(&table).unwrap().position;
     let mut seen = Vec::new();
     let mut at = start;
     while at != head {

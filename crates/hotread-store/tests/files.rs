@@ -296,7 +296,7 @@ fn look(path: &Path, model: &BTreeMap<(String, String), Vec<u8>>) -> Result<bool
         let _ = store.scan(&table, &Scan::default());
         let _ = store.get(&table, &key("3/3"));
         let _ = store.live(&table);
-        if let Ok(info) = store.table(&table) {
+        if let Ok(info) = store.table_info(&table) {
             let start = hotread_proto::Position {
                 seq: 0,
                 ..info.position
@@ -516,7 +516,7 @@ fn a_damaged_wal_leaves_whole_transactions() {
                 let of_the_log = |line: &String| line.contains("write-ahead log");
                 let problems = &report.problems;
                 assert!(problems.iter().all(of_the_log), "{problems:?}");
-                if let Ok(info) = store.table(&table) {
+                if let Ok(info) = store.table_info(&table) {
                     seen.insert(info.position.seq);
                     let values = ["a", "b"].map(|k| store.get(&table, &key(k)).unwrap());
                     let expected = info.position.seq.checked_sub(1).map(|n| n.to_string());
@@ -624,7 +624,7 @@ fn a_lock_of_another_program_is_waited_for_and_then_reported() {
     assert!(store.get(&table, &key("a")).unwrap().is_none());
     other.execute_batch("ROLLBACK").unwrap();
     store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
-    assert_eq!(store.table(&table).unwrap().position.seq, 1);
+    assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
 }
 
 /// Plays the other process: opens what it is told to and says what came of it.
@@ -790,12 +790,12 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_is_enough_to_go_on() {
     let live = store.live(&table).unwrap();
     live.wait_published(live.latest_seq(), PATIENCE).unwrap();
     assert!(live.snapshot().verify(&Hasher::PLAIN));
-    let info = store.table(&table).unwrap();
+    let info = store.table_info(&table).unwrap();
     drop(store);
     // Opening needs some room as well.
     mounted.grow(16 * 1024);
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.table(&table).unwrap(), info);
+    assert_eq!(store.table_info(&table).unwrap(), info);
     drop(store);
 }
 

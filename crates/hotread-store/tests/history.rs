@@ -100,7 +100,7 @@ fn history_is_kept_as_its_options_say() {
             store
                 .commit(&table, Txn::new().put(put(&(n % 7).to_string(), &value)))
                 .unwrap();
-            let info = store.table(&table).unwrap();
+            let info = store.table_info(&table).unwrap();
             assert!(info.floor >= floor, "{table}: the floor only rises");
             floor = info.floor;
             let kept = info.position.seq + 1 - floor;
@@ -170,13 +170,13 @@ fn history_that_is_too_old_goes_also_when_nothing_is_written() {
         .commit(&kept, Txn::new().put(put("last", "1")))
         .unwrap();
     let start = Instant::now();
-    while store.table(&aged).unwrap().floor <= 2_500 {
+    while store.table_info(&aged).unwrap().floor <= 2_500 {
         assert!(start.elapsed() < PATIENCE);
         std::thread::sleep(Duration::from_millis(50));
     }
-    let info = store.table(&aged).unwrap();
+    let info = store.table_info(&aged).unwrap();
     assert_eq!((info.position.seq, info.floor), (2_500, 2_501));
-    assert_eq!(store.table(&kept).unwrap().floor, 1);
+    assert_eq!(store.table_info(&kept).unwrap().floor, 1);
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
@@ -195,7 +195,7 @@ fn a_subscription_begins_where_the_history_has_it() {
             .commit(&table, Txn::new().put(put(&n.to_string(), "1")))
             .unwrap();
     }
-    let info = store.table(&table).unwrap();
+    let info = store.table_info(&table).unwrap();
     let at = |seq| Position {
         seq,
         ..info.position
@@ -232,7 +232,7 @@ fn a_subscription_begins_where_the_history_has_it() {
         assert_eq!(store.changes(&table, position, 1).unwrap_err(), expected);
         assert_eq!(expected.code(), Code::EpochChanged);
     }
-    for gone in [0, 1, store.table(&table).unwrap().floor - 2] {
+    for gone in [0, 1, store.table_info(&table).unwrap().floor - 2] {
         let error = store.subscribe(&table, at(gone)).unwrap_err();
         assert_eq!(error.code(), Code::Gone, "{error}");
     }
@@ -331,7 +331,7 @@ fn the_history_of_one_table_is_not_that_of_another() {
     }
     let starts = tables
         .clone()
-        .map(|table| store.table(&table).unwrap().position);
+        .map(|table| store.table_info(&table).unwrap().position);
     let mut following = [0, 1].map(|n| store.subscribe(&tables[n], starts[n]).unwrap());
     for n in 0..50 {
         store

@@ -113,7 +113,7 @@ struct Observers {
 
 impl Observers {
     fn new(store: &Store, table: &TableName) -> Self {
-        let info = store.table(table).unwrap();
+        let info = store.table_info(table).unwrap();
         Self {
             live: store.handle(table).unwrap(),
             feed: store.subscribe(table, info.position).unwrap(),
@@ -366,7 +366,7 @@ fn power_may_fail_while_a_failed_commit_is_reconciled() {
                 let image = crash::moved(&disk.crash(at as u64 * 4 + seed), &other);
                 let reopened = on(&other, &image).open().unwrap();
                 check_verify(&reopened);
-                assert!(reopened.table(&table).unwrap().position.seq >= 2);
+                assert!(reopened.table_info(&table).unwrap().position.seq >= 2);
             }
             drop(handle);
         }
@@ -485,7 +485,7 @@ fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
             let _ = store.finish_drops();
             let is_met = disk.counts().faults > 0;
             disk.heal();
-            let has = |table: &TableName| store.table(table).is_ok();
+            let has = |table: &TableName| store.table_info(table).is_ok();
             // Something is written, so that it has been reconciled.
             store
                 .commit(&name("t"), Txn::new().put(put("x", "1")))
@@ -665,7 +665,7 @@ fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
         let txn = Txn::new().put(put(&format!("{n}"), &format!("\"{}\"", "y".repeat(2_000))));
         store.commit(&table, txn).unwrap();
     }
-    let before = store.table(&table).unwrap();
+    let before = store.table_info(&table).unwrap();
     let mut refused = 0;
     for after in [0, 1, 8, 30] {
         disk.fail(Fault {
@@ -685,7 +685,7 @@ fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
             break;
         }
         assert!(scrubbed.is_err());
-        let now = store.table(&table).unwrap();
+        let now = store.table_info(&table).unwrap();
         if now.position.epoch != before.position.epoch {
             assert_eq!(resealed.unwrap_err().code(), Code::CommitUnknown);
             break;

@@ -215,7 +215,7 @@ fn check_batches(store: &Store, said: &Said) {
     };
     assert!(number(LARGE) >= said.large);
     let Some((what, n)) = &said.last else { return };
-    let there = match store.table(&name(PASSING)) {
+    let there = match store.table_info(&name(PASSING)) {
         Ok(_) => Some(number(PASSING)),
         Err(ReadError::UnknownTable { .. }) => None,
         Err(e) => panic!("{e}"),
@@ -260,7 +260,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
             let (acked, begun): (Vec<Acked>, Vec<Spec>) =
                 (said.ledger.acked(), said.ledger.begun());
             assert_eq!(judge(&store, &acked, &begun), 0, "round {at}");
-            if store.table(&name(PASSING)).is_ok() {
+            if store.table_info(&name(PASSING)).is_ok() {
                 store.drop_table(&name(PASSING)).unwrap();
             }
             said.last = None;

@@ -19,13 +19,13 @@ fn a_change_is_found_and_measured_without_being_read() {
     };
     let store = Store::open(&path).unwrap();
     store.create_table(&table, TableOptions::default()).unwrap();
-    let start = store.table(&table).unwrap().position;
+    let start = store.table_info(&table).unwrap().position;
     let large = 1_000_000;
     let records = (0..CHANGE / large)
         .map(|n| put(&n.to_string(), large))
         .collect();
     store.replace(&table, Replace::new(records)).unwrap();
-    let after = store.table(&table).unwrap().position;
+    let after = store.table_info(&table).unwrap().position;
     store
         .commit(&table, hotread_proto::Txn::new().put(put("small", 1)))
         .unwrap();

@@ -43,7 +43,7 @@ fn what_is_as_large_as_allowed_is_stored_and_read_back() {
     let ops = |n: usize| (0..n).map(|n| Op::Put(put(&n.to_string(), "1"))).collect();
     let txn = |ops| Txn { ops, ..Txn::new() };
     store.commit(&table, txn(ops(1_000))).unwrap();
-    let before = store.table(&table).unwrap();
+    let before = store.table_info(&table).unwrap();
     let refused = |txn: Txn, expected: TxnTooLarge| {
         let error = store.commit(&table, txn).unwrap_err();
         let code = match expected {
@@ -63,7 +63,7 @@ fn what_is_as_large_as_allowed_is_stored_and_read_back() {
         });
         txn(puts.collect())
     };
-    assert_eq!(store.table(&table).unwrap(), before);
+    assert_eq!(store.table_info(&table).unwrap(), before);
     store.commit(&table, large(0)).unwrap();
     let max = 8 << 20;
     refused(
@@ -85,7 +85,7 @@ fn a_replacement_may_change_so_much_and_no_more() {
     let new = Replace::new(records.collect());
     let error = store.replace(&table, new).unwrap_err();
     assert_eq!(error.code(), Code::TooLarge, "{error}");
-    assert_eq!(store.table(&table).unwrap().position.seq, 1);
+    assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
     assert!(store.get(&table, &key("a")).unwrap().is_some());
     store.commit(&table, Txn::new().put(put("b", "1"))).unwrap();
 }
@@ -169,7 +169,7 @@ fn a_full_queue_makes_callers_wait_and_loses_nothing() {
             caller.join().unwrap();
         }
     });
-    assert_eq!(store.table(&table).unwrap().records, 4 * EACH as u64);
+    assert_eq!(store.table_info(&table).unwrap().records, 4 * EACH as u64);
     let stats = store.stats();
     assert_eq!((stats.committed, stats.waiting), (4 * EACH as u64, 0));
     assert_eq!(stats.waiting_bytes, 0);
@@ -194,7 +194,7 @@ fn many_committers_share_groups_and_are_all_answered() {
             });
         }
     });
-    assert_eq!(store.table(&table).unwrap().position.seq, 64 * 20);
+    assert_eq!(store.table_info(&table).unwrap().position.seq, 64 * 20);
     let stats = store.stats();
     assert_eq!(stats.committed, 64 * 20);
     assert!(stats.groups < stats.committed / 2, "{stats:?}");
@@ -267,7 +267,7 @@ fn a_refusal_in_a_group_is_nobody_elses() {
     for (n, ticket) in tickets.into_iter().enumerate() {
         assert_eq!(ticket.wait().is_err(), n % 3 == 0);
     }
-    let info = store.table(&table).unwrap();
+    let info = store.table_info(&table).unwrap();
     assert_eq!((info.records, info.position.seq), (200, 200));
     let stats = store.stats();
     assert_eq!((stats.committed, stats.refused), (200, 100));
@@ -291,7 +291,7 @@ fn what_was_submitted_is_done_before_the_file_is_closed() {
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
     let mut following = clone
-        .subscribe(&table, clone.table(&table).unwrap().position)
+        .subscribe(&table, clone.table_info(&table).unwrap().position)
         .unwrap();
     let mut reader = clone.handle(&table).unwrap();
     drop(clone);
@@ -305,7 +305,7 @@ fn what_was_submitted_is_done_before_the_file_is_closed() {
     }
     drop((following, reader));
     let (store, _) = (Store::open(scratch.path()).unwrap(), ());
-    assert_eq!(store.table(&table).unwrap().records, 700);
+    assert_eq!(store.table_info(&table).unwrap().records, 700);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn times_never_go_backwards_whatever_the_clock_does() {
         let record = store.get(&table, &key(&n.to_string())).unwrap().unwrap();
         assert_eq!(record.updated_at(), ahead);
     }
-    assert_eq!(store.table(&table).unwrap().updated_at, ahead);
+    assert_eq!(store.table_info(&table).unwrap().updated_at, ahead);
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn readers_that_hold_old_copies_are_named_and_hold_up_nobody_for_good() {
         std::thread::yield_now();
     }
     live.wait_published(live.latest_seq(), PATIENCE).unwrap();
-    let head = store.table(&table).unwrap().position;
+    let head = store.table_info(&table).unwrap().position;
     assert_eq!(live.read(|records| records.position()), head);
 }
 

@@ -121,7 +121,7 @@ fn check(store: &Store, version: i32) {
     assert_eq!(names, ["flags", "secret", "words"]);
     for table in &names {
         let table = name(table);
-        let info = store.table(&table).unwrap();
+        let info = store.table_info(&table).unwrap();
         assert_eq!((info.position.seq, info.records, info.floor), (2, 2, 1));
         assert_eq!(info.options.sealed, table.as_str() == "secret");
         assert_eq!(
@@ -299,7 +299,7 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         // Down with a search table that was made meanwhile.
         migrate::down(scratch.path(), to).unwrap();
         let store = Store::open(scratch.path()).unwrap();
-        assert_eq!(store.table(&words).unwrap().options.search, to >= 3);
+        assert_eq!(store.table_info(&words).unwrap().options.search, to >= 3);
         // Without its time, a token that expires would be valid for good.
         let tokens = match to {
             ..4 => 0,
@@ -308,7 +308,7 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         };
         assert_eq!(store.tokens().unwrap().len(), tokens);
         assert_eq!(store.authenticate(&ends.secret).is_some(), to >= 5);
-        assert_eq!(store.table(&words).unwrap().records, 1);
+        assert_eq!(store.table_info(&words).unwrap().records, 1);
     }
 }
 
@@ -316,13 +316,13 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
 fn with_an_expiry(store: &Store) -> Vec<Change> {
     let table = name("t");
     store.create_table(&table, TableOptions::default()).unwrap();
-    let start = store.table(&table).unwrap().position;
+    let start = store.table_info(&table).unwrap().position;
     let mut old = put("old", "1");
     old.expires_at = Some(Timestamp::from_millis(1).unwrap());
     let txn = Txn::new().put(old).put(put("a", "1"));
     store.commit(&table, txn).unwrap();
     let begun = Instant::now();
-    while store.table(&table).unwrap().records > 1 {
+    while store.table_info(&table).unwrap().records > 1 {
         assert!(begun.elapsed() < HANG);
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -505,7 +505,7 @@ impl World {
                     seq: model.at.seq.saturating_sub(*back),
                     ..model.at
                 };
-                let floor = store.table(&to).unwrap().floor;
+                let floor = store.table_info(&to).unwrap().floor;
                 match store.subscribe(&to, from) {
                     Ok(following) => {
                         assert!(from.seq + 1 >= floor);
@@ -638,7 +638,7 @@ impl World {
         let store = self.store.as_ref().unwrap().clone();
         if !self.tables.contains_key(table) {
             assert!(matches!(
-                store.table(&to),
+                store.table_info(&to),
                 Err(ReadError::UnknownTable { .. })
             ));
             return;
@@ -646,7 +646,7 @@ impl World {
         loop {
             self.absorb(table, None);
             let model = self.tables.get_mut(table).unwrap();
-            let info = store.table(&to).unwrap();
+            let info = store.table_info(&to).unwrap();
             if info.position != model.at {
                 continue; // something has expired just now
             }

@@ -235,7 +235,7 @@ fn a_store_that_is_closed_is_one_file_whoever_still_follows_it() {
         store
             .create_table(&name("t"), TableOptions::default())
             .unwrap();
-        let epoch = store.table(&name("t")).unwrap().position.epoch;
+        let epoch = store.table_info(&name("t")).unwrap().position.epoch;
         let following = store.subscribe(&name("t"), Position { epoch, seq: 0 });
         let following = following.unwrap();
         set(&store, "1").unwrap();

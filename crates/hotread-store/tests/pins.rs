@@ -286,5 +286,5 @@ fn what_was_pinned_goes_also_when_nothing_is_written() {
         assert!(begun.elapsed() < HANG, "nothing is trimmed");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(store.table(&table).unwrap().floor, 91);
+    assert_eq!(store.table_info(&table).unwrap().floor, 91);
 }

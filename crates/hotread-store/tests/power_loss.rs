@@ -182,7 +182,7 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
         for (image, more) in images.iter().map(|image| (image, 0)).chain([(&last, 1)]) {
             let store = on(&scratch, image).open().unwrap();
             check_verify(&store);
-            let info = store.table(&table).unwrap();
+            let info = store.table_info(&table).unwrap();
             assert_eq!(info.position.seq, commits + more);
             let n = store.get(&table, &key("n")).unwrap().unwrap();
             assert_eq!(n.value(), (commits - 1).to_string().as_bytes());
@@ -502,7 +502,7 @@ fn what_another_process_left_in_the_log_is_durable_before_it_is_acknowledged() {
         disk.power_off();
         drop(second);
         let third = on(&scratch, &image).open().unwrap();
-        assert_eq!(third.table(&table).unwrap().position, acked.position);
+        assert_eq!(third.table_info(&table).unwrap().position, acked.position);
     }
 }
 
@@ -537,7 +537,7 @@ fn the_digest_tells_a_lost_state_from_the_one_in_its_place() {
             .synchronous(Synchronous::Normal)
             .open()
             .unwrap();
-        let Ok(info) = store.table(&table) else {
+        let Ok(info) = store.table_info(&table) else {
             // The table itself is lost.
             continue;
         };

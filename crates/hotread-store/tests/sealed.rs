@@ -123,7 +123,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
     let store = scratch.open();
     let error = store.create_table(&name("more"), sealed()).unwrap_err();
     assert_eq!(error.code(), Code::Sealed);
-    assert_eq!(store.table(&table).unwrap().position, at);
+    assert_eq!(store.table_info(&table).unwrap().position, at);
     drop(store);
     let store = open(&scratch.path(), "right");
     assert!(store.get(&table, &key("a")).unwrap().is_some());
@@ -175,7 +175,7 @@ fn values_are_nowhere_in_clear() {
     }
     let mut reader = store.handle(&table).unwrap();
     let mut following = store
-        .subscribe(&table, store.table(&table).unwrap().position)
+        .subscribe(&table, store.table_info(&table).unwrap().position)
         .unwrap();
     let records = (10..40).map(|n| put(&n.to_string(), &secret(n * 2)));
     let new = Replace::new(records.collect()).unguarded();
@@ -285,7 +285,7 @@ fn sealed_anew_only_the_new_passphrase_opens_and_the_old_values_are_gone() {
     assert_eq!(old.len(), 90);
 
     let store = open(&scratch.path(), "old");
-    let before = store.table(&table).unwrap();
+    let before = store.table_info(&table).unwrap();
     let mut reader = store.handle(&table).unwrap();
     let seen: Vec<_> = reader
         .current()
@@ -300,7 +300,7 @@ fn sealed_anew_only_the_new_passphrase_opens_and_the_old_values_are_gone() {
     assert_eq!(info.position.seq, before.position.seq);
     assert_eq!(info.floor, info.position.seq + 1);
     assert_ne!(info.digest, before.digest);
-    assert_eq!(store.table(&table).unwrap(), info);
+    assert_eq!(store.table_info(&table).unwrap(), info);
 
     // History is gone, and who followed it is told.
     let error = following.next(PATIENCE).unwrap_err();
@@ -422,7 +422,7 @@ fn nobody_notices_that_a_table_is_sealed_anew() {
         }
     });
     // Each commit is a transaction, also across epochs.
-    let seq = store.table(&table).unwrap().position.seq;
+    let seq = store.table_info(&table).unwrap().position.seq;
     assert_eq!(seq, 1 + commits.load(Ordering::Relaxed));
     let live = store.live(&table).unwrap();
     live.wait_published(live.latest_seq(), PATIENCE).unwrap();
@@ -472,7 +472,7 @@ fn the_digest_of_a_sealed_table_tells_nothing_of_its_values() {
             .commit(table, Txn::new().put(put("a", "1")).put(put("b", "2")))
             .unwrap();
     }
-    let [plain, one, two] = [0, 1, 2].map(|n| store.table(&tables[n]).unwrap().digest);
+    let [plain, one, two] = [0, 1, 2].map(|n| store.table_info(&tables[n]).unwrap().digest);
     assert!(plain != one && one != two && plain != two);
     let report = store.verify().unwrap();
     assert_eq!(report.problems, [""; 0]);

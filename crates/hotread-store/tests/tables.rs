@@ -29,7 +29,7 @@ fn what_is_committed_is_read_back_and_survives_reopening() {
     assert_eq!(store.get(&table, &key("a")).unwrap().map(|r| r.seq()), None);
     let b = store.get(&table, &key("b")).unwrap().unwrap();
     assert_eq!((b.value(), b.seq()), (&br#"{"x":[1,2]}"#[..], 1));
-    let info = store.table(&table).unwrap();
+    let info = store.table_info(&table).unwrap();
     assert_eq!(info.position, committed.position);
     assert_eq!(info.records, 2);
     let records = store.snapshot(&table).unwrap();
@@ -118,7 +118,7 @@ fn a_failed_precondition_names_key_and_seq_and_applies_nothing() {
         store.commit(&table, txn),
         Err(CommitError::Refused(_))
     ));
-    assert_eq!(store.table(&table).unwrap().position.seq, 1);
+    assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
     store
         .commit(&table, Txn::new().put(put("a", "2")).if_seq(key("a"), 1))
         .unwrap();
@@ -384,7 +384,7 @@ fn expired_records_are_swept() {
             &table,
             Position {
                 seq: 1,
-                ..store.table(&table).unwrap().position
+                ..store.table_info(&table).unwrap().position
             },
         )
         .unwrap();
@@ -418,7 +418,7 @@ fn tables_are_created_listed_and_dropped() {
     let mut following = store.subscribe(&b, info.position).unwrap();
     store.drop_table(&b).unwrap();
     assert!(matches!(
-        store.table(&b),
+        store.table_info(&b),
         Err(ReadError::UnknownTable { .. })
     ));
     assert!(matches!(

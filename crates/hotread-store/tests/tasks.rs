@@ -368,7 +368,7 @@ fn head_and_floor_are_those_on_disk() {
     };
     let agree = |store: &Store| {
         let (floor, head) = (store.floor(&table).unwrap(), store.head(&table).unwrap());
-        let info = store.table(&table).unwrap();
+        let info = store.table_info(&table).unwrap();
         assert_eq!((floor, head.position), (info.floor, info.position));
         assert_eq!((head.digest, head.records), (info.digest, info.records));
         assert_eq!(head.at, info.updated_at);

@@ -104,7 +104,7 @@ pub(super) fn serve(
 ) -> Result<(), Failure> {
     let store = Store::builder(database).synchronous(synchronous).open()?;
     let table = data::table();
-    if store.table(&table).is_err() {
+    if store.table_info(&table).is_err() {
         store.create_table(&table, TableOptions::default())?;
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -205,6 +205,8 @@ impl HotReadState for Stamped {
 }
 
 impl Replicated for Stamped {
+    type Value = Value;
+
     fn empty() -> Self {
         Self {
             rows: HashMap::new(),

@@ -108,7 +108,7 @@ fn hotread((plan, path): &(Plan, PathBuf), records: usize) -> Duration {
         ticket.wait().expect("it commits");
     }
     let took = start.elapsed();
-    let info = store.table(&table).expect("the table is there");
+    let info = store.table_info(&table).expect("the table is there");
     assert_eq!(info.records, records as u64);
     took
 }

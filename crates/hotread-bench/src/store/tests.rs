@@ -149,7 +149,7 @@ fn copies_are_whole_and_independent() {
     let (one, other) = (scratch.copy(50), scratch.copy(50));
     assert_ne!(one.path, other.path);
     let store = one.open(Synchronous::Normal);
-    let info = store.table(&data::table()).unwrap();
+    let info = store.table_info(&data::table()).unwrap();
     assert_eq!(info.records, 50);
     store
         .commit(&data::table(), Txn::new().delete(data::key(0)))

@@ -102,7 +102,7 @@ impl Tables for Server {
     }
 
     fn table(&self, table: &TableName) -> Result<TableInfo> {
-        self.ask(|client| client.table(table.as_str()))
+        self.ask(|client| client.table_info(table.as_str()))
     }
 
     fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {

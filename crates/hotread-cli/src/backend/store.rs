@@ -17,7 +17,7 @@ impl Tables for Store {
     }
 
     fn table(&self, table: &TableName) -> Result<TableInfo> {
-        Ok(self.table(table)?)
+        Ok(self.table_info(table)?)
     }
 
     fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {

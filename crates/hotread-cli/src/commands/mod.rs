@@ -222,7 +222,11 @@ impl Session {
         let passphrase = self.passphrase()?;
         let given = passphrase.is_some();
         let store = self.store_with(mode, passphrase)?;
-        let sealed = || store.table(table).is_ok_and(|info| info.options.sealed);
+        let sealed = || {
+            store
+                .table_info(table)
+                .is_ok_and(|info| info.options.sealed)
+        };
         if given || !can_ask() || !sealed() {
             return Ok(store);
         }

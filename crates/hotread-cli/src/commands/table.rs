@@ -172,7 +172,7 @@ fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) ->
 fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
     let store = session.store_for(table, Mode::Write)?;
     // Before anybody is asked for a new one.
-    let before = store.table(table)?;
+    let before = store.table_info(table)?;
     let new = match new {
         Some(path) => read_passphrase(path)?,
         None if !before.options.sealed => {

@@ -184,7 +184,7 @@ async fn start<'a>(json: bool, args: &ShowArgs, dir: &Path, out: &'a mut Out) ->
         live,
     )
     .await?;
-    let first = client.table(source.table.as_str()).await?.position.seq;
+    let first = client.table_info(source.table.as_str()).await?.position.seq;
     display.done();
     display.row(
         "server",

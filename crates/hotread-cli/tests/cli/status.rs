@@ -24,6 +24,8 @@ impl HotReadState for Ones {
 }
 
 impl Replicated for Ones {
+    type Value = u64;
+
     fn empty() -> Self {
         Self::default()
     }

@@ -12,17 +12,13 @@ use crate::name::Key;
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
+use crate::replicated::SEALED_REASON;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Values that are refused at one time, of which the server is told.
 pub(super) const MAX_NACKS: usize = 8;
-/// Why a value of a sealed table is refused: what the target says may quote it, and reasons are sent,
-/// logged and shown.
-const SEALED_REASON: &str =
-    "the value does not have the form that is needed (the table is sealed: no more is said)";
-
 #[derive(Debug)]
 pub(super) struct Content<T: Target> {
     target: T,

@@ -34,7 +34,7 @@ pub(super) async fn get(call: Call) -> Answer {
     if call.condition.has(head) {
         return Ok(answer::not_modified(head));
     }
-    let read = call.blocking(move |store| store.table(&table));
+    let read = call.blocking(move |store| store.table_info(&table));
     let info = read.await??;
     Ok(answer::tagged(answer::success(&info), info.position))
 }

@@ -69,7 +69,7 @@ pub(crate) async fn upgrade(
     // Also opens the table if it is sealed, or says that it cannot be.
     let info = state
         .blocking(unit, move |store| -> Result<TableInfo, ReadError> {
-            let info = store.table(&name)?;
+            let info = store.table_info(&name)?;
             store.digest_at(&name, info.position)?;
             Ok(info)
         })

@@ -261,7 +261,7 @@ pub struct Found {
 
 /// Checks a table against itself.
 pub fn examine(store: &Store, table: usize) -> Found {
-    let info = store.table(&name(TABLES[table])).unwrap();
+    let info = store.table_info(&name(TABLES[table])).unwrap();
     let changes = history(store, &info);
     let mut at = HashMap::new();
     for change in &changes {
@@ -376,7 +376,7 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
         for spec in begun.iter().filter(|spec| spec.table == table) {
             assert!(found.info.floor > 1 || found.at.contains_key(&spec.marker()));
         }
-        let disk = store.table(&found.info.name).unwrap();
+        let disk = store.table_info(&found.info.name).unwrap();
         let mut live = store.handle(&found.info.name).unwrap();
         let begun = Instant::now();
         // The thread that completes publications may be making it visible just now.

@@ -52,7 +52,7 @@ pub(in crate::demo) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
             .filter(|ack| self::present(ack, held.get(name(ack))));
         worker.present = there.count() as u64;
     }
-    let head = stage.client.table(table.as_str()).await?.position.seq;
+    let head = stage.client.table_info(table.as_str()).await?.position.seq;
     stage.facts.writes = Writes {
         acknowledged: acks.len() as u64,
         present,

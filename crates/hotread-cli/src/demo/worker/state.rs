@@ -62,6 +62,8 @@ impl<V: Typed> HotReadState for Table<V> {
 }
 
 impl<V: Typed> Replicated for Table<V> {
+    type Value = V;
+
     fn empty() -> Self {
         Self {
             records: HashMap::new(),

@@ -1,0 +1,317 @@
+//! Typed tables of a server: a replica, and the calls that change its table.
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::model::{Changes, Found, Page, Replaced, Scan};
+use crate::replica::Replica;
+use hotread_proto::{
+    Commit, Committed, InvalidInput, Key, Position, Put, PutOptions, Replace, Replicated,
+    SEALED_REASON, TableInfo, TableTxn, Timestamp, Txn, check_value,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Longest time that a commit waits, after it was acknowledged, until readers of the same table see it.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+/// The answer of a commit.
+type Committing<'a> = Pin<Box<dyn Future<Output = Result<Committed, Error>> + Send + 'a>>;
+
+/// A table of a server as a state `S` in this process, `HashMap<Arc<str>, V>` unless another one is
+/// asked for, with the calls that change it. Values are decoded once for each change, never for a read.
+///
+/// Made by [`Client::table`] and [`Client::table_as`]. It is a [`Replica`], with its readers, status and
+/// age. The same calls are those of a table in a file of this process (`hotread_store::Table`), without
+/// `.await`.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), hotread_client::Error> {
+/// use hotread_client::Client;
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Flag {
+///     on: bool,
+///     percent: u8,
+/// }
+///
+/// let client = Client::new("http://127.0.0.1:7400")?;
+/// let flags = client.table::<Flag>("flags").await?; // created if it is not there
+/// let mut reader = flags.reader(); // one for each thread or task
+/// flags.put("checkout-v2", &Flag { on: true, percent: 5 }).await?; // on disk, and seen by `reader`
+/// assert!(reader.current()["checkout-v2"].on);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
+    client: Client,
+    replica: Replica<S>,
+    /// Nothing may be told of its values. Also if that is not known, without a server.
+    sealed: bool,
+    value: PhantomData<fn(V) -> V>,
+}
+
+impl Client {
+    /// A client of the server at this address, with the default settings. Nothing is connected before
+    /// the first call.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// The table of this name as a `HashMap<Arc<str>, V>`, created with the default options if the server
+    /// does not have it. See [`Table`], and [`replica`](Self::replica) for when it returns.
+    ///
+    /// # Errors
+    /// As for [`replica`](Self::replica), and if the table cannot be created.
+    pub async fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
+    where
+        HashMap<Arc<str>, V>: Replicated<Value = V>,
+    {
+        self.table_as(name).await
+    }
+
+    /// The table of this name as a state of any type that can follow a table; otherwise as
+    /// [`table`](Self::table).
+    ///
+    /// # Errors
+    /// As for [`table`](Self::table).
+    pub async fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
+        let replica = match self.replica(name).await {
+            Err(error) if error.is_unknown_table() => {
+                match self.create_table(name, &Default::default()).await {
+                    // Another caller was faster.
+                    Err(error) if error.code() == crate::Code::TableExists => {}
+                    other => drop(other?),
+                }
+                self.replica(name).await?
+            }
+            other => other?,
+        };
+        let info = self.table_info(name).await;
+        Ok(Table {
+            client: self.clone(),
+            replica,
+            sealed: info.map_or(true, |info| info.options.sealed),
+            value: PhantomData,
+        })
+    }
+}
+
+impl<V, S: Replicated> Table<V, S> {
+    fn named(&self) -> &str {
+        self.replica.table().as_str()
+    }
+
+    /// The table's options and where it stands, as the server has it.
+    ///
+    /// # Errors
+    /// If the table was dropped, or the server cannot be reached.
+    pub async fn info(&self) -> Result<TableInfo, Error> {
+        self.client.table_info(self.named()).await
+    }
+
+    // ---- writing ----
+
+    /// Writes a record, and returns its position. On disk when this returns, and visible to readers
+    /// unless that takes longer than a second, or the type refuses a value.
+    ///
+    /// # Errors
+    /// If the key or the value cannot be stored, or as for [`Client::txn`].
+    pub async fn put(&self, key: &str, value: &V) -> Result<Position, Error>
+    where
+        V: Serialize,
+    {
+        self.put_with(key, value, PutOptions::new()).await
+    }
+
+    /// Writes a record with a category, an expiry or a condition.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), and if the condition does not hold.
+    pub async fn put_with(
+        &self,
+        key: &str,
+        value: &V,
+        options: PutOptions,
+    ) -> Result<Position, Error>
+    where
+        V: Serialize,
+    {
+        let txn = self.txn().put_with(key, value, options)?;
+        Ok(txn.commit().await?.position)
+    }
+
+    /// Deletes a record, if the table has it.
+    ///
+    /// # Errors
+    /// If the key is malformed, or as for [`Client::txn`].
+    pub async fn delete(&self, key: &str) -> Result<Position, Error> {
+        Ok(self.txn().delete(key)?.commit().await?.position)
+    }
+
+    /// An empty transaction, to be filled.
+    pub fn txn(&self) -> TableTxn<'_, Self, V> {
+        TableTxn::new(self)
+    }
+
+    /// Makes the table have exactly these records, in one visible step. Refused if that would delete more
+    /// than half of a table with more than a few records; see [`replace_with`](Self::replace_with).
+    ///
+    /// # Errors
+    /// If a key or a value cannot be stored, or as for [`Client::replace`].
+    pub async fn replace<'a>(
+        &self,
+        records: impl IntoIterator<Item = (&'a str, &'a V)>,
+    ) -> Result<Replaced, Error>
+    where
+        V: Serialize + 'a,
+    {
+        let mut puts = Vec::new();
+        for (key, value) in records {
+            puts.push(TableTxn::<Self, V>::record(key, value)?);
+        }
+        self.replace_with(Replace::new(puts)).await
+    }
+
+    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    ///
+    /// # Errors
+    /// As for [`Client::replace`].
+    pub async fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
+        TableTxn::<Self, V>::check(self, &new.records)?;
+        let replaced = self.client.replace(self.named(), new).await?;
+        self.show(replaced.committed.position).await;
+        Ok(replaced)
+    }
+
+    /// Waits until readers see a position, unless that takes long or cannot be.
+    async fn show(&self, position: Position) {
+        // What keeps readers from it is in the status.
+        let _ = self.replica.wait_for(position, SHOWN_WITHIN).await;
+    }
+
+    // ---- reading the table ----
+
+    /// The value of a record as the server has it now. Readers are for the hot path.
+    ///
+    /// # Errors
+    /// If the key is malformed, the server cannot be asked, or the type refuses the value.
+    pub async fn get(&self, key: &str) -> Result<Option<V>, Error>
+    where
+        V: DeserializeOwned,
+    {
+        let Some(record) = self.client.get(self.named(), key).await? else {
+            return Ok(None);
+        };
+        let value = record
+            .value_as()
+            .map_err(|error| InvalidInput::Unreadable {
+                key: Key::new(record.key()).expect("a record's key was checked"),
+                reason: match self.sealed {
+                    true => SEALED_REASON.to_owned(),
+                    false => error.to_string(),
+                },
+            })?;
+        Ok(Some(value))
+    }
+
+    /// A page of whole records, ordered by the bytes of their keys.
+    ///
+    /// # Errors
+    /// As for [`Client::scan`].
+    pub async fn scan(&self, scan: &Scan) -> Result<Page, Error> {
+        self.client.scan(self.named(), scan).await
+    }
+
+    /// The records that have all the words of a query, the best first.
+    ///
+    /// # Errors
+    /// As for [`Client::search`].
+    pub async fn search(
+        &self,
+        words: &str,
+        category: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Found, Error> {
+        self.client
+            .search(self.named(), words, category, limit)
+            .await
+    }
+
+    /// The changes after `from`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As for [`Client::changes`].
+    pub async fn changes(&self, from: Position, limit: Option<usize>) -> Result<Changes, Error> {
+        self.client.changes(self.named(), from, limit).await
+    }
+
+    /// Every change after `from`, or after the table's head, in order and without a gap.
+    ///
+    /// # Errors
+    /// As for [`Client::events`].
+    pub async fn subscribe(&self, from: Option<Position>) -> Result<crate::Events, Error> {
+        self.client.events(self.named(), from).await
+    }
+}
+
+impl<V, S: Replicated> Commit for Table<V, S> {
+    type Answer<'a>
+        = Committing<'a>
+    where
+        Self: 'a;
+
+    fn check(&self, put: &Put) -> Result<(), String> {
+        check_value::<S>(put, self.sealed)
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+
+    fn commit(&self, txn: Txn) -> Committing<'_> {
+        Box::pin(async move {
+            let committed = self.client.txn(self.named(), txn).await?;
+            self.show(committed.position).await;
+            Ok(committed)
+        })
+    }
+}
+
+/// Readers, status, age and position.
+impl<V, S: Replicated> Deref for Table<V, S> {
+    type Target = Replica<S>;
+
+    fn deref(&self) -> &Replica<S> {
+        &self.replica
+    }
+}
+
+impl<V, S: Replicated> Clone for Table<V, S> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            replica: self.replica.clone(),
+            sealed: self.sealed,
+            value: PhantomData,
+        }
+    }
+}
+
+impl<V, S: Replicated> fmt::Debug for Table<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("table", self.replica.table())
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}

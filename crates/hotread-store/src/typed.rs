@@ -1,0 +1,452 @@
+//! Typed tables: a table as a value of the program's own type, behind a [`HotRead`].
+
+mod error;
+mod follower;
+mod refused;
+mod runner;
+mod shown;
+mod status;
+
+pub use self::error::Error;
+pub use self::status::{Status, WaitForError};
+
+use self::follower::Follower;
+use crate::error::TableError;
+use crate::options::TableOptions;
+use crate::read::{Page, Scan, Search};
+use crate::store::Store;
+use crate::subscription::Subscription;
+use crate::ticket::Replaced;
+use hotread::{HotReadHandle, Readers};
+use hotread_proto::{
+    Change, Commit, Committed, InvalidInput, Key, Position, Put, PutOptions, Replace, Replicated,
+    TableInfo, TableName, TableTxn, Timestamp, Txn, check_value,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+/// A table as a state `S` of the program's own type, `HashMap<Arc<str>, V>` unless another one is asked
+/// for. Values are decoded when they change, never for a read.
+///
+/// Made by [`Store::table`] and [`Store::table_as`]. Cheap to clone. The store stays open while there is
+/// a table of it.
+///
+/// ```
+/// use hotread_store::Store;
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Flag {
+///     on: bool,
+///     percent: u8,
+/// }
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("flags.db");
+/// let store = Store::open(path)?;
+/// let flags = store.table::<Flag>("flags")?; // created if it is not there
+/// let mut reader = flags.reader(); // one for each thread
+/// flags.put("checkout-v2", &Flag { on: true, percent: 5 })?; // on disk when this returns
+/// assert!(reader.current()["checkout-v2"].on);
+/// # Ok::<(), hotread_store::Error>(())
+/// ```
+///
+/// # Values that the type refuses
+///
+/// Other programs may write to the same table, or an older version of this one. A value that the type
+/// cannot be read from is refused: the state stays as it was before that change, for all records,
+/// [`status`](Self::status) says which record it is, and the state moves on when the record is changed or
+/// deleted. A table that has such a record at the start is an [`Error::Rejected`].
+///
+/// # Costs
+///
+/// Two copies of the state, up to four while readers hold old ones; while the table is read, its records once
+/// more. A value that this handle writes is decoded before it is written, so that the type cannot refuse it
+/// afterwards, and again when the state takes it. A commit takes what others have committed before it on the
+/// calling thread; one thread of the process does that when no caller does. After a refused value was fixed,
+/// and after the table was created again, the whole table is read, which keeps that thread for as long.
+///
+/// # Panics of the state's code
+///
+/// While the table is read for the first time, a panic of the state's code is the caller's. Later it ends the
+/// table's state with [`Status::Failed`]; [`Store::table`] makes another one.
+pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
+    shared: Arc<Shared<S>>,
+    value: PhantomData<fn(V) -> V>,
+}
+
+/// What the handles of one table and type share.
+struct Shared<S: Replicated> {
+    follower: Arc<Follower<S>>,
+    name: TableName,
+    store: Store,
+}
+
+impl<S: Replicated> Drop for Shared<S> {
+    fn drop(&mut self) {
+        self.follower.retire();
+    }
+}
+
+/// Tables that are in use, by name and type of their state. A table is made under the lock of its own
+/// entry, so that one that takes long to read keeps no other waiting.
+#[derive(Default)]
+pub(crate) struct Typed(Mutex<HashMap<(TableName, TypeId), Entry>>);
+
+type Entry = Arc<Mutex<Shareable>>;
+
+/// What the handles of one table and type share, if there are any.
+type Shareable = Option<Weak<dyn Any + Send + Sync>>;
+
+impl Typed {
+    /// The table that is in use already, or a new one.
+    fn get<S: Replicated>(
+        &self,
+        name: &TableName,
+        make: impl FnOnce() -> Result<Shared<S>, Error>,
+    ) -> Result<Arc<Shared<S>>, Error> {
+        let entry = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, entry| {
+                let in_use = entry.try_lock();
+                in_use.map_or(true, |table| {
+                    table.as_ref().is_some_and(|table| table.strong_count() > 0)
+                })
+            });
+            let key = (name.clone(), TypeId::of::<S>());
+            all.entry(key).or_default().clone()
+        };
+        let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = entry.as_ref().and_then(Weak::upgrade);
+        if let Some(known) = known.and_then(|known| known.downcast::<Shared<S>>().ok())
+            && !known.follower.is_over()
+        {
+            known.follower.refresh();
+            return match known.follower.status() {
+                Status::Rejected(refused) => Err(Error::Rejected {
+                    table: name.clone(),
+                    refused,
+                }),
+                _ => Ok(known),
+            };
+        }
+        let made = Arc::new(make()?);
+        let weak: Weak<dyn Any + Send + Sync> = Arc::<Shared<S>>::downgrade(&made);
+        *entry = Some(weak);
+        Ok(made)
+    }
+}
+
+impl Store {
+    /// The table of this name as a `HashMap<Arc<str>, V>`, created with the default options if it is not
+    /// there. See [`Table`].
+    ///
+    /// The first call reads the whole table: about a second for a million records. Later calls for the
+    /// same type share the state.
+    ///
+    /// # Errors
+    /// If the name has not the form of one, the table cannot be created or read, or it has a value that
+    /// `V` cannot be read from.
+    pub fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
+    where
+        HashMap<Arc<str>, V>: Replicated<Value = V>,
+    {
+        self.table_as(name)
+    }
+
+    /// The table of this name as a state of any type that can follow a table; otherwise as
+    /// [`table`](Self::table).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = hotread_store::Store::open(dir.path().join("routes.db"))?;
+    /// use std::collections::BTreeMap;
+    ///
+    /// let routes = store.table_as::<BTreeMap<String, u16>>("routes")?;
+    /// routes.put("/api", &8080)?;
+    /// routes.put("/api/v2", &8081)?;
+    /// let ports = routes.reader().current().range("/api/".to_owned()..).next().map(|(_, port)| *port);
+    /// assert_eq!(ports, Some(8081));
+    /// # Ok::<(), hotread_store::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`table`](Self::table).
+    pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
+        let name = TableName::new(name)?;
+        let make = || {
+            Ok(Shared {
+                follower: Follower::start(self, &name)?,
+                name: name.clone(),
+                // Without the budget of the caller, which it outlives.
+                store: Self(self.0.clone(), None),
+            })
+        };
+        let shared = match self.is_read_only() {
+            // Each state is of the moment in which it is asked for.
+            true => Arc::new(make()?),
+            false => {
+                self.create_if_absent(&name)?;
+                self.0.typed.get(&name, make)?
+            }
+        };
+        Ok(Table {
+            shared,
+            value: PhantomData,
+        })
+    }
+
+    fn create_if_absent(&self, name: &TableName) -> Result<(), Error> {
+        if self.0.registry.get(name).is_some() {
+            return Ok(());
+        }
+        match self.create_table(name, TableOptions::default()) {
+            // Another caller was faster.
+            Err(TableError::Exists { .. }) => Ok(()),
+            other => other.map(drop).map_err(Error::from),
+        }
+    }
+}
+
+impl<V, S: Replicated> Table<V, S> {
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &TableName {
+        &self.shared.name
+    }
+
+    /// Its options and where it stands.
+    ///
+    /// # Errors
+    /// If it was dropped, or cannot be read.
+    pub fn info(&self) -> Result<TableInfo, Error> {
+        Ok(self.shared.store.table_info(self.name())?)
+    }
+
+    // ---- reading the state ----
+
+    /// A reader of the state, for one thread or task: [`HotReadHandle::current`] costs one load and one
+    /// compare. It keeps working after the table's handles and the store are gone.
+    #[must_use]
+    pub fn reader(&self) -> HotReadHandle<S> {
+        self.shared.follower.hot().create_handle()
+    }
+
+    /// A reader with a name, which [`Status::Blocked`] tells.
+    #[must_use]
+    pub fn named_reader(&self, name: &str) -> HotReadHandle<S> {
+        self.shared.follower.hot().create_named_handle(name)
+    }
+
+    /// A factory of readers, for code that must not write.
+    #[must_use]
+    pub fn readers(&self) -> Readers<S> {
+        self.shared.follower.hot().readers()
+    }
+
+    /// The last change that readers see. While readers hold up a publication, it may be an earlier one.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.shared.follower.position()
+    }
+
+    /// The status of the state. Never waits for the disk.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.follower.status()
+    }
+
+    /// Waits until readers see a change, for example one that another program committed.
+    ///
+    /// # Errors
+    /// [`WaitForError`] says why they do not.
+    pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
+        self.shared.follower.wait_for(position, within)
+    }
+
+    // ---- writing ----
+
+    /// Writes a record, and returns its position. On disk when this returns. Readers see it as well, unless
+    /// they [are in the way](Status::Blocked), the type [refuses a value](Status::Rejected) of another
+    /// writer, or the status tells of something else that keeps them from it.
+    ///
+    /// # Errors
+    /// If the key or the value cannot be stored, or as for [`Store::commit`].
+    pub fn put(&self, key: &str, value: &V) -> Result<Position, Error>
+    where
+        V: Serialize,
+    {
+        self.put_with(key, value, PutOptions::new())
+    }
+
+    /// Writes a record with a category, an expiry or a condition.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), and if the condition does not hold.
+    pub fn put_with(&self, key: &str, value: &V, options: PutOptions) -> Result<Position, Error>
+    where
+        V: Serialize,
+    {
+        Ok(self.txn().put_with(key, value, options)?.commit()?.position)
+    }
+
+    /// Deletes a record. A record that is not there is no error.
+    ///
+    /// # Errors
+    /// If the key has not the form of one, or as for [`Store::commit`].
+    pub fn delete(&self, key: &str) -> Result<Position, Error> {
+        Ok(self.txn().delete(key)?.commit()?.position)
+    }
+
+    /// An empty transaction, to be filled.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let store = hotread_store::Store::open(dir.path().join("limits.db"))?;
+    /// let limits = store.table::<u32>("limits")?;
+    /// let first = limits.txn().put("api", &100)?.put("web", &20)?.delete("old")?.commit()?;
+    ///
+    /// let seq = first.position.seq;
+    /// limits.txn().put("api", &200)?.if_seq("api", seq)?.commit()?; // refused if another was faster
+    /// assert_eq!(limits.get("api")?, Some(200));
+    /// # Ok::<(), hotread_store::Error>(())
+    /// ```
+    pub fn txn(&self) -> TableTxn<'_, Self, V> {
+        TableTxn::new(self)
+    }
+
+    /// Makes the table have exactly these records, in one visible step. Refused if that would delete more
+    /// than half of a table with more than a few records; see [`replace_with`](Self::replace_with).
+    ///
+    /// # Errors
+    /// If a key or a value cannot be stored, or as for [`Store::replace`].
+    pub fn replace<'a>(
+        &self,
+        records: impl IntoIterator<Item = (&'a str, &'a V)>,
+    ) -> Result<Replaced, Error>
+    where
+        V: Serialize + 'a,
+    {
+        let puts = records
+            .into_iter()
+            .map(|(key, value)| TableTxn::<Self, V>::record(key, value))
+            .collect::<Result<Vec<_>, InvalidInput>>()?;
+        self.replace_with(Replace::new(puts))
+    }
+
+    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    ///
+    /// # Errors
+    /// As for [`Store::replace`].
+    pub fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
+        TableTxn::<Self, V>::check(self, &new.records)?;
+        let replaced = self.shared.store.replace(self.name(), new)?;
+        self.shared.follower.catch_up(replaced.committed.position);
+        Ok(replaced)
+    }
+
+    // ---- reading the table ----
+
+    /// The value of a record as of the last commit, read from disk in some microseconds. Readers are for
+    /// the hot path.
+    ///
+    /// # Errors
+    /// If the key has not the form of one, the table cannot be read, or the type refuses the value.
+    pub fn get(&self, key: &str) -> Result<Option<V>, Error>
+    where
+        V: DeserializeOwned,
+    {
+        let Some(record) = self
+            .shared
+            .store
+            .get(self.name(), &Key::new(key).map_err(InvalidInput::from)?)?
+        else {
+            return Ok(None);
+        };
+        let value = record.value_as().map_err(|error| Error::Rejected {
+            table: self.name().clone(),
+            refused: self.shared.follower.refusal(&record, error.to_string()),
+        })?;
+        Ok(Some(value))
+    }
+
+    /// A page of whole records, ordered by the bytes of their keys.
+    ///
+    /// # Errors
+    /// If the table was dropped, or cannot be read.
+    pub fn scan(&self, scan: &Scan) -> Result<Page, Error> {
+        Ok(self.shared.store.scan(self.name(), scan)?)
+    }
+
+    /// The records that have all the words of a query, the best first.
+    ///
+    /// # Errors
+    /// If the table was dropped or has no search index, or cannot be read.
+    pub fn search(&self, search: &Search) -> Result<Page, Error> {
+        Ok(self.shared.store.search(self.name(), search)?)
+    }
+
+    /// The changes after `from`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// As for [`Store::changes`].
+    pub fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        Ok(self.shared.store.changes(self.name(), from, limit)?)
+    }
+
+    /// Every change after `from`, in order and without a gap.
+    ///
+    /// # Errors
+    /// As for [`Store::subscribe`].
+    pub fn subscribe(&self, from: Position) -> Result<Subscription, Error> {
+        Ok(self.shared.store.subscribe(self.name(), from)?)
+    }
+}
+
+impl<V, S: Replicated> Commit for Table<V, S> {
+    type Answer<'a>
+        = Result<Committed, Error>
+    where
+        Self: 'a;
+
+    fn check(&self, put: &Put) -> Result<(), String> {
+        check_value::<S>(put, self.shared.follower.is_sealed())
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+
+    /// Commits. When this returns, the transaction is on disk, and readers of the table see it unless
+    /// readers [are in the way](Status::Blocked) or the type [refuses a value](Status::Rejected).
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    fn commit(&self, txn: Txn) -> Result<Committed, Error> {
+        let committed = self.shared.store.commit(self.name(), txn)?;
+        self.shared.follower.catch_up(committed.position);
+        Ok(committed)
+    }
+}
+
+impl<V, S: Replicated> Clone for Table<V, S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            value: PhantomData,
+        }
+    }
+}
+
+impl<V, S: Replicated> std::fmt::Debug for Table<V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("name", self.name())
+            .field("store", &self.shared.store)
+            .finish_non_exhaustive()
+    }
+}

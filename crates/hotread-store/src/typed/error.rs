@@ -1,0 +1,45 @@
+//! The error of every call of a typed table.
+
+use crate::error::{BackupError, CommitError, OpenError, ReadError, StorageError, TableError};
+use hotread_proto::session::Refused;
+use hotread_proto::{InvalidInput, InvalidName, TableName};
+
+/// Any error of this crate. What a call of its own can fail with is the precise error inside.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A table could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A transaction was refused, or could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A table could not be created, changed or dropped.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A backup could not be written or restored.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The database file could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A name of a table is malformed.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// A key or a value cannot be stored.
+    #[error(transparent)]
+    Input(#[from] InvalidInput),
+    /// The table has a value that the type refuses.
+    #[error(
+        "table {table} has a value that the program's type refuses: {refused}; change or delete that record, or ask for the table as a `RecordSet`"
+    )]
+    Rejected {
+        /// The table.
+        table: TableName,
+        /// The record, and the reason.
+        refused: Refused,
+    },
+}

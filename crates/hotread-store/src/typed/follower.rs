@@ -1,0 +1,547 @@
+//! A state that follows a table of its own store.
+//!
+//! A caller moves it on after its own commit, so that it reads what it wrote, and the runner does after the
+//! commits of others. There is no queue: a subscription takes changes from memory, or from the history if
+//! it has fallen behind.
+//!
+//! The state's own code runs under `feed`. That code may ask for the table's status or position, which is
+//! in `shown`; calls that would wait for `feed` do not, if the thread holds one already.
+
+use super::error::Error;
+use super::refused::RefusedKeys;
+use super::runner::{self, Advance, Entry, Step};
+use super::shown::Shown;
+use super::status::{Status, WaitForError};
+use crate::error::ReadError;
+use crate::read;
+use crate::store::{Inner, Store};
+use crate::subscription::{Recent, Subscription};
+use hotread::{Event, HotRead, Maintainer, WaitError};
+use hotread_proto::session::{Refused, Target};
+use hotread_proto::{
+    Change, ChangeOp, Decoder, Key, Position, Record, Replicated, SEALED_REASON, TableName,
+    panic_message,
+};
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Copies of the state: readers may be stuck in two outdated ones, and changes still become visible to
+/// the others.
+const COPIES: usize = 4;
+/// Most changes that may wait to become visible. Beyond it no more are taken from the table until
+/// readers let go of old copies; nothing is lost, since the table's history has them.
+const MAX_INVISIBLE: u64 = 65_536;
+/// Most changes of one piece of work, so that one table does not keep the runner from others, nor a
+/// caller for longer than that at a time.
+const MAX_STEP: usize = 1_024;
+/// Longest time that a commit waits for another thread that publishes its change at that moment.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// Pauses between attempts to read a table that cannot be read.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// This thread moves a table on, so that the state's code may be what calls.
+    static WORKS: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(super) struct Follower<S: Replicated> {
+    /// Weak, so that the store is closed by the program and not by the runner.
+    store: Weak<Inner>,
+    name: TableName,
+    hot: HotRead<S>,
+    /// Completes publications that readers held up.
+    _maintainer: Maintainer,
+    /// A change was removed because the state's code panicked, on whatever thread applied it.
+    broken: Arc<AtomicBool>,
+    feed: Mutex<Feed>,
+    /// Locked for moments, and never for the state's code or the disk.
+    shown: Mutex<Shown>,
+    moved: Condvar,
+    entry: Arc<Entry>,
+}
+
+struct Feed {
+    /// `None`: the table is to be read whole.
+    subscription: Option<Subscription>,
+    sealed: bool,
+    /// Records that the state refuses. While there is one, the state stays as it was.
+    refused: RefusedKeys,
+    pause: Duration,
+    retry_at: Instant,
+}
+
+/// The content of a table, as read from the disk.
+struct Loaded<S> {
+    state: S,
+    position: Position,
+    sealed: bool,
+    refused: RefusedKeys,
+}
+
+impl<S: Replicated> Loaded<S> {
+    fn read(store: &Store, name: &TableName) -> Result<Self, ReadError> {
+        // Not the table in memory, which readers of it can keep from being the newest.
+        let (records, sealed) = store.reading(name, |table| {
+            let records = read::snapshot(table, &store.pool())?;
+            Ok((records, table.options.sealed))
+        })?;
+        let mut loaded = Self {
+            state: S::with_capacity(records.len()),
+            position: records.position(),
+            sealed,
+            refused: RefusedKeys::default(),
+        };
+        for record in records.iter() {
+            match decode::<S>(record, sealed) {
+                Ok(action) => loaded.state.apply_owned(action),
+                Err(refused) => loaded.refused.insert(refused),
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+fn decode<S: Replicated>(record: &Record, sealed: bool) -> Result<S::Action, Refused> {
+    Decoder::<S>::new()
+        .put(&Arc::from(record.key()), record)
+        .map_err(|reason| refusal(record, reason, sealed))
+}
+
+fn refusal(record: &Record, reason: String, sealed: bool) -> Refused {
+    Refused {
+        key: Key::new(record.key()).expect("a record's key was checked"),
+        seq: record.seq(),
+        reason: match sealed {
+            true => SEALED_REASON.to_owned(),
+            false => reason,
+        },
+    }
+}
+
+/// Is `there` the position `to` or a later one of its epoch?
+pub(super) fn has_reached(there: Position, to: Position) -> bool {
+    there.epoch == to.epoch && there.seq >= to.seq
+}
+
+impl<S: Replicated> Follower<S> {
+    /// Reads the table and follows it from there.
+    pub(super) fn start(store: &Store, name: &TableName) -> Result<Arc<Self>, Error> {
+        let no_thread = |error: std::io::Error| ReadError::NoThread {
+            reason: error.to_string(),
+        };
+        runner::start().map_err(no_thread)?;
+        let (loaded, subscription) = Self::read_and_subscribe(store, name)?;
+        if let Some(refused) = loaded.refused.first() {
+            return Err(Error::Rejected {
+                table: name.clone(),
+                refused,
+            });
+        }
+        let broken = Arc::<AtomicBool>::default();
+        let breaks = broken.clone();
+        let hot = HotRead::builder(loaded.state)
+            .max_copies(COPIES)
+            .name(name.as_str())
+            .observer(move |event| {
+                if let Event::Rejected { .. } = event {
+                    breaks.store(true, Ordering::Release);
+                }
+            })
+            .build();
+        let maintainer = hot
+            .spawn_maintainer()
+            .map_err(|error| ReadError::NoThread {
+                reason: error.to_string(),
+            })?;
+        let mut shown = Shown::new(loaded.position, hot.latest_seq(), loaded.sealed);
+        shown.ended = store.is_read_only().then_some(Status::Fixed);
+        let follower = Arc::new_cyclic(|me: &Weak<Self>| Self {
+            store: Arc::downgrade(&store.0),
+            name: name.clone(),
+            _maintainer: maintainer,
+            broken,
+            feed: Mutex::new(Feed {
+                subscription,
+                sealed: loaded.sealed,
+                refused: RefusedKeys::default(),
+                pause: FIRST_PAUSE,
+                retry_at: Instant::now(),
+            }),
+            shown: Mutex::new(shown),
+            hot,
+            moved: Condvar::new(),
+            entry: Arc::new(Entry::new(me.clone())),
+        });
+        // Leaves the waker.
+        follower.entry.schedule();
+        Ok(follower)
+    }
+
+    /// The table as it is on disk, and the changes after that.
+    fn read_and_subscribe(
+        store: &Store,
+        name: &TableName,
+    ) -> Result<(Loaded<S>, Option<Subscription>), ReadError> {
+        let loaded = Loaded::<S>::read(store, name)?;
+        let subscription = match store.is_read_only() {
+            true => None,
+            false => Some(store.subscribe(name, loaded.position)?),
+        };
+        Ok((loaded, subscription))
+    }
+
+    /// Ends: the program has no handle of the table any more. Waits for a piece of work that is under
+    /// way, which may hold the store.
+    pub(super) fn retire(&self) {
+        self.shown().ended = Some(Status::Closed);
+        // The state's own code may have dropped the last handle; its work ends by the line above.
+        if !self.is_inside() {
+            self.lock_feed().subscription = None;
+        }
+    }
+
+    /// Can it not go on, so that another one has to take its place?
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.status(), Status::Failed(_) | Status::Closed)
+    }
+
+    /// The refusal of a value, whose reason says nothing of a sealed one.
+    pub(super) fn refusal(&self, record: &Record, reason: String) -> Refused {
+        refusal(record, reason, self.is_sealed())
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.shown().sealed
+    }
+
+    pub(super) fn hot(&self) -> &HotRead<S> {
+        &self.hot
+    }
+
+    fn lock_feed(&self) -> MutexGuard<'_, Feed> {
+        // A panic of the state's code is caught while it is held, and what it leaves is not used.
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is the caller the state's own code, which must not wait for what this thread does?
+    fn is_inside(&self) -> bool {
+        WORKS.get() || self.hot.is_within_update()
+    }
+
+    // ---- moving on ----
+
+    /// Moves on to a change that was committed before, so that the caller reads it, unless readers are
+    /// in the way.
+    pub(super) fn catch_up(&self, to: Position) {
+        while !self.shown().has_taken(to) && self.advance_to(to) == Step::More {}
+        // What is left is the runner's.
+        self.entry.schedule();
+        let start = Instant::now();
+        let update = self.shown().update_of(to);
+        let Some(update) = update else { return };
+        // Another thread may apply at this moment, and publish what it finds queued.
+        while self.hot.published_seq() < update
+            && start.elapsed() < SETTLES_WITHIN
+            && self.blocking_reader().is_none()
+        {
+            match self.hot.wait_published(update, FIRST_PAUSE) {
+                Ok(()) | Err(WaitError::Timeout) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes changes up to `to`, in one piece of work.
+    fn advance_to(&self, to: Position) -> Step {
+        match self.is_inside() {
+            true => Step::Done,
+            false => self.advance_locked(&mut self.lock_feed(), Some(to)),
+        }
+    }
+
+    /// Looks for changes, once.
+    pub(super) fn refresh(&self) {
+        if !self.is_inside() {
+            self.advance_locked(&mut self.lock_feed(), None);
+        }
+    }
+
+    fn advance_locked(&self, feed: &mut Feed, to: Option<Position>) -> Step {
+        WORKS.set(true);
+        let step = catch_unwind(AssertUnwindSafe(|| self.take_changes(feed, to)));
+        WORKS.set(false);
+        let step = step.unwrap_or_else(|panic| {
+            self.fail(&*panic, feed.sealed);
+            feed.subscription = None;
+            // Its own drop may panic as well.
+            std::mem::forget(panic);
+            Step::Done
+        });
+        if self.broken.load(Ordering::Acquire) {
+            self.fail(&"a change could not be applied", feed.sealed);
+        }
+        self.moved.notify_all();
+        step
+    }
+
+    /// The state's code panicked: nothing is given to it any more.
+    fn fail(&self, panic: &(dyn Any + Send), sealed: bool) {
+        let mut shown = self.shown();
+        if matches!(shown.ended, Some(Status::Failed(_) | Status::Closed)) {
+            return;
+        }
+        let message = match sealed {
+            true => "the table is sealed: no more is said",
+            false => panic_message(panic),
+        };
+        shown.ended = Some(Status::Failed(message.into()));
+        drop(shown);
+        tracing::error!(table = %self.name, "the code of a table's state panicked: {message}");
+    }
+
+    fn take_changes(&self, feed: &mut Feed, to: Option<Position>) -> Step {
+        let waker = Waker::from(self.entry.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut has_read = false;
+        for _ in 0..MAX_STEP {
+            if self.shown().is_over() || self.broken.load(Ordering::Acquire) {
+                return Step::Done;
+            }
+            if to.is_some_and(|to| self.shown().has_taken(to)) {
+                return Step::Done;
+            }
+            if self.hot.latest_seq() - self.hot.published_seq() >= MAX_INVISIBLE {
+                return Step::Later;
+            }
+            let Some(subscription) = &mut feed.subscription else {
+                // One whole table is one piece of work, and the rest of the table's.
+                if has_read || Instant::now() < feed.retry_at {
+                    return Step::Later;
+                }
+                has_read = true;
+                match self.read_again(feed) {
+                    Ok(()) => continue,
+                    Err(error) => return self.unreadable(feed, &error),
+                }
+            };
+            let taken = match subscription.poll_next(&mut cx) {
+                Poll::Pending => return Step::Done,
+                Poll::Ready(Ok(Recent::Change(change))) => Ok(Some(change)),
+                Poll::Ready(Ok(Recent::Behind)) => subscription.next(Duration::ZERO),
+                Poll::Ready(Err(error)) => Err(error),
+            };
+            match taken {
+                Ok(Some(change)) => self.take(feed, &change),
+                Ok(None) => {}
+                Err(error @ (ReadError::Closed | ReadError::Storage(_))) => {
+                    return self.unreadable(feed, &error);
+                }
+                // The table that comes next, or what it is now, is read whole.
+                Err(_) => feed.subscription = None,
+            }
+        }
+        Step::More
+    }
+
+    /// Takes one change.
+    fn take(&self, feed: &mut Feed, change: &Change) {
+        let was_held = !feed.refused.is_empty();
+        let mut actions = Vec::with_capacity(change.ops.len());
+        for op in &change.ops {
+            feed.refused.remove(op.key());
+            match op {
+                ChangeOp::Put(record) => match decode::<S>(record, feed.sealed) {
+                    Ok(action) => actions.push(action),
+                    Err(refused) => feed.refused.insert(refused),
+                },
+                ChangeOp::Delete { key, .. } => actions.push(S::delete(&Arc::from(key.as_str()))),
+            }
+        }
+        let refused = feed.refused.first();
+        if let Some(Refused { key, seq, reason }) = refused.as_ref().filter(|_| !was_held) {
+            let table = &self.name;
+            tracing::warn!(%table, %key, seq, "a value is refused, and the state stays as it was: {reason}");
+        }
+        if refused.is_some() || was_held {
+            if refused.is_none() {
+                // What was held back is not kept: the table has it.
+                feed.subscription = None;
+            }
+            return self.shown().hold(change.position, refused);
+        }
+        let last = match actions.is_empty() {
+            true => self.hot.latest_seq(),
+            false => self.hot.queue_updates(actions).last_seq,
+        };
+        self.shown().apply(change.position, last);
+    }
+
+    /// Reads the whole table, as it is now, and follows it from there.
+    fn read_again(&self, feed: &mut Feed) -> Result<(), ReadError> {
+        let store = self.store.upgrade().ok_or(ReadError::Closed)?;
+        let (loaded, subscription) = Self::read_and_subscribe(&Store(store, None), &self.name)?;
+        feed.subscription = subscription;
+        feed.sealed = loaded.sealed;
+        feed.refused = loaded.refused;
+        feed.pause = FIRST_PAUSE;
+        let refused = feed.refused.first();
+        let last = refused
+            .is_none()
+            .then(|| self.hot.replace(loaded.state).last_seq);
+        let mut shown = self.shown();
+        shown.sealed = loaded.sealed;
+        if !shown.is_over() {
+            shown.ended = None;
+        }
+        match last {
+            Some(last) => shown.apply(loaded.position, last),
+            None => shown.hold(loaded.position, refused),
+        }
+        Ok(())
+    }
+
+    /// The table cannot be followed now.
+    fn unreadable(&self, feed: &mut Feed, error: &ReadError) -> Step {
+        let (status, step) = match error {
+            ReadError::Closed => (Status::Closed, Step::Done),
+            ReadError::UnknownTable { .. } => (Status::Dropped, Step::Later),
+            error => {
+                feed.retry_at = Instant::now() + feed.pause;
+                feed.pause = LONGEST_PAUSE.min(2 * feed.pause);
+                (Status::Unreadable(error.to_string().into()), Step::Later)
+            }
+        };
+        // Read whole once it can be: then it is certain that nothing is missing.
+        feed.subscription = None;
+        let mut shown = self.shown();
+        if !shown.is_over() {
+            shown.ended = Some(status);
+        }
+        step
+    }
+
+    // ---- what callers ask ----
+
+    /// The last change that readers see.
+    pub(super) fn position(&self) -> Position {
+        self.shown().visible(|update| self.is_visible(update))
+    }
+
+    /// Do readers see this update? Not if it was removed, which ends the state.
+    fn is_visible(&self, update: u64) -> bool {
+        if self.hot.published_seq() < update {
+            return false;
+        }
+        // Decided, so that nothing is waited for.
+        let outcome = self.hot.wait_published(update, Duration::ZERO);
+        if outcome.is_err() {
+            self.broken.store(true, Ordering::Release);
+        }
+        outcome.is_ok()
+    }
+
+    /// The name of a reader that keeps something from becoming visible.
+    fn blocking_reader(&self) -> Option<Option<Arc<str>>> {
+        let mut workers = self.hot.workers().into_iter();
+        let blocking = workers.find(|worker| worker.blocking)?;
+        (self.hot.published_seq() < self.hot.latest_seq()).then_some(blocking.name)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let (ended, refused) = {
+            let shown = self.shown();
+            (shown.ended.clone(), shown.refused.clone())
+        };
+        if let Some(failed @ Status::Failed(_)) = ended {
+            return failed;
+        }
+        if self.broken.load(Ordering::Acquire) {
+            return Status::Failed("a change could not be applied".into());
+        }
+        if let Some(ended) = ended {
+            return ended;
+        }
+        if let Some(refused) = refused {
+            return Status::Rejected(refused);
+        }
+        match self.blocking_reader() {
+            Some(reader) => Status::Blocked { reader },
+            None => Status::Live,
+        }
+    }
+
+    /// Waits until readers see a change.
+    pub(super) fn wait_for(&self, to: Position, within: Duration) -> Result<(), WaitForError> {
+        let start = Instant::now();
+        let left = || within.saturating_sub(start.elapsed());
+        if !self.is_inside()
+            && let Ok(mut feed) = self.feed.try_lock()
+        {
+            self.advance_locked(&mut feed, Some(to));
+        }
+        self.entry.schedule();
+        let mut shown = self.shown();
+        loop {
+            if has_reached(shown.visible(|update| self.is_visible(update)), to) {
+                return Ok(());
+            }
+            if self.broken.load(Ordering::Acquire) || shown.is_over() {
+                drop(shown);
+                return Err(WaitForError::Ended(self.status()));
+            }
+            if let Some(update) = shown.update_of(to) {
+                drop(shown);
+                match self.hot.wait_published(update, left()) {
+                    Ok(()) => {}
+                    Err(WaitError::WithinUpdate) => return Err(WaitForError::WithinUpdate),
+                    Err(WaitError::Timeout) => {
+                        return Err(match self.blocking_reader() {
+                            Some(_) => WaitForError::Blocked,
+                            None => WaitForError::Timeout,
+                        });
+                    }
+                    // Its update was removed: the observer says so, perhaps in a moment.
+                    Err(_) => self.broken.store(true, Ordering::Release),
+                }
+                shown = self.shown();
+                continue;
+            }
+            if let Some(refused) = &shown.refused
+                && has_reached(shown.at, to)
+            {
+                return Err(WaitForError::Rejected(refused.clone()));
+            }
+            match &shown.ended {
+                None if shown.at.epoch != to.epoch => {
+                    return Err(WaitForError::OtherEpoch {
+                        now: shown.at.epoch,
+                    });
+                }
+                Some(status @ Status::Dropped) => {
+                    return Err(WaitForError::Ended(status.clone()));
+                }
+                _ if self.is_inside() => return Err(WaitForError::WithinUpdate),
+                _ if left().is_zero() => return Err(WaitForError::Timeout),
+                _ => {}
+            }
+            let waited = self.moved.wait_timeout(shown, left().min(FIRST_PAUSE));
+            shown = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl<S: Replicated> Advance for Follower<S> {
+    fn advance(&self) -> Step {
+        self.advance_locked(&mut self.lock_feed(), None)
+    }
+}
