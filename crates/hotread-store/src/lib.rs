@@ -12,7 +12,7 @@
 //!     percent: u8,
 //! }
 //!
-//! # let dir = tempfile::tempdir()?;
+//! # let dir = tempfile::tempdir().expect("a folder");
 //! # let path = dir.path().join("flags.db");
 //! let store = Store::open(path)?;
 //! let flags = store.table::<Flag>("flags")?; // created if it is not there
@@ -116,3 +116,8 @@ pub use wal::WalDamage;
 /// The statements of the write path, for benchmarks that run the same ones bare.
 #[doc(hidden)]
 pub use view::sql;
+
+/// The example of this crate's README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -45,7 +45,7 @@ use std::time::{Duration, SystemTime};
 ///     percent: u8,
 /// }
 ///
-/// # let dir = tempfile::tempdir()?;
+/// # let dir = tempfile::tempdir().expect("a folder");
 /// # let path = dir.path().join("flags.db");
 /// let store = Store::open(path)?;
 /// let flags = store.table::<Flag>("flags")?; // created if it is not there
@@ -162,7 +162,7 @@ impl Store {
     /// [`table`](Self::table).
     ///
     /// ```
-    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = tempfile::tempdir().expect("a folder");
     /// # let store = hotread_store::Store::open(dir.path().join("routes.db"))?;
     /// use std::collections::BTreeMap;
     ///
@@ -305,7 +305,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// An empty transaction, to be filled.
     ///
     /// ```
-    /// # let dir = tempfile::tempdir()?;
+    /// # let dir = tempfile::tempdir().expect("a folder");
     /// # let store = hotread_store::Store::open(dir.path().join("limits.db"))?;
     /// let limits = store.table::<u32>("limits")?;
     /// let first = limits.txn().put("api", &100)?.put("web", &20)?.delete("old")?.commit()?;

@@ -204,3 +204,8 @@ pub use reply::Reply;
 pub use results::{BacklogFull, MaintenanceResult, Outcome, QueueResult, WaitError, WorkerStatus};
 pub use state::HotReadState;
 pub use states::{MapUpdate, SetUpdate, VecUpdate};
+
+/// The example of this crate's README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
