@@ -95,7 +95,7 @@ bench *args:
 
 # The same from end to end, beside what is installed of etcd, Redis and NATS
 bench-end-to-end *args:
-    cargo run --profile dist --features peers -- bench --dir target --out docs/benchmarks {{ args }}
+    cargo bench -p hotread-bench --bench end_to_end --features peers {{ args }}
 
 # What each commit must pass
 ci *steps:

@@ -2,9 +2,9 @@
 //!
 //! `cargo bench -p hotread-bench` measures and writes `docs/benchmarks/`: the target `inprocess` the
 //! figures of reads and updates in one process (`figures`), the target `store` those of durable
-//! tables (`store`), the target `abuse` those of a server under attack (`end_to_end::abuse`). Those of
-//! server, client and other systems (`end_to_end`) are what the command `hotread bench` measures. What a figure asks and how it answers is said at the top of its module;
-//! the rules that all of them follow:
+//! tables (`store`), the target `end_to_end` those of server, client and other systems (`end_to_end`), the
+//! target `abuse` those of a server under attack (`end_to_end::abuse`). What a figure asks and how it answers
+//! is said at the top of its module; the rules that all of them follow:
 //!
 //! - All peers of a figure run in one process (what is measured of a process as a whole, in
 //!   processes of one run), on the same data, interleaved: round after round,

@@ -23,7 +23,7 @@ pub struct Options {
 
 /// How to use it, for errors.
 pub const USAGE: &str = "\
-usage: cargo bench -p hotread-bench [--bench inprocess|store|abuse] [-- OPTIONS FIGURE…]
+usage: cargo bench -p hotread-bench [--bench inprocess|store|end_to_end|abuse] [-- OPTIONS FIGURE…]
   FIGURE               only this figure, as --only
   --quick              about a minute, no measurement; writes only with --out
   --only FIGURE[,…]    some figures; writes only with --out

@@ -117,23 +117,14 @@ pub(crate) fn unknown(id: &str) -> String {
     format!("no figure is called {id}; --list names them")
 }
 
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-
-/// Where the files of a measurement lie: beside the benchmark's own program, in the target folder,
-/// unless another place was chosen.
+/// Where the files of a measurement lie: beside the benchmark's own program, in the target folder.
 pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let program = std::env::current_exe().ok();
         let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
         beside.unwrap_or_else(std::env::temp_dir)
     })
-}
-
-/// Chooses another place, before anything is measured.
-#[cfg(all(feature = "end-to-end", target_os = "linux"))]
-pub(crate) fn set_folder(folder: PathBuf) {
-    // Whatever was used before stays in use; there is one measurement in a process.
-    let _ = FOLDER.set(folder);
 }
 
 /// The figures of all bench targets: `cargo bench` hands its arguments to each of them.
@@ -144,6 +135,8 @@ fn known() -> impl Iterator<Item = &'static str> {
     #[cfg(feature = "store")]
     let figures = figures.chain(&crate::store::ALL);
     #[cfg(all(feature = "end-to-end", target_os = "linux"))]
-    let figures = figures.chain(&crate::end_to_end::abuse::ALL);
+    let figures = figures
+        .chain(&crate::end_to_end::ALL)
+        .chain(&crate::end_to_end::abuse::ALL);
     figures.map(|figure| figure.id)
 }

@@ -373,6 +373,8 @@ fn binary() -> &'static Path {
             .args(["--bin", "hotread-hot-path", "--message-format=json"])
             .args(["--no-default-features", "--features", "in-process"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
+            // What is handed out is optimised across crates; all of it would take longer.
+            .env("CARGO_PROFILE_RELEASE_LTO", "thin")
             // Flags of the build under test (coverage, sanitizers) are not those of a release.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")

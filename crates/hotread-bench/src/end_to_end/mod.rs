@@ -1,7 +1,7 @@
 //! The figures from end to end: HotRead's server and client beside other systems that durably store
 //! values and tell watchers of them, in processes of their own on the loopback.
 //!
-//! It is what `hotread bench` does. The program starts itself in other roles (`process`): watchers,
+//! It is the bench target `end_to_end`. The program starts itself in other roles (`process`): watchers,
 //! and the servers that are not other people's. All processes stamp on one clock (`clock`). What is
 //! compared sits behind `system`; how a peer is set up and used is said in its module in `peers`,
 //! in builds that have the feature `peers`.
@@ -28,14 +28,11 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
-
 use tokio::runtime::Runtime;
 
-pub use self::process::COMMAND;
 use self::system::System;
 use crate::options::Options;
-use crate::report::{About, Machine};
+use crate::report::{self, About, Machine};
 use crate::store::data;
 use crate::target::{self, Entry};
 
@@ -43,8 +40,8 @@ use crate::target::{self, Entry};
 pub const ABOUT: About = About {
     name: "end-to-end",
     title: "HotRead from end to end beside other systems",
-    command: "cargo run --profile dist --features peers -- bench --dir target --out docs/benchmarks",
-    profile: "the profile `dist`, with fat LTO and one codegen unit",
+    command: "cargo bench -p hotread-bench --bench end_to_end --features peers",
+    profile: report::BENCH_PROFILE,
     rules,
 };
 
@@ -106,29 +103,33 @@ fn rules(machine: &Machine) -> String {
     )
 }
 
-/// Measures what the options ask for, with all files in a folder of the disk that is of interest.
+/// Runs the bench target: as a child in another role, or what the command line asks for.
 ///
 /// # Errors
-/// If a figure is named that there is none of, or the report cannot be written.
-pub fn bench(options: &Options, folder: PathBuf) -> Result<(), String> {
-    let known = |id: &String| ALL.iter().any(|figure| figure.id == id);
-    if let Some(id) = options.only.iter().find(|id| !known(id)) {
-        return Err(target::unknown(id));
+/// What is wrong with the command line, or why the report cannot be written.
+pub fn run() -> Result<(), String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(done) = in_role(&arguments) {
+        return done;
     }
-    target::set_folder(folder);
-    process::raise_open_files();
-    for line in skipped() {
-        eprintln!("{line}");
+    let options = Options::parse(arguments)?;
+    if options.bench && !options.list {
+        process::raise_open_files();
+        for line in skipped() {
+            eprintln!("{line}");
+        }
     }
-    target::measure(&ABOUT, &ALL, options, options.out.as_deref())
+    target::run_as(&ABOUT, &ALL, &options)
 }
 
-/// What the program does that was started by [`bench()`] in another role, with the arguments behind
-/// [`COMMAND`].
-///
-/// # Errors
-/// What the role failed at.
-pub fn role(arguments: &[String]) -> Result<(), String> {
+/// Takes the role for which a measurement has started the program with these arguments; `None` if a
+/// measurement has not.
+pub fn in_role(arguments: &[String]) -> Option<Result<(), String>> {
+    let (first, arguments) = arguments.split_first()?;
+    (first == process::ROLE).then(|| take_role(arguments))
+}
+
+fn take_role(arguments: &[String]) -> Result<(), String> {
     process::raise_open_files();
     let (role, arguments) = arguments.split_first().ok_or("which role?")?;
     let done = match role.as_str() {

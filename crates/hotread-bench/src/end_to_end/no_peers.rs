@@ -48,7 +48,7 @@ pub(super) const JETSTREAM: &str = "JetStream KV";
 
 /// Why the tables have one row.
 pub(super) fn about() -> String {
-    "Other systems are not in this build: `cargo run --profile dist --features peers -- bench` measures \
+    "Other systems are not in this build: `cargo bench -p hotread-bench --features peers` measures \
      etcd, Redis and NATS beside it, as far as they are installed."
         .to_owned()
 }

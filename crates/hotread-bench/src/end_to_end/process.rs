@@ -100,13 +100,12 @@ pub(super) struct Role {
     output: BufReader<ChildStdout>,
 }
 
-/// With what the program that measures starts itself as a child; the child's role and its arguments
-/// follow.
-pub const COMMAND: [&str; 2] = ["bench", "--role"];
+/// First argument of a program that a measurement starts in a role; the role and its arguments follow.
+pub(super) const ROLE: &str = "--role";
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Starts roles by another program than the running one, which knows [`COMMAND`] as well: a test's.
+/// Starts roles by another program than the running one, which knows [`ROLE`] as well: a test's.
 pub(super) fn set_program(program: PathBuf) {
     // The first role decides; there is one program in a process.
     let _ = PROGRAM.set(program);
@@ -123,7 +122,7 @@ impl Role {
     ) -> Self {
         let running = || std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(PROGRAM.get_or_init(running));
-        command.args(COMMAND).arg(role).args(arguments);
+        command.arg(ROLE).arg(role).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command).expect("the program that runs can be run");
         let input = process.0.stdin.take().expect("it was asked for");

@@ -1,13 +1,11 @@
 //! What can stand on the command line, and the texts of `--help`. Nothing is done here.
 
-mod bench;
 mod demo;
 mod follow;
 mod global;
 mod import;
 mod serve;
 
-pub(crate) use bench::BenchArgs;
 pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret, parse};
@@ -203,9 +201,6 @@ Examples:
     /// Show on this machine, in a quarter of a minute, what all of this is for
     #[command(after_help = demo::DEMO_HELP)]
     Demo(DemoArgs),
-    /// Measure on this machine how fast writes reach replicas, replicas load, and more
-    #[command(after_help = bench::BENCH_HELP)]
-    Bench(BenchArgs),
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
 Examples:

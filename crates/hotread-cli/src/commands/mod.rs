@@ -1,6 +1,5 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
-mod bench;
 mod export;
 mod files;
 mod history;
@@ -52,7 +51,6 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Serve(args) => serve::run(session, args, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
-        Cmd::Bench(args) => bench::run(args)?,
         Cmd::Completions { shell } => completions(shell, out)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! The command as its users see it: what it prints, where, and how it ends.
 
-mod abuse;
 mod demo;
 mod errors;
 mod files;

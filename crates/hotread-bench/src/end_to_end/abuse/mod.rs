@@ -113,8 +113,8 @@ fn rules(machine: &Machine) -> String {
 /// written.
 pub fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.starts_with(&process::COMMAND.map(str::to_owned)) {
-        return super::role(&arguments[process::COMMAND.len()..]);
+    if let Some(done) = super::in_role(&arguments) {
+        return done;
     }
     let options = Options::parse(arguments)?;
     let named = |figure: &Entry| options.only.iter().any(|only| only == figure.id);
@@ -126,14 +126,14 @@ pub fn run() -> Result<(), String> {
     target::run_as(&ABOUT, &ALL, &options)
 }
 
-/// Measures all figures at sizes that only show that they can be measured, with a server's program that
-/// also takes the roles.
+/// Measures all figures at sizes that only show that they can be measured, with a server's program, and
+/// one that takes the [roles](super::in_role).
 ///
 /// # Errors
-/// If there is no such program.
-pub fn tiny(server: PathBuf) -> Result<Vec<Figure>, String> {
+/// If there is no such server.
+pub fn tiny(server: PathBuf, roles: PathBuf) -> Result<Vec<Figure>, String> {
     process::raise_open_files();
-    process::set_program(server.clone());
+    process::set_program(roles);
     server::choose(Some(server), None)?;
     let plan = Plan {
         quick: true,

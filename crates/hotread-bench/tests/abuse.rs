@@ -1,7 +1,27 @@
 //! The benchmark of abuse measures the built command: at sizes that show only that it can.
 
+#![cfg(all(target_os = "linux", feature = "end-to-end"))]
+
 use hotread_bench::end_to_end::abuse;
 use hotread_bench::report::Figure;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The command `hotread`, which lies beside other programs of the same profile once it is built.
+fn server(beside: &Path) -> PathBuf {
+    let folder = beside.parent().unwrap();
+    let server = folder.join("hotread");
+    if !server.is_file() {
+        let target = folder.parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "hotread-cli", "--target-dir"]);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.arg(target).status().unwrap().success());
+    }
+    server
+}
 
 /// The cells of a row, in all tables of a figure.
 fn cells(figure: &Figure, peer: &str) -> Vec<f64> {
@@ -12,7 +32,8 @@ fn cells(figure: &Figure, peer: &str) -> Vec<f64> {
 
 #[test]
 fn all_figures_of_abuse_can_be_measured() {
-    let figures = abuse::tiny(env!("CARGO_BIN_EXE_hotread").into()).unwrap();
+    let roles = PathBuf::from(env!("CARGO_BIN_EXE_hotread-roles"));
+    let figures = abuse::tiny(server(&roles), roles).unwrap();
     let ids: Vec<_> = figures.iter().map(|figure| figure.id).collect();
     let known: Vec<_> = abuse::ALL.iter().map(|entry| entry.id).collect();
     assert_eq!(ids, known);

@@ -1,0 +1,18 @@
+//! Measures HotRead's server and client from end to end beside other systems, and writes the report. See
+//! the module `end_to_end`, and `--list` for the figures.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    let done = hotread_bench::end_to_end::run();
+    #[cfg(not(target_os = "linux"))]
+    let done: Result<(), String> = Err("these figures need Linux".into());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
