@@ -118,6 +118,10 @@ fn an_update_that_panics_later_ends_the_state() {
             table.put("c", &7).unwrap()
         };
         drop(readers);
+        // Without a call that asks what became of an update.
+        until("the state has ended", || {
+            matches!(table.status(), Status::Failed(_))
+        });
         let ended = |answer| matches!(answer, Err(WaitForError::Ended(Status::Failed(_))));
         assert!(ended(table.wait_for(last, PATIENCE)), "{is_last}");
         assert!(ended(table.wait_for(bomb, PATIENCE)), "{is_last}");
