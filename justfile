@@ -74,7 +74,7 @@ kills n="2000":
 
 # A fuzz target for some seconds: import_csv, import_ndjson, stored_rows, decode, follow, serve (needs cargo-fuzz and a nightly)
 fuzz target seconds="60":
-    cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }} -max_len=65536
+    cargo +nightly fuzz run --fuzz-dir dev/fuzz {{ target }} -- -max_total_time={{ seconds }} -max_len=65536
 
 # The sessions' simulation from so many seeds
 seeds n="1000":

@@ -80,13 +80,19 @@ locate() { # tool test
     fi
 }
 
+# Where a crate's source is.
+home() { # crate
+    if [[ -d crates/$1 ]]; then echo "crates/$1"; else echo "dev/${1#hotread-}"; fi
+}
+
 exists() { # crate tool test
-    local where path files
+    local where path files home
+    home=$(home "$1")
     locate "$2" "$3"
     if [[ $where == lib ]]; then
-        files=("crates/$1/src")
+        files=("$home/src")
     else
-        files=("crates/$1/tests/$where".rs "crates/$1/tests/$where"/)
+        files=("$home/tests/$where".rs "$home/tests/$where"/)
     fi
     grep -rqsE "\bfn ${path##*::}\(" "${files[@]}"
 }
@@ -113,7 +119,7 @@ check() { # crate patch
         return 1
     fi
     while IFS=$'\t' read -r _ _ file; do
-        if [[ $file != "crates/$1/src/"* ]]; then
+        if [[ $file != "$(home "$1")/src/"* ]]; then
             problem="CHANGES ANOTHER FILE than the source of its crate: $file"
             return 1
         fi

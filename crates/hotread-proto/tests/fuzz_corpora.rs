@@ -12,7 +12,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/fuzz")
 }
 
 fn run(target: &str, check: fn(&[u8])) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod exercise;
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/fuzz/corpus");
     let files: Vec<_> = std::fs::read_dir(root.join(target))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -46,7 +46,7 @@ fn import_ndjson() {
 
 #[test]
 fn each_target_has_a_corpus_and_is_run_here() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/fuzz");
     let mut targets: Vec<_> = std::fs::read_dir(fuzz.join("fuzz_targets"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -5,7 +5,7 @@ mod support;
 
 use crash::check_verify;
 use hotread_proto::{Code, Txn};
-use hotread_sim::{Disk, Fault, Op};
+use hotread_faultfs::{Disk, Fault, Op};
 use hotread_store::{CommitError, Role, Store, StoreBuilder, TableOptions, TokenError};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! What the fuzz targets of the session do with an input. `fuzz/session` includes this, and so does
+//! What the fuzz targets of the session do with an input. `dev/fuzz/session` includes this, and so does
 //! the test that replays their corpora.
 
 pub mod decode;

@@ -7,7 +7,7 @@ use crate::support::{Scratch, key, name, put};
 use hotread_proto::{
     Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Txn, TxnId,
 };
-use hotread_sim::Disk;
+use hotread_faultfs::Disk;
 use hotread_store::{CommitError, History, MAX_CHANGES, Store, TableInfo, TableOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -18,7 +18,7 @@
 //! # Example
 //!
 //! ```
-//! use hotread_sim::Disk;
+//! use hotread_faultfs::Disk;
 //! use rusqlite::{Connection, OpenFlags};
 //!
 //! # fn main() -> rusqlite::Result<()> {

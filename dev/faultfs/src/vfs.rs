@@ -60,7 +60,7 @@ impl Registration {
     pub(crate) fn new(model: Model) -> Registration {
         // ORDERING: only uniqueness matters.
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("hotread-sim-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("hotread-faultfs-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let model: Shared = Arc::new(Mutex::new(model));
         let disk: Box<Weak<Mutex<Model>>> = Box::new(Arc::downgrade(&model));
         let c_name = CString::new(name.as_str()).expect("the name contains no zero");

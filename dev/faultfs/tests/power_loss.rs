@@ -6,7 +6,7 @@ mod common;
 use common::{
     Mode, Verdict, WAL_FULL, connect, judge, prepared, reader, transact, whole_transactions, writer,
 };
-use hotread_sim::Disk;
+use hotread_faultfs::Disk;
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

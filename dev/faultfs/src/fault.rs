@@ -76,7 +76,7 @@ impl FileKind {
 /// Operations that shall fail; to be given to [`Disk::fail`](crate::Disk::fail).
 ///
 /// ```
-/// use hotread_sim::{Error, Fault, FileKind, Op};
+/// use hotread_faultfs::{Error, Fault, FileKind, Op};
 ///
 /// // The third sync of the log, and from then on all.
 /// let fault = Fault { file: Some(FileKind::Wal), times: u64::MAX, ..Fault::nth(Op::Sync, 3) };

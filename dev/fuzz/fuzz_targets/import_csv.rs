@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 // It takes from `super` what is imported above.
 #[allow(dead_code)]
-#[path = "../../crates/hotread-store/src/import/exercise.rs"]
+#[path = "../../../crates/hotread-store/src/import/exercise.rs"]
 mod exercise;
 
 fuzz_target!(|data: &[u8]| exercise::csv(data));

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{DATABASE, Mode, Verdict, WAL_FULL, connect, judge, prepared, transact, writer};
-use hotread_sim::{Counts, Disk, Error, Fault, FileKind, Op};
+use hotread_faultfs::{Counts, Disk, Error, Fault, FileKind, Op};
 use rusqlite::{Connection, ErrorCode};
 
 const TRANSACTIONS: u64 = 8;

@@ -3,7 +3,7 @@
 // Each test file uses a part.
 #![allow(dead_code)]
 
-use hotread_sim::Disk;
+use hotread_faultfs::Disk;
 use rusqlite::{Connection, OpenFlags, Result, params};
 use std::time::Duration;
 

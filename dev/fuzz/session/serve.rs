@@ -7,13 +7,13 @@ use libfuzzer_sys::fuzz_target;
 
 // Each target uses a part of these.
 #[allow(dead_code)]
-#[path = "../../crates/hotread-proto/tests/fuzzing/mod.rs"]
+#[path = "../../../crates/hotread-proto/tests/fuzzing/mod.rs"]
 mod fuzzing;
 #[allow(dead_code)]
-#[path = "../../crates/hotread-proto/tests/session/rng.rs"]
+#[path = "../../../crates/hotread-proto/tests/session/rng.rs"]
 mod rng;
 #[allow(dead_code)]
-#[path = "../../crates/hotread-proto/tests/session/table.rs"]
+#[path = "../../../crates/hotread-proto/tests/session/table.rs"]
 mod table;
 
 fuzz_target!(|data: &[u8]| fuzzing::serve::serve(data));
