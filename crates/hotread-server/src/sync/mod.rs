@@ -32,7 +32,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use want::{CatchingUp, Fetched, Held};
+use want::{CatchingUp, Fetched, Held, Unsent};
 
 /// Frames are handed to the connection in pieces of this many bytes.
 const WRITE_BUFFER: usize = 16 << 10;
@@ -127,6 +127,7 @@ struct Session {
     /// Changes that did not come yet.
     waiting_after: Option<u64>,
     held: Held,
+    unsent: Unsent,
     /// Until the client has caught up with the table after a snapshot.
     catching_up: Option<CatchingUp>,
     /// The memory of the connection's buffer: as much as the largest frame, which it keeps.
@@ -180,6 +181,7 @@ async fn serve(
         fetching: None,
         waiting_after: None,
         held: Held::Nothing,
+        unsent: None,
         catching_up: None,
         buffer,
         buffered,
@@ -226,11 +228,7 @@ impl Session {
                     self.serve.handle_text(text.as_str(), self.now());
                 }
                 Step::Want(want) => self.fetch(want),
-                Step::Fetched(Fetched { answer, held }) => {
-                    self.fetching = None;
-                    self.held = held;
-                    self.serve.handle_answer(answer);
-                }
+                Step::Fetched(fetched) => self.fetched(fetched),
                 Step::Moved(Moved::To(_)) => {
                     self.look_at_head();
                     if let Some(after) = self.waiting_after.take() {
@@ -387,10 +385,7 @@ impl Session {
         }
         // A snapshot that is sent whole gives its turn back now, not when something happens next.
         self.note_events();
-        // All of what was read from the history is sent. While more is fetched, it is not here.
-        if matches!(self.held, Held::History { .. }) {
-            self.held = Held::Nothing;
-        }
+        self.sent_all();
         if self.serve.is_over() {
             return Poll::Ready(Step::Over);
         }

@@ -15,10 +15,11 @@ use hotread_store::{Pin, ReadError};
 use std::future::Future;
 use std::sync::Arc;
 
-/// What was wanted, and what is held for it.
+/// What was wanted, and what the session holds for it from now on.
 pub(super) struct Fetched {
-    pub(super) answer: Answer,
-    pub(super) held: Held,
+    answer: Answer,
+    held: Option<Held>,
+    unsent: Unsent,
 }
 
 /// What a session holds beyond its place in the sequence.
@@ -28,26 +29,17 @@ pub(super) enum Held {
     Nothing,
     /// It loads the table.
     Snapshot(Snapshot),
-    /// It has a piece of the history that it has not sent yet.
-    History { _turn: Turn, memory: Memory },
-}
-
-impl Held {
-    /// Takes on the memory of a piece of the history, in place of that of the one before.
-    fn keep(&mut self, piece: Memory) {
-        match self {
-            Self::Nothing => {}
-            Self::Snapshot(Snapshot { memory, .. }) | Self::History { memory, .. } => {
-                *memory = piece;
-            }
-        }
-    }
+    /// It reads the history.
+    History(#[expect(dead_code, reason = "given back when dropped")] Turn),
 }
 
 impl From<Answer> for Fetched {
     fn from(answer: Answer) -> Self {
-        let held = Held::Nothing;
-        Self { answer, held }
+        Self {
+            answer,
+            held: None,
+            unsent: None,
+        }
     }
 }
 
@@ -57,13 +49,11 @@ pub(super) struct Snapshot {
     /// Parts read before this transaction are of no use.
     since: u64,
     catching_up: Option<CatchingUp>,
-    /// Of a piece of the history, once the parts are sent.
-    memory: Memory,
     _turn: Turn,
 }
 
-/// The memory of what was read from the history and is not sent yet.
-type Memory = Option<limits::Held>;
+/// The memory of a piece of the history that was read and is not sent yet.
+pub(super) type Unsent = Option<limits::Held>;
 
 /// The history from a snapshot on, for a client that has not caught up since: one that takes long to read
 /// a large snapshot would otherwise find that the history has passed it by, and load the table again and
@@ -114,65 +104,80 @@ impl Session {
                 });
             }
             Want::Changes { after } => {
-                // A snapshot is held until it is complete: it pins the history that is wanted here.
-                let held = match std::mem::take(&mut self.held) {
-                    Held::Snapshot(snapshot) => Held::Snapshot(snapshot),
-                    _ => Held::Nothing,
-                };
+                // A snapshot is held until it is complete: it pins the history that is wanted here. It stays
+                // with the session, which gives its turn back once it is sent, whatever is read meanwhile.
+                let loads = matches!(self.held, Held::Snapshot(_));
+                // All that was read before was sent.
+                self.sent_all();
                 match fanout.after(after) {
-                    Recently::Here(changes) => {
-                        self.held = held;
-                        self.serve.handle_answer(Answer::Changes(changes));
-                    }
-                    Recently::Later => {
-                        self.held = held;
-                        self.waiting_after = Some(after);
-                    }
+                    Recently::Here(changes) => self.serve.handle_answer(Answer::Changes(changes)),
+                    Recently::Later => self.waiting_after = Some(after),
                     Recently::Earlier => self.fetch_by(async move {
-                        let mut held = match held {
-                            Held::Nothing => Held::History {
-                                _turn: state.history.next(who, None).await,
-                                memory: None,
-                            },
-                            held => held,
+                        let turn = match loads {
+                            true => None,
+                            false => Some(state.history.next(who, None).await),
                         };
-                        // What was read before was sent.
-                        held.keep(None);
                         let unit = Unit::of(who).on(&table);
                         let budget = state.budgets.of(who);
                         let read =
                             state.blocking(unit, move |store| fanout.read(store, after, &budget));
-                        let answer = match read.await.and_then(|read| read) {
-                            Ok((changes, memory)) if !changes.is_empty() => {
-                                held.keep(Some(memory));
-                                Answer::Changes(changes)
-                            }
-                            Ok(_) => Answer::Gone,
-                            Err(failure) => refused(&failure),
-                        };
-                        Fetched { answer, held }
+                        match read.await.and_then(|read| read) {
+                            Ok((changes, unsent)) if !changes.is_empty() => Fetched {
+                                answer: Answer::Changes(changes),
+                                held: turn.map(Held::History),
+                                unsent: Some(unsent),
+                            },
+                            Ok(_) => Answer::Gone.into(),
+                            Err(failure) => refused(&failure).into(),
+                        }
                     }),
                 }
             }
             Want::Part { number, after } => {
                 let place = Place { number, after };
-                let held = std::mem::take(&mut self.held);
                 let unit = Unit::of(who).on(&table);
+                let since = match &self.held {
+                    Held::Snapshot(snapshot) => Some(snapshot.since),
+                    _ => None,
+                };
                 self.fetch_by(async move {
-                    let snapshot = match held {
-                        Held::Snapshot(snapshot) => Ok(snapshot),
-                        _ => begin_snapshot(&state, &fanout, &table, who).await,
-                    };
-                    match snapshot {
-                        Ok(snapshot) => Fetched {
-                            answer: read_part(&state, unit, &fanout, table, place, snapshot.since)
-                                .await,
-                            held: Held::Snapshot(snapshot),
+                    let mut held = None;
+                    let since = match since {
+                        Some(since) => since,
+                        None => match begin_snapshot(&state, &fanout, &table, who).await {
+                            Ok(snapshot) => {
+                                let since = snapshot.since;
+                                held = Some(Held::Snapshot(snapshot));
+                                since
+                            }
+                            Err(answer) => return answer.into(),
                         },
-                        Err(answer) => answer.into(),
+                    };
+                    Fetched {
+                        answer: read_part(&state, unit, &fanout, table, place, since).await,
+                        held,
+                        unsent: None,
                     }
                 });
             }
+        }
+    }
+
+    /// Goes on with what was wanted.
+    pub(super) fn fetched(&mut self, fetched: Fetched) {
+        self.fetching = None;
+        if let Some(held) = fetched.held {
+            self.held = held;
+        }
+        self.unsent = fetched.unsent;
+        self.serve.handle_answer(fetched.answer);
+    }
+
+    /// Gives back what was held for changes that were read: the connection has taken all of them.
+    pub(super) fn sent_all(&mut self) {
+        self.unsent = None;
+        if matches!(self.held, Held::History(_)) {
+            self.held = Held::Nothing;
         }
     }
 
@@ -204,7 +209,6 @@ async fn begin_snapshot(
             _history: history,
             head: u64::MAX,
         }),
-        memory: None,
         _turn: turn,
     })
 }

@@ -3,6 +3,7 @@
 
 mod replica;
 
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
 use hotread_proto::session::{Cause, SUBPROTOCOL};
@@ -365,18 +366,7 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
     }
     // While it is busy with that, and only pings, more is committed than the connection and the history
     // take.
-    let (sink, mut stream) = socket.split();
-    let sink = Arc::new(tokio::sync::Mutex::new(sink));
-    let pings = sink.clone();
-    let pinging = tokio::spawn(async move {
-        for n in 0.. {
-            let ping = Message::text(ClientFrame::Ping { n }.encode());
-            if pings.lock().await.send(ping).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
+    let (sink, mut stream, pinging) = pinging(socket);
     for _ in 0..CHANGES {
         tokio::task::block_in_place(commit);
     }
@@ -407,5 +397,93 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!pinging.is_finished(), "the session goes on");
+    pinging.abort();
+}
+
+type Sink = Arc<tokio::sync::Mutex<SplitSink<replica::Socket, Message>>>;
+
+/// A connection whose client sends a ping ten times a second, whatever it reads.
+fn pinging(socket: replica::Socket) -> (Sink, SplitStream<replica::Socket>, JoinHandle<()>) {
+    let (sink, stream) = socket.split();
+    let sink = Arc::new(tokio::sync::Mutex::new(sink));
+    let pings = sink.clone();
+    let pinging = tokio::spawn(async move {
+        for n in 0.. {
+            let ping = Message::text(ClientFrame::Ping { n }.encode());
+            if pings.lock().await.send(ping).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    (sink, stream, pinging)
+}
+
+/// More bytes than the connection of a client that reads nothing takes, in values of [`LARGE`] bytes.
+const UNREAD: u64 = 50;
+const LARGE: usize = 200_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_ends_behind_the_recent_changes_is_let_go_of() {
+    let running = Running::start().await;
+    let (store, table) = (running.store(), TableName::new("busy").unwrap());
+    let mut options = TableOptions::default();
+    options.history.max_changes = 20;
+    store.create_table(&table, options).unwrap();
+    let value = format!("\"{}\"", "x".repeat(LARGE));
+    let commit = |n: u64| {
+        let txn = Txn::new().put(put(&format!("{:02}", n % UNREAD), &value));
+        store.commit(&table, txn).unwrap().position.seq
+    };
+    let all = || tokio::task::block_in_place(|| (0..UNREAD).map(commit).last().unwrap());
+    let first = all();
+    let protocol = Some(SUBPROTOCOL);
+    let mut socket = connect(running.address, "busy", protocol).await.unwrap();
+    let hello = r#"{"hello":{"v":1,"snapshot":true}}"#;
+    say(&mut socket, hello.to_owned()).await;
+    let (sink, mut stream, pinging) = pinging(socket);
+    let mut frame = async || loop {
+        match stream.next().await {
+            Some(Ok(Message::Text(text))) => break ServerFrame::decode(&text).unwrap(),
+            Some(Ok(_)) => {}
+            over => panic!("the connection ended: {over:?}"),
+        }
+    };
+    // The connection is full of parts, then of changes up to the snapshot's end; the changes after it are
+    // only in the history when the client takes the end.
+    let mut records = 0;
+    let mut head = all();
+    while records < UNREAD {
+        if let ServerFrame::Snapshot(part) = frame().await {
+            records += part.records.len() as u64;
+        }
+    }
+    head += UNREAD;
+    assert_eq!(all(), head);
+    let (mut at, mut snapshot) = (0, 0);
+    while at < head {
+        match frame().await {
+            ServerFrame::SnapshotEnd(end) => {
+                assert!((first..head).contains(&end.at), "{}", end.at);
+                (at, snapshot) = (end.at, end.at);
+            }
+            ServerFrame::Txn(txn) => at = at.max(txn.to),
+            ServerFrame::Heartbeat(_) | ServerFrame::Pong(_) => {}
+            other => panic!("after {at}: {other:?}"),
+        }
+    }
+    let ack = Message::text(ClientFrame::Ack { seq: at }.encode());
+    sink.lock().await.send(ack).await.unwrap();
+    // Its turn and the history are given back, as after any snapshot.
+    let began = std::time::Instant::now();
+    while store.floor(&table).unwrap() <= snapshot {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it is kept for good"
+        );
+        head += 1;
+        assert_eq!(tokio::task::block_in_place(|| commit(head)), head);
+        frame().await;
+    }
     pinging.abort();
 }

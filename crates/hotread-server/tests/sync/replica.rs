@@ -21,6 +21,9 @@ pub(crate) type Socket = WebSocketStream<TcpStream>;
 /// Longest that anything may take: a hang, and no measure.
 const HANG: Duration = Duration::from_secs(600);
 
+/// Bytes that the system takes in before a client has read them.
+const RECEIVED: u32 = 256 << 10;
+
 /// A connection, or the status and the code of the refusal.
 pub(crate) async fn connect(
     address: SocketAddr,
@@ -48,6 +51,8 @@ pub(crate) async fn connect_as(
     secret: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
     let socket = TcpSocket::new_v4().unwrap();
+    // A client that reads nothing is to stop its server soon, whatever the system would take in for it.
+    socket.set_recv_buffer_size(RECEIVED).unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     let stream = socket.connect(address).await.map_err(|_| (0, None))?;
     let url = format!("ws://{address}/v1/tables/{table}/sync");
