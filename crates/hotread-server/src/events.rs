@@ -6,7 +6,6 @@ use crate::access::Caller;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::history::{self, PIECE_BYTES, PIECE_CHANGES, cost};
-use crate::http::changes::piece;
 use crate::http::route::Answer;
 use crate::http::{Call, answer, one};
 use crate::limits::{Budget, Held};
@@ -18,10 +17,11 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
-use hotread_proto::session::{PART_BYTES, PART_RECORDS};
+use hotread_proto::session::{PART_BYTES, PART_RECORDS, frame};
 use hotread_proto::{Change, ChangeOp, Code, ErrorBody, Position, TableName};
 use hotread_store::{ReadError, Recent, Subscription};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -294,7 +294,12 @@ impl Events {
             return self.failed(failure);
         }
         let id = (!more).then_some(change.position);
-        let event = event("txn", id, &piece(&change, &rest[..fits], more));
+        let piece = frame::Txn {
+            ops: Cow::Borrowed(&rest[..fits]),
+            more,
+            ..frame::Txn::of(&change)
+        };
+        let event = event("txn", id, &piece);
         if more {
             self.next = Next::Rest(change, at + fits);
         }

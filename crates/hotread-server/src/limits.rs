@@ -6,6 +6,7 @@ use crate::rate::Who;
 use dashmap::DashMap;
 use hotread_proto::Code;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_VALUE_BYTES};
+use hotread_store::MAX_PAGE_BYTES;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,12 +36,9 @@ pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// fleet is run over. Memory is held meanwhile.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
-/// Bytes of records that end a page. A page is read in one transaction, whose length this bounds as well:
-/// some tens of milliseconds.
-pub(crate) const PAGE_BYTES: usize = 8 << 20;
 /// What is set aside for a page before it is read, in bytes: its records, of which the last may be too
 /// many by one, and their JSON in a buffer that grows by doubling.
-pub(crate) const PAGE_MEMORY: usize = 3 * (PAGE_BYTES + MAX_VALUE_BYTES);
+pub(crate) const PAGE_MEMORY: usize = 3 * (MAX_PAGE_BYTES + MAX_VALUE_BYTES);
 /// Bytes of changes that end an answer; a large one comes alone.
 pub(crate) const CHANGES_BYTES: usize = 2 << 20;
 /// Most records that a search answers with: the best ones. They are read in one go.

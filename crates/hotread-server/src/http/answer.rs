@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use hotread_proto::http::Nothing;
 use hotread_proto::{Position, Success};
 use serde::Serialize;
 
@@ -47,8 +48,6 @@ pub(super) fn success(data: &impl Serialize) -> Response {
 
 /// Success without data.
 pub(super) fn done() -> Response {
-    #[derive(Serialize)]
-    struct Nothing {}
     success(&Nothing {})
 }
 
