@@ -148,7 +148,7 @@ impl fmt::Debug for Passphrase {
 #[non_exhaustive]
 pub enum SealError {
     /// The table is sealed, and the store was opened without a passphrase.
-    #[error("it is sealed; give its passphrase (`--passphrase-file FILE`)")]
+    #[error("it is sealed; give its passphrase")]
     NoPassphrase,
     /// The passphrase is not the one that the table was sealed with, or the header is damaged in a
     /// way that cannot be told from that.
