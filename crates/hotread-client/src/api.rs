@@ -2,8 +2,8 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::http::{Call, escape, random_id};
-use hotread_proto::http::{OneRecord, ServerStatus, Tables, TokenRequest, Tokens};
+use crate::http::{Call, random_id};
+use hotread_proto::http::{OneRecord, ServerStatus, Tables, TokenRequest, Tokens, escape};
 use hotread_proto::{
     Category, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position,
     Precondition, Put, Record, Replace, Replaced, Role, Scan, Search, TableInfo, TableName,

@@ -5,11 +5,11 @@
 use crate::client::Inner;
 use crate::error::Error;
 use bytes::Bytes;
+use hotread_proto::http::escape;
 use hotread_proto::{Code, ErrorBody, TxnId};
 use http_body_util::{BodyExt, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -32,13 +32,6 @@ const BYTES_A_SECOND: usize = 1 << 20;
 const MAX_ANSWER_BYTES: usize = 1 << 30;
 /// Random bytes of a transaction's id: two are never the same.
 const ID_BYTES: usize = 16;
-
-/// All but what RFC 3986 leaves unreserved.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// A request.
 pub(crate) struct Call<'a> {
@@ -110,11 +103,6 @@ impl<'a> Call<'a> {
         }
         self
     }
-}
-
-/// A segment of a path, or a parameter.
-pub(crate) fn escape(text: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(text, ESCAPED)
 }
 
 /// An id that no other transaction has.

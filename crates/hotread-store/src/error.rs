@@ -130,6 +130,14 @@ impl From<rusqlite::Error> for StorageError {
     }
 }
 
+impl From<getrandom::Error> for StorageError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Io {
+            detail: format!("the system has no random numbers: {error}"),
+        }
+    }
+}
+
 impl From<r2d2::Error> for StorageError {
     fn from(_: r2d2::Error) -> Self {
         Self::NoReader

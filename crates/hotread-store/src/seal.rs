@@ -199,6 +199,14 @@ pub enum SealError {
     },
 }
 
+impl From<getrandom::Error> for SealError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random {
+            reason: error.to_string(),
+        }
+    }
+}
+
 impl SealError {
     /// The error's stable code.
     #[must_use]
@@ -446,9 +454,7 @@ fn subkey(master: &[u8; KEY_BYTES], purpose: &[u8]) -> [u8; KEY_BYTES] {
 
 fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| SealError::Random {
-        reason: e.to_string(),
-    })?;
+    getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 

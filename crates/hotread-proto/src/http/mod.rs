@@ -22,6 +22,22 @@ use crate::token::{Role, TokenInfo};
 use crate::txn::Put;
 use crate::value::Value;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+
+/// Escapes a key or a parameter for a URL: all but what RFC 3986 leaves unreserved, as `%XX`.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(byte.into());
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
 
 /// The answer of `GET /v1/tables`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,3 +132,13 @@ pub struct Written {
 /// The answer of what has nothing more to say than that it went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nothing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_the_unreserved_is_escaped() {
+        assert_eq!(escape("a/b c%é-._~Z9"), "a%2Fb%20c%25%C3%A9-._~Z9");
+    }
+}

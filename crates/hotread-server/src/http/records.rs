@@ -100,14 +100,7 @@ fn read(
 }
 
 fn not_found(table: &TableName, key: &Key, more: &str) -> Failure {
-    let message = format!(
-        "there is no record {:?} in table {table}{more}",
-        key.as_str()
-    );
-    Failure::from(ErrorBody {
-        key: Some(key.clone()),
-        ..ErrorBody::new(Code::NotFound, message)
-    })
+    ErrorBody::no_record(table, key, more).into()
 }
 
 /// `PUT /v1/tables/{table}/records/{key}`.
