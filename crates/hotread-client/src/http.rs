@@ -2,7 +2,7 @@
 //! HotRead server says: `"ok": true`, or an error with a code. What a proxy says in its place (504, a
 //! page of HTML, a redirection) answers nothing, whatever its status.
 
-use crate::client::Inner;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use bytes::Bytes;
 use hotread_proto::http::escape;
@@ -136,7 +136,7 @@ struct Failed {
     wait: Option<Duration>,
 }
 
-impl Inner {
+impl Endpoint {
     /// Sends a request, and reads the answer. Repeats what may be repeated.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let attempts = match call.again {

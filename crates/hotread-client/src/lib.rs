@@ -168,6 +168,7 @@ mod connect;
 mod connection;
 mod credentials;
 mod drive;
+mod endpoint;
 mod error;
 mod events;
 mod expiry;
