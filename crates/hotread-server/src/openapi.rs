@@ -7,7 +7,9 @@ pub(crate) const DESCRIPTION: &str = include_str!("openapi.json");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::route::{Access, Conditions, ROUTES, Route, Takes};
+    use crate::http::etag::Conditions;
+    use crate::http::request::Takes;
+    use crate::http::route::{Access, ROUTES, Route};
     use serde_json::Value;
     use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! `/v1/tables/{table}/changes`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
 use crate::history::{self, Piece};
 use crate::limits::CHANGES_BYTES;

@@ -1,8 +1,9 @@
 //! `/v1/tables/{table}/records` and `/v1/tables/{table}/records/{key}`.
 
+use super::answer::{self, Answer};
+use super::call::Call;
 use super::etag::Condition;
-use super::route::Answer;
-use super::{Call, answer, txn};
+use super::txn;
 use crate::error::Failure;
 use crate::limits::PAGE_MEMORY;
 use axum::http::StatusCode;

@@ -1,8 +1,8 @@
 //! `/v1/tables/{table}/search`.
 
+use super::answer::{self, Answer};
+use super::call::Call;
 use super::records::present;
-use super::route::Answer;
-use super::{Call, answer};
 use crate::error::Failure;
 use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
 use hotread_proto::{Found, Search};

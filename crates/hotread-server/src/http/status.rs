@@ -1,7 +1,7 @@
 //! `/v1/status`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use hotread_proto::Role;
 use hotread_proto::http::{ServerStatus, TableStatus};
 

@@ -1,7 +1,7 @@
 //! `/v1/tables` and `/v1/tables/{table}`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
 use axum::http::StatusCode;
 use hotread_proto::http::Tables;

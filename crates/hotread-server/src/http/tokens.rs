@@ -1,7 +1,7 @@
 //! `/v1/tokens`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use axum::http::{HeaderValue, StatusCode, header};
 use hotread_proto::Success;
 use hotread_proto::http::{TokenRequest, Tokens};

@@ -2,12 +2,13 @@
 //! many a tool can follow. There is no queue for each stream: what is read is sent, and who is slow
 //! reads the history on disk.
 
-use crate::access::Caller;
+use super::answer::{self, Answer};
+use super::call::Call;
+use crate::access::one;
+use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::history::{self, PIECE_BYTES, PIECE_CHANGES, cost};
-use crate::http::route::Answer;
-use crate::http::{Call, answer, one};
 use crate::limits::{Budget, Held};
 use crate::log::Line;
 use crate::metrics::count;
@@ -39,7 +40,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `GET /v1/tables/{table}/events`.
-pub(crate) async fn get(call: Call) -> Answer {
+pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
     let state = call.state.clone();
     if state.is_draining() {
