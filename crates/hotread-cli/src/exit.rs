@@ -1,5 +1,5 @@
 //! How the command ends: exit codes, and the one line that says what went wrong. The codes are
-//! explained to users in `args.rs`.
+//! explained to users in `args/mod.rs`.
 
 use crate::output::{Out, escape};
 use anyhow::Error;
@@ -116,36 +116,43 @@ impl From<ErrorBody> for Failure {
 /// What is known of an error that stands somewhere in the chain of another: of the errors of the store,
 /// the client and this crate, which say all that there is to say.
 fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return Some((failure.exit, failure.body.clone()));
+    }
+    let mut body = of_library(error)?;
+    body.message.push_str(hint(body.code));
+    let exit = match error.downcast_ref() {
+        Some(BackupError::Exists { .. }) => Exit::Refused,
+        _ => Exit::of(body.code),
+    };
+    Some((exit, body))
+}
+
+/// An error of the libraries, in their words.
+fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     macro_rules! coded {
         ($($kind:ty),*) => {
             $(if let Some(error) = error.downcast_ref::<$kind>() {
-                let code = error.code();
-                return Some((Exit::of(code), ErrorBody::new(code, error)));
+                return Some(ErrorBody::new(error.code(), error));
             })*
         };
     }
     macro_rules! code {
         ($($kind:ty => $code:ident),*) => {
             $(if error.is::<$kind>() {
-                return Some((Exit::of(Code::$code), ErrorBody::new(Code::$code, error)));
+                return Some(ErrorBody::new(Code::$code, error));
             })*
         };
     }
 
-    if let Some(failure) = error.downcast_ref::<Failure>() {
-        return Some((failure.exit, failure.body.clone()));
-    }
     if let Some(error) = error.downcast_ref::<CommitError>() {
-        return Some((Exit::of(error.code()), error.body()));
+        return Some(error.body());
     }
     if let Some(error) = error.downcast_ref::<hotread_client::Error>() {
-        return Some((Exit::of(error.code()), error.body()));
+        return Some(error.body());
     }
     if let Some(TableError::Commit(error)) = error.downcast_ref() {
-        return Some((Exit::of(error.code()), error.body()));
-    }
-    if let Some(error @ BackupError::Exists { .. }) = error.downcast_ref() {
-        return Some((Exit::Refused, ErrorBody::new(error.code(), error)));
+        return Some(error.body());
     }
     coded!(
         OpenError,
@@ -164,6 +171,19 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
         InvalidTimestamp => InvalidTime
     );
     None
+}
+
+/// The command line that does what an error of a library says, to be appended to it.
+fn hint(code: Code) -> &'static str {
+    match code {
+        Code::Corrupt => " (`hotread verify`, `hotread restore`)",
+        Code::OlderSchema => " (`hotread migrate up`)",
+        Code::NewerSchema => " (its `hotread migrate down`)",
+        Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
+        Code::NoSearch => " (`hotread table create --search`, `hotread import`)",
+        Code::Sealed => " (`--passphrase-file FILE`)",
+        _ => "",
+    }
 }
 
 /// The exit code, and the error as it is reported.
@@ -342,7 +362,19 @@ mod tests {
     }
 
     #[test]
-    fn usage_errors_are_escape() {
+    fn the_command_says_what_to_type_for_an_error_of_a_library() {
+        let table = hotread_proto::TableName::new("t").unwrap();
+        let unknown = ReadError::UnknownTable { table };
+        let said = "there is no table t; check its name, or create it";
+        assert_eq!(unknown.to_string(), said, "the library names no command");
+        let typed = format!("{said} (`hotread table list`, `hotread table create`)");
+        assert_eq!(body(&Error::new(unknown)).message, typed);
+        let own = Failure::new(Code::Corrupt, "3 records are damaged");
+        assert_eq!(body(&own.into()).message, "3 records are damaged");
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
         let text = "error: the following required arguments were not provided:\n  <TABLE>\n  \
                     <KEY>\n\nUsage: hotread get <TABLE> <KEY>\n\nFor more information, try '--help'.\n";
         assert_eq!(

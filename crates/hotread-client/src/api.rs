@@ -2,15 +2,16 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::http::{Call, escape, random_id};
-use crate::model::{Changes, Found, Page, Replaced, Scan};
+use crate::http::{Call, random_id};
+use hotread_proto::http::{OneRecord, ServerStatus, Tables, TokenRequest, Tokens, escape};
 use hotread_proto::{
-    Category, Code, Committed, Condition, Key, NewToken, Position, Precondition, Put, Record,
-    Replace, Role, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, Value,
+    Category, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position,
+    Precondition, Put, Record, Replace, Replaced, Role, Scan, Search, TableInfo, TableName,
+    TableOptions, Timestamp, TokenInfo, Txn, Value,
 };
 use hyper::Method;
+use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
 /// # Tables
 impl Client {
@@ -19,10 +20,6 @@ impl Client {
     /// # Errors
     /// [`Error`] says why not. That goes for all calls.
     pub async fn tables(&self) -> Result<Vec<TableInfo>, Error> {
-        #[derive(Deserialize)]
-        struct Tables {
-            tables: Vec<TableInfo>,
-        }
         let answer: Tables = self.0.call(Call::get("/v1/tables")).await?;
         Ok(answer.tables)
     }
@@ -75,18 +72,14 @@ impl Client {
     /// # Errors
     /// `UNKNOWN_TABLE`, or that of any call.
     pub async fn get(&self, table: &str, key: &str) -> Result<Option<Record>, Error> {
-        #[derive(Deserialize)]
-        struct One {
-            record: Record,
-        }
         let key = Key::new(key)?;
         if !survives_in_a_path(key.as_str()) {
             return self.get_by_query(table, key).await;
         }
         let path = path(table, &format!("/records/{}", escape(key.as_str())))?;
-        match self.0.call::<One>(Call::get(path)).await {
-            Ok(One { record }) if record.key() == key.as_str() => Ok(Some(record)),
-            Ok(One { record }) => Err(other_record(&key, record.key())),
+        match self.0.call::<OneRecord>(Call::get(path)).await {
+            Ok(OneRecord { record, .. }) if record.key() == key.as_str() => Ok(Some(record)),
+            Ok(OneRecord { record, .. }) => Err(other_record(&key, record.key())),
             Err(error) if error.code() == Code::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -97,7 +90,7 @@ impl Client {
     async fn get_by_query(&self, table: &str, key: Key) -> Result<Option<Record>, Error> {
         let scan = Scan {
             prefix: key.as_str().to_owned(),
-            limit: Some(1),
+            limit: 1,
             ..Scan::default()
         };
         let record = self.scan(table, &scan).await?.records.pop();
@@ -115,7 +108,7 @@ impl Client {
     /// `UNKNOWN_TABLE`, `EPOCH_CHANGED` if the table is not of [`Scan::epoch`] any more, or that of any
     /// call.
     pub async fn scan(&self, table: &str, scan: &Scan) -> Result<Page, Error> {
-        let limit = scan.limit.map(|limit| limit.to_string());
+        let limit = limit(scan.limit);
         let epoch = scan.epoch.map(|epoch| epoch.to_string());
         let prefix = Some(scan.prefix.as_str()).filter(|prefix| !prefix.is_empty());
         let call = Call::get(path(table, "/records")?)
@@ -132,17 +125,11 @@ impl Client {
     ///
     /// # Errors
     /// `NO_SEARCH`, `UNKNOWN_TABLE`, or that of any call.
-    pub async fn search(
-        &self,
-        table: &str,
-        words: &str,
-        category: Option<&str>,
-        limit: Option<usize>,
-    ) -> Result<Found, Error> {
-        let limit = limit.map(|limit| limit.to_string());
+    pub async fn search(&self, table: &str, search: &Search) -> Result<Found, Error> {
+        let limit = limit(search.limit);
         let call = Call::get(path(table, "/search")?)
-            .query("q", Some(words))
-            .query("category", category)
+            .query("q", Some(&search.query))
+            .query("category", search.category.as_ref().map(Category::as_str))
             .query("limit", limit.as_deref());
         self.0.call(call).await
     }
@@ -253,13 +240,6 @@ impl Client {
     /// # Errors
     /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
     pub async fn replace(&self, table: &str, mut new: Replace) -> Result<Replaced, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            position: Position,
-            at: Timestamp,
-            written: u64,
-            deleted: u64,
-        }
         let id = match new.id.take() {
             Some(id) => id,
             None => random_id()?,
@@ -267,24 +247,17 @@ impl Client {
         new.id = Some(id.clone());
         let call = Call::once(path(table, "/replace")?, json(&new)?, &id);
         drop(new);
-        let answer: Answer = self.0.call(call).await?;
-        let Answer { position, at, .. } = answer;
-        Ok(Replaced {
-            committed: Committed { position, at },
-            written: answer.written,
-            deleted: answer.deleted,
-        })
+        self.0.call(call).await
     }
 }
 
 /// # The server
 impl Client {
-    /// How the server is doing: its tables, who follows them, and figures of the store. What there is
-    /// grows with its versions.
+    /// The server's status: its tables, the sessions that follow them, and figures of the store.
     ///
     /// # Errors
     /// That of any call.
-    pub async fn status(&self) -> Result<serde_json::Value, Error> {
+    pub async fn status(&self) -> Result<ServerStatus, Error> {
         self.0.call(Call::get("/v1/status")).await
     }
 
@@ -293,10 +266,6 @@ impl Client {
     /// # Errors
     /// That of any call.
     pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
-        #[derive(Deserialize)]
-        struct Tokens {
-            tokens: Vec<TokenInfo>,
-        }
         let answer: Tokens = self.0.call(Call::get("/v1/tokens")).await?;
         Ok(answer.tokens)
     }
@@ -336,19 +305,10 @@ impl Client {
         tables: Option<&[TableName]>,
         expires_at: Option<Timestamp>,
     ) -> Result<NewToken, Error> {
-        #[derive(Serialize)]
-        struct Asked<'a> {
-            name: &'a str,
-            role: Role,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            tables: Option<&'a [TableName]>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            expires_at: Option<Timestamp>,
-        }
-        let body = Some(json(&Asked {
-            name,
+        let body = Some(json(&TokenRequest {
+            name: name.to_owned(),
             role,
-            tables,
+            tables: tables.map(<[TableName]>::to_vec),
             expires_at,
         })?);
         self.0
@@ -372,6 +332,11 @@ impl Client {
         let call = Call::new(Method::DELETE, path, None, doubt);
         self.0.call(call).await
     }
+}
+
+/// The parameter of a limit; none for the server's own.
+fn limit(limit: usize) -> Option<String> {
+    (limit > 0).then(|| limit.to_string())
 }
 
 /// The path of what belongs to a table.

@@ -6,8 +6,9 @@
 
 use crate::{
     Changes, ClientBuilder, Committed, Condition, Error, Event, Found, NewToken, Page, Position,
-    Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError, Scan, Status,
-    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, TooStale, Txn, WaitForError,
+    Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError, Scan, Search,
+    ServerStatus, Status, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, TooStale, Txn,
+    WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{Commit, PutOptions, TableTxn};
@@ -104,7 +105,7 @@ calls! {
     /// A page of records, by key.
     scan(table: &str, scan: &Scan) -> Page;
     /// Records with these words, the best first.
-    search(table: &str, words: &str, category: Option<&str>, limit: Option<usize>) -> Found;
+    search(table: &str, search: &Search) -> Found;
     /// The transactions after a position, oldest first.
     changes(table: &str, from: Position, limit: Option<usize>) -> Changes;
     /// Writes a record whole, under a condition.
@@ -117,8 +118,8 @@ calls! {
     txn(table: &str, txn: Txn) -> Committed;
     /// Replaces a table's whole content in one visible step.
     replace(table: &str, new: Replace) -> Replaced;
-    /// How the server is doing.
-    status() -> serde_json::Value;
+    /// The server's status.
+    status() -> ServerStatus;
     /// All tokens, without their secrets.
     tokens() -> Vec<TokenInfo>;
     /// Makes a token.
@@ -302,7 +303,7 @@ table_calls! {
     /// A page of whole records, ordered by the bytes of their keys.
     scan(scan: &Scan) -> Page;
     /// The records that have all the words of a query, the best first.
-    search(words: &str, category: Option<&str>, limit: Option<usize>) -> Found;
+    search(search: &Search) -> Found;
     /// The changes after `from`, oldest first, at most `limit`.
     changes(from: Position, limit: Option<usize>) -> Changes;
 }

@@ -2,10 +2,11 @@
 
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
-use crate::client::{Client, Inner};
+use crate::client::Client;
 use crate::connect::requests;
 use crate::connection::{ConnectionEvent, OnConnection};
 use crate::credentials::{Credentials, Source};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use hotread_proto::TableName;
 use hotread_proto::session::is_client_name;
@@ -160,7 +161,7 @@ impl ClientBuilder {
         let credentials = Credentials::new(self.token)?;
         let (host, port) = address.target();
         let http = requests((host.to_owned(), port));
-        Ok(Client(Arc::new(Inner {
+        Ok(Client(Arc::new(Endpoint {
             address,
             credentials,
             name: self.name,

@@ -1,61 +1,11 @@
 //! What a replica's task tells those who ask how it is doing.
 
-use crate::status::Status;
-use hotread_proto::session::Refused;
-use hotread_proto::{ErrorBody, Position, Timestamp};
+use crate::status::{Now, Phase, Status};
+use hotread_proto::ErrorBody;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// What the replica's task saw last. How it is doing follows from this and the time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Now {
-    pub(crate) phase: Phase,
-    /// Where readers are.
-    pub(crate) visible: Option<Position>,
-    /// Where the state stands that was queued last.
-    pub(crate) queued: Option<Position>,
-    /// What was received, though it may be held back.
-    pub(crate) received: Option<Position>,
-    /// The table's last transaction, as far as is known.
-    pub(crate) head: u64,
-    pub(crate) fresh_at: Option<Instant>,
-    /// A replica that follows its table is never older than this.
-    pub(crate) patience: Duration,
-    /// Since when readers keep something from being visible.
-    pub(crate) blocked_since: Option<Instant>,
-    /// Bytes of the table's keys, categories and values.
-    pub(crate) bytes: usize,
-    /// Records that are left out: how many, and the first ones of them.
-    pub(crate) left_out_count: usize,
-    pub(crate) left_out: Arc<[Refused]>,
-    /// Why the last connection ended.
-    pub(crate) trouble: Option<Arc<str>>,
-}
-
-/// How a replica's session is, as long as its task is not told otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It follows its table, since then.
-    Following {
-        since: Instant,
-    },
-    /// It does not hear from the server, since then.
-    Lost {
-        since: Instant,
-    },
-    /// It began with a copy on disk, and has not been fresh since.
-    Offline {
-        saved_at: Timestamp,
-    },
-    Rejected(Refused),
-    TooLarge {
-        bytes: usize,
-        max: usize,
-    },
-    Failed(ErrorBody),
-}
 
 #[derive(Debug)]
 pub(crate) struct Cell {
@@ -66,37 +16,6 @@ pub(crate) struct Cell {
     /// Microseconds from `began` until the content was certainly the newest, plus one; 0: not known.
     /// Beside `now`, so that reading it costs one load.
     fresh: AtomicU64,
-}
-
-impl Now {
-    /// How it is doing at this moment, apart from what readers keep from being visible.
-    fn status(&self) -> Status {
-        let proved = match &self.phase {
-            Phase::Failed(body) => return Status::Failed(body.clone()),
-            Phase::Rejected(refused) => return Status::Rejected(refused.clone()),
-            Phase::TooLarge { bytes, max } => {
-                let (bytes, max) = (*bytes, *max);
-                return Status::TooLarge { bytes, max };
-            }
-            Phase::Lost { since } => return Status::Stale { since: *since },
-            Phase::Offline { saved_at } => {
-                let saved_at = *saved_at;
-                return Status::Offline { saved_at };
-            }
-            // The first state is as old as the session at most.
-            Phase::Following { since } => self.fresh_at.unwrap_or(*since),
-        };
-        if proved.elapsed() > self.patience {
-            return Status::Stale { since: proved };
-        }
-        match self.left_out.first() {
-            Some(first) => Status::Partial {
-                left_out: self.left_out_count,
-                first: first.clone(),
-            },
-            None => Status::Live,
-        }
-    }
 }
 
 impl Cell {

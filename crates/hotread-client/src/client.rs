@@ -1,42 +1,21 @@
-//! The client: what all calls and replicas have in common.
+//! The client, which all calls and replicas begin with.
 
-use crate::address::Address;
 use crate::builder::ClientBuilder;
-use crate::cache::Cache;
-use crate::connect::Requests;
-use crate::connection::OnConnection;
-use crate::credentials::Credentials;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::events::{self, Events};
 use crate::replica::Replica;
 use crate::replica_builder::ReplicaBuilder;
 use hotread_proto::Replicated;
 use hotread_proto::{Position, TableName};
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A HotRead server, seen from another process. Cheap to clone; clones share connections.
 ///
 /// Must be used within a tokio runtime with its time and I/O drivers; see
 /// [`blocking`](crate::blocking) for programs that have none.
-#[derive(Clone)]
-pub struct Client(pub(crate) Arc<Inner>);
-
-/// What clones share.
-pub(crate) struct Inner {
-    pub(crate) address: Address,
-    pub(crate) credentials: Credentials,
-    pub(crate) name: Option<String>,
-    pub(crate) ping_every: Duration,
-    /// Longest time until a table is followed; `None`: as long as it takes.
-    pub(crate) start_within: Option<Duration>,
-    /// Tables and tokens that do not exist are waited for.
-    pub(crate) wait_for_tables: bool,
-    pub(crate) on_connection: Option<OnConnection>,
-    pub(crate) cache: Option<Cache>,
-    pub(crate) http: Requests<(String, u16)>,
-}
+#[derive(Debug, Clone)]
+pub struct Client(pub(crate) Arc<Endpoint>);
 
 impl Client {
     /// Begins with the server's address: `http://host:port` or `ws://host:port`, which mean the same.
@@ -63,7 +42,7 @@ impl Client {
 
     /// As [`replica`](Self::replica), with settings of its own.
     pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
-        ReplicaBuilder::new(self, table)
+        ReplicaBuilder::new(&self.0, table)
     }
 
     /// The transactions of a table, one by one: those after `from`, or after where the table stands
@@ -73,16 +52,6 @@ impl Client {
     /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
     /// any more.
     pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
-        events::start(self, TableName::new(table)?, from).await
-    }
-}
-
-/// Without the token.
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("address", &self.0.address)
-            .field("name", &self.0.name)
-            .finish_non_exhaustive()
+        events::start(&self.0, TableName::new(table)?, from).await
     }
 }

@@ -1,12 +1,13 @@
 //! Drives a session: carries text, times and decisions between [`Follow`] and the world.
 
-use crate::client::Client;
 use crate::connection::Announcer;
+use crate::endpoint::Endpoint;
 use crate::heavy::{HEAVY_FRAME_BYTES, heavy};
 use crate::socket::{Came, Lost, Wire};
 use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
 use hotread_proto::{ErrorBody, Position, TableName};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -34,16 +35,16 @@ pub(crate) trait Publish<T: Target>: Send {
 }
 
 /// What is the same for whatever follows a table.
-pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfig {
+pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> FollowConfig {
     FollowConfig {
-        name: client.0.name.clone(),
+        name: endpoint.name.clone(),
         mode,
         skip_bad_keys: false,
         keep_ops,
-        ping_every: client.0.ping_every,
+        ping_every: endpoint.ping_every,
         max_bytes: usize::MAX,
-        waits_for_table: client.0.wait_for_tables,
-        renews_token: client.0.credentials.is_renewable(),
+        waits_for_table: endpoint.wait_for_tables,
+        renews_token: endpoint.credentials.is_renewable(),
         seed: RandomState::new().hash_one(0),
     }
 }
@@ -52,7 +53,7 @@ pub(crate) fn config(client: &Client, mode: Mode, keep_ops: bool) -> FollowConfi
 pub(crate) async fn drive<T: Target + Send + 'static>(
     mut follow: Follow<T>,
     publish: &mut impl Publish<T>,
-    client: &Client,
+    endpoint: &Arc<Endpoint>,
     table: &TableName,
     began: Instant,
 ) -> ErrorBody
@@ -61,11 +62,11 @@ where
 {
     let now = || began.elapsed();
     let mut wire = Wire::Closed;
-    let mut announcer = Announcer::new(table, client.0.on_connection.as_ref());
+    let mut announcer = Announcer::new(table, endpoint.on_connection.as_ref());
     loop {
         while let Some(output) = follow.poll_output() {
             match output {
-                Output::Connect => wire = Wire::open(client, table),
+                Output::Connect => wire = Wire::open(endpoint, table),
                 Output::Disconnect => wire = Wire::Closed,
                 Output::Send(frame) => {
                     if let Err(lost) = wire.send(frame).await {

@@ -1,7 +1,7 @@
 //! A table's transactions, one by one.
 
-use crate::client::Client;
 use crate::drive::{self, Publish};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::replica::{Task, in_time};
 use futures_util::Stream;
@@ -63,7 +63,7 @@ impl Stream for Events {
 }
 
 pub(crate) async fn start(
-    client: &Client,
+    endpoint: &Arc<Endpoint>,
     table: TableName,
     from: Option<Position>,
 ) -> Result<Events, Error> {
@@ -75,12 +75,12 @@ pub(crate) async fn start(
         begun: Some(begun),
         trouble: trouble.clone(),
     };
-    let its_client = client.clone();
+    let its_endpoint = endpoint.clone();
     let task = tokio::spawn(async move {
-        let (client, began) = (its_client, Instant::now());
-        let config = drive::config(&client, Mode::Events { from }, true);
+        let (endpoint, began) = (its_endpoint, Instant::now());
+        let config = drive::config(&endpoint, Mode::Events { from }, true);
         let follow = Follow::new(Nothing, config, began.elapsed());
-        let body = drive::drive(follow, &mut outlet, &client, &table, began).await;
+        let body = drive::drive(follow, &mut outlet, &endpoint, &table, began).await;
         let error = Error::session(body);
         match outlet.begun.take() {
             // Whoever waited, or read, may have gone.
@@ -89,7 +89,7 @@ pub(crate) async fn start(
         }
     });
     let task = Task(task.abort_handle());
-    let from = in_time(client, begins, || trouble.get()).await?;
+    let from = in_time(endpoint, begins, || trouble.get()).await?;
     Ok(Events {
         from,
         coming,

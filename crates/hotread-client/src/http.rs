@@ -2,14 +2,14 @@
 //! HotRead server says: `"ok": true`, or an error with a code. What a proxy says in its place (504, a
 //! page of HTML, a redirection) answers nothing, whatever its status.
 
-use crate::client::Inner;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use bytes::Bytes;
+use hotread_proto::http::escape;
 use hotread_proto::{Code, ErrorBody, TxnId};
 use http_body_util::{BodyExt, Full};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -32,13 +32,6 @@ const BYTES_A_SECOND: usize = 1 << 20;
 const MAX_ANSWER_BYTES: usize = 1 << 30;
 /// Random bytes of a transaction's id: two are never the same.
 const ID_BYTES: usize = 16;
-
-/// All but what RFC 3986 leaves unreserved.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// A request.
 pub(crate) struct Call<'a> {
@@ -112,11 +105,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A segment of a path, or a parameter.
-pub(crate) fn escape(text: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(text, ESCAPED)
-}
-
 /// An id that no other transaction has.
 ///
 /// # Errors
@@ -148,7 +136,7 @@ struct Failed {
     wait: Option<Duration>,
 }
 
-impl Inner {
+impl Endpoint {
     /// Sends a request, and reads the answer. Repeats what may be repeated.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let attempts = match call.again {

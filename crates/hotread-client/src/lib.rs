@@ -168,13 +168,13 @@ mod connect;
 mod connection;
 mod credentials;
 mod drive;
+mod endpoint;
 mod error;
 mod events;
 mod expiry;
 mod heavy;
 mod http;
 mod lent;
-mod model;
 mod publish;
 mod reader;
 mod replica;
@@ -190,14 +190,14 @@ pub use connection::ConnectionEvent;
 pub use error::Error;
 pub use events::{Event, Events};
 pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
+pub use hotread_proto::http::{AtRisk, Histogram, ServerStatus, SessionStatus, Stats, TableStatus};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    ChangeOp, Code, Committed, Condition, ErrorBody, Head, InvalidInput, Key, NewToken, Op,
-    ParseRoleError, Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate,
-    Removal, Replace, Replicated, ReplicatedKey, Role, TableInfo, TableName, TableOptions,
-    Timestamp, TokenInfo, Txn, TxnId, Value,
+    Change, ChangeOp, Changes, Code, Committed, Condition, ErrorBody, Found, Head, InvalidInput,
+    Key, NewToken, Op, Page, ParseRoleError, Position, Precondition, Put, PutOptions, Record,
+    RecordSet, RecordUpdate, Removal, Replace, Replaced, Replicated, ReplicatedKey, Role, Scan,
+    Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
 };
-pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
 pub use reader::Reader;
 pub use replica::Replica;
 pub use replica_builder::ReplicaBuilder;

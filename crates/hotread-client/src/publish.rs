@@ -1,12 +1,12 @@
 //! Publishes a replica's batches to its readers.
 
 use crate::cache::Keeper;
-use crate::cell::{Cell, Now, Phase};
+use crate::cell::Cell;
 use crate::drive::Publish;
 use crate::error::Error;
 use crate::expiry::Expiry;
 use crate::heavy::{HEAVY_UPDATES, heavy};
-use crate::replica_builder::Options;
+use crate::status::{Now, Phase};
 use hotread::{HotRead, Published, QueueResult};
 use hotread_proto::session::{self, Batch, Cause, Follow, Refused};
 use hotread_proto::{Code, ErrorBody, Position, Records, TableName, Timestamp};
@@ -16,6 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
+
+/// Settings of a replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) skip_bad_keys: bool,
+    pub(crate) max_bytes: usize,
+    pub(crate) hide_expired: bool,
+}
 
 /// A task that holds a reader while it waits for something holds a whole copy: with 4 copies, two
 /// such generations do not keep anything from being published.

@@ -2,13 +2,12 @@
 
 use crate::cache::{Keeper, Place, SaveError, Saver};
 use crate::cell::Cell;
-use crate::client::Client;
 use crate::drive;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::heavy::heavy;
-use crate::publish::{BLOCKED_AFTER, Publisher, blocking};
+use crate::publish::{BLOCKED_AFTER, Options, Publisher, blocking};
 use crate::reader::Reader;
-use crate::replica_builder::Options;
 use crate::status::{Status, TooStale, WaitForError, decide, too_late};
 use futures_util::FutureExt;
 use hotread::{HotRead, HotReadHandle};
@@ -53,7 +52,7 @@ impl Drop for Task {
 }
 
 pub(crate) async fn start<S: Replicated>(
-    client: &Client,
+    endpoint: &Arc<Endpoint>,
     table: TableName,
     options: Options,
 ) -> Result<Replica<S>, Error> {
@@ -62,7 +61,7 @@ pub(crate) async fn start<S: Replicated>(
     let (first, arrives) = oneshot::channel();
     let (savers, saver) = oneshot::channel();
     let task = Following {
-        client: client.clone(),
+        endpoint: endpoint.clone(),
         table: table.clone(),
         began,
         publisher: Publisher::<S>::new(&table, cell.clone(), &options, first),
@@ -71,7 +70,7 @@ pub(crate) async fn start<S: Replicated>(
     };
     let task = Task(tokio::spawn(task.run(savers)).abort_handle());
     let trouble = || cell.now().trouble.as_deref().map(str::to_owned);
-    let state = in_time(client, arrives, trouble).await?;
+    let state = in_time(endpoint, arrives, trouble).await?;
     Ok(Replica(Arc::new(Shared {
         table,
         state,
@@ -83,11 +82,11 @@ pub(crate) async fn start<S: Replicated>(
 
 /// Waits for the beginning of something that follows a table, as long as that may take.
 pub(crate) async fn in_time<T>(
-    client: &Client,
+    endpoint: &Arc<Endpoint>,
     begins: oneshot::Receiver<Result<T, Error>>,
     trouble: impl Fn() -> Option<String>,
 ) -> Result<T, Error> {
-    let Some(within) = client.0.start_within else {
+    let Some(within) = endpoint.start_within else {
         return begins.await.map_err(|_| Error::TaskEnded)?;
     };
     match timeout(within, begins).await {
@@ -101,7 +100,7 @@ pub(crate) async fn in_time<T>(
 
 /// The replica's task.
 struct Following<S: Replicated> {
-    client: Client,
+    endpoint: Arc<Endpoint>,
     table: TableName,
     options: Options,
     began: Instant,
@@ -139,8 +138,8 @@ impl<S: Replicated> Following<S> {
     async fn follow(&mut self, savers: oneshot::Sender<Saver>) -> ErrorBody {
         let began = self.began;
         let config = self.config();
-        let cache = self.client.0.cache.as_ref();
-        let place = cache.map(|cache| cache.place(&self.client.0.address, &self.table));
+        let cache = self.endpoint.cache.as_ref();
+        let place = cache.map(|cache| cache.place(&self.endpoint.address, &self.table));
         let follow = match place {
             None => {
                 drop(savers);
@@ -151,7 +150,7 @@ impl<S: Replicated> Following<S> {
         drive::drive(
             follow,
             &mut self.publisher,
-            &self.client,
+            &self.endpoint,
             &self.table,
             began,
         )
@@ -160,11 +159,11 @@ impl<S: Replicated> Following<S> {
 
     fn config(&self) -> FollowConfig {
         let mode = Mode::Replica { coalesce: true };
-        let keep_ops = self.client.0.cache.is_some() || self.options.hide_expired;
+        let keep_ops = self.endpoint.cache.is_some() || self.options.hide_expired;
         FollowConfig {
             skip_bad_keys: self.options.skip_bad_keys,
             max_bytes: self.options.max_bytes,
-            ..drive::config(&self.client, mode, keep_ops)
+            ..drive::config(&self.endpoint, mode, keep_ops)
         }
     }
 

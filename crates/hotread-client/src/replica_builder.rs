@@ -1,10 +1,12 @@
 //! How a replica is made.
 
-use crate::client::Client;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::publish::Options;
 use crate::replica::{self, Replica};
 use hotread_proto::Replicated;
 use hotread_proto::TableName;
+use std::sync::Arc;
 
 /// Most bytes of keys and values that a table may have, unless told otherwise: beyond what fits into a
 /// process.
@@ -14,22 +16,15 @@ const MAX_TABLE_BYTES: usize = 64 << 30;
 #[derive(Debug, Clone)]
 #[must_use = "a builder makes nothing until `start` is called"]
 pub struct ReplicaBuilder {
-    client: Client,
+    endpoint: Arc<Endpoint>,
     table: String,
     pub(crate) options: Options,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub(crate) skip_bad_keys: bool,
-    pub(crate) max_bytes: usize,
-    pub(crate) hide_expired: bool,
-}
-
 impl ReplicaBuilder {
-    pub(crate) fn new(client: &Client, table: &str) -> Self {
+    pub(crate) fn new(endpoint: &Arc<Endpoint>, table: &str) -> Self {
         Self {
-            client: client.clone(),
+            endpoint: endpoint.clone(),
             table: table.to_owned(),
             options: Options {
                 skip_bad_keys: false,
@@ -87,6 +82,6 @@ impl ReplicaBuilder {
     /// As there.
     pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let table = TableName::new(&self.table)?;
-        replica::start(&self.client, table, self.options).await
+        replica::start(&self.endpoint, table, self.options).await
     }
 }

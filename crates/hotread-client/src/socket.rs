@@ -1,13 +1,14 @@
 //! A connection to the server's end of a session.
 
-use crate::client::Client;
 use crate::connect::connect;
+use crate::endpoint::Endpoint;
 use crate::http::answered;
 use crate::lent::Lent;
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, MAX_SERVER_FRAME_BYTES, SUBPROTOCOL};
 use hotread_proto::{Code, ErrorBody, TableName};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
@@ -57,8 +58,8 @@ pub(crate) enum Lost {
 }
 
 impl Wire {
-    pub(crate) fn open(client: &Client, table: &TableName) -> Self {
-        Self::Opening(Box::pin(open(client.clone(), table.clone())))
+    pub(crate) fn open(endpoint: &Arc<Endpoint>, table: &TableName) -> Self {
+        Self::Opening(Box::pin(open(endpoint.clone(), table.clone())))
     }
 
     /// The next thing that comes; nothing ever comes from a closed one. May be dropped and called
@@ -121,30 +122,30 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
 }
 
 /// Opens a session. If the token is refused and there is another one by now, tries again with that.
-async fn open(client: Client, table: TableName) -> Result<Socket, Lost> {
-    let credentials = &client.0.credentials;
+async fn open(endpoint: Arc<Endpoint>, table: TableName) -> Result<Socket, Lost> {
+    let credentials = &endpoint.credentials;
     let token = || {
         let token = credentials.current();
         token.map_err(|error| Lost::Refused(error.body()))
     };
     let used = token()?;
-    match greet(&client, &table, used.as_ref()).await {
+    match greet(&endpoint, &table, used.as_ref()).await {
         Err(Lost::Refused(body))
             if body.code == Code::Unauthenticated && credentials.renew(used.as_ref()) =>
         {
-            greet(&client, &table, token()?.as_ref()).await
+            greet(&endpoint, &table, token()?.as_ref()).await
         }
         other => other,
     }
 }
 
 async fn greet(
-    client: &Client,
+    endpoint: &Arc<Endpoint>,
     table: &TableName,
     authorization: Option<&HeaderValue>,
 ) -> Result<Socket, Lost> {
     let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
-    let address = &client.0.address;
+    let address = &endpoint.address;
     let path = format!("/v1/tables/{table}/sync");
     let request = address.ws(&path).into_client_request();
     let mut request = request.map_err(|error| broken(&error))?;

@@ -2,11 +2,11 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::model::{Changes, Found, Page, Replaced, Scan};
 use crate::replica::Replica;
 use hotread_proto::{
-    Commit, Committed, InvalidInput, Key, Position, Put, PutOptions, Replace, Replicated,
-    SEALED_REASON, TableInfo, TableTxn, Timestamp, Txn, check_value,
+    Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions, Replace,
+    Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn, Timestamp, Txn,
+    check_value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -236,15 +236,8 @@ impl<V, S: Replicated> Table<V, S> {
     ///
     /// # Errors
     /// As for [`Client::search`].
-    pub async fn search(
-        &self,
-        words: &str,
-        category: Option<&str>,
-        limit: Option<usize>,
-    ) -> Result<Found, Error> {
-        self.client
-            .search(self.named(), words, category, limit)
-            .await
+    pub async fn search(&self, search: &Search) -> Result<Found, Error> {
+        self.client.search(self.named(), search).await
     }
 
     /// The changes after `from`, oldest first, at most `limit`.

@@ -3,7 +3,7 @@
 mod support;
 
 use hotread_client::{
-    Client, Code, Condition, Error, Key, Put, Role, Scan, TableOptions, Txn, Value,
+    Client, Code, Condition, Error, Key, Put, Role, Scan, Search, TableOptions, Txn, Value,
 };
 use support::Reply::{Answer, Nothing};
 use support::Scripted;
@@ -127,6 +127,13 @@ async fn a_server_that_is_not_there_is_unreachable_even_for_writes() {
     }
 }
 
+fn words(query: &str) -> Search {
+    Search {
+        query: query.to_owned(),
+        ..Search::default()
+    }
+}
+
 #[tokio::test]
 async fn records_are_read_with_their_values_as_they_are() {
     let record = r#"{"key":"a.b","value":1.0,"category":"general","seq":3,"updated_at":"2026-01-02T03:04:05.678Z","h":"00000000000000000000000000000005"}"#;
@@ -154,7 +161,7 @@ async fn records_are_read_with_their_values_as_they_are() {
     assert_eq!(refused.code(), Code::UnknownTable);
     let scan = Scan {
         prefix: "a b".to_owned(),
-        limit: Some(1),
+        limit: 1,
         ..Scan::default()
     };
     let page = client.scan("t", &scan).await.unwrap();
@@ -162,9 +169,9 @@ async fn records_are_read_with_their_values_as_they_are() {
         (page.records.len(), page.next.unwrap().as_str()),
         (1, "a.b")
     );
-    let found = client.search("t", "x y", None, None).await.unwrap();
+    let found = client.search("t", &words("x y")).await.unwrap();
     assert!(found.records.is_empty());
-    let strange = client.search("t", "x", None, None).await.unwrap_err();
+    let strange = client.search("t", &words("x")).await.unwrap_err();
     assert_eq!(strange.code(), Code::ProtocolError);
     let heads = server.requests();
     let line = |n: usize| heads[n].0.lines().next().unwrap().to_owned();

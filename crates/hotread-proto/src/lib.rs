@@ -14,10 +14,12 @@
 //! | [`evaluate`] | decides what an [`Entry`] does to a table |
 //! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
+//! | [`Scan`], [`Search`], [`Changes`] | what is asked of a table, and with [`Page`] and [`Found`] what is answered |
 //! | [`TableOptions`], [`TableInfo`] | how a table is made, and what can be said of it |
 //! | [`TokenInfo`], [`Role`] | what tokens allow, and what is known of them |
 //! | [`Position`], [`Digest`] | which state this is, and whether it is what it should be |
 //! | [`session`] | how a replica follows a table: both ends, as state machines |
+//! | [`http`] | bodies of requests and answers |
 //! | [`Code`], [`ErrorBody`], [`Success`] | how an answer says how it went |
 //!
 //! # Costs
@@ -31,9 +33,11 @@
 
 #![warn(missing_docs)]
 
+mod calls;
 mod compare;
 mod digest;
 mod evaluate;
+pub mod http;
 mod name;
 mod options;
 mod position;
@@ -50,6 +54,7 @@ mod token;
 mod txn;
 mod value;
 
+pub use calls::{Changes, Found, Page, Replaced, Scan, Search};
 pub use compare::Compared;
 pub use digest::{Digest, Hasher, ItemHash, ParseDigestError};
 pub use evaluate::{

@@ -1,6 +1,6 @@
 //! How an answer says how it went: the same codes from library, command line and server.
 
-use crate::name::Key;
+use crate::name::{Key, TableName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -166,6 +166,19 @@ impl ErrorBody {
             message: message.to_string(),
             key: None,
             seq: None,
+        }
+    }
+
+    /// The absence of a record; `more` goes on in the sentence.
+    #[must_use]
+    pub fn no_record(table: &TableName, key: &Key, more: &str) -> Self {
+        let message = format!(
+            "there is no record {:?} in table {table}{more}",
+            key.as_str()
+        );
+        Self {
+            key: Some(key.clone()),
+            ..Self::new(Code::NotFound, message)
         }
     }
 }

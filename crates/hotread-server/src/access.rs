@@ -8,16 +8,10 @@
 //! has is the protection, and any `Host` is answered.
 
 use crate::error::Failure;
-use crate::options::Options;
-use crate::rate::Who;
-use crate::state::AppState;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use hotread_proto::{Code, TableName};
-use hotread_store::{Role, TokenInfo};
-use std::collections::HashMap;
+use hotread_proto::Code;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 /// A `Host` or what is allowed as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,14 +102,10 @@ pub(crate) struct Allowed {
 
 impl Allowed {
     /// From options that were checked.
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(hosts: &[String], origins: &[String]) -> Self {
         Self {
-            hosts: options
-                .allowed_hosts
-                .iter()
-                .filter_map(|host| Host::parse(host))
-                .collect(),
-            origins: options.allowed_origins.clone(),
+            hosts: hosts.iter().filter_map(|host| Host::parse(host)).collect(),
+            origins: origins.to_vec(),
         }
     }
 
@@ -198,7 +188,7 @@ const FORWARDED: [&str; 10] = [
 ];
 
 /// The sign by which a request shows that it comes from somewhere else than its connection does.
-fn forwarded(request: &Parts) -> Option<&str> {
+pub(crate) fn forwarded(request: &Parts) -> Option<&str> {
     let is_sign = |name: &&str| name.starts_with("x-forwarded") || FORWARDED.contains(name);
     let header = request.headers.keys().map(HeaderName::as_str).find(is_sign);
     // No program asks so any more, but proxies do, unless they are told otherwise.
@@ -222,125 +212,6 @@ pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Optio
     }
 }
 
-/// Who asks.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    peer: SocketAddr,
-    /// `None`: the store has no tokens, and all programs on this machine may do everything.
-    token: Option<Arc<TokenInfo>>,
-}
-
-impl Caller {
-    /// Somebody on this machine, while there are no tokens; or a place-holder for somebody who is
-    /// not known yet.
-    pub(crate) fn anonymous(peer: SocketAddr) -> Self {
-        Self { peer, token: None }
-    }
-
-    /// By the token in `Authorization`, which is the only place for one.
-    ///
-    /// # Errors
-    /// If a token is needed, and none or no valid one is given.
-    pub(crate) fn authenticate(
-        state: &AppState,
-        peer: SocketAddr,
-        request: &Parts,
-    ) -> Result<Self, Failure> {
-        if state.is_open() {
-            return Self::without_token(peer, request);
-        }
-        let headers = &request.headers;
-        let wrong = || unauthenticated("this is no valid token; ask for one");
-        let given = one(headers, &header::AUTHORIZATION).map_err(|()| wrong())?;
-        let given = given.ok_or_else(|| {
-            unauthenticated("a token is needed; send it as `Authorization: Bearer …`")
-        })?;
-        let (scheme, secret) = given.split_once(' ').ok_or_else(wrong)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(wrong());
-        }
-        let token = state.store.authenticate(secret.trim_matches(' '));
-        Ok(Self {
-            peer,
-            token: Some(token.ok_or_else(wrong)?),
-        })
-    }
-
-    /// A program on this machine, while there are no tokens.
-    fn without_token(peer: SocketAddr, request: &Parts) -> Result<Self, Failure> {
-        if !is_loopback(peer) {
-            return Err(unauthenticated(
-                "the server has no tokens, and answers only on its own machine; create a token \
-                 there first",
-            ));
-        }
-        match forwarded(request) {
-            Some(sign) => Err(unauthenticated(&format!(
-                "the request was forwarded ({sign}), and the server has no tokens; create one \
-                 before a proxy leads to the server"
-            ))),
-            None => Ok(Self::anonymous(peer)),
-        }
-    }
-
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The token's name, for logs and lists.
-    pub(crate) fn name(&self) -> &str {
-        self.token.as_ref().map_or("anonymous", |token| &token.name)
-    }
-
-    /// With this role, on whatever tables.
-    pub(crate) fn has(&self, role: Role) -> bool {
-        self.token.as_ref().is_none_or(|token| token.role >= role)
-    }
-
-    /// With this role, on this table.
-    pub(crate) fn has_on(&self, table: &TableName, role: Role) -> bool {
-        self.token
-            .as_ref()
-            .is_none_or(|token| token.allows(Some(table), role))
-    }
-
-    /// With this role, on all tables and what belongs to none.
-    pub(crate) fn has_on_all(&self, role: Role) -> bool {
-        self.token
-            .as_ref()
-            .is_none_or(|token| token.role >= role && token.tables.is_none())
-    }
-
-    /// Is it known by no token?
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.token.is_none()
-    }
-
-    /// For what goes on after its request: is its token one of these? They do not change; they come
-    /// and go.
-    pub(crate) fn is_among(&self, tokens: &HashMap<String, TokenInfo>) -> bool {
-        let token = self.token.as_ref();
-        token.is_some_and(|token| tokens.get(&token.id) == Some(&**token))
-    }
-
-    /// Who that is, as far as limits go.
-    pub(crate) fn who(&self) -> Who {
-        // Ids are hexadecimal digits, and random.
-        let key = |id: &str| u64::from_str_radix(id, 16).unwrap_or(u64::MAX);
-        let token = self.token.as_ref();
-        token.map_or(Who::peer(self.peer), |token| Who::Token(key(&token.id)))
-    }
-}
-
-fn unauthenticated(message: &str) -> Failure {
-    Failure::new(Code::Unauthenticated, message)
-}
-
-/// That a caller may not do this.
-pub(crate) fn forbidden(message: impl std::fmt::Display) -> Failure {
-    Failure::new(Code::Forbidden, message)
-}
-
 /// May a server that has no tokens listen here?
 pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     match address.ip().to_canonical() {
@@ -355,12 +226,9 @@ mod tests {
     use axum::http::Request;
 
     fn allowed(hosts: &[&str], origins: &[&str]) -> Allowed {
-        let strings = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        Allowed::new(&Options {
-            allowed_hosts: strings(hosts),
-            allowed_origins: strings(origins),
-            ..Options::default()
-        })
+        let strings =
+            |texts: &[&str]| -> Vec<_> { texts.iter().map(|&it| it.to_owned()).collect() };
+        Allowed::new(&strings(hosts), &strings(origins))
     }
 
     fn check(allowed: &Allowed, target: &str, headers: &[(&str, &str)]) -> Result<(), Code> {

@@ -1,8 +1,6 @@
 //! How a request fails: the code that says why, the status that goes with it, and the body.
 
-use crate::http::answer;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use hotread_proto::{
     Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue, ParsePositionError,
 };
@@ -55,6 +53,16 @@ impl Failure {
     pub(crate) fn allow(mut self, methods: String) -> Self {
         self.allow = Some(methods);
         self
+    }
+
+    /// How long to wait.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// The methods that there are instead.
+    pub(crate) fn methods(&self) -> Option<&str> {
+        self.allow.as_deref()
     }
 
     pub(crate) fn body(&self) -> &ErrorBody {
@@ -125,34 +133,6 @@ impl From<InvalidValue> for Failure {
             _ => Code::InvalidValue,
         };
         Self::new(code, &error)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let status = self.status();
-        let mut response = answer::json(status, &*self.body);
-        let headers = response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
-            // Rounded up: too early is refused again.
-            let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        if let Some(allow) = self.allow.as_ref().and_then(|allow| allow.try_into().ok()) {
-            headers.insert(header::ALLOW, allow);
-        }
-        if status == StatusCode::UPGRADE_REQUIRED {
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        }
-        // For the log.
-        response.extensions_mut().insert(self);
-        response
     }
 }
 
@@ -232,15 +212,6 @@ mod tests {
                 servers.contains(&code),
                 "{code}"
             );
-        }
-    }
-
-    #[test]
-    fn waits_are_rounded_up_to_whole_seconds() {
-        for (wait, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
-            let failure = Failure::new(Code::RateLimited, "slowly");
-            let response = failure.after(Duration::from_millis(wait)).into_response();
-            assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{wait}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Turns at what is scarce: so many in all, and shares of them, so that no caller and no table keeps
 //! the others waiting.
 
-use crate::rate::Who;
+use crate::caller::Who;
 use dashmap::DashMap;
 use hotread_proto::TableName;
 use std::sync::Arc;

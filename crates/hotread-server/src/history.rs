@@ -76,8 +76,8 @@ pub(crate) fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::Who;
     use crate::limits::Budgets;
-    use crate::rate::Who;
     use hotread_proto::{Code, Key, Put, Replace, Txn, Value};
     use hotread_store::TableOptions;
 

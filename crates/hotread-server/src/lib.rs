@@ -41,9 +41,9 @@
 
 mod access;
 mod builder;
+mod caller;
 mod clock;
 mod error;
-mod events;
 mod fair;
 mod fanout;
 mod files;
@@ -69,6 +69,7 @@ pub use hotread_store::Store;
 pub use options::{Options, OptionsError};
 pub use serve::ServeError;
 
+use metrics::Metrics;
 use state::{AppState, Drain};
 use std::fmt;
 use std::future::Future;
@@ -101,7 +102,9 @@ impl Server {
     fn new(store: Store, mut options: Options) -> Self {
         options.max_connections = files::fitting(options.max_connections);
         let stop = watch::Sender::new(None);
-        let state = Arc::new(AppState::new(store, options, stop.subscribe()));
+        let routes = http::route::ROUTES.iter();
+        let metrics = Metrics::new(routes.map(|route| (route.method.as_str(), route.path)));
+        let state = Arc::new(AppState::new(store, options, metrics, stop.subscribe()));
         Self { state, stop }
     }
 

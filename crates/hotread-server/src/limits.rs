@@ -1,13 +1,14 @@
 //! What the server takes before it says no: bytes in memory and connections. Each limit of theirs that
 //! is not an option is a constant here.
 
+use crate::caller::{Who, peer_key};
 use crate::error::Failure;
-use crate::rate::Who;
 use dashmap::DashMap;
 use hotread_proto::Code;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_VALUE_BYTES};
+use hotread_store::MAX_PAGE_BYTES;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -35,29 +36,15 @@ pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// fleet is run over. Memory is held meanwhile.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
-/// Bytes of records that end a page. A page is read in one transaction, whose length this bounds as well:
-/// some tens of milliseconds.
-pub(crate) const PAGE_BYTES: usize = 8 << 20;
 /// What is set aside for a page before it is read, in bytes: its records, of which the last may be too
 /// many by one, and their JSON in a buffer that grows by doubling.
-pub(crate) const PAGE_MEMORY: usize = 3 * (PAGE_BYTES + MAX_VALUE_BYTES);
+pub(crate) const PAGE_MEMORY: usize = 3 * (MAX_PAGE_BYTES + MAX_VALUE_BYTES);
 /// Bytes of changes that end an answer; a large one comes alone.
 pub(crate) const CHANGES_BYTES: usize = 2 << 20;
 /// Most records that a search answers with: the best ones. They are read in one go.
 pub(crate) const MAX_FOUND: usize = 100;
 /// Longest query of a search, in bytes.
 pub(crate) const MAX_QUERY_BYTES: usize = 1 << 10;
-
-/// Peers that are one and the same as far as limits go: a host of IPv6 has a /64 to itself.
-pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            let net = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(net))
-        }
-        address => address,
-    }
-}
 
 /// Bytes that requests and answers may take in memory, all together; half of them for one caller.
 /// Nobody waits for them: who waits holds what others wait for.
@@ -322,15 +309,6 @@ mod tests {
         drop((held, theirs));
         assert_eq!(places.taken(), 0);
         assert!(places.lock().by_peer.is_empty());
-    }
-
-    #[test]
-    fn hosts_of_ipv6_are_told_apart_by_their_network() {
-        let key = |text: &str| peer_key(text.parse().unwrap());
-        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
-        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
-        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
-        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! the moment at which it will be full again. A request moves it on by the time that one request is
 //! worth; if that takes it further ahead than the time that a burst is worth, the request is refused.
 
-use crate::limits::peer_key;
+use crate::caller::Who;
 use dashmap::DashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,21 +14,6 @@ use std::time::{Duration, Instant};
 const MAX_CALLERS: usize = 16_384;
 /// How long to wait before callers are forgotten again, in nanoseconds: that is a pass over all.
 const SWEEP_NS: u64 = 1_000_000_000;
-
-/// Who is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
-    /// A token, by its id.
-    Token(u64),
-    /// An address, or the network that it stands for.
-    Peer(IpAddr),
-}
-
-impl Who {
-    pub(crate) fn peer(address: SocketAddr) -> Self {
-        Self::Peer(peer_key(address.ip()))
-    }
-}
 
 /// When the bucket is full again, in nanoseconds since the limiter was made.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 use crate::fair::Fair;
 use crate::fanout::Fanouts;
 use dashmap::DashMap;
+use hotread_proto::http::{AtRisk, SessionStatus};
 use hotread_proto::session::frame::Nack;
-use hotread_proto::{Key, TableName, Timestamp};
-use serde::Serialize;
+use hotread_proto::{TableName, Timestamp};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,53 +58,12 @@ pub(crate) struct Session {
     told: Mutex<Told>,
 }
 
-/// A session whose client is not, or not for long, what its table is; as it is shown. If its process starts
-/// again, it may not come up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct AtRisk {
-    session: u64,
-    name: String,
-    peer: String,
-    pub(crate) table: TableName,
-    /// The last transaction that the client gives out to its readers.
-    acked: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<Key>,
-    reason: String,
-}
-
 /// What the client has said of itself.
 #[derive(Default)]
 struct Told {
     name: String,
     mode: &'static str,
-    last_nack: Option<NackInfo>,
-}
-
-/// A value that a client's type refuses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct NackInfo {
-    key: Key,
-    seq: u64,
-    reason: String,
-}
-
-/// A session, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct SessionInfo {
-    pub(crate) id: u64,
-    pub(crate) name: String,
-    pub(crate) peer: String,
-    pub(crate) table: TableName,
-    /// `resume` or `snapshot`: how it began; empty before that.
-    pub(crate) mode: &'static str,
-    /// The last transaction that was sent.
-    pub(crate) position: u64,
-    /// The last transaction that the client gives out to its readers.
-    pub(crate) acked: u64,
-    pub(crate) since: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_nack: Option<NackInfo>,
+    last_nack: Option<Nack>,
 }
 
 impl Session {
@@ -150,20 +109,21 @@ impl Session {
     }
 
     pub(crate) fn nacked(&self, nack: Nack) {
-        let Nack { seq, key, reason } = nack;
-        self.told().last_nack = Some(NackInfo { key, seq, reason });
+        self.told().last_nack = Some(nack);
     }
 
-    fn info(&self) -> SessionInfo {
+    /// But for its lag, which the table's head says.
+    fn status(&self) -> SessionStatus {
         let told = self.told();
-        SessionInfo {
+        SessionStatus {
             id: self.id,
             name: told.name.clone(),
             peer: self.peer.to_string(),
             table: self.table.clone(),
-            mode: told.mode,
+            mode: told.mode.to_owned(),
             position: self.sent.load(Ordering::Relaxed),
             acked: self.acked.load(Ordering::Relaxed),
+            lag: 0,
             since: self.since,
             last_nack: told.last_nack.clone(),
         }
@@ -226,9 +186,9 @@ impl Registry {
         }
     }
 
-    /// All sessions, oldest first.
-    pub(crate) fn list(&self) -> Vec<SessionInfo> {
-        let mut list: Vec<_> = self.sessions.iter().map(|entry| entry.info()).collect();
+    /// All sessions, oldest first, but for their lag.
+    pub(crate) fn list(&self) -> Vec<SessionStatus> {
+        let mut list: Vec<_> = self.sessions.iter().map(|entry| entry.status()).collect();
         list.sort_unstable_by_key(|session| session.id);
         list
     }
@@ -267,6 +227,7 @@ impl Drop for Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hotread_proto::Key;
 
     #[test]
     fn clients_that_refuse_or_stand_still_are_at_risk_until_they_go_on() {

@@ -1,6 +1,8 @@
 //! What all requests and sessions of a server share.
 
-use crate::access::{Allowed, Caller};
+use crate::access::Allowed;
+use crate::caller::Caller;
+use crate::error::Failure;
 use crate::fair::Fair;
 use crate::history;
 use crate::limits::{Budgets, Places};
@@ -9,10 +11,10 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::rate::Limiter;
 use crate::registry::Registry;
-use crate::work::Turns;
+use crate::work::{Turns, Unit};
 use dashmap::DashSet;
-use hotread_proto::TableName;
-use hotread_store::{Store, TokenInfo};
+use hotread_proto::{Code, TableName};
+use hotread_store::{Budget, Store, TokenInfo};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -66,6 +68,7 @@ impl AppState {
     pub(crate) fn new(
         store: Store,
         options: Options,
+        metrics: Metrics,
         shutdown: watch::Receiver<Option<Drain>>,
     ) -> Self {
         let sessions = Arc::new(Registry::default());
@@ -76,14 +79,14 @@ impl AppState {
         let open_at = (!store.has_tokens()).then_some(generation);
         Self {
             open_at,
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::new(metrics),
             sessions,
             shutdown,
             ended: watch::Sender::new(false),
             tokens: watch::Sender::new(generation),
             known_tokens: Mutex::new(None),
             history: history::readers(),
-            allowed: Allowed::new(&options),
+            allowed: Allowed::new(&options.allowed_hosts, &options.allowed_origins),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budgets: Budgets::new(options.max_buffered_bytes),
             places,
@@ -136,6 +139,62 @@ impl AppState {
     pub(crate) fn tokens_changed(&self) {
         self.tokens.send_replace(self.store.token_generation());
     }
+}
+
+/// Cancels work whose caller is gone.
+struct Abandoned(Budget);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl AppState {
+    /// Does a unit of work that blocks, on a thread for that, when it is its turn. The store that it is
+    /// given keeps to its budget, which is spent when its time is over, when this future is dropped, and
+    /// when the server ends.
+    ///
+    /// # Errors
+    /// If too much is waiting already, or it panicked.
+    pub(crate) async fn blocking<R: Send + 'static>(
+        &self,
+        unit: Unit,
+        work: impl FnOnce(&Store) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let turn = self.turns.next(&unit).await?;
+        let budget = unit.limit.map_or_else(Budget::unlimited, Budget::lasting);
+        let store = self.store.within(&budget);
+        let mut ended = self.ended.subscribe();
+        let abandoned = Abandoned(budget);
+        let mut done = tokio::task::spawn_blocking(move || {
+            // Also kept if the caller is gone: the thread is busy all the same.
+            let _turn = turn;
+            work(&store)
+        });
+        let done = tokio::select! {
+            biased;
+            done = &mut done => done,
+            () = end(&mut ended) => {
+                abandoned.0.cancel();
+                done.await
+            }
+        };
+        done.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!("a call to the store panicked");
+                Failure::internal()
+            } else {
+                Failure::new(Code::Closed, "the server is shutting down")
+            }
+        })
+    }
+}
+
+/// Waits until what was begun has had its time to come to its end.
+async fn end(ended: &mut watch::Receiver<bool>) {
+    // An error: the server is gone.
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// Waits until the server is told to stop.

@@ -2,15 +2,13 @@
 //! table has a share, and a budget, which ends with its time, with its caller and with the server. What
 //! it holds in memory is counted in [`limits`](crate::limits).
 
+use crate::caller::Who;
 use crate::error::Failure;
 use crate::fair::{Fair, Shares, Turn};
-use crate::rate::Who;
-use crate::state::AppState;
 use hotread_proto::{Code, TableName};
-use hotread_store::{Budget, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Units that run at a time: as many as the store has read connections. More would wait for the cores.
 const MAX_RUNNING: usize = 16;
@@ -35,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Unit {
     who: Option<Who>,
     table: Option<TableName>,
-    limit: Option<Duration>,
+    pub(crate) limit: Option<Duration>,
 }
 
 impl Unit {
@@ -92,7 +90,7 @@ impl Turns {
     }
 
     /// Waits for a turn, but not for long.
-    async fn next(&self, unit: &Unit) -> Result<Running, Failure> {
+    pub(crate) async fn next(&self, unit: &Unit) -> Result<Running, Failure> {
         let busy = || {
             Failure::new(
                 Code::Busy,
@@ -123,56 +121,6 @@ impl Turns {
     }
 }
 
-/// Cancels work whose caller is gone.
-struct Abandoned(Budget);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-impl AppState {
-    /// Does a unit of work that blocks, on a thread for that, when it is its turn. The store that it is
-    /// given keeps to its budget, which is spent when its time is over, when this future is dropped, and
-    /// when the server ends.
-    ///
-    /// # Errors
-    /// If too much is waiting already, or it panicked.
-    pub(crate) async fn blocking<R: Send + 'static>(
-        &self,
-        unit: Unit,
-        work: impl FnOnce(&Store) -> R + Send + 'static,
-    ) -> Result<R, Failure> {
-        let turn = self.turns.next(&unit).await?;
-        let budget = unit.limit.map_or_else(Budget::unlimited, Budget::lasting);
-        let store = self.store.within(&budget);
-        let mut ended = self.ended.subscribe();
-        let abandoned = Abandoned(budget);
-        let mut done = tokio::task::spawn_blocking(move || {
-            // Also kept if the caller is gone: the thread is busy all the same.
-            let _turn = turn;
-            work(&store)
-        });
-        let done = tokio::select! {
-            biased;
-            done = &mut done => done,
-            () = end(&mut ended) => {
-                abandoned.0.cancel();
-                done.await
-            }
-        };
-        done.map_err(|error| {
-            if error.is_panic() {
-                tracing::error!("a call to the store panicked");
-                Failure::internal()
-            } else {
-                Failure::new(Code::Closed, "the server is shutting down")
-            }
-        })
-    }
-}
-
 /// How often the runtime's thread for blocking work is used: more often than threads without work end, which
 /// is after 10 s unless the runtime was built otherwise.
 const KEEP_EVERY: Duration = Duration::from_secs(4);
@@ -187,18 +135,15 @@ pub(crate) async fn keep_a_thread() {
     }
 }
 
-/// Waits until what was begun has had its time to come to its end.
-async fn end(ended: &mut watch::Receiver<bool>) {
-    // An error: the server is gone.
-    let _ = ended.wait_for(|ended| *ended).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use crate::options::Options;
-    use hotread_store::StorageError;
+    use crate::state::AppState;
+    use hotread_store::{StorageError, Store};
     use std::time::Instant;
+    use tokio::sync::watch;
 
     const ONE: Who = Who::Token(1);
     const OTHER: Who = Who::Token(2);
@@ -208,7 +153,8 @@ mod tests {
     fn state(dir: &tempfile::TempDir) -> Arc<AppState> {
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let (_stop, stopped) = watch::channel(None);
-        Arc::new(AppState::new(store, Options::default(), stopped))
+        let metrics = Metrics::default();
+        Arc::new(AppState::new(store, Options::default(), metrics, stopped))
     }
 
     /// Reads until its budget is spent, and says so.

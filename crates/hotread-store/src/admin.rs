@@ -18,10 +18,7 @@ use zeroize::Zeroizing;
 
 /// A random epoch, for a new incarnation of a table.
 pub(crate) fn random_epoch() -> Result<Epoch, StorageError> {
-    let number = getrandom::u64().map_err(|e| StorageError::Io {
-        detail: format!("the system has no random numbers: {e}"),
-    })?;
-    Ok(Epoch(number))
+    Ok(Epoch(getrandom::u64()?))
 }
 
 /// Reads a table's row back, as whoever opens the database next would.

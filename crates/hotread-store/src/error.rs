@@ -17,7 +17,7 @@ pub enum StorageError {
         detail: String,
     },
     /// The database is damaged.
-    #[error("the database is damaged ({detail}); run `hotread verify`, and restore a backup")]
+    #[error("the database is damaged ({detail}); verify it, and restore a backup")]
     Corrupt {
         /// What is wrong.
         detail: String,
@@ -130,6 +130,14 @@ impl From<rusqlite::Error> for StorageError {
     }
 }
 
+impl From<getrandom::Error> for StorageError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Io {
+            detail: format!("the system has no random numbers: {error}"),
+        }
+    }
+}
+
 impl From<r2d2::Error> for StorageError {
     fn from(_: r2d2::Error) -> Self {
         Self::NoReader
@@ -168,7 +176,7 @@ pub enum OpenError {
     },
     /// The file has several names, by hard links. SQLite keeps the write-ahead log under one of them:
     /// writers under two names destroy the database.
-    #[error("{} is one of {names} names of the same file; its write-ahead log is kept under one name only, so remove the other hard links, or make a copy of it with `hotread backup`", path.display())]
+    #[error("{} is one of {names} names of the same file; its write-ahead log is kept under one name only, so remove the other hard links, or open another file that has a backup of it", path.display())]
     SeveralNames {
         /// The database.
         path: PathBuf,
@@ -184,7 +192,7 @@ pub enum OpenError {
         reason: String,
     },
     /// It was written by a newer version of HotRead.
-    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, whose `hotread migrate down {known}` makes it readable here", path.display())]
+    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, which can migrate it down to version {known}", path.display())]
     NewerSchema {
         /// The database.
         path: PathBuf,
@@ -194,7 +202,7 @@ pub enum OpenError {
         known: i32,
     },
     /// It was written by an older version of HotRead, and was to be opened for reading only.
-    #[error("{} has schema version {found}, and version {known} is needed; run `hotread migrate up`", path.display())]
+    #[error("{} has schema version {found}, and version {known} is needed; open it for writing once, which migrates it", path.display())]
     OlderSchema {
         /// The database.
         path: PathBuf,
@@ -273,14 +281,14 @@ impl OpenError {
 #[non_exhaustive]
 pub enum ReadError {
     /// There is no such table.
-    #[error("there is no table {table}; `hotread table list` shows those that there are")]
+    #[error("there is no table {table}; check its name, or create it")]
     UnknownTable {
         /// The name that was given.
         table: TableName,
     },
     /// The table was not made to be searched.
     #[error(
-        "table {table} has no search index; make one with `--search` and import the records there"
+        "table {table} has no search index; create a table with one, and write the records there"
     )]
     NoSearch {
         /// The table.

@@ -48,6 +48,11 @@
 //! All calls block; none needs an async runtime. The store runs one thread that writes and one that
 //! opens read connections. Two threads serve all stores of the process: one completes publications which
 //! readers have held up, and one moves typed tables on after commits of other callers. What a call reads can be given a [`Budget`].
+//!
+//! # Features
+//!
+//! `import`, which is off by default: the modules `import` and `export`, for records from files and into
+//! files, as CSV and as JSON by lines.
 
 #![warn(missing_docs)]
 
@@ -59,11 +64,13 @@ mod clear;
 mod committer;
 mod error;
 mod expired;
+#[cfg(feature = "import")]
 pub mod export;
 mod feed;
 #[doc(hidden)]
 pub mod fuzzing;
 mod house;
+#[cfg(feature = "import")]
 pub mod import;
 mod inode;
 mod live;
@@ -98,7 +105,7 @@ pub use hotread_proto as proto;
 pub use hotread_proto::{PutOptions, TableTxn};
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
-pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};
+pub use read::{DEFAULT_PAGE, Found, MAX_CHANGES, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::Store;

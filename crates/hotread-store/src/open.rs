@@ -485,7 +485,7 @@ fn report(at: &Location, damage: &WalDamage) {
     if damage.certain {
         tracing::error!(
             "{path}: {damage}; acknowledged transactions are lost, and the database may be damaged: \
-             run `hotread verify`, and restore a backup"
+             verify it, and restore a backup"
         );
     } else {
         tracing::warn!(

@@ -7,9 +7,8 @@ use crate::open::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
 use crate::table::{self, OpenTable, TableRow};
 use crate::text;
-use hotread_proto::{
-    Category, Change, ChangeOp, Epoch, Hasher, Head, Key, Position, Record, Records,
-};
+use hotread_proto::{Category, Change, ChangeOp, Hasher, Head, Key, Position, Record, Records};
+pub use hotread_proto::{Found, Page, Scan, Search};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::ops::{Deref, DerefMut};
@@ -25,8 +24,10 @@ pub const DEFAULT_PAGE: usize = 100;
 pub const MAX_CHANGES: usize = 1_000;
 /// Most bytes of changes that are read at once; one larger change comes alone.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
-/// Most bytes of keys and values in a search's answer, which ends with the record that fills it.
-const MAX_FOUND_BYTES: usize = 8 << 20;
+/// Most bytes of keys, categories and values in a page or in a search's answer, which ends with the record
+/// that fills it. A page is read in one transaction, whose length this bounds as well: some tens of
+/// milliseconds.
+pub const MAX_PAGE_BYTES: usize = 8 << 20;
 /// Records that are read in one transaction while a table is loaded: some tens of milliseconds, so
 /// that the WAL does not wait for it.
 const LOAD_PAGE: usize = 50_000;
@@ -171,49 +172,6 @@ impl r2d2::HandleError<rusqlite::Error> for Log {
     }
 }
 
-/// What to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scan {
-    /// Only keys that begin with this.
-    pub prefix: String,
-    /// Only keys after this one: the last page's `next`.
-    pub after: Option<Key>,
-    /// Only this category.
-    pub category: Option<Category>,
-    /// At most so many records; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`].
-    pub limit: usize,
-    /// The page ends with the record with which its keys, categories and values come to so many
-    /// bytes; 0: only `limit` counts.
-    pub max_bytes: usize,
-    /// Only of this incarnation of the table: for all pages but the first, that of the first page's
-    /// position. `None`: of whichever there is.
-    pub epoch: Option<Epoch>,
-}
-
-/// What to search for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Search {
-    /// Words, all of which must be in a record's key or value; a word that ends in `*` stands for
-    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning.
-    pub query: String,
-    /// Only this category.
-    pub category: Option<Category>,
-    /// At most so many records, the best first; 0: [`DEFAULT_PAGE`]; never more than [`MAX_PAGE`],
-    /// and fewer if they are large: 8 MiB are enough.
-    pub limit: usize,
-}
-
-/// A part of a table.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The records, by key; of a search the best first.
-    pub records: Vec<Record>,
-    /// There may be more: go on after this key.
-    pub next: Option<Key>,
-    /// The state that these records are of.
-    pub position: Position,
-}
-
 fn limit(asked: usize) -> usize {
     match asked {
         0 => DEFAULT_PAGE,
@@ -336,11 +294,7 @@ pub(crate) fn scan(pool: &Pool, table: &OpenTable, scan: &Scan) -> Result<Page, 
         params.push((":category", category));
     }
     sql.push_str(" ORDER BY r.key LIMIT :limit");
-    let max_bytes = match scan.max_bytes {
-        0 => usize::MAX,
-        max_bytes => max_bytes,
-    };
-    let (mut records, mut more) = read_records(&txn, table, &sql, &params, max_bytes)?;
+    let (mut records, mut more) = read_records(&txn, table, &sql, &params, MAX_PAGE_BYTES)?;
     more |= records.len() > limit;
     records.truncate(limit);
     let next = match records.last() {
@@ -367,7 +321,7 @@ fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// Records until they come to so many bytes, and whether there may be more then.
+/// Records until they have this number of bytes, and whether there may be more then.
 fn read_records(
     db: &Connection,
     table: &OpenTable,
@@ -390,7 +344,7 @@ fn read_records(
     Ok((records, false))
 }
 
-pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<Page, ReadError> {
+pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<Found, ReadError> {
     if !table.options.search {
         return Err(ReadError::NoSearch {
             table: table.name.clone(),
@@ -419,12 +373,11 @@ pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<
                 ":query": query, ":table": table.id, ":category": category,
                 ":limit": limit(search.limit) as i64,
             },
-            MAX_FOUND_BYTES,
+            MAX_PAGE_BYTES,
         )?;
     }
-    Ok(Page {
+    Ok(Found {
         records,
-        next: None,
         position: head.position,
     })
 }

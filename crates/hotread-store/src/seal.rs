@@ -148,7 +148,7 @@ impl fmt::Debug for Passphrase {
 #[non_exhaustive]
 pub enum SealError {
     /// The table is sealed, and the store was opened without a passphrase.
-    #[error("it is sealed; give its passphrase (`--passphrase-file FILE`)")]
+    #[error("it is sealed; give its passphrase")]
     NoPassphrase,
     /// The passphrase is not the one that the table was sealed with, or the header is damaged in a
     /// way that cannot be told from that.
@@ -197,6 +197,14 @@ pub enum SealError {
         /// What it said.
         reason: String,
     },
+}
+
+impl From<getrandom::Error> for SealError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Random {
+            reason: error.to_string(),
+        }
+    }
 }
 
 impl SealError {
@@ -446,9 +454,7 @@ fn subkey(master: &[u8; KEY_BYTES], purpose: &[u8]) -> [u8; KEY_BYTES] {
 
 fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|e| SealError::Random {
-        reason: e.to_string(),
-    })?;
+    getrandom::fill(&mut bytes)?;
     Ok(bytes)
 }
 

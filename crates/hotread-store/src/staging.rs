@@ -90,6 +90,7 @@ impl Staging {
     }
 
     /// Gives the file its name, durably, in place of what has it.
+    #[cfg(feature = "import")]
     pub(crate) fn publish(self) -> io::Result<()> {
         File::open(self.part())?.sync_all()?;
         std::fs::rename(self.part(), &self.target)?;

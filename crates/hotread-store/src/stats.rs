@@ -1,64 +1,21 @@
 //! What a store can say of its work.
 
 use crate::error::StorageError;
+pub use hotread_proto::http::{Histogram, Stats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Counts of one store since it was opened, and how it is doing. Read one after the other: they need
-/// not fit together exactly.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Transactions committed.
-    pub committed: u64,
-    /// Groups they were committed in, each with one fsync if the store is `Full`.
-    pub groups: u64,
-    /// Transactions refused.
-    pub refused: u64,
-    /// Groups that failed as a whole.
-    pub failed_groups: u64,
-    /// Transactions that wait for the committer.
-    pub waiting: usize,
-    /// Bytes of keys and values in them.
-    pub waiting_bytes: usize,
-    /// Size of the write-ahead log, in bytes. It shrinks when no reader needs its older part.
-    pub wal_bytes: u64,
-    /// Whether a reader keeps the write-ahead log from beginning anew, although it has more than the 64
-    /// MiB that it is cut to, such as another program with a read transaction on the file.
-    pub wal_held: bool,
-    /// Why nothing is written at the moment; `None`: all is well.
-    pub halted: Option<String>,
-    /// Microseconds that groups took from BEGIN to the end of COMMIT, by [`COMMIT_BOUNDS_US`].
-    pub group_us: Histogram,
-    /// Microseconds of their COMMIT alone, which is the fsync if the store is `Full`, by
-    /// [`COMMIT_BOUNDS_US`].
-    pub commit_us: Histogram,
-    /// Transactions in groups, by [`GROUP_BOUNDS`].
-    pub group_sizes: Histogram,
-}
-
-/// Upper bounds of the times of commits, in microseconds: from a COMMIT without an fsync to a disk
-/// that is in trouble.
+/// Upper bounds of the times of commits, [`Stats::group_us`] and [`Stats::commit_us`], in microseconds:
+/// from a COMMIT without an fsync to a disk that is in trouble.
 pub const COMMIT_BOUNDS_US: &[u64] = &[
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 10_000_000,
 ];
 
-/// Upper bounds of the numbers of transactions in a group, up to the most that a group has.
+/// Upper bounds of the numbers of transactions in a group, [`Stats::group_sizes`], up to the most that a
+/// group has.
 pub const GROUP_BOUNDS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
-
-/// How often a number lay in which range.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Histogram {
-    /// The upper bound of each range, itself included; a last range has no bound.
-    pub bounds: &'static [u64],
-    /// How many lay in each range and in none before: one more than there are bounds.
-    pub counts: Vec<u64>,
-    /// The sum of all.
-    pub sum: u64,
-}
 
 /// A histogram that is being filled.
 struct Ranges {
@@ -86,7 +43,7 @@ impl Ranges {
     fn read(&self) -> Histogram {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         Histogram {
-            bounds: self.bounds,
+            bounds: self.bounds.to_vec(),
             counts: self.counts.iter().map(read).collect(),
             sum: read(&self.sum),
         }

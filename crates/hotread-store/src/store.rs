@@ -9,7 +9,7 @@ use crate::lock::WriterLock;
 use crate::open::Location;
 use crate::options::{TableInfo, TableOptions};
 use crate::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
-use crate::read::{self, Opener, Page, Pool, Scan, Search};
+use crate::read::{self, Found, Opener, Page, Pool, Scan, Search};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
 use crate::stats::{Counters, Stats};
@@ -514,7 +514,7 @@ impl Store {
     ///
     /// # Errors
     /// If there is no such table, or it was made without an index, or it cannot be read.
-    pub fn search(&self, table: &TableName, search: &Search) -> Result<Page, ReadError> {
+    pub fn search(&self, table: &TableName, search: &Search) -> Result<Found, ReadError> {
         self.reading(table, |table| read::search(&self.pool(), table, search))
     }
 

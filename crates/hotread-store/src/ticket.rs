@@ -1,6 +1,7 @@
 //! The way back for the committer's answers: each is waited for by a thread or by a task.
 
 use crate::error::{CommitError, StorageError};
+pub use hotread_proto::Replaced;
 use hotread_proto::{Committed, Compared};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,19 +17,6 @@ pub(crate) struct Applied {
     pub(crate) deleted: u64,
     /// The table has more records than before, those left out that had expired.
     pub(crate) grown: bool,
-}
-
-/// The answer to a replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct Replaced {
-    /// The state that is the new content, and when it was committed.
-    #[serde(flatten)]
-    pub committed: Committed,
-    /// Records that were new or different.
-    pub written: u64,
-    /// Records that are gone.
-    pub deleted: u64,
 }
 
 impl From<Applied> for Replaced {

@@ -13,7 +13,7 @@ pub use self::status::{Status, WaitForError};
 use self::follower::Follower;
 use crate::error::TableError;
 use crate::options::TableOptions;
-use crate::read::{Page, Scan, Search};
+use crate::read::{Found, Page, Scan, Search};
 use crate::store::Store;
 use crate::subscription::Subscription;
 use crate::ticket::Replaced;
@@ -386,7 +386,7 @@ impl<V, S: Replicated> Table<V, S> {
     ///
     /// # Errors
     /// If the table was dropped or has no search index, or cannot be read.
-    pub fn search(&self, search: &Search) -> Result<Page, Error> {
+    pub fn search(&self, search: &Search) -> Result<Found, Error> {
         Ok(self.shared.store.search(self.name(), search)?)
     }
 

@@ -394,7 +394,7 @@ fn an_older_database_is_not_read_without_being_migrated() {
             "{error}"
         );
         assert_eq!(error.code(), Code::OlderSchema);
-        assert!(error.to_string().contains("hotread migrate up"));
+        assert!(error.to_string().contains("open it for writing once"));
         assert!(files(scratch.path().parent().unwrap()) == before);
     }
 }

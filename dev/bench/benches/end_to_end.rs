@@ -3,16 +3,12 @@
 
 use std::process::ExitCode;
 
+use hotread_bench::target;
+
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     let done = hotread_bench::end_to_end::run();
     #[cfg(not(target_os = "linux"))]
     let done: Result<(), String> = Err("these figures need Linux".into());
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    target::end(done)
 }

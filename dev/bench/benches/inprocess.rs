@@ -10,11 +10,5 @@ use hotread_bench::{figures, target};
 static ALLOCATOR: Counting = Counting;
 
 fn main() -> ExitCode {
-    match target::run(&figures::ABOUT, &figures::ALL) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    target::end(target::run(&figures::ABOUT, &figures::ALL))
 }

@@ -11,11 +11,5 @@ fn main() -> ExitCode {
         Some(arguments) => child::main(&arguments),
         None => target::run(&store::ABOUT, &store::ALL),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("error: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    target::end(done)
 }

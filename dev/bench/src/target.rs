@@ -1,6 +1,7 @@
 //! What all that measures does: measure the figures asked for, report.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -25,6 +26,18 @@ pub struct Entry {
 pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
     let options = Options::parse(std::env::args().skip(1))?;
     run_as(about, entries, &options)
+}
+
+/// The end of a program that measures: the error, if there is one, and the exit code.
+#[must_use]
+pub fn end(done: Result<(), String>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The same with options that are read already.

@@ -7,10 +7,11 @@ mod store;
 pub(crate) use server::{Remote, Server};
 
 use anyhow::Result;
-use hotread_proto::{Change, Committed, Key, Position, Record, Replace, TableName, Timestamp, Txn};
-use hotread_store::{
-    NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, Ticket, TokenInfo,
+use hotread_proto::{
+    Change, Committed, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan,
+    Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
+use hotread_store::Ticket;
 
 /// What commands do with tables. What is answered, and how errors are told, does not depend on where
 /// the tables are. Each call blocks.
@@ -73,14 +74,6 @@ pub(crate) struct Whole {
     pub(crate) position: Position,
     /// In the order of their keys.
     pub(crate) records: Vec<Record>,
-}
-
-/// What a replacement did.
-pub(crate) struct Replaced {
-    /// Records that were new or different.
-    pub(crate) written: u64,
-    /// Records that are gone.
-    pub(crate) deleted: u64,
 }
 
 /// A transaction that was handed over.

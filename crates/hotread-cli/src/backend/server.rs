@@ -1,16 +1,15 @@
 //! Tables of a server.
 
-use super::{Pending, Replaced, Tables, Whole};
+use super::{Pending, Tables, Whole};
 use crate::args::Secret;
 use crate::exit::Failure;
 use anyhow::Result;
-use hotread_client::{ClientBuilder, Error, PastTxn, RecordSet, blocking};
+use hotread_client::{ClientBuilder, Error, RecordSet, blocking};
 use hotread_proto::{
-    Category, Change, Code, Key, Position, Record, Replace, TableName, Timestamp, Txn,
+    Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
+    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
-use hotread_store::{
-    MAX_CHANGES, NewToken, Page, Role, Scan, Search, TableInfo, TableOptions, TokenInfo,
-};
+use hotread_store::MAX_CHANGES;
 
 /// Records that a server gives of a search at most.
 const MAX_FOUND: usize = 100;
@@ -118,27 +117,7 @@ impl Tables for Server {
     }
 
     fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page> {
-        let Scan {
-            prefix,
-            after,
-            category,
-            limit,
-            epoch,
-            ..
-        } = scan.clone();
-        let scan = hotread_client::Scan {
-            prefix,
-            after,
-            category,
-            limit: Some(limit),
-            epoch,
-        };
-        let page = self.ask(|client| client.scan(table.as_str(), &scan))?;
-        Ok(Page {
-            records: page.records,
-            next: page.next,
-            position: page.position,
-        })
+        self.ask(|client| client.scan(table.as_str(), scan))
     }
 
     fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
@@ -149,28 +128,14 @@ impl Tables for Server {
             );
             return Err(Failure::usage(message).into());
         }
-        let category = search.category.as_ref().map(Category::as_str);
-        let (query, limit) = (&search.query, Some(search.limit));
-        let found = self.ask(|client| client.search(table.as_str(), query, category, limit))?;
+        let found = self.ask(|client| client.search(table.as_str(), search))?;
         Ok(found.records)
     }
 
     fn changes(&self, table: &TableName, from: Position, limit: usize) -> Result<Vec<Change>> {
         let limit = Some(limit.min(MAX_CHANGES));
         let changes = self.ask(|client| client.changes(table.as_str(), from, limit))?;
-        let change = |past: PastTxn| Change {
-            position: Position {
-                seq: past.seq,
-                ..from
-            },
-            at: past.at,
-            digest: past.digest,
-            records: past.count,
-            ops: past.ops,
-            // A server does not tell it.
-            id: None,
-        };
-        Ok(changes.changes.into_iter().map(change).collect())
+        Ok(changes.changes)
     }
 
     fn whole(&self, table: &TableName) -> Result<Whole> {
@@ -190,11 +155,7 @@ impl Tables for Server {
     }
 
     fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced> {
-        let replaced = self.ask(|client| client.replace(table.as_str(), new))?;
-        Ok(Replaced {
-            written: replaced.written,
-            deleted: replaced.deleted,
-        })
+        self.ask(|client| client.replace(table.as_str(), new))
     }
 
     fn tokens(&self) -> Result<Vec<TokenInfo>> {

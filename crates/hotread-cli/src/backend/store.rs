@@ -1,11 +1,12 @@
 //! Tables of a database that this process has open.
 
-use super::{Pending, Replaced, Tables, Whole};
+use super::{Pending, Tables, Whole};
 use anyhow::Result;
-use hotread_proto::{Change, Key, Position, Record, Replace, TableName, Timestamp, Txn};
-use hotread_store::{
-    NewToken, Page, Role, Scan, Search, Store, TableInfo, TableOptions, TokenInfo,
+use hotread_proto::{
+    Change, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
+    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
+use hotread_store::Store;
 
 impl Tables for Store {
     fn is_remote(&self) -> bool {
@@ -61,11 +62,7 @@ impl Tables for Store {
     }
 
     fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced> {
-        let replaced = self.replace(table, new)?;
-        Ok(Replaced {
-            written: replaced.written,
-            deleted: replaced.deleted,
-        })
+        Ok(self.replace(table, new)?)
     }
 
     fn tokens(&self) -> Result<Vec<TokenInfo>> {

@@ -2,7 +2,7 @@
 
 use super::{Mode, Session};
 use crate::args::{GetArgs, RmArgs, SetArgs};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::{Out, count};
 use anyhow::{Context, Result};
 use hotread_proto::limits::MAX_VALUE_BYTES;
@@ -91,13 +91,7 @@ pub(super) fn expired(record: &Record) -> bool {
 }
 
 fn not_found(table: &TableName, key: &Key, more: &str) -> anyhow::Error {
-    let message = format!(
-        "there is no record {:?} in table {table}{more}",
-        key.as_str()
-    );
-    let mut body = ErrorBody::new(Code::NotFound, message);
-    body.key = Some(key.clone());
-    Failure::with(Exit::NotFound, body).into()
+    Failure::from(ErrorBody::no_record(table, key, more)).into()
 }
 
 pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()> {

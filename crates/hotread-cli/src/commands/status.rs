@@ -4,75 +4,22 @@ use super::Session;
 use crate::backend::Server;
 use crate::output::{Out, escape, grouped};
 use anyhow::{Context, Result};
-use hotread_proto::{Key, TableName, Timestamp};
-use serde::Deserialize;
+use hotread_proto::http::ServerStatus;
 use std::io::Write;
-
-/// What is shown of a server's status; there is more in it.
-#[derive(Deserialize)]
-struct Status {
-    tables: Vec<Table>,
-    sessions: Vec<Subscriber>,
-    #[serde(default)]
-    at_risk: Vec<AtRisk>,
-    #[serde(default)]
-    at_risk_count: u64,
-}
-
-/// A replica whose readers have an older state than the table, and that may not come up again.
-#[derive(Deserialize)]
-struct AtRisk {
-    name: String,
-    peer: String,
-    table: TableName,
-    acked: u64,
-    key: Option<Key>,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Table {
-    name: TableName,
-    head: u64,
-    floor: u64,
-    records: u64,
-    sessions: u64,
-}
-
-#[derive(Deserialize)]
-struct Subscriber {
-    /// Empty: it has none, or has not said it yet.
-    name: String,
-    peer: String,
-    table: TableName,
-    acked: u64,
-    lag: u64,
-    since: Timestamp,
-    last_nack: Option<Nack>,
-}
-
-#[derive(Deserialize)]
-struct Nack {
-    key: Key,
-    seq: u64,
-    reason: String,
-}
 
 pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     let server = Server::new(session.server()?)?;
-    let mut status = server.ask(|client| client.status())?;
+    let status = server.ask(|client| client.status())?;
     if session.json() {
-        if let Some(fields) = status.as_object_mut() {
-            fields.remove("ok");
-        }
         return out.json(&status);
     }
-    let Status {
+    let ServerStatus {
         tables,
         sessions,
         at_risk,
         at_risk_count,
-    } = serde_json::from_value(status).context("the server's status has an unknown form")?;
+        ..
+    } = status;
     if tables.is_empty() {
         session.note("there are no tables; `hotread table create` makes one");
     } else {
@@ -124,7 +71,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     if at_risk.is_empty() {
         return Ok(());
     }
-    let listed = at_risk.len() as u64;
+    let listed = at_risk.len();
     let rows = at_risk.into_iter().map(|replica| {
         let reason = escape(&replica.reason).into_owned();
         vec![
@@ -144,7 +91,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
         rows.collect(),
     )?;
     if at_risk_count > listed {
-        let more = grouped(at_risk_count - listed);
+        let more = grouped((at_risk_count - listed) as u64);
         session.note(&format!("and {more} more at risk"));
     }
     Ok(())

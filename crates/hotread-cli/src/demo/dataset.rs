@@ -138,7 +138,7 @@ impl Records {
 pub(super) async fn all(client: &Client, table: &TableName) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut scan = Scan {
-        limit: Some(PAGE),
+        limit: PAGE,
         ..Scan::default()
     };
     loop {

@@ -2,7 +2,6 @@
 //! look-up over the network costs at least.
 
 use anyhow::{Context, Result, anyhow, bail};
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -83,29 +82,10 @@ impl Connection {
     }
 }
 
-/// What a path needs to name a key: all but what RFC 3986 leaves unreserved as `%XX`.
-pub(super) fn escape(key: &str) -> String {
-    let mut path = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(byte.into());
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(path, "%{byte:02X}");
-        }
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::TcpListener;
-
-    #[test]
-    fn keys_are_escaped() {
-        assert_eq!(escape("a/b c%é-._~Z9"), "a%2Fb%20c%25%C3%A9-._~Z9");
-    }
 
     #[test]
     fn answers_on_one_connection_are_told_apart() {

@@ -2,7 +2,7 @@
 //! kind of frame it is. Kinds and members that are not known are passed over.
 
 use crate::digest::Digest;
-use crate::evaluate::ChangeOp;
+use crate::evaluate::{Change, ChangeOp};
 use crate::name::Key;
 use crate::position::Epoch;
 use crate::record::Record;
@@ -212,6 +212,22 @@ pub struct Txn<'a> {
     /// Is this a piece, with more to come? Nothing is applied before the last one.
     #[serde(default)]
     pub more: bool,
+}
+
+impl Txn<'_> {
+    /// A change, whole.
+    #[must_use]
+    pub fn of(change: &Change) -> Txn<'_> {
+        Txn {
+            from: change.position.seq,
+            to: change.position.seq,
+            at: change.at,
+            digest: change.digest,
+            count: change.records,
+            ops: Cow::Borrowed(&change.ops),
+            more: false,
+        }
+    }
 }
 
 /// Where this session stands.

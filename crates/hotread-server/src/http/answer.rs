@@ -4,13 +4,17 @@ use crate::error::Failure;
 use crate::limits::Held;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use hotread_proto::http::Nothing;
 use hotread_proto::{Position, Success};
 use serde::Serialize;
 
 /// Up to this size, in bytes, a body is not accounted for: the connection's buffer takes it.
 const SMALL: usize = 16 << 10;
+
+/// The answer to a request.
+pub(crate) type Answer = Result<Response, Failure>;
 
 const JSON: &str = "application/json";
 
@@ -47,8 +51,6 @@ pub(super) fn success(data: &impl Serialize) -> Response {
 
 /// Success without data.
 pub(super) fn done() -> Response {
-    #[derive(Serialize)]
-    struct Nothing {}
     success(&Nothing {})
 }
 
@@ -110,6 +112,34 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     headers.insert(POLICY, HeaderValue::from_static("same-origin"));
 }
 
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let mut response = json(status, self.body());
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            // Rounded up: too early is refused again.
+            let seconds = self.wait().as_secs_f64().ceil().max(1.0) as u64;
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(allow) = self.methods().and_then(|allow| allow.try_into().ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        if status == StatusCode::UPGRADE_REQUIRED {
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        // For the log.
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 /// A failure as the bytes of a whole response, for connections that get no further.
 pub(crate) fn raw(failure: &Failure) -> Vec<u8> {
     // It has strings and numbers, and cannot fail.
@@ -122,4 +152,20 @@ pub(crate) fn raw(failure: &Failure) -> Vec<u8> {
          retry-after: 1\r\nconnection: close\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::Code;
+    use std::time::Duration;
+
+    #[test]
+    fn waits_are_rounded_up_to_whole_seconds() {
+        for (wait, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
+            let failure = Failure::new(Code::RateLimited, "slowly");
+            let response = failure.after(Duration::from_millis(wait)).into_response();
+            assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{wait}");
+        }
+    }
 }

@@ -1,26 +1,15 @@
 //! `/v1/tables/{table}/changes`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
 use crate::history::{self, Piece};
 use crate::limits::CHANGES_BYTES;
-use hotread_proto::session::frame;
-use hotread_proto::{Change, ChangeOp, Position};
+use hotread_proto::{Changes, Position};
 use hotread_store::{DEFAULT_PAGE, MAX_CHANGES, ReadError};
-use serde::Serialize;
-use std::borrow::Cow;
 
 /// `GET /v1/tables/{table}/changes`: the transactions after a position, oldest first.
 pub(super) async fn get(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Changes<'a> {
-        changes: Vec<frame::Txn<'a>>,
-        /// Where the table stands.
-        position: Position,
-        /// The first transaction that the history keeps.
-        floor: u64,
-    }
     let table = call.table()?;
     let missing = || {
         let message = "from is missing; give the position after which to begin, as epoch:seq";
@@ -41,24 +30,11 @@ pub(super) async fn get(call: Call) -> Answer {
             return Err(ReadError::NeverThere { table, from, head }.into());
         }
         let body = Changes {
-            changes: changes.iter().map(|c| piece(c, &c.ops, false)).collect(),
+            changes,
             position,
             floor,
         };
         answer::large(held, &body)
     });
     json.await?.map(answer::encoded)
-}
-
-/// Some of a change's operations, as the body of a `txn` frame.
-pub(crate) fn piece<'a>(change: &Change, ops: &'a [ChangeOp], more: bool) -> frame::Txn<'a> {
-    frame::Txn {
-        from: change.position.seq,
-        to: change.position.seq,
-        at: change.at,
-        digest: change.digest,
-        count: change.records,
-        ops: Cow::Borrowed(ops),
-        more,
-    }
 }

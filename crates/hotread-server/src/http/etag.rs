@@ -4,11 +4,23 @@
 //! makes of a tag when it compresses an answer counts as the tag: `W/"epoch-seq"` (nginx, Cloudflare)
 //! and `"epoch-seq-gzip"` (Apache).
 
-use super::one;
-use super::route::Conditions;
+use crate::access::one;
 use crate::error::Failure;
 use axum::http::{HeaderMap, HeaderName, header};
 use hotread_proto::Position;
+
+/// Which headers a route understands that make it do something only under a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    None,
+    /// `If-None-Match` with entity tags: not again what the caller has.
+    Cached,
+    /// `If-Match` with one entity tag or `*`, `If-None-Match: *`: only if the record is that, is
+    /// there, or is not there.
+    Record,
+    /// `If-Match` with one entity tag or `*`.
+    Existing,
+}
 
 /// Under which condition a request is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

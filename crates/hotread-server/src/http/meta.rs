@@ -1,9 +1,8 @@
-//! What is about the server itself: health, readiness, metrics, the description.
+//! What is about the server itself: health, readiness, the description.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
-use crate::metrics::{self, TEXT_TYPE};
 use crate::openapi::DESCRIPTION;
 use crate::work::Unit;
 use axum::http::StatusCode;
@@ -33,20 +32,6 @@ pub(super) async fn ready(call: Call) -> Answer {
         return Err(failure.with_status(StatusCode::SERVICE_UNAVAILABLE));
     }
     Ok(answer::done())
-}
-
-/// `GET /metrics`, in the OpenMetrics text format.
-pub(super) async fn metrics(call: Call) -> Answer {
-    let state = call.state.clone();
-    let text = call
-        .state
-        .blocking(Unit::own(), move |_| metrics::text(state))
-        .await?;
-    let text = text.map_err(|error| {
-        tracing::error!(%error, "the metrics cannot be written");
-        Failure::internal()
-    })?;
-    Ok(answer::with_type(StatusCode::OK, TEXT_TYPE, text.into()))
 }
 
 /// `GET /v1/openapi.json`.

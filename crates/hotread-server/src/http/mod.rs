@@ -4,43 +4,47 @@
 //! handler, as a [`Call`] that has passed all that. Handlers are in the modules beside this one.
 
 pub(crate) mod answer;
+mod authenticate;
 mod blame;
-pub(crate) mod changes;
+mod call;
+mod changes;
 mod cors;
-mod etag;
+pub(crate) mod etag;
+mod events;
 mod meta;
+mod metrics;
 mod records;
-mod request;
+pub(crate) mod request;
 pub(crate) mod route;
 mod search;
 mod status;
+mod sync;
 mod tables;
 mod tokens;
 mod txn;
 
-pub(crate) use crate::access::one;
-use crate::access::{Caller, Hosts, forbidden};
+use crate::access::Hosts;
+use crate::caller::{Caller, Who};
 use crate::error::Failure;
-use crate::limits::{Budget, MAX_HEAD_BYTES};
+use crate::limits::MAX_HEAD_BYTES;
 use crate::log::Line;
 use crate::metrics::count;
-use crate::rate::Who;
 use crate::socket::Wire;
 use crate::state::AppState;
-use crate::work::Unit;
+use answer::Answer;
+use authenticate::authenticate;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use call::{Call, Names};
 use etag::Condition;
 use futures_util::FutureExt;
-use hotread_proto::{Code, Key, TableName, TxnId};
-use hotread_store::Store;
+use hotread_proto::{Code, Key, TableName};
 use request::Query;
-use route::{Access, Answer, ROUTES, Route, methods};
+use route::{Access, ROUTES, methods};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -50,73 +54,6 @@ use std::time::Instant;
 /// Where a request comes from; put there by the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
-
-/// A request that may be served.
-pub(crate) struct Call {
-    pub(crate) state: Arc<AppState>,
-    pub(crate) caller: Caller,
-    pub(crate) query: Query,
-    pub(crate) condition: Condition,
-    /// `Idempotency-Key`.
-    pub(crate) id: Option<TxnId>,
-    pub(crate) parts: Parts,
-    route: &'static Route,
-    names: Names,
-    body: Body,
-}
-
-/// What the path names.
-#[derive(Debug, Default)]
-struct Names {
-    table: Option<TableName>,
-    key: Option<Key>,
-    id: Option<String>,
-}
-
-impl Call {
-    /// The table that the path names.
-    pub(crate) fn table(&self) -> Result<TableName, Failure> {
-        self.names.table.clone().ok_or_else(Failure::internal)
-    }
-
-    /// The key that the path names.
-    fn key(&self) -> Result<Key, Failure> {
-        self.names.key.clone().ok_or_else(Failure::internal)
-    }
-
-    /// Does what blocks on behalf of the caller, as a unit of work on the table that the path names.
-    /// Reads take no longer than [`Options::max_read_ms`](crate::Options::max_read_ms).
-    pub(crate) fn blocking<R, W>(
-        &self,
-        work: W,
-    ) -> impl Future<Output = Result<R, Failure>> + Send + use<R, W>
-    where
-        R: Send + 'static,
-        W: FnOnce(&Store) -> R + Send + 'static,
-    {
-        let (state, unit) = (self.state.clone(), self.unit());
-        async move { state.blocking(unit, work).await }
-    }
-
-    /// A unit of work on behalf of the caller.
-    pub(crate) fn unit(&self) -> Unit {
-        let unit = Unit::of(self.caller.who()).within(self.state.options.max_read());
-        match &self.names.table {
-            Some(table) => unit.on(table),
-            None => unit,
-        }
-    }
-
-    /// What the caller may hold in memory.
-    pub(crate) fn budget(&self) -> Budget {
-        self.state.budgets.of(self.caller.who())
-    }
-
-    /// The id that the path names.
-    fn path_id(&self) -> Result<String, Failure> {
-        self.names.id.clone().ok_or_else(Failure::internal)
-    }
-}
 
 /// The router: one way in for each path of the table, and one for all others.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
@@ -228,7 +165,7 @@ async fn answer(
     };
     state.allowed.check(&parts, hosts)?;
 
-    let known = Caller::authenticate(state, peer, &parts);
+    let known = authenticate(state, peer, &parts);
     let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
     if let Ok(caller) = &known {
         seen.caller = Some(caller.clone());
@@ -263,7 +200,7 @@ async fn answer(
         condition,
         id,
         parts,
-        route,
+        takes: route.takes,
         names,
         body,
     })
@@ -354,29 +291,8 @@ fn check_rights(caller: &Caller, access: Access, table: Option<&TableName>) -> R
         Access::Table(role) => format!("the role {role} for this table"),
         Access::Server(role) => format!("the role {role}, for all tables"),
     };
-    Err(forbidden(format!(
-        "the token does not allow this, which needs {needed}; ask for another"
-    )))
-}
-
-/// Upgrades a connection to a sync session.
-async fn follow(mut call: Call) -> Answer {
-    use axum::extract::FromRequestParts;
-    use axum::extract::ws::WebSocketUpgrade;
-    let table = call.table()?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;
-    let upgrade = upgrade.map_err(|rejection| {
-        let failure = Failure::bad_request(format!(
-            "this is for WebSockets: {}",
-            rejection.body_text().to_lowercase()
-        ));
-        match rejection.status() {
-            StatusCode::UPGRADE_REQUIRED => failure.with_status(StatusCode::UPGRADE_REQUIRED),
-            _ => failure,
-        }
-    })?;
-    let wire = call.parts.extensions.remove().unwrap_or_default();
-    crate::sync::upgrade(call.state, call.caller, table, upgrade, wire).await
+    let message = format!("the token does not allow this, which needs {needed}; ask for another");
+    Err(Failure::new(Code::Forbidden, message))
 }
 
 #[cfg(test)]

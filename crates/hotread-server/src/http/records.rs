@@ -1,46 +1,19 @@
 //! `/v1/tables/{table}/records` and `/v1/tables/{table}/records/{key}`.
 
+use super::answer::{self, Answer};
+use super::call::Call;
 use super::etag::Condition;
-use super::route::Answer;
-use super::{Call, answer, txn};
+use super::txn;
 use crate::error::Failure;
-use crate::limits::{PAGE_BYTES, PAGE_MEMORY};
+use crate::limits::PAGE_MEMORY;
 use axum::http::StatusCode;
+use hotread_proto::http::{OneRecord, RecordBody, Written};
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
-    Category, Code, Committed, ErrorBody, Key, Position, Put, Record, Success, TableName,
-    Timestamp, Txn, Value, given,
+    Code, ErrorBody, Key, Page, Position, Record, Scan, Success, TableName, Timestamp, Txn,
 };
-use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Scan, Store};
-use serde::{Deserialize, Serialize};
+use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Store};
 use std::time::SystemTime;
-
-/// Records of a table.
-#[derive(Serialize)]
-pub(super) struct Found {
-    pub(super) records: Vec<Record>,
-    /// There may be more: go on after this key.
-    #[serde(skip_serializing_if = "Next::is_left_out")]
-    pub(super) next: Next,
-    /// The state that the records are of.
-    pub(super) position: Position,
-}
-
-/// How a list goes on.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Next {
-    /// It is not of the kind that goes on.
-    LeftOut,
-    /// After this key, or not.
-    Key(Option<Key>),
-}
-
-impl Next {
-    fn is_left_out(&self) -> bool {
-        matches!(self, Self::LeftOut)
-    }
-}
 
 /// Those that have not expired.
 pub(super) fn present(mut records: Vec<Record>) -> Vec<Record> {
@@ -62,31 +35,23 @@ pub(super) async fn list(call: Call) -> Answer {
         after: call.query.read("after")?,
         category: call.query.read("category")?,
         limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
-        max_bytes: PAGE_BYTES,
         epoch: call.query.read("epoch")?,
     };
     let budget = call.budget();
     let json = call.blocking(move |store| {
         let held = budget.take(PAGE_MEMORY)?;
         let page = store.scan(&table, &scan)?;
-        let found = Found {
+        let page = Page {
             records: present(page.records),
-            next: Next::Key(page.next),
-            position: page.position,
+            ..page
         };
-        answer::large(held, &found)
+        answer::large(held, &page)
     });
     json.await?.map(answer::encoded)
 }
 
 /// `GET /v1/tables/{table}/records/{key}`.
 pub(super) async fn get(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct One {
-        record: Record,
-        /// The record is as it was there, or later.
-        position: Position,
-    }
     let (table, key) = (call.table()?, call.key()?);
     let budget = call.budget();
     let condition = call.condition.clone();
@@ -111,7 +76,7 @@ pub(super) async fn get(call: Call) -> Answer {
         if condition.has(at) {
             return Ok(answer::not_modified(at));
         }
-        let json = answer::large(held, &One { record, position })?;
+        let json = answer::large(held, &OneRecord { record, position })?;
         Ok(answer::tagged(answer::encoded(json), at))
     });
     answered.await?
@@ -136,60 +101,23 @@ fn read(
 }
 
 fn not_found(table: &TableName, key: &Key, more: &str) -> Failure {
-    let message = format!(
-        "there is no record {:?} in table {table}{more}",
-        key.as_str()
-    );
-    Failure::from(ErrorBody {
-        key: Some(key.clone()),
-        ..ErrorBody::new(Code::NotFound, message)
-    })
-}
-
-/// The body of a put: the record whole.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecordBody {
-    value: Value,
-    #[serde(default)]
-    category: Category,
-    #[serde(default, deserialize_with = "given")]
-    expires_at: Option<Timestamp>,
-}
-
-/// The answer to a write of one record. The key is in it so that a client can see that nothing on the
-/// way made another one of it.
-#[derive(Serialize)]
-struct Written<'a> {
-    #[serde(flatten)]
-    committed: &'a Committed,
-    key: &'a Key,
+    ErrorBody::no_record(table, key, more).into()
 }
 
 /// `PUT /v1/tables/{table}/records/{key}`.
 pub(super) async fn put(mut call: Call) -> Answer {
     let (table, key) = (call.table()?, call.key()?);
     let (body, held) = call.needed_body::<RecordBody>().await?;
-    let put = Put {
-        key: key.clone(),
-        value: body.value,
-        category: body.category,
-        expires_at: body.expires_at,
-    };
-    let transaction = conditional(&call, &table, key.clone(), Txn::new().put(put))?;
+    let transaction = Txn::new().put(body.under(key.clone()));
+    let transaction = conditional(&call, &table, key.clone(), transaction)?;
     let (committed, is_new) =
         txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
     };
-    let (at, committed) = (committed.position, &committed);
-    let written = Written {
-        committed,
-        key: &key,
-    };
-    let response = answer::json(status, &Success::new(written));
-    Ok(answer::tagged(response, at))
+    let response = answer::json(status, &Success::new(Written { committed, key }));
+    Ok(answer::tagged(response, committed.position))
 }
 
 /// `DELETE /v1/tables/{table}/records/{key}`.
@@ -208,10 +136,7 @@ pub(super) async fn delete(call: Call) -> Answer {
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
     let held = call.budget().take(0)?;
     let (committed, _) = txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
-    Ok(answer::success(&Written {
-        committed: &committed,
-        key: &key,
-    }))
+    Ok(answer::success(&Written { committed, key }))
 }
 
 /// The transaction under the request's condition, with its id.

@@ -1,17 +1,14 @@
 //! What a request says: the query, the headers that are about its body, and the body.
 
-use super::route::Takes;
-use super::{Call, blame, one};
+use crate::access::one;
 use crate::error::Failure;
 use crate::limits::{BODY_GRACE, Budget, Held, MIN_BODY_RATE};
 use crate::options::Options;
-use crate::socket::Wire;
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderName, header};
 use hotread_proto::limits::MAX_TXN_OPS;
 use hotread_proto::{Code, TxnId};
 use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,6 +27,18 @@ const OBJECT_COST: usize = 400;
 /// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
 /// the records and the row of the history that become of it.
 const TEXT_COST: usize = 2;
+
+/// What a route takes as its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Nothing,
+    /// JSON of at most so many bytes.
+    Json(usize),
+    /// The same, or nothing.
+    Perhaps(usize),
+    /// JSON of as many bytes as the options allow.
+    Replacement,
+}
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -198,7 +207,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
-fn most(takes: Takes, options: &Options) -> usize {
+pub(super) fn most(takes: Takes, options: &Options) -> usize {
     match takes {
         Takes::Nothing => 0,
         Takes::Json(max) | Takes::Perhaps(max) => max,
@@ -211,55 +220,9 @@ fn too_large(max: usize) -> Failure {
     Failure::new(Code::TooLarge, message)
 }
 
-impl Call {
-    /// The body as what it should be, with the part of the budget that it takes for as long as it is
-    /// needed. Nothing, if there is none.
-    pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
-    where
-        T: DeserializeOwned + Send + 'static,
-    {
-        let max = most(self.route.takes, &self.state.options);
-        let body = std::mem::take(&mut self.body);
-        let (bytes, mut held) = receive(&self.budget(), body, max).await?;
-        if let Some(wire) = self.parts.extensions.get::<Wire>() {
-            wire.set_unread(false);
-        }
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        // An array would be read as the members in their order.
-        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-        if first.is_some_and(|byte| *byte != b'{') {
-            return Err(Failure::bad_request("the body is not a JSON object"));
-        }
-        let small = bytes.len() <= INLINE;
-        let takes = self.route.takes;
-        let read = move || {
-            held.resize(bytes.len() + parsed(&bytes, takes))?;
-            match serde_json::from_slice(&bytes) {
-                Ok(body) => Ok(Some((body, held))),
-                Err(error) => Err(blame::failure(&bytes, &error)),
-            }
-        };
-        match small {
-            true => read(),
-            false => self.blocking(move |_| read()).await?,
-        }
-    }
-
-    /// The body that there must be.
-    pub(super) async fn needed_body<T>(&mut self) -> Result<(T, Held), Failure>
-    where
-        T: DeserializeOwned + Send + 'static,
-    {
-        let body = self.body().await?;
-        body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
-    }
-}
-
 /// The memory that a body takes once it is parsed. Many small records take many times their text; objects
 /// within values are not parsed.
-fn parsed(bytes: &[u8], takes: Takes) -> usize {
+pub(super) fn parsed(bytes: &[u8], takes: Takes) -> usize {
     let objects = match takes {
         Takes::Replacement => elements(bytes),
         _ => {
@@ -301,7 +264,11 @@ fn elements(bytes: &[u8]) -> usize {
 }
 
 /// Reads a body, as long as it comes fast enough to be worth the memory.
-async fn receive(budget: &Budget, mut body: Body, max: usize) -> Result<(Vec<u8>, Held), Failure> {
+pub(super) async fn receive(
+    budget: &Budget,
+    mut body: Body,
+    max: usize,
+) -> Result<(Vec<u8>, Held), Failure> {
     let began = Instant::now();
     let mut held = budget.take(0)?;
     let mut room = 0;
@@ -339,8 +306,8 @@ async fn receive(budget: &Budget, mut body: Body, max: usize) -> Result<(Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::Who;
     use crate::limits::Budgets;
-    use crate::rate::Who;
     use futures_util::stream;
 
     const KNOWN: &[&str] = &["prefix", "limit"];

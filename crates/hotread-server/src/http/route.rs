@@ -1,13 +1,13 @@
 //! All routes, in one table: it makes the router, says who may use a route and what it takes, and is
 //! what the description and the tests are checked against. There is no other way to a handler.
 
-use super::Call;
-use super::{changes, follow, meta, records, search, status, tables, tokens, txn};
-use crate::error::Failure;
-use crate::events;
+use super::answer::Answer;
+use super::call::Call;
+use super::etag::Conditions;
+use super::request::Takes;
+use super::{changes, events, meta, metrics, records, search, status, sync, tables, tokens, txn};
 use crate::limits::{MAX_RECORD_BODY, MAX_TABLE_BODY, MAX_TOKEN_BODY, MAX_TXN_BODY};
 use axum::http::Method;
-use axum::response::Response;
 use hotread_store::Role;
 use std::pin::Pin;
 
@@ -26,32 +26,6 @@ pub(crate) enum Access {
     Server(Role),
 }
 
-/// What a route takes as its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Takes {
-    Nothing,
-    /// JSON of at most so many bytes.
-    Json(usize),
-    /// The same, or nothing.
-    Perhaps(usize),
-    /// JSON of as many bytes as the options allow.
-    Replacement,
-}
-
-/// Which headers a route understands that make it do something only under a condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Conditions {
-    None,
-    /// `If-None-Match` with entity tags: not again what the caller has.
-    Cached,
-    /// `If-Match` with one entity tag or `*`, `If-None-Match: *`: only if the record is that, is
-    /// there, or is not there.
-    Record,
-    /// `If-Match` with one entity tag or `*`.
-    Existing,
-}
-
-pub(crate) type Answer = Result<Response, Failure>;
 type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What can be asked for, and by whom.
@@ -149,7 +123,7 @@ const SYNC: &str = "/v1/tables/{table}/sync";
 pub(crate) static ROUTES: [Route; 22] = [
     Route::get("/healthz", Access::Open, to!(meta::health)),
     Route::get("/readyz", Access::Open, to!(meta::ready)),
-    Route::get("/metrics", SERVER_READ, to!(meta::metrics)),
+    Route::get("/metrics", SERVER_READ, to!(metrics::get)),
     Route::get("/v1/openapi.json", Access::Token, to!(meta::openapi)),
     Route::get("/v1/status", ANY, to!(status::get)),
     Route::get("/v1/tokens", SERVER_ADMIN, to!(tokens::list)),
@@ -178,7 +152,7 @@ pub(crate) static ROUTES: [Route; 22] = [
     Route::get(SEARCH, READ, to!(search::get)).query(&["q", "category", "limit"]),
     Route::get(CHANGES, READ, to!(changes::get)).query(&["from", "limit"]),
     Route::get(EVENTS, READ, to!(events::get)).query(&["from"]),
-    Route::get(SYNC, READ, to!(follow)),
+    Route::get(SYNC, READ, to!(sync::follow)),
 ];
 
 /// The methods of a path, as `Allow` lists them.

@@ -1,11 +1,11 @@
 //! `/v1/tables/{table}/search`.
 
-use super::records::{Found, Next, present};
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
+use super::records::present;
 use crate::error::Failure;
 use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
-use hotread_store::Search;
+use hotread_proto::{Found, Search};
 
 /// `GET /v1/tables/{table}/search`: the best first.
 pub(super) async fn get(call: Call) -> Answer {
@@ -24,11 +24,10 @@ pub(super) async fn get(call: Call) -> Answer {
     let budget = call.budget();
     let json = call.blocking(move |store| {
         let held = budget.take(PAGE_MEMORY)?;
-        let page = store.search(&table, &search)?;
+        let found = store.search(&table, &search)?;
         let found = Found {
-            records: present(page.records),
-            next: Next::LeftOut,
-            position: page.position,
+            records: present(found.records),
+            ..found
         };
         answer::large(held, &found)
     });

@@ -1,49 +1,15 @@
 //! `/v1/status`.
 
-use super::route::Answer;
-use super::{Call, answer};
-use crate::registry::{AtRisk, SessionInfo};
-use hotread_proto::{Epoch, TableName};
-use hotread_store::{Role, Stats};
-use serde::Serialize;
+use super::answer::{self, Answer};
+use super::call::Call;
+use hotread_proto::Role;
+use hotread_proto::http::{ServerStatus, TableStatus};
 
 /// Most sessions at risk that are listed, the oldest; all are counted.
 const MAX_AT_RISK: usize = 100;
 
-/// How a table is doing.
-#[derive(Serialize)]
-struct TableStatus {
-    name: TableName,
-    epoch: Epoch,
-    head: u64,
-    floor: u64,
-    records: u64,
-    /// Replicas that follow it.
-    sessions: usize,
-}
-
-/// How a replica is doing.
-#[derive(Serialize)]
-struct SessionStatus {
-    #[serde(flatten)]
-    session: SessionInfo,
-    /// Transactions that it has not acknowledged.
-    lag: u64,
-}
-
 /// `GET /v1/status`: the tables that the caller may read, and who follows them.
 pub(super) async fn get(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Status {
-        tables: Vec<TableStatus>,
-        sessions: Vec<SessionStatus>,
-        /// Sessions whose clients refuse a value of their table, or stand still.
-        at_risk: Vec<AtRisk>,
-        at_risk_count: usize,
-        /// Of all tables together, and so for those who may read all.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        store: Option<Stats>,
-    }
     let unit = call.unit();
     let Call { state, caller, .. } = call;
     // Before the tables, so that none is ahead of its table.
@@ -73,16 +39,14 @@ pub(super) async fn get(call: Call) -> Answer {
                 name: table.name,
             });
         }
-        let head = |name: &TableName| tables.iter().find(|table| table.name == *name);
-        let with_lag = |session: SessionInfo| SessionStatus {
-            lag: head(&session.table).map_or(0, |table| table.head.saturating_sub(session.acked)),
-            session,
-        };
-        let sessions = sessions.into_iter().map(with_lag).collect();
+        for session in &mut sessions {
+            let table = tables.iter().find(|table| table.name == session.table);
+            session.lag = table.map_or(0, |table| table.head.saturating_sub(session.acked));
+        }
         let store = caller.has_on_all(Role::Read).then(|| store.stats());
         answer::large(
             held,
-            &Status {
+            &ServerStatus {
                 tables,
                 sessions,
                 at_risk,

@@ -1,19 +1,14 @@
 //! `/v1/tables` and `/v1/tables/{table}`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
 use axum::http::StatusCode;
-use hotread_proto::{Position, Success, Value};
-use hotread_store::{Role, TableInfo, TableOptions};
-use serde::Serialize;
+use hotread_proto::http::Tables;
+use hotread_proto::{Position, Role, Success, TableOptions, Value};
 
 /// `GET /v1/tables`: those that the caller may read.
 pub(super) async fn list(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Tables {
-        tables: Vec<TableInfo>,
-    }
     let unit = call.unit();
     let Call { state, caller, .. } = call;
     let budget = state.budgets.of(caller.who());

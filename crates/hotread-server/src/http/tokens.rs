@@ -1,18 +1,13 @@
 //! `/v1/tokens`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use axum::http::{HeaderValue, StatusCode, header};
-use hotread_proto::{Success, TableName, Timestamp, given};
-use hotread_store::{Role, TokenInfo};
-use serde::{Deserialize, Serialize};
+use hotread_proto::Success;
+use hotread_proto::http::{TokenRequest, Tokens};
 
 /// `GET /v1/tokens`: all of them, without their secrets.
 pub(super) async fn list(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Tokens {
-        tokens: Vec<TokenInfo>,
-    }
     let budget = call.budget();
     let json = call.blocking(move |store| {
         let tokens = store.tokens()?;
@@ -21,22 +16,11 @@ pub(super) async fn list(call: Call) -> Answer {
     json.await?.map(answer::encoded)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    name: String,
-    role: Role,
-    #[serde(default, deserialize_with = "given")]
-    tables: Option<Vec<TableName>>,
-    #[serde(default, deserialize_with = "given")]
-    expires_at: Option<Timestamp>,
-}
-
 /// `POST /v1/tokens`: the only answer that ever has the secret.
 pub(super) async fn create(mut call: Call) -> Answer {
-    let (asked, _held) = call.needed_body::<Asked>().await?;
+    let (asked, _held) = call.needed_body::<TokenRequest>().await?;
     let made = call.blocking(move |store| {
-        let Asked {
+        let TokenRequest {
             name,
             role,
             tables,

@@ -1,7 +1,7 @@
 //! `/v1/tables/{table}/txn` and `/v1/tables/{table}/replace`.
 
-use super::route::Answer;
-use super::{Call, answer};
+use super::answer::{self, Answer};
+use super::call::Call;
 use crate::error::Failure;
 use crate::limits::Held;
 use crate::state::AppState;

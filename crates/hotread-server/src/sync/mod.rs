@@ -4,7 +4,7 @@
 mod socket;
 mod want;
 
-use crate::access::Caller;
+use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fanout::{Fanout, Moved};
 use crate::limits;

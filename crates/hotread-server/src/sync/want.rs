@@ -1,12 +1,12 @@
 //! What a session wants to go on: parts of a snapshot, changes, digests; and what it holds meanwhile.
 
 use super::Session;
+use crate::caller::Who;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::fanout::{Fanout, Recently};
 use crate::limits;
 use crate::parts::Place;
-use crate::rate::Who;
 use crate::state::AppState;
 use crate::work::Unit;
 use hotread_proto::session::{Answer, Part, Want};

@@ -1,11 +1,12 @@
 //! The tokens in memory and on disk, by the hashes of their secrets, and the committer's jobs that
 //! change them.
 
-use super::{Last, MAX_TOKENS, TokenError, TokenInfo, is_full_admin, is_name};
+use super::{Last, MAX_TOKENS, TokenError, TokenInfo, is_full_admin};
 use crate::committer::Committer;
 use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
 use crate::rows;
+use hotread_proto::session::is_client_name;
 use hotread_proto::{TableName, Timestamp};
 use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
@@ -102,7 +103,7 @@ fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, Storag
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         let name: String = row.get(1)?;
-        if id.len() != ID_DIGITS || !is_hex(&id) || !is_name(&name) {
+        if id.len() != ID_DIGITS || !is_hex(&id) || !is_client_name(&name) {
             return Err(damaged("its id or name"));
         }
         let role: String = row.get(2)?;
@@ -142,9 +143,7 @@ pub(crate) fn check(db: &Connection) -> Result<(), StorageError> {
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, StorageError> {
     let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(&mut *bytes).map_err(|e| StorageError::Io {
-        detail: format!("the system has no random numbers: {e}"),
-    })?;
+    getrandom::fill(&mut *bytes)?;
     Ok(bytes)
 }
 

@@ -6,6 +6,7 @@ mod held;
 
 use crate::error::ReadError;
 use crate::store::Store;
+use hotread_proto::session::{MAX_NAME_BYTES, is_client_name};
 use hotread_proto::{TableName, Timestamp};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,8 +19,8 @@ pub use hotread_proto::{NewToken, ParseRoleError, Role, TokenInfo};
 pub const MAX_TOKENS: usize = 10_000;
 /// Most tables that a token is limited to.
 pub const MAX_TOKEN_TABLES: usize = 256;
-/// Longest name of a token, in bytes, as of clients.
-pub const MAX_TOKEN_NAME_BYTES: usize = 64;
+/// Longest name of a token, in bytes: that of a client, whose rule for names is that for tokens.
+pub const MAX_TOKEN_NAME_BYTES: usize = MAX_NAME_BYTES;
 
 /// Rule for the last token that is an admin of all tables.
 #[derive(Debug, Clone, Copy)]
@@ -35,18 +36,12 @@ fn is_full_admin(info: &TokenInfo) -> bool {
     info.allows(None, Role::Admin) && info.expires_at.is_none()
 }
 
-/// Has it the form of a token's name, `[A-Za-z0-9._-]{1,64}`?
-fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=MAX_TOKEN_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
-}
-
 /// Checks what a token is to be, and brings its tables into order.
 fn check_new(
     name: &str,
     tables: Option<Vec<TableName>>,
 ) -> Result<Option<Vec<TableName>>, TokenError> {
-    if !is_name(name) {
+    if !is_client_name(name) {
         return Err(TokenError::InvalidName);
     }
     let Some(mut tables) = tables else {

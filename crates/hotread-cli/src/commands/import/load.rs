@@ -3,7 +3,7 @@
 
 use super::{bad_row, stopped, unreadable};
 use crate::args::{DEFAULT_LISTED, ImportArgs};
-use crate::backend::{Pending, Replaced, Tables};
+use crate::backend::{Pending, Tables};
 use crate::exit::{self, Failure};
 use crate::output::{count, grouped};
 use anyhow::Result;
@@ -361,8 +361,8 @@ pub(super) fn replace(
             allow_empty: args.allow_empty,
         };
         let error = match tables.replace(&args.table, new) {
-            Ok(Replaced { written, deleted }) => {
-                loaded.replaced = Some((written, deleted));
+            Ok(replaced) => {
+                loaded.replaced = Some((replaced.written, replaced.deleted));
                 return Ok(loaded);
             }
             Err(error) => error,

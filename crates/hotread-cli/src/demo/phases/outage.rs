@@ -95,8 +95,9 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
 
     let status = stage.client.status().await?;
     let mode = |name: &str| {
-        let mut sessions = status["sessions"].as_array()?.iter();
-        sessions.find(|session| session["name"] == name)?["mode"].as_str()
+        let mut sessions = status.sessions.iter();
+        let session = sessions.find(|session| session.name == name)?;
+        Some(session.mode.as_str())
     };
     for (worker, facts) in stage.fleet.workers.iter().zip(&mut stage.facts.workers) {
         facts.resumed = mode(&worker.name) == Some("resume");

@@ -102,11 +102,11 @@ async fn shown(stage: &Stage<'_>, key: &str, seq: u64) -> Result<Vec<Option<Stri
     loop {
         let status = stage.client.status().await?;
         let reasons = stage.fleet.workers.iter().map(|worker| {
-            let mut sessions = status["sessions"].as_array()?.iter();
-            let session = sessions.find(|session| session["name"] == worker.name.as_str())?;
-            let nack = &session["last_nack"];
-            let about = nack["key"] == key && nack["seq"] == seq;
-            nack["reason"].as_str().filter(|_| about).map(str::to_owned)
+            let mut sessions = status.sessions.iter();
+            let session = sessions.find(|session| session.name == worker.name)?;
+            let nack = session.last_nack.as_ref()?;
+            let about = nack.key.as_str() == key && nack.seq == seq;
+            about.then(|| nack.reason.clone())
         });
         let reasons: Vec<_> = reasons.collect();
         if reasons.iter().all(Option::is_some) {
@@ -114,9 +114,9 @@ async fn shown(stage: &Stage<'_>, key: &str, seq: u64) -> Result<Vec<Option<Stri
         }
         if Instant::now() >= until {
             bail!(
-                "waited {} s for the server to show that all workers refused the bad value: {}",
+                "waited {} s for the server to show that all workers refused the bad value: {:?}",
                 WAIT.as_secs(),
-                status["sessions"]
+                status.sessions
             );
         }
         tokio::time::sleep(EVERY).await;

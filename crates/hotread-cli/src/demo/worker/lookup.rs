@@ -1,11 +1,12 @@
 //! Looks keys up, and counts: in the replica, and over HTTP.
 
 use super::state::{Table, Typed};
-use crate::demo::http::{Connection, escape};
+use crate::demo::http::Connection;
 use crate::demo::protocol::{Rate, Said};
 use anyhow::{Context, Result};
 use hotread_client::HotReadHandle;
 use hotread_proto::TableName;
+use hotread_proto::http::escape;
 use serde::Deserialize;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;

@@ -2,13 +2,13 @@
 //! many a tool can follow. There is no queue for each stream: what is read is sent, and who is slow
 //! reads the history on disk.
 
-use crate::access::Caller;
+use super::answer::{self, Answer};
+use super::call::Call;
+use crate::access::one;
+use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::history::{self, PIECE_BYTES, PIECE_CHANGES, cost};
-use crate::http::changes::piece;
-use crate::http::route::Answer;
-use crate::http::{Call, answer, one};
 use crate::limits::{Budget, Held};
 use crate::log::Line;
 use crate::metrics::count;
@@ -18,10 +18,11 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
-use hotread_proto::session::{PART_BYTES, PART_RECORDS};
+use hotread_proto::session::{PART_BYTES, PART_RECORDS, frame};
 use hotread_proto::{Change, ChangeOp, Code, ErrorBody, Position, TableName};
 use hotread_store::{ReadError, Recent, Subscription};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -39,7 +40,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `GET /v1/tables/{table}/events`.
-pub(crate) async fn get(call: Call) -> Answer {
+pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
     let state = call.state.clone();
     if state.is_draining() {
@@ -294,7 +295,12 @@ impl Events {
             return self.failed(failure);
         }
         let id = (!more).then_some(change.position);
-        let event = event("txn", id, &piece(&change, &rest[..fits], more));
+        let piece = frame::Txn {
+            ops: Cow::Borrowed(&rest[..fits]),
+            more,
+            ..frame::Txn::of(&change)
+        };
+        let event = event("txn", id, &piece);
         if more {
             self.next = Next::Rest(change, at + fits);
         }

@@ -1,0 +1,129 @@
+//! A request that has passed all checks, as handlers get it, and its body.
+
+use super::blame;
+use super::etag::Condition;
+use super::request::{self, Query, Takes};
+use crate::caller::Caller;
+use crate::error::Failure;
+use crate::limits::{Budget, Held};
+use crate::socket::Wire;
+use crate::state::AppState;
+use crate::work::Unit;
+use axum::body::Body;
+use axum::http::request::Parts;
+use hotread_proto::{Key, TableName, TxnId};
+use hotread_store::Store;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// A request that may be served.
+pub(crate) struct Call {
+    pub(crate) state: Arc<AppState>,
+    pub(crate) caller: Caller,
+    pub(crate) query: Query,
+    pub(crate) condition: Condition,
+    /// `Idempotency-Key`.
+    pub(crate) id: Option<TxnId>,
+    pub(crate) parts: Parts,
+    /// What the route takes as its body.
+    pub(super) takes: Takes,
+    pub(super) names: Names,
+    pub(super) body: Body,
+}
+
+/// What the path names.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) table: Option<TableName>,
+    pub(super) key: Option<Key>,
+    pub(super) id: Option<String>,
+}
+
+impl Call {
+    /// The table that the path names.
+    pub(crate) fn table(&self) -> Result<TableName, Failure> {
+        self.names.table.clone().ok_or_else(Failure::internal)
+    }
+
+    /// The key that the path names.
+    pub(super) fn key(&self) -> Result<Key, Failure> {
+        self.names.key.clone().ok_or_else(Failure::internal)
+    }
+
+    /// Does what blocks on behalf of the caller, as a unit of work on the table that the path names.
+    /// Reads take no longer than [`Options::max_read_ms`](crate::Options::max_read_ms).
+    pub(crate) fn blocking<R, W>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<R, Failure>> + Send + use<R, W>
+    where
+        R: Send + 'static,
+        W: FnOnce(&Store) -> R + Send + 'static,
+    {
+        let (state, unit) = (self.state.clone(), self.unit());
+        async move { state.blocking(unit, work).await }
+    }
+
+    /// A unit of work on behalf of the caller.
+    pub(crate) fn unit(&self) -> Unit {
+        let unit = Unit::of(self.caller.who()).within(self.state.options.max_read());
+        match &self.names.table {
+            Some(table) => unit.on(table),
+            None => unit,
+        }
+    }
+
+    /// What the caller may hold in memory.
+    pub(crate) fn budget(&self) -> Budget {
+        self.state.budgets.of(self.caller.who())
+    }
+
+    /// The id that the path names.
+    pub(super) fn path_id(&self) -> Result<String, Failure> {
+        self.names.id.clone().ok_or_else(Failure::internal)
+    }
+
+    /// The body as what it should be, with the part of the budget that it takes for as long as it is
+    /// needed. Nothing, if there is none.
+    pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let max = request::most(self.takes, &self.state.options);
+        let body = std::mem::take(&mut self.body);
+        let (bytes, mut held) = request::receive(&self.budget(), body, max).await?;
+        if let Some(wire) = self.parts.extensions.get::<Wire>() {
+            wire.set_unread(false);
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        // An array would be read as the members in their order.
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first.is_some_and(|byte| *byte != b'{') {
+            return Err(Failure::bad_request("the body is not a JSON object"));
+        }
+        let small = bytes.len() <= request::INLINE;
+        let takes = self.takes;
+        let read = move || {
+            held.resize(bytes.len() + request::parsed(&bytes, takes))?;
+            match serde_json::from_slice(&bytes) {
+                Ok(body) => Ok(Some((body, held))),
+                Err(error) => Err(blame::failure(&bytes, &error)),
+            }
+        };
+        match small {
+            true => read(),
+            false => self.blocking(move |_| read()).await?,
+        }
+    }
+
+    /// The body that there must be.
+    pub(super) async fn needed_body<T>(&mut self) -> Result<(T, Held), Failure>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let body = self.body().await?;
+        body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
+    }
+}
