@@ -18,6 +18,8 @@ pub struct Stats {
     pub refused: u64,
     /// Groups that failed as a whole.
     pub failed_groups: u64,
+    /// Replacements that the committer compared with their whole table, while all other writers waited.
+    pub whole_replacements: u64,
     /// Transactions that wait for the committer.
     pub waiting: usize,
     /// Bytes of keys and values in them.
@@ -98,6 +100,7 @@ pub(crate) struct Counters {
     groups: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    whole_replacements: AtomicU64,
     wal_held: AtomicBool,
     halted: Mutex<Option<StorageError>>,
     group_us: Ranges,
@@ -112,6 +115,7 @@ impl Default for Counters {
             groups: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            whole_replacements: AtomicU64::new(0),
             wal_held: AtomicBool::new(false),
             halted: Mutex::new(None),
             group_us: Ranges::new(COMMIT_BOUNDS_US),
@@ -142,6 +146,10 @@ impl Counters {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn whole_replacement(&self) {
+        self.whole_replacements.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn wal_held(&self, held: bool) {
         self.wal_held.store(held, Ordering::Relaxed);
     }
@@ -166,6 +174,7 @@ impl Counters {
             groups: self.groups.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             failed_groups: self.failed.load(Ordering::Relaxed),
+            whole_replacements: self.whole_replacements.load(Ordering::Relaxed),
             wal_held: self.is_wal_held(),
             halted: self.check().err().map(|e| e.to_string()),
             group_us: self.group_us.read(),
