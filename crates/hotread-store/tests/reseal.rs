@@ -3,8 +3,8 @@
 
 mod support;
 
-use hotread_proto::{Replace, Txn};
 use hotread_faultfs::Disk;
+use hotread_proto::{Replace, Txn};
 use hotread_store::{History, Passphrase, Store, StoreBuilder, TableOptions};
 use std::sync::{Mutex, PoisonError};
 use support::{Scratch, name, put};
@@ -67,6 +67,43 @@ fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
     println!("{sealing} writes for the sealing, {scrubbing} for the file");
     // Other tables wait for the first only, unless the file is to be rewritten.
     assert!(sealing * 20 < scrubbing, "{sealing} {scrubbing}");
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
+fn others_write_while_a_table_is_sealed_anew() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (scratch, disk) = (Scratch::new(), Disk::new());
+    let builder = Store::builder(scratch.path()).vfs(disk.vfs());
+    let store = with_tables(builder, 8 << 20);
+    let more = (0..900).fold(Txn::new(), |txn, n| txn.put(put(&n.to_string(), "2")));
+    store.commit(&name("secret"), more).unwrap();
+    store
+        .create_table(&name("other"), TableOptions::default())
+        .unwrap();
+    // The clock of this test is what the disk is asked for.
+    let writes = || disk.counts().writes;
+    let begun = writes();
+    let committed = std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| store.reseal(&name("secret"), &passphrase("new")));
+        while writes() == begun && !sealing.is_finished() {
+            std::thread::yield_now();
+        }
+        for n in 0..20 {
+            let txn = Txn::new().put(put(&n.to_string(), "1"));
+            store.commit(&name("other"), txn).unwrap();
+        }
+        let committed = writes() - begun;
+        sealing.join().unwrap().unwrap();
+        committed
+    });
+    let before = writes();
+    store.scrub().unwrap();
+    let scrubbing = writes() - before;
+    println!("{committed} writes until others had written, {scrubbing} for the file");
+    // They have waited for the table at most, and not for the file.
+    assert!(committed * 4 < scrubbing, "{committed} {scrubbing}");
+    assert_eq!(store.table_info(&name("other")).unwrap().records, 20);
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
