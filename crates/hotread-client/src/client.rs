@@ -29,13 +29,15 @@ pub(crate) struct Inner {
     pub(crate) credentials: Credentials,
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
+    /// Longest time in which nothing of a call moves.
+    pub(crate) max_silence: Duration,
     /// Longest time until a table is followed; `None`: as long as it takes.
     pub(crate) start_within: Option<Duration>,
     /// Tables and tokens that do not exist are waited for.
     pub(crate) wait_for_tables: bool,
     pub(crate) on_connection: Option<OnConnection>,
     pub(crate) cache: Option<Cache>,
-    pub(crate) http: Requests<(String, u16)>,
+    pub(crate) http: Requests,
 }
 
 impl Client {
@@ -51,7 +53,7 @@ impl Client {
     /// and told to [`on_connection`](crate::ClientBuilder::on_connection). With a copy in
     /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
     /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
-    /// large updates applied, on the runtime's threads for blocking work.
+    /// large updates applied, on threads of their own, or by that task if the system gives no thread.
     ///
     /// # Errors
     /// If the server refuses (no such table, not allowed; see
