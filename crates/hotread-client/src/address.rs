@@ -1,5 +1,6 @@
 //! Where the server is.
 
+use crate::connect::Target;
 use crate::error::Error;
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -9,9 +10,7 @@ const DEFAULT_PORT: u16 = 80;
 /// A server's address. Paths come behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// Without the brackets of IPv6.
-    host: String,
-    port: u16,
+    target: Target,
     /// As it stands in the URL.
     authority: String,
 }
@@ -42,15 +41,14 @@ impl Address {
             return Err(bad("the server's address has no host"));
         }
         Ok(Self {
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
+            target: Target::new(host, authority.port_u16().unwrap_or(DEFAULT_PORT)),
             authority: authority.as_str().to_owned(),
         })
     }
 
     /// What to connect to.
-    pub(crate) fn target(&self) -> (&str, u16) {
-        (&self.host, self.port)
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Host and port, as they were given.
@@ -77,11 +75,12 @@ mod tests {
     fn both_schemes_mean_the_same() {
         let address = Address::parse("http://[::1]:7400").unwrap();
         assert_eq!(Address::parse("ws://[::1]:7400/").unwrap(), address);
-        assert_eq!(address.target(), ("::1", 7400));
+        let loopback = (std::net::Ipv6Addr::LOCALHOST, 7400).into();
+        assert_eq!(address.target(), &Target::Addresses(vec![loopback]));
         assert_eq!(address.http("/v1"), "http://[::1]:7400/v1");
         assert_eq!(address.ws("/v1"), "ws://[::1]:7400/v1");
         let short = Address::parse("http://db").unwrap();
-        assert_eq!(short.target(), ("db", 80));
+        assert_eq!(short.target(), &Target::Name("db".to_owned(), 80));
     }
 
     #[test]

@@ -16,41 +16,47 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
-/// The runtime; it does not wait for its tasks when it goes.
-struct Own(Option<Runtime>);
+/// The runtime and its thread, which end when this goes, without being waited for.
+struct Own {
+    runtime: Handle,
+    _stop: oneshot::Sender<()>,
+}
 
 impl Own {
     fn start() -> Result<Self, Error> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("hotread-client")
-            .enable_all()
-            .build();
-        let runtime = runtime.map_err(|error| Error::Invalid {
+        let refused = |error: io::Error| Error::Invalid {
             code: crate::Code::Internal,
             message: format!("the system gives no thread for the client: {error}"),
-        })?;
-        Ok(Self(Some(runtime)))
+        };
+        // Driven by a thread of this crate: tokio panics where the system refuses it one.
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(refused)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name("hotread-client".to_owned())
+            .spawn(move || {
+                // An error: the other end is gone, which is what is waited for.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })
+            .map_err(refused)?;
+        Ok(Self {
+            runtime: handle,
+            _stop: stop,
+        })
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let runtime = self.0.as_ref();
-        runtime
-            .expect("it is taken out by drop only")
-            .block_on(future)
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        self.runtime.block_on(future)
     }
 }
 

@@ -21,6 +21,10 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between pings: more often would cost the server more than it tells.
 const MIN_PING_EVERY: Duration = Duration::from_millis(10);
 
+/// Longest time in which nothing of a call moves, unless told otherwise: what a server may take for one call,
+/// and a link for one lost packet after another.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
 /// Settings of a new [`Client`].
 #[derive(Clone)]
 #[must_use = "a builder makes nothing until `build` is called"]
@@ -29,6 +33,7 @@ pub struct ClientBuilder {
     token: Source,
     name: Option<String>,
     ping_every: Duration,
+    max_silence: Duration,
     start_within: Option<Duration>,
     wait_for_tables: bool,
     on_connection: Option<OnConnection>,
@@ -43,6 +48,7 @@ impl ClientBuilder {
             token: Source::Nowhere,
             name: None,
             ping_every: PING_EVERY,
+            max_silence: MAX_SILENCE,
             start_within: None,
             wait_for_tables: false,
             on_connection: None,
@@ -88,6 +94,17 @@ impl ClientBuilder {
     /// 10 ms. They ping at least once in each of the server's heartbeats.
     pub fn ping_every(mut self, time: Duration) -> Self {
         self.ping_every = time.max(MIN_PING_EVERY);
+        self
+    }
+
+    /// Longest time in which nothing of a call moves: 30 s unless it is said here. After it the call is repeated
+    /// if that is harmless, and is [`Error::Timeout`](crate::Error::Timeout) in the end.
+    ///
+    /// A call may take longer as long as its bytes move, in either direction, at 4 KiB a second or more on
+    /// average: a large page over a slow link comes. Of a request so much is added for what may be on its
+    /// way unseen, at most 160 s, and a second for each MiB that the server has to do with.
+    pub fn max_silence(mut self, time: Duration) -> Self {
+        self.max_silence = time;
         self
     }
 
@@ -159,13 +176,13 @@ impl ClientBuilder {
             return Err(Error::BadUrl(message.to_owned()));
         }
         let credentials = Credentials::new(self.token)?;
-        let (host, port) = address.target();
-        let http = requests((host.to_owned(), port));
+        let http = requests(address.target().clone());
         Ok(Client(Arc::new(Endpoint {
             address,
             credentials,
             name: self.name,
             ping_every: self.ping_every,
+            max_silence: self.max_silence,
             start_within: self.start_within,
             wait_for_tables: self.wait_for_tables,
             on_connection: self.on_connection,

@@ -30,7 +30,7 @@ impl Client {
     /// and told to [`on_connection`](crate::ClientBuilder::on_connection). With a copy in
     /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
     /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
-    /// large updates applied, on the runtime's threads for blocking work.
+    /// large updates applied, on threads of their own, or by that task if the system gives no thread.
     ///
     /// # Errors
     /// If the server refuses (no such table, not allowed; see

@@ -1,17 +1,17 @@
 //! TCP connections to a name that may have several addresses, of which some may be dead: for sessions, and
 //! for requests.
 
-use bytes::Bytes;
-use http_body_util::Full;
+use crate::heavy::elsewhere;
+use crate::progress::{MAX_UNSENT, Sent};
 use hyper::Uri;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
@@ -24,13 +24,41 @@ const NEXT_AFTER: Duration = Duration::from_millis(250);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends requests, over connections that are used again.
-pub(crate) type Requests<T> = Client<Connector<T>, Full<Bytes>>;
+pub(crate) type Requests = Client<Connector, Sent>;
 
-/// A client of a server with this name and port.
-pub(crate) fn requests<T>(target: T) -> Requests<T>
-where
-    T: ToSocketAddrs + Clone + Send + Sync + Unpin + 'static,
-{
+/// What to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Addresses(Vec<SocketAddr>),
+    Name(String, u16),
+}
+
+impl Target {
+    /// A name or an address, without the brackets of IPv6.
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => Self::Addresses(vec![(ip, port).into()]),
+            Err(_) => Self::Name(host.to_owned(), port),
+        }
+    }
+
+    /// The addresses, which the system may take seconds to find.
+    async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let (host, port) = match self {
+            Self::Addresses(addresses) => return Ok(addresses.clone()),
+            Self::Name(host, port) => (host.clone(), *port),
+        };
+        let found = elsewhere(move || (host, port).to_socket_addrs().map(Iterator::collect));
+        found.await.unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "the system gives no thread that could look up the server's name",
+            ))
+        })
+    }
+}
+
+/// A client of a server.
+pub(crate) fn requests(target: Target) -> Requests {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .build(Connector(target))
@@ -38,12 +66,9 @@ where
 
 /// Connects requests to one server, whatever they name.
 #[derive(Clone)]
-pub(crate) struct Connector<T>(T);
+pub(crate) struct Connector(Target);
 
-impl<T> Service<Uri> for Connector<T>
-where
-    T: ToSocketAddrs + Clone + Send + Sync + 'static,
-{
+impl Service<Uri> for Connector {
     type Response = TokioIo<TcpStream>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -56,9 +81,12 @@ where
         let target = self.0.clone();
         Box::pin(async move {
             let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-            let stream = timeout(CONNECT_WITHIN, connect(target)).await;
+            let stream = timeout(CONNECT_WITHIN, connect(&target)).await;
             let stream = stream.map_err(late)??;
             stream.set_nodelay(true)?;
+            // Without it, what is sent is seen to move later, and that it does not move.
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
             Ok(TokioIo::new(stream))
         })
     }
@@ -66,9 +94,8 @@ where
 
 /// Connects to the first address of a host that takes the connection, as RFC 8305 describes: addresses
 /// are tried side by side, each a little later than the one before, families in turn.
-pub(crate) async fn connect(target: impl ToSocketAddrs) -> io::Result<TcpStream> {
-    let addresses = lookup_host(target).await?;
-    first_of(in_turn(addresses.collect())).await
+pub(crate) async fn connect(target: &Target) -> io::Result<TcpStream> {
+    first_of(in_turn(target.addresses().await?)).await
 }
 
 /// The same addresses, of one family and of the other in turn, each in its order.
@@ -113,9 +140,13 @@ async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Progress;
+    use bytes::Bytes;
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::Instant;
 
     /// If something takes longer, it hangs.
     const HANG: Duration = Duration::from_secs(60);
@@ -155,9 +186,11 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             stream
         };
-        let addresses: &'static [SocketAddr] = Box::leak(Box::new([dead, alive]));
-        let requests = requests(addresses);
-        let asked = requests.get("http://two.example/".parse().unwrap());
+        let requests = requests(Target::Addresses(vec![dead, alive]));
+        let progress = Progress::new(HANG, 0, Instant::now());
+        let nothing = Sent::new(Bytes::new(), Arc::new(progress));
+        let request = hyper::Request::get("http://two.example/").body(nothing);
+        let asked = requests.request(request.unwrap());
         let (answer, _open) = timeout(HANG, async { tokio::join!(asked, answers) })
             .await
             .unwrap();

@@ -14,13 +14,15 @@ pub(crate) struct Endpoint {
     pub(crate) credentials: Credentials,
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
+    /// Longest time in which nothing of a call moves.
+    pub(crate) max_silence: Duration,
     /// Longest time until a table is followed; `None`: as long as it takes.
     pub(crate) start_within: Option<Duration>,
     /// Tables and tokens that do not exist are waited for.
     pub(crate) wait_for_tables: bool,
     pub(crate) on_connection: Option<OnConnection>,
     pub(crate) cache: Option<Cache>,
-    pub(crate) http: Requests<(String, u16)>,
+    pub(crate) http: Requests,
 }
 
 /// Without the token.

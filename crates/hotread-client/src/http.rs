@@ -4,18 +4,21 @@
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::progress::{Progress, Sent};
 use bytes::Bytes;
 use hotread_proto::http::escape;
 use hotread_proto::{Code, ErrorBody, TxnId};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// A request is sent at most so often. With the waits in between, that is a few seconds: a restart
 /// of the server.
@@ -24,10 +27,6 @@ const ATTEMPTS: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// … up to this, which is also the most that a server may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// An answer comes within this time, …
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// … and for each so many bytes that are sent a second more.
-const BYTES_A_SECOND: usize = 1 << 20;
 /// Largest answer that is read, in bytes: the largest change with all escapes.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
 /// Random bytes of a transaction's id: two are never the same.
@@ -197,9 +196,18 @@ impl Endpoint {
         authorization: Option<&HeaderValue>,
     ) -> Result<T, Failed> {
         let bytes = call.body.as_ref().map_or(0, Bytes::len);
-        let within = ANSWER_WITHIN + Duration::from_secs((bytes / BYTES_A_SECOND) as u64);
-        let exchanged = timeout(within, self.exchange_at_last(call, authorization)).await;
-        exchanged.unwrap_or_else(|_| Err(Failed::unanswered(Error::Timeout)))
+        let progress = Arc::new(Progress::new(self.max_silence, bytes, Instant::now()));
+        let mut exchanged = pin!(self.exchange_at_last(call, authorization, &progress));
+        loop {
+            match timeout_at(progress.until(), exchanged.as_mut()).await {
+                Ok(exchanged) => return exchanged,
+                Err(_) if progress.until() <= Instant::now() => {
+                    return Err(Failed::unanswered(Error::Timeout));
+                }
+                // Something has moved.
+                Err(_) => {}
+            }
+        }
     }
 
     /// As [`exchange`](Self::exchange), however long it takes.
@@ -207,6 +215,7 @@ impl Endpoint {
         &self,
         call: &Call<'_>,
         authorization: Option<&HeaderValue>,
+        progress: &Arc<Progress>,
     ) -> Result<T, Failed> {
         let mut request = Request::builder()
             .method(call.method.clone())
@@ -217,10 +226,12 @@ impl Endpoint {
         if call.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(call.body.clone().unwrap_or_default()));
+        let body = Sent::new(call.body.clone().unwrap_or_default(), progress.clone());
+        let request = request.body(body);
         let request = request.map_err(|error| Failed::unsent(Error::BadUrl(error.to_string())))?;
         let answered = self.http.request(request).await;
         let mut response = answered.map_err(|error| broken(&error, error.is_connect()))?;
+        progress.receive(0, Instant::now());
         let status = response.status();
         let wait = response.headers().get(header::RETRY_AFTER);
         let wait = wait.and_then(|wait| wait.to_str().ok()?.parse().ok());
@@ -235,6 +246,7 @@ impl Endpoint {
                 Some(Err(_)) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
                 Some(Err(error)) => return Err(broken(&error, false)),
             };
+            progress.receive(chunk.len(), Instant::now());
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 let what = "the answer is larger than any should be".to_owned();
                 return Err(Failed::unanswered(Error::Protocol(what)).for_good());

@@ -12,7 +12,7 @@
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] proves how old the content
 //!   is at most. If the server goes away, readers keep what they have.
 //! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and
-//!   large updates are handled on the runtime's threads for blocking work. When readers hold old
+//!   large updates are handled on threads of their own, or by the task if the system gives none. When readers hold old
 //!   copies of a large table, another copy is made on the task's thread.
 //!
 //! # Example
@@ -148,7 +148,7 @@
 //! | events received ahead | 16 | then the server waits |
 //! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
 //! | connecting | 5 s for a request, 10 s for a session | addresses of a name side by side, 250 ms apart |
-//! | answer to a request | 30 s, and a second for each MiB sent | |
+//! | answer to a request | 30 s in which nothing moves ([`max_silence`](ClientBuilder::max_silence)), and 4 KiB a second on average | and a second for each MiB sent |
 //! | answer's size | 1 GiB | |
 //! | attempts of a request | 6 | 0.1 s to 3 s apart |
 //! | wait before a session is tried again | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
@@ -175,6 +175,7 @@ mod expiry;
 mod heavy;
 mod http;
 mod lent;
+mod progress;
 mod publish;
 mod reader;
 mod replica;

@@ -3,12 +3,13 @@
 mod support;
 
 use hotread_client::{
-    Client, Code, Error, Key, Put, Replace, Role, TableOptions, Txn, TxnId, Value,
+    Client, Code, Error, Key, Put, Replace, Role, Scan, TableOptions, Txn, TxnId, Value,
 };
+use std::time::Duration;
 use support::proxy::Says::{Instead, Nothing, Truth};
-use support::proxy::{Proxy, Says};
+use support::proxy::{Cable, Proxy, Says};
 use support::server::Api;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const GATEWAY_TIMEOUT: Says = Instead(
@@ -239,6 +240,80 @@ async fn an_answer_that_comes_while_the_body_is_still_being_sent_is_read() {
     let refused = client.replace("t", new).await;
     assert_eq!(refused.unwrap_err().code(), Code::TooLarge);
     answered.abort();
+}
+
+/// Less than any of the transfers below takes.
+const SILENCE: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_large_page_comes_over_a_slow_link() {
+    let api = Api::start().await;
+    let text = "x".repeat(1_000);
+    let puts = (0..300).map(|n| {
+        let value = Value::serialize(&text).unwrap();
+        Put::new(Key::new(&format!("{n:03}")).unwrap(), value)
+    });
+    let txn = puts.fold(Txn::new(), Txn::put);
+    api.client(None).await.txn("t", txn).await.unwrap();
+    // 300 kB, which take six seconds.
+    let cable = Cable::slow(api.address, 50_000).await;
+    let client = Client::builder(&format!("http://{}", cable.address));
+    let client = client.max_silence(SILENCE).build().unwrap();
+    let scan = Scan {
+        limit: Some(300),
+        ..Scan::default()
+    };
+    let page = client.scan("t", &scan).await.unwrap();
+    assert_eq!(page.records.len(), 300);
+}
+
+#[tokio::test]
+async fn a_large_body_is_sent_over_a_slow_link() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let takes = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut part = vec![0; 128 << 10];
+            let mut bytes = 0;
+            while bytes < 3_000_000 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                match stream.read(&mut part).await {
+                    Ok(more @ 1..) => bytes += more,
+                    _ => break,
+                }
+            }
+            told.send(bytes).unwrap();
+            let answer = "HTTP/1.1 413 x\r\nconnection: close\r\ncontent-length: 35\r\n\r\n\
+                          {\"code\":\"TOO_LARGE\",\"message\":\"it\"}";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let client = Client::builder(&url).max_silence(SILENCE).build().unwrap();
+    let text = Value::serialize(&"x".repeat(100_000)).unwrap();
+    let records = (0..30).map(|n| Put::new(Key::new(&n.to_string()).unwrap(), text.clone()));
+    let new = Replace {
+        records: records.collect(),
+        ..Replace::default()
+    };
+    let refused = client.replace("t", new).await.unwrap_err();
+    assert_eq!(refused.code(), Code::TooLarge, "{refused}");
+    assert!(
+        taken.recv().await.unwrap() >= 3_000_000,
+        "at the first attempt"
+    );
+    takes.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let client = Client::builder(&url).max_silence(Duration::from_millis(100));
+    let client = client.build().unwrap();
+    let error = client.table_info("t").await.unwrap_err();
+    assert_eq!(error.code(), Code::Timeout);
 }
 
 #[tokio::test]

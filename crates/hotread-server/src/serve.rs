@@ -8,7 +8,7 @@ use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
 use crate::socket::Socket;
 use crate::state::{AppState, Drain, stopping};
-use crate::work::{self, Unit};
+use crate::work;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -92,7 +92,7 @@ pub(crate) async fn serve(
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
     lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
-    announce(&state, address).await;
+    announce(&state, address);
     tracing::info!(%address, "listening");
     if state.is_open() {
         tracing::warn!(
@@ -177,18 +177,16 @@ fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> 
     Ok(())
 }
 
-/// Tells those who find the database in use where to go instead.
-async fn announce(state: &AppState, address: SocketAddr) {
+/// Tells those who find the database in use where to go instead: one small write before anything is served,
+/// which needs no thread.
+fn announce(state: &AppState, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
     let url = format!("http://{}", SocketAddr::new(ip, address.port()));
-    let told = state
-        .blocking(Unit::own(), move |store| store.announce(&url))
-        .await;
-    if let Ok(Err(error)) = told {
+    if let Err(error) = state.store.announce(&url) {
         tracing::warn!(%error, "the address could not be written to the lock file");
     }
 }

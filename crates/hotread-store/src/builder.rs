@@ -120,7 +120,7 @@ impl StoreBuilder {
         if read_only {
             open::check_readable(&at)?;
             at.hold()?;
-            let opener = Opener::new();
+            let opener = Opener::new().map_err(OpenError::Thread)?;
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
             let inner = Inner {
@@ -161,7 +161,7 @@ impl StoreBuilder {
             tracing::error!(path = %at.path.display(), %cause, "the database is read, and not written until there is room");
             committer.halt(cause, Vec::new());
         }
-        let opener = Opener::new();
+        let opener = Opener::new().map_err(OpenError::Thread)?;
         let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
         // Under the name that the file has now: reading goes on if it is moved before the first read. A
         // simulated file system moves nothing, and its tests want the state of a store whose readers

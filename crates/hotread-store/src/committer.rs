@@ -223,6 +223,9 @@ impl Committer {
                     reply,
                     ..
                 } = request;
+                if matches!(body, Body::Replace(_)) {
+                    self.counters.whole_replacement();
+                }
                 let secret = table.is_sealed();
                 let decided = decide(
                     db,

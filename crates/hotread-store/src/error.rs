@@ -1,6 +1,7 @@
 //! What can go wrong, one enum for each kind of call. Every error has a stable code and a message in
 //! one line that says what to do.
 
+use crate::open;
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 use rusqlite::ErrorCode;
@@ -115,6 +116,10 @@ impl From<std::io::Error> for StorageError {
 impl From<rusqlite::Error> for StorageError {
     fn from(error: rusqlite::Error) -> Self {
         let detail = error.to_string();
+        if open::is_without_index(&error) {
+            let detail = format!("no room for the index of the write-ahead log: {detail}");
+            return Self::Full { detail };
+        }
         let Some(code) = error.sqlite_error_code() else {
             // Rows that do not have the form that this crate writes.
             return Self::Corrupt { detail };
@@ -228,7 +233,7 @@ pub enum OpenError {
         source: StorageError,
     },
     /// A thread could not be started.
-    #[error("the committer's thread could not be started ({0}); check the limits of this process")]
+    #[error("a thread of the store could not be started ({0}); check the limits of this process")]
     Thread(std::io::Error),
 }
 

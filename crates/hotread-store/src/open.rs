@@ -29,6 +29,10 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
+/// SQLite's own VFS for a database that one process uses: its first connection locks other processes out,
+/// and the index of the write-ahead log is in memory, which all connections of the process share.
+const ALONE: &str = "unix-excl";
+
 /// What a file is.
 enum Kind {
     /// Nothing yet: no file, an empty one, or an SQLite database with nothing in it.
@@ -43,6 +47,9 @@ pub(crate) struct Location {
     pub(crate) path: PathBuf,
     /// A SQLite VFS other than the system's; in tests.
     pub(crate) vfs: Option<String>,
+    /// Connections keep the index of the write-ahead log in this process's memory, and lock other
+    /// processes out: there was no room for the index on the disk.
+    pub(crate) is_alone: bool,
     /// The file itself, for as long as connections to it are open.
     pub(crate) inode: Option<Arc<Inode>>,
 }
@@ -52,8 +59,19 @@ impl Location {
         Self {
             path: path.to_owned(),
             vfs,
+            is_alone: false,
             inode: None,
         }
+    }
+
+    /// The same database for this process alone, after an error that says that there is no room for the
+    /// index of its write-ahead log. `None`: it is another error, or that does not help.
+    fn alone(&self, error: &rusqlite::Error) -> Option<Self> {
+        let can = cfg!(unix) && self.vfs.is_none() && !self.is_alone;
+        (can && is_without_index(error)).then(|| Self {
+            is_alone: true,
+            ..self.clone()
+        })
     }
 
     /// Holds on to the file that has the name now.
@@ -86,14 +104,24 @@ impl Location {
     }
 
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = match &self.vfs {
-            // `./`, so that `file:x` and `:memory:` are names like all others.
-            None if self.path.is_relative() => {
-                Connection::open_with_flags(Path::new(".").join(&self.path), flags)?
-            }
-            None => Connection::open_with_flags(&self.path, flags)?,
-            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs.as_str())?,
+        let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // `./`, so that `file:x` and `:memory:` are names like all others.
+        let path = match self.path.is_relative() && self.vfs.is_none() {
+            true => &Path::new(".").join(&self.path),
+            false => &self.path,
+        };
+        let vfs = match self.is_alone {
+            true => Some(ALONE),
+            false => self.vfs.as_deref(),
+        };
+        if self.is_alone {
+            // A connection that cannot write takes no lock, and would look for the index on the disk.
+            flags.remove(OpenFlags::SQLITE_OPEN_READ_ONLY);
+            flags.insert(OpenFlags::SQLITE_OPEN_READ_WRITE);
+        }
+        let db = match vfs {
+            None => Connection::open_with_flags(path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
         };
         db.busy_timeout(BUSY_TIMEOUT)?;
         db.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -151,15 +179,16 @@ impl Location {
         self.reader_of().map(|(db, _)| db)
     }
 
-    /// A connection that only reads, and whether it may do so only as long as the database is at
-    /// rest: SQLite wants to create files beside it, which a medium that can only be read refuses.
+    /// A connection that only reads, and whether it may do so for one read only: as long as the
+    /// database is at rest, where SQLite wants to create files beside it, which a medium that can only be
+    /// read refuses; or with other processes locked out, where there is no room for the log's index.
     pub(crate) fn reader_of(&self) -> rusqlite::Result<(Connection, bool)> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // A reader that closes last would otherwise try to move the WAL into the database.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let first: rusqlite::Result<i64> =
             db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-        let (db, at_rest) = match first {
+        let (db, once) = match first {
             Err(e)
                 if matches!(
                     e.sqlite_error_code(),
@@ -168,14 +197,21 @@ impl Location {
             {
                 (self.open_at_rest()?, true)
             }
-            // Damage is for whoever reads what is damaged.
-            _ => (db, false),
+            Err(e) => match self.alone(&e) {
+                Some(alone) => {
+                    drop(db);
+                    return Ok((alone.reader_of()?.0, true));
+                }
+                // Damage is for whoever reads what is damaged.
+                None => (db, false),
+            },
+            Ok(_) => (db, false),
         };
         db.pragma_update(None, "query_only", true)?;
         db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         db.pragma_update(None, "mmap_size", 0)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
-        Ok((db, at_rest))
+        Ok((db, once))
     }
 
     /// A connection that only reads this database, and may write others: copies of it.
@@ -246,12 +282,17 @@ impl Location {
             Ok((id, version, things))
         };
         let mut looked = look(&db);
-        if let Err(rusqlite::Error::SqliteFailure(e, _)) = &looked
-            && e.extended_code == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
-        {
-            looked = self
-                .open(OpenFlags::SQLITE_OPEN_READ_WRITE)
-                .and_then(|db| look(&db));
+        drop(db);
+        if let Err(e) = &looked {
+            let at = match is_extended(e, rusqlite::ffi::SQLITE_READONLY_ROLLBACK) {
+                true => Some(self.clone()),
+                false => self.alone(e),
+            };
+            if let Some(at) = at {
+                looked = at
+                    .open(OpenFlags::SQLITE_OPEN_READ_WRITE)
+                    .and_then(|db| look(&db));
+            }
         }
         match looked {
             Ok((0, 0, 0)) => Ok(Kind::Empty),
@@ -280,6 +321,15 @@ impl Location {
             path: self.path.clone(),
         }
     }
+}
+
+/// Whether there was no room for the index of the write-ahead log, for which SQLite has an error of its own.
+pub(crate) fn is_without_index(error: &rusqlite::Error) -> bool {
+    is_extended(error, rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(e, _) if e.extended_code == code)
 }
 
 /// Whether COMMIT waits for an fsync.
@@ -419,22 +469,40 @@ pub(crate) fn raw_writer(
     if let Some(damage) = &damage {
         report(at, damage);
     }
-    let open = || -> Result<Connection, StorageError> {
+    let open = |at: &Location| -> rusqlite::Result<(Connection, Option<String>)> {
         let db = at.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        if db.is_readonly("main")? {
-            return Err(StorageError::ReadOnly {
-                detail: "it was opened for reading only".into(),
-            });
-        }
-        let mode: String =
-            db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-        if mode != "wal" {
-            let detail = format!("its journal mode stays {mode:?} where WAL is needed");
-            return Err(StorageError::Io { detail });
-        }
-        Ok(db)
+        let mode = match db.is_readonly("main")? {
+            true => None,
+            false => {
+                Some(db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)
+            }
+        };
+        Ok((db, mode))
     };
-    let db = open().map_err(|e| at.storage_error(e))?;
+    let mut opened = open(at);
+    if let Some(alone) = opened.as_ref().err().and_then(|e| at.alone(e)) {
+        *at = alone;
+        opened = open(at);
+    }
+    let (db, mode) = opened.map_err(|e| at.storage(e))?;
+    match mode.as_deref() {
+        Some("wal") => {}
+        Some(mode) => {
+            let detail = format!("its journal mode stays {mode:?} where WAL is needed");
+            return Err(at.storage_error(StorageError::Io { detail }));
+        }
+        None => {
+            let detail = "it was opened for reading only".into();
+            return Err(at.storage_error(StorageError::ReadOnly { detail }));
+        }
+    }
+    if at.is_alone {
+        tracing::error!(
+            path = %at.path.display(),
+            "there is no room for the index of the write-ahead log, which is in memory: no other process can \
+             read the database before this one has ended and was started again"
+        );
+    }
     Ok(Opened {
         db,
         lock,

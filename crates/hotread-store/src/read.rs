@@ -11,6 +11,7 @@ use hotread_proto::{Category, Change, ChangeOp, Hasher, Head, Key, Position, Rec
 pub use hotread_proto::{Found, Page, Scan, Search};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -88,9 +89,9 @@ impl Drop for Reader {
 #[derive(Debug)]
 pub(crate) struct Readers {
     at: Location,
-    /// A connection was opened that holds only as long as the database is at rest. Each is used
-    /// once then, so that the next one sees whether it still is.
-    at_rest: AtomicBool,
+    /// A connection was opened that is good for one read only: each is used once from then on, so that the
+    /// next one sees whether the database still is as it was.
+    once: AtomicBool,
 }
 
 impl r2d2::ManageConnection for Readers {
@@ -98,14 +99,14 @@ impl r2d2::ManageConnection for Readers {
     type Error = rusqlite::Error;
 
     fn connect(&self) -> rusqlite::Result<Connection> {
-        let (db, at_rest) = self.at.reader_of()?;
+        let (db, once) = self.at.reader_of()?;
         // What the other connections read has another name, or none.
         self.at.check_name().map_err(|e| {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
             rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
         })?;
         // ORDERING: a hint, of which only the pool's own connections make use.
-        self.at_rest.fetch_or(at_rest, Ordering::Relaxed);
+        self.once.fetch_or(once, Ordering::Relaxed);
         Ok(db)
     }
 
@@ -115,7 +116,7 @@ impl r2d2::ManageConnection for Readers {
 
     fn has_broken(&self, db: &mut Connection) -> bool {
         // Given back in the middle of a transaction, which would keep the WAL from being cut.
-        !db.is_autocommit() || self.at_rest.load(Ordering::Relaxed)
+        !db.is_autocommit() || self.once.load(Ordering::Relaxed)
     }
 }
 
@@ -124,12 +125,19 @@ impl r2d2::ManageConnection for Readers {
 pub(crate) struct Opener(Arc<ScheduledThreadPool>);
 
 impl Opener {
-    pub(crate) fn new() -> Self {
-        let threads = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("hotread-readers")
-            .build();
-        Self(Arc::new(threads))
+    /// # Errors
+    /// If the system gives no thread.
+    pub(crate) fn new() -> io::Result<Self> {
+        // The pool panics if the system refuses its thread, mostly where it refuses this one, too.
+        drop(std::thread::Builder::new().spawn(|| ())?.join());
+        let threads = std::panic::catch_unwind(|| {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("hotread-readers")
+                .build()
+        });
+        let threads = threads.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok(Self(Arc::new(threads)))
     }
 
     /// Waits until what it was asked to open is open. The thread keeps the pool alive a moment
@@ -154,7 +162,7 @@ pub(crate) fn pool(at: Location, readers: u32, opener: &Opener) -> Result<Pool, 
         .thread_pool(opener.0.clone())
         .build(Readers {
             at,
-            at_rest: AtomicBool::new(false),
+            once: AtomicBool::new(false),
         })?;
     Ok(Pool {
         readers,

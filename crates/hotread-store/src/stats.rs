@@ -55,6 +55,7 @@ pub(crate) struct Counters {
     groups: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    whole_replacements: AtomicU64,
     wal_held: AtomicBool,
     halted: Mutex<Option<StorageError>>,
     group_us: Ranges,
@@ -69,6 +70,7 @@ impl Default for Counters {
             groups: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            whole_replacements: AtomicU64::new(0),
             wal_held: AtomicBool::new(false),
             halted: Mutex::new(None),
             group_us: Ranges::new(COMMIT_BOUNDS_US),
@@ -99,6 +101,10 @@ impl Counters {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn whole_replacement(&self) {
+        self.whole_replacements.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn wal_held(&self, held: bool) {
         self.wal_held.store(held, Ordering::Relaxed);
     }
@@ -123,6 +129,7 @@ impl Counters {
             groups: self.groups.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             failed_groups: self.failed.load(Ordering::Relaxed),
+            whole_replacements: self.whole_replacements.load(Ordering::Relaxed),
             wal_held: self.is_wal_held(),
             halted: self.check().err().map(|e| e.to_string()),
             group_us: self.group_us.read(),

@@ -15,14 +15,13 @@ use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeade
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
 use crate::table::{OpenTable, Registry};
-use crate::ticket::{ReplaceTicket, Replaced, Ticket, ticket};
+use crate::ticket::{Ticket, ticket};
 use crate::token::Tokens;
 use crate::typed::Typed;
 use crate::wal::WalDamage;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{
-    Body, Change, Committed, Digest, Key, Position, Record, Records, Replace, TableName, Timestamp,
-    Txn,
+    Body, Change, Committed, Digest, Key, Position, Record, Records, TableName, Timestamp, Txn,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -392,43 +391,6 @@ impl Store {
         }
         let size = txn.size() + OP_BYTES * txn.ops.len();
         push(writer, table, Body::Txn(txn), size, patience)
-    }
-
-    /// Makes the table have exactly these records, in one transaction, whose limit is on what
-    /// changes. Takes a pass over the whole table on the committer's thread.
-    ///
-    /// # Errors
-    /// As for [`commit`](Self::commit).
-    pub fn replace(&self, table: &TableName, new: Replace) -> Result<Replaced, CommitError> {
-        self.replace_within(table, new, PATIENCE)?.wait()
-    }
-
-    /// Hands a replacement over, as [`replace`](Self::replace) does, without waiting for it or for
-    /// room: as [`try_submit`](Self::try_submit).
-    ///
-    /// # Errors
-    /// As for [`try_submit`](Self::try_submit).
-    pub fn submit_replace(
-        &self,
-        table: &TableName,
-        new: Replace,
-    ) -> Result<ReplaceTicket, CommitError> {
-        self.replace_within(table, new, Duration::ZERO)
-    }
-
-    fn replace_within(
-        &self,
-        table: &TableName,
-        new: Replace,
-        patience: Duration,
-    ) -> Result<ReplaceTicket, CommitError> {
-        let writer = self.writer()?;
-        let table = self.writable(table)?;
-        for put in &new.records {
-            table.check_schema(&put.key, &put.value)?;
-        }
-        let size = new.size() + OP_BYTES * new.records.len();
-        push(writer, table, Body::Replace(new), size, patience).map(|ticket| ticket.replace(None))
     }
 
     pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {

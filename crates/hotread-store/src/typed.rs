@@ -125,7 +125,7 @@ impl Typed {
         if let Some(known) = known.and_then(|known| known.downcast::<Shared<S>>().ok())
             && !known.follower.is_over()
         {
-            known.follower.refresh();
+            known.follower.move_on(None);
             return match known.follower.status() {
                 Status::Rejected(refused) => Err(Error::Rejected {
                     table: name.clone(),

@@ -40,7 +40,7 @@ fn the_writer_is_held_for_what_changes() {
         let new = Replace::new(content(round));
         let replaced = match compared {
             true => store.submit_compared(&table, new, 100).unwrap().wait(),
-            false => store.replace(&table, new),
+            false => store.submit_replace(&table, new).unwrap().wait(),
         };
         let replaced = replaced.unwrap();
         assert_eq!((replaced.written, replaced.deleted), (20, 0));
@@ -54,6 +54,61 @@ fn the_writer_is_held_for_what_changes() {
     let new = Replace::new(content(round + 1));
     let error = store.submit_compared(&table, new, 19).unwrap_err();
     assert_eq!(error.code(), Code::TooLarge);
+}
+
+#[test]
+fn replacements_of_embedders_are_compared_outside_of_the_writer() {
+    let scratch = Scratch::new();
+    let (store, table) = with_table(&scratch, TableOptions::default());
+    for round in 0..3 {
+        store.replace(&table, Replace::new(content(round))).unwrap();
+    }
+    let typed = store.table::<usize>("t").unwrap();
+    let all: Vec<_> = (0..RECORDS).map(|n| (format!("{n:06}"), 7)).collect();
+    let replaced = typed.replace(all.iter().map(|(key, value)| (key.as_str(), value)));
+    let replaced = replaced.unwrap();
+    assert_eq!(replaced.written, RECORDS as u64);
+    assert_eq!(store.stats().whole_replacements, 0);
+    let ticket = store.submit_replace(&table, Replace::new(content(0)));
+    ticket.unwrap().wait().unwrap();
+    assert_eq!(store.stats().whole_replacements, 1);
+}
+
+#[test]
+fn a_replacement_of_a_table_that_never_stands_still_is_made() {
+    let scratch = Scratch::new();
+    let history = History {
+        // No comparison can be brought up to date.
+        max_changes: 0,
+        ..History::default()
+    };
+    let options = TableOptions {
+        history,
+        ..TableOptions::default()
+    };
+    let (store, table) = with_table(&scratch, options);
+    store.replace(&table, Replace::new(content(0))).unwrap();
+    let done = AtomicBool::new(false);
+    let replaced = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let txn = Txn::new().put(put("000001", "9"));
+                store.commit(&table, txn).unwrap();
+            }
+        });
+        let replace = |round| {
+            store
+                .replace(&table, Replace::new(content(round)))
+                .map(drop)
+        };
+        let replaced = (1..20).try_for_each(replace);
+        done.store(true, Ordering::Relaxed);
+        replaced
+    });
+    replaced.unwrap();
+    let replaced = store.replace(&table, Replace::new(content(20))).unwrap();
+    assert!(replaced.written >= 20);
+    assert_eq!(store.table_info(&table).unwrap().records, RECORDS as u64);
 }
 
 #[test]

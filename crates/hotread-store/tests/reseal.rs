@@ -70,6 +70,43 @@ fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
+#[test]
+fn others_write_while_a_table_is_sealed_anew() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (scratch, disk) = (Scratch::new(), Disk::new());
+    let builder = Store::builder(scratch.path()).vfs(disk.vfs());
+    let store = with_tables(builder, 8 << 20);
+    let more = (0..900).fold(Txn::new(), |txn, n| txn.put(put(&n.to_string(), "2")));
+    store.commit(&name("secret"), more).unwrap();
+    store
+        .create_table(&name("other"), TableOptions::default())
+        .unwrap();
+    // The clock of this test is what the disk is asked for.
+    let writes = || disk.counts().writes;
+    let begun = writes();
+    let committed = std::thread::scope(|scope| {
+        let sealing = scope.spawn(|| store.reseal(&name("secret"), &passphrase("new")));
+        while writes() == begun && !sealing.is_finished() {
+            std::thread::yield_now();
+        }
+        for n in 0..20 {
+            let txn = Txn::new().put(put(&n.to_string(), "1"));
+            store.commit(&name("other"), txn).unwrap();
+        }
+        let committed = writes() - begun;
+        sealing.join().unwrap().unwrap();
+        committed
+    });
+    let before = writes();
+    store.scrub().unwrap();
+    let scrubbing = writes() - before;
+    println!("{committed} writes until others had written, {scrubbing} for the file");
+    // They have waited for the table at most, and not for the file.
+    assert!(committed * 4 < scrubbing, "{committed} {scrubbing}");
+    assert_eq!(store.table_info(&name("other")).unwrap().records, 20);
+    assert_eq!(store.verify().unwrap().problems, [""; 0]);
+}
+
 /// The most memory that this process had since it was asked last, in bytes, where the system says it.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

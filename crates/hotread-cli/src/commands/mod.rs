@@ -23,6 +23,9 @@ use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreB
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use tokio::runtime::Runtime;
 
 /// Runs a command. Its exit code is that of success but for some that have more to say.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
@@ -340,6 +343,23 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
     }
     let body = hotread_proto::ErrorBody::new(Code::BadRequest, "not confirmed; nothing was done");
     Err(Failure::with(Exit::Error, body).into())
+}
+
+/// A runtime with so many threads of its own. Tokio panics where the system refuses it one, so it is tried
+/// first whether there are as many.
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    let hold = Mutex::new(());
+    thread::scope(|scope| {
+        let _held = hold.lock();
+        (0..threads).try_for_each(|_| {
+            let started = thread::Builder::new().spawn_scoped(scope, || drop(hold.lock()));
+            started.map(drop)
+        })
+    })?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
 }
 
 fn completions(shell: clap_complete::Shell, out: &mut Out) -> Result<()> {

@@ -62,10 +62,9 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
     }
     options.allow_plaintext |= args.allow_plaintext;
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the threads of the server could not be started")?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime =
+        super::runtime(threads).context("the threads of the server could not be started")?;
     let served = runtime.block_on(serve(session, store.clone(), address, options, out));
     runtime.shutdown_timeout(LINGER);
     // Tasks that were cut off may have the store still.

@@ -11,7 +11,6 @@ use hotread_proto::{ChangeOp, Epoch, Position, Removal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
-use tokio::runtime;
 
 /// What became of a record, as JSON.
 #[derive(Serialize)]
@@ -40,11 +39,7 @@ pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<
     Server::new(remote.clone())?.table(&args.table)?;
     // One thread follows the table, and this one prints: a reader of the output that is slow does
     // not keep pings from being answered.
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("a thread could not be started")?;
+    let runtime = super::runtime(1).context("a thread could not be started")?;
     runtime.block_on(async {
         let client = remote.builder("hotread-watch").build();
         let explain = |error| remote.explain(error);

@@ -231,6 +231,53 @@ fn a_server_whose_database_is_moved_is_not_ready() {
     assert_eq!(serving.ask("GET", "/readyz", "", "").0, 200);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_on_a_full_disk_starts_reads_and_is_ready_with_room() {
+    let place = Place::with_table();
+    place.run(&["set", "t", "k", "1"]).ok();
+    let disk = place.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1024k", "tmpfs"])
+        .arg(&disk)
+        .output();
+    if !mount.is_ok_and(|done| done.status.success()) {
+        println!("skipped: this process may not mount file systems");
+        return;
+    }
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let unmounted = Command::new("umount").arg(&self.0).status();
+            assert!(unmounted.is_ok_and(|done| done.success()) || std::thread::panicking());
+        }
+    }
+    let mounted = Mounted(disk);
+    let db = mounted.0.join("test.db");
+    std::fs::copy(place.db(), &db).unwrap();
+    let filler = mounted.0.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write(&mut file, &[7; 4096]).is_ok_and(|bytes| bytes > 0) {}
+    let serving = Serving::start(&place, &["--db", db.to_str().unwrap()]);
+    assert_eq!(serving.ask("GET", "/readyz", "", "").0, 503);
+    let read = serving.ask("GET", "/v1/tables/t/records/k", "", "");
+    assert!(read.0 == 200 && read.1.contains("\"value\":1"), "{read:?}");
+    let put = || serving.ask("PUT", "/v1/tables/t/records/k", "", r#"{"value":2}"#);
+    let refused = put();
+    assert!(refused.1.contains("STORAGE_FULL"), "{refused:?}");
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    let begun = std::time::Instant::now();
+    while serving.ask("GET", "/readyz", "", "").0 != 200 {
+        assert!(begun.elapsed().as_secs() < 60);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(put().0, 200);
+    let log = serving.stop();
+    assert!(log.contains("no room for the index"), "{log}");
+}
+
 #[test]
 fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
     let place = Place::with_table();

@@ -103,6 +103,8 @@ pub struct Stats {
     pub refused: u64,
     /// Groups that failed as a whole.
     pub failed_groups: u64,
+    /// Replacements that the committer compared with their whole table, while all other writers waited.
+    pub whole_replacements: u64,
     /// Transactions that wait for the committer.
     pub waiting: usize,
     /// Bytes of keys and values in them.

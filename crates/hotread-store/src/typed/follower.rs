@@ -69,7 +69,6 @@ pub(super) struct Follower<S: Replicated> {
 struct Feed {
     /// `None`: the table is to be read whole.
     subscription: Option<Subscription>,
-    sealed: bool,
     /// Records that the state refuses. While there is one, the state stays as it was.
     refused: RefusedKeys,
     pause: Duration,
@@ -168,7 +167,6 @@ impl<S: Replicated> Follower<S> {
             broken,
             feed: Mutex::new(Feed {
                 subscription,
-                sealed: loaded.sealed,
                 refused: RefusedKeys::default(),
                 pause: FIRST_PAUSE,
                 retry_at: Instant::now(),
@@ -243,7 +241,7 @@ impl<S: Replicated> Follower<S> {
     /// Moves on to a change that was committed before, so that the caller reads it, unless readers are
     /// in the way.
     pub(super) fn catch_up(&self, to: Position) {
-        while !self.shown().has_taken(to) && self.advance_to(to) == Step::More {}
+        while !self.shown().has_taken(to) && self.move_on(Some(to)) == Step::More {}
         // What is left is the runner's.
         self.entry.schedule();
         let start = Instant::now();
@@ -261,18 +259,11 @@ impl<S: Replicated> Follower<S> {
         }
     }
 
-    /// Takes changes up to `to`, in one piece of work.
-    fn advance_to(&self, to: Position) -> Step {
+    /// Takes changes up to `to`, or all that there are, in one piece of work.
+    pub(super) fn move_on(&self, to: Option<Position>) -> Step {
         match self.is_inside() {
             true => Step::Done,
-            false => self.advance_locked(&mut self.lock_feed(), Some(to)),
-        }
-    }
-
-    /// Looks for changes, once.
-    pub(super) fn refresh(&self) {
-        if !self.is_inside() {
-            self.advance_locked(&mut self.lock_feed(), None);
+            false => self.advance_locked(&mut self.lock_feed(), to),
         }
     }
 
@@ -281,26 +272,26 @@ impl<S: Replicated> Follower<S> {
         let step = catch_unwind(AssertUnwindSafe(|| self.take_changes(feed, to)));
         WORKS.set(false);
         let step = step.unwrap_or_else(|panic| {
-            self.fail(&*panic, feed.sealed);
+            self.fail(&*panic);
             feed.subscription = None;
             // Its own drop may panic as well.
             std::mem::forget(panic);
             Step::Done
         });
         if self.broken.load(Ordering::Acquire) {
-            self.fail(&"a change could not be applied", feed.sealed);
+            self.fail(&"a change could not be applied");
         }
         self.moved.notify_all();
         step
     }
 
     /// The state's code panicked: nothing is given to it any more.
-    fn fail(&self, panic: &(dyn Any + Send), sealed: bool) {
+    fn fail(&self, panic: &(dyn Any + Send)) {
         let mut shown = self.shown();
         if matches!(shown.ended, Some(Status::Failed(_) | Status::Closed)) {
             return;
         }
-        let message = match sealed {
+        let message = match shown.sealed {
             true => "the table is sealed: no more is said",
             false => panic_message(panic),
         };
@@ -356,11 +347,12 @@ impl<S: Replicated> Follower<S> {
     /// Takes one change.
     fn take(&self, feed: &mut Feed, change: &Change) {
         let was_held = !feed.refused.is_empty();
+        let sealed = self.is_sealed();
         let mut actions = Vec::with_capacity(change.ops.len());
         for op in &change.ops {
             feed.refused.remove(op.key());
             match op {
-                ChangeOp::Put(record) => match decode::<S>(record, feed.sealed) {
+                ChangeOp::Put(record) => match decode::<S>(record, sealed) {
                     Ok(action) => actions.push(action),
                     Err(refused) => feed.refused.insert(refused),
                 },
@@ -391,7 +383,8 @@ impl<S: Replicated> Follower<S> {
         let store = self.store.upgrade().ok_or(ReadError::Closed)?;
         let (loaded, subscription) = Self::read_and_subscribe(&Store(store, None), &self.name)?;
         feed.subscription = subscription;
-        feed.sealed = loaded.sealed;
+        // Before the state's code sees the values, which may panic and say them.
+        self.shown().sealed = loaded.sealed;
         feed.refused = loaded.refused;
         feed.pause = FIRST_PAUSE;
         let refused = feed.refused.first();
@@ -399,7 +392,6 @@ impl<S: Replicated> Follower<S> {
             .is_none()
             .then(|| self.hot.replace(loaded.state).last_seq);
         let mut shown = self.shown();
-        shown.sealed = loaded.sealed;
         if !shown.is_over() {
             shown.ended = None;
         }
@@ -542,6 +534,6 @@ impl<S: Replicated> Follower<S> {
 
 impl<S: Replicated> Advance for Follower<S> {
     fn advance(&self) -> Step {
-        self.advance_locked(&mut self.lock_feed(), None)
+        self.move_on(None)
     }
 }
