@@ -4,15 +4,23 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use crate::support::{Scratch, key, name, put};
+use hotread_faultfs::Disk;
 use hotread_proto::{
     Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Txn, TxnId,
 };
-use hotread_faultfs::Disk;
 use hotread_store::{CommitError, History, MAX_CHANGES, Store, TableInfo, TableOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// What a sweep covers: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
+pub fn every<T>(all: T, some: T) -> T {
+    match std::env::var_os("HOTREAD_EVERY") {
+        Some(_) => all,
+        None => some,
+    }
+}
 
 /// With the whole history; with a search index; with a history of some changes; replaced whole.
 pub const TABLES: [&str; 4] = ["plain", "search", "short", "whole"];
