@@ -128,7 +128,7 @@ fn said_of_the_log(image: &Image) -> Option<WalDamage> {
 #[test]
 fn acknowledged_transactions_survive_the_loss_of_power() {
     let mut in_doubt = 0;
-    for seed in 0..every(12, 3) {
+    for seed in 0..every(12, 6) {
         for image in run(Synchronous::Full, seed, 40, 8, 0) {
             assert_eq!(lost(&image, Synchronous::Full), 0, "seed {}", image.seed);
             // Nothing is lost, and nothing is said to be: of the group that was under way, at most.

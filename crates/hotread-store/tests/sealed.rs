@@ -470,7 +470,8 @@ fn new_seals_ask_for_as_many_rounds_as_owasp_does() {
         let db = rusqlite::Connection::open(scratch.path()).unwrap();
         let sql = "SELECT seal FROM tables WHERE name = 'secret'";
         let header: Vec<u8> = db.query_row(sql, [], |row| row.get(0)).unwrap();
-        u32::from_le_bytes(header[1..5].try_into().unwrap())
+        // Behind the epoch and the version.
+        u32::from_le_bytes(header[9..13].try_into().unwrap())
     };
     store.create_table(&table, sealed()).unwrap();
     assert_eq!(rounds(), 600_000);
