@@ -72,6 +72,10 @@ readme:
 kills n="2000":
     HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test kill
 
+# Power lost, and a disk that fails, at each operation in place of some
+sweeps:
+    HOTREAD_EVERY=1 cargo test -p hotread-store --test power_loss --test io_errors
+
 # A fuzz target for some seconds: import_csv, import_ndjson, stored_rows, decode, follow, serve (needs cargo-fuzz and a nightly)
 fuzz target seconds="60":
     cargo +nightly fuzz run --fuzz-dir dev/fuzz {{ target }} -- -max_total_time={{ seconds }} -max_len=65536
@@ -102,6 +106,6 @@ ci *steps:
     .ci/run {{ steps }}
 
 # The slower ladder, before a release
-deep: lint test doc vectors readme foreigners kills seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
+deep: lint test doc vectors readme foreigners kills sweeps seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
     cargo deny check advisories
     for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done

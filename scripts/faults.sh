@@ -177,8 +177,9 @@ plan() { # crate tool test
         select=()
         ;;
     esac
-    cargo+=(test -p "$1")
-    # Plain tests share what the ordinary ones have built of other crates.
+    # Plain tests share what the ordinary ones have built of other crates, if those have the features that the
+    # whole workspace asks for. Other programs of the same name are built as well, and run no test.
+    if [[ $2 == none && $where != lib ]]; then cargo+=(test --workspace); else cargo+=(test -p "$1"); fi
     [[ $2 == none ]] || cargo+=(--release)
     [[ ${cargo[1]} != +nightly ]] || cargo+=(--target "$(rustc -vV | sed -n 's/^host: //p')")
     if [[ $where == lib ]]; then cargo+=(--lib); else cargo+=(--test "$where"); fi

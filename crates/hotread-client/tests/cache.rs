@@ -9,7 +9,7 @@ use hotread_proto::session::frame::Begin;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Fake, HANG, until};
@@ -327,13 +327,10 @@ async fn two_replicas_may_share_a_directory() {
     assert!(server.begun().last().unwrap().0 == Begin::Resume);
 }
 
-/// What the child of the next test does: follows and saves until it is killed.
-#[tokio::test]
-async fn child_that_saves_until_it_is_killed() {
-    let (Ok(url), Ok(dir)) = (std::env::var("CACHE_URL"), std::env::var("CACHE_DIR")) else {
-        return;
-    };
-    let replica = replica(&url, Path::new(&dir)).await;
+/// What the other process does: it follows a server and saves, until it is killed.
+async fn save_until_killed(url: &str) {
+    let dir = std::env::var("CACHE_DIR").unwrap();
+    let replica = replica(url, Path::new(&dir)).await;
     loop {
         let _: Result<Position, _> = replica.save().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -342,15 +339,16 @@ async fn child_that_saves_until_it_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_killed_while_it_writes_leaves_a_whole_copy() {
+    if let Some(url) = hotread_testkit::part() {
+        return save_until_killed(&url).await;
+    }
     let dir = TempDir::new().unwrap();
     let mut server = Fake::start().await;
     let large: Vec<String> = (0..3_000).map(|n| format!("key-{n:05}")).collect();
     let puts: Vec<_> = large.iter().map(|key| (&**key, Some("1"))).collect();
     server.commit(&puts);
     for round in 0..8 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_saves_until_it_is_killed"])
-            .env("CACHE_URL", server.url())
+        let mut child = hotread_testkit::process(&hotread_testkit::this_test(), &server.url())
             .env("CACHE_DIR", dir.path())
             .stdout(Stdio::null())
             .spawn()

@@ -6,7 +6,7 @@ use crate::open::{self, Location, Opened};
 use crate::options::Synchronous;
 use crate::queue::Queue;
 use crate::read::{self, Opener};
-use crate::seal::Passphrase;
+use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
 use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
@@ -29,6 +29,7 @@ pub struct StoreBuilder {
     read_only: bool,
     synchronous: Synchronous,
     passphrase: Option<Passphrase>,
+    key_rounds: u32,
     readers: u32,
     wait: Duration,
 }
@@ -41,6 +42,7 @@ impl StoreBuilder {
             read_only: false,
             synchronous: Synchronous::Full,
             passphrase: None,
+            key_rounds: ROUNDS,
             readers: DEFAULT_READERS,
             wait: Duration::ZERO,
         }
@@ -93,6 +95,14 @@ impl StoreBuilder {
         self
     }
 
+    /// Tables that are sealed from now on get keys by the fewest rounds that a header may ask for, a sixth
+    /// of what they get otherwise: for tests that derive many.
+    #[doc(hidden)]
+    pub fn quick_keys(mut self) -> Self {
+        self.key_rounds = MIN_ROUNDS;
+        self
+    }
+
     /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
     /// older. Reads the tokens and where each table stands; tables are loaded when they are first asked for.
     ///
@@ -109,6 +119,7 @@ impl StoreBuilder {
             read_only,
             synchronous,
             passphrase,
+            key_rounds,
             readers,
             wait,
         } = self;
@@ -127,6 +138,7 @@ impl StoreBuilder {
                 typed: Typed::default(),
                 at,
                 passphrase,
+                key_rounds,
                 registry,
                 pool,
                 damage: None,
@@ -186,6 +198,7 @@ impl StoreBuilder {
             typed: Typed::default(),
             at,
             passphrase,
+            key_rounds,
             registry,
             pool,
             damage,

@@ -36,9 +36,9 @@ pub(crate) const MAX_PASSPHRASE_BYTES: usize = 1_024;
 
 /// Rounds of PBKDF2-HMAC-SHA256 for new tables: what OWASP's Password Storage Cheat Sheet asks for
 /// since 2023.
-const ROUNDS: u32 = 600_000;
+pub(crate) const ROUNDS: u32 = 600_000;
 /// Fewest rounds that a header may ask for. Fewer make guessing cheap, and were never written.
-const MIN_ROUNDS: u32 = 100_000;
+pub(crate) const MIN_ROUNDS: u32 = 100_000;
 /// Most rounds that a header may ask for, half a minute's work: a damaged one must not ask for hours.
 const MAX_ROUNDS: u32 = 100_000_000;
 
@@ -306,11 +306,10 @@ impl Seal {
     ///
     /// # Errors
     /// If there are no random numbers.
-    pub(crate) fn create(passphrase: &Passphrase) -> Result<(Self, SealHeader), SealError> {
-        Self::create_with(passphrase, ROUNDS)
-    }
-
-    fn create_with(passphrase: &Passphrase, rounds: u32) -> Result<(Self, SealHeader), SealError> {
+    pub(crate) fn create(
+        passphrase: &Passphrase,
+        rounds: u32,
+    ) -> Result<(Self, SealHeader), SealError> {
         let mut header = SealHeader {
             rounds,
             salt: random()?,

@@ -38,6 +38,8 @@ pub struct Store(pub(crate) Arc<Inner>, pub(crate) Option<Budget>);
 pub(crate) struct Inner {
     pub(crate) at: Location,
     pub(crate) passphrase: Option<Passphrase>,
+    /// Rounds of key derivation of tables that are sealed from now on.
+    pub(crate) key_rounds: u32,
     /// What is known of the tables. A store that only reads checks that it still holds.
     pub(crate) registry: Arc<Registry>,
     /// Before `writer`, whose connection then is the last one to be closed, and moves the WAL into
@@ -227,7 +229,7 @@ impl Store {
             .as_ref()
             .ok_or(SealError::NoPassphrase)
             .inspect(|passphrase| warn_if_short(table, passphrase))
-            .and_then(Seal::create)
+            .and_then(|passphrase| Seal::create(passphrase, self.0.key_rounds))
             .map_err(|source| CommitError::Seal {
                 table: table.clone(),
                 source,
@@ -287,7 +289,7 @@ impl Store {
         };
         self.unseal(&known).map_err(seal_error)?;
         warn_if_short(table, new);
-        let seal = Seal::create(new).map_err(seal_error)?;
+        let seal = Seal::create(new, self.0.key_rounds).map_err(seal_error)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
 

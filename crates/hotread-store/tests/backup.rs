@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Scratch, files, key, name, put};
 
 fn sealed(path: &Path, passphrase: &str) -> StoreBuilder {
-    Store::builder(path).passphrase(Passphrase::new(passphrase).unwrap())
+    Store::builder(path)
+        .passphrase(Passphrase::new(passphrase).unwrap())
+        .quick_keys()
 }
 
 /// Without what a restored table has anew.

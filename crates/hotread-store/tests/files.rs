@@ -627,12 +627,8 @@ fn a_lock_of_another_program_is_waited_for_and_then_reported() {
     assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
 }
 
-/// Plays the other process: opens what it is told to and says what came of it.
-#[test]
-fn the_other_process() {
-    let Ok(path) = std::env::var("HOTREAD_TEST_OTHER_PROCESS") else {
-        return;
-    };
+/// What the other process does: it opens a database, and says what came of it.
+fn open_and_say(path: &str) {
     match Store::open(path) {
         Ok(_) => println!("it opened"),
         Err(e) => println!("{}: {e}", e.code()),
@@ -640,16 +636,16 @@ fn the_other_process() {
 }
 
 fn in_another_process(path: &Path) -> String {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process", "--nocapture"])
-        .env("HOTREAD_TEST_OTHER_PROCESS", path)
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
+    let test = hotread_testkit::this_test();
+    let mut process = hotread_testkit::process(&test, path.to_str().unwrap());
+    String::from_utf8(process.output().unwrap().stdout).unwrap()
 }
 
 #[test]
 fn a_second_writer_is_told_who_is_the_first() {
+    if let Some(path) = hotread_testkit::part() {
+        return open_and_say(&path);
+    }
     let scratch = Scratch::new();
     let store = scratch.open();
     let pid = std::process::id();

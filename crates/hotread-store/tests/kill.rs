@@ -1,7 +1,7 @@
 //! A process that commits is killed at any moment, on a real file system: the next one finds what
 //! was acknowledged, whole, and goes on with the same database.
 //!
-//! `HOTREAD_KILLS` sets how many processes are killed, 200 unless it is set.
+//! `HOTREAD_KILLS` sets how many processes are killed, 50 unless it is set.
 
 mod crash;
 mod support;
@@ -11,15 +11,13 @@ use hotread_proto::{Committed, Position, Timestamp, Txn};
 use hotread_store::{ReadError, Store, Synchronous, TableError, TableOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use support::{Scratch, name, put};
 
 /// Tells the child where its database is, and from which number on it counts.
 const DATABASE: &str = "HOTREAD_KILL_DATABASE";
 const FROM: &str = "HOTREAD_KILL_FROM";
-/// What the child does: `full` or `normal`, as it opens the database to commit; `create`.
-const WAY: &str = "HOTREAD_KILL_WAY";
 /// Threads that commit the workload.
 const WORKERS: usize = 3;
 /// The table of large batches, and the one that comes and goes.
@@ -30,12 +28,10 @@ const BATCH: u64 = 300;
 /// A database serves so many rounds, then the next one begins.
 const ROUNDS_EACH: u64 = 25;
 
-/// Not a test: what the killed process does, until it is killed.
-#[test]
-fn child() {
-    let Ok(path) = std::env::var(DATABASE) else {
-        return;
-    };
+/// What the killed process does, until it is killed: it creates databases, or commits to one, which it
+/// opens as `full` or `normal`.
+fn child(way: &str) {
+    let path = std::env::var(DATABASE).unwrap();
     let from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
     let out = Mutex::new(std::io::stdout());
     let say = |line: String| {
@@ -44,14 +40,13 @@ fn child() {
         let _ = out.write_all(format!("\n{line}\n").as_bytes());
         let _ = out.flush();
     };
-    let way = std::env::var(WAY).unwrap();
     if way == "create" {
         for n in from.. {
             Store::open(format!("{path}-{n}")).unwrap();
             say(format!("opened {n}"));
         }
     }
-    let synchronous = match way.as_str() {
+    let synchronous = match way {
         "full" => Synchronous::Full,
         _ => Synchronous::Normal,
     };
@@ -166,11 +161,9 @@ impl Said {
 
 /// Runs a child until it has said so many acknowledgements, and kills it.
 fn round(path: &Path, way: &str, from: u64, acks: u64, said: &mut Said) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+    let mut child = hotread_testkit::process(&hotread_testkit::this_test(), way)
         .env(DATABASE, path)
         .env(FROM, from.to_string())
-        .env(WAY, way)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -232,11 +225,14 @@ fn check_batches(store: &Store, said: &Said) {
 
 #[test]
 fn a_killed_process_leaves_what_it_has_acknowledged() {
-    let kills: u64 = std::env::var("HOTREAD_KILLS").map_or(200, |text| text.parse().unwrap());
+    if let Some(way) = hotread_testkit::part() {
+        return child(&way);
+    }
+    let kills: u64 = std::env::var("HOTREAD_KILLS").map_or(50, |text| text.parse().unwrap());
     let mut rng: u64 = 0x5eed;
     let mut acknowledged = 0;
     for first in (0..kills).step_by(ROUNDS_EACH as usize) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::on_disk();
         let mut said = Said::default();
         {
             let store = scratch.open();
@@ -280,8 +276,11 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
 
 #[test]
 fn a_process_killed_while_it_creates_a_database_leaves_one_that_can_be_opened() {
+    if let Some(way) = hotread_testkit::part() {
+        return child(&way);
+    }
     for kill in 0..15 {
-        let scratch = Scratch::new();
+        let scratch = Scratch::on_disk();
         let mut said = Said::default();
         round(&scratch.path(), "create", 0, 1 + kill % 4, &mut said);
         let (_, last) = said.last.unwrap();

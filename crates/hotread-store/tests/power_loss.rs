@@ -1,9 +1,11 @@
 //! Power is lost at any moment: what was acknowledged is there, whole, and nothing else has changed.
+//!
+//! Some moments and seeds; all of them with `HOTREAD_EVERY` set, before a release.
 
 mod crash;
 mod support;
 
-use crash::{Acked, Ledger, Spec, check_verify, create_tables, judge, moved, work};
+use crash::{Acked, Ledger, Spec, check_verify, create_tables, every, judge, moved, work};
 use hotread_faultfs::{Disk, Fault, FileKind, Op};
 use hotread_proto::{Digest, Position, Txn, TxnId};
 use hotread_store::{
@@ -126,7 +128,7 @@ fn said_of_the_log(image: &Image) -> Option<WalDamage> {
 #[test]
 fn acknowledged_transactions_survive_the_loss_of_power() {
     let mut in_doubt = 0;
-    for seed in 0..12 {
+    for seed in 0..every(12, 6) {
         for image in run(Synchronous::Full, seed, 40, 8, 0) {
             assert_eq!(lost(&image, Synchronous::Full), 0, "seed {}", image.seed);
             // Nothing is lost, and nothing is said to be: of the group that was under way, at most.
@@ -195,7 +197,7 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
 #[test]
 fn without_a_sync_the_last_transactions_may_be_lost_and_nothing_else() {
     let (mut images, mut with_losses) = (0, 0);
-    for seed in 40..46 {
+    for seed in 40..every(46, 43) {
         for image in run(Synchronous::Normal, seed, 40, 8, 0) {
             images += 1;
             with_losses += usize::from(lost(&image, Synchronous::Normal) > 0);
@@ -244,7 +246,7 @@ fn a_database_can_be_created_again_after_power_was_lost_while_it_was_created() {
     let table = name("t");
     let images = at_every_operation(
         1,
-        6,
+        every(6, 2),
         |_| Disk::new(),
         |scratch, disk| {
             if let Ok(store) = on(scratch, disk).open() {
@@ -263,7 +265,7 @@ fn a_database_can_be_created_again_after_power_was_lost_while_it_was_created() {
         },
     );
     println!("{images} images");
-    assert!(images > 100, "{images}");
+    assert!(images > every(100, 30), "{images}");
 }
 
 #[test]
@@ -289,8 +291,8 @@ fn tables_are_created_and_dropped_whole() {
     };
     let acked = std::cell::RefCell::new(Vec::new());
     let images = at_every_operation(
-        3,
-        3,
+        every(3, 7),
+        every(3, 2),
         |scratch| moved(&base, scratch),
         |scratch, disk| {
             acked.borrow_mut().clear();
@@ -358,8 +360,8 @@ fn tokens_that_were_made_are_there_and_those_that_were_revoked_are_not() {
     type Made = Vec<(String, Option<NewToken>, Option<bool>)>;
     let made = std::cell::RefCell::new(Made::new());
     let images = at_every_operation(
-        1,
-        4,
+        every(1, 2),
+        every(4, 2),
         |scratch| moved(&base, scratch),
         |scratch, disk| {
             made.borrow_mut().clear();
@@ -395,7 +397,7 @@ fn tokens_that_were_made_are_there_and_those_that_were_revoked_are_not() {
         },
     );
     println!("{images} images");
-    assert!(images > 100, "{images}");
+    assert!(images > every(100, 30), "{images}");
 }
 
 #[test]
@@ -406,7 +408,11 @@ fn a_table_is_sealed_anew_whole_or_not_at_all() {
     let disk = Disk::new();
     let mut images = Vec::new();
     {
-        let store = on(&scratch, &disk).passphrase(pass(old)).open().unwrap();
+        let store = on(&scratch, &disk)
+            .passphrase(pass(old))
+            .quick_keys()
+            .open()
+            .unwrap();
         let options = TableOptions {
             sealed: true,
             ..TableOptions::default()

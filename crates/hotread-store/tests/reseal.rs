@@ -22,7 +22,11 @@ fn passphrase(text: &str) -> Passphrase {
 
 /// A table `secret` of ten records, and a table `large` with so many bytes.
 fn with_tables(builder: StoreBuilder, bytes: usize) -> Store {
-    let store = builder.passphrase(passphrase("old")).open().unwrap();
+    let store = builder
+        .passphrase(passphrase("old"))
+        .quick_keys()
+        .open()
+        .unwrap();
     let sealed = TableOptions {
         sealed: true,
         ..TableOptions::default()

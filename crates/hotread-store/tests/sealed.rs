@@ -21,7 +21,7 @@ fn passphrase(text: &str) -> Passphrase {
 
 fn open(path: &Path, text: &str) -> Store {
     let builder = Store::builder(path).passphrase(passphrase(text));
-    builder.open().unwrap()
+    builder.quick_keys().open().unwrap()
 }
 
 fn sealed() -> TableOptions {
@@ -458,6 +458,29 @@ fn what_does_not_go_together_is_refused() {
         .search(&name("secret"), &Search::default())
         .unwrap_err();
     assert_eq!(error.code(), Code::NoSearch);
+}
+
+#[test]
+fn new_seals_ask_for_as_many_rounds_as_owasp_does() {
+    let scratch = Scratch::new();
+    let builder = Store::builder(scratch.path()).passphrase(passphrase("old"));
+    let store = builder.open().unwrap();
+    let table = name("secret");
+    let rounds = || -> u32 {
+        let db = rusqlite::Connection::open(scratch.path()).unwrap();
+        let sql = "SELECT seal FROM tables WHERE name = 'secret'";
+        let header: Vec<u8> = db.query_row(sql, [], |row| row.get(0)).unwrap();
+        // Behind the epoch and the version.
+        u32::from_le_bytes(header[9..13].try_into().unwrap())
+    };
+    store.create_table(&table, sealed()).unwrap();
+    assert_eq!(rounds(), 600_000);
+    store.reseal(&table, &passphrase("new")).unwrap();
+    assert_eq!(rounds(), 600_000);
+    store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
+    drop(store);
+    let store = open(&scratch.path(), "new");
+    assert!(store.get(&table, &key("a")).unwrap().is_some());
 }
 
 #[test]

@@ -137,7 +137,9 @@ fn a_task_that_fell_behind_the_history_is_told_when_it_reads_it() {
 fn waiting_tasks_are_woken_by_a_change_and_by_the_end() {
     let scratch = Scratch::new();
     let passphrase = || Passphrase::new("p").unwrap();
-    let builder = Store::builder(scratch.path()).passphrase(passphrase());
+    let builder = Store::builder(scratch.path())
+        .passphrase(passphrase())
+        .quick_keys();
     let store = builder.open().unwrap();
     let tables = ["changed", "sealed", "dropped", "closed"].map(name);
     for table in &tables {

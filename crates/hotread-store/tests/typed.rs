@@ -38,7 +38,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = hotread_testkit::folder();
         let store = Store::open(dir.path().join("test.db")).unwrap();
         Self { dir, store }
     }
@@ -258,10 +258,11 @@ fn a_table_with_a_refused_value_does_not_start() {
 
 #[test]
 fn reasons_say_nothing_of_sealed_values() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = hotread_testkit::folder();
     let passphrase = Passphrase::new("six random words for this test".to_owned()).unwrap();
     let store = Store::builder(dir.path().join("test.db"))
         .passphrase(passphrase)
+        .quick_keys()
         .open()
         .unwrap();
     let sealed = TableOptions {
@@ -322,7 +323,7 @@ fn a_closed_store_leaves_readers_the_last_state() {
 
 #[test]
 fn the_file_is_free_when_store_and_tables_are_dropped() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = hotread_testkit::folder();
     let path = dir.path().join("test.db");
     for round in 0..30 {
         let store = Store::open(&path).unwrap_or_else(|error| panic!("round {round}: {error}"));

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn store() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = hotread_testkit::folder();
     let store = Store::open(dir.path().join("test.db")).unwrap();
     (dir, store)
 }
@@ -204,10 +204,14 @@ state!(Telltale, apply: |value| if let Some(value) = value { panic!("cannot appl
 
 #[test]
 fn nothing_tells_of_sealed_values() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = hotread_testkit::folder();
     let passphrase = Passphrase::new("six random words for this test".to_owned()).unwrap();
     let path = dir.path().join("test.db");
-    let store = Store::builder(path).passphrase(passphrase).open().unwrap();
+    let store = Store::builder(path)
+        .passphrase(passphrase)
+        .quick_keys()
+        .open()
+        .unwrap();
     let sealed = TableOptions {
         sealed: true,
         ..TableOptions::default()

@@ -111,7 +111,7 @@ fn run_with(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(hotread_testkit::folder())
     }
 
     /// With an empty table `t`.

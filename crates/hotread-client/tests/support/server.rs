@@ -28,7 +28,7 @@ impl Api {
     }
 
     pub async fn with_table(options: &TableOptions) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = hotread_testkit::folder();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut api = Self {

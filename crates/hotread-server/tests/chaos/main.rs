@@ -29,12 +29,6 @@ const REPLICAS: usize = 3;
 /// Transactions that are acknowledged before the next thing happens.
 const STRETCH: usize = 40;
 
-/// Not a test: what the processes do that are killed.
-#[test]
-fn the_process() {
-    process::run();
-}
-
 fn setting(name: &str, unless: u64) -> u64 {
     std::env::var(name).map_or(unless, |text| text.parse().unwrap())
 }
@@ -142,12 +136,21 @@ async fn serve(address: SocketAddr, database: &Path) -> (Process, SocketAddr) {
     started.await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head() {
+#[test]
+fn whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head() {
+    if let Some(role) = hotread_testkit::part() {
+        return process::run(&role);
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(kill_and_judge());
+}
+
+async fn kill_and_judge() {
     let kills = setting("HOTREAD_CHAOS_KILLS", 4);
     let seed = setting("HOTREAD_CHAOS_SEED", 1);
     println!("HOTREAD_CHAOS_SEED={seed} HOTREAD_CHAOS_KILLS={kills}");
-    let dir = tempfile::tempdir().unwrap();
+    let dir = hotread_testkit::folder();
     let (files, kept) = (dir.path().join("files"), dir.path().join("kept"));
     std::fs::create_dir(&files).unwrap();
     let database = files.join("test.db");

@@ -8,15 +8,17 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What the child is: `server` or `replica`; and where its database or its server is.
-const ROLE: &str = "HOTREAD_CHAOS_ROLE";
+/// Where the database or the server of a child is.
 const DATABASE: &str = "HOTREAD_CHAOS_DATABASE";
 const ADDRESS: &str = "HOTREAD_CHAOS_ADDRESS";
 pub(crate) const TABLE: &str = "t";
+/// The test whose program the children are.
+const TEST: &str =
+    "whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head";
 /// Nothing takes so long unless it hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 
@@ -25,9 +27,7 @@ pub(crate) struct Process(Child);
 
 impl Process {
     fn spawn(role: &str, address: SocketAddr, database: &Path) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_process", "--nocapture"])
-            .env(ROLE, role)
+        let child = hotread_testkit::process(TEST, role)
             .env(ADDRESS, address.to_string())
             .env(DATABASE, database)
             .stdin(Stdio::piped())
@@ -96,10 +96,7 @@ impl Follower {
 }
 
 /// What the child does, until it is killed or its parent is gone.
-pub(crate) fn run() {
-    let Ok(role) = std::env::var(ROLE) else {
-        return;
-    };
+pub(crate) fn run(role: &str) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
@@ -110,7 +107,7 @@ pub(crate) fn run() {
         .enable_all()
         .build()
         .unwrap();
-    match role.as_str() {
+    match role {
         "server" => runtime.block_on(serve(address)),
         _ => runtime.block_on(follow(address)),
     }

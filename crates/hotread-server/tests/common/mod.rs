@@ -41,7 +41,7 @@ impl Api {
     }
 
     pub async fn with(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = hotread_testkit::folder();
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

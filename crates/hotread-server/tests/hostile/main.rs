@@ -29,12 +29,6 @@ const CONNECTIONS: usize = 600;
 /// some hundred connections; and what the allocator keeps.
 const MAY_GROW: usize = BUFFERED + (32 << 20);
 
-/// Not a test: the process that is attacked.
-#[test]
-fn the_server() {
-    victim::run();
-}
-
 /// A server under attack, with clients that have to be served.
 struct Attacked {
     // Before the server, which goes with the next one.
@@ -49,8 +43,7 @@ impl Attacked {
     }
 
     async fn with(connections: usize, patience: Duration) -> Self {
-        let victim = tokio::task::spawn_blocking(move || Victim::start(connections, patience));
-        let victim = victim.await.unwrap();
+        let victim = Victim::start(connections, patience).await;
         let good = Good::start(victim.address);
         good.is_served().await;
         let before = victim.resident();

@@ -5,11 +5,11 @@ use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::{Options, Server};
 use hotread_store::{CommitError, Store, Synchronous, TableOptions};
 use rustix::process::{Pid, Signal, kill_process};
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Tells the child where its database is.
@@ -44,6 +44,8 @@ const GROUP: usize = 400;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long it waits for what was begun when it is told to stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
+/// How long its runtime keeps a thread for blocking work that has nothing to do.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// How patient it is, as a rule.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// What the server may hold for bodies and answers.
@@ -58,36 +60,51 @@ pub(crate) struct Victim {
 
 impl Victim {
     /// With tables for those who ask for much work.
-    pub(crate) fn working(connections: usize) -> Self {
-        Self::start_as(connections, PATIENCE, true, &[])
+    pub(crate) async fn working(connections: usize) -> Self {
+        Self::start_as(connections, PATIENCE, true, Vec::new()).await
     }
 
     /// With these in its environment.
-    pub(crate) fn with(environment: &[(&str, &OsStr)]) -> Self {
-        Self::start_as(100, PATIENCE, false, environment)
+    pub(crate) async fn with(environment: Vec<(&'static str, OsString)>) -> Self {
+        Self::start_as(100, PATIENCE, false, environment).await
     }
 
     /// That takes `connections` of one address, and twice as many of all, and is patient with peers
     /// that say or take nothing.
-    pub(crate) fn start(connections: usize, patience: Duration) -> Self {
-        Self::start_as(connections, patience, false, &[])
+    pub(crate) async fn start(connections: usize, patience: Duration) -> Self {
+        Self::start_as(connections, patience, false, Vec::new()).await
     }
 
-    fn start_as(
+    /// Each test begins with it: here the process takes another way than the test.
+    async fn start_as(
         connections: usize,
         patience: Duration,
         working: bool,
-        environment: &[(&str, &OsStr)],
+        environment: Vec<(&'static str, OsString)>,
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let test = hotread_testkit::this_test();
+        let started = tokio::task::spawn_blocking(move || match hotread_testkit::part() {
+            Some(_) => run(),
+            None => Self::spawn(&test, connections, patience, working, environment),
+        });
+        started.await.unwrap()
+    }
+
+    fn spawn(
+        test: &str,
+        connections: usize,
+        patience: Duration,
+        working: bool,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Self {
+        let dir = hotread_testkit::folder();
         let errors = File::create(dir.path().join(ERRORS)).unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_server", "--nocapture"])
+        let mut child = hotread_testkit::process(test, "server")
             .env(DATABASE, dir.path().join("test.db"))
             .env(MAX_CONNECTIONS, connections.to_string())
             .env(WORKING, working.to_string())
             .env(PATIENCE_MS, patience.as_millis().to_string())
-            .envs(environment.iter().copied())
+            .envs(environment)
             .stdin(Stdio::piped())
             .stderr(errors)
             .stdout(Stdio::piped())
@@ -157,10 +174,8 @@ impl Drop for Victim {
 }
 
 /// What the process does, until its standard input ends.
-pub(crate) fn run() {
-    let Ok(path) = std::env::var(DATABASE) else {
-        return;
-    };
+fn run() -> ! {
+    let path = std::env::var(DATABASE).unwrap();
     let connections: usize = std::env::var(MAX_CONNECTIONS).unwrap().parse().unwrap();
     let store = Store::builder(path).synchronous(Synchronous::Normal);
     let store = store.open().unwrap();
@@ -233,6 +248,7 @@ pub(crate) fn run() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_keep_alive(KEEP_ALIVE)
         .enable_all()
         .build();
     runtime.unwrap().block_on(serve);

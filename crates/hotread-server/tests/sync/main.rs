@@ -41,7 +41,7 @@ fn put(key: &str, json: &str) -> Put {
 
 impl Running {
     async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = hotread_testkit::folder();
         let store = Store::open(dir.path().join("s.db")).unwrap();
         store
             .create_table(&table(), TableOptions::default())

@@ -13,7 +13,7 @@ fn passphrase(text: &str) -> Passphrase {
 /// With as few rounds as can be, and once for all tests.
 fn sealed() -> &'static (Seal, SealHeader) {
     static SEALED: OnceLock<(Seal, SealHeader)> = OnceLock::new();
-    SEALED.get_or_init(|| Seal::create_with(&passphrase(TEXT), MIN_ROUNDS).unwrap())
+    SEALED.get_or_init(|| Seal::create(&passphrase(TEXT), MIN_ROUNDS).unwrap())
 }
 
 fn table(name: &str) -> TableName {
@@ -226,7 +226,7 @@ fn cost() {
     };
     let mut seal = None;
     time("create", 3, &mut || {
-        seal = Some(Seal::create(&passphrase(TEXT)).unwrap().0)
+        seal = Some(Seal::create(&passphrase(TEXT), ROUNDS).unwrap().0)
     });
     let (seal, name) = (seal.unwrap(), table("oui"));
     for bytes in [200, 4_096] {

@@ -14,6 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// What a sweep covers: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
+pub fn every<T>(all: T, some: T) -> T {
+    match std::env::var_os("HOTREAD_EVERY") {
+        Some(_) => all,
+        None => some,
+    }
+}
+
 /// With the whole history; with a search index; with a history of some changes; replaced whole.
 pub const TABLES: [&str; 4] = ["plain", "search", "short", "whole"];
 const SHORT: usize = 2;

@@ -15,11 +15,16 @@ use tempfile::TempDir;
 /// What takes longer hangs.
 pub const HANG: Duration = Duration::from_secs(600);
 
-/// A directory with a database in it, gone at the end of the test.
+/// A directory with a database in it, gone at the end of the test: in memory, if there is room.
 pub struct Scratch(TempDir);
 
 impl Scratch {
     pub fn new() -> Self {
+        Self(hotread_testkit::folder())
+    }
+
+    /// On the disk of temporary files.
+    pub fn on_disk() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
