@@ -2,7 +2,7 @@
 
 use crate::cell::{Now, Phase};
 use hotread_proto::session::Refused;
-use hotread_proto::{ErrorBody, Position, Timestamp};
+use hotread_proto::{CallbackPanics, ErrorBody, Position, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ pub enum Status {
         /// The one that was written first. [`Replica::left_out`](crate::Replica::left_out) has more.
         first: Refused,
     },
+    /// As `Live`, and a callback of [`on_change`](crate::Replica::on_change) has panicked. Told until its guard
+    /// is dropped.
+    CallbackPanicked(CallbackPanics),
     /// It has not heard from the server, or its content has not been proved to be the table's, since
     /// then. It keeps what it has.
     Stale {

@@ -10,6 +10,7 @@ use crate::seal::Passphrase;
 use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
+use crate::temporary::Folder;
 use crate::token::Tokens;
 use crate::typed::Typed;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub struct StoreBuilder {
     passphrase: Option<Passphrase>,
     readers: u32,
     wait: Duration,
+    folder: Option<Folder>,
 }
 
 impl StoreBuilder {
@@ -43,6 +45,17 @@ impl StoreBuilder {
             passphrase: None,
             readers: DEFAULT_READERS,
             wait: Duration::ZERO,
+            folder: None,
+        }
+    }
+
+    /// Of a store that is deleted with its folder.
+    pub(crate) fn temporary(folder: Folder) -> Self {
+        let file = folder.path().join("store.db");
+        Self {
+            synchronous: Synchronous::Normal,
+            folder: Some(folder),
+            ..Self::new(&file)
         }
     }
 
@@ -111,6 +124,7 @@ impl StoreBuilder {
             passphrase,
             readers,
             wait,
+            folder,
         } = self;
         let path = at.path.clone();
         let failed = |source| OpenError::Storage {
@@ -132,6 +146,7 @@ impl StoreBuilder {
                 damage: None,
                 created: false,
                 writer: None,
+                _folder: folder,
             };
             return Ok(Store(Arc::new(inner), None));
         }
@@ -191,6 +206,7 @@ impl StoreBuilder {
             damage,
             created,
             writer,
+            _folder: folder,
         };
         Ok(Store(Arc::new(inner), None))
     }
