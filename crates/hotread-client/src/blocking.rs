@@ -5,13 +5,13 @@
 //! panic there.
 
 use crate::{
-    Changes, ClientBuilder, Committed, Condition, Error, Event, Found, NewToken, Page, Position,
-    Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError, Scan, Search,
-    ServerStatus, Status, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, TooStale, Txn,
-    WaitForError,
+    Changes, ClientBuilder, Committed, Condition, Entries, Error, Event, Found, NewToken, OnChange,
+    Page, Position, Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError,
+    Scan, Search, ServerStatus, Status, TableInfo, TableName, TableOptions, Timestamp, TokenInfo,
+    TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
-use hotread_proto::{Commit, PutOptions, TableTxn};
+use hotread_proto::{Commit, PutOptions, TableTxn, TypedTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -347,6 +347,7 @@ impl<V, S: Replicated> Table<V, S> {
 }
 
 impl<V, S: Replicated> Commit for Table<V, S> {
+    type Error = Error;
     type Answer<'a>
         = Result<Committed, Error>
     where
@@ -362,6 +363,49 @@ impl<V, S: Replicated> Commit for Table<V, S> {
 
     fn commit(&self, txn: Txn) -> Result<Committed, Error> {
         self.replica.runtime.block_on(self.table.commit(txn))
+    }
+}
+
+impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
+    type State = S;
+    type WaitForError = WaitForError;
+
+    fn reader(&self) -> HotReadHandle<S> {
+        self.create_handle()
+    }
+
+    fn position(&self) -> Position {
+        self.replica.position()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.replica.age()
+    }
+
+    fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
+        self.replica.wait_for(position, within)
+    }
+
+    fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S: Entries,
+        V: Clone + PartialEq,
+    {
+        self.replica.on_change(call)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<V>, Error>
+    where
+        V: DeserializeOwned,
+    {
+        self.get(key)
+    }
+
+    fn replace_with(&self, new: Replace) -> Result<Committed, Error> {
+        Ok(self.replace_with(new)?.committed)
     }
 }
 
@@ -496,6 +540,23 @@ impl<S: Replicated> Replica<S> {
     /// As [`crate::Replica::wait_for`].
     pub fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         self.runtime.block_on(self.replica.wait_for(at, within))
+    }
+}
+
+impl<S: Entries> Replica<S> {
+    /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a
+    /// thread of its own, until the guard is dropped.
+    ///
+    /// # Errors
+    /// As [`crate::Replica::on_change`], where more is said.
+    pub fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S::Value: Clone + PartialEq,
+    {
+        self.replica.add_callback(Arc::new(self.clone()), call)
     }
 }
 

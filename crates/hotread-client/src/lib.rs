@@ -141,6 +141,7 @@
 //! | updates that readers keep from being published | 65,536 | then nothing more is read from the server |
 //! | held back while a value is refused, or the table is too large | 64 MiB beyond a snapshot | then the table is loaded again afterwards |
 //! | an update that readers block is told | after 1 s | [`Status::Blocked`], and the log |
+//! | changes that wait for a callback | 65,536 | then it gets the difference: [`Replica::on_change`] |
 //! | beginning to follow a table | as long as it takes | [`ClientBuilder::start_within`], [`ClientBuilder::wait_for_tables`] |
 //! | wait before a table is tried again that was too large | 60 s | |
 //! | refused values told to the server | 8 a second | |
@@ -194,10 +195,11 @@ pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::http::{AtRisk, Histogram, ServerStatus, SessionStatus, Stats, TableStatus};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    Change, ChangeOp, Changes, Code, Committed, Condition, ErrorBody, Found, Head, InvalidInput,
-    Key, NewToken, Op, Page, ParseRoleError, Position, Precondition, Put, PutOptions, Record,
-    RecordSet, RecordUpdate, Removal, Replace, Replaced, Replicated, ReplicatedKey, Role, Scan,
-    Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
+    CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries, ErrorBody,
+    Found, Head, InvalidInput, Key, NewToken, OnChange, Op, Page, ParseRoleError, Position,
+    Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate, Removal, Replace, Replaced,
+    Replicated, ReplicatedKey, Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp,
+    TokenInfo, Txn, TxnId, TypedTable, Value,
 };
 pub use reader::Reader;
 pub use replica::Replica;

@@ -7,10 +7,10 @@ use crate::error::Error;
 use crate::expiry::Expiry;
 use crate::heavy::{HEAVY_UPDATES, heavy};
 use crate::status::{Now, Phase};
-use hotread::{HotRead, Published, QueueResult};
+use hotread::{HotRead, HotReadState, Published, QueueResult};
 use hotread_proto::session::{self, Batch, Cause, Follow, Refused};
+use hotread_proto::{Callbacks, Decoder, Replicated};
 use hotread_proto::{Code, ErrorBody, Position, Records, TableName, Timestamp};
-use hotread_proto::{Decoder, Replicated};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,11 +50,15 @@ struct Queued {
     since: Instant,
 }
 
+/// An update with the key of its record.
+type Keyed<S> = (Arc<str>, <S as HotReadState>::Action);
+
 /// Publishes a replica's batches.
 pub(crate) struct Publisher<S: Replicated> {
     table: TableName,
     cell: Arc<Cell>,
     state: Option<HotRead<S>>,
+    callbacks: Arc<Callbacks<S>>,
     /// Who waits for the first state.
     first: Option<oneshot::Sender<Result<HotRead<S>, Error>>>,
     visible: Option<Position>,
@@ -92,12 +96,14 @@ impl<S: Replicated> Publisher<S> {
     pub(crate) fn new(
         table: &TableName,
         cell: Arc<Cell>,
+        callbacks: Arc<Callbacks<S>>,
         options: &Options,
         first: oneshot::Sender<Result<HotRead<S>, Error>>,
     ) -> Self {
         Self {
             table: table.clone(),
             cell,
+            callbacks,
             state: None,
             first: Some(first),
             visible: None,
@@ -125,7 +131,7 @@ impl<S: Replicated> Publisher<S> {
     /// Begins with a copy from disk: of these records.
     pub(crate) async fn restore(
         &mut self,
-        mut batch: Batch<S::Action>,
+        mut batch: Batch<Keyed<S>>,
         records: &Records,
         saved_at: Timestamp,
     ) {
@@ -146,11 +152,11 @@ impl<S: Replicated> Publisher<S> {
         }
     }
 
-    async fn begin(&mut self, batch: Batch<S::Action>) {
+    async fn begin(&mut self, batch: Batch<Keyed<S>>) {
         let name = self.table.to_string();
         let build = move || {
             let mut state = S::with_capacity(batch.actions.len());
-            for action in batch.actions {
+            for (_, action) in batch.actions {
                 state.apply_owned(action);
             }
             HotRead::builder(state)
@@ -208,9 +214,10 @@ impl<S: Replicated> Publisher<S> {
     }
 
     /// What hides the records that have expired by now.
-    fn hide(&mut self) -> impl Iterator<Item = S::Action> + use<S> {
+    fn hide(&mut self) -> impl Iterator<Item = Keyed<S>> + use<S> {
         let due = self.expiry.as_mut().map(Expiry::take_due);
-        due.into_iter().flatten().map(|key| S::delete(&key))
+        let due = due.into_iter().flatten();
+        due.map(|key| (key.clone(), S::delete(&key)))
     }
 
     /// When something has to be done though nothing comes and nothing becomes visible.
@@ -232,9 +239,9 @@ impl<S: Replicated> Publisher<S> {
         {
             self.warn_of_readers();
         }
-        let actions: Vec<S::Action> = self.hide().collect();
+        let actions: Vec<Keyed<S>> = self.hide().collect();
         if let (Some(state), false) = (&self.state, actions.is_empty()) {
-            queue(state, actions).await;
+            queue(state, &self.callbacks, actions).await;
         }
     }
 
@@ -284,13 +291,25 @@ impl<S: Replicated> Publisher<S> {
     }
 }
 
-/// Queues updates, many of them not on this thread.
-async fn queue<S: Replicated>(state: &HotRead<S>, actions: Vec<S::Action>) -> QueueResult {
-    if actions.len() < HEAVY_UPDATES {
-        return state.queue_updates(actions);
+/// Queues updates, many of them not on this thread, and has callbacks told of them.
+async fn queue<S: Replicated>(
+    state: &HotRead<S>,
+    callbacks: &Arc<Callbacks<S>>,
+    actions: Vec<Keyed<S>>,
+) -> QueueResult {
+    let (state, callbacks, updates) = (state.clone(), callbacks.clone(), actions.len());
+    let queue = move || {
+        let told = callbacks.keep(&actions);
+        let result = state.queue_updates(actions.into_iter().map(|(_, action)| action));
+        if updates > 0 {
+            callbacks.note(result.last_seq, told);
+        }
+        result
+    };
+    match updates < HEAVY_UPDATES {
+        true => queue(),
+        false => heavy(queue).await,
     }
-    let state = state.clone();
-    heavy(move || state.queue_updates(actions)).await
 }
 
 /// The reader that has been in the way of an update for the longest time, by its name, and how many
@@ -304,7 +323,7 @@ pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<
 }
 
 impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
-    async fn apply(&mut self, mut batch: Batch<S::Action>) -> Result<bool, ErrorBody> {
+    async fn apply(&mut self, mut batch: Batch<Keyed<S>>) -> Result<bool, ErrorBody> {
         let position = batch.head.position;
         if let Cause::Snapshot { reason } = &batch.cause {
             let reason = reason.as_deref().unwrap_or("the server did not say");
@@ -322,7 +341,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
             return Ok(true);
         };
         let updates = batch.actions.len();
-        let result = queue(state, batch.actions).await;
+        let result = queue(state, &self.callbacks, batch.actions).await;
         // A batch of nothing is visible as soon as what is before it.
         let seq = match updates {
             0 => state.latest_seq(),

@@ -12,8 +12,9 @@ use crate::status::{Status, TooStale, WaitForError, decide, too_late};
 use futures_util::FutureExt;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::session::{Follow, FollowConfig, Mode, Refused};
+use hotread_proto::{Callbacks, Decoder, Entries, OnChange, Replicated, panic_message};
 use hotread_proto::{Code, ErrorBody, Position, TableName};
-use hotread_proto::{Decoder, Replicated, panic_message};
+use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -32,13 +33,21 @@ use tokio::time::{sleep_until, timeout};
 /// read after that.
 pub struct Replica<S: Replicated>(Arc<Shared<S>>);
 
+/// What the clones of one replica share.
 struct Shared<S: Replicated> {
     table: TableName,
     state: HotRead<S>,
     cell: Arc<Cell>,
+    callbacks: Arc<Callbacks<S>>,
     /// `None`: it keeps no copy on disk.
     saver: Option<Saver>,
     _task: Task,
+}
+
+impl<S: Replicated> Drop for Shared<S> {
+    fn drop(&mut self) {
+        self.callbacks.end();
+    }
 }
 
 /// A task that ends when this is dropped.
@@ -58,13 +67,14 @@ pub(crate) async fn start<S: Replicated>(
 ) -> Result<Replica<S>, Error> {
     let began = Instant::now();
     let cell = Arc::new(Cell::new(began));
+    let callbacks = Arc::new(Callbacks::new());
     let (first, arrives) = oneshot::channel();
     let (savers, saver) = oneshot::channel();
     let task = Following {
         endpoint: endpoint.clone(),
         table: table.clone(),
         began,
-        publisher: Publisher::<S>::new(&table, cell.clone(), &options, first),
+        publisher: Publisher::new(&table, cell.clone(), callbacks.clone(), &options, first),
         options,
         ended: Ended(cell.clone()),
     };
@@ -75,6 +85,7 @@ pub(crate) async fn start<S: Replicated>(
         table,
         state,
         cell,
+        callbacks,
         saver: saver.await.ok(),
         _task: task,
     })))
@@ -278,7 +289,10 @@ impl<S: Replicated> Replica<S> {
                 },
                 None => status,
             },
-            _ => status,
+            _ => match (&status, self.0.callbacks.panics()) {
+                (Status::Live, Some(panics)) => Status::CallbackPanicked(panics),
+                _ => status,
+            },
         }
     }
 
@@ -374,6 +388,58 @@ impl<S: Replicated> Replica<S> {
         decided
             .await
             .unwrap_or_else(|_| Err(too_late(&cell.now(), at)))
+    }
+}
+
+impl<S: Entries> Replica<S> {
+    /// Calls `call` with the key, the old and the new value of each record that changes from now on, until
+    /// the guard is dropped. `None` as the old value: there was no record; as the new one: there is none.
+    ///
+    /// When it is called, every reader that asks sees that change, or a later one; [`position`](Self::position)
+    /// may tell of it a moment later. The changes of a table come in order. After a snapshot, after several
+    /// transactions came as one, and for a callback that is more than
+    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they come as the difference to
+    /// what it was told of last. A write after which the value is equal is no change.
+    ///
+    /// Costs a thread of its own, on which it is called, and one more copy of the state. No lock is held
+    /// meanwhile: it may use the replica, and be slow; that keeps neither readers nor the task waiting. A
+    /// panic is caught, the status is [`Status::CallbackPanicked`], and the next change is told.
+    ///
+    /// ```no_run
+    /// # use hotread_client::{Client, Error};
+    /// # async fn run(client: Client) -> Result<(), Error> {
+    /// let limits = client.table::<u32>("limits").await?;
+    /// let _guard = limits.on_change(|key, old, new| println!("{key}: {old:?} -> {new:?}"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S::Value: Clone + PartialEq,
+    {
+        self.add_callback(self.0.clone(), call)
+    }
+
+    /// Adds a callback whose guard keeps `kept`.
+    pub(crate) fn add_callback(
+        &self,
+        kept: Arc<dyn Any + Send + Sync>,
+        call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S::Value: Clone + PartialEq,
+    {
+        let added = self.0.callbacks.add(&self.0.state, kept, call);
+        added.map_err(|error| Error::Invalid {
+            code: Code::Internal,
+            message: format!("the system gives no thread for the callback: {error}"),
+        })
     }
 }
 

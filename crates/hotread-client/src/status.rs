@@ -1,7 +1,7 @@
 //! How a replica is doing, and what becomes of waiting for it.
 
 use hotread_proto::session::Refused;
-use hotread_proto::{ErrorBody, Position, Timestamp};
+use hotread_proto::{CallbackPanics, ErrorBody, Position, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ pub enum Status {
         /// The one that was written first. [`Replica::left_out`](crate::Replica::left_out) has more.
         first: Refused,
     },
+    /// As `Live`, and a callback of [`on_change`](crate::Replica::on_change) has panicked. Told until its guard
+    /// is dropped.
+    CallbackPanicked(CallbackPanics),
     /// It has not heard from the server, or its content has not been proved to be the table's, since
     /// then. It keeps what it has.
     Stale {

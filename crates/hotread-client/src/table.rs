@@ -258,6 +258,7 @@ impl<V, S: Replicated> Table<V, S> {
 }
 
 impl<V, S: Replicated> Commit for Table<V, S> {
+    type Error = Error;
     type Answer<'a>
         = Committing<'a>
     where

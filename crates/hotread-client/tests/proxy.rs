@@ -260,7 +260,7 @@ async fn a_large_page_comes_over_a_slow_link() {
     let client = Client::builder(&format!("http://{}", cable.address));
     let client = client.max_silence(SILENCE).build().unwrap();
     let scan = Scan {
-        limit: Some(300),
+        limit: 300,
         ..Scan::default()
     };
     let page = client.scan("t", &scan).await.unwrap();

@@ -3,8 +3,8 @@
 mod support;
 
 use hotread_client::{
-    Client, Code, Error, InvalidInput, PutOptions, RecordSet, Replace, Scan, Status, Table, Value,
-    blocking,
+    Client, Code, Entries, Error, InvalidInput, PutOptions, RecordSet, Replace, Scan, Status,
+    Table, TypedTable, Value, blocking,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,6 +20,10 @@ struct Flag {
 const ON: Flag = Flag {
     on: true,
     percent: 5,
+};
+const OFF: Flag = Flag {
+    on: false,
+    percent: 0,
 };
 
 #[tokio::test]
@@ -145,4 +149,161 @@ async fn the_same_program_runs_on_a_file_and_on_a_server() {
         .current()
         .clone();
     assert!(keys.is_empty());
+}
+
+/// What a callback was told: key, and the percents before and after.
+type Told = (String, Option<u8>, Option<u8>);
+
+fn told(key: &str, old: Option<u8>, new: Option<u8>) -> Told {
+    (key.to_owned(), old, new)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_told_once_with_old_and_new_value() {
+    let api = Api::start().await;
+    let client = Client::new(&api.url()).unwrap();
+    let percents = client.table::<u8>("percents").await.unwrap();
+    percents.put("before", &1).await.unwrap();
+    let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let mut reader = percents.reader();
+    let guard = percents
+        .on_change(move |key, old, new| {
+            let seen = reader.current().get(key).copied();
+            reader.quiescent();
+            let _ = tell.send((told(key, old.copied(), new.copied()), seen));
+        })
+        .unwrap();
+    let mut next = async || tokio::time::timeout(HANG, hear.recv()).await.unwrap();
+    // Of another program.
+    for n in 1..=100 {
+        client.put("percents", "a", &n).await.unwrap();
+    }
+    percents.delete("before").await.unwrap();
+    let mut last = None;
+    while last != Some(100) {
+        // Several transactions may come as one, and then of each key what became of it last.
+        let ((key, old, new), seen) = next().await.unwrap();
+        assert_eq!((&*key, old), ("a", last));
+        assert!(seen >= new, "told of {new:?} while readers see {seen:?}");
+        last = new;
+    }
+    assert_eq!(next().await.unwrap().0, told("before", Some(1), None));
+    // What another table of this name has is told as the difference.
+    client.drop_table("percents").await.unwrap();
+    let new = Default::default();
+    client.create_table("percents", &new).await.unwrap();
+    client.put("percents", "b", &7).await.unwrap();
+    let mut state = BTreeMap::from([("a".to_owned(), 100)]);
+    while state != BTreeMap::from([("b".to_owned(), 7)]) {
+        let ((key, old, new), _) = next().await.unwrap();
+        assert_eq!(state.get(&key).copied(), old);
+        match new {
+            Some(new) => drop(state.insert(key, new)),
+            None => drop(state.remove(&key)),
+        }
+    }
+    assert_eq!(percents.status(), Status::Live);
+    drop(guard);
+    assert_eq!(next().await, None, "the callback is dropped with its guard");
+}
+
+#[tokio::test]
+async fn a_panic_of_a_callback_leaves_the_table_live() {
+    let api = Api::start().await;
+    let client = Client::new(&api.url()).unwrap();
+    let percents = client.table::<u8>("percents").await.unwrap();
+    let (tell, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let guard = percents.on_change(move |key, _, _| {
+        assert_ne!(key, "bad", "cannot take {key}");
+        let _ = tell.send(key.to_owned());
+    });
+    for key in ["bad", "good"] {
+        percents.put(key, &1).await.unwrap();
+    }
+    let heard = tokio::time::timeout(HANG, hear.recv()).await.unwrap();
+    assert_eq!(heard.as_deref(), Some("good"));
+    assert_eq!(percents.reader().current().len(), 2);
+    match percents.status() {
+        Status::CallbackPanicked(panics) => assert_eq!(panics.count, 1),
+        status => panic!("{status:?}"),
+    }
+    drop(guard);
+    assert_eq!(percents.status(), Status::Live);
+}
+
+/// A program's own code, which runs on each backend.
+fn checkout<T: TypedTable<Flag>>(flags: &T) -> Result<u64, T::Error>
+where
+    T::State: Entries,
+{
+    let (tell, hear) = std::sync::mpsc::channel();
+    let guard = flags.on_change(move |key, _, new| {
+        let _ = tell.send((key.to_owned(), new.cloned()));
+    })?;
+    let mut reader = flags.reader();
+    let first = flags.put("a", &ON)?;
+    assert_eq!(reader.current().entry_of("a"), Some(&ON));
+    flags.put_with("b", &ON, PutOptions::new().if_absent())?;
+    let txn = flags.txn().put("a", &OFF)?.if_seq("a", first.seq)?;
+    let committed = txn.commit()?;
+    assert_eq!(flags.position(), committed.position);
+    assert_eq!(flags.get("a")?, Some(OFF));
+    flags.replace([("c", &ON)])?;
+    let last = flags.delete("c")?;
+    flags.wait_for(last, HANG).unwrap();
+    assert!(reader.current().all_entries().next().is_none());
+    reader.current();
+    flags.put("d", &ON)?;
+    assert_eq!(reader.wait_changed(HANG), Ok(true));
+    let start = std::time::Instant::now();
+    while flags.age().is_none_or(|age| age > HANG) {
+        assert!(start.elapsed() < HANG, "the age is not known");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let mut state = BTreeMap::new();
+    while state != BTreeMap::from([("d".to_owned(), ON)]) {
+        match hear.recv_timeout(HANG).unwrap() {
+            (key, Some(flag)) => drop(state.insert(key, flag)),
+            (key, None) => drop(state.remove(&key)),
+        }
+    }
+    drop(guard);
+    Ok(last.seq)
+}
+
+#[test]
+fn one_function_runs_on_a_temporary_store_and_a_server() {
+    let store = hotread_store::Store::temporary().unwrap();
+    let path = store.path().to_owned();
+    let flags = store.table::<Flag>("flags").unwrap();
+    let in_memory = checkout(&flags).unwrap();
+    drop((flags, store));
+    // The callback's thread is the last that has the table.
+    let start = std::time::Instant::now();
+    while path.parent().unwrap().exists() {
+        assert!(start.elapsed() < HANG, "{path:?} is left behind");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(Api::start());
+    let client = blocking::Client::new(&api.url()).unwrap();
+    let flags = client.table::<Flag>("flags").unwrap();
+    assert_eq!(checkout(&flags).unwrap(), in_memory);
+}
+
+#[test]
+fn a_guard_keeps_the_blocking_table_followed() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(Api::start());
+    let (tell, hear) = std::sync::mpsc::channel();
+    let client = blocking::Client::new(&api.url()).unwrap();
+    let percents = client.table::<u8>("percents").unwrap();
+    let _guard = percents.on_change(move |key, _, _| {
+        let _ = tell.send(key.to_owned());
+    });
+    drop((percents, client));
+    let other = blocking::Client::new(&api.url()).unwrap();
+    other.put("percents", "a", &1).unwrap();
+    assert_eq!(hear.recv_timeout(HANG).as_deref(), Ok("a"));
 }

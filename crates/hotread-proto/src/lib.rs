@@ -2,7 +2,8 @@
 //! transactions that change them, the positions that name a state, and the digest that checks one.
 //!
 //! There is no I/O here, no clock and no randomness: whatever depends on them is handed in. So the
-//! same entries, applied in the same order anywhere, give the same table.
+//! same entries, applied in the same order anywhere, give the same table. The only threads are those of
+//! callbacks ([`OnChange`]).
 //!
 //! | | |
 //! |---|---|
@@ -15,6 +16,7 @@
 //! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
 //! | [`Scan`], [`Search`], [`Changes`] | what is asked of a table, and with [`Page`] and [`Found`] what is answered |
+//! | [`Replicated`], [`TypedTable`], [`OnChange`] | a table as a state of a program's own type: the state, its calls, its callbacks |
 //! | [`TableOptions`], [`TableInfo`] | how a table is made, and what can be said of it |
 //! | [`TokenInfo`], [`Role`] | what tokens allow, and what is known of them |
 //! | [`Position`], [`Digest`] | which state this is, and whether it is what it should be |
@@ -39,6 +41,7 @@ mod digest;
 mod evaluate;
 pub mod http;
 mod name;
+mod on_change;
 mod options;
 mod position;
 mod record;
@@ -52,6 +55,7 @@ mod table_txn;
 mod time;
 mod token;
 mod txn;
+mod typed_table;
 mod value;
 
 pub use calls::{Changes, Found, Page, Replaced, Scan, Search};
@@ -62,6 +66,7 @@ pub use evaluate::{
     Removal, TableView, evaluate,
 };
 pub use name::{Category, InvalidName, Key, TableName, TxnId};
+pub use on_change::{CallbackPanics, Callbacks, Entries, MAX_CHANGES_BEHIND, OnChange};
 pub use options::{History, TableInfo, TableOptions};
 pub use position::{Epoch, ParsePositionError, Position};
 pub use record::Record;
@@ -76,6 +81,7 @@ pub use table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
+pub use typed_table::TypedTable;
 pub use value::{InvalidValue, Value};
 
 /// The limits of the vocabulary, each with its unit.

@@ -10,6 +10,7 @@ use crate::value::Value;
 use hotread::{HotReadState, MapUpdate};
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
@@ -109,7 +110,7 @@ pub trait Replicated: HotReadState {
 
 /// A type of keys of the maps that follow tables: `Arc<str>`, which shares the key with the record, or
 /// `String`, which copies it.
-pub trait ReplicatedKey: Clone + Eq + Ord + Hash + Send + Sync + 'static {
+pub trait ReplicatedKey: Borrow<str> + Clone + Eq + Ord + Hash + Send + Sync + 'static {
     /// The key of a record.
     fn from_shared(key: &Arc<str>) -> Self;
 }
@@ -181,8 +182,8 @@ impl Replicated for RecordSet {
     }
 }
 
-/// A [`Replicated`] state as the target of a session or of a store's table. Panics of the state's code
-/// are refusals.
+/// A [`Replicated`] state as the target of a session or of a store's table. Its updates come with the keys
+/// of their records. Panics of the state's code are refusals.
 #[derive(Debug)]
 pub struct Decoder<S>(PhantomData<fn() -> S>);
 
@@ -201,18 +202,20 @@ impl<S> Default for Decoder<S> {
 }
 
 impl<S: Replicated> Target for Decoder<S> {
-    type Action = S::Action;
+    type Action = (Arc<str>, S::Action);
 
-    fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<S::Action, String> {
+    fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
         // Whatever the panic left half done is not reachable afterwards: there is only the result.
-        catch_unwind(AssertUnwindSafe(|| S::put(key, record))).unwrap_or_else(|panic| {
+        let put = catch_unwind(AssertUnwindSafe(|| S::put(key, record)));
+        let put = put.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
             Err(format!("the code that reads the value panicked: {message}"))
-        })
+        });
+        put.map(|action| (key.clone(), action))
     }
 
-    fn delete(&mut self, key: &Arc<str>) -> S::Action {
-        S::delete(key)
+    fn delete(&mut self, key: &Arc<str>) -> Self::Action {
+        (key.clone(), S::delete(key))
     }
 }
 

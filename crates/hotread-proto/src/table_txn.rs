@@ -90,6 +90,8 @@ pub enum InvalidInput {
 
 /// A table that [`TableTxn`] commits to.
 pub trait Commit {
+    /// An error of the table's calls.
+    type Error: std::error::Error + From<InvalidInput> + Send + Sync + 'static;
     /// The answer: a result, or a future of one.
     type Answer<'a>
     where

@@ -10,6 +10,7 @@ use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
 use crate::stats::Counters;
 use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
+use crate::temporary::Folder;
 use crate::token::Tokens;
 use crate::typed::Typed;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub struct StoreBuilder {
     key_rounds: u32,
     readers: u32,
     wait: Duration,
+    folder: Option<Folder>,
 }
 
 impl StoreBuilder {
@@ -45,6 +47,17 @@ impl StoreBuilder {
             key_rounds: ROUNDS,
             readers: DEFAULT_READERS,
             wait: Duration::ZERO,
+            folder: None,
+        }
+    }
+
+    /// Of a store that is deleted with its folder.
+    pub(crate) fn temporary(folder: Folder) -> Self {
+        let file = folder.path().join("store.db");
+        Self {
+            synchronous: Synchronous::Normal,
+            folder: Some(folder),
+            ..Self::new(&file)
         }
     }
 
@@ -122,6 +135,7 @@ impl StoreBuilder {
             key_rounds,
             readers,
             wait,
+            folder,
         } = self;
         let path = at.path.clone();
         let failed = |source| OpenError::Storage {
@@ -144,6 +158,7 @@ impl StoreBuilder {
                 damage: None,
                 created: false,
                 writer: None,
+                _folder: folder,
             };
             return Ok(Store(Arc::new(inner), None));
         }
@@ -204,6 +219,7 @@ impl StoreBuilder {
             damage,
             created,
             writer,
+            _folder: folder,
         };
         Ok(Store(Arc::new(inner), None))
     }

@@ -15,6 +15,7 @@ use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeade
 use crate::stats::{Counters, Stats};
 use crate::subscription::Subscription;
 use crate::table::{OpenTable, Registry};
+use crate::temporary::Folder;
 use crate::ticket::{Ticket, ticket};
 use crate::token::Tokens;
 use crate::typed::Typed;
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
     pub(crate) typed: Typed,
+    /// Deleted with the store, after its files are closed.
+    pub(crate) _folder: Option<Folder>,
 }
 
 /// What a store has that may write.
@@ -102,6 +105,30 @@ impl Store {
     /// As for [`StoreBuilder::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::builder(path).open()
+    }
+
+    /// Opens an empty store that is gone when its last clone is dropped: for an application's tests, and for
+    /// tables that need no more than a process's life. It is a file in a folder of its own under the system's
+    /// folder for temporary files, written without waiting for the disk
+    /// ([`Synchronous::Normal`](crate::Synchronous::Normal)); whatever a store does, this one does. The
+    /// folder is left behind if the process is killed.
+    ///
+    /// ```
+    /// let store = hotread_store::Store::temporary()?;
+    /// let limits = store.table::<u32>("limits")?;
+    /// limits.put("api", &100)?;
+    /// assert_eq!(limits.reader().current()["api"], 100);
+    /// # Ok::<(), hotread_store::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no room, or the folder cannot be written.
+    pub fn temporary() -> Result<Self, OpenError> {
+        let folder = Folder::create().map_err(|source| OpenError::Storage {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        StoreBuilder::temporary(folder).open()
     }
 
     /// Opens a file in another way.

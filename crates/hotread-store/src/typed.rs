@@ -11,7 +11,7 @@ pub use self::error::Error;
 pub use self::status::{Status, WaitForError};
 
 use self::follower::Follower;
-use crate::error::TableError;
+use crate::error::{ReadError, TableError};
 use crate::options::TableOptions;
 use crate::read::{Found, Page, Scan, Search};
 use crate::store::Store;
@@ -19,8 +19,8 @@ use crate::subscription::Subscription;
 use crate::ticket::Replaced;
 use hotread::{HotReadHandle, Readers};
 use hotread_proto::{
-    Change, Commit, Committed, InvalidInput, Key, Position, Put, PutOptions, Replace, Replicated,
-    TableInfo, TableName, TableTxn, Timestamp, Txn, check_value,
+    Change, Commit, Committed, Entries, InvalidInput, Key, OnChange, Position, Put, PutOptions,
+    Replace, Replicated, TableInfo, TableName, TableTxn, Timestamp, Txn, TypedTable, check_value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -230,7 +230,8 @@ impl<V, S: Replicated> Table<V, S> {
     // ---- reading the state ----
 
     /// A reader of the state, for one thread or task: [`HotReadHandle::current`] costs one load and one
-    /// compare. It keeps working after the table's handles and the store are gone.
+    /// compare. It keeps working after the table's handles and the store are gone. It waits for news by
+    /// [`HotReadHandle::wait_changed`], or [`HotReadHandle::changed`] in a task.
     #[must_use]
     pub fn reader(&self) -> HotReadHandle<S> {
         self.shared.follower.hot().create_handle()
@@ -254,6 +255,14 @@ impl<V, S: Replicated> Table<V, S> {
         self.shared.follower.position()
     }
 
+    /// Greatest age of what readers see, as of a replica: zero if they see every commit of this store that
+    /// was acknowledged before this call. `None`: they do not, or that is not known, because another thread
+    /// is just about to show them the last one, or for a reason that [`status`](Self::status) gives.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.shared.follower.sees_all().then_some(Duration::ZERO)
+    }
+
     /// The status of the state. Never waits for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -266,6 +275,54 @@ impl<V, S: Replicated> Table<V, S> {
     /// [`WaitForError`] says why they do not.
     pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
         self.shared.follower.wait_for(position, within)
+    }
+
+    /// Calls `call` with the key, the old and the new value of each record that changes from now on, until
+    /// the guard is dropped. `None` as the old value: there was no record; as the new one: there is none.
+    ///
+    /// When it is called, every reader that asks sees that change, or a later one. The changes of a table
+    /// come in order. After the table was read as a whole (it was created again, or a
+    /// [refused](Status::Rejected) value was fixed), and for a callback that is more than
+    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they come as the difference
+    /// to what it was told of last. A write after which the value is equal is no change.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().expect("a folder");
+    /// # let store = hotread_store::Store::open(dir.path().join("limits.db"))?;
+    /// let limits = store.table::<u32>("limits")?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let guard = limits.on_change(move |key, old, new| {
+    ///     let _ = tell.send((key.to_owned(), old.copied(), new.copied()));
+    /// })?;
+    /// limits.put("api", &100)?;
+    /// assert_eq!(told.recv(), Ok(("api".to_owned(), None, Some(100))));
+    /// # drop(guard);
+    /// # Ok::<(), hotread_store::Error>(())
+    /// ```
+    ///
+    /// # Costs
+    ///
+    /// A thread of its own, on which it is called, and one more copy of the state. No lock is held
+    /// meanwhile: it may use the table, and be slow; that keeps neither readers nor writers waiting. A panic
+    /// is caught, the status is [`Status::CallbackPanicked`], and the next change is told.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S: Entries + Replicated<Value = V>,
+        V: Clone + PartialEq,
+    {
+        let follower = &self.shared.follower;
+        let table = self.shared.clone();
+        let added = follower.callbacks().add(follower.hot(), table, call);
+        added.map_err(|error| {
+            let reason = error.to_string();
+            Error::Read(ReadError::NoThread { reason })
+        })
     }
 
     // ---- writing ----
@@ -408,6 +465,7 @@ impl<V, S: Replicated> Table<V, S> {
 }
 
 impl<V, S: Replicated> Commit for Table<V, S> {
+    type Error = Error;
     type Answer<'a>
         = Result<Committed, Error>
     where
@@ -430,6 +488,49 @@ impl<V, S: Replicated> Commit for Table<V, S> {
         let committed = self.shared.store.commit(self.name(), txn)?;
         self.shared.follower.catch_up(committed.position);
         Ok(committed)
+    }
+}
+
+impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
+    type State = S;
+    type WaitForError = WaitForError;
+
+    fn reader(&self) -> HotReadHandle<S> {
+        self.reader()
+    }
+
+    fn position(&self) -> Position {
+        self.position()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.age()
+    }
+
+    fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
+        self.wait_for(position, within)
+    }
+
+    fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
+    ) -> Result<OnChange, Error>
+    where
+        S: Entries,
+        V: Clone + PartialEq,
+    {
+        self.on_change(call)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<V>, Error>
+    where
+        V: DeserializeOwned,
+    {
+        self.get(key)
+    }
+
+    fn replace_with(&self, new: Replace) -> Result<Committed, Error> {
+        Ok(self.replace_with(new)?.committed)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Typed tables: what readers see after a commit, with values that the type refuses, and when the table
 //! or the store goes.
 
+mod support;
+
 use hotread_store::proto::limits::MAX_VALUE_DEPTH;
 use hotread_store::proto::{
     InvalidInput, Key, Position, Put, RecordSet, Replace, TableName, Txn, Value,
@@ -10,11 +12,9 @@ use hotread_store::{
     WaitForError,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+use support::{HANG, until};
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Flag {
@@ -62,15 +62,6 @@ fn flags() -> TableName {
     TableName::new("flags").unwrap()
 }
 
-/// Waits until something is so that another thread does.
-fn until(what: &str, so: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !so() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn readers_see_a_commit_when_it_returns() {
     let there = Fixture::new();
@@ -108,7 +99,7 @@ fn readers_see_what_others_commit() {
     let flags = there.flags();
     let mut reader = flags.reader();
     let at = there.write("a", r#"{"on":true,"percent":5}"#);
-    flags.wait_for(at, PATIENCE).unwrap();
+    flags.wait_for(at, HANG).unwrap();
     assert_eq!(reader.current()["a"], ON);
 
     // Without a call of this table, the runner moves it on.
@@ -174,8 +165,8 @@ fn handles_of_one_type_share_their_state() {
     // The same state, so no wait.
     assert_eq!(other.reader().current()["a"], ON);
     let at = other.position();
-    raw.wait_for(at, PATIENCE).unwrap();
-    sorted.wait_for(at, PATIENCE).unwrap();
+    raw.wait_for(at, HANG).unwrap();
+    sorted.wait_for(at, HANG).unwrap();
     assert_eq!(
         raw.reader().current().get("a").unwrap().value(),
         br#"{"on":true,"percent":5}"#
@@ -183,7 +174,7 @@ fn handles_of_one_type_share_their_state() {
     assert_eq!(sorted.reader().current()["a"], ON);
     raw.put("b", &Value::parse(b"{\"on\":false,\"percent\":0}").unwrap())
         .unwrap();
-    one.wait_for(raw.position(), PATIENCE).unwrap();
+    one.wait_for(raw.position(), HANG).unwrap();
     assert_eq!(one.reader().current()["b"], OFF);
 }
 
@@ -203,7 +194,7 @@ fn a_refused_value_keeps_the_last_good_state_until_it_is_fixed() {
     };
     assert_eq!((refused.key.as_str(), refused.seq), ("a", bad.seq));
     assert_eq!(
-        flags.wait_for(bad, PATIENCE),
+        flags.wait_for(bad, HANG),
         Err(WaitForError::Rejected(refused))
     );
     assert_eq!(reader.current()["a"], ON, "the last good state");
@@ -220,13 +211,13 @@ fn a_refused_value_keeps_the_last_good_state_until_it_is_fixed() {
     flags.put("a", &OFF).unwrap();
     assert!(matches!(flags.status(), Status::Rejected(refused) if refused.key.as_str() == "c"));
     let fixed = flags.delete("c").unwrap();
-    flags.wait_for(fixed, PATIENCE).unwrap();
+    flags.wait_for(fixed, HANG).unwrap();
     assert_eq!(
         *reader.current(),
         HashMap::from([("a".into(), OFF), ("b".into(), OFF)])
     );
     assert_eq!(flags.status(), Status::Live);
-    assert!(flags.wait_for(held, PATIENCE).is_ok());
+    assert!(flags.wait_for(held, HANG).is_ok());
 }
 
 #[test]
@@ -303,7 +294,7 @@ fn a_table_that_is_created_again_is_followed() {
     until("the new one is followed", || flags.position() == new);
     assert_eq!(*reader.current(), HashMap::from([("b".into(), OFF)]));
     assert_eq!(
-        flags.wait_for(old, PATIENCE),
+        flags.wait_for(old, HANG),
         Err(WaitForError::OtherEpoch { now: new.epoch })
     );
 }
@@ -395,7 +386,7 @@ fn a_stalled_reader_is_named_and_nothing_is_lost() {
         matches!(flags.status(), Status::Blocked { reader: Some(name) } if name.starts_with("worker-"))
     );
     drop(readers);
-    flags.wait_for(at, PATIENCE).unwrap();
+    flags.wait_for(at, HANG).unwrap();
     assert_eq!(flags.reader().current()["a"], OFF);
 }
 
@@ -504,7 +495,7 @@ fn a_state_that_panics_ends_without_the_store() {
     let at = fragile.put("a", &1).unwrap();
     assert_eq!(fragile.status(), Status::Failed("not today".into()));
     assert!(matches!(
-        fragile.wait_for(at, PATIENCE),
+        fragile.wait_for(at, HANG),
         Err(WaitForError::Ended(_))
     ));
     assert_eq!(
@@ -516,4 +507,60 @@ fn a_state_that_panics_ends_without_the_store() {
         there.store.table::<u8>("flags").unwrap().reader().current()["a"],
         1
     );
+}
+
+#[test]
+fn many_threads_open_two_tables_at_once() {
+    const THREADS: usize = 16;
+    let there = Fixture::new();
+    let begin = Barrier::new(THREADS);
+    let tables = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|n| {
+                let (there, begin) = (&there, &begin);
+                scope.spawn(move || {
+                    begin.wait();
+                    let mut all = Vec::new();
+                    for round in 0..20 {
+                        let name = ["t", "u"][(n + round) % 2];
+                        let key = format!("{n}-{round}");
+                        // Two types of each table, and each is the last of its own at some time.
+                        if n % 3 == 0 {
+                            let table = there.store.table_as::<BTreeMap<String, u64>>(name);
+                            let table = table.unwrap();
+                            let at = table.put(&key, &1).unwrap();
+                            assert_eq!(table.reader().current()[&key], 1);
+                            assert!(table.position().seq >= at.seq);
+                        } else {
+                            let table = there.store.table::<u64>(name).unwrap();
+                            table.put(&key, &1).unwrap();
+                            assert_eq!(table.reader().current()[&*key], 1);
+                            all.push(table);
+                        }
+                    }
+                    all
+                })
+            })
+            .collect();
+        let tables = threads.into_iter().flat_map(|t| t.join().unwrap());
+        tables.collect::<Vec<_>>()
+    });
+    let of = |name: &'static str| {
+        tables
+            .iter()
+            .filter(move |table| table.name().as_str() == name)
+    };
+    for name in ["t", "u"] {
+        let last = of(name).next().unwrap().info().unwrap();
+        assert_eq!(
+            last.position.seq,
+            THREADS as u64 * 10,
+            "each commit is there once"
+        );
+        for table in of(name) {
+            table.wait_for(last.position, HANG).unwrap();
+            assert_eq!(table.reader().current().len() as u64, last.records);
+            assert_eq!(table.status(), Status::Live);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Typed tables whose state's own code is slow, panics or asks back, and whose readers or other threads
 //! are in the way.
 
+mod support;
+
 use hotread::HotReadState;
 use hotread_store::proto::{
     InvalidInput, Key, Position, Put, Record, Replace, Replicated, TableName, Txn, Value,
@@ -12,10 +14,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+use support::{HANG, until};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = hotread_testkit::folder();
@@ -32,14 +33,6 @@ fn write(store: &Store, table: &str, key: &str, json: &str) -> Position {
     let value = Value::parse(json.as_bytes()).unwrap();
     let txn = Txn::new().put(Put::new(Key::new(key).unwrap(), value));
     store.commit(&name(table), txn).unwrap().position
-}
-
-fn until(what: &str, so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !so() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// A map of numbers with code of a test in it: before an update is applied, before a record is read, and
@@ -123,8 +116,8 @@ fn an_update_that_panics_later_ends_the_state() {
             matches!(table.status(), Status::Failed(_))
         });
         let ended = |answer| matches!(answer, Err(WaitForError::Ended(Status::Failed(_))));
-        assert!(ended(table.wait_for(last, PATIENCE)), "{is_last}");
-        assert!(ended(table.wait_for(bomb, PATIENCE)), "{is_last}");
+        assert!(ended(table.wait_for(last, HANG)), "{is_last}");
+        assert!(ended(table.wait_for(bomb, HANG)), "{is_last}");
         assert!(matches!(table.status(), Status::Failed(_)), "{is_last}");
         assert!(table.position().seq >= seen.seq && table.position().seq < bomb.seq);
         // The table is not concerned, and another type reads it.
@@ -147,7 +140,7 @@ fn what_readers_see_is_not_blocked() {
         Err(WaitForError::Blocked)
     );
     drop(readers);
-    table.wait_for(next, PATIENCE).unwrap();
+    table.wait_for(next, HANG).unwrap();
 }
 
 state!(Slow, apply: |value| { let _ = value; std::thread::sleep(Duration::from_micros(1_500)) }, put: |record| {}, load: {});
@@ -332,7 +325,7 @@ state!(
         let position = table.position();
         let never = Position { seq: position.seq + 99, ..position };
         assert_eq!(table.status(), Status::Live);
-        let answer = table.wait_for(never, PATIENCE);
+        let answer = table.wait_for(never, HANG);
         ANSWERS.lock().unwrap().push(answer);
     },
     put: |record| {},
@@ -347,7 +340,7 @@ fn the_states_code_may_ask_its_own_table() {
     let (told, done) = mpsc::channel();
     let own = table.clone();
     std::thread::spawn(move || told.send(own.put("a", &1)));
-    let put = done.recv_timeout(PATIENCE).expect("no call hangs");
+    let put = done.recv_timeout(HANG).expect("no call hangs");
     put.unwrap();
     // Once for each copy, the second time perhaps on another thread.
     table.put("a", &2).unwrap();
@@ -427,6 +420,6 @@ fn a_commit_is_seen_however_many_came_before_it() {
         table.put("bad", &others).unwrap();
         assert_eq!(table.reader().current()["bad"], others);
         HOLD.store(false, SeqCst);
-        plug.wait_for(plugged, PATIENCE).unwrap();
+        plug.wait_for(plugged, HANG).unwrap();
     }
 }

@@ -200,6 +200,14 @@ impl<T: HotReadState> HotReadHandle<T> {
         NonNull::new(self.held).map(|held| unsafe { Node::generation(held) })
     }
 
+    /// Sequence number of the last update that the copy held has: it has all updates up to that one, but
+    /// for rejected ones, and none after it. `None` when quiescent.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        // SAFETY: nodes live as long as the shared state.
+        NonNull::new(self.held).map(|held| unsafe { Node::seq(held) })
+    }
+
     /// Would [`current`](Self::current) return the copy held now? `false` when quiescent.
     #[inline]
     #[must_use]

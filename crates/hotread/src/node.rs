@@ -20,6 +20,8 @@ pub(crate) struct Node<T> {
     value: UnsafeCell<MaybeUninit<T>>,
     /// The generation at which this copy was last published.
     generation: AtomicU64,
+    /// The last update that the copy had when it was last published.
+    seq: AtomicU64,
 }
 
 impl<T> Node<T> {
@@ -32,6 +34,7 @@ impl<T> Node<T> {
         // since `value` may be uninitialised.
         let node = unsafe {
             (&raw mut (*node.as_mut_ptr()).generation).write(AtomicU64::new(0));
+            (&raw mut (*node.as_mut_ptr()).seq).write(AtomicU64::new(0));
             node.assume_init()
         };
         NonNull::from(Box::leak(node))
@@ -106,8 +109,27 @@ impl<T> Node<T> {
     /// # Safety
     /// The node is alive.
     #[inline]
+    pub(crate) unsafe fn seq(node: NonNull<Self>) -> u64 {
+        // SAFETY: passed on to the caller; the field is an atomic, so no claim to the value.
+        // ORDERING: a reader that holds the copy acquired it with the pointer.
+        unsafe { &(*node.as_ptr()).seq }.load(Relaxed)
+    }
+
+    /// # Safety
+    /// The node is alive.
+    #[inline]
     pub(crate) unsafe fn set_generation(node: NonNull<Self>, generation: u64) {
         // SAFETY: as above.
         unsafe { &(*node.as_ptr()).generation }.store(generation, Release);
+    }
+
+    /// Before the pointer to the node is published, which releases it.
+    ///
+    /// # Safety
+    /// The node is alive.
+    #[inline]
+    pub(crate) unsafe fn set_seq(node: NonNull<Self>, seq: u64) {
+        // SAFETY: as above.
+        unsafe { &(*node.as_ptr()).seq }.store(seq, Relaxed);
     }
 }

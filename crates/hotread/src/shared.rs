@@ -203,6 +203,8 @@ impl<T: HotReadState> Shared<T> {
     pub(crate) fn publish(&self, node: NonNull<Node<T>>, generation: u64, seq: u64, settled: u64) {
         // SAFETY: the nodes are alive.
         unsafe { Node::set_generation(node, generation) };
+        // SAFETY: as above.
+        unsafe { Node::set_seq(node, seq) };
         // ORDERING: releases the contents of the copy, and all before them.
         self.hot.published.store(node.as_ptr(), Release);
         self.progress.publish(generation, seq, settled);

@@ -1,10 +1,12 @@
 //! Waiting on a thread until an update is visible.
 
+use std::pin::pin;
 use std::sync::Arc as StdArc;
-use std::task::{Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use crate::HotReadState;
+use crate::handle::HotReadHandle;
 use crate::maintain::{Caller, Left};
 use crate::maintainer::When;
 use crate::progress::{WaiterKey, Waiting};
@@ -56,6 +58,37 @@ impl<T: HotReadState> Drop for Place<'_, T> {
         self.unregister();
         if self.joined && !self.shared.pass_lead(&self.leader) {
             self.shared.tending.schedule(When::Now);
+        }
+    }
+}
+
+impl<T: HotReadState> HotReadHandle<T> {
+    /// Waits until [`current`](Self::current) would return a newer state than it did last, and returns
+    /// `true`; `false` after `timeout`. The same as [`changed`](Self::changed), for a thread. While it
+    /// waits, the handle is quiescent.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Closed`] if the last `HotRead` is gone and everything was seen;
+    /// [`WaitError::WithinUpdate`] within an update of this state.
+    pub fn wait_changed(&mut self, timeout: Duration) -> Result<bool, WaitError> {
+        if self.progress().is_applying_here() {
+            return Err(WaitError::WithinUpdate);
+        }
+        // A timeout beyond the clock's range is none.
+        let deadline = Instant::now().checked_add(timeout);
+        let waker = Waker::from(StdArc::new(Unpark(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut changed = pin!(self.changed());
+        loop {
+            if let Poll::Ready(outcome) = changed.as_mut().poll(&mut context) {
+                return outcome.map(|()| true);
+            }
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => return Ok(false),
+                Some(left) => thread::park_timeout(left),
+            }
         }
     }
 }

@@ -9,7 +9,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hotread::{HotRead, HotReadBuilder, HotReadHandle, Maintainer, Published, WeakHotRead};
+use hotread::{
+    HotRead, HotReadBuilder, HotReadHandle, Maintainer, Published, WaitError, WeakHotRead,
+};
 use support::{Probe, hold_up, panics, planned_panic, probe, push, seen, settle};
 
 type Map = std::collections::BTreeMap<u64, u64>;
@@ -453,4 +455,67 @@ fn a_state_is_unshared_when_nothing_else_holds_it() {
     assert!(hot.is_unshared());
     drop(hot);
     assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn a_handle_says_which_update_its_copy_has() {
+    let hot = HotRead::new(Map::new());
+    let mut handle = hot.create_handle();
+    assert_eq!(handle.seq(), None);
+    handle.current();
+    assert_eq!(handle.seq(), Some(0));
+    let held = hot.create_handle();
+    for n in 1..=10 {
+        let queued = hot.insert(n, n).last_seq;
+        assert_eq!(handle.current().len() as u64, n);
+        assert_eq!(handle.seq(), Some(queued));
+    }
+    // A batch, a replacement, and what is not visible yet.
+    let batch = hot.queue_updates((11..=15).map(|n| hotread::MapUpdate::Insert(n, n)));
+    handle.current();
+    assert_eq!(handle.seq(), Some(batch.last_seq));
+    let replaced = hot.replace(Map::new()).last_seq;
+    assert!(handle.current().is_empty());
+    assert_eq!(handle.seq(), Some(replaced));
+    let mut other = hot.create_handle();
+    other.current();
+    let seen = hot.insert(1, 1).last_seq;
+    handle.current();
+    hot.insert(2, 2);
+    assert_eq!(handle.current().len(), 1, "`other` holds the second copy");
+    assert_eq!(handle.seq(), Some(seen));
+    handle.quiescent();
+    assert_eq!((handle.seq(), held.seq()), (None, None));
+}
+
+#[test]
+fn a_thread_waits_for_the_next_state() {
+    let hot = HotRead::new(Map::new());
+    let mut handle = hot.create_handle();
+    let long = Duration::from_secs(600);
+    assert_eq!(handle.wait_changed(long), Ok(true), "nothing was read yet");
+    handle.current();
+    assert_eq!(handle.wait_changed(Duration::from_millis(5)), Ok(false));
+    hot.insert(0, 0);
+    assert_eq!(handle.wait_changed(Duration::ZERO), Ok(true));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=5_000 {
+                hot.insert(n, n);
+                if n % 500 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let mut seen = handle.current().len();
+        while seen <= 5_000 {
+            assert_eq!(handle.wait_changed(long), Ok(true));
+            let now = handle.current().len();
+            assert!(now > seen, "woken for nothing");
+            seen = now;
+        }
+    });
+    handle.current();
+    drop(hot);
+    assert_eq!(handle.wait_changed(long), Err(WaitError::Closed));
 }

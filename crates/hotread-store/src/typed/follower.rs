@@ -19,8 +19,8 @@ use crate::subscription::{Recent, Subscription};
 use hotread::{Event, HotRead, Maintainer, WaitError};
 use hotread_proto::session::{Refused, Target};
 use hotread_proto::{
-    Change, ChangeOp, Decoder, Key, Position, Record, Replicated, SEALED_REASON, TableName,
-    panic_message,
+    Callbacks, Change, ChangeOp, Decoder, Key, Position, Record, Replicated, SEALED_REASON,
+    TableName, panic_message,
 };
 use std::any::Any;
 use std::cell::Cell;
@@ -44,6 +44,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 /// Pauses between attempts to read a table that cannot be read.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Message of a panic that may have quoted a value of a sealed table.
+const SEALED_PANIC: &str = "the table is sealed: no more is said";
 
 thread_local! {
     /// This thread moves a table on, so that the state's code may be what calls.
@@ -55,6 +57,7 @@ pub(super) struct Follower<S: Replicated> {
     store: Weak<Inner>,
     name: TableName,
     hot: HotRead<S>,
+    callbacks: Callbacks<S>,
     /// Completes publications that readers held up.
     _maintainer: Maintainer,
     /// A change was removed because the state's code panicked, on whatever thread applied it.
@@ -98,7 +101,7 @@ impl<S: Replicated> Loaded<S> {
         };
         for record in records.iter() {
             match decode::<S>(record, sealed) {
-                Ok(action) => loaded.state.apply_owned(action),
+                Ok((_, action)) => loaded.state.apply_owned(action),
                 Err(refused) => loaded.refused.insert(refused),
             }
         }
@@ -106,7 +109,7 @@ impl<S: Replicated> Loaded<S> {
     }
 }
 
-fn decode<S: Replicated>(record: &Record, sealed: bool) -> Result<S::Action, Refused> {
+fn decode<S: Replicated>(record: &Record, sealed: bool) -> Result<(Arc<str>, S::Action), Refused> {
     Decoder::<S>::new()
         .put(&Arc::from(record.key()), record)
         .map_err(|reason| refusal(record, reason, sealed))
@@ -163,6 +166,7 @@ impl<S: Replicated> Follower<S> {
         let follower = Arc::new_cyclic(|me: &Weak<Self>| Self {
             store: Arc::downgrade(&store.0),
             name: name.clone(),
+            callbacks: Callbacks::new(),
             _maintainer: maintainer,
             broken,
             feed: Mutex::new(Feed {
@@ -198,6 +202,7 @@ impl<S: Replicated> Follower<S> {
     /// way, which may hold the store.
     pub(super) fn retire(&self) {
         self.shown().ended = Some(Status::Closed);
+        self.callbacks.end();
         // The state's own code may have dropped the last handle; its work ends by the line above.
         if !self.is_inside() {
             self.lock_feed().subscription = None;
@@ -220,6 +225,10 @@ impl<S: Replicated> Follower<S> {
 
     pub(super) fn hot(&self) -> &HotRead<S> {
         &self.hot
+    }
+
+    pub(super) fn callbacks(&self) -> &Callbacks<S> {
+        &self.callbacks
     }
 
     fn lock_feed(&self) -> MutexGuard<'_, Feed> {
@@ -292,7 +301,7 @@ impl<S: Replicated> Follower<S> {
             return;
         }
         let message = match shown.sealed {
-            true => "the table is sealed: no more is said",
+            true => SEALED_PANIC,
             false => panic_message(panic),
         };
         shown.ended = Some(Status::Failed(message.into()));
@@ -356,7 +365,11 @@ impl<S: Replicated> Follower<S> {
                     Ok(action) => actions.push(action),
                     Err(refused) => feed.refused.insert(refused),
                 },
-                ChangeOp::Delete { key, .. } => actions.push(S::delete(&Arc::from(key.as_str()))),
+                ChangeOp::Delete { key, .. } => {
+                    let key = Arc::from(key.as_str());
+                    let action = S::delete(&key);
+                    actions.push((key, action));
+                }
             }
         }
         let refused = feed.refused.first();
@@ -371,11 +384,15 @@ impl<S: Replicated> Follower<S> {
             }
             return self.shown().hold(change.position, refused);
         }
-        let last = match actions.is_empty() {
-            true => self.hot.latest_seq(),
-            false => self.hot.queue_updates(actions).last_seq,
-        };
+        if actions.is_empty() {
+            let last = self.hot.latest_seq();
+            return self.shown().apply(change.position, last);
+        }
+        let told = self.callbacks.keep(&actions);
+        let actions = actions.into_iter().map(|(_, action)| action);
+        let last = self.hot.queue_updates(actions).last_seq;
         self.shown().apply(change.position, last);
+        self.callbacks.note(last, told);
     }
 
     /// Reads the whole table, as it is now, and follows it from there.
@@ -398,6 +415,11 @@ impl<S: Replicated> Follower<S> {
         match last {
             Some(last) => shown.apply(loaded.position, last),
             None => shown.hold(loaded.position, refused),
+        }
+        drop(shown);
+        if let Some(last) = last {
+            // Callbacks are told of the difference.
+            self.callbacks.note(last, None);
         }
         Ok(())
     }
@@ -427,6 +449,15 @@ impl<S: Replicated> Follower<S> {
     /// The last change that readers see.
     pub(super) fn position(&self) -> Position {
         self.shown().visible(|update| self.is_visible(update))
+    }
+
+    /// Returns `true` if readers see every commit that was acknowledged before.
+    pub(super) fn sees_all(&self) -> bool {
+        let store = self.store.upgrade().filter(|store| store.writer.is_some());
+        let table = store.and_then(|store| store.registry.get(&self.name));
+        // In this order: what is acknowledged is in the feed.
+        let head = table.map(|table| table.feed.head().position);
+        head.is_some_and(|head| has_reached(self.position(), head))
     }
 
     /// Do readers see this update? Not if it was removed, which ends the state.
@@ -468,7 +499,15 @@ impl<S: Replicated> Follower<S> {
         }
         match self.blocking_reader() {
             Some(reader) => Status::Blocked { reader },
-            None => Status::Live,
+            None => match self.callbacks.panics() {
+                Some(mut panics) => {
+                    if self.is_sealed() {
+                        panics.last = SEALED_PANIC.into();
+                    }
+                    Status::CallbackPanicked(panics)
+                }
+                None => Status::Live,
+            },
         }
     }
 

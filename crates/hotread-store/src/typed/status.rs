@@ -1,7 +1,7 @@
 //! The status of a typed table, and the outcomes of waiting for it.
 
-use hotread_proto::Epoch;
 use hotread_proto::session::Refused;
+use hotread_proto::{CallbackPanics, Epoch};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +20,9 @@ pub enum Status {
         /// The [name](crate::Table::named_reader) of the reader.
         reader: Option<Arc<str>>,
     },
+    /// As `Live`, and a callback of [`on_change`](crate::Table::on_change) has panicked. Told until its guard
+    /// is dropped.
+    CallbackPanicked(CallbackPanics),
     /// The table was dropped. Readers keep its last state; a table that is created under the same name
     /// is followed.
     Dropped,
@@ -43,6 +46,11 @@ impl fmt::Display for Status {
                 write!(f, "the reader {name:?} holds an old copy")
             }
             Self::Blocked { reader: None } => f.write_str("a reader holds an old copy"),
+            Self::CallbackPanicked(panics) => write!(
+                f,
+                "live; panics of callbacks: {}, the last one with {:?}",
+                panics.count, panics.last
+            ),
             Self::Dropped => f.write_str("the table was dropped"),
             Self::Fixed => f.write_str("the store only reads"),
             Self::Closed => f.write_str("the store was closed"),

@@ -181,3 +181,12 @@ impl Wake for Flag {
         self.0.store(true, Ordering::SeqCst);
     }
 }
+
+/// Waits until something is so that another thread does.
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < HANG, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,460 @@
+//! Callbacks for the changes of a typed table, in step with what its readers see.
+//!
+//! The thread that changes a table's state notes each change with the number of its update. Each callback
+//! has a thread of its own, which waits until readers see that update, applies the change to a copy of the
+//! state, and calls. So no callback runs under a lock, and a slow one keeps no thread but its own waiting.
+
+use crate::replicated::{Replicated, ReplicatedKey, panic_message};
+use hotread::{HotRead, HotReadHandle, HotReadState, WaitError};
+use std::any::Any;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Most changes that wait for one callback. Beyond it they are not kept, and the callback gets the
+/// difference between what it was told of last and the state at that time: bounds the memory that a slow
+/// callback takes, at the changes of a few seconds of a busy table.
+pub const MAX_CHANGES_BEHIND: usize = 65_536;
+/// Longest time until a callback's thread notices that its guard was dropped, while readers of old copies
+/// keep a change from being visible.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A state whose values can be looked up by the keys of their records, so that a change can be told with
+/// the value before and after it. The maps that follow tables are such states.
+///
+/// ```
+/// use hotread_proto::Entries;
+/// use std::collections::BTreeMap;
+///
+/// let ports = BTreeMap::from([("/api".to_owned(), 8080_u16)]);
+/// assert_eq!(ports.entry_of("/api"), Some(&8080));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "changes of `{Self}` cannot be told key by key",
+    label = "this state has no value for each key",
+    note = "a `HashMap<K, V>` or `BTreeMap<K, V>` has; for a state of your own, implement `Entries`"
+)]
+pub trait Entries: Replicated {
+    /// The value of the record with this key, if the state has it.
+    fn entry_of(&self, key: &str) -> Option<&Self::Value>;
+
+    /// All values with the keys of their records, in any order.
+    fn all_entries(&self) -> impl Iterator<Item = (&str, &Self::Value)>;
+}
+
+impl<K: ReplicatedKey, V, S: BuildHasher> Entries for HashMap<K, V, S>
+where
+    Self: Replicated<Value = V>,
+{
+    fn entry_of(&self, key: &str) -> Option<&V> {
+        self.get(key)
+    }
+
+    fn all_entries(&self) -> impl Iterator<Item = (&str, &V)> {
+        self.iter()
+            .map(|(key, value)| (Borrow::<str>::borrow(key), value))
+    }
+}
+
+impl<K: ReplicatedKey, V> Entries for BTreeMap<K, V>
+where
+    Self: Replicated<Value = V>,
+{
+    fn entry_of(&self, key: &str) -> Option<&V> {
+        self.get(key)
+    }
+
+    fn all_entries(&self) -> impl Iterator<Item = (&str, &V)> {
+        self.iter()
+            .map(|(key, value)| (Borrow::<str>::borrow(key), value))
+    }
+}
+
+/// Changes of a state, each with the key of its record.
+type Changes<S> = Arc<[(Arc<str>, <S as HotReadState>::Action)]>;
+
+/// The callbacks of one typed table.
+pub struct Callbacks<S: Replicated>(Mutex<Vec<Arc<Callback<S>>>>);
+
+/// What the table and the thread of one callback share.
+struct Callback<S: Replicated> {
+    inbox: Mutex<Inbox<S>>,
+    /// Something was noted, or it has ended.
+    noted: Condvar,
+    ended: AtomicBool,
+    /// Its guard is there.
+    guarded: AtomicBool,
+    panics: Mutex<Option<CallbackPanics>>,
+}
+
+/// What a callback was not told of yet.
+struct Inbox<S: Replicated> {
+    steps: VecDeque<Step<S>>,
+    /// In all of `steps`.
+    changes: usize,
+    /// Up to this update the steps are not complete, so that the whole state is compared.
+    whole: Option<u64>,
+}
+
+/// Changes that become visible together.
+struct Step<S: Replicated> {
+    /// The update with which they do.
+    seq: u64,
+    changes: Changes<S>,
+}
+
+/// What a callback is told of next.
+enum Next<S: Replicated> {
+    Step(Step<S>),
+    /// The difference to the state that has this update.
+    Whole(u64),
+}
+
+/// Panics of a table's callbacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallbackPanics {
+    /// Number of them.
+    pub count: u64,
+    /// Message of the last one.
+    pub last: Arc<str>,
+}
+
+/// Keeps a callback of `on_change`: dropping it ends the calls. A call that runs at that moment runs to its
+/// end; it is not waited for, so that a callback may drop this itself. The table is followed as long as
+/// there is one of these.
+#[must_use = "dropping it ends the calls"]
+pub struct OnChange {
+    callback: Arc<dyn End>,
+    /// The table.
+    _kept: Arc<dyn Any + Send + Sync>,
+}
+
+trait End: Send + Sync {
+    /// The guard is dropped.
+    fn leave(&self);
+    fn panics(&self) -> Option<CallbackPanics>;
+}
+
+impl OnChange {
+    /// Panics of this callback, if there were any. It is called for the next change after each of them.
+    #[must_use]
+    pub fn panics(&self) -> Option<CallbackPanics> {
+        self.callback.panics()
+    }
+}
+
+impl Drop for OnChange {
+    fn drop(&mut self) {
+        self.callback.leave();
+    }
+}
+
+impl fmt::Debug for OnChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnChange")
+            .field("panics", &self.panics())
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Replicated> Callbacks<S> {
+    /// No callbacks.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Mutex::default())
+    }
+
+    /// The changes that are about to be queued, if there is a callback to be told of them; to be
+    /// [noted](Self::note) when they are.
+    #[must_use]
+    pub fn keep(&self, changes: &[(Arc<str>, S::Action)]) -> Option<Changes<S>> {
+        let is_asked_for = !lock(&self.0).is_empty();
+        is_asked_for.then(|| changes.into())
+    }
+
+    /// Notes changes that were queued, of which `seq` is the last update. `None`: there was no callback
+    /// when they were, or the whole state was replaced.
+    pub fn note(&self, seq: u64, changes: Option<Changes<S>>) {
+        let mut callbacks = lock(&self.0);
+        callbacks.retain(|callback| callback.is_guarded());
+        let callbacks = callbacks.clone();
+        for callback in callbacks {
+            callback.note(seq, changes.clone());
+        }
+    }
+
+    /// Panics of all callbacks whose guards are there.
+    #[must_use]
+    pub fn panics(&self) -> Option<CallbackPanics> {
+        let callbacks = lock(&self.0);
+        let mut of_all = None;
+        for callback in callbacks.iter().filter(|callback| callback.is_guarded()) {
+            let panics = lock(&callback.panics).clone();
+            let before = of_all.as_ref().map_or(0, |all: &CallbackPanics| all.count);
+            of_all = panics
+                .map(|panics| CallbackPanics {
+                    count: before + panics.count,
+                    ..panics
+                })
+                .or(of_all);
+        }
+        of_all
+    }
+
+    /// Ends all of them: the table is not followed any more.
+    pub fn end(&self) {
+        let callbacks = std::mem::take(&mut *lock(&self.0));
+        for callback in callbacks {
+            callback.end();
+        }
+    }
+
+    /// Adds a callback for the changes that become visible from now on, and keeps `table` as long as its
+    /// guard.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn add(
+        &self,
+        hot: &HotRead<S>,
+        table: Arc<dyn Any + Send + Sync>,
+        call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,
+    ) -> io::Result<OnChange>
+    where
+        S: Entries,
+        S::Value: Clone + PartialEq,
+    {
+        let callback = Arc::new(Callback {
+            inbox: Mutex::new(Inbox {
+                steps: VecDeque::new(),
+                changes: 0,
+                whole: None,
+            }),
+            noted: Condvar::new(),
+            ended: AtomicBool::new(false),
+            guarded: AtomicBool::new(true),
+            panics: Mutex::default(),
+        });
+        lock(&self.0).push(callback.clone());
+        let mut reader = hot.create_named_handle("on_change");
+        // What was queued before may have been noted before, or without its changes.
+        let queued = hot.latest_seq();
+        reader.refresh();
+        if reader.seq().unwrap_or_default() < queued {
+            callback.note(queued, None);
+        }
+        let (runs, hot) = (callback.clone(), hot.clone());
+        let guard = OnChange {
+            callback,
+            _kept: table,
+        };
+        std::thread::Builder::new()
+            .name("hotread-change".to_owned())
+            .spawn(move || {
+                // The state's own code runs here, and the drop of what the callback has.
+                let run = AssertUnwindSafe(|| runs.run(&hot, reader, call));
+                if let Err(panic) = catch_unwind(run) {
+                    runs.panicked(panic);
+                }
+                runs.end();
+            })?;
+        Ok(guard)
+    }
+}
+
+impl<S: Replicated> Default for Callbacks<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Replicated> fmt::Debug for Callbacks<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks").finish_non_exhaustive()
+    }
+}
+
+impl<S: Replicated> Callback<S> {
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.guarded.load(Ordering::Acquire)
+    }
+
+    fn note(&self, seq: u64, changes: Option<Changes<S>>) {
+        let mut inbox = lock(&self.inbox);
+        if self.has_ended() {
+            return;
+        }
+        let mut superseded = VecDeque::new();
+        match changes {
+            Some(changes) if inbox.changes + changes.len() <= MAX_CHANGES_BEHIND => {
+                inbox.changes += changes.len();
+                inbox.steps.push_back(Step { seq, changes });
+            }
+            _ => {
+                superseded = inbox.clear();
+                inbox.whole = Some(seq);
+            }
+        }
+        drop(inbox);
+        self.noted.notify_one();
+        // Values are the program's own, and not to be dropped under the lock.
+        drop(superseded);
+    }
+
+    /// Nothing more is told.
+    fn end(&self) {
+        let mut inbox = lock(&self.inbox);
+        self.ended.store(true, Ordering::Release);
+        let untold = inbox.clear();
+        drop(inbox);
+        self.noted.notify_one();
+        drop(untold);
+    }
+
+    fn panicked(&self, panic: Box<dyn Any + Send>) {
+        let mut panics = lock(&self.panics);
+        *panics = Some(CallbackPanics {
+            count: panics.as_ref().map_or(0, |panics| panics.count) + 1,
+            last: panic_message(&*panic).into(),
+        });
+        drop(panics);
+        // Its own drop may panic as well.
+        std::mem::forget(panic);
+    }
+
+    /// Waits for what comes after the update `told`; `None`: it has ended.
+    fn next(&self, told: u64) -> Option<Next<S>> {
+        let mut inbox = lock(&self.inbox);
+        loop {
+            if self.has_ended() {
+                return None;
+            }
+            if let Some(seq) = inbox.whole.take()
+                && seq > told
+            {
+                return Some(Next::Whole(seq));
+            }
+            while let Some(step) = inbox.steps.pop_front() {
+                inbox.changes -= step.changes.len();
+                if step.seq > told {
+                    return Some(Next::Step(step));
+                }
+            }
+            let waited = self.noted.wait(inbox);
+            inbox = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until readers see an update; `false`: they will not, or it has ended.
+    fn is_shown(&self, hot: &HotRead<S>, seq: u64) -> bool {
+        loop {
+            match hot.wait_published(seq, LOOK_EVERY) {
+                Ok(()) => return !self.has_ended(),
+                Err(WaitError::Timeout) if !self.has_ended() => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        hot: &HotRead<S>,
+        reader: HotReadHandle<S>,
+        mut call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>),
+    ) where
+        S: Entries,
+        S::Value: Clone + PartialEq,
+    {
+        let (mut state, mut told) = copy(reader);
+        while let Some(next) = self.next(told) {
+            let seq = match next {
+                Next::Step(Step { seq, .. }) | Next::Whole(seq) => seq,
+            };
+            if !self.is_shown(hot, seq) {
+                return;
+            }
+            match next {
+                Next::Step(step) => {
+                    for (key, action) in &*step.changes {
+                        let old = state.entry_of(key).cloned();
+                        state.apply_update(action);
+                        self.tell(&mut call, key, old.as_ref(), state.entry_of(key));
+                    }
+                    told = seq;
+                }
+                Next::Whole(_) => {
+                    let mut reader = hot.create_named_handle("on_change");
+                    reader.refresh();
+                    let (now, at) = copy(reader);
+                    for (key, old) in state.all_entries() {
+                        self.tell(&mut call, key, Some(old), now.entry_of(key));
+                    }
+                    for (key, new) in now.all_entries() {
+                        if state.entry_of(key).is_none() {
+                            self.tell(&mut call, key, None, Some(new));
+                        }
+                    }
+                    (state, told) = (now, at);
+                }
+            }
+        }
+    }
+
+    /// Calls, if the value has changed.
+    fn tell(
+        &self,
+        call: &mut impl FnMut(&str, Option<&S::Value>, Option<&S::Value>),
+        key: &str,
+        old: Option<&S::Value>,
+        new: Option<&S::Value>,
+    ) where
+        S::Value: PartialEq,
+    {
+        if old == new || self.has_ended() {
+            return;
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(key, old, new))) {
+            self.panicked(panic);
+        }
+    }
+}
+
+/// A clone of the copy that a reader holds, and the last update that it has. The reader is dropped, so
+/// that no callback holds a copy.
+fn copy<S: Replicated>(reader: HotReadHandle<S>) -> (S, u64) {
+    let held = reader.get().cloned().zip(reader.seq());
+    held.expect("the reader was refreshed")
+}
+
+impl<S: Replicated> Inbox<S> {
+    fn clear(&mut self) -> VecDeque<Step<S>> {
+        self.changes = 0;
+        std::mem::take(&mut self.steps)
+    }
+}
+
+impl<S: Replicated> End for Callback<S> {
+    fn leave(&self) {
+        self.guarded.store(false, Ordering::Release);
+        self.end();
+    }
+
+    fn panics(&self) -> Option<CallbackPanics> {
+        lock(&self.panics).clone()
+    }
+}

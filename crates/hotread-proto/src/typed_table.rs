@@ -1,0 +1,138 @@
+//! The calls that typed tables of a store and of a server have in common.
+
+use crate::evaluate::Committed;
+use crate::on_change::{Entries, OnChange};
+use crate::position::Position;
+use crate::replicated::Replicated;
+use crate::table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
+use crate::txn::Replace;
+use hotread::HotReadHandle;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// A typed table in a file of this process (`hotread_store::Table`) or on a server
+/// (`hotread_client::blocking::Table`), whose calls block their thread. For code that runs on both: an
+/// application that reads and writes through this trait is tested on a store in memory
+/// (`hotread_store::Store::temporary`), and runs against a server.
+///
+/// ```
+/// use hotread_proto::TypedTable;
+///
+/// /// Sends one request in a hundred to the new checkout, and returns what was sent before.
+/// fn try_checkout<T: TypedTable<u8>>(percents: &T) -> Result<Option<u8>, T::Error> {
+///     let before = percents.get("checkout-v2")?;
+///     percents.put("checkout-v2", &1)?; // readers of this process see it
+///     Ok(before)
+/// }
+/// ```
+///
+/// Each call is the table's own of the same name, where more is said.
+pub trait TypedTable<V>:
+    Clone
+    + Send
+    + Sync
+    + 'static
+    + for<'a> Commit<Answer<'a> = Result<Committed, <Self as Commit>::Error>>
+{
+    /// The state that follows the table.
+    type State: Replicated<Value = V>;
+    /// An error of [`wait_for`](Self::wait_for).
+    type WaitForError: std::error::Error + Send + Sync + 'static;
+
+    /// A reader of the state, for one thread or task.
+    fn reader(&self) -> HotReadHandle<Self::State>;
+
+    /// The last change that readers see.
+    fn position(&self) -> Position;
+
+    /// Greatest age of what readers see: they see every commit that was acknowledged before that time.
+    /// `None`: not known.
+    fn age(&self) -> Option<Duration>;
+
+    /// Waits until readers see a change.
+    ///
+    /// # Errors
+    /// The reason why they do not.
+    fn wait_for(&self, position: Position, within: Duration) -> Result<(), Self::WaitForError>;
+
+    /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a
+    /// thread of its own, until the guard is dropped.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    fn on_change(
+        &self,
+        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
+    ) -> Result<OnChange, Self::Error>
+    where
+        Self::State: Entries,
+        V: Clone + PartialEq;
+
+    /// The value of a record as of the last commit.
+    ///
+    /// # Errors
+    /// If the key is malformed, the table cannot be read, or the type refuses the value.
+    fn get(&self, key: &str) -> Result<Option<V>, Self::Error>
+    where
+        V: DeserializeOwned;
+
+    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    ///
+    /// # Errors
+    /// If it is refused, or cannot be written.
+    fn replace_with(&self, new: Replace) -> Result<Committed, Self::Error>;
+
+    /// An empty transaction, to be filled.
+    fn txn(&self) -> TableTxn<'_, Self, V> {
+        TableTxn::new(self)
+    }
+
+    /// Writes a record, and returns its position.
+    ///
+    /// # Errors
+    /// If the key or the value cannot be stored, or the transaction cannot be committed.
+    fn put(&self, key: &str, value: &V) -> Result<Position, Self::Error>
+    where
+        V: Serialize,
+    {
+        self.put_with(key, value, PutOptions::new())
+    }
+
+    /// Writes a record with a category, an expiry or a condition.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), and if the condition does not hold.
+    fn put_with(&self, key: &str, value: &V, options: PutOptions) -> Result<Position, Self::Error>
+    where
+        V: Serialize,
+    {
+        let txn = TypedTable::txn(self).put_with(key, value, options)?;
+        Ok(txn.commit()?.position)
+    }
+
+    /// Deletes a record, if the table has it.
+    ///
+    /// # Errors
+    /// If the key is malformed, or the transaction cannot be committed.
+    fn delete(&self, key: &str) -> Result<Position, Self::Error> {
+        Ok(TypedTable::txn(self).delete(key)?.commit()?.position)
+    }
+
+    /// Makes the table have exactly these records, in one visible step.
+    ///
+    /// # Errors
+    /// If a key or a value cannot be stored, or as for [`replace_with`](Self::replace_with).
+    fn replace<'a>(
+        &self,
+        records: impl IntoIterator<Item = (&'a str, &'a V)>,
+    ) -> Result<Committed, Self::Error>
+    where
+        V: Serialize + 'a,
+    {
+        let records = records.into_iter();
+        let puts = records.map(|(key, value)| TableTxn::<Self, V>::record(key, value));
+        let puts = puts.collect::<Result<Vec<_>, InvalidInput>>()?;
+        self.replace_with(Replace::new(puts))
+    }
+}
