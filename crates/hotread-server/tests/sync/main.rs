@@ -435,7 +435,7 @@ async fn a_snapshot_that_ends_behind_the_recent_changes_is_let_go_of() {
         let txn = Txn::new().put(put(&format!("{:02}", n % UNREAD), &value));
         store.commit(&table, txn).unwrap().position.seq
     };
-    let all = || tokio::task::block_in_place(|| (0..UNREAD).map(commit).last().unwrap());
+    let all = || tokio::task::block_in_place(|| (0..UNREAD).map(commit).max().unwrap());
     let first = all();
     let protocol = Some(SUBPROTOCOL);
     let mut socket = connect(running.address, "busy", protocol).await.unwrap();
