@@ -112,7 +112,10 @@ impl Compared {
             },
         )?;
         if let Some(refusal) = deletes_too_much(&compared.new, deleted, head.records) {
-            return Ok(Err(refusal));
+            // For another state, the condition is what the caller has to look at first.
+            return Ok(Err(
+                stale(&compared.new, head.position.seq).unwrap_or(refusal)
+            ));
         }
         if changed > max_changes {
             return Ok(Err(Refusal::TooManyChanges {
