@@ -76,7 +76,7 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Makes the replica, as [`Client::replica`] does.
+    /// Makes the replica, as [`Client::replica`](crate::Client::replica) does.
     ///
     /// # Errors
     /// As there.
