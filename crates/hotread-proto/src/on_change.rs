@@ -186,9 +186,13 @@ impl<S: Replicated> Callbacks<S> {
     /// Notes changes that were queued, of which `seq` is the last update. `None`: there was no callback
     /// when they were, or the whole state was replaced.
     pub fn note(&self, seq: u64, changes: Option<Changes<S>>) {
-        let mut callbacks = lock(&self.0);
-        callbacks.retain(|callback| callback.is_guarded());
-        let callbacks = callbacks.clone();
+        // Without the lock: what a callback supersedes is dropped by the program's own code, which may ask for
+        // the callbacks.
+        let callbacks = {
+            let mut all = lock(&self.0);
+            all.retain(|callback| callback.is_guarded());
+            all.clone()
+        };
         for callback in callbacks {
             callback.note(seq, changes.clone());
         }
