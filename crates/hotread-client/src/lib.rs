@@ -192,10 +192,10 @@ pub use events::{Event, Events};
 pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    ChangeOp, Code, Committed, Condition, ErrorBody, Head, InvalidInput, Key, NewToken, Op,
-    ParseRoleError, Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate,
-    Removal, Replace, Replicated, ReplicatedKey, Role, TableInfo, TableName, TableOptions,
-    Timestamp, TokenInfo, Txn, TxnId, Value,
+    Actor, ChangeOp, Code, Committed, Condition, ErrorBody, Head, InvalidInput, Key, NewToken,
+    Note, Op, ParseRoleError, Position, Precondition, Put, PutOptions, Record, RecordSet,
+    RecordUpdate, Removal, Replace, Replicated, ReplicatedKey, Role, TableInfo, TableName,
+    TableOptions, Timestamp, TokenInfo, Txn, TxnId, Value,
 };
 pub use model::{Changes, Found, Page, PastTxn, Replaced, Scan};
 pub use reader::Reader;

@@ -1,7 +1,7 @@
 //! What is asked and answered over HTTP, beyond the vocabulary of the protocol.
 
 use hotread_proto::{
-    Category, ChangeOp, Committed, Digest, Epoch, Key, Position, Record, Timestamp,
+    Actor, Category, ChangeOp, Committed, Digest, Epoch, Key, Note, Position, Record, Timestamp,
 };
 use serde::Deserialize;
 
@@ -57,6 +57,12 @@ pub struct PastTxn {
     pub digest: Digest,
     /// How many records there were after it.
     pub count: u64,
+    /// The author, if one is known.
+    #[serde(default)]
+    pub actor: Option<Actor>,
+    /// The reason, if one was given.
+    #[serde(default)]
+    pub note: Option<Note>,
     /// What became of each record that it touched.
     pub ops: Vec<ChangeOp>,
 }

@@ -13,7 +13,7 @@ use crate::rate::Who;
 use crate::state::AppState;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use hotread_proto::{Code, TableName};
+use hotread_proto::{Actor, Code, TableName};
 use hotread_store::{Role, TokenInfo};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -290,6 +290,14 @@ impl Caller {
     /// The token's name, for logs and lists.
     pub(crate) fn name(&self) -> &str {
         self.token.as_ref().map_or("anonymous", |token| &token.name)
+    }
+
+    /// The actor of what the caller writes: the token's name, whatever the request says. Without tokens
+    /// there is no actor, since any program of this machine may be asking.
+    pub(crate) fn actor(&self) -> Option<Actor> {
+        let token = self.token.as_ref()?;
+        // The names of tokens are actors.
+        Actor::new(&token.name).ok()
     }
 
     /// With this role, on whatever tables.

@@ -95,7 +95,7 @@ pub use budget::Budget;
 pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
-pub use hotread_proto::{PutOptions, TableTxn};
+pub use hotread_proto::{Actor, Note, PutOptions, TableTxn};
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, MAX_CHANGES, MAX_PAGE, Page, Scan, Search};

@@ -5,7 +5,7 @@ use crate::error::{CommitError, ReadError, StorageError};
 use crate::queue::OP_BYTES;
 use crate::read::{self, Pool};
 use crate::rows::{self, signed};
-use crate::store::{Store, push};
+use crate::store::Store;
 use crate::table::OpenTable;
 use crate::ticket::ReplaceTicket;
 use crate::view::View;
@@ -47,7 +47,7 @@ impl Store {
         let size = compared.size() + OP_BYTES * compared.changes();
         // The last one that has the records drops them, which takes time for many: not the writer.
         let kept = compared.clone();
-        let ticket = push(
+        let ticket = self.push(
             writer,
             table,
             Body::Compared(compared),

@@ -6,8 +6,8 @@ mod support;
 
 use crash::{check_verify, same};
 use hotread::HotReadHandle;
-use hotread_proto::{Code, Position, Records, Replace, TableName, Txn, TxnId};
 use hotread_faultfs::{Disk, Error, Fault, FileKind, Op};
+use hotread_proto::{Code, Position, Records, Replace, TableName, Txn, TxnId};
 use hotread_store::{
     CommitError, OpenError, Passphrase, ReadError, Store, StoreBuilder, Subscription, TableOptions,
 };

@@ -4,8 +4,8 @@ mod crash;
 mod support;
 
 use crash::{Acked, Ledger, Spec, check_verify, create_tables, judge, moved, work};
-use hotread_proto::{Digest, Position, Txn, TxnId};
 use hotread_faultfs::{Disk, Fault, FileKind, Op};
+use hotread_proto::{Digest, Position, Txn, TxnId};
 use hotread_store::{
     NewToken, Passphrase, ReadError, Role, SealError, Store, StoreBuilder, Synchronous,
     TableOptions, WalDamage,

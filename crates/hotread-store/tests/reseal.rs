@@ -3,8 +3,8 @@
 
 mod support;
 
-use hotread_proto::{Replace, Txn};
 use hotread_faultfs::Disk;
+use hotread_proto::{Replace, Txn};
 use hotread_store::{History, Passphrase, Store, StoreBuilder, TableOptions};
 use std::sync::{Mutex, PoisonError};
 use support::{Scratch, name, put};

@@ -4,8 +4,8 @@ mod crash;
 mod support;
 
 use crash::check_verify;
-use hotread_proto::{Code, Txn};
 use hotread_faultfs::{Disk, Fault, Op};
+use hotread_proto::{Code, Txn};
 use hotread_store::{CommitError, Role, Store, StoreBuilder, TableOptions, TokenError};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};

@@ -2,8 +2,8 @@
 
 mod support;
 
-use hotread_proto::{Code, Timestamp};
 use hotread_faultfs::Disk;
+use hotread_proto::{Code, Timestamp};
 use hotread_store::{
     CommitError, MAX_TOKEN_NAME_BYTES, MAX_TOKEN_TABLES, MAX_TOKENS, NewToken, OpenError, Role,
     Store, Synchronous, TokenError, TokenInfo,

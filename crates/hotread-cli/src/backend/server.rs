@@ -167,6 +167,8 @@ impl Tables for Server {
             digest: past.digest,
             records: past.count,
             ops: past.ops,
+            actor: past.actor,
+            note: past.note,
             // A server does not tell it.
             id: None,
         };

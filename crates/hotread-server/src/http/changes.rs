@@ -5,11 +5,10 @@ use super::{Call, answer};
 use crate::error::Failure;
 use crate::history::{self, Piece};
 use crate::limits::CHANGES_BYTES;
+use hotread_proto::Position;
 use hotread_proto::session::frame;
-use hotread_proto::{Change, ChangeOp, Position};
 use hotread_store::{DEFAULT_PAGE, MAX_CHANGES, ReadError};
 use serde::Serialize;
-use std::borrow::Cow;
 
 /// `GET /v1/tables/{table}/changes`: the transactions after a position, oldest first.
 pub(super) async fn get(call: Call) -> Answer {
@@ -41,24 +40,11 @@ pub(super) async fn get(call: Call) -> Answer {
             return Err(ReadError::NeverThere { table, from, head }.into());
         }
         let body = Changes {
-            changes: changes.iter().map(|c| piece(c, &c.ops, false)).collect(),
+            changes: changes.iter().map(frame::Txn::of).collect(),
             position,
             floor,
         };
         answer::large(held, &body)
     });
     json.await?.map(answer::encoded)
-}
-
-/// Some of a change's operations, as the body of a `txn` frame.
-pub(crate) fn piece<'a>(change: &Change, ops: &'a [ChangeOp], more: bool) -> frame::Txn<'a> {
-    frame::Txn {
-        from: change.position.seq,
-        to: change.position.seq,
-        at: change.at,
-        digest: change.digest,
-        count: change.records,
-        ops: Cow::Borrowed(ops),
-        more,
-    }
 }

@@ -5,7 +5,7 @@
 
 pub(crate) mod answer;
 mod blame;
-pub(crate) mod changes;
+mod changes;
 mod cors;
 mod etag;
 mod meta;

@@ -4,10 +4,10 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use crate::support::{Scratch, key, name, put};
+use hotread_faultfs::Disk;
 use hotread_proto::{
     Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Txn, TxnId,
 };
-use hotread_faultfs::Disk;
 use hotread_store::{CommitError, History, MAX_CHANGES, Store, TableInfo, TableOptions};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
