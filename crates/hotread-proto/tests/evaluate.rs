@@ -7,7 +7,7 @@ use hotread::HotReadState;
 use hotread::testing::check_contract;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use hotread_proto::{
-    Actor, Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Op, Outcome,
+    Actor, Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Note, Op, Outcome,
     Precondition, Put, Record, Records, Refusal, Removal, Replace, Timestamp, Txn, TxnId,
     TxnTooLarge, Value, evaluate,
 };
