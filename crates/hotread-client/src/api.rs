@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::http::{Call, random_id};
 use hotread_proto::http::{OneRecord, ServerStatus, Tables, TokenRequest, Tokens, escape};
 use hotread_proto::{
-    Category, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position,
+    Alter, Category, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position,
     Precondition, Put, Record, Replace, Replaced, Role, Scan, Search, TableInfo, TableName,
     TableOptions, Timestamp, TokenInfo, Txn, Value,
 };
@@ -51,6 +51,19 @@ impl Client {
                 "whether the table was created is not known; look whether it is there",
             ))
             .await
+    }
+
+    /// Gives a table other options. Position, history and readers of the table stay. A new schema is checked
+    /// against every record. Not repeated if the answer is lost.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TABLE`, `INVALID_OPTIONS`, `SCHEMA_VIOLATION` with the key of a record that does not fit,
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call. The table is as it was then.
+    pub async fn alter(&self, table: &str, alter: &Alter) -> Result<TableInfo, Error> {
+        let body = Some(json(alter)?);
+        let doubt = "whether the table was altered is not known; alter it again";
+        let call = Call::new(Method::PATCH, path(table, "")?, body, doubt);
+        self.0.call(call).await
     }
 
     /// Drops a table with all that is in it. Not repeated if the answer is lost.

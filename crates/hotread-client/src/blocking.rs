@@ -11,7 +11,7 @@ use crate::{
     TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
-use hotread_proto::{Commit, PutOptions, TableTxn, TypedTable};
+use hotread_proto::{Alter, Commit, PutOptions, TableTxn, TypedTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -104,6 +104,8 @@ calls! {
     table_info(table: &str) -> TableInfo;
     /// Creates a table.
     create_table(table: &str, options: &TableOptions) -> TableInfo;
+    /// Gives a table other options.
+    alter(table: &str, alter: &Alter) -> TableInfo;
     /// Drops a table with all that is in it.
     drop_table(table: &str) -> ();
     /// A record; `None`: there is none.
@@ -296,6 +298,8 @@ macro_rules! table_calls {
 table_calls! {
     /// The table's options and where it stands.
     info() -> TableInfo;
+    /// Gives the table other options.
+    alter(alter: &Alter) -> TableInfo;
     /// Writes a record, and returns its position.
     put(key: &str, value: &V) -> Position where Serialize;
     /// Writes a record with a category, an expiry or a condition.

@@ -195,7 +195,7 @@ pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::http::{AtRisk, Histogram, ServerStatus, SessionStatus, Stats, TableStatus};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    Actor, CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries,
+    Actor, Alter, CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries,
     ErrorBody, Found, Head, InvalidInput, Key, NewToken, Note, OnChange, Op, Page, ParseRoleError,
     Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate, Removal, Replace,
     Replaced, Replicated, ReplicatedKey, Role, Scan, Search, TableInfo, TableName, TableOptions,

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::replica::Replica;
 use hotread_proto::{
-    Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions, Replace,
+    Alter, Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions, Replace,
     Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn, Timestamp, Txn,
     check_value,
 };
@@ -117,6 +117,14 @@ impl<V, S: Replicated> Table<V, S> {
     /// If the table was dropped, or the server cannot be reached.
     pub async fn info(&self) -> Result<TableInfo, Error> {
         self.client.table_info(self.named()).await
+    }
+
+    /// Gives the table other options; position, history and readers stay.
+    ///
+    /// # Errors
+    /// As [`Client::alter`](crate::Client::alter).
+    pub async fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
+        self.client.alter(self.named(), alter).await
     }
 
     // ---- writing ----

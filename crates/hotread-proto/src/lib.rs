@@ -67,7 +67,7 @@ pub use evaluate::{
 };
 pub use name::{Actor, Category, InvalidName, Key, Note, TableName, TxnId};
 pub use on_change::{CallbackPanics, Callbacks, Entries, MAX_CHANGES_BEHIND, OnChange};
-pub use options::{History, TableInfo, TableOptions};
+pub use options::{Alter, History, TableInfo, TableOptions};
 pub use position::{Epoch, ParsePositionError, Position};
 pub use record::Record;
 pub use record_set::{RecordSet, RecordUpdate};

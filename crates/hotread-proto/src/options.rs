@@ -6,10 +6,11 @@ use crate::position::{Epoch, Position};
 use crate::strict::object;
 use crate::time::Timestamp;
 use crate::value::{Value, stored};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
-/// How a table is made. The options stay as they are for as long as the table lives.
+/// The options of a table. Those that an [`Alter`] has can be changed later; the others stay as they are for
+/// as long as the table lives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TableOptions {
@@ -59,6 +60,94 @@ impl Default for History {
     }
 }
 
+/// New values for a table's options. What is left out stays as it is.
+///
+/// An alteration is no transaction: the table's position, its history and its readers stay. In JSON it has the
+/// members of [`TableOptions`] that change, with `"schema": null` for no schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alter {
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "nullable")]
+    schema: Option<Option<Value>>,
+    #[serde(deserialize_with = "object")]
+    history: AlterHistory,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AlterHistory {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_changes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_bytes: Option<u64>,
+}
+
+impl Alter {
+    /// Changes nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has every value fit this JSON Schema, those included that are there.
+    #[must_use]
+    pub fn schema(mut self, schema: Value) -> Self {
+        self.schema = Some(Some(schema));
+        self
+    }
+
+    /// Takes the schema away: every value fits.
+    #[must_use]
+    pub fn no_schema(mut self) -> Self {
+        self.schema = Some(None);
+        self
+    }
+
+    /// Keeps so many transactions in the history.
+    #[must_use]
+    pub fn max_changes(mut self, transactions: u64) -> Self {
+        self.history.max_changes = Some(transactions);
+        self
+    }
+
+    /// Keeps transactions of this age in the history, in seconds.
+    #[must_use]
+    pub fn max_age_s(mut self, seconds: u64) -> Self {
+        self.history.max_age_s = Some(seconds);
+        self
+    }
+
+    /// Keeps so many bytes of keys and values in the history.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.history.max_bytes = Some(bytes);
+        self
+    }
+
+    /// The options of a table that has `old` ones, once it is altered.
+    #[must_use]
+    pub fn of(&self, old: &TableOptions) -> TableOptions {
+        let (history, kept) = (&self.history, &old.history);
+        TableOptions {
+            schema: self.schema.clone().unwrap_or_else(|| old.schema.clone()),
+            history: History {
+                max_changes: history.max_changes.unwrap_or(kept.max_changes),
+                max_age_s: history.max_age_s.unwrap_or(kept.max_age_s),
+                max_bytes: history.max_bytes.unwrap_or(kept.max_bytes),
+            },
+            ..*old
+        }
+    }
+}
+
+/// A value that is given, `null` for none.
+fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Value>>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(Some((value.as_str() != "null").then_some(value)))
+}
+
 /// What can be said of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "TableFields")]
@@ -78,7 +167,7 @@ pub struct TableInfo {
     pub created_at: Timestamp,
     /// When its last transaction was committed; when it was created, if there is none.
     pub updated_at: Timestamp,
-    /// What it was made with.
+    /// Its options.
     pub options: TableOptions,
 }
 
@@ -115,6 +204,37 @@ impl From<TableFields> for TableInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_alteration_leaves_out_stays() {
+        let schema = Value::parse(br#"{"type":"object"}"#).unwrap();
+        let old = TableOptions {
+            search: true,
+            schema: Some(schema.clone()),
+            ..TableOptions::default()
+        };
+        let alter = |json: &str| serde_json::from_str::<Alter>(json);
+        assert_eq!(alter("{}").unwrap().of(&old), old);
+        let shorter = alter(r#"{"history":{"max_changes":5}}"#).unwrap();
+        assert_eq!(shorter, Alter::new().max_changes(5));
+        assert_eq!(shorter.of(&old).history.max_changes, 5);
+        assert_eq!(shorter.of(&old).history.max_bytes, old.history.max_bytes);
+        assert_eq!(shorter.of(&old).schema, old.schema);
+        let free = alter(r#"{"schema": null}"#).unwrap();
+        assert_eq!(free, Alter::new().no_schema());
+        assert_eq!(free.of(&old).schema, None);
+        let other = Alter::new().schema(schema).max_age_s(1).max_bytes(2);
+        let json = serde_json::to_string(&other).unwrap();
+        assert_eq!(alter(&json).unwrap(), other);
+        for wrong in [
+            r#"{"sealed":true}"#,
+            r#"{"history":null}"#,
+            r#"{"history":{"max":1}}"#,
+            "[]",
+        ] {
+            assert!(alter(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_again() {

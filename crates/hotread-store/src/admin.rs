@@ -21,6 +21,13 @@ pub(crate) fn random_epoch() -> Result<Epoch, StorageError> {
     Ok(Epoch(getrandom::u64()?))
 }
 
+/// What a table's `options` column holds.
+pub(crate) fn options_column(options: &TableOptions) -> Result<String, TableError> {
+    serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
+        reason: e.to_string(),
+    })
+}
+
 /// Reads a table's row back, as whoever opens the database next would.
 fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
@@ -68,9 +75,7 @@ impl Committer {
             .as_ref()
             .map(|(_, header)| table::seal_column(header, epoch));
         let row = self.transaction::<_, TableError>(|txn| {
-            let text = serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
-                reason: e.to_string(),
-            })?;
+            let text = options_column(options)?;
             txn.execute(
                 "INSERT INTO tables (name, epoch, head, floor, digest, records, history_bytes,
                     created_at, updated_at, options, seal)
@@ -146,12 +151,16 @@ impl Committer {
         new: (Seal, SealHeader),
     ) -> Result<TableInfo, TableError> {
         self.db()?;
-        // Read after what was committed before this job.
-        let standing = self
-            .standing(table)
-            .ok_or_else(|| CommitError::UnknownTable {
+        // As what was committed before this job has left it.
+        let current = self.registry.get(&table.name);
+        let current = current.filter(|current| current.id == table.id);
+        let (Some(table), Some(standing)) = (current, self.standing(table)) else {
+            return Err(CommitError::UnknownTable {
                 table: table.name.clone(),
-            })?;
+            }
+            .into());
+        };
+        let table = &table;
         let (seal, header) = new;
         let epoch = random_epoch()?;
         let mut records = Vec::new();

@@ -23,7 +23,7 @@ use crate::table::{self, OpenTable, Registry, Standing};
 use crate::ticket::{Applied, Reply};
 use crate::token::Tokens;
 use crate::view::{View, WriteError, sql};
-use hotread_proto::{Body, Change, ChangeOp, Entry, Outcome, Timestamp, evaluate};
+use hotread_proto::{Body, Change, ChangeOp, Entry, Op, Outcome, Refusal, Timestamp, evaluate};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -477,16 +477,22 @@ fn decide(
     table: &Arc<OpenTable>,
     entry: &mut Entry,
 ) -> Result<Decision, CommitError> {
-    // Sealed anew meanwhile, it is the same table; dropped, it is none, whatever has its name.
+    // Sealed anew or altered meanwhile, it is the same table; dropped, it is none, whatever has its name.
     let current = registry
         .get(&table.name)
         .filter(|current| current.id == table.id);
-    let (Some(table), Some(standing)) = (current, standing.get_mut(&table.id)) else {
+    let (Some(current), Some(standing)) = (current, standing.get_mut(&table.id)) else {
         let error = CommitError::UnknownTable {
             table: table.name.clone(),
         };
         return Ok((Decided::Refused(error), None));
     };
+    if current.options.schema != table.options.schema
+        && let Err(error) = check_altered(&current, &entry.body)
+    {
+        return Ok((Decided::Refused(error), None));
+    }
+    let table = current;
     if let Body::Compared(compared) = &mut entry.body {
         replace::finish(db, &table, standing.head, compared)?;
     }
@@ -540,6 +546,19 @@ fn decide(
             Ok((Decided::Applied(applied), None))
         }
         Outcome::Refused(refusal) => Ok((Decided::Refused(refusal.into()), None)),
+    }
+}
+
+/// Checks what was checked when it was submitted against the schema that its table has got since.
+fn check_altered(table: &OpenTable, body: &Body) -> Result<(), CommitError> {
+    match body {
+        Body::Txn(txn) => txn.ops.iter().try_for_each(|op| match op {
+            Op::Put(put) => table.check_schema(&put.key, &put.value),
+            Op::Delete { .. } => Ok(()),
+        }),
+        // There may be millions of values: not in the writer.
+        Body::Replace(_) | Body::Compared(_) => Err(Refusal::Outdated.into()),
+        Body::Expire(_) => Ok(()),
     }
 }
 

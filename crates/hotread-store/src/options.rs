@@ -1,6 +1,6 @@
 //! How a store is opened, beside the options of tables.
 
-pub use hotread_proto::{History, TableInfo, TableOptions};
+pub use hotread_proto::{Alter, History, TableInfo, TableOptions};
 use serde::{Deserialize, Serialize};
 
 /// When an acknowledged write is safe.

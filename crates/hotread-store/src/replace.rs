@@ -9,14 +9,14 @@ use crate::store::{Store, Writer};
 use crate::table::OpenTable;
 use crate::ticket::{ReplaceTicket, Replaced};
 use crate::view::View;
-use hotread_proto::{Body, Compared, Head, Refusal, Replace, TableName};
+use hotread_proto::{Body, Compared, Head, Key, Position, Refusal, Replace, TableName};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Most bytes of the history that the writer looks through for what has changed since a comparison: those of
 /// some ten thousand small records, a tenth of a second.
-const MAX_REST_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_REST_BYTES: u64 = 1 << 20;
 /// How often a comparison begins again because the history does not go back to its beginning, and how often
 /// it is brought up to date before it is handed over.
 const MAX_COMPARISONS: usize = 3;
@@ -34,8 +34,9 @@ impl Store {
     /// # Errors
     /// As for [`commit`](Self::commit), and if the table cannot be read.
     pub fn replace(&self, table: &TableName, mut new: Replace) -> Result<Replaced, CommitError> {
-        let (writer, table) = self.replaceable(table, &new)?;
         for _ in 0..MAX_COMPARISONS {
+            // Each time, since the table may have been altered.
+            let (writer, table) = self.replaceable(table, &new)?;
             let compared = match compare(&self.pool(), &table, &mut new, usize::MAX) {
                 Ok(compared) => compared,
                 // It changes too fast, was sealed anew or dropped, or all read connections are in use.
@@ -55,6 +56,7 @@ impl Store {
                 answered => return answered,
             }
         }
+        let (writer, table) = self.replaceable(table, &new)?;
         self.push_whole(writer, table, new, PATIENCE)?.wait()
     }
 
@@ -198,13 +200,31 @@ fn catch_up(
         // It was committed before, and is answered without being looked at.
         return Ok(Some(0));
     };
-    if at == head.position {
+    let mut touch = |key| compared.touch(key);
+    let bytes = changed_keys(db, table, at, head.position, max_bytes, &mut touch)?;
+    if bytes.is_some() {
+        compared.advance(head.position);
+    }
+    Ok(bytes)
+}
+
+/// Visits the keys that were changed after one position and up to another, and gives the bytes of history that
+/// were read for it; `None`: the history does not have all of them, or they come to more than `max_bytes`.
+pub(crate) fn changed_keys(
+    db: &Connection,
+    table: &OpenTable,
+    after: Position,
+    to: Position,
+    max_bytes: u64,
+    visit: &mut impl FnMut(Key),
+) -> Result<Option<u64>, StorageError> {
+    if after == to {
         return Ok(Some(0));
     }
-    if at.epoch != head.position.epoch {
+    if after.epoch != to.epoch {
         return Ok(None);
     }
-    let range = params![table.id, signed(at.seq), signed(head.position.seq)];
+    let range = params![table.id, signed(after.seq), signed(to.seq)];
     const RANGE: &str = "FROM changes WHERE place > ?1 << 40 | ?2 AND place <= ?1 << 40 | ?3";
     let mut sizes =
         db.prepare_cached(&format!("SELECT count(*), coalesce(sum(bytes), 0) {RANGE}"))?;
@@ -212,7 +232,7 @@ fn catch_up(
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
     })?;
     // Trimmed, they are not all there.
-    if count.cast_unsigned() != head.position.seq - at.seq || bytes > max_bytes {
+    if count.cast_unsigned() != to.seq - after.seq || bytes > max_bytes {
         return Ok(None);
     }
     let mut changes = db.prepare_cached(&format!("SELECT ops {RANGE}"))?;
@@ -220,9 +240,8 @@ fn catch_up(
     while let Some(row) = rows.next()? {
         let ops = row.get_ref(0)?.as_blob();
         let ops = ops.map_err(|e| StorageError::corrupt(e.to_string()))?;
-        rows::read_keys(ops, |key| compared.touch(key))?;
+        rows::read_keys(ops, &mut *visit)?;
     }
-    compared.advance(head.position);
     Ok(Some(bytes))
 }
 
@@ -238,7 +257,7 @@ pub(crate) fn finish(
 }
 
 /// As it is said to those who write.
-fn unread(error: ReadError) -> CommitError {
+pub(crate) fn unread(error: ReadError) -> CommitError {
     match error {
         ReadError::UnknownTable { table } => CommitError::UnknownTable { table },
         ReadError::Seal { table, source } => CommitError::Seal { table, source },

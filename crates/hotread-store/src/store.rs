@@ -1,5 +1,7 @@
 //! The store: what a program opens, and the calls it makes.
 
+mod alter;
+
 use crate::budget::Budget;
 use crate::builder::StoreBuilder;
 use crate::committer::Committer;
@@ -503,21 +505,14 @@ impl Store {
         let unknown = || ReadError::UnknownTable {
             table: name.clone(),
         };
-        let mut table = self.0.registry.get(name);
-        if self.is_read_only() {
-            // Another process may have dropped it, or made another one of that name.
-            let row = read::table(&self.pool(), name)?.ok_or_else(unknown)?.table;
-            if table
-                .as_ref()
-                .is_none_or(|table| table.id != row.id || table.epoch != row.epoch)
-            {
-                let row = Arc::new(row);
-                if let Some(old) = self.0.registry.insert(row.clone()) {
-                    old.feed.close(Closed::Table);
-                }
-                table = Some(row);
+        let table = match self.is_read_only() {
+            // Another process may have dropped it, altered it, or made another one of that name.
+            true => {
+                let row = read::table(&self.pool(), name)?.ok_or_else(unknown)?;
+                Some(self.0.registry.take_in(row.table))
             }
-        }
+            false => self.0.registry.get(name),
+        };
         let table = table.ok_or_else(unknown)?;
         self.unseal(&table).map_err(|source| ReadError::Seal {
             table: name.clone(),

@@ -9,12 +9,13 @@ use crate::options::{TableInfo, TableOptions};
 use crate::rows::{self, Values};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
-use hotread_proto::{Epoch, Hasher, Head, TableName, Timestamp, Value};
+use hotread_proto::{Epoch, Hasher, Head, Key, TableName, Timestamp, Value};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-/// One incarnation of a table: one epoch.
+/// A table with its options. Sealed anew it begins another epoch; altered it is the same one, with the same
+/// live copies and subscribers.
 pub(crate) struct OpenTable {
     pub(crate) id: i64,
     pub(crate) name: TableName,
@@ -24,12 +25,12 @@ pub(crate) struct OpenTable {
     /// Compiled when the first value is checked: a schema that is slow to compile, or of which that
     /// has become impossible, concerns those who write to its table.
     schema: OnceLock<Result<Schema, String>>,
-    seal: Option<Sealing>,
+    seal: Option<Arc<Sealing>>,
     /// Held while the table is sealed anew: from before its rows change until the next incarnation
     /// is known.
     pub(crate) renewal: RwLock<()>,
-    pub(crate) live: Live,
-    pub(crate) feed: Feed,
+    pub(crate) live: Arc<Live>,
+    pub(crate) feed: Arc<Feed>,
 }
 
 struct Sealing {
@@ -132,14 +133,30 @@ impl OpenTable {
         Self {
             id,
             renewal: RwLock::new(()),
-            live: Live::new(&name),
-            feed: Feed::new(standing.head, standing.floor),
+            live: Arc::new(Live::new(&name)),
+            feed: Arc::new(Feed::new(standing.head, standing.floor)),
             name,
             epoch,
             options,
             created_at,
             schema: OnceLock::new(),
-            seal,
+            seal: seal.map(Arc::new),
+        }
+    }
+
+    /// The same table with other options.
+    pub(crate) fn altered(&self, options: TableOptions) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            epoch: self.epoch,
+            options,
+            created_at: self.created_at,
+            schema: OnceLock::new(),
+            seal: self.seal.clone(),
+            renewal: RwLock::new(()),
+            live: self.live.clone(),
+            feed: self.feed.clone(),
         }
     }
 
@@ -238,12 +255,17 @@ impl OpenTable {
 
     pub(crate) fn check_schema(
         &self,
-        key: &hotread_proto::Key,
+        key: &Key,
         value: &Value,
     ) -> Result<(), CommitError> {
-        let Some(schema) = self.schema()? else {
-            return Ok(());
-        };
+        match self.schema()? {
+            Some(schema) => self.check(schema, key, value),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a value would fit this schema, if it were the table's.
+    pub(crate) fn check(&self, schema: &Schema, key: &Key, value: &Value) -> Result<(), CommitError> {
         schema
             .check(value, self.is_sealed())
             .map_err(|(path, reason)| CommitError::Schema {
@@ -277,6 +299,24 @@ impl Registry {
             .collect()
     }
 
+    /// A table as it was read from disk, which may be known already, perhaps with other options. Gives the one
+    /// that is used from now on.
+    pub(crate) fn take_in(&self, read: OpenTable) -> Arc<OpenTable> {
+        let known = self.get(&read.name);
+        let known = known.filter(|known| (known.id, known.epoch) == (read.id, read.epoch));
+        let table = match known {
+            Some(known) if known.options == read.options => return known,
+            Some(known) => Arc::new(known.altered(read.options)),
+            None => Arc::new(read),
+        };
+        if let Some(old) = self.insert(table.clone())
+            && !Arc::ptr_eq(&old.feed, &table.feed)
+        {
+            old.feed.close(Closed::Table);
+        }
+        table
+    }
+
     /// Gives back the table that had this name; its feed is the caller's to close, with no lock held.
     pub(crate) fn insert(&self, table: Arc<OpenTable>) -> Option<Arc<OpenTable>> {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -293,7 +333,7 @@ impl Registry {
     }
 
     /// What is on disk may be other than what was known: takes tables out that are not there, and
-    /// takes in those that are there in an incarnation that is not known.
+    /// takes in those that are there in an incarnation, or with options, that are not known.
     pub(crate) fn follow(&self, rows: Vec<TableRow>) {
         for known in self.all() {
             if !rows.iter().any(|row| row.table.id == known.id) {
@@ -301,12 +341,7 @@ impl Registry {
             }
         }
         for TableRow { table, .. } in rows {
-            let is_known = self
-                .get(&table.name)
-                .is_some_and(|known| (known.id, known.epoch) == (table.id, table.epoch));
-            if !is_known && let Some(old) = self.insert(Arc::new(table)) {
-                old.feed.close(Closed::Table);
-            }
+            self.take_in(table);
         }
     }
 }

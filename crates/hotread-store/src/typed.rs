@@ -12,7 +12,7 @@ pub use self::status::{Status, WaitForError};
 
 use self::follower::Follower;
 use crate::error::{ReadError, TableError};
-use crate::options::TableOptions;
+use crate::options::{Alter, TableOptions};
 use crate::read::{Found, Page, Scan, Search};
 use crate::store::Store;
 use crate::subscription::Subscription;
@@ -226,6 +226,14 @@ impl<V, S: Replicated> Table<V, S> {
     /// If it was dropped, or cannot be read.
     pub fn info(&self) -> Result<TableInfo, Error> {
         Ok(self.store.table_info(self.name())?)
+    }
+
+    /// Gives it other options; position, history and readers stay.
+    ///
+    /// # Errors
+    /// As [`Store::alter`].
+    pub fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
+        Ok(self.store.alter(self.name(), alter)?)
     }
 
     // ---- reading the state ----

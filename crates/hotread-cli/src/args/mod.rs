@@ -12,8 +12,8 @@ pub(crate) use global::{Global, Needs, Place, Secret, parse};
 pub(crate) use import::{FileFormat, ImportArgs};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
-use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
-use hotread_proto::{Category, Key, Note, Position, TableName, Timestamp, TxnId};
+use clap::{ArgGroup, Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
+use hotread_proto::{Alter, Category, Key, Note, Position, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub(crate) enum Cmd {
     /// Bring a database's schema to another version, or show its version
     #[command(subcommand)]
     Migrate(MigrateCmd),
-    /// Create, list, show, drop or reseal tables
+    /// Create, list, show, alter, drop or reseal tables
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
@@ -259,6 +259,16 @@ Examples:
   hotread table create keys --sealed --passphrase-file /etc/app/passphrase
   hotread table create prices --schema price.schema.json --history-changes 1000 --history-age 1d")]
     Create(CreateArgs),
+    /// Give a table another schema, or another length of history
+    #[command(after_help = "\
+A new schema is checked against every record. If one does not fit, its key is told, and the table stays
+as it was. Position, history and readers of the table stay in any case.
+
+Examples:
+  hotread table alter prices --schema price.schema.json
+  hotread table alter prices --no-schema
+  hotread table alter flags --history-changes 1000 --history-age 1d")]
+    Alter(AlterArgs),
     /// List the tables
     #[command(
         after_help = "Examples:\n  hotread table list\n  hotread table list --json | jq -r .name"
@@ -312,15 +322,54 @@ pub(crate) struct CreateArgs {
     /// A file with a JSON Schema that every value must fit
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema: Option<PathBuf>,
-    /// Keep at most so many transactions in the history [default: 10000]
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
+pub(crate) struct AlterArgs {
+    /// The table
+    pub(crate) table: TableName,
+    /// A file with a JSON Schema that every value must fit
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_schema")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Have no schema any more
+    #[arg(long)]
+    pub(crate) no_schema: bool,
+    #[command(flatten)]
+    pub(crate) history: HistoryArgs,
+}
+
+/// How much of a table's past is kept: what is not given is the default of a new table, or stays.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Keep at most so many transactions in the history [default for a new table: 10000]
     #[arg(long, value_name = "N")]
     pub(crate) history_changes: Option<u64>,
-    /// Keep transactions in the history for so long [default: 7days]
+    /// Keep transactions in the history for so long [default for a new table: 7days]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) history_age: Option<Duration>,
-    /// Keep at most so many bytes of keys and values in the history [default: 256MiB]
+    /// Keep at most so many bytes of keys and values in the history [default for a new table: 256MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) history_bytes: Option<u64>,
+}
+
+impl HistoryArgs {
+    /// The alteration that sets what is given.
+    pub(crate) fn alter(&self) -> Alter {
+        let mut alter = Alter::new();
+        if let Some(changes) = self.history_changes {
+            alter = alter.max_changes(changes);
+        }
+        if let Some(age) = self.history_age {
+            alter = alter.max_age_s(age.as_secs());
+        }
+        if let Some(bytes) = self.history_bytes {
+            alter = alter.max_bytes(bytes);
+        }
+        alter
+    }
 }
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ pub(crate) use server::{Remote, Server};
 
 use anyhow::Result;
 use hotread_proto::{
-    Change, Committed, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan,
+    Alter, Change, Committed, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan,
     Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
 use hotread_store::Ticket;
@@ -25,6 +25,8 @@ pub(crate) trait Tables {
     fn table(&self, table: &TableName) -> Result<TableInfo>;
 
     fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo>;
+
+    fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo>;
 
     fn drop_table(&self, table: &TableName) -> Result<()>;
 

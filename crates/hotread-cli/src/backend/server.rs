@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, RecordSet, blocking};
 use hotread_proto::{
-    Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
+    Alter, Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
     TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
 use hotread_store::MAX_CHANGES;
@@ -106,6 +106,10 @@ impl Tables for Server {
 
     fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {
         self.ask(|client| client.create_table(table.as_str(), &options))
+    }
+
+    fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo> {
+        self.ask(|client| client.alter(table.as_str(), alter))
     }
 
     fn drop_table(&self, table: &TableName) -> Result<()> {

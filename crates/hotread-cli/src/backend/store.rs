@@ -3,7 +3,7 @@
 use super::{Pending, Tables, Whole};
 use anyhow::Result;
 use hotread_proto::{
-    Change, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
+    Alter, Change, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
     TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
 use hotread_store::Store;
@@ -23,6 +23,10 @@ impl Tables for Store {
 
     fn create_table(&self, table: &TableName, options: TableOptions) -> Result<TableInfo> {
         Ok(self.create_table(table, options)?)
+    }
+
+    fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo> {
+        Ok(self.alter(table, alter)?)
     }
 
     fn drop_table(&self, table: &TableName) -> Result<()> {

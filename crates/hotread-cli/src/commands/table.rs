@@ -1,7 +1,7 @@
 //! `hotread table`.
 
 use super::{Mode, Session, confirm, new_passphrase, read_passphrase};
-use crate::args::{CreateArgs, TableCmd};
+use crate::args::{AlterArgs, CreateArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
@@ -12,6 +12,7 @@ use std::path::Path;
 pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result<()> {
     match command {
         TableCmd::Create(args) => create(session, args, out),
+        TableCmd::Alter(args) => alter(session, &args, out),
         TableCmd::List => list(session, out),
         TableCmd::Show { table } => show(session, &table, out),
         TableCmd::Drop { table, yes } => drop_table(session, &table, yes, out),
@@ -27,7 +28,7 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
         search: args.search,
         sealed: args.sealed,
         schema: args.schema.as_deref().map(read_schema).transpose()?,
-        history: history(&args),
+        ..args.history.alter().of(&TableOptions::default())
     };
     let tables = match args.sealed {
         true => session.tables_to_seal(Mode::Create)?,
@@ -40,18 +41,19 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
     out.line(&format!("table {} was created", info.name))
 }
 
-fn history(args: &CreateArgs) -> History {
-    let mut history = History::default();
-    if let Some(changes) = args.history_changes {
-        history.max_changes = changes;
+fn alter(session: &Session, args: &AlterArgs, out: &mut Out) -> Result<()> {
+    let mut alter = args.history.alter();
+    if let Some(file) = &args.schema {
+        alter = alter.schema(read_schema(file)?);
     }
-    if let Some(age) = args.history_age {
-        history.max_age_s = age.as_secs();
+    if args.no_schema {
+        alter = alter.no_schema();
     }
-    if let Some(bytes) = args.history_bytes {
-        history.max_bytes = bytes;
+    let info = session.tables(Mode::Write)?.alter(&args.table, &alter)?;
+    if session.json() {
+        return out.json(&info);
     }
-    history
+    out.line(&format!("table {} was altered", info.name))
 }
 
 fn read_schema(path: &Path) -> Result<Value> {

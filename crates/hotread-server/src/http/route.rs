@@ -57,6 +57,10 @@ impl Route {
         Self::new(Method::POST, path, access, handler)
     }
 
+    const fn patch(path: &'static str, access: Access, handler: Handler) -> Self {
+        Self::new(Method::PATCH, path, access, handler)
+    }
+
     const fn delete(path: &'static str, access: Access, handler: Handler) -> Self {
         Self::new(Method::DELETE, path, access, handler)
     }
@@ -120,7 +124,7 @@ const EVENTS: &str = "/v1/tables/{table}/events";
 const SYNC: &str = "/v1/tables/{table}/sync";
 
 /// All routes.
-pub(crate) static ROUTES: [Route; 22] = [
+pub(crate) static ROUTES: [Route; 23] = [
     Route::get("/healthz", Access::Open, to!(meta::health)),
     Route::get("/readyz", Access::Open, to!(meta::ready)),
     Route::get("/metrics", SERVER_READ, to!(metrics::get)),
@@ -132,6 +136,7 @@ pub(crate) static ROUTES: [Route; 22] = [
     Route::get("/v1/tables", ANY, to!(tables::list)),
     Route::get(TABLE, READ, to!(tables::get)).conditions(Conditions::Cached),
     Route::put(TABLE, ADMIN, to!(tables::create)).takes(Takes::Perhaps(MAX_TABLE_BODY)),
+    Route::patch(TABLE, ADMIN, to!(tables::alter)).takes(Takes::Json(MAX_TABLE_BODY)),
     Route::delete(TABLE, ADMIN, to!(tables::drop)),
     Route::get(RECORDS, READ, to!(records::list))
         .query(&["prefix", "after", "category", "limit", "epoch"]),

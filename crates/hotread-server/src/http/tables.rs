@@ -5,7 +5,7 @@ use super::call::Call;
 use crate::error::Failure;
 use axum::http::StatusCode;
 use hotread_proto::http::Tables;
-use hotread_proto::{Position, Role, Success, TableOptions, Value};
+use hotread_proto::{Alter, Position, Role, Success, TableOptions, Value};
 
 /// `GET /v1/tables`: those that the caller may read.
 pub(super) async fn list(call: Call) -> Answer {
@@ -48,6 +48,15 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let info = made.await??;
     let response = answer::json(StatusCode::CREATED, &Success::new(&info));
     Ok(answer::tagged(response, info.position))
+}
+
+/// `PATCH /v1/tables/{table}`: gives it other options.
+pub(super) async fn alter(mut call: Call) -> Answer {
+    let table = call.table()?;
+    let (alter, _held) = call.needed_body::<Alter>().await?;
+    let altered = call.blocking(move |store| store.alter(&table, &alter));
+    let info = altered.await??;
+    Ok(answer::tagged(answer::success(&info), info.position))
 }
 
 /// `DELETE /v1/tables/{table}`, with all that is in it.
