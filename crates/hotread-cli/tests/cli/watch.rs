@@ -331,7 +331,8 @@ fn who_and_why_are_told_with_a_transaction() {
     let secret = token["secret"].as_str().unwrap();
     let serving = Serving::start(&place, &[]);
     let with_token = |args: &[&str]| -> Vec<String> {
-        let all = args.iter().chain(&["--token", secret]);
+        let token = ["--token", secret];
+        let all = args.iter().chain(&token);
         all.map(|&arg| arg.to_owned()).collect()
     };
     let run = |args: &[&str]| {

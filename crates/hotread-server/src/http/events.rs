@@ -22,7 +22,6 @@ use hotread_proto::session::frame::Txn;
 use hotread_proto::{Change, Code, ErrorBody, Position, TableName};
 use hotread_store::{ReadError, Recent, Subscription};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
