@@ -4,9 +4,9 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::replica::Replica;
 use hotread_proto::{
-    Alter, Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions, Replace,
-    Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn, Timestamp, Txn,
-    check_value,
+    Alter, Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions,
+    Replace, Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn, Timestamp,
+    Txn, check_value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -7,8 +7,8 @@ mod document;
 use document::Item;
 use hotread_proto::http::{OneRecord, RecordBody, ServerStatus, TokenRequest, Written};
 use hotread_proto::{
-    ChangeOp, Changes, Hasher, Key, NewToken, Page, Removal, Replaced, Success, TableInfo,
-    TableOptions,
+    Alter, ChangeOp, Changes, Hasher, Key, NewToken, Page, Removal, Replaced, Success, TableInfo,
+    TableOptions, Value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +66,7 @@ fn every_example_is_checked() {
         })
         .collect();
     let checked = [
+        "alter",
         "changes",
         "new-token",
         "options",
@@ -88,6 +89,12 @@ fn tables_are_as_shown() {
         ..options
     };
     assert_eq!(without, TableOptions::default(), "the defaults are shown");
+    let alter: Alter = request("alter");
+    let altered = alter.of(&without);
+    let schema = Value::parse(br#"{"type":"object","required":["rate","limit"]}"#).unwrap();
+    assert_eq!(altered.schema, Some(schema));
+    assert_eq!(altered.history.max_changes, 1_000);
+    assert_eq!(altered.history.max_age_s, without.history.max_age_s);
     let table: TableInfo = answer("table");
     assert_eq!(table.options, TableOptions::default());
 }

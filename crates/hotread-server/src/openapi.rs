@@ -20,7 +20,8 @@ mod tests {
     };
     use hotread_proto::session::frame::{self, Nack};
     use hotread_proto::{
-        Alter, ErrorBody, History, Position, Record, Replace, TableInfo, TableOptions, TokenInfo, Txn,
+        Alter, ErrorBody, History, Position, Record, Replace, TableInfo, TableOptions, TokenInfo,
+        Txn,
     };
     use serde::Serialize;
     use serde::de::DeserializeOwned;

@@ -253,11 +253,7 @@ impl OpenTable {
         })
     }
 
-    pub(crate) fn check_schema(
-        &self,
-        key: &Key,
-        value: &Value,
-    ) -> Result<(), CommitError> {
+    pub(crate) fn check_schema(&self, key: &Key, value: &Value) -> Result<(), CommitError> {
         match self.schema()? {
             Some(schema) => self.check(schema, key, value),
             None => Ok(()),
@@ -265,7 +261,12 @@ impl OpenTable {
     }
 
     /// Whether a value would fit this schema, if it were the table's.
-    pub(crate) fn check(&self, schema: &Schema, key: &Key, value: &Value) -> Result<(), CommitError> {
+    pub(crate) fn check(
+        &self,
+        schema: &Schema,
+        key: &Key,
+        value: &Value,
+    ) -> Result<(), CommitError> {
         schema
             .check(value, self.is_sealed())
             .map_err(|(path, reason)| CommitError::Schema {

@@ -6,8 +6,8 @@ use crate::exit::Failure;
 use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, RecordSet, blocking};
 use hotread_proto::{
-    Alter, Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,
-    TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
+    Alter, Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan,
+    Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
 use hotread_store::MAX_CHANGES;
 

@@ -128,9 +128,8 @@ impl Checked {
         let Some(bytes) = changed_keys(db, table, self.at, head, max_bytes, &mut touch)? else {
             return Ok(None);
         };
-        let sql = format!(
-            "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2"
-        );
+        let sql =
+            format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
         let mut statement = db.prepare_cached(&sql)?;
         for key in &keys {
             let mut rows = statement.query(params![table.id, key.as_str()])?;
