@@ -32,7 +32,8 @@ impl Store {
     /// others write.
     ///
     /// # Errors
-    /// As for [`commit`](Self::commit), and if the table cannot be read.
+    /// As for [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if the table
+    /// gets another schema at the last moment.
     pub fn replace(&self, table: &TableName, mut new: Replace) -> Result<Replaced, CommitError> {
         for _ in 0..MAX_COMPARISONS {
             // Each time, since the table may have been altered.

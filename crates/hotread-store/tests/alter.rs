@@ -2,8 +2,9 @@
 
 mod support;
 
-use hotread_proto::{Code, Refusal, Replace, Txn};
-use hotread_store::{Alter, CommitError, Passphrase, Store, TableError, TableOptions};
+use hotread_proto::{ChangeOp, Code, Refusal, Replace, Txn};
+use hotread_store::{Alter, CommitError, MAX_CHANGES, Passphrase, Store, TableError, TableOptions};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -14,10 +15,6 @@ const NUMBERS: &str = r#"{"type":"number"}"#;
 
 fn numbers() -> Alter {
     Alter::new().schema(value(NUMBERS))
-}
-
-fn is_number(value: &[u8]) -> bool {
-    value.iter().all(u8::is_ascii_digit)
 }
 
 /// The key of the record that does not fit.
@@ -157,8 +154,17 @@ fn a_sealed_table_is_altered_and_sealed_anew() {
     assert_eq!(refused.code(), Code::SchemaViolation);
 }
 
-/// A record that does not fit is written between the look at the table and the alteration, or was accepted before
-/// and comes after it.
+/// Has threads stop however a test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Values that do not fit are written between the look at the table and the alteration, and are accepted before it to
+/// be committed after it.
 #[test]
 fn no_value_slips_past_an_alteration() {
     let scratch = Scratch::new();
@@ -166,8 +172,9 @@ fn no_value_slips_past_an_alteration() {
     let table = name("t");
     store.create_table(&table, TableOptions::default()).unwrap();
     let stop = AtomicBool::new(false);
-    let (mut done, mut met) = (0, 0);
+    let (mut altered, mut met) = (0, 0);
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         for writer in 0..3 {
             let (store, table, stop) = (&store, &table, &stop);
             scope.spawn(move || {
@@ -183,24 +190,40 @@ fn no_value_slips_past_an_alteration() {
                 }
             });
         }
-        while done < 30 && met < 100_000 {
-            match store.alter(&table, &numbers()) {
-                Ok(info) => {
-                    for record in store.snapshot(&table).unwrap().iter() {
-                        assert!(is_number(record.value()), "{info:?}");
-                    }
-                    store.alter(&table, &Alter::new().no_schema()).unwrap();
-                    done += 1;
-                }
+        while altered < 30 {
+            let before = store.table_info(&table).unwrap().position;
+            let at = match store.alter(&table, &numbers()) {
+                Ok(info) => info.position,
                 Err(error) => {
                     assert!(misfit(&error).starts_with('k'));
                     met += 1;
+                    continue;
+                }
+            };
+            altered += 1;
+            thread::yield_now();
+            let mut last = BTreeMap::new();
+            for change in store.changes(&table, before, MAX_CHANGES).unwrap() {
+                let ChangeOp::Put(record) = &change.ops[0] else {
+                    panic!("nothing is deleted")
+                };
+                let fits = record.value() != br#""text""#;
+                assert!(
+                    fits || change.position.seq <= at.seq,
+                    "written after the alteration"
+                );
+                if change.position.seq <= at.seq {
+                    last.insert(record.key().to_owned(), fits);
                 }
             }
+            assert!(
+                last.values().all(|fits| *fits),
+                "there before the alteration"
+            );
+            store.alter(&table, &Alter::new().no_schema()).unwrap();
         }
-        stop.store(true, Relaxed);
     });
-    assert_eq!(done, 30, "{met} times a value did not fit");
+    assert!(met > 0, "writers and alterations never met");
 }
 
 #[test]
@@ -211,6 +234,7 @@ fn replacements_go_on_while_their_table_is_altered() {
     store.create_table(&table, TableOptions::default()).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             for round in 0.. {
                 if stop.load(Relaxed) {
@@ -231,6 +255,5 @@ fn replacements_go_on_while_their_table_is_altered() {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        stop.store(true, Relaxed);
     });
 }
