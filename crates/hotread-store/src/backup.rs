@@ -1,6 +1,5 @@
 //! Backups: a copy of the database as of one moment, made while it is written to, and its way back.
 
-use crate::admin;
 use crate::error::{BackupError, ReadError, StorageError};
 use crate::migrate;
 use crate::open::{Location, beside};
@@ -52,7 +51,7 @@ impl Store {
                 .collect::<rusqlite::Result<_>>()?;
             let txn = db.transaction()?;
             for id in ids {
-                let epoch = admin::random_epoch()?.0.cast_signed();
+                let epoch = getrandom::u64().map_err(StorageError::from)?.cast_signed();
                 txn.execute("UPDATE tables SET epoch = ?2 WHERE id = ?1", [id, epoch])?;
             }
             txn.commit()?;

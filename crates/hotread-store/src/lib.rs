@@ -85,6 +85,7 @@ mod replace;
 mod rows;
 mod schema;
 mod seal;
+mod search_index;
 mod staging;
 mod stats;
 mod store;

@@ -1,9 +1,9 @@
 //! The schema, in numbered steps that go both ways. `docs/durability.md` describes the result.
 
-use crate::clear;
 use crate::error::{OpenError, StorageError};
 use crate::open::{self, Location};
 use crate::rows;
+use crate::search_index;
 use rusqlite::{Connection, Row, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
@@ -134,7 +134,7 @@ pub const ALL: &[Migration] = &[
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             for id in ids {
-                db.execute_batch(&format!("DROP TABLE {}", search_table(id)))?;
+                db.execute_batch(&format!("DROP TABLE {}", search_index::name(id)))?;
             }
             db.execute_batch(
                 "UPDATE tables SET options = json_set(options, '$.search', json('false'));
@@ -207,7 +207,7 @@ pub const ALL: &[Migration] = &[
             CREATE INDEX tables_dropped ON tables (dropped_at) WHERE dropped_at IS NOT NULL;
         ",
         down: |db| {
-            clear::clear_all(db)?;
+            clear_dropped(db)?;
             db.execute_batch(
                 "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
             )
@@ -304,9 +304,23 @@ fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     Ok(rows::forget_causes(ops).ok().flatten())
 }
 
-/// The name of a table's full-text index.
-pub(crate) fn search_table(id: i64) -> String {
-    format!("search_{id}")
+/// Deletes all that dropped tables have left behind: in each version rows say which table they are of.
+fn clear_dropped(db: &Connection) -> rusqlite::Result<()> {
+    let ids: Vec<i64> = db
+        .prepare("SELECT id FROM tables WHERE dropped_at IS NOT NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in ids {
+        for table in ["search_rows", "records", "changes", "txn_ids"] {
+            db.execute(&format!("DELETE FROM {table} WHERE table_id = ?1"), [id])?;
+        }
+        let (words, sizes) = (search_index::words(id), search_index::sizes(id));
+        db.execute_batch(&format!(
+            "DROP TABLE IF EXISTS {words}; DROP TABLE IF EXISTS {sizes};
+             DELETE FROM tables WHERE id = {id};"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Where a database stands.
