@@ -1,10 +1,10 @@
 //! How a store is opened.
 
 use crate::committer::Committer;
+use crate::committer::queue::Queue;
 use crate::error::OpenError;
 use crate::open::{self, Location, Opened};
 use crate::options::Synchronous;
-use crate::queue::Queue;
 use crate::read::{self, Opener};
 use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
 use crate::stats::Counters;

@@ -10,12 +10,18 @@
 //! - An error of COMMIT leaves unknown what is on disk. The group is told so; nothing more is
 //!   written until the database was opened anew, its WAL brought to rest, and its heads compared.
 
+mod admin;
+mod clear;
+mod expired;
+mod house;
+pub(crate) mod queue;
+
+use self::house::{Sweep, trim};
+use self::queue::{Next, Queue, Request};
 use crate::error::{CommitError, StorageError};
-use crate::house::{Sweep, trim};
 use crate::migrate;
 use crate::open::{self, Location};
 use crate::options::Synchronous;
-use crate::queue::{Next, Queue, Request};
 use crate::replace;
 use crate::rows::{signed, wide};
 use crate::stats::Counters;

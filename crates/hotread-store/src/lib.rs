@@ -56,20 +56,16 @@
 
 #![warn(missing_docs)]
 
-mod admin;
 mod backup;
 mod budget;
 mod builder;
-mod clear;
 mod committer;
 mod error;
-mod expired;
 #[cfg(feature = "import")]
 pub mod export;
 mod feed;
 #[doc(hidden)]
 pub mod fuzzing;
-mod house;
 #[cfg(feature = "import")]
 pub mod import;
 mod inode;
@@ -79,7 +75,6 @@ pub mod migrate;
 mod open;
 mod options;
 mod pin;
-mod queue;
 mod read;
 mod replace;
 mod rows;

@@ -1,8 +1,8 @@
 //! Replacements that hold the writer for what they change, and not for the whole table: they are compared
 //! with the table on the caller's thread, from a read connection, and brought up to date by the history.
 
+use crate::committer::queue::{OP_BYTES, PATIENCE};
 use crate::error::{CommitError, ReadError, StorageError};
-use crate::queue::{OP_BYTES, PATIENCE};
 use crate::read::{self, Pool};
 use crate::rows::{self, signed};
 use crate::store::{Store, Writer};

@@ -3,12 +3,12 @@
 use crate::budget::Budget;
 use crate::builder::StoreBuilder;
 use crate::committer::Committer;
+use crate::committer::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
 use crate::error::{CommitError, OpenError, ReadError, TableError};
 use crate::feed::Closed;
 use crate::lock::WriterLock;
 use crate::open::Location;
 use crate::options::{TableInfo, TableOptions};
-use crate::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
 use crate::read::{self, Found, Opener, Page, Pool, Scan, Search};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};

@@ -1,7 +1,7 @@
 //! What dropped tables leave behind, deleted in bounded batches between groups. Dropping itself is one
 //! short transaction, in `admin`; what it marks is found here, also after a restart.
 
-use crate::committer::Committer;
+use super::Committer;
 use crate::error::CommitError;
 use crate::rows;
 use crate::search_index::{sizes, words};

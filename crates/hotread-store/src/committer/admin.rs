@@ -1,6 +1,6 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
-use crate::committer::{Committer, not_open, write_standing};
+use super::{Committer, not_open, write_standing};
 use crate::error::{CommitError, ReadError, StorageError, TableError};
 use crate::feed::Closed;
 use crate::options::{TableInfo, TableOptions};
