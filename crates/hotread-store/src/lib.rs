@@ -58,7 +58,6 @@
 
 mod backup;
 mod budget;
-mod builder;
 mod committer;
 mod error;
 #[cfg(feature = "import")]
@@ -96,7 +95,6 @@ mod view;
 mod wal;
 
 pub use budget::Budget;
-pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
 pub use hotread_proto::{
@@ -107,7 +105,7 @@ pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, Found, MAX_CHANGES, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
-pub use store::Store;
+pub use store::{Store, StoreBuilder};
 pub use subscription::{Recent, Subscription};
 pub use ticket::{GrowthTicket, ReplaceTicket, Replaced, Ticket};
 pub use token::{

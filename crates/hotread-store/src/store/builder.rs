@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use super::{Inner, Store, Writer};
 use crate::committer::Committer;
 use crate::committer::queue::Queue;
 use crate::error::OpenError;
@@ -8,7 +9,6 @@ use crate::options::Synchronous;
 use crate::read::{self, Opener};
 use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
 use crate::stats::Counters;
-use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
 use crate::temporary::Folder;
 use crate::token::Tokens;
