@@ -15,6 +15,7 @@ mod clear;
 mod expired;
 mod house;
 pub(crate) mod queue;
+pub(crate) mod tokens;
 
 use self::house::{Sweep, trim};
 use self::queue::{Next, Queue, Request};

@@ -5,6 +5,7 @@ mod followers;
 mod reads;
 mod replace;
 mod tables;
+mod tokens;
 
 pub use self::builder::StoreBuilder;
 
