@@ -81,6 +81,7 @@ mod schema;
 mod seal;
 mod search_index;
 mod staging;
+mod states;
 mod stats;
 mod store;
 mod subscription;

@@ -19,12 +19,12 @@ use crate::open::Location;
 use crate::read::{Opener, Pool};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SealError};
+use crate::states::States;
 use crate::stats::{Counters, Stats};
 use crate::table::{OpenTable, Registry};
 use crate::temporary::Folder;
 use crate::ticket::{Ticket, ticket};
 use crate::token::Tokens;
-use crate::typed::Typed;
 use crate::wal::WalDamage;
 use hotread_proto::{Actor, Body, Committed, TableName, Timestamp, Txn};
 use std::path::Path;
@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     pub(crate) damage: Option<WalDamage>,
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
-    pub(crate) typed: Typed,
+    pub(crate) states: States,
     /// Deleted with the store, after its files are closed.
     pub(crate) _folder: Option<Folder>,
 }

@@ -8,11 +8,11 @@ use crate::open::{self, Location, Opened};
 use crate::options::Synchronous;
 use crate::read::{self, Opener};
 use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
+use crate::states::States;
 use crate::stats::Counters;
 use crate::table::Registry;
 use crate::temporary::Folder;
 use crate::token::Tokens;
-use crate::typed::Typed;
 use hotread_proto::Actor;
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
@@ -163,7 +163,7 @@ impl StoreBuilder {
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
             let inner = Inner {
-                typed: Typed::default(),
+                states: States::default(),
                 at,
                 passphrase,
                 key_rounds,
@@ -224,7 +224,7 @@ impl StoreBuilder {
             lock,
         });
         let inner = Inner {
-            typed: Typed::default(),
+            states: States::default(),
             at,
             passphrase,
             key_rounds,

@@ -4,6 +4,7 @@
 use super::Store;
 use crate::error::ReadError;
 use crate::pin::Pin;
+use crate::read;
 use crate::subscription::Subscription;
 use crate::table::OpenTable;
 use hotread::{HotRead, HotReadHandle};
@@ -41,7 +42,11 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn live(&self, table: &TableName) -> Result<HotRead<Records>, ReadError> {
-        self.reading(table, |table| table.live.get(table, &self.pool()))
+        let pool = self.pool();
+        self.reading(table, |table| {
+            let load = || read::load(table, &pool);
+            table.live.get(load, || read::snapshot(table, &pool))
+        })
     }
 
     /// Where a table stands: after the last change that its subscribers were given, which is at least
