@@ -1,8 +1,9 @@
 //! Backups: a copy of the database as of one moment, made while it is written to, and its way back.
 
 use crate::error::{BackupError, ReadError, StorageError};
+use crate::files::beside;
+use crate::location::Location;
 use crate::migrate;
-use crate::open::{Location, beside};
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::verify::Report;

@@ -20,8 +20,8 @@ pub(crate) mod tokens;
 use self::house::{Sweep, trim};
 use self::queue::{Next, Queue, Request};
 use crate::error::{CommitError, StorageError};
+use crate::location::{Location, set_synchronous};
 use crate::migrate;
-use crate::open::{self, Location};
 use crate::options::Synchronous;
 use crate::replace;
 use crate::rows::{signed, wide};
@@ -383,7 +383,7 @@ impl Committer {
             return Err(still(StorageError::Locked { detail }));
         }
         migrate::settle(&db).map_err(|e| still(e.into()))?;
-        open::set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
+        set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
         self.db = Some(db);
         let rows = self.read_tables()?;
         // A table may have been created, dropped or sealed anew by the COMMIT that failed, or a token

@@ -1,7 +1,6 @@
 //! What can go wrong, one enum for each kind of call. Every error has a stable code and a message in
 //! one line that says what to do.
 
-use crate::open;
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 use rusqlite::ErrorCode;
@@ -116,7 +115,7 @@ impl From<std::io::Error> for StorageError {
 impl From<rusqlite::Error> for StorageError {
     fn from(error: rusqlite::Error) -> Self {
         let detail = error.to_string();
-        if open::is_without_index(&error) {
+        if is_without_index(&error) {
             let detail = format!("no room for the index of the write-ahead log: {detail}");
             return Self::Full { detail };
         }
@@ -133,6 +132,16 @@ impl From<rusqlite::Error> for StorageError {
             _ => Self::Io { detail },
         }
     }
+}
+
+/// Whether there was no room for the index of the write-ahead log, for which SQLite has an error of its own.
+pub(crate) fn is_without_index(error: &rusqlite::Error) -> bool {
+    is_extended(error, rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+/// Whether it is the error of SQLite with this extended code.
+pub(crate) fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(e, _) if e.extended_code == code)
 }
 
 impl From<getrandom::Error> for StorageError {

@@ -63,12 +63,14 @@ mod error;
 #[cfg(feature = "import")]
 pub mod export;
 mod feed;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "import")]
 pub mod import;
 mod inode;
 mod live;
+mod location;
 mod lock;
 pub mod migrate;
 mod open;

@@ -1,7 +1,8 @@
 //! The schema, in numbered steps that go both ways. `docs/durability.md` describes the result.
 
 use crate::error::{OpenError, StorageError};
-use crate::open::{self, Location};
+use crate::location::Location;
+use crate::open;
 use crate::rows;
 use crate::search_index;
 use rusqlite::{Connection, Row, TransactionBehavior};

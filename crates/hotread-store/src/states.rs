@@ -1,4 +1,4 @@
-//! The states of typed tables that are in use: what a store keeps which callers share.
+//! The states of typed tables that are in use, which a store keeps and callers share.
 
 use hotread_proto::TableName;
 use std::any::{Any, TypeId};

@@ -6,7 +6,7 @@ use super::queue::Request;
 use super::{Committer, LOG_IS_HELD, expired, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
 use crate::live;
-use crate::open::WAL_LIMIT_BYTES;
+use crate::location::WAL_LIMIT_BYTES;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::rows::{self, CHANGES_OF_TABLE, signed};
