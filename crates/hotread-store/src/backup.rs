@@ -3,7 +3,7 @@
 use crate::error::{BackupError, ReadError, StorageError};
 use crate::files::beside;
 use crate::location::Location;
-use crate::migrate;
+use crate::migrations;
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::verify::Report;
@@ -45,7 +45,7 @@ impl Store {
             return Err(damaged(from, &problem));
         }
         copy(&source, to.as_ref(), |db| {
-            migrate::ascend(db)?;
+            migrations::ascend(db)?;
             let ids: Vec<i64> = db
                 .prepare("SELECT id FROM tables")?
                 .query_map([], |row| row.get(0))?

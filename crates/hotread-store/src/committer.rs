@@ -21,7 +21,7 @@ use self::house::{Sweep, trim};
 use self::queue::{Next, Queue, Request};
 use crate::error::{CommitError, StorageError};
 use crate::location::{Location, set_synchronous};
-use crate::migrate;
+use crate::migrations;
 use crate::options::Synchronous;
 use crate::replace;
 use crate::rows::{signed, wide};
@@ -382,7 +382,7 @@ impl Committer {
             let detail = "a reader keeps the WAL from being brought to rest".to_owned();
             return Err(still(StorageError::Locked { detail }));
         }
-        migrate::settle(&db).map_err(|e| still(e.into()))?;
+        migrations::settle(&db).map_err(|e| still(e.into()))?;
         set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
         self.db = Some(db);
         let rows = self.read_tables()?;

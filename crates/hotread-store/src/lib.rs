@@ -73,6 +73,7 @@ mod live;
 mod location;
 mod lock;
 pub mod migrate;
+mod migrations;
 mod open;
 mod options;
 mod pin;

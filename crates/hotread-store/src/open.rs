@@ -4,7 +4,7 @@
 use crate::error::{OpenError, StorageError, is_extended};
 use crate::location::Location;
 use crate::lock::WriterLock;
-use crate::migrate::{self, APPLICATION_ID, LATEST};
+use crate::migrations::{self, APPLICATION_ID, LATEST};
 use crate::options::Synchronous;
 use crate::wal::{self, WalDamage};
 use rusqlite::config::DbConfig;
@@ -242,13 +242,13 @@ pub(crate) fn writer(
 ) -> Result<Opened, OpenError> {
     let mut opened = raw_writer(at, create, wait)?;
     let db = &mut opened.db;
-    let ready = migrate::ascend(db)
+    let ready = migrations::ascend(db)
         .map_err(StorageError::from)
         .and_then(|_| {
             // The process before this one may have ended between a write and its fsync. What it left
             // is read and acknowledged from now on.
             if synchronous == Synchronous::Full {
-                opened.full = match migrate::settle(db).map_err(StorageError::from) {
+                opened.full = match migrations::settle(db).map_err(StorageError::from) {
                     Err(full @ StorageError::Full { .. }) => Some(full),
                     Err(e) => return Err(e),
                     Ok(()) => None,
