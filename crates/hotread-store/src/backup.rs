@@ -1,9 +1,9 @@
 //! Backups: a copy of the database as of one moment, made while it is written to, and its way back.
 
-use crate::admin;
 use crate::error::{BackupError, ReadError, StorageError};
-use crate::migrate;
-use crate::open::{Location, beside};
+use crate::files::beside;
+use crate::location::Location;
+use crate::migrations;
 use crate::staging::Staging;
 use crate::store::Store;
 use crate::verify::Report;
@@ -45,14 +45,14 @@ impl Store {
             return Err(damaged(from, &problem));
         }
         copy(&source, to.as_ref(), |db| {
-            migrate::ascend(db)?;
+            migrations::ascend(db)?;
             let ids: Vec<i64> = db
                 .prepare("SELECT id FROM tables")?
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             let txn = db.transaction()?;
             for id in ids {
-                let epoch = admin::random_epoch()?.0.cast_signed();
+                let epoch = getrandom::u64().map_err(StorageError::from)?.cast_signed();
                 txn.execute("UPDATE tables SET epoch = ?2 WHERE id = ?1", [id, epoch])?;
             }
             txn.commit()?;

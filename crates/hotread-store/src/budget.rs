@@ -2,8 +2,6 @@
 //! still waits for it.
 
 use crate::error::StorageError;
-use crate::read::Pool;
-use crate::store::Store;
 use rusqlite::Connection;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -86,23 +84,6 @@ impl Budget {
     pub(crate) fn watch(&self, db: &mut Connection) -> rusqlite::Result<()> {
         let budget = self.clone();
         db.progress_handler(LOOK_EVERY, Some(move || budget.is_spent()))
-    }
-}
-
-impl Store {
-    /// The same store, whose reading calls keep to a budget: what SQLite does for them, and waiting
-    /// for a read connection, ends when it is spent, with [`StorageError::Interrupted`]. Writing calls,
-    /// and subscriptions once they were made, are not concerned.
-    ///
-    /// [`StorageError::Interrupted`]: crate::StorageError::Interrupted
-    #[must_use]
-    pub fn within(&self, budget: &Budget) -> Self {
-        Self(self.0.clone(), Some(budget.clone()), self.2.clone())
-    }
-
-    /// The read connections, for work of this clone.
-    pub(crate) fn pool(&self) -> Pool {
-        self.0.pool.within(self.1.clone())
     }
 }
 

@@ -6,7 +6,7 @@
 //! descriptor for each file, and closes it when no connection of this process is left.
 
 use crate::error::StorageError;
-use crate::open::beside;
+use crate::files::beside;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError};
 use std::io;

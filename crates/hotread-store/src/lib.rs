@@ -56,36 +56,35 @@
 
 #![warn(missing_docs)]
 
-mod admin;
 mod backup;
 mod budget;
-mod builder;
-mod clear;
 mod committer;
 mod error;
-mod expired;
 #[cfg(feature = "import")]
 pub mod export;
 mod feed;
+mod files;
 #[doc(hidden)]
 pub mod fuzzing;
-mod house;
 #[cfg(feature = "import")]
 pub mod import;
 mod inode;
 mod live;
+mod location;
 mod lock;
 pub mod migrate;
+mod migrations;
 mod open;
 mod options;
 mod pin;
-mod queue;
 mod read;
 mod replace;
 mod rows;
 mod schema;
 mod seal;
+mod search_index;
 mod staging;
+mod states;
 mod stats;
 mod store;
 mod subscription;
@@ -100,7 +99,6 @@ mod view;
 mod wal;
 
 pub use budget::Budget;
-pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
 pub use hotread_proto::{
@@ -111,7 +109,7 @@ pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, Found, MAX_CHANGES, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
-pub use store::Store;
+pub use store::{Store, StoreBuilder};
 pub use subscription::{Recent, Subscription};
 pub use ticket::{GrowthTicket, ReplaceTicket, Replaced, Ticket};
 pub use token::{

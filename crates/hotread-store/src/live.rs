@@ -2,8 +2,6 @@
 //! go of a while after its last handle.
 
 use crate::error::{CommitError, ReadError};
-use crate::read::{self, Pool};
-use crate::table::OpenTable;
 use hotread::{HotRead, HotReadState, Maintainer};
 use hotread_proto::{Change, Records, TableName};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,11 +103,12 @@ impl Live {
         idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))
     }
 
-    /// The table in memory, loading it if nobody has yet.
+    /// The table in memory, loading it if nobody has yet. `load` reads it in several transactions, and
+    /// gives the last change of which it has a part; `snapshot` reads it in one.
     pub(crate) fn get(
         &self,
-        table: &OpenTable,
-        pool: &Pool,
+        load: impl FnOnce() -> Result<(Records, u64), ReadError>,
+        snapshot: impl FnOnce() -> Result<Records, ReadError>,
     ) -> Result<HotRead<Records>, ReadError> {
         if let Some(hot) = self.used() {
             return Ok(hot);
@@ -121,11 +120,11 @@ impl Live {
         // From here on every commit is either in what is read below, or in the list, or in both.
         *self.lock() = State::Loading(Vec::new());
         let unless_finished = Unwarmed(self);
-        let (mut records, last_read) = read::load(table, pool)?;
+        let (mut records, last_read) = load()?;
         if last_read > self.handed_over().max(records.position().seq) {
             // Its last parts have a part of a change that is not in the list yet.
             drop(records);
-            records = read::snapshot(table, pool)?;
+            records = snapshot()?;
         }
         let mut state = self.lock();
         let State::Loading(meanwhile) = &*state else {

@@ -2,8 +2,9 @@
 //! database itself, which holds under every name that leads there.
 
 use crate::error::{Holder, OpenError};
+use crate::files;
 use crate::inode::{self, Inode};
-use crate::open::{self, Location, beside};
+use crate::location::Location;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub(crate) struct WriterLock {
 impl WriterLock {
     /// Beside the file itself, so that one file has one lock, whatever links lead to it.
     pub(crate) fn path(database: &Path) -> PathBuf {
-        beside(database, ".lock")
+        files::beside(database, ".lock")
     }
 
     /// Takes the lock, or says who has it. Creates the database's file, empty, if there is none.
@@ -40,7 +41,7 @@ impl WriterLock {
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        open::as_private_as(&at.path, &mut options);
+        files::as_private_as(&at.path, &mut options);
         let file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -48,7 +49,7 @@ impl WriterLock {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         if at.vfs.is_none() {
-            open::create(&at.path)?;
+            files::create(&at.path).map_err(|e| at.storage_error(e.into()))?;
         }
         let names = inode::names(&at.path);
         if names > 1 {

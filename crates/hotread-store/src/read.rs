@@ -3,7 +3,7 @@
 
 use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
-use crate::open::Location;
+use crate::location::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
 use crate::table::{self, OpenTable, TableRow};
 use crate::text;

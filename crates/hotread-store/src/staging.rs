@@ -3,8 +3,8 @@
 //! The folder has a lock file, so that what a dead process has left is known from what another one is
 //! writing. It is removed by the next one that writes into the same folder.
 
+use crate::files::PRIVATE;
 use crate::inode;
-use crate::open::PRIVATE;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;

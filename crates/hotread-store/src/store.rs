@@ -1,32 +1,33 @@
 //! The store: what a program opens, and the calls it makes.
 
 mod alter;
+mod builder;
+mod followers;
+mod reads;
+mod replace;
+mod tables;
+mod tokens;
+
+pub use self::builder::StoreBuilder;
 
 use crate::budget::Budget;
-use crate::builder::StoreBuilder;
 use crate::committer::Committer;
-use crate::error::{CommitError, OpenError, ReadError, TableError};
+use crate::committer::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
+use crate::error::{CommitError, OpenError};
 use crate::feed::Closed;
+use crate::location::Location;
 use crate::lock::WriterLock;
-use crate::open::Location;
-use crate::options::{TableInfo, TableOptions};
-use crate::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
-use crate::read::{self, Found, Opener, Page, Pool, Scan, Search};
+use crate::read::{Opener, Pool};
 use crate::schema::Schema;
-use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
+use crate::seal::{Passphrase, SealError};
+use crate::states::States;
 use crate::stats::{Counters, Stats};
-use crate::subscription::Subscription;
 use crate::table::{OpenTable, Registry};
 use crate::temporary::Folder;
 use crate::ticket::{Ticket, ticket};
 use crate::token::Tokens;
-use crate::typed::Typed;
 use crate::wal::WalDamage;
-use hotread::{HotRead, HotReadHandle};
-use hotread_proto::{
-    Actor, Body, Change, Committed, Digest, Key, Position, Record, Records, TableName, Timestamp,
-    Txn,
-};
+use hotread_proto::{Actor, Body, Committed, TableName, Timestamp, Txn};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -59,7 +60,7 @@ pub(crate) struct Inner {
     pub(crate) damage: Option<WalDamage>,
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
-    pub(crate) typed: Typed,
+    pub(crate) states: States,
     /// Deleted with the store, after its files are closed.
     pub(crate) _folder: Option<Folder>,
 }
@@ -217,132 +218,6 @@ impl Store {
             .map_err(CommitError::Storage)
     }
 
-    // ---- tables ----
-
-    /// All tables, by name.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
-        let rows = read::tables(&self.pool())?;
-        Ok(rows.iter().map(crate::table::TableRow::info).collect())
-    }
-
-    /// A table, as it stands now.
-    ///
-    /// # Errors
-    /// If there is none, or the database cannot be read.
-    pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
-        let row = read::table(&self.pool(), table)?;
-        row.map(|row| row.info())
-            .ok_or_else(|| ReadError::UnknownTable {
-                table: table.clone(),
-            })
-    }
-
-    /// Creates a table, empty, at the beginning of an epoch of its own.
-    ///
-    /// # Errors
-    /// If there is one of this name, or the options do not go together, or it cannot be written.
-    pub fn create_table(
-        &self,
-        table: &TableName,
-        options: TableOptions,
-    ) -> Result<TableInfo, TableError> {
-        if let Some(schema) = &options.schema {
-            Schema::compile(schema).map_err(|reason| TableError::InvalidSchema { reason })?;
-        }
-        if options.sealed && options.search {
-            return Err(TableError::SealedSearch);
-        }
-        let seal = options.sealed.then(|| self.derive(table)).transpose()?;
-        let name = table.clone();
-        self.job(move |committer| committer.create_table(&name, &options, seal))
-    }
-
-    fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
-        self.0
-            .passphrase
-            .as_ref()
-            .ok_or(SealError::NoPassphrase)
-            .inspect(|passphrase| warn_if_short(table, passphrase))
-            .and_then(|passphrase| Seal::create(passphrase, self.0.key_rounds))
-            .map_err(|source| CommitError::Seal {
-                table: table.clone(),
-                source,
-            })
-    }
-
-    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
-    /// on reading what it was; its subscribers are told.
-    ///
-    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
-    /// used again. A store that is closed before all are gone goes on when it is opened again;
-    /// [`finish_drops`](Self::finish_drops) waits for it.
-    ///
-    /// # Errors
-    /// If there is none, or it cannot be written.
-    pub fn drop_table(&self, table: &TableName) -> Result<(), TableError> {
-        let name = table.clone();
-        self.job(move |committer| committer.drop_table(&name))
-    }
-
-    /// Waits until nothing of dropped tables is left in the file, and does the work meanwhile if nothing
-    /// else is to be done.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn finish_drops(&self) -> Result<(), TableError> {
-        while self.job(Committer::clear_dropped)? {}
-        Ok(())
-    }
-
-    /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
-    /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
-    /// during which other tables are not written; how large the rest of the file is does not matter.
-    ///
-    /// Values under the old passphrase may be left in parts of the file that are not in use, until
-    /// [`scrub`](Self::scrub).
-    ///
-    /// This store goes on with the new keys. [`StoreBuilder::passphrase`] takes the new passphrase
-    /// from the next opening on.
-    ///
-    /// # Errors
-    /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
-    /// it cannot be written. The table is as it was then.
-    pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
-        let known = self.0.registry.get(table);
-        let known = known.ok_or_else(|| CommitError::UnknownTable {
-            table: table.clone(),
-        })?;
-        if !known.is_sealed() {
-            return Err(TableError::NotSealed {
-                table: table.clone(),
-            });
-        }
-        let seal_error = |source| CommitError::Seal {
-            table: table.clone(),
-            source,
-        };
-        self.unseal(&known).map_err(seal_error)?;
-        warn_if_short(table, new);
-        let seal = Seal::create(new, self.0.key_rounds).map_err(seal_error)?;
-        self.job(move |committer| committer.reseal(&known, seal))
-    }
-
-    /// Rewrites the file, so that nothing is left in it of what was deleted, such as values under an
-    /// earlier passphrase. Takes as long as a backup, during which nothing is written, and room for a
-    /// copy of the database in a temporary file (`SQLITE_TMPDIR`, else `/var/tmp`) and for another one
-    /// in the write-ahead log. Memory is bounded, however large the file is.
-    ///
-    /// # Errors
-    /// If there is no room or it cannot be written: then what was deleted may still be there, and
-    /// everything else is as it was. [`StorageError::Locked`](crate::StorageError::Locked) says that a
-    /// reader keeps the write-ahead log.
-    pub fn scrub(&self) -> Result<(), TableError> {
-        Ok(self.job(Committer::scrub)?)
-    }
-
     pub(crate) fn writer(&self) -> Result<&Writer, CommitError> {
         self.0.writer.as_ref().ok_or(CommitError::ReadOnly)
     }
@@ -358,6 +233,21 @@ impl Store {
         });
         self.writer()?.queue.push(Work::Job(job), PATIENCE)?;
         answered.recv().unwrap_or(Err(CommitError::Closed.into()))
+    }
+
+    /// The same store, whose reading calls keep to a budget: what SQLite does for them, and waiting
+    /// for a read connection, ends when it is spent, with [`StorageError::Interrupted`]. Writing calls,
+    /// and subscriptions once they were made, are not concerned.
+    ///
+    /// [`StorageError::Interrupted`]: crate::StorageError::Interrupted
+    #[must_use]
+    pub fn within(&self, budget: &Budget) -> Self {
+        Self(self.0.clone(), Some(budget.clone()), self.2.clone())
+    }
+
+    /// The read connections, for work of this clone.
+    pub(crate) fn pool(&self) -> Pool {
+        self.0.pool.within(self.1.clone())
     }
 
     // ---- writing ----
@@ -378,7 +268,7 @@ impl Store {
     /// Commits a transaction: on disk and in the history when this returns, and handed over to the
     /// live table. There it becomes visible at once or, if another thread is completing a
     /// publication, a moment later; if readers hold old copies, when they let go. Who needs to see
-    /// it waits: [`live`](Self::live), [`HotRead::wait_published`].
+    /// it waits: [`live`](Self::live), [`HotRead::wait_published`](hotread::HotRead::wait_published).
     ///
     /// Waits for the group that the transaction falls into: with
     /// [`Synchronous::Full`](crate::Synchronous::Full) for an fsync, which many callers share.
@@ -480,167 +370,6 @@ impl Store {
         Ok(table)
     }
 
-    // ---- reading from disk ----
-
-    /// A table that may be read. If it began another epoch between the look and the reading, once
-    /// more.
-    pub(crate) fn reading<R>(
-        &self,
-        name: &TableName,
-        read: impl Fn(&Arc<OpenTable>) -> Result<R, ReadError>,
-    ) -> Result<R, ReadError> {
-        let table = self.readable(name)?;
-        read(&table).or_else(|error| {
-            table.wait_renewed();
-            let now = self.readable(name)?;
-            if Arc::ptr_eq(&now, &table) {
-                Err(error)
-            } else {
-                read(&now)
-            }
-        })
-    }
-
-    fn readable(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
-        let unknown = || ReadError::UnknownTable {
-            table: name.clone(),
-        };
-        let table = match self.is_read_only() {
-            // Another process may have dropped it, altered it, or made another one of that name.
-            true => {
-                let row = read::table(&self.pool(), name)?.ok_or_else(unknown)?;
-                Some(self.0.registry.take_in(row.table))
-            }
-            false => self.0.registry.get(name),
-        };
-        let table = table.ok_or_else(unknown)?;
-        self.unseal(&table).map_err(|source| ReadError::Seal {
-            table: name.clone(),
-            source,
-        })?;
-        Ok(table)
-    }
-
-    /// The record with this key, as of the last commit.
-    ///
-    /// For the hot path there is [`handle`](Self::handle); this is some microseconds of SQLite.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn get(&self, table: &TableName, key: &Key) -> Result<Option<Record>, ReadError> {
-        self.reading(table, |table| read::get(&self.pool(), table, key))
-    }
-
-    /// A page of records, ordered by the bytes of their keys.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page, ReadError> {
-        self.reading(table, |table| read::scan(&self.pool(), table, scan))
-    }
-
-    /// The records that have all the words of a query, the best first.
-    ///
-    /// # Errors
-    /// If there is no such table, or it was made without an index, or it cannot be read.
-    pub fn search(&self, table: &TableName, search: &Search) -> Result<Found, ReadError> {
-        self.reading(table, |table| read::search(&self.pool(), table, search))
-    }
-
-    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](read::MAX_CHANGES).
-    /// None: `from` is the head.
-    ///
-    /// # Errors
-    /// If there is no such table, or its history does not go back to `from` or never had it, or it
-    /// cannot be read.
-    pub fn changes(
-        &self,
-        table: &TableName,
-        from: Position,
-        limit: usize,
-    ) -> Result<Vec<Change>, ReadError> {
-        self.reading(table, |table| {
-            read::changes(&self.pool(), table, from, limit, &mut read::some_bytes())
-        })
-    }
-
-    /// As [`changes`](Self::changes), as far as `admit` takes them: it is told the bytes of each change
-    /// in the history before that is read, and the first one that it does not take ends the answer. For
-    /// callers that account for memory.
-    ///
-    /// # Errors
-    /// As for [`changes`](Self::changes).
-    pub fn changes_admitted(
-        &self,
-        table: &TableName,
-        from: Position,
-        limit: usize,
-        mut admit: impl FnMut(u64) -> bool,
-    ) -> Result<Vec<Change>, ReadError> {
-        // Once more only if it failed before anything was read.
-        let admit = std::cell::RefCell::new(&mut admit);
-        self.reading(table, |table| {
-            let mut admit = admit.borrow_mut();
-            read::changes(&self.pool(), table, from, limit, &mut **admit)
-        })
-    }
-
-    /// The digest of a table as of a position, if the history has it.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn digest_at(&self, table: &TableName, at: Position) -> Result<Option<Digest>, ReadError> {
-        self.reading(table, |table| read::digest_at(&self.pool(), table, at))
-    }
-
-    /// The whole table as of one moment: of the live table if it is loaded, otherwise read from disk
-    /// in one go.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn snapshot(&self, table: &TableName) -> Result<Records, ReadError> {
-        self.reading(table, |table| match table.live.warm() {
-            // In a store that only reads it stands still.
-            Some(hot) if !self.is_read_only() => Ok(hot.snapshot()),
-            _ => read::snapshot(table, &self.pool()),
-        })
-    }
-
-    // ---- following ----
-
-    /// Every change after `from`, in order and without a gap, for as long as the history goes back
-    /// to where the subscriber is.
-    ///
-    /// # Errors
-    /// As for [`changes`](Self::changes); and if the store only reads: then nobody tells it.
-    pub fn subscribe(&self, table: &TableName, from: Position) -> Result<Subscription, ReadError> {
-        self.reading(table, |table| {
-            if self.is_read_only() {
-                return Err(ReadError::NotTold);
-            }
-            Subscription::new(self.pool(), table.clone(), from)
-        })
-    }
-
-    /// A handle on the live table, for a thread's hot loop. The first one loads the table: about a
-    /// second for a million records.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn handle(&self, table: &TableName) -> Result<HotReadHandle<Records>, ReadError> {
-        self.live(table).map(|live| live.create_handle())
-    }
-
-    /// The live table itself, to wait for changes to become visible, to see who holds them up, or to
-    /// name handles. Its state is the store's to change: an update queued by anyone else is lost,
-    /// or panics.
-    ///
-    /// # Errors
-    /// If there is no such table, or it cannot be read.
-    pub fn live(&self, table: &TableName) -> Result<HotRead<Records>, ReadError> {
-        self.reading(table, |table| table.live.get(table, &self.pool()))
-    }
-
     /// Counts, and how the store is doing.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -655,15 +384,5 @@ impl Store {
             wal_bytes,
             ..writer.counters.read()
         }
-    }
-}
-
-fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
-    if passphrase.is_short() {
-        tracing::warn!(
-            %table,
-            "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
-             has the file; better six random words"
-        );
     }
 }

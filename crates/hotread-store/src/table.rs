@@ -4,11 +4,11 @@
 use crate::error::{CommitError, StorageError};
 use crate::feed::{Closed, Feed};
 use crate::live::Live;
-use crate::migrate;
 use crate::options::{TableInfo, TableOptions};
 use crate::rows::{self, Values};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
+use crate::search_index;
 use hotread_proto::{Epoch, Hasher, Head, Key, TableName, Timestamp, Value};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
@@ -238,7 +238,7 @@ impl OpenTable {
 
     /// The name of its full-text index.
     pub(crate) fn search_table(&self) -> String {
-        migrate::search_table(self.id)
+        search_index::name(self.id)
     }
 
     /// The schema, if there is one: compiled the first time, which others wait for meanwhile.

@@ -1,6 +1,5 @@
 //! Folders that are deleted with the store whose file is in them.
 
-use crate::admin::random_epoch;
 use crate::error::StorageError;
 use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ impl Folder {
     /// Creates a folder under the system's folder for temporary files.
     pub(crate) fn create() -> Result<Self, StorageError> {
         // As random as an epoch, so that no other process has it, nor could make it first.
-        let name = format!("hotread-{:016x}", random_epoch()?.0);
+        let name = format!("hotread-{:016x}", getrandom::u64()?);
         let path = std::env::temp_dir().join(name);
         let mut builder = DirBuilder::new();
         #[cfg(unix)]

@@ -14,6 +14,7 @@ use self::follower::Follower;
 use crate::error::{ReadError, TableError};
 use crate::options::{Alter, TableOptions};
 use crate::read::{Found, Page, Scan, Search};
+use crate::states::States;
 use crate::store::Store;
 use crate::subscription::Subscription;
 use crate::ticket::Replaced;
@@ -27,7 +28,7 @@ use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 /// A table as a state `S` of the program's own type, `HashMap<Arc<str>, V>` unless another one is asked
@@ -87,43 +88,17 @@ struct Shared<S: Replicated> {
     name: TableName,
 }
 
-impl<S: Replicated> Drop for Shared<S> {
-    fn drop(&mut self) {
-        self.follower.retire();
-    }
-}
-
-/// Tables that are in use, by name and type of their state. A table is made under the lock of its own
-/// entry, so that one that takes long to read keeps no other waiting.
-#[derive(Default)]
-pub(crate) struct Typed(Mutex<HashMap<(TableName, TypeId), Entry>>);
-
-type Entry = Arc<Mutex<Shareable>>;
-
-/// What the handles of one table and type share, if there are any.
-type Shareable = Option<Weak<dyn Any + Send + Sync>>;
-
-impl Typed {
-    /// The table that is in use already, or a new one.
-    fn get<S: Replicated>(
-        &self,
+impl<S: Replicated> Shared<S> {
+    /// What is in use already, or new.
+    fn get(
+        states: &States,
         name: &TableName,
-        make: impl FnOnce() -> Result<Shared<S>, Error>,
-    ) -> Result<Arc<Shared<S>>, Error> {
-        let entry = {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|_, entry| {
-                let in_use = entry.try_lock();
-                in_use.map_or(true, |table| {
-                    table.as_ref().is_some_and(|table| table.strong_count() > 0)
-                })
-            });
-            let key = (name.clone(), TypeId::of::<S>());
-            all.entry(key).or_default().clone()
-        };
+        make: impl FnOnce() -> Result<Self, Error>,
+    ) -> Result<Arc<Self>, Error> {
+        let entry = states.entry(name, TypeId::of::<S>());
         let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entry.as_ref().and_then(Weak::upgrade);
-        if let Some(known) = known.and_then(|known| known.downcast::<Shared<S>>().ok())
+        if let Some(known) = known.and_then(|known| known.downcast::<Self>().ok())
             && !known.follower.is_over()
         {
             known.follower.move_on(None);
@@ -136,9 +111,15 @@ impl Typed {
             };
         }
         let made = Arc::new(make()?);
-        let weak: Weak<dyn Any + Send + Sync> = Arc::<Shared<S>>::downgrade(&made);
+        let weak: Weak<dyn Any + Send + Sync> = Arc::<Self>::downgrade(&made);
         *entry = Some(weak);
         Ok(made)
+    }
+}
+
+impl<S: Replicated> Drop for Shared<S> {
+    fn drop(&mut self) {
+        self.follower.retire();
     }
 }
 
@@ -190,7 +171,7 @@ impl Store {
             true => Arc::new(make()?),
             false => {
                 self.create_if_absent(&name)?;
-                self.0.typed.get(&name, make)?
+                Shared::get(&self.0.states, &name, make)?
             }
         };
         Ok(Table {

@@ -4,8 +4,9 @@
 //! Each frame has the checksum of itself and all before it, so a frame proves that it was written right
 //! after the one before it, whatever became of the frames before that one.
 
+use crate::files::beside;
 use crate::inode::Inode;
-use crate::open::{Location, beside};
+use crate::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! What can be wrong with a file, and with a row of it. Errors quote names and positions, never
 //! values, which may be secret.
 
-use super::{MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
+use super::limits::{MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
 use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
 use std::fmt::Write as _;
 use std::io;

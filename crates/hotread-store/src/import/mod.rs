@@ -29,6 +29,7 @@
 
 mod csv;
 mod error;
+mod limits;
 mod ndjson;
 mod source;
 
@@ -38,23 +39,13 @@ mod exercise;
 mod tests;
 
 pub use error::{ImportError, RowError, RowReason};
+pub use limits::{MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
 
 use hotread_proto::Put;
 use source::Source;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
-
-/// Longest row, in bytes as it stands in the file: the largest value, with every character of it
-/// escaped as JSON or doubled as CSV allow, and the fields beside it. A longer one is skipped, and
-/// reported as a [`RowError`].
-pub const MAX_ROW_BYTES: usize = 4 << 20;
-/// What may be skipped in search of the end of a row or of a comment, in bytes. A file without line
-/// ends is not a file of rows; this tells it from one with a row that is too long.
-pub const MAX_SKIPPED_BYTES: usize = 64 << 20;
-/// Most columns of a CSV file: more than spreadsheets and databases are used with, and few enough
-/// that an error can be told from a header.
-pub const MAX_COLUMNS: usize = 4_096;
 
 /// How a file is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,13 @@
 //! The count never is too low. It is too high where alternatives exclude each other for other reasons
 //! than the names of members, and where the evaluation ends early.
 
-use super::{MAX_PATTERN_BYTES, MAX_PATTERNS};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// Most regular expressions in a schema. Each takes up to [`MAX_PATTERN_SIZE`](super::MAX_PATTERN_SIZE) compiled.
+pub(super) const MAX_PATTERNS: usize = 64;
+/// Longest regular expression, in bytes.
+pub(super) const MAX_PATTERN_BYTES: usize = 1 << 10;
 /// Most subschemas that are evaluated for one value, not counting its members and items: a schema of a
 /// thousand alternatives, each with some parts, has less.
 const MAX_EXPANSION: u64 = 20_000;

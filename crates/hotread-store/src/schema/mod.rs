@@ -14,10 +14,6 @@ use serde_json::Value as Json;
 /// Largest schema, in bytes: several times that of the largest common ones, and compiled in some
 /// milliseconds.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Most regular expressions in a schema. Each takes up to [`MAX_PATTERN_SIZE`] compiled.
-const MAX_PATTERNS: usize = 64;
-/// Longest regular expression, in bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 10;
 /// Largest regular expression when it is compiled, in bytes: Unicode classes with small counts fit, and
 /// no text takes more than tens of nanoseconds a byte.
 const MAX_PATTERN_SIZE: usize = 2 << 20;

@@ -1,3 +1,4 @@
+use super::graph::{MAX_PATTERN_BYTES, MAX_PATTERNS};
 use super::*;
 use std::time::{Duration, Instant};
 

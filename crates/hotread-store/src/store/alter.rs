@@ -1,33 +1,15 @@
-//! Altering a table: a new schema is checked against what is there on the caller's thread, and the committer
-//! only looks through what has changed meanwhile.
+//! Altering tables.
 
 use super::Store;
-use crate::admin::options_column;
-use crate::committer::Committer;
-use crate::error::{CommitError, StorageError, TableError};
-use crate::options::{Alter, TableInfo, TableOptions};
-use crate::read;
-use crate::replace::{MAX_REST_BYTES, changed_keys, unread};
-use crate::rows::{self, RECORD_COLUMNS};
+use crate::committer::alter::Checked;
+use crate::error::{CommitError, TableError};
+use crate::options::{Alter, TableInfo};
 use crate::schema::Schema;
-use crate::table::OpenTable;
-use hotread_proto::{Key, Position, Refusal, TableName, Value};
-use rusqlite::{Connection, Row, params};
-use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::sync::Arc;
+use hotread_proto::{Refusal, TableName};
 
 /// How often a check begins again because the table was altered by another caller, or because the history does
 /// not go back to its beginning.
 const MAX_CHECKS: usize = 3;
-/// How often a check is brought up to date before it is handed over.
-const MAX_ROUNDS: usize = 8;
-
-/// A schema that the records of a table fit, up to a position.
-struct Checked {
-    schema: Schema,
-    at: Position,
-}
 
 impl Store {
     /// Gives a table other options. Position, history, readers and subscribers of the table stay.
@@ -49,133 +31,18 @@ impl Store {
                 Some(schema) if options.schema != known.options.schema => {
                     let schema = Schema::compile(schema)
                         .map_err(|reason| TableError::InvalidSchema { reason })?;
-                    match self.check(&known, schema)? {
+                    match Checked::new(&self.pool(), &known, schema)? {
                         Some(checked) => Some(checked),
                         None => continue,
                     }
                 }
                 _ => None,
             };
-            let altered = self.job(move |committer| commit(committer, &known, options, checked))?;
+            let altered = self.job(move |committer| committer.alter(&known, options, checked))?;
             if let Some(info) = altered {
                 return Ok(info);
             }
         }
         Err(CommitError::from(Refusal::Outdated).into())
     }
-
-    /// Checks all records of a table, and what has changed while that was done. `None`: the history does not go
-    /// back to its beginning.
-    fn check(&self, table: &OpenTable, schema: Schema) -> Result<Option<Checked>, CommitError> {
-        let pool = self.pool();
-        let mut checked = {
-            let mut db = read::connection(&pool)?;
-            let txn = db.transaction()?;
-            let (head, _) = read::head(&txn, table).map_err(unread)?;
-            check_records(&txn, table, &schema)?;
-            Checked {
-                schema,
-                at: head.position,
-            }
-        };
-        for _ in 0..MAX_ROUNDS {
-            let mut db = read::connection(&pool)?;
-            let txn = db.transaction()?;
-            let (head, _) = read::head(&txn, table).map_err(unread)?;
-            match checked.follow(&txn, table, head.position, u64::MAX)? {
-                None => return Ok(None),
-                // What came while this little was read is less still.
-                Some(bytes) if bytes < MAX_REST_BYTES / 4 => break,
-                Some(_) => {}
-            }
-        }
-        Ok(Some(checked))
-    }
-}
-
-fn check_records(db: &Connection, table: &OpenTable, schema: &Schema) -> Result<(), CommitError> {
-    let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([table.id])?;
-    while let Some(row) = rows.next()? {
-        check_record(table, schema, row)?;
-    }
-    Ok(())
-}
-
-fn check_record(table: &OpenTable, schema: &Schema, row: &Row<'_>) -> Result<(), CommitError> {
-    let record = rows::read_record(row, &table.values()).map_err(unread)?;
-    let damaged = |e: &dyn Display| StorageError::corrupt(e.to_string());
-    let key = Key::new(record.key()).map_err(|e| damaged(&e))?;
-    let value = Value::parse(record.value()).map_err(|e| damaged(&e))?;
-    table.check(schema, &key, &value)
-}
-
-impl Checked {
-    /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
-    /// history does not have all of it, or it comes to more than `max_bytes`.
-    fn follow(
-        &mut self,
-        db: &Connection,
-        table: &OpenTable,
-        head: Position,
-        max_bytes: u64,
-    ) -> Result<Option<u64>, CommitError> {
-        let mut keys = BTreeSet::new();
-        let mut touch = |key| {
-            keys.insert(key);
-        };
-        let Some(bytes) = changed_keys(db, table, self.at, head, max_bytes, &mut touch)? else {
-            return Ok(None);
-        };
-        let sql =
-            format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
-        let mut statement = db.prepare_cached(&sql)?;
-        for key in &keys {
-            let mut rows = statement.query(params![table.id, key.as_str()])?;
-            if let Some(row) = rows.next()? {
-                check_record(table, &self.schema, row)?;
-            }
-        }
-        self.at = head;
-        Ok(Some(bytes))
-    }
-}
-
-/// In the committer. `None`: the table is another one by now, or has changed too much since it was checked.
-fn commit(
-    committer: &mut Committer,
-    table: &Arc<OpenTable>,
-    options: TableOptions,
-    checked: Option<Checked>,
-) -> Result<Option<TableInfo>, TableError> {
-    committer.db()?;
-    let current = committer.registry.get(&table.name);
-    let (Some(current), Some(standing)) = (current, committer.standing(table)) else {
-        return Err(CommitError::UnknownTable {
-            table: table.name.clone(),
-        }
-        .into());
-    };
-    if !Arc::ptr_eq(&current, table) {
-        return Ok(None);
-    }
-    let head = standing.head;
-    if let Some(mut checked) = checked
-        && checked
-            .follow(committer.db()?, table, head.position, MAX_REST_BYTES)?
-            .is_none()
-    {
-        return Ok(None);
-    }
-    committer.transaction::<_, TableError>(|txn| {
-        let text = options_column(&options)?;
-        let sql = "UPDATE tables SET options = ?2 WHERE id = ?1";
-        txn.execute(sql, params![table.id, text])?;
-        Ok(())
-    })?;
-    let altered = table.altered(options);
-    let info = altered.info(head, standing.floor);
-    committer.registry.insert(Arc::new(altered));
-    Ok(Some(info))
 }

@@ -10,7 +10,7 @@
 use super::error::Error;
 use super::refused::RefusedKeys;
 use super::runner::{self, Advance, Entry, Step};
-use super::shown::Shown;
+use super::shown::{Shown, has_reached};
 use super::status::{Status, WaitForError};
 use crate::error::ReadError;
 use crate::read;
@@ -124,11 +124,6 @@ fn refusal(record: &Record, reason: String, sealed: bool) -> Refused {
             false => reason,
         },
     }
-}
-
-/// Is `there` the position `to` or a later one of its epoch?
-pub(super) fn has_reached(there: Position, to: Position) -> bool {
-    there.epoch == to.epoch && there.seq >= to.seq
 }
 
 impl<S: Replicated> Follower<S> {

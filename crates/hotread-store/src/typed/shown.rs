@@ -1,6 +1,5 @@
 //! What callers may ask of a typed table while it is moved on.
 
-use super::follower::has_reached;
 use super::status::Status;
 use hotread_proto::Position;
 use hotread_proto::session::Refused;
@@ -80,4 +79,9 @@ impl Shown {
             Some(Status::Fixed | Status::Closed | Status::Failed(_))
         )
     }
+}
+
+/// Is `there` the position `to` or a later one of its epoch?
+pub(super) fn has_reached(there: Position, to: Position) -> bool {
+    there.epoch == to.epoch && there.seq >= to.seq
 }

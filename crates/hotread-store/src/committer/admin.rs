@@ -1,13 +1,13 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
-use crate::clear;
-use crate::committer::{Committer, not_open, write_standing};
+use super::{Committer, not_open, write_standing};
 use crate::error::{CommitError, ReadError, StorageError, TableError};
 use crate::feed::Closed;
 use crate::options::{TableInfo, TableOptions};
 use crate::read;
 use crate::rows::wide;
 use crate::seal::{Seal, SealHeader};
+use crate::search_index;
 use crate::table::{self, OpenTable, Standing, TABLE_COLUMNS, TableRow};
 use hotread_proto::{
     Category, Digest, Epoch, Head, InvalidName, ItemHash, Key, Position, Record, Records, TableName,
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A random epoch, for a new incarnation of a table.
-pub(crate) fn random_epoch() -> Result<Epoch, StorageError> {
+fn random_epoch() -> Result<Epoch, StorageError> {
     Ok(Epoch(getrandom::u64()?))
 }
 
@@ -91,7 +91,7 @@ impl Committer {
             )?;
             let id = txn.last_insert_rowid();
             if options.search {
-                create_index(txn, id)?;
+                search_index::create(txn, id)?;
             }
             Ok(read_back(txn, id)?)
         })?;
@@ -127,7 +127,7 @@ impl Committer {
         let now = self.now();
         self.transaction::<_, TableError>(|txn| {
             if table.options.search {
-                clear::set_index_aside(txn, table.id)?;
+                search_index::set_aside(txn, table.id)?;
             }
             // No table has such a name, and each has another one.
             let name = format!("/{}", table.id);
@@ -266,16 +266,6 @@ impl Committer {
             Err(e) => Err(rusqlite::Error::into(e)),
         }
     }
-}
-
-/// A contentless index: it has the words, and not the values.
-pub(crate) fn create_index(db: &Connection, id: i64) -> rusqlite::Result<()> {
-    db.execute_batch(&format!(
-        "CREATE VIRTUAL TABLE {} USING fts5 (
-             words, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
-         )",
-        crate::migrate::search_table(id)
-    ))
 }
 
 /// Inside the committer's transaction a table can be read unless it is damaged.

@@ -2,14 +2,13 @@
 //! dropped tables are deleted, and history that is too long, too large or too old is trimmed. And the look before each whether the database
 //! is still the file under its name.
 
-use crate::committer::{Committer, LOG_IS_HELD, not_open, write_standing};
+use super::queue::Request;
+use super::{Committer, LOG_IS_HELD, expired, not_open, write_standing};
 use crate::error::{CommitError, StorageError};
-use crate::expired;
 use crate::live;
-use crate::open::WAL_LIMIT_BYTES;
+use crate::location::WAL_LIMIT_BYTES;
 use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
-use crate::queue::Request;
 use crate::rows::{self, CHANGES_OF_TABLE, signed};
 use crate::table::{OpenTable, Standing};
 use crate::ticket::{Ticket, ticket};

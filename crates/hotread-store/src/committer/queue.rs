@@ -1,7 +1,7 @@
 //! What waits for the committer. Bounded: whoever finds it full waits as long as it likes to, and then
 //! gives up with nothing done.
 
-use crate::committer::Committer;
+use super::Committer;
 use crate::error::CommitError;
 use crate::table::OpenTable;
 use crate::ticket::Reply;

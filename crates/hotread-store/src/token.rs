@@ -1,31 +1,37 @@
-//! The tokens in memory and on disk, by the hashes of their secrets, and the committer's jobs that
-//! change them.
+//! Who may do what over the network: tokens, in memory and on disk, by the hashes of their secrets. The
+//! store keeps and finds them; whoever serves it asks for them.
 
-use super::{Last, MAX_TOKENS, TokenError, TokenInfo, is_full_admin};
-use crate::committer::Committer;
 use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
 use crate::rows;
-use hotread_proto::session::is_client_name;
-use hotread_proto::{TableName, Timestamp};
-use rusqlite::{Connection, params};
+use hotread_proto::session::{MAX_NAME_BYTES, is_client_name};
+use hotread_proto::{Code, Timestamp};
+pub use hotread_proto::{NewToken, ParseRoleError, Role, TokenInfo};
+use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
+/// Most tokens of a store: one for each service of a large fleet. They are held in memory.
+pub const MAX_TOKENS: usize = 10_000;
+/// Most tables that a token is limited to.
+pub const MAX_TOKEN_TABLES: usize = 256;
+/// Longest name of a token, in bytes: that of a client, whose rule for names is that for tokens.
+pub const MAX_TOKEN_NAME_BYTES: usize = MAX_NAME_BYTES;
+
 /// What secrets begin with, so that they can be told from others, and found where they do not belong.
 const PREFIX: &str = "hr_";
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 /// Hexadecimal digits of an id.
-const ID_DIGITS: usize = 8;
+pub(crate) const ID_DIGITS: usize = 8;
 
 /// SHA-256 of a secret. A secret has 256 random bits, so that there is nothing to slow down: whoever
 /// has the hash cannot find it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct SecretHash([u8; 32]);
+pub(crate) struct SecretHash(pub(crate) [u8; 32]);
 
 impl SecretHash {
     /// Of the text of a secret, if it has the form of one.
@@ -44,18 +50,18 @@ pub(crate) struct Tokens {
     generation: AtomicU64,
 }
 
-type Known = HashMap<SecretHash, Arc<TokenInfo>>;
+pub(crate) type Known = HashMap<SecretHash, Arc<TokenInfo>>;
 
 // ORDERING: the generation moves, releasing, after the tokens have: whoever acquires the new one finds
 // the new tokens. Whoever has the old one may find either, and sees it move later.
 impl Tokens {
-    fn change(&self, change: impl FnOnce(&mut Known)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut known);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    fn read<R>(&self, read: impl FnOnce(&Known) -> R) -> R {
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&Known) -> R) -> R {
         read(&self.by_hash.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,20 +76,20 @@ impl Tokens {
 
     /// The token that has this secret. That the time this takes depends on the hash tells nothing of
     /// the secret.
-    pub(super) fn find(&self, secret: &str) -> Option<Arc<TokenInfo>> {
+    pub(crate) fn find(&self, secret: &str) -> Option<Arc<TokenInfo>> {
         let hash = SecretHash::of(secret)?;
         self.read(|known| known.get(&hash).cloned())
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.read(Known::len)
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(super) fn all(&self) -> Vec<TokenInfo> {
+    pub(crate) fn all(&self) -> Vec<TokenInfo> {
         sorted(self.read(|known| known.values().map(|info| (**info).clone()).collect()))
     }
 }
@@ -129,7 +135,7 @@ fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, Storag
 }
 
 /// All tokens on disk, of a store that only reads.
-pub(super) fn read_infos(pool: &Pool) -> Result<Vec<TokenInfo>, StorageError> {
+pub(crate) fn read_infos(pool: &Pool) -> Result<Vec<TokenInfo>, StorageError> {
     let tokens = read_all(&*read::connection(pool)?)?;
     Ok(sorted(
         tokens.iter().map(|(_, info)| (**info).clone()).collect(),
@@ -148,12 +154,19 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, StorageError> {
 }
 
 /// A new secret, and its hash.
-pub(super) fn new_secret() -> Result<(String, SecretHash), StorageError> {
+pub(crate) fn new_secret() -> Result<(String, SecretHash), StorageError> {
     let mut secret = String::with_capacity(PREFIX.len() + 2 * SECRET_BYTES);
     secret.push_str(PREFIX);
     hex(&*random::<SECRET_BYTES>()?, &mut secret);
     let hash = SecretHash::of(&secret).expect("it has the form");
     Ok((secret, hash))
+}
+
+/// A new id, which another token may have.
+pub(crate) fn new_id() -> Result<String, StorageError> {
+    let mut id = String::with_capacity(ID_DIGITS);
+    hex(&*random::<{ ID_DIGITS / 2 }>()?, &mut id);
+    Ok(id)
 }
 
 fn is_hex(text: &str) -> bool {
@@ -169,108 +182,89 @@ fn hex(bytes: &[u8], out: &mut String) {
     }
 }
 
-impl Committer {
-    pub(super) fn create_token(
-        &mut self,
-        hash: SecretHash,
-        mut info: TokenInfo,
-    ) -> Result<TokenInfo, TokenError> {
-        // First of all finds out, if that is open, what tokens there are.
-        self.db()?;
-        let known = self.tokens.count();
-        if known >= MAX_TOKENS {
-            return Err(TokenError::TooMany);
-        }
-        info.created_at = self.now();
-        if known == 0 && !is_full_admin(&info) {
-            return Err(TokenError::FirstNotAdmin);
-        }
-        let is_taken = |id: &str| {
-            self.tokens
-                .read(|known| known.values().any(|other| other.id == id))
-        };
-        while info.id.is_empty() || is_taken(&info.id) {
-            info.id.clear();
-            hex(&*random::<{ ID_DIGITS / 2 }>()?, &mut info.id);
-        }
-        let tables = info.tables.as_ref().map(|tables| {
-            let names = tables.iter().map(TableName::as_str).collect::<Vec<_>>();
-            serde_json::json!(names).to_string()
-        });
-        let made = self.transaction::<_, TokenError>(|txn| {
-            txn.execute(
-                "INSERT INTO tokens (id, name, role, tables, created_at, hash, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![
-                    info.id,
-                    info.name,
-                    info.role.as_str(),
-                    tables,
-                    info.created_at.millis(),
-                    hash.0,
-                    info.expires_at.map(Timestamp::millis),
-                ],
-            )?;
-            Ok(())
-        });
-        match made {
-            // Only this call has the secret, so whether it is there is found out now, if it can be.
-            Err(TokenError::Commit(CommitError::Unknown { cause })) => {
-                if self.reconcile().is_err() {
-                    return Err(CommitError::Unknown { cause }.into());
-                }
-                if !self.tokens.read(|known| known.contains_key(&hash)) {
-                    return Err(CommitError::Storage(cause).into());
-                }
-            }
-            made => {
-                made?;
-                let entry = Arc::new(info.clone());
-                self.tokens.change(|known| {
-                    known.insert(hash, entry);
-                });
-            }
-        }
-        Ok(info)
-    }
+/// Why a token could not be made or revoked. Unless it is [`CommitError::Unknown`], nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The name does not have the form that it must have.
+    #[error("a token's name is of the form [A-Za-z0-9._-]{{1,64}}; use only those characters")]
+    InvalidName,
+    /// The first token is not an admin, is limited to tables, or expires, so that none could make
+    /// others.
+    #[error(
+        "the first token must be an admin that is not limited to tables and does not expire; make that one first"
+    )]
+    FirstNotAdmin,
+    /// It was to be limited to no table at all.
+    #[error("a token that is limited to no table allows nothing; name a table, or do not limit it")]
+    NoTables,
+    /// It was to be limited to too many tables.
+    #[error(
+        "a token may be limited to {MAX_TOKEN_TABLES} tables, and {given} were given; give it all tables, or make several tokens"
+    )]
+    TooManyTables {
+        /// How many.
+        given: usize,
+    },
+    /// It would be expired from the start.
+    #[error("the token would expire at {at}, which is over; give a time to come")]
+    Expired {
+        /// The time that was given.
+        at: Timestamp,
+    },
+    /// There are as many tokens as there may be.
+    #[error(
+        "there are {MAX_TOKENS} tokens, and there may not be more; revoke those that nobody uses"
+    )]
+    TooMany,
+    /// There is no token with this id.
+    #[error("there is no token {id}; look at the list for the ids of those that there are")]
+    Unknown {
+        /// The id that was given, cut after some characters.
+        id: String,
+    },
+    /// The last admin would leave tokens behind that nobody can revoke.
+    #[error(
+        "this is the last admin that is not limited to tables and does not expire; make another one, or revoke the other tokens first"
+    )]
+    LastAdmin,
+    /// The last admin would leave a running server without one.
+    #[error(
+        "this is the last admin that is not limited to tables and does not expire, and a running server keeps one; create another one first"
+    )]
+    LastWhileServed,
+    /// What holds for transactions holds for tokens.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
 
-    /// Takes tokens back whose time is over: at once from memory, so that what goes on by them ends, and
-    /// from disk as soon as that can be written.
-    pub(crate) fn expire_tokens(&mut self, now: Timestamp) -> Result<(), TokenError> {
-        let is_over = |token: &Arc<TokenInfo>| token.is_expired(now);
-        if !self.tokens.read(|known| known.values().any(is_over)) {
-            return Ok(());
+impl TokenError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::InvalidName => Code::InvalidName,
+            Self::FirstNotAdmin
+            | Self::NoTables
+            | Self::TooManyTables { .. }
+            | Self::Expired { .. }
+            | Self::TooMany
+            | Self::LastAdmin
+            | Self::LastWhileServed => Code::BadRequest,
+            Self::Unknown { .. } => Code::UnknownToken,
+            Self::Commit(source) => source.code(),
         }
-        self.tokens
-            .change(|known| known.retain(|_, token| !is_over(token)));
-        self.db()?;
-        self.transaction::<_, TokenError>(|txn| {
-            txn.execute("DELETE FROM tokens WHERE expires_at <= ?1", [now.millis()])?;
-            Ok(())
-        })
     }
+}
 
-    pub(super) fn revoke_token(&mut self, id: &str, last: Last) -> Result<TokenInfo, TokenError> {
-        self.db()?;
-        let mut others = self.tokens.all();
-        let at = others.iter().position(|token| token.id == id);
-        let at = at.ok_or_else(|| TokenError::Unknown {
-            id: id.escape_debug().take(2 * ID_DIGITS).collect(),
-        })?;
-        let revoked = others.remove(at);
-        if !others.iter().any(is_full_admin) {
-            match last {
-                Last::MayGo if others.is_empty() => {}
-                Last::MayGo => return Err(TokenError::LastAdmin),
-                Last::Stays => return Err(TokenError::LastWhileServed),
-            }
-        }
-        self.transaction::<_, TokenError>(|txn| {
-            txn.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
-            Ok(())
-        })?;
-        self.tokens
-            .change(|known| known.retain(|_, token| token.id != id));
-        Ok(revoked)
+impl From<rusqlite::Error> for TokenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Commit(error.into())
+    }
+}
+
+impl From<StorageError> for TokenError {
+    fn from(error: StorageError) -> Self {
+        Self::Commit(error.into())
     }
 }

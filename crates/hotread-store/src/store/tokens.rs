@@ -1,40 +1,13 @@
-//! Who may do what over the network: tokens, of whose secrets only hashes are kept. The store keeps
-//! and finds them; whoever serves it asks for them. The calls of this crate itself ask nobody.
+//! Calls that make, list, revoke and find tokens. The calls of this crate itself ask nobody for one.
 
-mod error;
-mod held;
-
+use super::Store;
+use crate::committer::tokens::Last;
 use crate::error::ReadError;
-use crate::store::Store;
-use hotread_proto::session::{MAX_NAME_BYTES, is_client_name};
-use hotread_proto::{TableName, Timestamp};
+use crate::token::{self, MAX_TOKEN_TABLES, TokenError};
+use hotread_proto::session::is_client_name;
+use hotread_proto::{NewToken, Role, TableName, Timestamp, TokenInfo};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-pub use error::TokenError;
-pub(crate) use held::{Tokens, check};
-pub use hotread_proto::{NewToken, ParseRoleError, Role, TokenInfo};
-
-/// Most tokens of a store: one for each service of a large fleet. They are held in memory.
-pub const MAX_TOKENS: usize = 10_000;
-/// Most tables that a token is limited to.
-pub const MAX_TOKEN_TABLES: usize = 256;
-/// Longest name of a token, in bytes: that of a client, whose rule for names is that for tokens.
-pub const MAX_TOKEN_NAME_BYTES: usize = MAX_NAME_BYTES;
-
-/// Rule for the last token that is an admin of all tables.
-#[derive(Debug, Clone, Copy)]
-enum Last {
-    /// It can be revoked if it is the last token at all.
-    MayGo,
-    /// It cannot be revoked.
-    Stays,
-}
-
-/// Does it allow everything everywhere, and for good?
-fn is_full_admin(info: &TokenInfo) -> bool {
-    info.allows(None, Role::Admin) && info.expires_at.is_none()
-}
 
 /// Checks what a token is to be, and brings its tables into order.
 fn check_new(
@@ -64,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// If the name does not have its form, or there is something wrong with `tables`, or it is the
-    /// first one and not such an admin, or there are [`MAX_TOKENS`], or it cannot be written. After
+    /// first one and not such an admin, or there are [`MAX_TOKENS`](crate::MAX_TOKENS), or it cannot be written. After
     /// [`CommitError::Unknown`](crate::CommitError::Unknown), which only a disk that goes on failing
     /// leads to, it may be there, and nobody has its secret: look for it in
     /// [`tokens`](Self::tokens), and revoke it.
@@ -112,7 +85,7 @@ impl Store {
             role,
             expires_at,
         };
-        let (secret, hash) = held::new_secret()?;
+        let (secret, hash) = token::new_secret()?;
         let info = self.job(move |committer| committer.create_token(hash, info))?;
         Ok(NewToken { info, secret })
     }
@@ -125,7 +98,7 @@ impl Store {
     pub fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
         match &self.0.writer {
             Some(writer) => Ok(writer.tokens.all()),
-            None => Ok(held::read_infos(&self.pool())?),
+            None => Ok(token::read_infos(&self.pool())?),
         }
     }
 

@@ -1,10 +1,10 @@
 //! What dropped tables leave behind, deleted in bounded batches between groups. Dropping itself is one
 //! short transaction, in `admin`; what it marks is found here, also after a restart.
 
-use crate::committer::Committer;
+use super::Committer;
 use crate::error::CommitError;
-use crate::migrate;
 use crate::rows;
+use crate::search_index::{sizes, words};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -130,48 +130,6 @@ fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
         db.execute_batch(&format!("DROP TABLE {table}"))?;
     }
     db.execute("DELETE FROM tables WHERE id = ?1", [id])?;
-    Ok(())
-}
-
-/// Drops a search index in a moment: its large parts are set aside as plain tables, to be cleared as
-/// other rows are.
-pub(crate) fn set_index_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
-    let index = migrate::search_table(id);
-    let (words, sizes) = (words(id), sizes(id));
-    db.execute_batch(&format!(
-        "ALTER TABLE {index}_data RENAME TO {words};
-         ALTER TABLE {index}_docsize RENAME TO {sizes};
-         DROP TABLE {index};"
-    ))
-}
-
-/// The name of what had the words of a dropped table's search index.
-fn words(id: i64) -> String {
-    format!("dropped_{id}_words")
-}
-
-/// The name of what had the lengths of its texts.
-fn sizes(id: i64) -> String {
-    format!("dropped_{id}_sizes")
-}
-
-/// Deletes all that dropped tables have left behind, in the transaction of a migration: whatever the
-/// version, rows say which table they are of.
-pub(crate) fn clear_all(db: &Connection) -> rusqlite::Result<()> {
-    let ids: Vec<i64> = db
-        .prepare("SELECT id FROM tables WHERE dropped_at IS NOT NULL")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for id in ids {
-        for table in ["search_rows", "records", "changes", "txn_ids"] {
-            db.execute(&format!("DELETE FROM {table} WHERE table_id = ?1"), [id])?;
-        }
-        let (words, sizes) = (words(id), sizes(id));
-        db.execute_batch(&format!(
-            "DROP TABLE IF EXISTS {words}; DROP TABLE IF EXISTS {sizes};
-             DELETE FROM tables WHERE id = {id};"
-        ))?;
-    }
     Ok(())
 }
 

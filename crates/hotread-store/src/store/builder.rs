@@ -1,18 +1,19 @@
 //! How a store is opened.
 
+use super::{Inner, Store, Writer};
 use crate::committer::Committer;
+use crate::committer::queue::Queue;
 use crate::error::OpenError;
-use crate::open::{self, Location, Opened};
+use crate::location::Location;
+use crate::open::{self, Opened};
 use crate::options::Synchronous;
-use crate::queue::Queue;
 use crate::read::{self, Opener};
 use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
+use crate::states::States;
 use crate::stats::Counters;
-use crate::store::{Inner, Store, Writer};
 use crate::table::Registry;
 use crate::temporary::Folder;
 use crate::token::Tokens;
-use crate::typed::Typed;
 use hotread_proto::Actor;
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
@@ -163,7 +164,7 @@ impl StoreBuilder {
             let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
             let registry = Arc::new(Registry::default());
             let inner = Inner {
-                typed: Typed::default(),
+                states: States::default(),
                 at,
                 passphrase,
                 key_rounds,
@@ -224,7 +225,7 @@ impl StoreBuilder {
             lock,
         });
         let inner = Inner {
-            typed: Typed::default(),
+            states: States::default(),
             at,
             passphrase,
             key_rounds,

@@ -1,0 +1,191 @@
+//! What can go wrong with a database's file: with opening it, and with copying it.
+
+use super::storage::StorageError;
+use hotread_proto::Code;
+use std::path::PathBuf;
+
+/// Why a store could not be opened. Whatever was there is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory that the database should be in is not there.
+    #[error("{} is not a directory; create it first", path.display())]
+    NoDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no such file, and it was not to be created.
+    #[error("{} does not exist; check the path, or create a table to begin a database", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is a directory, or something else that is no file.
+    #[error("{} is not a file; give the path of a database", path.display())]
+    NotAFile {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// Another process, or this one, has it open for writing.
+    #[error("{} is in use by {holder}; go through that process, or open it read-only", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// The holder's process and, if it serves the database, its URL.
+        holder: Holder,
+    },
+    /// The file has several names, by hard links. SQLite keeps the write-ahead log under one of them:
+    /// writers under two names destroy the database.
+    #[error("{} is one of {names} names of the same file; its write-ahead log is kept under one name only, so remove the other hard links, or open another file that has a backup of it", path.display())]
+    SeveralNames {
+        /// The database.
+        path: PathBuf,
+        /// Names that the file has.
+        names: u64,
+    },
+    /// It is no SQLite database, or one of another program.
+    #[error("{} is not a HotRead database ({reason}); it was left as it is", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        reason: String,
+    },
+    /// It was written by a newer version of HotRead.
+    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, which can migrate it down to version {known}", path.display())]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i32,
+        /// The newest version that is known here.
+        known: i32,
+    },
+    /// It was written by an older version of HotRead, and was to be opened for reading only.
+    #[error("{} has schema version {found}, and version {known} is needed; open it for writing once, which migrates it", path.display())]
+    OlderSchema {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: i32,
+        /// The version that is needed.
+        known: i32,
+    },
+    /// The lock file could not be used.
+    #[error("{} could not be locked for writing ({source}); check the permissions of its directory, or open the database read-only", path.display())]
+    LockFile {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// SQLite could not read it.
+    #[error("{}: {source}", path.display())]
+    Storage {
+        /// The database.
+        path: PathBuf,
+        /// What went wrong.
+        source: StorageError,
+    },
+    /// A thread could not be started.
+    #[error("a thread of the store could not be started ({0}); check the limits of this process")]
+    Thread(std::io::Error),
+}
+
+/// Who has a database open for writing, as its lock file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// The process id.
+    #[serde(default)]
+    pub pid: u32,
+    /// Where it serves the database, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.pid, &self.url) {
+            (0, _) => f.write_str("another process"),
+            (pid, None) => write!(f, "process {pid}"),
+            (pid, Some(url)) => write!(
+                f,
+                "process {pid}, which serves it at {}",
+                url.escape_debug()
+            ),
+        }
+    }
+}
+
+impl OpenError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoDirectory { .. } | Self::NoFile { .. } | Self::NotAFile { .. } => {
+                Code::NoSuchFile
+            }
+            Self::InUse { .. } | Self::SeveralNames { .. } => Code::InUse,
+            Self::Foreign { .. } => Code::Foreign,
+            Self::NewerSchema { .. } => Code::NewerSchema,
+            Self::OlderSchema { .. } => Code::OlderSchema,
+            Self::LockFile { .. } => Code::ReadOnly,
+            Self::Storage { source, .. } => source.code(),
+            Self::Thread(_) => Code::StorageError,
+        }
+    }
+}
+
+/// Why a backup could not be made or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// Something with the target's name is there already.
+    #[error("{} exists already; give a path where nothing is", path.display())]
+    Exists {
+        /// The target.
+        path: PathBuf,
+    },
+    /// The target could not be written, or the source not be copied.
+    #[error("{}: {source}; check permissions and free space", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database to be restored cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The backup is damaged.
+    #[error("{} is damaged: {problem}; take an older one", path.display())]
+    Damaged {
+        /// The backup.
+        path: PathBuf,
+        /// The first thing that is wrong with it.
+        problem: String,
+    },
+    /// SQLite could not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl BackupError {
+    /// The error's stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Exists { .. } => Code::BadRequest,
+            Self::File { .. } => Code::StorageError,
+            Self::Open(source) => source.code(),
+            Self::Damaged { .. } => Code::Corrupt,
+            Self::Storage(source) => source.code(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for BackupError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}

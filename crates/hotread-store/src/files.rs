@@ -1,0 +1,56 @@
+//! A database's files: their names, their permissions, and the room for them.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Permissions of files that hold records: of their owner alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// The file that stands beside a database under its name with this ending: beside the file itself,
+/// whatever symbolic links lead to it, as SQLite has it.
+pub(crate) fn beside(database: &Path, ending: &str) -> PathBuf {
+    let file = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
+    let mut name = file.into_os_string();
+    name.push(ending);
+    name.into()
+}
+
+/// Lets a file that is created have the permissions of the database: of a new one, that only its owner
+/// reads and writes it.
+pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let mode = std::fs::metadata(database).map(|meta| meta.permissions().mode() & 0o666);
+        options.mode(mode.unwrap_or(PRIVATE));
+    }
+    #[cfg(not(unix))]
+    let _ = (database, options);
+}
+
+/// Creates the database's file, empty, if there is none. SQLite gives the files beside it the same
+/// permissions.
+pub(crate) fn create(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    // Not only if it is new: the name may be a symbolic link.
+    options.write(true).create(true).truncate(false);
+    as_private_as(path, &mut options);
+    options.open(path).map(drop)
+}
+
+/// Bytes that are free on the disk for this process's user.
+#[cfg(unix)]
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Bytes that are free on the disk, if the system says.
+#[cfg(not(unix))]
+pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
+    None
+}

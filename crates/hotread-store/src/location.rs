@@ -1,0 +1,229 @@
+//! Where a database is, and how connections to it are set up.
+
+use crate::error::{OpenError, StorageError, is_without_index};
+use crate::files;
+use crate::inode::Inode;
+use crate::options::Synchronous;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long SQLite waits for locks of other programs.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+const READER_CACHE_KIB: i64 = 2 * 1024;
+/// Pages of WAL after which a commit moves them into the database: 16 MiB. SQLite's 1,000 would
+/// cost two more fsyncs for every 4 MiB written.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// The WAL file is cut to this many bytes when it begins anew.
+pub(crate) const WAL_LIMIT_BYTES: i64 = 64 << 20;
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// SQLite's own VFS for a database that one process uses: its first connection locks other processes out,
+/// and the index of the write-ahead log is in memory, which all connections of the process share.
+const ALONE: &str = "unix-excl";
+
+/// A database that can be opened again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Location {
+    pub(crate) path: PathBuf,
+    /// A SQLite VFS other than the system's; in tests.
+    pub(crate) vfs: Option<String>,
+    /// Connections keep the index of the write-ahead log in this process's memory, and lock other
+    /// processes out: there was no room for the index on the disk.
+    pub(crate) is_alone: bool,
+    /// The file itself, for as long as connections to it are open.
+    pub(crate) inode: Option<Arc<Inode>>,
+}
+
+impl Location {
+    pub(crate) fn new(path: &Path, vfs: Option<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            vfs,
+            is_alone: false,
+            inode: None,
+        }
+    }
+
+    /// The same database for this process alone, after an error that says that there is no room for the
+    /// index of its write-ahead log. `None`: it is another error, or that does not help.
+    pub(crate) fn alone(&self, error: &rusqlite::Error) -> Option<Self> {
+        let can = cfg!(unix) && self.vfs.is_none() && !self.is_alone;
+        (can && is_without_index(error)).then(|| Self {
+            is_alone: true,
+            ..self.clone()
+        })
+    }
+
+    /// Holds on to the file that has the name now.
+    pub(crate) fn hold(&mut self) -> Result<(), OpenError> {
+        if self.vfs.is_none() {
+            self.inode = Inode::of(&self.path).map_err(|e| self.storage_error(e.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Fails if what is written would not be found under the database's name.
+    pub(crate) fn check_names(&self) -> Result<(), StorageError> {
+        self.inode.as_ref().map_or(Ok(()), |it| it.check_names())
+    }
+
+    /// Size of the write-ahead log.
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        std::fs::metadata(files::beside(&self.path, "-wal")).map_or(0, |meta| meta.len())
+    }
+
+    /// Size of the database's file, and the bytes that are free on its disk for this process's user.
+    pub(crate) fn room(&self) -> Option<(u64, u64)> {
+        let size = std::fs::metadata(&self.path).ok()?.len();
+        Some((size, files::free_bytes(&self.path)?))
+    }
+
+    /// Fails if another file would be read under the database's name.
+    pub(crate) fn check_name(&self) -> Result<(), StorageError> {
+        self.inode.as_ref().map_or(Ok(()), |it| it.check_name())
+    }
+
+    pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // `./`, so that `file:x` and `:memory:` are names like all others.
+        let path = match self.path.is_relative() && self.vfs.is_none() {
+            true => &Path::new(".").join(&self.path),
+            false => &self.path,
+        };
+        let vfs = match self.is_alone {
+            true => Some(ALONE),
+            false => self.vfs.as_deref(),
+        };
+        if self.is_alone {
+            // A connection that cannot write takes no lock, and would look for the index on the disk.
+            flags.remove(OpenFlags::SQLITE_OPEN_READ_ONLY);
+            flags.insert(OpenFlags::SQLITE_OPEN_READ_WRITE);
+        }
+        let db = match vfs {
+            None => Connection::open_with_flags(path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        };
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(db)
+    }
+
+    /// Is all of the database in this file, with neither a WAL nor a journal beside it? Then nobody
+    /// has it open for writing either.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let missing = |ending| {
+            std::fs::symlink_metadata(files::beside(&self.path, ending))
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        cfg!(unix) && self.vfs.is_none() && missing("-wal") && missing("-journal")
+    }
+
+    /// A connection to a database at rest, for as long as it stays so: takes no lock, and makes no
+    /// file beside it.
+    pub(crate) fn open_at_rest(&self) -> rusqlite::Result<Connection> {
+        let mut uri = "file:".to_owned();
+        for &byte in std::path::absolute(&self.path)
+            .unwrap_or_else(|_| self.path.clone())
+            .as_os_str()
+            .as_encoded_bytes()
+        {
+            if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        uri.push_str("?immutable=1");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(uri, flags)
+    }
+
+    /// A connection for the committer. No connection maps the file: a disk error would end the process
+    /// by a signal, where a read reports it.
+    pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        set_synchronous(&db, synchronous)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        db.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES)?;
+        db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(db)
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
+        self.reader_of().map(|(db, _)| db)
+    }
+
+    /// A connection that only reads, and whether it may do so for one read only: as long as the
+    /// database is at rest, where SQLite wants to create files beside it, which a medium that can only be
+    /// read refuses; or with other processes locked out, where there is no room for the log's index.
+    pub(crate) fn reader_of(&self) -> rusqlite::Result<(Connection, bool)> {
+        let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // A reader that closes last would otherwise try to move the WAL into the database.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let first: rusqlite::Result<i64> =
+            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+        let (db, once) = match first {
+            Err(e)
+                if matches!(
+                    e.sqlite_error_code(),
+                    Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+                ) && self.is_at_rest() =>
+            {
+                (self.open_at_rest()?, true)
+            }
+            Err(e) => match self.alone(&e) {
+                Some(alone) => {
+                    drop(db);
+                    return Ok((alone.reader_of()?.0, true));
+                }
+                // Damage is for whoever reads what is damaged.
+                None => (db, false),
+            },
+            Ok(_) => (db, false),
+        };
+        db.pragma_update(None, "query_only", true)?;
+        db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        db.pragma_update(None, "mmap_size", 0)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok((db, once))
+    }
+
+    /// A connection that only reads this database, and may write others: copies of it.
+    pub(crate) fn copier(&self) -> rusqlite::Result<Connection> {
+        let db = self.reader()?;
+        db.pragma_update(None, "query_only", false)?;
+        Ok(db)
+    }
+
+    pub(crate) fn storage(&self, error: rusqlite::Error) -> OpenError {
+        self.storage_error(error.into())
+    }
+
+    pub(crate) fn storage_error(&self, source: StorageError) -> OpenError {
+        OpenError::Storage {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Whether COMMIT waits for an fsync.
+pub(crate) fn set_synchronous(db: &Connection, to: Synchronous) -> rusqlite::Result<()> {
+    let to = match to {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    db.pragma_update(None, "synchronous", to)
+}

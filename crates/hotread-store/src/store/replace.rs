@@ -1,0 +1,128 @@
+//! Calls that make a table have exactly the given records.
+
+use super::{Store, Writer};
+use crate::committer::queue::{OP_BYTES, PATIENCE};
+use crate::error::{CommitError, StorageError};
+use crate::replace::{MAX_COMPARISONS, compare};
+use crate::table::OpenTable;
+use crate::ticket::{ReplaceTicket, Replaced};
+use hotread_proto::{Body, Compared, Refusal, Replace, TableName};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Store {
+    /// Makes the table have exactly these records, in one transaction. Compared with the table on this thread,
+    /// from a read connection and within this store's [`Budget`](crate::Budget): other writers wait for what
+    /// changes, about 10 µs a record, and not for a pass over the table.
+    ///
+    /// If the table changes so much meanwhile that no comparison holds, the committer's thread compares in
+    /// the end ([`Stats::whole_replacements`](crate::Stats::whole_replacements)): it never fails for what
+    /// others write.
+    ///
+    /// # Errors
+    /// As for [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if the table
+    /// gets another schema at the last moment.
+    pub fn replace(&self, table: &TableName, mut new: Replace) -> Result<Replaced, CommitError> {
+        for _ in 0..MAX_COMPARISONS {
+            // Each time, since the table may have been altered.
+            let (writer, table) = self.replaceable(table, &new)?;
+            let compared = match compare(&self.pool(), &table, &mut new, usize::MAX) {
+                Ok(compared) => compared,
+                // It changes too fast, was sealed anew or dropped, or all read connections are in use.
+                Err(
+                    CommitError::Refused(Refusal::Outdated)
+                    | CommitError::UnknownTable { .. }
+                    | CommitError::Storage(StorageError::NoReader),
+                ) => break,
+                Err(error) => return Err(error),
+            };
+            let kept = compared.clone();
+            match self
+                .push_compared(writer, table.clone(), compared, PATIENCE)?
+                .wait()
+            {
+                Err(CommitError::Refused(Refusal::Outdated)) => new = kept.into_replace(),
+                answered => return answered,
+            }
+        }
+        let (writer, table) = self.replaceable(table, &new)?;
+        self.push_whole(writer, table, new, PATIENCE)?.wait()
+    }
+
+    /// Hands a replacement over, without waiting for it or for room: as [`try_submit`](Self::try_submit). The
+    /// committer compares it with the table, while all other writers wait; [`replace`](Self::replace) and
+    /// [`submit_compared`](Self::submit_compared) compare on the caller's thread.
+    ///
+    /// # Errors
+    /// As for [`try_submit`](Self::try_submit).
+    pub fn submit_replace(
+        &self,
+        table: &TableName,
+        new: Replace,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let (writer, table) = self.replaceable(table, &new)?;
+        self.push_whole(writer, table, new, Duration::ZERO)
+    }
+
+    /// Hands a replacement over that changes at most `max_changes` records. As
+    /// [`submit_replace`](Self::submit_replace), but compared with the table on this thread: the writer is
+    /// held for what changes, about 10 µs a record, and for what other transactions have written to the
+    /// table meanwhile, 1 MiB of it at most.
+    ///
+    /// Reads the whole table in one transaction, within this store's [`Budget`](crate::Budget).
+    ///
+    /// # Errors
+    /// As for [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and
+    /// [`Refusal::Outdated`] if the table has changed too much meanwhile, which may pass.
+    pub fn submit_compared(
+        &self,
+        table: &TableName,
+        mut new: Replace,
+        max_changes: usize,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let (writer, table) = self.replaceable(table, &new)?;
+        let compared = compare(&self.pool(), &table, &mut new, max_changes)?;
+        self.push_compared(writer, table, compared, Duration::ZERO)
+    }
+
+    /// The table, if it may be written and the values fit its schema.
+    fn replaceable(
+        &self,
+        table: &TableName,
+        new: &Replace,
+    ) -> Result<(&Writer, Arc<OpenTable>), CommitError> {
+        let writer = self.writer()?;
+        let table = self.writable(table)?;
+        for put in &new.records {
+            table.check_schema(&put.key, &put.value)?;
+        }
+        Ok((writer, table))
+    }
+
+    /// To be compared by the committer.
+    fn push_whole(
+        &self,
+        writer: &Writer,
+        table: Arc<OpenTable>,
+        new: Replace,
+        patience: Duration,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let size = new.size() + OP_BYTES * new.records.len();
+        let ticket = self.push(writer, table, Body::Replace(new), size, patience)?;
+        Ok(ticket.replace(None))
+    }
+
+    fn push_compared(
+        &self,
+        writer: &Writer,
+        table: Arc<OpenTable>,
+        compared: Compared,
+        patience: Duration,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let size = compared.size() + OP_BYTES * compared.changes();
+        // The last one that has the records drops them, which takes time for many: not the writer.
+        let kept = compared.clone();
+        let ticket = self.push(writer, table, Body::Compared(compared), size, patience)?;
+        Ok(ticket.replace(Some(kept)))
+    }
+}

@@ -1,0 +1,147 @@
+//! Calls that list, create, drop and seal tables.
+
+use super::Store;
+use crate::committer::Committer;
+use crate::error::{CommitError, ReadError, TableError};
+use crate::options::{TableInfo, TableOptions};
+use crate::read;
+use crate::schema::Schema;
+use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
+use crate::table::TableRow;
+use hotread_proto::TableName;
+
+impl Store {
+    /// All tables, by name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
+        let rows = read::tables(&self.pool())?;
+        Ok(rows.iter().map(TableRow::info).collect())
+    }
+
+    /// A table, as it stands now.
+    ///
+    /// # Errors
+    /// If there is none, or the database cannot be read.
+    pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
+        let row = read::table(&self.pool(), table)?;
+        row.map(|row| row.info())
+            .ok_or_else(|| ReadError::UnknownTable {
+                table: table.clone(),
+            })
+    }
+
+    /// Creates a table, empty, at the beginning of an epoch of its own.
+    ///
+    /// # Errors
+    /// If there is one of this name, or the options do not go together, or it cannot be written.
+    pub fn create_table(
+        &self,
+        table: &TableName,
+        options: TableOptions,
+    ) -> Result<TableInfo, TableError> {
+        if let Some(schema) = &options.schema {
+            Schema::compile(schema).map_err(|reason| TableError::InvalidSchema { reason })?;
+        }
+        if options.sealed && options.search {
+            return Err(TableError::SealedSearch);
+        }
+        let seal = options.sealed.then(|| self.derive(table)).transpose()?;
+        let name = table.clone();
+        self.job(move |committer| committer.create_table(&name, &options, seal))
+    }
+
+    fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
+        self.0
+            .passphrase
+            .as_ref()
+            .ok_or(SealError::NoPassphrase)
+            .inspect(|passphrase| warn_if_short(table, passphrase))
+            .and_then(|passphrase| Seal::create(passphrase, self.0.key_rounds))
+            .map_err(|source| CommitError::Seal {
+                table: table.clone(),
+                source,
+            })
+    }
+
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
+    /// on reading what it was; its subscribers are told.
+    ///
+    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
+    /// used again. A store that is closed before all are gone goes on when it is opened again;
+    /// [`finish_drops`](Self::finish_drops) waits for it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be written.
+    pub fn drop_table(&self, table: &TableName) -> Result<(), TableError> {
+        let name = table.clone();
+        self.job(move |committer| committer.drop_table(&name))
+    }
+
+    /// Waits until nothing of dropped tables is left in the file, and does the work meanwhile if nothing
+    /// else is to be done.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn finish_drops(&self) -> Result<(), TableError> {
+        while self.job(Committer::clear_dropped)? {}
+        Ok(())
+    }
+
+    /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
+    /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
+    /// during which other tables are not written; how large the rest of the file is does not matter.
+    ///
+    /// Values under the old passphrase may be left in parts of the file that are not in use, until
+    /// [`scrub`](Self::scrub).
+    ///
+    /// This store goes on with the new keys. [`StoreBuilder::passphrase`](crate::StoreBuilder::passphrase) takes the new passphrase
+    /// from the next opening on.
+    ///
+    /// # Errors
+    /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
+    /// it cannot be written. The table is as it was then.
+    pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
+        let known = self.0.registry.get(table);
+        let known = known.ok_or_else(|| CommitError::UnknownTable {
+            table: table.clone(),
+        })?;
+        if !known.is_sealed() {
+            return Err(TableError::NotSealed {
+                table: table.clone(),
+            });
+        }
+        let seal_error = |source| CommitError::Seal {
+            table: table.clone(),
+            source,
+        };
+        self.unseal(&known).map_err(seal_error)?;
+        warn_if_short(table, new);
+        let seal = Seal::create(new, self.0.key_rounds).map_err(seal_error)?;
+        self.job(move |committer| committer.reseal(&known, seal))
+    }
+
+    /// Rewrites the file, so that nothing is left in it of what was deleted, such as values under an
+    /// earlier passphrase. Takes as long as a backup, during which nothing is written, and room for a
+    /// copy of the database in a temporary file (`SQLITE_TMPDIR`, else `/var/tmp`) and for another one
+    /// in the write-ahead log. Memory is bounded, however large the file is.
+    ///
+    /// # Errors
+    /// If there is no room or it cannot be written: then what was deleted may still be there, and
+    /// everything else is as it was. [`StorageError::Locked`](crate::StorageError::Locked) says that a
+    /// reader keeps the write-ahead log.
+    pub fn scrub(&self) -> Result<(), TableError> {
+        Ok(self.job(Committer::scrub)?)
+    }
+}
+
+fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
+    if passphrase.is_short() {
+        tracing::warn!(
+            %table,
+            "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
+             has the file; better six random words"
+        );
+    }
+}
