@@ -70,11 +70,11 @@ readme:
 
 # `kill -9` in a loop
 kills n="2000":
-    HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test kill
+    HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test store kill::
 
 # Power lost, and a disk that fails, at each operation in place of some
 sweeps:
-    HOTREAD_EVERY=1 cargo test -p hotread-store --test power_loss --test io_errors
+    HOTREAD_EVERY=1 cargo test -p hotread-store --test store -- power_loss:: io_errors::
 
 # A fuzz target for some seconds: import_csv, import_ndjson, stored_rows, decode, follow, serve (needs cargo-fuzz and a nightly)
 fuzz target seconds="60":
@@ -86,7 +86,7 @@ seeds n="1000":
 
 # Server and replicas killed over a bad network, so many times
 chaos n="50":
-    HOTREAD_CHAOS_KILLS={{ n }} cargo test --release -p hotread-server --test chaos
+    HOTREAD_CHAOS_KILLS={{ n }} cargo test --release -p hotread-server --test server chaos::
 
 # The README's main job
 demo *args:

@@ -1,12 +1,10 @@
 //! Calls against a server that answers with what it was told.
 
-mod support;
-
+use crate::common::Reply::{Answer, Nothing};
+use crate::common::Scripted;
 use hotread_client::{
     Client, Code, Condition, Error, Key, Put, Role, Scan, Search, TableOptions, Txn, Value,
 };
-use support::Reply::{Answer, Nothing};
-use support::Scripted;
 
 const COMMITTED: &str = r#"{"ok":true,"position":{"epoch":"0000000000000001","seq":7},"at":"2026-01-02T03:04:05.678Z"}"#;
 

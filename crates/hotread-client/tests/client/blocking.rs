@@ -1,12 +1,10 @@
 //! The façade for programs without a runtime.
 
-mod support;
-
+use crate::common::{Fake, HANG};
 use hotread_client::blocking::Client;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Fake, HANG};
 
 #[test]
 fn a_program_without_a_runtime_follows_a_table() {

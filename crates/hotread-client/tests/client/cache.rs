@@ -1,7 +1,6 @@
 //! Copies on disk: starting without the server, and never with what is not right.
 
-mod support;
-
+use crate::common::{Fake, HANG, until};
 use hotread_client::{
     Client, ClientBuilder, Code, Position, RecordSet, Replica, SaveError, Status, TooStale,
 };
@@ -12,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Fake, HANG, until};
 use tempfile::TempDir;
 
 type Numbers = HashMap<Arc<str>, u64>;

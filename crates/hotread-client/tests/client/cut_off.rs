@@ -1,17 +1,15 @@
 //! Bad connections: many replicas that were cut off for longer than the history lasts, while the table goes
 //! on changing; and a link over which a frame takes longer than a connection may be silent.
 
-mod support;
-
+use crate::common::proxy::Cable;
+use crate::common::server::Api;
+use crate::common::{HANG, until};
 use hotread_client::{
     Client, ConnectionEvent, Key, Put, RecordSet, Replace, Replica, Status, TableOptions, Value,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::proxy::Cable;
-use support::server::Api;
-use support::{HANG, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

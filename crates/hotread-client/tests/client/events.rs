@@ -1,11 +1,9 @@
 //! Events against a server that does what the test wants.
 
-mod support;
-
+use crate::common::{Fake, until};
 use futures_util::StreamExt;
 use hotread_client::{ChangeOp, Client, Code, Position};
 use hotread_proto::Epoch;
-use support::{Fake, until};
 
 async fn client(server: &Fake) -> Client {
     Client::builder(&server.url()).build().unwrap()

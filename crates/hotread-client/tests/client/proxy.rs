@@ -1,14 +1,12 @@
 //! Calls through proxies that answer in the server's place, and that change paths.
 
-mod support;
-
+use crate::common::proxy::Says::{Instead, Nothing, Truth};
+use crate::common::proxy::{Cable, Proxy, Says};
+use crate::common::server::Api;
 use hotread_client::{
     Client, Code, Error, Key, Put, Replace, Role, Scan, TableOptions, Txn, TxnId, Value,
 };
 use std::time::Duration;
-use support::proxy::Says::{Instead, Nothing, Truth};
-use support::proxy::{Cable, Proxy, Says};
-use support::server::Api;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

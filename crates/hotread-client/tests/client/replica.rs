@@ -1,7 +1,6 @@
 //! Replicas against a server that does what the test wants.
 
-mod support;
-
+use crate::common::{Fake, HANG, until};
 use hotread_client::{
     Client, Code, ConnectionEvent, Error, HotReadState, MapUpdate, Record, RecordSet, Replica,
     Replicated, Status, WaitForError,
@@ -10,7 +9,6 @@ use hotread_proto::session::frame::Begin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Fake, HANG, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -1,7 +1,7 @@
 //! The client against the server itself, over real connections.
 
-mod support;
-
+use crate::common::server::Api;
+use crate::common::{HANG, until};
 use hotread_client::{
     ChangeOp, Client, Code, Condition, Error, Key, Op, Put, RecordSet, Removal, Replace, Replica,
     Role, Scan, Status, TableName, TableOptions, Timestamp, Txn, Value, WaitForError,
@@ -9,8 +9,6 @@ use hotread_client::{
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::server::Api;
-use support::{HANG, until};
 
 type Numbers = HashMap<Arc<str>, u64>;
 

@@ -1,15 +1,13 @@
 //! Typed tables of a server, and the same calls on a store and on a server.
 
-mod support;
-
+use crate::common::HANG;
+use crate::common::server::Api;
 use hotread_client::{
     Client, Code, Entries, Error, InvalidInput, PutOptions, RecordSet, Replace, Scan, Status,
     Table, TypedTable, Value, blocking,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use support::HANG;
-use support::server::Api;
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Flag {

@@ -3,30 +3,25 @@
 
 #![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::common::HANG;
+use crate::common::server::Api;
 use hotread_client::{Client, TableOptions};
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use support::HANG;
-use support::server::Api;
 use tokio::time::timeout;
 
 /// The file while which there is no thread is given to the process by this name.
 const NO_THREADS: &str = "HOTREAD_NO_THREADS";
-const URL: &str = "HOTREAD_TEST_URL";
 /// Larger than what is read on the runtime's own thread.
 const LARGE: usize = 200_000;
 
 type Texts = HashMap<Arc<str>, String>;
 
-/// Not a test: the process that gets no threads.
-#[test]
-fn the_client() {
-    let Ok(url) = std::env::var(URL) else { return };
+/// What the process does that gets no threads.
+fn without_threads(url: &str) {
     // Tokio's own threads for blocking work are gone at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -34,9 +29,9 @@ fn the_client() {
         .enable_all()
         .build()
         .unwrap();
-    let followed = runtime.block_on(async { timeout(HANG, follow(&url)).await });
+    let followed = runtime.block_on(async { timeout(HANG, follow(url)).await });
     followed.unwrap();
-    let refused = Client::builder(&url).build_blocking();
+    let refused = Client::builder(url).build_blocking();
     let error = refused.map(drop).unwrap_err().to_string();
     assert!(error.contains("no thread"), "{error}");
     let dir = tempfile::tempdir().unwrap();
@@ -65,11 +60,11 @@ async fn follow(url: &str) {
     assert!(error.contains("no thread"), "{error}");
 }
 
-fn run_without_threads(url: &str, dir: &Path) -> (bool, String) {
+fn run_without_threads(test: &str, url: &str, dir: &Path) -> (bool, String) {
     let library = dir.join("faults.so");
     let source = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../hotread-server/tests/preload/faults.c"
+        "/../hotread-server/tests/server/preload/faults.c"
     );
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -77,12 +72,11 @@ fn run_without_threads(url: &str, dir: &Path) -> (bool, String) {
         .args([source, "-ldl"])
         .status();
     assert!(compiled.expect("there is a C compiler").success());
-    let ran = Command::new(std::env::current_exe().unwrap())
-        // This thread of the harness is the one that runs it: it could not start another one either.
-        .args(["the_client", "--exact", "--nocapture", "--test-threads=1"])
+    let ran = hotread_testkit::process(test, url)
+        // The first thread of the harness is the one that runs it: it could not start another one either.
+        .arg("--test-threads=1")
         .env("LD_PRELOAD", &library)
         .env(NO_THREADS, dir.join("file"))
-        .env(URL, url)
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -91,12 +85,16 @@ fn run_without_threads(url: &str, dir: &Path) -> (bool, String) {
     (ran.status.success(), said)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_further_threads_large_frames_are_read_in_place() {
-    let api = Api::with_table(&TableOptions::default()).await;
+#[test]
+fn without_further_threads_large_frames_are_read_in_place() {
+    if let Some(url) = hotread_testkit::part() {
+        return without_threads(&url);
+    }
+    let test = hotread_testkit::this_test();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = runtime.block_on(Api::with_table(&TableOptions::default()));
     let dir = tempfile::tempdir().unwrap();
-    let (url, path) = (api.url(), dir.path().to_owned());
-    let ran = tokio::task::spawn_blocking(move || run_without_threads(&url, &path));
-    let (succeeded, said) = ran.await.unwrap();
+    let (succeeded, said) = run_without_threads(&test, &api.url(), dir.path());
     assert!(succeeded && !said.contains("panicked"), "{said}");
+    drop(api);
 }

@@ -1,10 +1,8 @@
 //! Who may do what, over all routes: those of the OpenAPI description, which are those of the route
 //! table. What may not be done fails closed, and with the right code.
 
-mod common;
-
-use common::routes::{is, routes};
-use common::{Api, Reply};
+use crate::common::routes::{is, routes};
+use crate::common::{self, Api, Reply};
 use hotread_proto::{Code, Timestamp};
 use hotread_server::Server;
 use hotread_store::Role;

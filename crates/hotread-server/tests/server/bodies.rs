@@ -1,9 +1,7 @@
 //! Bodies of all routes that take one: read strictly, by the rules of `docs/wire.md`.
 
-mod common;
-
-use common::Api;
-use common::routes::{is, routes};
+use crate::common::Api;
+use crate::common::routes::{is, routes};
 use hotread_proto::Code;
 use hotread_store::Role;
 

@@ -1,10 +1,8 @@
 //! What holds on every route before anything else of a request is looked at: hosts, origins and pages,
 //! proxies, probes, HEAD.
 
-mod common;
-
-use common::routes::{Route, is, routes};
-use common::{Api, Reply};
+use crate::common::routes::{Route, is, routes};
+use crate::common::{Api, Reply};
 use hotread_proto::Code;
 use hotread_store::Role;
 

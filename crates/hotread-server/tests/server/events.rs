@@ -1,9 +1,7 @@
 //! Server-sent events: every transaction once, in order, from where a client was; and an end with a
 //! reason.
 
-mod common;
-
-use common::{Api, Ask, hang, table};
+use crate::common::{self, Api, Ask, hang, table};
 use hotread_proto::{Code, Key, Put, Txn, Value as Text};
 use hotread_server::Options;
 use hotread_store::{Role, TableOptions};

@@ -1,22 +1,15 @@
 //! A malicious peer: whatever it does, the server says what the specification says, stays within a
 //! stated amount of memory, and serves the others.
 
-mod good;
-mod peer;
-#[path = "../sync/replica.rs"]
-#[allow(dead_code, reason = "it is for the tests of sessions, too")]
-mod replica;
-#[allow(dead_code, reason = "it is for the tests of much work, too")]
-mod victim;
-
-use good::Good;
-use peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};
+use crate::common::good::Good;
+use crate::common::peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};
+use crate::common::replica::Replica;
+use crate::common::victim::{BUFFERED, BUSY, LARGE, PATIENCE, RECORDS, Victim};
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
-use victim::{BUFFERED, BUSY, LARGE, PATIENCE, RECORDS, Victim};
 
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
 /// A consumer of events, for whom no snapshot is loaded.
@@ -499,7 +492,7 @@ async fn snapshots_that_are_abandoned_midway_keep_nobody_from_loading() {
         });
     }
     attacked.holds().await;
-    let mut loads = replica::Replica::coming_from("127.0.0.2", address, LARGE);
+    let mut loads = Replica::coming_from("127.0.0.2", address, LARGE);
     loads.until_state(|state| state.len() >= RECORDS).await;
     while let Some(ended) = attack.join_next().await {
         ended.unwrap();

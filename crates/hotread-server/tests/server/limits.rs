@@ -1,15 +1,10 @@
 //! What a server does with those who ask too much, too slowly, or not in HTTP, and how it stops.
 
-mod common;
-#[path = "hostile/peer.rs"]
-#[allow(dead_code, reason = "it is for the tests of malicious peers")]
-mod peer;
-
-use common::{Api, Reply, hang, table};
+use crate::common::peer::Peer;
+use crate::common::{self, Api, Reply, hang, table};
 use hotread_proto::{Code, Key, Put, Replace, Txn, Value as Text};
 use hotread_server::{Options, ServerBuilder};
 use hotread_store::{Role, TableOptions};
-use peer::Peer;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -1,8 +1,6 @@
 //! Pages of a listing: each is one state of one incarnation of the table, whatever happens meanwhile.
 
-mod common;
-
-use common::{Api, Reply, blocking, table};
+use crate::common::{self, Api, Reply, blocking, table};
 use hotread_proto::{Code, Key, Put, Txn, Value as Text};
 use hotread_store::{Store, TableOptions};
 use std::sync::Arc;

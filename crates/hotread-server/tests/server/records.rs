@@ -1,9 +1,7 @@
 //! Records over HTTP: what is written is read again, under every key that there may be; conditions,
 //! ids, expiry, pages.
 
-mod common;
-
-use common::{Api, Reply, table};
+use crate::common::{self, Api, Reply, table};
 use hotread_proto::Code;
 use hotread_proto::{Key, Put, Timestamp, Txn, Value as Text};
 use hotread_store::TableOptions;

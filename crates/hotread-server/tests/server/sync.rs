@@ -1,8 +1,7 @@
 //! Sync sessions over real sockets: a store, a server, and replicas that are driven by the client's
 //! end of the protocol.
 
-mod replica;
-
+use crate::common::replica::{self, Replica, connect, connect_with, next_frame, say};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::frame::{ClientFrame, Hello, ServerFrame};
@@ -10,7 +9,6 @@ use hotread_proto::session::{Cause, SUBPROTOCOL};
 use hotread_proto::{Code, Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::Server;
 use hotread_store::{Role, Store, TableOptions};
-use replica::{Replica, connect, connect_with, next_frame, say};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +48,7 @@ impl Running {
     }
 
     async fn over(store: Store, dir: tempfile::TempDir, address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = TcpListener::from_std(hotread_testkit::listen_again(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder(store.clone())
             .heartbeat(Duration::from_millis(200))

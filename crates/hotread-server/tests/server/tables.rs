@@ -1,8 +1,6 @@
 //! Tables, transactions, replacements, history, and what is said of the server.
 
-mod common;
-
-use common::{Api, table};
+use crate::common::{self, Api, table};
 use hotread_proto::{Code, Key, Put, Txn, Value as Text};
 use hotread_store::{History, Role, TableOptions};
 use serde_json::{Value, json};

@@ -1,20 +1,9 @@
 //! Callers that ask for as much work as they may, and honest ones on other tables who measure how they
 //! are served meanwhile.
 
-#[path = "../hostile/good.rs"]
-mod good;
-#[path = "../hostile/peer.rs"]
-#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
-mod peer;
-#[path = "../sync/replica.rs"]
-#[allow(dead_code, reason = "it is for the tests of sessions, too")]
-mod replica;
-#[path = "../hostile/victim.rs"]
-#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
-mod victim;
-
-use good::{FROM, Good};
-use peer::{HANG, PING, Peer, TEXT, upgrade};
+use crate::common::good::{FROM, Good};
+use crate::common::peer::{HANG, PING, Peer, TEXT, upgrade};
+use crate::common::victim::{BUFFERED, CHECKED, DRAIN, LARGE, REPLACED, SEARCHED, Victim};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
-use victim::{BUFFERED, CHECKED, DRAIN, LARGE, REPLACED, SEARCHED, Victim};
 
 /// How long an attack is measured, and how long the quiet before it.
 const MEASURED: Duration = Duration::from_secs(3);

@@ -1,7 +1,6 @@
 //! Backups and their way back.
 
-mod support;
-
+use crate::common::{self, Scratch, files, key, name, put};
 use hotread_proto::{Code, Hasher, Position, Txn, TxnId};
 use hotread_store::{
     BackupError, Passphrase, Role, SealError, Store, StoreBuilder, TableInfo, TableOptions, migrate,
@@ -9,7 +8,6 @@ use hotread_store::{
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Scratch, files, key, name, put};
 
 fn sealed(path: &Path, passphrase: &str) -> StoreBuilder {
     Store::builder(path)
@@ -394,7 +392,7 @@ fn a_backup_that_finds_no_room_leaves_nothing_behind() {
     }
     let directory = scratch.file("small");
     std::fs::create_dir(&directory).unwrap();
-    let Some(_mounted) = support::Mounted::tmpfs(&directory, 512) else {
+    let Some(_mounted) = common::Mounted::tmpfs(&directory, 512) else {
         return;
     };
     let error = store.backup(directory.join("backup.db")).unwrap_err();

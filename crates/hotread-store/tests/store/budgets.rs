@@ -1,14 +1,12 @@
 //! Work with a budget: it ends when that is spent, and schemas cost no more than is allowed.
 
-mod support;
-
+use crate::common::{Scratch, key, name, put, value};
 use hotread_proto::{Code, Key, Op, TableName, Txn, Value};
 use hotread_store::{
     Budget, CommitError, ReadError, Scan, Search, StorageError, Store, Synchronous, TableError,
     TableOptions,
 };
 use std::time::{Duration, Instant};
-use support::{Scratch, key, name, put, value};
 
 /// Nothing takes so long unless it hangs.
 const HANG: Duration = Duration::from_secs(60);

@@ -1,5 +1,4 @@
 //! What the tests of this crate share.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use hotread_proto::{Category, Key, Put, TableName, Value};
 use hotread_store::Store;

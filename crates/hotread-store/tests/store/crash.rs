@@ -1,9 +1,7 @@
 //! A workload each of whose transactions can be told from what it left behind, and the judgement of
 //! a database that was found again: what was acknowledged is there, nothing is there in half, and
 //! trying again applies nothing twice.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
-use crate::support::{Scratch, key, name, put};
+use crate::common::{Scratch, key, name, put};
 use hotread_faultfs::Disk;
 use hotread_proto::{
     Change, ChangeOp, Committed, Digest, Hasher, Head, Position, Put, Records, Replace, Txn, TxnId,

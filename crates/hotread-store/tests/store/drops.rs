@@ -1,14 +1,12 @@
 //! Dropped tables: the name is free at once, and what is left of them goes in pieces that harm nobody.
 
-mod support;
-
+use crate::common::{HANG, Scratch, key, name, put};
 use hotread_proto::{Code, Replace, TableName, Txn};
 use hotread_store::{Search, Store, Synchronous, TableOptions, migrate};
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{HANG, Scratch, key, name, put};
 
 /// A store with a searched table `t` of so many records, and a table `other`.
 fn with_records(scratch: &Scratch, records: usize) -> Store {

@@ -1,12 +1,10 @@
 //! Expired records: how fast they are swept, beside what, and what they are until then.
 
-mod support;
-
+use crate::common::{HANG, Scratch, key, name, put};
 use hotread_proto::{Change, ChangeOp, Code, Position, Put, Removal, Replace, Timestamp, Txn};
 use hotread_store::{Store, Synchronous, TableOptions};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use support::{HANG, Scratch, key, name, put};
 
 fn normal(scratch: &Scratch) -> Store {
     let builder = Store::builder(scratch.path()).synchronous(Synchronous::Normal);

@@ -1,8 +1,7 @@
 //! Files that are none of ours, damaged, locked, read-only, or on a disk that is full: what is said
 //! of them, and that they stay as they are.
 
-mod support;
-
+use crate::common::{self, Mounted, Numbers, Scratch, files, key, name, put};
 use hotread_proto::{Code, Hasher, Txn, TxnId};
 use hotread_store::{
     CommitError, OpenError, ReadError, Scan, StorageError, Store, Synchronous, TableOptions,
@@ -13,7 +12,6 @@ use rusqlite::config::DbConfig;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Mounted, Numbers, Scratch, files, key, name, put};
 
 /// Longer than anything takes unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -749,7 +747,7 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_is_enough_to_go_on() {
         assert_eq!(errors, 10, "the disk never got full");
         // Reading goes on.
         for (key, text) in &acknowledged {
-            let found = store.get(&table, &support::key(key)).unwrap();
+            let found = store.get(&table, &common::key(key)).unwrap();
             let found = found.unwrap_or_else(|| panic!("{key} is lost"));
             assert_eq!(found.value(), text.as_bytes());
         }
@@ -767,15 +765,15 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_is_enough_to_go_on() {
         }
         assert!(store.stats().halted.is_none());
         for (key, text) in &acknowledged {
-            let found = store.get(&table, &support::key(key)).unwrap();
+            let found = store.get(&table, &common::key(key)).unwrap();
             assert_eq!(found.unwrap().value(), text.as_bytes());
         }
         let mut txn = Txn::new();
         for (key, _) in acknowledged {
-            txn = txn.delete(support::key(&key));
+            txn = txn.delete(common::key(&key));
         }
         for key in unknown {
-            txn = txn.delete(support::key(&key));
+            txn = txn.delete(common::key(&key));
         }
         if !txn.ops.is_empty() {
             // There may be no room for it in the history.

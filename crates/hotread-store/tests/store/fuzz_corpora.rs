@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 // It takes from `super` what is imported above.
 #[allow(dead_code)]
-#[path = "../src/import/exercise.rs"]
+#[path = "../../src/import/exercise.rs"]
 mod exercise;
 
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {

@@ -1,13 +1,11 @@
 //! The past of a table: how much of it is kept, and those who follow it.
 
-mod support;
-
+use crate::common::{Numbers, Scratch, key, name, put};
 use hotread_proto::{Code, Epoch, Position, Txn};
 use hotread_store::{History, ReadError, Store, Synchronous, TableOptions};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{Numbers, Scratch, key, name, put};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 

@@ -3,10 +3,8 @@
 //!
 //! At some operations; at all of them with `HOTREAD_EVERY` set, before a release.
 
-mod crash;
-mod support;
-
-use crash::{check_verify, every, same};
+use crate::common::{Scratch, key, name, put};
+use crate::crash::{self, check_verify, every, same};
 use hotread::HotReadHandle;
 use hotread_faultfs::{Disk, Error, Fault, FileKind, Op};
 use hotread_proto::{Code, Position, Records, Replace, TableName, Txn, TxnId};
@@ -15,7 +13,6 @@ use hotread_store::{
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use support::{Scratch, key, name, put};
 
 fn on(scratch: &Scratch, disk: &Disk) -> StoreBuilder {
     Store::builder(scratch.path()).vfs(disk.vfs())

@@ -3,17 +3,14 @@
 //!
 //! `HOTREAD_KILLS` sets how many processes are killed, 50 unless it is set.
 
-mod crash;
-mod support;
-
-use crash::{Acked, Ledger, Spec, WHOLE, check_verify, create_tables, judge};
+use crate::common::{Scratch, name, put};
+use crate::crash::{Acked, Ledger, Spec, WHOLE, check_verify, create_tables, judge};
 use hotread_proto::{Committed, Position, Timestamp, Txn};
 use hotread_store::{ReadError, Store, Synchronous, TableError, TableOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
-use support::{Scratch, name, put};
 
 /// Tells the child where its database is, and from which number on it counts.
 const DATABASE: &str = "HOTREAD_KILL_DATABASE";

@@ -1,7 +1,6 @@
 //! Limits: each is told, and none of them is a dead end.
 
-mod support;
-
+use crate::common::{Scratch, key, name, put};
 use hotread_proto::{
     Code, Key, Op, Refusal, Replace, TableName, Timestamp, Txn, TxnTooLarge, Value,
 };
@@ -11,7 +10,6 @@ use hotread_store::{
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Scratch, key, name, put};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 

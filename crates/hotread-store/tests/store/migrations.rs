@@ -1,7 +1,6 @@
 //! The schema's versions: databases of each of them, the way up and the way down.
 
-mod support;
-
+use crate::common::{HANG, Mounted, Scratch, category, files, key, name, put};
 use hotread_proto::{Change, Code, Hasher, Position, Timestamp, Txn, TxnId};
 use hotread_store::migrate::{self, MigrateError};
 use hotread_store::{
@@ -11,7 +10,6 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::{HANG, Mounted, Scratch, category, files, key, name, put};
 
 fn fixture(version: i32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}.db"))
@@ -49,7 +47,7 @@ fn tokens(store: &Store) -> ([Option<TokenInfo>; 2], usize) {
 /// Writes the fixtures that are not there. The tables `flags`, `words` (searched) and `secret`
 /// (sealed), with two transactions each, and two tokens; then one step down after the other.
 ///
-/// `cargo test -p hotread-store --test migrations -- --ignored`
+/// `cargo test -p hotread-store --test store migrations -- --ignored`
 #[test]
 #[ignore = "writes fixtures, and those that there are stay as they are"]
 fn write_the_fixtures() {

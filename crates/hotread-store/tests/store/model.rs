@@ -1,8 +1,7 @@
 //! Random sequences of calls against tables that are plain maps: after each call the store, its
 //! live tables, its history and its subscribers must say what the maps say.
 
-mod support;
-
+use crate::common::{self, Scratch, category, key, name, put};
 use hotread::HotReadHandle;
 use hotread_proto::{
     Category, Change, ChangeOp, Committed, Condition, Digest, Hasher, Key, Op, Position,
@@ -15,7 +14,6 @@ use hotread_store::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
-use support::{Scratch, category, key, name, put};
 
 const TABLES: [&str; 3] = ["t0", "t1", "t2"];
 const KEYS: [&str; 12] = [
@@ -532,7 +530,7 @@ impl World {
                     prefix: prefix.to_owned(),
                     after: after.map(|at| key(KEYS[at])),
                     category: category
-                        .map(|at| support::category(CATEGORIES.get(at).unwrap_or(&"three"))),
+                        .map(|at| common::category(CATEGORIES.get(at).unwrap_or(&"three"))),
                     limit: *limit,
                     ..Scan::default()
                 };
@@ -587,7 +585,7 @@ impl World {
                         if *prefix { "*" } else { "" }
                     ),
                     category: category
-                        .map(|at| support::category(CATEGORIES.get(at).unwrap_or(&"three"))),
+                        .map(|at| common::category(CATEGORIES.get(at).unwrap_or(&"three"))),
                     limit: 0,
                 };
                 self.absorb(table, None);

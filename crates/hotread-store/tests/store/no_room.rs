@@ -3,15 +3,13 @@
 
 #![cfg(target_os = "linux")]
 
-mod support;
-
+use crate::common::{HANG, Mounted, Scratch, key, name, put};
 use hotread_proto::{Code, TableName, Txn};
 use hotread_store::{Store, TableOptions};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::{HANG, Mounted, Scratch, key, name, put};
 
 const KIB: u64 = 2048;
 
@@ -154,8 +152,7 @@ fn a_store_that_only_reads_needs_no_room_and_holds_no_writer_up() {
 
 #[test]
 fn without_room_another_process_is_told_that_the_database_is_locked() {
-    const CHILD: &str = "HOTREAD_TEST_READS";
-    if let Some(path) = std::env::var_os(CHILD) {
+    if let Some(path) = hotread_testkit::part() {
         let error = Store::builder(path).read_only(true).open().unwrap_err();
         assert_eq!(error.code(), Code::InUse, "{error}");
         return;
@@ -165,11 +162,9 @@ fn without_room_another_process_is_told_that_the_database_is_locked() {
     };
     let store = Store::open(&full.path).unwrap();
     full.reads(&store, b"1");
-    let read = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["without_room_another", "--test-threads=1"])
-        .env(CHILD, &full.path)
-        .output()
-        .unwrap();
+    let test = hotread_testkit::this_test();
+    let read = hotread_testkit::process(&test, full.path.to_str().unwrap()).output();
+    let read = read.unwrap();
     assert!(read.status.success(), "{read:?}");
     full.reads(&store, b"1");
 }

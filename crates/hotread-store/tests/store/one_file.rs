@@ -1,14 +1,12 @@
 //! One file, one writer, whatever its name; and the file that is written is the one of that name.
 #![cfg(unix)]
 
-mod support;
-
+use crate::common::{HANG, Mounted, Scratch, key, name, put};
 use hotread_proto::{Code, Position, Txn};
 use hotread_store::{CommitError, OpenError, StorageError, Store, Synchronous, TableOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{HANG, Mounted, Scratch, key, name, put};
 
 fn with_table(scratch: &Scratch) -> Store {
     let store = scratch.open();

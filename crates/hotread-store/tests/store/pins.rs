@@ -1,7 +1,6 @@
 //! Pins: what they keep in a table's history, and where that ends.
 
-mod support;
-
+use crate::common::{HANG, Scratch, name, put};
 use hotread_proto::{Code, Epoch, Position, TableName, Txn};
 use hotread_store::{
     History, MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, ReadError, Store, Synchronous,
@@ -10,7 +9,6 @@ use hotread_store::{
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{HANG, Scratch, name, put};
 
 fn fast(scratch: &Scratch) -> Store {
     let builder = Store::builder(scratch.path()).synchronous(Synchronous::Normal);

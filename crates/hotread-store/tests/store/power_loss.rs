@@ -2,10 +2,10 @@
 //!
 //! Some moments and seeds; all of them with `HOTREAD_EVERY` set, before a release.
 
-mod crash;
-mod support;
-
-use crash::{Acked, Ledger, Spec, check_verify, create_tables, every, judge, moved, work};
+use crate::common::{Scratch, key, name, put};
+use crate::crash::{
+    self, Acked, Ledger, Spec, check_verify, create_tables, every, judge, moved, work,
+};
 use hotread_faultfs::{Disk, Fault, FileKind, Op};
 use hotread_proto::{Digest, Position, Txn, TxnId};
 use hotread_store::{
@@ -13,7 +13,6 @@ use hotread_store::{
     TableOptions, WalDamage,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Scratch, key, name, put};
 
 const WORKERS: usize = 3;
 

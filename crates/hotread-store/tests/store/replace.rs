@@ -1,14 +1,12 @@
 //! Replacements that are compared with their table outside of the writer: what they do while others write, and
 //! for how long they hold the writer.
 
-mod support;
-
+use crate::common::{self, Numbers, Scratch, name, put};
 use hotread_proto::{Code, Put, Refusal, Replace, TableName, Txn};
 use hotread_store::{CommitError, History, Store, Synchronous, TableOptions};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Numbers, Scratch, name, put};
 
 /// Records that are replaced.
 const RECORDS: usize = 20_000;
@@ -136,7 +134,7 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
                 while !done.load(Ordering::Relaxed) {
                     let key = format!("{:03}", numbers.next() % 200);
                     let txn = match numbers.next() % 3 {
-                        0 => Txn::new().delete(support::key(&key)),
+                        0 => Txn::new().delete(common::key(&key)),
                         n => Txn::new().put(put(&key, &n.to_string())),
                     };
                     store.commit(table, txn).unwrap();
@@ -170,7 +168,7 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
     let (mut seen, mut beside) = (0, 0);
     let head = store.head(&table).unwrap().position.seq;
     loop {
-        let change = follows.next(support::HANG).unwrap();
+        let change = follows.next(common::HANG).unwrap();
         let change = change.expect("the history has it");
         for op in &change.ops {
             match op {

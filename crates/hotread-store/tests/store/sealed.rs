@@ -1,7 +1,6 @@
 //! Sealed tables: who gets at the values, and where they are to be found.
 
-mod support;
-
+use crate::common::{Scratch, files, key, name, put, value};
 use hotread_proto::{Code, Position, Replace, Txn};
 use hotread_store::{
     CommitError, Passphrase, ReadError, Scan, SealError, Search, Store, TableError, TableOptions,
@@ -11,7 +10,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Scratch, files, key, name, put, value};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 

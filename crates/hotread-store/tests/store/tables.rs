@@ -1,11 +1,9 @@
 //! What a table does for the program that opened it.
 
-mod support;
-
+use crate::common::{Scratch, category, key, name, put, value};
 use hotread_proto::{Condition, Digest, Hasher, Position, Refusal, Replace, Timestamp, Txn, TxnId};
 use hotread_store::{CommitError, ReadError, Scan, Search, Store, TableError, TableOptions};
 use std::time::Duration;
-use support::{Scratch, category, key, name, put, value};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 

@@ -1,8 +1,7 @@
 //! What a store offers to tasks, which must not block: answers, changes and positions. There is no
 //! runtime here: wakers are made by hand.
 
-mod support;
-
+use crate::common::{Flag, HANG, Numbers, Scratch, block_on, key, name, put};
 use hotread_proto::{Code, Position, Replace, TableName, Txn};
 use hotread_store::{
     CommitError, History, Passphrase, ReadError, Recent, Replaced, Store, Subscription,
@@ -14,7 +13,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use support::{Flag, HANG, Numbers, Scratch, block_on, key, name, put};
 
 fn with_table(scratch: &Scratch) -> (Store, TableName) {
     let builder = Store::builder(scratch.path()).synchronous(Synchronous::Normal);

@@ -1,15 +1,12 @@
 //! Tokens on a disk that fails: whoever is told that one was made or revoked can rely on it.
 
-mod crash;
-mod support;
-
-use crash::check_verify;
+use crate::common::{Scratch, name, put};
+use crate::crash::{self, check_verify};
 use hotread_faultfs::{Disk, Fault, Op};
 use hotread_proto::{Code, Txn};
 use hotread_store::{CommitError, Role, Store, StoreBuilder, TableOptions, TokenError};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
-use support::{Scratch, name, put};
 
 fn on(scratch: &Scratch, disk: &Disk) -> StoreBuilder {
     Store::builder(scratch.path()).vfs(disk.vfs())

@@ -1,7 +1,6 @@
 //! Tokens: who gets one, who is let in by it, and what is on disk of it.
 
-mod support;
-
+use crate::common::{Scratch, name};
 use hotread_faultfs::Disk;
 use hotread_proto::{Code, Timestamp};
 use hotread_store::{
@@ -11,7 +10,6 @@ use hotread_store::{
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
-use support::{Scratch, name};
 
 fn open(scratch: &Scratch) -> Store {
     let builder = Store::builder(scratch.path()).synchronous(Synchronous::Normal);

@@ -1,8 +1,7 @@
 //! Typed tables: what readers see after a commit, with values that the type refuses, and when the table
 //! or the store goes.
 
-mod support;
-
+use crate::common::{HANG, until};
 use hotread_store::proto::limits::MAX_VALUE_DEPTH;
 use hotread_store::proto::{
     InvalidInput, Key, Position, Put, RecordSet, Replace, TableName, Txn, Value,
@@ -14,7 +13,6 @@ use hotread_store::{
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
-use support::{HANG, until};
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Flag {

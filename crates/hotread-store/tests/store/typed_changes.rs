@@ -1,7 +1,6 @@
 //! Callbacks of typed tables: each change once, in order, when readers see it, whatever the callback does.
 
-mod support;
-
+use crate::common::{HANG, Scratch, name, put, until};
 use hotread::HotReadHandle;
 use hotread_store::proto::{MAX_CHANGES_BEHIND, Replace};
 use hotread_store::{OnChange, Status, Store, Table};
@@ -9,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{HANG, Scratch, name, put, until};
 
 /// Long enough for a callback that must not be called to be called.
 const A_WHILE: Duration = Duration::from_millis(150);

@@ -1,8 +1,6 @@
 //! Typed tables whose state's own code is slow, panics or asks back, and whose readers or other threads
 //! are in the way.
 
-mod support;
-
 use hotread::HotReadState;
 use hotread_store::proto::{
     InvalidInput, Key, Position, Put, Record, Replace, Replicated, TableName, Txn, Value,
@@ -16,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use support::{HANG, until};
+use crate::common::{HANG, until};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = hotread_testkit::folder();

@@ -1,13 +1,11 @@
 //! Damage in the write-ahead log of a database that no process has open: commits that would be passed
 //! over are noticed and said.
 
-mod support;
-
+use crate::common::{Numbers, Scratch, name, put};
 use hotread_proto::{Code, Txn};
 use hotread_store::{Report, Store, Synchronous, TableOptions, WalDamage};
 use rusqlite::Connection;
 use std::path::Path;
-use support::{Numbers, Scratch, name, put};
 
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 4096;

@@ -1,8 +1,6 @@
 //! Servers that are small enough to do exactly what a test wants: one that serves a table to sessions,
 //! and one that answers requests with what it was told.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 pub mod proxy;
 pub mod server;
 
@@ -124,7 +122,8 @@ impl Fake {
 
     /// Takes connections again, at the same address.
     pub async fn restart(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = hotread_testkit::listen_again(self.address);
+        let listener = TcpListener::from_std(listener).unwrap();
         self.task = accept(listener, self.state.clone());
     }
 

@@ -63,7 +63,8 @@ impl Api {
     }
 
     pub async fn start_again(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = hotread_testkit::listen_again(self.address);
+        let listener = TcpListener::from_std(listener).unwrap();
         self.serve(listener).await;
     }
 

@@ -13,10 +13,10 @@ mod judge;
 mod process;
 mod proxy;
 
+use self::judge::{Content, Ledger, Seen};
+use self::process::{Follower, HANG, Process, TABLE};
 use hotread_client::{Client, Scan, TableOptions};
 use hotread_store::Store;
-use judge::{Content, Ledger, Seen};
-use process::{Follower, HANG, Process, TABLE};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

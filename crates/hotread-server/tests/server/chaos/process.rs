@@ -1,6 +1,6 @@
 //! The processes that are killed: servers, and replicas that say what they show.
 
-use crate::judge::{Content, Seen};
+use super::judge::{Content, Seen};
 use hotread_client::Client;
 use hotread_server::Server;
 use hotread_store::{Store, Synchronous};
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where the database or the server of a child is.
 const DATABASE: &str = "HOTREAD_CHAOS_DATABASE";
@@ -18,7 +18,7 @@ const ADDRESS: &str = "HOTREAD_CHAOS_ADDRESS";
 pub(crate) const TABLE: &str = "t";
 /// The test whose program the children are.
 const TEST: &str =
-    "whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head";
+    "chaos::whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head";
 /// Nothing takes so long unless it hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 
@@ -116,14 +116,8 @@ pub(crate) fn run(role: &str) {
 async fn serve(address: SocketAddr) {
     let store = Store::builder(std::env::var(DATABASE).unwrap()).synchronous(Synchronous::Normal);
     let store = store.open().unwrap();
-    let began = Instant::now();
-    let listener = loop {
-        match tokio::net::TcpListener::bind(address).await {
-            Ok(listener) => break listener,
-            Err(error) => assert!(began.elapsed() < HANG, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let listener = hotread_testkit::listen_again(address);
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     println!("\nat {}", listener.local_addr().unwrap());
     let server = Server::builder(store).heartbeat(Duration::from_millis(300));
     let server = server.build().unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-const DESCRIPTION: &str = include_str!("../../src/openapi.json");
+const DESCRIPTION: &str = include_str!("../../../src/openapi.json");
 
 pub static DOC: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DESCRIPTION).unwrap());
 

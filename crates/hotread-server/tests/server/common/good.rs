@@ -1,7 +1,7 @@
 //! Clients that keep to the rules, and have to be served whatever others do.
 
-use crate::replica::Replica;
-use crate::victim::BUSY;
+use crate::common::replica::Replica;
+use crate::common::victim::BUSY;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,17 +1,18 @@
 //! A server on a port of its own over a store in a temporary directory, and a client that sends what
 //! it is told to, byte for byte. Every answer is compared with the OpenAPI description.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 mod described;
+pub mod good;
+pub mod peer;
+pub mod replica;
 pub mod routes;
+pub mod victim;
 
 use hotread_proto::{Code, TableName};
 use hotread_server::{Server, ServerBuilder, Store};
 use hotread_store::{Role, TableOptions};
 use serde_json::Value;
 use std::net::SocketAddr;
-
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,7 +29,7 @@ pub struct Api {
     pub store: Store,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 pub fn table(name: &str) -> TableName {
@@ -58,7 +59,7 @@ impl Api {
             store,
             stop: Some(stop),
             served,
-            dir,
+            _dir: dir,
         }
     }
 

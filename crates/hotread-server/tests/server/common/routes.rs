@@ -5,7 +5,7 @@ use hotread_proto::Code;
 use hotread_store::Role;
 use serde_json::Value;
 
-const DESCRIPTION: &str = include_str!("../../src/openapi.json");
+const DESCRIPTION: &str = include_str!("../../../src/openapi.json");
 
 /// A route, and a request for it that is right.
 pub struct Route {

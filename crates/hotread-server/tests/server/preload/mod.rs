@@ -3,19 +3,12 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../hostile/peer.rs"]
-#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
-mod peer;
-#[path = "../hostile/victim.rs"]
-#[allow(dead_code, reason = "it is for the tests of malicious peers, too")]
-mod victim;
-
-use peer::Peer;
+use crate::common::peer::Peer;
+use crate::common::victim::{BUSY, KEEP_ALIVE, Victim};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use victim::{BUSY, KEEP_ALIVE, Victim};
 
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
 /// Longer than the server keeps a thread that has nothing to do.
@@ -26,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Makes the library that stands for the system.
 fn compile(library: &Path) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/preload/faults.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/preload/faults.c");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(library)
