@@ -63,6 +63,10 @@ foreigners:
 dist:
     cargo build --profile dist -p hotread-cli --locked
 
+# The crates as they would be published, each built from its package
+package:
+    cargo package --workspace --exclude hotread-bench --exclude hotread-faultfs --exclude hotread-testkit
+
 # The commands that the README shows
 readme:
     cargo build --release -p hotread-cli
@@ -106,6 +110,6 @@ ci *steps:
     .ci/run {{ steps }}
 
 # The slower ladder, before a release
-deep: lint test doc vectors readme foreigners kills sweeps seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
+deep: lint test doc package vectors readme foreigners kills sweeps seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
     cargo deny check advisories
     for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done
