@@ -63,6 +63,10 @@ foreigners:
 dist:
     cargo build --profile dist -p hotread-cli --locked
 
+# The crates as they would be published, each built from its package
+package:
+    cargo package --workspace --exclude hotread-bench --exclude hotread-faultfs --exclude hotread-testkit
+
 # The commands that the README shows
 readme:
     cargo build --release -p hotread-cli
@@ -70,11 +74,11 @@ readme:
 
 # `kill -9` in a loop
 kills n="2000":
-    HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test kill
+    HOTREAD_KILLS={{ n }} cargo test --release -p hotread-store --test store kill::
 
 # Power lost, and a disk that fails, at each operation in place of some
 sweeps:
-    HOTREAD_EVERY=1 cargo test -p hotread-store --test power_loss --test io_errors
+    HOTREAD_EVERY=1 cargo test -p hotread-store --test store -- power_loss:: io_errors::
 
 # A fuzz target for some seconds: import_csv, import_ndjson, stored_rows, decode, follow, serve (needs cargo-fuzz and a nightly)
 fuzz target seconds="60":
@@ -86,7 +90,7 @@ seeds n="1000":
 
 # Server and replicas killed over a bad network, so many times
 chaos n="50":
-    HOTREAD_CHAOS_KILLS={{ n }} cargo test --release -p hotread-server --test chaos
+    HOTREAD_CHAOS_KILLS={{ n }} cargo test --release -p hotread-server --test server chaos::
 
 # The README's main job
 demo *args:
@@ -106,6 +110,6 @@ ci *steps:
     .ci/run {{ steps }}
 
 # The slower ladder, before a release
-deep: lint test doc vectors readme foreigners kills sweeps seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
+deep: lint test doc package vectors readme foreigners kills sweeps seeds chaos (fuzz "import_csv" "300") (fuzz "import_ndjson" "300") (fuzz "stored_rows" "300") (fuzz "decode" "300") (fuzz "follow" "300") (fuzz "serve" "300") (loom "3") (shuttle "200000") faults tsan asan
     cargo deny check advisories
     for run in 1 2 3 4 5; do {{ just_executable() }} tsan || exit 1; done

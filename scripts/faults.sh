@@ -19,7 +19,7 @@
 # whose last two lines are repeated for each further test. A test is
 #
 #   loom, shuttle   the path of a unit test of the crate, run under that model checker
-#   none, asan      the path of a unit test, or NAME:PATH for one in tests/NAME.rs
+#   none, asan      the path of a unit test, or NAME:PATH for one of tests/NAME.rs or tests/NAME/main.rs
 #   tsan            the name of a test without harness in tests/
 #
 # Patches are applied to a copy of the working tree, uncommitted changes included, below the target
@@ -93,6 +93,8 @@ exists() { # crate tool test
         files=("$home/src")
     else
         files=("$home/tests/$where".rs "$home/tests/$where"/)
+        # Of a program of several files, the one of the module.
+        [[ ! -d ${files[1]} || $path != *::* ]] || files=("${files[1]}${path%%::*}"{.rs,/})
     fi
     grep -rqsE "\bfn ${path##*::}\(" "${files[@]}"
 }

@@ -74,6 +74,7 @@ route GET /v1/openapi.json /v1/openapi.json 200
 cp body description
 route PUT $t /v1/tables/t 201 "${json[@]}" -d '{"search": true}'
 route GET $t /v1/tables/t 200
+route PATCH $t /v1/tables/t 200 "${json[@]}" -d '{"history": {"max_changes": 1000}}'
 epoch=$("$python" -c 'import json; print(json.load(open("body"))["epoch"])')
 route GET /v1/tables /v1/tables 200
 has '"name":"t"'

@@ -1,13 +1,15 @@
 //! A small sealed table in a large database: what sealing it anew costs. In a process of its own, whose
 //! memory is measured.
 
-mod support;
+#[allow(dead_code, reason = "it is for the other tests, too")]
+#[path = "store/common.rs"]
+mod common;
 
+use common::{Scratch, name, put};
 use hotread_faultfs::Disk;
 use hotread_proto::{Replace, Txn};
 use hotread_store::{History, Passphrase, Store, StoreBuilder, TableOptions};
 use std::sync::{Mutex, PoisonError};
-use support::{Scratch, name, put};
 
 /// Bytes that memory may grow by: the page caches of the writer and of the copy, 64 MiB each, and some
 /// more. A copy in memory would take the 200 MiB of the file as well.

@@ -1,4 +1,5 @@
-//! What the tests of several crates share: folders for databases, and further processes.
+//! What the tests of several crates share: folders for databases, addresses that are used again, and further
+//! processes.
 //!
 //! A further process of a test, such as one that is killed, is the test's own program, started again to run
 //! the same test, which then plays another part:
@@ -16,8 +17,10 @@
 //! # fn write_until_killed(_: &str) {}
 //! ```
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// File system in memory, where Linux has one.
@@ -25,6 +28,9 @@ const MEMORY: &str = "/dev/shm";
 /// Room that it must have, in bytes: for the largest databases of tests that run at a time, and to spare.
 /// Containers often have 64 MB.
 const ROOM_BYTES: u64 = 2 << 30;
+
+/// Longest time that an address stays in use by others.
+const IN_USE: Duration = Duration::from_secs(600);
 
 /// The variable that tells a process its part.
 const PART: &str = "HOTREAD_TEST_PART";
@@ -55,6 +61,26 @@ pub fn process(test: &str, part: &str) -> Command {
         .args(["--exact", test, "--nocapture"])
         .env(PART, part);
     command
+}
+
+/// Listener, for an asynchronous runtime, at the address of one that is closed. Waits while the address is in
+/// use: a process that another test is just starting has copies of all that is open, and a connection of
+/// another test may have got the port.
+///
+/// # Panics
+/// If the address stays in use, or cannot be listened at.
+pub fn listen_again(address: SocketAddr) -> TcpListener {
+    let began = Instant::now();
+    let listener = loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => break listener,
+            Err(error) => assert!(began.elapsed() < IN_USE, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let ready = listener.set_nonblocking(true);
+    ready.expect("sockets can be asked for what is there");
+    listener
 }
 
 /// Folder for databases, removed when it is dropped: in memory if there is room, where a commit does not wait

@@ -323,7 +323,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) history: HistoryArgs,
+    pub(crate) history: KeptArgs,
 }
 
 #[derive(Debug, Args)]
@@ -338,12 +338,12 @@ pub(crate) struct AlterArgs {
     #[arg(long)]
     pub(crate) no_schema: bool,
     #[command(flatten)]
-    pub(crate) history: HistoryArgs,
+    pub(crate) history: KeptArgs,
 }
 
 /// How much of a table's past is kept: what is not given is the default of a new table, or stays.
 #[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
+pub(crate) struct KeptArgs {
     /// Keep at most so many transactions in the history [default for a new table: 10000]
     #[arg(long, value_name = "N")]
     pub(crate) history_changes: Option<u64>,
@@ -355,7 +355,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) history_bytes: Option<u64>,
 }
 
-impl HistoryArgs {
+impl KeptArgs {
     /// The alteration that sets what is given.
     pub(crate) fn alter(&self) -> Alter {
         let mut alter = Alter::new();

@@ -43,6 +43,39 @@ fn tables_are_created_listed_shown_and_dropped() {
 }
 
 #[test]
+fn a_table_gets_another_schema_and_history() {
+    let place = Place::with_table();
+    let schema = place.file("numbers.json", r#"{"type":"number"}"#);
+    place.run(&["set", "t", "k", "text"]).ok();
+    let alter = ["table", "alter", "t", "--schema", &schema];
+    place.run(&alter).failed(4, "k");
+    place.run(&["set", "t", "k", "1"]).ok();
+    assert_eq!(place.run(&alter).ok(), "table t was altered\n");
+    place.run(&["set", "t", "k", "text"]).failed(4, "schema");
+    let history = [
+        "table",
+        "alter",
+        "t",
+        "--history-changes",
+        "7",
+        "--no-schema",
+        "--json",
+    ];
+    let info = place.run(&history).json().remove(0);
+    assert_eq!(info["options"]["history"]["max_changes"], 7);
+    assert_eq!(info["options"]["history"]["max_age_s"], 604_800);
+    place.run(&["set", "t", "k", "text"]).ok();
+
+    let nothing = ["table", "alter", "t"];
+    place.run(&nothing).failed(2, "--no-schema");
+    let both = ["table", "alter", "t", "--schema", &schema, "--no-schema"];
+    place.run(&both).failed(2, "cannot be used with");
+    place
+        .run(&["table", "alter", "u", "--no-schema"])
+        .failed(3, "no table u");
+}
+
+#[test]
 fn a_database_without_tables_says_so() {
     let place = Place::with_table();
     place.run(&["table", "drop", "t", "-y"]).ok();

@@ -434,20 +434,27 @@ fn a_server_that_is_not_there_is_one_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    for args in [
-        &["ls", "t"][..],
-        &["watch", "t"],
-        &["status"],
-        &["table", "drop", "t", "-y"],
-    ] {
-        let run = |more: &[&str]| -> Ran {
-            let args = [args, more, &["--url", &url]].concat();
-            hotread().args(args).output().unwrap().into()
-        };
-        run(&[]).failed(5, "is it running there?");
-        run(&[]).failed(5, &url);
-        run(&["--json"]).failed_json(5, "UNREACHABLE");
-    }
+    // All at once: each of them tries for some seconds.
+    std::thread::scope(|scope| {
+        for args in [
+            &["ls", "t"][..],
+            &["watch", "t"],
+            &["status"],
+            &["table", "drop", "t", "-y"],
+        ] {
+            let url = &url;
+            let run = move |more: &[&str]| -> Ran {
+                let args = [args, more, &["--url", url]].concat();
+                hotread().args(args).output().unwrap().into()
+            };
+            scope.spawn(move || {
+                let ran = run(&[]);
+                assert!(ran.err.contains(url), "{ran:?}");
+                ran.failed(5, "is it running there?");
+            });
+            scope.spawn(move || run(&["--json"]).failed_json(5, "UNREACHABLE"));
+        }
+    });
 }
 
 #[test]

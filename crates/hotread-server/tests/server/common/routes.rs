@@ -1,0 +1,84 @@
+//! All routes, as the OpenAPI description has them, with a request for each that is right.
+
+use super::{Api, Ask, Reply};
+use hotread_proto::Code;
+use hotread_store::Role;
+use serde_json::Value;
+
+const DESCRIPTION: &str = include_str!("../../../src/openapi.json");
+
+/// A route, and a request for it that is right.
+pub struct Route {
+    pub method: String,
+    pub path: String,
+    /// `open`, `token`, or `any`, `table`, `server` with a role.
+    pub access: String,
+    pub body: Option<&'static str>,
+}
+
+pub fn routes() -> Vec<Route> {
+    let doc: Value = serde_json::from_str(DESCRIPTION).unwrap();
+    let mut routes = Vec::new();
+    for (path, methods) in doc["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let body = match operation["operationId"].as_str().unwrap() {
+                "createToken" => Some(r#"{"name":"n","role":"read"}"#),
+                "putRecord" => Some(r#"{"value":1}"#),
+                "commit" => Some(r#"{"ops":[{"put":{"key":"k","value":1}}]}"#),
+                "replace" => Some(r#"{"records":[{"key":"k","value":1}]}"#),
+                "createTable" => Some("{}"),
+                _ => None,
+            };
+            let query = match operation["operationId"].as_str().unwrap() {
+                "search" => "?q=a",
+                "changes" => "?from=0000000000000000:0",
+                _ => "",
+            };
+            let path = path
+                .replace("{table}", "mine")
+                .replace("{key}", "k")
+                .replace("{id}", "00000000");
+            routes.push(Route {
+                method: method.to_uppercase(),
+                path: path + query,
+                access: operation["x-access"].as_str().unwrap().to_owned(),
+                body,
+            });
+        }
+    }
+    assert!(routes.len() >= 22);
+    routes
+}
+
+impl Route {
+    pub fn ask(&self, api: &Api) -> Ask {
+        let ask = api.ask(&self.method, &self.path);
+        match self.body {
+            Some(body) => ask.json(body),
+            None => ask,
+        }
+    }
+
+    pub fn role(&self) -> Option<Role> {
+        let (_, role) = self.access.split_once(':')?;
+        Some(role.parse().unwrap())
+    }
+
+    pub fn scope(&self) -> &str {
+        self.access.split(':').next().unwrap()
+    }
+
+    pub fn what(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+pub fn is(reply: &Reply, status: u16, code: Code, what: &str) {
+    let got = (reply.status, reply.code());
+    assert_eq!(
+        got,
+        (status, code.as_str().to_owned()),
+        "{what}: {}",
+        reply.text()
+    );
+}

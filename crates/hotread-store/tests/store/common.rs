@@ -1,0 +1,191 @@
+//! What the tests of this crate share.
+
+use hotread_proto::{Category, Key, Put, TableName, Value};
+use hotread_store::Store;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What takes longer hangs.
+pub const HANG: Duration = Duration::from_secs(600);
+
+/// A directory with a database in it, gone at the end of the test: in memory, if there is room.
+pub struct Scratch(TempDir);
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self(hotread_testkit::folder())
+    }
+
+    /// On the disk of temporary files.
+    pub fn on_disk() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.file("test.db")
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn open(&self) -> Store {
+        Store::open(self.path()).unwrap()
+    }
+}
+
+pub fn name(text: &str) -> TableName {
+    TableName::new(text).unwrap()
+}
+
+pub fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+pub fn category(text: &str) -> Category {
+    Category::new(text).unwrap()
+}
+
+pub fn value(json: &str) -> Value {
+    Value::parse(json.as_bytes()).unwrap()
+}
+
+pub fn put(name: &str, json: &str) -> Put {
+    Put::new(key(name), value(json))
+}
+
+/// What is in a directory, by name. Not while this process has a database in it open: closing a file
+/// gives up the locks that SQLite holds on it.
+pub fn files(of: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    std::fs::read_dir(of)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+/// Numbers that look random, and are the same each time. The seed is any number.
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        // SplitMix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// Something that was mounted, as root may; taken off at the end of the test.
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A file system in memory of so many KiB. `None`: this process may not mount.
+    pub fn tmpfs(at: &std::path::Path, kib: u64) -> Option<Self> {
+        Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+    }
+
+    /// The directory itself, that nothing can be written to.
+    pub fn read_only(at: &std::path::Path) -> Option<Self> {
+        let mounted = Self::mount(at, &["--bind", at.to_str().unwrap()])?;
+        Self::run(at, &["-o", "remount,ro,bind"]).then_some(mounted)
+    }
+
+    /// A file under a second name, where there is one already.
+    pub fn file(file: &std::path::Path, at: &std::path::Path) -> Option<Self> {
+        Self::mount(at, &["--bind", file.to_str().unwrap()])
+    }
+
+    /// Makes a file system in memory larger.
+    pub fn grow(&self, kib: u64) {
+        assert!(Self::run(&self.0, &["-o", &format!("remount,size={kib}k")]));
+    }
+
+    fn mount(at: &std::path::Path, options: &[&str]) -> Option<Self> {
+        if Self::run(at, options) {
+            return Some(Self(at.to_owned()));
+        }
+        println!("skipped: this process may not mount file systems");
+        None
+    }
+
+    fn run(at: &std::path::Path, options: &[&str]) -> bool {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(options).arg(at);
+        mount.output().is_ok_and(|done| done.status.success())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let umount = std::process::Command::new("umount").arg(&self.0).status();
+        assert!(umount.is_ok_and(|done| done.success()) || std::thread::panicking());
+    }
+}
+
+/// Runs a future on this thread, which sleeps until it is woken.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = Context::from_waker(&waker);
+    let begun = Instant::now();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park_timeout(HANG);
+        assert!(begun.elapsed() < HANG, "nobody wakes the task");
+    }
+}
+
+/// A waker that remembers whether it was woken.
+#[derive(Default)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Since this was asked last.
+    pub fn was_woken(&self) -> bool {
+        self.0.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits until something is so that another thread does.
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < HANG, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
