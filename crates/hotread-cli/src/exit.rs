@@ -245,7 +245,7 @@ fn print(body: &ErrorBody, json: bool) {
 
 /// Ends with what the parser of the command line says: help and versions on stdout, errors in one
 /// line.
-pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> ExitCode {
     use clap::error::ErrorKind as Kind;
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => {
@@ -262,7 +262,7 @@ pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
             };
         }
         Kind::DisplayHelpOnMissingArgumentOrSubcommand | Kind::MissingSubcommand if !json => {
-            let _ = write!(io::stderr(), "{}", help_so_far());
+            let _ = write!(io::stderr(), "{}", help_so_far(command));
             return Exit::Usage.into();
         }
         _ => {}
@@ -282,8 +282,7 @@ pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
 }
 
 /// The help of the command that the arguments name as far as they go.
-fn help_so_far() -> clap::builder::StyledStr {
-    let mut command = crate::args::command();
+fn help_so_far(mut command: clap::Command) -> clap::builder::StyledStr {
     command.build();
     for arg in std::env::args_os().skip(1) {
         if let Some(next) = command.find_subcommand(&arg) {

@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let before_data = std::env::args_os().skip(1).take_while(|arg| arg != "--");
-            return exit::usage(&error, before_data.into_iter().any(|arg| arg == "--json"));
+            let json = before_data.into_iter().any(|arg| arg == "--json");
+            return exit::usage(&error, args::command(), json);
         }
     };
     // A server's log depends on its settings, which it reads first.

@@ -1,6 +1,6 @@
 //! The arguments of `hotread demo`.
 
-use super::FileFormat;
+use super::import::FileFormat;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use hotread_proto::TableName;
 use std::ffi::OsString;

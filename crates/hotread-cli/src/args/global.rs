@@ -1,9 +1,8 @@
 //! The options for all commands, and what they say together with the environment.
 
-use super::{Cli, Cmd, TableCmd};
 use crate::exit::Failure;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueHint};
+use clap::{ArgAction, ArgMatches, Args, ValueHint};
 use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
@@ -56,7 +55,7 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    fn of(matches: &ArgMatches) -> Self {
+    pub(super) fn of(matches: &ArgMatches) -> Self {
         let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         Self {
             db: given("db"),
@@ -65,17 +64,6 @@ impl Given {
             passphrase_file: given("passphrase_file"),
         }
     }
-}
-
-/// Reads the command line and the environment.
-///
-/// # Errors
-/// If they are wrong, or ask for help.
-pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    let matches = super::command().try_get_matches()?;
-    let mut cli = Cli::from_arg_matches(&matches)?;
-    cli.global.given = Given::of(&matches);
-    Ok(cli)
 }
 
 /// A text that is never shown.
@@ -112,31 +100,6 @@ pub(crate) enum Needs {
     /// Either of the two.
     Tables,
     Nothing,
-}
-
-impl Cmd {
-    pub(crate) fn needs(&self) -> Needs {
-        match self {
-            Self::Migrate(_)
-            | Self::Table(TableCmd::Reseal { .. })
-            | Self::Backup { .. }
-            | Self::Restore { .. }
-            | Self::Verify
-            | Self::Serve(_) => Needs::File,
-            Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Table(_)
-            | Self::Set(_)
-            | Self::Get(_)
-            | Self::Rm(_)
-            | Self::Ls(_)
-            | Self::Search(_)
-            | Self::Import(_)
-            | Self::Export(_)
-            | Self::History(_)
-            | Self::Token(_) => Needs::Tables,
-            _ => Needs::Nothing,
-        }
-    }
 }
 
 /// Where a command finds its tables.

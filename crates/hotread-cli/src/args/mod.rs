@@ -5,17 +5,22 @@ mod follow;
 mod global;
 mod import;
 mod serve;
+mod values;
 
 pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
 pub(crate) use follow::WatchArgs;
-pub(crate) use global::{Global, Needs, Place, Secret, parse};
+pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{FileFormat, ImportArgs};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
-use clap::{ArgGroup, Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{
+    ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
+};
+use global::Given;
 use hotread_proto::{Alter, Category, Key, Note, Position, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
 use std::time::Duration;
+use values::{at_least_one, bytes, page};
 
 /// Listed where no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
@@ -216,6 +221,31 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Cmd {
+    pub(crate) fn needs(&self) -> Needs {
+        match self {
+            Self::Migrate(_)
+            | Self::Table(TableCmd::Reseal { .. })
+            | Self::Backup { .. }
+            | Self::Restore { .. }
+            | Self::Verify
+            | Self::Serve(_) => Needs::File,
+            Self::Watch(_) | Self::Status => Needs::Server,
+            Self::Table(_)
+            | Self::Set(_)
+            | Self::Get(_)
+            | Self::Rm(_)
+            | Self::Ls(_)
+            | Self::Search(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::History(_)
+            | Self::Token(_) => Needs::Tables,
+            _ => Needs::Nothing,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -501,6 +531,17 @@ pub(crate) struct HistoryArgs {
     pub(crate) full: bool,
 }
 
+/// Reads the command line and the environment.
+///
+/// # Errors
+/// If they are wrong, or ask for help.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.given = Given::of(&matches);
+    Ok(cli)
+}
+
 /// The command, with the exit codes in each help text.
 pub(crate) fn command() -> Command {
     fn explain(command: Command) -> Command {
@@ -513,45 +554,6 @@ pub(crate) fn command() -> Command {
     explain(Cli::command())
 }
 
-/// A number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`; with `kB`, `MB`, `GB` in steps of 1000.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim_start() {
-        "" | "B" => Some(1),
-        "kB" | "KB" => Some(1_000),
-        "MB" => Some(1_000_000),
-        "GB" => Some(1_000_000_000),
-        "KiB" => Some(1 << 10),
-        "MiB" => Some(1 << 20),
-        "GiB" => Some(1 << 30),
-        _ => None,
-    };
-    number
-        .parse()
-        .ok()
-        .zip(factor)
-        .and_then(|(number, factor): (u64, u64)| number.checked_mul(factor))
-        .ok_or_else(|| "give bytes such as 4096, 64KiB, 256MiB or 1GiB".to_owned())
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("give a number from 1".to_owned()),
-    }
-}
-
-fn page(text: &str) -> Result<usize, String> {
-    match at_least_one(text) {
-        Ok(number) if number <= hotread_store::MAX_PAGE => Ok(number),
-        _ => Err(format!(
-            "give a number from 1 to {}",
-            hotread_store::MAX_PAGE
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -559,20 +561,5 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, size) in [
-            ("0", Ok(0)),
-            ("4096", Ok(4096)),
-            ("256MiB", Ok(256 << 20)),
-            ("1 GB", Ok(1_000_000_000)),
-        ] {
-            assert_eq!(bytes(text), size);
-        }
-        for text in ["", "MiB", "-1", "1.5GiB", "1T", "99999999999GiB"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Tables of a server.
 
-use super::{Pending, Tables, Whole};
+use super::tables::{Pending, Tables, Whole};
 use crate::args::Secret;
 use crate::exit::Failure;
 use anyhow::Result;

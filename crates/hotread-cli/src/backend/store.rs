@@ -1,6 +1,6 @@
 //! Tables of a database that this process has open.
 
-use super::{Pending, Tables, Whole};
+use super::tables::{Pending, Tables, Whole};
 use anyhow::Result;
 use hotread_proto::{
     Alter, Change, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan, Search,

@@ -1,7 +1,7 @@
 //! Brings rows into a table: in transactions that are committed while the next are read, or all in
 //! one step.
 
-use super::{bad_row, stopped, unreadable};
+use super::failures::{bad_row, stopped, unreadable, would_empty};
 use crate::args::{DEFAULT_LISTED, ImportArgs};
 use crate::backend::{Pending, Tables};
 use crate::exit::{self, Failure};
@@ -348,7 +348,7 @@ pub(super) fn replace(
     let may_split = info.records == 0 && args.if_seq.is_none() && tables.is_remote();
     loop {
         if records.is_empty() && !args.allow_empty {
-            return Err(super::would_empty(name, "good rows", args));
+            return Err(would_empty(name, "good rows", args));
         }
         let new = match schema || may_split {
             true => records.values().map(|(_, put)| put.clone()).collect(),

@@ -1,6 +1,7 @@
 //! `hotread import`: which file, read how, into which table, and what is said in the end. How the
 //! rows get there is in `load.rs`.
 
+mod failures;
 mod load;
 
 use super::{Mode, Session};
@@ -9,9 +10,10 @@ use crate::backend::Tables;
 use crate::exit::{self, Exit, Failure};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
+use failures::{bad_row, unreadable, would_empty};
 use hotread_proto::{Code, Digest, Epoch, TableName};
 use hotread_store::TableOptions;
-use hotread_store::import::{CsvOptions, Format, ImportError, RowError, RowReason, Rows};
+use hotread_store::import::{CsvOptions, Format, Rows};
 use indicatif::{ProgressBar, ProgressStyle};
 use load::Bad;
 use serde::Serialize;
@@ -131,16 +133,6 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
     })
 }
 
-/// A replacement without rows, or without good ones.
-fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::Error {
-    let message = format!(
-        "{name} has no {rows}, and replacing would empty table {}; nothing was changed; \
-         give --allow-empty if that is meant",
-        args.table
-    );
-    Failure::new(Code::BadRequest, message).into()
-}
-
 /// The tables, and whether the one that is meant had to be created.
 fn table(session: &Session, name: &TableName) -> Result<(Box<dyn Tables>, bool)> {
     let tables = session.tables_for(name, Mode::Create)?;
@@ -214,43 +206,6 @@ fn format(args: &ImportArgs) -> Result<Format> {
             }
         }
     }
-}
-
-/// An error after which there are no more rows.
-fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow::Error {
-    match error {
-        ImportError::NoKey { .. } | ImportError::UnknownKey { .. } => {
-            Failure::usage(format!("{name}: {error} with --key COLUMN")).into()
-        }
-        ImportError::InvalidOptions { .. } | ImportError::NoHeader => {
-            Failure::usage(format!("{name}: {error}")).into()
-        }
-        _ if done.is_empty() => Failure::new(Code::BadRequest, format!("{name}: {error}")).into(),
-        _ => Failure::new(Code::BadRequest, format!("{name}: {error} ({done})")).into(),
-    }
-}
-
-/// Stops at a bad row.
-fn bad_row(error: &RowError, name: &str, done: &str) -> anyhow::Error {
-    let code = match &error.reason {
-        RowReason::Name(_) => Code::InvalidName,
-        RowReason::Value(_) => Code::InvalidValue,
-        RowReason::Time(_) => Code::InvalidTime,
-        _ => Code::BadRequest,
-    };
-    stopped(code, name, error.line, &error.reason, done)
-}
-
-fn stopped(
-    code: Code,
-    name: &str,
-    line: u64,
-    reason: &dyn std::fmt::Display,
-    done: &str,
-) -> anyhow::Error {
-    let message =
-        format!("{name}, line {line}: {reason} ({done}; --skip-bad leaves such rows out)");
-    Failure::new(code, message).into()
 }
 
 /// How far it is, for those who watch.
