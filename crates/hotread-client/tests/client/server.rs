@@ -221,7 +221,8 @@ async fn a_replica_outlives_restarts_of_the_server_and_its_writes_go_through() {
         replica.wait_for(at, HANG).await.unwrap();
         assert_eq!((value(&replica, "a"), at.seq), (Some(n), n + 1));
     }
-    assert_eq!(replica.status(), Status::Live);
+    // On a busy machine a connection may just have been too silent once more.
+    until("it is live", || replica.status() == Status::Live).await;
 }
 
 #[tokio::test]
