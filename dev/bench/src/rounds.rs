@@ -70,20 +70,6 @@ impl Unit {
             Unit::Percent => format!("{} %", digits(value)),
         }
     }
-
-    /// A round number beside an axis, without digits that say nothing.
-    pub fn tick(self, value: f64) -> String {
-        let text = self.format(value);
-        let end = text.find(|c: char| c != '.' && !c.is_ascii_digit());
-        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-        match number.contains('.') {
-            true => format!(
-                "{}{unit}",
-                number.trim_end_matches('0').trim_end_matches('.')
-            ),
-            false => text,
-        }
-    }
 }
 
 fn scaled(value: f64) -> String {
@@ -357,8 +343,5 @@ mod tests {
         assert_eq!(Unit::PerSecond.format(9_999.0), "9999/s");
         assert_eq!(Unit::Bytes.format(0.0), "0 B");
         assert_eq!(Unit::Count.format(f64::NAN), "–");
-        assert_eq!(Unit::Ns.tick(10.0), "10 ns");
-        assert_eq!(Unit::Ns.tick(0.1), "0.1 ns");
-        assert_eq!(Unit::PerSecond.tick(1e8), "100 M/s");
     }
 }

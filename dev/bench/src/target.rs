@@ -95,7 +95,7 @@ pub fn measure(
         eprintln!("measuring {}: {} …", entry.id, entry.asks);
         let started = Instant::now();
         let figure = (entry.run)(&plan);
-        println!("{}", report::on_terminal(&figure));
+        println!("{}", report::markdown::figure(&figure));
         eprintln!("{} took {:.1} s", entry.id, started.elapsed().as_secs_f64());
         measured.push(figure);
     }

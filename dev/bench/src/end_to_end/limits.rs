@@ -13,7 +13,6 @@ use super::samples::Spread;
 use super::system::Failure;
 use super::{clock, runtime};
 use crate::report::Figure;
-use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::target;
 use crate::timing::millis;
@@ -53,10 +52,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              to another process and back by tokio-tungstenite. {RATE} times a second, and one after \
              the other."
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("p50, paced"),
-            Chart::bars(&all, 3).titled("p50, flat out"),
-        ],
         goals: Vec::new(),
         notes: vec![
             "Paced operations find caches cold and cores asleep; that is how the updates of a table \

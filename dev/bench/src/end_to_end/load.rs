@@ -22,7 +22,6 @@ use super::process::{Memory, Role};
 use super::row::Row;
 use super::system::Failure;
 use super::{OURS, clock};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -120,10 +119,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              process; `at most` is the most that was ever resident.",
             sizes[0], sizes[sizes.len() - 1],
         ),
-        charts: vec![
-            Chart::bars(&all, largest).titled("Time until all records can be read"),
-            Chart::bars(&all, largest + 1).titled("Reader's memory, bytes a record"),
-        ],
         goals: vec![
             Goal::at_most(
                 format!("HotRead, from a fresh server / {fastest}"),

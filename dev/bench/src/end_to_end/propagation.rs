@@ -20,7 +20,6 @@ use super::samples::{Propagation, Spread, Written};
 use super::system::{Class, Failure, System};
 use super::watch::Watchers;
 use super::{OURS, clock, hotread, row, runtime, skipped};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::target;
@@ -59,18 +58,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         tables.push(part("from the call of the write, the slowest", 2, 3));
         tables.push(part("from its acknowledgement", 4, 5));
     }
-    let charts = [(Class::Full, &full), (Class::Normal, &normal)];
-    let charts = charts.into_iter().flat_map(|(class, all)| {
-        let class = class.name();
-        [(P50, "p50"), (P99, "p99")].map(|(column, name)| {
-            let columns = (0..SIZES.len()).map(|size| size * STRIDE + column);
-            let sizes = SIZES.map(|(sessions, _)| sessions.to_string());
-            let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
-            let columns: Vec<usize> = columns.collect();
-            let part = all.pick(format!("{class}: {name} from the call"), columns);
-            Chart::lines(&part.relabel(&sizes), 0..SIZES.len(), "watching sessions")
-        })
-    });
     let mut notes = vec![
         "From the acknowledgement, a negative number is a value that watchers had before the writer \
          had its answer."
@@ -96,7 +83,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              the value and puts it into the map.",
             SIZES.map(|(_, rate)| rate.to_string()).join(", "),
         ),
-        charts: charts.collect(),
         goals: goals(&full, &normal),
         notes,
         tables,

@@ -15,7 +15,6 @@ use tokio::runtime::Runtime;
 use super::hotread::{self as ours, Server};
 use super::row::Row;
 use super::{OURS, clock};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -54,10 +53,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              replica's session is up, and quiet. The HTTP call gets a record through the client, \
              one after the other on one connection."
         ),
-        charts: vec![
-            Chart::bars(&all.pick("current()", [0]), 0),
-            Chart::bars(&all, 1).titled("look-up"),
-        ],
         goals: vec![
             Goal::at_most("current(): replica / local", 1.1, than_local(0)),
             Goal::at_most("look-up: replica / local", 1.1, than_local(1)),

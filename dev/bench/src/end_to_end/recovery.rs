@@ -10,7 +10,6 @@ use super::hotread::{self, Server};
 use super::system::System;
 use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -42,9 +41,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              record over HTTP; the write after it is acknowledged when it is on disk; the replica \
              has kept its state and connects when its waiting time is over."
         ),
-        charts: (0..COLUMNS.len())
-            .map(|column| Chart::bars(&all, column))
-            .collect(),
         goals: vec![
             Goal::at_most(
                 format!(

@@ -13,7 +13,6 @@ use super::samples::Spread;
 use super::system::{Failure, System};
 use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::timing::StopOnDrop;
@@ -51,10 +50,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              most within the time, and after it.",
             row::RECORDS
         ),
-        charts: vec![
-            Chart::bars(&all, 2).titled("Until the last session is back"),
-            Chart::bars(&all, 6).titled("Server's memory, at most"),
-        ],
         goals: vec![
             Goal::at_most(
                 format!("HotRead: until the last of {sessions} sessions is back"),

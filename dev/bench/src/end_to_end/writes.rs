@@ -15,7 +15,6 @@ use hotread_store::Synchronous;
 
 use super::system::{Class, System, Writer};
 use super::{OURS, row, runtime, skipped};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::store::commits::{self, Setup};
@@ -70,12 +69,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
             ));
         }
     }
-    let charts = [(Class::Full, &full), (Class::Normal, &normal)];
-    let charts = charts.into_iter().flat_map(|(class, table)| {
-        COLUMNS.iter().enumerate().map(move |(column, (label, _))| {
-            Chart::bars(table, column).titled(&format!("{}: {label}", class.name()))
-        })
-    });
     Figure {
         id: "e2e-writes",
         title: "Acknowledged writes",
@@ -85,7 +78,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              that waits for each. A batch counts once.",
             row::RECORDS
         ),
-        charts: charts.collect(),
         goals,
         notes: notes.into_iter().chain(skipped()).collect(),
         tables: vec![full, normal],

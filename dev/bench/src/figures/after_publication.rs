@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use super::support::{cells, millis};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -66,7 +65,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  by itself; writer and reader are one thread, or two that take turns on two cores. \
                  arc-swap's updates make a new `Arc`."
                 .into(),
-        charts: Chart::bars_of_all(&table),
         tables: vec![table],
         goals,
         notes: Vec::new(),

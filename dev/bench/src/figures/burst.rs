@@ -12,7 +12,6 @@ use super::support::{cells, millis};
 use crate::alloc::Count;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -63,7 +62,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         method: "Handles are made, read and dropped; then a 64-byte struct is updated, with one \
                  quiet handle left. Times are of one update."
             .into(),
-        charts: vec![Chart::lines(&later, 0..3, "handles made and dropped")],
         tables: vec![
             later,
             pick("The first update after it", FIRST),

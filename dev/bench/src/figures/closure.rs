@@ -4,7 +4,6 @@
 use super::reads::{ALIKE, map_read, struct_read};
 use super::support::{Drawn, cells};
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::{Config, Map};
@@ -52,7 +51,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         method: "The same reads, by `HotRead::read(|state| …)`: no handle to manage, nothing held \
                  between two reads."
             .into(),
-        charts: Chart::bars_of_all(&table),
         tables: vec![table],
         goals,
         notes: vec![

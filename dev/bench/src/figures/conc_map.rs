@@ -14,7 +14,6 @@ use super::support::{cells, millis};
 use crate::clock;
 use crate::peers::*;
 use crate::report::Figure;
-use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::{Map, keys, map_of};
 use crate::workload::{MIXES, Mix, Operation};
@@ -80,11 +79,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         }
         tables.push(rounds.run(plan.pick(3, 1)));
     }
-    let charts = tables
-        .iter()
-        .zip(MIXES)
-        .map(|(table, mix)| Chart::lines(table, 0..3, "threads").titled(mix.name))
-        .collect();
     Figure {
         id: "conc-map",
         title: "conc-map-bench's mixes",
@@ -92,7 +86,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  75 % (RapidGrow: empty). Published as measured: these mixes are made for \
                  concurrent maps, and HotRead is not one."
             .into(),
-        charts,
         tables,
         goals: Vec::new(),
         notes: vec![

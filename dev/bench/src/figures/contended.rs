@@ -10,7 +10,6 @@
 
 mod threads;
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use self::threads::{Setting, contend};
 use super::support::{Drawn, cells, millis};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
@@ -44,8 +42,6 @@ const LABELS: [&str; 8] = [
     "4, busy reader",
     "8, busy reader",
 ];
-/// Categories of plots.
-const WRITERS: [&str; 4] = ["1", "2", "4", "8"];
 /// Writing threads beside a light writer.
 const HEAVY: [usize; 2] = [1, 8];
 const LIGHT_LABELS: [&str; 4] = [
@@ -113,27 +109,11 @@ const BARE: &str = "bare threads (no updates)";
 pub(super) fn run(plan: &Plan) -> Figure {
     let all = measure(plan);
     let pick = |title: &str, metric| all.pick(title, columns_of(metric));
-    let rate = without_bare(pick("Updates applied and visible, a second", RATE));
-    let longest = pick("Longest update", LONGEST);
-    let memory = without_bare(pick("Memory taken at most", MEMORY));
     let light = LIGHT..LIGHT + LIGHT_LABELS.len();
     let light = all.pick(
         "Updates of a light writer, every 200 µs, beside writing threads",
         light,
     );
-    let lines = |table: &Table, crowds: Range<usize>, place: &str| {
-        let title = format!("{}, {place}", table.title);
-        let part = table.pick(title, crowds).relabel(&WRITERS);
-        Chart::lines(&part, 0..4, "writing threads")
-    };
-    let charts = vec![
-        lines(&rate, 0..4, "no reader"),
-        lines(&rate, 4..8, "a busy reader"),
-        lines(&longest, 0..4, "no reader"),
-        lines(&longest, 4..8, "a busy reader"),
-        Chart::bars(&light, 1).titled("p99 of a light writer's update beside 8 writing threads"),
-        Chart::bars(&light, 3).titled("Longest of a light writer's updates beside 8"),
-    ];
     Figure {
         id: "contended-writers",
         title: "Many threads update at once",
@@ -142,13 +122,12 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  one writer behind a mutex, as their documentation says. What counts is applied \
                  and visible at the end, with the time until it was."
             .into(),
-        charts,
         tables: vec![
-            rate,
+            without_bare(pick("Updates applied and visible, a second", RATE)),
             pick("p99 of one update", P99),
-            longest,
+            pick("Longest update", LONGEST),
             only_hotread(pick("Updates queued at most", BACKLOG)),
-            memory,
+            without_bare(pick("Memory taken at most", MEMORY)),
             light,
         ],
         goals: goals(&all),

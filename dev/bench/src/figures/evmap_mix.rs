@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::support::{cells, millis};
 use crate::peers::*;
 use crate::report::Figure;
-use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::{Map, keys, map_of};
 use crate::workload::{self, Zipf};
@@ -23,7 +22,6 @@ const LABELS: [&str; 12] = [
     "1r 1w", "2r 1w", "8r 1w", "32r 1w", "1r 2w", "2r 2w", "8r 2w", "32r 2w", "1r 4w", "2r 4w",
     "8r 4w", "32r 4w",
 ];
-const READER_LABELS: [&str; 4] = ["1", "2", "8", "32"];
 
 struct Work {
     map: Map<u64>,
@@ -39,14 +37,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
     });
     let zipf = Zipf::new(SPAN, EXPONENT);
     let skewed = measure(plan, "Zipf 1.03", |rng, count| zipf.draws(rng, count));
-    let mut charts = Vec::new();
-    for (name, all) in [("uniform", &uniform), ("Zipf 1.03", &skewed)] {
-        for (what, first) in [("reads/s", 0), ("writes/s", LABELS.len())] {
-            let title = format!("{name}, 1 writer: {what}");
-            let part = all.pick(title, first..first + 4).relabel(&READER_LABELS);
-            charts.push(Chart::lines(&part, 0..4, "readers"));
-        }
-    }
     let mut tables = Vec::new();
     for (name, all) in [("uniform", &uniform), ("Zipf 1.03", &skewed)] {
         let columns = LABELS.len();
@@ -67,7 +57,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         method: "r threads read and w threads write random keys of a span of 10,000, uniform or \
                  Zipf with exponent 1.03; every write publishes. Published as measured."
             .into(),
-        charts,
         tables,
         goals: Vec::new(),
         notes: vec![

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use super::support::{Drawn, Rate, StopOnDrop, cells, millis, pace};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
@@ -80,7 +79,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         .collect();
     let paced = all.pick("Latency of a lookup at 100k updates/s", 7..11);
     let flat_out = all.pick("Latency of a lookup beside a writer flat out", 11..15);
-    let p999 = |table: &Table| Chart::bars(table, 2).titled(&format!("p99.9: {}", table.title));
     Figure {
         id: "flow",
         title: "Reads while updates flow",
@@ -89,12 +87,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  another thread replaces values. Without updates the writer's thread spins all the \
                  same."
                 .into(),
-        charts: vec![
-            Chart::lines(&reads, 0..5, "updates a second"),
-            Chart::bars(&all, 6).titled("Updates a second that a flat-out writer gets through"),
-            p999(&paced),
-            p999(&flat_out),
-        ],
         tables: vec![
             reads,
             all.pick("Updates a second that the writer got through", 5..7),

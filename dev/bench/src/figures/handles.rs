@@ -7,7 +7,6 @@
 use super::support::cells;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -67,7 +66,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  or ones that all hold the current copy and move on after each publication \
                  (untimed)."
                 .into(),
-        charts: vec![Chart::lines(&costs, 0..5, "handles")],
         tables: vec![costs, all.pick("What each handle adds", 5..7)],
         goals,
         notes: vec![

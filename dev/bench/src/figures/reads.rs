@@ -13,7 +13,6 @@ use std::sync::Barrier;
 
 use super::support::{Drawn, cells, ns_per_call};
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::{Config, Map};
@@ -148,9 +147,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "One reader reads a 64-byte struct, or looks random keys up in a map from `u64` to \
                  `u64`; loops of 4,096 reads are timed as a whole."
                 .into(),
-        charts: [0, 4, 1, 2]
-            .map(|column| Chart::bars(&table, column))
-            .into(),
         tables: vec![table],
         goals,
         notes: vec![

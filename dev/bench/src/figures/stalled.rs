@@ -13,7 +13,6 @@ use super::support::millis;
 use crate::alloc::Count;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::LastStamp;
@@ -91,12 +90,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              random moment.",
             hold.as_millis()
         ),
-        charts: vec![
-            Chart::bars(&writer, 2).titled("Updates visible, a second, during the hold"),
-            Chart::bars(&writer, 3).titled("Longest update"),
-            Chart::bars(&reader, 1).titled("Another reader's staleness during the hold, p50"),
-            Chart::bars(&writer, 5).titled("Memory taken during the hold"),
-        ],
         tables: vec![writer, reader],
         goals,
         notes: vec![

@@ -19,7 +19,6 @@ use std::time::Duration;
 use super::support::{Drawn, StopOnDrop, cells, millis, ns_per_call};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::{Config, Key, Map};
@@ -65,21 +64,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
             .retain(|row| row.peer.to_lowercase().starts_with("hotread"));
         visible
     };
-    let (number_times, string_times) = (
-        times(&numbers, "u64 keys"),
-        times(&strings, "Arc<str> keys"),
-    );
-    let mut charts = Vec::new();
-    for column in 0..4 {
-        for (keys, table) in [
-            ("u64 keys", &number_times),
-            ("Arc<str> keys", &string_times),
-        ] {
-            let title = format!("{keys}, {}", table.columns[column].label);
-            charts.push(Chart::bars(table, column).titled(&title));
-        }
-    }
-    charts.push(Chart::bars(&structs, 0).titled("64-byte struct, one by one, quiet"));
     Figure {
         id: "updates",
         title: "Updates of a map and of a struct",
@@ -89,12 +73,11 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  update; beside the reader until all are visible. The limit is the same updates of \
                  two maps or structs under one uncontended lock."
             .into(),
-        charts,
         tables: vec![
             structs,
-            number_times,
+            times(&numbers, "u64 keys"),
             visible(&numbers, "u64 keys"),
-            string_times,
+            times(&strings, "Arc<str> keys"),
             visible(&strings, "Arc<str> keys"),
         ],
         goals,

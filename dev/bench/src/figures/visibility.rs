@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::support::{cells, millis};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -54,7 +53,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         method: "The writer stamps a 64-byte struct and updates; a reader that spins on another \
                  core stamps the moment it first sees it."
             .into(),
-        charts: vec![Chart::bars(&table, 0), Chart::bars(&table, 1)],
         tables: vec![table],
         goals,
         notes: vec![

@@ -16,7 +16,6 @@ mod cycle;
 
 use self::cycle::{Others, Work, bare_store, measure};
 use crate::peers::{HotReadCurrent, Published};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Config;
@@ -121,12 +120,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  `wait_published`, all asleep. Only the last handle that lets go of the old copy \
                  has a thread to wake."
                 .into(),
-        charts: vec![
-            Chart::bars(&moved, 6).titled("current() right after a publication, 64 readers, p50"),
-            Chart::bars(&moved, 7).titled("current() right after a publication, 64 readers, p99"),
-            Chart::bars(&left, 6).titled("quiescent(), not the last, beside 64 readers, p50"),
-            Chart::bars(&last, 6).titled("quiescent(), the last, beside 64 readers, p50"),
-        ],
         goals: goals(&all),
         tables: vec![
             moved,

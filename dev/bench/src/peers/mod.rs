@@ -39,7 +39,7 @@ use crate::states::{Key, Map, Update};
 
 /// A way of sharing one whole state between threads.
 pub trait Share<S: HotReadState>: Sized + Send + Sync + 'static {
-    /// What tables and plots call it.
+    /// What tables call it.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: Read<S>;
@@ -88,7 +88,7 @@ pub trait Write<S: HotReadState>: Send + 'static {
 
 /// A way of sharing a map from `K` to `u64`.
 pub trait Kv<K: Key>: Sized + Send + Sync + 'static {
-    /// What tables and plots call it.
+    /// What tables call it.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: KvRead<K>;

@@ -62,17 +62,14 @@ pub fn document(run: &Run) -> String {
     }
     text.push('\n');
     for figure in &run.figures {
-        text += &self::figure(figure, true);
+        text += &self::figure(figure);
     }
     text
 }
 
 /// One figure.
-pub fn figure(figure: &Figure, with_plot: bool) -> String {
+pub fn figure(figure: &Figure) -> String {
     let mut text = format!("## {}\n\n{}\n\n", figure.title, figure.method);
-    if with_plot {
-        let _ = writeln!(text, "![{}]({}.svg)\n", figure.title, figure.id);
-    }
     for table in &figure.tables {
         text += &self::table(table);
     }

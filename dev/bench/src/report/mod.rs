@@ -2,15 +2,13 @@
 
 mod json;
 mod machine;
-mod markdown;
-pub mod svg;
+pub mod markdown;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 pub use self::machine::Machine;
-use self::svg::Chart;
 use crate::rounds::Table;
 
 /// Everything that one figure has to say.
@@ -23,8 +21,6 @@ pub struct Figure {
     pub method: String,
     /// The numbers.
     pub tables: Vec<Table>,
-    /// The plot's panels.
-    pub charts: Vec<Chart>,
     /// The goals, met or missed.
     pub goals: Vec<Goal>,
     /// What a reader of the numbers has to know.
@@ -153,22 +149,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// Writes the report, the plots and the raw results into a folder.
+    /// Writes the report and the raw results into a folder.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        for figure in &self.figures {
-            let plot = svg::render(figure.title, &figure.charts);
-            fs::write(folder.join(format!("{}.svg", figure.id)), plot)?;
-        }
         let file = |ending| folder.join(format!("{}.{ending}", self.about.name));
         fs::write(file("md"), markdown::document(self))?;
         fs::write(file("json"), json::document(self))
     }
-}
-
-/// One figure as Markdown, for the terminal.
-pub fn on_terminal(figure: &Figure) -> String {
-    markdown::figure(figure, false)
 }
 
 #[cfg(test)]
@@ -195,7 +182,6 @@ mod tests {
                 id: "reads",
                 title: "Reads",
                 method: "Measured.".into(),
-                charts: vec![Chart::bars(&table, 0)],
                 tables: vec![table],
                 goals: vec![goal, missed],
                 notes: vec!["A note.".into()],
@@ -221,7 +207,6 @@ mod tests {
         assert!(text.contains("| HotRead on a map | at most 9 ns | 10.0 ns | **missed** |"));
         assert!(text.contains("1 of 2 goals"));
         assert!(text.contains("5.00 ns (10.0 ×)"), "cells carry their ratio");
-        assert!(text.contains("![Reads](reads.svg)"));
         assert!(text.contains("quick run"));
         assert!(text.contains("A note."));
     }
@@ -242,7 +227,7 @@ mod tests {
     fn files_land_in_the_folder() {
         let folder = std::env::temp_dir().join(format!("hotread-bench-{}", std::process::id()));
         run().write(&folder).expect("a writable temporary folder");
-        for name in ["in-process.md", "in-process.json", "reads.svg"] {
+        for name in ["in-process.md", "in-process.json"] {
             assert!(folder.join(name).exists(), "{name}");
         }
         fs::remove_dir_all(folder).expect("the folder was just written");

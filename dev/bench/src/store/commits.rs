@@ -18,7 +18,6 @@ use hotread_store::Synchronous;
 
 use super::bare::{self, Loop, Mirror};
 use super::{BARE, OURS, data};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::timing::{StopOnDrop, millis};
@@ -113,7 +112,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ));
     }
     let (full, normal) = (all.pick("FULL", 0..3), all.pick("NORMAL", 3..6));
-    let charts = (0..6).map(|column| Chart::bars(&all, column)).collect();
     Figure {
         id: "store-commits",
         title: "Committed transactions",
@@ -124,7 +122,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              the record and the history; the table's head and the counter of entries follow once \
              for each COMMIT."
         ),
-        charts,
         tables: vec![
             full.relabel(&["64 callers", "batches of 100", "one by one"])
                 .retitled("Committed transactions a second at FULL: an fsync for each COMMIT"),

@@ -16,7 +16,6 @@ use hotread_store::{Store, Synchronous};
 use super::bare::{self, Loop, Mirror};
 use super::data::BATCH;
 use super::{BARE, OURS, data};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 
@@ -54,7 +53,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              anything.",
             bytes / 1_000_000
         ),
-        charts: vec![Chart::bars(&all, 0).titled("Records a second")],
         goals: vec![Goal::at_least(
             "HotRead / bare rusqlite",
             0.8,

@@ -4,7 +4,6 @@
 
 use super::OURS;
 use super::child::{OPS, Peer, measure};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 
@@ -59,10 +58,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              records: HotRead's are committed, {OPS} at a time; the others' replace the value in the \
              map. In bytes a record."
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("Bytes a record, loaded"),
-            Chart::bars(&all, 2).titled("Bytes a record, after updates"),
-        ],
         goals: vec![
             Goal::at_most(
                 "loaded: HotRead / one BTreeMap with the same columns",

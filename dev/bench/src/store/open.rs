@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use super::OURS;
 use super::child::{Peer, measure};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 
@@ -45,7 +44,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              SELECT has it in one `BTreeMap` of owned rows, built at once from rows in order. The \
              page cache is warm."
         ),
-        charts: vec![Chart::bars(&all, 0).titled("Time until the first read")],
         goals: vec![
             Goal::at_most(
                 format!(

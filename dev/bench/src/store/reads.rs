@@ -16,7 +16,6 @@ use hotread_proto::{Put, Records};
 use hotread_store::{Store, Synchronous};
 
 use super::{OURS, cores, data};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::timing::{StopOnDrop, millis};
@@ -82,10 +81,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                 None => "Threads are not pinned: there is one core, or the system cannot tell.",
             }
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("Reads a second without a writer"),
-            Chart::bars(&all, 1).titled("Reads a second beside the committer"),
-        ],
         goals: vec![Goal::at_least(
             "HotRead: reads beside the committer / without",
             0.9,

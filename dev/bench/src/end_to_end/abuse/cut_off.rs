@@ -11,7 +11,6 @@ use super::paced::Paced;
 use super::server::State;
 use super::sessions::Sessions;
 use super::{MAY_GROW, STATES, name, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -64,10 +63,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              is live once it has what was acknowledged before a ping that it sent since it may come back. \
              For {PATIENCE:?} at most.",
         ),
-        charts: vec![
-            Chart::bars(&all, 2).titled("Until the last is live"),
-            Chart::bars(&all, 8).titled("Growth of the server's memory"),
-        ],
         goals: vec![
             Goal::at_most("loads of one replica", 1.0, ours(5)).in_unit("loads"),
             Goal::at_most(

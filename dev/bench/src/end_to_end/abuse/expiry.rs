@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::api::Api;
 use super::server::State;
 use super::{PUTS_MS, STATES, honest, name, runtime, ttl};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -48,10 +47,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. Puts of another \
              table are measured before the moment, and from it until the end or for 10 s."
         ),
-        charts: vec![
-            Chart::bars(&all, DELETED).titled("Deleted a second"),
-            Chart::bars(&all, PUTS).titled("p99 of puts meanwhile"),
-        ],
         goals: vec![
             Goal::at_least("records deleted a second", RATE, ours(DELETED)).in_unit("/s"),
             Goal::at_most("p99 of another table's puts", PUTS_MS, ours(PUTS) / 1e6).in_unit("ms"),

@@ -21,7 +21,6 @@ use super::attack::{Attackers, FOLLOWED, Kind, LARGE, REPLACED, SEARCHED, WORDS}
 use super::server::{Server, State};
 use super::session::{Session, TEXT};
 use super::{MAY_GROW, MAY_STAY, Names, PUTS_MS, honest, name, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -172,12 +171,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              value a minute later.",
             honest::RECORDS
         ),
-        charts: vec![
-            Chart::bars(&all, READS).titled("p99 of reads, attacked"),
-            Chart::bars(&all, PUTS).titled("p99 of puts, attacked"),
-            Chart::bars(&all, GROWTH).titled("Growth of memory, at most"),
-            Chart::bars(&all, STAYS).titled("Growth of memory, a minute later"),
-        ],
         tables: vec![all],
         goals,
         notes,

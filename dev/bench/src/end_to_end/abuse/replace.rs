@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::super::load;
 use super::server::State;
 use super::{MAY_GROW, Names, name, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::store::data;
@@ -60,11 +59,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
                  always of this state) in a process of its own. Sizes are the most anonymous resident \
                  memory that a process had."
             .into(),
-        charts: vec![
-            Chart::bars(&table, 1).titled("The command, at most"),
-            Chart::bars(&table, GROWTH).titled("The server's growth, at most"),
-            Chart::bars(&table, 5).titled("The replica, at most"),
-        ],
         goals: [SERVED[0], LARGE[0]]
             .map(|row| {
                 Goal::at_most(

@@ -9,7 +9,6 @@ use super::api::Api;
 use super::server::{Most, Server, State};
 use super::session::{Heard, Session, TEXT};
 use super::{Failure, STATES, honest, name, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 
@@ -71,10 +70,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
              {} tables. A table in memory is let go of half a minute after its last session.",
             2 * AT_ONCE
         ),
-        charts: vec![
-            Chart::bars(&all, 1).titled("Threads, at most"),
-            Chart::bars(&all, 5).titled("Growth of memory, a minute later"),
-        ],
         goals: vec![
             Goal::at_most(
                 format!("threads at most, those at first + {MORE_THREADS}"),

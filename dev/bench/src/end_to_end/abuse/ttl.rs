@@ -9,7 +9,6 @@ use super::api::Api;
 use super::paced::Paced;
 use super::server::State;
 use super::{STATES, honest, name, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 
@@ -48,7 +47,6 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "{rate} records a second, {BATCH} in a transaction, by {WRITERS} callers, for {time:?}; each \
              expires {TTL:?} after it was sent. The table's number of records is read four times a second."
         ),
-        charts: vec![Chart::bars(&all, MOST).titled("Records, at most")],
         goals: vec![
             Goal::at_most(
                 format!("records at most, {SECONDS} seconds' worth"),
