@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::stats;
+use crate::stats::{self, Histogram};
 
 /// A stamp in ticks, for intervals of a loop.
 #[inline(always)]
@@ -57,8 +57,7 @@ fn since_start() -> u64 {
 pub fn core() -> Option<u64> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: takes no argument and only reports; a negative answer is an error.
-        u64::try_from(unsafe { libc::sched_getcpu() }).ok()
+        Some(rustix::thread::sched_getcpu() as u64)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -144,6 +143,11 @@ fn both() -> (Instant, u64) {
 /// Ticks as nanoseconds.
 pub fn ns(ticks: u64) -> f64 {
     ticks as f64 * calibration().ns_per_tick
+}
+
+/// Percentiles (0 to 100) of ticks, as nanoseconds.
+pub fn ns_at<const N: usize>(ticks: &Histogram, percentiles: [f64; N]) -> [f64; N] {
+    percentiles.map(|p| ticks.percentile(p) * calibration().ns_per_tick)
 }
 
 /// A duration as ticks.

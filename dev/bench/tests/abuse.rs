@@ -42,7 +42,7 @@ fn all_figures_of_abuse_can_be_measured() {
     };
     assert_eq!(others.tables[0].rows.len(), 6);
     for row in &others.tables[0].rows {
-        let cells = cells(others, row.peer);
+        let cells = cells(others, &row.peer);
         assert!(
             cells.iter().all(|cell| cell.is_finite()),
             "{} {cells:?}",

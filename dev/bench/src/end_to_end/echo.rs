@@ -6,8 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::process::Role;
-use super::system::Failure;
+use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "echo";
@@ -17,10 +16,7 @@ pub(super) const ROLE: &str = "echo";
 /// # Errors
 /// If there is no connection.
 pub(super) fn main() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    super::runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
         let (socket, _) = listener.accept().await?;

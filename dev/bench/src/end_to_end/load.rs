@@ -18,13 +18,12 @@ use hotread_store::{Store, Synchronous};
 use serde::Deserialize;
 
 use super::hotread::{self, Server};
-use super::process::{Memory, Role};
 use super::row::Row;
-use super::system::Failure;
 use super::{OURS, clock};
+use crate::process::{Failure, Memory, Role, named};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Rounds, Unit};
+use crate::store::data::{self, Plan};
 
 /// The roles' names.
 pub(super) const LOAD: &str = "load";
@@ -46,39 +45,17 @@ enum Kind {
 
 impl Kind {
     const ALL: [Self; 3] = [Self::Replica, Self::Array, Self::Lines];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Replica => "replica",
-            Self::Array => "array",
-            Self::Lines => "lines",
-        }
-    }
-
-    fn parse(argument: &str) -> Result<Self, Failure> {
-        let mut all = Self::ALL.into_iter();
-        let kind = all.find(|kind| kind.argument() == argument);
-        Ok(kind.ok_or_else(|| format!("{argument} is no kind of load"))?)
-    }
 }
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let sizes = plan.pick([10_000, 100_000, 1_000_000], [1_000, 10_000, 100_000]);
     let columns = sizes.map(|records| {
-        [
-            (format!("{records} records"), Unit::Ns),
-            ("reader".into(), Unit::Bytes),
-            ("reader, at most".into(), Unit::Bytes),
-            ("server".into(), Unit::Bytes),
-            ("server, at most".into(), Unit::Bytes),
-        ]
+        let memory = ["reader", "reader, at most", "server", "server, at most"];
+        let time = [(format!("{records} records"), Unit::Ns)].into_iter();
+        time.chain(Unit::Bytes.of(memory.map(str::to_owned)))
     });
-    let columns: Vec<_> = columns
-        .iter()
-        .flatten()
-        .map(|(label, unit)| (label.as_str(), *unit))
-        .collect();
-    let mut rounds = Rounds::new("Time until all records can be read", &columns);
+    let columns = columns.into_iter().flatten();
+    let mut rounds = Rounds::new("Time until all records can be read", columns);
     for (index, records) in sizes.into_iter().enumerate() {
         let mut add = |name, measure: fn(&Plan, usize) -> Loaded| {
             let plan = plan.clone();
@@ -107,39 +84,38 @@ pub(super) fn run(plan: &Plan) -> Figure {
         true => ARRAY,
         false => LINES,
     };
-    Figure {
-        id: "e2e-load",
-        title: "First load",
-        method: format!(
+    Figure::new(
+        "First load",
+        format!(
             "A new process fills a `HashMap` with a table of {} to {} records of about 100 bytes. \
-             HotRead: until `replica()` returns, from a server that has not touched the table since \
-             it started; and from the same server for the process after that. Plain HTTP: the same \
-             records with the same fields, which the server has in memory as they are sent; the \
-             reader takes out key and value. Memory is anonymous resident memory of the whole \
-             process; `at most` is the most that was ever resident.",
-            sizes[0], sizes[sizes.len() - 1],
+             HotRead: until `replica()` returns, from a server that has not touched the table \
+             since it started; and from the same server for the process after that. Plain HTTP: \
+             the same records with the same fields, which the server has in memory as they are \
+             sent; the reader takes out key and value. Memory is anonymous resident memory of the \
+             whole process; `at most` is the most that was ever resident.",
+            sizes[0],
+            sizes[sizes.len() - 1],
         ),
-        goals: vec![
-            Goal::at_most(
-                format!("HotRead, from a fresh server / {fastest}"),
-                2.0,
-                against(OURS, fastest),
-            ),
-            Goal::at_most(
-                format!("HotRead, the next replica / {fastest}"),
-                2.0,
-                against(NEXT, fastest),
-            ),
-        ],
-        notes: vec![
-            "A fresh server reads the table from disk for its first replica. Each record that comes \
-             is checked against its hash, and the whole against the table's digest; the plain \
-             download is not checked. A replica is two copies of the map once the first change has \
-             come."
-                .into(),
-        ],
-        tables: vec![times, memory],
-    }
+    )
+    .goals([
+        Goal::at_most(
+            format!("HotRead, from a fresh server / {fastest}"),
+            2.0,
+            against(OURS, fastest),
+        ),
+        Goal::at_most(
+            format!("HotRead, the next replica / {fastest}"),
+            2.0,
+            against(NEXT, fastest),
+        ),
+    ])
+    .notes([
+        "A fresh server reads the table from disk for its first replica. Each record that \
+             comes is checked against its hash, and the whole against the table's digest; the \
+             plain download is not checked. A replica is two copies of the map once the first \
+             change has come.",
+    ])
+    .tables([times, memory])
 }
 
 /// What one load came to.
@@ -181,7 +157,7 @@ fn replica(plan: &Plan, records: usize, others: usize) -> Loaded {
 fn plain(plan: &Plan, records: usize, kind: Kind) -> Loaded {
     let base = plan.scratch.base(records);
     let base = base.to_str().expect("the folder's name is text");
-    let mut server = Role::start(BODY, [base, kind.argument()]);
+    let mut server = Role::start(BODY, [base, &format!("{kind:?}")]);
     let url = format!("http://{}", server.hear());
     let (ns, reader) = load(kind, &url, records);
     Loaded {
@@ -193,14 +169,14 @@ fn plain(plan: &Plan, records: usize, kind: Kind) -> Loaded {
 
 /// Starts a child that loads, and waits for it.
 fn load(kind: Kind, url: &str, records: usize) -> (f64, Memory) {
-    let mut child = Role::start(LOAD, [kind.argument(), url, &records.to_string()]);
+    let mut child = Role::start(LOAD, [&format!("{kind:?}"), url, &records.to_string()]);
     let ns = child.hear().parse().expect("a child says how long it took");
     (ns, child.process().memory())
 }
 
 /// A replica in a process of its own, once it has this many records.
 pub(super) fn replica_of(url: &str, records: usize) -> Role {
-    let mut child = Role::start(LOAD, [Kind::Replica.argument(), url, &records.to_string()]);
+    let mut child = Role::start(LOAD, ["Replica", url, &records.to_string()]);
     child.hear();
     child
 }
@@ -213,7 +189,7 @@ pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
     let [kind, url, records] = arguments else {
         return Err(format!("a reader cannot do {arguments:?}").into());
     };
-    let (kind, records) = (Kind::parse(kind)?, records.parse::<usize>()?);
+    let (kind, records) = (named(Kind::ALL, kind)?, records.parse::<usize>()?);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
@@ -302,7 +278,7 @@ pub(super) fn serve_body(arguments: &[String]) -> Result<(), Failure> {
     let [database, kind] = arguments else {
         return Err(format!("a plain server cannot do {arguments:?}").into());
     };
-    let body = body(Path::new(database), Kind::parse(kind)?)?;
+    let body = body(Path::new(database), named(Kind::ALL, kind)?)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     for connection in listener.incoming() {

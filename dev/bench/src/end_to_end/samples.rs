@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock;
-use super::process::Role;
+use crate::process::Role;
 use crate::stats;
 
 /// When one watcher had each update. Sampling takes one store.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
-use super::process::Role;
 use super::samples::{self, Seen};
-use super::system::{Failure, System};
+use super::system::System;
+use super::{runtime, systems};
+use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "watch";
@@ -32,17 +33,13 @@ impl Watchers {
     ///
     /// # Panics
     /// If one cannot watch.
-    pub(super) fn start(system: System, address: &str, sessions: usize, updates: usize) -> Self {
+    pub(super) fn start(system: &System, address: &str, sessions: usize, updates: usize) -> Self {
         let processes = sessions.min(PROCESSES);
         let child = |index| {
             // Evenly, the first ones with one more if need be.
             let share = sessions / processes + usize::from(index < sessions % processes);
-            let arguments = [
-                system.argument(),
-                address,
-                &share.to_string(),
-                &updates.to_string(),
-            ];
+            let (share_text, updates) = (share.to_string(), updates.to_string());
+            let arguments = [&system.argument(), address, &share_text, &updates];
             (Role::start(ROLE, arguments), share)
         };
         let mut children: Vec<_> = (0..processes).map(child).collect();
@@ -83,17 +80,14 @@ pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
     let [system, address, sessions, updates] = arguments else {
         return Err(format!("a watcher cannot do {arguments:?}").into());
     };
-    let system = System::all().find(|one| one.argument() == system);
+    let system = systems().find(|one| one.argument() == *system);
     let system = system.ok_or("no such system")?;
     let (sessions, updates) = (sessions.parse::<usize>()?, updates.parse()?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(watch(system, address, sessions, updates))
+    runtime().block_on(watch(system, address, sessions, updates))
 }
 
 async fn watch(
-    system: System,
+    system: &System,
     address: &str,
     sessions: usize,
     updates: usize,
@@ -103,7 +97,7 @@ async fn watch(
         .collect();
     let watchers = seen
         .iter()
-        .map(|seen| system.watcher(address, Arc::clone(seen)));
+        .map(|seen| (system.watcher)(address, Arc::clone(seen)));
     let (failed, mut failures) = mpsc::unbounded_channel();
     for watching in try_join_all(watchers).await? {
         let failed = failed.clone();

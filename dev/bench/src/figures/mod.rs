@@ -42,69 +42,49 @@ fn rules(machine: &Machine) -> String {
 
 /// All figures, in the order of the report.
 pub const ALL: [Entry; 13] = [
-    Entry {
-        id: "reads",
-        asks: "a read while nothing changes",
-        run: reads::run,
-    },
-    Entry {
-        id: "closure",
-        asks: "a read by closure, without a handle to manage",
-        run: closure::run,
-    },
-    Entry {
-        id: "after-publication",
-        asks: "the first read after a publication",
-        run: after_publication::run,
-    },
-    Entry {
-        id: "flow",
-        asks: "reads while updates flow",
-        run: flow::run,
-    },
-    Entry {
-        id: "updates",
-        asks: "updates of a map of 100,000 entries and of a struct",
-        run: updates::run,
-    },
-    Entry {
-        id: "visibility",
-        asks: "from an update to another thread seeing it",
-        run: visibility::run,
-    },
-    Entry {
-        id: "handles",
-        asks: "publication beside 1 to 10,000 handles",
-        run: handles::run,
-    },
-    Entry {
-        id: "burst",
-        asks: "updates after a burst of handles",
-        run: burst::run,
-    },
-    Entry {
-        id: "waiting",
-        asks: "readers while others wait for an update",
-        run: waiting::run,
-    },
-    Entry {
-        id: "stalled-reader",
-        asks: "everyone else while one reader holds its copy",
-        run: stalled::run,
-    },
-    Entry {
-        id: "contended-writers",
-        asks: "1 to 8 threads that update at once",
-        run: contended::run,
-    },
-    Entry {
-        id: "conc-map",
-        asks: "conc-map-bench's mixes",
-        run: conc_map::run,
-    },
-    Entry {
-        id: "evmap-mix",
-        asks: "evmap's readers and writers",
-        run: evmap_mix::run,
-    },
+    Entry::new("reads", "a read while nothing changes", reads::run),
+    Entry::new(
+        "closure",
+        "a read by closure, without a handle to manage",
+        closure::run,
+    ),
+    Entry::new(
+        "after-publication",
+        "the first read after a publication",
+        after_publication::run,
+    ),
+    Entry::new("flow", "reads while updates flow", flow::run),
+    Entry::new(
+        "updates",
+        "updates of a map of 100,000 entries and of a struct",
+        updates::run,
+    ),
+    Entry::new(
+        "visibility",
+        "from an update to another thread seeing it",
+        visibility::run,
+    ),
+    Entry::new(
+        "handles",
+        "publication beside 1 to 10,000 handles",
+        handles::run,
+    ),
+    Entry::new("burst", "updates after a burst of handles", burst::run),
+    Entry::new(
+        "waiting",
+        "readers while others wait for an update",
+        waiting::run,
+    ),
+    Entry::new(
+        "stalled-reader",
+        "everyone else while one reader holds its copy",
+        stalled::run,
+    ),
+    Entry::new(
+        "contended-writers",
+        "1 to 8 threads that update at once",
+        contended::run,
+    ),
+    Entry::new("conc-map", "conc-map-bench's mixes", conc_map::run),
+    Entry::new("evmap-mix", "evmap's readers and writers", evmap_mix::run),
 ];

@@ -8,15 +8,26 @@ use crate::clock;
 use crate::states::{Key, Map, keys, map_of};
 use crate::workload;
 
-pub(crate) use crate::timing::{StopOnDrop, millis, ns_per_call};
+pub(crate) use crate::timing::{StopOnDrop, ns_per_call};
 
-/// Adds one cell for each peer:
-/// `cells!(rounds, column, Trait, [Peer, …], measure(setup, …))` calls
+/// Adds one cell for each peer and measurement:
+/// `cells!(rounds, Trait, [Peer, …], column => measure(setup, …), …)` calls
 /// `measure::<Peer>(&setup, …)` once a round. The setups are cloned for each peer, so they are
-/// numbers or behind an `Rc`. `measure::<K>(…)` passes a second type argument.
+/// numbers or behind an `Rc`. `measure::<K>(…)` passes a second type argument; a peer behind the word
+/// `liburcu` takes part in builds with that feature.
 macro_rules! cells {
-    ($rounds:ident, $column:expr, $trait:path, [$(,)?], $($measure:tt)*) => {};
-    ($rounds:ident, $column:expr, $trait:path, [$peer:ty $(, $others:ty)* $(,)?],
+    ($rounds:ident, $trait:path, $peers:tt,
+     $($column:expr => $measure:ident $(::<$key:ty>)? ($($setup:ident),*)),+ $(,)?) => {
+        $(cells!(@ $rounds, $column, $trait, $peers, $measure $(::<$key>)? ($($setup),*));)+
+    };
+    (@ $rounds:ident, $column:expr, $trait:path, [], $($measure:tt)*) => {};
+    (@ $rounds:ident, $column:expr, $trait:path, [liburcu $peer:ty $(, $($others:tt)*)?],
+     $($measure:tt)*) => {
+        #[cfg(feature = "liburcu")]
+        cells!(@ $rounds, $column, $trait, [$peer], $($measure)*);
+        cells!(@ $rounds, $column, $trait, [$($($others)*)?], $($measure)*);
+    };
+    (@ $rounds:ident, $column:expr, $trait:path, [$peer:ty $(, $($others:tt)*)?],
      $measure:ident $(::<$key:ty>)? ($($setup:ident),*)) => {
         {
             $(let $setup = $setup.clone();)*
@@ -24,7 +35,9 @@ macro_rules! cells {
                 $measure::<$peer $(, $key)?>($(&$setup),*)
             });
         }
-        cells!($rounds, $column, $trait, [$($others),*], $measure $(::<$key>)? ($($setup),*));
+        cells!(
+            @ $rounds, $column, $trait, [$($($others)*)?], $measure $(::<$key>)? ($($setup),*)
+        );
     };
 }
 pub(crate) use cells;

@@ -19,13 +19,8 @@ pub struct CurrentReader<S: HotReadState>(HotReadHandle<S>);
 pub struct ClosureReader<S: HotReadState>(HotRead<S>);
 
 /// The writer of both: a clone of the `HotRead`.
+#[derive(Clone)]
 pub struct HotReadWriter<S: HotReadState>(HotRead<S>);
-
-impl<S: HotReadState> Clone for HotReadWriter<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl<S: HotReadState> HotReadWriter<S> {
     /// Starts a maintainer, which runs until it is dropped.
@@ -66,8 +61,7 @@ impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES
         _ => panic!("name this number of copies"),
     };
     type Reader = CurrentReader<S>;
-    type Writer = HotReadWriter<S>;
-    type SharedWriter = HotReadWriter<S>;
+    cloned_writer!(HotReadWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let hotread = HotRead::builder(initial).max_copies(COPIES).build();
@@ -77,17 +71,12 @@ impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES
     fn reader(&self) -> Self::Reader {
         CurrentReader(self.0.create_handle())
     }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
-    }
 }
 
 impl<S: HotReadState> Share<S> for HotReadClosure<S> {
     const NAME: &'static str = "HotRead, read(|s| …)";
     type Reader = ClosureReader<S>;
-    type Writer = HotReadWriter<S>;
-    type SharedWriter = HotReadWriter<S>;
+    cloned_writer!(HotReadWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let hotread = HotRead::new(initial);
@@ -96,10 +85,6 @@ impl<S: HotReadState> Share<S> for HotReadClosure<S> {
 
     fn reader(&self) -> Self::Reader {
         ClosureReader(self.0.clone())
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
     }
 }
 

@@ -109,18 +109,18 @@ macro_rules! for_maps {
 }
 
 for_maps! {
-    hotread_follows_a_map: Whole<HotReadCurrent<Map<u64>>>, Whole<HotReadCurrent<Map<Arc<str>>>>;
+    hotread_follows_a_map: HotReadCurrent<Map<u64>>, HotReadCurrent<Map<Arc<str>>>;
     hotread_with_three_copies_follows_a_map:
-        Whole<HotReadCurrent<Map<u64>, 3>>, Whole<HotReadCurrent<Map<Arc<str>>, 3>>;
-    hotread_closure_follows_a_map: Whole<HotReadClosure<Map<u64>>>, Whole<HotReadClosure<Map<Arc<str>>>>;
-    published_hotread_follows_a_map: Whole<Published<Map<u64>>>, Whole<Published<Map<Arc<str>>>>;
-    left_right_follows_a_map: Whole<LeftRight<Map<u64>>>, Whole<LeftRight<Map<Arc<str>>>>;
-    arc_swap_cache_follows_a_map: Whole<ArcSwapCache<Map<u64>>>, Whole<ArcSwapCache<Map<Arc<str>>>>;
-    arc_swap_follows_a_map: Whole<ArcSwapLoad<Map<u64>>>, Whole<ArcSwapLoad<Map<Arc<str>>>>;
-    std_rwlock_follows_a_map: Whole<StdRwLock<Map<u64>>>, Whole<StdRwLock<Map<Arc<str>>>>;
+        HotReadCurrent<Map<u64>, 3>, HotReadCurrent<Map<Arc<str>>, 3>;
+    hotread_closure_follows_a_map: HotReadClosure<Map<u64>>, HotReadClosure<Map<Arc<str>>>;
+    published_hotread_follows_a_map: Published<Map<u64>>, Published<Map<Arc<str>>>;
+    left_right_follows_a_map: LeftRight<Map<u64>>, LeftRight<Map<Arc<str>>>;
+    arc_swap_cache_follows_a_map: ArcSwapCache<Map<u64>>, ArcSwapCache<Map<Arc<str>>>;
+    arc_swap_follows_a_map: ArcSwapLoad<Map<u64>>, ArcSwapLoad<Map<Arc<str>>>;
+    std_rwlock_follows_a_map: StdRwLock<Map<u64>>, StdRwLock<Map<Arc<str>>>;
     parking_lot_rwlock_follows_a_map:
-        Whole<ParkingLotRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<Arc<str>>>>;
-    watch_follows_a_map: Whole<Watch<Map<u64>>>, Whole<Watch<Map<Arc<str>>>>;
+        ParkingLotRwLock<Map<u64>>, ParkingLotRwLock<Map<Arc<str>>>;
+    watch_follows_a_map: Watch<Map<u64>>, Watch<Map<Arc<str>>>;
     two_maps_follow_a_map: TwoMaps<u64>, TwoMaps<Arc<str>>;
     evmap_follows_a_map: EvMap<u64>, EvMap<Arc<str>>;
     papaya_follows_a_map: Papaya<u64>, Papaya<Arc<str>>;
@@ -161,6 +161,6 @@ for_structs! {
 
 #[test]
 fn a_bare_arc_reads_what_it_was_given() {
-    let (peer, _) = BareArc::build(Config::stamped(7));
+    let (peer, _) = <BareArc<Config> as Share<Config>>::build(Config::stamped(7));
     assert_eq!(peer.reader().read(Config::stamp), 7);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Figure, Run, Target};
+use super::{Figure, Run};
 use crate::rounds::{Table, Unit};
 use crate::stats;
 
@@ -30,14 +30,10 @@ fn figure(figure: &Figure) -> String {
         .goals
         .iter()
         .map(|goal| {
-            let (relation, target) = match goal.target {
-                Target::AtMost(target) => ("at most", target.value()),
-                Target::AtLeast(target) => ("at least", target.value()),
-            };
             json!({
                 "what": goal.what,
-                "relation": relation,
-                "target": target,
+                "relation": goal.relation,
+                "target": goal.target,
                 "measured": rounded(goal.measured),
                 "unit": goal.unit,
                 "met": goal.met(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Figure, Goal, Run};
+use super::{Figure, Run};
 use crate::rounds::{Table, Unit, digits};
 
 /// The peer that others are put in relation to: the first one there is of these.
@@ -37,9 +37,8 @@ pub fn document(run: &Run) -> String {
     text += &(about.rules)(machine);
     text.push('\n');
 
-    let goals: Vec<&Goal> = run.figures.iter().flat_map(|f| &f.goals).collect();
-    let met = goals.iter().filter(|goal| goal.met()).count();
-    let _ = writeln!(text, "**{met} of {} goals met.**", goals.len());
+    let (met, all) = run.goals_met();
+    let _ = writeln!(text, "**{met} of {all} goals met.**");
     let missed: Vec<_> = run
         .figures
         .iter()
@@ -108,14 +107,14 @@ fn table(table: &Table) -> String {
         .iter()
         .find(|ours| table.rows.iter().any(|row| row.peer == **ours));
     for row in &table.rows {
-        let is_ours = ours == Some(&row.peer);
-        let name = escape(row.peer);
+        let is_ours = ours == Some(&&*row.peer);
+        let name = escape(&row.peer);
         let _ = match is_ours {
             true => write!(text, "| **{name}** |"),
             false => write!(text, "| {name} |"),
         };
         for (index, column) in table.columns.iter().enumerate() {
-            let value = table.median(row.peer, index);
+            let value = table.median(&row.peer, index);
             let base = ours.map_or(f64::NAN, |ours| table.median(ours, index));
             let ratio = value / base;
             let relative = matches!(column.unit, Unit::Ns | Unit::PerSecond);

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use fastrand::Rng;
@@ -16,9 +15,10 @@ use hotread_proto::Txn;
 use hotread_store::{Store, Synchronous};
 
 use super::{bare, data};
+use crate::process::{self, Role, named};
 
-/// Says that the program is a child.
-const CHILD: &str = "--child";
+/// The role of a child.
+const ROLE: &str = "open";
 /// Puts of one of the transactions with which a child updates.
 pub(super) const OPS: usize = 100;
 /// Of these so many are on their way at once.
@@ -37,18 +37,10 @@ pub(super) enum Peer {
 
 impl Peer {
     pub(super) const ALL: [Self; 3] = [Self::HotRead, Self::AllColumns, Self::KeyAndValue];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::HotRead => "hotread",
-            Self::AllColumns => "all-columns",
-            Self::KeyAndValue => "key-and-value",
-        }
-    }
 }
 
 /// What a child has measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Measured {
     /// From before the file was opened until one record was read, in nanoseconds.
     pub(super) first_read_ns: f64,
@@ -59,7 +51,7 @@ pub(super) struct Measured {
 }
 
 /// Memory taken since the child began, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Memory {
     /// Anonymous resident memory.
     pub(super) anonymous: f64,
@@ -67,21 +59,15 @@ pub(super) struct Memory {
     pub(super) sqlite: f64,
 }
 
-/// Starts a child on a database, and waits for it.
+/// Starts a child on a database, and waits for what it says.
 pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
-    let program = std::env::current_exe().expect("a running program has a path");
-    let output = Command::new(program)
-        .args([CHILD, peer.argument()])
-        .arg(path)
-        .args([records.to_string(), updates.to_string()])
-        .output()
-        .expect("the program that runs can be run");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "a child failed: {}",
-        String::from_utf8_lossy(&output.stderr)
+    let path = path.to_str().expect("the folder's name is text");
+    let (peer, records, updates) = (
+        format!("{peer:?}"),
+        records.to_string(),
+        updates.to_string(),
     );
+    let text = Role::start(ROLE, [&peer, path, &records, &updates]).hear();
     read(&text).unwrap_or_else(|| panic!("a child answered {text:?}"))
 }
 
@@ -108,12 +94,6 @@ fn read(text: &str) -> Option<Measured> {
     })
 }
 
-/// The arguments of a child, if this process is one.
-pub fn asked() -> Option<Vec<String>> {
-    let mut arguments = std::env::args().skip(1);
-    (arguments.next()? == CHILD).then(|| arguments.collect())
-}
-
 /// What a child does.
 ///
 /// # Errors
@@ -123,8 +103,7 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
     let [peer, path, records, updates] = arguments else {
         return Err(wrong());
     };
-    let peer = Peer::ALL.into_iter().find(|one| one.argument() == peer);
-    let peer = peer.ok_or_else(wrong)?;
+    let peer = named(Peer::ALL, peer).map_err(|_| wrong())?;
     let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
     let (path, records, updates) = (Path::new(path), number(records)?, number(updates)?);
     let measured = match peer {
@@ -146,16 +125,10 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
 
 impl Memory {
     fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"))
-            .and_then(|kib| kib.trim().parse::<f64>().ok());
         // SAFETY: it only reads a counter, at any time and from any thread.
         let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
         Self {
-            // Unknown where there is no such file; then nothing is reported.
-            anonymous: kib.map_or(f64::NAN, |kib| kib * 1024.0),
+            anonymous: process::Memory::of(Path::new("/proc/self/status")).anonymous,
             sqlite: sqlite as f64,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use fastrand::Rng;
 use hotread_proto::{Key, Put, TableName, Txn, Value};
@@ -12,7 +13,12 @@ use hotread_store::{Store, Synchronous, TableOptions};
 use tempfile::TempDir;
 
 use super::bare;
-use crate::target;
+use crate::{rounds, target};
+
+/// How long and how often to measure, and the databases to start from.
+pub type Plan = rounds::Plan<Files>;
+/// The files of a run, for all its figures.
+pub type Files = Rc<Scratch>;
 
 /// About how long a value is, in bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
@@ -89,13 +95,17 @@ impl Scratch {
     /// A path in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let folder = self.folder.get_or_init(|| {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix("hotread-bench-");
-            builder
-                .tempdir_in(target::folder())
-                .expect("the target folder is writable")
+            let folder = tempfile::Builder::new()
+                .prefix("hotread-bench-")
+                .tempdir_in(target::folder());
+            folder.expect("the target folder is writable")
         });
         folder.path().join(name)
+    }
+
+    /// A new folder in the folder, gone when it is dropped.
+    pub(crate) fn folder(&self) -> TempDir {
+        tempfile::tempdir_in(self.file("")).expect("the folder is writable")
     }
 
     /// A database with so many records in one table, at rest: without a WAL, synced.
@@ -111,8 +121,12 @@ impl Scratch {
 
     /// A copy of such a database.
     pub(crate) fn copy(&self, records: usize) -> Copy {
-        let base = self.base(records);
-        let folder = tempfile::tempdir_in(self.file("")).expect("the folder is writable");
+        self.copy_of(&self.base(records))
+    }
+
+    /// A copy of a database, on the disk.
+    pub(crate) fn copy_of(&self, base: &Path) -> Copy {
+        let folder = self.folder();
         let path = folder.path().join("copy.db");
         fs::copy(base, &path).expect("the folder is writable");
         let file = File::open(&path).expect("the copy is there");

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::super::system::Failure;
+use crate::process::Failure;
 
 /// A caller.
 #[derive(Clone)]

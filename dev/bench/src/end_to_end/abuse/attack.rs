@@ -11,10 +11,10 @@ use std::time::Duration;
 use reqwest::Method;
 use tokio::time::sleep;
 
-use super::super::process::Role;
+use super::ATTACK;
 use super::api::{Answer, Api};
 use super::session::{PING, Session, TEXT};
-use super::{ATTACK, Failure};
+use crate::process::{Failure, Role, named};
 
 /// Where attackers come from.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -61,16 +61,6 @@ impl Kind {
         Self::Changes,
         Self::Sessions,
     ];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Searches => "searches",
-            Self::Schema => "schema",
-            Self::Replacement => "replacement",
-            Self::Changes => "changes",
-            Self::Sessions => "sessions",
-        }
-    }
 }
 
 /// Attackers at work.
@@ -80,7 +70,7 @@ impl Attackers {
     /// Prepares so many. `bytes` is the size of a replacement.
     pub(super) fn prepare(kind: Kind, server: SocketAddr, callers: usize, bytes: usize) -> Self {
         let arguments = [
-            kind.argument().to_owned(),
+            format!("{kind:?}"),
             server.to_string(),
             callers.to_string(),
             bytes.to_string(),
@@ -145,8 +135,7 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
     let [kind, server, callers, bytes] = arguments else {
         return Err(format!("attackers cannot do {arguments:?}").into());
     };
-    let kind = Kind::ALL.into_iter().find(|one| one.argument() == kind);
-    let kind = kind.ok_or("no such attack")?;
+    let kind = named(Kind::ALL, kind)?;
     let server: SocketAddr = server.parse()?;
     let (callers, bytes): (usize, usize) = (callers.parse()?, bytes.parse()?);
     // It is there until the process ends.
@@ -154,8 +143,7 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
         Kind::Replacement => replacement(bytes).leak(),
         _ => &[],
     };
-    // SAFETY: it changes the priority of this process, and touches no memory.
-    unsafe { libc::nice(NICE) };
+    rustix::process::nice(NICE)?;
     let runtime = super::runtime();
     let mut lines = std::io::stdin().lock().lines();
     println!("{READY}");

@@ -14,17 +14,16 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use super::super::limits::Log;
+use super::super::log::Log;
 use super::super::samples::Spread;
 use super::api::Api;
 use super::attack::{Attackers, FOLLOWED, Kind, LARGE, REPLACED, SEARCHED, WORDS};
 use super::server::{Server, State};
 use super::session::{Session, TEXT};
-use super::{MAY_GROW, MAY_STAY, Names, PUTS_MS, honest, name, runtime};
+use super::{MAY_STAY, PUTS_MS, honest, may_grow, name, runtime};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
-use crate::target;
+use crate::rounds::{Rounds, Unit, columns};
+use crate::store::data::{self, Copy, Plan};
 
 /// Time for which honest callers are measured before an attack, and during it.
 const QUIET: Duration = Duration::from_secs(2);
@@ -40,7 +39,7 @@ const READS_MS: f64 = 20.0;
 
 /// One attack, or several at once.
 struct Attack {
-    names: Names,
+    name: &'static str,
     kinds: &'static [Kind],
     /// `true` if it needs the large tables.
     large: bool,
@@ -49,59 +48,53 @@ struct Attack {
 /// Those that an earlier state does not end by itself come last: nothing is measured after them.
 const ATTACKS: [Attack; 6] = [
     Attack {
-        names: [
-            "a replacement of 250 MiB",
-            "a replacement of 250 MiB, before",
-        ],
+        name: "a replacement of 250 MiB",
         kinds: &[Kind::Replacement],
         large: false,
     },
     Attack {
-        names: [
-            "1,900 sessions that do not read",
-            "1,900 sessions that do not read, before",
-        ],
+        name: "1,900 sessions that do not read",
         kinds: &[Kind::Sessions],
         large: false,
     },
     Attack {
-        names: [
-            "16 readers of a change of 240 MB",
-            "16 readers of a change of 240 MB, before",
-        ],
+        name: "16 readers of a change of 240 MB",
         kinds: &[Kind::Changes],
         large: true,
     },
     Attack {
-        names: [
-            "16 puts under a schema that explodes",
-            "16 puts under a schema that explodes, before",
-        ],
+        name: "16 puts under a schema that explodes",
         kinds: &[Kind::Schema],
         large: false,
     },
     Attack {
-        names: ["24 worst searches", "24 worst searches, before"],
+        name: "24 worst searches",
         kinds: &[Kind::Searches],
         large: true,
     },
     Attack {
-        names: ["all together", "all together, before"],
+        name: "all together",
         kinds: &Kind::ALL,
         large: true,
     },
 ];
 
-const COLUMNS: [(&str, Unit); 9] = [
-    ("reads p99, quiet", Unit::Ns),
-    ("attacked", Unit::Ns),
-    ("puts p99, quiet", Unit::Ns),
-    ("attacked", Unit::Ns),
-    ("bare fsync p99", Unit::Ns),
-    ("not served", Unit::Count),
-    ("memory before", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
-    ("growth a minute later", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 3] = [
+    (
+        Unit::Ns,
+        &[
+            "reads p99, quiet",
+            "attacked",
+            "puts p99, quiet",
+            "attacked",
+            "bare fsync p99",
+        ],
+    ),
+    (Unit::Count, &["not served"]),
+    (
+        Unit::Bytes,
+        &["memory before", "growth at most", "growth a minute later"],
+    ),
 ];
 const QUIET_READS: usize = 0;
 const READS: usize = 1;
@@ -111,7 +104,7 @@ const STAYS: usize = 8;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let (runtime, mut notes) = (runtime(), Vec::new());
-    let mut rounds = Rounds::new("Other tables, and memory", &COLUMNS);
+    let mut rounds = Rounds::new("Other tables, and memory", columns(&COLUMNS));
     let mut left = Vec::new();
     for state in State::all() {
         let bases = Bases::make(plan, state);
@@ -132,49 +125,49 @@ pub(super) fn run(plan: &Plan) -> Figure {
     }
     let all = rounds.run(1);
     let mut goals = Vec::new();
-    for Attack { names, .. } in &ATTACKS {
-        let of = |column| all.median(names[0], column);
-        let may = READS_MS + 2.0 * of(QUIET_READS) / 1e6;
-        let ms = |what, target, column| {
-            let what = format!("{}: {what}", names[0]);
-            Goal::at_most(what, target, of(column) / 1e6).in_unit("ms")
+    for Attack { name, .. } in &ATTACKS {
+        let of = |column| all.median(name, column);
+        let goal = |what, target, column, unit| {
+            let what = format!("{name}: {what}");
+            Goal::at_most(what, target, of(column) / 1e6).in_unit(unit)
         };
-        let mb = |what, target: f64, column| {
-            let what = format!("{}: {what}", names[0]);
-            Goal::at_most(what, (target / 1e6).round(), of(column) / 1e6).in_unit("MB")
-        };
+        let reads_ms = READS_MS + 2.0 * of(QUIET_READS) / 1e6;
+        let grows = format!("{name}: growth of memory, max_buffered_bytes + 25 %");
+        let (stays, stays_mb) = ("growth of memory a minute later", (MAY_STAY / 1e6).round());
         goals.extend([
-            ms("p99 of reads, 20 ms + twice the quiet one", may, READS),
-            ms("p99 of puts", PUTS_MS, PUTS),
-            mb(
-                "growth of memory, max_buffered_bytes + 25 %",
-                MAY_GROW,
-                GROWTH,
+            goal(
+                "p99 of reads, 20 ms + twice the quiet one",
+                reads_ms,
+                READS,
+                "ms",
             ),
-            mb("growth of memory a minute later", MAY_STAY, STAYS),
+            goal("p99 of puts", PUTS_MS, PUTS, "ms"),
+            may_grow(grows, of(GROWTH)),
+            goal(stays, stays_mb, STAYS, "MB"),
         ]);
     }
-    Figure {
-        id: "abuse-others",
-        title: "Callers beside attackers",
-        method: format!(
-            "A table of {} records, which a session follows, is read 200 times and written 50 times a \
-             second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an attack. Attacks: \
-             24 callers search a table of 1,000,000 records for `w*` 32 times, or for 32 \
-             different words that are all in each record; 16 put `1` into a table whose schema doubles its \
-             work at each of 45 levels (or try to make that table); one replaces a table by 250 MiB of \
-             records `{{\"key\":\"0\",\"value\":1}}`; 16 read a change of 240 records of 1 MB; 1,900 \
-             sessions of a table of 100,000 records ping twice a second and read nothing. *Not served* \
-             counts honest requests that were refused or had no answer at the end. *Bare fsync* is a thread \
-             that writes and syncs a page 25 times a second meanwhile. Growth is that of anonymous resident \
-             memory since before the attack, in which the memory that loading took is still included; a server that still works on the attack {ENDS:?} after its callers are gone has no \
-             value a minute later.",
+    Figure::new(
+        "Callers beside attackers",
+        format!(
+            "A table of {} records, which a session follows, is read 200 times and written 50 \
+             times a second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an \
+             attack. Attacks: 24 callers search a table of 1,000,000 records for `w*` 32 times, or \
+             for 32 different words that are all in each record; 16 put `1` into a table whose \
+             schema doubles its work at each of 45 levels (or try to make that table); one \
+             replaces a table by 250 MiB of records `{{\"key\":\"0\",\"value\":1}}`; 16 read a \
+             change of 240 records of 1 MB; 1,900 sessions of a table of 100,000 records ping \
+             twice a second and read nothing. *Not served* counts honest requests that were \
+             refused or had no answer at the end. *Bare fsync* is a thread that writes and syncs a \
+             page 25 times a second meanwhile. Growth is that of anonymous resident memory since \
+             before the attack, in which the memory that loading took is still included; a server \
+             that still works on the attack {ENDS:?} after its callers are gone has no value a \
+             minute later.",
             honest::RECORDS
         ),
-        tables: vec![all],
-        goals,
-        notes,
-    }
+    )
+    .goals(goals)
+    .notes(notes)
+    .tables([all])
 }
 
 /// Databases of one state to start from.
@@ -253,16 +246,15 @@ impl Bases {
 
     /// Measures an attack on a new server; what it leaves in memory is to be looked at later.
     fn measure(&self, plan: &Plan, runtime: &Runtime, attack: &Attack) -> Left {
-        let name = name(attack.names, self.state);
+        let name = name(attack.name, self.state);
         eprintln!("  {name} …");
-        let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
         let base = if attack.large {
             &self.large
         } else {
             &self.small
         };
-        let database = copy(base, folder.path());
-        let server = self.state.serve(&database);
+        let copy = plan.scratch.copy_of(base);
+        let server = self.state.serve(&copy.path);
         let api = Api::new(server.address, honest::FROM);
         for table in [honest::TABLE, FOLLOWED] {
             runtime.spawn(keep(server.address, table));
@@ -308,20 +300,20 @@ impl Bases {
             before,
             ended,
             // One that goes on would slow the next measurement.
-            idle: (!busy).then_some((server, folder)),
+            idle: (!busy).then_some((server, copy)),
         }
     }
 }
 
 /// Results of an attack, and its server.
 struct Left {
-    name: &'static str,
+    name: String,
     answers: String,
     failed: BTreeMap<String, usize>,
     row: Vec<f64>,
     before: f64,
     ended: Instant,
-    idle: Option<(Server, tempfile::TempDir)>,
+    idle: Option<(Server, Copy)>,
 }
 
 impl Left {
@@ -345,7 +337,7 @@ impl Disk {
         let done = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
-            let mut log = Log::new(target::folder()).expect("the folder is writable");
+            let mut log = Log::new().expect("the folder is writable");
             let mut taken = Vec::new();
             while !told.load(Ordering::Relaxed) {
                 let start = Instant::now();
@@ -378,15 +370,6 @@ async fn keep(server: SocketAddr, table: &str) -> io::Result<Infallible> {
             session.say(TEXT, &ping).await?;
         }
     }
-}
-
-/// A copy of a database, on the disk.
-fn copy(base: &Path, folder: &Path) -> PathBuf {
-    let path = folder.join("copy.db");
-    fs::copy(base, &path).expect("the disk takes it");
-    let file = fs::File::open(&path).expect("it was just written");
-    file.sync_all().expect("the disk takes it");
-    path
 }
 
 /// Writes so many lines.

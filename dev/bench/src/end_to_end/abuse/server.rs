@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use super::super::process::{Memory, Process};
+use crate::process::{Memory, Process};
 
 /// Time between two samples of memory and threads.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

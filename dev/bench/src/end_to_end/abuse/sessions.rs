@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::clock;
-use super::super::process::Role;
 use super::super::samples::Spread;
+use super::REPLICAS;
 use super::api::Table;
 use super::session::{Heard, Pong, Session, TEXT};
-use super::{Failure, REPLICAS};
+use crate::process::{Failure, Role};
 
 /// Hosts that they come from: a server shares what it does among callers.
 const HOSTS: usize = 20;
@@ -147,7 +147,7 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
             let session = live(Arc::clone(&shared), from, place.clone(), Arc::clone(seen));
             tokio::spawn(session);
         }
-        until_live(&seen, super::super::process::PATIENCE).await;
+        until_live(&seen, crate::process::PATIENCE).await;
         println!("{READY}");
         let mut told = told();
         while let Some(line) = told.recv().await {

@@ -8,9 +8,11 @@ use tempfile::TempDir;
 use super::api::Api;
 use super::server::{Most, Server, State};
 use super::session::{Heard, Session, TEXT};
-use super::{Failure, STATES, honest, name, runtime};
+use super::{OURS, honest, of_states, runtime};
+use crate::process::Failure;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Unit, columns};
+use crate::store::data::Plan;
 
 /// Records of a table, and bytes of each value.
 const RECORDS: usize = 100;
@@ -24,69 +26,53 @@ const WITHIN: Duration = Duration::from_secs(60);
 const MORE_THREADS: f64 = 4.0;
 /// Of the memory that the tables took, so much may stay, in percent.
 const STAYS: f64 = 20.0;
-const COLUMNS: [(&str, Unit); 6] = [
-    ("threads at first", Unit::Count),
-    ("threads at most", Unit::Count),
-    ("threads later", Unit::Count),
-    ("memory before", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
-    ("growth a minute later", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 2] = [
+    (
+        Unit::Count,
+        &["threads at first", "threads at most", "threads later"],
+    ),
+    (
+        Unit::Bytes,
+        &["memory before", "growth at most", "growth a minute later"],
+    ),
 ];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let tables = plan.pick(2_000, 40);
-    let mut rounds = Rounds::new("Threads and memory", &COLUMNS);
     let followed: Vec<_> = State::all()
-        .map(|state| (state, follow(plan, state, tables)))
+        .map(|state| follow(plan, state, tables))
         .collect();
-    for (state, followed) in followed {
-        let later = plan.pick(WITHIN, Duration::from_secs(1));
-        std::thread::sleep(later.saturating_sub(followed.at.elapsed()));
-        let Followed {
-            server,
-            first,
-            most,
-            before,
-            ..
-        } = &followed;
-        let row = vec![
-            *first,
-            most.threads,
-            server.threads(),
-            *before,
-            most.anonymous - before,
-            server.memory() - before,
-        ];
-        rounds.add(name(STATES, state), 0, move || row.clone());
-    }
-    let all = rounds.run(1);
-    let ours = |column| all.median(STATES[0], column);
-    Figure {
-        id: "abuse-tables",
-        title: "Tables that were followed once",
-        method: format!(
-            "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a session, \
-             {AT_ONCE} at a time, until it has the table; then the session ends. *At first* is after \
-             {} tables. A table in memory is let go of half a minute after its last session.",
+    let mut followed = followed.into_iter();
+    let all = of_states("Threads and memory", columns(&COLUMNS), |_| {
+        let followed = followed.next().expect("one a state");
+        followed.row(plan.pick(WITHIN, Duration::from_secs(1)))
+    });
+    let ours = |column| all.median(OURS, column);
+    Figure::new(
+        "Tables that were followed once",
+        format!(
+            "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a \
+             session, {AT_ONCE} at a time, until it has the table; then the session ends. *At \
+             first* is after {} tables. A table in memory is let go of half a minute after its \
+             last session.",
             2 * AT_ONCE
         ),
-        goals: vec![
-            Goal::at_most(
-                format!("threads at most, those at first + {MORE_THREADS}"),
-                ours(0) + MORE_THREADS,
-                ours(1),
-            )
-            .in_unit("threads"),
-            Goal::at_most(
-                "memory that stays after a minute, of what the tables took",
-                STAYS,
-                100.0 * ours(5) / ours(4),
-            )
-            .in_unit("%"),
-        ],
-        notes: Vec::new(),
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_most(
+            format!("threads at most, those at first + {MORE_THREADS}"),
+            ours(0) + MORE_THREADS,
+            ours(1),
+        )
+        .in_unit("threads"),
+        Goal::at_most(
+            "memory that stays after a minute, of what the tables took",
+            STAYS,
+            100.0 * ours(5) / ours(4),
+        )
+        .in_unit("%"),
+    ])
+    .tables([all])
 }
 
 /// A server whose tables have been followed.
@@ -101,8 +87,23 @@ struct Followed {
     _folder: TempDir,
 }
 
+impl Followed {
+    /// Looks at the server so long after the end.
+    fn row(&self, later: Duration) -> Vec<f64> {
+        std::thread::sleep(later.saturating_sub(self.at.elapsed()));
+        vec![
+            self.first,
+            self.most.threads,
+            self.server.threads(),
+            self.before,
+            self.most.anonymous - self.before,
+            self.server.memory() - self.before,
+        ]
+    }
+}
+
 fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let server = state.serve(&folder.path().join("tables.db"));
     let runtime = runtime();
     let all = |from: usize, until: usize, what: What| {

@@ -339,19 +339,11 @@ impl<P: Subject> Handles<P> {
 
 impl Times {
     fn row(&self, sleeps: f64) -> Vec<f64> {
-        let tick = clock::calibration().ns_per_tick;
-        let calls = |times: &Histogram| {
-            let percentiles = [50.0, 99.0].map(|p| times.percentile(p) * tick);
-            [percentiles[0], percentiles[1], clock::ns(times.max())]
-        };
-        let unchanged = [50.0, 99.0, 100.0].map(|p| stats::percentile(&self.unchanged, p));
-        let mut row = Vec::new();
-        row.extend(calls(&self.moved));
-        row.extend(unchanged);
-        row.extend(calls(&self.left));
-        row.extend(calls(&self.last));
-        row.push(sleeps);
-        row
+        const PERCENTILES: [f64; 3] = [50.0, 99.0, 100.0];
+        let unchanged = PERCENTILES.map(|p| stats::percentile(&self.unchanged, p));
+        let [moved, left, last] =
+            [&self.moved, &self.left, &self.last].map(|calls| clock::ns_at(calls, PERCENTILES));
+        [&moved[..], &unchanged, &left, &last, &[sleeps]].concat()
     }
 }
 

@@ -1,59 +1,64 @@
 //! Processes that a measurement starts: servers, and this program itself in other roles. They end
-//! with whoever started them.
+//! with the process that started them.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
+#[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// Why a role, or a system that is measured, did not do what it was asked to.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
-pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A process that is killed when dropped.
-pub(super) struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts a command that dies with the thread that calls this, even if that is killed. To be
     /// called by a thread that lasts as long as the process is needed.
-    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
         // SAFETY: between fork and exec it makes one system call, which allocates nothing and
         // takes no lock.
         unsafe {
             command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
+                let signal = Some(rustix::process::Signal::KILL);
+                Ok(rustix::process::set_parent_process_death_signal(signal)?)
             });
         }
         Ok(Self(command.spawn()?))
     }
 
     /// Ends it at once, as `kill -9` does.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // Fails only if it is gone already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
     /// Its memory.
-    pub(super) fn memory(&self) -> Memory {
+    pub(crate) fn memory(&self) -> Memory {
         Memory::of(Path::new(&format!("/proc/{}/status", self.0.id())))
     }
 
     /// Its number.
-    pub(super) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
     /// Its standard output, once, if the command pipes it.
-    pub(super) fn take_output(&mut self) -> Option<ChildStdout> {
+    pub(crate) fn take_output(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()
     }
 
     /// Waits for its end; the error says how it ended otherwise than with success.
-    pub(super) fn wait(&mut self) -> io::Result<()> {
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
         let status = self.0.wait()?;
         match status.success() {
             true => Ok(()),
@@ -70,16 +75,16 @@ impl Drop for Process {
 
 /// What the system says of a process's memory, in bytes; `NaN` where it says nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// Anonymous resident memory.
-    pub(super) anonymous: f64,
+    pub(crate) anonymous: f64,
     /// The most that was ever resident, mapped files included.
-    pub(super) peak: f64,
+    pub(crate) peak: f64,
 }
 
 impl Memory {
     /// As the process's status in `/proc` has it.
-    pub(super) fn of(status: &Path) -> Self {
+    pub(crate) fn of(status: &Path) -> Self {
         let status = std::fs::read_to_string(status).unwrap_or_default();
         let bytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -94,19 +99,35 @@ impl Memory {
 }
 
 /// This program in another role, talked to by lines.
-pub(super) struct Role {
+pub(crate) struct Role {
     process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 /// First argument of a program that a measurement starts in a role; the role and its arguments follow.
-pub(super) const ROLE: &str = "--role";
+pub(crate) const ROLE: &str = "--role";
+
+/// The role and its arguments, if a measurement has started this program in one.
+pub fn role() -> Option<(String, Vec<String>)> {
+    let mut arguments = std::env::args().skip(1);
+    (arguments.next()? == ROLE).then_some(())?;
+    Some((arguments.next()?, arguments.collect()))
+}
+
+/// The one of these with this name, by which a role's argument tells it: its text for developers.
+pub(crate) fn named<T: std::fmt::Debug>(
+    all: impl IntoIterator<Item = T>,
+    name: &str,
+) -> Result<T, Failure> {
+    let found = all.into_iter().find(|one| format!("{one:?}") == name);
+    Ok(found.ok_or_else(|| format!("there is no {name}"))?)
+}
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// Starts roles by another program than the running one, which knows [`ROLE`] as well: a test's.
-pub(super) fn set_program(program: PathBuf) {
+pub(crate) fn set_program(program: PathBuf) {
     // The first role decides; there is one program in a process.
     let _ = PROGRAM.set(program);
 }
@@ -116,7 +137,7 @@ impl Role {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub(super) fn start<A: AsRef<OsStr>>(
+    pub(crate) fn start<A: AsRef<OsStr>>(
         role: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
@@ -138,7 +159,7 @@ impl Role {
     ///
     /// # Panics
     /// If it has ended.
-    pub(super) fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the child listens");
     }
 
@@ -146,7 +167,7 @@ impl Role {
     ///
     /// # Panics
     /// If it ends instead.
-    pub(super) fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         let length = self.output.read_line(&mut line);
         let length = length.expect("the child writes lines");
@@ -158,24 +179,24 @@ impl Role {
     ///
     /// # Panics
     /// If it ends instead.
-    pub(super) fn read(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) {
         let read = self.output.read_exact(bytes);
         read.expect("the child sends what it announced");
     }
 
     /// Its process.
-    pub(super) fn process(&mut self) -> &mut Process {
+    pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
     /// Its process alone; nobody talks to it any more.
-    pub(super) fn into_process(self) -> Process {
+    pub(crate) fn into_process(self) -> Process {
         self.process
     }
 }
 
 /// Where a program lies, if it is installed.
-pub(super) fn installed(program: &str) -> Option<PathBuf> {
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian puts servers where only root's path leads.
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
@@ -183,23 +204,6 @@ pub(super) fn installed(program: &str) -> Option<PathBuf> {
     folders
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
-}
-
-/// Lets this process and those that it starts have as many open files as the system allows: a
-/// thousand sessions are as many sockets.
-pub(super) fn raise_open_files() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: both calls read or write `limit`, which lives through them. If they fail, the limit
-    // stays as it is, and whoever runs into it says so.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        }
-    }
 }
 
 #[cfg(test)]
