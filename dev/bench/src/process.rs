@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Why a role, or a system that is measured, did not do what it was asked to.
@@ -42,9 +44,21 @@ impl Process {
         let _ = self.0.wait();
     }
 
-    /// Its memory.
-    pub(crate) fn memory(&self) -> Memory {
-        Memory::of(Path::new(&format!("/proc/{}/status", self.0.id())))
+    /// Its memory and threads now.
+    pub(crate) fn status(&self) -> Status {
+        Status::of(&self.id().to_string())
+    }
+
+    /// The most of both from now on, looked at so often.
+    pub(crate) fn most(&self, pause: Duration) -> Repeat<Status> {
+        let id = self.id().to_string();
+        Repeat::start(pause, Status::default(), move |most| {
+            // Once the process has ended, that is `NaN`, which `max` passes over.
+            let now = Status::of(&id);
+            most.anonymous = most.anonymous.max(now.anonymous);
+            most.peak = most.peak.max(now.peak);
+            most.threads = most.threads.max(now.threads);
+        })
     }
 
     /// Its number.
@@ -73,28 +87,63 @@ impl Drop for Process {
     }
 }
 
-/// What the system says of a process's memory, in bytes; `NaN` where it says nothing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Memory {
+/// What the system says of a process, in bytes and threads; `NaN` where it says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Status {
     /// Anonymous resident memory.
     pub(crate) anonymous: f64,
     /// The most that was ever resident, mapped files included.
     pub(crate) peak: f64,
+    pub(crate) threads: f64,
 }
 
-impl Memory {
-    /// As the process's status in `/proc` has it.
-    pub(crate) fn of(status: &Path) -> Self {
-        let status = std::fs::read_to_string(status).unwrap_or_default();
-        let bytes = |name: &str| {
+impl Status {
+    /// As `/proc` has it, of the process of this number or of `self`.
+    pub(crate) fn of(process: &str) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+        let status = status.unwrap_or_default();
+        let number = |name: &str| -> f64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
-            kib.map_or(f64::NAN, |kib: f64| kib * 1024.0)
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.unwrap_or(f64::NAN)
         };
         Self {
-            anonymous: bytes("RssAnon:"),
-            peak: bytes("VmHWM:"),
+            anonymous: number("RssAnon:") * 1024.0,
+            peak: number("VmHWM:") * 1024.0,
+            threads: number("Threads:"),
         }
+    }
+}
+
+/// A thread that does something again and again until it is to end.
+pub(crate) struct Repeat<T> {
+    done: Arc<AtomicBool>,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Repeat<T> {
+    /// Starts it with the result so far, which each step changes; pauses follow the steps.
+    pub(crate) fn start(
+        pause: Duration,
+        mut result: T,
+        mut step: impl FnMut(&mut T) + Send + 'static,
+    ) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                step(&mut result);
+                std::thread::sleep(pause);
+            }
+            result
+        });
+        Self { done, thread }
+    }
+
+    /// Ends it, and returns the result.
+    pub(crate) fn finish(self) -> T {
+        self.done.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the steps do not panic")
     }
 }
 
@@ -175,6 +224,17 @@ impl Role {
         line.trim_end().to_owned()
     }
 
+    /// Waits for numbers that it says next, between spaces.
+    ///
+    /// # Panics
+    /// If it says something else.
+    pub(crate) fn hear_numbers<const N: usize>(&mut self) -> [f64; N] {
+        let line = self.hear();
+        let numbers: Vec<f64> = line.split(' ').flat_map(str::parse).collect();
+        let numbers = numbers.try_into();
+        numbers.unwrap_or_else(|_| panic!("a child says {line:?}"))
+    }
+
     /// Reads raw bytes that it has announced.
     ///
     /// # Panics
@@ -215,9 +275,18 @@ mod tests {
         let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
         let status = PathBuf::from(format!("/proc/{}", process.0.id()));
         assert!(status.exists());
-        assert!(process.memory().peak > 0.0);
+        assert!(process.status().peak > 0.0);
         drop(process);
         assert!(!status.exists());
+    }
+
+    #[test]
+    fn a_process_is_looked_at_until_it_ends() {
+        let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
+        let looks = process.most(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(60));
+        let most = looks.finish();
+        assert!(most.anonymous > 0.0 && most.threads == 1.0, "{most:?}");
     }
 
     #[test]

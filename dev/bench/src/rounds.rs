@@ -98,15 +98,6 @@ pub fn digits(value: f64) -> String {
     }
 }
 
-/// A column of a table.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// What its head says.
-    pub label: String,
-    /// What its numbers are.
-    pub unit: Unit,
-}
-
 /// Columns by their unit, in the order of a table.
 pub fn columns<'a>(
     groups: &'a [(Unit, &'a [&'a str])],
@@ -130,8 +121,8 @@ pub struct Row {
 pub struct Table {
     /// Its title.
     pub title: String,
-    /// Its columns.
-    pub columns: Vec<Column>,
+    /// Its columns: what their heads say, and what their numbers are.
+    pub columns: Vec<(String, Unit)>,
     /// Its rows, HotRead first.
     pub rows: Vec<Row>,
 }
@@ -202,10 +193,9 @@ impl Rounds {
         title: impl Into<String>,
         columns: impl IntoIterator<Item = (impl Into<String>, Unit)>,
     ) -> Self {
-        let columns = columns.into_iter().map(|(label, unit)| Column {
-            label: label.into(),
-            unit,
-        });
+        let columns = columns
+            .into_iter()
+            .map(|(label, unit)| (label.into(), unit));
         Self {
             table: Table {
                 title: title.into(),

@@ -7,19 +7,21 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// The `p`-th percentile (0 to 100), interpolated between neighbours; `NaN` for no numbers.
 pub fn percentile(values: &[f64], p: f64) -> f64 {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    percentile_of_sorted(&sorted, p)
+    percentiles(values, [p])[0]
 }
 
-/// The same of numbers in order, none of them `NaN`.
-pub fn percentile_of_sorted(sorted: &[f64], p: f64) -> f64 {
-    if sorted.is_empty() {
-        return f64::NAN;
-    }
-    let at = (p / 100.0).clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
-    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    low + (high - low) * at.fract()
+/// Several percentiles of the same numbers.
+pub fn percentiles<const N: usize>(values: &[f64], percentiles: [f64; N]) -> [f64; N] {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    percentiles.map(|p| {
+        if sorted.is_empty() {
+            return f64::NAN;
+        }
+        let at = (p / 100.0).clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+        let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+        low + (high - low) * at.fract()
+    })
 }
 
 /// The mean of what is left without the lowest and the highest tenth; `NaN` for no numbers.

@@ -36,6 +36,14 @@ impl<S> Entry<S> {
     }
 }
 
+/// Figures by their names: the module of each, whose `run` measures it, and what it asks.
+macro_rules! entries {
+    ($($id:literal => $module:ident: $asks:literal),* $(,)?) => {
+        [$($crate::target::Entry::new($id, $asks, $module::run)),*]
+    };
+}
+pub(crate) use entries;
+
 /// The end of a program that measures: the error, if there is one, and the exit code.
 #[must_use]
 pub fn end(done: Result<(), String>) -> ExitCode {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::echo::{Echo, FRAME_BYTES};
 use super::log::{Log, PAGE_BYTES};
 use super::pace::Pace;
-use super::samples::Spread;
 use super::{clock, runtime};
 use crate::process::Failure;
 use crate::report::Figure;
 use crate::rounds::{Rounds, Unit};
+use crate::stats::percentiles;
 use crate::store::data::Plan;
 
 /// Operations a second, where they are paced.
@@ -118,7 +118,6 @@ impl Samples {
     }
 
     fn columns(&self) -> Vec<f64> {
-        let spread = Spread::of(&self.taken);
-        vec![spread.p50, spread.p99, spread.max]
+        percentiles(&self.taken, [50.0, 99.0, 100.0]).to_vec()
     }
 }

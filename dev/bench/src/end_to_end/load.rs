@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::hotread::{self, Server};
 use super::row::Row;
 use super::{OURS, clock};
-use crate::process::{Failure, Memory, Role, named};
+use crate::process::{Failure, Role, Status, named};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
 use crate::store::data::{self, Plan};
@@ -57,11 +57,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let columns = columns.into_iter().flatten();
     let mut rounds = Rounds::new("Time until all records can be read", columns);
     for (index, records) in sizes.into_iter().enumerate() {
-        let mut add = |name, measure: fn(&Plan, usize) -> Loaded| {
+        let mut add = |name, measure: fn(&Plan, usize) -> Vec<f64>| {
             let plan = plan.clone();
-            rounds.add(name, index * STRIDE, move || {
-                measure(&plan, records).columns(records)
-            });
+            rounds.add(name, index * STRIDE, move || measure(&plan, records));
         };
         add(OURS, |plan, records| replica(plan, records, 0));
         add(NEXT, |plan, records| replica(plan, records, 1));
@@ -118,60 +116,39 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .tables([times, memory])
 }
 
-/// What one load came to.
-#[derive(Clone, Copy, Debug)]
-struct Loaded {
-    ns: f64,
-    reader: Memory,
-    server: Memory,
-}
-
-impl Loaded {
-    fn columns(self, records: usize) -> Vec<f64> {
-        let each = |bytes: f64| bytes / records as f64;
-        vec![
-            self.ns,
-            each(self.reader.anonymous),
-            each(self.reader.peak),
-            each(self.server.anonymous),
-            each(self.server.peak),
-        ]
-    }
-}
-
 /// A replica of a new server that has fed so many others before.
-fn replica(plan: &Plan, records: usize, others: usize) -> Loaded {
+fn replica(plan: &Plan, records: usize, others: usize) -> Vec<f64> {
     let copy = plan.scratch.copy(records);
     let mut server = Server::start(&copy.path, Synchronous::Full);
     for _ in 0..others {
         load(Kind::Replica, &server.url, records);
     }
     let (ns, reader) = load(Kind::Replica, &server.url, records);
-    Loaded {
-        ns,
-        reader,
-        server: server.process().memory(),
-    }
+    row(ns, [reader, server.process().status()], records)
 }
 
-fn plain(plan: &Plan, records: usize, kind: Kind) -> Loaded {
+fn plain(plan: &Plan, records: usize, kind: Kind) -> Vec<f64> {
     let base = plan.scratch.base(records);
     let base = base.to_str().expect("the folder's name is text");
     let mut server = Role::start(BODY, [base, &format!("{kind:?}")]);
     let url = format!("http://{}", server.hear());
     let (ns, reader) = load(kind, &url, records);
-    Loaded {
-        ns,
-        reader,
-        server: server.process().memory(),
-    }
+    row(ns, [reader, server.process().status()], records)
+}
+
+/// A load's time, and the memory of reader and server a record.
+fn row(ns: f64, processes: [Status; 2], records: usize) -> Vec<f64> {
+    let memory = processes.map(|process| [process.anonymous, process.peak]);
+    let memory = memory.as_flattened().iter();
+    let each = memory.map(|bytes| bytes / records as f64);
+    [ns].into_iter().chain(each).collect()
 }
 
 /// Starts a child that loads, and waits for it.
-fn load(kind: Kind, url: &str, records: usize) -> (f64, Memory) {
+fn load(kind: Kind, url: &str, records: usize) -> (f64, Status) {
     let mut child = Role::start(LOAD, [&format!("{kind:?}"), url, &records.to_string()]);
-    let ns = child.hear().parse().expect("a child says how long it took");
-    (ns, child.process().memory())
+    let [ns] = child.hear_numbers();
+    (ns, child.process().status())
 }
 
 /// A replica in a process of its own, once it has this many records.

@@ -31,13 +31,14 @@ mod tests;
 
 use hotread_server::raise_file_limit;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 use self::system::{Class, System};
 use crate::options::Options;
 use crate::process;
 use crate::report::{self, About, Machine};
 use crate::store::data;
-use crate::target;
+use crate::target::{self, entries};
 
 type Entry = target::Entry<data::Files>;
 
@@ -51,38 +52,14 @@ pub const ABOUT: About = About {
 };
 
 /// The figures from end to end, in the order of the report.
-pub const ALL: [Entry; 7] = [
-    Entry::new(
-        "e2e-limits",
-        "an fsync, and a round trip by a bare WebSocket",
-        limits::run,
-    ),
-    Entry::new(
-        "e2e-propagation",
-        "from a write to the maps of 1 to 1,000 watchers",
-        propagation::run,
-    ),
-    Entry::new("e2e-writes", "acknowledged writes a second", writes::run),
-    Entry::new(
-        "e2e-load",
-        "from nothing to a complete replica, and its memory",
-        load::run,
-    ),
-    Entry::new(
-        "e2e-recovery",
-        "from kill -9 of the server to its first answers",
-        recovery::run,
-    ),
-    Entry::new(
-        "e2e-storm",
-        "1,000 sessions that have their server back",
-        storm::run,
-    ),
-    Entry::new(
-        "e2e-reads",
-        "a replica's read beside a local one",
-        reads::run,
-    ),
+pub const ALL: [Entry; 7] = entries![
+    "e2e-limits" => limits: "an fsync, and a round trip by a bare WebSocket",
+    "e2e-propagation" => propagation: "from a write to the maps of 1 to 1,000 watchers",
+    "e2e-writes" => writes: "acknowledged writes a second",
+    "e2e-load" => load: "from nothing to a complete replica, and its memory",
+    "e2e-recovery" => recovery: "from kill -9 of the server to its first answers",
+    "e2e-storm" => storm: "1,000 sessions that have their server back",
+    "e2e-reads" => reads: "a replica's read beside a local one",
 ];
 
 /// HotRead's row.
@@ -147,6 +124,16 @@ fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build();
     runtime.expect("the system has an event queue to give")
+}
+
+/// Lines of the parent.
+fn told() -> mpsc::UnboundedReceiver<String> {
+    let (say, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut lines = std::io::stdin().lines().map_while(Result::ok);
+        while lines.next().is_some_and(|line| say.send(line).is_ok()) {}
+    });
+    told
 }
 
 /// The systems under test, HotRead first.

@@ -15,13 +15,14 @@ use super::echo::Echo;
 use super::log::Log;
 use super::pace::Pace;
 use super::peers::JETSTREAM;
-use super::samples::{Propagation, Spread, Written};
+use super::samples::{PERCENTILES, Propagation, Written};
 use super::system::{Class, System};
 use super::watch::Watchers;
 use super::{OURS, clock, hotread, least_of_peers, row, runtime, skipped, systems_of};
 use crate::process::Failure;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Table, Unit};
+use crate::stats::percentiles;
 use crate::store::data::Plan;
 use crate::target;
 
@@ -109,13 +110,11 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
                         system.name, found.missing
                     ));
                 }
-                [found.from_call.columns(), found.from_answer.columns()].concat()
+                [found.from_call, found.from_answer].concat()
             });
         }
         if sessions == 1 {
-            rounds.add(limit, index * STRIDE, move || {
-                least(class, rate, time).columns().to_vec()
-            });
+            rounds.add(limit, index * STRIDE, move || least(class, rate, time));
         }
     }
     rounds.run(plan.pick(3, 1))
@@ -151,7 +150,7 @@ fn propagate(system: &'static System, sessions: usize, rate: u32, time: Duration
 }
 
 /// The least that a class takes: an fsync if it promises that, and a round trip.
-fn least(class: Class, rate: u32, time: Duration) -> Spread {
+fn least(class: Class, rate: u32, time: Duration) -> Vec<f64> {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let least = async {
         let mut log = Log::new()?;
@@ -167,7 +166,7 @@ fn least(class: Class, rate: u32, time: Duration) -> Spread {
             echo.round_trip().await?;
             samples.push((clock::now() - called) as f64);
         }
-        Ok::<_, Failure>(Spread::of(&samples[updates / WARM_UP..]))
+        Ok::<_, Failure>(percentiles(&samples[updates / WARM_UP..], PERCENTILES).to_vec())
     };
     runtime().block_on(least).expect("files and sockets work")
 }

@@ -1,20 +1,18 @@
 //! A thousand sessions lose their server by `kill -9`, and have it back after two seconds: how long
 //! until each of them has a change that was committed after that, and what it takes of the server.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
 use hotread_store::Synchronous;
 
 use super::hotread::{self, Server};
-use super::samples::Spread;
 use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit, columns};
+use crate::stats::percentiles;
 use crate::store::data::Plan;
-use crate::timing::StopOnDrop;
 
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(2);
@@ -82,30 +80,17 @@ fn storm(plan: &Plan, sessions: usize) -> Vec<f64> {
     put(0, &server.url);
     // They have it, and have said so.
     sleep(Duration::from_secs(1));
-    let before = server.process().memory().anonymous;
+    let before = server.process().status().anonymous;
     let address = server.kill();
     sleep(AWAY);
 
     let mut server = Server::start_at(&copy.path, Synchronous::Full, &address);
     let listens = clock::now();
     put(1, &server.url);
-    let done = AtomicBool::new(false);
-    let process = server.process();
-    let (seen, most) = std::thread::scope(|scope| {
-        let stop = StopOnDrop(&done);
-        let most = scope.spawn(|| {
-            let mut most: f64 = 0.0;
-            while !done.load(Ordering::Relaxed) {
-                most = most.max(process.memory().anonymous);
-                sleep(Duration::from_millis(10));
-            }
-            most
-        });
-        let seen = watchers.finish(2);
-        drop(stop);
-        (seen, most.join().expect("looking does not panic"))
-    });
-    let after = server.process().memory().anonymous;
+    let looks = server.process().most(Duration::from_millis(10));
+    let seen = watchers.finish(2);
+    let most = looks.finish().anonymous;
+    let after = server.process().status().anonymous;
     let status = runtime.block_on(async { hotread::client(&server.url).await?.status().await });
     let sessions = status.expect("the server says how it is doing").sessions;
     let began = |mode| {
@@ -116,11 +101,11 @@ fn storm(plan: &Plan, sessions: usize) -> Vec<f64> {
         .iter()
         .map(|seen| seen[1].map_or(f64::INFINITY, |at| at.saturating_sub(listens) as f64))
         .collect();
-    let spread = Spread::of(&back);
+    let [p50, p99, last] = percentiles(&back, [50.0, 99.0, 100.0]);
     vec![
-        spread.p50,
-        spread.p99,
-        spread.max,
+        p50,
+        p99,
+        last,
         began("resume"),
         began("snapshot"),
         before,

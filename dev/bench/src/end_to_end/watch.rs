@@ -3,7 +3,7 @@
 //! Each runs all its sessions on one thread, whatever the system under test, since ten of them
 //! share the machine with a server.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::samples::{self, Seen};
 use super::system::System;
-use super::{runtime, systems};
+use super::{runtime, systems, told};
 use crate::process::{Failure, Role};
 
 /// The role's name.
@@ -109,9 +109,9 @@ async fn watch(
     }
     println!("{READY}");
 
-    let mut asked = ask();
+    let mut told = told();
     let updates = tokio::select! {
-        updates = asked.recv() => updates.ok_or("the benchmark is gone")?,
+        updates = told.recv() => updates.ok_or("the benchmark is gone")?.parse()?,
         failure = failures.recv() => return Err(failure.unwrap_or_else(|| "no watcher".into())),
     };
     let start = Instant::now();
@@ -126,20 +126,4 @@ async fn watch(
     out.flush()?;
     // The sessions stay until the parent ends this process.
     Err(failures.recv().await.unwrap_or_else(|| "no watcher".into()))
-}
-
-/// How many updates there were, as soon as the parent says so.
-fn ask() -> mpsc::UnboundedReceiver<usize> {
-    let (answer, answers) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let length = std::io::stdin().lock().read_line(&mut line);
-        if length.is_ok()
-            && let Ok(updates) = line.trim().parse()
-        {
-            // If the watcher has failed meanwhile, nobody asks.
-            let _ = answer.send(updates);
-        }
-    });
-    answers
 }

@@ -62,9 +62,11 @@ impl Work {
 pub(super) fn run(plan: &Plan) -> Figure {
     let mut tables = Vec::new();
     for mix in MIXES {
+        let [read, insert, remove, update] = mix.percent.map(|(_, percent)| percent);
         let title = format!(
-            "{} ({} read / {} insert / {} remove / {} update), operations a second, by threads",
-            mix.name, mix.read, mix.insert, mix.remove, mix.update
+            "{} ({read} read / {insert} insert / {remove} remove / {update} update), operations a \
+             second, by threads",
+            mix.name
         );
         let mut rounds = Rounds::new(title, Unit::PerSecond.of(LABELS));
         for (column, threads) in THREADS.into_iter().enumerate() {

@@ -16,7 +16,7 @@ mod visibility;
 mod waiting;
 
 use crate::report::{self, About, Machine};
-use crate::target::Entry;
+use crate::target::{Entry, entries};
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -41,50 +41,18 @@ fn rules(machine: &Machine) -> String {
 }
 
 /// All figures, in the order of the report.
-pub const ALL: [Entry; 13] = [
-    Entry::new("reads", "a read while nothing changes", reads::run),
-    Entry::new(
-        "closure",
-        "a read by closure, without a handle to manage",
-        closure::run,
-    ),
-    Entry::new(
-        "after-publication",
-        "the first read after a publication",
-        after_publication::run,
-    ),
-    Entry::new("flow", "reads while updates flow", flow::run),
-    Entry::new(
-        "updates",
-        "updates of a map of 100,000 entries and of a struct",
-        updates::run,
-    ),
-    Entry::new(
-        "visibility",
-        "from an update to another thread seeing it",
-        visibility::run,
-    ),
-    Entry::new(
-        "handles",
-        "publication beside 1 to 10,000 handles",
-        handles::run,
-    ),
-    Entry::new("burst", "updates after a burst of handles", burst::run),
-    Entry::new(
-        "waiting",
-        "readers while others wait for an update",
-        waiting::run,
-    ),
-    Entry::new(
-        "stalled-reader",
-        "everyone else while one reader holds its copy",
-        stalled::run,
-    ),
-    Entry::new(
-        "contended-writers",
-        "1 to 8 threads that update at once",
-        contended::run,
-    ),
-    Entry::new("conc-map", "conc-map-bench's mixes", conc_map::run),
-    Entry::new("evmap-mix", "evmap's readers and writers", evmap_mix::run),
+pub const ALL: [Entry; 13] = entries![
+    "reads" => reads: "a read while nothing changes",
+    "closure" => closure: "a read by closure, without a handle to manage",
+    "after-publication" => after_publication: "the first read after a publication",
+    "flow" => flow: "reads while updates flow",
+    "updates" => updates: "updates of a map of 100,000 entries and of a struct",
+    "visibility" => visibility: "from an update to another thread seeing it",
+    "handles" => handles: "publication beside 1 to 10,000 handles",
+    "burst" => burst: "updates after a burst of handles",
+    "waiting" => waiting: "readers while others wait for an update",
+    "stalled-reader" => stalled: "everyone else while one reader holds its copy",
+    "contended-writers" => contended: "1 to 8 threads that update at once",
+    "conc-map" => conc_map: "conc-map-bench's mixes",
+    "evmap-mix" => evmap_mix: "evmap's readers and writers",
 ];

@@ -97,8 +97,8 @@ pub fn figure(figure: &Figure) -> String {
 
 fn table(table: &Table) -> String {
     let mut text = format!("**{}**\n\n| |", table.title);
-    for column in &table.columns {
-        let _ = write!(text, " {} |", escape(&column.label));
+    for (label, _) in &table.columns {
+        let _ = write!(text, " {} |", escape(label));
     }
     text += "\n|---|";
     text += &"---:|".repeat(table.columns.len());
@@ -113,15 +113,15 @@ fn table(table: &Table) -> String {
             true => write!(text, "| **{name}** |"),
             false => write!(text, "| {name} |"),
         };
-        for (index, column) in table.columns.iter().enumerate() {
+        for (index, (_, unit)) in table.columns.iter().enumerate() {
             let value = table.median(&row.peer, index);
             let base = ours.map_or(f64::NAN, |ours| table.median(ours, index));
             let ratio = value / base;
-            let relative = matches!(column.unit, Unit::Ns | Unit::PerSecond);
+            let relative = matches!(unit, Unit::Ns | Unit::PerSecond);
             if is_ours || !relative || !ratio.is_finite() {
-                let _ = write!(text, " {} |", column.unit.format(value));
+                let _ = write!(text, " {} |", unit.format(value));
             } else {
-                let value = column.unit.format(value);
+                let value = unit.format(value);
                 let _ = write!(text, " {value} ({} ×) |", digits(ratio));
             }
         }

@@ -15,7 +15,7 @@ use hotread_proto::Txn;
 use hotread_store::{Store, Synchronous};
 
 use super::{bare, data};
-use crate::process::{self, Role, named};
+use crate::process::{Role, Status, named};
 
 /// The role of a child.
 const ROLE: &str = "open";
@@ -39,59 +39,25 @@ impl Peer {
     pub(super) const ALL: [Self; 3] = [Self::HotRead, Self::AllColumns, Self::KeyAndValue];
 }
 
-/// What a child has measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Measured {
-    /// From before the file was opened until one record was read, in nanoseconds.
-    pub(super) first_read_ns: f64,
-    /// Memory after that.
-    pub(super) loaded: Memory,
-    /// Memory after the updates.
-    pub(super) updated: Memory,
-}
+/// What a child has measured: nanoseconds from before the file was opened until one record was read,
+/// and memory after that and after the updates.
+pub(super) type Measured = (f64, [Memory; 2]);
 
-/// Memory taken since the child began, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Memory {
-    /// Anonymous resident memory.
-    pub(super) anonymous: f64,
-    /// What SQLite has allocated of it, its page caches above all.
-    pub(super) sqlite: f64,
-}
+/// Memory taken since the child began, in bytes: anonymous resident memory, and what SQLite has
+/// allocated of it, its page caches above all.
+pub(super) type Memory = [f64; 2];
 
 /// Starts a child on a database, and waits for what it says.
 pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
     let path = path.to_str().expect("the folder's name is text");
-    let (peer, records, updates) = (
+    let [peer, records, updates] = [
         format!("{peer:?}"),
         records.to_string(),
         updates.to_string(),
-    );
-    let text = Role::start(ROLE, [&peer, path, &records, &updates]).hear();
-    read(&text).unwrap_or_else(|| panic!("a child answered {text:?}"))
-}
-
-fn read(text: &str) -> Option<Measured> {
-    let numbers: Vec<f64> = text
-        .split_whitespace()
-        .map(|number| number.parse().ok())
-        .collect::<Option<_>>()?;
-    let &[
-        first_read_ns,
-        loaded,
-        loaded_sqlite,
-        updated,
-        updated_sqlite,
-    ] = &numbers[..]
-    else {
-        return None;
-    };
-    let memory = |anonymous, sqlite| Memory { anonymous, sqlite };
-    Some(Measured {
-        first_read_ns,
-        loaded: memory(loaded, loaded_sqlite),
-        updated: memory(updated, updated_sqlite),
-    })
+    ];
+    let mut child = Role::start(ROLE, [&peer, path, &records, &updates]);
+    let [first_read_ns, a, b, c, d] = child.hear_numbers();
+    (first_read_ns, [[a, b], [c, d]])
 }
 
 /// What a child does.
@@ -111,35 +77,19 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
         Peer::AllColumns => map(path, records, updates, all_columns),
         Peer::KeyAndValue => map(path, records, updates, key_and_value),
     };
-    let Measured {
-        first_read_ns,
-        loaded,
-        updated,
-    } = measured;
-    println!(
-        "{first_read_ns} {} {} {} {}",
-        loaded.anonymous, loaded.sqlite, updated.anonymous, updated.sqlite
-    );
+    let (first_read_ns, [[a, b], [c, d]]) = measured;
+    println!("{first_read_ns} {a} {b} {c} {d}");
     Ok(())
 }
 
-impl Memory {
-    fn now() -> Self {
-        // SAFETY: it only reads a counter, at any time and from any thread.
-        let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
-        Self {
-            anonymous: process::Memory::of(Path::new("/proc/self/status")).anonymous,
-            sqlite: sqlite as f64,
-        }
-    }
-
-    fn since(start: Self) -> Self {
-        let now = Self::now();
-        Self {
-            anonymous: now.anonymous - start.anonymous,
-            sqlite: now.sqlite - start.sqlite,
-        }
-    }
+/// Memory since a start, or at it.
+fn memory_since(start: Memory) -> Memory {
+    // SAFETY: it only reads a counter, at any time and from any thread.
+    let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
+    [
+        Status::of("self").anonymous - start[0],
+        sqlite as f64 - start[1],
+    ]
 }
 
 /// The record that is read first.
@@ -149,13 +99,13 @@ fn first_key(records: usize) -> String {
 
 fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
     let (key, table) = (first_key(records), data::table());
-    let (before, start) = (Memory::now(), Instant::now());
+    let (before, start) = (memory_since([0.0; 2]), Instant::now());
     let store = Store::builder(path).synchronous(Synchronous::Normal);
     let store = store.open().expect("it is a database");
     let mut handle = store.handle(&table).expect("the table is there");
     black_box(handle.current().get(&key).expect("the record is there"));
     let first_read_ns = start.elapsed().as_nanos() as f64;
-    let loaded = Memory::since(before);
+    let loaded = memory_since(before);
 
     let mut rng = Rng::with_seed(23);
     let mut tickets = VecDeque::new();
@@ -175,11 +125,7 @@ fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
         ticket.wait().expect("it commits");
     }
     black_box(handle.current().get(&key));
-    Measured {
-        first_read_ns,
-        loaded,
-        updated: Memory::since(before),
-    }
+    (first_read_ns, [loaded, memory_since(before)])
 }
 
 /// The columns of a record beside its key, each as the Rust type it would have.
@@ -228,7 +174,7 @@ fn map<V>(
     entry: fn(Option<&rusqlite::Row<'_>>, Vec<u8>) -> rusqlite::Result<V>,
 ) -> Measured {
     let key = first_key(records);
-    let (before, start) = (Memory::now(), Instant::now());
+    let (before, start) = (memory_since([0.0; 2]), Instant::now());
     let db = bare::reader(path).expect("it is a database");
     let sql = match size_of::<V>() == size_of::<Vec<u8>>() {
         true => "SELECT key, value FROM records ORDER BY key",
@@ -243,7 +189,7 @@ fn map<V>(
     let mut map = map.expect("the table can be read");
     black_box(map.get(&key).expect("the record is there"));
     let first_read_ns = start.elapsed().as_nanos() as f64;
-    let loaded = Memory::since(before);
+    let loaded = memory_since(before);
 
     let mut rng = Rng::with_seed(23);
     for _ in 0..updates {
@@ -253,29 +199,12 @@ fn map<V>(
         *old = value;
     }
     black_box(&map);
-    Measured {
-        first_read_ns,
-        loaded,
-        updated: Memory::since(before),
-    }
+    (first_read_ns, [loaded, memory_since(before)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_child_says_is_understood() {
-        let measured = read("1.5 2 3 4 NaN\n").expect("five numbers");
-        assert_eq!(measured.first_read_ns, 1.5);
-        assert_eq!(
-            (measured.loaded.anonymous, measured.loaded.sqlite),
-            (2.0, 3.0)
-        );
-        assert!(measured.updated.sqlite.is_nan());
-        assert_eq!(read("1 2 3"), None);
-        assert_eq!(read("one"), None);
-    }
 
     #[test]
     fn a_child_refuses_what_it_does_not_know() {

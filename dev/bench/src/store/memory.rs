@@ -32,16 +32,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
             let path = copy
                 .as_ref()
                 .map_or_else(|| plan.scratch.base(records), |copy| copy.path.clone());
-            let measured = measure(peer, &path, records, updates);
-            let (loaded, updated) = (measured.loaded, measured.updated);
-            [
-                loaded.anonymous,
-                loaded.sqlite,
-                updated.anonymous,
-                updated.sqlite,
-            ]
-            .map(|bytes| bytes / records as f64)
-            .to_vec()
+            let (_, memory) = measure(peer, &path, records, updates);
+            let bytes = memory.as_flattened().iter();
+            bytes.map(|bytes| bytes / records as f64).collect()
         });
     }
     let all = rounds.run(plan.pick(3, 1));

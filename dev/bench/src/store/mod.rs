@@ -21,7 +21,7 @@ mod tests;
 pub use data::Scratch;
 
 use crate::report::{self, About, Machine};
-use crate::target;
+use crate::target::{self, entries};
 
 type Entry = target::Entry<data::Files>;
 
@@ -35,28 +35,12 @@ pub const ABOUT: About = About {
 };
 
 /// The figures of the store, in the order of the report.
-pub const ALL: [Entry; 5] = [
-    Entry::new(
-        "store-commits",
-        "committed transactions a second",
-        commits::run,
-    ),
-    Entry::new(
-        "store-import",
-        "records a second from a file into a table",
-        import::run,
-    ),
-    Entry::new(
-        "store-open",
-        "from opening a file to the first read",
-        open::run,
-    ),
-    Entry::new("store-memory", "memory of a live table", memory::run),
-    Entry::new(
-        "store-reads",
-        "reads of a live table while the committer runs flat out",
-        reads::run,
-    ),
+pub const ALL: [Entry; 5] = entries![
+    "store-commits" => commits: "committed transactions a second",
+    "store-import" => import: "records a second from a file into a table",
+    "store-open" => open: "from opening a file to the first read",
+    "store-memory" => memory: "memory of a live table",
+    "store-reads" => reads: "reads of a live table while the committer runs flat out",
 ];
 
 /// HotRead's row.

@@ -28,9 +28,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
         .zip([OURS, ALL_COLUMNS, KEY_AND_VALUE])
     {
         let path = path.clone();
-        rounds.add(name, 0, move || {
-            vec![measure(peer, &path, records, 0).first_read_ns]
-        });
+        rounds.add(name, 0, move || vec![measure(peer, &path, records, 0).0]);
     }
     let all = rounds.run(plan.pick(5, 1));
     let enough = (all.median(ALL_COLUMNS, 0) / 1e9 * GOAL_RATIO).max(GOAL_S);

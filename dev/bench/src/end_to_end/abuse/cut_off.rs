@@ -109,8 +109,8 @@ fn measure(plan: &Plan, state: State, records: usize, sessions: usize) -> Vec<f6
     writers.finish(&runtime);
     vec![
         rate,
-        back.after.p50,
-        back.after.max,
+        back.p50,
+        back.last,
         back.live,
         back.loads,
         back.most_loads,

@@ -32,7 +32,7 @@ use crate::process;
 use crate::report::{About, Figure, Goal, Machine};
 use crate::rounds::{Rounds, Table, Unit};
 use crate::store::data::{self, Plan};
-use crate::target;
+use crate::target::{self, entries};
 
 /// The role of attackers.
 pub(super) const ATTACK: &str = "attack";
@@ -51,37 +51,13 @@ pub const ABOUT: About = About {
 };
 
 /// The figures of abuse, in the order of the report.
-pub const ALL: [Entry; 6] = [
-    Entry::new(
-        "abuse-others",
-        "reads and puts of other tables, and memory, during five attacks",
-        others::run,
-    ),
-    Entry::new(
-        "abuse-ttl",
-        "records of a table that is written faster than a second of its life takes",
-        ttl::run,
-    ),
-    Entry::new(
-        "abuse-tables",
-        "threads and memory after 2,000 tables were followed once",
-        tables::run,
-    ),
-    Entry::new(
-        "abuse-cut-off",
-        "replicas that miss more than the history, while the table goes on changing",
-        cut_off::run,
-    ),
-    Entry::new(
-        "abuse-replace",
-        "memory of a replacement that changes every value",
-        replace::run,
-    ),
-    Entry::new(
-        "abuse-expiry",
-        "from one moment of expiry until the records are gone, and puts meanwhile",
-        expiry::run,
-    ),
+pub const ALL: [Entry; 6] = entries![
+    "abuse-others" => others: "reads and puts of other tables, and memory, during five attacks",
+    "abuse-ttl" => ttl: "records of a table that is written faster than a second of its life takes",
+    "abuse-tables" => tables: "threads and memory after 2,000 tables were followed once",
+    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table goes on changing",
+    "abuse-replace" => replace: "memory of a replacement that changes every value",
+    "abuse-expiry" => expiry: "from one moment of expiry until the records are gone, and puts meanwhile",
 ];
 
 /// Default of `max_buffered_bytes`, of both states.

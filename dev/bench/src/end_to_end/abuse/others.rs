@@ -7,22 +7,20 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
 use super::super::log::Log;
-use super::super::samples::Spread;
 use super::api::Api;
 use super::attack::{Attackers, FOLLOWED, Kind, LARGE, REPLACED, SEARCHED, WORDS};
 use super::server::{Server, State};
 use super::session::{Session, TEXT};
-use super::{MAY_STAY, PUTS_MS, honest, may_grow, name, runtime};
+use super::{MAY_STAY, PUTS_MS, honest, may_grow, runtime};
+use crate::process::Repeat;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit, columns};
+use crate::stats::percentile;
 use crate::store::data::{self, Copy, Plan};
 
 /// Time for which honest callers are measured before an attack, and during it.
@@ -37,47 +35,19 @@ const LATER: Duration = Duration::from_secs(60);
 /// Time that reads may take in addition to twice their quiet time, in milliseconds.
 const READS_MS: f64 = 20.0;
 
-/// One attack, or several at once.
-struct Attack {
-    name: &'static str,
-    kinds: &'static [Kind],
-    /// `true` if it needs the large tables.
-    large: bool,
-}
+/// A row of the table, attacks at once, and whether they need the large tables.
+type Attack = (&'static str, &'static [Kind], bool);
 
 /// Those that an earlier state does not end by itself come last: nothing is measured after them.
 const ATTACKS: [Attack; 6] = [
-    Attack {
-        name: "a replacement of 250 MiB",
-        kinds: &[Kind::Replacement],
-        large: false,
-    },
-    Attack {
-        name: "1,900 sessions that do not read",
-        kinds: &[Kind::Sessions],
-        large: false,
-    },
-    Attack {
-        name: "16 readers of a change of 240 MB",
-        kinds: &[Kind::Changes],
-        large: true,
-    },
-    Attack {
-        name: "16 puts under a schema that explodes",
-        kinds: &[Kind::Schema],
-        large: false,
-    },
-    Attack {
-        name: "24 worst searches",
-        kinds: &[Kind::Searches],
-        large: true,
-    },
-    Attack {
-        name: "all together",
-        kinds: &Kind::ALL,
-        large: true,
-    },
+    ("a replacement of 250 MiB", &[Kind::Replacement], false),
+    ("1,900 sessions that do not read", &[Kind::Sessions], false),
+    ("16 readers of a change of 240 MB", &[Kind::Changes], true),
+    (SCHEMA, &[Kind::Schema], false),
+    ("24 worst searches", &[Kind::Searches], true),
+    ("all together", &Kind::ALL, true),
 ];
+const SCHEMA: &str = "16 puts under a schema that explodes";
 
 const COLUMNS: [(Unit, &[&str]); 3] = [
     (
@@ -125,7 +95,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     }
     let all = rounds.run(1);
     let mut goals = Vec::new();
-    for Attack { name, .. } in &ATTACKS {
+    for (name, ..) in &ATTACKS {
         let of = |column| all.median(name, column);
         let goal = |what, target, column, unit| {
             let what = format!("{name}: {what}");
@@ -246,13 +216,10 @@ impl Bases {
 
     /// Measures an attack on a new server; what it leaves in memory is to be looked at later.
     fn measure(&self, plan: &Plan, runtime: &Runtime, attack: &Attack) -> Left {
-        let name = name(attack.name, self.state);
+        let (name, kinds, large) = attack;
+        let name = super::name(name, self.state);
         eprintln!("  {name} …");
-        let base = if attack.large {
-            &self.large
-        } else {
-            &self.small
-        };
+        let base = if *large { &self.large } else { &self.small };
         let copy = plan.scratch.copy_of(base);
         let server = self.state.serve(&copy.path);
         let api = Api::new(server.address, honest::FROM);
@@ -260,8 +227,7 @@ impl Bases {
             runtime.spawn(keep(server.address, table));
         }
         let sizes = Sizes::of(plan);
-        let mut attackers: Vec<_> = attack
-            .kinds
+        let mut attackers: Vec<_> = kinds
             .iter()
             .map(|kind| sizes.attackers(*kind, &server))
             .collect();
@@ -274,7 +240,7 @@ impl Bases {
         }
         std::thread::sleep(plan.pick(BEGINS, BEGINS / 10));
         let attacked = honest::measure(&api, plan.pick(ATTACKED, second));
-        let disk = Disk::start();
+        let disk = disk();
         let attacked = runtime.block_on(attacked);
         let disk = disk.finish();
         let grown = looks.finish().anonymous - before;
@@ -291,7 +257,7 @@ impl Bases {
                 attacked.reads_p99(),
                 quiet.puts_p99(),
                 attacked.puts_p99(),
-                Spread::of(&disk).p99,
+                percentile(&disk, 99.0),
                 attacked.failures() as f64,
                 before,
                 grown,
@@ -327,33 +293,13 @@ impl Left {
 }
 
 /// A thread that writes and syncs a page as often as an honest caller puts: what the disk takes of it.
-struct Disk {
-    done: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<f64>>,
-}
-
-impl Disk {
-    fn start() -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&done);
-        let thread = std::thread::spawn(move || {
-            let mut log = Log::new().expect("the folder is writable");
-            let mut taken = Vec::new();
-            while !told.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                log.append().expect("the disk takes it");
-                taken.push(start.elapsed().as_nanos() as f64);
-                std::thread::sleep(honest::PUT_EVERY);
-            }
-            taken
-        });
-        Self { done, thread }
-    }
-
-    fn finish(self) -> Vec<f64> {
-        self.done.store(true, Ordering::Relaxed);
-        self.thread.join().expect("writing does not panic")
-    }
+fn disk() -> Repeat<Vec<f64>> {
+    let mut log = Log::new().expect("the folder is writable");
+    Repeat::start(honest::PUT_EVERY, Vec::new(), move |taken| {
+        let start = Instant::now();
+        log.append().expect("the disk takes it");
+        taken.push(start.elapsed().as_nanos() as f64);
+    })
 }
 
 /// Follows a table, so that it is in memory, until the server ends.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::load;
-use super::server::State;
+use super::server::{LOOK_EVERY, State};
 use super::{may_grow, name, runtime};
 use crate::process::Failure;
 use crate::report::Figure;
@@ -106,9 +106,9 @@ fn served(plan: &Plan, state: State, records: usize) -> Measured {
     let (database, lines) = prepare(state, folder.path(), records);
     let server = state.serve(&database);
     let mut replica = load::replica_of(&server.url(), records);
-    let replica_before = replica.process().memory().anonymous;
+    let replica_before = replica.process().status().anonymous;
     let before = server.memory();
-    let (looks, of_replica) = (server.looks(), super::server::Looks::at(replica.process()));
+    let (looks, of_replica) = (server.looks(), replica.process().most(LOOK_EVERY));
     let url = server.url();
     let import = ["--url", &url, "import", TABLE, text(&lines), "--replace"];
     let (mut row, said) = match state.hotread(import) {

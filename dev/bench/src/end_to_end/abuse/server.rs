@@ -6,15 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, sleep};
+use std::sync::OnceLock;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::process::{Memory, Process};
+use crate::process::{Process, Repeat, Status};
 
 /// Time between two samples of memory and threads.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +101,7 @@ impl State {
         command.stderr(log.reopen().expect("it is there"));
         let start = Instant::now();
         let mut process = Process::start(&mut command).expect("the program can be started");
-        let looks = Looks::at(&process);
+        let looks = process.most(LOOK_EVERY);
         let ended = process.wait();
         let took = start.elapsed().as_nanos() as f64;
         let most = looks.finish().anonymous;
@@ -156,17 +155,17 @@ pub(super) struct Server {
 impl Server {
     /// Its anonymous resident memory now, in bytes.
     pub(super) fn memory(&self) -> f64 {
-        self.process.memory().anonymous
+        self.process.status().anonymous
     }
 
     /// Its threads now.
     pub(super) fn threads(&self) -> f64 {
-        threads(self.process.id())
+        self.process.status().threads
     }
 
     /// Looks at it from now on.
-    pub(super) fn looks(&self) -> Looks {
-        Looks::at(&self.process)
+    pub(super) fn looks(&self) -> Repeat<Status> {
+        self.process.most(LOOK_EVERY)
     }
 
     /// Returns `true` if it uses more than a tenth of a core for a second.
@@ -184,54 +183,6 @@ impl Server {
     }
 }
 
-/// The most of what a process had while it was looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Most {
-    /// Anonymous resident memory, in bytes.
-    pub(super) anonymous: f64,
-    pub(super) threads: f64,
-}
-
-/// A thread that looks at a process.
-pub(super) struct Looks {
-    done: Arc<AtomicBool>,
-    thread: JoinHandle<Most>,
-}
-
-impl Looks {
-    pub(super) fn at(process: &Process) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let (told, id) = (Arc::clone(&done), process.id());
-        let status = PathBuf::from(format!("/proc/{id}/status"));
-        let thread = std::thread::spawn(move || {
-            let mut most = Most::default();
-            while !told.load(Ordering::Relaxed) {
-                // Once it has ended, that is `NaN`, which `max` passes over.
-                most.anonymous = most.anonymous.max(Memory::of(&status).anonymous);
-                most.threads = most.threads.max(threads(id));
-                sleep(LOOK_EVERY);
-            }
-            most
-        });
-        Self { done, thread }
-    }
-
-    /// Ends sampling, and returns the maxima.
-    pub(super) fn finish(self) -> Most {
-        self.done.store(true, Ordering::Relaxed);
-        self.thread.join().expect("looking does not panic")
-    }
-}
-
-fn threads(id: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Threads:"));
-    let number = line.and_then(|number| number.trim().parse().ok());
-    number.unwrap_or(f64::NAN)
-}
-
 /// Time of the processor that a process has used, in hundredths of a second.
 fn cpu_ticks(id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -246,17 +197,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_looked_at_until_it_ends() {
+    fn time_of_the_processor_is_counted() {
         let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
-        let looks = Looks::at(&process);
-        sleep(3 * LOOK_EVERY);
-        let most = looks.finish();
-        assert!(most.anonymous > 0.0 && most.threads == 1.0, "{most:?}");
         assert!(cpu_ticks(process.id()) < 50);
-        let own = std::process::id();
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(200) {}
-        assert!(cpu_ticks(own) > 0);
+        assert!(cpu_ticks(std::process::id()) > 0);
     }
 
     #[test]

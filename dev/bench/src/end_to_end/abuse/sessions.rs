@@ -2,21 +2,21 @@
 //! acknowledge, ask how fresh they are, and come back by the rules after a loss. They can be cut off.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::clock;
-use super::super::samples::Spread;
 use super::REPLICAS;
 use super::api::Table;
 use super::session::{Heard, Pong, Session, TEXT};
 use crate::process::{Failure, Role};
+use crate::stats::percentiles;
 
 /// Hosts that they come from: a server shares what it does among callers.
 const HOSTS: usize = 20;
@@ -34,10 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Sessions(Role);
 
 /// Times and loads after the sessions could come back.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Back {
-    /// Nanoseconds since they could; for those that were not live in time, all of it.
-    pub(super) after: Spread,
+    /// Nanoseconds since they could, p50 and maximum; for those that were not live in time, all of it.
+    pub(super) p50: f64,
+    pub(super) last: f64,
     /// Those that are live.
     pub(super) live: f64,
     /// Snapshots that were begun, all together, and by the session with the most.
@@ -65,22 +65,10 @@ impl Sessions {
     /// Lets them come back, and waits until all are live, but not for longer than `patience`.
     pub(super) fn mend(&mut self, patience: Duration) -> Back {
         self.0.say(&patience.as_millis().to_string());
-        let line = self.0.hear();
-        let numbers: Vec<f64> = line
-            .split(' ')
-            .map(|number| number.parse().expect("a child says numbers"))
-            .collect();
-        let &[p50, p99, max, live, loads, most_loads] = &numbers[..] else {
-            panic!("a child says {line:?}");
-        };
-        let after = Spread {
-            p50,
-            p99,
-            p999: max,
-            max,
-        };
+        let [p50, last, live, loads, most_loads] = self.0.hear_numbers();
         Back {
-            after,
+            p50,
+            last,
             live,
             loads,
             most_loads,
@@ -149,7 +137,7 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
         }
         until_live(&seen, crate::process::PATIENCE).await;
         println!("{READY}");
-        let mut told = told();
+        let mut told = super::super::told();
         while let Some(line) = told.recv().await {
             if line == CUT {
                 shared.connected.send_replace(false);
@@ -190,25 +178,12 @@ fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Fail
         .iter()
         .map(|seen| seen.loads.load(Ordering::Relaxed))
         .collect();
-    let Spread { p50, p99, max, .. } = Spread::of(&after);
+    let [p50, last] = percentiles(&after, [50.0, 100.0]);
     let live = live.len();
     let (all, most) = (loads.iter().sum::<u32>(), loads.iter().max().unwrap_or(&0));
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{p50} {p99} {max} {live} {all} {most}")?;
+    writeln!(out, "{p50} {last} {live} {all} {most}")?;
     Ok(out.flush()?)
-}
-
-/// Lines of the parent.
-fn told() -> mpsc::UnboundedReceiver<String> {
-    let (say, told) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if say.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    told
 }
 
 /// One session after the other.

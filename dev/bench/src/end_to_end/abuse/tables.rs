@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::api::Api;
-use super::server::{Most, Server, State};
+use super::server::{Server, State};
 use super::session::{Heard, Session, TEXT};
 use super::{OURS, honest, of_states, runtime};
-use crate::process::Failure;
+use crate::process::{Failure, Status};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Unit, columns};
 use crate::store::data::Plan;
@@ -80,7 +80,7 @@ struct Followed {
     server: Server,
     /// Threads after the first tables.
     first: f64,
-    most: Most,
+    most: Status,
     /// Memory before any table was followed.
     before: f64,
     at: Instant,
