@@ -1,7 +1,6 @@
 //! Processes that a measurement starts: servers, and this program itself in other roles. They end
 //! with the process that started them.
 
-use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
@@ -11,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Why a role, or a system that is measured, did not do what it was asked to.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -154,23 +156,23 @@ pub(crate) struct Role {
     output: BufReader<ChildStdout>,
 }
 
-/// First argument of a program that a measurement starts in a role; the role and its arguments follow.
+/// First argument of a program that a measurement starts in a role; the role and its arguments, as
+/// JSON, follow.
 pub(crate) const ROLE: &str = "--role";
 
 /// The role and its arguments, if a measurement has started this program in one.
-pub fn role() -> Option<(String, Vec<String>)> {
+pub fn role() -> Option<(String, String)> {
     let mut arguments = std::env::args().skip(1);
     (arguments.next()? == ROLE).then_some(())?;
-    Some((arguments.next()?, arguments.collect()))
+    arguments.next().zip(arguments.next())
 }
 
-/// The one of these with this name, by which a role's argument tells it: its text for developers.
-pub(crate) fn named<T: std::fmt::Debug>(
-    all: impl IntoIterator<Item = T>,
-    name: &str,
-) -> Result<T, Failure> {
-    let found = all.into_iter().find(|one| format!("{one:?}") == name);
-    Ok(found.ok_or_else(|| format!("there is no {name}"))?)
+/// Plays a role with its arguments.
+pub(crate) fn play<T: DeserializeOwned>(
+    arguments: &str,
+    part: impl FnOnce(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    part(serde_json::from_str(arguments)?)
 }
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -186,13 +188,11 @@ impl Role {
     ///
     /// # Panics
     /// If it cannot be started.
-    pub(crate) fn start<A: AsRef<OsStr>>(
-        role: &str,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub(crate) fn start(role: &str, arguments: impl Serialize) -> Self {
+        let arguments = serde_json::to_string(&arguments).expect("arguments are plain data");
         let running = || std::env::current_exe().expect("a running program has a path");
         let mut command = Command::new(PROGRAM.get_or_init(running));
-        command.arg(ROLE).arg(role).args(arguments);
+        command.args([ROLE, role, &arguments]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command).expect("the program that runs can be run");
         let input = process.0.stdin.take().expect("it was asked for");

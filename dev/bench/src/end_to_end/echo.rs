@@ -15,7 +15,7 @@ pub(super) const ROLE: &str = "echo";
 ///
 /// # Errors
 /// If there is no connection.
-pub(super) fn main() -> Result<(), Failure> {
+pub(super) fn main((): ()) -> Result<(), Failure> {
     super::runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
@@ -40,7 +40,7 @@ pub(super) struct Echo {
 impl Echo {
     /// Starts the process and connects. The message is as long as the frame of a change is.
     pub(super) async fn start() -> Result<Self, Failure> {
-        let mut process = Role::start::<&str>(ROLE, []);
+        let mut process = Role::start(ROLE, ());
         let url = format!("ws://{}", process.hear());
         let connecting = tokio_tungstenite::connect_async_with_config(url, None, true);
         let (socket, _) = connecting.await?;

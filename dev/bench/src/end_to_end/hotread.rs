@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use hotread::HotReadState;
@@ -17,7 +17,7 @@ use super::OURS;
 use super::row::{self, Row};
 use super::samples::Seen;
 use super::system::{Class, Doing, System, Watching, Writer};
-use crate::process::{Failure, Process, Role, named};
+use crate::process::{Failure, Process, Role};
 use crate::store::data;
 
 /// The role's name.
@@ -44,8 +44,7 @@ impl Server {
 
     /// The same at an address: where another one listened before.
     pub(super) fn start_at(database: &Path, synchronous: Synchronous, address: &str) -> Self {
-        let database = database.to_str().expect("the folder's name is text");
-        let mut role = Role::start(ROLE, [database, &format!("{synchronous:?}"), address]);
+        let mut role = Role::start(ROLE, (database, synchronous, address));
         let address = role.hear();
         Self {
             role,
@@ -95,12 +94,10 @@ pub(super) static NORMAL: System = System {
 ///
 /// # Errors
 /// If it cannot serve.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [database, synchronous, address] = arguments else {
-        return Err(format!("a server cannot do {arguments:?}").into());
-    };
-    let synchronous = named([Synchronous::Full, Synchronous::Normal], synchronous)?;
-    serve(Path::new(database), synchronous, address, |address| {
+pub(super) fn main(
+    (database, synchronous, address): (PathBuf, Synchronous, String),
+) -> Result<(), Failure> {
+    serve(&database, synchronous, &address, |address| {
         println!("{address}")
     })
 }

@@ -9,18 +9,18 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use hotread_client::Replica;
 use hotread_store::{Store, Synchronous};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::hotread::{self, Server};
 use super::row::Row;
 use super::{OURS, clock};
-use crate::process::{Failure, Role, Status, named};
+use crate::process::{Failure, Role, Status};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
 use crate::store::data::{self, Plan};
@@ -36,15 +36,11 @@ const LINES: &str = "bare HTTP, lines";
 const STRIDE: usize = 5;
 
 /// What a child loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
     Replica,
     Array,
     Lines,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Replica, Self::Array, Self::Lines];
 }
 
 pub(super) fn run(plan: &Plan) -> Figure {
@@ -129,8 +125,7 @@ fn replica(plan: &Plan, records: usize, others: usize) -> Vec<f64> {
 
 fn plain(plan: &Plan, records: usize, kind: Kind) -> Vec<f64> {
     let base = plan.scratch.base(records);
-    let base = base.to_str().expect("the folder's name is text");
-    let mut server = Role::start(BODY, [base, &format!("{kind:?}")]);
+    let mut server = Role::start(BODY, (base, kind));
     let url = format!("http://{}", server.hear());
     let (ns, reader) = load(kind, &url, records);
     row(ns, [reader, server.process().status()], records)
@@ -146,14 +141,14 @@ fn row(ns: f64, processes: [Status; 2], records: usize) -> Vec<f64> {
 
 /// Starts a child that loads, and waits for it.
 fn load(kind: Kind, url: &str, records: usize) -> (f64, Status) {
-    let mut child = Role::start(LOAD, [&format!("{kind:?}"), url, &records.to_string()]);
+    let mut child = Role::start(LOAD, (kind, url, records));
     let [ns] = child.hear_numbers();
     (ns, child.process().status())
 }
 
 /// A replica in a process of its own, once it has this many records.
 pub(super) fn replica_of(url: &str, records: usize) -> Role {
-    let mut child = Role::start(LOAD, ["Replica", url, &records.to_string()]);
+    let mut child = Role::start(LOAD, (Kind::Replica, url, records));
     child.hear();
     child
 }
@@ -162,11 +157,8 @@ pub(super) fn replica_of(url: &str, records: usize) -> Role {
 ///
 /// # Errors
 /// If it cannot load, or something is missing.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [kind, url, records] = arguments else {
-        return Err(format!("a reader cannot do {arguments:?}").into());
-    };
-    let (kind, records) = (named(Kind::ALL, kind)?, records.parse::<usize>()?);
+pub(super) fn main((kind, url, records): (Kind, String, usize)) -> Result<(), Failure> {
+    let url = &url;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
@@ -251,11 +243,8 @@ async fn lines(url: &str) -> Result<HashMap<String, Row>, Failure> {
 ///
 /// # Errors
 /// If the database cannot be read, or it cannot listen.
-pub(super) fn serve_body(arguments: &[String]) -> Result<(), Failure> {
-    let [database, kind] = arguments else {
-        return Err(format!("a plain server cannot do {arguments:?}").into());
-    };
-    let body = body(Path::new(database), named(Kind::ALL, kind)?)?;
+pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failure> {
+    let body = body(&database, kind)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     for connection in listener.incoming() {

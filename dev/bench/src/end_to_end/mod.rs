@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 
 use self::system::{Class, System};
 use crate::options::Options;
-use crate::process;
+use crate::process::{self, play};
 use crate::report::{self, About, Machine};
 use crate::store::data;
 use crate::target::{self, entries};
@@ -104,16 +104,16 @@ pub fn run(known: &[&str]) -> Result<(), String> {
 ///
 /// # Errors
 /// If there is no such role, or what became of it.
-pub fn take_role(role: &str, arguments: &[String]) -> Result<(), String> {
+pub fn take_role(role: &str, arguments: &str) -> Result<(), String> {
     raise_file_limit();
     let done = match role {
-        watch::ROLE => watch::main(arguments),
-        hotread::ROLE => hotread::main(arguments),
-        echo::ROLE => echo::main(),
-        load::LOAD => load::main(arguments),
-        load::BODY => load::serve_body(arguments),
-        abuse::ATTACK => abuse::attack(arguments),
-        abuse::REPLICAS => abuse::replicas(arguments),
+        watch::ROLE => play(arguments, watch::main),
+        hotread::ROLE => play(arguments, hotread::main),
+        echo::ROLE => play(arguments, echo::main),
+        load::LOAD => play(arguments, load::main),
+        load::BODY => play(arguments, load::serve_body),
+        abuse::ATTACK => play(arguments, abuse::attack),
+        abuse::REPLICAS => play(arguments, abuse::replicas),
         _ => Err("there is no such role".into()),
     };
     done.map_err(|failure| format!("{role}: {failure}"))

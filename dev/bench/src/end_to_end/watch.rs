@@ -38,8 +38,7 @@ impl Watchers {
         let child = |index| {
             // Evenly, the first ones with one more if need be.
             let share = sessions / processes + usize::from(index < sessions % processes);
-            let (share_text, updates) = (share.to_string(), updates.to_string());
-            let arguments = [&system.argument(), address, &share_text, &updates];
+            let arguments = (system.argument(), address, share, updates);
             (Role::start(ROLE, arguments), share)
         };
         let mut children: Vec<_> = (0..processes).map(child).collect();
@@ -76,14 +75,12 @@ const REPORT: &str = "report";
 ///
 /// # Errors
 /// If a session cannot watch, or ends.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [system, address, sessions, updates] = arguments else {
-        return Err(format!("a watcher cannot do {arguments:?}").into());
-    };
-    let system = systems().find(|one| one.argument() == *system);
+pub(super) fn main(
+    (system, address, sessions, updates): (String, String, usize, usize),
+) -> Result<(), Failure> {
+    let system = systems().find(|one| one.argument() == system);
     let system = system.ok_or("no such system")?;
-    let (sessions, updates) = (sessions.parse::<usize>()?, updates.parse()?);
-    runtime().block_on(watch(system, address, sessions, updates))
+    runtime().block_on(watch(system, &address, sessions, updates))
 }
 
 async fn watch(

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fastrand::Rng;
 use hotread_proto::Txn;
 use hotread_store::{Store, Synchronous};
+use serde::{Deserialize, Serialize};
 
 use super::{bare, data};
-use crate::process::{Role, Status, named};
+use crate::process::{Failure, Role, Status, play};
 
 /// The role of a child.
 const ROLE: &str = "open";
@@ -25,7 +26,7 @@ pub(super) const OPS: usize = 100;
 const AHEAD: usize = 8;
 
 /// What a child opens a database with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Peer {
     /// The store, and its live table.
     HotRead,
@@ -49,35 +50,25 @@ pub(super) type Memory = [f64; 2];
 
 /// Starts a child on a database, and waits for what it says.
 pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
-    let path = path.to_str().expect("the folder's name is text");
-    let [peer, records, updates] = [
-        format!("{peer:?}"),
-        records.to_string(),
-        updates.to_string(),
-    ];
-    let mut child = Role::start(ROLE, [&peer, path, &records, &updates]);
+    let mut child = Role::start(ROLE, (peer, path, records, updates));
     let [first_read_ns, a, b, c, d] = child.hear_numbers();
     (first_read_ns, [[a, b], [c, d]])
 }
 
-/// What a child does.
+/// Plays the part of a child.
 ///
 /// # Errors
 /// If its arguments are not what `measure` passes.
-pub fn main(arguments: &[String]) -> Result<(), String> {
-    let wrong = || format!("a child cannot do {arguments:?}");
-    let [peer, path, records, updates] = arguments else {
-        return Err(wrong());
+pub fn main(arguments: &str) -> Result<(), String> {
+    play(arguments, open).map_err(|failure| failure.to_string())
+}
+
+fn open((peer, path, records, updates): (Peer, PathBuf, usize, usize)) -> Result<(), Failure> {
+    let (first_read_ns, [[a, b], [c, d]]) = match peer {
+        Peer::HotRead => hotread(&path, records, updates),
+        Peer::AllColumns => map(&path, records, updates, all_columns),
+        Peer::KeyAndValue => map(&path, records, updates, key_and_value),
     };
-    let peer = named(Peer::ALL, peer).map_err(|_| wrong())?;
-    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
-    let (path, records, updates) = (Path::new(path), number(records)?, number(updates)?);
-    let measured = match peer {
-        Peer::HotRead => hotread(path, records, updates),
-        Peer::AllColumns => map(path, records, updates, all_columns),
-        Peer::KeyAndValue => map(path, records, updates, key_and_value),
-    };
-    let (first_read_ns, [[a, b], [c, d]]) = measured;
     println!("{first_read_ns} {a} {b} {c} {d}");
     Ok(())
 }
@@ -208,8 +199,7 @@ mod tests {
 
     #[test]
     fn a_child_refuses_what_it_does_not_know() {
-        let arguments = ["nobody", "x.db", "1", "1"].map(str::to_owned);
-        assert!(main(&arguments).is_err());
-        assert!(main(&[]).is_err());
+        assert!(main(r#"["nobody", "x.db", 1, 1]"#).is_err());
+        assert!(main("[]").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::process::Failure;
 
@@ -40,10 +40,17 @@ impl Answer {
 /// A table, as far as it is of interest.
 #[derive(Debug, Deserialize)]
 pub(super) struct Table {
+    #[serde(flatten)]
+    pub(super) place: Place,
+    pub(super) records: u64,
+}
+
+/// A place in a table, as a session may have reached it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(in super::super) struct Place {
     pub(super) epoch: String,
     pub(super) seq: u64,
     pub(super) digest: String,
-    pub(super) records: u64,
 }
 
 impl Api {

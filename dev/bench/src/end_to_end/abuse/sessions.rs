@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::clock;
 use super::REPLICAS;
-use super::api::Table;
+use super::api::{Place, Table};
 use super::session::{Heard, Pong, Session, TEXT};
 use crate::process::{Failure, Role};
 use crate::stats::percentiles;
@@ -48,11 +48,7 @@ pub(super) struct Back {
 impl Sessions {
     /// Starts so many, which have the table as it is now, and waits until all are live.
     pub(super) fn start(server: SocketAddr, name: &str, table: &Table, how_many: usize) -> Self {
-        let (server, seq) = (server.to_string(), table.seq.to_string());
-        let how_many = how_many.to_string();
-        let from = [table.epoch.as_str(), &seq, &table.digest];
-        let arguments = [server.as_str(), name].into_iter().chain(from);
-        let mut role = Role::start(REPLICAS, arguments.chain([how_many.as_str()]));
+        let mut role = Role::start(REPLICAS, (server, name, &table.place, how_many));
         assert_eq!(role.hear(), READY);
         Self(role)
     }
@@ -99,34 +95,19 @@ struct Shared {
     since: AtomicU64,
 }
 
-/// Where a session is.
-#[derive(Clone, Debug)]
-struct Place {
-    epoch: String,
-    seq: u64,
-    digest: String,
-}
-
 /// Follows a table with many sessions, as a child of the benchmark.
 ///
 /// # Errors
 /// If it is not called as [`Sessions::start`] does.
-pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [server, table, epoch, seq, digest, how_many] = arguments else {
-        return Err(format!("sessions cannot do {arguments:?}").into());
-    };
+pub(in super::super) fn main(
+    (server, table, place, how_many): (SocketAddr, String, Place, usize),
+) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
-        server: server.parse()?,
-        table: table.clone(),
+        server,
+        table,
         connected: watch::Sender::new(true),
         since: AtomicU64::new(0),
     });
-    let place = Place {
-        epoch: epoch.clone(),
-        seq: seq.parse()?,
-        digest: digest.clone(),
-    };
-    let how_many: usize = how_many.parse()?;
     super::super::runtime().block_on(async {
         let seen: Vec<Arc<Seen>> = (0..how_many).map(|_| Arc::default()).collect();
         for (number, seen) in seen.iter().enumerate() {
