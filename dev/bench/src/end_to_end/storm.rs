@@ -33,6 +33,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let same = plan.clone();
     rounds.add(OURS, 0, move || storm(&same, sessions));
     let all = rounds.run(plan.pick(3, 1));
+    let last = format!("HotRead: until the last of {sessions} sessions is back");
+    let anew = "HotRead: sessions that had to load anew";
     Figure::new(
         "Reconnect storm",
         format!(
@@ -45,18 +47,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     )
     .goals([
-        Goal::at_most(
-            format!("HotRead: until the last of {sessions} sessions is back"),
-            GOAL_S,
-            all.median(OURS, 2) / 1e9,
-        )
-        .in_unit("s"),
-        Goal::at_most(
-            "HotRead: sessions that had to load anew",
-            0.0,
-            all.median(OURS, 4),
-        )
-        .in_unit("sessions"),
+        Goal::seconds(last, GOAL_S, all.median(OURS, 2)),
+        Goal::at_most(anew, 0.0, all.median(OURS, 4)).in_unit("sessions"),
     ])
     .notes([
         "Clients wait at random before each try, up to 5 s once the server has been away for \

@@ -95,6 +95,11 @@ impl Goal {
         }
     }
 
+    /// Seconds that should be at most `target`; measured in nanoseconds.
+    pub fn seconds(what: impl Into<String>, target: f64, measured_ns: f64) -> Self {
+        Self::at_most(what, target, measured_ns / 1e9).in_unit("s")
+    }
+
     /// The same goal in another unit than a ratio.
     pub fn in_unit(self, unit: &'static str) -> Self {
         Self { unit, ..self }

@@ -37,13 +37,15 @@ pub(crate) fn key(index: usize) -> Key {
 
 /// A value that no two draws share.
 pub(crate) fn json(rng: &mut Rng) -> String {
+    json_since(rng, |rng| u64::from(rng.u32(1_000_000_000..)))
+}
+
+/// A value with this number as its last field.
+pub(crate) fn json_since(rng: &mut Rng, since: impl FnOnce(&mut Rng) -> u64) -> String {
+    let (seats, quota) = (rng.u32(100..1_000), rng.u32(100_000..1_000_000));
+    let (a, b, since) = (rng.u64(..), rng.u64(..), since(rng));
     format!(
-        r#"{{"plan":"team","seats":{:03},"quota":{:06},"token":"{:016x}{:016x}","since":{:010}}}"#,
-        rng.u32(100..1_000),
-        rng.u32(100_000..1_000_000),
-        rng.u64(..),
-        rng.u64(..),
-        rng.u32(1_000_000_000..),
+        r#"{{"plan":"team","seats":{seats},"quota":{quota},"token":"{a:016x}{b:016x}","since":{since}}}"#
     )
 }
 

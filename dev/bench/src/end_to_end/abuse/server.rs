@@ -24,12 +24,8 @@ pub(super) enum State {
     Before,
 }
 
-struct Programs {
-    now: PathBuf,
-    before: Option<PathBuf>,
-}
-
-static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+/// The programs of both states.
+static PROGRAMS: OnceLock<[Option<PathBuf>; 2]> = OnceLock::new();
 
 /// Chooses the servers' programs, before anything is measured.
 ///
@@ -42,7 +38,8 @@ pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<()
         own.ancestors().nth(3).unwrap_or(&own).join("dist/hotread")
     };
     let now = now.unwrap_or_else(by_default);
-    for program in [Some(&now), before.as_ref()].into_iter().flatten() {
+    let programs = [Some(now), before];
+    for program in programs.iter().flatten() {
         if !program.is_file() {
             return Err(format!(
                 "there is no server at {}; `cargo build --profile dist -p hotread-cli` builds it, and --server \
@@ -52,7 +49,7 @@ pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<()
         }
     }
     // The first choice counts; there is one measurement in a process.
-    let _ = PROGRAMS.set(Programs { now, before });
+    let _ = PROGRAMS.set(programs);
     Ok(())
 }
 
@@ -65,10 +62,7 @@ impl State {
 
     fn program(self) -> Option<&'static Path> {
         let programs = PROGRAMS.get().expect("they are chosen first");
-        match self {
-            Self::Now => Some(&programs.now),
-            Self::Before => programs.before.as_deref(),
-        }
+        programs[self as usize].as_deref()
     }
 
     /// The command, with nothing of the environment that it would listen to.
@@ -77,13 +71,8 @@ impl State {
             .program()
             .expect("only states that are there are asked");
         let mut command = Command::new(program);
-        for name in [
-            "HOTREAD_DB",
-            "HOTREAD_URL",
-            "HOTREAD_TOKEN",
-            "HOTREAD_CONFIG",
-        ] {
-            command.env_remove(name);
+        for name in ["DB", "URL", "TOKEN", "CONFIG"] {
+            command.env_remove(format!("HOTREAD_{name}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command

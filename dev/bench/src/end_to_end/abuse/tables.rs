@@ -48,6 +48,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         followed.row(plan.pick(WITHIN, Duration::from_secs(1)))
     });
     let ours = |column| all.median(OURS, column);
+    let threads = format!("threads at most, those at first + {MORE_THREADS}");
+    let memory = "memory that stays after a minute, of what the tables took";
     Figure::new(
         "Tables that were followed once",
         format!(
@@ -59,18 +61,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     )
     .goals([
-        Goal::at_most(
-            format!("threads at most, those at first + {MORE_THREADS}"),
-            ours(0) + MORE_THREADS,
-            ours(1),
-        )
-        .in_unit("threads"),
-        Goal::at_most(
-            "memory that stays after a minute, of what the tables took",
-            STAYS,
-            100.0 * ours(5) / ours(4),
-        )
-        .in_unit("%"),
+        Goal::at_most(threads, ours(0) + MORE_THREADS, ours(1)).in_unit("threads"),
+        Goal::at_most(memory, STAYS, 100.0 * ours(5) / ours(4)).in_unit("%"),
     ])
     .tables([all])
 }
@@ -162,11 +154,8 @@ async fn make(api: &Api, table: &str) -> Result<(), Failure> {
     let value = "x".repeat(VALUE_BYTES);
     let put = |n| format!(r#"{{"key":"{n}","value":"{value}"}}"#);
     let puts: Vec<_> = (0..RECORDS).map(put).collect();
-    let answer = api.txn(table, &puts).await?;
-    match answer.is_ok() {
-        true => Ok(()),
-        false => Err(answer.summary().into()),
-    }
+    api.txn(table, &puts).await?.body()?;
+    Ok(())
 }
 
 /// One session, until it has the table.

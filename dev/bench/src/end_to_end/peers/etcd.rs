@@ -83,10 +83,6 @@ struct Op {
     put: Option<Put>,
 }
 
-/// The answer to a put or a transaction, whose fields are of no interest.
-#[derive(Clone, PartialEq, Message)]
-struct Done {}
-
 #[derive(Clone, PartialEq, Message)]
 struct Watch {
     #[prost(message, optional, tag = "1")]
@@ -136,7 +132,8 @@ impl Client {
     {
         let mut grpc = Grpc::new(self.0.clone());
         grpc.ready().await?;
-        let codec = ProstCodec::<M, Done>::default();
+        // The fields of the answer are of no interest.
+        let codec = ProstCodec::<M, ()>::default();
         let path = PathAndQuery::from_static(path);
         grpc.unary(message.into_request(), path, codec).await?;
         Ok(())
