@@ -185,9 +185,6 @@ pub(crate) fn set_program(program: PathBuf) {
 
 impl Role {
     /// Starts it. What it has to complain about goes to the terminal.
-    ///
-    /// # Panics
-    /// If it cannot be started.
     pub(crate) fn start(role: &str, arguments: impl Serialize) -> Self {
         let arguments = serde_json::to_string(&arguments).expect("arguments are plain data");
         let running = || std::env::current_exe().expect("a running program has a path");
@@ -205,17 +202,11 @@ impl Role {
     }
 
     /// Tells it something.
-    ///
-    /// # Panics
-    /// If it has ended.
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the child listens");
     }
 
     /// Waits for what it says next.
-    ///
-    /// # Panics
-    /// If it ends instead.
     pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         let length = self.output.read_line(&mut line);
@@ -225,9 +216,6 @@ impl Role {
     }
 
     /// Waits for numbers that it says next, between spaces.
-    ///
-    /// # Panics
-    /// If it says something else.
     pub(crate) fn hear_numbers<const N: usize>(&mut self) -> [f64; N] {
         let line = self.hear();
         let numbers: Vec<f64> = line.split(' ').flat_map(str::parse).collect();
@@ -236,9 +224,6 @@ impl Role {
     }
 
     /// Reads raw bytes that it has announced.
-    ///
-    /// # Panics
-    /// If it ends instead.
     pub(crate) fn read(&mut self, bytes: &mut [u8]) {
         let read = self.output.read_exact(bytes);
         read.expect("the child sends what it announced");

@@ -12,9 +12,6 @@ use crate::process::{Failure, Role};
 pub(super) const ROLE: &str = "echo";
 
 /// What a child does: it says where it listens, and serves one connection.
-///
-/// # Errors
-/// If there is no connection.
 pub(super) fn main((): ()) -> Result<(), Failure> {
     super::runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;

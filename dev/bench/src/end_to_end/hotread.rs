@@ -91,9 +91,6 @@ pub(super) static NORMAL: System = System {
 };
 
 /// What a child does that is a server.
-///
-/// # Errors
-/// If it cannot serve.
 pub(super) fn main(
     (database, synchronous, address): (PathBuf, Synchronous, String),
 ) -> Result<(), Failure> {
@@ -276,16 +273,8 @@ pub(super) fn publication() -> f64 {
             now
         })
         .collect();
-    let mut stamps = Vec::new();
-    seen.write(UPDATES as usize, &mut stamps)
-        .expect("memory takes everything");
-    let (stamps, _) = stamps.as_chunks();
-    let stamps = stamps.iter().map(|stamp| u64::from_le_bytes(*stamp));
-    let gaps: Vec<f64> = after
-        .iter()
-        .zip(stamps)
-        .map(|(after, stamp)| (after - stamp) as f64)
-        .collect();
+    let gaps = after.iter().zip(seen.stamps());
+    let gaps: Vec<f64> = gaps.map(|(after, stamp)| (after - stamp) as f64).collect();
     crate::stats::median(&gaps)
 }
 

@@ -34,11 +34,11 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "The parts",
         format!(
-            "`fdatasync` after a write of {PAGE_BYTES} bytes at the end of a file, which then \
-                 has a new length, as SQLite's log does until its first checkpoint; and in the \
-                 middle of a file that is long enough, as it does afterwards. A text message of \
-                 {FRAME_BYTES} bytes to another process and back by tokio-tungstenite. {RATE} \
-                 times a second, and one after the other."
+            "`fdatasync` after a write of {PAGE_BYTES} bytes at the end of a file, which then has \
+             a new length, as SQLite's log does until its first checkpoint; and in the middle of a \
+             file that is long enough, as it does afterwards. A text message of {FRAME_BYTES} \
+             bytes to another process and back by tokio-tungstenite. {RATE} times a second, and \
+             one after the other."
         ),
     )
     .notes([

@@ -154,9 +154,6 @@ pub(super) fn replica_of(url: &str, records: usize) -> Role {
 }
 
 /// What a child does that loads: it says how long it took, and stays until it is killed.
-///
-/// # Errors
-/// If it cannot load, or something is missing.
 pub(super) fn main((kind, url, records): (Kind, String, usize)) -> Result<(), Failure> {
     let url = &url;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -240,9 +237,6 @@ async fn lines(url: &str) -> Result<HashMap<String, Row>, Failure> {
 
 /// What a child does that is a plain HTTP server: it makes the body, says where it listens, and
 /// answers each request with it.
-///
-/// # Errors
-/// If the database cannot be read, or it cannot listen.
 pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failure> {
     let body = body(&database, kind)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -33,10 +33,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Recovery of the server",
         format!(
-            "A server at FULL with a table of {records} records, which one replica follows, \
-                 takes {WRITES} writes and is killed (`kill -9`). It is started again at once. A \
-                 read is a record over HTTP; the write after it is acknowledged when it is on \
-                 disk; the replica has kept its state and connects when its waiting time is over."
+            "A server at FULL with a table of {records} records, which one replica follows, takes \
+             {WRITES} writes and is killed (`kill -9`). It is started again at once. A read is a \
+             record over HTTP; the write after it is acknowledged when it is on disk; the replica \
+             has kept its state and connects when its waiting time is over."
         ),
     )
     .goals([Goal::seconds(first_write, GOAL_S, all.median(OURS, 2))])

@@ -27,18 +27,20 @@ impl Seen {
         }
     }
 
+    /// When each update was there, on the clock of all processes; 0 for one that was not.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|stamp| stamp.load(Ordering::Relaxed))
+    }
+
     /// Whether the first `updates` have all been seen.
     pub(super) fn has_all(&self, updates: usize) -> bool {
-        let mut stamps = self.0[..updates].iter();
-        stamps.all(|stamp| stamp.load(Ordering::Relaxed) != 0)
+        self.stamps().take(updates).all(|stamp| stamp != 0)
     }
 
     /// Writes the first `updates` stamps, little endian.
     pub(super) fn write(&self, updates: usize, out: &mut impl Write) -> io::Result<()> {
-        for stamp in &self.0[..updates] {
-            out.write_all(&stamp.load(Ordering::Relaxed).to_le_bytes())?;
-        }
-        Ok(())
+        let mut stamps = self.stamps().take(updates);
+        stamps.try_for_each(|stamp| out.write_all(&stamp.to_le_bytes()))
     }
 }
 

@@ -67,9 +67,6 @@ impl System {
     }
 
     /// Starts a server, with its files in a new folder in `parent`.
-    ///
-    /// # Panics
-    /// If it does not start.
     pub(super) fn start(&self, parent: &Path) -> Server {
         let folder = tempfile::tempdir_in(parent).expect("the folder is writable");
         let (process, address) = (self.start)(folder.path());
@@ -81,9 +78,6 @@ impl System {
     }
 
     /// A connection to write through, as soon as the server takes writes.
-    ///
-    /// # Errors
-    /// If it takes none for a long time.
     pub(super) async fn writer(&self, address: &str) -> Result<Box<dyn Writer>, Failure> {
         let start = std::time::Instant::now();
         loop {

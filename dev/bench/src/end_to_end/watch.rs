@@ -30,9 +30,6 @@ pub(super) struct Watchers {
 
 impl Watchers {
     /// Starts so many sessions, with room for so many updates, and waits until all are ready.
-    ///
-    /// # Panics
-    /// If one cannot watch.
     pub(super) fn start(system: &System, address: &str, sessions: usize, updates: usize) -> Self {
         let processes = sessions.min(PROCESSES);
         let child = |index| {
@@ -50,9 +47,6 @@ impl Watchers {
 
     /// Waits until the first `updates` have arrived everywhere, or will no more; and answers when
     /// they did, for each session. The sessions stay until this is dropped. To be called once.
-    ///
-    /// # Panics
-    /// If a watcher has failed.
     pub(super) fn finish(&mut self, updates: usize) -> Vec<Vec<Option<u64>>> {
         for (child, _) in &mut self.children {
             child.say(&updates.to_string());
@@ -72,9 +66,6 @@ const READY: &str = "ready";
 const REPORT: &str = "report";
 
 /// What a child does.
-///
-/// # Errors
-/// If a session cannot watch, or ends.
 pub(super) fn main(
     (system, address, sessions, updates): (String, String, usize, usize),
 ) -> Result<(), Failure> {

@@ -114,18 +114,24 @@ pub(crate) fn pace(rate: Rate, stop: &AtomicBool, mut update: impl FnMut(u64)) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn a_paced_writer_keeps_its_rate() {
-        let stop = AtomicBool::new(false);
-        let count = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| pace(Rate::PerSecond(2_000), &stop, |_| ()));
-            std::thread::sleep(Duration::from_millis(200));
-            stop.store(true, Ordering::Relaxed);
-            writer.join().expect("pacing does not panic")
+        // 400 when undisturbed; a busy machine may drop most in some tries, never add.
+        let kept = (0..50).any(|_| {
+            let (stop, start) = (AtomicBool::new(false), Instant::now());
+            let count = std::thread::scope(|scope| {
+                let writer = scope.spawn(|| pace(Rate::PerSecond(2_000), &stop, |_| ()));
+                std::thread::sleep(Duration::from_millis(200));
+                stop.store(true, Ordering::Relaxed);
+                writer.join().expect("pacing does not panic")
+            });
+            let due = start.elapsed().as_secs_f64() * 2_000.0;
+            assert!(count as f64 <= due * 1.1 + 1.0, "{count} of {due}");
+            count >= 100
         });
-        // 400 when undisturbed; a busy machine may drop some, never add.
-        assert!((100..=440).contains(&count), "{count} updates in 200 ms");
+        assert!(kept, "a quarter is due in any case");
     }
 
     #[test]

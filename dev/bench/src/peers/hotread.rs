@@ -1,8 +1,6 @@
 //! HotRead of this workspace: by handle (`current()`), and by closure (`read(|state| …)`).
 
-use std::time::Duration;
-
-use hotread::{HotRead, HotReadHandle, HotReadState, Maintainer};
+use hotread::{HotRead, HotReadHandle, HotReadState};
 
 use super::{Read, Share, Write};
 
@@ -13,45 +11,14 @@ pub struct HotReadCurrent<S: HotReadState, const COPIES: usize = 2>(HotRead<S>);
 pub struct HotReadClosure<S: HotReadState>(HotRead<S>);
 
 /// The reader of [`HotReadCurrent`].
-pub struct CurrentReader<S: HotReadState>(HotReadHandle<S>);
+pub struct CurrentReader<S: HotReadState>(pub(crate) HotReadHandle<S>);
 
 /// The reader of [`HotReadClosure`].
 pub struct ClosureReader<S: HotReadState>(HotRead<S>);
 
 /// The writer of both: a clone of the `HotRead`.
 #[derive(Clone)]
-pub struct HotReadWriter<S: HotReadState>(HotRead<S>);
-
-impl<S: HotReadState> HotReadWriter<S> {
-    /// Starts a maintainer, which runs until it is dropped.
-    pub fn maintainer(&self) -> Maintainer {
-        self.0
-            .spawn_maintainer()
-            .expect("the system gives a benchmark one more thread")
-    }
-
-    /// One attempt to apply what is queued.
-    pub fn maintain(&self) {
-        self.0.maintain();
-    }
-
-    /// The number of the update that was queued last.
-    pub fn latest_seq(&self) -> u64 {
-        self.0.latest_seq()
-    }
-
-    /// Blocks until the update of this number is visible, or the time is up; tells which.
-    pub fn wait(&self, seq: u64, timeout: Duration) -> bool {
-        self.0.wait_published(seq, timeout).is_ok()
-    }
-}
-
-impl<S: HotReadState> CurrentReader<S> {
-    /// Looks at what a read would look at first, and takes nothing.
-    pub fn look(&self) -> bool {
-        self.0.is_latest()
-    }
-}
+pub struct HotReadWriter<S: HotReadState>(pub(crate) HotRead<S>);
 
 impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES> {
     const NAME: &'static str = match COPIES {

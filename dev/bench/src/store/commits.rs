@@ -100,10 +100,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "Committed transactions",
         format!(
             "Puts of new values for random records of a table of {records} records: {CALLERS} \
-                 callers that each commit one put and wait; one caller that commits 100 at once; \
-                 one that commits one by one. A transaction of the bare loop looks up what exists, \
-                 writes the record and the history; the table's head and the counter of entries \
-                 follow once for each COMMIT."
+             callers that each commit one put and wait; one caller that commits 100 at once; one \
+             that commits one by one. A transaction of the bare loop looks up what exists, writes \
+             the record and the history; the table's head and the counter of entries follow once \
+             for each COMMIT."
         ),
     )
     .goals(goals)

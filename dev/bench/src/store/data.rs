@@ -79,10 +79,21 @@ pub(crate) fn txn(puts: &[Put], at: usize, len: usize) -> Txn {
 /// Writes so many records as newline-delimited JSON, ordered by key, as an export has them.
 pub(crate) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> {
     let mut rng = Rng::with_seed(11);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    for index in 0..records {
+    write_lines(path, records, |index| {
         let (key, value) = (key(index), json(&mut rng));
-        writeln!(file, r#"{{"key":"{}","value":{value}}}"#, key.as_str())?;
+        format!(r#"{{"key":"{}","value":{value}}}"#, key.as_str())
+    })
+}
+
+/// Writes so many lines, and answers how many bytes they are.
+pub(crate) fn write_lines(
+    path: &Path,
+    lines: usize,
+    mut line: impl FnMut(usize) -> String,
+) -> std::io::Result<u64> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    for index in 0..lines {
+        writeln!(file, "{}", line(index))?;
     }
     let file = file.into_inner()?;
     file.sync_all()?;

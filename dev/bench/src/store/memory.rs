@@ -42,12 +42,12 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Memory of a live table",
         format!(
-            "Anonymous resident memory (`RssAnon`) that a process has taken since before it \
-                 opened a database of {records} records: HotRead with the table loaded, twice, and \
-                 all that belongs to a store that writes; the others with one `BTreeMap` of owned \
-                 rows and the connection they were read through. Then again after {updates} \
-                 updates of random records: HotRead's are committed, {OPS} at a time; the others' \
-                 replace the value in the map. In bytes a record."
+            "Anonymous resident memory (`RssAnon`) that a process has taken since before it opened \
+             a database of {records} records: HotRead with the table loaded, twice, and all that \
+             belongs to a store that writes; the others with one `BTreeMap` of owned rows and the \
+             connection they were read through. Then again after {updates} updates of random \
+             records: HotRead's are committed, {OPS} at a time; the others' replace the value in \
+             the map. In bytes a record."
         ),
     )
     .goals([

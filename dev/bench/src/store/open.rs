@@ -35,10 +35,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Opening until the first read",
         format!(
-            "A process opens a database with a table of {records} records and reads one of \
-                 them. HotRead has the table in memory by then, twice, with the writer ready; the \
-                 bare SELECT has it in one `BTreeMap` of owned rows, built at once from rows in \
-                 order. The page cache is warm."
+            "A process opens a database with a table of {records} records and reads one of them. \
+             HotRead has the table in memory by then, twice, with the writer ready; the bare \
+             SELECT has it in one `BTreeMap` of owned rows, built at once from rows in order. The \
+             page cache is warm."
         ),
     )
     .goals([Goal::at_most(

@@ -72,9 +72,6 @@ impl Api {
     }
 
     /// Makes a request; `path` is behind `/v1/tables`.
-    ///
-    /// # Errors
-    /// If there is no whole answer.
     pub(super) async fn ask(
         &self,
         method: reqwest::Method,

@@ -123,9 +123,6 @@ impl Tally {
 }
 
 /// Attacks a server, as a child of the benchmark.
-///
-/// # Errors
-/// If it is not called as [`Attackers::prepare`] does.
 pub(in super::super) fn main(
     (kind, server, callers, bytes): (Kind, SocketAddr, usize, usize),
 ) -> Result<(), Failure> {

@@ -48,15 +48,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Replicas that are cut off",
         format!(
-            "{sessions} sessions follow a table of {records} records, in which {RATE} \
-                 transactions a second are asked for by {WRITERS} callers. After {LIVE:?} their \
-                 connections are dropped and new ones are refused for {CUT:?}: more transactions \
-                 than the history keeps. Sessions are in one process, from 20 addresses, and do \
-                 all that a replica does but for keeping the records and checking their hashes: \
-                 they begin where the table is, as if they had it on disk, check their place, \
-                 acknowledge, ping, and come back by the rules of the protocol. One is live once \
-                 it has what was acknowledged before a ping that it sent since it may come back. \
-                 For {PATIENCE:?} at most.",
+            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions \
+             a second are asked for by {WRITERS} callers. After {LIVE:?} their connections are \
+             dropped and new ones are refused for {CUT:?}: more transactions than the history \
+             keeps. Sessions are in one process, from 20 addresses, and do all that a replica does \
+             but for keeping the records and checking their hashes: they begin where the table is, \
+             as if they had it on disk, check their place, acknowledge, ping, and come back by the \
+             rules of the protocol. One is live once it has what was acknowledged before a ping \
+             that it sent since it may come back. For {PATIENCE:?} at most.",
         ),
     )
     .goals([

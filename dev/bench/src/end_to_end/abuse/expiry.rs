@@ -37,10 +37,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Records with one moment of expiry",
         format!(
-            "{records} records expire at one moment. The time counts from then until the table \
-                 is empty, for {PATIENCE:?} at most; *deleted* is what was deleted a second until \
-                 then. Puts of another table are measured before the moment, and from it until the \
-                 end or for 10 s."
+            "{records} records expire at one moment. The time counts from then until the table is \
+             empty, for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. \
+             Puts of another table are measured before the moment, and from it until the end or \
+             for 10 s."
         ),
     )
     .goals([

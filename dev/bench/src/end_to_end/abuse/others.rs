@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -78,11 +78,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let mut left = Vec::new();
     for state in State::all() {
         let bases = Bases::make(plan, state);
-        left.extend(
-            ATTACKS
-                .iter()
-                .map(|attack| bases.measure(plan, &runtime, attack)),
-        );
+        let attacks = ATTACKS.iter();
+        left.extend(attacks.map(|attack| bases.measure(plan, &runtime, attack)));
     }
     for mut left in left {
         left.finish(plan.pick(LATER, Duration::from_secs(1)));
@@ -101,16 +98,12 @@ pub(super) fn run(plan: &Plan) -> Figure {
             let what = format!("{name}: {what}");
             Goal::at_most(what, target, of(column) / 1e6).in_unit(unit)
         };
+        let reads = "p99 of reads, 20 ms + twice the quiet one";
         let reads_ms = READS_MS + 2.0 * of(QUIET_READS) / 1e6;
         let grows = format!("{name}: growth of memory, max_buffered_bytes + 25 %");
         let (stays, stays_mb) = ("growth of memory a minute later", (MAY_STAY / 1e6).round());
         goals.extend([
-            goal(
-                "p99 of reads, 20 ms + twice the quiet one",
-                reads_ms,
-                READS,
-                "ms",
-            ),
+            goal(reads, reads_ms, READS, "ms"),
             goal("p99 of puts", PUTS_MS, PUTS, "ms"),
             may_grow(grows, of(GROWTH)),
             goal(stays, stays_mb, STAYS, "MB"),
@@ -147,36 +140,16 @@ struct Bases {
     large: PathBuf,
 }
 
-/// Numbers of callers, sessions and bytes.
-struct Sizes {
-    searches: usize,
-    puts: usize,
-    changes: usize,
-    sessions: usize,
-    replacement: usize,
-}
-
-impl Sizes {
-    fn of(plan: &Plan) -> Self {
-        Self {
-            searches: plan.pick(24, 4),
-            puts: plan.pick(16, 4),
-            changes: plan.pick(16, 4),
-            sessions: plan.pick(1_900, 20),
-            replacement: plan.pick(250 << 20, 1 << 20),
-        }
-    }
-
-    fn attackers(&self, kind: Kind, server: &Server) -> Attackers {
-        let callers = match kind {
-            Kind::Searches => self.searches,
-            Kind::Schema => self.puts,
-            Kind::Replacement => 1,
-            Kind::Changes => self.changes,
-            Kind::Sessions => self.sessions,
-        };
-        Attackers::prepare(kind, server.address, callers, self.replacement)
-    }
+/// Prepares the attackers of a kind.
+fn attackers(plan: &Plan, kind: Kind, server: &Server) -> Attackers {
+    let callers = match kind {
+        Kind::Searches => plan.pick(24, 4),
+        Kind::Schema | Kind::Changes => plan.pick(16, 4),
+        Kind::Replacement => 1,
+        Kind::Sessions => plan.pick(1_900, 20),
+    };
+    let bytes = plan.pick(250 << 20, 1 << 20);
+    Attackers::prepare(kind, server.address, callers, bytes)
 }
 
 impl Bases {
@@ -191,20 +164,23 @@ impl Bases {
         state.fill(&small, honest::TABLE, &[], &lines);
         written(data::write_ndjson(&lines, plan.pick(100_000, 10_000)));
         state.fill(&small, FOLLOWED, &[], &lines);
-        written(write(&lines, 1_000, |n| {
-            format!(r#"{{"key":"{n}","value":0}}"#)
-        }));
+        let zero = |n| format!(r#"{{"key":"{n}","value":0}}"#);
+        written(data::write_lines(&lines, 1_000, zero));
         state.fill(&small, REPLACED, &[], &lines);
 
         let large = file("large.db");
         fs::copy(&small, &large).expect("the disk takes it");
         let words = WORDS.join(" ");
         let searched = |n| format!(r#"{{"key":"{n:08}","value":"{words}"}}"#);
-        written(write(&lines, plan.pick(1_000_000, 5_000), searched));
+        written(data::write_lines(
+            &lines,
+            plan.pick(1_000_000, 5_000),
+            searched,
+        ));
         state.fill(&large, SEARCHED, &["--search"], &lines);
         let value = "x".repeat(plan.pick(1_000_000, 10_000));
         let one = |n| format!(r#"{{"key":"{n:08}","value":"{value}"}}"#);
-        written(write(&lines, 240, one));
+        written(data::write_lines(&lines, 240, one));
         state.fill(&large, LARGE, &[], &lines);
         fs::remove_file(lines).expect("it was just written");
         Self {
@@ -226,11 +202,8 @@ impl Bases {
         for table in [honest::TABLE, FOLLOWED] {
             runtime.spawn(keep(server.address, table));
         }
-        let sizes = Sizes::of(plan);
-        let mut attackers: Vec<_> = kinds
-            .iter()
-            .map(|kind| sizes.attackers(*kind, &server))
-            .collect();
+        let kinds = kinds.iter();
+        let mut attackers: Vec<_> = kinds.map(|kind| attackers(plan, *kind, &server)).collect();
         let second = Duration::from_secs(1);
         let quiet = runtime.block_on(honest::measure(&api, plan.pick(QUIET, second)));
         let before = server.memory();
@@ -316,14 +289,4 @@ async fn keep(server: SocketAddr, table: &str) -> io::Result<Infallible> {
             session.say(TEXT, &ping).await?;
         }
     }
-}
-
-/// Writes so many lines.
-fn write(path: &Path, lines: usize, line: impl Fn(usize) -> String) -> io::Result<u64> {
-    let mut file = BufWriter::new(fs::File::create(path)?);
-    for n in 0..lines {
-        writeln!(file, "{}", line(n))?;
-    }
-    let file = file.into_inner()?;
-    Ok(file.metadata()?.len())
 }

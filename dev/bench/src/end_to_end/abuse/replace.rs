@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::load;
-use super::server::{LOOK_EVERY, State};
+use super::server::{LOOK_EVERY, State, text};
 use super::{may_grow, name, runtime};
 use crate::process::Failure;
 use crate::report::Figure;
@@ -156,8 +156,4 @@ fn wait_for_replica(url: &str) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the folder's name is text")
 }

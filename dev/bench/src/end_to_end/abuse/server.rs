@@ -28,9 +28,6 @@ pub(super) enum State {
 static PROGRAMS: OnceLock<[Option<PathBuf>; 2]> = OnceLock::new();
 
 /// Chooses the servers' programs, before anything is measured.
-///
-/// # Errors
-/// If one of them is not there.
 pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
     // Three levels above, since bench targets lie in `release/deps`.
     let by_default = || {
@@ -105,8 +102,7 @@ impl State {
 
     /// Makes a table in a database, which is made if there is none, and fills it from a file.
     pub(super) fn fill(self, database: &Path, table: &str, options: &[&str], file: &Path) {
-        let database = database.to_str().expect("the folder's name is text");
-        let file = file.to_str().expect("the folder's name is text");
+        let (database, file) = (text(database), text(file));
         let create = ["--db", database, "table", "create", table];
         let done = self.hotread(create.iter().chain(options));
         done.unwrap_or_else(|error| panic!("a table cannot be made: {error}"));
@@ -170,6 +166,11 @@ impl Server {
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// A path as an argument.
+pub(super) fn text(path: &Path) -> &str {
+    path.to_str().expect("the folder's name is text")
 }
 
 /// Time of the processor that a process has used, in hundredths of a second.

@@ -96,9 +96,6 @@ struct Shared {
 }
 
 /// Follows a table with many sessions, as a child of the benchmark.
-///
-/// # Errors
-/// If it is not called as [`Sessions::start`] does.
 pub(in super::super) fn main(
     (server, table, place, how_many): (SocketAddr, String, Place, usize),
 ) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Many tables that were followed once: what is left of it in threads and memory.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -98,16 +99,19 @@ fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
     let folder = plan.scratch.folder();
     let server = state.serve(&folder.path().join("tables.db"));
     let runtime = runtime();
-    let all = |from: usize, until: usize, what: What| {
-        let done = runtime.block_on(each(&server, from, until, what));
-        done.expect("a server serves what it is asked for");
-    };
-    all(0, tables, What::Make);
+    let make = |api: Api, table: String| async move { make(&api, &table).await };
+    let address = server.address;
+    let load = |_, table: String| async move { load(address, &table).await };
+    let done = "a server serves what it is asked for";
+    runtime
+        .block_on(each(&server, 0..tables, make))
+        .expect(done);
     let before = server.memory();
-    all(0, 2 * AT_ONCE, What::Follow);
+    let (some, others) = (0..2 * AT_ONCE, 2 * AT_ONCE..tables);
+    runtime.block_on(each(&server, some, load)).expect(done);
     let first = server.threads();
     let looks = server.looks();
-    all(2 * AT_ONCE, tables, What::Follow);
+    runtime.block_on(each(&server, others, load)).expect(done);
     let most = looks.finish();
     Followed {
         server,
@@ -119,29 +123,24 @@ fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
     }
 }
 
-#[derive(Clone, Copy)]
-enum What {
-    Make,
-    Follow,
-}
-
 /// Does it with each of these tables, some at a time.
-async fn each(server: &Server, from: usize, until: usize, what: What) -> Result<(), Failure> {
-    let (address, mut doing) = (server.address, tokio::task::JoinSet::new());
-    let api = Api::new(address, honest::FROM);
-    for number in from..until {
+async fn each<F>(
+    server: &Server,
+    tables: Range<usize>,
+    what: impl Fn(Api, String) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let api = Api::new(server.address, honest::FROM);
+    let mut doing = tokio::task::JoinSet::new();
+    for number in tables {
         if doing.len() == AT_ONCE
             && let Some(done) = doing.join_next().await
         {
             done??;
         }
-        let (api, table) = (api.clone(), format!("table-{number}"));
-        doing.spawn(async move {
-            match what {
-                What::Make => make(&api, &table).await,
-                What::Follow => load(address, &table).await,
-            }
-        });
+        doing.spawn(what(api.clone(), format!("table-{number}")));
     }
     while let Some(done) = doing.join_next().await {
         done??;
@@ -159,9 +158,8 @@ async fn make(api: &Api, table: &str) -> Result<(), Failure> {
 }
 
 /// One session, until it has the table.
-async fn load(server: std::net::SocketAddr, table: &str) -> Result<(), Failure> {
-    let from: IpAddr = honest::FROM;
-    let mut session = Session::open(server, from, table).await?;
+async fn load(server: SocketAddr, table: &str) -> Result<(), Failure> {
+    let mut session = Session::open(server, honest::FROM, table).await?;
     session.say(TEXT, r#"{"hello":{"v":1}}"#).await?;
     loop {
         if let Heard::Frame(frame) = session.hear().await?

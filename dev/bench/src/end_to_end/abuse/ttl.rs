@@ -41,8 +41,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "Records that expire as fast as they are written",
         format!(
             "{rate} records a second, {BATCH} in a transaction, by {WRITERS} callers, for \
-                 {time:?}; each expires {TTL:?} after it was sent. The table's number of records \
-                 is read four times a second."
+             {time:?}; each expires {TTL:?} after it was sent. The table's number of records is \
+             read four times a second."
         ),
     )
     .goals([Goal::at_most(

@@ -19,9 +19,6 @@ pub(super) fn version(program: &str, argument: &str) -> Option<String> {
 }
 
 /// An installed program, which is not to say anything.
-///
-/// # Panics
-/// If it is not installed.
 pub(super) fn command(program: &str) -> Command {
     let program = installed(program).expect("only installed peers are started");
     let mut command = Command::new(program);
@@ -30,9 +27,6 @@ pub(super) fn command(program: &str) -> Command {
 }
 
 /// Starts a server, and waits until it listens on this port of the loopback interface.
-///
-/// # Panics
-/// If it does not within [`PATIENCE`].
 pub(super) fn start(name: &str, command: &mut Command, port: u16) -> Process {
     let process = Process::start(command).expect("an installed program can be run");
     let start = Instant::now();
@@ -47,9 +41,6 @@ pub(super) fn start(name: &str, command: &mut Command, port: u16) -> Process {
 }
 
 /// A port of the loopback interface that nobody listened on a moment ago.
-///
-/// # Panics
-/// If there is none.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
     let address = listener
