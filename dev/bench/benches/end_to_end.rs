@@ -7,7 +7,7 @@ use hotread_bench::target;
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
-    let done = hotread_bench::end_to_end::run();
+    let done = hotread_bench::end_to_end::run(&hotread_bench::known());
     #[cfg(not(target_os = "linux"))]
     let done: Result<(), String> = Err("these figures need Linux".into());
     target::end(done)

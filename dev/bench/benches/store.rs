@@ -3,13 +3,13 @@
 
 use std::process::ExitCode;
 
-use hotread_bench::store::{self, child};
-use hotread_bench::target;
+use hotread_bench::options::Options;
+use hotread_bench::{known, process, store, target};
 
 fn main() -> ExitCode {
-    let done = match child::asked() {
-        Some(arguments) => child::main(&arguments),
-        None => target::run(&store::ABOUT, &store::ALL),
-    };
-    target::end(done)
+    let run = |options| target::run(&store::ABOUT, &store::ALL, &known(), &options);
+    target::end(match process::role() {
+        Some((_, arguments)) => store::child::main(&arguments),
+        None => Options::of_program().and_then(run),
+    })
 }

@@ -28,6 +28,8 @@ pub mod figures;
 pub mod options;
 #[cfg(feature = "in-process")]
 pub mod peers;
+#[cfg(feature = "store")]
+pub mod process;
 pub mod report;
 pub mod rounds;
 #[cfg(feature = "in-process")]
@@ -39,3 +41,17 @@ pub mod target;
 mod timing;
 #[cfg(feature = "in-process")]
 pub mod workload;
+
+/// Names of the figures of all bench targets.
+pub fn known() -> Vec<&'static str> {
+    let mut names = Vec::new();
+    #[cfg(feature = "in-process")]
+    names.extend(figures::ALL.iter().map(|figure| figure.id));
+    #[cfg(feature = "store")]
+    names.extend(store::ALL.iter().map(|figure| figure.id));
+    #[cfg(all(feature = "end-to-end", target_os = "linux"))]
+    for all in [&end_to_end::ALL[..], &end_to_end::abuse::ALL] {
+        names.extend(all.iter().map(|figure| figure.id));
+    }
+    names
+}

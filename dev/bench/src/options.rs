@@ -66,6 +66,16 @@ impl Options {
         Ok(options)
     }
 
+    /// Reads the arguments of this program.
+    pub fn of_program() -> Result<Self, String> {
+        Self::parse(std::env::args().skip(1))
+    }
+
+    /// Whether a figure is to be measured.
+    pub fn wants(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == id)
+    }
+
     /// Where the report goes, if anywhere.
     pub fn folder(&self) -> Option<PathBuf> {
         let full = !self.quick && self.only.is_empty();

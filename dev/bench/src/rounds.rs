@@ -1,27 +1,28 @@
 //! Interleaved rounds, and the samples they leave.
 
 use std::collections::BTreeMap;
-#[cfg(feature = "store")]
-use std::rc::Rc;
+use std::time::Duration;
 
 use crate::stats;
-#[cfg(feature = "store")]
-use crate::store::Scratch;
 
-/// How long and how often to measure.
-#[derive(Clone, Debug)]
-pub struct Plan {
+/// How long and how often to measure, and files to start from, where figures need some.
+#[derive(Clone, Debug, Default)]
+pub struct Plan<S = ()> {
     /// Whether this is the short run that only shows that everything works.
     pub quick: bool,
-    /// The databases that figures of the store start from, made when they are first needed.
-    #[cfg(feature = "store")]
-    pub scratch: Rc<Scratch>,
+    /// Files of the figures, made when they are first needed.
+    pub scratch: S,
 }
 
-impl Plan {
+impl<S> Plan<S> {
     /// `full` or `quick`, depending on the run.
     pub fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// A duration in milliseconds.
+    pub(crate) fn millis(&self, full: u64, quick: u64) -> Duration {
+        Duration::from_millis(self.pick(full, quick))
     }
 }
 
@@ -50,6 +51,11 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Columns that have this unit.
+    pub fn of<L, const N: usize>(self, labels: [L; N]) -> [(L, Self); N] {
+        labels.map(|label| (label, self))
+    }
+
     /// A number with its unit, at three significant digits.
     pub fn format(self, value: f64) -> String {
         if value.is_nan() {
@@ -68,20 +74,6 @@ impl Unit {
             Unit::Bytes if value.abs() < 1e6 => format!("{} KB", digits(value / 1e3)),
             Unit::Bytes => format!("{} MB", digits(value / 1e6)),
             Unit::Percent => format!("{} %", digits(value)),
-        }
-    }
-
-    /// A round number beside an axis, without digits that say nothing.
-    pub fn tick(self, value: f64) -> String {
-        let text = self.format(value);
-        let end = text.find(|c: char| c != '.' && !c.is_ascii_digit());
-        let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-        match number.contains('.') {
-            true => format!(
-                "{}{unit}",
-                number.trim_end_matches('0').trim_end_matches('.')
-            ),
-            false => text,
         }
     }
 }
@@ -106,20 +98,20 @@ pub fn digits(value: f64) -> String {
     }
 }
 
-/// A column of a table.
-#[derive(Clone, Debug)]
-pub struct Column {
-    /// What its head says.
-    pub label: String,
-    /// What its numbers are.
-    pub unit: Unit,
+/// Columns by their unit, in the order of a table.
+pub fn columns<'a>(
+    groups: &'a [(Unit, &'a [&'a str])],
+) -> impl Iterator<Item = (&'a str, Unit)> + 'a {
+    let each =
+        |(unit, labels): &'a (Unit, &'a [&'a str])| labels.iter().map(|label| (*label, *unit));
+    groups.iter().flat_map(each)
 }
 
 /// The samples of one peer: one list a column, one number a round.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The peer.
-    pub peer: &'static str,
+    pub peer: String,
     /// Samples by column; `NaN` or nothing where the peer takes no part.
     pub samples: Vec<Vec<f64>>,
 }
@@ -129,8 +121,8 @@ pub struct Row {
 pub struct Table {
     /// Its title.
     pub title: String,
-    /// Its columns.
-    pub columns: Vec<Column>,
+    /// Its columns: what their heads say, and what their numbers are.
+    pub columns: Vec<(String, Unit)>,
     /// Its rows, HotRead first.
     pub rows: Vec<Row>,
 }
@@ -166,44 +158,25 @@ impl Table {
     }
 
     /// The table with only some of its columns, and the rows that have numbers there.
-    pub fn pick(
-        &self,
-        title: impl Into<String>,
-        columns: impl IntoIterator<Item = usize> + Clone,
-    ) -> Self {
+    pub fn pick(&self, title: impl Into<String>, columns: impl IntoIterator<Item = usize>) -> Self {
+        let columns: Vec<usize> = columns.into_iter().collect();
+        let samples = |row: &Row| columns.iter().map(|at| row.samples[*at].clone()).collect();
         let rows = self.rows.iter().map(|row| Row {
-            peer: row.peer,
-            samples: columns
-                .clone()
-                .into_iter()
-                .map(|column| row.samples[column].clone())
-                .collect(),
+            peer: row.peer.clone(),
+            samples: samples(row),
         });
         let rows = rows.filter(|row| row.samples.iter().any(|s| !stats::median(s).is_nan()));
         Self {
             title: title.into(),
-            columns: columns
-                .clone()
-                .into_iter()
-                .map(|column| self.columns[column].clone())
-                .collect(),
+            columns: columns.iter().map(|at| self.columns[*at].clone()).collect(),
             rows: rows.collect(),
         }
     }
 
-    /// The same table under another title.
-    pub fn retitled(self, title: impl Into<String>) -> Self {
-        Self {
-            title: title.into(),
-            ..self
-        }
-    }
-
-    /// The same table with other heads over its columns.
-    pub fn relabel(mut self, labels: &[&str]) -> Self {
-        for (column, label) in self.columns.iter_mut().zip(labels) {
-            column.label = (*label).into();
-        }
+    /// The table without the rows of other peers than HotRead, of any version.
+    pub fn only_hotread(mut self) -> Self {
+        let is_ours = |row: &Row| row.peer.to_lowercase().starts_with("hotread");
+        self.rows.retain(is_ours);
         self
     }
 }
@@ -216,11 +189,13 @@ pub struct Rounds {
 
 impl Rounds {
     /// No cells yet. Columns are (label, unit).
-    pub fn new(title: impl Into<String>, columns: &[(&str, Unit)]) -> Self {
-        let columns = columns.iter().map(|(label, unit)| Column {
-            label: (*label).into(),
-            unit: *unit,
-        });
+    pub fn new(
+        title: impl Into<String>,
+        columns: impl IntoIterator<Item = (impl Into<String>, Unit)>,
+    ) -> Self {
+        let columns = columns
+            .into_iter()
+            .map(|(label, unit)| (label.into(), unit));
         Self {
             table: Table {
                 title: title.into(),
@@ -235,10 +210,11 @@ impl Rounds {
     /// number for each column from `column` on.
     pub fn add(
         &mut self,
-        peer: &'static str,
+        peer: impl Into<String>,
         column: usize,
         run: impl FnMut() -> Vec<f64> + 'static,
     ) {
+        let peer = peer.into();
         let known = self.table.rows.iter().position(|row| row.peer == peer);
         let row = known.unwrap_or_else(|| {
             self.table.rows.push(Row {
@@ -309,7 +285,7 @@ mod tests {
 
     #[test]
     fn samples_land_in_their_row_and_column() {
-        let mut rounds = Rounds::new("t", &[("x", Unit::Ns), ("y", Unit::Ns), ("z", Unit::Ns)]);
+        let mut rounds = Rounds::new("t", Unit::Ns.of(["x", "y", "z"]));
         let mut n = 0.0;
         rounds.add("a", 0, move || {
             n += 1.0;
@@ -334,7 +310,7 @@ mod tests {
     #[test]
     fn cells_of_one_column_follow_each_other() {
         let log = Rc::new(RefCell::new(Vec::new()));
-        let mut rounds = Rounds::new("t", &[("x", Unit::Ns), ("y", Unit::Ns)]);
+        let mut rounds = Rounds::new("t", Unit::Ns.of(["x", "y"]));
         for (peer, column) in [("a", 0), ("a", 1), ("b", 0), ("b", 1)] {
             let log = Rc::clone(&log);
             rounds.add(peer, column, move || {
@@ -357,8 +333,5 @@ mod tests {
         assert_eq!(Unit::PerSecond.format(9_999.0), "9999/s");
         assert_eq!(Unit::Bytes.format(0.0), "0 B");
         assert_eq!(Unit::Count.format(f64::NAN), "–");
-        assert_eq!(Unit::Ns.tick(10.0), "10 ns");
-        assert_eq!(Unit::Ns.tick(0.1), "0.1 ns");
-        assert_eq!(Unit::PerSecond.tick(1e8), "100 M/s");
     }
 }

@@ -7,19 +7,21 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// The `p`-th percentile (0 to 100), interpolated between neighbours; `NaN` for no numbers.
 pub fn percentile(values: &[f64], p: f64) -> f64 {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    percentile_of_sorted(&sorted, p)
+    percentiles(values, [p])[0]
 }
 
-/// The same of numbers in order, none of them `NaN`.
-pub fn percentile_of_sorted(sorted: &[f64], p: f64) -> f64 {
-    if sorted.is_empty() {
-        return f64::NAN;
-    }
-    let at = (p / 100.0).clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
-    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    low + (high - low) * at.fract()
+/// Several percentiles of the same numbers.
+pub fn percentiles<const N: usize>(values: &[f64], percentiles: [f64; N]) -> [f64; N] {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    percentiles.map(|p| {
+        if sorted.is_empty() {
+            return f64::NAN;
+        }
+        let at = (p / 100.0).clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
+        let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+        low + (high - low) * at.fract()
+    })
 }
 
 /// The mean of what is left without the lowest and the highest tenth; `NaN` for no numbers.
@@ -57,14 +59,8 @@ pub struct Histogram {
 }
 
 impl Default for Histogram {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Histogram {
     /// An empty histogram (30 KiB).
-    pub fn new() -> Self {
+    fn default() -> Self {
         let buckets = ((64 - PRECISION_BITS) as usize + 1) << PRECISION_BITS;
         Self {
             counts: vec![0; buckets],
@@ -72,7 +68,9 @@ impl Histogram {
             max: 0,
         }
     }
+}
 
+impl Histogram {
     #[inline]
     fn bucket(value: u64) -> usize {
         if value < 1 << PRECISION_BITS {
@@ -120,25 +118,19 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many values were recorded.
-    pub fn len(&self) -> u64 {
-        self.total
-    }
-
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
 
-    /// The largest value, exact.
-    pub fn max(&self) -> u64 {
-        self.max
-    }
-
-    /// The value below which `p` percent of the recorded ones lie, within 1.6 %; `NaN` when empty.
+    /// The value below which `p` percent of the recorded ones lie, within 1.6 %, and the maximum
+    /// exactly; `NaN` when empty.
     pub fn percentile(&self, p: f64) -> f64 {
         if self.total == 0 {
             return f64::NAN;
+        }
+        if p >= 100.0 {
+            return self.max as f64;
         }
         let rank = ((p / 100.0 * self.total as f64).ceil() as u64).clamp(1, self.total);
         let mut seen = 0;
@@ -198,7 +190,7 @@ mod tests {
 
     #[test]
     fn histogram_percentiles_are_within_a_bucket_of_the_exact_ones() {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         let mut values = Vec::new();
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..50_000 {
@@ -214,25 +206,24 @@ mod tests {
                 "p{p}: exact {exact}, histogram {bucketed}"
             );
         }
-        assert_eq!(histogram.max() as f64, percentile(&values, 100.0));
+        assert_eq!(histogram.percentile(100.0), percentile(&values, 100.0));
     }
 
     #[test]
     fn histogram_is_exact_for_small_values_and_covers_the_largest() {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         for value in 0..64 {
             histogram.record(value);
         }
         assert_eq!(histogram.percentile(50.0), 31.0);
         assert_eq!(histogram.percentile(100.0), 63.0);
         histogram.record(u64::MAX);
-        assert_eq!(histogram.max(), u64::MAX);
-        assert!(histogram.percentile(100.0) > 1.8e19);
+        assert_eq!(histogram.percentile(100.0), u64::MAX as f64);
     }
 
     #[test]
     fn weights_count_as_often() {
-        let (mut weighted, mut repeated) = (Histogram::new(), Histogram::new());
+        let (mut weighted, mut repeated) = (Histogram::default(), Histogram::default());
         weighted.record_weighted(10, 3);
         weighted.record_weighted(20, 1);
         [10, 10, 10, 20]
@@ -245,7 +236,11 @@ mod tests {
 
     #[test]
     fn merging_equals_recording_in_one() {
-        let (mut a, mut b, mut both) = (Histogram::new(), Histogram::new(), Histogram::new());
+        let (mut a, mut b, mut both) = (
+            Histogram::default(),
+            Histogram::default(),
+            Histogram::default(),
+        );
         for value in [3, 900, 17, 1 << 33] {
             a.record(value);
             both.record(value);
@@ -256,6 +251,6 @@ mod tests {
         }
         a.merge(&b);
         assert_eq!(a.counts, both.counts);
-        assert_eq!((a.len(), a.max()), (both.len(), both.max()));
+        assert_eq!((a.total, a.max), (both.total, both.max));
     }
 }

@@ -1,4 +1,4 @@
-//! What all that measures does: measure the figures asked for, report.
+//! Bench targets: they measure the figures that are asked for, and report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,27 +6,43 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::options::{Options, USAGE};
-use crate::report::{self, About, Figure, Machine, Run};
+use crate::report::{About, Figure, Machine, Run, markdown};
 use crate::rounds::Plan;
 
 /// A figure that can be measured.
-pub struct Entry {
-    /// Its name on the command line and in file names.
+pub struct Entry<S = ()> {
+    /// Its name on the command line and in the raw results.
     pub id: &'static str,
-    /// What it asks.
-    pub asks: &'static str,
-    /// Measures it.
-    pub run: fn(&Plan) -> Figure,
+    asks: &'static str,
+    measure: fn(&Plan<S>) -> Figure,
 }
 
-/// Runs a bench target.
-///
-/// # Errors
-/// What is wrong with the command line, or why the report cannot be written.
-pub fn run(about: &'static About, entries: &[Entry]) -> Result<(), String> {
-    let options = Options::parse(std::env::args().skip(1))?;
-    run_as(about, entries, &options)
+impl<S> Entry<S> {
+    /// A figure by its name, with what it asks.
+    pub const fn new(
+        id: &'static str,
+        asks: &'static str,
+        measure: fn(&Plan<S>) -> Figure,
+    ) -> Self {
+        Self { id, asks, measure }
+    }
+
+    /// Measures it.
+    pub fn measure(&self, plan: &Plan<S>) -> Figure {
+        Figure {
+            id: self.id,
+            ..(self.measure)(plan)
+        }
+    }
 }
+
+/// Figures by their names: the module of each, whose `run` measures it, and what it asks.
+macro_rules! entries {
+    ($($id:literal => $module:ident: $asks:literal),* $(,)?) => {
+        [$($crate::target::Entry::new($id, $asks, $module::run)),*]
+    };
+}
+pub(crate) use entries;
 
 /// The end of a program that measures: the error, if there is one, and the exit code.
 #[must_use]
@@ -40,35 +56,16 @@ pub fn end(done: Result<(), String>) -> ExitCode {
     }
 }
 
-/// The same with options that are read already.
+/// Runs a bench target: measures what the options ask for, and reports to the terminal and into a
+/// folder. `known` has the figures of all targets, since `cargo bench` hands its arguments to each.
 ///
 /// # Errors
-/// As [`run()`].
-pub fn run_as(about: &'static About, entries: &[Entry], options: &Options) -> Result<(), String> {
-    if !options.bench && !options.list {
-        // `cargo test --all-targets` also starts bench targets; they measure only when asked to.
-        println!("{USAGE}");
-        return Ok(());
-    }
-    if let Some(id) = options
-        .only
-        .iter()
-        .find(|id| !known().any(|known| known == *id))
-    {
-        return Err(unknown(id));
-    }
-    measure(about, entries, options, options.folder().as_deref())
-}
-
-/// Measures, and reports to the terminal and into a folder.
-///
-/// # Errors
-/// If the report cannot be written.
-pub fn measure(
+/// If no target has a figure that is asked for, or the report cannot be written.
+pub fn run<S: Default>(
     about: &'static About,
-    entries: &[Entry],
+    entries: &[Entry<S>],
+    known: &[&str],
     options: &Options,
-    folder: Option<&Path>,
 ) -> Result<(), String> {
     if options.list {
         for figure in entries {
@@ -76,58 +73,48 @@ pub fn measure(
         }
         return Ok(());
     }
-    let wanted = |entry: &&Entry| {
-        options.only.is_empty() || options.only.iter().any(|only| only == entry.id)
-    };
-    let entries: Vec<&Entry> = entries.iter().filter(wanted).collect();
-    if entries.is_empty() {
-        // Those asked for are another target's.
+    if !options.bench {
+        // `cargo test --all-targets` also starts bench targets; they measure only when asked to.
+        println!("{USAGE}");
         return Ok(());
     }
+    if let Some(id) = options.only.iter().find(|id| !known.contains(&id.as_str())) {
+        return Err(format!("no figure is called {id}; --list names them"));
+    }
+    let wanted = entries.iter().filter(|entry| options.wants(entry.id));
     let plan = Plan {
         quick: options.quick,
-        #[cfg(feature = "store")]
-        scratch: std::rc::Rc::default(),
+        scratch: S::default(),
     };
     let (machine, start) = (Machine::here(), Instant::now());
-    let mut measured = Vec::new();
-    for entry in entries {
+    let mut figures = Vec::new();
+    for entry in wanted {
         eprintln!("measuring {}: {} …", entry.id, entry.asks);
         let started = Instant::now();
-        let figure = (entry.run)(&plan);
-        println!("{}", report::on_terminal(&figure));
+        let figure = entry.measure(&plan);
+        println!("{}", markdown::figure(&figure));
         eprintln!("{} took {:.1} s", entry.id, started.elapsed().as_secs_f64());
-        measured.push(figure);
+        figures.push(figure);
+    }
+    if figures.is_empty() {
+        // Those asked for are another target's.
+        return Ok(());
     }
     let run = Run {
         about,
         machine,
         quick: options.quick,
-        figures: measured,
+        figures,
         seconds: start.elapsed().as_secs_f64(),
     };
-    let goals: Vec<_> = run
-        .figures
-        .iter()
-        .flat_map(|figure| &figure.goals)
-        .collect();
-    println!(
-        "{} of {} goals met, in {:.0} s",
-        goals.iter().filter(|goal| goal.met()).count(),
-        goals.len(),
-        run.seconds
-    );
-    if let Some(folder) = folder {
-        run.write(folder)
+    let (met, all) = run.goals_met();
+    println!("{met} of {all} goals met, in {:.0} s", run.seconds);
+    if let Some(folder) = options.folder() {
+        run.write(&folder)
             .map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
         println!("written to {}", folder.display());
     }
     Ok(())
-}
-
-/// What is said of a figure that there is none of.
-pub(crate) fn unknown(id: &str) -> String {
-    format!("no figure is called {id}; --list names them")
 }
 
 /// Where the files of a measurement lie: beside the benchmark's own program, in the target folder.
@@ -138,18 +125,4 @@ pub fn folder() -> &'static Path {
         let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
         beside.unwrap_or_else(std::env::temp_dir)
     })
-}
-
-/// The figures of all bench targets: `cargo bench` hands its arguments to each of them.
-fn known() -> impl Iterator<Item = &'static str> {
-    let figures = std::iter::empty::<&Entry>();
-    #[cfg(feature = "in-process")]
-    let figures = figures.chain(&crate::figures::ALL);
-    #[cfg(feature = "store")]
-    let figures = figures.chain(&crate::store::ALL);
-    #[cfg(all(feature = "end-to-end", target_os = "linux"))]
-    let figures = figures
-        .chain(&crate::end_to_end::ALL)
-        .chain(&crate::end_to_end::abuse::ALL);
-    figures.map(|figure| figure.id)
 }

@@ -1,10 +1,8 @@
-//! Timed loops, and how long they run.
+//! Timed loops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::clock;
-use crate::rounds::Plan;
 use crate::stats;
 
 /// Median nanoseconds for one of `calls` calls, over `samples` runs of a loop of them, after one
@@ -28,9 +26,4 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// A duration in milliseconds, shorter in a quick run.
-pub(crate) fn millis(plan: &Plan, full: u64, quick: u64) -> Duration {
-    Duration::from_millis(plan.pick(full, quick))
 }

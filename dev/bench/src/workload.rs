@@ -66,53 +66,44 @@ pub enum Operation {
 pub struct Mix {
     /// What conc-map-bench calls it.
     pub name: &'static str,
-    /// Percent of reads.
-    pub read: usize,
-    /// Percent of inserts.
-    pub insert: usize,
-    /// Percent of removals.
-    pub remove: usize,
-    /// Percent of updates.
-    pub update: usize,
+    /// Percent of each operation.
+    pub percent: [(Operation, usize); 4],
     /// Percent of the capacity that is filled before the run.
     pub prefill: usize,
 }
 
 /// conc-map-bench's three mixes, with its prefill.
 pub const MIXES: [Mix; 3] = [
-    Mix {
-        name: "ReadHeavy",
-        read: 98,
-        insert: 1,
-        remove: 1,
-        update: 0,
-        prefill: 75,
-    },
-    Mix {
-        name: "Exchange",
-        read: 10,
-        insert: 40,
-        remove: 40,
-        update: 10,
-        prefill: 75,
-    },
-    Mix {
-        name: "RapidGrow",
-        read: 5,
-        insert: 80,
-        remove: 5,
-        update: 10,
-        prefill: 0,
-    },
+    Mix::new("ReadHeavy", [98, 1, 1, 0], 75),
+    Mix::new("Exchange", [10, 40, 40, 10], 75),
+    Mix::new("RapidGrow", [5, 80, 5, 10], 0),
 ];
 
 impl Mix {
+    const fn new(
+        name: &'static str,
+        [read, insert, remove, update]: [usize; 4],
+        prefill: usize,
+    ) -> Self {
+        let percent = [
+            (Operation::Read, read),
+            (Operation::Insert, insert),
+            (Operation::Remove, remove),
+            (Operation::Update, update),
+        ];
+        Self {
+            name,
+            percent,
+            prefill,
+        }
+    }
+
     /// A hundred operations in these proportions, shuffled.
     pub fn hundred(&self, rng: &mut Rng) -> Vec<Operation> {
-        let mut operations = vec![Operation::Read; self.read];
-        operations.resize(operations.len() + self.insert, Operation::Insert);
-        operations.resize(operations.len() + self.remove, Operation::Remove);
-        operations.resize(operations.len() + self.update, Operation::Update);
+        let mut operations = Vec::new();
+        for (operation, percent) in self.percent {
+            operations.resize(operations.len() + percent, operation);
+        }
         assert_eq!(operations.len(), 100, "percentages add up to 100");
         rng.shuffle(&mut operations);
         operations
@@ -217,11 +208,10 @@ mod tests {
     fn mixes_hold_their_percentages() {
         for mix in MIXES {
             let hundred = mix.hundred(&mut Rng::with_seed(2));
-            let count = |wanted| hundred.iter().filter(|op| **op == wanted).count();
-            assert_eq!(count(Operation::Read), mix.read, "{}", mix.name);
-            assert_eq!(count(Operation::Insert), mix.insert, "{}", mix.name);
-            assert_eq!(count(Operation::Remove), mix.remove, "{}", mix.name);
-            assert_eq!(count(Operation::Update), mix.update, "{}", mix.name);
+            for (operation, percent) in mix.percent {
+                let count = hundred.iter().filter(|op| **op == operation).count();
+                assert_eq!(count, percent, "{}", mix.name);
+            }
         }
     }
 

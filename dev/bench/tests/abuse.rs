@@ -41,35 +41,17 @@ fn all_figures_of_abuse_can_be_measured() {
         panic!("{ids:?}");
     };
     assert_eq!(others.tables[0].rows.len(), 6);
-    for row in &others.tables[0].rows {
-        let cells = cells(others, row.peer);
-        assert!(
-            cells.iter().all(|cell| cell.is_finite()),
-            "{} {cells:?}",
-            row.peer
-        );
+    for figure in [others, ttl, tables, cut_off, expiry] {
+        for row in &figure.tables[0].rows {
+            let cells = cells(figure, &row.peer);
+            let finite = cells.iter().all(|cell| cell.is_finite());
+            assert!(finite, "{}, {}: {cells:?}", figure.id, row.peer);
+        }
     }
-    assert!(
-        others
-            .notes
-            .iter()
-            .all(|note| !note.contains("no answer: ")),
-        "{:?}",
-        others.notes
-    );
-    assert!(
-        others.notes[3].contains("INVALID_OPTIONS"),
-        "{:?}",
-        others.notes
-    );
-    for figure in [ttl, tables, cut_off, expiry] {
-        let cells = cells(figure, "HotRead");
-        assert!(
-            cells.iter().all(|cell| cell.is_finite()),
-            "{} {cells:?}",
-            figure.id
-        );
-    }
+    let notes = &others.notes;
+    let answered = |note: &String| !note.contains("no answer: ");
+    assert!(notes.iter().all(answered), "{notes:?}");
+    assert!(notes[3].contains("INVALID_OPTIONS"), "{notes:?}");
     let live = cells(cut_off, "HotRead")[3];
     assert_eq!(live, 5.0, "all are live again");
     for row in &replace.tables[0].rows {

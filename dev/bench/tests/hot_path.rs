@@ -51,10 +51,10 @@ fn current_on_an_unchanged_copy_is_a_few_plain_instructions() {
         cache.with_loop,
         current.listing()
     );
-    assert_eq!(
-        current.complaints(),
-        Vec::<String>::new(),
-        "{}",
+    let complaints = current.complaints();
+    assert!(
+        complaints.is_empty(),
+        "{complaints:?}\n{}",
         current.listing()
     );
     let over_bare = current.with_loop - bare.with_loop;
@@ -71,53 +71,34 @@ fn current_on_an_unchanged_copy_is_a_few_plain_instructions() {
     );
 }
 
+/// Asserts that an inspection complains with all of these words, or one of several at their place.
+fn assert_noticed(variant: &str, words: &[&[&str]]) {
+    let planted = inspect(variant);
+    let complaints = planted.complaints().join("\n");
+    for words in words {
+        let named = words.iter().any(|word| complaints.contains(word));
+        assert!(named, "{words:?}: {complaints}\n{}", planted.listing());
+    }
+}
+
 #[test]
 fn a_planted_reference_count_is_noticed() {
-    let planted = inspect("planted_arc_clone");
-    let complaints = planted.complaints().join("\n");
-    assert!(
-        complaints.contains("lock"),
-        "{complaints}\n{}",
-        planted.listing()
-    );
-    assert!(
-        complaints.contains("at most"),
-        "{complaints}\n{}",
-        planted.listing()
-    );
+    assert_noticed("planted_arc_clone", &[&["lock"], &["at most"]]);
 }
 
 #[test]
 fn a_planted_fence_is_noticed() {
-    let planted = inspect("planted_fence");
-    let complaints = planted.complaints().join("\n");
-    assert!(
-        complaints.contains("mfence") || complaints.contains("lock"),
-        "{complaints}\n{}",
-        planted.listing()
-    );
+    assert_noticed("planted_fence", &[&["mfence", "lock"]]);
 }
 
 #[test]
 fn a_planted_swap_is_noticed() {
-    let planted = inspect("planted_swap");
-    let complaints = planted.complaints().join("\n");
-    assert!(
-        complaints.contains("xchg"),
-        "{complaints}\n{}",
-        planted.listing()
-    );
+    assert_noticed("planted_swap", &[&["xchg"]]);
 }
 
 #[test]
 fn a_planted_call_is_noticed() {
-    let planted = inspect("planted_call");
-    let complaints = planted.complaints().join("\n");
-    assert!(
-        complaints.contains("call"),
-        "{complaints}\n{}",
-        planted.listing()
-    );
+    assert_noticed("planted_call", &[&["call"]]);
 }
 
 #[test]
@@ -210,11 +191,8 @@ impl Inspection {
     /// The function, with a mark on what is executed on each call.
     fn listing(&self) -> String {
         let line = |(address, text): (&u64, &String)| {
-            let mark = if self.executed.contains_key(address) {
-                '*'
-            } else {
-                ' '
-            };
+            let executed = self.executed.contains_key(address);
+            let mark = if executed { '*' } else { ' ' };
             format!("{mark} {address:x}: {text}\n")
         };
         self.all.iter().map(line).collect()
@@ -267,11 +245,7 @@ fn inspect(variant: &str) -> Inspection {
 
 /// Instructions of a whole run, and how often each address of one function was executed.
 fn callgrind(variant: &str, calls: u64, symbol: &str) -> (u64, BTreeMap<u64, u64>) {
-    static RUN: OnceLock<std::sync::atomic::AtomicU64> = OnceLock::new();
-    let run = RUN
-        .get_or_init(Default::default)
-        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let out = std::env::temp_dir().join(format!("hot-path-{}-{run}.out", std::process::id()));
+    let out = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let output = tool("valgrind", "valgrind")
         .args([
             "--tool=callgrind",
@@ -279,15 +253,14 @@ fn callgrind(variant: &str, calls: u64, symbol: &str) -> (u64, BTreeMap<u64, u64
             "--compress-strings=no",
         ])
         .args(["--compress-pos=no", "--separate-threads=no"])
-        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(format!("--callgrind-out-file={}", out.path().display()))
         .arg(binary())
         .args([variant, &calls.to_string()])
         .output()
         .expect("valgrind was just found");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "valgrind failed:\n{said}");
-    let profile = std::fs::read_to_string(&out).expect("valgrind wrote its profile");
-    std::fs::remove_file(&out).expect("the profile was just read");
+    let profile = std::fs::read_to_string(out.path()).expect("valgrind wrote its profile");
     (total(&profile), counts_of(&profile, symbol))
 }
 
@@ -416,22 +389,10 @@ fn profiles_and_disassembly_are_read_correctly() {
         Some((0x12ab, "lock incq (%rax)".into()))
     );
     assert_eq!(instruction("0000000000001000 <f>:"), None);
-    for text in [
-        "lock incq (%rax)",
-        "mfence",
-        "xchg %rax,(%rdi)",
-        "call 10 <f>",
-        "call *%rax",
-    ] {
+    for text in "lock incq (%rax);mfence;xchg %rax,(%rdi);call 10 <f>;call *%rax".split(';') {
         assert!(is_forbidden(text), "{text}");
     }
-    for text in [
-        "xchg %ax,%ax",
-        "mov (%rdi),%rax",
-        "cmp %rax,0x8(%rdi)",
-        "jne 20 <block>",
-        "ret",
-    ] {
+    for text in "xchg %ax,%ax;mov (%rdi),%rax;cmp %rax,0x8(%rdi);jne 20 <block>;ret".split(';') {
         assert!(!is_forbidden(text), "{text}");
     }
 }

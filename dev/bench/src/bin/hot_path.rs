@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Cache};
 use hotread::{HotRead, HotReadHandle};
 use hotread_bench::peers::{
     HotReadCurrent, Kv, KvRead, KvWrite, LeftRight, Published, Read, Share, TwoCopies, TwoMaps,
-    Whole, Write,
+    Write,
 };
 use hotread_bench::states::{Config, Map};
 
@@ -165,10 +165,10 @@ fn main() -> ExitCode {
         "two_copies_update" => update_peer::<TwoCopies<Config>>(calls),
         "left_right_update" => update_peer::<LeftRight<Config>>(calls),
         "published_update" => update_peer::<Published<Config>>(calls),
-        "map_update" => update_map::<Whole<HotReadCurrent<Map<u64>>>>(calls),
+        "map_update" => update_map::<HotReadCurrent<Map<u64>>>(calls),
         "two_maps_update" => update_map::<TwoMaps<u64>>(calls),
-        "left_right_map_update" => update_map::<Whole<LeftRight<Map<u64>>>>(calls),
-        "published_map_update" => update_map::<Whole<Published<Map<u64>>>>(calls),
+        "left_right_map_update" => update_map::<LeftRight<Map<u64>>>(calls),
+        "published_map_update" => update_map::<Published<Map<u64>>>(calls),
         _ => {
             eprintln!("no variant is called {variant}");
             return ExitCode::FAILURE;

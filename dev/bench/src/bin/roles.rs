@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use hotread_bench::target;
+use hotread_bench::{process, target};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    #[cfg(target_os = "linux")]
-    let done = hotread_bench::end_to_end::in_role(&arguments);
-    #[cfg(not(target_os = "linux"))]
-    let done = None::<Result<(), String>>;
-    let alone = || Err("measurements start this program; it does nothing by itself".into());
-    target::end(done.unwrap_or_else(alone))
+    target::end(match process::role() {
+        #[cfg(target_os = "linux")]
+        Some((role, arguments)) => hotread_bench::end_to_end::take_role(&role, &arguments),
+        _ => Err("measurements start this program; it does nothing by itself".into()),
+    })
 }

@@ -6,21 +6,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::process::Role;
-use super::system::Failure;
+use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "echo";
 
 /// What a child does: it says where it listens, and serves one connection.
-///
-/// # Errors
-/// If there is no connection.
-pub(super) fn main() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+pub(super) fn main((): ()) -> Result<(), Failure> {
+    super::runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
         let (socket, _) = listener.accept().await?;
@@ -44,7 +37,7 @@ pub(super) struct Echo {
 impl Echo {
     /// Starts the process and connects. The message is as long as the frame of a change is.
     pub(super) async fn start() -> Result<Self, Failure> {
-        let mut process = Role::start::<&str>(ROLE, []);
+        let mut process = Role::start(ROLE, ());
         let url = format!("ws://{}", process.hear());
         let connecting = tokio_tungstenite::connect_async_with_config(url, None, true);
         let (socket, _) = connecting.await?;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use hotread::HotReadState;
@@ -13,10 +13,11 @@ use hotread_proto::{Key, Put, Record, TableName, Txn, Value};
 use hotread_store::{Store, Synchronous, TableOptions};
 use tokio::net::TcpListener;
 
-use super::process::{Process, Role};
-use super::row::Row;
+use super::OURS;
+use super::row::{self, Row};
 use super::samples::Seen;
-use super::system::{Doing, Failure, Watching, Writer};
+use super::system::{Class, Doing, System, Watching, Writer};
+use crate::process::{Failure, Process, Role};
 use crate::store::data;
 
 /// The role's name.
@@ -43,12 +44,7 @@ impl Server {
 
     /// The same at an address: where another one listened before.
     pub(super) fn start_at(database: &Path, synchronous: Synchronous, address: &str) -> Self {
-        let database = database.to_str().expect("the folder's name is text");
-        let synchronous = match synchronous {
-            Synchronous::Full => FULL,
-            Synchronous::Normal => NORMAL,
-        };
-        let mut role = Role::start(ROLE, [database, synchronous, address]);
+        let mut role = Role::start(ROLE, (database, synchronous, address));
         let address = role.hear();
         Self {
             role,
@@ -74,23 +70,31 @@ impl Server {
     }
 }
 
-const FULL: &str = "full";
-const NORMAL: &str = "normal";
+/// HotRead where an acknowledged write survives the loss of power.
+pub(super) static FULL: System = System {
+    name: OURS,
+    class: Class::Full,
+    program: None,
+    start: |folder| Server::start(&folder.join("bench.db"), Synchronous::Full).into_parts(),
+    writer,
+    watcher,
+};
+
+/// HotRead where it survives the end of the process.
+pub(super) static NORMAL: System = System {
+    class: Class::Normal,
+    start: |folder| Server::start(&folder.join("bench.db"), Synchronous::Normal).into_parts(),
+    name: OURS,
+    program: None,
+    writer,
+    watcher,
+};
 
 /// What a child does that is a server.
-///
-/// # Errors
-/// If it cannot serve.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [database, synchronous, address] = arguments else {
-        return Err(format!("a server cannot do {arguments:?}").into());
-    };
-    let synchronous = match synchronous.as_str() {
-        FULL => Synchronous::Full,
-        NORMAL => Synchronous::Normal,
-        other => return Err(format!("{other} is no setting").into()),
-    };
-    serve(Path::new(database), synchronous, address, |address| {
+pub(super) fn main(
+    (database, synchronous, address): (PathBuf, Synchronous, String),
+) -> Result<(), Failure> {
+    serve(&database, synchronous, &address, |address| {
         println!("{address}")
     })
 }
@@ -120,8 +124,8 @@ pub(super) fn serve(
 }
 
 /// A client of the server at this address.
-pub(super) async fn client(url: &str) -> Result<Client, Failure> {
-    Ok(Client::builder(url).build()?)
+pub(super) async fn client(url: &str) -> Result<Client, hotread_client::Error> {
+    Client::builder(url).build()
 }
 
 struct Calls {
@@ -129,7 +133,15 @@ struct Calls {
     table: TableName,
 }
 
-pub(super) fn writer(url: &str) -> Doing<'_, Box<dyn Writer>> {
+/// Puts the row of an update.
+pub(super) async fn put_update(url: &str, number: u64, rng: &mut fastrand::Rng) {
+    let writer = writer(url).await.expect("an address of a server");
+    let (key, value) = (row::key(number), row::value(number, rng));
+    let done = writer.put(&key, value).await;
+    done.expect("the server takes a put");
+}
+
+fn writer(url: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let calls = Calls {
             client: client(url).await?,
@@ -224,7 +236,7 @@ impl Replicated for Stamped {
     }
 }
 
-pub(super) fn watcher(url: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+fn watcher(url: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let client = client(url).await?;
         let table = data::table();
@@ -253,24 +265,16 @@ pub(super) fn publication() -> f64 {
     let mut rng = fastrand::Rng::with_seed(5);
     let after: Vec<u64> = (0..UPDATES)
         .map(|number| {
-            let value = super::row::value(number, &mut rng);
+            let value = row::value(number, &mut rng);
             let row = Row::parse(value.as_bytes()).expect("it was made here");
-            let result = state.queue_update(Change::Put(super::row::key(number).into(), row));
+            let result = state.queue_update(Change::Put(row::key(number).into(), row));
             let now = super::clock::now();
             assert!(result.published, "nobody holds a copy");
             now
         })
         .collect();
-    let mut stamps = Vec::new();
-    seen.write(UPDATES as usize, &mut stamps)
-        .expect("memory takes everything");
-    let (stamps, _) = stamps.as_chunks();
-    let stamps = stamps.iter().map(|stamp| u64::from_le_bytes(*stamp));
-    let gaps: Vec<f64> = after
-        .iter()
-        .zip(stamps)
-        .map(|(after, stamp)| (after - stamp) as f64)
-        .collect();
+    let gaps = after.iter().zip(seen.stamps());
+    let gaps: Vec<f64> = gaps.map(|(after, stamp)| (after - stamp) as f64).collect();
     crate::stats::median(&gaps)
 }
 

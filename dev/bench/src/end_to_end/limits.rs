@@ -2,97 +2,50 @@
 //! of all databases, and a round trip between two processes by a bare WebSocket; both at the rate
 //! of the propagation figure, between whose ticks the machine rests, and flat out.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Duration;
 
 use super::echo::{Echo, FRAME_BYTES};
-use super::propagation::Pace;
-use super::samples::Spread;
-use super::system::Failure;
+use super::log::{Log, PAGE_BYTES};
+use super::pace::Pace;
 use super::{clock, runtime};
+use crate::process::Failure;
 use crate::report::Figure;
-use crate::report::svg::Chart;
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::target;
-use crate::timing::millis;
+use crate::rounds::{Rounds, Unit};
+use crate::stats::percentiles;
+use crate::store::data::Plan;
 
-/// Bytes of one write: a page of SQLite's.
-const PAGE_BYTES: usize = 4_096;
 /// Operations a second, where they are paced.
 const RATE: u32 = 250;
 const APPEND: &str = "bare fsync, appending";
 const OVERWRITE: &str = "bare fsync, overwriting";
 const TRIP: &str = "bare WebSocket round trip";
-const COLUMNS: [(&str, Unit); 6] = [
-    ("paced: p50", Unit::Ns),
-    ("p99", Unit::Ns),
-    ("max", Unit::Ns),
-    ("flat out: p50", Unit::Ns),
-    ("p99", Unit::Ns),
-    ("max", Unit::Ns),
-];
+const COLUMNS: [&str; 6] = ["paced: p50", "p99", "max", "flat out: p50", "p99", "max"];
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let mut rounds = Rounds::new("The parts", &COLUMNS);
+    let mut rounds = Rounds::new("The parts", Unit::Ns.of(COLUMNS));
     for (column, rate) in [(0, Some(RATE)), (3, None)] {
-        let time = millis(plan, 1_000, 200);
+        let time = plan.millis(1_000, 200);
         rounds.add(APPEND, column, move || fsyncs(false, rate, time));
         rounds.add(OVERWRITE, column, move || fsyncs(true, rate, time));
         rounds.add(TRIP, column, move || trips(rate, time));
     }
     let all = rounds.run(plan.pick(5, 1));
-    Figure {
-        id: "e2e-limits",
-        title: "The parts",
-        method: format!(
-            "`fdatasync` after a write of {PAGE_BYTES} bytes at the end of a file, which then has a \
-             new length, as SQLite's log does until its first checkpoint; and in the middle of a \
-             file that is long enough, as it does afterwards. A text message of {FRAME_BYTES} bytes \
-             to another process and back by tokio-tungstenite. {RATE} times a second, and one after \
-             the other."
+    Figure::new(
+        "The parts",
+        format!(
+            "`fdatasync` after a write of {PAGE_BYTES} bytes at the end of a file, which then has \
+             a new length, as SQLite's log does until its first checkpoint; and in the middle of a \
+             file that is long enough, as it does afterwards. A text message of {FRAME_BYTES} \
+             bytes to another process and back by tokio-tungstenite. {RATE} times a second, and \
+             one after the other."
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("p50, paced"),
-            Chart::bars(&all, 3).titled("p50, flat out"),
-        ],
-        goals: Vec::new(),
-        notes: vec![
-            "Paced operations find caches cold and cores asleep; that is how the updates of a table \
-             find them, too."
-                .into(),
-        ],
-        tables: vec![all],
-    }
-}
-
-/// A file that grows by synced pages.
-pub(super) struct Log {
-    file: File,
-    length: u64,
-}
-
-impl Log {
-    /// An empty one, without a name, in a folder.
-    pub(super) fn new(folder: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            file: tempfile::tempfile_in(folder)?,
-            length: 0,
-        })
-    }
-
-    /// One page more, on the disk when this returns.
-    pub(super) fn append(&mut self) -> std::io::Result<()> {
-        self.write(self.length)?;
-        self.length += PAGE_BYTES as u64;
-        Ok(())
-    }
-
-    fn write(&self, at: u64) -> std::io::Result<()> {
-        self.file.write_all_at(&[0xa5; PAGE_BYTES], at)?;
-        self.file.sync_data()
-    }
+    )
+    .notes([
+        "Paced operations find caches cold and cores asleep; that is how the updates of a \
+             table find them, too.",
+    ])
+    .tables([all])
 }
 
 fn fsyncs(overwrite: bool, rate: Option<u32>, time: Duration) -> Vec<f64> {
@@ -100,7 +53,7 @@ fn fsyncs(overwrite: bool, rate: Option<u32>, time: Duration) -> Vec<f64> {
     const PAGES: u64 = 1_024;
 
     let fsyncs = async {
-        let mut log = Log::new(target::folder())?;
+        let mut log = Log::new()?;
         if overwrite {
             let pages = vec![0; PAGE_BYTES * PAGES as usize];
             log.file.write_all_at(&pages, 0)?;
@@ -165,21 +118,6 @@ impl Samples {
     }
 
     fn columns(&self) -> Vec<f64> {
-        let spread = Spread::of(&self.taken);
-        vec![spread.p50, spread.p99, spread.max]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_grows_by_pages() {
-        let mut log = Log::new(&std::env::temp_dir()).expect("the folder is writable");
-        log.append().expect("it can be written");
-        log.append().expect("it can be written");
-        let length = log.file.metadata().expect("it is open").len();
-        assert_eq!(length, 2 * PAGE_BYTES as u64);
+        percentiles(&self.taken, [50.0, 99.0, 100.0]).to_vec()
     }
 }

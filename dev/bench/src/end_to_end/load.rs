@@ -9,23 +9,21 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use hotread_client::Replica;
 use hotread_store::{Store, Synchronous};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::hotread::{self, Server};
-use super::process::{Memory, Role};
 use super::row::Row;
-use super::system::Failure;
 use super::{OURS, clock};
-use crate::report::svg::Chart;
+use crate::process::{Failure, Role, Status};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Rounds, Unit};
+use crate::store::data::{self, Plan};
 
 /// The roles' names.
 pub(super) const LOAD: &str = "load";
@@ -38,54 +36,26 @@ const LINES: &str = "bare HTTP, lines";
 const STRIDE: usize = 5;
 
 /// What a child loads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
     Replica,
     Array,
     Lines,
 }
 
-impl Kind {
-    const ALL: [Self; 3] = [Self::Replica, Self::Array, Self::Lines];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Replica => "replica",
-            Self::Array => "array",
-            Self::Lines => "lines",
-        }
-    }
-
-    fn parse(argument: &str) -> Result<Self, Failure> {
-        let mut all = Self::ALL.into_iter();
-        let kind = all.find(|kind| kind.argument() == argument);
-        Ok(kind.ok_or_else(|| format!("{argument} is no kind of load"))?)
-    }
-}
-
 pub(super) fn run(plan: &Plan) -> Figure {
     let sizes = plan.pick([10_000, 100_000, 1_000_000], [1_000, 10_000, 100_000]);
     let columns = sizes.map(|records| {
-        [
-            (format!("{records} records"), Unit::Ns),
-            ("reader".into(), Unit::Bytes),
-            ("reader, at most".into(), Unit::Bytes),
-            ("server".into(), Unit::Bytes),
-            ("server, at most".into(), Unit::Bytes),
-        ]
+        let memory = ["reader", "reader, at most", "server", "server, at most"];
+        let time = [(format!("{records} records"), Unit::Ns)].into_iter();
+        time.chain(Unit::Bytes.of(memory.map(str::to_owned)))
     });
-    let columns: Vec<_> = columns
-        .iter()
-        .flatten()
-        .map(|(label, unit)| (label.as_str(), *unit))
-        .collect();
-    let mut rounds = Rounds::new("Time until all records can be read", &columns);
+    let columns = columns.into_iter().flatten();
+    let mut rounds = Rounds::new("Time until all records can be read", columns);
     for (index, records) in sizes.into_iter().enumerate() {
-        let mut add = |name, measure: fn(&Plan, usize) -> Loaded| {
+        let mut add = |name, measure: fn(&Plan, usize) -> Vec<f64>| {
             let plan = plan.clone();
-            rounds.add(name, index * STRIDE, move || {
-                measure(&plan, records).columns(records)
-            });
+            rounds.add(name, index * STRIDE, move || measure(&plan, records));
         };
         add(OURS, |plan, records| replica(plan, records, 0));
         add(NEXT, |plan, records| replica(plan, records, 1));
@@ -108,117 +78,84 @@ pub(super) fn run(plan: &Plan) -> Figure {
         true => ARRAY,
         false => LINES,
     };
-    Figure {
-        id: "e2e-load",
-        title: "First load",
-        method: format!(
+    Figure::new(
+        "First load",
+        format!(
             "A new process fills a `HashMap` with a table of {} to {} records of about 100 bytes. \
-             HotRead: until `replica()` returns, from a server that has not touched the table since \
-             it started; and from the same server for the process after that. Plain HTTP: the same \
-             records with the same fields, which the server has in memory as they are sent; the \
-             reader takes out key and value. Memory is anonymous resident memory of the whole \
-             process; `at most` is the most that was ever resident.",
-            sizes[0], sizes[sizes.len() - 1],
+             HotRead: until `replica()` returns, from a server that has not touched the table \
+             since it started; and from the same server for the process after that. Plain HTTP: \
+             the same records with the same fields, which the server has in memory as they are \
+             sent; the reader takes out key and value. Memory is anonymous resident memory of the \
+             whole process; `at most` is the most that was ever resident.",
+            sizes[0],
+            sizes[sizes.len() - 1],
         ),
-        charts: vec![
-            Chart::bars(&all, largest).titled("Time until all records can be read"),
-            Chart::bars(&all, largest + 1).titled("Reader's memory, bytes a record"),
-        ],
-        goals: vec![
-            Goal::at_most(
-                format!("HotRead, from a fresh server / {fastest}"),
-                2.0,
-                against(OURS, fastest),
-            ),
-            Goal::at_most(
-                format!("HotRead, the next replica / {fastest}"),
-                2.0,
-                against(NEXT, fastest),
-            ),
-        ],
-        notes: vec![
-            "A fresh server reads the table from disk for its first replica. Each record that comes \
-             is checked against its hash, and the whole against the table's digest; the plain \
-             download is not checked. A replica is two copies of the map once the first change has \
-             come."
-                .into(),
-        ],
-        tables: vec![times, memory],
-    }
-}
-
-/// What one load came to.
-#[derive(Clone, Copy, Debug)]
-struct Loaded {
-    ns: f64,
-    reader: Memory,
-    server: Memory,
-}
-
-impl Loaded {
-    fn columns(self, records: usize) -> Vec<f64> {
-        let each = |bytes: f64| bytes / records as f64;
-        vec![
-            self.ns,
-            each(self.reader.anonymous),
-            each(self.reader.peak),
-            each(self.server.anonymous),
-            each(self.server.peak),
-        ]
-    }
+    )
+    .goals([
+        Goal::at_most(
+            format!("HotRead, from a fresh server / {fastest}"),
+            2.0,
+            against(OURS, fastest),
+        ),
+        Goal::at_most(
+            format!("HotRead, the next replica / {fastest}"),
+            2.0,
+            against(NEXT, fastest),
+        ),
+    ])
+    .notes([
+        "A fresh server reads the table from disk for its first replica. Each record that \
+             comes is checked against its hash, and the whole against the table's digest; the \
+             plain download is not checked. A replica is two copies of the map once the first \
+             change has come.",
+    ])
+    .tables([times, memory])
 }
 
 /// A replica of a new server that has fed so many others before.
-fn replica(plan: &Plan, records: usize, others: usize) -> Loaded {
+fn replica(plan: &Plan, records: usize, others: usize) -> Vec<f64> {
     let copy = plan.scratch.copy(records);
     let mut server = Server::start(&copy.path, Synchronous::Full);
     for _ in 0..others {
         load(Kind::Replica, &server.url, records);
     }
     let (ns, reader) = load(Kind::Replica, &server.url, records);
-    Loaded {
-        ns,
-        reader,
-        server: server.process().memory(),
-    }
+    row(ns, [reader, server.process().status()], records)
 }
 
-fn plain(plan: &Plan, records: usize, kind: Kind) -> Loaded {
+fn plain(plan: &Plan, records: usize, kind: Kind) -> Vec<f64> {
     let base = plan.scratch.base(records);
-    let base = base.to_str().expect("the folder's name is text");
-    let mut server = Role::start(BODY, [base, kind.argument()]);
+    let mut server = Role::start(BODY, (base, kind));
     let url = format!("http://{}", server.hear());
     let (ns, reader) = load(kind, &url, records);
-    Loaded {
-        ns,
-        reader,
-        server: server.process().memory(),
-    }
+    row(ns, [reader, server.process().status()], records)
+}
+
+/// A load's time, and the memory of reader and server a record.
+fn row(ns: f64, processes: [Status; 2], records: usize) -> Vec<f64> {
+    let memory = processes.map(|process| [process.anonymous, process.peak]);
+    let memory = memory.as_flattened().iter();
+    let each = memory.map(|bytes| bytes / records as f64);
+    [ns].into_iter().chain(each).collect()
 }
 
 /// Starts a child that loads, and waits for it.
-fn load(kind: Kind, url: &str, records: usize) -> (f64, Memory) {
-    let mut child = Role::start(LOAD, [kind.argument(), url, &records.to_string()]);
-    let ns = child.hear().parse().expect("a child says how long it took");
-    (ns, child.process().memory())
+fn load(kind: Kind, url: &str, records: usize) -> (f64, Status) {
+    let mut child = Role::start(LOAD, (kind, url, records));
+    let [ns] = child.hear_numbers();
+    (ns, child.process().status())
 }
 
 /// A replica in a process of its own, once it has this many records.
 pub(super) fn replica_of(url: &str, records: usize) -> Role {
-    let mut child = Role::start(LOAD, [Kind::Replica.argument(), url, &records.to_string()]);
+    let mut child = Role::start(LOAD, (Kind::Replica, url, records));
     child.hear();
     child
 }
 
 /// What a child does that loads: it says how long it took, and stays until it is killed.
-///
-/// # Errors
-/// If it cannot load, or something is missing.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [kind, url, records] = arguments else {
-        return Err(format!("a reader cannot do {arguments:?}").into());
-    };
-    let (kind, records) = (Kind::parse(kind)?, records.parse::<usize>()?);
+pub(super) fn main((kind, url, records): (Kind, String, usize)) -> Result<(), Failure> {
+    let url = &url;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build()?;
     runtime.block_on(async {
@@ -300,14 +237,8 @@ async fn lines(url: &str) -> Result<HashMap<String, Row>, Failure> {
 
 /// What a child does that is a plain HTTP server: it makes the body, says where it listens, and
 /// answers each request with it.
-///
-/// # Errors
-/// If the database cannot be read, or it cannot listen.
-pub(super) fn serve_body(arguments: &[String]) -> Result<(), Failure> {
-    let [database, kind] = arguments else {
-        return Err(format!("a plain server cannot do {arguments:?}").into());
-    };
-    let body = body(Path::new(database), Kind::parse(kind)?)?;
+pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failure> {
+    let body = body(&database, kind)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     for connection in listener.incoming() {

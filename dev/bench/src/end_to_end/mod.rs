@@ -1,7 +1,7 @@
 //! The figures from end to end: HotRead's server and client beside other systems that durably store
 //! values and tell watchers of them, in processes of their own on the loopback.
 //!
-//! It is the bench target `end_to_end`. The program starts itself in other roles (`process`): watchers,
+//! It is the bench target `end_to_end`. The program starts itself in other roles: watchers,
 //! and the servers that are not other people's. All processes stamp on one clock (`clock`). What is
 //! compared sits behind `system`; how a peer is set up and used is said in its module in `peers`,
 //! in builds that have the feature `peers`.
@@ -12,9 +12,10 @@ mod echo;
 mod hotread;
 mod limits;
 mod load;
+mod log;
+mod pace;
 #[cfg_attr(not(feature = "peers"), path = "no_peers.rs")]
 mod peers;
-mod process;
 mod propagation;
 mod reads;
 mod recovery;
@@ -28,13 +29,18 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+use hotread_server::raise_file_limit;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
-use self::system::System;
+use self::system::{Class, System};
 use crate::options::Options;
+use crate::process::{self, play};
 use crate::report::{self, About, Machine};
 use crate::store::data;
-use crate::target::{self, Entry};
+use crate::target::{self, entries};
+
+type Entry = target::Entry<data::Files>;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -46,42 +52,14 @@ pub const ABOUT: About = About {
 };
 
 /// The figures from end to end, in the order of the report.
-pub const ALL: [Entry; 7] = [
-    Entry {
-        id: "e2e-limits",
-        asks: "an fsync, and a round trip by a bare WebSocket",
-        run: limits::run,
-    },
-    Entry {
-        id: "e2e-propagation",
-        asks: "from a write to the maps of 1 to 1,000 watchers",
-        run: propagation::run,
-    },
-    Entry {
-        id: "e2e-writes",
-        asks: "acknowledged writes a second",
-        run: writes::run,
-    },
-    Entry {
-        id: "e2e-load",
-        asks: "from nothing to a complete replica, and its memory",
-        run: load::run,
-    },
-    Entry {
-        id: "e2e-recovery",
-        asks: "from kill -9 of the server to its first answers",
-        run: recovery::run,
-    },
-    Entry {
-        id: "e2e-storm",
-        asks: "1,000 sessions that have their server back",
-        run: storm::run,
-    },
-    Entry {
-        id: "e2e-reads",
-        asks: "a replica's read beside a local one",
-        run: reads::run,
-    },
+pub const ALL: [Entry; 7] = entries![
+    "e2e-limits" => limits: "an fsync, and a round trip by a bare WebSocket",
+    "e2e-propagation" => propagation: "from a write to the maps of 1 to 1,000 watchers",
+    "e2e-writes" => writes: "acknowledged writes a second",
+    "e2e-load" => load: "from nothing to a complete replica, and its memory",
+    "e2e-recovery" => recovery: "from kill -9 of the server to its first answers",
+    "e2e-storm" => storm: "1,000 sessions that have their server back",
+    "e2e-reads" => reads: "a replica's read beside a local one",
 ];
 
 /// HotRead's row.
@@ -103,44 +81,40 @@ fn rules(machine: &Machine) -> String {
     )
 }
 
-/// Runs the bench target: as a child in another role, or what the command line asks for.
+/// Runs the bench target: as a child in another role, or what the command line asks for, of the
+/// figures that are known.
 ///
 /// # Errors
 /// What is wrong with the command line, or why the report cannot be written.
-pub fn run() -> Result<(), String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(done) = in_role(&arguments) {
-        return done;
+pub fn run(known: &[&str]) -> Result<(), String> {
+    if let Some((role, arguments)) = process::role() {
+        return take_role(&role, &arguments);
     }
-    let options = Options::parse(arguments)?;
+    let options = Options::of_program()?;
     if options.bench && !options.list {
-        process::raise_open_files();
+        raise_file_limit();
         for line in skipped() {
             eprintln!("{line}");
         }
     }
-    target::run_as(&ABOUT, &ALL, &options)
+    target::run(&ABOUT, &ALL, known, &options)
 }
 
-/// Takes the role for which a measurement has started the program with these arguments; `None` if a
-/// measurement has not.
-pub fn in_role(arguments: &[String]) -> Option<Result<(), String>> {
-    let (first, arguments) = arguments.split_first()?;
-    (first == process::ROLE).then(|| take_role(arguments))
-}
-
-fn take_role(arguments: &[String]) -> Result<(), String> {
-    process::raise_open_files();
-    let (role, arguments) = arguments.split_first().ok_or("which role?")?;
-    let done = match role.as_str() {
-        watch::ROLE => watch::main(arguments),
-        hotread::ROLE => hotread::main(arguments),
-        echo::ROLE => echo::main(),
-        load::LOAD => load::main(arguments),
-        load::BODY => load::serve_body(arguments),
-        abuse::ATTACK => abuse::attack(arguments),
-        abuse::REPLICAS => abuse::replicas(arguments),
-        _ => Err(format!("there is no role {role}").into()),
+/// Takes a role for which a measurement has started the program.
+///
+/// # Errors
+/// If there is no such role, or what became of it.
+pub fn take_role(role: &str, arguments: &str) -> Result<(), String> {
+    raise_file_limit();
+    let done = match role {
+        watch::ROLE => play(arguments, watch::main),
+        hotread::ROLE => play(arguments, hotread::main),
+        echo::ROLE => play(arguments, echo::main),
+        load::LOAD => play(arguments, load::main),
+        load::BODY => play(arguments, load::serve_body),
+        abuse::ATTACK => play(arguments, abuse::attack),
+        abuse::REPLICAS => play(arguments, abuse::replicas),
+        _ => Err("there is no such role".into()),
     };
     done.map_err(|failure| format!("{role}: {failure}"))
 }
@@ -152,13 +126,39 @@ fn runtime() -> Runtime {
     runtime.expect("the system has an event queue to give")
 }
 
+/// Lines of the parent.
+fn told() -> mpsc::UnboundedReceiver<String> {
+    let (say, told) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let mut lines = std::io::stdin().lines().map_while(Result::ok);
+        while lines.next().is_some_and(|line| say.send(line).is_ok()) {}
+    });
+    told
+}
+
+/// The systems under test, HotRead first.
+fn systems() -> impl Iterator<Item = &'static System> {
+    [&hotread::FULL, &hotread::NORMAL]
+        .into_iter()
+        .chain(&peers::ALL)
+}
+
+/// Those of one class that are installed, HotRead first.
+fn systems_of(class: Class) -> impl Iterator<Item = &'static System> {
+    systems().filter(move |system| system.class == class && system.missing().is_none())
+}
+
+/// The name of the peer of this class that has the least of something.
+fn least_of_peers(class: Class, of: impl Fn(&str) -> f64) -> Option<&'static str> {
+    let peers = systems_of(class).map(|system| system.name);
+    let peers = peers.filter(|name| *name != OURS);
+    peers.min_by(|a, b| of(a).total_cmp(&of(b)))
+}
+
 /// A line for each peer that is not installed.
 fn skipped() -> impl Iterator<Item = String> {
-    System::all().filter_map(|system| {
-        let program = system.missing()?;
-        Some(format!(
-            "{} is left out: `{program}` is not installed.",
-            system.name()
-        ))
+    systems().filter_map(|system| {
+        let (name, program) = (system.name, system.missing()?);
+        Some(format!("{name} is left out: `{program}` is not installed."))
     })
 }

@@ -1,47 +1,9 @@
 //! In a build without the peers' clients there are none.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use super::process::Process;
-use super::samples::Seen;
-use super::system::{Class, Doing, Watching, Writer};
+use super::system::System;
 
 /// None of the other systems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {}
-
-impl Peer {
-    pub(super) const ALL: [Self; 0] = [];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {}
-    }
-
-    pub(super) fn class(self) -> Class {
-        match self {}
-    }
-
-    pub(super) fn argument(self) -> &'static str {
-        match self {}
-    }
-
-    pub(super) fn program(self) -> &'static str {
-        match self {}
-    }
-
-    pub(super) fn start(self, _: &Path) -> (Process, String) {
-        match self {}
-    }
-
-    pub(super) fn writer(self, _: &str) -> Doing<'_, Box<dyn Writer>> {
-        match self {}
-    }
-
-    pub(super) fn watcher(self, _: &str, _: Arc<Seen>) -> Doing<'_, Watching> {
-        match self {}
-    }
-}
+pub(super) static ALL: [System; 0] = [];
 
 /// The name of a row that no table has here.
 pub(super) const JETSTREAM: &str = "JetStream KV";

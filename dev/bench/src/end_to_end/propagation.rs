@@ -11,20 +11,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
-
 use super::echo::Echo;
-use super::limits::Log;
+use super::log::Log;
+use super::pace::Pace;
 use super::peers::JETSTREAM;
-use super::samples::{Propagation, Spread, Written};
-use super::system::{Class, Failure, System};
+use super::samples::{PERCENTILES, Propagation, Written};
+use super::system::{Class, System};
 use super::watch::Watchers;
-use super::{OURS, clock, hotread, row, runtime, skipped};
-use crate::report::svg::Chart;
+use super::{OURS, clock, hotread, least_of_peers, row, runtime, skipped, systems_of};
+use crate::process::Failure;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Table, Unit};
+use crate::rounds::{Rounds, Table, Unit};
+use crate::stats::percentiles;
+use crate::store::data::Plan;
 use crate::target;
-use crate::timing::millis;
 
 /// Watching sessions, and writes a second. A write to 1,000 sessions keeps two cores busy for tens
 /// of milliseconds; a rate that they cannot follow would measure a queue.
@@ -49,35 +49,21 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let mut tables = Vec::new();
     for (class, all) in [(Class::Full, &full), (Class::Normal, &normal)] {
         let class = class.name();
-        let part = |title: &str, first: usize, last: usize| {
-            let columns = (0..SIZES.len())
-                .flat_map(move |size| (first..=last).map(move |column| size * STRIDE + column));
-            let columns: Vec<usize> = columns.collect();
-            all.pick(format!("{class}: {title}"), columns)
-        };
-        tables.push(part("from the call of the write", 0, 1));
-        tables.push(part("from the call of the write, the slowest", 2, 3));
-        tables.push(part("from its acknowledgement", 4, 5));
+        for (first, title) in [
+            (0, "from the call of the write"),
+            (2, "from the call of the write, the slowest"),
+            (4, "from its acknowledgement"),
+        ] {
+            let sizes = 0..SIZES.len();
+            let columns = sizes.flat_map(|size| [0, 1].map(|next| size * STRIDE + first + next));
+            tables.push(all.pick(format!("{class}: {title}"), columns));
+        }
     }
-    let charts = [(Class::Full, &full), (Class::Normal, &normal)];
-    let charts = charts.into_iter().flat_map(|(class, all)| {
-        let class = class.name();
-        [(P50, "p50"), (P99, "p99")].map(|(column, name)| {
-            let columns = (0..SIZES.len()).map(|size| size * STRIDE + column);
-            let sizes = SIZES.map(|(sessions, _)| sessions.to_string());
-            let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
-            let columns: Vec<usize> = columns.collect();
-            let part = all.pick(format!("{class}: {name} from the call"), columns);
-            Chart::lines(&part.relabel(&sizes), 0..SIZES.len(), "watching sessions")
-        })
-    });
     let mut notes = vec![
-        "From the acknowledgement, a negative number is a value that watchers had before the writer \
-         had its answer."
-            .into(),
+        "From the acknowledgement, a negative number is a value that watchers had before the \
+         writer had its answer.".into(),
         "Redis's messages reach those who are connected at the moment; a watcher that was away has \
-         to read everything anew. The others resume."
-            .into(),
+         to read everything anew. The others resume.".into(),
     ];
     notes.push(format!(
         "HotRead's samples end when the update is applied to the copy that is published next. For \
@@ -86,76 +72,61 @@ pub(super) fn run(plan: &Plan) -> Figure {
     ));
     notes.extend(skipped());
     notes.extend(lost.borrow().iter().cloned());
-    Figure {
-        id: "e2e-propagation",
-        title: "Propagation",
-        method: format!(
-            "One writer puts values of about 100 bytes, one after the other, at a steady rate of {} \
-             writes a second to 1, 10, 100 and 1,000 watching sessions; these are in as many \
+    Figure::new(
+        "Propagation",
+        format!(
+            "One writer puts values of about 100 bytes, one after the other, at a steady rate of \
+             {} writes a second to 1, 10, 100 and 1,000 watching sessions; these are in as many \
              processes, ten at most. Each session has a connection and a map of its own, decodes \
              the value and puts it into the map.",
             SIZES.map(|(_, rate)| rate.to_string()).join(", "),
         ),
-        charts: charts.collect(),
-        goals: goals(&full, &normal),
-        notes,
-        tables,
-    }
+    )
+    .goals(goals(&full, &normal))
+    .notes(notes)
+    .tables(tables)
 }
 
 fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table {
-    let columns: Vec<(String, Unit)> = SIZES
-        .iter()
-        .flat_map(|(sessions, _)| {
-            [Unit::Ns, Unit::NsAfter].into_iter().flat_map(move |unit| {
-                let label = move |name| (format!("{sessions}: {name}"), unit);
-                STATISTICS.into_iter().map(label)
-            })
-        })
-        .collect();
-    let columns: Vec<_> = columns
-        .iter()
-        .map(|(name, unit)| (name.as_str(), *unit))
-        .collect();
-    let mut rounds = Rounds::new(class.name(), &columns);
+    let columns = SIZES.iter().flat_map(|(sessions, _)| {
+        let labels = STATISTICS.map(|name| format!("{sessions}: {name}"));
+        [Unit::Ns, Unit::NsAfter].map(|unit| unit.of(labels.clone()))
+    });
+    let mut rounds = Rounds::new(class.name(), columns.flatten());
     let limit = match class {
         Class::Full => FSYNC_AND_TRIP,
         Class::Normal => TRIP,
     };
     for (index, (sessions, rate)) in SIZES.into_iter().enumerate() {
-        let time = millis(plan, MILLIS[index], 400);
-        for system in System::of(class) {
+        let time = plan.millis(MILLIS[index], 400);
+        for system in systems_of(class) {
             let lost = Rc::clone(lost);
-            rounds.add(system.name(), index * STRIDE, move || {
+            rounds.add(system.name, index * STRIDE, move || {
                 let found = propagate(system, sessions, rate, time);
                 if found.missing > 0 {
                     lost.borrow_mut().push(format!(
                         "{} with {sessions} sessions: {} values never arrived, or were folded into \
                          a later state.",
-                        system.name(),
-                        found.missing
+                        system.name, found.missing
                     ));
                 }
-                [found.from_call.columns(), found.from_answer.columns()].concat()
+                [found.from_call, found.from_answer].concat()
             });
         }
         if sessions == 1 {
-            rounds.add(limit, index * STRIDE, move || {
-                least(class, rate, time).columns().to_vec()
-            });
+            rounds.add(limit, index * STRIDE, move || least(class, rate, time));
         }
     }
     rounds.run(plan.pick(3, 1))
 }
 
 /// Writes at a steady rate to a new server with so many watchers.
-fn propagate(system: System, sessions: usize, rate: u32, time: Duration) -> Propagation {
+fn propagate(system: &'static System, sessions: usize, rate: u32, time: Duration) -> Propagation {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let server = system.start(target::folder());
     let runtime = runtime();
-    let writer = runtime
-        .block_on(server.writer())
-        .expect("the server takes a connection");
+    let writer = runtime.block_on(system.writer(&server.address));
+    let writer = writer.expect("the server takes a connection");
     let mut watchers = Watchers::start(system, &server.address, sessions, updates);
     let mut rng = fastrand::Rng::with_seed(17);
     let mut written = Vec::with_capacity(updates);
@@ -179,10 +150,10 @@ fn propagate(system: System, sessions: usize, rate: u32, time: Duration) -> Prop
 }
 
 /// The least that a class takes: an fsync if it promises that, and a round trip.
-fn least(class: Class, rate: u32, time: Duration) -> Spread {
+fn least(class: Class, rate: u32, time: Duration) -> Vec<f64> {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let least = async {
-        let mut log = Log::new(target::folder())?;
+        let mut log = Log::new()?;
         let mut echo = Echo::start().await?;
         let mut samples = Vec::with_capacity(updates);
         let mut next = Pace::new(rate);
@@ -195,31 +166,9 @@ fn least(class: Class, rate: u32, time: Duration) -> Spread {
             echo.round_trip().await?;
             samples.push((clock::now() - called) as f64);
         }
-        Ok::<_, Failure>(Spread::of(&samples[updates / WARM_UP..]))
+        Ok::<_, Failure>(percentiles(&samples[updates / WARM_UP..], PERCENTILES).to_vec())
     };
     runtime().block_on(least).expect("files and sockets work")
-}
-
-/// A steady rate. A tick that was missed is left out.
-pub(super) struct Pace {
-    next: Instant,
-    interval: Duration,
-}
-
-impl Pace {
-    /// So many ticks a second, from now on.
-    pub(super) fn new(rate: u32) -> Self {
-        Self {
-            next: Instant::now(),
-            interval: Duration::from_secs(1) / rate,
-        }
-    }
-
-    /// Waits for the next tick.
-    pub(super) async fn tick(&mut self) {
-        self.next = (self.next + self.interval).max(Instant::now());
-        sleep_until(self.next).await;
-    }
 }
 
 fn goals(full: &Table, normal: &Table) -> Vec<Goal> {
@@ -248,13 +197,10 @@ fn goals(full: &Table, normal: &Table) -> Vec<Goal> {
     for (class, table) in [(Class::Full, full), (Class::Normal, normal)] {
         for (sessions, _) in SIZES {
             let column = size(sessions) + P50;
-            let peers = System::of(class).filter(|system| system.name() != OURS);
-            let fastest = peers.min_by(|a, b| {
-                let median = |system: &System| table.median(system.name(), column);
-                median(a).total_cmp(&median(b))
-            });
-            let Some(fastest) = fastest else { continue };
-            let name = fastest.name();
+            let median = |peer: &str| table.median(peer, column);
+            let Some(name) = least_of_peers(class, median) else {
+                continue;
+            };
             goals.push(Goal::at_most(
                 format!(
                     "p50 with {sessions} watching at {}: HotRead / the fastest peer, {name}",

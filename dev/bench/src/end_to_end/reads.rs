@@ -15,10 +15,9 @@ use tokio::runtime::Runtime;
 use super::hotread::{self as ours, Server};
 use super::row::Row;
 use super::{OURS, clock};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Rounds, Unit};
+use crate::store::data::{self, Plan};
 use crate::timing::ns_per_call;
 
 type Rows = HashMap<Arc<str>, Row>;
@@ -33,7 +32,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(100_000, 1_000);
     let setup = Rc::new(Setup::new(plan, records));
     let samples = plan.pick(21, 3);
-    let mut rounds = Rounds::new("A read", &COLUMNS);
+    let mut rounds = Rounds::new("A read", COLUMNS);
     let mut add = |name, create: fn(&Setup) -> HotReadHandle<Rows>| {
         let setup = Rc::clone(&setup);
         rounds.add(name, 0, move || setup.reads(create(&setup), samples));
@@ -45,29 +44,24 @@ pub(super) fn run(plan: &Plan) -> Figure {
     rounds.add(CALL, 1, move || vec![same.call(calls)]);
     let all = rounds.run(plan.pick(9, 2));
     let than_local = |column| all.ratio((OURS, column), (LOCAL, column));
-    Figure {
-        id: "e2e-reads",
-        title: "A read of a replica",
-        method: format!(
+    Figure::new(
+        "A read of a replica",
+        format!(
             "A handle of a replica of {records} records, and a handle of a `HotRead` of the same \
              map in the same process: `current()` alone, and with a look-up of a random key. The \
              replica's session is up, and quiet. The HTTP call gets a record through the client, \
              one after the other on one connection."
         ),
-        charts: vec![
-            Chart::bars(&all.pick("current()", [0]), 0),
-            Chart::bars(&all, 1).titled("look-up"),
-        ],
-        goals: vec![
-            Goal::at_most("current(): replica / local", 1.1, than_local(0)),
-            Goal::at_most("look-up: replica / local", 1.1, than_local(1)),
-        ],
-        notes: vec![format!(
-            "An HTTP call takes {} times as long as a look-up in the replica.",
-            Unit::Count.format(all.ratio((CALL, 1), (OURS, 1)))
-        )],
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_most("current(): replica / local", 1.1, than_local(0)),
+        Goal::at_most("look-up: replica / local", 1.1, than_local(1)),
+    ])
+    .notes([format!(
+        "An HTTP call takes {} times as long as a look-up in the replica.",
+        Unit::Count.format(all.ratio((CALL, 1), (OURS, 1)))
+    )])
+    .tables([all])
 }
 
 struct Setup {

@@ -7,79 +7,54 @@ use std::time::Duration;
 use hotread_store::Synchronous;
 
 use super::hotread::{self, Server};
-use super::system::System;
 use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Rounds, Unit};
+use crate::store::data::{self, Plan};
 
 /// Writes before the end, which lie in the log when it comes.
 const WRITES: usize = 1_000;
-const SYSTEM: System = System::HotRead(Synchronous::Full);
-const COLUMNS: [(&str, Unit); 4] = [
-    ("listens", Unit::Ns),
-    ("first read", Unit::Ns),
-    ("first write", Unit::Ns),
-    ("a replica has it", Unit::Ns),
-];
+const COLUMNS: [&str; 4] = ["listens", "first read", "first write", "a replica has it"];
 /// A server that is away longer is noticed by people, in seconds.
 const GOAL_S: f64 = 2.0;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(1_000_000, 10_000);
-    let mut rounds = Rounds::new("Time since the server was started again", &COLUMNS);
+    let mut rounds = Rounds::new(
+        "Time since the server was started again",
+        Unit::Ns.of(COLUMNS),
+    );
     let same = plan.clone();
     rounds.add(OURS, 0, move || recover(&same, records));
     let all = rounds.run(plan.pick(3, 1));
-    Figure {
-        id: "e2e-recovery",
-        title: "Recovery of the server",
-        method: format!(
+    let first_write =
+        format!("HotRead: from the start to the first acknowledged write, {records} records");
+    Figure::new(
+        "Recovery of the server",
+        format!(
             "A server at FULL with a table of {records} records, which one replica follows, takes \
              {WRITES} writes and is killed (`kill -9`). It is started again at once. A read is a \
              record over HTTP; the write after it is acknowledged when it is on disk; the replica \
              has kept its state and connects when its waiting time is over."
         ),
-        charts: (0..COLUMNS.len())
-            .map(|column| Chart::bars(&all, column))
-            .collect(),
-        goals: vec![
-            Goal::at_most(
-                format!(
-                    "HotRead: from the start to the first acknowledged write, {records} records"
-                ),
-                GOAL_S,
-                all.median(OURS, 2) / 1e9,
-            )
-            .in_unit("s"),
-        ],
-        notes: vec![
-            "A client that lost its server waits 0.25 s to 5 s at random before each try, so that \
-             many do not come at once."
-                .into(),
-        ],
-        tables: vec![all],
-    }
+    )
+    .goals([Goal::seconds(first_write, GOAL_S, all.median(OURS, 2))])
+    .notes([
+        "A client that lost its server waits 0.25 s to 5 s at random before each try, so that \
+             many do not come at once.",
+    ])
+    .tables([all])
 }
 
 fn recover(plan: &Plan, records: usize) -> Vec<f64> {
     let copy = plan.scratch.copy(records);
     let server = Server::start(&copy.path, Synchronous::Full);
     let runtime = runtime();
-    let mut watchers = Watchers::start(SYSTEM, &server.url, 1, WRITES + 1);
+    let mut watchers = Watchers::start(&hotread::FULL, &server.url, 1, WRITES + 1);
     let mut rng = fastrand::Rng::with_seed(3);
     let mut put = |number: usize, url: &str| {
-        let number = number as u64;
-        let (key, value) = (row::key(number), row::value(number, &mut rng));
-        runtime.block_on(async {
-            let writer = hotread::writer(url).await.expect("an address of a server");
-            writer
-                .put(&key, value)
-                .await
-                .expect("the server takes a put");
-        });
+        runtime.block_on(hotread::put_update(url, number as u64, &mut rng));
     };
     for number in 0..WRITES {
         put(number, &server.url);

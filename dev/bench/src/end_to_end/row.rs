@@ -3,6 +3,8 @@
 use fastrand::Rng;
 use serde::Deserialize;
 
+use crate::store::data;
+
 /// A value, as its readers want it. The fields are those of the values in the store's figures.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Row {
@@ -42,13 +44,7 @@ pub(super) fn key(number: u64) -> String {
 
 /// The value that update `number` writes, about 100 bytes.
 pub(super) fn value(number: u64, rng: &mut Rng) -> String {
-    format!(
-        r#"{{"plan":"team","seats":{},"quota":{},"token":"{:016x}{:016x}","since":{number}}}"#,
-        rng.u32(100..1_000),
-        rng.u32(100_000..1_000_000),
-        rng.u64(..),
-        rng.u64(..),
-    )
+    data::json_since(rng, |_| number)
 }
 
 #[cfg(test)]
@@ -61,7 +57,7 @@ mod tests {
         let mut rng = Rng::with_seed(1);
         let row = Row::parse(value(77, &mut rng).as_bytes()).expect("it is a row");
         assert_eq!(row.update(), Some(77));
-        let loaded = crate::store::data::put(3, &mut rng);
+        let loaded = data::put(3, &mut rng);
         let row = Row::parse(loaded.value.as_bytes()).expect("it is a row");
         assert_eq!(row.update(), None);
         assert_eq!(row.plan, "team");
@@ -71,6 +67,6 @@ mod tests {
     fn a_thousand_updates_in_a_row_write_different_keys() {
         let keys: HashSet<String> = (500..1_500).map(key).collect();
         assert_eq!(keys.len(), RECORDS);
-        assert!(keys.contains(crate::store::data::key(0).as_str()));
+        assert!(keys.contains(data::key(0).as_str()));
     }
 }

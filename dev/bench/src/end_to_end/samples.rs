@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock;
-use super::process::Role;
-use crate::stats;
+use crate::process::Role;
+use crate::stats::percentiles;
 
 /// When one watcher had each update. Sampling takes one store.
 pub(super) struct Seen(Box<[AtomicU64]>);
@@ -27,18 +27,20 @@ impl Seen {
         }
     }
 
+    /// When each update was there, on the clock of all processes; 0 for one that was not.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|stamp| stamp.load(Ordering::Relaxed))
+    }
+
     /// Whether the first `updates` have all been seen.
     pub(super) fn has_all(&self, updates: usize) -> bool {
-        let mut stamps = self.0[..updates].iter();
-        stamps.all(|stamp| stamp.load(Ordering::Relaxed) != 0)
+        self.stamps().take(updates).all(|stamp| stamp != 0)
     }
 
     /// Writes the first `updates` stamps, little endian.
     pub(super) fn write(&self, updates: usize, out: &mut impl Write) -> io::Result<()> {
-        for stamp in &self.0[..updates] {
-            out.write_all(&stamp.load(Ordering::Relaxed).to_le_bytes())?;
-        }
-        Ok(())
+        let mut stamps = self.stamps().take(updates);
+        stamps.try_for_each(|stamp| out.write_all(&stamp.to_le_bytes()))
     }
 }
 
@@ -61,45 +63,17 @@ pub(super) struct Written {
     pub(super) acknowledged: u64,
 }
 
-/// How long updates took to all watchers.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Percentiles that the tables show.
+pub(super) const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 100.0];
+
+/// Nanoseconds that updates took to all watchers, as [`PERCENTILES`].
 pub(super) struct Propagation {
-    /// From before the write call, in nanoseconds.
-    pub(super) from_call: Spread,
+    /// From before the write call.
+    pub(super) from_call: [f64; 4],
     /// From its answer. Negative where the watcher had the value before the writer had its answer.
-    pub(super) from_answer: Spread,
+    pub(super) from_answer: [f64; 4],
     /// How many updates watchers never had.
     pub(super) missing: usize,
-}
-
-/// Percentiles, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
-    pub(super) max: f64,
-}
-
-impl Spread {
-    /// Of samples in any order; `NaN` for none.
-    pub(super) fn of(samples: &[f64]) -> Self {
-        let mut sorted = samples.to_vec();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let [p50, p99, p999, max] =
-            [50.0, 99.0, 99.9, 100.0].map(|p| stats::percentile_of_sorted(&sorted, p));
-        Self {
-            p50,
-            p99,
-            p999,
-            max,
-        }
-    }
-
-    /// In the order of the tables' columns.
-    pub(super) fn columns(self) -> [f64; 4] {
-        [self.p50, self.p99, self.p999, self.max]
-    }
 }
 
 impl Propagation {
@@ -107,20 +81,19 @@ impl Propagation {
     pub(super) fn of(written: &[Written], seen: &[Vec<Option<u64>>], warm_up: usize) -> Self {
         let (mut from_call, mut from_answer, mut missing) = (Vec::new(), Vec::new(), 0);
         for watcher in seen {
-            let pairs = written.iter().zip(watcher).skip(warm_up);
-            for (written, seen) in pairs {
+            for (written, seen) in written.iter().zip(watcher).skip(warm_up) {
                 let Some(seen) = seen else {
                     missing += 1;
                     continue;
                 };
-                let after = |stamp: u64| seen.cast_signed() - stamp.cast_signed();
-                from_call.push(after(written.called) as f64);
-                from_answer.push(after(written.acknowledged) as f64);
+                let after = |stamp: u64| (seen.cast_signed() - stamp.cast_signed()) as f64;
+                from_call.push(after(written.called));
+                from_answer.push(after(written.acknowledged));
             }
         }
         Self {
-            from_call: Spread::of(&from_call),
-            from_answer: Spread::of(&from_answer),
+            from_call: percentiles(&from_call, PERCENTILES),
+            from_answer: percentiles(&from_answer, PERCENTILES),
             missing,
         }
     }
@@ -161,14 +134,14 @@ mod tests {
         ];
         let found = Propagation::of(&written, &seen, 1);
         assert_eq!(found.missing, 1);
-        assert_eq!(found.from_call.p50, 40.0);
-        assert_eq!(found.from_call.max, 60.0);
-        assert_eq!(found.from_answer.p50, -10.0);
+        assert_eq!(found.from_call[0], 40.0);
+        assert_eq!(found.from_call[3], 60.0);
+        assert_eq!(found.from_answer[0], -10.0);
     }
 
     #[test]
     fn nothing_seen_is_no_number() {
         let found = Propagation::of(&[written(1)], &[vec![None]], 0);
-        assert!(found.from_call.p50.is_nan() && found.missing == 1);
+        assert!(found.from_call[0].is_nan() && found.missing == 1);
     }
 }

@@ -5,35 +5,25 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use hotread_store::Synchronous;
 use tempfile::TempDir;
 
-use super::peers::Peer;
-use super::process::{self, Process};
 use super::samples::Seen;
-use super::{OURS, hotread};
+use crate::process::{self, Failure, Process};
 
-/// Why a peer did not do what it was asked to.
-pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Something that a peer does.
 pub(super) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
-/// A system under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum System {
-    /// HotRead's server over a store with this setting.
-    HotRead(Synchronous),
-    /// Another one, where its client is built in.
-    Peer(Peer),
-}
+/// A watcher at work.
+pub(super) type Watching = Doing<'static, std::convert::Infallible>;
 
-/// What an acknowledged write survives.
+/// What an acknowledged write survives, in SQLite's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// The loss of power.
+    /// `FULL`: the loss of power.
     Full,
-    /// The end of the server's process, at best.
+    /// `NORMAL`: the end of the server's process, at best.
     Normal,
 }
 
@@ -47,119 +37,64 @@ impl Class {
     }
 }
 
-impl System {
-    /// All of them, HotRead first.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        let ours = [Synchronous::Full, Synchronous::Normal].map(Self::HotRead);
-        ours.into_iter()
-            .chain(Peer::ALL.into_iter().map(Self::Peer))
-    }
-
-    /// Those of one class that are installed, HotRead first.
-    pub(super) fn of(class: Class) -> impl Iterator<Item = Self> {
-        Self::all().filter(move |system| system.class() == class && system.missing().is_none())
-    }
-
+/// A system under test.
+pub(super) struct System {
     /// Its row in the tables.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::HotRead(_) => OURS,
-            Self::Peer(peer) => peer.name(),
-        }
-    }
-
+    pub(super) name: &'static str,
     /// What it promises.
-    pub(super) fn class(self) -> Class {
-        match self {
-            Self::HotRead(Synchronous::Full) => Class::Full,
-            Self::HotRead(Synchronous::Normal) => Class::Normal,
-            Self::Peer(peer) => peer.class(),
-        }
-    }
+    pub(super) class: Class,
+    /// The program that it needs, if it is not this one.
+    pub(super) program: Option<&'static str>,
+    /// Starts a server with an empty table and its files in this folder; with its address.
+    pub(super) start: fn(&Path) -> (Process, String),
+    /// Connects to write.
+    pub(super) writer: fn(&str) -> Doing<'_, Box<dyn Writer>>,
+    /// Connects a watcher. It is ready when this returns; the watching itself is the future inside,
+    /// which ends only when something fails.
+    pub(super) watcher: fn(&str, Arc<Seen>) -> Doing<'_, Watching>,
+}
 
+impl System {
     /// Its name as a child's argument.
-    pub(super) fn argument(self) -> &'static str {
-        match self {
-            Self::HotRead(Synchronous::Full) => "hotread-full",
-            Self::HotRead(Synchronous::Normal) => "hotread-normal",
-            Self::Peer(peer) => peer.argument(),
-        }
+    pub(super) fn argument(&self) -> String {
+        format!("{} {}", self.name, self.class.name())
     }
 
     /// The program that it needs, where that is not installed.
-    pub(super) fn missing(self) -> Option<&'static str> {
-        let program = match self {
-            Self::HotRead(_) => return None,
-            Self::Peer(peer) => peer.program(),
-        };
-        process::installed(program).is_none().then_some(program)
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        self.program
+            .filter(|name| process::installed(name).is_none())
     }
 
-    /// Starts a server with an empty table, with its files in a new folder in `parent`.
-    ///
-    /// # Panics
-    /// If it does not start.
-    pub(super) fn start(self, parent: &Path) -> Server {
+    /// Starts a server, with its files in a new folder in `parent`.
+    pub(super) fn start(&self, parent: &Path) -> Server {
         let folder = tempfile::tempdir_in(parent).expect("the folder is writable");
-        let (process, address) = match self {
-            Self::HotRead(synchronous) => {
-                let server = hotread::Server::start(&folder.path().join("bench.db"), synchronous);
-                server.into_parts()
-            }
-            Self::Peer(peer) => peer.start(folder.path()),
-        };
+        let (process, address) = (self.start)(folder.path());
         Server {
-            system: self,
             _process: process,
             address,
             _folder: folder,
         }
     }
 
-    /// A connection to write through.
-    pub(super) fn writer(self, address: &str) -> Doing<'_, Box<dyn Writer>> {
-        match self {
-            Self::HotRead(_) => hotread::writer(address),
-            Self::Peer(peer) => peer.writer(address),
-        }
-    }
-
-    /// Connects a watcher. It is ready when this returns; the watching itself is the future inside,
-    /// which ends only when something fails.
-    pub(super) fn watcher(self, address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
-        match self {
-            Self::HotRead(_) => hotread::watcher(address, seen),
-            Self::Peer(peer) => peer.watcher(address, seen),
+    /// A connection to write through, as soon as the server takes writes.
+    pub(super) async fn writer(&self, address: &str) -> Result<Box<dyn Writer>, Failure> {
+        let start = std::time::Instant::now();
+        loop {
+            match (self.writer)(address).await {
+                Err(_) if start.elapsed() < process::PATIENCE => {}
+                done => return done,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
 /// A running server; gone with its files when dropped.
 pub(super) struct Server {
-    system: System,
     _process: Process,
     pub(super) address: String,
     _folder: TempDir,
-}
-
-impl Server {
-    /// A connection to write through, as soon as the server takes writes.
-    ///
-    /// # Errors
-    /// If it takes none for a long time.
-    pub(super) async fn writer(&self) -> Result<Box<dyn Writer>, Failure> {
-        let start = std::time::Instant::now();
-        loop {
-            let failure = match self.system.writer(&self.address).await {
-                Ok(writer) => return Ok(writer),
-                Err(failure) => failure,
-            };
-            if start.elapsed() > process::PATIENCE {
-                return Err(failure);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    }
 }
 
 /// A connection that writes.
@@ -170,23 +105,4 @@ pub(super) trait Writer: Send + Sync {
     /// Puts many values as one transaction where there are such, else one after the other without
     /// waiting in between; and waits for all acknowledgements.
     fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()>;
-}
-
-/// A watcher at work.
-pub(super) type Watching = Doing<'static, std::convert::Infallible>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_children_are_unique_and_rows_within_a_class() {
-        let all: Vec<System> = System::all().collect();
-        for (index, system) in all.iter().enumerate() {
-            for other in &all[..index] {
-                assert_ne!(system.argument(), other.argument());
-                assert!(system.class() != other.class() || system.name() != other.name());
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Each system does what it is measured for: a put, and a batch, reach a watcher.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -7,24 +8,18 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use hotread_store::Synchronous;
 
-use super::process::PATIENCE;
 use super::samples::Seen;
-use super::system::{Failure, System};
-use super::{hotread, row, runtime};
+use super::system::System;
+use super::{hotread, row, runtime, systems};
+use crate::process::{Failure, PATIENCE};
 
 const BATCH: u64 = 3;
 
-async fn reaches(system: System, address: &str) -> Result<bool, Failure> {
+async fn reaches(system: &System, address: &str) -> Result<bool, Failure> {
     let (seen, mut rng) = (Arc::new(Seen::new(16)), Rng::with_seed(1));
+    let writer = system.writer(address).await?;
     let start = Instant::now();
-    let writer = loop {
-        match system.writer(address).await {
-            Ok(writer) => break writer,
-            Err(failure) if start.elapsed() > PATIENCE => return Err(failure),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
-    let watching = system.watcher(address, Arc::clone(&seen)).await?;
+    let watching = (system.watcher)(address, Arc::clone(&seen)).await?;
     let all = 1 + BATCH as usize;
     let write = async {
         writer.put(&row::key(0), row::value(0, &mut rng)).await?;
@@ -41,37 +36,24 @@ async fn reaches(system: System, address: &str) -> Result<bool, Failure> {
     }
 }
 
-#[cfg(feature = "peers")]
-mod of_peers {
-    use super::*;
-    use crate::end_to_end::peers::Peer;
+#[test]
+fn names_of_children_are_unique_and_rows_within_a_class() {
+    let names: HashSet<String> = systems().map(System::argument).collect();
+    assert_eq!(names.len(), systems().count());
+}
 
-    fn check_peer(peer: Peer) {
-        let system = System::Peer(peer);
+#[test]
+#[cfg(feature = "peers")]
+fn a_put_reaches_a_watcher_of_each_peer_that_is_installed() {
+    for system in &super::peers::ALL {
         if let Some(program) = system.missing() {
             eprintln!("not tested: `{program}` is not installed");
-            return;
+            continue;
         }
         let folder = tempfile::tempdir().expect("the folder is writable");
         let server = system.start(folder.path());
         let reached = runtime().block_on(reaches(system, &server.address));
-        assert!(reached.expect("it works"), "{system:?}");
-    }
-
-    #[test]
-    fn a_put_reaches_a_watch_of_etcd() {
-        check_peer(Peer::Etcd);
-    }
-
-    #[test]
-    fn a_put_reaches_a_subscriber_of_redis() {
-        check_peer(Peer::RedisAlways);
-        check_peer(Peer::RedisPubSub);
-    }
-
-    #[test]
-    fn a_put_reaches_a_watch_of_jetstream() {
-        check_peer(Peer::JetStream);
+        assert!(reached.expect("it works"), "{}", system.name);
     }
 }
 
@@ -87,7 +69,6 @@ fn a_put_reaches_a_replica() {
         })
     });
     let address = told.recv_timeout(PATIENCE).expect("it listens");
-    let system = System::HotRead(Synchronous::Normal);
-    let reached = runtime().block_on(reaches(system, &format!("http://{address}")));
+    let reached = runtime().block_on(reaches(&hotread::NORMAL, &format!("http://{address}")));
     assert!(reached.expect("it works"));
 }

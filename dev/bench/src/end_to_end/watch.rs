@@ -3,16 +3,17 @@
 //! Each runs all its sessions on one thread, whatever the system under test, since ten of them
 //! share the machine with a server.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
-use super::process::Role;
 use super::samples::{self, Seen};
-use super::system::{Failure, System};
+use super::system::System;
+use super::{runtime, systems, told};
+use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "watch";
@@ -29,20 +30,12 @@ pub(super) struct Watchers {
 
 impl Watchers {
     /// Starts so many sessions, with room for so many updates, and waits until all are ready.
-    ///
-    /// # Panics
-    /// If one cannot watch.
-    pub(super) fn start(system: System, address: &str, sessions: usize, updates: usize) -> Self {
+    pub(super) fn start(system: &System, address: &str, sessions: usize, updates: usize) -> Self {
         let processes = sessions.min(PROCESSES);
         let child = |index| {
             // Evenly, the first ones with one more if need be.
             let share = sessions / processes + usize::from(index < sessions % processes);
-            let arguments = [
-                system.argument(),
-                address,
-                &share.to_string(),
-                &updates.to_string(),
-            ];
+            let arguments = (system.argument(), address, share, updates);
             (Role::start(ROLE, arguments), share)
         };
         let mut children: Vec<_> = (0..processes).map(child).collect();
@@ -54,9 +47,6 @@ impl Watchers {
 
     /// Waits until the first `updates` have arrived everywhere, or will no more; and answers when
     /// they did, for each session. The sessions stay until this is dropped. To be called once.
-    ///
-    /// # Panics
-    /// If a watcher has failed.
     pub(super) fn finish(&mut self, updates: usize) -> Vec<Vec<Option<u64>>> {
         for (child, _) in &mut self.children {
             child.say(&updates.to_string());
@@ -76,24 +66,16 @@ const READY: &str = "ready";
 const REPORT: &str = "report";
 
 /// What a child does.
-///
-/// # Errors
-/// If a session cannot watch, or ends.
-pub(super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [system, address, sessions, updates] = arguments else {
-        return Err(format!("a watcher cannot do {arguments:?}").into());
-    };
-    let system = System::all().find(|one| one.argument() == system);
+pub(super) fn main(
+    (system, address, sessions, updates): (String, String, usize, usize),
+) -> Result<(), Failure> {
+    let system = systems().find(|one| one.argument() == system);
     let system = system.ok_or("no such system")?;
-    let (sessions, updates) = (sessions.parse::<usize>()?, updates.parse()?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(watch(system, address, sessions, updates))
+    runtime().block_on(watch(system, &address, sessions, updates))
 }
 
 async fn watch(
-    system: System,
+    system: &System,
     address: &str,
     sessions: usize,
     updates: usize,
@@ -103,7 +85,7 @@ async fn watch(
         .collect();
     let watchers = seen
         .iter()
-        .map(|seen| system.watcher(address, Arc::clone(seen)));
+        .map(|seen| (system.watcher)(address, Arc::clone(seen)));
     let (failed, mut failures) = mpsc::unbounded_channel();
     for watching in try_join_all(watchers).await? {
         let failed = failed.clone();
@@ -115,9 +97,9 @@ async fn watch(
     }
     println!("{READY}");
 
-    let mut asked = ask();
+    let mut told = told();
     let updates = tokio::select! {
-        updates = asked.recv() => updates.ok_or("the benchmark is gone")?,
+        updates = told.recv() => updates.ok_or("the benchmark is gone")?.parse()?,
         failure = failures.recv() => return Err(failure.unwrap_or_else(|| "no watcher".into())),
     };
     let start = Instant::now();
@@ -132,20 +114,4 @@ async fn watch(
     out.flush()?;
     // The sessions stay until the parent ends this process.
     Err(failures.recv().await.unwrap_or_else(|| "no watcher".into()))
-}
-
-/// How many updates there were, as soon as the parent says so.
-fn ask() -> mpsc::UnboundedReceiver<usize> {
-    let (answer, answers) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let length = std::io::stdin().lock().read_line(&mut line);
-        if length.is_ok()
-            && let Ok(updates) = line.trim().parse()
-        {
-            // If the watcher has failed meanwhile, nobody asks.
-            let _ = answer.send(updates);
-        }
-    });
-    answers
 }

@@ -14,13 +14,12 @@ use futures_util::future::join_all;
 use hotread_store::Synchronous;
 
 use super::system::{Class, System, Writer};
-use super::{OURS, row, runtime, skipped};
-use crate::report::svg::Chart;
+use super::{OURS, least_of_peers, row, runtime, skipped, systems_of};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Table, Unit};
+use crate::rounds::{Rounds, Table, Unit};
 use crate::store::commits::{self, Setup};
+use crate::store::data::Plan;
 use crate::target;
-use crate::timing::millis;
 
 const WRITERS: usize = 64;
 const BATCH: usize = 100;
@@ -28,11 +27,7 @@ const BARE: &str = "bare rusqlite";
 const GROUPED: &str = "bare rusqlite, 64 a COMMIT";
 /// Writers, and puts of a write, of each column.
 const SHAPES: [(usize, usize); 3] = [(WRITERS, 1), (1, BATCH), (1, 1)];
-const COLUMNS: [(&str, Unit); 3] = [
-    ("64 writers", Unit::PerSecond),
-    ("batches of 100", Unit::PerSecond),
-    ("one by one", Unit::PerSecond),
-];
+const COLUMNS: [&str; 3] = ["64 writers", "batches of 100", "one by one"];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let full = measure(plan, Class::Full);
@@ -53,13 +48,11 @@ pub(super) fn run(plan: &Plan) -> Figure {
     ];
     let mut goals = Vec::new();
     for (class, table) in [(Class::Full, &full), (Class::Normal, &normal)] {
-        for (column, (label, _)) in COLUMNS.iter().enumerate() {
-            let peers = System::of(class).filter(|system| system.name() != OURS);
-            let rate = |system: &System| table.median(system.name(), column);
-            let Some(fastest) = peers.max_by(|a, b| rate(a).total_cmp(&rate(b))) else {
+        for (column, label) in COLUMNS.iter().enumerate() {
+            let slowness = |peer: &str| -table.median(peer, column);
+            let Some(name) = least_of_peers(class, slowness) else {
                 continue;
             };
-            let name = fastest.name();
             goals.push(Goal::at_least(
                 format!(
                     "{label} at {}: HotRead / the fastest peer, {name}",
@@ -70,35 +63,27 @@ pub(super) fn run(plan: &Plan) -> Figure {
             ));
         }
     }
-    let charts = [(Class::Full, &full), (Class::Normal, &normal)];
-    let charts = charts.into_iter().flat_map(|(class, table)| {
-        COLUMNS.iter().enumerate().map(move |(column, (label, _))| {
-            Chart::bars(table, column).titled(&format!("{}: {label}", class.name()))
-        })
-    });
-    Figure {
-        id: "e2e-writes",
-        title: "Acknowledged writes",
-        method: format!(
+    Figure::new(
+        "Acknowledged writes",
+        format!(
             "Puts of new values of about 100 bytes for the keys of {} records: {WRITERS} writers \
              that each wait for their one put; one writer that waits for {BATCH} puts at once; one \
              that waits for each. A batch counts once.",
             row::RECORDS
         ),
-        charts: charts.collect(),
-        goals,
-        notes: notes.into_iter().chain(skipped()).collect(),
-        tables: vec![full, normal],
-    }
+    )
+    .goals(goals)
+    .notes(notes.into_iter().chain(skipped()))
+    .tables([full, normal])
 }
 
 fn measure(plan: &Plan, class: Class) -> Table {
     let title = format!("Acknowledged writes a second at {}", class.name());
-    let mut rounds = Rounds::new(title, &COLUMNS);
-    let time = millis(plan, 800, 150);
+    let mut rounds = Rounds::new(title, Unit::PerSecond.of(COLUMNS));
+    let time = plan.millis(800, 150);
     for (column, (writers, puts)) in SHAPES.into_iter().enumerate() {
-        for system in System::of(class) {
-            rounds.add(system.name(), column, move || {
+        for system in systems_of(class) {
+            rounds.add(system.name, column, move || {
                 vec![through_clients(system, writers, puts, time)]
             });
         }
@@ -117,13 +102,13 @@ fn measure(plan: &Plan, class: Class) -> Table {
 }
 
 /// Acknowledged writes a second to a new server.
-fn through_clients(system: System, writers: usize, puts: usize, time: Duration) -> f64 {
+fn through_clients(system: &'static System, writers: usize, puts: usize, time: Duration) -> f64 {
     let server = system.start(target::folder());
     runtime().block_on(async {
         // One by one: the first creates what there is to create.
         let mut connections = Vec::new();
         for _ in 0..writers {
-            let writer = server.writer().await;
+            let writer = system.writer(&server.address).await;
             connections.push(writer.expect("the server takes a connection"));
         }
         let (done, stop) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(false)));

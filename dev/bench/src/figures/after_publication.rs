@@ -9,43 +9,26 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::{cells, millis};
+use super::support::cells;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let reads = plan.pick(20_000, 2_000);
-    let limit = millis(plan, 200, 50);
-    let mut rounds = Rounds::new(
-        "Time of the first read after a publication",
-        &[
-            ("writer on the same thread", Unit::Ns),
-            ("writer on another core", Unit::Ns),
-        ],
-    );
-    cells!(rounds, 0, Share<Config>, [
+    let limit = plan.millis(200, 50);
+    let columns = ["writer on the same thread", "writer on another core"];
+    let title = "Time of the first read after a publication";
+    let mut rounds = Rounds::new(title, Unit::Ns.of(columns));
+    cells!(rounds, Share<Config>, [
         HotReadCurrent<Config>, HotReadClosure<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
         LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
         Watch<Config>, TripleBuffer,
-    ], same_thread(reads));
-    cells!(rounds, 1, Share<Config>, [
-        HotReadCurrent<Config>, HotReadClosure<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
-        LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
-        Watch<Config>, TripleBuffer,
-    ], other_core(reads, limit));
+    ], 0 => same_thread(reads), 1 => other_core(reads, limit));
     // A thread's quiescent state serves its updates, too, so one thread would measure nothing.
-    #[cfg(feature = "liburcu")]
-    cells!(
-        rounds,
-        1,
-        Share<Config>,
-        [Qsbr<Config>],
-        other_core(reads, limit)
-    );
+    cells!(rounds, Share<Config>, [liburcu Qsbr<Config>], 1 => other_core(reads, limit));
 
     let table = rounds.run(plan.pick(15, 2));
     let mut goals = Vec::new();
@@ -58,19 +41,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
             ));
         }
     }
-    Figure {
-        id: "after-publication",
-        title: "The first read after a publication",
-        method:
-            "One struct of 64 bytes, one reader, one update before each read. Each read is timed \
-                 by itself; writer and reader are one thread, or two that take turns on two cores. \
-                 arc-swap's updates make a new `Arc`."
-                .into(),
-        charts: Chart::bars_of_all(&table),
-        tables: vec![table],
-        goals,
-        notes: Vec::new(),
-    }
+    Figure::new(
+        "The first read after a publication",
+        "One struct of 64 bytes, one reader, one update before each read. Each read is timed by \
+         itself; writer and reader are one thread, or two that take turns on two cores. arc-swap's \
+         updates make a new `Arc`.",
+    )
+    .goals(goals)
+    .tables([table])
 }
 
 /// Ticks of one read; checks that it sees the newest state.

@@ -8,11 +8,10 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use super::support::{cells, millis};
+use super::support::cells;
 use crate::alloc::Count;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -30,16 +29,15 @@ const KEPT: usize = 2;
 const GROUP: u64 = 64;
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let time = millis(plan, 40, 2);
-    let mut columns = Vec::new();
-    for label in LABELS {
-        columns.extend(METRICS.map(|unit| (label, unit)));
-    }
-    let mut rounds = Rounds::new("burst", &columns);
+    let time = plan.millis(40, 2);
+    let columns = LABELS
+        .into_iter()
+        .flat_map(|label| METRICS.map(|unit| (label, unit)));
+    let mut rounds = Rounds::new("burst", columns);
     for (index, count) in COUNTS.into_iter().enumerate() {
-        cells!(rounds, index * METRICS.len(), Share<Config>, [
+        cells!(rounds, Share<Config>, [
             HotReadCurrent<Config>, LeftRight<Config>, Published<Config>,
-        ], after(count, time));
+        ], index * METRICS.len() => after(count, time));
     }
     let all = rounds.run(plan.pick(11, 1));
 
@@ -47,31 +45,22 @@ pub(super) fn run(plan: &Plan) -> Figure {
         let columns = [0, 1, 2].map(|burst| burst * METRICS.len() + metric);
         all.pick(title, columns)
     };
-    let later = pick("One update, after a burst of so many handles", LATER);
-    let goals = (1..COUNTS.len())
-        .map(|burst| {
-            Goal::at_most(
-                format!("HotRead, after {} handles / after none", LABELS[burst]),
-                1.1,
-                all.ratio(("HotRead", burst * METRICS.len()), ("HotRead", 0)),
-            )
-        })
-        .collect();
-    Figure {
-        id: "burst",
-        title: "Updates after a burst of handles",
-        method: "Handles are made, read and dropped; then a 64-byte struct is updated, with one \
-                 quiet handle left. Times are of one update."
-            .into(),
-        charts: vec![Chart::lines(&later, 0..3, "handles made and dropped")],
-        tables: vec![
-            later,
-            pick("The first update after it", FIRST),
-            pick("Memory kept after it", KEPT),
-        ],
-        goals,
-        notes: Vec::new(),
-    }
+    let goals = [1, 2].map(|burst| {
+        let what = format!("HotRead, after {} handles / after none", LABELS[burst]);
+        let burst = ("HotRead", burst * METRICS.len());
+        Goal::at_most(what, 1.1, all.ratio(burst, ("HotRead", 0)))
+    });
+    Figure::new(
+        "Updates after a burst of handles",
+        "Handles are made, read and dropped; then a 64-byte struct is updated, with one quiet \
+         handle left. Times are of one update.",
+    )
+    .goals(goals)
+    .tables([
+        pick("One update, after a burst of so many handles", LATER),
+        pick("The first update after it", FIRST),
+        pick("Memory kept after it", KEPT),
+    ])
 }
 
 /// An update's time after a burst of `count` handles, that of the first one, and the memory kept.

@@ -10,11 +10,10 @@ use std::rc::Rc;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use super::support::{cells, millis};
+use super::support::cells;
 use crate::clock;
 use crate::peers::*;
 use crate::report::Figure;
-use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::{Map, keys, map_of};
 use crate::workload::{MIXES, Mix, Operation};
@@ -63,47 +62,36 @@ impl Work {
 pub(super) fn run(plan: &Plan) -> Figure {
     let mut tables = Vec::new();
     for mix in MIXES {
-        let columns = LABELS.map(|label| (label, Unit::PerSecond));
+        let [read, insert, remove, update] = mix.percent.map(|(_, percent)| percent);
         let title = format!(
-            "{} ({} read / {} insert / {} remove / {} update), operations a second, by threads",
-            mix.name, mix.read, mix.insert, mix.remove, mix.update
+            "{} ({read} read / {insert} insert / {remove} remove / {update} update), operations a \
+             second, by threads",
+            mix.name
         );
-        let mut rounds = Rounds::new(title, &columns);
+        let mut rounds = Rounds::new(title, Unit::PerSecond.of(LABELS));
         for (column, threads) in THREADS.into_iter().enumerate() {
-            let work = Work::new(mix, threads, plan.pick(16, 13), millis(plan, 150, 8));
-            cells!(rounds, column, Kv<u64>, [
-                Whole<HotReadClosure<Map<u64>>>, Whole<HotReadCurrent<Map<u64>>>,
-                Whole<LeftRight<Map<u64>>>, EvMap<u64>, Whole<Published<Map<u64>>>,
-                Whole<ArcSwapLoad<Map<u64>>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
-                Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
-            ], operations_per_second(work));
+            let work = Work::new(mix, threads, plan.pick(16, 13), plan.millis(150, 8));
+            cells!(rounds, Kv<u64>, [
+                HotReadClosure<Map<u64>>, HotReadCurrent<Map<u64>>, LeftRight<Map<u64>>, EvMap<u64>,
+                Published<Map<u64>>, ArcSwapLoad<Map<u64>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
+                StdRwLock<Map<u64>>, ParkingLotRwLock<Map<u64>>,
+            ], column => operations_per_second(work));
         }
         tables.push(rounds.run(plan.pick(3, 1)));
     }
-    let charts = tables
-        .iter()
-        .zip(MIXES)
-        .map(|(table, mix)| Chart::lines(table, 0..3, "threads").titled(mix.name))
-        .collect();
-    Figure {
-        id: "conc-map",
-        title: "conc-map-bench's mixes",
-        method: "Each thread reads and writes; every write publishes. Capacity 2^16, prefilled to \
-                 75 % (RapidGrow: empty). Published as measured: these mixes are made for \
-                 concurrent maps, and HotRead is not one."
-            .into(),
-        charts,
-        tables,
-        goals: Vec::new(),
-        notes: vec![
-            "`HotRead` lets go of its copy after each read (a thread that reads and writes would \
-             otherwise block its own updates); `HotRead, read(|s| …)` does so by itself."
-                .into(),
-            "Peers without an update-if-present look the key up and then insert; threads own \
-             their keys, so that is the same."
-                .into(),
-        ],
-    }
+    Figure::new(
+        "conc-map-bench's mixes",
+        "Each thread reads and writes; every write publishes. Capacity 2^16, prefilled to 75 % \
+         (RapidGrow: empty). Published as measured: these mixes are made for concurrent maps, and \
+         HotRead is not one.",
+    )
+    .notes([
+        "`HotRead` lets go of its copy after each read (a thread that reads and writes would \
+         otherwise block its own updates); `HotRead, read(|s| …)` does so by itself.",
+        "Peers without an update-if-present look the key up and then insert; threads own their \
+         keys, so that is the same.",
+    ])
+    .tables(tables)
 }
 
 fn operations_per_second<P: Kv<u64>>(work: &Rc<Work>) -> Vec<f64> {

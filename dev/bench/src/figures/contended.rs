@@ -10,15 +10,13 @@
 
 mod threads;
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use self::threads::{Setting, contend};
-use super::support::{Drawn, cells, millis};
+use super::support::{Drawn, cells};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
@@ -44,8 +42,6 @@ const LABELS: [&str; 8] = [
     "4, busy reader",
     "8, busy reader",
 ];
-/// Categories of plots.
-const WRITERS: [&str; 4] = ["1", "2", "4", "8"];
 /// Writing threads beside a light writer.
 const HEAVY: [usize; 2] = [1, 8];
 const LIGHT_LABELS: [&str; 4] = [
@@ -113,74 +109,52 @@ const BARE: &str = "bare threads (no updates)";
 pub(super) fn run(plan: &Plan) -> Figure {
     let all = measure(plan);
     let pick = |title: &str, metric| all.pick(title, columns_of(metric));
-    let rate = without_bare(pick("Updates applied and visible, a second", RATE));
-    let longest = pick("Longest update", LONGEST);
-    let memory = without_bare(pick("Memory taken at most", MEMORY));
     let light = LIGHT..LIGHT + LIGHT_LABELS.len();
     let light = all.pick(
         "Updates of a light writer, every 200 µs, beside writing threads",
         light,
     );
-    let lines = |table: &Table, crowds: Range<usize>, place: &str| {
-        let title = format!("{}, {place}", table.title);
-        let part = table.pick(title, crowds).relabel(&WRITERS);
-        Chart::lines(&part, 0..4, "writing threads")
-    };
-    let charts = vec![
-        lines(&rate, 0..4, "no reader"),
-        lines(&rate, 4..8, "a busy reader"),
-        lines(&longest, 0..4, "no reader"),
-        lines(&longest, 4..8, "a busy reader"),
-        Chart::bars(&light, 1).titled("p99 of a light writer's update beside 8 writing threads"),
-        Chart::bars(&light, 3).titled("Longest of a light writer's updates beside 8"),
-    ];
-    Figure {
-        id: "contended-writers",
-        title: "Many threads update at once",
-        method: "Threads replace values of a map of 1,000 entries without a pause, with no reader \
-                 or beside one that looks keys up without a pause; left-right and evmap have their \
-                 one writer behind a mutex, as their documentation says. What counts is applied \
-                 and visible at the end, with the time until it was."
-            .into(),
-        charts,
-        tables: vec![
-            rate,
-            pick("p99 of one update", P99),
-            longest,
-            only_hotread(pick("Updates queued at most", BACKLOG)),
-            memory,
-            light,
-        ],
-        goals: goals(&all),
-        notes: notes(&all),
-    }
+    Figure::new(
+        "Many threads update at once",
+        "Threads replace values of a map of 1,000 entries without a pause, with no reader or \
+         beside one that looks keys up without a pause; left-right and evmap have their one writer \
+         behind a mutex, as their documentation says. What counts is applied and visible at the \
+         end, with the time until it was.",
+    )
+    .goals(goals(&all))
+    .notes(notes(&all))
+    .tables([
+        without_bare(pick("Updates applied and visible, a second", RATE)),
+        pick("p99 of one update", P99),
+        pick("Longest update", LONGEST),
+        pick("Updates queued at most", BACKLOG).only_hotread(),
+        without_bare(pick("Memory taken at most", MEMORY)),
+        light,
+    ])
 }
 
 /// HotRead and 0.1.2 three times a round, in turns: the goals are about those two.
 macro_rules! all_peers {
     ($rounds:ident, $column:expr, $measure:ident($($setup:ident),*)) => {
-        cells!($rounds, $column, Kv<u64>, [
-            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
-            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
-            Whole<HotReadCurrent<Map<u64>>>, Whole<Published<Map<u64>>>,
-            BareThreads<u64>, TwoMaps<u64>, Whole<LeftRight<Map<u64>>>, EvMap<u64>,
-            Whole<ArcSwapLoad<Map<u64>>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
-            Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
-            Whole<Watch<Map<u64>>>,
-        ], $measure($($setup),*));
+        cells!($rounds, Kv<u64>, [
+            HotReadCurrent<Map<u64>>, Published<Map<u64>>, HotReadCurrent<Map<u64>>,
+            Published<Map<u64>>, HotReadCurrent<Map<u64>>, Published<Map<u64>>, BareThreads<u64>,
+            TwoMaps<u64>, LeftRight<Map<u64>>, EvMap<u64>, ArcSwapLoad<Map<u64>>, Papaya<u64>,
+            Dash<u64>, SccHashMap<u64>, StdRwLock<Map<u64>>, ParkingLotRwLock<Map<u64>>,
+            Watch<Map<u64>>,
+        ], $column => $measure($($setup),*));
     };
 }
 
 fn measure(plan: &Plan) -> Table {
     let drawn = Drawn::new(1_000, 1 << 14);
-    let time = millis(plan, 80, 5);
-    let mut columns = Vec::new();
-    for label in LABELS {
-        columns.extend(METRICS.map(|unit| (label, unit)));
-    }
-    columns.extend(LIGHT_LABELS.map(|label| (label, Unit::Ns)));
-    columns.push(("light", Unit::Count));
-    let mut rounds = Rounds::new("contended", &columns);
+    let time = plan.millis(80, 5);
+    let columns = LABELS
+        .into_iter()
+        .flat_map(|label| METRICS.map(|unit| (label, unit)));
+    let columns = columns.chain(Unit::Ns.of(LIGHT_LABELS));
+    let columns = columns.chain([("light", Unit::Count)]);
+    let mut rounds = Rounds::new("contended", columns);
     for (crowd, (writers, reader)) in CROWDS.into_iter().enumerate() {
         let column = crowd * METRICS.len();
         let setting = setting(writers, reader, time);
@@ -203,11 +177,11 @@ fn setting(writers: usize, reader: bool, time: Duration) -> Setting {
 /// The metrics of one crowd, in their order.
 fn of_crowd<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, setting: &Setting) -> Vec<f64> {
     let outcome = contend::<P>(drawn, *setting);
-    let tick = clock::calibration().ns_per_tick;
+    let [p99, longest] = clock::ns_at(&outcome.calls, [99.0, 100.0]);
     vec![
         outcome.per_second,
-        outcome.calls.percentile(99.0) * tick,
-        clock::ns(outcome.calls.max()),
+        p99,
+        longest,
         outcome.backlog as f64,
         outcome.memory as f64,
         f64::from(u8::from(outcome.stopped)),
@@ -223,23 +197,16 @@ fn beside_crowds<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64
         };
         contend::<P>(drawn, setting)
     });
-    let tick = clock::calibration().ns_per_tick;
-    let mut row = Vec::new();
-    row.extend(outcomes.iter().map(|run| run.light.percentile(99.0) * tick));
-    row.extend(outcomes.iter().map(|run| clock::ns(run.light.max())));
-    row.push(outcomes.iter().filter(|run| run.stopped).count() as f64);
-    row
+    let [p99, longest] = [99.0, 100.0].map(|p| {
+        let runs = outcomes.iter();
+        runs.map(move |run| clock::ns_at(&run.light, [p])[0])
+    });
+    let stopped = outcomes.iter().filter(|run| run.stopped).count() as f64;
+    p99.chain(longest).chain([stopped]).collect()
 }
 
 fn without_bare(mut table: Table) -> Table {
     table.rows.retain(|row| row.peer != BARE);
-    table
-}
-
-fn only_hotread(mut table: Table) -> Table {
-    table
-        .rows
-        .retain(|row| row.peer.to_lowercase().starts_with("hotread"));
     table
 }
 
@@ -262,78 +229,59 @@ fn goals(all: &Table) -> Vec<Goal> {
             allowed::BUSY_BYTES,
         ),
     ] {
-        let ratios = |metric: usize, allowance: f64| {
-            columns_of(metric)[crowds.clone()]
-                .iter()
-                .map(|column| within(*column, allowance))
-                .collect::<Vec<_>>()
-        };
-        let highest = |ratios: Vec<f64>| ratios.into_iter().fold(f64::NAN, f64::max);
-        let lowest = |ratios: Vec<f64>| ratios.into_iter().fold(f64::NAN, f64::min);
         let what = |metric: &str, below: &str| {
             format!("{place}: {metric}, HotRead / {below}, worst of 1 to 8 threads")
         };
-        goals.extend([
-            Goal::at_least(
-                what("updates/s applied", "0.1.2"),
+        let ratios = |metric: usize, allowance: f64| {
+            let columns = columns_of(metric)[crowds.clone()].to_vec();
+            columns
+                .into_iter()
+                .map(move |column| within(column, allowance))
+        };
+        let lowest = ratios(RATE, 0.0).fold(f64::NAN, f64::min);
+        goals.push(Goal::at_least(
+            what("updates/s applied", "0.1.2"),
+            1.0,
+            lowest,
+        ));
+        let queued = format!("(0.1.2 + {})", Unit::Count.format(updates));
+        let memory = format!("(0.1.2 + {})", Unit::Bytes.format(bytes));
+        for (metric, below, target, column, allowance) in [
+            ("p99", "0.1.2", allowed::P99_RATIO, P99, 0.0),
+            (
+                "longest call",
+                "(0.1.2 + 4 ms)",
                 1.0,
-                lowest(ratios(RATE, 0.0)),
+                LONGEST,
+                allowed::LONGEST_NS,
             ),
-            Goal::at_most(
-                what("p99", "0.1.2"),
-                allowed::P99_RATIO,
-                highest(ratios(P99, 0.0)),
-            ),
-            Goal::at_most(
-                what("longest call", "(0.1.2 + 4 ms)"),
-                1.0,
-                highest(ratios(LONGEST, allowed::LONGEST_NS)),
-            ),
-            Goal::at_most(
-                what(
-                    "queued",
-                    &format!("(0.1.2 + {})", Unit::Count.format(updates)),
-                ),
-                1.0,
-                highest(ratios(BACKLOG, updates)),
-            ),
-            Goal::at_most(
-                what(
-                    "memory",
-                    &format!("(0.1.2 + {})", Unit::Bytes.format(bytes)),
-                ),
-                1.0,
-                highest(ratios(MEMORY, bytes)),
-            ),
-        ]);
+            ("queued", &queued, 1.0, BACKLOG, updates),
+            ("memory", &memory, 1.0, MEMORY, bytes),
+        ] {
+            let highest = ratios(column, allowance).fold(f64::NAN, f64::max);
+            goals.push(Goal::at_most(what(metric, below), target, highest));
+        }
     }
     for (index, heavy) in HEAVY.into_iter().enumerate() {
-        let columns = [
-            ("p99", LIGHT + index),
-            ("longest call", LIGHT + HEAVY.len() + index),
-        ];
-        goals.extend(columns.map(|(metric, column)| {
-            Goal::at_most(
-                format!("light writer beside {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)"),
-                1.0,
-                within(column, allowed::LONGEST_NS),
-            )
-        }));
+        for (metric, column) in [("p99", LIGHT), ("longest call", LIGHT + HEAVY.len())] {
+            let what = format!("light writer beside {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)");
+            let ratio = within(column + index, allowed::LONGEST_NS);
+            goals.push(Goal::at_most(what, 1.0, ratio));
+        }
     }
     goals
 }
 
 fn notes(all: &Table) -> Vec<String> {
-    let mut notes = vec![
+    let mut notes =
+        vec![
         "A call that finds another thread at work may return at once, sleep, or do that thread's \
          work as well: rate, longest call and queue belong together. `bare threads` update \
-         nothing: with more threads than cores, their longest call is the wait for a core."
-            .into(),
-        "Goals compare with 0.1.2, and allow by how much a second row of 0.1.2 may exceed the first: \
-         a tick of the scheduler (4 ms) for the longest call, a tenth for the p99; with no reader \
-         1,000 queued updates and 64 kB, beside a busy reader 40,000 and 2.5 MB, which is what a \
-         tick more without its core leaves behind."
-            .into(),
+         nothing: with more threads than cores, their longest call is the wait for a core.".into(),
+        "Goals compare with 0.1.2, and allow by how much a second row of 0.1.2 may exceed the \
+         first: a tick of the scheduler (4 ms) for the longest call, a tenth for the p99; with no \
+         reader 1,000 queued updates and 64 kB, beside a busy reader 40,000 and 2.5 MB, which is \
+         what a tick more without its core leaves behind.".into(),
     ];
     let guarded = columns_of(STOPPED).into_iter().zip(LABELS);
     for (column, crowd) in guarded.chain([(LIGHT + LIGHT_LABELS.len(), "light writer")]) {
@@ -342,8 +290,8 @@ fn notes(all: &Table) -> Vec<String> {
             let stopped: f64 = runs.iter().sum();
             if stopped > 0.0 {
                 notes.push(format!(
-                    "**Stopped early**, with more than {GUARD_UPDATES} updates queued: {}, {crowd}, \
-                     {stopped} times in {} rounds.",
+                    "**Stopped early**, with more than {GUARD_UPDATES} updates queued: {}, \
+                     {crowd}, {stopped} times in {} rounds.",
                     row.peer,
                     runs.len()
                 ));

@@ -6,10 +6,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::{cells, millis};
+use super::support::cells;
 use crate::peers::*;
 use crate::report::Figure;
-use crate::report::svg::Chart;
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::{Map, keys, map_of};
 use crate::workload::{self, Zipf};
@@ -23,7 +22,6 @@ const LABELS: [&str; 12] = [
     "1r 1w", "2r 1w", "8r 1w", "32r 1w", "1r 2w", "2r 2w", "8r 2w", "32r 2w", "1r 4w", "2r 4w",
     "8r 4w", "32r 4w",
 ];
-const READER_LABELS: [&str; 4] = ["1", "2", "8", "32"];
 
 struct Work {
     map: Map<u64>,
@@ -39,46 +37,29 @@ pub(super) fn run(plan: &Plan) -> Figure {
     });
     let zipf = Zipf::new(SPAN, EXPONENT);
     let skewed = measure(plan, "Zipf 1.03", |rng, count| zipf.draws(rng, count));
-    let mut charts = Vec::new();
-    for (name, all) in [("uniform", &uniform), ("Zipf 1.03", &skewed)] {
-        for (what, first) in [("reads/s", 0), ("writes/s", LABELS.len())] {
-            let title = format!("{name}, 1 writer: {what}");
-            let part = all.pick(title, first..first + 4).relabel(&READER_LABELS);
-            charts.push(Chart::lines(&part, 0..4, "readers"));
-        }
-    }
     let mut tables = Vec::new();
     for (name, all) in [("uniform", &uniform), ("Zipf 1.03", &skewed)] {
-        let columns = LABELS.len();
-        tables.push(all.pick(format!("Reads a second, {name}"), 0..columns));
-        tables.push(all.pick(format!("Writes a second, {name}"), columns..2 * columns));
-        let mut visible = all.pick(
-            format!("Writes visible at return, {name}"),
-            2 * columns..3 * columns,
-        );
-        visible
-            .rows
-            .retain(|row| row.peer.to_lowercase().starts_with("hotread"));
-        tables.push(visible);
+        let part = |title: &str, metric| {
+            let first = metric * LABELS.len();
+            all.pick(format!("{title}, {name}"), first..first + LABELS.len())
+        };
+        tables.push(part("Reads a second", 0));
+        tables.push(part("Writes a second", 1));
+        tables.push(part("Writes visible at return", 2).only_hotread());
     }
-    Figure {
-        id: "evmap-mix",
-        title: "evmap's readers and writers",
-        method: "r threads read and w threads write random keys of a span of 10,000, uniform or \
-                 Zipf with exponent 1.03; every write publishes. Published as measured."
-            .into(),
-        charts,
-        tables,
-        goals: Vec::new(),
-        notes: vec![
-            "With more threads than cores most readers are asleep at any time. One that sleeps \
-             on a HotRead handle holds its copy, so that updates queue up until it wakes: writes \
-             are accepted at full speed but become visible late. A worker that may sleep calls \
+    Figure::new(
+        "evmap's readers and writers",
+        "r threads read and w threads write random keys of a span of 10,000, uniform or Zipf with \
+         exponent 1.03; every write publishes. Published as measured.",
+    )
+    .notes([
+        "With more threads than cores most readers are asleep at any time. One that sleeps on \
+             a HotRead handle holds its copy, so that updates queue up until it wakes: writes are \
+             accepted at full speed but become visible late. A worker that may sleep calls \
              `quiescent()`, reads by closure, or allows more copies. left-right, evmap and the \
-             locks make the writer wait only if the reader sleeps within a read."
-                .into(),
-        ],
-    }
+             locks make the writer wait only if the reader sleeps within a read.",
+    ])
+    .tables(tables)
 }
 
 fn measure(
@@ -91,20 +72,17 @@ fn measure(
     let work = Rc::new(Work {
         map: map_of(&keys, &Default::default()),
         draws: workload::pick(&keys, &indices),
-        time: millis(plan, 60, 4),
+        time: plan.millis(60, 4),
         quick: plan.quick,
     });
-    let mut columns = Vec::new();
-    for unit in [Unit::PerSecond, Unit::PerSecond, Unit::Percent] {
-        columns.extend(LABELS.map(|label| (label, unit)));
-    }
-    let mut rounds = Rounds::new(name, &columns);
-    cells!(rounds, 0, Kv<u64>, [
-        Whole<HotReadCurrent<Map<u64>>>, Whole<HotReadCurrent<Map<u64>, 4>>,
-        Whole<HotReadClosure<Map<u64>>>, Whole<LeftRight<Map<u64>>>, EvMap<u64>,
-        Whole<Published<Map<u64>>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
-        Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
-    ], all_counts(work));
+    let units = [Unit::PerSecond, Unit::PerSecond, Unit::Percent];
+    let columns = units.into_iter().flat_map(|unit| unit.of(LABELS));
+    let mut rounds = Rounds::new(name, columns);
+    cells!(rounds, Kv<u64>, [
+        HotReadCurrent<Map<u64>>, HotReadCurrent<Map<u64>, 4>, HotReadClosure<Map<u64>>,
+        LeftRight<Map<u64>>, EvMap<u64>, Published<Map<u64>>, Papaya<u64>, Dash<u64>,
+        SccHashMap<u64>, StdRwLock<Map<u64>>, ParkingLotRwLock<Map<u64>>,
+    ], 0 => all_counts(work));
     rounds.run(plan.pick(3, 1))
 }
 

@@ -12,10 +12,9 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::support::{Drawn, Rate, StopOnDrop, cells, millis, pace};
+use super::support::{Drawn, Rate, StopOnDrop, cells, pace};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
@@ -43,90 +42,62 @@ const LATENCY_LABELS: [&str; 4] = ["p50", "p99", "p99.9", "max"];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let drawn = Drawn::new(1_000, 1 << 14);
-    let time = millis(plan, 100, 15);
-    let mut columns: Vec<(&str, Unit)> = Vec::new();
-    columns.extend(RATE_LABELS.map(|label| (label, Unit::PerSecond)));
-    columns.extend(["at 100k/s", "flat out"].map(|label| (label, Unit::PerSecond)));
-    columns.extend(LATENCY_LABELS.map(|label| (label, Unit::Ns)));
-    columns.extend(LATENCY_LABELS.map(|label| (label, Unit::Ns)));
-    let mut rounds = Rounds::new("Reads a second", &columns);
-    cells!(rounds, 0, Kv<u64>, [
-        Whole<HotReadCurrent<Map<u64>>>, Whole<ArcSwapCache<Map<u64>>>,
-        Whole<ArcSwapLoad<Map<u64>>>, Whole<LeftRight<Map<u64>>>, EvMap<u64>,
-        Whole<Published<Map<u64>>>, Papaya<u64>, Dash<u64>, SccHashMap<u64>,
-        Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>, Whole<Watch<Map<u64>>>,
-    ], all_rates(drawn, time));
-    #[cfg(feature = "liburcu")]
-    cells!(
-        rounds,
-        0,
-        Kv<u64>,
-        [Whole<Qsbr<Map<u64>>>],
-        all_rates(drawn, time)
+    let time = plan.millis(100, 15);
+    let mut columns = Vec::from(Unit::PerSecond.of(RATE_LABELS));
+    columns.extend(Unit::PerSecond.of(["at 100k/s", "flat out"]));
+    columns.extend(
+        [LATENCY_LABELS; 2]
+            .concat()
+            .iter()
+            .map(|label| (*label, Unit::Ns)),
     );
+    let mut rounds = Rounds::new("Reads a second", columns);
+    cells!(rounds, Kv<u64>, [
+        HotReadCurrent<Map<u64>>, ArcSwapCache<Map<u64>>, ArcSwapLoad<Map<u64>>,
+        LeftRight<Map<u64>>, EvMap<u64>, Published<Map<u64>>, Papaya<u64>, Dash<u64>,
+        SccHashMap<u64>, StdRwLock<Map<u64>>, ParkingLotRwLock<Map<u64>>, Watch<Map<u64>>,
+        liburcu Qsbr<Map<u64>>,
+    ], 0 => all_rates(drawn, time));
     let all = rounds.run(plan.pick(7, 1));
 
     let by_size = by_size(plan, time);
 
-    let reads = all.pick("Lookups a second, by updates a second", 0..5);
-    let goals = (1..4)
-        .map(|rate| {
-            Goal::at_least(
-                format!("lookups at {} updates / without", RATE_LABELS[rate]),
-                0.95,
-                all.ratio(("HotRead", rate), ("HotRead", 0)),
-            )
-        })
-        .collect();
-    let paced = all.pick("Latency of a lookup at 100k updates/s", 7..11);
-    let flat_out = all.pick("Latency of a lookup beside a writer flat out", 11..15);
-    let p999 = |table: &Table| Chart::bars(table, 2).titled(&format!("p99.9: {}", table.title));
-    Figure {
-        id: "flow",
-        title: "Reads while updates flow",
-        method:
-            "One reader looks random keys up in a map of 1,000 entries, flat out; one writer on \
-                 another thread replaces values. Without updates the writer's thread spins all the \
-                 same."
-                .into(),
-        charts: vec![
-            Chart::lines(&reads, 0..5, "updates a second"),
-            Chart::bars(&all, 6).titled("Updates a second that a flat-out writer gets through"),
-            p999(&paced),
-            p999(&flat_out),
-        ],
-        tables: vec![
-            reads,
-            all.pick("Updates a second that the writer got through", 5..7),
-            paced,
-            flat_out,
-            by_size,
-        ],
-        goals,
-        notes: vec![
-            "scc's HashIndex takes no part: a lookup beside an update of its key can miss the key."
-                .into(),
-            "arc-swap and liburcu copy the map of 1,000 entries for every update; a HotRead update \
-             that finds both copies in use is applied together with the next one."
-                .into(),
-            "One reader beside one writer leaves no core for anything else: the maxima contain \
-             interrupts and other processes, for every peer alike."
-                .into(),
-        ],
-    }
+    let goals = [1, 2, 3].map(|rate| {
+        let what = format!("lookups at {} updates / without", RATE_LABELS[rate]);
+        Goal::at_least(what, 0.95, all.ratio(("HotRead", rate), ("HotRead", 0)))
+    });
+    Figure::new(
+        "Reads while updates flow",
+        "One reader looks random keys up in a map of 1,000 entries, flat out; one writer on \
+         another thread replaces values. Without updates the writer's thread spins all the same.",
+    )
+    .goals(goals)
+    .notes([
+        "scc's HashIndex takes no part: a lookup beside an update of its key can miss the key.",
+        "arc-swap and liburcu copy the map of 1,000 entries for every update; a HotRead update \
+         that finds both copies in use is applied together with the next one.",
+        "One reader beside one writer leaves no core for anything else: the maxima contain \
+         interrupts and other processes, for every peer alike.",
+    ])
+    .tables([
+        all.pick("Lookups a second, by updates a second", 0..5),
+        all.pick("Updates a second that the writer got through", 5..7),
+        all.pick("Latency of a lookup at 100k updates/s", 7..11),
+        all.pick("Latency of a lookup beside a writer flat out", 11..15),
+        by_size,
+    ])
 }
 
 /// What a reader keeps of its rate beside 100,000 updates a second, by the size of the map.
 fn by_size(plan: &Plan, time: Duration) -> Table {
-    let columns = SIZES.map(|(label, _)| (label, Unit::Percent));
+    let columns = Unit::Percent.of(SIZES.map(|(label, _)| label));
     let title = "Lookups a second at 100k updates/s, of those without, by the size of the map";
-    let mut rounds = Rounds::new(title, &columns);
+    let mut rounds = Rounds::new(title, columns);
     for (column, (_, len)) in SIZES.into_iter().enumerate() {
         let drawn = Drawn::new(len, 1 << 14);
-        cells!(rounds, column, Kv<u64>, [
-            Whole<HotReadCurrent<Map<u64>>>, Whole<LeftRight<Map<u64>>>,
-            Whole<Published<Map<u64>>>, Dash<u64>,
-        ], kept(drawn, time));
+        cells!(rounds, Kv<u64>, [
+            HotReadCurrent<Map<u64>>, LeftRight<Map<u64>>, Published<Map<u64>>, Dash<u64>,
+        ], column => kept(drawn, time));
     }
     rounds.run(plan.pick(7, 1))
 }
@@ -215,7 +186,7 @@ fn throughput<P: Kv<u64>>(drawn: &Drawn<u64>, rate: Rate, time: Duration) -> (f6
 
 /// p50, p99, p99.9 and maximum of a single read, in nanoseconds.
 fn latency<P: Kv<u64>>(drawn: &Drawn<u64>, rate: Rate, time: Duration) -> Vec<f64> {
-    let mut histogram = Histogram::new();
+    let mut histogram = Histogram::default();
     beside_writer::<P>(drawn, rate, |reader| {
         let end = clock::now() + clock::ticks(time);
         'reading: loop {
@@ -230,13 +201,5 @@ fn latency<P: Kv<u64>>(drawn: &Drawn<u64>, rate: Rate, time: Duration) -> Vec<f6
             }
         }
     });
-    let mut row = [50.0, 99.0, 99.9]
-        .map(|p| to_ns(histogram.percentile(p)))
-        .to_vec();
-    row.push(clock::ns(histogram.max()));
-    row
-}
-
-fn to_ns(ticks: f64) -> f64 {
-    ticks * clock::calibration().ns_per_tick
+    clock::ns_at(&histogram, [50.0, 99.0, 99.9, 100.0]).to_vec()
 }

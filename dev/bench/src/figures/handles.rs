@@ -4,10 +4,8 @@
 //! after each publication (not timed), so that the next one finds a free copy. One thread does it
 //! all: the slots are in its cache, except as 10,000 of them exceed it.
 
-use super::support::cells;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -21,31 +19,24 @@ const QUIET: &str = "HotRead, quiet handles";
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let publications = plan.pick(3_000_000usize, 150_000);
-    let mut columns: Vec<(&str, Unit)> = Vec::new();
-    columns.extend(LABELS.map(|label| (label, Unit::Ns)));
-    columns.extend(SLOPES.map(|label| (label, Unit::Ns)));
-    let mut rounds = Rounds::new("One publication, by number of handles", &columns);
-    rounds.add(QUIET, 0, move || {
-        quiet::<HotReadCurrent<Config>>(&publications)
-    });
-    rounds.add("HotRead, handles holding the copy", 0, move || {
-        holding::<HotReadCurrent<Config>>(&publications)
-    });
-    cells!(
-        rounds,
-        0,
-        Share<Config>,
-        [LeftRight<Config>],
-        quiet(publications)
+    let columns = Unit::Ns.of(LABELS).into_iter().chain(Unit::Ns.of(SLOPES));
+    let mut rounds = Rounds::new("One publication, by number of handles", columns);
+    let mut add = |name, row: fn(usize) -> Vec<f64>| {
+        rounds.add(name, 0, move || row(publications));
+    };
+    add(QUIET, quiet::<HotReadCurrent<Config>>);
+    add(
+        "HotRead, handles holding the copy",
+        holding::<HotReadCurrent<Config>>,
     );
-    rounds.add("hotread 0.1.2, quiet handles", 0, move || {
-        quiet::<Published<Config>>(&publications)
-    });
-    rounds.add("hotread 0.1.2, handles holding", 0, move || {
-        holding::<Published<Config>>(&publications)
-    });
+    add("left-right", quiet::<LeftRight<Config>>);
+    add("hotread 0.1.2, quiet handles", quiet::<Published<Config>>);
+    add(
+        "hotread 0.1.2, handles holding",
+        holding::<Published<Config>>,
+    );
     let all = rounds.run(plan.pick(9, 1));
-    let goals = vec![
+    let goals = [
         Goal::at_most(
             "a quiet handle (from 1 to 10,000)",
             2.0,
@@ -58,32 +49,28 @@ pub(super) fn run(plan: &Plan) -> Figure {
             all.ratio((QUIET, 6), (QUIET, 5)),
         ),
     ];
-    let costs = all.pick("One publication, by number of handles", 0..5);
-    Figure {
-        id: "handles",
-        title: "Publication beside many handles",
-        method:
-            "One thread publishes updates of a 64-byte struct while handles exist: quiet ones, \
-                 or ones that all hold the current copy and move on after each publication \
-                 (untimed)."
-                .into(),
-        charts: vec![Chart::lines(&costs, 0..5, "handles")],
-        tables: vec![costs, all.pick("What each handle adds", 5..7)],
-        goals,
-        notes: vec![
-            "All slots are touched by one thread here. Where their owners run on other cores and \
-             have just written them, each costs a cache miss instead."
-                .into(),
-        ],
-    }
+    Figure::new(
+        "Publication beside many handles",
+        "One thread publishes updates of a 64-byte struct while handles exist: quiet ones, or ones \
+         that all hold the current copy and move on after each publication (untimed).",
+    )
+    .goals(goals)
+    .notes([
+        "All slots are touched by one thread here. Where their owners run on other cores and \
+             have just written them, each costs a cache miss instead.",
+    ])
+    .tables([
+        all.pick("One publication, by number of handles", 0..5),
+        all.pick("What each handle adds", 5..7),
+    ])
 }
 
-fn quiet<P: Share<Config>>(publications: &usize) -> Vec<f64> {
-    row(|count| publication::<P>(count, false, *publications))
+fn quiet<P: Share<Config>>(publications: usize) -> Vec<f64> {
+    row(|count| publication::<P>(count, false, publications))
 }
 
-fn holding<P: Share<Config>>(publications: &usize) -> Vec<f64> {
-    row(|count| publication::<P>(count, true, *publications))
+fn holding<P: Share<Config>>(publications: usize) -> Vec<f64> {
+    row(|count| publication::<P>(count, true, publications))
 }
 
 fn row(cost: impl Fn(usize) -> f64) -> Vec<f64> {

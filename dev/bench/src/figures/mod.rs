@@ -16,7 +16,7 @@ mod visibility;
 mod waiting;
 
 use crate::report::{self, About, Machine};
-use crate::target::Entry;
+use crate::target::{Entry, entries};
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -41,70 +41,18 @@ fn rules(machine: &Machine) -> String {
 }
 
 /// All figures, in the order of the report.
-pub const ALL: [Entry; 13] = [
-    Entry {
-        id: "reads",
-        asks: "a read while nothing changes",
-        run: reads::run,
-    },
-    Entry {
-        id: "closure",
-        asks: "a read by closure, without a handle to manage",
-        run: closure::run,
-    },
-    Entry {
-        id: "after-publication",
-        asks: "the first read after a publication",
-        run: after_publication::run,
-    },
-    Entry {
-        id: "flow",
-        asks: "reads while updates flow",
-        run: flow::run,
-    },
-    Entry {
-        id: "updates",
-        asks: "updates of a map of 100,000 entries and of a struct",
-        run: updates::run,
-    },
-    Entry {
-        id: "visibility",
-        asks: "from an update to another thread seeing it",
-        run: visibility::run,
-    },
-    Entry {
-        id: "handles",
-        asks: "publication beside 1 to 10,000 handles",
-        run: handles::run,
-    },
-    Entry {
-        id: "burst",
-        asks: "updates after a burst of handles",
-        run: burst::run,
-    },
-    Entry {
-        id: "waiting",
-        asks: "readers while others wait for an update",
-        run: waiting::run,
-    },
-    Entry {
-        id: "stalled-reader",
-        asks: "everyone else while one reader holds its copy",
-        run: stalled::run,
-    },
-    Entry {
-        id: "contended-writers",
-        asks: "1 to 8 threads that update at once",
-        run: contended::run,
-    },
-    Entry {
-        id: "conc-map",
-        asks: "conc-map-bench's mixes",
-        run: conc_map::run,
-    },
-    Entry {
-        id: "evmap-mix",
-        asks: "evmap's readers and writers",
-        run: evmap_mix::run,
-    },
+pub const ALL: [Entry; 13] = entries![
+    "reads" => reads: "a read while nothing changes",
+    "closure" => closure: "a read by closure, without a handle to manage",
+    "after-publication" => after_publication: "the first read after a publication",
+    "flow" => flow: "reads while updates flow",
+    "updates" => updates: "updates of a map of 100,000 entries and of a struct",
+    "visibility" => visibility: "from an update to another thread seeing it",
+    "handles" => handles: "publication beside 1 to 10,000 handles",
+    "burst" => burst: "updates after a burst of handles",
+    "waiting" => waiting: "readers while others wait for an update",
+    "stalled-reader" => stalled: "everyone else while one reader holds its copy",
+    "contended-writers" => contended: "1 to 8 threads that update at once",
+    "conc-map" => conc_map: "conc-map-bench's mixes",
+    "evmap-mix" => evmap_mix: "evmap's readers and writers",
 ];

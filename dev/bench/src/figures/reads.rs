@@ -13,7 +13,6 @@ use std::sync::Barrier;
 
 use super::support::{Drawn, cells, ns_per_call};
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::{Config, Map};
@@ -21,7 +20,16 @@ use crate::states::{Config, Map};
 /// Reads timed together.
 const LOOP: usize = 4_096;
 
+const OURS: &str = "HotRead";
 const BARE: &str = "bare Arc (no updates)";
+const CACHE: &str = "arc-swap Cache";
+const COLUMNS: [&str; 5] = [
+    "64-byte struct",
+    "map of 1,000",
+    "map of 100,000",
+    "struct, reader behind a reference",
+    "struct, a reader on each core",
+];
 
 /// No slower, within noise: two rows of the same loop differ by up to 1 % on a quiet machine, and
 /// another one is granted for the place of a loop in memory.
@@ -33,139 +41,64 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let samples = plan.pick(200, 40);
     let passes = plan.pick(6, 1);
     let small_passes = passes * 6;
-    let mut rounds = Rounds::new(
-        "Time of one read",
-        &[
-            ("64-byte struct", Unit::Ns),
-            ("map of 1,000", Unit::Ns),
-            ("map of 100,000", Unit::Ns),
-            ("struct, reader behind a reference", Unit::Ns),
-            ("struct, a reader on each core", Unit::Ns),
-        ],
-    );
-
-    cells!(rounds, 0, Share<Config>, [
+    let mut rounds = Rounds::new("Time of one read", Unit::Ns.of(COLUMNS));
+    cells!(rounds, Share<Config>, [
         HotReadCurrent<Config>, BareArc<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
         LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
-        Watch<Config>, TripleBuffer,
-    ], struct_read(samples));
-    cells!(rounds, 3, Share<Config>, [
-        HotReadCurrent<Config>, BareArc<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
-        LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
-        Watch<Config>, TripleBuffer,
-    ], struct_read_behind_reference(samples));
-    #[cfg(feature = "liburcu")]
-    {
-        cells!(
-            rounds,
-            0,
-            Share<Config>,
-            [Qsbr<Config>],
-            struct_read(samples)
-        );
-        cells!(
-            rounds,
-            3,
-            Share<Config>,
-            [Qsbr<Config>],
-            struct_read_behind_reference(samples)
-        );
+        Watch<Config>, TripleBuffer, liburcu Qsbr<Config>,
+    ], 0 => struct_read(samples), 3 => struct_read_behind_reference(samples));
+    cells!(rounds, Kv<u64>, [
+        HotReadCurrent<Map<u64>>, BareArc<Map<u64>>, ArcSwapCache<Map<u64>>, ArcSwapLoad<Map<u64>>,
+        LeftRight<Map<u64>>, EvMap<u64>, Published<Map<u64>>, Papaya<u64>, Dash<u64>,
+        SccHashMap<u64>, SccHashIndex<u64>, StdRwLock<Map<u64>>, ParkingLotRwLock<Map<u64>>,
+        Watch<Map<u64>>, liburcu Qsbr<Map<u64>>,
+    ], 1 => map_read(small, small_passes), 2 => map_read(large, passes));
+    for (column, drawn, passes) in [(1, small, small_passes), (2, large, passes)] {
+        rounds.add("papaya, one pin for all", column, move || {
+            papaya_pinned_once(&drawn, passes)
+        });
     }
-
-    macro_rules! maps {
-        ($column:literal, $drawn:ident, $passes:ident) => {
-            cells!(rounds, $column, Kv<u64>, [
-                Whole<HotReadCurrent<Map<u64>>>, Whole<BareArc<Map<u64>>>,
-                Whole<ArcSwapCache<Map<u64>>>, Whole<ArcSwapLoad<Map<u64>>>,
-                Whole<LeftRight<Map<u64>>>, EvMap<u64>, Whole<Published<Map<u64>>>,
-                Papaya<u64>, Dash<u64>, SccHashMap<u64>, SccHashIndex<u64>,
-                Whole<StdRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<u64>>>,
-                Whole<Watch<Map<u64>>>,
-            ], map_read($drawn, $passes));
-            #[cfg(feature = "liburcu")]
-            cells!(rounds, $column, Kv<u64>, [Whole<Qsbr<Map<u64>>>], map_read($drawn, $passes));
-            let ($drawn, $passes) = (Rc::clone(&$drawn), $passes);
-            rounds.add("papaya, one pin for all", $column, move || {
-                papaya_pinned_once(&$drawn, $passes)
-            });
-        };
-    }
-    maps!(1, small, small_passes);
-    maps!(2, large, passes);
-
-    cells!(rounds, 4, Share<Config>, [
+    cells!(rounds, Share<Config>, [
         HotReadCurrent<Config>, BareArc<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
         LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
-        Watch<Config>,
-    ], struct_read_on_each_core(samples));
-    #[cfg(feature = "liburcu")]
-    cells!(
-        rounds,
-        4,
-        Share<Config>,
-        [Qsbr<Config>],
-        struct_read_on_each_core(samples)
-    );
+        Watch<Config>, liburcu Qsbr<Config>,
+    ], 4 => struct_read_on_each_core(samples));
 
     let table = rounds.run(plan.pick(21, 2));
-    let ratio = |over: &str, under: &str, column| table.ratio((over, column), (under, column));
-    let goals = vec![
-        Goal::at_most(
-            "struct: HotRead / bare Arc",
-            1.05,
-            ratio("HotRead", BARE, 0),
-        ),
-        Goal::at_most(
-            "struct: HotRead / arc-swap Cache",
-            ALIKE,
-            ratio("HotRead", "arc-swap Cache", 0),
-        ),
-        Goal::at_most(
-            "map of 1,000: HotRead / bare map",
-            1.05,
-            ratio("HotRead", BARE, 1),
-        ),
-        Goal::at_most(
-            "map of 100,000: HotRead / bare map",
-            1.05,
-            ratio("HotRead", BARE, 2),
-        ),
-        Goal::at_most(
-            "struct, reader behind a reference: HotRead / arc-swap Cache",
-            ALIKE,
-            ratio("HotRead", "arc-swap Cache", 3),
-        ),
-        Goal::at_least(
-            "struct: left-right's enter / HotRead",
-            5.0,
-            ratio("left-right", "HotRead", 0),
-        ),
-    ];
-    Figure {
-        id: "reads",
-        title: "A read while nothing changes",
-        method:
-            "One reader reads a 64-byte struct, or looks random keys up in a map from `u64` to \
-                 `u64`; loops of 4,096 reads are timed as a whole."
-                .into(),
-        charts: [0, 4, 1, 2]
-            .map(|column| Chart::bars(&table, column))
-            .into(),
-        tables: vec![table],
-        goals,
-        notes: vec![
-            "The goal against `Cache` is 1.0, and 2 % for noise: two rows of the same loop differ by \
-             1 %, and where in memory a loop lies matters as much."
-                .into(),
-            "A worker's loop owns its reader: the compiler keeps in registers where the published \
-             pointer stands and which one is held. Behind a reference that it knows nothing of, both \
-             are loaded at each read, where a bare `Arc` loads one pointer."
-                .into(),
-            "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
-             documentation encourages reuse of a pin, hence the second row."
-                .into(),
-        ],
-    }
+    let behind = "struct, reader behind a reference: HotRead / arc-swap Cache";
+    let mut goals = Vec::from(
+        [
+            ("struct: HotRead / bare Arc", 1.05, BARE, 0),
+            ("struct: HotRead / arc-swap Cache", ALIKE, CACHE, 0),
+            ("map of 1,000: HotRead / bare map", 1.05, BARE, 1),
+            ("map of 100,000: HotRead / bare map", 1.05, BARE, 2),
+            (behind, ALIKE, CACHE, 3),
+        ]
+        .map(|(what, target, rival, column)| {
+            Goal::at_most(what, target, table.ratio((OURS, column), (rival, column)))
+        }),
+    );
+    goals.push(Goal::at_least(
+        "struct: left-right's enter / HotRead",
+        5.0,
+        table.ratio(("left-right", 0), (OURS, 0)),
+    ));
+    Figure::new(
+        "A read while nothing changes",
+        "One reader reads a 64-byte struct, or looks random keys up in a map from `u64` to `u64`; \
+         loops of 4,096 reads are timed as a whole.",
+    )
+    .goals(goals)
+    .notes([
+        "The goal against `Cache` is 1.0, and 2 % for noise: two rows of the same loop differ by 1 \
+         %, and where in memory a loop lies matters as much.",
+        "A worker's loop owns its reader: the compiler keeps in registers where the published \
+         pointer stands and which one is held. Behind a reference that it knows nothing of, both \
+         are loaded at each read, where a bare `Arc` loads one pointer.",
+        "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
+         documentation encourages reuse of a pin, hence the second row.",
+    ])
+    .tables([table])
 }
 
 /// One field of a struct, by one worker that owns its reader.

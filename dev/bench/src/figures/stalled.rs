@@ -9,106 +9,88 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::support::millis;
 use crate::alloc::Count;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Plan, Rounds, Unit, columns};
 use crate::states::LastStamp;
 use crate::stats::Histogram;
 
-const WRITER: [(&str, Unit); 6] = [
-    ("accepted/s before", Unit::PerSecond),
-    ("accepted/s during", Unit::PerSecond),
-    ("visible/s during", Unit::PerSecond),
-    ("longest update", Unit::Ns),
-    ("queued at most", Unit::Count),
-    ("memory taken", Unit::Bytes),
-];
-const READER: [(&str, Unit); 6] = [
-    ("staleness p50 before", Unit::Ns),
-    ("p50 during", Unit::Ns),
-    ("p99 before", Unit::Ns),
-    ("p99 during", Unit::Ns),
-    ("max during", Unit::Ns),
-    ("longest read during", Unit::Ns),
+const COLUMNS: [(Unit, &[&str]); 5] = [
+    (
+        Unit::PerSecond,
+        &["accepted/s before", "accepted/s during", "visible/s during"],
+    ),
+    (Unit::Ns, &["longest update"]),
+    (Unit::Count, &["queued at most"]),
+    (Unit::Bytes, &["memory taken"]),
+    (
+        Unit::Ns,
+        &[
+            "staleness p50 before",
+            "p50 during",
+            "p99 before",
+            "p99 during",
+            "max during",
+            "longest read during",
+        ],
+    ),
 ];
 const TWO: &str = "HotRead, 2 copies";
 const THREE: &str = "HotRead, 3 copies";
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let hold = millis(plan, 1_000, 150);
-    let columns: Vec<_> = WRITER.into_iter().chain(READER).collect();
-    let mut rounds = Rounds::new("all", &columns);
-    rounds.add(TWO, 0, move || stall::<HotReadCurrent<LastStamp, 2>>(hold));
-    rounds.add(THREE, 0, move || {
-        stall::<HotReadCurrent<LastStamp, 3>>(hold)
-    });
-    rounds.add("left-right", 0, move || stall::<LeftRight<LastStamp>>(hold));
-    rounds.add("hotread 0.1.2", 0, move || {
-        stall::<Published<LastStamp>>(hold)
-    });
-    rounds.add("arc-swap Cache", 0, move || {
-        stall::<ArcSwapCache<LastStamp>>(hold)
-    });
-    rounds.add("std RwLock", 0, move || stall::<StdRwLock<LastStamp>>(hold));
-    rounds.add("tokio watch", 0, move || stall::<Watch<LastStamp>>(hold));
+    let hold = plan.millis(1_000, 150);
+    let mut rounds = Rounds::new("all", columns(&COLUMNS));
+    let mut add = |name, stall: fn(Duration) -> Vec<f64>| rounds.add(name, 0, move || stall(hold));
+    add(TWO, stall::<HotReadCurrent<LastStamp, 2>>);
+    add(THREE, stall::<HotReadCurrent<LastStamp, 3>>);
+    add("left-right", stall::<LeftRight<LastStamp>>);
+    add("hotread 0.1.2", stall::<Published<LastStamp>>);
+    add("arc-swap Cache", stall::<ArcSwapCache<LastStamp>>);
+    add("std RwLock", stall::<StdRwLock<LastStamp>>);
+    add("tokio watch", stall::<Watch<LastStamp>>);
     let all = rounds.run(plan.pick(3, 1));
 
     let hold_ns = hold.as_nanos() as f64;
-    let goals = vec![
-        Goal::at_most(
-            "two copies: longest update / the hold (the writer never waits)",
-            0.2,
-            all.median(TWO, 3) / hold_ns,
-        ),
-        Goal::at_most(
+    let longest = |copies| all.median(copies, 3) / hold_ns;
+    let p50 = "three copies: others' p50 staleness during / before";
+    let p99 = "three copies: others' p99 staleness during / before";
+    let never_waits = "two copies: longest update / the hold (the writer never waits)";
+    let goals = [
+        (never_waits, 0.2, longest(TWO)),
+        (
             "three copies: longest update / the hold",
             0.2,
-            all.median(THREE, 3) / hold_ns,
+            longest(THREE),
         ),
-        Goal::at_most(
-            "three copies: others' p50 staleness during / before",
-            1.25,
-            all.ratio((THREE, 7), (THREE, 6)),
-        ),
-        Goal::at_most(
-            "three copies: others' p99 staleness during / before",
-            1.5,
-            all.ratio((THREE, 9), (THREE, 8)),
-        ),
-    ];
-    let writer = all.pick("The writer", 0..6);
-    let reader = all.pick("Another reader", 6..12);
-    Figure {
-        id: "stalled-reader",
-        title: "While one reader holds its copy",
-        method: format!(
-            "One writer and one reader run flat out while a third thread holds the state for \
-             {} ms. Staleness is the age of the newest stamp that the other reader has seen, at a \
+        (p50, 1.25, all.ratio((THREE, 7), (THREE, 6))),
+        (p99, 1.5, all.ratio((THREE, 9), (THREE, 8))),
+    ]
+    .map(|(what, target, measured)| Goal::at_most(what, target, measured));
+    Figure::new(
+        "While one reader holds its copy",
+        format!(
+            "One writer and one reader run flat out while a third thread holds the state for {} \
+             ms. Staleness is the age of the newest stamp that the other reader has seen, at a \
              random moment.",
             hold.as_millis()
         ),
-        charts: vec![
-            Chart::bars(&writer, 2).titled("Updates visible, a second, during the hold"),
-            Chart::bars(&writer, 3).titled("Longest update"),
-            Chart::bars(&reader, 1).titled("Another reader's staleness during the hold, p50"),
-            Chart::bars(&writer, 5).titled("Memory taken during the hold"),
-        ],
-        tables: vec![writer, reader],
-        goals,
-        notes: vec![
-            "With two copies, updates behind a stalled reader are accepted and logged but stay \
-             invisible until it moves: staleness and log grow with the hold. A third copy removes \
-             both. left-right's writer waits for the reader; a lock's writer does, and with it may \
-             other readers."
-                .into(),
-            "Memory counts what is allocated during the hold and not freed by its end.".into(),
-            "Visible is what the other reader saw become visible.".into(),
-        ],
-    }
+    )
+    .goals(goals)
+    .notes([
+        "With two copies, updates behind a stalled reader are accepted and logged but stay \
+         invisible until it moves: staleness and log grow with the hold. A third copy removes \
+         both. left-right's writer waits for the reader; a lock's writer does, and with it may \
+         other readers.",
+        "Memory counts what is allocated during the hold and not freed by its end.",
+        "Visible is what the other reader saw become visible.",
+    ])
+    .tables([
+        all.pick("The writer", 0..6),
+        all.pick("Another reader", 6..12),
+    ])
 }
 
 const WARM_UP: u64 = 0;
@@ -205,7 +187,7 @@ fn touches_the_hold(began: u64, phase: &AtomicU64) -> bool {
 
 fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
     let mut seen = Seen {
-        ages: vec![Histogram::new(); 4],
+        ages: vec![Histogram::default(); 4],
         longest: 0,
         visible: None,
     };
@@ -239,10 +221,9 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
 }
 
 fn summary(written: &Written, seen: &Seen, before: Duration, hold: Duration) -> Vec<f64> {
-    let tick = clock::calibration().ns_per_tick;
     // A reader that gets no answer during the hold sees nothing become visible.
     let visible = seen.visible.map_or(0, |(first, last)| last - first);
-    let age = |phase: u64, p| seen.ages[phase as usize].percentile(p) * tick;
+    let age = |phase: u64, p| clock::ns_at(&seen.ages[phase as usize], [p])[0];
     vec![
         written.counts[BEFORE as usize] as f64 / before.as_secs_f64(),
         written.counts[DURING as usize] as f64 / hold.as_secs_f64(),
@@ -254,7 +235,7 @@ fn summary(written: &Written, seen: &Seen, before: Duration, hold: Duration) -> 
         age(DURING, 50.0),
         age(BEFORE, 99.0),
         age(DURING, 99.0),
-        clock::ns(seen.ages[DURING as usize].max()),
+        age(DURING, 100.0),
         clock::ns(seen.longest),
     ]
 }

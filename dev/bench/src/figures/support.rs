@@ -8,15 +8,26 @@ use crate::clock;
 use crate::states::{Key, Map, keys, map_of};
 use crate::workload;
 
-pub(crate) use crate::timing::{StopOnDrop, millis, ns_per_call};
+pub(crate) use crate::timing::{StopOnDrop, ns_per_call};
 
-/// Adds one cell for each peer:
-/// `cells!(rounds, column, Trait, [Peer, …], measure(setup, …))` calls
+/// Adds one cell for each peer and measurement:
+/// `cells!(rounds, Trait, [Peer, …], column => measure(setup, …), …)` calls
 /// `measure::<Peer>(&setup, …)` once a round. The setups are cloned for each peer, so they are
-/// numbers or behind an `Rc`. `measure::<K>(…)` passes a second type argument.
+/// numbers or behind an `Rc`. `measure::<K>(…)` passes a second type argument; a peer behind the word
+/// `liburcu` takes part in builds with that feature.
 macro_rules! cells {
-    ($rounds:ident, $column:expr, $trait:path, [$(,)?], $($measure:tt)*) => {};
-    ($rounds:ident, $column:expr, $trait:path, [$peer:ty $(, $others:ty)* $(,)?],
+    ($rounds:ident, $trait:path, $peers:tt,
+     $($column:expr => $measure:ident $(::<$key:ty>)? ($($setup:ident),*)),+ $(,)?) => {
+        $(cells!(@ $rounds, $column, $trait, $peers, $measure $(::<$key>)? ($($setup),*));)+
+    };
+    (@ $rounds:ident, $column:expr, $trait:path, [], $($measure:tt)*) => {};
+    (@ $rounds:ident, $column:expr, $trait:path, [liburcu $peer:ty $(, $($others:tt)*)?],
+     $($measure:tt)*) => {
+        #[cfg(feature = "liburcu")]
+        cells!(@ $rounds, $column, $trait, [$peer], $($measure)*);
+        cells!(@ $rounds, $column, $trait, [$($($others)*)?], $($measure)*);
+    };
+    (@ $rounds:ident, $column:expr, $trait:path, [$peer:ty $(, $($others:tt)*)?],
      $measure:ident $(::<$key:ty>)? ($($setup:ident),*)) => {
         {
             $(let $setup = $setup.clone();)*
@@ -24,7 +35,9 @@ macro_rules! cells {
                 $measure::<$peer $(, $key)?>($(&$setup),*)
             });
         }
-        cells!($rounds, $column, $trait, [$($others),*], $measure $(::<$key>)? ($($setup),*));
+        cells!(
+            @ $rounds, $column, $trait, [$($($others)*)?], $measure $(::<$key>)? ($($setup),*)
+        );
     };
 }
 pub(crate) use cells;
@@ -101,18 +114,24 @@ pub(crate) fn pace(rate: Rate, stop: &AtomicBool, mut update: impl FnMut(u64)) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn a_paced_writer_keeps_its_rate() {
-        let stop = AtomicBool::new(false);
-        let count = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| pace(Rate::PerSecond(2_000), &stop, |_| ()));
-            std::thread::sleep(Duration::from_millis(200));
-            stop.store(true, Ordering::Relaxed);
-            writer.join().expect("pacing does not panic")
+        // 400 when undisturbed; a busy machine may drop most in some tries, never add.
+        let kept = (0..50).any(|_| {
+            let (stop, start) = (AtomicBool::new(false), Instant::now());
+            let count = std::thread::scope(|scope| {
+                let writer = scope.spawn(|| pace(Rate::PerSecond(2_000), &stop, |_| ()));
+                std::thread::sleep(Duration::from_millis(200));
+                stop.store(true, Ordering::Relaxed);
+                writer.join().expect("pacing does not panic")
+            });
+            let due = start.elapsed().as_secs_f64() * 2_000.0;
+            assert!(count as f64 <= due * 1.1 + 1.0, "{count} of {due}");
+            count >= 100
         });
-        // 400 when undisturbed; a busy machine may drop some, never add.
-        assert!((100..=440).contains(&count), "{count} updates in 200 ms");
+        assert!(kept, "a quarter is due in any case");
     }
 
     #[test]

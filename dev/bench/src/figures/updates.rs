@@ -16,10 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::support::{Drawn, StopOnDrop, cells, millis, ns_per_call};
+use super::support::{Drawn, StopOnDrop, cells, ns_per_call};
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::{Config, Key, Map};
@@ -34,6 +33,7 @@ const LOOP: usize = 1_024;
 /// Updates between two looks at the clock beside a busy reader.
 const BETWEEN_LOOKS: usize = 16;
 const LIMIT: &str = "two maps, one lock";
+const BEFORE: &str = "hotread 0.1.2";
 const STRUCT_LIMIT: &str = "two copies, one lock";
 /// No slower than 0.1.2 beside a busy reader, within noise: depending on how reader and writer fall
 /// into step, two rows of 0.1.2 differ by a tenth, and by more where other programs run.
@@ -54,134 +54,101 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let structs = measure_struct(plan);
     let numbers = measure::<u64>("u64 keys", plan);
     let strings = measure::<Arc<str>>("Arc<str> keys", plan);
-    let mut goals = Vec::from(goals_of_struct(&structs));
+    let against = |name: &str, target, rival| {
+        let what = format!("64-byte struct, quiet: HotRead / {name}");
+        Goal::at_most(what, target, structs.ratio(("HotRead", 0), (rival, 0)))
+    };
+    let mut goals = vec![
+        against("left-right", 0.75, "left-right"),
+        against("limit", 2.5, STRUCT_LIMIT),
+    ];
     goals.extend(goals_of_map("u64 keys", &numbers));
     goals.extend(goals_of_map("Arc<str> keys", &strings));
     let times = |table: &Table, keys| table.pick(format!("Time of one update, {keys}"), TIMES);
     let visible = |table: &Table, keys| {
-        let mut visible = table.pick(format!("Updates visible at return, {keys}"), VISIBLE);
-        visible
-            .rows
-            .retain(|row| row.peer.to_lowercase().starts_with("hotread"));
-        visible
+        let title = format!("Updates visible at return, {keys}");
+        table.pick(title, VISIBLE).only_hotread()
     };
-    let (number_times, string_times) = (
+    Figure::new(
+        "Updates of a map and of a struct",
+        "Existing keys of a map of 100,000 get new values, one by one (each published) or in \
+         batches of 100 (each published), with no reader or beside one busy reader on another \
+         core; a 64-byte struct is replaced, with one quiet handle. Times are per update; beside \
+         the reader until all are visible. The limit is the same updates of two maps or structs \
+         under one uncontended lock.",
+    )
+    .goals(goals)
+    .notes([
+        "An update that HotRead cannot publish because the reader is still on the other copy \
+         returns at once and is published with a later one; the tables of visible updates say how \
+         often that was, and the times last until it was. left-right and the locks wait instead.",
+        "`ArcSwap::load` stands for cloning behind ArcSwap: its writer clones the map for every \
+         update or batch (`ArcSwap::rcu`).",
+        "papaya, dashmap, scc and the locks keep one copy and change it in place; evmap and \
+         left-right keep two.",
+        "The goal against 0.1.2 is 1.0, and a tenth for noise: by so much do two rows of the same \
+         code differ, depending on how reader and writer fall into step.",
+    ])
+    .tables([
+        structs,
         times(&numbers, "u64 keys"),
+        visible(&numbers, "u64 keys"),
         times(&strings, "Arc<str> keys"),
-    );
-    let mut charts = Vec::new();
-    for column in 0..4 {
-        for (keys, table) in [
-            ("u64 keys", &number_times),
-            ("Arc<str> keys", &string_times),
-        ] {
-            let title = format!("{keys}, {}", table.columns[column].label);
-            charts.push(Chart::bars(table, column).titled(&title));
-        }
-    }
-    charts.push(Chart::bars(&structs, 0).titled("64-byte struct, one by one, quiet"));
-    Figure {
-        id: "updates",
-        title: "Updates of a map and of a struct",
-        method: "Existing keys of a map of 100,000 get new values, one by one (each published) or \
-                 in batches of 100 (each published), with no reader or beside one busy reader on \
-                 another core; a 64-byte struct is replaced, with one quiet handle. Times are per \
-                 update; beside the reader until all are visible. The limit is the same updates of \
-                 two maps or structs under one uncontended lock."
-            .into(),
-        charts,
-        tables: vec![
-            structs,
-            number_times,
-            visible(&numbers, "u64 keys"),
-            string_times,
-            visible(&strings, "Arc<str> keys"),
-        ],
-        goals,
-        notes: vec![
-            "An update that HotRead cannot publish because the reader is still on the other copy \
-             returns at once and is published with a later one; the tables of visible updates say \
-             how often that was, and the times last until it was. left-right and the locks wait \
-             instead."
-                .into(),
-            "`ArcSwap::load` stands for cloning behind ArcSwap: its writer clones the map for every \
-             update or batch (`ArcSwap::rcu`)."
-                .into(),
-            "papaya, dashmap, scc and the locks keep one copy and change it in place; evmap and \
-             left-right keep two."
-                .into(),
-            "The goal against 0.1.2 is 1.0, and a tenth for noise: by so much do two rows of the same \
-             code differ, depending on how reader and writer fall into step."
-                .into(),
-        ],
-    }
+        visible(&strings, "Arc<str> keys"),
+    ])
 }
 
-fn goals_of_struct(structs: &Table) -> [Goal; 2] {
-    let against = |rival: &str, target| {
-        let ratio = structs.ratio(("HotRead", 0), (rival, 0));
-        let rival = match rival {
-            STRUCT_LIMIT => "limit",
-            rival => rival,
-        };
-        Goal::at_most(
-            format!("64-byte struct, quiet: HotRead / {rival}"),
-            target,
-            ratio,
-        )
-    };
-    [against("left-right", 0.75), against(STRUCT_LIMIT, 2.5)]
-}
-
-fn goals_of_map(keys: &str, table: &Table) -> [Goal; 6] {
+fn goals_of_map(keys: &str, table: &Table) -> Vec<Goal> {
     let [one_quiet, batch_quiet, one_busy, batch_busy] = TIMES;
-    let ratio = |over: &str, under: &str, column| table.ratio((over, column), (under, column));
-    [
-        Goal::at_most(
-            format!("{keys}, one by one, quiet: HotRead / limit"),
-            1.5,
-            ratio("HotRead", LIMIT, one_quiet),
-        ),
-        Goal::at_most(
-            format!("{keys}, batches of 100, quiet: HotRead / limit"),
+    let ratio = |over, under, column| table.ratio((over, column), (under, column));
+    let most = [
+        ("one by one, quiet: HotRead / limit", 1.5, LIMIT, one_quiet),
+        (
+            "batches of 100, quiet: HotRead / limit",
             1.1,
-            ratio("HotRead", LIMIT, batch_quiet),
+            LIMIT,
+            batch_quiet,
         ),
-        Goal::at_most(
-            format!("{keys}, one by one, busy reader: HotRead / 0.1.2"),
+        (
+            "one by one, busy reader: HotRead / 0.1.2",
             ALIKE,
-            ratio("HotRead", "hotread 0.1.2", one_busy),
+            BEFORE,
+            one_busy,
         ),
-        Goal::at_most(
-            format!("{keys}, batches of 100, busy reader: HotRead / 0.1.2"),
+        (
+            "batches of 100, busy reader: HotRead / 0.1.2",
             ALIKE,
-            ratio("HotRead", "hotread 0.1.2", batch_busy),
+            BEFORE,
+            batch_busy,
         ),
-        Goal::at_least(
-            format!("{keys}, one by one, busy reader: left-right publishing each / HotRead"),
-            3.0,
-            ratio("left-right", "HotRead", one_busy),
-        ),
-        Goal::at_least(
-            format!("{keys}, one by one, quiet: cloning behind ArcSwap / HotRead"),
-            100.0,
-            ratio("ArcSwap::load", "HotRead", one_quiet),
-        ),
-    ]
+    ];
+    let publishing = "one by one, busy reader: left-right publishing each / HotRead";
+    let cloning = "one by one, quiet: cloning behind ArcSwap / HotRead";
+    let least = [
+        (publishing, 3.0, "left-right", one_busy),
+        (cloning, 100.0, "ArcSwap::load", one_quiet),
+    ];
+    let most = most.map(|(what, target, rival, column)| {
+        let ratio = ratio("HotRead", rival, column);
+        Goal::at_most(format!("{keys}, {what}"), target, ratio)
+    });
+    let least = least.map(|(what, target, rival, column)| {
+        let ratio = ratio(rival, "HotRead", column);
+        Goal::at_least(format!("{keys}, {what}"), target, ratio)
+    });
+    most.into_iter().chain(least).collect()
 }
 
 /// Time of one update of a struct.
 fn measure_struct(plan: &Plan) -> Table {
     let samples = plan.pick(150usize, 10);
-    let mut rounds = Rounds::new(
-        "Time of one update, 64-byte struct",
-        &[("one by one, quiet", Unit::Ns)],
-    );
-    cells!(rounds, 0, Share<Config>, [
+    let columns = Unit::Ns.of(["one by one, quiet"]);
+    let mut rounds = Rounds::new("Time of one update, 64-byte struct", columns);
+    cells!(rounds, Share<Config>, [
         HotReadCurrent<Config>, TwoCopies<Config>, LeftRight<Config>, Published<Config>,
         ArcSwapLoad<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>, Watch<Config>,
         TripleBuffer,
-    ], quiet_struct(samples));
+    ], 0 => quiet_struct(samples));
     rounds.run(plan.pick(21, 1))
 }
 
@@ -203,30 +170,22 @@ fn quiet_struct<P: Share<Config>>(samples: &usize) -> Vec<f64> {
     vec![ns]
 }
 
-macro_rules! all_peers {
-    ($rounds:ident, $column:expr, $key:ty, $measure:ident($($setup:ident),*)) => {
-        cells!($rounds, $column, Kv<$key>, [
-            Whole<HotReadCurrent<Map<$key>>>, Whole<Published<Map<$key>>>, TwoMaps<$key>,
-            Whole<LeftRight<Map<$key>>>, EvMap<$key>, Whole<ArcSwapLoad<Map<$key>>>,
-            Papaya<$key>, Dash<$key>, SccHashMap<$key>, Whole<StdRwLock<Map<$key>>>,
-            Whole<ParkingLotRwLock<Map<$key>>>, Whole<Watch<Map<$key>>>,
-        ], $measure::<$key>($($setup),*));
-    };
-}
-
 fn measure<K: Key>(title: &str, plan: &Plan) -> Table {
     let drawn = Drawn::<K>::new(ENTRIES, 1 << 17);
-    let time = millis(plan, 30, 3);
-    let mut rounds = Rounds::new(title, &COLUMNS);
+    let time = plan.millis(30, 3);
+    let mut rounds = Rounds::new(title, COLUMNS);
     for (batch, quiet_column, busy_column) in [(1, 0, 2), (BATCH, 1, 4)] {
-        all_peers!(rounds, quiet_column, K, quiet(drawn, batch, time));
-        all_peers!(rounds, busy_column, K, busy(drawn, batch, time));
+        cells!(rounds, Kv<K>, [
+            HotReadCurrent<Map<K>>, Published<Map<K>>, TwoMaps<K>, LeftRight<Map<K>>, EvMap<K>,
+            ArcSwapLoad<Map<K>>, Papaya<K>, Dash<K>, SccHashMap<K>, StdRwLock<Map<K>>,
+            ParkingLotRwLock<Map<K>>, Watch<Map<K>>,
+        ], quiet_column => quiet::<K>(drawn, batch, time),
+           busy_column => busy::<K>(drawn, batch, time));
         // How reader and writer fall into step varies most, so the two that are compared most
         // closely get more samples, in turns.
-        cells!(rounds, busy_column, Kv<K>, [
-            Whole<HotReadCurrent<Map<K>>>, Whole<Published<Map<K>>>,
-            Whole<HotReadCurrent<Map<K>>>, Whole<Published<Map<K>>>,
-        ], busy::<K>(drawn, batch, time));
+        cells!(rounds, Kv<K>, [
+            HotReadCurrent<Map<K>>, Published<Map<K>>, HotReadCurrent<Map<K>>, Published<Map<K>>,
+        ], busy_column => busy::<K>(drawn, batch, time));
     }
     rounds.run(plan.pick(7, 1))
 }

@@ -10,10 +10,9 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::support::{cells, millis};
+use super::support::cells;
 use crate::clock;
 use crate::peers::*;
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Unit};
 use crate::states::Config;
@@ -21,48 +20,29 @@ use crate::stats::Histogram;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let updates = plan.pick(20_000u64, 1_000);
-    let limit = millis(plan, 300, 50);
-    let mut rounds = Rounds::new(
-        "From update to sight",
-        &[
-            ("p50", Unit::Ns),
-            ("p99", Unit::Ns),
-            ("p99.9", Unit::Ns),
-            ("max", Unit::Ns),
-        ],
-    );
-    cells!(rounds, 0, Share<Config>, [
+    let limit = plan.millis(300, 50);
+    let columns = ["p50", "p99", "p99.9", "max"];
+    let mut rounds = Rounds::new("From update to sight", Unit::Ns.of(columns));
+    cells!(rounds, Share<Config>, [
         HotReadCurrent<Config>, HotReadClosure<Config>, ArcSwapCache<Config>, ArcSwapLoad<Config>,
         LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
-        Watch<Config>, TripleBuffer,
-    ], from_update_to_sight(updates, limit));
-    #[cfg(feature = "liburcu")]
-    cells!(
-        rounds,
-        0,
-        Share<Config>,
-        [Qsbr<Config>],
-        from_update_to_sight(updates, limit)
-    );
+        Watch<Config>, TripleBuffer, liburcu Qsbr<Config>,
+    ], 0 => from_update_to_sight(updates, limit));
 
     let table = rounds.run(plan.pick(9, 2));
     let goals =
         vec![Goal::at_most("HotRead, p50", 1_000.0, table.median("HotRead", 0)).in_unit("ns")];
-    Figure {
-        id: "visibility",
-        title: "From an update to another thread seeing it",
-        method: "The writer stamps a 64-byte struct and updates; a reader that spins on another \
-                 core stamps the moment it first sees it."
-            .into(),
-        charts: vec![Chart::bars(&table, 0), Chart::bars(&table, 1)],
-        tables: vec![table],
-        goals,
-        notes: vec![
-            "The maximum is of single events and contains preemption; with two cores, reader and \
-             writer are alone only when nothing else runs."
-                .into(),
-        ],
-    }
+    Figure::new(
+        "From an update to another thread seeing it",
+        "The writer stamps a 64-byte struct and updates; a reader that spins on another core \
+         stamps the moment it first sees it.",
+    )
+    .goals(goals)
+    .notes([
+        "The maximum is of single events and contains preemption; with two cores, reader and \
+             writer are alone only when nothing else runs.",
+    ])
+    .tables([table])
 }
 
 /// The number of the update that ends a run.
@@ -72,7 +52,7 @@ fn from_update_to_sight<P: Share<Config>>(updates: &u64, limit: &Duration) -> Ve
     let (peer, mut writer) = P::build(Config::stamped(0));
     let mut reader = peer.reader();
     let seen = AtomicU64::new(0);
-    let mut histogram = Histogram::new();
+    let mut histogram = Histogram::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut rng = fastrand::Rng::with_seed(11);
@@ -116,13 +96,5 @@ fn from_update_to_sight<P: Share<Config>>(updates: &u64, limit: &Duration) -> Ve
         reader.rest();
         reader.detach();
     });
-    let tick = clock::calibration().ns_per_tick;
-    let mut row = [50.0, 99.0, 99.9]
-        .map(|p| histogram.percentile(p) * tick)
-        .to_vec();
-    row.push(match histogram.is_empty() {
-        true => f64::NAN,
-        false => clock::ns(histogram.max()),
-    });
-    row
+    clock::ns_at(&histogram, [50.0, 99.0, 99.9, 100.0]).to_vec()
 }

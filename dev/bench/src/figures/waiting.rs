@@ -16,7 +16,6 @@ mod cycle;
 
 use self::cycle::{Others, Work, bare_store, measure};
 use crate::peers::{HotReadCurrent, Published};
-use crate::report::svg::Chart;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Config;
@@ -63,17 +62,12 @@ mod allowed {
 }
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let mut columns = Vec::new();
-    for label in LABELS {
-        for _ in 0..4 {
-            for percentile in ["p50", "p99", "max"] {
-                columns.push((format!("{label}, {percentile}"), Unit::Ns));
-            }
-        }
-        columns.push((label.to_owned(), Unit::Count));
-    }
-    let columns: Vec<(&str, Unit)> = columns.iter().map(|(l, u)| (l.as_str(), *u)).collect();
-    let mut rounds = Rounds::new("waiting", &columns);
+    let columns = LABELS.into_iter().flat_map(|label| {
+        let calls = ["p50", "p99", "max"].map(|name| (format!("{label}, {name}"), Unit::Ns));
+        let calls = calls.into_iter().cycle().take(12);
+        calls.chain([(label.to_owned(), Unit::Count)])
+    });
+    let mut rounds = Rounds::new("waiting", columns);
     for (index, readers) in READERS.into_iter().enumerate() {
         let work = Work {
             readers,
@@ -104,56 +98,41 @@ pub(super) fn run(plan: &Plan) -> Figure {
         });
         all.pick(title, columns)
     };
-    let moved = of_calls("current() right after a publication", MOVED);
-    let left = of_calls(
-        "quiescent() of a handle that is not the last on its copy",
-        LEFT,
-    );
-    let last = of_calls("quiescent() of the last handle on the old copy", LAST);
     let sleeps = (0..READERS.len()).map(|readers| readers * COLUMNS + SLEEPS);
-    Figure {
-        id: "waiting",
-        title: "Readers while others wait",
-        method:
-            "One thread polls 1, 8 or 64 handles of a 64-byte struct one after the other, right \
-                 after a publication. One more handle stalls on the old copy and blocks the next \
-                 update, for which no thread waits, or a maintainer, or 1, 10 or 100 threads in \
-                 `wait_published`, all asleep. Only the last handle that lets go of the old copy \
-                 has a thread to wake."
-                .into(),
-        charts: vec![
-            Chart::bars(&moved, 6).titled("current() right after a publication, 64 readers, p50"),
-            Chart::bars(&moved, 7).titled("current() right after a publication, 64 readers, p99"),
-            Chart::bars(&left, 6).titled("quiescent(), not the last, beside 64 readers, p50"),
-            Chart::bars(&last, 6).titled("quiescent(), the last, beside 64 readers, p50"),
-        ],
-        goals: goals(&all),
-        tables: vec![
-            moved,
-            of_calls(
-                "current() when nothing is new, means of 4,096 calls",
-                UNCHANGED,
-            ),
-            left,
-            last,
-            all.pick(
-                "Times that a waiting thread went to sleep in one wait",
-                sleeps,
-            ),
-        ],
-        notes: vec![
-            "hotread 0.1.2 has handles but no call that waits; left-right has neither.".into(),
-            "A waiting thread looks at slots until it finds one that holds the copy. The owner of that \
-             slot then stores to a line that another core has read, and a full fence waits until the \
-             line is its own again; the row of the bare store shows how long that takes by itself."
-                .into(),
-            "A thread that is woken only when its update is visible sleeps once. To wake a thread \
-             takes 2 µs and more, so a single needless wake-up shows in every time; the goals allow \
-             a quarter, and 2 ns for a p50 and 200 ns for a p99, which is what the same threads \
-             cost when they wait for another state."
-                .into(),
-        ],
-    }
+    Figure::new(
+        "Readers while others wait",
+        "One thread polls 1, 8 or 64 handles of a 64-byte struct one after the other, right after \
+         a publication. One more handle stalls on the old copy and blocks the next update, for \
+         which no thread waits, or a maintainer, or 1, 10 or 100 threads in `wait_published`, all \
+         asleep. Only the last handle that lets go of the old copy has a thread to wake.",
+    )
+    .goals(goals(&all))
+    .notes([
+        "hotread 0.1.2 has handles but no call that waits; left-right has neither.",
+        "A waiting thread looks at slots until it finds one that holds the copy. The owner of that \
+         slot then stores to a line that another core has read, and a full fence waits until the \
+         line is its own again; the row of the bare store shows how long that takes by itself.",
+        "A thread that is woken only when its update is visible sleeps once. To wake a thread \
+         takes 2 µs and more, so a single needless wake-up shows in every time; the goals allow a \
+         quarter, and 2 ns for a p50 and 200 ns for a p99, which is what the same threads cost \
+         when they wait for another state.",
+    ])
+    .tables([
+        of_calls("current() right after a publication", MOVED),
+        of_calls(
+            "current() when nothing is new, means of 4,096 calls",
+            UNCHANGED,
+        ),
+        of_calls(
+            "quiescent() of a handle that is not the last on its copy",
+            LEFT,
+        ),
+        of_calls("quiescent() of the last handle on the old copy", LAST),
+        all.pick(
+            "Times that a waiting thread went to sleep in one wait",
+            sleeps,
+        ),
+    ])
 }
 
 fn goals(all: &Table) -> Vec<Goal> {
@@ -166,41 +145,25 @@ fn goals(all: &Table) -> Vec<Goal> {
         });
         ratios.fold(f64::NAN, f64::max)
     };
-    let calls = [
-        (
-            "current() after a publication",
-            MOVED,
-            allowed::P50_NS,
-            allowed::P99_NS,
-        ),
+    let (p50_ns, p99_ns) = (allowed::P50_NS, allowed::P99_NS);
+    let mut goals = Vec::new();
+    for (call, metric, p50_ns, p99_ns) in [
+        ("current() after a publication", MOVED, p50_ns, p99_ns),
         (
             "current() when nothing is new",
             UNCHANGED,
             0.0,
             allowed::MEAN_NS,
         ),
-        (
-            "quiescent(), not the last",
-            LEFT,
-            allowed::P50_NS,
-            allowed::P99_NS,
-        ),
-    ];
-    let mut goals = Vec::new();
-    for (call, metric, p50_allowance, p99_allowance) in calls {
-        for (percentile, metric, allowance) in [
-            ("p50", metric, p50_allowance),
-            ("p99", metric + 1, p99_allowance),
-        ] {
-            let without = match allowance {
+        ("quiescent(), not the last", LEFT, p50_ns, p99_ns),
+    ] {
+        for (percentile, metric, ns) in [("p50", metric, p50_ns), ("p99", metric + 1, p99_ns)] {
+            let without = match ns {
                 0.0 => "without".to_owned(),
                 ns => format!("(without + {ns} ns)"),
             };
-            goals.push(Goal::at_most(
-                format!("{call}, {percentile}: while others wait / {without}, the worst"),
-                allowed::RATIO,
-                worst(metric, allowance),
-            ));
+            let what = format!("{call}, {percentile}: while others wait / {without}, the worst");
+            goals.push(Goal::at_most(what, allowed::RATIO, worst(metric, ns)));
         }
     }
     let wakes = |(others, column)| all.ratio((others, column), (ONE_THREAD, column));

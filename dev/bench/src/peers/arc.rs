@@ -16,8 +16,7 @@ pub struct BareArcReader<S>(Arc<S>);
 impl<S: HotReadState> Share<S> for BareArc<S> {
     const NAME: &'static str = "bare Arc (no updates)";
     type Reader = BareArcReader<S>;
-    type Writer = NoWriter;
-    type SharedWriter = NoWriter;
+    cloned_writer!(NoWriter);
 
     fn build(initial: S) -> (Self, NoWriter) {
         (Self(Arc::new(initial)), NoWriter)
@@ -25,10 +24,6 @@ impl<S: HotReadState> Share<S> for BareArc<S> {
 
     fn reader(&self) -> Self::Reader {
         BareArcReader(Arc::clone(&self.0))
-    }
-
-    fn share(writer: NoWriter) -> NoWriter {
-        writer
     }
 }
 
@@ -39,20 +34,9 @@ impl<S: HotReadState> Read<S> for BareArcReader<S> {
     }
 }
 
-/// `arc_swap::Cache::load`, with updates that clone the state (`ArcSwap::rcu`).
-pub struct ArcSwapCache<S>(Arc<ArcSwap<S>>);
-
-/// `ArcSwap::load`, with the same updates.
-pub struct ArcSwapLoad<S>(Arc<ArcSwap<S>>);
-
 /// Clone, update, swap.
+#[derive(Clone)]
 pub struct CloneAndSwap<S>(Arc<ArcSwap<S>>);
-
-impl<S> Clone for CloneAndSwap<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
 
 impl<S: HotReadState> Write<S> for CloneAndSwap<S> {
     #[inline]
@@ -77,62 +61,50 @@ impl<S: HotReadState> Write<S> for CloneAndSwap<S> {
     }
 }
 
-/// The reader of [`ArcSwapCache`].
-pub struct CacheReader<S>(Cache<Arc<ArcSwap<S>>, Arc<S>>);
+/// A way of reading an `ArcSwap`, with updates that clone the state (`ArcSwap::rcu`).
+macro_rules! arc_swap {
+    ($name:ident, $label:literal, $reader:ident($kind:ty), $make:path) => {
+        #[doc = concat!("A state behind ", $label, ".")]
+        pub struct $name<S>(Arc<ArcSwap<S>>);
 
-impl<S: HotReadState> Share<S> for ArcSwapCache<S> {
-    const NAME: &'static str = "arc-swap Cache";
-    type Reader = CacheReader<S>;
-    type Writer = CloneAndSwap<S>;
-    type SharedWriter = CloneAndSwap<S>;
+        #[doc = concat!("Its reader, by ", $label, ".")]
+        pub struct $reader<S>($kind);
 
-    fn build(initial: S) -> (Self, Self::Writer) {
-        let shared = Arc::new(ArcSwap::from_pointee(initial));
-        (Self(Arc::clone(&shared)), CloneAndSwap(shared))
-    }
+        impl<S: HotReadState> Share<S> for $name<S> {
+            const NAME: &'static str = $label;
+            type Reader = $reader<S>;
+            cloned_writer!(CloneAndSwap<S>);
 
-    fn reader(&self) -> Self::Reader {
-        CacheReader(Cache::new(Arc::clone(&self.0)))
-    }
+            fn build(initial: S) -> (Self, Self::Writer) {
+                let shared = Arc::new(ArcSwap::from_pointee(initial));
+                (Self(Arc::clone(&shared)), CloneAndSwap(shared))
+            }
 
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
-    }
+            fn reader(&self) -> Self::Reader {
+                $reader($make(Arc::clone(&self.0)))
+            }
+        }
+
+        impl<S: HotReadState> Read<S> for $reader<S> {
+            #[inline]
+            fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
+                f(&self.0.load())
+            }
+        }
+    };
 }
 
-impl<S: HotReadState> Read<S> for CacheReader<S> {
-    #[inline]
-    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
-        f(self.0.load())
-    }
-}
+type Cached<S> = Cache<Arc<ArcSwap<S>>, Arc<S>>;
 
-/// The reader of [`ArcSwapLoad`].
-pub struct LoadReader<S>(Arc<ArcSwap<S>>);
-
-impl<S: HotReadState> Share<S> for ArcSwapLoad<S> {
-    const NAME: &'static str = "ArcSwap::load";
-    type Reader = LoadReader<S>;
-    type Writer = CloneAndSwap<S>;
-    type SharedWriter = CloneAndSwap<S>;
-
-    fn build(initial: S) -> (Self, Self::Writer) {
-        let shared = Arc::new(ArcSwap::from_pointee(initial));
-        (Self(Arc::clone(&shared)), CloneAndSwap(shared))
-    }
-
-    fn reader(&self) -> Self::Reader {
-        LoadReader(Arc::clone(&self.0))
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
-    }
-}
-
-impl<S: HotReadState> Read<S> for LoadReader<S> {
-    #[inline]
-    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
-        f(&self.0.load())
-    }
-}
+arc_swap!(
+    ArcSwapCache,
+    "arc-swap Cache",
+    CacheReader(Cached<S>),
+    Cache::new
+);
+arc_swap!(
+    ArcSwapLoad,
+    "ArcSwap::load",
+    LoadReader(Arc<ArcSwap<S>>),
+    std::convert::identity
+);

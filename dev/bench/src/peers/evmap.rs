@@ -20,8 +20,7 @@ pub struct EvMapWriter<K: Key>(WriteHandle<K, u64, (), RandomState>);
 impl<K: Key> Kv<K> for EvMap<K> {
     const NAME: &'static str = "evmap";
     type Reader = EvMapReader<K>;
-    type Writer = EvMapWriter<K>;
-    type SharedWriter = Locked<EvMapWriter<K>>;
+    locked_writer!(EvMapWriter<K>);
 
     fn build(initial: Map<K>) -> (Self, Self::Writer) {
         let options = evmap::Options::default().with_capacity(initial.len());
@@ -37,10 +36,6 @@ impl<K: Key> Kv<K> for EvMap<K> {
 
     fn reader(&self) -> Self::Reader {
         EvMapReader(self.0.lock().expect("nothing panics here").clone())
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        Locked::new(writer)
     }
 }
 

@@ -1,8 +1,6 @@
 //! HotRead of this workspace: by handle (`current()`), and by closure (`read(|state| …)`).
 
-use std::time::Duration;
-
-use hotread::{HotRead, HotReadHandle, HotReadState, Maintainer};
+use hotread::{HotRead, HotReadHandle, HotReadState};
 
 use super::{Read, Share, Write};
 
@@ -13,50 +11,14 @@ pub struct HotReadCurrent<S: HotReadState, const COPIES: usize = 2>(HotRead<S>);
 pub struct HotReadClosure<S: HotReadState>(HotRead<S>);
 
 /// The reader of [`HotReadCurrent`].
-pub struct CurrentReader<S: HotReadState>(HotReadHandle<S>);
+pub struct CurrentReader<S: HotReadState>(pub(crate) HotReadHandle<S>);
 
 /// The reader of [`HotReadClosure`].
 pub struct ClosureReader<S: HotReadState>(HotRead<S>);
 
 /// The writer of both: a clone of the `HotRead`.
-pub struct HotReadWriter<S: HotReadState>(HotRead<S>);
-
-impl<S: HotReadState> Clone for HotReadWriter<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<S: HotReadState> HotReadWriter<S> {
-    /// Starts a maintainer, which runs until it is dropped.
-    pub fn maintainer(&self) -> Maintainer {
-        self.0
-            .spawn_maintainer()
-            .expect("the system gives a benchmark one more thread")
-    }
-
-    /// One attempt to apply what is queued.
-    pub fn maintain(&self) {
-        self.0.maintain();
-    }
-
-    /// The number of the update that was queued last.
-    pub fn latest_seq(&self) -> u64 {
-        self.0.latest_seq()
-    }
-
-    /// Blocks until the update of this number is visible, or the time is up; tells which.
-    pub fn wait(&self, seq: u64, timeout: Duration) -> bool {
-        self.0.wait_published(seq, timeout).is_ok()
-    }
-}
-
-impl<S: HotReadState> CurrentReader<S> {
-    /// Looks at what a read would look at first, and takes nothing.
-    pub fn look(&self) -> bool {
-        self.0.is_latest()
-    }
-}
+#[derive(Clone)]
+pub struct HotReadWriter<S: HotReadState>(pub(crate) HotRead<S>);
 
 impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES> {
     const NAME: &'static str = match COPIES {
@@ -66,8 +28,7 @@ impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES
         _ => panic!("name this number of copies"),
     };
     type Reader = CurrentReader<S>;
-    type Writer = HotReadWriter<S>;
-    type SharedWriter = HotReadWriter<S>;
+    cloned_writer!(HotReadWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let hotread = HotRead::builder(initial).max_copies(COPIES).build();
@@ -77,17 +38,12 @@ impl<S: HotReadState, const COPIES: usize> Share<S> for HotReadCurrent<S, COPIES
     fn reader(&self) -> Self::Reader {
         CurrentReader(self.0.create_handle())
     }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
-    }
 }
 
 impl<S: HotReadState> Share<S> for HotReadClosure<S> {
     const NAME: &'static str = "HotRead, read(|s| …)";
     type Reader = ClosureReader<S>;
-    type Writer = HotReadWriter<S>;
-    type SharedWriter = HotReadWriter<S>;
+    cloned_writer!(HotReadWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let hotread = HotRead::new(initial);
@@ -96,10 +52,6 @@ impl<S: HotReadState> Share<S> for HotReadClosure<S> {
 
     fn reader(&self) -> Self::Reader {
         ClosureReader(self.0.clone())
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
     }
 }
 

@@ -25,19 +25,13 @@ pub struct Published<S: HotReadState>(HotRead<State<S>>);
 pub struct PublishedReader<S: HotReadState>(HotReadHandle<State<S>>);
 
 /// The writer's end.
+#[derive(Clone)]
 pub struct PublishedWriter<S: HotReadState>(HotRead<State<S>>);
-
-impl<S: HotReadState> Clone for PublishedWriter<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl<S: HotReadState> Share<S> for Published<S> {
     const NAME: &'static str = "hotread 0.1.2";
     type Reader = PublishedReader<S>;
-    type Writer = PublishedWriter<S>;
-    type SharedWriter = PublishedWriter<S>;
+    cloned_writer!(PublishedWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let hotread = HotRead::new(State(initial));
@@ -46,10 +40,6 @@ impl<S: HotReadState> Share<S> for Published<S> {
 
     fn reader(&self) -> Self::Reader {
         PublishedReader(self.0.create_handle())
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        writer
     }
 }
 

@@ -38,8 +38,7 @@ pub struct LeftRightWriter<S: HotReadState>(WriteHandle<State<S>, S::Action>);
 impl<S: HotReadState> Share<S> for LeftRight<S> {
     const NAME: &'static str = "left-right";
     type Reader = LeftRightReader<S>;
-    type Writer = LeftRightWriter<S>;
-    type SharedWriter = Locked<LeftRightWriter<S>>;
+    locked_writer!(LeftRightWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let (mut writer, reader) = left_right::new_from_empty(State(initial));
@@ -50,10 +49,6 @@ impl<S: HotReadState> Share<S> for LeftRight<S> {
 
     fn reader(&self) -> Self::Reader {
         LeftRightReader(self.0.handle())
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        Locked::new(writer)
     }
 }
 

@@ -12,13 +12,8 @@ use super::{Kv, KvRead, KvWrite, Read, Share, Write};
 use crate::states::{Key, Map};
 
 /// Two maps under one lock.
+#[derive(Clone)]
 pub struct TwoMaps<K>(Arc<Mutex<(Map<K>, Map<K>)>>);
-
-impl<K> Clone for TwoMaps<K> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
 
 impl<K> TwoMaps<K> {
     fn lock(&self) -> MutexGuard<'_, (Map<K>, Map<K>)> {
@@ -28,21 +23,11 @@ impl<K> TwoMaps<K> {
 
 impl<K: Key> Kv<K> for TwoMaps<K> {
     const NAME: &'static str = "two maps, one lock";
-    type Reader = Self;
-    type Writer = Self;
-    type SharedWriter = Self;
+    one_handle!();
 
     fn build(initial: Map<K>) -> (Self, Self) {
         let maps = Self(Arc::new(Mutex::new((initial.clone(), initial))));
         (maps.clone(), maps)
-    }
-
-    fn reader(&self) -> Self {
-        self.clone()
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
     }
 }
 
@@ -82,13 +67,8 @@ impl<K: Key> KvWrite<K> for TwoMaps<K> {
 }
 
 /// Two copies of any state under one lock.
+#[derive(Clone)]
 pub struct TwoCopies<S>(Arc<Mutex<(S, S)>>);
-
-impl<S> Clone for TwoCopies<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
 
 impl<S> TwoCopies<S> {
     fn lock(&self) -> MutexGuard<'_, (S, S)> {
@@ -98,21 +78,11 @@ impl<S> TwoCopies<S> {
 
 impl<S: HotReadState> Share<S> for TwoCopies<S> {
     const NAME: &'static str = "two copies, one lock";
-    type Reader = Self;
-    type Writer = Self;
-    type SharedWriter = Self;
+    one_handle!();
 
     fn build(initial: S) -> (Self, Self) {
         let copies = Self(Arc::new(Mutex::new((initial.clone(), initial))));
         (copies.clone(), copies)
-    }
-
-    fn reader(&self) -> Self {
-        self.clone()
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
     }
 }
 
@@ -144,30 +114,15 @@ impl<S: HotReadState> Write<S> for TwoCopies<S> {
 }
 
 /// Threads that share nothing and update nothing: whatever a call takes then is the machine's.
+#[derive(Clone)]
 pub struct BareThreads<K>(PhantomData<fn(K)>);
-
-impl<K> Clone for BareThreads<K> {
-    fn clone(&self) -> Self {
-        Self(PhantomData)
-    }
-}
 
 impl<K: Key> Kv<K> for BareThreads<K> {
     const NAME: &'static str = "bare threads (no updates)";
-    type Reader = Self;
-    type Writer = Self;
-    type SharedWriter = Self;
+    one_handle!();
 
     fn build(_: Map<K>) -> (Self, Self) {
         (Self(PhantomData), Self(PhantomData))
-    }
-
-    fn reader(&self) -> Self {
-        self.clone()
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
     }
 }
 

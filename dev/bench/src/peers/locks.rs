@@ -6,107 +6,50 @@ use hotread::HotReadState;
 
 use super::{Read, Share, Write};
 
-/// `std::sync::RwLock`.
-pub struct StdRwLock<S>(Arc<RwLock<S>>);
+/// A state behind a lock, whose guard comes of `read()` and `write()` followed by the last argument.
+macro_rules! behind_a_lock {
+    ($name:ident, $label:literal, $lock:ty, $($guard:tt)*) => {
+        #[doc = concat!("A state behind a lock: ", $label, ".")]
+        #[derive(Clone)]
+        pub struct $name<S>(Arc<$lock>);
 
-/// `parking_lot::RwLock`.
-pub struct ParkingLotRwLock<S>(Arc<parking_lot::RwLock<S>>);
+        impl<S: HotReadState> Share<S> for $name<S> {
+            const NAME: &'static str = $label;
+            one_handle!();
 
-impl<S> Clone for StdRwLock<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
+            fn build(initial: S) -> (Self, Self) {
+                let lock = Self(Arc::new(<$lock>::new(initial)));
+                (lock.clone(), lock)
+            }
+        }
+
+        impl<S: HotReadState> Read<S> for $name<S> {
+            #[inline]
+            fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
+                f(&self.0.read()$($guard)*)
+            }
+        }
+
+        impl<S: HotReadState> Write<S> for $name<S> {
+            #[inline]
+            fn update(&mut self, update: S::Action) -> bool {
+                self.0.write()$($guard)*.apply_owned(update);
+                true
+            }
+
+            #[inline]
+            fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool {
+                let mut state = self.0.write()$($guard)*;
+                updates.for_each(|update| state.apply_owned(update));
+                true
+            }
+        }
+    };
 }
 
-impl<S> Clone for ParkingLotRwLock<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<S: HotReadState> Share<S> for StdRwLock<S> {
-    const NAME: &'static str = "std RwLock";
-    type Reader = Self;
-    type Writer = Self;
-    type SharedWriter = Self;
-
-    fn build(initial: S) -> (Self, Self) {
-        let lock = Self(Arc::new(RwLock::new(initial)));
-        (lock.clone(), lock)
-    }
-
-    fn reader(&self) -> Self {
-        self.clone()
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
-    }
-}
-
-impl<S: HotReadState> Read<S> for StdRwLock<S> {
-    #[inline]
-    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
-        f(&self.0.read().expect("no writer panics"))
-    }
-}
-
-impl<S: HotReadState> Write<S> for StdRwLock<S> {
-    #[inline]
-    fn update(&mut self, update: S::Action) -> bool {
-        self.0
-            .write()
-            .expect("no writer panics")
-            .apply_owned(update);
-        true
-    }
-
-    #[inline]
-    fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool {
-        let mut state = self.0.write().expect("no writer panics");
-        updates.for_each(|update| state.apply_owned(update));
-        true
-    }
-}
-
-impl<S: HotReadState> Share<S> for ParkingLotRwLock<S> {
-    const NAME: &'static str = "parking_lot RwLock";
-    type Reader = Self;
-    type Writer = Self;
-    type SharedWriter = Self;
-
-    fn build(initial: S) -> (Self, Self) {
-        let lock = Self(Arc::new(parking_lot::RwLock::new(initial)));
-        (lock.clone(), lock)
-    }
-
-    fn reader(&self) -> Self {
-        self.clone()
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
-    }
-}
-
-impl<S: HotReadState> Read<S> for ParkingLotRwLock<S> {
-    #[inline]
-    fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R {
-        f(&self.0.read())
-    }
-}
-
-impl<S: HotReadState> Write<S> for ParkingLotRwLock<S> {
-    #[inline]
-    fn update(&mut self, update: S::Action) -> bool {
-        self.0.write().apply_owned(update);
-        true
-    }
-
-    #[inline]
-    fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool {
-        let mut state = self.0.write();
-        updates.for_each(|update| state.apply_owned(update));
-        true
-    }
-}
+behind_a_lock!(StdRwLock, "std RwLock", RwLock<S>, .expect("no writer panics"));
+behind_a_lock!(
+    ParkingLotRwLock,
+    "parking_lot RwLock",
+    parking_lot::RwLock<S>,
+);

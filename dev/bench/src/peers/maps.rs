@@ -8,23 +8,21 @@ use std::sync::Arc;
 use super::{Kv, KvRead, KvWrite};
 use crate::states::{Key, Map};
 
-/// Says that a concurrent map is its own reader and writer.
-macro_rules! shared_by_arc {
-    ($name:ident, $label:literal, $map:ty) => {
+/// A concurrent map, which is its own reader and writer: how it looks a key up, sets and removes it.
+macro_rules! concurrent_map {
+    ($name:ident, $label:literal, $map:ty,
+     get: |$get_map:ident, $get_key:ident| $get:expr,
+     insert: |$insert_map:ident, $insert_key:ident, $value:ident| $insert:expr,
+     remove: |$remove_map:ident, $remove_key:ident| $remove:expr
+     $(, insert_all: |$all_map:ident, $all_keys:ident, $all_value:ident| $insert_all:expr)? $(,)?
+    ) => {
         #[doc = concat!("A shared ", $label, ".")]
+        #[derive(Clone)]
         pub struct $name<K>(Arc<$map>);
-
-        impl<K> Clone for $name<K> {
-            fn clone(&self) -> Self {
-                Self(Arc::clone(&self.0))
-            }
-        }
 
         impl<K: Key> Kv<K> for $name<K> {
             const NAME: &'static str = $label;
-            type Reader = Self;
-            type Writer = Self;
-            type SharedWriter = Self;
+            one_handle!();
 
             fn build(initial: Map<K>) -> (Self, Self) {
                 let mut map = Self(Arc::new(<$map>::with_capacity_and_hasher(
@@ -36,139 +34,71 @@ macro_rules! shared_by_arc {
                 }
                 (map.clone(), map)
             }
+        }
 
-            fn reader(&self) -> Self {
-                self.clone()
+        impl<K: Key> KvRead<K> for $name<K> {
+            #[inline]
+            fn get(&mut self, $get_key: &K) -> Option<u64> {
+                let $get_map = &self.0;
+                $get
+            }
+        }
+
+        impl<K: Key> KvWrite<K> for $name<K> {
+            #[inline]
+            fn insert(&mut self, $insert_key: K, $value: u64) -> bool {
+                let $insert_map = &self.0;
+                $insert;
+                true
             }
 
-            fn share(writer: Self) -> Self {
-                writer
+            #[inline]
+            fn remove(&mut self, $remove_key: &K) -> bool {
+                let $remove_map = &self.0;
+                $remove;
+                true
             }
+
+            $(#[inline]
+            fn insert_all(&mut self, $all_keys: &[K], $all_value: u64) -> bool {
+                let $all_map = &self.0;
+                $insert_all
+                true
+            })?
         }
     };
 }
 
-shared_by_arc!(Papaya, "papaya", papaya::HashMap<K, u64, RandomState>);
-shared_by_arc!(Dash, "dashmap", dashmap::DashMap<K, u64, RandomState>);
-shared_by_arc!(SccHashMap, "scc HashMap", scc::HashMap<K, u64, RandomState>);
-shared_by_arc!(SccHashIndex, "scc HashIndex", scc::HashIndex<K, u64, RandomState>);
-
-impl<K: Key> KvRead<K> for Papaya<K> {
-    #[inline]
-    fn get(&mut self, key: &K) -> Option<u64> {
-        self.0.pin().get(key).copied()
-    }
-}
-
-impl<K: Key> KvWrite<K> for Papaya<K> {
-    #[inline]
-    fn insert(&mut self, key: K, value: u64) -> bool {
-        self.0.pin().insert(key, value);
-        true
-    }
-
-    #[inline]
-    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
-        let map = self.0.pin();
+concurrent_map!(
+    Papaya, "papaya", papaya::HashMap<K, u64, RandomState>,
+    get: |map, key| map.pin().get(key).copied(),
+    insert: |map, key, value| map.pin().insert(key, value),
+    remove: |map, key| map.pin().remove(key),
+    insert_all: |map, keys, value| {
+        let map = map.pin();
         for key in keys {
             map.insert(key.clone(), value);
         }
-        true
-    }
-
-    #[inline]
-    fn remove(&mut self, key: &K) -> bool {
-        self.0.pin().remove(key);
-        true
-    }
-}
-
-impl<K: Key> KvRead<K> for Dash<K> {
-    #[inline]
-    fn get(&mut self, key: &K) -> Option<u64> {
-        self.0.get(key).map(|value| *value)
-    }
-}
-
-impl<K: Key> KvWrite<K> for Dash<K> {
-    #[inline]
-    fn insert(&mut self, key: K, value: u64) -> bool {
-        self.0.insert(key, value);
-        true
-    }
-
-    #[inline]
-    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
-        for key in keys {
-            self.0.insert(key.clone(), value);
-        }
-        true
-    }
-
-    #[inline]
-    fn remove(&mut self, key: &K) -> bool {
-        self.0.remove(key);
-        true
-    }
-}
-
-impl<K: Key> KvRead<K> for SccHashMap<K> {
-    #[inline]
-    fn get(&mut self, key: &K) -> Option<u64> {
-        self.0.read_sync(key, |_, value| *value)
-    }
-}
-
-impl<K: Key> KvWrite<K> for SccHashMap<K> {
-    #[inline]
-    fn insert(&mut self, key: K, value: u64) -> bool {
-        self.0.upsert_sync(key, value);
-        true
-    }
-
-    #[inline]
-    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
-        for key in keys {
-            self.0.upsert_sync(key.clone(), value);
-        }
-        true
-    }
-
-    #[inline]
-    fn remove(&mut self, key: &K) -> bool {
-        self.0.remove_sync(key);
-        true
-    }
-}
-
-impl<K: Key> KvRead<K> for SccHashIndex<K> {
-    #[inline]
-    fn get(&mut self, key: &K) -> Option<u64> {
-        self.0.peek_with(key, |_, value| *value)
-    }
-}
-
-impl<K: Key> KvWrite<K> for SccHashIndex<K> {
-    #[inline]
-    fn insert(&mut self, key: K, value: u64) -> bool {
-        match self.0.entry_sync(key) {
-            scc::hash_index::Entry::Occupied(mut entry) => entry.update(value),
-            scc::hash_index::Entry::Vacant(entry) => drop(entry.insert_entry(value)),
-        }
-        true
-    }
-
-    #[inline]
-    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
-        for key in keys {
-            self.insert(key.clone(), value);
-        }
-        true
-    }
-
-    #[inline]
-    fn remove(&mut self, key: &K) -> bool {
-        self.0.remove_sync(key);
-        true
-    }
-}
+    },
+);
+concurrent_map!(
+    Dash, "dashmap", dashmap::DashMap<K, u64, RandomState>,
+    get: |map, key| map.get(key).map(|value| *value),
+    insert: |map, key, value| map.insert(key, value),
+    remove: |map, key| map.remove(key),
+);
+concurrent_map!(
+    SccHashMap, "scc HashMap", scc::HashMap<K, u64, RandomState>,
+    get: |map, key| map.read_sync(key, |_, value| *value),
+    insert: |map, key, value| map.upsert_sync(key, value),
+    remove: |map, key| map.remove_sync(key),
+);
+concurrent_map!(
+    SccHashIndex, "scc HashIndex", scc::HashIndex<K, u64, RandomState>,
+    get: |map, key| map.peek_with(key, |_, value| *value),
+    insert: |map, key, value| match map.entry_sync(key) {
+        scc::hash_index::Entry::Occupied(mut entry) => entry.update(value),
+        scc::hash_index::Entry::Vacant(entry) => drop(entry.insert_entry(value)),
+    },
+    remove: |map, key| map.remove_sync(key),
+);

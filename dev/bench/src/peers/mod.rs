@@ -1,8 +1,49 @@
 //! The peers, each used the way its documentation recommends.
 //!
 //! [`Share`] is a way of sharing one whole state; [`Kv`] is a way of sharing a map. Every `Share`
-//! of a map is a `Kv` through [`Whole`]; the concurrent maps are `Kv`s only. Figures take them as
-//! generic parameters, so that every measured loop is compiled for its peer.
+//! of a map is a `Kv`; the concurrent maps are `Kv`s only. Figures take them as generic parameters,
+//! so that every measured loop is compiled for its peer.
+
+/// The ends of a peer whose one handle reads and writes.
+macro_rules! one_handle {
+    () => {
+        type Reader = Self;
+        type Writer = Self;
+        type SharedWriter = Self;
+
+        fn reader(&self) -> Self {
+            self.clone()
+        }
+
+        fn share(writer: Self) -> Self {
+            writer
+        }
+    };
+}
+
+/// The writer of a peer whose writers are clones of it.
+macro_rules! cloned_writer {
+    ($writer:ty) => {
+        type Writer = $writer;
+        type SharedWriter = $writer;
+
+        fn share(writer: $writer) -> $writer {
+            writer
+        }
+    };
+}
+
+/// The writer of a peer that has only one, which several threads share behind a mutex.
+macro_rules! locked_writer {
+    ($writer:ty) => {
+        type Writer = $writer;
+        type SharedWriter = Locked<$writer>;
+
+        fn share(writer: $writer) -> Locked<$writer> {
+            Locked::new(writer)
+        }
+    };
+}
 
 mod arc;
 mod evmap;
@@ -30,7 +71,6 @@ pub use self::triple_buffer::TripleBuffer;
 pub use self::urcu::Qsbr;
 pub use self::watch::Watch;
 
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 use ::hotread::HotReadState;
@@ -39,7 +79,7 @@ use crate::states::{Key, Map, Update};
 
 /// A way of sharing one whole state between threads.
 pub trait Share<S: HotReadState>: Sized + Send + Sync + 'static {
-    /// What tables and plots call it.
+    /// What tables call it.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: Read<S>;
@@ -88,7 +128,7 @@ pub trait Write<S: HotReadState>: Send + 'static {
 
 /// A way of sharing a map from `K` to `u64`.
 pub trait Kv<K: Key>: Sized + Send + Sync + 'static {
-    /// What tables and plots call it.
+    /// What tables call it.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: KvRead<K>;
@@ -118,7 +158,7 @@ pub trait KvRead<K>: Send + 'static {
 }
 
 /// The writer's end of a [`Kv`].
-pub trait KvWrite<K>: Send + 'static {
+pub trait KvWrite<K: Clone>: Send + 'static {
     /// Called once on the thread that is going to write.
     fn attach(&mut self) {}
     /// Called once on that thread when it is done.
@@ -127,7 +167,11 @@ pub trait KvWrite<K>: Send + 'static {
     fn insert(&mut self, key: K, value: u64) -> bool;
     /// Sets many keys to one value and publishes once (once each, for peers without batches).
     /// Was all of it visible at return?
-    fn insert_all(&mut self, keys: &[K], value: u64) -> bool;
+    #[inline]
+    fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
+        keys.iter()
+            .fold(true, |all, key| all & self.insert(key.clone(), value))
+    }
     /// Removes a key and publishes. Was it visible at return?
     fn remove(&mut self, key: &K) -> bool;
     /// Returns when every update is visible. No reader may hold the same copy all the while.
@@ -138,9 +182,6 @@ pub trait KvWrite<K>: Send + 'static {
     }
 }
 
-/// A [`Share`] of a whole map, as a [`Kv`].
-pub struct Whole<P>(P);
-
 /// One lookup, the same machine code for every peer that hands out a `&HashMap`: inlined into each
 /// peer's loop, luck with code layout was worth 15 %, more than what is to be measured.
 #[inline(never)]
@@ -148,88 +189,74 @@ fn look_up<K: Key>(map: &Map<K>, key: &K) -> Option<u64> {
     map.get(key).copied()
 }
 
-/// The reader of a [`Whole`].
-pub struct WholeReader<R>(R);
-
-/// The writer of a [`Whole`].
-pub struct WholeWriter<W, K>(W, PhantomData<fn(K)>);
-
-impl<W: Clone, K> Clone for WholeWriter<W, K> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone(), PhantomData)
-    }
-}
-
-impl<P: Share<Map<K>>, K: Key> Kv<K> for Whole<P> {
-    const NAME: &'static str = P::NAME;
-    type Reader = WholeReader<P::Reader>;
-    type Writer = WholeWriter<P::Writer, K>;
-    type SharedWriter = WholeWriter<P::SharedWriter, K>;
+impl<P: Share<Map<K>>, K: Key> Kv<K> for P {
+    const NAME: &'static str = <P as Share<Map<K>>>::NAME;
+    type Reader = <P as Share<Map<K>>>::Reader;
+    type Writer = <P as Share<Map<K>>>::Writer;
+    type SharedWriter = <P as Share<Map<K>>>::SharedWriter;
 
     fn build(initial: Map<K>) -> (Self, Self::Writer) {
-        let (share, writer) = P::build(initial);
-        (Self(share), WholeWriter(writer, PhantomData))
+        <P as Share<Map<K>>>::build(initial)
     }
 
     fn reader(&self) -> Self::Reader {
-        WholeReader(self.0.reader())
+        Share::reader(self)
     }
 
     fn share(writer: Self::Writer) -> Self::SharedWriter {
-        WholeWriter(P::share(writer.0), PhantomData)
+        <P as Share<Map<K>>>::share(writer)
     }
 }
 
-impl<R: Read<Map<K>>, K: Key> KvRead<K> for WholeReader<R> {
+impl<R: Read<Map<K>>, K: Key> KvRead<K> for R {
     fn attach(&mut self) {
-        self.0.attach();
+        Read::attach(self);
     }
 
     fn detach(&mut self) {
-        self.0.detach();
+        Read::detach(self);
     }
 
     #[inline]
     fn get(&mut self, key: &K) -> Option<u64> {
-        self.0.read(|map| look_up(map, key))
+        self.read(|map| look_up(map, key))
     }
 
     fn rest(&mut self) {
-        self.0.rest();
+        Read::rest(self);
     }
 }
 
-impl<W: Write<Map<K>>, K: Key> KvWrite<K> for WholeWriter<W, K> {
+impl<W: Write<Map<K>>, K: Key> KvWrite<K> for W {
     fn attach(&mut self) {
-        self.0.attach();
+        Write::attach(self);
     }
 
     fn detach(&mut self) {
-        self.0.detach();
+        Write::detach(self);
     }
 
     #[inline]
     fn insert(&mut self, key: K, value: u64) -> bool {
-        self.0.update(Update::Insert(key, value))
+        self.update(Update::Insert(key, value))
     }
 
     #[inline]
     fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
-        self.0
-            .update_all(keys.iter().map(|key| Update::Insert(key.clone(), value)))
+        self.update_all(keys.iter().map(|key| Update::Insert(key.clone(), value)))
     }
 
     #[inline]
     fn remove(&mut self, key: &K) -> bool {
-        self.0.update(Update::Remove(key.clone()))
+        self.update(Update::Remove(key.clone()))
     }
 
     fn settle(&mut self) {
-        self.0.settle();
+        Write::settle(self);
     }
 
     fn backlog(&self) -> usize {
-        self.0.backlog()
+        Write::backlog(self)
     }
 }
 

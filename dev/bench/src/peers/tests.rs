@@ -99,34 +99,34 @@ fn never_goes_back<P: Share<Config>>(readers: usize) {
 }
 
 macro_rules! for_maps {
-    ($($test:ident: $peer:ty, $strings:ty;)*) => {$(
+    ($($test:ident: $peer:ident<$($whole:ident)?>$(, $copies:literal)?;)*) => {$(
         #[test]
         fn $test() {
-            follows_a_map::<u64, $peer>();
-            follows_a_map::<Arc<str>, $strings>();
+            follows_a_map::<u64, for_maps!(@ $peer, $($whole)?, u64 $(, $copies)?)>();
+            follows_a_map::<Arc<str>, for_maps!(@ $peer, $($whole)?, Arc<str> $(, $copies)?)>();
         }
     )*};
+    (@ $peer:ident, Map, $key:ty $(, $copies:literal)?) => { $peer<Map<$key> $(, $copies)?> };
+    (@ $peer:ident, , $key:ty) => { $peer<$key> };
 }
 
 for_maps! {
-    hotread_follows_a_map: Whole<HotReadCurrent<Map<u64>>>, Whole<HotReadCurrent<Map<Arc<str>>>>;
-    hotread_with_three_copies_follows_a_map:
-        Whole<HotReadCurrent<Map<u64>, 3>>, Whole<HotReadCurrent<Map<Arc<str>>, 3>>;
-    hotread_closure_follows_a_map: Whole<HotReadClosure<Map<u64>>>, Whole<HotReadClosure<Map<Arc<str>>>>;
-    published_hotread_follows_a_map: Whole<Published<Map<u64>>>, Whole<Published<Map<Arc<str>>>>;
-    left_right_follows_a_map: Whole<LeftRight<Map<u64>>>, Whole<LeftRight<Map<Arc<str>>>>;
-    arc_swap_cache_follows_a_map: Whole<ArcSwapCache<Map<u64>>>, Whole<ArcSwapCache<Map<Arc<str>>>>;
-    arc_swap_follows_a_map: Whole<ArcSwapLoad<Map<u64>>>, Whole<ArcSwapLoad<Map<Arc<str>>>>;
-    std_rwlock_follows_a_map: Whole<StdRwLock<Map<u64>>>, Whole<StdRwLock<Map<Arc<str>>>>;
-    parking_lot_rwlock_follows_a_map:
-        Whole<ParkingLotRwLock<Map<u64>>>, Whole<ParkingLotRwLock<Map<Arc<str>>>>;
-    watch_follows_a_map: Whole<Watch<Map<u64>>>, Whole<Watch<Map<Arc<str>>>>;
-    two_maps_follow_a_map: TwoMaps<u64>, TwoMaps<Arc<str>>;
-    evmap_follows_a_map: EvMap<u64>, EvMap<Arc<str>>;
-    papaya_follows_a_map: Papaya<u64>, Papaya<Arc<str>>;
-    dashmap_follows_a_map: Dash<u64>, Dash<Arc<str>>;
-    scc_hash_map_follows_a_map: SccHashMap<u64>, SccHashMap<Arc<str>>;
-    scc_hash_index_follows_a_map: SccHashIndex<u64>, SccHashIndex<Arc<str>>;
+    hotread_follows_a_map: HotReadCurrent<Map>;
+    hotread_with_three_copies_follows_a_map: HotReadCurrent<Map>, 3;
+    hotread_closure_follows_a_map: HotReadClosure<Map>;
+    published_hotread_follows_a_map: Published<Map>;
+    left_right_follows_a_map: LeftRight<Map>;
+    arc_swap_cache_follows_a_map: ArcSwapCache<Map>;
+    arc_swap_follows_a_map: ArcSwapLoad<Map>;
+    std_rwlock_follows_a_map: StdRwLock<Map>;
+    parking_lot_rwlock_follows_a_map: ParkingLotRwLock<Map>;
+    watch_follows_a_map: Watch<Map>;
+    two_maps_follow_a_map: TwoMaps<>;
+    evmap_follows_a_map: EvMap<>;
+    papaya_follows_a_map: Papaya<>;
+    dashmap_follows_a_map: Dash<>;
+    scc_hash_map_follows_a_map: SccHashMap<>;
+    scc_hash_index_follows_a_map: SccHashIndex<>;
 }
 
 macro_rules! for_structs {
@@ -161,6 +161,6 @@ for_structs! {
 
 #[test]
 fn a_bare_arc_reads_what_it_was_given() {
-    let (peer, _) = BareArc::build(Config::stamped(7));
+    let (peer, _) = <BareArc<Config> as Share<Config>>::build(Config::stamped(7));
     assert_eq!(peer.reader().read(Config::stamp), 7);
 }

@@ -20,8 +20,7 @@ pub struct TripleBufferWriter(Input<Config>);
 impl Share<Config> for TripleBuffer {
     const NAME: &'static str = "triple_buffer (1 reader)";
     type Reader = TripleBufferReader;
-    type Writer = TripleBufferWriter;
-    type SharedWriter = Locked<TripleBufferWriter>;
+    locked_writer!(TripleBufferWriter);
 
     fn build(initial: Config) -> (Self, Self::Writer) {
         let (input, output) = triple_buffer::triple_buffer(&initial);
@@ -31,10 +30,6 @@ impl Share<Config> for TripleBuffer {
     fn reader(&self) -> Self::Reader {
         let output = self.0.lock().expect("nothing panics here").take();
         TripleBufferReader(output.expect("a triple buffer has one reader"))
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        Locked::new(writer)
     }
 }
 

@@ -103,8 +103,7 @@ pub struct QsbrWriter<S>(Arc<Shared<S>>);
 impl<S: HotReadState> Share<S> for Qsbr<S> {
     const NAME: &'static str = "liburcu QSBR";
     type Reader = QsbrReader<S>;
-    type Writer = QsbrWriter<S>;
-    type SharedWriter = Locked<QsbrWriter<S>>;
+    locked_writer!(QsbrWriter<S>);
 
     fn build(initial: S) -> (Self, Self::Writer) {
         let shared = Arc::new(Shared(AtomicPtr::new(Node::new(initial))));
@@ -116,10 +115,6 @@ impl<S: HotReadState> Share<S> for Qsbr<S> {
             shared: Arc::clone(&self.0),
             counters: None,
         }
-    }
-
-    fn share(writer: Self::Writer) -> Self::SharedWriter {
-        Locked::new(writer)
     }
 }
 

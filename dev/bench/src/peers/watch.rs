@@ -8,13 +8,8 @@ use tokio::sync::watch::{Receiver, Sender};
 use super::{Read, Share, Write};
 
 /// A watch channel.
+#[derive(Clone)]
 pub struct Watch<S>(Arc<Sender<S>>);
-
-impl<S> Clone for Watch<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
 
 /// A receiver.
 pub struct WatchReader<S>(Receiver<S>);
@@ -22,8 +17,7 @@ pub struct WatchReader<S>(Receiver<S>);
 impl<S: HotReadState> Share<S> for Watch<S> {
     const NAME: &'static str = "tokio watch";
     type Reader = WatchReader<S>;
-    type Writer = Self;
-    type SharedWriter = Self;
+    cloned_writer!(Self);
 
     fn build(initial: S) -> (Self, Self) {
         let sender = Self(Arc::new(Sender::new(initial)));
@@ -32,10 +26,6 @@ impl<S: HotReadState> Share<S> for Watch<S> {
 
     fn reader(&self) -> Self::Reader {
         WatchReader(self.0.subscribe())
-    }
-
-    fn share(writer: Self) -> Self {
-        writer
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Figure, Run, Target};
+use super::{Figure, Run};
 use crate::rounds::{Table, Unit};
 use crate::stats;
 
@@ -17,73 +17,55 @@ pub fn document(run: &Run) -> String {
         "kernel": machine.kernel,
         "rustc": machine.rustc,
     });
-    let figures: Vec<String> = run.figures.iter().map(figure).collect();
     format!(
         "{{\"schema\":1,\"quick\":{},\"machine\":{head},\"figures\":[\n{}\n]}}\n",
         run.quick,
-        figures.join(",\n")
+        lines(run.figures.iter().map(figure))
     )
 }
 
 fn figure(figure: &Figure) -> String {
-    let goals: Vec<String> = figure
-        .goals
-        .iter()
-        .map(|goal| {
-            let (relation, target) = match goal.target {
-                Target::AtMost(target) => ("at most", target.value()),
-                Target::AtLeast(target) => ("at least", target.value()),
-            };
-            json!({
-                "what": goal.what,
-                "relation": relation,
-                "target": target,
-                "measured": rounded(goal.measured),
-                "unit": goal.unit,
-                "met": goal.met(),
-            })
-            .to_string()
+    let goals = figure.goals.iter().map(|goal| {
+        json!({
+            "what": goal.what,
+            "relation": goal.relation,
+            "target": goal.target,
+            "measured": rounded(goal.measured),
+            "unit": goal.unit,
+            "met": goal.met(),
         })
-        .collect();
-    let tables: Vec<String> = figure.tables.iter().map(table).collect();
+        .to_string()
+    });
     format!(
         "{{\"id\":{},\"title\":{},\"tables\":[\n{}\n],\"goals\":[\n{}\n]}}",
         json!(figure.id),
         json!(figure.title),
-        tables.join(",\n"),
-        goals.join(",\n")
+        lines(figure.tables.iter().map(table)),
+        lines(goals)
     )
 }
 
 fn table(table: &Table) -> String {
-    let columns: Vec<Value> = table
-        .columns
-        .iter()
-        .map(|column| json!({ "label": column.label, "unit": unit(column.unit) }))
-        .collect();
-    let rows: Vec<String> = table
-        .rows
-        .iter()
-        .map(|row| {
-            let each = |p: f64| -> Vec<Value> {
-                let samples = row.samples.iter();
-                samples.map(|s| rounded(stats::percentile(s, p))).collect()
-            };
-            json!({
-                "peer": row.peer,
-                "median": each(50.0),
-                "low": each(0.0),
-                "high": each(100.0),
-            })
-            .to_string()
-        })
-        .collect();
+    let columns = table.columns.iter();
+    let columns = columns.map(|(label, of)| json!({ "label": label, "unit": unit(*of) }));
+    let rows = table.rows.iter().map(|row| {
+        let each = |p: f64| -> Vec<Value> {
+            let samples = row.samples.iter();
+            samples.map(|s| rounded(stats::percentile(s, p))).collect()
+        };
+        let (median, low, high) = (each(50.0), each(0.0), each(100.0));
+        json!({ "peer": row.peer, "median": median, "low": low, "high": high }).to_string()
+    });
     format!(
         "{{\"title\":{},\"columns\":{},\"rows\":[\n{}\n]}}",
         json!(table.title),
-        json!(columns),
-        rows.join(",\n")
+        Value::from_iter(columns),
+        lines(rows)
     )
+}
+
+fn lines(values: impl Iterator<Item = String>) -> String {
+    values.collect::<Vec<_>>().join(",\n")
 }
 
 fn unit(unit: Unit) -> &'static str {

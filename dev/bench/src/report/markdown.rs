@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Figure, Goal, Run};
+use super::{Figure, Run};
 use crate::rounds::{Table, Unit, digits};
 
 /// The peer that others are put in relation to: the first one there is of these.
@@ -37,9 +37,8 @@ pub fn document(run: &Run) -> String {
     text += &(about.rules)(machine);
     text.push('\n');
 
-    let goals: Vec<&Goal> = run.figures.iter().flat_map(|f| &f.goals).collect();
-    let met = goals.iter().filter(|goal| goal.met()).count();
-    let _ = writeln!(text, "**{met} of {} goals met.**", goals.len());
+    let (met, all) = run.goals_met();
+    let _ = writeln!(text, "**{met} of {all} goals met.**");
     let missed: Vec<_> = run
         .figures
         .iter()
@@ -62,17 +61,14 @@ pub fn document(run: &Run) -> String {
     }
     text.push('\n');
     for figure in &run.figures {
-        text += &self::figure(figure, true);
+        text += &self::figure(figure);
     }
     text
 }
 
 /// One figure.
-pub fn figure(figure: &Figure, with_plot: bool) -> String {
+pub fn figure(figure: &Figure) -> String {
     let mut text = format!("## {}\n\n{}\n\n", figure.title, figure.method);
-    if with_plot {
-        let _ = writeln!(text, "![{}]({}.svg)\n", figure.title, figure.id);
-    }
     for table in &figure.tables {
         text += &self::table(table);
     }
@@ -101,8 +97,8 @@ pub fn figure(figure: &Figure, with_plot: bool) -> String {
 
 fn table(table: &Table) -> String {
     let mut text = format!("**{}**\n\n| |", table.title);
-    for column in &table.columns {
-        let _ = write!(text, " {} |", escape(&column.label));
+    for (label, _) in &table.columns {
+        let _ = write!(text, " {} |", escape(label));
     }
     text += "\n|---|";
     text += &"---:|".repeat(table.columns.len());
@@ -111,21 +107,21 @@ fn table(table: &Table) -> String {
         .iter()
         .find(|ours| table.rows.iter().any(|row| row.peer == **ours));
     for row in &table.rows {
-        let is_ours = ours == Some(&row.peer);
-        let name = escape(row.peer);
+        let is_ours = ours == Some(&&*row.peer);
+        let name = escape(&row.peer);
         let _ = match is_ours {
             true => write!(text, "| **{name}** |"),
             false => write!(text, "| {name} |"),
         };
-        for (index, column) in table.columns.iter().enumerate() {
-            let value = table.median(row.peer, index);
+        for (index, (_, unit)) in table.columns.iter().enumerate() {
+            let value = table.median(&row.peer, index);
             let base = ours.map_or(f64::NAN, |ours| table.median(ours, index));
             let ratio = value / base;
-            let relative = matches!(column.unit, Unit::Ns | Unit::PerSecond);
+            let relative = matches!(unit, Unit::Ns | Unit::PerSecond);
             if is_ours || !relative || !ratio.is_finite() {
-                let _ = write!(text, " {} |", column.unit.format(value));
+                let _ = write!(text, " {} |", unit.format(value));
             } else {
-                let value = column.unit.format(value);
+                let value = unit.format(value);
                 let _ = write!(text, " {value} ({} ×) |", digits(ratio));
             }
         }

@@ -2,20 +2,19 @@
 
 mod json;
 mod machine;
-mod markdown;
-pub mod svg;
+pub mod markdown;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 pub use self::machine::Machine;
-use self::svg::Chart;
 use crate::rounds::Table;
 
 /// Everything that one figure has to say.
+#[derive(Default)]
 pub struct Figure {
-    /// Its name on the command line and in file names.
+    /// Its name on the command line and in the raw results.
     pub id: &'static str,
     /// Its title.
     pub title: &'static str,
@@ -23,30 +22,38 @@ pub struct Figure {
     pub method: String,
     /// The numbers.
     pub tables: Vec<Table>,
-    /// The plot's panels.
-    pub charts: Vec<Chart>,
     /// The goals, met or missed.
     pub goals: Vec<Goal>,
     /// What a reader of the numbers has to know.
     pub notes: Vec<String>,
 }
 
-/// Which side of the target is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Measured ≤ target.
-    AtMost(Milli),
-    /// Measured ≥ target.
-    AtLeast(Milli),
-}
+impl Figure {
+    /// A figure without numbers yet.
+    pub fn new(title: &'static str, method: impl Into<String>) -> Self {
+        Self {
+            title,
+            method: method.into(),
+            ..Self::default()
+        }
+    }
 
-/// A target in thousandths, so that targets compare and print exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Milli(pub u64);
+    /// The same with these numbers.
+    pub fn tables(self, tables: impl Into<Vec<Table>>) -> Self {
+        let tables = tables.into();
+        Self { tables, ..self }
+    }
 
-impl Milli {
-    fn value(self) -> f64 {
-        self.0 as f64 / 1000.0
+    /// The same with these goals.
+    pub fn goals(self, goals: impl IntoIterator<Item = Goal>) -> Self {
+        let goals = goals.into_iter().collect();
+        Self { goals, ..self }
+    }
+
+    /// The same with these notes.
+    pub fn notes(self, notes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let notes = notes.into_iter().map(Into::into).collect();
+        Self { notes, ..self }
     }
 }
 
@@ -55,20 +62,26 @@ impl Milli {
 pub struct Goal {
     /// What is compared with what.
     pub what: String,
+    /// Which side of the target is good: `at most` or `at least`.
+    pub relation: &'static str,
     /// The target.
-    pub target: Target,
+    pub target: f64,
     /// The measured number.
     pub measured: f64,
     /// What follows the numbers: `×` for ratios, or a unit.
     pub unit: &'static str,
 }
 
+const AT_MOST: &str = "at most";
+const AT_LEAST: &str = "at least";
+
 impl Goal {
-    /// A ratio that should be at most `target`.
+    /// A ratio that should be at most `target`, which is rounded to thousandths.
     pub fn at_most(what: impl Into<String>, target: f64, measured: f64) -> Self {
         Self {
             what: what.into(),
-            target: Target::AtMost(Milli((target * 1000.0).round() as u64)),
+            relation: AT_MOST,
+            target: (target * 1000.0).round() / 1000.0,
             measured,
             unit: "×",
         }
@@ -77,9 +90,14 @@ impl Goal {
     /// A ratio that should be at least `target`.
     pub fn at_least(what: impl Into<String>, target: f64, measured: f64) -> Self {
         Self {
-            target: Target::AtLeast(Milli((target * 1000.0).round() as u64)),
+            relation: AT_LEAST,
             ..Self::at_most(what, target, measured)
         }
+    }
+
+    /// Seconds that should be at most `target`; measured in nanoseconds.
+    pub fn seconds(what: impl Into<String>, target: f64, measured_ns: f64) -> Self {
+        Self::at_most(what, target, measured_ns / 1e9).in_unit("s")
     }
 
     /// The same goal in another unit than a ratio.
@@ -89,35 +107,20 @@ impl Goal {
 
     /// Whether it was met; a goal that was not measured was missed.
     pub fn met(&self) -> bool {
-        match self.target {
-            Target::AtMost(target) => self.measured <= target.value(),
-            Target::AtLeast(target) => self.measured >= target.value(),
+        match self.relation {
+            AT_MOST => self.measured <= self.target,
+            _ => self.measured >= self.target,
         }
     }
 
     /// The target in words.
     pub fn target_text(&self) -> String {
-        let (words, target) = match self.target {
-            Target::AtMost(target) => ("at most", target.value()),
-            Target::AtLeast(target) => ("at least", target.value()),
-        };
-        format!("{words} {target}{}", self.spaced_unit())
+        format!("{} {} {}", self.relation, self.target, self.unit)
     }
 
     /// The measured number in words.
     pub fn measured_text(&self) -> String {
-        format!(
-            "{}{}",
-            crate::rounds::digits(self.measured),
-            self.spaced_unit()
-        )
-    }
-
-    fn spaced_unit(&self) -> String {
-        match self.unit {
-            "×" => " ×".into(),
-            unit => format!(" {unit}"),
-        }
+        format!("{} {}", crate::rounds::digits(self.measured), self.unit)
     }
 }
 
@@ -153,22 +156,19 @@ pub struct Run {
 }
 
 impl Run {
-    /// Writes the report, the plots and the raw results into a folder.
+    /// The number of goals that were met, and that of all.
+    pub fn goals_met(&self) -> (usize, usize) {
+        let goals = || self.figures.iter().flat_map(|figure| &figure.goals);
+        (goals().filter(|goal| goal.met()).count(), goals().count())
+    }
+
+    /// Writes the report and the raw results into a folder.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
-        for figure in &self.figures {
-            let plot = svg::render(figure.title, &figure.charts);
-            fs::write(folder.join(format!("{}.svg", figure.id)), plot)?;
-        }
         let file = |ending| folder.join(format!("{}.{ending}", self.about.name));
         fs::write(file("md"), markdown::document(self))?;
         fs::write(file("json"), json::document(self))
     }
-}
-
-/// One figure as Markdown, for the terminal.
-pub fn on_terminal(figure: &Figure) -> String {
-    markdown::figure(figure, false)
 }
 
 #[cfg(test)]
@@ -177,28 +177,22 @@ mod tests {
     use crate::rounds::{Rounds, Unit};
 
     fn run() -> Run {
-        let mut rounds = Rounds::new("reads", &[("struct", Unit::Ns), ("map", Unit::Ns)]);
+        let mut rounds = Rounds::new("reads", Unit::Ns.of(["struct", "map"]));
         rounds.add("HotRead", 0, || vec![0.5, 10.0]);
         rounds.add("left-right", 0, || vec![5.0]);
         let table = rounds.run(3);
-        let goal = Goal::at_least(
-            "faster than left-right",
-            5.0,
-            table.ratio(("left-right", 0), ("HotRead", 0)),
-        );
+        let ratio = table.ratio(("left-right", 0), ("HotRead", 0));
+        let goal = Goal::at_least("faster than left-right", 5.0, ratio);
         let missed = Goal::at_most("HotRead on a map", 9.0, 10.0).in_unit("ns");
+        let figure = Figure::new("Reads", "Measured.").goals([goal, missed]);
+        let figure = figure.notes(["A note."]).tables([table]);
         Run {
             about: &crate::figures::ABOUT,
             machine: Machine::here(),
             quick: true,
             figures: vec![Figure {
                 id: "reads",
-                title: "Reads",
-                method: "Measured.".into(),
-                charts: vec![Chart::bars(&table, 0)],
-                tables: vec![table],
-                goals: vec![goal, missed],
-                notes: vec!["A note.".into()],
+                ..figure
             }],
             seconds: 1.0,
         }
@@ -221,7 +215,6 @@ mod tests {
         assert!(text.contains("| HotRead on a map | at most 9 ns | 10.0 ns | **missed** |"));
         assert!(text.contains("1 of 2 goals"));
         assert!(text.contains("5.00 ns (10.0 ×)"), "cells carry their ratio");
-        assert!(text.contains("![Reads](reads.svg)"));
         assert!(text.contains("quick run"));
         assert!(text.contains("A note."));
     }
@@ -240,11 +233,10 @@ mod tests {
 
     #[test]
     fn files_land_in_the_folder() {
-        let folder = std::env::temp_dir().join(format!("hotread-bench-{}", std::process::id()));
-        run().write(&folder).expect("a writable temporary folder");
-        for name in ["in-process.md", "in-process.json", "reads.svg"] {
-            assert!(folder.join(name).exists(), "{name}");
+        let folder = tempfile::tempdir().expect("a writable temporary folder");
+        run().write(folder.path()).expect("it is writable");
+        for name in ["in-process.md", "in-process.json"] {
+            assert!(folder.path().join(name).exists(), "{name}");
         }
-        fs::remove_dir_all(folder).expect("the folder was just written");
     }
 }

@@ -7,25 +7,26 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fastrand::Rng;
 use hotread_proto::Txn;
 use hotread_store::{Store, Synchronous};
+use serde::{Deserialize, Serialize};
 
 use super::{bare, data};
+use crate::process::{Failure, Role, Status, play};
 
-/// Says that the program is a child.
-const CHILD: &str = "--child";
+/// The role of a child.
+const ROLE: &str = "open";
 /// Puts of one of the transactions with which a child updates.
 pub(super) const OPS: usize = 100;
 /// Of these so many are on their way at once.
 const AHEAD: usize = 8;
 
 /// What a child opens a database with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Peer {
     /// The store, and its live table.
     HotRead,
@@ -37,136 +38,49 @@ pub(super) enum Peer {
 
 impl Peer {
     pub(super) const ALL: [Self; 3] = [Self::HotRead, Self::AllColumns, Self::KeyAndValue];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::HotRead => "hotread",
-            Self::AllColumns => "all-columns",
-            Self::KeyAndValue => "key-and-value",
-        }
-    }
 }
 
-/// What a child has measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Measured {
-    /// From before the file was opened until one record was read, in nanoseconds.
-    pub(super) first_read_ns: f64,
-    /// Memory after that.
-    pub(super) loaded: Memory,
-    /// Memory after the updates.
-    pub(super) updated: Memory,
-}
+/// What a child has measured: nanoseconds from before the file was opened until one record was read,
+/// and memory after that and after the updates.
+pub(super) type Measured = (f64, [Memory; 2]);
 
-/// Memory taken since the child began, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Memory {
-    /// Anonymous resident memory.
-    pub(super) anonymous: f64,
-    /// What SQLite has allocated of it, its page caches above all.
-    pub(super) sqlite: f64,
-}
+/// Memory taken since the child began, in bytes: anonymous resident memory, and what SQLite has
+/// allocated of it, its page caches above all.
+pub(super) type Memory = [f64; 2];
 
-/// Starts a child on a database, and waits for it.
+/// Starts a child on a database, and waits for what it says.
 pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
-    let program = std::env::current_exe().expect("a running program has a path");
-    let output = Command::new(program)
-        .args([CHILD, peer.argument()])
-        .arg(path)
-        .args([records.to_string(), updates.to_string()])
-        .output()
-        .expect("the program that runs can be run");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "a child failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    read(&text).unwrap_or_else(|| panic!("a child answered {text:?}"))
+    let mut child = Role::start(ROLE, (peer, path, records, updates));
+    let [first_read_ns, a, b, c, d] = child.hear_numbers();
+    (first_read_ns, [[a, b], [c, d]])
 }
 
-fn read(text: &str) -> Option<Measured> {
-    let numbers: Vec<f64> = text
-        .split_whitespace()
-        .map(|number| number.parse().ok())
-        .collect::<Option<_>>()?;
-    let &[
-        first_read_ns,
-        loaded,
-        loaded_sqlite,
-        updated,
-        updated_sqlite,
-    ] = &numbers[..]
-    else {
-        return None;
-    };
-    let memory = |anonymous, sqlite| Memory { anonymous, sqlite };
-    Some(Measured {
-        first_read_ns,
-        loaded: memory(loaded, loaded_sqlite),
-        updated: memory(updated, updated_sqlite),
-    })
-}
-
-/// The arguments of a child, if this process is one.
-pub fn asked() -> Option<Vec<String>> {
-    let mut arguments = std::env::args().skip(1);
-    (arguments.next()? == CHILD).then(|| arguments.collect())
-}
-
-/// What a child does.
+/// Plays the part of a child.
 ///
 /// # Errors
 /// If its arguments are not what `measure` passes.
-pub fn main(arguments: &[String]) -> Result<(), String> {
-    let wrong = || format!("a child cannot do {arguments:?}");
-    let [peer, path, records, updates] = arguments else {
-        return Err(wrong());
+pub fn main(arguments: &str) -> Result<(), String> {
+    play(arguments, open).map_err(|failure| failure.to_string())
+}
+
+fn open((peer, path, records, updates): (Peer, PathBuf, usize, usize)) -> Result<(), Failure> {
+    let (first_read_ns, [[a, b], [c, d]]) = match peer {
+        Peer::HotRead => hotread(&path, records, updates),
+        Peer::AllColumns => map(&path, records, updates, all_columns),
+        Peer::KeyAndValue => map(&path, records, updates, key_and_value),
     };
-    let peer = Peer::ALL.into_iter().find(|one| one.argument() == peer);
-    let peer = peer.ok_or_else(wrong)?;
-    let number = |text: &str| text.parse::<usize>().map_err(|_| wrong());
-    let (path, records, updates) = (Path::new(path), number(records)?, number(updates)?);
-    let measured = match peer {
-        Peer::HotRead => hotread(path, records, updates),
-        Peer::AllColumns => map(path, records, updates, all_columns),
-        Peer::KeyAndValue => map(path, records, updates, key_and_value),
-    };
-    let Measured {
-        first_read_ns,
-        loaded,
-        updated,
-    } = measured;
-    println!(
-        "{first_read_ns} {} {} {} {}",
-        loaded.anonymous, loaded.sqlite, updated.anonymous, updated.sqlite
-    );
+    println!("{first_read_ns} {a} {b} {c} {d}");
     Ok(())
 }
 
-impl Memory {
-    fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"))
-            .and_then(|kib| kib.trim().parse::<f64>().ok());
-        // SAFETY: it only reads a counter, at any time and from any thread.
-        let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
-        Self {
-            // Unknown where there is no such file; then nothing is reported.
-            anonymous: kib.map_or(f64::NAN, |kib| kib * 1024.0),
-            sqlite: sqlite as f64,
-        }
-    }
-
-    fn since(start: Self) -> Self {
-        let now = Self::now();
-        Self {
-            anonymous: now.anonymous - start.anonymous,
-            sqlite: now.sqlite - start.sqlite,
-        }
-    }
+/// Memory since a start, or at it.
+fn memory_since(start: Memory) -> Memory {
+    // SAFETY: it only reads a counter, at any time and from any thread.
+    let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
+    [
+        Status::of("self").anonymous - start[0],
+        sqlite as f64 - start[1],
+    ]
 }
 
 /// The record that is read first.
@@ -176,13 +90,13 @@ fn first_key(records: usize) -> String {
 
 fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
     let (key, table) = (first_key(records), data::table());
-    let (before, start) = (Memory::now(), Instant::now());
+    let (before, start) = (memory_since([0.0; 2]), Instant::now());
     let store = Store::builder(path).synchronous(Synchronous::Normal);
     let store = store.open().expect("it is a database");
     let mut handle = store.handle(&table).expect("the table is there");
     black_box(handle.current().get(&key).expect("the record is there"));
     let first_read_ns = start.elapsed().as_nanos() as f64;
-    let loaded = Memory::since(before);
+    let loaded = memory_since(before);
 
     let mut rng = Rng::with_seed(23);
     let mut tickets = VecDeque::new();
@@ -202,11 +116,7 @@ fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
         ticket.wait().expect("it commits");
     }
     black_box(handle.current().get(&key));
-    Measured {
-        first_read_ns,
-        loaded,
-        updated: Memory::since(before),
-    }
+    (first_read_ns, [loaded, memory_since(before)])
 }
 
 /// The columns of a record beside its key, each as the Rust type it would have.
@@ -255,7 +165,7 @@ fn map<V>(
     entry: fn(Option<&rusqlite::Row<'_>>, Vec<u8>) -> rusqlite::Result<V>,
 ) -> Measured {
     let key = first_key(records);
-    let (before, start) = (Memory::now(), Instant::now());
+    let (before, start) = (memory_since([0.0; 2]), Instant::now());
     let db = bare::reader(path).expect("it is a database");
     let sql = match size_of::<V>() == size_of::<Vec<u8>>() {
         true => "SELECT key, value FROM records ORDER BY key",
@@ -270,7 +180,7 @@ fn map<V>(
     let mut map = map.expect("the table can be read");
     black_box(map.get(&key).expect("the record is there"));
     let first_read_ns = start.elapsed().as_nanos() as f64;
-    let loaded = Memory::since(before);
+    let loaded = memory_since(before);
 
     let mut rng = Rng::with_seed(23);
     for _ in 0..updates {
@@ -280,11 +190,7 @@ fn map<V>(
         *old = value;
     }
     black_box(&map);
-    Measured {
-        first_read_ns,
-        loaded,
-        updated: Memory::since(before),
-    }
+    (first_read_ns, [loaded, memory_since(before)])
 }
 
 #[cfg(test)]
@@ -292,22 +198,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_child_says_is_understood() {
-        let measured = read("1.5 2 3 4 NaN\n").expect("five numbers");
-        assert_eq!(measured.first_read_ns, 1.5);
-        assert_eq!(
-            (measured.loaded.anonymous, measured.loaded.sqlite),
-            (2.0, 3.0)
-        );
-        assert!(measured.updated.sqlite.is_nan());
-        assert_eq!(read("1 2 3"), None);
-        assert_eq!(read("one"), None);
-    }
-
-    #[test]
     fn a_child_refuses_what_it_does_not_know() {
-        let arguments = ["nobody", "x.db", "1", "1"].map(str::to_owned);
-        assert!(main(&arguments).is_err());
-        assert!(main(&[]).is_err());
+        assert!(main(r#"["nobody", "x.db", 1, 1]"#).is_err());
+        assert!(main("[]").is_err());
     }
 }

@@ -17,24 +17,18 @@ use hotread_proto::{Put, Timestamp};
 use hotread_store::Synchronous;
 
 use super::bare::{self, Loop, Mirror};
-use super::{BARE, OURS, data};
-use crate::report::svg::Chart;
+use super::data::{self, Plan};
+use super::{BARE, OURS};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::timing::{StopOnDrop, millis};
+use crate::rounds::{Rounds, Unit};
+use crate::timing::StopOnDrop;
 
 const COLD: &str = "HotRead, table not in memory";
 const GROUPED: &str = "bare rusqlite, 64 a COMMIT";
 const CALLERS: usize = 64;
-const COLUMNS: [(&str, Unit); 6] = [
-    ("64 callers, FULL", Unit::PerSecond),
-    ("batches of 100, FULL", Unit::PerSecond),
-    ("one by one, FULL", Unit::PerSecond),
-    ("64 callers, NORMAL", Unit::PerSecond),
-    ("batches of 100, NORMAL", Unit::PerSecond),
-    ("one by one, NORMAL", Unit::PerSecond),
-];
-/// Callers, and puts of a transaction, of each three columns.
+/// Of both levels of durability.
+const COLUMNS: [&str; 3] = ["64 callers", "batches of 100", "one by one"];
+/// Callers, and puts of a transaction, of each column.
 const SHAPES: [(usize, usize); 3] = [(CALLERS, 1), (1, 100), (1, 1)];
 
 /// What one cell works on.
@@ -47,7 +41,6 @@ pub(crate) struct Setup {
     synchronous: Synchronous,
 }
 
-#[cfg(feature = "end-to-end")]
 impl Setup {
     /// A table of so many records, written to for so long.
     pub(crate) fn new(
@@ -68,34 +61,25 @@ impl Setup {
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(100_000, 10_000);
-    let puts = Arc::new(data::shuffled_puts(records, 3));
-    let mut rounds = Rounds::new("Committed transactions a second", &COLUMNS);
-    for (level, synchronous) in [Synchronous::Full, Synchronous::Normal]
-        .into_iter()
-        .enumerate()
-    {
+    let setup = Setup::new(plan, records, Synchronous::Full, plan.millis(500, 100));
+    let columns = [COLUMNS; 2].map(|labels| Unit::PerSecond.of(labels));
+    let columns = columns.into_iter().flatten();
+    let mut rounds = Rounds::new("Committed transactions a second", columns);
+    for (level, synchronous) in [(0, Synchronous::Full), (1, Synchronous::Normal)] {
         for (shape, (callers, ops)) in SHAPES.into_iter().enumerate() {
             let column = level * SHAPES.len() + shape;
             let setup = Rc::new(Setup {
-                plan: plan.clone(),
-                records,
-                puts: puts.clone(),
-                time: millis(plan, 500, 100),
                 synchronous,
+                ..setup.clone()
             });
-            let our = setup.clone();
-            rounds.add(OURS, column, move || {
-                vec![hotread(&our, callers, ops, true)]
-            });
-            let our = setup.clone();
-            rounds.add(COLD, column, move || {
-                vec![hotread(&our, callers, ops, false)]
-            });
-            if callers == 1 {
-                rounds.add(BARE, column, move || vec![bare(&setup, 1, ops)]);
-            } else {
-                rounds.add(GROUPED, column, move || vec![bare(&setup, callers, ops)]);
+            for (name, live) in [(OURS, true), (COLD, false)] {
+                let our = setup.clone();
+                rounds.add(name, column, move || {
+                    vec![hotread(&our, callers, ops, live)]
+                });
             }
+            let name = if callers == 1 { BARE } else { GROUPED };
+            rounds.add(name, column, move || vec![bare(&setup, callers, ops)]);
         }
     }
     let all = rounds.run(plan.pick(5, 1));
@@ -112,39 +96,33 @@ pub(super) fn run(plan: &Plan) -> Figure {
             all.ratio((OURS, column), (BARE, column)),
         ));
     }
-    let (full, normal) = (all.pick("FULL", 0..3), all.pick("NORMAL", 3..6));
-    let charts = (0..6).map(|column| Chart::bars(&all, column)).collect();
-    Figure {
-        id: "store-commits",
-        title: "Committed transactions",
-        method: format!(
+    Figure::new(
+        "Committed transactions",
+        format!(
             "Puts of new values for random records of a table of {records} records: {CALLERS} \
              callers that each commit one put and wait; one caller that commits 100 at once; one \
              that commits one by one. A transaction of the bare loop looks up what exists, writes \
              the record and the history; the table's head and the counter of entries follow once \
              for each COMMIT."
         ),
-        charts,
-        tables: vec![
-            full.relabel(&["64 callers", "batches of 100", "one by one"])
-                .retitled("Committed transactions a second at FULL: an fsync for each COMMIT"),
-            normal
-                .relabel(&["64 callers", "batches of 100", "one by one"])
-                .retitled("Committed transactions a second at NORMAL"),
-        ],
-        goals,
-        notes: vec![
-            "The bare loop has no callers to wait for: its transactions lie ready. For each put the \
-             store also copies key and value (from the caller, and into the record), hashes the \
-             record, encodes it for the history, and applies it to both copies of the live table; \
-             the row of a table that is not in memory is without the last."
-                .into(),
-            "One by one, each commit of the store is a way to the committer's thread and back: two \
-             threads woken. Beyond 10,000 transactions the store also trims its history, which the \
-             bare loop does not."
-                .into(),
-        ],
-    }
+    )
+    .goals(goals)
+    .notes([
+        "The bare loop has no callers to wait for: its transactions lie ready. For each put the \
+         store also copies key and value (from the caller, and into the record), hashes the \
+         record, encodes it for the history, and applies it to both copies of the live table; the \
+         row of a table that is not in memory is without the last.",
+        "One by one, each commit of the store is a way to the committer's thread and back: two \
+         threads woken. Beyond 10,000 transactions the store also trims its history, which the \
+         bare loop does not.",
+    ])
+    .tables([
+        all.pick(
+            "Committed transactions a second at FULL: an fsync for each COMMIT",
+            0..3,
+        ),
+        all.pick("Committed transactions a second at NORMAL", 3..6),
+    ])
 }
 
 /// Committed transactions a second, counted by the callers.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use fastrand::Rng;
 use hotread_proto::{Actor, Key, Put, TableName, Txn, Value};
@@ -12,7 +13,12 @@ use hotread_store::{Store, Synchronous, TableOptions};
 use tempfile::TempDir;
 
 use super::bare;
-use crate::target;
+use crate::{rounds, target};
+
+/// How long and how often to measure, and the databases to start from.
+pub type Plan = rounds::Plan<Files>;
+/// The files of a run, for all its figures.
+pub type Files = Rc<Scratch>;
 
 /// About how long a value is, in bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
@@ -36,13 +42,15 @@ pub(crate) fn key(index: usize) -> Key {
 
 /// A value that no two draws share.
 pub(crate) fn json(rng: &mut Rng) -> String {
+    json_since(rng, |rng| u64::from(rng.u32(1_000_000_000..)))
+}
+
+/// A value with this number as its last field.
+pub(crate) fn json_since(rng: &mut Rng, since: impl FnOnce(&mut Rng) -> u64) -> String {
+    let (seats, quota) = (rng.u32(100..1_000), rng.u32(100_000..1_000_000));
+    let (a, b, since) = (rng.u64(..), rng.u64(..), since(rng));
     format!(
-        r#"{{"plan":"team","seats":{:03},"quota":{:06},"token":"{:016x}{:016x}","since":{:010}}}"#,
-        rng.u32(100..1_000),
-        rng.u32(100_000..1_000_000),
-        rng.u64(..),
-        rng.u64(..),
-        rng.u32(1_000_000_000..),
+        r#"{{"plan":"team","seats":{seats},"quota":{quota},"token":"{a:016x}{b:016x}","since":{since}}}"#
     )
 }
 
@@ -71,10 +79,21 @@ pub(crate) fn txn(puts: &[Put], at: usize, len: usize) -> Txn {
 /// Writes so many records as newline-delimited JSON, ordered by key, as an export has them.
 pub(crate) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> {
     let mut rng = Rng::with_seed(11);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    for index in 0..records {
+    write_lines(path, records, |index| {
         let (key, value) = (key(index), json(&mut rng));
-        writeln!(file, r#"{{"key":"{}","value":{value}}}"#, key.as_str())?;
+        format!(r#"{{"key":"{}","value":{value}}}"#, key.as_str())
+    })
+}
+
+/// Writes so many lines, and answers how many bytes they are.
+pub(crate) fn write_lines(
+    path: &Path,
+    lines: usize,
+    mut line: impl FnMut(usize) -> String,
+) -> std::io::Result<u64> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    for index in 0..lines {
+        writeln!(file, "{}", line(index))?;
     }
     let file = file.into_inner()?;
     file.sync_all()?;
@@ -94,13 +113,17 @@ impl Scratch {
     /// A path in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         let folder = self.folder.get_or_init(|| {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix("hotread-bench-");
-            builder
-                .tempdir_in(target::folder())
-                .expect("the target folder is writable")
+            let folder = tempfile::Builder::new()
+                .prefix("hotread-bench-")
+                .tempdir_in(target::folder());
+            folder.expect("the target folder is writable")
         });
         folder.path().join(name)
+    }
+
+    /// A new folder in the folder, gone when it is dropped.
+    pub(crate) fn folder(&self) -> TempDir {
+        tempfile::tempdir_in(self.file("")).expect("the folder is writable")
     }
 
     /// A database with so many records in one table, at rest: without a WAL, synced.
@@ -116,8 +139,12 @@ impl Scratch {
 
     /// A copy of such a database.
     pub(crate) fn copy(&self, records: usize) -> Copy {
-        let base = self.base(records);
-        let folder = tempfile::tempdir_in(self.file("")).expect("the folder is writable");
+        self.copy_of(&self.base(records))
+    }
+
+    /// A copy of a database, on the disk.
+    pub(crate) fn copy_of(&self, base: &Path) -> Copy {
+        let folder = self.folder();
         let path = folder.path().join("copy.db");
         fs::copy(base, &path).expect("the folder is writable");
         let file = File::open(&path).expect("the copy is there");

@@ -14,16 +14,14 @@ use hotread_store::import::{Format, Rows};
 use hotread_store::{Store, Synchronous};
 
 use super::bare::{self, Loop, Mirror};
-use super::data::BATCH;
-use super::{BARE, OURS, data};
-use crate::report::svg::Chart;
+use super::data::{self, BATCH, Plan};
+use super::{BARE, OURS};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Rounds, Unit, columns};
 
-const COLUMNS: [(&str, Unit); 3] = [
-    ("records", Unit::PerSecond),
-    ("bytes of the file", Unit::PerSecond),
-    ("time", Unit::Ns),
+const COLUMNS: [(Unit, &[&str]); 2] = [
+    (Unit::PerSecond, &["records", "bytes of the file"]),
+    (Unit::Ns, &["time"]),
 ];
 
 pub(super) fn run(plan: &Plan) -> Figure {
@@ -37,36 +35,33 @@ pub(super) fn run(plan: &Plan) -> Figure {
         let (records, bytes) = (records as f64, bytes as f64);
         vec![records / seconds, bytes / seconds, seconds * 1e9]
     };
-    let mut rounds = Rounds::new("Import", &COLUMNS);
+    let mut rounds = Rounds::new("Import, a second", columns(&COLUMNS));
     let ours = source.clone();
     rounds.add(OURS, 0, move || row(hotread(&ours, records)));
     rounds.add(BARE, 0, move || row(bare(&source, records)));
     let all = rounds.run(plan.pick(3, 1));
     // A failure to remove it now is made good at the end.
     let _ = std::fs::remove_file(path);
-    Figure {
-        id: "store-import",
-        title: "Importing records",
-        method: format!(
+    Figure::new(
+        "Importing records",
+        format!(
             "{records} records from a file of newline-delimited JSON ({} MB, in the page cache, \
              ordered by key) into an empty table at FULL, {BATCH} puts a transaction, until the \
              last one is on disk. The bare loop writes the same rows without reading or parsing \
              anything.",
             bytes / 1_000_000
         ),
-        charts: vec![Chart::bars(&all, 0).titled("Records a second")],
-        goals: vec![Goal::at_least(
-            "HotRead / bare rusqlite",
-            0.8,
-            all.ratio((OURS, 0), (BARE, 0)),
-        )],
-        tables: vec![all.retitled("Import, a second")],
-        notes: vec![
-            "The store parses on one thread and writes on another, and commits together what waits \
-             by then: up to 32 MiB with one fsync. The bare loop commits each transaction."
-                .into(),
-        ],
-    }
+    )
+    .goals([Goal::at_least(
+        "HotRead / bare rusqlite",
+        0.8,
+        all.ratio((OURS, 0), (BARE, 0)),
+    )])
+    .notes([
+        "The store parses on one thread and writes on another, and commits together what waits \
+             by then: up to 32 MiB with one fsync. The bare loop commits each transaction.",
+    ])
+    .tables([all])
 }
 
 /// An empty table in a database of its own.

@@ -4,29 +4,27 @@
 
 use super::OURS;
 use super::child::{OPS, Peer, measure};
-use crate::report::svg::Chart;
+use super::data::Plan;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Rounds, Unit};
 
 const ALL_COLUMNS: &str = "bare BTreeMap, all columns";
 const KEY_AND_VALUE: &str = "bare BTreeMap, key and value";
-const COLUMNS: [(&str, Unit); 4] = [
-    ("loaded", Unit::Bytes),
-    ("of it SQLite's", Unit::Bytes),
-    ("after updates", Unit::Bytes),
-    ("of it SQLite's", Unit::Bytes),
+const COLUMNS: [&str; 4] = [
+    "loaded",
+    "of it SQLite's",
+    "after updates",
+    "of it SQLite's",
 ];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(1_000_000, 10_000);
     let updates = plan.pick(100_000, 1_000);
-    let mut rounds = Rounds::new("Bytes a record", &COLUMNS);
-    for peer in Peer::ALL {
-        let name = match peer {
-            Peer::HotRead => OURS,
-            Peer::AllColumns => ALL_COLUMNS,
-            Peer::KeyAndValue => KEY_AND_VALUE,
-        };
+    let mut rounds = Rounds::new("Bytes a record", Unit::Bytes.of(COLUMNS));
+    for (peer, name) in Peer::ALL
+        .into_iter()
+        .zip([OURS, ALL_COLUMNS, KEY_AND_VALUE])
+    {
         let plan = plan.clone();
         rounds.add(name, 0, move || {
             // Only the store writes to the file.
@@ -34,58 +32,45 @@ pub(super) fn run(plan: &Plan) -> Figure {
             let path = copy
                 .as_ref()
                 .map_or_else(|| plan.scratch.base(records), |copy| copy.path.clone());
-            let measured = measure(peer, &path, records, updates);
-            let (loaded, updated) = (measured.loaded, measured.updated);
-            [
-                loaded.anonymous,
-                loaded.sqlite,
-                updated.anonymous,
-                updated.sqlite,
-            ]
-            .map(|bytes| bytes / records as f64)
-            .to_vec()
+            let (_, memory) = measure(peer, &path, records, updates);
+            let bytes = memory.as_flattened().iter();
+            bytes.map(|bytes| bytes / records as f64).collect()
         });
     }
     let all = rounds.run(plan.pick(3, 1));
     let than = |under, column| all.ratio((OURS, column), (under, column));
-    Figure {
-        id: "store-memory",
-        title: "Memory of a live table",
-        method: format!(
+    Figure::new(
+        "Memory of a live table",
+        format!(
             "Anonymous resident memory (`RssAnon`) that a process has taken since before it opened \
              a database of {records} records: HotRead with the table loaded, twice, and all that \
              belongs to a store that writes; the others with one `BTreeMap` of owned rows and the \
              connection they were read through. Then again after {updates} updates of random \
-             records: HotRead's are committed, {OPS} at a time; the others' replace the value in the \
-             map. In bytes a record."
+             records: HotRead's are committed, {OPS} at a time; the others' replace the value in \
+             the map. In bytes a record."
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("Bytes a record, loaded"),
-            Chart::bars(&all, 2).titled("Bytes a record, after updates"),
-        ],
-        goals: vec![
-            Goal::at_most(
-                "loaded: HotRead / one BTreeMap with the same columns",
-                1.5,
-                than(ALL_COLUMNS, 0),
-            ),
-            Goal::at_most(
-                "after updates: HotRead / one BTreeMap with the same columns",
-                1.5,
-                than(ALL_COLUMNS, 2),
-            ),
-        ],
-        notes: vec![
-            format!(
-                "HotRead / one BTreeMap of key and value only: {:.2} × loaded, {:.2} × after \
-                 updates.",
-                than(KEY_AND_VALUE, 0),
-                than(KEY_AND_VALUE, 2)
-            ),
-            "SQLite's part is its page caches: up to 64 MiB for the store's writer and 8 MiB for a \
-             reader. They do not grow with the table."
-                .into(),
-        ],
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_most(
+            "loaded: HotRead / one BTreeMap with the same columns",
+            1.5,
+            than(ALL_COLUMNS, 0),
+        ),
+        Goal::at_most(
+            "after updates: HotRead / one BTreeMap with the same columns",
+            1.5,
+            than(ALL_COLUMNS, 2),
+        ),
+    ])
+    .notes([
+        format!(
+            "HotRead / one BTreeMap of key and value only: {:.2} × loaded, {:.2} × after updates.",
+            than(KEY_AND_VALUE, 0),
+            than(KEY_AND_VALUE, 2)
+        ),
+        "SQLite's part is its page caches: up to 64 MiB for the store's writer and 8 MiB for a \
+         reader. They do not grow with the table."
+            .into(),
+    ])
+    .tables([all])
 }

@@ -21,7 +21,9 @@ mod tests;
 pub use data::Scratch;
 
 use crate::report::{self, About, Machine};
-use crate::target::Entry;
+use crate::target::{self, entries};
+
+type Entry = target::Entry<data::Files>;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -33,32 +35,12 @@ pub const ABOUT: About = About {
 };
 
 /// The figures of the store, in the order of the report.
-pub const ALL: [Entry; 5] = [
-    Entry {
-        id: "store-commits",
-        asks: "committed transactions a second",
-        run: commits::run,
-    },
-    Entry {
-        id: "store-import",
-        asks: "records a second from a file into a table",
-        run: import::run,
-    },
-    Entry {
-        id: "store-open",
-        asks: "from opening a file to the first read",
-        run: open::run,
-    },
-    Entry {
-        id: "store-memory",
-        asks: "memory of a live table",
-        run: memory::run,
-    },
-    Entry {
-        id: "store-reads",
-        asks: "reads of a live table while the committer runs flat out",
-        run: reads::run,
-    },
+pub const ALL: [Entry; 5] = entries![
+    "store-commits" => commits: "committed transactions a second",
+    "store-import" => import: "records a second from a file into a table",
+    "store-open" => open: "from opening a file to the first read",
+    "store-memory" => memory: "memory of a live table",
+    "store-reads" => reads: "reads of a live table while the committer runs flat out",
 ];
 
 /// HotRead's row.
@@ -76,7 +58,7 @@ fn rules(machine: &Machine) -> String {
 - What is measured of a process as a whole, opening and memory, is measured in a process of its own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
 - Cores: {}. Threads are not pinned unless a figure says so.
 ",
-        data::file_system(crate::target::folder()),
+        data::file_system(target::folder()),
         data::VALUE_BYTES,
         machine.cores,
     )

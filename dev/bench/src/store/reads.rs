@@ -15,18 +15,14 @@ use std::time::{Duration, Instant};
 use hotread_proto::{Put, Records};
 use hotread_store::{Store, Synchronous};
 
-use super::{OURS, cores, data};
-use crate::report::svg::Chart;
+use super::data::{self, Plan};
+use super::{OURS, cores};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::timing::{StopOnDrop, millis};
+use crate::rounds::{Rounds, Unit};
+use crate::timing::StopOnDrop;
 
 const STILL: &str = "bare table, never changed";
-const COLUMNS: [(&str, Unit); 3] = [
-    ("without a writer", Unit::PerSecond),
-    ("beside the committer", Unit::PerSecond),
-    ("puts committed", Unit::PerSecond),
-];
+const COLUMNS: [&str; 3] = ["without a writer", "beside the committer", "puts committed"];
 /// Puts of a transaction.
 const OPS: usize = 100;
 /// Transactions on their way at once.
@@ -56,10 +52,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
             let draw = |_| data::key(rng.usize(..records)).as_str().to_owned();
             (0..DRAWS).map(draw).collect()
         },
-        time: millis(plan, 800, 100),
+        time: plan.millis(800, 100),
         cores,
     });
-    let mut rounds = Rounds::new("Reads a second", &COLUMNS);
+    let mut rounds = Rounds::new(
+        "Reads a second, and what was committed meanwhile",
+        Unit::PerSecond.of(COLUMNS),
+    );
     for (name, live) in [(OURS, true), (STILL, false)] {
         let (work, plan) = (work.clone(), plan.clone());
         rounds.add(name, 0, move || {
@@ -70,10 +69,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
     }
     let all = rounds.run(plan.pick(5, 1));
     let still = all.ratio((STILL, 1), (STILL, 0));
-    Figure {
-        id: "store-reads",
-        title: "Reads while the committer runs flat out",
-        method: format!(
+    Figure::new(
+        "Reads while the committer runs flat out",
+        format!(
             "One thread looks random keys up in a live table of {records} records, flat out, by \
              `handle.current().get(key)`; the committer writes transactions of {OPS} puts at \
              NORMAL, {AHEAD} of them always on their way. {} Without a writer the other core spins.",
@@ -82,23 +80,19 @@ pub(super) fn run(plan: &Plan) -> Figure {
                 None => "Threads are not pinned: there is one core, or the system cannot tell.",
             }
         ),
-        charts: vec![
-            Chart::bars(&all, 0).titled("Reads a second without a writer"),
-            Chart::bars(&all, 1).titled("Reads a second beside the committer"),
-        ],
-        goals: vec![Goal::at_least(
-            "HotRead: reads beside the committer / without",
-            0.9,
-            all.ratio((OURS, 1), (OURS, 0)),
-        )],
-        notes: vec![format!(
-            "A table that nobody changes, read beside the same committer, keeps {still:.2} × its \
-             rate: that much is the machine's. The rest is HotRead's: the first reads after a \
-             publication find the other copy's nodes, and the records that are new, in no cache \
-             of the reader's core."
-        )],
-        tables: vec![all.retitled("Reads a second, and what was committed meanwhile")],
-    }
+    )
+    .goals([Goal::at_least(
+        "HotRead: reads beside the committer / without",
+        0.9,
+        all.ratio((OURS, 1), (OURS, 0)),
+    )])
+    .notes([format!(
+        "A table that nobody changes, read beside the same committer, keeps {still:.2} × its rate: \
+         that much is the machine's. The rest is HotRead's: the first reads after a publication \
+         find the other copy's nodes, and the records that are new, in no cache of the reader's \
+         core."
+    )])
+    .tables([all])
 }
 
 /// Reads and committed puts a second.

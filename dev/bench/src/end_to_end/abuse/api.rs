@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::super::system::Failure;
+use crate::process::Failure;
 
 /// A caller.
 #[derive(Clone)]
@@ -16,12 +16,20 @@ pub(super) struct Api {
 /// An answer.
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+    body: Vec<u8>,
 }
 
 impl Answer {
     pub(super) fn is_ok(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Its body, unless it is an error.
+    pub(super) fn body(self) -> Result<Vec<u8>, Failure> {
+        match self.is_ok() {
+            true => Ok(self.body),
+            false => Err(self.summary().into()),
+        }
     }
 
     /// The status, and the code of an error.
@@ -40,10 +48,17 @@ impl Answer {
 /// A table, as far as it is of interest.
 #[derive(Debug, Deserialize)]
 pub(super) struct Table {
+    #[serde(flatten)]
+    pub(super) place: Place,
+    pub(super) records: u64,
+}
+
+/// A place in a table, as a session may have reached it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(in super::super) struct Place {
     pub(super) epoch: String,
     pub(super) seq: u64,
     pub(super) digest: String,
-    pub(super) records: u64,
 }
 
 impl Api {
@@ -57,9 +72,6 @@ impl Api {
     }
 
     /// Makes a request; `path` is behind `/v1/tables`.
-    ///
-    /// # Errors
-    /// If there is no whole answer.
     pub(super) async fn ask(
         &self,
         method: reqwest::Method,
@@ -108,19 +120,13 @@ impl Api {
     /// Makes a table.
     pub(super) async fn create(&self, table: &str) -> Result<(), Failure> {
         let path = format!("/{table}");
-        let answer = self.ask(reqwest::Method::PUT, &path, "{}").await?;
-        match answer.is_ok() {
-            true => Ok(()),
-            false => Err(answer.summary().into()),
-        }
+        self.ask(reqwest::Method::PUT, &path, "{}").await?.body()?;
+        Ok(())
     }
 
     /// Gets the state of a table.
     pub(super) async fn table(&self, table: &str) -> Result<Table, Failure> {
         let answer = self.get(&format!("/{table}")).await?;
-        match answer.is_ok() {
-            true => Ok(serde_json::from_slice(&answer.body)?),
-            false => Err(answer.summary().into()),
-        }
+        Ok(serde_json::from_slice(&answer.body()?)?)
     }
 }

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::super::process::Role;
+use super::ATTACK;
 use super::api::{Answer, Api};
 use super::session::{PING, Session, TEXT};
-use super::{ATTACK, Failure};
+use crate::process::{Failure, Role};
 
 /// Where attackers come from.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -39,8 +40,8 @@ pub(super) const WORDS: [&str; 4] = ["wabcdefgh", "wijklmnop", "wqrstuvwx", "wyz
 const LEVELS: usize = 45;
 
 /// Requests of an attacker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in super::super) enum Kind {
     /// Searches whose 32 words are each in every record.
     Searches,
     /// Values under a schema whose evaluation doubles at each level.
@@ -61,16 +62,6 @@ impl Kind {
         Self::Changes,
         Self::Sessions,
     ];
-
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Searches => "searches",
-            Self::Schema => "schema",
-            Self::Replacement => "replacement",
-            Self::Changes => "changes",
-            Self::Sessions => "sessions",
-        }
-    }
 }
 
 /// Attackers at work.
@@ -79,13 +70,7 @@ pub(super) struct Attackers(Role);
 impl Attackers {
     /// Prepares so many. `bytes` is the size of a replacement.
     pub(super) fn prepare(kind: Kind, server: SocketAddr, callers: usize, bytes: usize) -> Self {
-        let arguments = [
-            kind.argument().to_owned(),
-            server.to_string(),
-            callers.to_string(),
-            bytes.to_string(),
-        ];
-        let mut role = Role::start(ATTACK, arguments);
+        let mut role = Role::start(ATTACK, (kind, server, callers, bytes));
         assert_eq!(role.hear(), READY);
         Self(role)
     }
@@ -138,24 +123,15 @@ impl Tally {
 }
 
 /// Attacks a server, as a child of the benchmark.
-///
-/// # Errors
-/// If it is not called as [`Attackers::prepare`] does.
-pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [kind, server, callers, bytes] = arguments else {
-        return Err(format!("attackers cannot do {arguments:?}").into());
-    };
-    let kind = Kind::ALL.into_iter().find(|one| one.argument() == kind);
-    let kind = kind.ok_or("no such attack")?;
-    let server: SocketAddr = server.parse()?;
-    let (callers, bytes): (usize, usize) = (callers.parse()?, bytes.parse()?);
+pub(in super::super) fn main(
+    (kind, server, callers, bytes): (Kind, SocketAddr, usize, usize),
+) -> Result<(), Failure> {
     // It is there until the process ends.
     let body: &'static [u8] = match kind {
         Kind::Replacement => replacement(bytes).leak(),
         _ => &[],
     };
-    // SAFETY: it changes the priority of this process, and touches no memory.
-    unsafe { libc::nice(NICE) };
+    rustix::process::nice(NICE)?;
     let runtime = super::runtime();
     let mut lines = std::io::stdin().lock().lines();
     println!("{READY}");
@@ -257,7 +233,7 @@ async fn replace(api: Api, tally: Tally, body: &'static [u8]) {
 async fn read_changes(api: Api, tally: Tally) {
     again(tally, || async {
         let table = api.table(LARGE).await?;
-        let path = format!("/{LARGE}/changes?from={}:0&limit=1", table.epoch);
+        let path = format!("/{LARGE}/changes?from={}:0&limit=1", table.place.epoch);
         api.get(&path).await
     })
     .await;

@@ -10,11 +10,10 @@ use super::honest;
 use super::paced::Paced;
 use super::server::State;
 use super::sessions::Sessions;
-use super::{MAY_GROW, STATES, name, runtime};
-use crate::report::svg::Chart;
+use super::{OURS, may_grow, of_states, runtime};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Unit, columns};
+use crate::store::data::{self, Plan};
 
 const TABLE: &str = "accounts";
 /// Transactions a second, of one record each, and callers that make them.
@@ -27,69 +26,48 @@ const CUT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(90);
 /// All are live again within so many seconds.
 const GOAL_S: f64 = 60.0;
-const COLUMNS: [(&str, Unit); 9] = [
-    ("transactions", Unit::PerSecond),
-    ("live again: p50", Unit::Ns),
-    ("the last", Unit::Ns),
-    ("live", Unit::Count),
-    ("loads", Unit::Count),
-    ("of one at most", Unit::Count),
-    ("memory before", Unit::Bytes),
-    ("growth while cut off", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 4] = [
+    (Unit::PerSecond, &["transactions"]),
+    (Unit::Ns, &["live again: p50", "the last"]),
+    (Unit::Count, &["live", "loads", "of one at most"]),
+    (
+        Unit::Bytes,
+        &["memory before", "growth while cut off", "growth at most"],
+    ),
 ];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(1_000_000, 2_000);
     let sessions = plan.pick(200, 5);
-    let mut rounds = Rounds::new("Cut off", &COLUMNS);
-    for state in State::all() {
-        let same = plan.clone();
-        rounds.add(name(STATES, state), 0, move || {
-            measure(&same, state, records, sessions)
-        });
-    }
-    let all = rounds.run(1);
-    let ours = |column| all.median(STATES[0], column);
-    Figure {
-        id: "abuse-cut-off",
-        title: "Replicas that are cut off",
-        method: format!(
-            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions a second \
-             are asked for by {WRITERS} callers. After {LIVE:?} their connections are dropped and new ones \
-             are refused for {CUT:?}: more transactions than the history keeps. Sessions are \
-             in one process, from 20 addresses, and do all that a replica does but for keeping the \
-             records and checking their hashes: they begin where the table is, as if they had it on disk, \
-             check their place, acknowledge, ping, and come back by the rules of the protocol. One \
-             is live once it has what was acknowledged before a ping that it sent since it may come back. \
-             For {PATIENCE:?} at most.",
+    let all = of_states("Cut off", columns(&COLUMNS), |state| {
+        measure(plan, state, records, sessions)
+    });
+    let ours = |column| all.median(OURS, column);
+    let last = format!("until the last of {sessions} is live");
+    let growth = "growth of the server's memory, max_buffered_bytes + 25 %";
+    Figure::new(
+        "Replicas that are cut off",
+        format!(
+            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions \
+             a second are asked for by {WRITERS} callers. After {LIVE:?} their connections are \
+             dropped and new ones are refused for {CUT:?}: more transactions than the history \
+             keeps. Sessions are in one process, from 20 addresses, and do all that a replica does \
+             but for keeping the records and checking their hashes: they begin where the table is, \
+             as if they had it on disk, check their place, acknowledge, ping, and come back by the \
+             rules of the protocol. One is live once it has what was acknowledged before a ping \
+             that it sent since it may come back. For {PATIENCE:?} at most.",
         ),
-        charts: vec![
-            Chart::bars(&all, 2).titled("Until the last is live"),
-            Chart::bars(&all, 8).titled("Growth of the server's memory"),
-        ],
-        goals: vec![
-            Goal::at_most("loads of one replica", 1.0, ours(5)).in_unit("loads"),
-            Goal::at_most(
-                format!("until the last of {sessions} is live"),
-                GOAL_S,
-                ours(2) / 1e9,
-            )
-            .in_unit("s"),
-            Goal::at_most(
-                "growth of the server's memory, max_buffered_bytes + 25 %",
-                (MAY_GROW / 1e6).round(),
-                ours(8) / 1e6,
-            )
-            .in_unit("MB"),
-        ],
-        notes: Vec::new(),
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_most("loads of one replica", 1.0, ours(5)).in_unit("loads"),
+        Goal::seconds(last, GOAL_S, ours(2)),
+        may_grow(growth, ours(8)),
+    ])
+    .tables([all])
 }
 
 fn measure(plan: &Plan, state: State, records: usize, sessions: usize) -> Vec<f64> {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let database = folder.path().join("cut-off.db");
     let lines = folder.path().join("lines.ndjson");
     data::write_ndjson(&lines, records).expect("the disk takes it");
@@ -124,8 +102,8 @@ fn measure(plan: &Plan, state: State, records: usize, sessions: usize) -> Vec<f6
     writers.finish(&runtime);
     vec![
         rate,
-        back.after.p50,
-        back.after.max,
+        back.p50,
+        back.last,
         back.live,
         back.loads,
         back.most_loads,

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::server::State;
-use super::{PUTS_MS, STATES, honest, name, runtime, ttl};
-use crate::report::svg::Chart;
+use super::{OURS, PUTS_MS, honest, of_states, runtime, ttl};
+use crate::process::Failure;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use crate::rounds::{Unit, columns};
+use crate::store::data::{self, Plan};
 
 const TABLE: &str = "sessions";
 /// Records of one transaction.
@@ -20,49 +20,38 @@ const AHEAD: Duration = Duration::from_secs(12);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Records a second that are to be deleted: as fast as others can be written.
 const RATE: f64 = 8_000.0;
-const COLUMNS: [(&str, Unit); 4] = [
-    ("until the last is deleted", Unit::Ns),
-    ("deleted", Unit::PerSecond),
-    ("puts p99, quiet", Unit::Ns),
-    ("meanwhile", Unit::Ns),
+const COLUMNS: [(Unit, &[&str]); 3] = [
+    (Unit::Ns, &["until the last is deleted"]),
+    (Unit::PerSecond, &["deleted"]),
+    (Unit::Ns, &["puts p99, quiet", "meanwhile"]),
 ];
 const DELETED: usize = 1;
 const PUTS: usize = 3;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let records = plan.pick(200_000, 2_000);
-    let mut rounds = Rounds::new("One moment of expiry", &COLUMNS);
-    for state in State::all() {
-        let same = plan.clone();
-        rounds.add(name(STATES, state), 0, move || {
-            measure(&same, state, records)
-        });
-    }
-    let all = rounds.run(1);
-    let ours = |column| all.median(STATES[0], column);
-    Figure {
-        id: "abuse-expiry",
-        title: "Records with one moment of expiry",
-        method: format!(
-            "{records} records expire at one moment. The time counts from then until the table is empty, \
-             for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. Puts of another \
-             table are measured before the moment, and from it until the end or for 10 s."
+    let all = of_states("One moment of expiry", columns(&COLUMNS), |state| {
+        measure(plan, state, records)
+    });
+    let ours = |column| all.median(OURS, column);
+    Figure::new(
+        "Records with one moment of expiry",
+        format!(
+            "{records} records expire at one moment. The time counts from then until the table is \
+             empty, for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. \
+             Puts of another table are measured before the moment, and from it until the end or \
+             for 10 s."
         ),
-        charts: vec![
-            Chart::bars(&all, DELETED).titled("Deleted a second"),
-            Chart::bars(&all, PUTS).titled("p99 of puts meanwhile"),
-        ],
-        goals: vec![
-            Goal::at_least("records deleted a second", RATE, ours(DELETED)).in_unit("/s"),
-            Goal::at_most("p99 of another table's puts", PUTS_MS, ours(PUTS) / 1e6).in_unit("ms"),
-        ],
-        notes: Vec::new(),
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_least("records deleted a second", RATE, ours(DELETED)).in_unit("/s"),
+        Goal::at_most("p99 of another table's puts", PUTS_MS, ours(PUTS) / 1e6).in_unit("ms"),
+    ])
+    .tables([all])
 }
 
 fn measure(plan: &Plan, state: State, records: usize) -> Vec<f64> {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let server = state.serve(&folder.path().join("expiry.db"));
     let runtime = runtime();
     let api = Api::new(server.address, honest::FROM);
@@ -85,7 +74,7 @@ fn measure(plan: &Plan, state: State, records: usize) -> Vec<f64> {
             let puts: Vec<_> = (0..BATCH).map(put).collect();
             api.txn(honest::TABLE, &puts).await?;
         }
-        Ok::<_, super::Failure>(api.table(TABLE).await?.records)
+        Ok::<_, Failure>(api.table(TABLE).await?.records)
     });
     let written = written.expect("an empty server takes records") as f64;
     let left = ahead.saturating_sub(start.elapsed());

@@ -9,8 +9,8 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::samples::Spread;
 use super::api::Api;
+use crate::stats::percentile;
 use crate::store::data;
 
 /// Where honest callers come from.
@@ -43,11 +43,11 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn reads_p99(&self) -> f64 {
-        Spread::of(&self.reads).p99
+        percentile(&self.reads, 99.0)
     }
 
     pub(super) fn puts_p99(&self) -> f64 {
-        Spread::of(&self.puts).p99
+        percentile(&self.puts, 99.0)
     }
 
     /// The number of requests that were refused or not answered.

@@ -22,16 +22,17 @@ mod ttl;
 
 use std::path::PathBuf;
 
+use hotread_server::raise_file_limit;
 use tokio::runtime::Runtime;
 
 use self::server::State;
-use super::process;
-use super::system::Failure;
+use super::{Entry, OURS};
 use crate::options::Options;
-use crate::report::{About, Figure, Machine};
-use crate::rounds::Plan;
-use crate::store::data;
-use crate::target::{self, Entry};
+use crate::process;
+use crate::report::{About, Figure, Goal, Machine};
+use crate::rounds::{Rounds, Table, Unit};
+use crate::store::data::{self, Plan};
+use crate::target::{self, entries};
 
 /// The role of attackers.
 pub(super) const ATTACK: &str = "attack";
@@ -50,37 +51,13 @@ pub const ABOUT: About = About {
 };
 
 /// The figures of abuse, in the order of the report.
-pub const ALL: [Entry; 6] = [
-    Entry {
-        id: "abuse-others",
-        asks: "reads and puts of other tables, and memory, during five attacks",
-        run: others::run,
-    },
-    Entry {
-        id: "abuse-ttl",
-        asks: "records of a table that is written faster than a second of its life takes",
-        run: ttl::run,
-    },
-    Entry {
-        id: "abuse-tables",
-        asks: "threads and memory after 2,000 tables were followed once",
-        run: tables::run,
-    },
-    Entry {
-        id: "abuse-cut-off",
-        asks: "replicas that miss more than the history, while the table goes on changing",
-        run: cut_off::run,
-    },
-    Entry {
-        id: "abuse-replace",
-        asks: "memory of a replacement that changes every value",
-        run: replace::run,
-    },
-    Entry {
-        id: "abuse-expiry",
-        asks: "from one moment of expiry until the records are gone, and puts meanwhile",
-        run: expiry::run,
-    },
+pub const ALL: [Entry; 6] = entries![
+    "abuse-others" => others: "reads and puts of other tables, and memory, during five attacks",
+    "abuse-ttl" => ttl: "records of a table that is written faster than a second of its life takes",
+    "abuse-tables" => tables: "threads and memory after 2,000 tables were followed once",
+    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table goes on changing",
+    "abuse-replace" => replace: "memory of a replacement that changes every value",
+    "abuse-expiry" => expiry: "from one moment of expiry until the records are gone, and puts meanwhile",
 ];
 
 /// Default of `max_buffered_bytes`, of both states.
@@ -106,24 +83,23 @@ fn rules(machine: &Machine) -> String {
     )
 }
 
-/// Runs the bench target: as a child in another role, or what the command line asks for.
+/// Runs the bench target: as a child in another role, or what the command line asks for, of the
+/// figures that are known.
 ///
 /// # Errors
 /// What is wrong with the command line, that a server's program is not there, or why the report cannot be
 /// written.
-pub fn run() -> Result<(), String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(done) = super::in_role(&arguments) {
-        return done;
+pub fn run(known: &[&str]) -> Result<(), String> {
+    if let Some((role, arguments)) = process::role() {
+        return super::take_role(&role, &arguments);
     }
-    let options = Options::parse(arguments)?;
-    let named = |figure: &Entry| options.only.iter().any(|only| only == figure.id);
-    let measures = options.only.is_empty() || ALL.iter().any(named);
+    let options = Options::of_program()?;
+    let measures = ALL.iter().any(|figure| options.wants(figure.id));
     if options.bench && !options.list && measures {
-        process::raise_open_files();
+        raise_file_limit();
         server::choose(options.server.clone(), options.before.clone())?;
     }
-    target::run_as(&ABOUT, &ALL, &options)
+    target::run(&ABOUT, &ALL, known, &options)
 }
 
 /// Measures all figures at sizes that only show that they can be measured, with a server's program, and
@@ -132,14 +108,14 @@ pub fn run() -> Result<(), String> {
 /// # Errors
 /// If there is no such server.
 pub fn tiny(server: PathBuf, roles: PathBuf) -> Result<Vec<Figure>, String> {
-    process::raise_open_files();
+    raise_file_limit();
     process::set_program(roles);
     server::choose(Some(server), None)?;
     let plan = Plan {
         quick: true,
-        scratch: std::rc::Rc::default(),
+        ..Plan::default()
     };
-    Ok(ALL.iter().map(|figure| (figure.run)(&plan)).collect())
+    Ok(ALL.iter().map(|figure| figure.measure(&plan)).collect())
 }
 
 /// A runtime whose tasks go on while the thread that measures does something else.
@@ -149,12 +125,29 @@ fn runtime() -> Runtime {
     runtime.expect("the system has an event queue and a thread to give")
 }
 
-/// Names of rows, of both states.
-type Names = [&'static str; 2];
+/// The name of a row, of a state.
+fn name(row: &str, state: State) -> String {
+    match state {
+        State::Now => row.to_owned(),
+        State::Before => format!("{row}, before"),
+    }
+}
 
-/// The rows of a figure with one row a state.
-const STATES: Names = ["HotRead", "HotRead, before"];
+/// A table with a row a state, measured once.
+fn of_states(
+    title: &str,
+    columns: impl IntoIterator<Item = (&'static str, Unit)>,
+    mut measure: impl FnMut(State) -> Vec<f64>,
+) -> Table {
+    let mut rounds = Rounds::new(title, columns);
+    for state in State::all() {
+        let row = measure(state);
+        rounds.add(name(OURS, state), 0, move || row.clone());
+    }
+    rounds.run(1)
+}
 
-fn name(names: Names, state: State) -> &'static str {
-    names[usize::from(state == State::Before)]
+/// The goal that a server's memory grows by no more than it may, in MB.
+fn may_grow(what: impl Into<String>, bytes: f64) -> Goal {
+    Goal::at_most(what, (MAY_GROW / 1e6).round(), bytes / 1e6).in_unit("MB")
 }

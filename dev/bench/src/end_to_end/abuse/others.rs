@@ -4,28 +4,24 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use super::super::limits::Log;
-use super::super::samples::Spread;
+use super::super::log::Log;
 use super::api::Api;
 use super::attack::{Attackers, FOLLOWED, Kind, LARGE, REPLACED, SEARCHED, WORDS};
 use super::server::{Server, State};
 use super::session::{Session, TEXT};
-use super::{MAY_GROW, MAY_STAY, Names, PUTS_MS, honest, name, runtime};
-use crate::report::svg::Chart;
+use super::{MAY_STAY, PUTS_MS, honest, may_grow, runtime};
+use crate::process::Repeat;
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
-use crate::target;
+use crate::rounds::{Rounds, Unit, columns};
+use crate::stats::percentile;
+use crate::store::data::{self, Copy, Plan};
 
 /// Time for which honest callers are measured before an attack, and during it.
 const QUIET: Duration = Duration::from_secs(2);
@@ -39,70 +35,36 @@ const LATER: Duration = Duration::from_secs(60);
 /// Time that reads may take in addition to twice their quiet time, in milliseconds.
 const READS_MS: f64 = 20.0;
 
-/// One attack, or several at once.
-struct Attack {
-    names: Names,
-    kinds: &'static [Kind],
-    /// `true` if it needs the large tables.
-    large: bool,
-}
+/// A row of the table, attacks at once, and whether they need the large tables.
+type Attack = (&'static str, &'static [Kind], bool);
 
 /// Those that an earlier state does not end by itself come last: nothing is measured after them.
 const ATTACKS: [Attack; 6] = [
-    Attack {
-        names: [
-            "a replacement of 250 MiB",
-            "a replacement of 250 MiB, before",
-        ],
-        kinds: &[Kind::Replacement],
-        large: false,
-    },
-    Attack {
-        names: [
-            "1,900 sessions that do not read",
-            "1,900 sessions that do not read, before",
-        ],
-        kinds: &[Kind::Sessions],
-        large: false,
-    },
-    Attack {
-        names: [
-            "16 readers of a change of 240 MB",
-            "16 readers of a change of 240 MB, before",
-        ],
-        kinds: &[Kind::Changes],
-        large: true,
-    },
-    Attack {
-        names: [
-            "16 puts under a schema that explodes",
-            "16 puts under a schema that explodes, before",
-        ],
-        kinds: &[Kind::Schema],
-        large: false,
-    },
-    Attack {
-        names: ["24 worst searches", "24 worst searches, before"],
-        kinds: &[Kind::Searches],
-        large: true,
-    },
-    Attack {
-        names: ["all together", "all together, before"],
-        kinds: &Kind::ALL,
-        large: true,
-    },
+    ("a replacement of 250 MiB", &[Kind::Replacement], false),
+    ("1,900 sessions that do not read", &[Kind::Sessions], false),
+    ("16 readers of a change of 240 MB", &[Kind::Changes], true),
+    (SCHEMA, &[Kind::Schema], false),
+    ("24 worst searches", &[Kind::Searches], true),
+    ("all together", &Kind::ALL, true),
 ];
+const SCHEMA: &str = "16 puts under a schema that explodes";
 
-const COLUMNS: [(&str, Unit); 9] = [
-    ("reads p99, quiet", Unit::Ns),
-    ("attacked", Unit::Ns),
-    ("puts p99, quiet", Unit::Ns),
-    ("attacked", Unit::Ns),
-    ("bare fsync p99", Unit::Ns),
-    ("not served", Unit::Count),
-    ("memory before", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
-    ("growth a minute later", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 3] = [
+    (
+        Unit::Ns,
+        &[
+            "reads p99, quiet",
+            "attacked",
+            "puts p99, quiet",
+            "attacked",
+            "bare fsync p99",
+        ],
+    ),
+    (Unit::Count, &["not served"]),
+    (
+        Unit::Bytes,
+        &["memory before", "growth at most", "growth a minute later"],
+    ),
 ];
 const QUIET_READS: usize = 0;
 const READS: usize = 1;
@@ -112,15 +74,12 @@ const STAYS: usize = 8;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let (runtime, mut notes) = (runtime(), Vec::new());
-    let mut rounds = Rounds::new("Other tables, and memory", &COLUMNS);
+    let mut rounds = Rounds::new("Other tables, and memory", columns(&COLUMNS));
     let mut left = Vec::new();
     for state in State::all() {
         let bases = Bases::make(plan, state);
-        left.extend(
-            ATTACKS
-                .iter()
-                .map(|attack| bases.measure(plan, &runtime, attack)),
-        );
+        let attacks = ATTACKS.iter();
+        left.extend(attacks.map(|attack| bases.measure(plan, &runtime, attack)));
     }
     for mut left in left {
         left.finish(plan.pick(LATER, Duration::from_secs(1)));
@@ -133,55 +92,45 @@ pub(super) fn run(plan: &Plan) -> Figure {
     }
     let all = rounds.run(1);
     let mut goals = Vec::new();
-    for Attack { names, .. } in &ATTACKS {
-        let of = |column| all.median(names[0], column);
-        let may = READS_MS + 2.0 * of(QUIET_READS) / 1e6;
-        let ms = |what, target, column| {
-            let what = format!("{}: {what}", names[0]);
-            Goal::at_most(what, target, of(column) / 1e6).in_unit("ms")
+    for (name, ..) in &ATTACKS {
+        let of = |column| all.median(name, column);
+        let goal = |what, target, column, unit| {
+            let what = format!("{name}: {what}");
+            Goal::at_most(what, target, of(column) / 1e6).in_unit(unit)
         };
-        let mb = |what, target: f64, column| {
-            let what = format!("{}: {what}", names[0]);
-            Goal::at_most(what, (target / 1e6).round(), of(column) / 1e6).in_unit("MB")
-        };
+        let reads = "p99 of reads, 20 ms + twice the quiet one";
+        let reads_ms = READS_MS + 2.0 * of(QUIET_READS) / 1e6;
+        let grows = format!("{name}: growth of memory, max_buffered_bytes + 25 %");
+        let (stays, stays_mb) = ("growth of memory a minute later", (MAY_STAY / 1e6).round());
         goals.extend([
-            ms("p99 of reads, 20 ms + twice the quiet one", may, READS),
-            ms("p99 of puts", PUTS_MS, PUTS),
-            mb(
-                "growth of memory, max_buffered_bytes + 25 %",
-                MAY_GROW,
-                GROWTH,
-            ),
-            mb("growth of memory a minute later", MAY_STAY, STAYS),
+            goal(reads, reads_ms, READS, "ms"),
+            goal("p99 of puts", PUTS_MS, PUTS, "ms"),
+            may_grow(grows, of(GROWTH)),
+            goal(stays, stays_mb, STAYS, "MB"),
         ]);
     }
-    Figure {
-        id: "abuse-others",
-        title: "Callers beside attackers",
-        method: format!(
-            "A table of {} records, which a session follows, is read 200 times and written 50 times a \
-             second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an attack. Attacks: \
-             24 callers search a table of 1,000,000 records for `w*` 32 times, or for 32 \
-             different words that are all in each record; 16 put `1` into a table whose schema doubles its \
-             work at each of 45 levels (or try to make that table); one replaces a table by 250 MiB of \
-             records `{{\"key\":\"0\",\"value\":1}}`; 16 read a change of 240 records of 1 MB; 1,900 \
-             sessions of a table of 100,000 records ping twice a second and read nothing. *Not served* \
-             counts honest requests that were refused or had no answer at the end. *Bare fsync* is a thread \
-             that writes and syncs a page 25 times a second meanwhile. Growth is that of anonymous resident \
-             memory since before the attack, in which the memory that loading took is still included; a server that still works on the attack {ENDS:?} after its callers are gone has no \
-             value a minute later.",
+    Figure::new(
+        "Callers beside attackers",
+        format!(
+            "A table of {} records, which a session follows, is read 200 times and written 50 \
+             times a second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an \
+             attack. Attacks: 24 callers search a table of 1,000,000 records for `w*` 32 times, or \
+             for 32 different words that are all in each record; 16 put `1` into a table whose \
+             schema doubles its work at each of 45 levels (or try to make that table); one \
+             replaces a table by 250 MiB of records `{{\"key\":\"0\",\"value\":1}}`; 16 read a \
+             change of 240 records of 1 MB; 1,900 sessions of a table of 100,000 records ping \
+             twice a second and read nothing. *Not served* counts honest requests that were \
+             refused or had no answer at the end. *Bare fsync* is a thread that writes and syncs a \
+             page 25 times a second meanwhile. Growth is that of anonymous resident memory since \
+             before the attack, in which the memory that loading took is still included; a server \
+             that still works on the attack {ENDS:?} after its callers are gone has no value a \
+             minute later.",
             honest::RECORDS
         ),
-        charts: vec![
-            Chart::bars(&all, READS).titled("p99 of reads, attacked"),
-            Chart::bars(&all, PUTS).titled("p99 of puts, attacked"),
-            Chart::bars(&all, GROWTH).titled("Growth of memory, at most"),
-            Chart::bars(&all, STAYS).titled("Growth of memory, a minute later"),
-        ],
-        tables: vec![all],
-        goals,
-        notes,
-    }
+    )
+    .goals(goals)
+    .notes(notes)
+    .tables([all])
 }
 
 /// Databases of one state to start from.
@@ -191,36 +140,16 @@ struct Bases {
     large: PathBuf,
 }
 
-/// Numbers of callers, sessions and bytes.
-struct Sizes {
-    searches: usize,
-    puts: usize,
-    changes: usize,
-    sessions: usize,
-    replacement: usize,
-}
-
-impl Sizes {
-    fn of(plan: &Plan) -> Self {
-        Self {
-            searches: plan.pick(24, 4),
-            puts: plan.pick(16, 4),
-            changes: plan.pick(16, 4),
-            sessions: plan.pick(1_900, 20),
-            replacement: plan.pick(250 << 20, 1 << 20),
-        }
-    }
-
-    fn attackers(&self, kind: Kind, server: &Server) -> Attackers {
-        let callers = match kind {
-            Kind::Searches => self.searches,
-            Kind::Schema => self.puts,
-            Kind::Replacement => 1,
-            Kind::Changes => self.changes,
-            Kind::Sessions => self.sessions,
-        };
-        Attackers::prepare(kind, server.address, callers, self.replacement)
-    }
+/// Prepares the attackers of a kind.
+fn attackers(plan: &Plan, kind: Kind, server: &Server) -> Attackers {
+    let callers = match kind {
+        Kind::Searches => plan.pick(24, 4),
+        Kind::Schema | Kind::Changes => plan.pick(16, 4),
+        Kind::Replacement => 1,
+        Kind::Sessions => plan.pick(1_900, 20),
+    };
+    let bytes = plan.pick(250 << 20, 1 << 20);
+    Attackers::prepare(kind, server.address, callers, bytes)
 }
 
 impl Bases {
@@ -235,20 +164,23 @@ impl Bases {
         state.fill(&small, honest::TABLE, &[], &lines);
         written(data::write_ndjson(&lines, plan.pick(100_000, 10_000)));
         state.fill(&small, FOLLOWED, &[], &lines);
-        written(write(&lines, 1_000, |n| {
-            format!(r#"{{"key":"{n}","value":0}}"#)
-        }));
+        let zero = |n| format!(r#"{{"key":"{n}","value":0}}"#);
+        written(data::write_lines(&lines, 1_000, zero));
         state.fill(&small, REPLACED, &[], &lines);
 
         let large = file("large.db");
         fs::copy(&small, &large).expect("the disk takes it");
         let words = WORDS.join(" ");
         let searched = |n| format!(r#"{{"key":"{n:08}","value":"{words}"}}"#);
-        written(write(&lines, plan.pick(1_000_000, 5_000), searched));
+        written(data::write_lines(
+            &lines,
+            plan.pick(1_000_000, 5_000),
+            searched,
+        ));
         state.fill(&large, SEARCHED, &["--search"], &lines);
         let value = "x".repeat(plan.pick(1_000_000, 10_000));
         let one = |n| format!(r#"{{"key":"{n:08}","value":"{value}"}}"#);
-        written(write(&lines, 240, one));
+        written(data::write_lines(&lines, 240, one));
         state.fill(&large, LARGE, &[], &lines);
         fs::remove_file(lines).expect("it was just written");
         Self {
@@ -260,26 +192,18 @@ impl Bases {
 
     /// Measures an attack on a new server; what it leaves in memory is to be looked at later.
     fn measure(&self, plan: &Plan, runtime: &Runtime, attack: &Attack) -> Left {
-        let name = name(attack.names, self.state);
+        let (name, kinds, large) = attack;
+        let name = super::name(name, self.state);
         eprintln!("  {name} …");
-        let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
-        let base = if attack.large {
-            &self.large
-        } else {
-            &self.small
-        };
-        let database = copy(base, folder.path());
-        let server = self.state.serve(&database);
+        let base = if *large { &self.large } else { &self.small };
+        let copy = plan.scratch.copy_of(base);
+        let server = self.state.serve(&copy.path);
         let api = Api::new(server.address, honest::FROM);
         for table in [honest::TABLE, FOLLOWED] {
             runtime.spawn(keep(server.address, table));
         }
-        let sizes = Sizes::of(plan);
-        let mut attackers: Vec<_> = attack
-            .kinds
-            .iter()
-            .map(|kind| sizes.attackers(*kind, &server))
-            .collect();
+        let kinds = kinds.iter();
+        let mut attackers: Vec<_> = kinds.map(|kind| attackers(plan, *kind, &server)).collect();
         let second = Duration::from_secs(1);
         let quiet = runtime.block_on(honest::measure(&api, plan.pick(QUIET, second)));
         let before = server.memory();
@@ -289,7 +213,7 @@ impl Bases {
         }
         std::thread::sleep(plan.pick(BEGINS, BEGINS / 10));
         let attacked = honest::measure(&api, plan.pick(ATTACKED, second));
-        let disk = Disk::start();
+        let disk = disk();
         let attacked = runtime.block_on(attacked);
         let disk = disk.finish();
         let grown = looks.finish().anonymous - before;
@@ -306,7 +230,7 @@ impl Bases {
                 attacked.reads_p99(),
                 quiet.puts_p99(),
                 attacked.puts_p99(),
-                Spread::of(&disk).p99,
+                percentile(&disk, 99.0),
                 attacked.failures() as f64,
                 before,
                 grown,
@@ -315,20 +239,20 @@ impl Bases {
             before,
             ended,
             // One that goes on would slow the next measurement.
-            idle: (!busy).then_some((server, folder)),
+            idle: (!busy).then_some((server, copy)),
         }
     }
 }
 
 /// Results of an attack, and its server.
 struct Left {
-    name: &'static str,
+    name: String,
     answers: String,
     failed: BTreeMap<String, usize>,
     row: Vec<f64>,
     before: f64,
     ended: Instant,
-    idle: Option<(Server, tempfile::TempDir)>,
+    idle: Option<(Server, Copy)>,
 }
 
 impl Left {
@@ -342,33 +266,13 @@ impl Left {
 }
 
 /// A thread that writes and syncs a page as often as an honest caller puts: what the disk takes of it.
-struct Disk {
-    done: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<f64>>,
-}
-
-impl Disk {
-    fn start() -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&done);
-        let thread = std::thread::spawn(move || {
-            let mut log = Log::new(target::folder()).expect("the folder is writable");
-            let mut taken = Vec::new();
-            while !told.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                log.append().expect("the disk takes it");
-                taken.push(start.elapsed().as_nanos() as f64);
-                std::thread::sleep(honest::PUT_EVERY);
-            }
-            taken
-        });
-        Self { done, thread }
-    }
-
-    fn finish(self) -> Vec<f64> {
-        self.done.store(true, Ordering::Relaxed);
-        self.thread.join().expect("writing does not panic")
-    }
+fn disk() -> Repeat<Vec<f64>> {
+    let mut log = Log::new().expect("the folder is writable");
+    Repeat::start(honest::PUT_EVERY, Vec::new(), move |taken| {
+        let start = Instant::now();
+        log.append().expect("the disk takes it");
+        taken.push(start.elapsed().as_nanos() as f64);
+    })
 }
 
 /// Follows a table, so that it is in memory, until the server ends.
@@ -385,23 +289,4 @@ async fn keep(server: SocketAddr, table: &str) -> io::Result<Infallible> {
             session.say(TEXT, &ping).await?;
         }
     }
-}
-
-/// A copy of a database, on the disk.
-fn copy(base: &Path, folder: &Path) -> PathBuf {
-    let path = folder.join("copy.db");
-    fs::copy(base, &path).expect("the disk takes it");
-    let file = fs::File::open(&path).expect("it was just written");
-    file.sync_all().expect("the disk takes it");
-    path
-}
-
-/// Writes so many lines.
-fn write(path: &Path, lines: usize, line: impl Fn(usize) -> String) -> io::Result<u64> {
-    let mut file = BufWriter::new(fs::File::create(path)?);
-    for n in 0..lines {
-        writeln!(file, "{}", line(n))?;
-    }
-    let file = file.into_inner()?;
-    Ok(file.metadata()?.len())
 }

@@ -8,8 +8,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::super::system::Failure;
 use super::api::Answer;
+use crate::process::Failure;
 
 /// Writers at work, until they are stopped.
 pub(super) struct Paced {

@@ -4,80 +4,64 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::super::load;
-use super::server::State;
-use super::{MAY_GROW, Names, name, runtime};
-use crate::report::svg::Chart;
-use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
-use crate::store::data;
+use super::server::{LOOK_EVERY, State, text};
+use super::{may_grow, name, runtime};
+use crate::process::Failure;
+use crate::report::Figure;
+use crate::rounds::{Rounds, Unit, columns};
+use crate::store::data::{self, Plan};
 
 /// The table that a replica of the benchmarks follows.
 const TABLE: &str = "accounts";
 /// Longest wait for the replica to get the change.
 const PATIENCE: Duration = Duration::from_secs(60);
-const COLUMNS: [(&str, Unit); 6] = [
-    ("took", Unit::Ns),
-    ("command at most", Unit::Bytes),
-    ("server before", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
-    ("replica before", Unit::Bytes),
-    ("replica at most", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 2] = [
+    (Unit::Ns, &["took"]),
+    (
+        Unit::Bytes,
+        &[
+            "command at most",
+            "server before",
+            "growth at most",
+            "replica before",
+            "replica at most",
+        ],
+    ),
 ];
 const GROWTH: usize = 3;
-const FILE: Names = [
-    "in a file, 1,000,000 records",
-    "in a file, 1,000,000 records, before",
-];
-const SERVED: Names = [
-    "through a server, 100,000 records",
-    "through a server, 100,000 records, before",
-];
-const LARGE: Names = [
-    "through a server, 1,000,000 records",
-    "through a server, 1,000,000 records, before",
-];
+const FILE: &str = "in a file, 1,000,000 records";
+const SERVED: &str = "through a server, 100,000 records";
+const LARGE: &str = "through a server, 1,000,000 records";
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let mut rounds = Rounds::new("A replacement of every value", &COLUMNS);
+    let mut rounds = Rounds::new("A replacement of every value", columns(&COLUMNS));
     let mut notes = Vec::new();
     let all = plan.pick(1_000_000, 1_000);
     for state in State::all() {
-        let (row, said) = in_file(plan, state, all);
-        notes.extend(said.map(|said| format!("{}: {said}", name(FILE, state))));
-        rounds.add(name(FILE, state), 0, move || row.clone());
-        for (names, records) in [(SERVED, all / 10), (LARGE, all)] {
-            let (row, said) = served(plan, state, records);
-            notes.extend(said.map(|said| format!("{}: {said}", name(names, state))));
-            rounds.add(name(names, state), 0, move || row.clone());
+        for (row, measured) in [
+            (FILE, in_file(plan, state, all)),
+            (SERVED, served(plan, state, all / 10)),
+            (LARGE, served(plan, state, all)),
+        ] {
+            let (name, (cells, said)) = (name(row, state), measured);
+            notes.extend(said.map(|said| format!("{name}: {said}")));
+            rounds.add(name, 0, move || cells.clone());
         }
     }
     let table = rounds.run(1);
-    Figure {
-        id: "abuse-replace",
-        title: "A replacement of every value",
-        method: "`hotread import --replace` of a file in which each value is another one (about 100 bytes), \
-                 into a database file, and through a server with a replica (`hotread-client`, a `HashMap`, \
-                 always of this state) in a process of its own. Sizes are the most anonymous resident \
-                 memory that a process had."
-            .into(),
-        charts: vec![
-            Chart::bars(&table, 1).titled("The command, at most"),
-            Chart::bars(&table, GROWTH).titled("The server's growth, at most"),
-            Chart::bars(&table, 5).titled("The replica, at most"),
-        ],
-        goals: [SERVED[0], LARGE[0]]
-            .map(|row| {
-                Goal::at_most(
-                    format!("{row}: growth of the server, max_buffered_bytes + 25 %"),
-                    (MAY_GROW / 1e6).round(),
-                    table.median(row, GROWTH) / 1e6,
-                )
-                .in_unit("MB")
-            })
-            .into(),
-        tables: vec![table],
-        notes,
-    }
+    Figure::new(
+        "A replacement of every value",
+        "`hotread import --replace` of a file in which each value is another one (about 100 \
+         bytes), into a database file, and through a server with a replica (`hotread-client`, a \
+         `HashMap`, always of this state) in a process of its own. Sizes are the most anonymous \
+         resident memory that a process had.",
+    )
+    .goals([SERVED, LARGE].map(|row| {
+        let what = format!("{row}: growth of the server, max_buffered_bytes + 25 %");
+        may_grow(what, table.median(row, GROWTH))
+    }))
+    .notes(notes)
+    .tables([table])
 }
 
 /// A database with a table, and a file in which each value of it is another one.
@@ -101,7 +85,7 @@ fn prepare(
 type Measured = (Vec<f64>, Option<String>);
 
 fn in_file(plan: &Plan, state: State, records: usize) -> Measured {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let (database, lines) = prepare(state, folder.path(), records);
     let import = [
         "--db",
@@ -118,13 +102,13 @@ fn in_file(plan: &Plan, state: State, records: usize) -> Measured {
 }
 
 fn served(plan: &Plan, state: State, records: usize) -> Measured {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let (database, lines) = prepare(state, folder.path(), records);
     let server = state.serve(&database);
     let mut replica = load::replica_of(&server.url(), records);
-    let replica_before = replica.process().memory().anonymous;
+    let replica_before = replica.process().status().anonymous;
     let before = server.memory();
-    let (looks, of_replica) = (server.looks(), super::server::Looks::at(replica.process()));
+    let (looks, of_replica) = (server.looks(), replica.process().most(LOOK_EVERY));
     let url = server.url();
     let import = ["--url", &url, "import", TABLE, text(&lines), "--replace"];
     let (mut row, said) = match state.hotread(import) {
@@ -160,7 +144,7 @@ fn wait_for_replica(url: &str) {
     while start.elapsed() < PATIENCE {
         let status = async {
             let answer = reqwest::get(format!("{url}/v1/status")).await?;
-            Ok::<Status, super::Failure>(serde_json::from_slice(&answer.bytes().await?)?)
+            Ok::<Status, Failure>(serde_json::from_slice(&answer.bytes().await?)?)
         };
         let is_there = runtime.block_on(status).is_ok_and(|status| {
             let heads = status.tables.iter().map(|table| table.head).max();
@@ -172,8 +156,4 @@ fn wait_for_replica(url: &str) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the folder's name is text")
 }

@@ -6,15 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, sleep};
+use std::sync::OnceLock;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::super::process::{Memory, Process};
+use crate::process::{Process, Repeat, Status};
 
 /// Time between two samples of memory and threads.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +24,10 @@ pub(super) enum State {
     Before,
 }
 
-struct Programs {
-    now: PathBuf,
-    before: Option<PathBuf>,
-}
-
-static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+/// The programs of both states.
+static PROGRAMS: OnceLock<[Option<PathBuf>; 2]> = OnceLock::new();
 
 /// Chooses the servers' programs, before anything is measured.
-///
-/// # Errors
-/// If one of them is not there.
 pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
     // Three levels above, since bench targets lie in `release/deps`.
     let by_default = || {
@@ -43,7 +35,8 @@ pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<()
         own.ancestors().nth(3).unwrap_or(&own).join("dist/hotread")
     };
     let now = now.unwrap_or_else(by_default);
-    for program in [Some(&now), before.as_ref()].into_iter().flatten() {
+    let programs = [Some(now), before];
+    for program in programs.iter().flatten() {
         if !program.is_file() {
             return Err(format!(
                 "there is no server at {}; `cargo build --profile dist -p hotread-cli` builds it, and --server \
@@ -53,7 +46,7 @@ pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<()
         }
     }
     // The first choice counts; there is one measurement in a process.
-    let _ = PROGRAMS.set(Programs { now, before });
+    let _ = PROGRAMS.set(programs);
     Ok(())
 }
 
@@ -66,10 +59,7 @@ impl State {
 
     fn program(self) -> Option<&'static Path> {
         let programs = PROGRAMS.get().expect("they are chosen first");
-        match self {
-            Self::Now => Some(&programs.now),
-            Self::Before => programs.before.as_deref(),
-        }
+        programs[self as usize].as_deref()
     }
 
     /// The command, with nothing of the environment that it would listen to.
@@ -78,13 +68,8 @@ impl State {
             .program()
             .expect("only states that are there are asked");
         let mut command = Command::new(program);
-        for name in [
-            "HOTREAD_DB",
-            "HOTREAD_URL",
-            "HOTREAD_TOKEN",
-            "HOTREAD_CONFIG",
-        ] {
-            command.env_remove(name);
+        for name in ["DB", "URL", "TOKEN", "CONFIG"] {
+            command.env_remove(format!("HOTREAD_{name}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
@@ -102,7 +87,7 @@ impl State {
         command.stderr(log.reopen().expect("it is there"));
         let start = Instant::now();
         let mut process = Process::start(&mut command).expect("the program can be started");
-        let looks = Looks::at(&process);
+        let looks = process.most(LOOK_EVERY);
         let ended = process.wait();
         let took = start.elapsed().as_nanos() as f64;
         let most = looks.finish().anonymous;
@@ -117,8 +102,7 @@ impl State {
 
     /// Makes a table in a database, which is made if there is none, and fills it from a file.
     pub(super) fn fill(self, database: &Path, table: &str, options: &[&str], file: &Path) {
-        let database = database.to_str().expect("the folder's name is text");
-        let file = file.to_str().expect("the folder's name is text");
+        let (database, file) = (text(database), text(file));
         let create = ["--db", database, "table", "create", table];
         let done = self.hotread(create.iter().chain(options));
         done.unwrap_or_else(|error| panic!("a table cannot be made: {error}"));
@@ -156,17 +140,17 @@ pub(super) struct Server {
 impl Server {
     /// Its anonymous resident memory now, in bytes.
     pub(super) fn memory(&self) -> f64 {
-        self.process.memory().anonymous
+        self.process.status().anonymous
     }
 
     /// Its threads now.
     pub(super) fn threads(&self) -> f64 {
-        threads(self.process.id())
+        self.process.status().threads
     }
 
     /// Looks at it from now on.
-    pub(super) fn looks(&self) -> Looks {
-        Looks::at(&self.process)
+    pub(super) fn looks(&self) -> Repeat<Status> {
+        self.process.most(LOOK_EVERY)
     }
 
     /// Returns `true` if it uses more than a tenth of a core for a second.
@@ -184,52 +168,9 @@ impl Server {
     }
 }
 
-/// The most of what a process had while it was looked at.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Most {
-    /// Anonymous resident memory, in bytes.
-    pub(super) anonymous: f64,
-    pub(super) threads: f64,
-}
-
-/// A thread that looks at a process.
-pub(super) struct Looks {
-    done: Arc<AtomicBool>,
-    thread: JoinHandle<Most>,
-}
-
-impl Looks {
-    pub(super) fn at(process: &Process) -> Self {
-        let done = Arc::new(AtomicBool::new(false));
-        let (told, id) = (Arc::clone(&done), process.id());
-        let status = PathBuf::from(format!("/proc/{id}/status"));
-        let thread = std::thread::spawn(move || {
-            let mut most = Most::default();
-            while !told.load(Ordering::Relaxed) {
-                // Once it has ended, that is `NaN`, which `max` passes over.
-                most.anonymous = most.anonymous.max(Memory::of(&status).anonymous);
-                most.threads = most.threads.max(threads(id));
-                sleep(LOOK_EVERY);
-            }
-            most
-        });
-        Self { done, thread }
-    }
-
-    /// Ends sampling, and returns the maxima.
-    pub(super) fn finish(self) -> Most {
-        self.done.store(true, Ordering::Relaxed);
-        self.thread.join().expect("looking does not panic")
-    }
-}
-
-fn threads(id: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Threads:"));
-    let number = line.and_then(|number| number.trim().parse().ok());
-    number.unwrap_or(f64::NAN)
+/// A path as an argument.
+pub(super) fn text(path: &Path) -> &str {
+    path.to_str().expect("the folder's name is text")
 }
 
 /// Time of the processor that a process has used, in hundredths of a second.
@@ -246,17 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_looked_at_until_it_ends() {
+    fn time_of_the_processor_is_counted() {
         let process = Process::start(Command::new("sleep").arg("600")).expect("sleep is there");
-        let looks = Looks::at(&process);
-        sleep(3 * LOOK_EVERY);
-        let most = looks.finish();
-        assert!(most.anonymous > 0.0 && most.threads == 1.0, "{most:?}");
         assert!(cpu_ticks(process.id()) < 50);
-        let own = std::process::id();
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(200) {}
-        assert!(cpu_ticks(own) > 0);
+        assert!(cpu_ticks(std::process::id()) > 0);
     }
 
     #[test]

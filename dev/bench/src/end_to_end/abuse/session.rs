@@ -74,9 +74,6 @@ pub(super) struct Pong {
 
 impl Session {
     /// Opens a connection and upgrades it.
-    ///
-    /// # Errors
-    /// If it is refused; the message is the first line of the answer.
     pub(super) async fn open(server: SocketAddr, from: IpAddr, table: &str) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::new(from, 0))?;
@@ -138,9 +135,6 @@ impl Session {
     }
 
     /// The next frame. Not to be cancelled, unless the session is given up.
-    ///
-    /// # Errors
-    /// If the session has ended.
     pub(super) async fn hear(&mut self) -> io::Result<Heard> {
         loop {
             let kind = self.read.read_u8().await?;

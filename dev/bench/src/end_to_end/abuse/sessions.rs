@@ -2,21 +2,21 @@
 //! acknowledge, ask how fresh they are, and come back by the rules after a loss. They can be cut off.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::clock;
-use super::super::process::Role;
-use super::super::samples::Spread;
-use super::api::Table;
+use super::REPLICAS;
+use super::api::{Place, Table};
 use super::session::{Heard, Pong, Session, TEXT};
-use super::{Failure, REPLICAS};
+use crate::process::{Failure, Role};
+use crate::stats::percentiles;
 
 /// Hosts that they come from: a server shares what it does among callers.
 const HOSTS: usize = 20;
@@ -34,10 +34,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Sessions(Role);
 
 /// Times and loads after the sessions could come back.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct Back {
-    /// Nanoseconds since they could; for those that were not live in time, all of it.
-    pub(super) after: Spread,
+    /// Nanoseconds since they could, p50 and maximum; for those that were not live in time, all of it.
+    pub(super) p50: f64,
+    pub(super) last: f64,
     /// Those that are live.
     pub(super) live: f64,
     /// Snapshots that were begun, all together, and by the session with the most.
@@ -48,11 +48,7 @@ pub(super) struct Back {
 impl Sessions {
     /// Starts so many, which have the table as it is now, and waits until all are live.
     pub(super) fn start(server: SocketAddr, name: &str, table: &Table, how_many: usize) -> Self {
-        let (server, seq) = (server.to_string(), table.seq.to_string());
-        let how_many = how_many.to_string();
-        let from = [table.epoch.as_str(), &seq, &table.digest];
-        let arguments = [server.as_str(), name].into_iter().chain(from);
-        let mut role = Role::start(REPLICAS, arguments.chain([how_many.as_str()]));
+        let mut role = Role::start(REPLICAS, (server, name, &table.place, how_many));
         assert_eq!(role.hear(), READY);
         Self(role)
     }
@@ -65,22 +61,10 @@ impl Sessions {
     /// Lets them come back, and waits until all are live, but not for longer than `patience`.
     pub(super) fn mend(&mut self, patience: Duration) -> Back {
         self.0.say(&patience.as_millis().to_string());
-        let line = self.0.hear();
-        let numbers: Vec<f64> = line
-            .split(' ')
-            .map(|number| number.parse().expect("a child says numbers"))
-            .collect();
-        let &[p50, p99, max, live, loads, most_loads] = &numbers[..] else {
-            panic!("a child says {line:?}");
-        };
-        let after = Spread {
-            p50,
-            p99,
-            p999: max,
-            max,
-        };
+        let [p50, last, live, loads, most_loads] = self.0.hear_numbers();
         Back {
-            after,
+            p50,
+            last,
             live,
             loads,
             most_loads,
@@ -111,34 +95,16 @@ struct Shared {
     since: AtomicU64,
 }
 
-/// Where a session is.
-#[derive(Clone, Debug)]
-struct Place {
-    epoch: String,
-    seq: u64,
-    digest: String,
-}
-
 /// Follows a table with many sessions, as a child of the benchmark.
-///
-/// # Errors
-/// If it is not called as [`Sessions::start`] does.
-pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
-    let [server, table, epoch, seq, digest, how_many] = arguments else {
-        return Err(format!("sessions cannot do {arguments:?}").into());
-    };
+pub(in super::super) fn main(
+    (server, table, place, how_many): (SocketAddr, String, Place, usize),
+) -> Result<(), Failure> {
     let shared = Arc::new(Shared {
-        server: server.parse()?,
-        table: table.clone(),
+        server,
+        table,
         connected: watch::Sender::new(true),
         since: AtomicU64::new(0),
     });
-    let place = Place {
-        epoch: epoch.clone(),
-        seq: seq.parse()?,
-        digest: digest.clone(),
-    };
-    let how_many: usize = how_many.parse()?;
     super::super::runtime().block_on(async {
         let seen: Vec<Arc<Seen>> = (0..how_many).map(|_| Arc::default()).collect();
         for (number, seen) in seen.iter().enumerate() {
@@ -147,9 +113,9 @@ pub(in super::super) fn main(arguments: &[String]) -> Result<(), Failure> {
             let session = live(Arc::clone(&shared), from, place.clone(), Arc::clone(seen));
             tokio::spawn(session);
         }
-        until_live(&seen, super::super::process::PATIENCE).await;
+        until_live(&seen, crate::process::PATIENCE).await;
         println!("{READY}");
-        let mut told = told();
+        let mut told = super::super::told();
         while let Some(line) = told.recv().await {
             if line == CUT {
                 shared.connected.send_replace(false);
@@ -190,25 +156,12 @@ fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Fail
         .iter()
         .map(|seen| seen.loads.load(Ordering::Relaxed))
         .collect();
-    let Spread { p50, p99, max, .. } = Spread::of(&after);
+    let [p50, last] = percentiles(&after, [50.0, 100.0]);
     let live = live.len();
     let (all, most) = (loads.iter().sum::<u32>(), loads.iter().max().unwrap_or(&0));
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{p50} {p99} {max} {live} {all} {most}")?;
+    writeln!(out, "{p50} {last} {live} {all} {most}")?;
     Ok(out.flush()?)
-}
-
-/// Lines of the parent.
-fn told() -> mpsc::UnboundedReceiver<String> {
-    let (say, told) = mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if say.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    told
 }
 
 /// One session after the other.

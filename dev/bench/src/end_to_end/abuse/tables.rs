@@ -1,17 +1,19 @@
 //! Many tables that were followed once: what is left of it in threads and memory.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::api::Api;
-use super::server::{Most, Server, State};
+use super::server::{Server, State};
 use super::session::{Heard, Session, TEXT};
-use super::{Failure, STATES, honest, name, runtime};
-use crate::report::svg::Chart;
+use super::{OURS, honest, of_states, runtime};
+use crate::process::{Failure, Status};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Unit, columns};
+use crate::store::data::Plan;
 
 /// Records of a table, and bytes of each value.
 const RECORDS: usize = 100;
@@ -25,73 +27,45 @@ const WITHIN: Duration = Duration::from_secs(60);
 const MORE_THREADS: f64 = 4.0;
 /// Of the memory that the tables took, so much may stay, in percent.
 const STAYS: f64 = 20.0;
-const COLUMNS: [(&str, Unit); 6] = [
-    ("threads at first", Unit::Count),
-    ("threads at most", Unit::Count),
-    ("threads later", Unit::Count),
-    ("memory before", Unit::Bytes),
-    ("growth at most", Unit::Bytes),
-    ("growth a minute later", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 2] = [
+    (
+        Unit::Count,
+        &["threads at first", "threads at most", "threads later"],
+    ),
+    (
+        Unit::Bytes,
+        &["memory before", "growth at most", "growth a minute later"],
+    ),
 ];
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let tables = plan.pick(2_000, 40);
-    let mut rounds = Rounds::new("Threads and memory", &COLUMNS);
     let followed: Vec<_> = State::all()
-        .map(|state| (state, follow(plan, state, tables)))
+        .map(|state| follow(plan, state, tables))
         .collect();
-    for (state, followed) in followed {
-        let later = plan.pick(WITHIN, Duration::from_secs(1));
-        std::thread::sleep(later.saturating_sub(followed.at.elapsed()));
-        let Followed {
-            server,
-            first,
-            most,
-            before,
-            ..
-        } = &followed;
-        let row = vec![
-            *first,
-            most.threads,
-            server.threads(),
-            *before,
-            most.anonymous - before,
-            server.memory() - before,
-        ];
-        rounds.add(name(STATES, state), 0, move || row.clone());
-    }
-    let all = rounds.run(1);
-    let ours = |column| all.median(STATES[0], column);
-    Figure {
-        id: "abuse-tables",
-        title: "Tables that were followed once",
-        method: format!(
-            "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a session, \
-             {AT_ONCE} at a time, until it has the table; then the session ends. *At first* is after \
-             {} tables. A table in memory is let go of half a minute after its last session.",
+    let mut followed = followed.into_iter();
+    let all = of_states("Threads and memory", columns(&COLUMNS), |_| {
+        let followed = followed.next().expect("one a state");
+        followed.row(plan.pick(WITHIN, Duration::from_secs(1)))
+    });
+    let ours = |column| all.median(OURS, column);
+    let threads = format!("threads at most, those at first + {MORE_THREADS}");
+    let memory = "memory that stays after a minute, of what the tables took";
+    Figure::new(
+        "Tables that were followed once",
+        format!(
+            "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a \
+             session, {AT_ONCE} at a time, until it has the table; then the session ends. *At \
+             first* is after {} tables. A table in memory is let go of half a minute after its \
+             last session.",
             2 * AT_ONCE
         ),
-        charts: vec![
-            Chart::bars(&all, 1).titled("Threads, at most"),
-            Chart::bars(&all, 5).titled("Growth of memory, a minute later"),
-        ],
-        goals: vec![
-            Goal::at_most(
-                format!("threads at most, those at first + {MORE_THREADS}"),
-                ours(0) + MORE_THREADS,
-                ours(1),
-            )
-            .in_unit("threads"),
-            Goal::at_most(
-                "memory that stays after a minute, of what the tables took",
-                STAYS,
-                100.0 * ours(5) / ours(4),
-            )
-            .in_unit("%"),
-        ],
-        notes: Vec::new(),
-        tables: vec![all],
-    }
+    )
+    .goals([
+        Goal::at_most(threads, ours(0) + MORE_THREADS, ours(1)).in_unit("threads"),
+        Goal::at_most(memory, STAYS, 100.0 * ours(5) / ours(4)).in_unit("%"),
+    ])
+    .tables([all])
 }
 
 /// A server whose tables have been followed.
@@ -99,27 +73,45 @@ struct Followed {
     server: Server,
     /// Threads after the first tables.
     first: f64,
-    most: Most,
+    most: Status,
     /// Memory before any table was followed.
     before: f64,
     at: Instant,
     _folder: TempDir,
 }
 
+impl Followed {
+    /// Looks at the server so long after the end.
+    fn row(&self, later: Duration) -> Vec<f64> {
+        std::thread::sleep(later.saturating_sub(self.at.elapsed()));
+        vec![
+            self.first,
+            self.most.threads,
+            self.server.threads(),
+            self.before,
+            self.most.anonymous - self.before,
+            self.server.memory() - self.before,
+        ]
+    }
+}
+
 fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let server = state.serve(&folder.path().join("tables.db"));
     let runtime = runtime();
-    let all = |from: usize, until: usize, what: What| {
-        let done = runtime.block_on(each(&server, from, until, what));
-        done.expect("a server serves what it is asked for");
-    };
-    all(0, tables, What::Make);
+    let make = |api: Api, table: String| async move { make(&api, &table).await };
+    let address = server.address;
+    let load = |_, table: String| async move { load(address, &table).await };
+    let done = "a server serves what it is asked for";
+    runtime
+        .block_on(each(&server, 0..tables, make))
+        .expect(done);
     let before = server.memory();
-    all(0, 2 * AT_ONCE, What::Follow);
+    let (some, others) = (0..2 * AT_ONCE, 2 * AT_ONCE..tables);
+    runtime.block_on(each(&server, some, load)).expect(done);
     let first = server.threads();
     let looks = server.looks();
-    all(2 * AT_ONCE, tables, What::Follow);
+    runtime.block_on(each(&server, others, load)).expect(done);
     let most = looks.finish();
     Followed {
         server,
@@ -131,29 +123,24 @@ fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
     }
 }
 
-#[derive(Clone, Copy)]
-enum What {
-    Make,
-    Follow,
-}
-
 /// Does it with each of these tables, some at a time.
-async fn each(server: &Server, from: usize, until: usize, what: What) -> Result<(), Failure> {
-    let (address, mut doing) = (server.address, tokio::task::JoinSet::new());
-    let api = Api::new(address, honest::FROM);
-    for number in from..until {
+async fn each<F>(
+    server: &Server,
+    tables: Range<usize>,
+    what: impl Fn(Api, String) -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let api = Api::new(server.address, honest::FROM);
+    let mut doing = tokio::task::JoinSet::new();
+    for number in tables {
         if doing.len() == AT_ONCE
             && let Some(done) = doing.join_next().await
         {
             done??;
         }
-        let (api, table) = (api.clone(), format!("table-{number}"));
-        doing.spawn(async move {
-            match what {
-                What::Make => make(&api, &table).await,
-                What::Follow => load(address, &table).await,
-            }
-        });
+        doing.spawn(what(api.clone(), format!("table-{number}")));
     }
     while let Some(done) = doing.join_next().await {
         done??;
@@ -166,17 +153,13 @@ async fn make(api: &Api, table: &str) -> Result<(), Failure> {
     let value = "x".repeat(VALUE_BYTES);
     let put = |n| format!(r#"{{"key":"{n}","value":"{value}"}}"#);
     let puts: Vec<_> = (0..RECORDS).map(put).collect();
-    let answer = api.txn(table, &puts).await?;
-    match answer.is_ok() {
-        true => Ok(()),
-        false => Err(answer.summary().into()),
-    }
+    api.txn(table, &puts).await?.body()?;
+    Ok(())
 }
 
 /// One session, until it has the table.
-async fn load(server: std::net::SocketAddr, table: &str) -> Result<(), Failure> {
-    let from: IpAddr = honest::FROM;
-    let mut session = Session::open(server, from, table).await?;
+async fn load(server: SocketAddr, table: &str) -> Result<(), Failure> {
+    let mut session = Session::open(server, honest::FROM, table).await?;
     session.say(TEXT, r#"{"hello":{"v":1}}"#).await?;
     loop {
         if let Heard::Frame(frame) = session.hear().await?

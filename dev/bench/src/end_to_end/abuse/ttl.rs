@@ -8,10 +8,10 @@ use hotread_proto::Timestamp;
 use super::api::Api;
 use super::paced::Paced;
 use super::server::State;
-use super::{STATES, honest, name, runtime};
-use crate::report::svg::Chart;
+use super::{OURS, honest, of_states, runtime};
 use crate::report::{Figure, Goal};
-use crate::rounds::{Plan, Rounds, Unit};
+use crate::rounds::{Unit, columns};
+use crate::store::data::Plan;
 
 const TABLE: &str = "tokens";
 const TTL: Duration = Duration::from_secs(2);
@@ -22,50 +22,42 @@ const BATCH: u32 = 100;
 /// The table may have so many seconds' worth of records.
 const SECONDS: f64 = 3.0;
 const WRITERS: u64 = 4;
-const COLUMNS: [(&str, Unit); 5] = [
-    ("records written", Unit::PerSecond),
-    ("records after half the time", Unit::Count),
-    ("at the end", Unit::Count),
-    ("at most", Unit::Count),
-    ("server's memory at most", Unit::Bytes),
+const COLUMNS: [(Unit, &[&str]); 3] = [
+    (Unit::PerSecond, &["records written"]),
+    (
+        Unit::Count,
+        &["records after half the time", "at the end", "at most"],
+    ),
+    (Unit::Bytes, &["server's memory at most"]),
 ];
 const MOST: usize = 3;
 
 pub(super) fn run(plan: &Plan) -> Figure {
-    let mut rounds = Rounds::new("Records that are there", &COLUMNS);
     let (rate, time) = (plan.pick(RATE, 400), Duration::from_secs(plan.pick(20, 3)));
-    for state in State::all() {
-        let same = plan.clone();
-        rounds.add(name(STATES, state), 0, move || {
-            measure(&same, state, rate, time)
-        });
-    }
-    let all = rounds.run(1);
-    Figure {
-        id: "abuse-ttl",
-        title: "Records that expire as fast as they are written",
-        method: format!(
-            "{rate} records a second, {BATCH} in a transaction, by {WRITERS} callers, for {time:?}; each \
-             expires {TTL:?} after it was sent. The table's number of records is read four times a second."
+    let all = of_states("Records that are there", columns(&COLUMNS), |state| {
+        measure(plan, state, rate, time)
+    });
+    Figure::new(
+        "Records that expire as fast as they are written",
+        format!(
+            "{rate} records a second, {BATCH} in a transaction, by {WRITERS} callers, for \
+             {time:?}; each expires {TTL:?} after it was sent. The table's number of records is \
+             read four times a second."
         ),
-        charts: vec![Chart::bars(&all, MOST).titled("Records, at most")],
-        goals: vec![
-            Goal::at_most(
-                format!("records at most, {SECONDS} seconds' worth"),
-                f64::from(rate) * SECONDS,
-                all.median(STATES[0], MOST),
-            )
-            .in_unit("records"),
-        ],
-        notes: Vec::new(),
-        tables: vec![all],
-    }
+    )
+    .goals([Goal::at_most(
+        format!("records at most, {SECONDS} seconds' worth"),
+        f64::from(rate) * SECONDS,
+        all.median(OURS, MOST),
+    )
+    .in_unit("records")])
+    .tables([all])
 }
 
 fn measure(plan: &Plan, state: State, rate: u32, time: Duration) -> Vec<f64> {
     static KEYS: AtomicUsize = AtomicUsize::new(0);
 
-    let folder = tempfile::tempdir_in(plan.scratch.file("")).expect("the folder is writable");
+    let folder = plan.scratch.folder();
     let server = state.serve(&folder.path().join("ttl.db"));
     let runtime = runtime();
     let api = Api::new(server.address, honest::FROM);

@@ -5,7 +5,6 @@
 //! for the few messages that are written out here.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -16,14 +15,24 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{IntoRequest, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Failure, Watching, Writer};
+use super::super::system::{Class, Doing, System, Watching, Writer};
 use super::program;
 use super::watched::{Watched, ended};
+use crate::process::{Failure, Process};
 
 /// Debian: `etcd-server`.
 pub(super) const PROGRAM: &str = "etcd";
+
+/// etcd with its defaults: an fsync for each write, or group of them.
+pub(super) const SYSTEM: System = System {
+    name: "etcd",
+    class: Class::Full,
+    program: Some(PROGRAM),
+    start,
+    writer,
+    watcher,
+};
 
 /// Before the key.
 const PREFIX: &str = "accounts/";
@@ -32,14 +41,13 @@ const READY: &str = "ready";
 /// The first key that does not begin with the prefix.
 const END: &str = "accounts0";
 
-pub(super) fn start(folder: &Path) -> (Process, String) {
+fn start(folder: &Path) -> (Process, String) {
     let (port, peers) = (program::free_port(), program::free_port());
     let (clients, peers) = (
         format!("http://127.0.0.1:{port}"),
         format!("http://127.0.0.1:{peers}"),
     );
-    let program = process::installed(PROGRAM).expect("only installed peers are started");
-    let mut command = Command::new(program);
+    let mut command = program::command(PROGRAM);
     command
         .args(["--listen-client-urls", &clients])
         .args(["--advertise-client-urls", &clients])
@@ -47,11 +55,8 @@ pub(super) fn start(folder: &Path) -> (Process, String) {
         .args(["--initial-advertise-peer-urls", &peers])
         .args(["--initial-cluster", &format!("default={peers}")])
         .args(["--logger", "zap", "--log-level", "error", "--data-dir"])
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let process = Process::start(&mut command).expect("an installed program can be run");
-    program::wait_for_listener(PROGRAM, port);
+        .arg(folder);
+    let process = program::start(PROGRAM, &mut command, port);
     (process, clients)
 }
 
@@ -77,10 +82,6 @@ struct Op {
     #[prost(message, optional, tag = "2")]
     put: Option<Put>,
 }
-
-/// The answer to a put or a transaction, whose fields are of no interest.
-#[derive(Clone, PartialEq, Message)]
-struct Done {}
 
 #[derive(Clone, PartialEq, Message)]
 struct Watch {
@@ -131,7 +132,8 @@ impl Client {
     {
         let mut grpc = Grpc::new(self.0.clone());
         grpc.ready().await?;
-        let codec = ProstCodec::<M, Done>::default();
+        // The fields of the answer are of no interest.
+        let codec = ProstCodec::<M, ()>::default();
         let path = PathAndQuery::from_static(path);
         grpc.unary(message.into_request(), path, codec).await?;
         Ok(())
@@ -149,7 +151,7 @@ fn put(key: &str, value: &str) -> Put {
     }
 }
 
-pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let client = Client(connect(address).await?);
         // It answers when it has elected itself.
@@ -177,7 +179,7 @@ impl Writer for Client {
     }
 }
 
-pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let mut grpc = Grpc::new(connect(address).await?);
         grpc.ready().await?;

@@ -5,7 +5,6 @@
 //! server's process.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
@@ -13,29 +12,35 @@ use async_nats::jetstream::{self, kv};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 
-use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Watching, Writer};
+use super::super::system::{Class, Doing, System, Watching, Writer};
 use super::program;
 use super::watched::{Watched, ended};
+use crate::process::Process;
 
 /// Debian: `nats-server`.
 pub(super) const PROGRAM: &str = "nats-server";
 
+/// A key-value bucket of NATS JetStream with its defaults: synced every two minutes.
+pub(super) const SYSTEM: System = System {
+    name: super::JETSTREAM,
+    class: Class::Normal,
+    program: Some(PROGRAM),
+    start,
+    writer,
+    watcher,
+};
+
 const BUCKET: &str = "accounts";
 
-pub(super) fn start(folder: &Path) -> (Process, String) {
+fn start(folder: &Path) -> (Process, String) {
     let port = program::free_port();
-    let program = process::installed(PROGRAM).expect("only installed peers are started");
-    let mut command = Command::new(program);
+    let mut command = program::command(PROGRAM);
     command
         .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
         .args(["--jetstream", "--store_dir"])
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let process = Process::start(&mut command).expect("an installed program can be run");
-    program::wait_for_listener(PROGRAM, port);
+        .arg(folder);
+    let process = program::start(PROGRAM, &mut command, port);
     (process, format!("127.0.0.1:{port}"))
 }
 
@@ -57,7 +62,7 @@ fn stream() -> Config {
 
 struct Bucket(kv::Store);
 
-pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let context = jetstream::new(async_nats::connect(address).await?);
         let bucket = match context.get_key_value(BUCKET).await {
@@ -89,7 +94,7 @@ impl Writer for Bucket {
     }
 }
 
-pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let context = jetstream::new(async_nats::connect(address).await?);
         let bucket = context.get_key_value(BUCKET).await?;

@@ -1,10 +1,10 @@
 //! Other people's programs: their versions, and when they listen.
 
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::super::process::{PATIENCE, installed};
+use crate::process::{PATIENCE, Process, installed};
 
 /// The first line of what an installed program says when it is asked for its version.
 pub(super) fn version(program: &str, argument: &str) -> Option<String> {
@@ -18,23 +18,17 @@ pub(super) fn version(program: &str, argument: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-/// A port of the loopback interface that nobody listened on a moment ago.
-///
-/// # Panics
-/// If there is none.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
-    address.port()
+/// An installed program, which is not to say anything.
+pub(super) fn command(program: &str) -> Command {
+    let program = installed(program).expect("only installed peers are started");
+    let mut command = Command::new(program);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
 }
 
-/// Waits until somebody listens on a port of the loopback interface.
-///
-/// # Panics
-/// If nobody does within [`PATIENCE`].
-pub(super) fn wait_for_listener(name: &str, port: u16) {
+/// Starts a server, and waits until it listens on this port of the loopback interface.
+pub(super) fn start(name: &str, command: &mut Command, port: u16) -> Process {
+    let process = Process::start(command).expect("an installed program can be run");
     let start = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(
@@ -43,4 +37,14 @@ pub(super) fn wait_for_listener(name: &str, port: u16) {
         );
         std::thread::sleep(Duration::from_millis(2));
     }
+    process
+}
+
+/// A port of the loopback interface that nobody listened on a moment ago.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
+    address.port()
 }

@@ -7,7 +7,6 @@
 //! write. With the defaults nothing is written but a snapshot now and then.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -15,34 +14,45 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{Client, IntoConnectionInfo, Pipeline};
 
-use super::super::process::{self, Process};
 use super::super::samples::Seen;
-use super::super::system::{Doing, Failure, Watching, Writer};
+use super::super::system::{Class, Doing, System, Watching, Writer};
 use super::program;
 use super::watched::{Watched, ended};
+use crate::process::{Failure, Process};
 
 /// Debian: `redis-server`.
 pub(super) const PROGRAM: &str = "redis-server";
 
-/// The options by which nothing acknowledged is lost with the power.
-pub(super) const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+/// Redis with `appendfsync always`, by which nothing acknowledged is lost with the power.
+pub(super) const ALWAYS: System = System {
+    name: "Redis, appendfsync always",
+    class: Class::Full,
+    start: |folder| start(folder, &["--appendonly", "yes", "--appendfsync", "always"]),
+    ..PUBSUB
+};
+
+/// Redis with its defaults: a snapshot now and then.
+pub(super) const PUBSUB: System = System {
+    name: "Redis pub/sub",
+    class: Class::Normal,
+    program: Some(PROGRAM),
+    start: |folder| start(folder, &[]),
+    writer,
+    watcher,
+};
 
 /// Before the key in the names of channels.
 const CHANNEL: &str = "accounts:";
 
-pub(super) fn start(folder: &Path, options: &[&str]) -> (Process, String) {
+fn start(folder: &Path, options: &[&str]) -> (Process, String) {
     let port = program::free_port();
-    let program = process::installed(PROGRAM).expect("only installed peers are started");
-    let mut command = Command::new(program);
+    let mut command = program::command(PROGRAM);
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(options)
         .arg("--dir")
-        .arg(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let process = Process::start(&mut command).expect("an installed program can be run");
-    program::wait_for_listener(PROGRAM, port);
+        .arg(folder);
+    let process = program::start(PROGRAM, &mut command, port);
     (process, format!("redis://127.0.0.1:{port}"))
 }
 
@@ -54,7 +64,7 @@ fn client(address: &str) -> Result<Client, Failure> {
 
 struct Connection(MultiplexedConnection);
 
-pub(super) fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
+fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let connection = client(address)?.get_multiplexed_async_connection().await?;
         Ok(Box::new(Connection(connection)) as Box<dyn Writer>)
@@ -88,7 +98,7 @@ impl Writer for Connection {
     }
 }
 
-pub(super) fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
+fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
     Box::pin(async move {
         let mut subscription = client(address)?.get_async_pubsub().await?;
         subscription.psubscribe(format!("{CHANNEL}*")).await?;

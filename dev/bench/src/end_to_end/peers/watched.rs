@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use super::super::row::Row;
 use super::super::samples::Seen;
-use super::super::system::Failure;
+use crate::process::Failure;
 
 /// What a peer's watcher keeps: a map that others may read.
 pub(in super::super) struct Watched {

@@ -32,6 +32,7 @@ pub(super) struct Setting {
 }
 
 /// Results of one run.
+#[derive(Default)]
 pub(super) struct Outcome {
     /// Updates, applied and visible, a second.
     pub(super) per_second: f64,
@@ -85,20 +86,13 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
         settled: AtomicBool::new(false),
         ticks: clock::ticks(setting.time),
     };
-    let mut outcome = Outcome {
-        per_second: f64::NAN,
-        calls: Histogram::new(),
-        light: Histogram::new(),
-        backlog: 0,
-        memory: 0,
-        stopped: false,
-    };
+    let mut outcome = Outcome::default();
     std::thread::scope(|scope| {
         let run = &run;
         let _stop = (StopOnDrop(&run.stop), StopOnDrop(&run.settled));
         let writing: Vec<_> = (0..setting.writers)
             .map(|thread| {
-                let (mut writer, mut calls) = (writer.clone(), Histogram::new());
+                let (mut writer, mut calls) = (writer.clone(), Histogram::default());
                 let keys = draws(drawn, thread, setting.writers);
                 scope.spawn(move || {
                     writer.attach();
@@ -109,7 +103,7 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
             })
             .collect();
         let light = setting.light.then(|| {
-            let (mut writer, mut calls) = (writer.clone(), Histogram::new());
+            let (mut writer, mut calls) = (writer.clone(), Histogram::default());
             let keys = draws(drawn, 1, 2);
             scope.spawn(move || {
                 writer.attach();
@@ -237,7 +231,7 @@ mod tests {
     #[test]
     fn all_threads_take_part_in_a_run() {
         let drawn = Drawn::new(100, 1_000);
-        let outcome = contend::<Whole<HotReadCurrent<Map<u64>>>>(&drawn, SETTING);
+        let outcome = contend::<HotReadCurrent<Map<u64>>>(&drawn, SETTING);
         assert!(outcome.per_second > 0.0);
         assert!(!outcome.calls.is_empty() && !outcome.light.is_empty());
         assert!(!outcome.stopped);

@@ -67,23 +67,24 @@ pub(super) trait Subject: Share<Config, Writer: Clone + Sync> {
 
 impl Subject for HotReadCurrent<Config> {
     fn look(reader: &CurrentReader<Config>) {
-        black_box(reader.look());
+        black_box(reader.0.is_latest());
     }
 
     fn maintain(writer: &HotReadWriter<Config>) {
-        writer.maintain();
+        writer.0.maintain();
     }
 
     fn last(writer: &HotReadWriter<Config>) -> u64 {
-        writer.latest_seq()
+        writer.0.latest_seq()
     }
 
     fn wait(writer: &HotReadWriter<Config>, number: u64) -> bool {
-        writer.wait(number, PATIENCE)
+        writer.0.wait_published(number, PATIENCE).is_ok()
     }
 
     fn maintainer(writer: &HotReadWriter<Config>) -> Maintainer {
-        writer.maintainer()
+        let maintainer = writer.0.spawn_maintainer();
+        maintainer.expect("the system gives a benchmark one more thread")
     }
 }
 
@@ -339,19 +340,11 @@ impl<P: Subject> Handles<P> {
 
 impl Times {
     fn row(&self, sleeps: f64) -> Vec<f64> {
-        let tick = clock::calibration().ns_per_tick;
-        let calls = |times: &Histogram| {
-            let percentiles = [50.0, 99.0].map(|p| times.percentile(p) * tick);
-            [percentiles[0], percentiles[1], clock::ns(times.max())]
-        };
-        let unchanged = [50.0, 99.0, 100.0].map(|p| stats::percentile(&self.unchanged, p));
-        let mut row = Vec::new();
-        row.extend(calls(&self.moved));
-        row.extend(unchanged);
-        row.extend(calls(&self.left));
-        row.extend(calls(&self.last));
-        row.push(sleeps);
-        row
+        const PERCENTILES: [f64; 3] = [50.0, 99.0, 100.0];
+        let unchanged = PERCENTILES.map(|p| stats::percentile(&self.unchanged, p));
+        let [moved, left, last] =
+            [&self.moved, &self.left, &self.last].map(|calls| clock::ns_at(calls, PERCENTILES));
+        [&moved[..], &unchanged, &left, &last, &[sleeps]].concat()
     }
 }
 

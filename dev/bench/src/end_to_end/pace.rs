@@ -1,0 +1,27 @@
+//! A steady rate.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// A steady rate. A tick that was missed is left out.
+pub(super) struct Pace {
+    next: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    /// So many ticks a second, from now on.
+    pub(super) fn new(rate: u32) -> Self {
+        Self {
+            next: Instant::now(),
+            interval: Duration::from_secs(1) / rate,
+        }
+    }
+
+    /// Waits for the next tick.
+    pub(super) async fn tick(&mut self) {
+        self.next = (self.next + self.interval).max(Instant::now());
+        sleep_until(self.next).await;
+    }
+}
