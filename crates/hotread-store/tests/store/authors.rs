@@ -59,7 +59,7 @@ fn history_and_subscribers_say_who_and_why() {
             .unwrap();
         let other = store.acting_as(Some(actor("api")));
         other.commit(&table, put("3")).unwrap();
-        let new = |n: &str| Replace::new(vec![put("a", n)]).note(note("all of it"));
+        let new = |n: &str| Replace::new(vec![crate::common::put("a", n)]).note(note("all of it"));
         other.replace(&table, new("4")).unwrap();
         let ticket = other.submit_compared(&table, new("5"), 10).unwrap();
         ticket.wait().unwrap();
