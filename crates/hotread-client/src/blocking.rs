@@ -315,7 +315,7 @@ table_calls! {
     /// The records that have all the words of a query, the best first.
     search(search: &Search) -> Found;
     /// The changes after `from`, oldest first, at most `limit`.
-    changes(from: Position, limit: Option<usize>) -> Changes;
+    changes(from: Position, limit: usize) -> Vec<Change>;
 }
 
 impl<V, S: Replicated> Table<V, S> {
@@ -338,11 +338,11 @@ impl<V, S: Replicated> Table<V, S> {
         self.replica.runtime.block_on(self.table.replace(records))
     }
 
-    /// Every change after `from`, or after the table's head, in order and without a gap.
+    /// Every change after `from`, in order and without a gap.
     ///
     /// # Errors
     /// As [`crate::Table::subscribe`].
-    pub fn subscribe(&self, from: Option<Position>) -> Result<Events, Error> {
+    pub fn subscribe(&self, from: Position) -> Result<Events, Error> {
         Ok(Events {
             events: self.replica.runtime.block_on(self.table.subscribe(from))?,
             runtime: self.replica.runtime.clone(),
@@ -406,6 +406,26 @@ impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
         V: DeserializeOwned,
     {
         self.get(key)
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Page, Error> {
+        self.scan(scan)
+    }
+
+    fn search(&self, search: &Search) -> Result<Found, Error> {
+        self.search(search)
+    }
+
+    fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.changes(from, limit)
+    }
+
+    fn info(&self) -> Result<TableInfo, Error> {
+        self.info()
+    }
+
+    fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
+        self.alter(alter)
     }
 
     fn replace_with(&self, new: Replace) -> Result<Committed, Error> {

@@ -196,10 +196,10 @@ pub use hotread_proto::http::{AtRisk, Histogram, ServerStatus, SessionStatus, St
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
     Actor, Alter, CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries,
-    ErrorBody, Found, Head, InvalidInput, Key, NewToken, Note, OnChange, Op, Page, ParseRoleError,
-    Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate, Removal, Replace,
-    Replaced, Replicated, ReplicatedKey, Role, Scan, Search, TableInfo, TableName, TableOptions,
-    Timestamp, TokenInfo, Txn, TxnId, TypedTable, Value,
+    ErrorBody, Found, Head, InvalidInput, Key, MAX_CHANGES, NewToken, Note, OnChange, Op, Page,
+    ParseRoleError, Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate,
+    Removal, Replace, Replaced, Replicated, ReplicatedKey, Role, Scan, Search, TableInfo,
+    TableName, TableOptions, Timestamp, TokenInfo, Txn, TxnId, TypedTable, Value,
 };
 pub use reader::Reader;
 pub use replica::Replica;

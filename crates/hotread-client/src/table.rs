@@ -4,9 +4,9 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::replica::Replica;
 use hotread_proto::{
-    Alter, Changes, Commit, Committed, Found, InvalidInput, Key, Page, Position, Put, PutOptions,
-    Replace, Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn, Timestamp,
-    Txn, check_value,
+    Alter, Change, Commit, Committed, Found, InvalidInput, Key, MAX_CHANGES, Page, Position, Put,
+    PutOptions, Replace, Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn,
+    Timestamp, Txn, check_value,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -248,20 +248,25 @@ impl<V, S: Replicated> Table<V, S> {
         self.client.search(self.named(), search).await
     }
 
-    /// The changes after `from`, oldest first, at most `limit`.
+    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`].
     ///
     /// # Errors
     /// As for [`Client::changes`].
-    pub async fn changes(&self, from: Position, limit: Option<usize>) -> Result<Changes, Error> {
-        self.client.changes(self.named(), from, limit).await
+    pub async fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        let limit = Some(limit.min(MAX_CHANGES));
+        Ok(self
+            .client
+            .changes(self.named(), from, limit)
+            .await?
+            .changes)
     }
 
-    /// Every change after `from`, or after the table's head, in order and without a gap.
+    /// Every change after `from`, in order and without a gap.
     ///
     /// # Errors
     /// As for [`Client::events`].
-    pub async fn subscribe(&self, from: Option<Position>) -> Result<crate::Events, Error> {
-        self.client.events(self.named(), from).await
+    pub async fn subscribe(&self, from: Position) -> Result<crate::Events, Error> {
+        self.client.events(self.named(), Some(from)).await
     }
 }
 

@@ -59,6 +59,9 @@ pub struct Found {
     pub position: Position,
 }
 
+/// Most transactions of a history that one answer has.
+pub const MAX_CHANGES: usize = 1_000;
+
 /// A part of a table's history. In JSON each change has the form of a `txn` frame.
 #[derive(Debug, Clone)]
 pub struct Changes {

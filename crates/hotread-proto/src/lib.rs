@@ -58,7 +58,7 @@ mod txn;
 mod typed_table;
 mod value;
 
-pub use calls::{Changes, Found, Page, Replaced, Scan, Search};
+pub use calls::{Changes, Found, MAX_CHANGES, Page, Replaced, Scan, Search};
 pub use compare::Compared;
 pub use digest::{Digest, Hasher, ItemHash, ParseDigestError};
 pub use evaluate::{

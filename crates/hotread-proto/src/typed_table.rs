@@ -1,7 +1,9 @@
 //! The calls that typed tables of a store and of a server have in common.
 
-use crate::evaluate::Committed;
+use crate::calls::{Found, Page, Scan, Search};
+use crate::evaluate::{Change, Committed};
 use crate::on_change::{Entries, OnChange};
+use crate::options::{Alter, TableInfo};
 use crate::position::Position;
 use crate::replicated::Replicated;
 use crate::table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
@@ -76,6 +78,36 @@ pub trait TypedTable<V>:
     fn get(&self, key: &str) -> Result<Option<V>, Self::Error>
     where
         V: DeserializeOwned;
+
+    /// A page of whole records, ordered by the bytes of their keys.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    fn scan(&self, scan: &Scan) -> Result<Page, Self::Error>;
+
+    /// The records that have all the words of a query, the best first.
+    ///
+    /// # Errors
+    /// If the table has no search index, or cannot be read.
+    fn search(&self, search: &Search) -> Result<Found, Self::Error>;
+
+    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](crate::MAX_CHANGES).
+    ///
+    /// # Errors
+    /// If the history does not go back to `from`, or cannot be read.
+    fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Self::Error>;
+
+    /// The table's options and where it stands.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    fn info(&self) -> Result<TableInfo, Self::Error>;
+
+    /// Gives the table other options; position, history and readers stay.
+    ///
+    /// # Errors
+    /// If a record does not fit the new schema, or the table cannot be written.
+    fn alter(&self, alter: &Alter) -> Result<TableInfo, Self::Error>;
 
     /// Replaces the table's content, with the bounds and conditions of the replacement.
     ///

@@ -102,11 +102,11 @@ pub use budget::Budget;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
 pub use hotread_proto::{
-    Actor, CallbackPanics, Entries, Note, OnChange, PutOptions, TableTxn, TypedTable,
+    Actor, CallbackPanics, Entries, MAX_CHANGES, Note, OnChange, PutOptions, TableTxn, TypedTable,
 };
 pub use options::{Alter, History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
-pub use read::{DEFAULT_PAGE, Found, MAX_CHANGES, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
+pub use read::{DEFAULT_PAGE, Found, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
 pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::{Store, StoreBuilder};

@@ -7,7 +7,9 @@ use crate::location::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
 use crate::table::{self, OpenTable, TableRow};
 use crate::text;
-use hotread_proto::{Category, Change, ChangeOp, Hasher, Head, Key, Position, Record, Records};
+use hotread_proto::{
+    Category, Change, ChangeOp, Hasher, Head, Key, MAX_CHANGES, Position, Record, Records,
+};
 pub use hotread_proto::{Found, Page, Scan, Search};
 use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -21,8 +23,6 @@ use std::time::Duration;
 pub const MAX_PAGE: usize = 1_000;
 /// Records in a page unless something else is asked for.
 pub const DEFAULT_PAGE: usize = 100;
-/// Most changes that are read at once.
-pub const MAX_CHANGES: usize = 1_000;
 /// Most bytes of changes that are read at once; one larger change comes alone.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
 /// Most bytes of keys, categories and values in a page or in a search's answer, which ends with the record

@@ -2,9 +2,9 @@
 
 use crate::error::ReadError;
 use crate::feed::{Closed, Seat, Taken};
-use crate::read::{self, MAX_CHANGES, Pool};
+use crate::read::{self, Pool};
 use crate::table::OpenTable;
-use hotread_proto::{Change, Position};
+use hotread_proto::{Change, MAX_CHANGES, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -518,6 +518,26 @@ impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
         self.get(key)
     }
 
+    fn scan(&self, scan: &Scan) -> Result<Page, Error> {
+        self.scan(scan)
+    }
+
+    fn search(&self, search: &Search) -> Result<Found, Error> {
+        self.search(search)
+    }
+
+    fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
+        self.changes(from, limit)
+    }
+
+    fn info(&self) -> Result<TableInfo, Error> {
+        self.info()
+    }
+
+    fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
+        self.alter(alter)
+    }
+
     fn replace_with(&self, new: Replace) -> Result<Committed, Error> {
         Ok(self.replace_with(new)?.committed)
     }

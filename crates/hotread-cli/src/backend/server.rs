@@ -6,10 +6,9 @@ use crate::exit::Failure;
 use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, RecordSet, blocking};
 use hotread_proto::{
-    Alter, Change, Code, Key, NewToken, Page, Position, Record, Replace, Replaced, Role, Scan,
-    Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
+    Alter, Change, Code, Key, MAX_CHANGES, NewToken, Page, Position, Record, Replace, Replaced,
+    Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
-use hotread_store::MAX_CHANGES;
 
 /// Records that a server gives of a search at most.
 const MAX_FOUND: usize = 100;

@@ -3,8 +3,8 @@
 use crate::common::server::Api;
 use crate::common::{HANG, until};
 use hotread_client::{
-    Client, Code, Entries, Error, InvalidInput, PutOptions, RecordSet, Replace, Scan, Status,
-    Table, TypedTable, Value, blocking,
+    Alter, Client, Code, Entries, Error, InvalidInput, PutOptions, RecordSet, Replace, Scan,
+    Status, Table, TypedTable, Value, blocking,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -96,7 +96,7 @@ fn a_program_without_a_runtime_has_the_same_calls() {
         .unwrap();
     assert_eq!(flags.get("b").unwrap(), Some(ON));
     assert_eq!(flags.position().seq, 2);
-    let mut events = flags.subscribe(None).unwrap();
+    let mut events = flags.subscribe(flags.position()).unwrap();
     flags.replace([("c", &ON)]).unwrap();
     assert_eq!(events.next().unwrap().unwrap().head.position.seq, 3);
     assert_eq!(flags.scan(&Scan::default()).unwrap().records.len(), 1);
@@ -122,6 +122,11 @@ macro_rules! program {
         let last = table.delete("c") $(.$await)? .unwrap();
         table.wait_for(last, HANG) $(.$await)? .unwrap();
         assert_eq!(table.info() $(.$await)? .unwrap().position, last);
+        let changes = table.changes(committed.position, 10) $(.$await)? .unwrap();
+        assert_eq!(changes.last().unwrap().position, last);
+        assert!(table.scan(&Scan::default()) $(.$await)? .unwrap().records.is_empty());
+        let kept = table.alter(&Alter::new().max_changes(9)) $(.$await)? .unwrap().options.history;
+        assert_eq!(kept.max_changes, 9);
         assert!(reader.current().is_empty());
         last.seq
     }};
@@ -251,6 +256,10 @@ where
     let last = flags.delete("c")?;
     flags.wait_for(last, HANG).unwrap();
     assert!(reader.current().all_entries().next().is_none());
+    assert_eq!(flags.changes(committed.position, 10)?.len(), 2);
+    assert!(flags.scan(&Scan::default())?.records.is_empty());
+    flags.alter(&Alter::new().max_changes(9))?;
+    assert_eq!(flags.info()?.options.history.max_changes, 9);
     reader.current();
     flags.put("d", &ON)?;
     assert_eq!(reader.wait_changed(HANG), Ok(true));
