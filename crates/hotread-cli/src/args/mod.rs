@@ -6,7 +6,7 @@ mod global;
 mod import;
 mod serve;
 
-pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
+pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret, parse};
 pub(crate) use import::{FileFormat, ImportArgs};
