@@ -68,35 +68,40 @@ impl<'a> Display<'a> {
         self.bar.finish_and_clear();
     }
 
-    /// The beginning of a part.
+    /// The beginning of a part, and what it is about.
+    pub(super) fn part(&mut self, heading: &str, text: &str) -> Result<()> {
+        self.heading(heading)?;
+        self.prose(text)
+    }
+
     pub(super) fn heading(&mut self, text: &str) -> Result<()> {
         self.done();
         self.text("\n")?;
-        self.rows(0, 0, [vec![cell(text).add_attribute(Attribute::Bold)]])
+        self.rows([0, 0], [vec![cell(text).add_attribute(Attribute::Bold)]])
     }
 
     /// A paragraph.
     pub(super) fn prose(&mut self, text: &str) -> Result<()> {
-        self.rows(INDENT, 0, [vec![cell(text)]])
+        self.rows([INDENT, 0], [vec![cell(text)]])
     }
 
-    /// Figures, or what else there is to say of something.
-    pub(super) fn values(&mut self, rows: &[(&str, String)]) -> Result<()> {
+    /// A figure, or what else there is to say of something.
+    pub(super) fn value(&mut self, name: &str, value: &str) -> Result<()> {
         let label = LABEL.min(usize::from(self.width) / 3);
-        let rows = rows.iter();
-        let rows = rows.map(|(name, value)| vec![cell(&format!("{name:label$}")), cell(value)]);
-        self.rows(INDENT, 2, rows)
+        let label = cell(&format!("{name:label$}"));
+        self.rows([INDENT, 2], [vec![label, cell(value)]])
     }
 
-    /// Figures in columns, the first of which names the rows.
+    /// Figures in columns, the first of which names the rows. No figure is cut in two, however narrow the
+    /// terminal is.
     pub(super) fn table<const N: usize>(&mut self, rows: &[[String; N]]) -> Result<()> {
-        let figure = |text: &String| cell(text).set_alignment(CellAlignment::Right);
-        let rows = rows.iter().map(|row| {
-            let mut row: Vec<_> = row.iter().map(figure).collect();
-            row[0] = row[0].clone().set_alignment(CellAlignment::Left);
-            row
-        });
-        self.rows(INDENT, 3, rows)
+        let rows = rows.iter().map(|row| row.iter().map(|text| cell(text)));
+        let mut table = self.layout([INDENT, 3], rows.map(Iterator::collect));
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        self.text(&(table.trim_fmt() + "\n"))
     }
 
     /// Something to type.
@@ -111,14 +116,14 @@ impl<'a> Display<'a> {
     /// Something that was claimed, and whether it is so.
     pub(super) fn check(&mut self, ok: bool, text: &str) -> Result<()> {
         let mark = cell(if ok { "ok    " } else { "FAILED" }).fg(colour(ok));
-        self.rows(INDENT, 1, [vec![mark, cell(text)]])
+        self.rows([INDENT, 1], [vec![mark, cell(text)]])
     }
 
     /// The last word.
     pub(super) fn verdict(&mut self, ok: bool, text: &str) -> Result<()> {
         self.text("\n")?;
         let text = cell(text).fg(colour(ok)).add_attribute(Attribute::Bold);
-        self.rows(INDENT, 0, [vec![text]])
+        self.rows([INDENT, 0], [vec![text]])
     }
 
     /// The results, for programs.
@@ -126,26 +131,28 @@ impl<'a> Display<'a> {
         self.out.json(results)
     }
 
-    /// Cells side by side, wrapped where they do not fit, with a gap between them.
-    fn rows(
-        &mut self,
-        indent: u16,
-        gap: u16,
-        rows: impl IntoIterator<Item = Vec<Cell>>,
-    ) -> Result<()> {
+    /// Cells side by side, wrapped where they do not fit.
+    fn rows<R: IntoIterator<Item = Vec<Cell>>>(&mut self, gaps: [u16; 2], rows: R) -> Result<()> {
+        let table = self.layout(gaps, rows);
+        self.text(&(table.trim_fmt() + "\n"))
+    }
+
+    /// Cells with one gap before the first of a row, and another between them.
+    fn layout<R: IntoIterator<Item = Vec<Cell>>>(&self, gaps: [u16; 2], rows: R) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).add_rows(rows);
         table
-            .set_content_arrangement(ContentArrangement::Dynamic)
+            .load_style(presets::NOTHING)
+            .add_rows(rows)
             .set_width(self.width);
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         table.force_no_tty().style_text_only();
         if self.colour {
             table.enforce_styling();
         }
         for (at, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((if at == 0 { indent } else { gap }, 0));
+            column.set_padding((gaps[at.min(1)], 0));
         }
-        self.text(&(table.trim_fmt() + "\n"))
+        table
     }
 
     fn text(&mut self, text: &str) -> Result<()> {

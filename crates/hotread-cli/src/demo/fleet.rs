@@ -131,11 +131,6 @@ impl Worker {
         self.reports.last().is_some_and(so)
     }
 
-    /// How it was doing after a moment.
-    pub(super) fn since(&self, moment: f64) -> &[Now] {
-        since(&self.reports, moment)
-    }
-
     /// How it was doing at the last look, in words.
     fn doing(&self) -> String {
         let state = self

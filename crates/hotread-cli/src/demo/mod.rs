@@ -44,13 +44,13 @@ const BY_SIGNAL: u8 = 128;
 
 /// The results, for programs.
 #[derive(Serialize)]
-struct Results<'a> {
+struct Results {
     ok: bool,
-    verdict: &'a str,
+    verdict: String,
     seconds: f64,
     #[serde(flatten)]
-    facts: &'a Facts,
-    checks: &'a [Check],
+    facts: Facts,
+    checks: Vec<Check>,
 }
 
 /// Shows it, or is one of the processes that it consists of.
@@ -77,11 +77,11 @@ fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
     let runtime = runtime()?;
     let shown = runtime.block_on(async {
         let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
+            SignalKind::interrupt,
+            SignalKind::terminate,
+            SignalKind::hangup,
         ];
-        let stopped = signalled(kinds)?;
+        let stopped = signalled(kinds.map(|kind| kind()))?;
         tokio::select! {
             shown = show(json, args, out) => shown,
             kind = stopped => {
@@ -101,25 +101,20 @@ async fn show(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
     let began = Instant::now();
     let (mut display, facts) = perform(args, Display::new(out, json)).await?;
     let checks = facts.judge();
-    let ok = checks.iter().all(|check| check.ok);
-    let (verdict, seconds) = (&*facts.sentence(&checks), began.elapsed().as_secs_f64());
+    let results = Results {
+        ok: checks.iter().all(|check| check.ok),
+        verdict: facts.sentence(&checks),
+        seconds: began.elapsed().as_secs_f64(),
+        facts,
+        checks,
+    };
     match json {
-        true => {
-            let (facts, checks) = (&facts, &*checks);
-            display.json(&Results {
-                ok,
-                verdict,
-                seconds,
-                facts,
-                checks,
-            })?;
-        }
-        false => conclude(&mut display, &checks, verdict, seconds)?,
+        true => display.json(&results)?,
+        false => conclude(&mut display, &results)?,
     }
-    Ok(if ok {
-        ExitCode::SUCCESS
-    } else {
-        Exit::Error.into()
+    Ok(match results.ok {
+        true => ExitCode::SUCCESS,
+        false => Exit::Error.into(),
     })
 }
 
@@ -134,19 +129,7 @@ async fn perform<'a>(args: &ShowArgs, display: Display<'a>) -> Result<(Display<'
         stage.writer.claim_too_much();
     }
     phases::proof(&mut stage).await?;
-    let workers = stage
-        .fleet
-        .workers
-        .into_iter()
-        .map(|worker| worker.facts)
-        .collect();
-    Ok((
-        stage.display,
-        Facts {
-            workers,
-            ..stage.facts
-        },
-    ))
+    Ok((stage.display, stage.facts))
 }
 
 /// Starts the server and the workers.
@@ -160,8 +143,8 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
     display.heading(
         "HotRead: a table that is on disk once, and in the memory of every process that reads it",
     )?;
-    display.heading("1  Start")?;
-    display.prose(
+    display.part(
+        "1  Start",
         "A server, its workers and a writer, all on this machine and each a process of its own. A \
          worker holds a replica: the table as a map of its own type, in its own memory, which the \
          server keeps up to date.",
@@ -179,42 +162,29 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
     display.command("hotread serve --db demo.db --listen 127.0.0.1:0")?;
     display.command(&format!("export HOTREAD_URL={url}"))?;
     display.doing("starting the workers");
-    let (server_url, table) = (url.clone(), source.table.to_owned());
-    let (name, kind) = (String::new(), writer.records.kind);
     let task = Task {
-        server: server_url,
-        table,
-        name,
-        kind,
+        server: url.clone(),
+        table: source.table.to_owned(),
+        name: String::new(),
+        kind: writer.records.kind,
     };
     let fleet = Fleet::start(args.workers, dir, task, display.bar.clone()).await?;
     display.done();
     let records = writer.records.keys.len() as u64;
-    let mut rows = vec![
-        ("server", format!("process {}; {url}", server.process.id())),
-        ("database", describe(dir, records)),
-    ];
+    let id = server.process.id();
+    display.value("server", &format!("process {id}; {url}"))?;
+    display.value("database", &describe(dir, records))?;
     for Worker { process, facts, .. } in &fleet.workers {
         let (id, load) = (process.id(), span(facts.load_ms / 1e3));
         let loaded = count(facts.loaded_records, "record", "records");
-        rows.push((
-            &facts.name,
-            format!("process {id}; {loaded} loaded in {load}"),
-        ));
+        let value = format!("process {id}; {loaded} loaded in {load}");
+        display.value(&facts.name, &value)?;
     }
-    display.values(&rows)?;
-    let (time, facts) = (
-        args.seconds,
-        Facts {
-            records,
-            ..Facts::default()
-        },
-    );
     Ok(Stage {
         display,
-        time,
+        time: args.seconds,
         writer,
-        facts,
+        facts: Facts::of(records),
         fleet,
         server,
         dir: folder,
@@ -238,24 +208,19 @@ fn describe(dir: &Path, records: u64) -> String {
 }
 
 /// The verdict, and what to do with it.
-fn conclude(
-    display: &mut Display<'_>,
-    checks: &[Check],
-    verdict: &str,
-    seconds: f64,
-) -> Result<()> {
-    let ok = checks.iter().all(|check| check.ok);
+fn conclude(display: &mut Display<'_>, results: &Results) -> Result<()> {
     display.prose("Read back, and compared with the list of everything that was acknowledged:")?;
-    for check in checks {
+    for check in &results.checks {
         display.check(check.ok, &check.text)?;
     }
-    display.verdict(ok, verdict)?;
-    display.heading("What next")?;
-    display.prose(&format!(
-        "That took {seconds:.0} s; the server, the workers and the database are gone. \
-         `cargo install --locked --path crates/hotread-cli` installs the command."
-    ))?;
-    let commands: &[&str] = match ok {
+    display.verdict(results.ok, &results.verdict)?;
+    let about = format!(
+        "That took {:.0} s; the server, the workers and the database are gone. \
+         `cargo install --locked --path crates/hotread-cli` installs the command.",
+        results.seconds
+    );
+    display.part("What next", &about)?;
+    let commands: &[&str] = match results.ok {
         true => &[
             "hotread demo --data yours.csv --key id   # the same with your records",
             "hotread serve --db app.db                # a server to keep",
@@ -263,7 +228,6 @@ fn conclude(
         ],
         false => &["hotread demo --json   # all figures, for a report"],
     };
-    commands
-        .iter()
-        .try_for_each(|command| display.command(command))
+    let mut commands = commands.iter();
+    commands.try_for_each(|command| display.command(command))
 }

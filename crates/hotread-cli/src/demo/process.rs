@@ -142,32 +142,25 @@ impl Drop for Process {
     }
 }
 
-/// Becomes `hotread` with these arguments, in a process that is killed when its parent ends, whatever
-/// ends the parent.
+/// Becomes `hotread` with these arguments, in a process that is killed when its parent ends, whatever ends
+/// the parent. Only Linux has such a signal: elsewhere, a demo that is killed with `kill -9` leaves its
+/// server behind.
 pub(super) fn become_attached(parent: i32, args: &[OsString]) -> Result<()> {
-    die_with(parent)?;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .context("the process cannot be made to end with its parent")?;
+        // It may have ended before that was set.
+        if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+            bail!("the demo that started this process has ended");
+        }
+    }
+    let _ = parent;
     let exe = std::env::current_exe().context("this executable cannot be found")?;
     // Returns only if it does not succeed. The process keeps its number, and what was set above.
     let error = Command::new(exe).args(args).exec();
     Err(error).context("this executable cannot be started again")
-}
-
-#[cfg(target_os = "linux")]
-fn die_with(parent: i32) -> Result<()> {
-    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .context("the process cannot be made to end with its parent")?;
-    // It may have ended before that was set.
-    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
-        bail!("the demo that started this process has ended");
-    }
-    Ok(())
-}
-
-/// Elsewhere there is no such signal: a demo that is killed with `kill -9` leaves its server behind.
-#[cfg(not(target_os = "linux"))]
-fn die_with(_parent: i32) -> Result<()> {
-    Ok(())
 }
 
 /// `hotread serve`.

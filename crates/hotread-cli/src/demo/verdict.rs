@@ -112,6 +112,14 @@ pub(super) struct Check {
 }
 
 impl Facts {
+    /// What is known in the beginning.
+    pub(super) fn of(records: u64) -> Self {
+        Self {
+            records,
+            ..Self::default()
+        }
+    }
+
     /// All claims.
     pub(super) fn judge(&self) -> Vec<Check> {
         let Self {
@@ -236,24 +244,13 @@ mod tests {
             present: 20,
             ..WorkerFacts::default()
         };
-        Facts {
-            records: 5,
-            workers: vec![worker("worker-1"), worker("worker-2")],
-            updates: Updates {
-                committed: 10,
-                ..Updates::default()
-            },
-            outage: Outage {
-                writes_before: 3,
-                ..Outage::default()
-            },
-            writes: Writes {
-                acknowledged: 20,
-                present: 20,
-                transactions: 20,
-            },
-            ..Facts::default()
-        }
+        let mut facts = Facts::of(5);
+        facts.workers = vec![worker("worker-1"), worker("worker-2")];
+        facts.updates.committed = 10;
+        facts.outage.writes_before = 3;
+        let writes = &mut facts.writes;
+        (writes.acknowledged, writes.present, writes.transactions) = (20, 20, 20);
+        facts
     }
 
     #[test]
@@ -261,10 +258,8 @@ mod tests {
         let checks = good().judge();
         assert!(checks.iter().all(|check| check.ok), "{checks:?}");
         let sentence = good().sentence(&checks);
-        assert!(
-            sentence.starts_with("20 acknowledged, 20 present after kill -9; resumed, 0 snapshots"),
-            "{sentence}"
-        );
+        let words = "20 acknowledged, 20 present after kill -9; resumed, 0 snapshots";
+        assert!(sentence.starts_with(words), "{sentence}");
     }
 
     #[test]
@@ -311,12 +306,9 @@ mod tests {
         let mut nobody = good();
         nobody.workers.clear();
         assert!(nobody.judge().iter().filter(|check| !check.ok).count() > 4);
-        let claims: Vec<_> = good().judge().iter().map(|check| check.claim).collect();
-        for claim in claims {
-            assert!(
-                plants.iter().any(|(planted, _)| *planted == claim),
-                "{claim}"
-            );
+        for Check { claim, .. } in good().judge() {
+            let planted = plants.iter().any(|(planted, _)| *planted == claim);
+            assert!(planted, "{claim}");
         }
     }
 }

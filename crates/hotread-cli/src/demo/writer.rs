@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Most writes that wait for their answers at a time.
 const MAX_IN_FLIGHT: usize = 64;
@@ -40,6 +40,11 @@ impl Ack {
     pub(super) fn is_in(&self, found: Option<&(u64, serde_json::Value)>) -> bool {
         found.is_some_and(|(seq, _)| *seq > self.seq) || self.left(found)
     }
+}
+
+/// The number of writes of which something is so.
+pub(super) fn number(acks: &[Ack], so: impl Fn(&Ack) -> bool) -> u64 {
+    acks.iter().filter(|ack| so(ack)).count() as u64
 }
 
 /// Writes that go on until they are stopped; dropped, they end at once.
@@ -157,22 +162,25 @@ impl Writer {
     /// it must have.
     pub(super) fn start(self: &Arc<Self>, per_second: u32, most: usize) -> Load {
         let keys = self.records.keys.len();
-        // Each lane has records of its own, which it writes one after the other.
+        // Each lane has records of its own, which it writes one after the other. All share the pace: after a
+        // pause of the machine, they do not all go on at once.
         let lanes = keys.min(MAX_IN_FLIGHT);
-        let pause = Duration::from_secs(1) / per_second;
+        let mut pace = interval(Duration::from_secs(1) / per_second);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = Arc::new(tokio::sync::Mutex::new(pace));
         // ORDERING: as where it is read.
         self.stop.store(false, Ordering::Relaxed);
         let lane = |lane: usize| {
-            let (writer, start) = (self.clone(), Instant::now() + pause * lane as u32);
-            let mut tick = interval_at(start, pause * lanes as u32);
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let (writer, pace) = (self.clone(), pace.clone());
             async move {
                 for key in (lane..keys).step_by(lanes).cycle().take(most / lanes) {
-                    tick.tick().await;
+                    let mut pace = pace.lock().await;
                     // ORDERING: nothing else is read on the strength of it.
                     if writer.stop.load(Ordering::Relaxed) {
                         break;
                     }
+                    pace.tick().await;
+                    drop(pace);
                     writer.rewrite(key).await?;
                 }
                 Ok(())

@@ -14,13 +14,19 @@ use super::fleet::Fleet;
 use super::process::Server;
 use super::protocol::{Ask, Entries, Rate};
 use super::verdict::{Facts, Writes};
-use super::writer::{Ack, Writer};
+use super::writer::{Ack, Writer, number};
 use anyhow::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// Of the reads.
+const ABOUT: &str = "\
+    What a service looks up on every request (a flag, a route, a limit) must cost next to nothing. Each \
+    worker looks up real keys in a loop: in its replica, where that is one load, one compare and a \
+    look-up in a map; then, for contrast, with the client's `get`: over HTTP, one by one, on a \
+    connection that is kept open.";
 /// Keys that a worker is asked for at a time.
 const KEYS: usize = 500;
 
@@ -38,14 +44,8 @@ pub(super) struct Stage<'a> {
 
 /// Flat out: how fast workers read their replicas, and the same over HTTP.
 pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
-    let Stage { display, fleet, .. } = stage;
-    display.heading("2  Reading, flat out")?;
-    display.prose(
-        "What a service looks up on every request (a flag, a route, a limit) must cost next to \
-         nothing. Each worker looks up real keys in a loop: in its replica, where that is one load, \
-         one compare and a look-up in a map; then, for contrast, with the client's `get`: over HTTP, \
-         one by one, on a connection that is kept open.",
-    )?;
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    display.part("2  Reading, flat out", ABOUT)?;
     let seconds = stage.time.as_secs_f64();
     display.doing("reading replicas");
     let local: Vec<Rate> = fleet.ask(&Ask::Read { seconds }).await?;
@@ -54,8 +54,7 @@ pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
     display.done();
     let heading = ["", "reads/s", "a read", "over HTTP/s", "a read", "factor"];
     let mut rows = vec![heading.map(str::to_owned)];
-    for ((worker, local), http) in fleet.workers.iter_mut().zip(local).zip(http) {
-        let facts = &mut worker.facts;
+    for ((facts, local), http) in fleet.facts().zip(local).zip(http) {
         facts.reads_per_s = local.reads as f64 / local.seconds;
         facts.ns_per_read = 1e9 / facts.reads_per_s;
         facts.http_reads_per_s = http.reads as f64 / http.seconds;
@@ -83,23 +82,16 @@ pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
 
 /// Reads everything back: what was acknowledged must be in the server, and in every worker.
 pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
-    let Stage {
-        display,
-        fleet,
-        writer,
-        facts,
-        ..
-    } = stage;
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     display.heading("6  Verdict")?;
     display.doing("reading everything back");
-    let acks = writer.acks(0.0);
-    let name = |ack: &Ack| writer.records.keys[ack.key].to_string();
+    let acks = stage.writer.acks(0.0);
+    let name = |ack: &Ack| stage.writer.records.keys[ack.key].to_string();
     let count = |found: &HashMap<String, (u64, serde_json::Value)>| {
-        let present = acks.iter().filter(|ack| ack.is_in(found.get(&name(ack))));
-        present.count() as u64
+        number(&acks, |ack| ack.is_in(found.get(&name(ack))))
     };
     let mut stored = HashMap::new();
-    for record in all(&writer.client, writer.table).await? {
+    for record in all(&stage.writer.client, stage.writer.table).await? {
         stored.insert(record.key().to_owned(), (record.seq(), record.value_as()?));
     }
     let mut keys: Vec<_> = acks.iter().map(name).collect();
@@ -114,13 +106,14 @@ pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
             held.extend(found.filter_map(|(key, entry)| Some((key, entry?))));
         }
     }
-    for (worker, held) in fleet.workers.iter_mut().zip(&held) {
-        worker.facts.present = count(held);
+    for (facts, held) in fleet.facts().zip(&held) {
+        facts.present = count(held);
     }
-    facts.writes = Writes {
+    stage.facts.writes = Writes {
         acknowledged: acks.len() as u64,
         present: count(&stored),
-        transactions: writer.head().await? - writer.first,
+        transactions: stage.writer.head().await? - stage.writer.first,
     };
+    stage.facts.workers = fleet.facts().map(std::mem::take).collect();
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::demo::fleet::{Worker, since};
 use crate::demo::process::Server;
 use crate::demo::protocol::{Ask, Now, State, now};
 use crate::demo::verdict::{Outage, WorkerFacts};
+use crate::demo::writer::number;
 use crate::output::count;
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -18,62 +19,53 @@ const PACE: u32 = 1_000;
 const MOST: usize = 8_000;
 /// The server is away at least this long after all workers have noticed: several looks at each.
 const SHORTEST: Duration = Duration::from_millis(1_000);
+const HEADING: [&str; 5] = [
+    "",
+    "reads/s",
+    "server away",
+    "said its age",
+    "resumed after",
+];
 
 pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
-    let Stage {
-        display,
-        fleet,
-        facts,
-        writer,
-        server,
-        ..
-    } = stage;
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     let half = stage.time / 2;
-    display.heading("5  kill -9, under load")?;
-    display.prose(&format!(
+    let about = format!(
         "Up to {PACE} writes a second, and the server's process is killed in the middle: no goodbye, \
          no flush. The workers read on (with pauses, here), and say how old their data may be. Then \
          the server is started again on the same file and port, and writers repeat what was not \
-         acknowledged, with the same transaction ids.",
-    ))?;
+         acknowledged, with the same transaction ids."
+    );
+    display.part("5  kill -9, under load", &about)?;
     display.doing("writing");
     fleet.ask::<()>(&Ask::Paced).await?;
     let began = now();
-    let load = writer.start(PACE, MOST);
+    let load = stage.writer.start(PACE, MOST);
     fleet.watch(half).await?;
-    fleet
-        .until("read for a while", |worker| worker.since(began).len() > 1)
-        .await?;
+    let read = |worker: &Worker| since(&worker.reports, began).len() > 1;
+    fleet.until("read for a while", read).await?;
 
-    server.process.kill()?;
+    stage.server.process.kill()?;
     let killed = now();
-    let writes_before = writer
-        .acks(began)
-        .iter()
-        .filter(|ack| ack.acked < killed)
-        .count() as u64;
+    let writes_before = number(&stage.writer.acks(began), |ack| ack.acked < killed);
     if writes_before == 0 {
-        bail!(
-            "no write was acknowledged in {} before the server was killed",
-            span(killed - began)
-        );
+        let time = span(killed - began);
+        bail!("no write was acknowledged in {time} before the server was killed");
     }
-    display.command(&format!("kill -9 {}", server.process.id()))?;
+    display.command(&format!("kill -9 {}", stage.server.process.id()))?;
     display.doing("the server is away");
     let stale = |now: &&Now| now.state == State::Stale;
-    let told = |worker: &Worker| worker.since(killed).iter().filter(stale).count() > 1;
+    let told = |worker: &Worker| since(&worker.reports, killed).iter().filter(stale).count() > 1;
     fleet.until("say that it is stale", told).await?;
     fleet.watch(half.max(SHORTEST)).await?;
     for worker in &mut fleet.workers {
         worker.facts.note(since(&worker.reports, began), killed);
     }
 
-    *server = Server::start(stage.dir.path(), server.address).await?;
+    stage.server = Server::start(stage.dir.path(), stage.server.address).await?;
     let back = now();
-    display.command(&format!(
-        "hotread serve --db demo.db --listen {}",
-        server.address
-    ))?;
+    let address = stage.server.address;
+    display.command(&format!("hotread serve --db demo.db --listen {address}"))?;
     display.doing("the server is back");
     let live = |now: &Now| now.state == State::Live;
     // Live at a state that only the new server can have sent: its first write is yet to come.
@@ -82,33 +74,26 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
         .until("be live again after the server came back", again)
         .await?;
     fleet.watch(half).await?;
-    writer.stop(load).await?;
-    let acks = writer.acks(began);
+    stage.writer.stop(load).await?;
+    let acks = stage.writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max().unwrap_or(0);
     let all = |worker: &Worker| worker.is(|now| now.seq >= last && live(now));
     fleet.until("see the last write", all).await?;
 
-    let sessions = writer.client.status().await?.sessions;
+    let sessions = stage.writer.client.status().await?.sessions;
     for worker in &mut fleet.workers {
-        let session = sessions
-            .iter()
-            .find(|session| session.name == worker.facts.name);
-        let first = worker
-            .since(back)
-            .iter()
-            .find(|now| live(now))
-            .map_or(back, |now| now.at);
+        let name = &worker.facts.name;
+        let session = sessions.iter().find(|it| it.name == *name);
+        let mut after = since(&worker.reports, back).iter();
+        let first = after.find(|now| live(now)).map_or(back, |now| now.at);
         let misses = worker.reports.last().map_or(0, |now| now.misses);
         worker.facts.resumed = session.is_some_and(|session| session.mode == "resume");
         worker.facts.back_ms = (first - back) * 1e3;
         worker.facts.misses += misses;
     }
-    let across = acks
-        .iter()
-        .filter(|ack| ack.sent < back && ack.acked > back);
-    let writes_across = across.count() as u64;
-    let snapshots = server.snapshots()?;
-    facts.outage = Outage {
+    let writes_across = number(&acks, |ack| ack.sent < back && ack.acked > back);
+    let snapshots = stage.server.snapshots()?;
+    stage.facts.outage = Outage {
         writes_before,
         writes_across,
         snapshots,
@@ -117,29 +102,19 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     display.done();
     let (before, across) = (writes(writes_before), writes(writes_across));
     let away = span(back - killed);
-    display.values(&[
-        ("before", format!("{before} acknowledged under load")),
-        ("away", format!("{away}; {across} waited until it was back")),
-    ])?;
-    let heading = [
-        "",
-        "reads/s",
-        "server away",
-        "said its age",
-        "resumed after",
-    ];
-    let mut rows = vec![heading.map(str::to_owned)];
+    display.value("before", &format!("{before} acknowledged under load"))?;
+    display.value(
+        "away",
+        &format!("{away}; {across} waited until it was back"),
+    )?;
+    let mut rows = vec![HEADING.map(str::to_owned)];
     for Worker { facts, .. } in &fleet.workers {
-        let state = if facts.said_stale {
-            "stale"
-        } else {
-            "not stale"
-        };
+        let not = if facts.said_stale { "" } else { "not " };
         rows.push([
             facts.name.clone(),
             whole(facts.paced_reads_per_s_before),
             whole(facts.paced_reads_per_s_during),
-            format!("{state}, {}", span(facts.age_ms / 1e3)),
+            format!("{not}stale, {}", span(facts.age_ms / 1e3)),
             match facts.resumed {
                 true => span(facts.back_ms / 1e3),
                 false => "never".to_owned(),
@@ -148,7 +123,7 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     }
     display.table(&rows)?;
     let snapshots = format!("{snapshots}, by the server's own count");
-    display.values(&[("snapshots after that", snapshots)])
+    display.value("snapshots after that", &snapshots)
 }
 
 fn writes(number: u64) -> String {

@@ -7,11 +7,14 @@ use crate::demo::fleet::Worker;
 use crate::demo::protocol::{Ask, Entries, State};
 use crate::demo::verdict::{Poison, WorkerFacts};
 use anyhow::{Result, bail};
-use hotread_proto::http::SessionStatus;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+const ABOUT: &str = "\
+    Somebody writes a value that is JSON, but not what the workers' type can hold. One bad write must \
+    not take a whole fleet down: the workers refuse it, keep their last good state, and say so. (A table \
+    with a JSON Schema would not have let it in; this one has none.)";
 /// The record that is poisoned, as a place in the list of them, …
 const VICTIM: usize = 0;
 /// … and another one that is changed after it, if there is one.
@@ -20,50 +23,27 @@ const NEXT: usize = 1;
 const EVERY: Duration = Duration::from_millis(20);
 
 pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
-    let Stage {
-        display,
-        fleet,
-        writer,
-        facts,
-        ..
-    } = stage;
-    let (records, poison) = (&writer.records, &writer.records.poison);
-    let (key, good) = (records.keys[VICTIM].as_str(), writer.current(VICTIM));
-    display.heading("4  A bad value")?;
-    display.prose(
-        "Somebody writes a value that is JSON, but not what the workers' type can hold. One bad write \
-         must not take a whole fleet down: the workers refuse it, keep their last good state, and \
-         say so. (A table with a JSON Schema would not have let it in; this one has none.)",
-    )?;
-    display.command(&format!(
-        "hotread set {} {key} '{}'",
-        writer.table,
-        poison.as_str()
-    ))?;
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    let (records, poison) = (&stage.writer.records, &stage.writer.records.poison);
+    let (key, good) = (records.keys[VICTIM].as_str(), stage.writer.current(VICTIM));
+    display.part("4  A bad value", ABOUT)?;
+    let (table, value) = (stage.writer.table, poison.as_str());
+    display.command(&format!("hotread set {table} {key} '{value}'"))?;
     display.doing("writing a bad value");
-    let bad = writer.write(VICTIM, poison.clone()).await?;
+    let bad = stage.writer.write(VICTIM, poison.clone()).await?;
     let refused = State::Rejected(bad.seq);
-    fleet
-        .until("refuse the bad value", |worker| {
-            worker.is(|now| now.state == refused)
-        })
-        .await?;
+    let refuses = |worker: &Worker| worker.is(|now| now.state == refused);
+    fleet.until("refuse the bad value", refuses).await?;
     // Waits until the server shows for each worker that it refused the value, and why.
     let until = Instant::now() + WAIT;
     let mut reason = String::new();
     loop {
-        let sessions = writer.client.status().await?.sessions;
-        for WorkerFacts {
-            name, nack_shown, ..
-        } in fleet.facts()
-        {
-            let refuses = |session: &&SessionStatus| session.name == *name;
-            let nack = sessions
-                .iter()
-                .find(refuses)
-                .and_then(|it| it.last_nack.as_ref());
+        let sessions = stage.writer.client.status().await?.sessions;
+        for facts in fleet.facts() {
+            let session = sessions.iter().find(|it| it.name == facts.name);
+            let nack = session.and_then(|session| session.last_nack.as_ref());
             let nack = nack.filter(|nack| nack.key.as_str() == key && nack.seq == bad.seq);
-            *nack_shown = nack.is_some();
+            facts.nack_shown = nack.is_some();
             reason = nack.map_or(reason, |nack| nack.reason.clone());
         }
         if fleet.facts().all(|facts| facts.nack_shown) {
@@ -78,7 +58,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
     }
     // What is changed behind it waits for it: readers see no state that the table never had.
     let behind = match records.keys.len() > NEXT {
-        true => Some(writer.rewrite(NEXT).await?),
+        true => Some(stage.writer.rewrite(NEXT).await?),
         false => None,
     };
     let keys = records.keys.iter().take(NEXT + 1).map(ToString::to_string);
@@ -88,54 +68,44 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
     let kept: Vec<Entries> = fleet.ask(&values).await?;
 
     display.doing("writing a good value");
-    let fix = writer.write(VICTIM, good.clone()).await?;
+    let fix = stage.writer.write(VICTIM, good.clone()).await?;
     let live = |worker: &Worker| worker.is(|now| now.state == State::Live && now.seq >= fix.seq);
     fleet.until("be live again after the fix", live).await?;
     let fixed: Vec<Entries> = fleet.ask(&values).await?;
 
     let good: Value = good.to()?;
     let passed = |entries: &Entries| {
-        behind
-            .as_ref()
-            .map(|ack| ack.left(entries.get(NEXT).and_then(Option::as_ref)))
+        let next = entries.get(NEXT).and_then(Option::as_ref);
+        behind.as_ref().map(|ack| ack.left(next))
     };
     for ((facts, kept), fixed) in fleet.facts().zip(&kept).zip(&fixed) {
         // At the bad value's number it would be the bad value.
-        let is_good = kept[VICTIM]
-            .as_ref()
-            .is_some_and(|(seq, value)| *seq < bad.seq && *value == good);
+        let is_good = |(seq, value): &(u64, Value)| *seq < bad.seq && *value == good;
+        let is_good = kept[VICTIM].as_ref().is_some_and(is_good);
         facts.kept_good = is_good && passed(kept) != Some(true);
         facts.mended = fix.left(fixed[VICTIM].as_ref()) && passed(fixed) != Some(false);
     }
     let number = fleet.workers.len();
-    let mut those = |so: fn(&WorkerFacts) -> bool| {
-        let those = fleet
-            .facts()
-            .filter(|facts| so(facts))
-            .map(|facts| facts.name.clone());
-        those.collect::<Vec<_>>()
+    let mut those = |so: fn(&&mut WorkerFacts) -> bool| {
+        let those = fleet.facts().filter(so);
+        those.map(|facts| facts.name.clone()).collect::<Vec<_>>()
     };
-    let (refused, kept) = (
-        those(|w| w.nack_shown).join(", "),
-        those(|w| w.kept_good).len(),
-    );
-    let fixed = those(|w| w.mended).len();
+    let refused = those(|w| w.nack_shown).join(", ");
+    let (kept, fixed) = (those(|w| w.kept_good).len(), those(|w| w.mended).len());
     display.done();
-    display.values(&[
-        (
-            "the server shows",
-            format!("{key} refused by {refused}: {reason}"),
-        ),
-        (
-            "kept the last good state",
-            format!("{kept} of {number} workers"),
-        ),
-        (
-            "live again after the fix",
-            format!("{fixed} of {number} workers"),
-        ),
-    ])?;
+    display.value(
+        "the server shows",
+        &format!("{key} refused by {refused}: {reason}"),
+    )?;
+    display.value(
+        "kept the last good state",
+        &format!("{kept} of {number} workers"),
+    )?;
+    display.value(
+        "live again after the fix",
+        &format!("{fixed} of {number} workers"),
+    )?;
     let (key, value) = (key.to_owned(), poison.as_str().to_owned());
-    facts.poison = Poison { key, value, reason };
+    stage.facts.poison = Poison { key, value, reason };
     Ok(())
 }

@@ -2,9 +2,10 @@
 
 use super::Stage;
 use crate::demo::display::{span, whole};
+use crate::demo::fleet::Worker;
 use crate::demo::protocol::{Ask, Sighting, now};
 use crate::demo::verdict::Updates;
-use crate::demo::writer::Ack;
+use crate::demo::writer::{Ack, number};
 use crate::output::grouped;
 use anyhow::{Context, Result};
 
@@ -13,62 +14,44 @@ use anyhow::{Context, Result};
 const PACE: u32 = 500;
 
 pub(in crate::demo) async fn updates(stage: &mut Stage<'_>) -> Result<()> {
-    let Stage {
-        display,
-        fleet,
-        writer,
-        facts,
-        ..
-    } = stage;
-    display.heading("3  Changing records while they are read")?;
-    display.prose(&format!(
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    let about = format!(
         "Nobody polls: records are rewritten over HTTP, {PACE} a second; each is on disk (fsync) \
-         before it is acknowledged, and pushed to the workers. All processes read the same clock.",
-    ))?;
+         before it is acknowledged, and pushed to the workers. All processes read the same clock."
+    );
+    display.part("3  Changing records while they are read", &about)?;
     display.doing("changing records");
     let began = now();
-    let load = writer.start(PACE, usize::MAX);
+    let load = stage.writer.start(PACE, usize::MAX);
     fleet.watch(stage.time).await?;
-    writer.stop(load).await?;
-    let acks = writer.acks(began);
+    stage.writer.stop(load).await?;
+    let acks = stage.writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max();
     let last = last.context("no update was begun in this time; give more --seconds")?;
-    fleet
-        .until("see the last update", |worker| {
-            worker.is(|now| now.seq >= last)
-        })
-        .await?;
+    let sees = |worker: &Worker| worker.is(|now| now.seq >= last);
+    fleet.until("see the last update", sees).await?;
     let seen: Vec<Vec<_>> = fleet.ask(&Ask::Seen).await?;
-    for (worker, seen) in fleet.workers.iter_mut().zip(&seen) {
-        let seen = acks.iter().filter(|ack| sighting(ack, seen).is_some());
-        worker.facts.updates_seen = seen.count() as u64;
+    for (facts, seen) in fleet.facts().zip(&seen) {
+        facts.updates_seen = number(&acks, |ack| sighting(ack, seen).is_some());
     }
-    facts.updates = figures(&acks, &seen);
-    let figures = &facts.updates;
+    stage.facts.updates = figures(&acks, &seen);
+    let figures = &stage.facts.updates;
     display.done();
     let pair = |p50: f64, p99: f64| {
         let (p50, p99) = (span(p50 / 1e6), span(p99 / 1e6));
         format!("p50 {p50:>8}   p99 {p99:>8}")
     };
     let (committed, per_s) = (grouped(figures.committed), whole(figures.per_s));
-    display.values(&[
-        (
-            "updates, on disk",
-            format!("{committed} at {per_s} a second"),
-        ),
-        (
-            "sent to acknowledged",
-            pair(figures.commit_p50_us, figures.commit_p99_us),
-        ),
-        (
-            "acknowledged to visible",
-            pair(figures.propagation_p50_us, figures.propagation_p99_us),
-        ),
-        (
-            "sent to visible",
-            pair(figures.whole_p50_us, figures.whole_p99_us),
-        ),
-    ])?;
+    let commit = pair(figures.commit_p50_us, figures.commit_p99_us);
+    let propagation = pair(figures.propagation_p50_us, figures.propagation_p99_us);
+    let whole = pair(figures.whole_p50_us, figures.whole_p99_us);
+    display.value(
+        "updates, on disk",
+        &format!("{committed} at {per_s} a second"),
+    )?;
+    display.value("sent to acknowledged", &commit)?;
+    display.value("acknowledged to visible", &propagation)?;
+    display.value("sent to visible", &whole)?;
     display.prose(&format!(
         "Visible: a reader in a worker process saw it. {:.0} % were seen there before the writer had \
          its answer, which counts as 0.",
