@@ -6,7 +6,6 @@ use super::protocol::now;
 use anyhow::{Context, Result};
 use hotread_client::{Client, Error};
 use hotread_proto::{Put, Txn, TxnId, Value};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -57,26 +56,27 @@ pub(super) struct Writer {
     pub(super) records: Records,
     /// The table's last transaction before the first write.
     pub(super) first: u64,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
     /// Writes that were begun.
-    begun: AtomicUsize,
-    /// No more are to be begun.
-    stop: AtomicBool,
-    acks: Mutex<Vec<Ack>>,
+    begun: usize,
+    /// No more of a load are to be begun.
+    stopped: bool,
+    acks: Vec<Ack>,
 }
 
 impl Writer {
     pub(super) async fn new(client: Client, source: &Source) -> Result<Self> {
         let records = Records::load(&client, source).await?;
-        let (begun, stop, acks) = Default::default();
-        let (table, first) = (source.table, 0);
         let mut writer = Self {
             client,
-            table,
+            table: source.table,
             records,
-            first,
-            begun,
-            stop,
-            acks,
+            first: 0,
+            book: Mutex::default(),
         };
         writer.first = writer.head().await?;
         Ok(writer)
@@ -87,25 +87,23 @@ impl Writer {
         Ok(self.client.table_info(self.table).await?.position.seq)
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Ack>> {
+    fn book(&self) -> MutexGuard<'_, Book> {
         // A change is one step.
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The acknowledged writes that were sent from a moment on.
     pub(super) fn acks(&self, from: f64) -> Vec<Ack> {
-        self.list()
-            .iter()
-            .filter(|ack| ack.sent >= from)
-            .cloned()
-            .collect()
+        let mut acks = self.book().acks.clone();
+        acks.retain(|ack| ack.sent >= from);
+        acks
     }
 
     /// Claims that a write was acknowledged which never was.
     pub(super) fn claim_too_much(&self) {
         let mut claim = self.acks(0.0).pop();
         claim.iter_mut().for_each(|claim| claim.seq += 1);
-        self.list().extend(claim);
+        self.book().acks.extend(claim);
     }
 
     /// The last acknowledged value of a record.
@@ -116,12 +114,14 @@ impl Writer {
 
     /// Writes a record, and tries again with the transaction's id until it is acknowledged.
     pub(super) async fn write(&self, key: usize, value: Value) -> Result<Ack> {
-        // ORDERING: only that each number is given out once.
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let number = {
+            let mut book = self.book();
+            book.begun += 1;
+            book.begun
+        };
+        let id = TxnId::new(&format!("demo-{number}"))?;
         let put = Put::new(self.records.keys[key].clone(), value.clone());
-        let txn = Txn::new()
-            .put(put)
-            .id(TxnId::new(&format!("demo-{number}"))?);
+        let txn = Txn::new().put(put).id(id);
         let (sent, began) = (now(), Instant::now());
         let committed = loop {
             match self.client.txn(self.table, txn.clone()).await {
@@ -135,15 +135,14 @@ impl Writer {
                 Err(error) => return Err(error).context("a write was not acknowledged"),
             }
         };
-        let (seq, acked) = (committed.position.seq, now());
         let ack = Ack {
             key,
             value,
-            seq,
+            seq: committed.position.seq,
             sent,
-            acked,
+            acked: now(),
         };
-        self.list().push(ack.clone());
+        self.book().acks.push(ack.clone());
         Ok(ack)
     }
 
@@ -151,8 +150,7 @@ impl Writer {
     /// that of another one.
     pub(super) async fn rewrite(&self, key: usize) -> Result<Ack> {
         let values = &self.records.values;
-        // ORDERING: any number will do.
-        let begun = self.begun.load(Ordering::Relaxed);
+        let begun = self.book().begun;
         let other = (begun + begun / values.len() + 1) % values.len();
         self.write(key, values[other].clone()).await
     }
@@ -168,15 +166,13 @@ impl Writer {
         let mut pace = interval(Duration::from_secs(1) / per_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let pace = Arc::new(tokio::sync::Mutex::new(pace));
-        // ORDERING: as where it is read.
-        self.stop.store(false, Ordering::Relaxed);
+        self.book().stopped = false;
         let lane = |lane: usize| {
             let (writer, pace) = (self.clone(), pace.clone());
             async move {
                 for key in (lane..keys).step_by(lanes).cycle().take(most / lanes) {
                     let mut pace = pace.lock().await;
-                    // ORDERING: nothing else is read on the strength of it.
-                    if writer.stop.load(Ordering::Relaxed) {
+                    if writer.book().stopped {
                         break;
                     }
                     pace.tick().await;
@@ -191,8 +187,7 @@ impl Writer {
 
     /// Begins no more writes, and waits until all that were begun are acknowledged.
     pub(super) async fn stop(&self, mut load: Load) -> Result<()> {
-        // ORDERING: as where it is read.
-        self.stop.store(true, Ordering::Relaxed);
+        self.book().stopped = true;
         let ended = async {
             while let Some(lane) = load.join_next().await {
                 lane.context("a writer panicked")??;
