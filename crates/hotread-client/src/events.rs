@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::replica::{Task, in_time};
 use futures_util::Stream;
 use hotread_proto::session::{Batch, Follow, Mode, Status, Target};
-use hotread_proto::{ChangeOp, ErrorBody, Head, Position, Record, TableName};
+use hotread_proto::{Actor, ChangeOp, ErrorBody, Head, Note, Position, Record, TableName};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -25,6 +25,10 @@ pub struct Event {
     pub head: Head,
     /// What became of each record that it touched, each key at most once.
     pub ops: Vec<ChangeOp>,
+    /// The author, if one is known.
+    pub actor: Option<Actor>,
+    /// The reason, if one was given.
+    pub note: Option<Note>,
 }
 
 /// A table's transactions, one by one, without gaps: a stream that ends only with an error.
@@ -137,10 +141,15 @@ struct Outlet {
 
 impl Publish<Nothing> for Outlet {
     async fn apply(&mut self, batch: Batch<()>) -> Result<bool, ErrorBody> {
-        let Batch { head, ops, .. } = batch;
+        let event = Event {
+            head: batch.head,
+            ops: batch.ops,
+            actor: batch.actor,
+            note: batch.note,
+        };
         // There is room: a frame that was read brings one at most. Only whoever reads may have gone,
         // and this task is ended then.
-        let _ = self.sender.try_send(Ok(Event { head, ops }));
+        let _ = self.sender.try_send(Ok(event));
         Ok(true)
     }
 

@@ -195,11 +195,11 @@ pub use hotread::{HotRead, HotReadHandle, HotReadState, MapUpdate};
 pub use hotread_proto::http::{AtRisk, Histogram, ServerStatus, SessionStatus, Stats, TableStatus};
 pub use hotread_proto::session::Refused;
 pub use hotread_proto::{
-    CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries, ErrorBody,
-    Found, Head, InvalidInput, Key, NewToken, OnChange, Op, Page, ParseRoleError, Position,
-    Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate, Removal, Replace, Replaced,
-    Replicated, ReplicatedKey, Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp,
-    TokenInfo, Txn, TxnId, TypedTable, Value,
+    Actor, CallbackPanics, Change, ChangeOp, Changes, Code, Committed, Condition, Entries,
+    ErrorBody, Found, Head, InvalidInput, Key, NewToken, Note, OnChange, Op, Page, ParseRoleError,
+    Position, Precondition, Put, PutOptions, Record, RecordSet, RecordUpdate, Removal, Replace,
+    Replaced, Replicated, ReplicatedKey, Role, Scan, Search, TableInfo, TableName, TableOptions,
+    Timestamp, TokenInfo, Txn, TxnId, TypedTable, Value,
 };
 pub use reader::Reader;
 pub use replica::Replica;

@@ -3,8 +3,9 @@
 mod support;
 
 use hotread_client::{
-    ChangeOp, Client, Code, Condition, Error, Key, Op, Put, RecordSet, Removal, Replace, Replica,
-    Role, Scan, Status, TableName, TableOptions, Timestamp, Txn, Value, WaitForError,
+    Actor, ChangeOp, Client, Code, Condition, Error, Key, Note, Op, Put, PutOptions, RecordSet,
+    Removal, Replace, Replica, Role, Scan, Status, TableName, TableOptions, Timestamp, Txn, Value,
+    WaitForError,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -513,4 +514,50 @@ fn programs_without_a_runtime_do_the_same() {
     assert!(matches!(client.get("t", "b"), Ok(None)));
     let unknown = client.replica::<Numbers>("other");
     assert!(matches!(unknown, Err(Error::Api { body, .. }) if body.code == Code::UnknownTable));
+}
+
+#[tokio::test]
+async fn events_and_changes_say_who_and_why() {
+    let api = Api::start().await;
+    let nobody = api.client(None).await;
+    let start = nobody.table_info("t").await.unwrap().position;
+    let mut events = nobody.events("t", None).await.unwrap();
+    let note = |text: &str| Note::new(text).unwrap();
+    let txn = Txn::new().put(put("a", "0")).note(note("before tokens"));
+    nobody.txn("t", txn).await.unwrap();
+    let mut seen = vec![events.next().await.unwrap().unwrap()];
+    drop(events);
+
+    let token = nobody.create_token("deploy", Role::Admin, None).await;
+    let client = api.client(Some(&token.unwrap().secret)).await;
+    let mut events = client.events("t", None).await.unwrap();
+    let table = client.table::<u64>("t").await.unwrap();
+    table.put("a", &1).await.unwrap();
+    let options = PutOptions::new().note("because");
+    table.put_with("a", &2, options).await.unwrap();
+    let txn = table.txn().delete("a").unwrap().note("done").unwrap();
+    txn.commit().await.unwrap();
+    let new = Replace::new(vec![put("b", "1")]).note(note("weekly"));
+    table.replace_with(new).await.unwrap();
+    while seen.len() < 5 {
+        let event = tokio::time::timeout(HANG, events.next()).await.unwrap();
+        seen.push(event.unwrap().unwrap());
+    }
+    let text = |actor: &Option<Actor>, note: &Option<Note>| {
+        let actor = actor.as_ref().map(Actor::to_string);
+        (actor, note.as_ref().map(Note::to_string))
+    };
+    let deploy = Some("deploy".to_owned());
+    let wanted = [
+        (None, Some("before tokens".to_owned())),
+        (deploy.clone(), None),
+        (deploy.clone(), Some("because".to_owned())),
+        (deploy.clone(), Some("done".to_owned())),
+        (deploy, Some("weekly".to_owned())),
+    ];
+    let told: Vec<_> = seen.iter().map(|it| text(&it.actor, &it.note)).collect();
+    assert_eq!(told, wanted);
+    let changes = client.changes("t", start, None).await.unwrap().changes;
+    let kept: Vec<_> = changes.iter().map(|it| text(&it.actor, &it.note)).collect();
+    assert_eq!(kept, wanted);
 }

@@ -121,6 +121,8 @@ impl<'de> Deserialize<'de> for Changes {
             at: txn.at,
             digest: txn.digest,
             records: txn.count,
+            actor: txn.actor,
+            note: txn.note,
             ops: txn.ops.into_owned(),
             id: None,
         };

@@ -3,7 +3,7 @@
 
 use crate::digest::ItemHash;
 use crate::evaluate::{Refusal, TableView};
-use crate::name::Key;
+use crate::name::{Key, said_bytes};
 use crate::position::Position;
 use crate::txn::{Put, Replace};
 use std::collections::BTreeSet;
@@ -150,14 +150,16 @@ impl Compared {
         self.compared.differences.len() + self.touched.len()
     }
 
-    /// Bytes of keys, categories and values of the records that differ.
+    /// Bytes of keys, categories and values of the records that differ, and of the note.
     #[must_use]
     pub fn size(&self) -> usize {
         let size = |difference: &Difference| match difference {
             Difference::Put { place, .. } => self.compared.put(*place).size(),
             Difference::Gone { key, .. } => key.as_str().len(),
         };
-        self.compared.differences.iter().map(size).sum()
+        let differences = self.compared.differences.iter();
+        let said = said_bytes(None, self.compared.new.note.as_ref());
+        differences.map(size).sum::<usize>() + said
     }
 
     /// The replacement, to be compared again.

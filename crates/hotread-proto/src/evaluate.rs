@@ -3,7 +3,7 @@
 
 use crate::compare::{Compared, Difference, by_key, deletes_too_much, differ, empties, stale};
 use crate::digest::{Digest, Hasher, ItemHash};
-use crate::name::{Key, TxnId};
+use crate::name::{Actor, Key, Note, TxnId, said_bytes};
 use crate::position::Position;
 use crate::record::Record;
 use crate::time::Timestamp;
@@ -17,6 +17,9 @@ pub struct Entry {
     /// When it was asked, by the clock of whoever took it in. Made monotonic when it is evaluated:
     /// a table's times never go backwards, though clocks do.
     pub at: Timestamp,
+    /// The author, as far as it is known; `None` for what no caller asked for, such as an expiry.
+    /// Nothing that decides the outcome.
+    pub actor: Option<Actor>,
     /// What was asked.
     pub body: Body,
 }
@@ -34,6 +37,19 @@ pub enum Body {
     /// Delete those of these records that nobody has changed since they were found to be expired:
     /// keys with the sequence numbers they had.
     Expire(Vec<(Key, u64)>),
+}
+
+impl Body {
+    /// The reason that was given.
+    #[must_use]
+    pub fn note(&self) -> Option<&Note> {
+        match self {
+            Self::Txn(txn) => txn.note.as_ref(),
+            Self::Replace(new) => new.note.as_ref(),
+            Self::Compared(compared) => compared.new_content().note.as_ref(),
+            Self::Expire(_) => None,
+        }
+    }
 }
 
 /// What [`evaluate`] needs to know of a table.
@@ -243,6 +259,10 @@ pub struct Change {
     pub ops: Vec<ChangeOp>,
     /// The transaction's id, and the hash of its body.
     pub id: Option<(TxnId, u128)>,
+    /// The author, if one is known. No part of the digest.
+    pub actor: Option<Actor>,
+    /// The reason, if one was given. No part of the digest.
+    pub note: Option<Note>,
 }
 
 /// What became of a record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`, and
@@ -336,10 +356,16 @@ impl Change {
         }
     }
 
-    /// Bytes of keys, categories and values.
+    /// Bytes of keys, categories and values, and of what is said of it.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.ops.iter().map(ChangeOp::size).sum()
+        self.ops.iter().map(ChangeOp::size).sum::<usize>() + self.said_bytes()
+    }
+
+    /// Bytes of actor and note.
+    #[must_use]
+    pub fn said_bytes(&self) -> usize {
+        said_bytes(self.actor.as_ref(), self.note.as_ref())
     }
 }
 
@@ -482,6 +508,8 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
         records: head.records,
         ops: next.ops,
         id,
+        actor: entry.actor.clone(),
+        note: entry.body.note().cloned(),
     }))
 }
 

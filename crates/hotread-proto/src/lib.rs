@@ -65,7 +65,7 @@ pub use evaluate::{
     Body, Change, ChangeOp, Committed, Entry, Existing, Head, Outcome, Refusal, Remembered,
     Removal, TableView, evaluate,
 };
-pub use name::{Category, InvalidName, Key, TableName, TxnId};
+pub use name::{Actor, Category, InvalidName, Key, Note, TableName, TxnId};
 pub use on_change::{CallbackPanics, Callbacks, Entries, MAX_CHANGES_BEHIND, OnChange};
 pub use options::{History, TableInfo, TableOptions};
 pub use position::{Epoch, ParsePositionError, Position};
@@ -87,7 +87,8 @@ pub use value::{InvalidValue, Value};
 /// The limits of the vocabulary, each with its unit.
 pub mod limits {
     pub use crate::name::{
-        MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_ID_BYTES,
+        MAX_ACTOR_BYTES, MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_NOTE_BYTES, MAX_TABLE_NAME_BYTES,
+        MAX_TXN_ID_BYTES,
     };
     pub use crate::txn::{
         DEFAULT_MAX_DELETE_PERCENT, FREE_DELETIONS, MAX_REPLACE_BYTES, MAX_TXN_BYTES, MAX_TXN_OPS,

@@ -1,5 +1,5 @@
-//! Names of tables, keys, categories and transactions: checked when they are made, so that nothing
-//! further along has to check them again.
+//! Names of tables, keys, categories and transactions, and what is said of a transaction: checked when
+//! they are made, so that nothing further along has to check them again.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Borrow;
@@ -16,6 +16,11 @@ pub const MAX_KEY_BYTES: usize = 512;
 pub const MAX_CATEGORY_BYTES: usize = 64;
 /// Longest transaction id, in bytes: room for a UUID with a prefix.
 pub const MAX_TXN_ID_BYTES: usize = 64;
+/// Longest actor, in bytes: that of a token's name.
+pub const MAX_ACTOR_BYTES: usize = 64;
+/// Longest note, in bytes: a sentence or two, or a subject line with a link. It is kept and sent with
+/// each transaction.
+pub const MAX_NOTE_BYTES: usize = 512;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -289,9 +294,91 @@ impl TxnId {
     }
 }
 
+/// The author of a transaction: a token's name, or that of a program. 1 to 64 bytes of UTF-8 without
+/// control characters. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Actor(Arc<str>);
+text!(Actor);
+
+impl Actor {
+    /// # Errors
+    /// If it is empty, longer than [`MAX_ACTOR_BYTES`], or has control characters.
+    pub fn new(actor: &str) -> Result<Self, InvalidName> {
+        const WHAT: &str = "actor";
+        length(WHAT, actor.as_bytes(), MAX_ACTOR_BYTES)?;
+        no_control(WHAT, actor)?;
+        Ok(Self(actor.into()))
+    }
+}
+
+/// The reason for a transaction, in its author's words: 1 to 512 bytes of UTF-8 without control
+/// characters, so one line. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Note(Arc<str>);
+text!(Note);
+
+impl Note {
+    /// # Errors
+    /// If it is empty, longer than [`MAX_NOTE_BYTES`], or has control characters.
+    pub fn new(note: &str) -> Result<Self, InvalidName> {
+        Self::from_bytes(note.as_bytes())
+    }
+
+    /// As [`new`](Self::new), from bytes that may not be text.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the bytes are not UTF-8.
+    pub fn from_bytes(note: &[u8]) -> Result<Self, InvalidName> {
+        const WHAT: &str = "note";
+        length(WHAT, note, MAX_NOTE_BYTES)?;
+        let note = utf8(WHAT, note)?;
+        no_control(WHAT, note)?;
+        Ok(Self(note.into()))
+    }
+}
+
+/// Bytes of what is said of a transaction.
+pub(crate) fn said_bytes(actor: Option<&Actor>, note: Option<&Note>) -> usize {
+    actor.map_or(0, |actor| actor.as_str().len()) + note.map_or(0, |note| note.as_str().len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn actors_and_notes_are_one_line_of_bounded_length() {
+        for text in [
+            "x",
+            "deploy.api-7",
+            "Łukasz O'Neil",
+            "„why?“ \u{202e}",
+            &"n".repeat(64),
+        ] {
+            assert_eq!(Actor::new(text).unwrap().as_str(), text);
+            assert_eq!(Note::new(text).unwrap().as_str(), text);
+        }
+        assert_eq!(Note::new(&"n".repeat(512)).unwrap().as_str().len(), 512);
+        let too_long = Note::new(&"ä".repeat(257)).unwrap_err();
+        let wanted = InvalidName::TooLong {
+            what: "note",
+            bytes: 514,
+            max: MAX_NOTE_BYTES,
+        };
+        assert_eq!(too_long, wanted);
+        assert!(matches!(
+            Actor::new(&"n".repeat(65)),
+            Err(InvalidName::TooLong { what: "actor", .. })
+        ));
+        for text in ["", "a\nb", "a\tb", "\u{1b}[31m", "a\u{85}", "\u{7f}", "\0"] {
+            assert!(Actor::new(text).is_err(), "{text:?}");
+            assert!(Note::new(text).is_err(), "{text:?}");
+        }
+        assert!(matches!(
+            Note::from_bytes(b"ab\xff"),
+            Err(InvalidName::NotUtf8 { at: 2, .. })
+        ));
+    }
 
     #[test]
     fn a_tidy_key_stays_what_it_is_in_a_path() {

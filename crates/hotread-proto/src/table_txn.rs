@@ -1,6 +1,6 @@
 //! The transaction builder of typed tables, the same for a store and for a client.
 
-use crate::name::{Category, InvalidName, Key, TxnId};
+use crate::name::{Category, InvalidName, Key, Note, TxnId};
 use crate::time::Timestamp;
 use crate::txn::{Condition, Precondition, Put, Txn};
 use crate::value::{InvalidValue, Value};
@@ -9,13 +9,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// Category, expiry and precondition of a record to be written.
+/// Category, expiry and precondition of a record to be written, and the reason for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct PutOptions {
     category: Option<String>,
     expiry: Option<Expiry>,
     condition: Option<Condition>,
+    note: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ enum Expiry {
 }
 
 impl PutOptions {
-    /// The category `general`, no expiry and no precondition.
+    /// The category `general`, no expiry, no precondition and no note.
     pub fn new() -> Self {
         Self::default()
     }
@@ -66,13 +67,19 @@ impl PutOptions {
         self.condition = Some(Condition::Present);
         self
     }
+
+    /// Sets the reason for the transaction: of all of it, if it has other operations.
+    pub fn note(mut self, note: &str) -> Self {
+        self.note = Some(note.to_owned());
+        self
+    }
 }
 
 /// An input that cannot be part of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidInput {
-    /// A key, a category or an id that is malformed.
+    /// A key, a category, an id or a note that is malformed.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// A value that has no form as JSON, or is too large or too deep.
@@ -143,7 +150,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
     /// Writes a record with options.
     ///
     /// # Errors
-    /// As for [`put`](Self::put), and if the category is malformed.
+    /// As for [`put`](Self::put), and if the category or the note is malformed.
     pub fn put_with(
         mut self,
         key: &str,
@@ -160,6 +167,9 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         }
         if let Some(category) = options.category {
             put.category = Category::new(&category)?;
+        }
+        if let Some(note) = options.note {
+            self.txn.note = Some(Note::new(&note)?);
         }
         put.expires_at = options.expiry.map(|expiry| match expiry {
             Expiry::At(at) => at,
@@ -237,6 +247,16 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
     /// If the id is malformed.
     pub fn id(mut self, id: &str) -> Result<Self, InvalidInput> {
         self.txn = self.txn.id(TxnId::new(id)?);
+        Ok(self)
+    }
+
+    /// Gives the reason for the transaction, which the history keeps and followers get. Of several notes
+    /// the last one counts.
+    ///
+    /// # Errors
+    /// If the note is malformed.
+    pub fn note(mut self, note: &str) -> Result<Self, InvalidInput> {
+        self.txn.note = Some(Note::new(note)?);
         Ok(self)
     }
 

@@ -1,7 +1,7 @@
 //! What is asked of a table: transactions and replacements.
 
 use crate::digest::{Hasher, length};
-use crate::name::{Category, Key, TxnId};
+use crate::name::{Category, Key, Note, TxnId, said_bytes};
 use crate::strict::{Object, given, objects};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 
 /// Most operations in a transaction: what a reader applies in one go, some hundred microseconds.
 pub const MAX_TXN_OPS: usize = 1_000;
-/// Most bytes of keys, categories and values in a transaction.
+/// Most bytes of keys, categories, values and note in a transaction.
 pub const MAX_TXN_BYTES: usize = 8 << 20;
 /// Most bytes of keys, categories and values that a replacement may change: they are one row of the
 /// history and one step of each replica.
@@ -205,7 +205,7 @@ fn yes<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
 /// Operations that are applied in their order, all of them or none, if all preconditions hold.
 ///
 /// As JSON `{"id": "…"?, "ops": [{"put": {…}}, {"delete": {"key": "…"}}], "if": [{"key": "…",
-/// "if_seq": 7}]?}`. Not `Display`ed or logged: it holds values.
+/// "if_seq": 7}]?, "note": "…"?}`. Not `Display`ed or logged: it holds values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Txn {
@@ -226,6 +226,14 @@ pub struct Txn {
         deserialize_with = "objects"
     )]
     pub preconditions: Vec<Precondition>,
+    /// The reason for it, kept with the change in the history and told to followers. No part of what is
+    /// asked for: see [`body_hash`](Self::body_hash).
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub note: Option<Note>,
 }
 
 impl Txn {
@@ -286,7 +294,14 @@ impl Txn {
         self
     }
 
-    /// Bytes of keys, categories and values.
+    /// With the reason for it.
+    #[must_use]
+    pub fn note(mut self, note: Note) -> Self {
+        self.note = Some(note);
+        self
+    }
+
+    /// Bytes of keys, categories, values and note.
     #[must_use]
     pub fn size(&self) -> usize {
         let checked: usize = self
@@ -294,7 +309,8 @@ impl Txn {
             .iter()
             .map(|p| p.key.as_str().len())
             .sum();
-        self.ops.iter().map(Op::size).sum::<usize>() + checked
+        let said = said_bytes(None, self.note.as_ref());
+        self.ops.iter().map(Op::size).sum::<usize>() + checked + said
     }
 
     /// Is it within the limits?
@@ -319,7 +335,8 @@ impl Txn {
         }
     }
 
-    /// A hash of all that it asks for, id aside: the same id with another body is a conflict.
+    /// A hash of all that it asks for, id and note aside: the same id with another body is a conflict.
+    /// A repetition with another note is none; the first note stays.
     #[must_use]
     pub fn body_hash(&self, hasher: &Hasher) -> u128 {
         hasher.hash(|sink| {
@@ -392,6 +409,13 @@ pub struct Replace {
     /// [`max_delete_percent`](Self::max_delete_percent) says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_empty: bool,
+    /// The reason for it, as that of a [transaction](Txn::note).
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub note: Option<Note>,
 }
 
 /// Share of a table's records that a replacement may delete unless it says otherwise, in percent: a
@@ -426,6 +450,13 @@ impl Replace {
         self
     }
 
+    /// With the reason for it.
+    #[must_use]
+    pub fn note(mut self, note: Note) -> Self {
+        self.note = Some(note);
+        self
+    }
+
     /// Most records that it may delete of a table with so many.
     pub(crate) fn max_deletions(&self, records: u64) -> u64 {
         match self.max_delete_percent {
@@ -440,7 +471,7 @@ impl Replace {
         }
     }
 
-    /// A hash of all that it asks for, id aside.
+    /// A hash of all that it asks for, id and note aside.
     #[must_use]
     pub fn body_hash(&self, hasher: &Hasher) -> u128 {
         hasher.hash(|sink| {
@@ -461,10 +492,11 @@ impl Replace {
         })
     }
 
-    /// Bytes of keys, categories and values.
+    /// Bytes of keys, categories, values and note.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.records.iter().map(Put::size).sum()
+        let said = said_bytes(None, self.note.as_ref());
+        self.records.iter().map(Put::size).sum::<usize>() + said
     }
 }
 
@@ -507,7 +539,7 @@ pub enum TxnTooLarge {
         /// How many.
         ops: usize,
     },
-    /// Too many bytes of keys, categories and values.
+    /// Too many bytes of keys, categories, values and note.
     #[error("the transaction has {bytes} bytes; at most {max} are allowed; split it")]
     Bytes {
         /// How many.
@@ -564,6 +596,42 @@ mod tests {
             r#"{"op":[]}"#,
         ] {
             assert!(serde_json::from_str::<Txn>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_part_of_the_body_and_not_of_its_hash() {
+        let note = Note::new("price of the \"day\"").unwrap();
+        let txn = Txn::new().put(put("a", "1"));
+        let said = txn.clone().note(note.clone());
+        let json = serde_json::to_string(&said).unwrap();
+        assert_eq!(
+            json,
+            r#"{"ops":[{"put":{"key":"a","value":1,"category":"general"}}],"note":"price of the \"day\""}"#
+        );
+        assert_eq!(serde_json::from_str::<Txn>(&json).unwrap(), said);
+        assert_eq!(said.size(), txn.size() + note.as_str().len());
+        let hasher = Hasher::PLAIN;
+        assert_eq!(said.body_hash(&hasher), txn.body_hash(&hasher));
+
+        let new = Replace::new(vec![put("a", "1")]);
+        let said = new.clone().note(note.clone());
+        let json = serde_json::to_string(&said).unwrap();
+        assert_eq!(serde_json::from_str::<Replace>(&json).unwrap(), said);
+        assert_eq!(said.size(), new.size() + note.as_str().len());
+        assert_eq!(said.body_hash(&hasher), new.body_hash(&hasher));
+        for json in [
+            r#"{"ops":[],"note":""}"#,
+            r#"{"ops":[],"note":null}"#,
+            r#"{"ops":[],"note":"a\nb"}"#,
+            r#"{"ops":[],"note":["a"]}"#,
+            r#"{"ops":[],"note":"a","note":"b"}"#,
+            // Who asks is not for the asker to say.
+            r#"{"ops":[],"actor":"ops"}"#,
+        ] {
+            assert!(serde_json::from_str::<Txn>(json).is_err(), "{json}");
+            let json = json.replace("ops\":[]", "records\":[]");
+            assert!(serde_json::from_str::<Replace>(&json).is_err(), "{json}");
         }
     }
 

@@ -7,9 +7,9 @@ use hotread::HotReadState;
 use hotread::testing::check_contract;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use hotread_proto::{
-    Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Op, Outcome, Precondition,
-    Put, Record, Records, Refusal, Removal, Replace, Timestamp, Txn, TxnId, TxnTooLarge, Value,
-    evaluate,
+    Actor, Body, Category, Change, ChangeOp, Compared, Condition, Entry, Key, Note, Op, Outcome,
+    Precondition, Put, Record, Records, Refusal, Removal, Replace, Timestamp, Txn, TxnId,
+    TxnTooLarge, Value, evaluate,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -136,6 +136,7 @@ impl Step {
                     id,
                     ops,
                     preconditions: seen.into_iter().map(precondition).collect(),
+                    note: None,
                 })
             }
             What::Replace {
@@ -172,7 +173,11 @@ impl Step {
             What::Forget => return None,
         };
         let at = Timestamp::from_millis(self.at).unwrap();
-        Some(Entry { at, body })
+        Some(Entry {
+            at,
+            actor: None,
+            body,
+        })
     }
 }
 
@@ -346,7 +351,15 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Body::Replace(new) => {
                 let then = past.len().saturating_sub(ago + 1);
                 let body = Body::Compared(compared(new, &past[then], &changes[then..]));
-                evaluate(&mut twin, &Entry { at: entry.at, body }).unwrap()
+                evaluate(
+                    &mut twin,
+                    &Entry {
+                        at: entry.at,
+                        actor: None,
+                        body,
+                    },
+                )
+                .unwrap()
             }
             _ => evaluate(&mut twin, &entry).unwrap(),
         };
@@ -402,7 +415,7 @@ proptest! {
         let mut view = MapView::new(&None);
         let wanted: BTreeSet<String> = puts.iter().map(|put| put.key.to_string()).collect();
         let body = Body::Replace(Replace::new(puts).unguarded());
-        let entry = Entry { at: Timestamp::EPOCH, body };
+        let entry = Entry { at: Timestamp::EPOCH, actor: None, body };
         let Outcome::Committed(change) = evaluate(&mut view, &entry).unwrap() else {
             panic!("not committed");
         };
@@ -435,6 +448,7 @@ fn plain_put(name: &str, json: &str) -> Put {
 fn commit(view: &mut MapView, body: Body) -> Change {
     let entry = Entry {
         at: Timestamp::EPOCH,
+        actor: None,
         body,
     };
     match evaluate(view, &entry).unwrap() {
@@ -455,7 +469,15 @@ fn limits_come_before_ids_and_ids_before_preconditions() {
     commit(&mut view, Body::Txn(first.clone()));
     let ask = |view: &mut MapView, txn: Txn| {
         let (at, body) = (Timestamp::EPOCH, Body::Txn(txn));
-        evaluate(view, &Entry { at, body }).unwrap()
+        evaluate(
+            view,
+            &Entry {
+                at,
+                actor: None,
+                body,
+            },
+        )
+        .unwrap()
     };
 
     // Its precondition does not hold any longer, which does not matter.
@@ -504,9 +526,81 @@ fn a_transaction_and_a_replacement_with_one_id_are_two_bodies() {
     });
     let at = Timestamp::EPOCH;
     assert!(matches!(
-        evaluate(&mut view, &Entry { at, body }).unwrap(),
+        evaluate(
+            &mut view,
+            &Entry {
+                at,
+                actor: None,
+                body
+            }
+        )
+        .unwrap(),
         Outcome::Refused(Refusal::IdReused { seq: 1, .. })
     ));
+}
+
+/// What is said of an entry, and what its change says.
+fn said(view: &mut MapView, actor: &str, body: Body) -> Outcome {
+    let entry = Entry {
+        at: Timestamp::EPOCH,
+        actor: Some(Actor::new(actor).unwrap()),
+        body,
+    };
+    let outcome = evaluate(view, &entry).unwrap();
+    if let Outcome::Committed(change) = &outcome {
+        view.apply(change);
+    }
+    outcome
+}
+
+#[test]
+fn a_change_carries_who_and_why_and_its_digest_does_not() {
+    let (mut view, mut silent) = (MapView::new(&None), MapView::new(&None));
+    let why = Note::new("because").unwrap();
+    let bodies = || {
+        let put = Txn::new().put(plain_put("a", "1"));
+        let new = Replace::new(vec![plain_put("b", "2")]);
+        [Body::Txn(put), Body::Replace(new)]
+    };
+    for (with, without) in bodies().into_iter().zip(bodies()) {
+        let with = match with {
+            Body::Txn(txn) => Body::Txn(txn.note(why.clone())),
+            Body::Replace(new) => {
+                let new = new.note(why.clone());
+                Body::Compared(Compared::new(&mut view, new, 10).unwrap().unwrap())
+            }
+            other => other,
+        };
+        let Outcome::Committed(change) = said(&mut view, "ops", with) else {
+            panic!("refused");
+        };
+        let quiet = commit(&mut silent, without);
+        assert_eq!(change.actor.as_ref().map(Actor::as_str), Some("ops"));
+        assert_eq!(change.note.as_ref(), Some(&why));
+        assert_eq!((&quiet.actor, &quiet.note), (&None, &None));
+        assert_eq!(change.head(), quiet.head());
+        assert_eq!(change.size(), quiet.size() + "ops".len() + "because".len());
+    }
+}
+
+#[test]
+fn a_repetition_with_another_note_is_answered_as_the_first() {
+    let mut view = MapView::new(&None);
+    let txn = Txn::new().put(plain_put("a", "1"));
+    let txn = txn.id(TxnId::new("once").unwrap());
+    let note = |text| Note::new(text).unwrap();
+    let first = said(&mut view, "ops", Body::Txn(txn.clone().note(note("first"))));
+    let Outcome::Committed(first) = first else {
+        panic!("refused");
+    };
+    for again in [txn.clone(), txn.note(note("second"))] {
+        // Nor does it matter who repeats it.
+        let again = said(&mut view, "api", Body::Txn(again));
+        assert!(
+            matches!(again, Outcome::Repeated(committed) if committed == first.committed()),
+            "{again:?}"
+        );
+    }
 }
 
 #[test]
@@ -531,7 +625,15 @@ fn what_changes_nothing_takes_a_number_unless_it_is_an_expiry() {
     let body = Body::Expire(vec![(Key::new("a").unwrap(), 1)]);
     let at = Timestamp::EPOCH;
     assert!(matches!(
-        evaluate(&mut view, &Entry { at, body }).unwrap(),
+        evaluate(
+            &mut view,
+            &Entry {
+                at,
+                actor: None,
+                body
+            }
+        )
+        .unwrap(),
         Outcome::Nothing
     ));
 }
@@ -564,6 +666,7 @@ fn a_replacement_is_refused_for_what_it_would_delete() {
     let ask = |view: &mut MapView, new: Replace| {
         let entry = Entry {
             at: Timestamp::EPOCH,
+            actor: None,
             body: Body::Replace(new),
         };
         evaluate(view, &entry).unwrap()
@@ -608,6 +711,7 @@ fn a_replacement_of_an_older_state_is_refused() {
     commit(&mut view, Body::Replace(new.clone()));
     let again = Entry {
         at: Timestamp::EPOCH,
+        actor: None,
         body: Body::Replace(new),
     };
     assert!(matches!(
@@ -644,7 +748,16 @@ fn a_comparison_counts_what_changes_and_holds_for_its_state_only() {
     commit(&mut view, Body::Txn(Txn::new().put(plain_put("b", "2"))));
     let body = Body::Compared(few);
     let at = Timestamp::EPOCH;
-    match evaluate(&mut view, &Entry { at, body }).unwrap() {
+    match evaluate(
+        &mut view,
+        &Entry {
+            at,
+            actor: None,
+            body,
+        },
+    )
+    .unwrap()
+    {
         Outcome::Refused(Refusal::Outdated) => {}
         other => panic!("{other:?}"),
     }
@@ -660,6 +773,7 @@ fn a_repeated_replacement_is_answered_before_its_condition() {
     let first = commit(&mut view, Body::Replace(new.clone()));
     let again = Entry {
         at: Timestamp::EPOCH,
+        actor: None,
         body: Body::Replace(new),
     };
     match evaluate(&mut view, &again).unwrap() {

@@ -7,7 +7,8 @@ use hotread_proto::session::{
     Batch, Cause, Follow, FollowConfig, MAX_SERVER_FRAME_BYTES, Mode, Output, Status, Target,
 };
 use hotread_proto::{
-    Category, ChangeOp, Code, Digest, Epoch, ErrorBody, Hasher, Key, Record, Timestamp, Value,
+    Actor, Category, ChangeOp, Code, Digest, Epoch, ErrorBody, Hasher, Key, Note, Record,
+    Timestamp, Value,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -175,6 +176,8 @@ impl Pair {
             at: Timestamp::EPOCH,
             digest: self.digest(),
             count: self.table.len() as u64,
+            actor: Some(Actor::new("ops").unwrap()),
+            note: Some(Note::new(&format!("because of {}", self.seq)).unwrap()),
             ops: Cow::Owned(sent),
             more: false,
         }))
@@ -257,6 +260,36 @@ fn a_replica_that_began_with_a_kept_copy_has_never_heard_anything() {
     assert_eq!(pair.follow.status(), Status::Live);
     pair.commit(&[("b", None)]);
     assert_eq!(pair.actions(), [("b".to_owned(), None)]);
+}
+
+#[test]
+fn a_batch_of_one_transaction_says_who_and_why() {
+    let said = |batch: &Batch<_>| {
+        let actor = batch.actor.as_ref().map(Actor::to_string);
+        (actor, batch.note.as_ref().map(Note::to_string))
+    };
+    let mut pair = Pair::new();
+    pair.open();
+    pair.snapshot();
+    assert_eq!(
+        said(&pair.batches[0]),
+        (None, None),
+        "a snapshot has no author"
+    );
+    pair.commit(&[("a", Some("1"))]);
+    let wanted = (Some("ops".to_owned()), Some("because of 1".to_owned()));
+    assert_eq!(said(&pair.batches[1]), wanted);
+    // Held back until it is fixed: two transactions in one batch.
+    pair.commit(&[("a", Some("\"no number\""))]);
+    assert_eq!(pair.batches.len(), 2);
+    pair.commit(&[("a", Some("2"))]);
+    assert_eq!(
+        (pair.batches[2].from, said(&pair.batches[2])),
+        (2, (None, None))
+    );
+    pair.commit(&[("a", None)]);
+    let wanted = (Some("ops".to_owned()), Some("because of 4".to_owned()));
+    assert_eq!(said(&pair.batches[3]), wanted);
 }
 
 #[test]

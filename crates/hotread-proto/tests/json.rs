@@ -6,7 +6,7 @@ use hotread_proto::{
     Code, Committed, Epoch, ErrorBody, Op, Position, Record, Replace, Success, Txn,
 };
 use proptest::prelude::*;
-use support::{config, hasher, key, put, secret, timestamp, txn, txn_id};
+use support::{config, hasher, key, note, put, secret, timestamp, txn, txn_id};
 
 proptest! {
     #![proptest_config(config(150))]
@@ -24,8 +24,9 @@ proptest! {
     fn replacements(
         id in prop::option::of(txn_id()), records in prop::collection::vec(put(), 0..5),
         if_seq in any::<Option<u64>>(), max_delete_percent in any::<Option<u8>>(), allow_empty in any::<bool>(),
+        note in prop::option::of(note()),
     ) {
-        let replace = Replace { id, records, if_seq, max_delete_percent, allow_empty };
+        let replace = Replace { id, records, if_seq, max_delete_percent, allow_empty, note };
         let json = serde_json::to_string(&replace).unwrap();
         prop_assert_eq!(serde_json::from_str::<Replace>(&json).unwrap(), replace);
     }

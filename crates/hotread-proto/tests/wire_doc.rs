@@ -6,9 +6,9 @@ mod support;
 
 use document::Item;
 use hotread_proto::limits::{
-    DEFAULT_MAX_DELETE_PERCENT, FREE_DELETIONS, MAX_CATEGORY_BYTES, MAX_KEY_BYTES,
-    MAX_REPLACE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_BYTES, MAX_TXN_ID_BYTES, MAX_TXN_OPS,
-    MAX_VALUE_BYTES, MAX_VALUE_DEPTH,
+    DEFAULT_MAX_DELETE_PERCENT, FREE_DELETIONS, MAX_ACTOR_BYTES, MAX_CATEGORY_BYTES, MAX_KEY_BYTES,
+    MAX_NOTE_BYTES, MAX_REPLACE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TXN_BYTES, MAX_TXN_ID_BYTES,
+    MAX_TXN_OPS, MAX_VALUE_BYTES, MAX_VALUE_DEPTH,
 };
 use hotread_proto::{
     Body, Category, Code, Committed, Condition, Digest, Entry, ErrorBody, Hasher, ItemHash, Key,
@@ -153,6 +153,8 @@ fn every_limit_is_in_the_table_with_its_value() {
         ("MAX_KEY_BYTES", MAX_KEY_BYTES),
         ("MAX_CATEGORY_BYTES", MAX_CATEGORY_BYTES),
         ("MAX_TXN_ID_BYTES", MAX_TXN_ID_BYTES),
+        ("MAX_ACTOR_BYTES", MAX_ACTOR_BYTES),
+        ("MAX_NOTE_BYTES", MAX_NOTE_BYTES),
         ("MAX_VALUE_BYTES", MAX_VALUE_BYTES),
         ("MAX_VALUE_DEPTH", MAX_VALUE_DEPTH),
         ("MAX_TXN_OPS", MAX_TXN_OPS),
@@ -325,7 +327,15 @@ fn running_digests_are_as_given() {
             let ops = ops.clone();
             let body = Body::Txn(Txn { ops, ..Txn::new() });
             let at = Timestamp::EPOCH;
-            let Outcome::Committed(change) = evaluate(view, &Entry { at, body }).unwrap() else {
+            let Outcome::Committed(change) = evaluate(
+                view,
+                &Entry {
+                    at,
+                    actor: None,
+                    body,
+                },
+            )
+            .unwrap() else {
                 panic!("seq {} is not committed", given.seq);
             };
             assert_eq!(change.position.seq, given.seq);
@@ -352,6 +362,7 @@ fn body_hashes_are_as_given() {
                     id: None,
                     ops: ops.into_iter().map(op).collect(),
                     preconditions: given.preconditions,
+                    note: None,
                 };
                 [txn.body_hash(&Hasher::PLAIN), txn.body_hash(&keyed)]
             }

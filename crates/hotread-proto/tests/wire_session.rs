@@ -252,6 +252,8 @@ fn nothing_happened(seq: u64) -> Arc<Encoded> {
         records: 0,
         ops: Vec::new(),
         id: None,
+        actor: None,
+        note: None,
     })))
 }
 
@@ -421,7 +423,15 @@ fn put_all(view: &mut MapView, values: &[(&str, &str)]) -> Arc<Encoded> {
     let ops = values.iter().map(put).collect();
     let body = Body::Txn(Txn { ops, ..Txn::new() });
     let at = Timestamp::EPOCH;
-    let Outcome::Committed(change) = evaluate(view, &Entry { at, body }).unwrap() else {
+    let Outcome::Committed(change) = evaluate(
+        view,
+        &Entry {
+            at,
+            actor: None,
+            body,
+        },
+    )
+    .unwrap() else {
         panic!("refused")
     };
     view.apply(&change);

@@ -1,6 +1,6 @@
 //! The caller of a request: its address and its token, and what both count as for limits.
 
-use hotread_proto::{Role, TableName, TokenInfo};
+use hotread_proto::{Actor, Role, TableName, TokenInfo};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -59,6 +59,14 @@ impl Caller {
     /// The token's name, for logs and lists.
     pub(crate) fn name(&self) -> &str {
         self.token.as_ref().map_or("anonymous", |token| &token.name)
+    }
+
+    /// The actor of what the caller writes: the token's name, whatever the request says. Without tokens
+    /// there is no actor, since any program of this machine may be asking.
+    pub(crate) fn actor(&self) -> Option<Actor> {
+        let token = self.token.as_ref()?;
+        // The names of tokens are actors.
+        Actor::new(&token.name).ok()
     }
 
     /// With this role, on whatever tables.

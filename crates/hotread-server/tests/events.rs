@@ -352,3 +352,150 @@ async fn streams_are_limited_in_number() {
     };
     hang(again).await;
 }
+
+/// Actor and note of a transaction, as an event or a list of changes has them.
+fn said(txn: &Value) -> (Option<&str>, Option<&str>) {
+    let text = |name: &str| txn.get(name).map(|text| text.as_str().unwrap());
+    (text("actor"), text("note"))
+}
+
+#[tokio::test]
+async fn a_transaction_has_the_tokens_name_and_the_callers_note() {
+    let api = Api::with_table("t").await;
+    let mut stream = Stream::open(&api, api.get(EVENTS)).await;
+    let begin = stream.expect("begin").await.id.unwrap();
+    // Without tokens any program of this machine may be asking.
+    let record = "/v1/tables/t/records/k";
+    let put = |value: u32| json!({ "value": value });
+    let open = api.put(&format!("{record}?note=nobody+asks")).json(put(1));
+    open.written().await;
+    let event = stream.expect("txn").await.data;
+    assert_eq!(said(&event), (None, Some("nobody asks")));
+    drop(stream);
+
+    let (admin, _) = api.token(Role::Admin, None).await;
+    let store = api.store.clone();
+    let made = move || store.create_token("deploy-7", Role::Write, None).unwrap();
+    let deploy = common::blocking(made).await.secret;
+    let ask = api.get(&format!("{EVENTS}?from={begin}")).token(&admin);
+    let mut stream = Stream::open(&api, ask).await;
+    stream.expect("begin").await;
+    stream.expect("txn").await;
+    let (txn, replace) = ("/v1/tables/t/txn", "/v1/tables/t/replace");
+    let ops = json!([{ "put": { "key": "k", "value": 4 } }]);
+    let records = json!([{ "key": "k", "value": 5 }, { "key": "l", "value": "x".repeat(20_000) }]);
+    let large = json!([{ "put": { "key": "l", "value": "y".repeat(20_000) } }]);
+    let asks = [
+        (api.put(record).json(put(2)), None),
+        (
+            api.put(&format!("{record}?note=a%20%22b%22")).json(put(3)),
+            Some("a \"b\""),
+        ),
+        (
+            api.post(txn)
+                .json(json!({ "ops": ops, "note": "in the body" })),
+            Some("in the body"),
+        ),
+        (
+            api.post(txn).json(json!({ "ops": large, "note": "large" })),
+            Some("large"),
+        ),
+        (
+            api.post(replace)
+                .json(json!({ "records": records, "note": "weekly" })),
+            Some("weekly"),
+        ),
+        (
+            api.post(&format!("{replace}?note=again"))
+                .json(json!({ "records": records })),
+            Some("again"),
+        ),
+        (
+            api.post(&format!("{replace}?note=same"))
+                .json(json!({ "records": records, "note": "same" })),
+            Some("same"),
+        ),
+        (api.delete(&format!("{record}?note=gone")), Some("gone")),
+    ];
+    let mut wanted = vec![(None, Some("nobody asks"))];
+    for (ask, note) in asks {
+        ask.token(&deploy).written().await;
+        let event = stream.expect("txn").await.data;
+        assert_eq!(said(&event), (Some("deploy-7"), note));
+        wanted.push((Some("deploy-7"), note));
+    }
+    let changes = api.get(&format!("/v1/tables/t/changes?from={begin}"));
+    let changes = changes.token(&admin).expect(200).await.json();
+    let changes = changes["changes"].as_array().unwrap().clone();
+    assert_eq!(changes.iter().map(said).collect::<Vec<_>>(), wanted);
+}
+
+#[tokio::test]
+async fn who_asks_is_not_for_the_caller_to_say() {
+    let api = Api::with_table("t").await;
+    let start = api.store.table_info(&table("t")).unwrap().position;
+    let (token, _) = api.token(Role::Admin, None).await;
+    let (record, txn, replace) = (
+        "/v1/tables/t/records/k",
+        "/v1/tables/t/txn",
+        "/v1/tables/t/replace",
+    );
+    let bodies = [
+        (
+            api.put(record),
+            json!({ "value": 1, "actor": "ops" }),
+            Code::BadRequest,
+        ),
+        (
+            api.put(&format!("{record}?actor=ops")),
+            json!({ "value": 1 }),
+            Code::BadRequest,
+        ),
+        (
+            api.post(txn),
+            json!({ "ops": [{ "delete": { "key": "k" } }], "actor": "ops" }),
+            Code::BadRequest,
+        ),
+        (
+            api.post(replace),
+            json!({ "records": [{ "key": "k", "value": 1 }], "actor": "ops" }),
+            Code::BadRequest,
+        ),
+        // Notes have a form, and there is one.
+        (
+            api.put(&format!("{record}?note=")),
+            json!({ "value": 1 }),
+            Code::InvalidName,
+        ),
+        (
+            api.put(&format!("{record}?note=a%0Ab")),
+            json!({ "value": 1 }),
+            Code::InvalidName,
+        ),
+        (
+            api.post(txn),
+            json!({ "ops": [{ "delete": { "key": "k" } }], "note": "n".repeat(513) }),
+            Code::InvalidName,
+        ),
+        (
+            api.post(txn),
+            json!({ "ops": [{ "delete": { "key": "k" } }], "note": null }),
+            Code::BadRequest,
+        ),
+        (
+            api.post(&format!("{txn}?note=a")),
+            json!({ "ops": [{ "delete": { "key": "k" } }] }),
+            Code::BadRequest,
+        ),
+        (
+            api.post(&format!("{replace}?note=a")),
+            json!({ "records": [{ "key": "k", "value": 1 }], "note": "b" }),
+            Code::BadRequest,
+        ),
+    ];
+    for (ask, body, code) in bodies {
+        ask.token(&token).json(body).refused(400, code).await;
+    }
+    let now = api.store.table_info(&table("t")).unwrap().position;
+    assert_eq!(now, start, "nothing was written");
+}

@@ -97,7 +97,7 @@ impl Store {
     /// [`StorageError::Interrupted`]: crate::StorageError::Interrupted
     #[must_use]
     pub fn within(&self, budget: &Budget) -> Self {
-        Self(self.0.clone(), Some(budget.clone()))
+        Self(self.0.clone(), Some(budget.clone()), self.2.clone())
     }
 
     /// The read connections, for work of this clone.

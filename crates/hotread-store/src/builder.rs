@@ -13,6 +13,8 @@ use crate::table::Registry;
 use crate::temporary::Folder;
 use crate::token::Tokens;
 use crate::typed::Typed;
+use hotread_proto::Actor;
+use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +36,7 @@ pub struct StoreBuilder {
     readers: u32,
     wait: Duration,
     folder: Option<Folder>,
+    actor: Option<Actor>,
 }
 
 impl StoreBuilder {
@@ -48,6 +51,7 @@ impl StoreBuilder {
             readers: DEFAULT_READERS,
             wait: Duration::ZERO,
             folder: None,
+            actor: program(),
         }
     }
 
@@ -94,6 +98,15 @@ impl StoreBuilder {
         self
     }
 
+    /// The actor of what is written through the store: the history keeps it with each transaction, and
+    /// followers get it. The file name of the running program unless this says otherwise, or no actor where
+    /// that cannot be one; `None` for no actor. [`Store::acting_as`] gives another one to some of the
+    /// writes. What no caller asks for, such as the deletion of expired records, has no actor.
+    pub fn actor(mut self, actor: impl Into<Option<Actor>>) -> Self {
+        self.actor = actor.into();
+        self
+    }
+
     /// Most read connections, at least one. 16 unless this says otherwise.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
@@ -136,6 +149,7 @@ impl StoreBuilder {
             readers,
             wait,
             folder,
+            actor,
         } = self;
         let path = at.path.clone();
         let failed = |source| OpenError::Storage {
@@ -160,7 +174,7 @@ impl StoreBuilder {
                 writer: None,
                 _folder: folder,
             };
-            return Ok(Store(Arc::new(inner), None));
+            return Ok(Store(Arc::new(inner), None, actor));
         }
         let Opened {
             db,
@@ -221,6 +235,16 @@ impl StoreBuilder {
             writer,
             _folder: folder,
         };
-        Ok(Store(Arc::new(inner), None))
+        Ok(Store(Arc::new(inner), None, actor))
     }
+}
+
+/// The name of the running program.
+fn program() -> Option<Actor> {
+    let path = std::env::current_exe().ok()?;
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(EXE_SUFFIX).unwrap_or(name);
+    // Linux adds this after the file was replaced, as by an update.
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    Actor::new(name).ok()
 }

@@ -23,7 +23,7 @@ use crate::table::{self, OpenTable, Registry, Standing};
 use crate::ticket::{Applied, Reply};
 use crate::token::Tokens;
 use crate::view::{View, WriteError, sql};
-use hotread_proto::{Body, Change, ChangeOp, Outcome, Timestamp, evaluate};
+use hotread_proto::{Body, Change, ChangeOp, Entry, Outcome, Timestamp, evaluate};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -219,7 +219,8 @@ impl Committer {
                 let Request {
                     table,
                     at,
-                    mut body,
+                    actor,
+                    body,
                     reply,
                     ..
                 } = request;
@@ -227,16 +228,10 @@ impl Committer {
                     self.counters.whole_replacement();
                 }
                 let secret = table.is_sealed();
-                let decided = decide(
-                    db,
-                    &self.registry,
-                    &mut self.standing,
-                    &table,
-                    at,
-                    &mut body,
-                );
+                let mut entry = Entry { at, actor, body };
+                let decided = decide(db, &self.registry, &mut self.standing, &table, &mut entry);
                 if secret {
-                    wipe(&mut body);
+                    wipe(&mut entry.body);
                 }
                 match decided {
                     Ok((decided, change)) => {
@@ -480,8 +475,7 @@ fn decide(
     registry: &Registry,
     standing: &mut HashMap<i64, Standing>,
     table: &Arc<OpenTable>,
-    at: Timestamp,
-    body: &mut Body,
+    entry: &mut Entry,
 ) -> Result<Decision, CommitError> {
     // Sealed anew meanwhile, it is the same table; dropped, it is none, whatever has its name.
     let current = registry
@@ -493,17 +487,11 @@ fn decide(
         };
         return Ok((Decided::Refused(error), None));
     };
-    if let Body::Compared(compared) = body {
+    if let Body::Compared(compared) = &mut entry.body {
         replace::finish(db, &table, standing.head, compared)?;
     }
-    let mut view = View::new(db, &table, standing.head, at)?;
-    let entry = hotread_proto::Entry {
-        at,
-        body: std::mem::replace(body, Body::Expire(Vec::new())),
-    };
-    let outcome = evaluate(&mut view, &entry);
-    *body = entry.body;
-    match outcome? {
+    let mut view = View::new(db, &table, standing.head, entry.at)?;
+    match evaluate(&mut view, entry)? {
         Outcome::Committed(change) => {
             let bytes = view.apply(&change).map_err(|e| match e {
                 WriteError::Storage(e) => CommitError::Storage(e),
@@ -541,7 +529,7 @@ fn decide(
         Outcome::Nothing => {
             let committed = hotread_proto::Committed {
                 position: standing.head.position,
-                at,
+                at: entry.at,
             };
             let applied = Applied {
                 committed,

@@ -270,6 +270,8 @@ mod tests {
             records,
             ops: Vec::new(),
             id: None,
+            actor: None,
+            note: None,
         })
     }
 

@@ -31,7 +31,7 @@ pub fn stored_row(data: &[u8]) {
                 let _ = (shown, record.updated_at(), record.expires_at());
             }
         }),
-        3 => row(data, 5, |row| {
+        3 => row(data, 7, |row| {
             let table = TableName::new("t").expect("a name");
             let values = Values {
                 table: &table,

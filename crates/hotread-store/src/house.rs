@@ -218,6 +218,8 @@ impl Committer {
                 let request = Request {
                     table,
                     at: now,
+                    // No caller asked for it.
+                    actor: None,
                     body: Body::Expire(keys),
                     size: 0,
                     reply,

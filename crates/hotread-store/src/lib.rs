@@ -103,7 +103,9 @@ pub use budget::Budget;
 pub use builder::StoreBuilder;
 pub use error::{BackupError, CommitError, Holder, OpenError, ReadError, StorageError, TableError};
 pub use hotread_proto as proto;
-pub use hotread_proto::{CallbackPanics, Entries, OnChange, PutOptions, TableTxn, TypedTable};
+pub use hotread_proto::{
+    Actor, CallbackPanics, Entries, Note, OnChange, PutOptions, TableTxn, TypedTable,
+};
 pub use options::{History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, Found, MAX_CHANGES, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};

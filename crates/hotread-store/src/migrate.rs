@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
-pub const LATEST: i32 = 9;
+pub const LATEST: i32 = 10;
 
 /// A step of the schema.
 #[derive(Debug)]
@@ -271,6 +271,28 @@ pub const ALL: &[Migration] = &[
             ) STRICT, WITHOUT ROWID;
             INSERT INTO changes SELECT table_id, seq, at, digest, records, bytes, ops FROM placed;
             DROP TABLE placed;",
+            )
+        },
+    },
+    Migration {
+        version: 10,
+        title: "actor and note of each transaction, in the history",
+        loses: "the actor and the note of every transaction",
+        // A note is a blob: in a sealed table it is encrypted.
+        up: "
+            ALTER TABLE changes ADD COLUMN actor TEXT;
+            ALTER TABLE changes ADD COLUMN note BLOB;
+        ",
+        down: |db| {
+            // They count in the size of the history.
+            db.execute_batch(
+                "UPDATE tables SET history_bytes = history_bytes - (
+                     SELECT coalesce(sum(bytes - length(ops)), 0) FROM changes
+                     WHERE place > tables.id << 40 AND place < (tables.id + 1) << 40
+                 );
+                 UPDATE changes SET bytes = length(ops) WHERE bytes <> length(ops);
+                 ALTER TABLE changes DROP COLUMN note;
+                 ALTER TABLE changes DROP COLUMN actor;",
             )
         },
     },

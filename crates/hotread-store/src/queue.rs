@@ -5,7 +5,7 @@ use crate::committer::Committer;
 use crate::error::CommitError;
 use crate::table::OpenTable;
 use crate::ticket::Reply;
-use hotread_proto::{Body, Timestamp};
+use hotread_proto::{Actor, Body, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,8 +32,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Request {
     pub(crate) table: Arc<OpenTable>,
     pub(crate) at: Timestamp,
+    pub(crate) actor: Option<Actor>,
     pub(crate) body: Body,
-    /// Bytes of keys, values and operations.
+    /// Bytes of keys, values, operations and note.
     pub(crate) size: usize,
     pub(crate) reply: Reply,
 }
@@ -230,6 +231,7 @@ mod tests {
         Work::Request(Request {
             table: table.clone(),
             at: Timestamp::EPOCH,
+            actor: None,
             body: Body::Txn(Txn::new()),
             size,
             reply: ticket().1,

@@ -5,7 +5,7 @@ use crate::error::{CommitError, ReadError, StorageError};
 use crate::queue::{OP_BYTES, PATIENCE};
 use crate::read::{self, Pool};
 use crate::rows::{self, signed};
-use crate::store::{Store, Writer, push};
+use crate::store::{Store, Writer};
 use crate::table::OpenTable;
 use crate::ticket::{ReplaceTicket, Replaced};
 use crate::view::View;
@@ -47,12 +47,15 @@ impl Store {
                 Err(error) => return Err(error),
             };
             let kept = compared.clone();
-            match push_compared(writer, table.clone(), compared, PATIENCE)?.wait() {
+            match self
+                .push_compared(writer, table.clone(), compared, PATIENCE)?
+                .wait()
+            {
                 Err(CommitError::Refused(Refusal::Outdated)) => new = kept.into_replace(),
                 answered => return answered,
             }
         }
-        push_whole(writer, table, new, PATIENCE)?.wait()
+        self.push_whole(writer, table, new, PATIENCE)?.wait()
     }
 
     /// Hands a replacement over, without waiting for it or for room: as [`try_submit`](Self::try_submit). The
@@ -67,7 +70,7 @@ impl Store {
         new: Replace,
     ) -> Result<ReplaceTicket, CommitError> {
         let (writer, table) = self.replaceable(table, &new)?;
-        push_whole(writer, table, new, Duration::ZERO)
+        self.push_whole(writer, table, new, Duration::ZERO)
     }
 
     /// Hands a replacement over that changes at most `max_changes` records. As
@@ -88,7 +91,7 @@ impl Store {
     ) -> Result<ReplaceTicket, CommitError> {
         let (writer, table) = self.replaceable(table, &new)?;
         let compared = compare(&self.pool(), &table, &mut new, max_changes)?;
-        push_compared(writer, table, compared, Duration::ZERO)
+        self.push_compared(writer, table, compared, Duration::ZERO)
     }
 
     /// The table, if it may be written and the values fit its schema.
@@ -104,31 +107,33 @@ impl Store {
         }
         Ok((writer, table))
     }
-}
 
-/// To be compared by the committer.
-fn push_whole(
-    writer: &Writer,
-    table: Arc<OpenTable>,
-    new: Replace,
-    patience: Duration,
-) -> Result<ReplaceTicket, CommitError> {
-    let size = new.size() + OP_BYTES * new.records.len();
-    let ticket = push(writer, table, Body::Replace(new), size, patience)?;
-    Ok(ticket.replace(None))
-}
+    /// To be compared by the committer.
+    fn push_whole(
+        &self,
+        writer: &Writer,
+        table: Arc<OpenTable>,
+        new: Replace,
+        patience: Duration,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let size = new.size() + OP_BYTES * new.records.len();
+        let ticket = self.push(writer, table, Body::Replace(new), size, patience)?;
+        Ok(ticket.replace(None))
+    }
 
-fn push_compared(
-    writer: &Writer,
-    table: Arc<OpenTable>,
-    compared: Compared,
-    patience: Duration,
-) -> Result<ReplaceTicket, CommitError> {
-    let size = compared.size() + OP_BYTES * compared.changes();
-    // The last one that has the records drops them, which takes time for many: not the writer.
-    let kept = compared.clone();
-    let ticket = push(writer, table, Body::Compared(compared), size, patience)?;
-    Ok(ticket.replace(Some(kept)))
+    fn push_compared(
+        &self,
+        writer: &Writer,
+        table: Arc<OpenTable>,
+        compared: Compared,
+        patience: Duration,
+    ) -> Result<ReplaceTicket, CommitError> {
+        let size = compared.size() + OP_BYTES * compared.changes();
+        // The last one that has the records drops them, which takes time for many: not the writer.
+        let kept = compared.clone();
+        let ticket = self.push(writer, table, Body::Compared(compared), size, patience)?;
+        Ok(ticket.replace(Some(kept)))
+    }
 }
 
 /// Compares a replacement with the table as it is on disk, and brings that up to date. The replacement is as it

@@ -4,8 +4,8 @@
 use crate::error::{ReadError, StorageError};
 use crate::seal::Seal;
 use hotread_proto::{
-    Category, Change, ChangeOp, Digest, Epoch, Head, ItemHash, Key, Position, Record, Removal,
-    TableName, Timestamp,
+    Actor, Category, Change, ChangeOp, Digest, Epoch, Head, ItemHash, Key, Note, Position, Record,
+    Removal, TableName, Timestamp,
 };
 use rusqlite::Row;
 
@@ -68,6 +68,20 @@ pub(crate) struct Values<'a> {
 }
 
 impl Values<'_> {
+    fn open_note(&self, seq: u64, stored: &[u8]) -> Result<Note, ReadError> {
+        let read = |note: &[u8]| Note::from_bytes(note).map_err(|_| damaged("a note"));
+        let Some((seal, epoch)) = self.seal else {
+            return Ok(read(stored)?);
+        };
+        let note = seal
+            .decrypt_note(self.table, epoch, seq, stored)
+            .map_err(|source| ReadError::Seal {
+                table: self.table.clone(),
+                source,
+            })?;
+        Ok(read(&note)?)
+    }
+
     fn open(
         &self,
         key: &Key,
@@ -169,7 +183,7 @@ pub(crate) fn write_ops<'a>(
 pub(crate) const CHANGES_OF_TABLE: &str = "place > ?1 << 40 AND place < (?1 + 1) << 40";
 
 /// What [`read_change`] reads.
-pub(crate) const CHANGE_COLUMNS: &str = "seq, at, digest, records, ops";
+pub(crate) const CHANGE_COLUMNS: &str = "seq, at, digest, records, ops, actor, note";
 
 /// A change from the columns of [`CHANGE_COLUMNS`]. Ids are not part of the history.
 pub(crate) fn read_change(
@@ -191,7 +205,27 @@ pub(crate) fn read_change(
         records: read_count(row, 3)?,
         ops: read_ops(blob, position.seq, at, values)?,
         id: None,
+        actor: read_actor(row, 5)?,
+        note: read_note(row, 6, position.seq, values)?,
     })
+}
+
+fn read_actor(row: &Row<'_>, column: usize) -> Result<Option<Actor>, StorageError> {
+    let actor = row.get_ref(column)?.as_str_or_null();
+    let actor = actor.map_err(|_| damaged("an actor"))?.map(Actor::new);
+    actor.transpose().map_err(|_| damaged("an actor"))
+}
+
+fn read_note(
+    row: &Row<'_>,
+    column: usize,
+    seq: u64,
+    values: &Values<'_>,
+) -> Result<Option<Note>, ReadError> {
+    let stored = row.get_ref(column).map_err(StorageError::from)?;
+    let stored = stored.as_blob_or_null().map_err(|_| damaged("a note"))?;
+    let note = stored.map(|stored| values.open_note(seq, stored));
+    note.transpose()
 }
 
 /// Reads what [`write_ops`] wrote, from bytes that may be anything.

@@ -1,4 +1,4 @@
-//! Sealed tables: values are encrypted under a key that is derived from a passphrase. What a row's
+//! Sealed tables: values and notes are encrypted under a key that is derived from a passphrase. What a row's
 //! ciphertext is bound to is decided here; where rows and headers are stored is not.
 //!
 //! # Costs
@@ -10,8 +10,8 @@
 //!
 //! # What it withstands
 //!
-//! Whoever reads the file learns keys of records, categories, times, sizes, and which transaction
-//! changed what; of values nothing. Whoever changes it cannot put one value in another's place, or
+//! Whoever reads the file learns keys of records, categories, times, sizes, which transaction changed
+//! what, and its actor; of values and notes nothing. Whoever changes it cannot put one value in another's place, or
 //! an older one back under a newer sequence number: table, epoch, key and sequence number are
 //! authenticated with each value. That rows are missing shows in the table's digest.
 //!
@@ -191,6 +191,16 @@ pub enum SealError {
         /// The transaction that it belongs to.
         seq: u64,
     },
+    /// A stored note is not what was stored there.
+    #[error(
+        "the note of seq {seq} of the sealed table {table} is damaged; restore it from a backup"
+    )]
+    DamagedNote {
+        /// The table.
+        table: TableName,
+        /// The transaction that it belongs to.
+        seq: u64,
+    },
     /// The operating system gave no random numbers.
     #[error("no random numbers: {reason}; try again")]
     Random {
@@ -217,7 +227,8 @@ impl SealError {
             Self::HeaderLength { .. }
             | Self::HeaderVersion { .. }
             | Self::HeaderRounds { .. }
-            | Self::Damaged { .. } => Code::Corrupt,
+            | Self::Damaged { .. }
+            | Self::DamagedNote { .. } => Code::Corrupt,
             Self::Random { .. } => Code::StorageError,
         }
     }
@@ -378,6 +389,38 @@ impl Seal {
             })
     }
 
+    /// What is stored of a transaction's note, in the form of [`encrypt`](Self::encrypt).
+    ///
+    /// # Errors
+    /// If there are no random numbers.
+    pub(crate) fn encrypt_note(
+        &self,
+        table: &TableName,
+        epoch: Epoch,
+        seq: u64,
+        note: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        self.lock(note, &note_data(table, epoch, seq))
+    }
+
+    /// The note that was stored for this table, epoch and sequence number.
+    ///
+    /// # Errors
+    /// If it was stored for another, or is not what was stored.
+    pub(crate) fn decrypt_note(
+        &self,
+        table: &TableName,
+        epoch: Epoch,
+        seq: u64,
+        stored: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.unlock(stored, &note_data(table, epoch, seq))
+            .ok_or_else(|| SealError::DamagedNote {
+                table: table.clone(),
+                seq,
+            })
+    }
+
     /// What hashes the table's records.
     pub(crate) fn hasher(&self) -> Hasher {
         Hasher::keyed(self.digest_key.clone())
@@ -424,6 +467,17 @@ fn row(table: &TableName, epoch: Epoch, key: &str, seq: u64) -> Vec<u8> {
             table.as_str().as_bytes(),
             &epoch.0.to_le_bytes(),
             key.as_bytes(),
+            &seq.to_le_bytes(),
+        ],
+    )
+}
+
+fn note_data(table: &TableName, epoch: Epoch, seq: u64) -> Vec<u8> {
+    associated_data(
+        b"hotread seal v1 note",
+        &[
+            table.as_str().as_bytes(),
+            &epoch.0.to_le_bytes(),
             &seq.to_le_bytes(),
         ],
     )

@@ -22,7 +22,8 @@ use crate::typed::Typed;
 use crate::wal::WalDamage;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::{
-    Body, Change, Committed, Digest, Key, Position, Record, Records, TableName, Timestamp, Txn,
+    Actor, Body, Change, Committed, Digest, Key, Position, Record, Records, TableName, Timestamp,
+    Txn,
 };
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -33,8 +34,15 @@ use std::time::{Duration, SystemTime};
 /// dropped, after everything that was submitted is done.
 ///
 /// One process writes a file, as [`OpenError::InUse`] says; others may read it.
+///
+/// Clones share all but two things: the [budget](Self::within) of what they read, and the
+/// [actor](Self::acting_as) of what they write.
 #[derive(Clone)]
-pub struct Store(pub(crate) Arc<Inner>, pub(crate) Option<Budget>);
+pub struct Store(
+    pub(crate) Arc<Inner>,
+    pub(crate) Option<Budget>,
+    pub(crate) Option<Actor>,
+);
 
 pub(crate) struct Inner {
     pub(crate) at: Location,
@@ -352,6 +360,19 @@ impl Store {
 
     // ---- writing ----
 
+    /// The same store, whose writing calls are those of this actor, or of none: for a program that writes on
+    /// behalf of others, such as a server. [`StoreBuilder::actor`] says whose the calls are otherwise.
+    #[must_use]
+    pub fn acting_as(&self, actor: Option<Actor>) -> Self {
+        Self(self.0.clone(), self.1.clone(), actor)
+    }
+
+    /// The actor of what is written through this clone.
+    #[must_use]
+    pub fn actor(&self) -> Option<&Actor> {
+        self.2.as_ref()
+    }
+
     /// Commits a transaction: on disk and in the history when this returns, and handed over to the
     /// live table. There it becomes visible at once or, if another thread is completing a
     /// publication, a moment later; if readers hold old copies, when they let go. Who needs to see
@@ -419,7 +440,29 @@ impl Store {
             }
         }
         let size = txn.size() + OP_BYTES * txn.ops.len();
-        push(writer, table, Body::Txn(txn), size, patience)
+        self.push(writer, table, Body::Txn(txn), size, patience)
+    }
+
+    pub(crate) fn push(
+        &self,
+        writer: &Writer,
+        table: Arc<OpenTable>,
+        body: Body,
+        size: usize,
+        patience: Duration,
+    ) -> Result<Ticket, CommitError> {
+        let (ticket, reply) = ticket();
+        let at = Timestamp::from(SystemTime::now());
+        let request = Request {
+            table,
+            at,
+            actor: self.2.clone(),
+            body,
+            size,
+            reply,
+        };
+        writer.queue.push(Work::Request(request), patience)?;
+        Ok(ticket)
     }
 
     pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
@@ -628,24 +671,4 @@ fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
              has the file; better six random words"
         );
     }
-}
-
-pub(crate) fn push(
-    writer: &Writer,
-    table: Arc<OpenTable>,
-    body: Body,
-    size: usize,
-    patience: Duration,
-) -> Result<Ticket, CommitError> {
-    let (ticket, reply) = ticket();
-    let at = Timestamp::from(SystemTime::now());
-    let request = Request {
-        table,
-        at,
-        body,
-        size,
-        reply,
-    };
-    writer.queue.push(Work::Request(request), patience)?;
-    Ok(ticket)
 }

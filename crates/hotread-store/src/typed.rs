@@ -76,6 +76,8 @@ use std::time::{Duration, SystemTime};
 /// table's state with [`Status::Failed`]; [`Store::table`] makes another one.
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     shared: Arc<Shared<S>>,
+    /// As the handle was asked for, with its actor: handles of several actors share one state.
+    store: Store,
     value: PhantomData<fn(V) -> V>,
 }
 
@@ -83,7 +85,6 @@ pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
 struct Shared<S: Replicated> {
     follower: Arc<Follower<S>>,
     name: TableName,
-    store: Store,
 }
 
 impl<S: Replicated> Drop for Shared<S> {
@@ -182,8 +183,6 @@ impl Store {
             Ok(Shared {
                 follower: Follower::start(self, &name)?,
                 name: name.clone(),
-                // Without the budget of the caller, which it outlives.
-                store: Self(self.0.clone(), None),
             })
         };
         let shared = match self.is_read_only() {
@@ -196,6 +195,8 @@ impl Store {
         };
         Ok(Table {
             shared,
+            // Without the budget of the caller, which it outlives.
+            store: Self(self.0.clone(), None, self.2.clone()),
             value: PhantomData,
         })
     }
@@ -224,7 +225,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// If it was dropped, or cannot be read.
     pub fn info(&self) -> Result<TableInfo, Error> {
-        Ok(self.shared.store.table_info(self.name())?)
+        Ok(self.store.table_info(self.name())?)
     }
 
     // ---- reading the state ----
@@ -401,7 +402,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// As for [`Store::replace`].
     pub fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
-        let replaced = self.shared.store.replace(self.name(), new)?;
+        let replaced = self.store.replace(self.name(), new)?;
         self.shared.follower.catch_up(replaced.committed.position);
         Ok(replaced)
     }
@@ -418,7 +419,6 @@ impl<V, S: Replicated> Table<V, S> {
         V: DeserializeOwned,
     {
         let Some(record) = self
-            .shared
             .store
             .get(self.name(), &Key::new(key).map_err(InvalidInput::from)?)?
         else {
@@ -436,7 +436,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// If the table was dropped, or cannot be read.
     pub fn scan(&self, scan: &Scan) -> Result<Page, Error> {
-        Ok(self.shared.store.scan(self.name(), scan)?)
+        Ok(self.store.scan(self.name(), scan)?)
     }
 
     /// The records that have all the words of a query, the best first.
@@ -444,7 +444,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// If the table was dropped or has no search index, or cannot be read.
     pub fn search(&self, search: &Search) -> Result<Found, Error> {
-        Ok(self.shared.store.search(self.name(), search)?)
+        Ok(self.store.search(self.name(), search)?)
     }
 
     /// The changes after `from`, oldest first, at most `limit`.
@@ -452,7 +452,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// As for [`Store::changes`].
     pub fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        Ok(self.shared.store.changes(self.name(), from, limit)?)
+        Ok(self.store.changes(self.name(), from, limit)?)
     }
 
     /// Every change after `from`, in order and without a gap.
@@ -460,7 +460,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// As for [`Store::subscribe`].
     pub fn subscribe(&self, from: Position) -> Result<Subscription, Error> {
-        Ok(self.shared.store.subscribe(self.name(), from)?)
+        Ok(self.store.subscribe(self.name(), from)?)
     }
 }
 
@@ -485,7 +485,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
     /// # Errors
     /// As for [`Store::commit`].
     fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-        let committed = self.shared.store.commit(self.name(), txn)?;
+        let committed = self.store.commit(self.name(), txn)?;
         self.shared.follower.catch_up(committed.position);
         Ok(committed)
     }
@@ -538,6 +538,7 @@ impl<V, S: Replicated> Clone for Table<V, S> {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
+            store: self.store.clone(),
             value: PhantomData,
         }
     }
@@ -547,7 +548,7 @@ impl<V, S: Replicated> std::fmt::Debug for Table<V, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Table")
             .field("name", self.name())
-            .field("store", &self.shared.store)
+            .field("store", &self.store)
             .finish_non_exhaustive()
     }
 }

@@ -7,10 +7,11 @@ use crate::seal::SealError;
 use crate::table::OpenTable;
 use crate::text;
 use hotread_proto::{
-    Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
+    Actor, Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
     Remembered, TableView, Timestamp, TxnId,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use std::borrow::Cow;
 
 /// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within
 /// seconds, and this is at least some hundred groups.
@@ -38,8 +39,9 @@ pub mod sql {
     pub const DELETE: &str = "DELETE FROM records WHERE table_id = ?1 AND key = ?2";
     /// A transaction in the history.
     pub const CHANGE: &str = "
-        INSERT INTO changes (place, table_id, seq, at, digest, records, bytes, ops)
-        VALUES (?1 << 40 | ?2, ?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        INSERT INTO changes
+            (place, table_id, seq, at, digest, records, bytes, ops, actor, note)
+        VALUES (?1 << 40 | ?2, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     /// Where a table stands, once for a group.
     pub const HEAD: &str = "
         UPDATE tables SET head = ?2, digest = ?3, records = ?4, updated_at = ?5, floor = ?6,
@@ -230,7 +232,10 @@ impl View<'_> {
             &mut ops,
         );
         let seq = signed(change.position.seq);
-        let bytes = ops.len() as u64;
+        let actor = change.actor.as_ref().map(Actor::as_str);
+        let note = self.seal_note(change)?;
+        let said = actor.map_or(0, str::len) + note.as_ref().map_or(0, |note| note.len());
+        let bytes = (ops.len() + said) as u64;
         db.prepare_cached(sql::CHANGE)?.execute(params![
             table.id,
             seq,
@@ -239,6 +244,8 @@ impl View<'_> {
             signed(change.records),
             signed(bytes),
             ops,
+            actor,
+            note,
         ])?;
         if let Some((id, body)) = &change.id {
             // An id that is used again after it was forgotten takes the place of the old one.
@@ -275,6 +282,20 @@ impl View<'_> {
         )
         .map(Some)
         .map_err(WriteError::Seal)
+    }
+
+    /// The note as it is stored.
+    fn seal_note<'c>(&self, change: &'c Change) -> Result<Option<Cow<'c, [u8]>>, WriteError> {
+        let Some(note) = &change.note else {
+            return Ok(None);
+        };
+        let note = note.as_str().as_bytes();
+        let Some((seal, epoch)) = self.table.seal() else {
+            return Ok(Some(Cow::Borrowed(note)));
+        };
+        seal.encrypt_note(&self.table.name, epoch, change.position.seq, note)
+            .map(|sealed| Some(Cow::Owned(sealed)))
+            .map_err(WriteError::Seal)
     }
 
     fn put(

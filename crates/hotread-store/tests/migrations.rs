@@ -364,7 +364,15 @@ fn there_is_no_way_to_versions_that_are_none() {
         let scratch = Scratch::new();
         copy(version, &scratch);
         let before = std::fs::read(scratch.path()).unwrap();
-        for to in [-1, 0, version, version + 1, 9, i32::MAX, i32::MIN] {
+        for to in [
+            -1,
+            0,
+            version,
+            version + 1,
+            migrate::LATEST,
+            i32::MAX,
+            i32::MIN,
+        ] {
             let error = migrate::down(scratch.path(), to).unwrap_err();
             assert!(
                 matches!(error, MigrateError::NoSuchVersion { from, to: asked } if (from, asked) == (version, to)),

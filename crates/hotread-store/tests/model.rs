@@ -336,6 +336,7 @@ impl World {
                     id: id.clone(),
                     ops,
                     preconditions,
+                    ..Txn::new()
                 };
                 self.store().commit(&to, txn).map(|done| (done, None))
             }
@@ -467,6 +468,7 @@ impl World {
                     id: id.clone(),
                     ops: ops.clone(),
                     preconditions: preconditions.clone(),
+                    ..Txn::new()
                 };
                 self.ask(table, id.clone(), Asked::Txn(ops, preconditions));
                 if let Some(model) = self.tables.get_mut(table)

@@ -203,7 +203,7 @@ fn a_pin_is_void_once_it_keeps_too_much() {
              WITH RECURSIVE seqs (seq) AS (VALUES (6) UNION ALL SELECT seq + 1 FROM seqs
                                            WHERE seq < {changes})
              INSERT INTO changes SELECT c.table_id << 40 | seqs.seq, c.table_id, seqs.seq, c.at, c.digest, c.records, c.bytes,
-                                        c.ops
+                                        c.ops, c.actor, c.note
              FROM seqs, changes c JOIN tables t ON t.id = c.table_id
              WHERE t.name = 'long' AND c.seq = 5;
              UPDATE tables SET history_bytes = {bytes} WHERE name = 'large';"

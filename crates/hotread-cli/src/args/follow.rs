@@ -10,8 +10,10 @@ when the server goes and comes back. If it cannot tell any more what happened in
 watch ends with an error, such as GONE or EPOCH_CHANGED. It ends with ctrl-C, and when nobody reads
 its output any more.
 
-With --json each line has epoch, seq, time, op (put or delete), key, value, category and more. Where
-more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line
+The first line of a transaction says who made it and why, as far as that is known.
+
+With --json each line has epoch, seq, time, op (put or delete), key, value, category, actor, note and
+more. Where more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line
 where more is false.
 
 Examples:

@@ -1,7 +1,7 @@
 //! The arguments of `hotread import`.
 
 use clap::{Args, ValueEnum, ValueHint};
-use hotread_proto::TableName;
+use hotread_proto::{Note, TableName};
 use std::path::PathBuf;
 
 pub(crate) const IMPORT_HELP: &str = "\
@@ -80,6 +80,9 @@ pub(crate) struct ImportArgs {
     /// With --replace: only if the table's last transaction is N
     #[arg(long, value_name = "N", requires = "replace")]
     pub(crate) if_seq: Option<u64>,
+    /// Says why, in one line: the history keeps it with each transaction
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<Note>,
     /// Leave bad rows out and go on; they are listed, the first 100 of them
     #[arg(long)]
     pub(crate) skip_bad: bool,

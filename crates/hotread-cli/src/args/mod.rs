@@ -13,7 +13,7 @@ pub(crate) use import::{FileFormat, ImportArgs};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
-use hotread_proto::{Category, Key, Position, TableName, Timestamp, TxnId};
+use hotread_proto::{Category, Key, Note, Position, TableName, Timestamp, TxnId};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,6 +91,7 @@ Examples:
   hotread set motd today 'Hello, world' --string
   hotread set sessions s-17 '{}' --ttl 30m
   hotread set prices apple 0.5 --if-seq 12        only if nobody changed it since
+  hotread set prices apple 0.6 --note 'new harvest'
   hotread set docs readme - --string < README.md  the bytes as they are, the last newline included")]
     Set(SetArgs),
     /// Print a record's value
@@ -147,6 +148,10 @@ Examples:
     Export(ExportArgs),
     /// Show a table's last transactions, the newest last
     #[command(after_help = "\
+ACTOR is who made the transaction: the name of the token that it came with, `hotread` if it was made by
+this command with --db, otherwise the name of the program that had the database open. Expiries have no
+actor. NOTE is what was given with --note. Both are members of the JSON as well: `actor`, `note`.
+
 With --json, a transaction that has an id shows it only with --db: a server does not tell it.
 
 Examples:
@@ -348,6 +353,9 @@ pub(crate) struct SetArgs {
     /// Names the transaction: the same command again does nothing more
     #[arg(long, value_name = "ID")]
     pub(crate) txn_id: Option<TxnId>,
+    /// Says why, in one line: the history keeps it with the transaction
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<Note>,
 }
 
 #[derive(Debug, Args)]
@@ -374,6 +382,9 @@ pub(crate) struct RmArgs {
     /// Names the transaction: the same command again does nothing more
     #[arg(long, value_name = "ID")]
     pub(crate) txn_id: Option<TxnId>,
+    /// Says why, in one line: the history keeps it with the transaction
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<Note>,
 }
 
 #[derive(Debug, Args)]

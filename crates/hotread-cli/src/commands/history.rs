@@ -4,7 +4,9 @@ use super::{Mode, Session};
 use crate::args::HistoryArgs;
 use crate::output::{Out, count};
 use anyhow::Result;
-use hotread_proto::{Change, ChangeOp, Digest, Epoch, Position, Record, Removal, Timestamp};
+use hotread_proto::{
+    Actor, Change, ChangeOp, Digest, Epoch, Note, Position, Record, Removal, Timestamp,
+};
 use serde::{Serialize, Serializer};
 
 /// Operations of a transaction that are shown unless all are asked for.
@@ -20,6 +22,10 @@ struct ChangeJson<'a> {
     records: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a Note>,
     ops: Vec<OpJson<'a>>,
 }
 
@@ -57,7 +63,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
             }
         }
     };
-    let (mut left, mut first) = (args.limit, true);
+    let (mut left, mut first, mut shown) = (args.limit, true, None);
     while left > 0 {
         let changes = tables.changes(table, from, left)?;
         let Some(last) = changes.last() else { break };
@@ -68,13 +74,17 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
                 .iter()
                 .try_for_each(|change| out.json(&json(change, args.values)))?;
         } else {
-            let mut heading = vec!["SEQ", "TIME", "", "KEY"];
-            heading.extend(args.values.then_some("VALUE"));
+            let columns = Columns::of(&changes, args);
+            let heading = match shown == Some(columns) {
+                true => Vec::new(),
+                false => columns.heading(),
+            };
             let rows = changes
                 .iter()
-                .flat_map(|change| rows(change, args))
+                .flat_map(|change| rows(change, args, columns))
                 .collect();
-            out.table(if first { &heading } else { &[] }, rows)?;
+            out.table(&heading, rows)?;
+            shown = Some(columns);
         }
         first = false;
     }
@@ -82,6 +92,33 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
         session.note("no transactions");
     }
     Ok(())
+}
+
+/// Columns of the table that are not always there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Columns {
+    value: bool,
+    actor: bool,
+    note: bool,
+}
+
+impl Columns {
+    /// Those that these transactions need.
+    fn of(changes: &[Change], args: &HistoryArgs) -> Self {
+        Self {
+            value: args.values,
+            actor: changes.iter().any(|change| change.actor.is_some()),
+            note: changes.iter().any(|change| change.note.is_some()),
+        }
+    }
+
+    fn heading(self) -> Vec<&'static str> {
+        let mut heading = vec!["SEQ", "TIME", "", "KEY"];
+        heading.extend(self.value.then_some("VALUE"));
+        heading.extend(self.actor.then_some("ACTOR"));
+        heading.extend(self.note.then_some("NOTE"));
+        heading
+    }
 }
 
 fn json(change: &Change, values: bool) -> ChangeJson<'_> {
@@ -100,6 +137,8 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
         digest: change.digest,
         records: change.records,
         id: change.id.as_ref().map(|(id, _)| id.as_str()),
+        actor: change.actor.as_ref(),
+        note: change.note.as_ref(),
         ops: ops.collect(),
     }
 }
@@ -113,7 +152,7 @@ pub(super) fn verb(op: &ChangeOp) -> &'static str {
     }
 }
 
-fn rows(change: &Change, args: &HistoryArgs) -> Vec<Vec<String>> {
+fn rows(change: &Change, args: &HistoryArgs, columns: Columns) -> Vec<Vec<String>> {
     let shown = if args.full {
         change.ops.len()
     } else {
@@ -138,12 +177,15 @@ fn rows(change: &Change, args: &HistoryArgs) -> Vec<Vec<String>> {
     }
     let row = |(at, (what, key, value)): (usize, (&str, String, String))| {
         // Said once for each transaction.
-        let (seq, time) = match at {
-            0 => (change.position.seq.to_string(), change.at.to_string()),
-            _ => (String::new(), String::new()),
-        };
+        let once = |text: Option<String>| text.filter(|_| at == 0).unwrap_or_default();
+        let seq = once(Some(change.position.seq.to_string()));
+        let time = once(Some(change.at.to_string()));
         let mut row = vec![seq, time, what.to_owned(), key];
-        row.extend(args.values.then_some(value));
+        row.extend(columns.value.then_some(value));
+        let actor = || once(change.actor.as_ref().map(Actor::to_string));
+        row.extend(columns.actor.then(actor));
+        let note = || once(change.note.as_ref().map(Note::to_string));
+        row.extend(columns.note.then(note));
         row
     };
     cells.into_iter().enumerate().map(row).collect()

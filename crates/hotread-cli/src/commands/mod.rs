@@ -18,7 +18,7 @@ use crate::backend::{Remote, Server, Tables};
 use crate::exit::{self, Exit, Failure};
 use crate::output::{Out, escape};
 use anyhow::{Context, Result};
-use hotread_proto::{Code, TableName};
+use hotread_proto::{Actor, Code, TableName};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -161,6 +161,9 @@ impl Session {
 
     fn builder(&self, mode: Mode) -> Result<StoreBuilder> {
         let builder = Store::builder(self.db()?).create(mode == Mode::Create);
+        // Whatever the program is called. Not the user's name: the environment's is what anyone says it
+        // is, and a script's says nothing. A server tells people apart by their tokens.
+        let builder = builder.actor(Actor::new("hotread").ok());
         Ok(builder.read_only(mode == Mode::Read).wait(self.global.wait))
     }
 

@@ -41,6 +41,7 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
         txn = txn.if_absent(key.clone());
     }
     txn.id = args.txn_id;
+    txn.note = args.note;
     let committed = session
         .tables_for(&table, Mode::Write)?
         .commit(&table, txn)?;
@@ -121,6 +122,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
         mut keys,
         if_seq,
         txn_id,
+        note,
     } = args;
     if if_seq.is_some() && keys.len() != 1 {
         return Err(Failure::usage("--if-seq is about one record; name just one key").into());
@@ -144,6 +146,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     if !keys.is_empty() {
         let mut txn = Txn {
             id: txn_id,
+            note,
             ..Txn::new()
         };
         if let (Some(seq), [key]) = (if_seq, &keys[..]) {

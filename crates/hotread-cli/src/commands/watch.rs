@@ -7,7 +7,7 @@ use crate::backend::{Server, Tables};
 use crate::output::{Out, hang_up};
 use anyhow::{Context, Result};
 use hotread_client::{Event, Events};
-use hotread_proto::{ChangeOp, Epoch, Position, Removal, Timestamp};
+use hotread_proto::{Actor, ChangeOp, Epoch, Note, Position, Removal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -29,6 +29,10 @@ struct ChangeJson<'a> {
     /// Why the record is gone, unless a transaction deleted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Removal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a Note>,
     /// The next line is of the same transaction.
     more: bool,
 }
@@ -78,7 +82,17 @@ async fn print_all(
 
 /// Prints a transaction, whole.
 fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> Result<()> {
-    let Event { head, ops, .. } = event;
+    let Event {
+        head,
+        ops,
+        actor,
+        note,
+        ..
+    } = event;
+    // For people, on the first line of the transaction.
+    let mut said = String::new();
+    said.extend(actor.iter().map(|actor| format!("  by {actor}")));
+    said.extend(note.iter().map(|note| format!("  note: {note}")));
     let Position { epoch, seq } = head.position;
     let mut ops = ops
         .iter()
@@ -94,7 +108,8 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
                 format!("  {}", String::from_utf8_lossy(record.value()))
             });
             let (time, name, key) = (head.at, verb(op), op.key());
-            out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}"))?;
+            out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}{said}"))?;
+            said.clear();
             continue;
         }
         let value = record.map(|record| record.value_as());
@@ -108,6 +123,8 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
             category: record.map(|record| record.category()),
             expires_at: record.and_then(|record| record.expires_at()),
             cause: cause.filter(|cause| !cause.is_deleted()),
+            actor: actor.as_ref(),
+            note: note.as_ref(),
             more: ops.peek().is_some(),
         })?;
     }

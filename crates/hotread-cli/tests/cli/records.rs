@@ -272,7 +272,8 @@ fn the_history_tells_what_happened_the_newest_last() {
         .lines()
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(words[0], ["SEQ", "TIME", "KEY"]);
+    assert_eq!(words[0], ["SEQ", "TIME", "KEY", "ACTOR"]);
+    assert!(words[1..].iter().all(|words| words[4] == "hotread"));
     let ops: Vec<_> = words[1..].iter().map(|w| (w[0], w[2], w[3])).collect();
     assert_eq!(
         ops,
@@ -312,6 +313,45 @@ fn the_history_tells_what_happened_the_newest_last() {
     place
         .run(&["history", "t", "--from", "x"])
         .failed(2, "not a position");
+}
+
+#[test]
+fn a_note_is_shown_in_the_history() {
+    let place = Place::with_table();
+    let note = "new prices, \"spring\"";
+    place.run(&["set", "t", "a", "1", "--note", note]).ok();
+    place.run(&["set", "t", "b", "1"]).ok();
+    place.run(&["rm", "t", "a", "b", "--note", "cleared"]).ok();
+    place.file("rows.ndjson", "{\"key\":\"c\",\"value\":1}\n");
+    let import = ["import", "t", "rows.ndjson", "--note", "loaded"];
+    place.run(&import).ok();
+    let replace = [&import[..], &["--replace"]].concat();
+    place.run(&replace).ok();
+    let changes = place.run(&["history", "t", "--json"]).json();
+    let said: Vec<_> = changes.iter().map(|it| it["note"].as_str()).collect();
+    let loaded = Some("loaded");
+    assert_eq!(said, [Some(note), None, Some("cleared"), loaded, loaded]);
+    assert!(changes.iter().all(|change| change["actor"] == "hotread"));
+    let shown = place.run(&["history", "t"]).ok();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].ends_with("NOTE"), "{shown}");
+    assert!(lines[1].ends_with(note), "{shown}");
+    assert!(lines[2].ends_with("hotread"), "{shown}");
+    // Once for a transaction.
+    assert!(
+        lines[3].ends_with("cleared") && !lines[4].contains("hotread"),
+        "{shown}"
+    );
+    for wrong in ["", "a\nb", &"n".repeat(513)] {
+        let ran = place.run(&["set", "t", "a", "1", "--note", wrong]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("note"), "{ran:?}");
+    }
+    // An export has records, and not what was said of them.
+    assert_eq!(
+        place.run(&["export", "t"]).ok(),
+        "{\"key\":\"c\",\"value\":1}\n"
+    );
 }
 
 #[test]

@@ -322,3 +322,52 @@ fn it_ends_when_its_token_is_revoked() {
         "{err}"
     );
 }
+
+#[test]
+fn who_and_why_are_told_with_a_transaction() {
+    let place = Place::with_table();
+    let create = ["token", "create", "deploy", "--role", "admin", "--json"];
+    let token = place.run(&create).json().remove(0);
+    let secret = token["secret"].as_str().unwrap();
+    let serving = Serving::start(&place, &[]);
+    let with_token = |args: &[&str]| -> Vec<String> {
+        let all = args.iter().chain(&["--token", secret]);
+        all.map(|&arg| arg.to_owned()).collect()
+    };
+    let run = |args: &[&str]| {
+        let args = with_token(args);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        serving.run(&args)
+    };
+    let info = run(&["table", "show", "t", "--json"]).json().remove(0);
+    let begin = format!("{}:0", info["epoch"].as_str().unwrap());
+    run(&["set", "t", "a", "1", "--note", "first things"]).ok();
+    run(&["set", "t", "b", "1"]).ok();
+    run(&["rm", "t", "a", "b", "--note", "all gone"]).ok();
+
+    let args = with_token(&["t", "--from", &begin]);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let people = Watching::start(&serving, &args);
+    for end in [
+        "  put     a  1  by deploy  note: first things",
+        "  put     b  1  by deploy",
+        "  delete  a  by deploy  note: all gone",
+        "  delete  b",
+    ] {
+        let line = people.line();
+        assert!(line.ends_with(end), "{line:?} {end:?}");
+    }
+    let watching = Watching::start(&serving, &[&args[..], &["--json"]].concat());
+    for note in [
+        Some("first things"),
+        None,
+        Some("all gone"),
+        Some("all gone"),
+    ] {
+        let line: Value = serde_json::from_str(&watching.line()).unwrap();
+        assert_eq!(line["actor"], "deploy", "{line}");
+        assert_eq!(line.get("note").and_then(Value::as_str), note, "{line}");
+    }
+    let history = run(&["history", "t", "--json"]).json();
+    assert!(history.iter().all(|change| change["actor"] == "deploy"));
+}

@@ -175,6 +175,8 @@ impl Fake {
                 records,
                 ops: done,
                 id: None,
+                actor: None,
+                note: None,
             });
             table.records.apply_update(&change);
             table.history.push(change);

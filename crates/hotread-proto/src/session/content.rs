@@ -8,7 +8,7 @@ use super::refusals::Refusals;
 use super::staging::{self, Staging};
 use crate::digest::{Digest, Hasher};
 use crate::evaluate::{ChangeOp, Head, Removal};
-use crate::name::Key;
+use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
@@ -174,6 +174,7 @@ impl<T: Target> Content<T> {
         from: u64,
         head: Head,
         ops: Vec<ChangeOp>,
+        (actor, note): (Option<Actor>, Option<Note>),
     ) -> Result<Received<T::Action>, Damaged> {
         if let Some(index) = &self.index {
             let before = self
@@ -187,7 +188,14 @@ impl<T: Target> Content<T> {
             }
         }
         let ops = ops.into_iter().map(|op| self.enter(op)).collect();
-        Ok(self.advance(from, head, ops, Cause::Txn))
+        let mut received = self.advance(from, head, ops, Cause::Txn);
+        // What was held back before makes it several.
+        if let Some(batch) = &mut received.batch
+            && batch.from == head.position.seq
+        {
+            (batch.actor, batch.note) = (actor, note);
+        }
+        Ok(received)
     }
 
     /// A snapshot is complete. What it has in common with the state is left as it is.
@@ -434,6 +442,8 @@ fn batch<A>(
         actions,
         ops,
         cause,
+        actor: None,
+        note: None,
     }
 }
 
@@ -514,7 +524,7 @@ mod tests {
             records,
             at: Timestamp::EPOCH,
         };
-        content.change(seq, head, ops).unwrap()
+        content.change(seq, head, ops, (None, None)).unwrap()
     }
 
     fn numbered(n: usize) -> Vec<Record> {

@@ -347,6 +347,7 @@ impl<T: Target> Follow<T> {
 
     fn txn(&mut self, txn: Txn<'static>, now: Duration) -> Result<(), Trouble> {
         let Txn { from, to, more, .. } = txn;
+        let said = (txn.actor, txn.note);
         if from == 0 || to < from {
             return Err(protocol("a transaction with an impossible number"));
         }
@@ -387,7 +388,7 @@ impl<T: Target> Follow<T> {
             records: txn.count,
             at: txn.at,
         };
-        let received = self.content.change(from, head, ops)?;
+        let received = self.content.change(from, head, ops, said)?;
         self.head = self.head.max(to);
         self.give_out(received, now)
     }

@@ -1,7 +1,7 @@
 //! What a replica's end is told, and what it tells: the types around [`Follow`](super::Follow).
 
 use crate::evaluate::{ChangeOp, Head};
-use crate::name::Key;
+use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::response::ErrorBody;
@@ -136,6 +136,10 @@ pub struct Batch<A> {
     pub ops: Vec<ChangeOp>,
     /// What it comes from.
     pub cause: Cause,
+    /// The author, if it is exactly one transaction whose author is known.
+    pub actor: Option<Actor>,
+    /// The reason, if it is exactly one transaction for which one was given.
+    pub note: Option<Note>,
 }
 
 /// What a batch comes from.

@@ -1,9 +1,10 @@
 //! What travels in a session: text frames, each a JSON object with one member, whose name says what
 //! kind of frame it is. Kinds and members that are not known are passed over.
 
+use super::{PART_BYTES, PART_RECORDS};
 use crate::digest::Digest;
 use crate::evaluate::{Change, ChangeOp};
-use crate::name::Key;
+use crate::name::{Actor, Key, Note, said_bytes};
 use crate::position::Epoch;
 use crate::record::Record;
 use crate::response::{Code, ErrorBody};
@@ -207,6 +208,20 @@ pub struct Txn<'a> {
     pub digest: Digest,
     /// How many records there are after it.
     pub count: u64,
+    /// The author of the one transaction, if one is known; several that were folded have no author.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub actor: Option<Actor>,
+    /// The reason for the one transaction, if one was given.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
+    pub note: Option<Note>,
     /// Each key at most once, over all pieces.
     pub ops: Cow<'a, [ChangeOp]>,
     /// Is this a piece, with more to come? Nothing is applied before the last one.
@@ -224,8 +239,31 @@ impl Txn<'_> {
             at: change.at,
             digest: change.digest,
             count: change.records,
+            actor: change.actor.clone(),
+            note: change.note.clone(),
             ops: Cow::Borrowed(&change.ops),
             more: false,
+        }
+    }
+
+    /// The piece that begins with the operation `at`: as many as make a frame, at least one if there is
+    /// one. Each piece has the actor and the note.
+    #[must_use]
+    pub fn piece(&self, at: usize) -> Txn<'_> {
+        let rest = &self.ops[at..];
+        let mut bytes = said_bytes(self.actor.as_ref(), self.note.as_ref());
+        let fits = |(n, op): &(usize, &ChangeOp)| {
+            bytes += op.size();
+            *n == 0 || bytes <= PART_BYTES
+        };
+        let piece = rest.iter().take(PART_RECORDS).enumerate();
+        let piece = &rest[..piece.take_while(fits).count()];
+        Txn {
+            actor: self.actor.clone(),
+            note: self.note.clone(),
+            ops: Cow::Borrowed(piece),
+            more: piece.len() < rest.len(),
+            ..*self
         }
     }
 }

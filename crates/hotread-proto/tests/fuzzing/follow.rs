@@ -296,6 +296,8 @@ impl Run {
             at,
             digest,
             count: records,
+            actor: None,
+            note: None,
             ops: Cow::Owned(ops),
             more,
         }))

@@ -1,15 +1,17 @@
 //! What each end lets through: lengths of frames and reasons, and what counts as sent.
 
 use crate::rules::{S, frames, head, serve};
-use hotread_proto::limits::{MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use hotread_proto::limits::{
+    MAX_ACTOR_BYTES, MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_NOTE_BYTES, MAX_VALUE_BYTES,
+};
 use hotread_proto::session::frame::{ClientFrame, Nack, ServerFrame};
 use hotread_proto::session::{
     Answer, Encoded, End, Event, MAX_CLIENT_FRAME_BYTES, MAX_REASON_BYTES, MAX_SERVER_FRAME_BYTES,
     PART_BYTES, PART_RECORDS, Part, Serve, Want,
 };
 use hotread_proto::{
-    Category, Change, ChangeOp, Code, Epoch, ErrorBody, Hasher, Head, Key, Position, Record,
-    Records, Timestamp, Value,
+    Actor, Category, Change, ChangeOp, Code, Epoch, ErrorBody, Hasher, Head, Key, Note, Position,
+    Record, Records, Timestamp, Value,
 };
 use std::sync::Arc;
 
@@ -175,7 +177,8 @@ fn longest(records: usize, bytes_each: usize, value: &Value) -> Vec<Record> {
 #[test]
 fn the_longest_frames_of_a_server_fit() {
     let small = Value::parse(b"0").unwrap();
-    let many = longest(PART_RECORDS, PART_BYTES / PART_RECORDS, &small);
+    // A byte less each, since actor and note count as well.
+    let many = longest(PART_RECORDS, PART_BYTES / PART_RECORDS - 1, &small);
     let large =
         Value::parse(format!("\"{}\"", "x".repeat(MAX_VALUE_BYTES - 2)).as_bytes()).unwrap();
     let one = longest(1, MAX_VALUE_BYTES + 1_000, &large);
@@ -193,6 +196,8 @@ fn the_longest_frames_of_a_server_fit() {
             position: head.position,
             at: head.at,
             id: None,
+            actor: Some(Actor::new(&"\"".repeat(MAX_ACTOR_BYTES)).unwrap()),
+            note: Some(Note::new(&"\\".repeat(MAX_NOTE_BYTES)).unwrap()),
             ops: records.into_iter().map(ChangeOp::Put).collect(),
             digest: head.digest,
             records: u64::MAX,

@@ -210,6 +210,7 @@ impl Table {
     pub fn commit(&mut self, body: Body, time: Duration) {
         let entry = Entry {
             at: self.tick(),
+            actor: None,
             body,
         };
         let outcome = evaluate(&mut View(self.state()), &entry).unwrap();

@@ -7,7 +7,9 @@
 pub mod model;
 pub mod view;
 
-use hotread_proto::{Category, Hasher, Key, Op, Precondition, Put, Timestamp, Txn, TxnId, Value};
+use hotread_proto::{
+    Category, Hasher, Key, Note, Op, Precondition, Put, Timestamp, Txn, TxnId, Value,
+};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 use sha2::{Digest as _, Sha256};
@@ -143,6 +145,11 @@ pub fn txn_id() -> impl Strategy<Value = TxnId> {
     text.prop_map(|text| TxnId::new(&text).unwrap())
 }
 
+pub fn note() -> impl Strategy<Value = Note> {
+    let text = string_regex(r"[^\p{Cc}]{1,40}").unwrap();
+    text.prop_map(|text| Note::new(&text).unwrap())
+}
+
 pub fn txn() -> impl Strategy<Value = Txn> {
     let op = prop_oneof![
         put().prop_map(Op::Put),
@@ -157,9 +164,12 @@ pub fn txn() -> impl Strategy<Value = Txn> {
         (key(), condition).prop_map(|(key, condition)| Precondition { key, condition });
     let ops = prop::collection::vec(op, 0..5);
     let preconditions = prop::collection::vec(precondition, 0..4);
-    (prop::option::of(txn_id()), ops, preconditions).prop_map(|(id, ops, preconditions)| Txn {
+    let note = prop::option::of(note());
+    let parts = (prop::option::of(txn_id()), ops, preconditions, note);
+    parts.prop_map(|(id, ops, preconditions, note)| Txn {
         id,
         ops,
         preconditions,
+        note,
     })
 }

@@ -128,6 +128,7 @@ fn named(body: &Body) -> Option<(String, String)> {
         Body::Txn(txn) => {
             let bare = Txn {
                 id: None,
+                note: None,
                 ..txn.clone()
             };
             (txn.id.as_ref()?, serde_json::to_string(&bare).unwrap())
@@ -135,6 +136,7 @@ fn named(body: &Body) -> Option<(String, String)> {
         Body::Replace(new) => {
             let bare = Replace {
                 id: None,
+                note: None,
                 ..new.clone()
             };
             (new.id.as_ref()?, serde_json::to_string(&bare).unwrap())

@@ -213,9 +213,15 @@ impl Transcript {
                 0 => Body::Txn(Txn { ops, ..Txn::new() }),
                 _ => Body::Expire(expired.collect()),
             };
-            let Outcome::Committed(change) =
-                evaluate(&mut self.table, &Entry { at, body }).unwrap()
-            else {
+            let Outcome::Committed(change) = evaluate(
+                &mut self.table,
+                &Entry {
+                    at,
+                    actor: None,
+                    body,
+                },
+            )
+            .unwrap() else {
                 panic!("the table refuses it");
             };
             self.table.apply(&change);

@@ -3,7 +3,7 @@
 
 use crate::error::Failure;
 use hotread_proto::{
-    Category, ErrorBody, InvalidTimestamp, Key, TableName, Timestamp, TxnId, Value,
+    Category, ErrorBody, InvalidTimestamp, Key, Note, TableName, Timestamp, TxnId, Value,
 };
 use serde::Deserialize;
 use serde_json::error::Category as Kind;
@@ -47,6 +47,8 @@ fn unquoted(message: &str) -> String {
 struct Loose<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    note: Option<&'a RawValue>,
     #[serde(borrow, default)]
     ops: Vec<LooseOp<'a>>,
     #[serde(borrow, default, rename = "if")]
@@ -105,6 +107,9 @@ fn mistimed(raw: Option<&RawValue>) -> Option<InvalidTimestamp> {
 impl Loose<'_> {
     fn failure(&self) -> Option<Failure> {
         if let Some(error) = misnamed::<TxnId>(self.id) {
+            return Some(error.into());
+        }
+        if let Some(error) = misnamed::<Note>(self.note) {
             return Some(error.into());
         }
         let tables = self.tables.iter().flatten();

@@ -18,8 +18,8 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use futures_util::stream;
-use hotread_proto::session::{PART_BYTES, PART_RECORDS, frame};
-use hotread_proto::{Change, ChangeOp, Code, ErrorBody, Position, TableName};
+use hotread_proto::session::frame::Txn;
+use hotread_proto::{Change, Code, ErrorBody, Position, TableName};
 use hotread_store::{ReadError, Recent, Subscription};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -282,24 +282,19 @@ impl Events {
     /// that comes back begins with whole transactions.
     fn change(&mut self, change: Arc<Change>, at: usize) -> String {
         self.at = change.position;
-        let rest = &change.ops[at..];
-        let fits = fitting(rest);
-        let more = fits < rest.len();
+        let whole = Txn::of(&change);
+        let piece = whole.piece(at);
+        let (fits, more) = (piece.ops.len(), piece.more);
         // All of the change, for as long as a part of it is to be sent. Of one that comes from memory,
         // others may have let go.
         let memory = match more || at > 0 {
             true => cost(&change),
-            false => rest.iter().map(ChangeOp::size).sum(),
+            false => change.size(),
         };
         if let Err(failure) = self.sending.resize(memory) {
             return self.failed(failure);
         }
         let id = (!more).then_some(change.position);
-        let piece = frame::Txn {
-            ops: Cow::Borrowed(&rest[..fits]),
-            more,
-            ..frame::Txn::of(&change)
-        };
         let event = event("txn", id, &piece);
         if more {
             self.next = Next::Rest(change, at + fits);
@@ -338,17 +333,6 @@ impl Events {
     }
 }
 
-/// How many operations make an event: at least one, if there is one.
-fn fitting(ops: &[ChangeOp]) -> usize {
-    let mut bytes = 0;
-    let fits = |op: &&ChangeOp| {
-        let first = bytes == 0;
-        bytes += op.size();
-        first || bytes <= PART_BYTES
-    };
-    ops.iter().take(PART_RECORDS).take_while(fits).count()
-}
-
 /// An event. JSON that is written compactly has no line breaks, which would end it.
 fn event(kind: &str, id: Option<Position>, data: &impl Serialize) -> String {
     let mut event = format!("event: {kind}\n");
@@ -367,31 +351,6 @@ fn event(kind: &str, id: Option<Position>, data: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotread_proto::{Category, Hasher, Key, Record, Timestamp, Value};
-
-    #[test]
-    fn a_large_change_comes_in_pieces_that_lose_nothing() {
-        let record = |bytes: usize| {
-            let value = Value::string(&"x".repeat(bytes)).unwrap();
-            let key = Key::new("k").unwrap();
-            let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
-            ChangeOp::Put(Record::new(
-                &key,
-                &value,
-                &category,
-                1,
-                at,
-                None,
-                &Hasher::PLAIN,
-            ))
-        };
-        let small = vec![record(1); PART_RECORDS + 1];
-        assert_eq!(fitting(&small), PART_RECORDS);
-        let large = vec![record(PART_BYTES + 1), record(1)];
-        assert_eq!(fitting(&large), 1, "one that is too large comes alone");
-        assert_eq!(fitting(&vec![record(PART_BYTES / 3); 4]), 2);
-        assert_eq!(fitting(&[]), 0);
-    }
 
     #[test]
     fn an_event_is_what_browsers_read() {

@@ -110,8 +110,9 @@ pub(super) async fn put(mut call: Call) -> Answer {
     let (body, held) = call.needed_body::<RecordBody>().await?;
     let transaction = Txn::new().put(body.under(key.clone()));
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
+    let (unit, actor) = (call.unit(), call.caller.actor());
     let (committed, is_new) =
-        txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
+        txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -135,11 +136,12 @@ pub(super) async fn delete(call: Call) -> Answer {
     let transaction = Txn::new().delete(key.clone());
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
     let held = call.budget().take(0)?;
-    let (committed, _) = txn::submit(&call.state, call.unit(), &table, transaction, held).await?;
+    let (unit, actor) = (call.unit(), call.caller.actor());
+    let (committed, _) = txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
     Ok(answer::success(&Written { committed, key }))
 }
 
-/// The transaction under the request's condition, with its id.
+/// The transaction under the request's condition, with its id and its note.
 fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn, Failure> {
     let mut txn = match &call.condition {
         Condition::Is(at) => {
@@ -161,6 +163,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
         Condition::None | Condition::Not(_) | Condition::NotAny => txn,
     };
     txn.id.clone_from(&call.id);
+    txn.note = call.query.read("note")?;
     Ok(txn)
 }
 

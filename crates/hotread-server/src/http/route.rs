@@ -138,9 +138,11 @@ pub(crate) static ROUTES: [Route; 22] = [
     Route::get(RECORD, READ, to!(records::get)).conditions(Conditions::Cached),
     Route::put(RECORD, WRITE, to!(records::put))
         .takes(Takes::Json(MAX_RECORD_BODY))
+        .query(&["note"])
         .conditions(Conditions::Record)
         .once(),
     Route::delete(RECORD, WRITE, to!(records::delete))
+        .query(&["note"])
         .conditions(Conditions::Existing)
         .once(),
     Route::post(TXN, WRITE, to!(txn::commit))
@@ -148,6 +150,7 @@ pub(crate) static ROUTES: [Route; 22] = [
         .once(),
     Route::post(REPLACE, WRITE, to!(txn::replace))
         .takes(Takes::Replacement)
+        .query(&["note"])
         .once(),
     Route::get(SEARCH, READ, to!(search::get)).query(&["q", "category", "limit"]),
     Route::get(CHANGES, READ, to!(changes::get)).query(&["from", "limit"]),

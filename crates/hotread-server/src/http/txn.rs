@@ -7,7 +7,7 @@ use crate::limits::Held;
 use crate::state::AppState;
 use crate::work::Unit;
 use hotread_proto::limits::MAX_KEY_BYTES;
-use hotread_proto::{Code, Committed, Replace, TableName, Txn, TxnId};
+use hotread_proto::{Actor, Code, Committed, Replace, TableName, Txn};
 use hotread_store::{CommitError, Store};
 use std::time::Duration;
 
@@ -25,24 +25,28 @@ const GONE_COST: usize = MAX_KEY_BYTES + 128;
 pub(super) async fn commit(mut call: Call) -> Answer {
     let table = call.table()?;
     let (mut txn, held) = call.needed_body::<Txn>().await?;
-    txn.id = same_id(txn.id, call.id.take())?;
-    let (committed, _) = submit(&call.state, call.unit(), &table, txn, held).await?;
+    txn.id = same(txn.id, call.id.take(), OTHER_ID)?;
+    let actor = call.caller.actor();
+    let (committed, _) = submit(&call.state, call.unit(), actor, &table, txn, held).await?;
     Ok(answer::success(&committed))
 }
 
 /// `POST /v1/tables/{table}/replace`.
 pub(super) async fn replace(mut call: Call) -> Answer {
     let table = call.table()?;
+    let note = call.query.read("note")?;
     let (mut new, held) = call.needed_body::<Replace>().await?;
-    new.id = same_id(new.id, call.id.take())?;
+    new.id = same(new.id, call.id.take(), OTHER_ID)?;
+    new.note = same(new.note, note, OTHER_NOTE)?;
     let max = call.state.options.max_replace_changes;
     // Before the comparison: what is gone is remembered by its key.
     let old = usize::try_from(call.state.store.head(&table)?.records).unwrap_or(usize::MAX);
     let gone = call.budget().take(old.min(max) * GONE_COST)?;
     let unit = call.unit().within(COMPARE_WITHIN);
-    let ticket = call
-        .state
-        .blocking(unit, move |store| store.submit_compared(&table, new, max));
+    let actor = call.caller.actor();
+    let ticket = call.state.blocking(unit, move |store| {
+        store.acting_as(actor).submit_compared(&table, new, max)
+    });
     let ticket = ticket.await??;
     // Its memory is taken until it is applied, also if no client waits for the answer any more.
     let replaced = tokio::spawn(async move {
@@ -58,13 +62,18 @@ fn closed() -> Failure {
     Failure::new(Code::Closed, "the server is shutting down")
 }
 
-/// The id may stand in the header or in the body; in both only if it is the same.
-fn same_id(body: Option<TxnId>, header: Option<TxnId>) -> Result<Option<TxnId>, Failure> {
-    match (body, header) {
-        (Some(body), Some(header)) if body != header => Err(Failure::bad_request(
-            "the body's id is another than Idempotency-Key; leave out one of them",
-        )),
-        (body, header) => Ok(body.or(header)),
+const OTHER_ID: &str = "the body's id is another than Idempotency-Key; leave out one of them";
+const OTHER_NOTE: &str = "the body's note is another than the query's; leave out one of them";
+
+/// An id or a note may be given in the body or outside it; in both only if they are the same.
+fn same<T: PartialEq>(
+    body: Option<T>,
+    outside: Option<T>,
+    otherwise: &str,
+) -> Result<Option<T>, Failure> {
+    match (body, outside) {
+        (Some(body), Some(outside)) if body != outside => Err(Failure::bad_request(otherwise)),
+        (body, outside) => Ok(body.or(outside)),
     }
 }
 
@@ -74,6 +83,7 @@ fn same_id(body: Option<TxnId>, header: Option<TxnId>) -> Result<Option<TxnId>, 
 pub(super) async fn submit(
     state: &AppState,
     unit: Unit,
+    actor: Option<Actor>,
     table: &TableName,
     txn: Txn,
     held: Held,
@@ -82,11 +92,11 @@ pub(super) async fn submit(
     // The keys of a sealed table are derived at its first use, which takes tenths of a second, and the
     // check of a schema may take longer than parsing.
     let ticket = if small && state.warm.contains(table) {
-        state.store.try_submit(table, txn)?
+        state.store.acting_as(actor).try_submit(table, txn)?
     } else {
         let name = table.clone();
         let work = move |store: &Store| -> Result<_, CommitError> {
-            let ticket = store.try_submit(&name, txn)?;
+            let ticket = store.acting_as(actor).try_submit(&name, txn)?;
             Ok((ticket, store.checks_quickly(&name).unwrap_or(false)))
         };
         let (ticket, quick) = state.blocking(unit, work).await??;

@@ -398,7 +398,8 @@ impl<S: Replicated> Follower<S> {
     /// Reads the whole table, as it is now, and follows it from there.
     fn read_again(&self, feed: &mut Feed) -> Result<(), ReadError> {
         let store = self.store.upgrade().ok_or(ReadError::Closed)?;
-        let (loaded, subscription) = Self::read_and_subscribe(&Store(store, None), &self.name)?;
+        let (loaded, subscription) =
+            Self::read_and_subscribe(&Store(store, None, None), &self.name)?;
         feed.subscription = subscription;
         // Before the state's code sees the values, which may panic and say them.
         self.shown().sealed = loaded.sealed;

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::Path;
 
+use super::data;
 use hotread_proto::{
-    Body, Change, ChangeOp, Digest, Entry, Epoch, Existing, Hasher, Head, ItemHash, Key, Outcome,
-    Position, Remembered, TableView, Timestamp, Txn, TxnId, evaluate,
+    Actor, Body, Change, ChangeOp, Digest, Entry, Epoch, Existing, Hasher, Head, ItemHash, Key,
+    Outcome, Position, Remembered, TableView, Timestamp, Txn, TxnId, evaluate,
 };
 use hotread_store::{Synchronous, sql};
 use rusqlite::{Connection, OpenFlags, Result, Statement, params};
@@ -92,7 +93,9 @@ pub struct Prepared {
     floor: i64,
     history_bytes: i64,
     /// For the history.
+    bytes: i64,
     encoded: Vec<u8>,
+    actor: Option<Actor>,
     ops: Vec<Op>,
 }
 
@@ -148,7 +151,8 @@ impl Mirror {
     /// If it is refused.
     pub fn prepare(&mut self, txn: Txn, at: Timestamp) -> Prepared {
         let body = Body::Txn(txn);
-        let Ok(outcome) = evaluate(self, &Entry { at, body });
+        let actor = Some(data::actor());
+        let Ok(outcome) = evaluate(self, &Entry { at, actor, body });
         let Outcome::Committed(change) = outcome else {
             panic!("only what commits can be compared: {outcome:?}");
         };
@@ -166,7 +170,8 @@ impl Mirror {
             }
         }
         let encoded = encode(&change);
-        self.history_bytes += encoded.len() as u64;
+        let bytes = (encoded.len() + change.said_bytes()) as u64;
+        self.history_bytes += bytes;
         Prepared {
             seq: signed(change.position.seq),
             at: change.at.millis(),
@@ -174,7 +179,9 @@ impl Mirror {
             records: signed(change.records),
             floor: signed(self.floor),
             history_bytes: signed(self.history_bytes),
+            bytes: signed(bytes),
             encoded,
+            actor: change.actor,
             ops: change.ops.into_iter().map(op).collect(),
         }
     }
@@ -349,8 +356,11 @@ impl<'db> Loop<'db> {
             txn.at,
             txn.digest,
             txn.records,
-            signed(txn.encoded.len() as u64),
+            txn.bytes,
             txn.encoded,
+            txn.actor.as_ref().map(Actor::as_str),
+            // No note.
+            None::<&[u8]>,
         ])?;
         Ok(())
     }

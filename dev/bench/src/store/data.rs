@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
-use hotread_proto::{Key, Put, TableName, Txn, Value};
+use hotread_proto::{Actor, Key, Put, TableName, Txn, Value};
 use hotread_store::{Store, Synchronous, TableOptions};
 use tempfile::TempDir;
 
@@ -22,6 +22,11 @@ pub(crate) const BATCH: usize = 1_000;
 /// The table of all figures.
 pub(crate) fn table() -> TableName {
     TableName::new("accounts").expect("a valid name")
+}
+
+/// The actor of all transactions.
+pub(crate) fn actor() -> Actor {
+    Actor::new("bench").expect("a valid name")
 }
 
 /// The key of record `index`; keys order as their indices.
@@ -134,6 +139,7 @@ impl Copy {
     /// The store on it.
     pub(crate) fn open(&self, synchronous: Synchronous) -> Store {
         let builder = Store::builder(&self.path).synchronous(synchronous);
+        let builder = builder.actor(actor());
         builder.open().expect("the copy is a database")
     }
 }

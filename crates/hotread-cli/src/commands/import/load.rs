@@ -8,7 +8,7 @@ use crate::exit::{self, Failure};
 use crate::output::{count, grouped};
 use anyhow::Result;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
-use hotread_proto::{Code, ErrorBody, Key, Op, Put, Replace, TableName, Txn};
+use hotread_proto::{Code, ErrorBody, Key, Note, Op, Put, Replace, TableName, Txn};
 use hotread_store::import::{ImportError, Row, RowError, Rows};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -145,6 +145,7 @@ struct Batches<'a> {
     table: &'a TableName,
     name: &'a str,
     skip_bad: bool,
+    note: Option<&'a Note>,
     /// The keys of the transaction at hand, if the table has a schema: then no key stands twice in a
     /// transaction, so that an error that names a key names a row.
     keys: Option<HashSet<Key>>,
@@ -164,6 +165,7 @@ impl<'a> Batches<'a> {
             table: &args.table,
             name,
             skip_bad: args.skip_bad,
+            note: args.note.as_ref(),
             keys: schema.then(HashSet::new),
             txn: Txn::new(),
             lines: Vec::new(),
@@ -176,11 +178,12 @@ impl<'a> Batches<'a> {
     fn add(&mut self, row: Row, loaded: &mut Loaded) -> Result<()> {
         let Row { line, put } = row;
         let bytes = put.size();
+        let room = MAX_TXN_BYTES - self.note.map_or(0, |note| note.as_str().len());
         let again = self
             .keys
             .as_ref()
             .is_some_and(|keys| keys.contains(&put.key));
-        if again || self.txn.ops.len() == MAX_TXN_OPS || self.bytes + bytes > MAX_TXN_BYTES {
+        if again || self.txn.ops.len() == MAX_TXN_OPS || self.bytes + bytes > room {
             self.submit(loaded)?;
         }
         if let Some(keys) = &mut self.keys {
@@ -195,10 +198,11 @@ impl<'a> Batches<'a> {
     /// Hands the transaction at hand over. Rows that the schema refuses are left out, or end it.
     fn submit(&mut self, loaded: &mut Loaded) -> Result<()> {
         while !self.txn.ops.is_empty() {
-            let txn = match &self.keys {
+            let mut txn = match &self.keys {
                 Some(_) => self.txn.clone(),
                 None => std::mem::take(&mut self.txn),
             };
+            txn.note = self.note.cloned();
             let rows = txn.ops.len() as u64;
             match self.tables.submit(self.table, txn) {
                 Ok(pending) => {
@@ -359,6 +363,7 @@ pub(super) fn replace(
             if_seq: args.if_seq,
             max_delete_percent: Some(args.max_delete),
             allow_empty: args.allow_empty,
+            note: args.note.clone(),
         };
         let error = match tables.replace(&args.table, new) {
             Ok(replaced) => {

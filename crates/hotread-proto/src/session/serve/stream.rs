@@ -126,8 +126,9 @@ impl Serve {
     fn unfold(&mut self) {
         let Some(fold) = self.fold.take() else { return };
         let Some(head) = fold.head else { return };
-        let (from, transactions) = (fold.from, fold.len());
-        self.frames.extend(txn_frames(from, head, &fold.into_ops()));
+        let transactions = fold.len();
+        self.frames
+            .extend(fold.into_txn().iter().flat_map(txn_frames));
         self.sent = head;
         self.events.push_back(Event::Folded { transactions });
     }
