@@ -2,15 +2,18 @@
 //! explained to users in `args/mod.rs`.
 
 use crate::output::{Out, escape};
-use anyhow::Error;
+use anyhow::{Context, Error};
 use hotread_proto::{Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue};
 use hotread_server::{OptionsError, ServeError};
 use hotread_store::import::ImportError;
 use hotread_store::migrate::MigrateError;
 use hotread_store::{BackupError, CommitError, OpenError, ReadError, TableError, TokenError};
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::task::Poll;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +212,21 @@ fn describe(error: &Error) -> (Exit, ErrorBody) {
 /// The error as it is reported.
 pub(crate) fn body(error: &Error) -> ErrorBody {
     describe(error).1
+}
+
+/// Waits for one of these signals from now on, and gives the first that comes.
+pub(crate) fn signalled<const N: usize>(
+    kinds: [SignalKind; N],
+) -> anyhow::Result<impl Future<Output = SignalKind>> {
+    let on = |kind| signal(kind).map(|signal| (kind, signal));
+    let signals: io::Result<Vec<_>> = kinds.into_iter().map(on).collect();
+    let mut signals = signals.context("signals cannot be waited for")?;
+    Ok(poll_fn(move |cx| {
+        let mut came = signals
+            .iter_mut()
+            .filter_map(|(kind, signal)| signal.poll_recv(cx).is_ready().then_some(*kind));
+        came.next().map_or(Poll::Pending, Poll::Ready)
+    }))
 }
 
 /// Nobody reads the output any more, as in `hotread ls | head -1`.

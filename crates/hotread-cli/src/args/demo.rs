@@ -1,8 +1,7 @@
 //! The arguments of `hotread demo`.
 
 use super::import::FileFormat;
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use hotread_proto::TableName;
+use clap::{Args, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,42 +77,9 @@ pub(crate) enum Child {
         #[arg(last = true, required = true)]
         args: Vec<OsString>,
     },
-    /// A process that reads
+    /// A process that reads; the first line of its stdin says what
     #[command(hide = true)]
-    Worker(WorkerArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
-    /// The server
-    #[arg(long)]
-    pub(crate) server: String,
-    /// The table to follow
-    #[arg(long)]
-    pub(crate) table: TableName,
-    /// What the worker is called
-    #[arg(long)]
-    pub(crate) name: String,
-    /// What its values are
-    #[arg(long)]
-    pub(crate) kind: Kind,
-}
-
-/// What the values of a table are: the type that they have in a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// The records that come with the command: a struct
-    Vendor,
-    /// JSON objects
-    Object,
-    /// Strings
-    Text,
-    /// Numbers
-    Number,
-    /// Arrays
-    List,
-    /// `true` and `false`
-    Switch,
+    Worker,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ mod import;
 mod serve;
 mod values;
 
-pub(crate) use demo::{Child, DemoArgs, Kind, ShowArgs, WorkerArgs};
+pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{FileFormat, ImportArgs};

@@ -350,7 +350,7 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
 
 /// A runtime with so many threads of its own. Tokio panics where the system refuses it one, so it is tried
 /// first whether there are as many.
-fn runtime(threads: usize) -> io::Result<Runtime> {
+pub(crate) fn runtime(threads: usize) -> io::Result<Runtime> {
     let hold = Mutex::new(());
     thread::scope(|scope| {
         let _held = hold.lock();

@@ -3,7 +3,7 @@
 use super::{Mode, Session};
 use crate::args::{LogFormat, ServeArgs};
 use crate::config::Config;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::log;
 use crate::output::Out;
 use anyhow::{Context, Result};
@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 /// Where a server listens unless it is told otherwise.
 const DEFAULT_PORT: u16 = 7400;
@@ -92,7 +92,7 @@ async fn serve(
     let server = Server::builder(store).options(options).build()?;
     server.check_address(address).map_err(with_commands)?;
     // Before the first line tells anyone to come, so that none of them is missed.
-    let stop = stopped().context("signals cannot be waited for")?;
+    let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
     let serving = Serving {
         url: format!("http://{address}"),
     };
@@ -102,7 +102,7 @@ async fn serve(
         out.line(&format!("serving {path} at {}", serving.url))?;
     }
     out.flush().context("cannot write to stdout")?;
-    server.serve(listener, stop).await?;
+    server.serve(listener, async { _ = stop.await }).await?;
     Ok(())
 }
 
@@ -140,17 +140,5 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
             format!("cannot listen at {address}: {error}; {what_to_do}"),
         )
         .into()
-    })
-}
-
-/// SIGINT or SIGTERM.
-fn stopped() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
     })
 }

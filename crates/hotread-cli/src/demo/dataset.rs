@@ -1,91 +1,81 @@
 //! What is in the table: the records that come with the command, or a file of the user's.
 
-use crate::args::{FileFormat, Kind, ShowArgs};
-use crate::exit::Failure;
+use super::process::{Process, database};
+use super::protocol::Kind;
+use crate::args::ShowArgs;
+use crate::exit::{Exit, Failure};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use hotread_client::{Client, Record, Scan};
-use hotread_proto::{Code, Key, TableName, Value};
+use hotread_proto::{Code, Key, Value};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Where they are from, and under which licence: `data/README.md`.
 const VENDORS: &str = include_str!("../../data/vendors.csv");
+/// What they are.
+const NAME: &str = "who made a network card: prefixes of hardware addresses, and their vendors";
 /// Records that are asked for at a time.
 const PAGE: usize = 1_000;
 
 /// Where the records come from.
 pub(super) struct Source {
-    pub(super) table: TableName,
+    pub(super) table: &'static str,
     /// For people.
     pub(super) name: String,
     file: PathBuf,
-    key: Option<String>,
-    format: Option<FileFormat>,
-    shipped: bool,
+    /// Options of `hotread import`.
+    options: Vec<String>,
+    /// If it is known.
+    kind: Option<Kind>,
 }
 
 impl Source {
     pub(super) fn choose(args: &ShowArgs, dir: &Path) -> Result<Self> {
-        if let Some(file) = &args.data {
-            return Ok(Self {
-                table: TableName::new("demo")?,
-                name: file.display().to_string(),
-                file: file.clone(),
-                key: args.key.clone(),
-                format: args.format,
-                shipped: false,
-            });
-        }
-        let file = dir.join("vendors.csv");
-        std::fs::write(&file, VENDORS)
-            .with_context(|| format!("{} cannot be written", file.display()))?;
+        let mut options = Vec::new();
+        let mut option = |name: &str, value| options.extend([name.to_owned(), value]);
+        let format = args.format.and_then(|format| format.to_possible_value());
+        args.key.iter().for_each(|key| option("--key", key.clone()));
+        format
+            .iter()
+            .for_each(|format| option("--format", format.get_name().to_owned()));
+        let (table, name, file, kind) = match &args.data {
+            Some(file) => ("demo", file.display().to_string(), file.clone(), None),
+            None => {
+                option("--key", "prefix".to_owned());
+                let file = dir.join("vendors.csv");
+                std::fs::write(&file, VENDORS)
+                    .with_context(|| format!("{} cannot be written", file.display()))?;
+                ("vendors", NAME.to_owned(), file, Some(Kind::Vendor))
+            }
+        };
         Ok(Self {
-            table: TableName::new("vendors")?,
-            name: "who made a network card: prefixes of hardware addresses, and their vendors"
-                .to_owned(),
+            table,
+            name,
             file,
-            key: Some("prefix".to_owned()),
-            format: None,
-            shipped: true,
+            options,
+            kind,
         })
     }
 
-    /// How a user imports them; the file's name alone.
-    pub(super) fn import(&self) -> String {
-        let file = self.file.file_name().unwrap_or_default();
-        let key = self.key.as_ref();
-        let key = key.map_or(String::new(), |key| format!(" --key {key}"));
-        let format = self.format();
-        let format = format.map_or(String::new(), |format| format!(" --format {format}"));
-        format!(
-            "hotread import {} {}{key}{format}",
-            self.table,
-            file.display()
-        )
+    /// The command that imports them; the file's name alone.
+    pub(super) fn command(&self) -> String {
+        let file = Path::new(self.file.file_name().unwrap_or_default());
+        let command = ["hotread import", self.table, &file.to_string_lossy()].join(" ");
+        [vec![command], self.options.clone()].concat().join(" ")
     }
 
-    fn format(&self) -> Option<String> {
-        let format = self.format.as_ref()?.to_possible_value()?;
-        Some(format.get_name().to_owned())
-    }
-
-    /// The arguments that import them.
-    pub(super) fn import_args(&self, db: &Path) -> Vec<OsString> {
-        let mut args: Vec<OsString> = ["import", "--json", "--db"].map(Into::into).into();
-        args.push(db.into());
-        if let Some(key) = &self.key {
-            args.extend(["--key".into(), key.into()]);
+    /// Runs it.
+    pub(super) async fn import(&self, dir: &Path) -> Result<()> {
+        let mut args = ["import", "--json", "--db"].map(OsString::from).to_vec();
+        args.push(database(dir).into());
+        args.extend(self.options.iter().map(Into::into));
+        args.extend(["--".into(), self.table.into(), self.file.clone().into()]);
+        // However large the file is: ctrl-C ends it.
+        match Process::start("import", dir, &args)?.end().await? {
+            Some(error) => Err(Failure::with(Exit::Error, error).into()),
+            None => Ok(()),
         }
-        if let Some(format) = self.format() {
-            args.extend(["--format".into(), format.into()]);
-        }
-        args.extend([
-            "--".into(),
-            self.table.as_str().into(),
-            self.file.clone().into(),
-        ]);
-        args
     }
 }
 
@@ -101,16 +91,14 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) async fn load(client: &Client, source: &Source) -> Result<Self> {
-        let records = all(client, &source.table).await?;
-        let mut keys = Vec::with_capacity(records.len());
-        let mut values = Vec::with_capacity(records.len());
-        for record in &records {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for record in all(client, source.table).await? {
             keys.push(Key::new(record.key())?);
             values.push(Value::parse(record.value())?);
         }
-        let kind = match source.shipped {
-            true => Kind::Vendor,
-            false => kind(&values).map_err(|what| {
+        let kind = match source.kind {
+            Some(kind) => kind,
+            None => kind(&values).map_err(|what| {
                 let message = format!(
                     "{}: {what}; give a file whose values are all objects, or all strings, and so \
                      on, so that there is a value which the workers' type refuses",
@@ -135,14 +123,14 @@ impl Records {
 }
 
 /// All records of a table, as the server has them.
-pub(super) async fn all(client: &Client, table: &TableName) -> Result<Vec<Record>> {
+pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut scan = Scan {
         limit: PAGE,
         ..Scan::default()
     };
     loop {
-        let page = client.scan(table.as_str(), &scan).await?;
+        let page = client.scan(table, &scan).await?;
         scan.epoch = Some(page.position.epoch);
         records.extend(page.records);
         match page.next {
@@ -153,22 +141,23 @@ pub(super) async fn all(client: &Client, table: &TableName) -> Result<Vec<Record
 }
 
 /// What all values are, or why that cannot be said.
-fn kind(values: &[Value]) -> Result<Kind, String> {
-    let mut kinds = values.iter().map(|value| match value.as_bytes().first() {
+fn kind(values: &[Value]) -> Result<Kind, &'static str> {
+    let kind = |value: &Value| match value.as_bytes().first() {
         Some(b'{') => Ok(Kind::Object),
         Some(b'"') => Ok(Kind::Text),
         Some(b'[') => Ok(Kind::List),
         Some(b't' | b'f') => Ok(Kind::Switch),
-        Some(b'n') => Err("a value is null".to_owned()),
+        Some(b'n') => Err("a value is null"),
         _ => Ok(Kind::Number),
-    });
-    let first = kinds.next().ok_or("there are no records in it")??;
-    for kind in kinds {
-        if kind? != first {
-            return Err("its values are of different kinds".to_owned());
+    };
+    let kinds = values.iter().map(kind).collect::<Result<Vec<_>, _>>()?;
+    match kinds.first() {
+        None => Err("there are no records in it"),
+        Some(first) if kinds.iter().any(|kind| kind != first) => {
+            Err("its values are of different kinds")
         }
+        Some(first) => Ok(*first),
     }
-    Ok(first)
 }
 
 #[cfg(test)]
@@ -188,11 +177,10 @@ mod tests {
     #[test]
     fn values_must_be_of_one_kind() {
         let of = |texts: &[&str]| {
-            let values: Vec<_> = texts
+            let values = texts
                 .iter()
-                .map(|text| Value::parse(text.as_bytes()).unwrap())
-                .collect();
-            kind(&values)
+                .map(|text| Value::parse(text.as_bytes()).unwrap());
+            kind(&values.collect::<Vec<_>>())
         };
         for (text, expected) in [
             ("{}", Kind::Object),

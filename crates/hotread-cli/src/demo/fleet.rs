@@ -1,49 +1,34 @@
-//! The workers, seen from the demo: asks them, hears what they say, and waits for what they become.
+//! The workers, as the demo sees them: asks them, and waits for what they become.
 
-use super::child::Process;
-use super::display::Live;
-use super::protocol::{Ask, Now, Said, State};
-use super::{WAIT, clock};
-use crate::args::Kind;
-use crate::output::grouped;
-use anyhow::{Context, Result, anyhow, bail};
-use hotread_proto::TableName;
-use std::io::Write;
+use super::WAIT;
+use super::process::Process;
+use super::protocol::{Ask, Now, Task};
+use super::verdict::WorkerFacts;
+use crate::output::escape;
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::process::ChildStdin;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-/// What workers have said that was not looked at yet.
-const HEARD: usize = 1_024;
-
-/// Moments over which a rate is shown while it changes: half a second.
-const RECENT: usize = 6;
+/// Time between two looks at how workers are doing.
+const EVERY: Duration = Duration::from_millis(50);
 
 /// A worker.
 pub(super) struct Worker {
-    pub(super) name: String,
-    process: Process,
-    stdin: ChildStdin,
-    /// How it was doing, from the first moment on.
-    pub(super) ticks: Vec<Now>,
+    pub(super) process: Process,
+    /// What is known of it.
+    pub(super) facts: WorkerFacts,
+    /// How it was doing, from the first look on.
+    pub(super) reports: Vec<Now>,
 }
-
-/// A line of a worker; `None`: there are no more.
-type Heard = (usize, Option<String>);
 
 /// All workers.
 pub(super) struct Fleet {
     pub(super) workers: Vec<Worker>,
-    heard: mpsc::Receiver<Heard>,
-    live: Live,
-}
-
-/// When a worker's replica was complete.
-pub(super) struct Ready {
-    pub(super) records: usize,
-    pub(super) load: Duration,
+    /// Shows how they are doing.
+    bar: ProgressBar,
 }
 
 impl Fleet {
@@ -51,198 +36,116 @@ impl Fleet {
     pub(super) async fn start(
         number: u16,
         dir: &Path,
-        server: &str,
-        table: &TableName,
-        kind: Kind,
-        live: Live,
-    ) -> Result<(Self, Vec<Ready>)> {
-        let (say, heard) = mpsc::channel::<Heard>(HEARD);
-        let kind = clap::ValueEnum::to_possible_value(&kind);
-        let kind = kind.as_ref().map_or("", |kind| kind.get_name());
-        let mut workers = Vec::new();
-        for at in 0..usize::from(number) {
-            let name = format!("worker-{}", at + 1);
-            let args = [
-                "demo",
-                "worker",
-                "--server",
-                server,
-                "--table",
-                table.as_str(),
-            ];
-            let args = args.into_iter().chain(["--name", &name, "--kind", kind]);
-            let say = say.clone();
-            let each = move |line| {
-                // If nobody hears it, the demo is about to end.
-                let _ = say.blocking_send((at, line));
-            };
-            let args = args.map(Into::into).collect();
-            let (process, stdin) = Process::start(&name, dir, args, each)?;
-            workers.push(Worker {
-                name,
+        mut task: Task,
+        bar: ProgressBar,
+    ) -> Result<Self> {
+        let workers = Vec::new();
+        let mut fleet = Self { workers, bar };
+        for number in 1..=number {
+            task.name = format!("worker-{number}");
+            let mut process = Process::start(&task.name, dir, &["demo", "worker"])?;
+            process.tell(&task)?;
+            let (facts, reports) = (WorkerFacts::default(), Vec::new());
+            let mut worker = Worker {
                 process,
-                stdin,
-                ticks: Vec::new(),
-            });
+                facts,
+                reports,
+            };
+            worker.facts.name.clone_from(&task.name);
+            fleet.workers.push(worker);
         }
-        let mut fleet = Self {
-            workers,
-            heard,
-            live,
-        };
-        let said = fleet.answers("its replica to be complete", WAIT).await?;
-        let ready = said.into_iter().map(|said| match said {
-            Said::Ready { records, load_us } => Ok(Ready {
-                records,
-                load: Duration::from_micros(load_us),
-            }),
-            said => Err(odd(&said)),
-        });
-        let ready = ready.collect::<Result<_>>()?;
-        Ok((fleet, ready))
+        let loaded: Vec<(u64, f64)> = fleet.answers(WAIT).await?;
+        for (facts, (records, seconds)) in fleet.facts().zip(loaded) {
+            facts.loaded_records = records;
+            facts.load_ms = seconds * 1e3;
+        }
+        Ok(fleet)
     }
 
     /// Asks each worker the same; their answers, in their order.
-    pub(super) async fn ask(&mut self, ask: &Ask, within: Duration) -> Result<Vec<Said>> {
-        let mut line = serde_json::to_vec(ask).context("a question cannot be written as JSON")?;
-        line.push(b'\n');
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Vec<T>> {
         for worker in &mut self.workers {
-            let asked = worker.stdin.write_all(&line);
-            asked.and_then(|()| worker.stdin.flush()).with_context(|| {
-                let words = worker.process.last_words();
-                format!("{} does not hear any more: {words}", worker.name)
-            })?;
+            worker.process.tell(ask)?;
         }
-        self.answers("an answer", within).await
+        let takes = match ask {
+            Ask::Read { seconds } | Ask::Http { seconds } => *seconds,
+            _ => 0.0,
+        };
+        self.answers(WAIT + Duration::from_secs_f64(takes)).await
     }
 
-    /// One answer of each worker.
-    async fn answers(&mut self, what: &str, within: Duration) -> Result<Vec<Said>> {
-        let until = Instant::now() + within;
-        let mut answers: Vec<Option<Said>> = self.workers.iter().map(|_| None).collect();
-        while let Some(missing) = answers.iter().position(Option::is_none) {
-            let Some((at, said)) = self.hear(until).await? else {
-                bail!(
-                    "waited {} s for {what} of {}, and none came",
-                    within.as_secs(),
-                    self.workers[missing].name
-                );
+    async fn answers<T: DeserializeOwned>(&mut self, within: Duration) -> Result<Vec<T>> {
+        let mut answers = Vec::new();
+        for Worker { process, facts, .. } in &mut self.workers {
+            let Some(answer) = process.line(within).await? else {
+                bail!("{} has ended: {}", facts.name, process.last_words());
             };
-            if let Some(said) = said {
-                answers[at] = Some(said);
-            }
+            let understood = serde_json::from_str(&answer);
+            answers.push(understood.with_context(|| format!("{} said: {answer}", facts.name))?);
         }
-        Ok(answers.into_iter().flatten().collect())
+        Ok(answers)
     }
 
-    /// Waits until all workers have said that they are as they should be, and `what` says how that
-    /// is.
-    pub(super) async fn until(
-        &mut self,
-        what: &str,
-        mut so: impl FnMut(&Worker) -> bool,
-    ) -> Result<()> {
+    /// What is known of them, in their order.
+    pub(super) fn facts(&mut self) -> impl Iterator<Item = &mut WorkerFacts> {
+        self.workers.iter_mut().map(|worker| &mut worker.facts)
+    }
+
+    /// Waits until all workers are as they should be; `what` says how that is.
+    pub(super) async fn until(&mut self, what: &str, so: impl Fn(&Worker) -> bool) -> Result<()> {
         let until = Instant::now() + WAIT;
-        loop {
-            let Some(other) = self.workers.iter().find(|worker| !so(worker)) else {
-                return Ok(());
-            };
-            let (name, doing) = (other.name.clone(), other.doing());
-            if self.hear(until).await?.is_none() {
-                bail!(
-                    "waited {} s for {name} to {what}; it says: {doing}",
-                    WAIT.as_secs()
-                );
+        while let Some(other) = self.workers.iter().find(|worker| !so(worker)) {
+            if Instant::now() > until {
+                bail!("waited {WAIT:?} for one to {what}: {}", other.doing());
             }
+            self.look().await?;
         }
-    }
-
-    /// Listens for some time.
-    pub(super) async fn listen(&mut self, time: Duration) -> Result<()> {
-        let until = Instant::now() + time;
-        while self.hear(until).await?.is_some() {}
         Ok(())
     }
 
-    /// The next thing that a worker says, an answer perhaps; `None`: nothing until then.
-    async fn hear(&mut self, until: Instant) -> Result<Option<(usize, Option<Said>)>> {
-        let Ok(heard) = tokio::time::timeout_at(until, self.heard.recv()).await else {
-            return Ok(None);
-        };
-        let (at, line) = heard.context("all workers have ended")?;
-        let worker = &mut self.workers[at];
-        let Some(line) = line else {
-            let words = worker.process.last_words();
-            bail!("{} has ended: {words}", worker.name);
-        };
-        let said = serde_json::from_str(&line)
-            .with_context(|| format!("{} said what nobody understands: {line}", worker.name))?;
-        let answer = match said {
-            Said::Now(now) => {
-                worker.ticks.push(now);
-                self.live.message(|| self.summary());
-                None
-            }
-            Said::Failed { message } => bail!("{}: {message}", worker.name),
-            said => Some(said),
-        };
-        Ok(Some((at, answer)))
+    /// Watches them for some time.
+    pub(super) async fn watch(&mut self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.look().await?;
+        }
+        Ok(())
     }
 
-    /// How they are doing, on a line.
-    fn summary(&self) -> String {
-        let each = |worker: &Worker| format!("{} {}", worker.name, worker.doing());
-        self.workers.iter().map(each).collect::<Vec<_>>().join("; ")
+    /// Asks how they are doing, after a moment.
+    async fn look(&mut self) -> Result<()> {
+        sleep(EVERY).await;
+        let reports = self.ask(&Ask::Now).await?;
+        for (worker, report) in self.workers.iter_mut().zip(reports) {
+            worker.reports.push(report);
+        }
+        let doing: Vec<_> = self.workers.iter().map(Worker::doing).collect();
+        self.bar.set_message(escape(&doing.join("; ")).into_owned());
+        Ok(())
     }
 }
 
 impl Worker {
-    /// The process's number.
-    pub(super) fn id(&self) -> u32 {
-        self.process.id()
+    /// How it was doing at the last look.
+    pub(super) fn is(&self, so: impl Fn(&Now) -> bool) -> bool {
+        self.reports.last().is_some_and(so)
     }
 
-    pub(super) fn now(&self) -> Option<&Now> {
-        self.ticks.last()
-    }
-
-    /// How it is doing, in words.
-    pub(super) fn doing(&self) -> String {
-        let Some(now) = self.now() else {
-            return "nothing yet".to_owned();
-        };
-        let state = match &now.state {
-            State::Live => "live",
-            State::Stale => "stale",
-            State::Rejected { .. } => "rejected",
-            State::Failed { .. } => "failed",
-        };
-        let age = now.age_us.map(Duration::from_micros);
-        let age = age.unwrap_or_default() + clock::since(now.at);
-        let since = match &now.state {
-            State::Live => String::new(),
-            _ => format!(" for {:.1} s", age.as_secs_f64()),
-        };
-        let reads = match self.reads_per_second() {
-            0 => String::new(),
-            reads => format!(", {} reads/s", grouped(reads)),
-        };
-        format!("{state}{since} at {}{reads}", grouped(now.seq))
-    }
-
-    /// How fast its paced reader was just now.
-    fn reads_per_second(&self) -> u64 {
-        let last: Vec<_> = self.ticks.iter().rev().take(RECENT).collect();
-        let (Some(now), Some(then)) = (last.first(), last.last()) else {
-            return 0;
-        };
-        let nanos = clock::between(then.at, now.at).as_nanos().max(1);
-        let reads = u128::from(now.reads.saturating_sub(then.reads));
-        u64::try_from(reads * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+    /// How it was doing at the last look, in words.
+    fn doing(&self) -> String {
+        let state = self
+            .reports
+            .last()
+            .map(|now| format!("{:?} at {}", now.state, now.seq));
+        format!(
+            "{} {}",
+            self.facts.name,
+            state.unwrap_or_default().to_lowercase()
+        )
     }
 }
 
-/// An answer to another question.
-pub(super) fn odd(said: &Said) -> anyhow::Error {
-    anyhow!("a worker answered something else than it was asked: {said:?}")
+/// The reports after a moment.
+pub(super) fn since(reports: &[Now], moment: f64) -> &[Now] {
+    &reports[reports.partition_point(|now| now.at <= moment)..]
 }

@@ -1,108 +1,89 @@
-//! What the demo and its workers tell each other: lines of JSON, the demo's on the worker's stdin, the
-//! worker's on its stdout. Each question has one answer; besides, workers say how they are doing.
+//! Lines of JSON between the demo and its workers: the demo's on a worker's stdin, the worker's on its
+//! stdout. The first line is the worker's task, each further one a question; each has one answer.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How often a worker says how it is doing, in milliseconds: what a person can follow.
-pub(super) const TICK_MS: u64 = 100;
-/// How often a worker asks how old its replica is, in milliseconds.
-pub(super) const PING_MS: u64 = 100;
+/// Seconds since a moment that all processes of this machine share.
+pub(super) fn now() -> f64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
 
-/// What the demo asks of a worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A worker's task. The answer comes once the replica is complete: the number of its records, and the
+/// seconds that it took.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) server: String,
+    pub(super) table: String,
+    /// The worker's name.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+}
+
+/// Type of a table's values in a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// The records that come with the command: a struct.
+    Vendor,
+    Object,
+    Text,
+    Number,
+    List,
+    Switch,
+}
+
+/// A question.
+#[derive(Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// Look keys up in the replica, as fast as can be.
-    Read { millis: u64 },
-    /// Look keys up over HTTP, as fast as can be.
-    Http { millis: u64 },
-    /// Look keys up all the time, with pauses, until told to stop.
-    Paced { on: bool },
-    /// Note when each change becomes visible, from now on.
-    Watch,
-    /// When did they?
+    /// [`Now`].
+    Now,
+    /// Look-ups in the replica as fast as can be: a [`Rate`].
+    Read { seconds: f64 },
+    /// Look-ups over HTTP as fast as can be: a [`Rate`].
+    Http { seconds: f64 },
+    /// Look-ups with pauses from now on: `()`.
+    Paced,
+    /// All [`Sighting`]s so far.
     Seen,
-    /// What do readers see under these keys?
+    /// What readers see under these keys, in their order: [`Entries`].
     Values { keys: Vec<String> },
 }
 
-/// What a worker says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Said {
-    /// The replica is complete. Not an answer.
-    Ready { records: usize, load_us: u64 },
-    /// How it is doing. Not an answer.
-    Now(Now),
-    /// There will be no replica, or no answer.
-    Failed { message: String },
-    /// To `Paced` and `Watch`.
-    Done,
-    /// To `Read` and `Http`.
-    Rate(Rate),
-    /// To `Seen`: a change's number, and when a reader first saw it or a later one.
-    Seen { stamps: Vec<(u64, u64)> },
-    /// To `Values`, in the order of the keys; `None`: no such record.
-    Values { entries: Vec<Option<Entry>> },
-}
-
 /// How a worker is doing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Now {
-    /// When, on the clock that all share.
-    pub(super) at: u64,
+    pub(super) at: f64,
     pub(super) state: State,
-    /// How old what readers see is at most, in microseconds.
-    pub(super) age_us: Option<u64>,
-    /// Where the state stands that readers see.
+    /// Greatest age of what readers see, in seconds; `None`: not proved yet.
+    pub(super) age: Option<f64>,
+    /// The newest transaction that a reader has seen.
     pub(super) seq: u64,
-    /// Look-ups of the paced reader, from its start on, …
+    /// Look-ups of the paced reader since its start, and those of them that found nothing.
     pub(super) reads: u64,
-    /// … and those that found nothing.
     pub(super) misses: u64,
 }
 
-/// What a replica says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// State of a replica, by its own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     Live,
     Stale,
-    Rejected {
-        key: String,
-        seq: u64,
-        reason: String,
-    },
-    Failed {
-        message: String,
-    },
+    /// It refuses a value of this transaction.
+    Rejected(u64),
 }
 
-/// Look-ups in a time.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// Look-ups in a time, and those of them that found nothing.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Rate {
     pub(super) reads: u64,
-    pub(super) nanos: u64,
-    /// Of the reads, those that found nothing.
     pub(super) misses: u64,
+    pub(super) seconds: f64,
 }
 
-impl Rate {
-    /// Reads a second.
-    pub(super) fn per_second(self) -> f64 {
-        self.reads as f64 * 1e9 / self.nanos.max(1) as f64
-    }
+/// A transaction, and when a reader first saw it or a later one.
+pub(super) type Sighting = (u64, f64);
 
-    /// Nanoseconds that one takes.
-    pub(super) fn nanos_each(self) -> f64 {
-        self.nanos as f64 / self.reads.max(1) as f64
-    }
-}
-
-/// A record, as readers see it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) seq: u64,
-    pub(super) value: Value,
-}
+/// A record's value, and the transaction that wrote it; `None`: no such record.
+pub(super) type Entries = Vec<Option<(u64, Value)>>;

@@ -5,7 +5,7 @@ use crate::output::{count, grouped};
 use serde::Serialize;
 
 /// What was found. Times are in the unit that ends their names.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Facts {
     pub(super) records: u64,
     pub(super) workers: Vec<WorkerFacts>,
@@ -16,7 +16,7 @@ pub(super) struct Facts {
 }
 
 /// Of one worker.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct WorkerFacts {
     pub(super) name: String,
     /// Records when it was first complete, and how long that took.
@@ -56,7 +56,7 @@ pub(super) struct WorkerFacts {
 }
 
 /// Of the paced phase.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Updates {
     pub(super) committed: u64,
     pub(super) per_s: f64,
@@ -74,7 +74,7 @@ pub(super) struct Updates {
 }
 
 /// Of the poison.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Poison {
     pub(super) key: String,
     pub(super) value: String,
@@ -82,7 +82,7 @@ pub(super) struct Poison {
 }
 
 /// Of the outage.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Outage {
     /// Writes that were acknowledged under load before the server was killed.
     pub(super) writes_before: u64,
@@ -93,7 +93,7 @@ pub(super) struct Outage {
 }
 
 /// Of all phases.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Writes {
     pub(super) acknowledged: u64,
     /// Of these, those that are in the server in the end.
@@ -103,7 +103,7 @@ pub(super) struct Writes {
 }
 
 /// A claim, and whether it is true.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Check {
     pub(super) claim: &'static str,
     pub(super) ok: bool,
@@ -112,27 +112,33 @@ pub(super) struct Check {
 }
 
 impl Facts {
+    /// What is known in the beginning.
+    pub(super) fn of(records: u64) -> Self {
+        Self {
+            records,
+            ..Self::default()
+        }
+    }
+
     /// All claims.
     pub(super) fn judge(&self) -> Vec<Check> {
-        let workers = &self.workers;
-        let all = |so: fn(&WorkerFacts) -> bool| !workers.is_empty() && workers.iter().all(so);
-        let number = workers.len() as u64;
-        let Writes {
-            acknowledged,
-            present,
-            transactions,
-        } = self.writes;
+        let Self {
+            workers, writes, ..
+        } = self;
+        let those = |so: fn(&&WorkerFacts) -> bool| workers.iter().filter(so).count();
+        let number = workers.len();
+        let all = |so: fn(&&WorkerFacts) -> bool| number > 0 && those(so) == number;
+        let least = |figure: fn(&WorkerFacts) -> u64| workers.iter().map(figure).min().unwrap_or(0);
         let mut checks = Vec::new();
         let mut check = |claim, ok, text: String| checks.push(Check { claim, ok, text });
 
+        let in_each = count(number as u64, "worker", "workers");
+        let records = count(self.records, "record", "records");
+        let loaded = workers.iter().all(|w| w.loaded_records == self.records);
         check(
             "loaded",
-            self.records > 0 && workers.iter().all(|w| w.loaded_records == self.records),
-            format!(
-                "{} in each of {}",
-                count(self.records, "record", "records"),
-                count(number, "worker", "workers")
-            ),
+            self.records > 0 && loaded,
+            format!("{records} in each of {in_each}"),
         );
         let misses: u64 = workers.iter().map(|w| w.misses).sum();
         check(
@@ -140,42 +146,37 @@ impl Facts {
             misses == 0 && all(|w| w.reads_per_s > 0.0 && w.http_reads_per_s > 0.0),
             format!("{misses} look-ups found nothing, in all phases"),
         );
-        let seen = workers.iter().map(|w| w.updates_seen).min().unwrap_or(0);
+        let (seen, updates) = (least(|w| w.updates_seen), self.updates.committed);
+        let of = |some, all| format!("{} of {}", grouped(some), grouped(all));
         check(
             "propagated",
-            self.updates.committed > 0 && seen == self.updates.committed,
-            format!(
-                "{} of {} paced updates seen by every worker",
-                grouped(seen),
-                grouped(self.updates.committed)
-            ),
+            updates > 0 && seen == updates,
+            of(seen, updates) + " paced updates seen by every worker",
         );
         check(
             "poison",
             all(|w| w.nack_shown && w.kept_good && w.mended),
             format!(
                 "poison: refused by {} of {number}, last good value kept by {}, fix seen by {}",
-                workers.iter().filter(|w| w.nack_shown).count(),
-                workers.iter().filter(|w| w.kept_good).count(),
-                workers.iter().filter(|w| w.mended).count()
+                those(|w| w.nack_shown),
+                those(|w| w.kept_good),
+                those(|w| w.mended)
             ),
         );
+        let acknowledged = count(writes.acknowledged, "write", "writes");
+        let present = grouped(writes.present);
         check(
             "durable",
-            acknowledged > 0 && present == acknowledged && self.outage.writes_before > 0,
-            format!(
-                "{} acknowledged, {} present in the server after kill -9",
-                count(acknowledged, "write", "writes"),
-                grouped(present)
-            ),
+            writes.acknowledged > 0
+                && writes.present == writes.acknowledged
+                && self.outage.writes_before > 0,
+            format!("{acknowledged} acknowledged, {present} present in the server after kill -9"),
         );
+        let transactions = count(writes.transactions, "transaction", "transactions");
         check(
             "once",
-            transactions == acknowledged,
-            format!(
-                "{} for them: each was done once, however often it was sent",
-                count(transactions, "transaction", "transactions")
-            ),
+            writes.transactions == writes.acknowledged,
+            format!("{transactions} for them: each was done once, however often it was sent"),
         );
         check(
             "readable",
@@ -188,25 +189,18 @@ impl Facts {
             "every worker said that it was stale, and none claimed to be fresher than it was"
                 .to_owned(),
         );
+        let resumed = those(|w| w.resumed);
+        let snapshots = count(self.outage.snapshots, "snapshot", "snapshots");
         check(
             "resumed",
             self.outage.snapshots == 0 && all(|w| w.resumed),
-            format!(
-                "{} of {} resumed, {} sent",
-                workers.iter().filter(|w| w.resumed).count(),
-                count(number, "worker", "workers"),
-                count(self.outage.snapshots, "snapshot", "snapshots")
-            ),
+            format!("{resumed} of {in_each} resumed, {snapshots} sent"),
         );
-        let there = workers.iter().map(|w| w.present).min().unwrap_or(0);
+        let there = least(|w| w.present);
         check(
             "replicated",
-            acknowledged > 0 && there == acknowledged,
-            format!(
-                "{} of {} acknowledged writes present in every worker",
-                grouped(there),
-                grouped(acknowledged)
-            ),
+            writes.acknowledged > 0 && there == writes.acknowledged,
+            of(there, writes.acknowledged) + " acknowledged writes present in every worker",
         );
         checks
     }
@@ -250,24 +244,13 @@ mod tests {
             present: 20,
             ..WorkerFacts::default()
         };
-        Facts {
-            records: 5,
-            workers: vec![worker("worker-1"), worker("worker-2")],
-            updates: Updates {
-                committed: 10,
-                ..Updates::default()
-            },
-            poison: Poison::default(),
-            outage: Outage {
-                writes_before: 3,
-                ..Outage::default()
-            },
-            writes: Writes {
-                acknowledged: 20,
-                present: 20,
-                transactions: 20,
-            },
-        }
+        let mut facts = Facts::of(5);
+        facts.workers = vec![worker("worker-1"), worker("worker-2")];
+        facts.updates.committed = 10;
+        facts.outage.writes_before = 3;
+        let writes = &mut facts.writes;
+        (writes.acknowledged, writes.present, writes.transactions) = (20, 20, 20);
+        facts
     }
 
     #[test]
@@ -275,10 +258,8 @@ mod tests {
         let checks = good().judge();
         assert!(checks.iter().all(|check| check.ok), "{checks:?}");
         let sentence = good().sentence(&checks);
-        assert!(
-            sentence.starts_with("20 acknowledged, 20 present after kill -9; resumed, 0 snapshots"),
-            "{sentence}"
-        );
+        let words = "20 acknowledged, 20 present after kill -9; resumed, 0 snapshots";
+        assert!(sentence.starts_with(words), "{sentence}");
     }
 
     #[test]
@@ -325,12 +306,9 @@ mod tests {
         let mut nobody = good();
         nobody.workers.clear();
         assert!(nobody.judge().iter().filter(|check| !check.ok).count() > 4);
-        let claims: Vec<_> = good().judge().iter().map(|check| check.claim).collect();
-        for claim in claims {
-            assert!(
-                plants.iter().any(|(planted, _)| *planted == claim),
-                "{claim}"
-            );
+        for Check { claim, .. } in good().judge() {
+            let planted = plants.iter().any(|(planted, _)| *planted == claim);
+            assert!(planted, "{claim}");
         }
     }
 }

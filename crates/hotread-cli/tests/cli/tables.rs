@@ -46,12 +46,14 @@ fn tables_are_created_listed_shown_and_dropped() {
 fn a_table_gets_another_schema_and_history() {
     let place = Place::with_table();
     let schema = place.file("numbers.json", r#"{"type":"number"}"#);
-    place.run(&["set", "t", "k", "text"]).ok();
+    place.run(&["set", "t", "k", r#""text""#]).ok();
     let alter = ["table", "alter", "t", "--schema", &schema];
     place.run(&alter).failed(4, "k");
     place.run(&["set", "t", "k", "1"]).ok();
     assert_eq!(place.run(&alter).ok(), "table t was altered\n");
-    place.run(&["set", "t", "k", "text"]).failed(4, "schema");
+    place
+        .run(&["set", "t", "k", r#""text""#])
+        .failed(4, "schema");
     let history = [
         "table",
         "alter",
@@ -64,7 +66,7 @@ fn a_table_gets_another_schema_and_history() {
     let info = place.run(&history).json().remove(0);
     assert_eq!(info["options"]["history"]["max_changes"], 7);
     assert_eq!(info["options"]["history"]["max_age_s"], 604_800);
-    place.run(&["set", "t", "k", "text"]).ok();
+    place.run(&["set", "t", "k", r#""text""#]).ok();
 
     let nothing = ["table", "alter", "t"];
     place.run(&nothing).failed(2, "--no-schema");

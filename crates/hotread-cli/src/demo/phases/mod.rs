@@ -1,70 +1,119 @@
-//! What is shown, one part after the other, and what they share.
+//! What is shown, one part after the other, and what the parts share.
 
 mod outage;
 mod poison;
-mod proof;
-mod reads;
 mod updates;
 
 pub(super) use outage::outage;
 pub(super) use poison::poison;
-pub(super) use proof::proof;
-pub(super) use reads::reads;
 pub(super) use updates::updates;
 
-use super::dataset::Source;
-use super::display::Display;
+use super::dataset::all;
+use super::display::{Display, span, whole};
 use super::fleet::Fleet;
-use super::server::Server;
-use super::verdict::Facts;
-use super::writers::Writers;
-use hotread_client::Client;
+use super::process::Server;
+use super::protocol::{Ask, Entries, Rate};
+use super::verdict::{Facts, Writes};
+use super::writer::{Ack, Writer, number};
+use anyhow::Result;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 
-/// All that a part needs.
+/// Of the reads.
+const ABOUT: &str = "\
+    What a service looks up on every request (a flag, a route, a limit) must cost next to nothing. Each \
+    worker looks up real keys in a loop: in its replica, where that is one load, one compare and a \
+    look-up in a map; then, for contrast, with the client's `get`: over HTTP, one by one, on a \
+    connection that is kept open.";
+/// Keys that a worker is asked for at a time.
+const KEYS: usize = 500;
+
+/// All that a part needs. The processes end before the folder goes.
 pub(super) struct Stage<'a> {
     pub(super) display: Display<'a>,
-    pub(super) source: Source,
     /// How long each part is measured.
     pub(super) time: Duration,
+    pub(super) writer: Arc<Writer>,
+    pub(super) facts: Facts,
     pub(super) fleet: Fleet,
     pub(super) server: Server,
-    pub(super) client: Client,
-    pub(super) writers: Writers,
-    /// Where the table stood when everything was imported.
-    pub(super) first: u64,
-    pub(super) facts: Facts,
+    pub(super) dir: TempDir,
 }
 
-/// The value below which a share of all lie, by the nearest rank. Sorts them.
-fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let rank = (values.len() as f64 * share).ceil() as usize;
-    let at = rank.saturating_sub(1).min(values.len().saturating_sub(1));
-    values.get(at).copied().unwrap_or(0.0)
-}
-
-/// Milliseconds.
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-/// For questions.
-fn whole_millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_of_the_nearest_rank() {
-        let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!(quantile(&mut values, 0.5), 50.0);
-        assert_eq!(quantile(&mut values, 0.99), 99.0);
-        assert_eq!(quantile(&mut values, 1.0), 100.0);
-        assert_eq!(quantile(&mut [7.0], 0.5), 7.0);
-        assert_eq!(quantile(&mut [], 0.5), 0.0);
+/// Flat out: how fast workers read their replicas, and the same over HTTP.
+pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    display.part("2  Reading, flat out", ABOUT)?;
+    let seconds = stage.time.as_secs_f64();
+    display.doing("reading replicas");
+    let local: Vec<Rate> = fleet.ask(&Ask::Read { seconds }).await?;
+    display.doing("reading over HTTP");
+    let http: Vec<Rate> = fleet.ask(&Ask::Http { seconds }).await?;
+    display.done();
+    let heading = ["", "reads/s", "a read", "over HTTP/s", "a read", "factor"];
+    let mut rows = vec![heading.map(str::to_owned)];
+    for ((facts, local), http) in fleet.facts().zip(local).zip(http) {
+        facts.reads_per_s = local.reads as f64 / local.seconds;
+        facts.ns_per_read = 1e9 / facts.reads_per_s;
+        facts.http_reads_per_s = http.reads as f64 / http.seconds;
+        facts.ns_per_http_read = 1e9 / facts.http_reads_per_s;
+        facts.factor = facts.ns_per_http_read / facts.ns_per_read;
+        facts.misses += local.misses + http.misses;
+        rows.push([
+            facts.name.clone(),
+            whole(facts.reads_per_s),
+            span(facts.ns_per_read / 1e9),
+            whole(facts.http_reads_per_s),
+            span(facts.ns_per_http_read / 1e9),
+            format!("{} x", whole(facts.factor)),
+        ]);
     }
+    display.table(&rows)?;
+    if cfg!(debug_assertions) {
+        display.prose(
+            "This is a build for debugging: a release build reads many times as fast \
+             (cargo run --release -- demo).",
+        )?;
+    }
+    Ok(())
+}
+
+/// Reads everything back: what was acknowledged must be in the server, and in every worker.
+pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    display.heading("6  Verdict")?;
+    display.doing("reading everything back");
+    let acks = stage.writer.acks(0.0);
+    let name = |ack: &Ack| stage.writer.records.keys[ack.key].to_string();
+    let count = |found: &HashMap<String, (u64, serde_json::Value)>| {
+        number(&acks, |ack| ack.is_in(found.get(&name(ack))))
+    };
+    let mut stored = HashMap::new();
+    for record in all(&stage.writer.client, stage.writer.table).await? {
+        stored.insert(record.key().to_owned(), (record.seq(), record.value_as()?));
+    }
+    let mut keys: Vec<_> = acks.iter().map(name).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut held = vec![HashMap::new(); fleet.workers.len()];
+    for keys in keys.chunks(KEYS) {
+        let keys = keys.to_vec();
+        let answers: Vec<Entries> = fleet.ask(&Ask::Values { keys: keys.clone() }).await?;
+        for (held, entries) in held.iter_mut().zip(answers) {
+            let found = keys.iter().cloned().zip(entries);
+            held.extend(found.filter_map(|(key, entry)| Some((key, entry?))));
+        }
+    }
+    for (facts, held) in fleet.facts().zip(&held) {
+        facts.present = count(held);
+    }
+    stage.facts.writes = Writes {
+        acknowledged: acks.len() as u64,
+        present: count(&stored),
+        transactions: stage.writer.head().await? - stage.writer.first,
+    };
+    stage.facts.workers = fleet.facts().map(std::mem::take).collect();
+    Ok(())
 }

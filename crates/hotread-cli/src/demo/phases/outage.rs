@@ -1,11 +1,13 @@
 //! `kill -9` of the server under load: the workers go on reading, say that they are stale, and resume
 //! when it is back.
 
-use super::{Stage, millis};
+use super::Stage;
 use crate::demo::display::{span, whole};
-use crate::demo::protocol::{Ask, Now, State};
+use crate::demo::fleet::{Worker, since};
+use crate::demo::process::Server;
+use crate::demo::protocol::{Ask, Now, State, now};
 use crate::demo::verdict::{Outage, WorkerFacts};
-use crate::demo::{WAIT, clock};
+use crate::demo::writer::number;
 use crate::output::count;
 use anyhow::{Result, bail};
 use std::time::Duration;
@@ -15,197 +17,140 @@ use std::time::Duration;
 const PACE: u32 = 1_000;
 /// Most writes under load, so that this holds however long it takes.
 const MOST: usize = 8_000;
-/// The server is away at least this long: several of the moments at which workers say how they are.
+/// The server is away at least this long after all workers have noticed: several looks at each.
 const SHORTEST: Duration = Duration::from_millis(1_000);
+const HEADING: [&str; 5] = [
+    "",
+    "reads/s",
+    "server away",
+    "said its age",
+    "resumed after",
+];
 
 pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
-    let display = &mut stage.display;
-    display.heading("5  kill -9, under load")?;
-    display.prose(&format!(
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    let half = stage.time / 2;
+    let about = format!(
         "Up to {PACE} writes a second, and the server's process is killed in the middle: no goodbye, \
          no flush. The workers read on (with pauses, here), and say how old their data may be. Then \
          the server is started again on the same file and port, and writers repeat what was not \
-         acknowledged, with the same transaction ids.",
-    ))?;
+         acknowledged, with the same transaction ids."
+    );
+    display.part("5  kill -9, under load", &about)?;
     display.doing("writing");
-    stage.fleet.ask(&Ask::Paced { on: true }, WAIT).await?;
-    let (before, began) = (stage.writers.acknowledged(), clock::now());
-    let load = stage.writers.start(PACE, MOST);
-    stage.fleet.listen(stage.time / 2).await?;
-    stage
-        .fleet
-        .until("read for a while", |worker| {
-            worker.ticks.iter().filter(|now| now.at > began).count() > 1
-        })
-        .await?;
-    let mut writes_before = stage.writers.acks(before);
-    if writes_before.is_empty() {
-        let time = span(clock::since(began));
-        bail!("no write was acknowledged within {time}, before the server was killed");
+    fleet.ask::<()>(&Ask::Paced).await?;
+    let began = now();
+    let load = stage.writer.start(PACE, MOST);
+    fleet.watch(half).await?;
+    let read = |worker: &Worker| since(&worker.reports, began).len() > 1;
+    fleet.until("read for a while", read).await?;
+
+    stage.server.process.kill()?;
+    let killed = now();
+    let writes_before = number(&stage.writer.acks(began), |ack| ack.acked < killed);
+    if writes_before == 0 {
+        let time = span(killed - began);
+        bail!("no write was acknowledged in {time} before the server was killed");
+    }
+    display.command(&format!("kill -9 {}", stage.server.process.id()))?;
+    display.doing("the server is away");
+    let stale = |now: &&Now| now.state == State::Stale;
+    let told = |worker: &Worker| since(&worker.reports, killed).iter().filter(stale).count() > 1;
+    fleet.until("say that it is stale", told).await?;
+    fleet.watch(half.max(SHORTEST)).await?;
+    for worker in &mut fleet.workers {
+        worker.facts.note(since(&worker.reports, began), killed);
     }
 
-    let pid = stage.server.id();
-    stage.server.kill()?;
-    let killed = clock::now();
-    stage.display.command(&format!("kill -9 {pid}"))?;
-    stage.display.doing("the server is away");
-    writes_before.retain(|ack| ack.acked < killed);
-    let told = |now: &Now| now.at > killed && now.state == State::Stale;
-    stage
-        .fleet
-        .until("say that it is stale", |worker| {
-            worker.ticks.iter().filter(|now| told(now)).count() > 1
-        })
-        .await?;
-    let away = (stage.time / 2).max(SHORTEST);
-    let rest = away.saturating_sub(clock::since(killed));
-    stage.fleet.listen(rest).await?;
-    for (worker, facts) in stage.fleet.workers.iter().zip(&mut stage.facts.workers) {
-        facts.note(&worker.ticks, began, killed);
-    }
-
-    stage.server.start_again().await?;
-    let back = clock::now();
-    stage.display.command(&format!(
-        "hotread serve --db demo.db --listen {}",
-        stage.server.url.trim_start_matches("http://")
-    ))?;
-    stage.display.doing("the server is back");
+    stage.server = Server::start(stage.dir.path(), stage.server.address).await?;
+    let back = now();
+    let address = stage.server.address;
+    display.command(&format!("hotread serve --db demo.db --listen {address}"))?;
+    display.doing("the server is back");
+    let live = |now: &Now| now.state == State::Live;
     // Live at a state that only the new server can have sent: its first write is yet to come.
-    stage
-        .fleet
-        .until("be live again after the server came back", |worker| {
-            worker
-                .now()
-                .is_some_and(|now| now.at > back && now.state == State::Live)
-        })
+    let again = |worker: &Worker| worker.is(|now| now.at > back && live(now));
+    fleet
+        .until("be live again after the server came back", again)
         .await?;
-    stage.fleet.listen(stage.time / 2).await?;
-    load.stop().await?;
-    let acks = stage.writers.acks(before);
+    fleet.watch(half).await?;
+    stage.writer.stop(load).await?;
+    let acks = stage.writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max().unwrap_or(0);
-    stage
-        .fleet
-        .until("see the last write", |worker| {
-            let now = worker.now();
-            now.is_some_and(|now| now.seq >= last && now.state == State::Live)
-        })
-        .await?;
-    stage.fleet.ask(&Ask::Paced { on: false }, WAIT).await?;
+    let all = |worker: &Worker| worker.is(|now| now.seq >= last && live(now));
+    fleet.until("see the last write", all).await?;
 
-    let status = stage.client.status().await?;
-    let mode = |name: &str| {
-        let mut sessions = status.sessions.iter();
-        let session = sessions.find(|session| session.name == name)?;
-        Some(session.mode.as_str())
-    };
-    for (worker, facts) in stage.fleet.workers.iter().zip(&mut stage.facts.workers) {
-        facts.resumed = mode(&worker.name) == Some("resume");
-        let live = worker
-            .ticks
-            .iter()
-            .find(|now| now.at > back && now.state == State::Live);
-        facts.back_ms = live.map_or(0.0, |now| millis(clock::between(back, now.at)));
-        facts.misses += worker.now().map_or(0, |now| now.misses);
+    let sessions = stage.writer.client.status().await?.sessions;
+    for worker in &mut fleet.workers {
+        let name = &worker.facts.name;
+        let session = sessions.iter().find(|it| it.name == *name);
+        let mut after = since(&worker.reports, back).iter();
+        let first = after.find(|now| live(now)).map_or(back, |now| now.at);
+        let misses = worker.reports.last().map_or(0, |now| now.misses);
+        worker.facts.resumed = session.is_some_and(|session| session.mode == "resume");
+        worker.facts.back_ms = (first - back) * 1e3;
+        worker.facts.misses += misses;
     }
-    let across = acks
-        .iter()
-        .filter(|ack| ack.sent < back && ack.acked > killed);
+    let writes_across = number(&acks, |ack| ack.sent < back && ack.acked > back);
+    let snapshots = stage.server.snapshots()?;
     stage.facts.outage = Outage {
-        writes_before: writes_before.len() as u64,
-        writes_across: across.filter(|ack| ack.acked > back).count() as u64,
-        snapshots: stage.server.snapshots()?,
+        writes_before,
+        writes_across,
+        snapshots,
     };
-    show(stage, clock::between(killed, back))
-}
 
-fn show(stage: &mut Stage<'_>, away: Duration) -> Result<()> {
-    let Stage { display, facts, .. } = stage;
     display.done();
-    let outage = &facts.outage;
-    display.row(
-        "before",
-        &format!(
-            "{} acknowledged under load",
-            count(outage.writes_before, "write", "writes")
-        ),
-    )?;
-    display.row(
+    let (before, across) = (writes(writes_before), writes(writes_across));
+    let away = span(back - killed);
+    display.value("before", &format!("{before} acknowledged under load"))?;
+    display.value(
         "away",
-        &format!(
-            "{}; {} waited until it was back",
-            span(away),
-            count(outage.writes_across, "write", "writes")
-        ),
+        &format!("{away}; {across} waited until it was back"),
     )?;
-    let row = |worker: &WorkerFacts| {
-        let state = match worker.said_stale {
-            true => "stale",
-            false => "not stale",
-        };
-        [
-            worker.name.clone(),
-            whole(worker.paced_reads_per_s_before),
-            whole(worker.paced_reads_per_s_during),
-            format!("{state}, {}", ms(worker.age_ms)),
-            match worker.resumed {
-                true => ms(worker.back_ms),
+    let mut rows = vec![HEADING.map(str::to_owned)];
+    for Worker { facts, .. } in &fleet.workers {
+        let not = if facts.said_stale { "" } else { "not " };
+        rows.push([
+            facts.name.clone(),
+            whole(facts.paced_reads_per_s_before),
+            whole(facts.paced_reads_per_s_during),
+            format!("{not}stale, {}", span(facts.age_ms / 1e3)),
+            match facts.resumed {
+                true => span(facts.back_ms / 1e3),
                 false => "never".to_owned(),
             },
-        ]
-    };
-    let rows: Vec<_> = facts.workers.iter().map(row).collect();
-    display.table(
-        [
-            "",
-            "reads/s",
-            "server away",
-            "said its age",
-            "resumed after",
-        ],
-        &rows,
-    )?;
-    display.row(
-        "snapshots after that",
-        &format!("{}, by the server's own count", outage.snapshots),
-    )
+        ]);
+    }
+    display.table(&rows)?;
+    let snapshots = format!("{snapshots}, by the server's own count");
+    display.value("snapshots after that", &snapshots)
 }
 
-fn ms(millis: f64) -> String {
-    span(Duration::from_secs_f64(millis / 1e3))
+fn writes(number: u64) -> String {
+    count(number, "write", "writes")
 }
 
 impl WorkerFacts {
-    /// What a worker said before the server was killed, and after that.
-    fn note(&mut self, ticks: &[Now], began: u64, killed: u64) {
-        let before: Vec<_> = ticks
-            .iter()
-            .filter(|now| now.at > began && now.at < killed)
-            .collect();
-        let during: Vec<_> = ticks.iter().filter(|now| now.at > killed).collect();
-        self.paced_reads_per_s_before = reads_per_second(&before);
-        self.paced_reads_per_s_during = reads_per_second(&during);
-        let fresher = during.iter().filter(|now| {
-            let really = clock::between(killed, now.at);
-            // Ages are told in whole microseconds.
-            now.age_us
-                .is_none_or(|micros| Duration::from_micros(micros + 1) < really)
-        });
-        self.claimed_fresher = fresher.count() as u64;
+    /// What a worker reported before the server was killed, and after that.
+    fn note(&mut self, reports: &[Now], killed: f64) {
+        let during = since(reports, killed);
+        self.paced_reads_per_s_before = reads_per_second(&reports[..reports.len() - during.len()]);
+        self.paced_reads_per_s_during = reads_per_second(during);
+        let fresher = |now: &&Now| now.age.is_none_or(|age| age < now.at - killed);
+        self.claimed_fresher = during.iter().filter(fresher).count() as u64;
         let Some(last) = during.last() else { return };
         self.said_stale = last.state == State::Stale;
-        self.age_ms = last.age_us.map_or(0.0, |micros| micros as f64 / 1e3);
-        self.outage_ms = millis(clock::between(killed, last.at));
+        self.age_ms = last.age.unwrap_or(0.0) * 1e3;
+        self.outage_ms = (last.at - killed) * 1e3;
     }
 }
 
-/// Reads a second between the first and the last moment.
-fn reads_per_second(ticks: &[&Now]) -> f64 {
-    let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else {
-        return 0.0;
-    };
-    let nanos = last.at.saturating_sub(first.at).max(1);
-    last.reads.saturating_sub(first.reads) as f64 * 1e9 / nanos as f64
+/// Paced reads a second between the first and the last report.
+fn reads_per_second(reports: &[Now]) -> f64 {
+    match reports {
+        [first, .., last] => (last.reads - first.reads) as f64 / (last.at - first.at),
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -214,37 +159,35 @@ mod tests {
 
     #[test]
     fn what_workers_say_is_counted_on_its_side_of_the_kill() {
-        let at = |millis: u64, state, reads, age_us| Now {
-            at: millis * 1_000_000,
+        let report = |at, state, reads, age| Now {
+            at,
             state,
-            age_us,
+            age,
             seq: 1,
             reads,
             misses: 0,
         };
-        let ticks = [
-            at(500, State::Live, 0, Some(1)),
-            at(1_100, State::Live, 100, Some(1)),
-            at(1_600, State::Live, 600, Some(1)),
-            at(2_100, State::Stale, 1_100, Some(200_000)),
-            at(2_600, State::Stale, 1_350, Some(700_000)),
+        let mut reports = vec![
+            report(1.25, State::Live, 100, Some(0.0)),
+            report(1.75, State::Live, 600, Some(0.0)),
+            report(2.25, State::Stale, 1_100, Some(0.5)),
+            report(2.75, State::Stale, 1_350, Some(1.0)),
         ];
         let mut facts = WorkerFacts::default();
-        facts.note(&ticks, 1_000_000_000, 2_000_000_000);
+        facts.note(&reports, 2.0);
         assert_eq!(facts.paced_reads_per_s_before, 1_000.0);
         assert_eq!(facts.paced_reads_per_s_during, 500.0);
         assert!(facts.said_stale);
-        assert_eq!((facts.age_ms, facts.outage_ms), (700.0, 600.0));
+        assert_eq!((facts.age_ms, facts.outage_ms), (1_000.0, 750.0));
         assert_eq!(facts.claimed_fresher, 0);
 
-        let mut ticks = ticks.to_vec();
-        ticks.push(at(2_800, State::Stale, 1_400, Some(799_998)));
-        ticks.push(at(2_900, State::Stale, 1_400, None));
-        facts.note(&ticks, 1_000_000_000, 2_000_000_000);
+        reports.push(report(2.875, State::Stale, 1_400, Some(0.8749)));
+        reports.push(report(3.0, State::Stale, 1_400, None));
+        facts.note(&reports, 2.0);
         assert_eq!(facts.claimed_fresher, 2);
 
         let mut silent = WorkerFacts::default();
-        silent.note(&ticks[..3], 1_000_000_000, 2_000_000_000);
+        silent.note(&reports[..2], 2.0);
         assert!(!silent.said_stale && silent.paced_reads_per_s_during == 0.0);
     }
 }

@@ -1,12 +1,12 @@
 //! Paced: how fast changes are on disk, and how fast workers see them.
 
-use super::{Stage, quantile};
-use crate::demo::WAIT;
-use crate::demo::display::{nanos, whole};
-use crate::demo::fleet::odd;
-use crate::demo::protocol::{Ask, Said};
+use super::Stage;
+use crate::demo::display::{span, whole};
+use crate::demo::fleet::Worker;
+use crate::demo::protocol::{Ask, Sighting, now};
 use crate::demo::verdict::Updates;
-use crate::demo::writers::Ack;
+use crate::demo::writer::{Ack, number};
+use crate::output::grouped;
 use anyhow::{Context, Result};
 
 /// Updates a second that are begun: far from what the server can do, so that what is measured is the
@@ -14,136 +14,97 @@ use anyhow::{Context, Result};
 const PACE: u32 = 500;
 
 pub(in crate::demo) async fn updates(stage: &mut Stage<'_>) -> Result<()> {
-    stage
-        .display
-        .heading("3  Changing records while they are read")?;
-    stage.display.prose(&format!(
+    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    let about = format!(
         "Nobody polls: records are rewritten over HTTP, {PACE} a second; each is on disk (fsync) \
-         before it is acknowledged, and pushed to the workers. All processes read the same clock.",
-    ))?;
-    stage.display.doing("changing records");
-    stage.fleet.ask(&Ask::Watch, WAIT).await?;
-    let (before, load) = (
-        stage.writers.acknowledged(),
-        stage.writers.start(PACE, usize::MAX),
+         before it is acknowledged, and pushed to the workers. All processes read the same clock."
     );
-    stage.fleet.listen(stage.time).await?;
-    load.stop().await?;
-    let acks = stage.writers.acks(before);
+    display.part("3  Changing records while they are read", &about)?;
+    display.doing("changing records");
+    let began = now();
+    let load = stage.writer.start(PACE, usize::MAX);
+    fleet.watch(stage.time).await?;
+    stage.writer.stop(load).await?;
+    let acks = stage.writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max();
-    let last = last.context("waited for updates to be acknowledged, and none was begun in this time; give more --seconds")?;
-    stage
-        .fleet
-        .until("see the last update", |worker| {
-            worker.now().is_some_and(|now| now.seq >= last)
-        })
-        .await?;
-    let mut figures = Figures::new(&acks);
-    let said = stage.fleet.ask(&Ask::Seen, WAIT).await?;
-    for (said, worker) in said.into_iter().zip(&mut stage.facts.workers) {
-        let Said::Seen { stamps } = said else {
-            return Err(odd(&said));
-        };
-        worker.updates_seen = figures.add(&acks, &stamps);
+    let last = last.context("no update was begun in this time; give more --seconds")?;
+    let sees = |worker: &Worker| worker.is(|now| now.seq >= last);
+    fleet.until("see the last update", sees).await?;
+    let seen: Vec<Vec<_>> = fleet.ask(&Ask::Seen).await?;
+    for (facts, seen) in fleet.facts().zip(&seen) {
+        facts.updates_seen = number(&acks, |ack| sighting(ack, seen).is_some());
     }
-    let updates = figures.finish();
-    let display = &mut stage.display;
+    stage.facts.updates = figures(&acks, &seen);
+    let figures = &stage.facts.updates;
     display.done();
-    let micros = |p50: f64, p99: f64| {
-        let (p50, p99) = (nanos(p50 * 1e3), nanos(p99 * 1e3));
+    let pair = |p50: f64, p99: f64| {
+        let (p50, p99) = (span(p50 / 1e6), span(p99 / 1e6));
         format!("p50 {p50:>8}   p99 {p99:>8}")
     };
-    display.row(
+    let (committed, per_s) = (grouped(figures.committed), whole(figures.per_s));
+    let commit = pair(figures.commit_p50_us, figures.commit_p99_us);
+    let propagation = pair(figures.propagation_p50_us, figures.propagation_p99_us);
+    let whole = pair(figures.whole_p50_us, figures.whole_p99_us);
+    display.value(
         "updates, on disk",
-        &format!(
-            "{} at {} a second",
-            whole(updates.committed as f64),
-            whole(updates.per_s)
-        ),
+        &format!("{committed} at {per_s} a second"),
     )?;
-    display.row(
-        "sent to acknowledged",
-        &micros(updates.commit_p50_us, updates.commit_p99_us),
-    )?;
-    display.row(
-        "acknowledged to visible",
-        &micros(updates.propagation_p50_us, updates.propagation_p99_us),
-    )?;
-    display.row(
-        "sent to visible",
-        &micros(updates.whole_p50_us, updates.whole_p99_us),
-    )?;
+    display.value("sent to acknowledged", &commit)?;
+    display.value("acknowledged to visible", &propagation)?;
+    display.value("sent to visible", &whole)?;
     display.prose(&format!(
         "Visible: a reader in a worker process saw it. {:.0} % were seen there before the writer had \
          its answer, which counts as 0.",
-        updates.before_ack_percent
-    ))?;
-    stage.facts.updates = updates;
-    Ok(())
+        figures.before_ack_percent
+    ))
 }
 
-/// Times in microseconds.
-struct Figures {
-    updates: Updates,
-    after_ack: Vec<f64>,
-    whole: Vec<f64>,
-    early: u64,
+/// When a worker saw the first state that contains a write.
+fn sighting(ack: &Ack, seen: &[Sighting]) -> Option<f64> {
+    let at = seen.partition_point(|(seq, _)| *seq < ack.seq);
+    seen.get(at).map(|(_, at)| *at)
 }
 
-impl Figures {
-    fn new(acks: &[Ack]) -> Self {
-        let first = acks.iter().map(|ack| ack.sent).min().unwrap_or(0);
-        let last = acks.iter().map(|ack| ack.acked).max().unwrap_or(0);
-        let nanos = last.saturating_sub(first).max(1);
-        let mut commits: Vec<_> = acks.iter().map(|ack| micros(ack.sent, ack.acked)).collect();
-        Self {
-            updates: Updates {
-                committed: acks.len() as u64,
-                per_s: acks.len() as f64 * 1e9 / nanos as f64,
-                commit_p50_us: quantile(&mut commits, 0.5),
-                commit_p99_us: quantile(&mut commits, 0.99),
-                ..Updates::default()
-            },
-            after_ack: Vec::new(),
-            whole: Vec::new(),
-            early: 0,
-        }
-    }
-
-    /// Adds what a worker saw: changes, in their order, and when. Gives how many of the updates it
-    /// saw.
-    fn add(&mut self, acks: &[Ack], stamps: &[(u64, u64)]) -> u64 {
-        let mut seen = 0;
-        for ack in acks {
-            // The first state that contains it.
-            let at = stamps.partition_point(|(seq, _)| *seq < ack.seq);
-            let Some((_, at)) = stamps.get(at) else {
-                continue;
-            };
-            seen += 1;
-            self.early += u64::from(*at < ack.acked);
-            self.after_ack.push(micros(ack.acked, *at));
-            self.whole.push(micros(ack.sent, *at));
-        }
-        seen
-    }
-
-    fn finish(mut self) -> Updates {
-        let sightings = self.after_ack.len().max(1);
-        Updates {
-            propagation_p50_us: quantile(&mut self.after_ack, 0.5),
-            propagation_p99_us: quantile(&mut self.after_ack, 0.99),
-            before_ack_percent: self.early as f64 * 100.0 / sightings as f64,
-            whole_p50_us: quantile(&mut self.whole, 0.5),
-            whole_p99_us: quantile(&mut self.whole, 0.99),
-            ..self.updates
-        }
+/// The figures of these writes, by what each worker saw.
+fn figures(acks: &[Ack], seen: &[Vec<Sighting>]) -> Updates {
+    let sightings = seen.iter().flat_map(|seen| {
+        acks.iter()
+            .filter_map(|ack| Some((ack, sighting(ack, seen)?)))
+    });
+    let sightings: Vec<_> = sightings.collect();
+    let early = sightings.iter().filter(|(ack, at)| *at < ack.acked).count();
+    let first = acks
+        .iter()
+        .map(|ack| ack.sent)
+        .fold(f64::INFINITY, f64::min);
+    let last = acks.iter().map(|ack| ack.acked).fold(0.0, f64::max);
+    let commit = sorted_us(acks.iter().map(|ack| ack.acked - ack.sent));
+    let propagation = sorted_us(sightings.iter().map(|(ack, at)| at - ack.acked));
+    let whole = sorted_us(sightings.iter().map(|(ack, at)| at - ack.sent));
+    Updates {
+        committed: acks.len() as u64,
+        per_s: acks.len() as f64 / (last - first),
+        commit_p50_us: quantile(&commit, 0.5),
+        commit_p99_us: quantile(&commit, 0.99),
+        propagation_p50_us: quantile(&propagation, 0.5),
+        propagation_p99_us: quantile(&propagation, 0.99),
+        before_ack_percent: early as f64 * 100.0 / sightings.len().max(1) as f64,
+        whole_p50_us: quantile(&whole, 0.5),
+        whole_p99_us: quantile(&whole, 0.99),
     }
 }
 
-/// From one moment to another, in microseconds; 0 if the other was first.
-fn micros(from: u64, to: u64) -> f64 {
-    to.saturating_sub(from) as f64 / 1e3
+/// Seconds, as microseconds in their order. What happened before it could be expected took no time.
+fn sorted_us(seconds: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut micros: Vec<_> = seconds.map(|seconds| seconds.max(0.0) * 1e6).collect();
+    micros.sort_unstable_by(f64::total_cmp);
+    micros
+}
+
+/// The value below which a share of these lie, by the nearest rank.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -153,25 +114,45 @@ mod tests {
 
     #[test]
     fn an_update_is_visible_with_the_first_state_that_contains_it() {
-        let ack = |seq, sent, acked| Ack {
-            key: 0,
-            value: Value::parse(b"1").unwrap(),
-            seq,
-            sent,
-            acked,
+        let ack = |seq, sent, acked| {
+            let value = Value::parse(b"1").unwrap();
+            Ack {
+                key: 0,
+                value,
+                seq,
+                sent,
+                acked,
+            }
         };
         // Answers need not come in the order of the transactions.
-        let acks = [ack(2, 0, 4_000), ack(1, 0, 2_000), ack(3, 1_000, 5_000)];
-        let mut figures = Figures::new(&acks);
-        assert_eq!(figures.add(&acks, &[(1, 3_000), (3, 9_000)]), 3);
-        assert_eq!(figures.after_ack, [5.0, 1.0, 4.0]);
-        assert_eq!(figures.whole, [9.0, 3.0, 8.0]);
-        // The other worker saw all but the last, before the answers.
-        assert_eq!(figures.add(&acks, &[(2, 1_500)]), 2);
-        let updates = figures.finish();
-        assert_eq!(updates.committed, 3);
+        let acks = [ack(2, 0.0, 4.0), ack(1, 0.0, 2.0), ack(3, 1.0, 5.0)];
+        let seen = [vec![(1, 3.0), (3, 9.0)], vec![(2, 1.5)]];
+        let when = |seen: &[Sighting]| {
+            acks.iter()
+                .filter_map(|ack| sighting(ack, seen))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(when(&seen[0]), [9.0, 3.0, 9.0]);
+        assert_eq!(when(&seen[1]), [1.5, 1.5], "all but the last");
+        let updates = figures(&acks, &seen);
+        assert_eq!((updates.committed, updates.per_s), (3, 0.6));
+        // Of 5, 1, 4, 0, 0; then of 9, 3, 8, 1.5, 1.5; and of 4, 2, 4 seconds.
+        assert_eq!(
+            (updates.propagation_p50_us, updates.propagation_p99_us),
+            (1e6, 5e6)
+        );
+        assert_eq!((updates.whole_p50_us, updates.whole_p99_us), (3e6, 9e6));
+        assert_eq!(updates.commit_p99_us, 4e6);
         assert_eq!(updates.before_ack_percent, 40.0);
-        assert_eq!(updates.propagation_p50_us, 1.0);
-        assert_eq!(updates.commit_p99_us, 4.0);
+    }
+
+    #[test]
+    fn quantiles_are_of_the_nearest_rank() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(quantile(&values, 0.5), 50.0);
+        assert_eq!(quantile(&values, 0.99), 99.0);
+        assert_eq!(quantile(&values, 1.0), 100.0);
+        assert_eq!(quantile(&[7.0], 0.5), 7.0);
+        assert_eq!(quantile(&[], 0.5), 0.0);
     }
 }

@@ -1,0 +1,227 @@
+//! Processes that the demo starts, all of this executable. They end with it: when it ends, is interrupted,
+//! panics or is killed.
+
+use super::WAIT;
+use anyhow::{Context, Result, bail};
+use hotread_proto::{Code, ErrorBody};
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{sleep, timeout};
+
+/// SIGKILL.
+const KILL: i32 = 9;
+/// Limits of the server: the demo asks as fast as it can, which a server otherwise takes for a mistake.
+const CONFIG: &str = "[server]\nrate_per_second = 1000000000\nrate_burst = 1000000000\n";
+/// Pause before a port is tried again that something else has taken for a moment.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A process. It is killed when this is dropped.
+pub(super) struct Process {
+    name: String,
+    child: Child,
+    /// Lines of its stdout.
+    lines: UnboundedReceiver<String>,
+    /// Its stderr.
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `hotread` with these arguments.
+    ///
+    /// To be called on the demo's main thread: the system takes the end of the thread that starts a
+    /// process for the end of its parent.
+    pub(super) fn start<A: AsRef<OsStr>>(name: &str, dir: &Path, args: &[A]) -> Result<Self> {
+        let start = || -> Result<Self> {
+            let log = dir.join(format!("{name}.log"));
+            let stderr = File::options().create(true).append(true).open(&log)?;
+            let parent = std::process::id().to_string();
+            let mut command = Command::new(std::env::current_exe()?);
+            command
+                .args(["demo", "attached", "--parent", &parent, "--"])
+                .args(args);
+            // What is set for the user's own databases and servers is not for these.
+            for (name, _) in std::env::vars_os() {
+                if name.as_encoded_bytes().starts_with(b"HOTREAD_") || name == "RUST_LOG" {
+                    command.env_remove(name);
+                }
+            }
+            // A ctrl-C on the terminal is for the demo, which ends them in order.
+            command.process_group(0).stderr(stderr);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn()?;
+            let stdout = child.stdout.take().map(BufReader::new);
+            let (line, lines) = unbounded_channel();
+            let name = name.to_owned();
+            let process = Self {
+                name,
+                child,
+                lines,
+                log,
+            };
+            thread::Builder::new().spawn(move || {
+                let said = stdout.into_iter().flat_map(BufRead::lines);
+                let mut said = said.map_while(Result::ok);
+                // If the other end is gone, the demo is about to end.
+                said.try_for_each(|said| line.send(said).ok())
+            })?;
+            Ok(process)
+        };
+        start().with_context(|| format!("{name} could not be started"))
+    }
+
+    /// The process's number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line of JSON to its stdin.
+    pub(super) fn tell(&mut self, message: &impl Serialize) -> Result<()> {
+        let line = serde_json::to_string(message)? + "\n";
+        let stdin = self.child.stdin.as_mut();
+        let stdin = stdin.context("the process has no stdin")?;
+        let told = stdin.write_all(line.as_bytes());
+        told.with_context(|| format!("{} hears no more: {}", self.name, self.last_words()))
+    }
+
+    /// The next line of its stdout; `None`: it has ended.
+    pub(super) async fn line(&mut self, within: Duration) -> Result<Option<String>> {
+        let line = timeout(within, self.lines.recv()).await;
+        line.with_context(|| format!("waited {within:?} for {}, which said nothing", self.name))
+    }
+
+    /// Waits for its end. `Some`: it was not a success.
+    pub(super) async fn end(&mut self) -> Result<Option<ErrorBody>> {
+        while self.lines.recv().await.is_some() {}
+        if self.child.wait()?.success() {
+            return Ok(None);
+        }
+        let words = self.last_words();
+        let body = serde_json::from_str(&words);
+        let body = body.unwrap_or_else(|_| ErrorBody::new(Code::Internal, words));
+        Ok(Some(body))
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// If it ends in another way than by this.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        let status = self.child.wait()?;
+        if status.signal() != Some(KILL) {
+            bail!(
+                "{} was to be killed, and ended with {status} instead",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// The last line that it said on stderr.
+    pub(super) fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().rev().find(|line| !line.trim().is_empty());
+        last.map_or_else(|| format!("{} did not say why", self.name), str::to_owned)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Becomes `hotread` with these arguments, in a process that is killed when its parent ends, whatever ends
+/// the parent. Only Linux has such a signal: elsewhere, a demo that is killed with `kill -9` leaves its
+/// server behind.
+pub(super) fn become_attached(parent: i32, args: &[OsString]) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .context("the process cannot be made to end with its parent")?;
+        // It may have ended before that was set.
+        if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+            bail!("the demo that started this process has ended");
+        }
+    }
+    let _ = parent;
+    let exe = std::env::current_exe().context("this executable cannot be found")?;
+    // Returns only if it does not succeed. The process keeps its number, and what was set above.
+    let error = Command::new(exe).args(args).exec();
+    Err(error).context("this executable cannot be started again")
+}
+
+/// `hotread serve`.
+pub(super) struct Server {
+    pub(super) process: Process,
+    pub(super) address: SocketAddr,
+}
+
+/// The database, in the demo's folder.
+pub(super) fn database(dir: &Path) -> PathBuf {
+    dir.join("demo.db")
+}
+
+impl Server {
+    /// Starts it at an address; port 0 is any free one.
+    pub(super) async fn start(dir: &Path, listen: SocketAddr) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Serving {
+            url: String,
+        }
+        let config = dir.join("hotread.toml");
+        std::fs::write(&config, CONFIG)?;
+        let args = ["serve", "--json", "--log-format", "json", "--listen"];
+        let mut args = args.map(OsString::from).to_vec();
+        args.extend([
+            listen.to_string().into(),
+            "--db".into(),
+            database(dir).into(),
+        ]);
+        args.extend(["--config".into(), config.into()]);
+        let began = Instant::now();
+        loop {
+            let mut process = Process::start("server", dir, &args)?;
+            if let Some(line) = process.line(WAIT).await? {
+                let Serving { url } = serde_json::from_str(&line)?;
+                let address = url.trim_start_matches("http://").parse()?;
+                return Ok(Self { process, address });
+            }
+            // A connection that another program begins may have the port for a moment.
+            let error = process.end().await?.context("the server ended at once")?;
+            if error.code != Code::AddressInUse || began.elapsed() > WAIT {
+                bail!("the server did not start: {error}");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Snapshots that it has sent since it was started, by its own count.
+    pub(super) fn snapshots(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(WAIT))?;
+        let host = self.address;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let mut lines = answer.lines();
+        let number = lines.find_map(|line| line.strip_prefix("hotread_snapshots_total "));
+        let number = number.context("the server does not count its snapshots")?;
+        Ok(number.parse()?)
+    }
+}

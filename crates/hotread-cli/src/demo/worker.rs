@@ -1,0 +1,286 @@
+//! A worker: a process that holds a replica and reads it. It does what it is asked on stdin, and ends when
+//! stdin does.
+
+use super::protocol::{Ask, Entries, Kind, Now, Rate, Sighting, State, Task, now};
+use super::{WAIT, runtime};
+use crate::output::Out;
+use anyhow::{Context, Result, bail};
+use hotread_client::{Client, HotReadHandle, HotReadState, Record, Replica, Replicated, Status};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value, from_str, to_value};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Time between two questions for the age of the replica to the server.
+const PING: Duration = Duration::from_millis(100);
+/// Look-ups between two looks at the clock.
+const BURST: usize = 1_024;
+/// Pause of the paced reader after each burst.
+const REST: Duration = Duration::from_millis(1);
+/// Pause before a replica that cannot go on is asked again.
+const HELD: Duration = Duration::from_millis(10);
+
+/// A record of the data that comes with the command.
+#[derive(Clone, Serialize, Deserialize)]
+struct Vendor {
+    #[serde(rename = "vendor")]
+    name: String,
+}
+
+pub(super) fn run(out: &mut Out) -> Result<()> {
+    let mut lines = io::stdin().lines().map_while(Result::ok);
+    let task: Task = from_str(&lines.next().context("the worker has no task")?)?;
+    match task.kind {
+        Kind::Vendor => work::<Vendor>(task, lines, out),
+        Kind::Object => work::<Map<String, Value>>(task, lines, out),
+        Kind::Text => work::<String>(task, lines, out),
+        Kind::Number => work::<Number>(task, lines, out),
+        Kind::List => work::<Vec<Value>>(task, lines, out),
+        Kind::Switch => work::<bool>(task, lines, out),
+    }
+}
+
+fn work<V: Typed>(task: Task, asks: impl Iterator<Item = String>, out: &mut Out) -> Result<()> {
+    let mut answer = |answer: Value| {
+        out.json(&answer)?;
+        out.flush().context("cannot write to stdout")
+    };
+    // One thread follows the table; readers have threads of their own.
+    let runtime = crate::commands::runtime(1)?;
+    let began = now();
+    let client = Client::builder(&task.server)
+        .name(&task.name)
+        .ping_every(PING);
+    let replica = runtime.block_on(client.build()?.replica::<Table<V>>(&task.table))?;
+    let loaded = now() - began;
+    let reader = Reader::new(task, replica);
+    answer(to_value((reader.keys.len(), loaded))?)?;
+    runtime.spawn(watch(reader.replica.clone(), reader.noted.clone()));
+    for ask in asks {
+        answer(reader.answer(from_str(&ask)?)?)?;
+    }
+    Ok(())
+}
+
+/// Notes when a reader of this process sees which change: one that is woken as soon as there is something
+/// new asks for the current state, and looks at the clock.
+async fn watch<V: Typed>(replica: Replica<Table<V>>, noted: Arc<Mutex<Noted>>) {
+    let mut handle = replica.create_handle();
+    loop {
+        let mut next = replica.position();
+        next.seq += 1;
+        let seen = handle.current().seq;
+        let at = now();
+        handle.quiescent();
+        lock(&noted).sightings.push((seen, at));
+        while replica.wait_for(next, WAIT).await.is_err() {
+            tokio::time::sleep(HELD).await;
+        }
+    }
+}
+
+/// What the threads of a worker have found.
+#[derive(Default)]
+struct Noted {
+    sightings: Vec<Sighting>,
+    /// Of the paced reader.
+    reads: u64,
+    misses: u64,
+}
+
+fn lock(noted: &Mutex<Noted>) -> MutexGuard<'_, Noted> {
+    // Each change is whole.
+    noted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks keys up.
+#[derive(Clone)]
+struct Reader<V: Typed> {
+    task: Task,
+    replica: Replica<Table<V>>,
+    /// All keys, in an order that no cache can foresee.
+    keys: Arc<[Arc<str>]>,
+    noted: Arc<Mutex<Noted>>,
+}
+
+impl<V: Typed> Reader<V> {
+    fn new(task: Task, replica: Replica<Table<V>>) -> Self {
+        let keys = |table: &Table<V>| table.records.keys().cloned().collect();
+        let mut keys: Vec<_> = replica.state().read(keys);
+        let order = RandomState::new();
+        keys.sort_by_cached_key(|key| order.hash_one(key));
+        let (keys, noted) = (keys.into(), Arc::default());
+        Self {
+            task,
+            replica,
+            keys,
+            noted,
+        }
+    }
+
+    fn answer(&self, ask: Ask) -> Result<Value> {
+        let answer = match ask {
+            Ask::Now => to_value(self.now()?),
+            Ask::Read { seconds } => {
+                let mut handle = self.replica.create_handle();
+                to_value(self.measure(seconds, BURST, |key| Ok(finds(&mut handle, key)))?)
+            }
+            Ask::Http { seconds } => to_value(self.over_http(seconds)?),
+            Ask::Paced => {
+                self.start_paced();
+                to_value(())
+            }
+            Ask::Seen => to_value(&lock(&self.noted).sightings),
+            Ask::Values { keys } => {
+                let read = |table: &Table<V>, key| {
+                    let (seq, value) = table.records.get(key)?;
+                    // What was read from JSON can be written as JSON.
+                    Some((*seq, to_value(value).ok()?))
+                };
+                let read = |table: &_| keys.iter().map(|key| read(table, &**key)).collect();
+                to_value(self.replica.state().read::<Entries>(read))
+            }
+        };
+        Ok(answer?)
+    }
+
+    fn now(&self) -> Result<Now> {
+        // The clock before the age: what had that age a moment later was not older at `at`.
+        let at = now();
+        let age = self.replica.age().map(|age| age.as_secs_f64());
+        let state = match self.replica.status() {
+            Status::Live => State::Live,
+            Status::Rejected(refused) => State::Rejected(refused.seq),
+            Status::Failed(body) => bail!("the replica has failed: {body}"),
+            _ => State::Stale,
+        };
+        let noted = lock(&self.noted);
+        let (reads, misses) = (noted.reads, noted.misses);
+        let seq = noted.sightings.last().map_or(0, |(seq, _)| *seq);
+        Ok(Now {
+            at,
+            state,
+            age,
+            seq,
+            reads,
+            misses,
+        })
+    }
+
+    /// Calls `look_up` with one key after the other for some time; it says whether it found something. The
+    /// clock is looked at after each burst.
+    fn measure(
+        &self,
+        seconds: f64,
+        burst: usize,
+        mut look_up: impl FnMut(&str) -> Result<bool>,
+    ) -> Result<Rate> {
+        let (mut reads, mut misses) = (0, 0);
+        let mut keys = self.keys.iter().cycle();
+        let start = now();
+        loop {
+            for key in keys.by_ref().take(burst) {
+                misses += u64::from(!look_up(key)?);
+                reads += 1;
+            }
+            let passed = now() - start;
+            if passed >= seconds {
+                return Ok(Rate {
+                    reads,
+                    misses,
+                    seconds: passed,
+                });
+            }
+        }
+    }
+
+    /// As a program without a replica does it: a request, and the answer's value as the type that it has in
+    /// the program.
+    fn over_http(&self, seconds: f64) -> Result<Rate> {
+        let runtime = runtime()?;
+        let client = Client::new(&self.task.server)?;
+        let rate = self.measure(seconds, 1, |key| {
+            let found = runtime.block_on(client.get(&self.task.table, key))?;
+            let value: Option<V> = found.map(|record| record.value_as()).transpose()?;
+            Ok(black_box(value).is_some())
+        });
+        rate.context("a look-up over HTTP")
+    }
+
+    /// Starts to look keys up with pauses, until the process ends.
+    fn start_paced(&self) {
+        let reader = self.clone();
+        thread::spawn(move || {
+            let mut handle = reader.replica.create_handle();
+            let mut keys = reader.keys.iter().cycle();
+            loop {
+                let burst = keys.by_ref().take(BURST);
+                let misses = burst.filter(|key| !finds(&mut handle, key)).count() as u64;
+                handle.quiescent();
+                let mut noted = lock(&reader.noted);
+                noted.reads += BURST as u64;
+                noted.misses += misses;
+                drop(noted);
+                thread::sleep(REST);
+            }
+        });
+    }
+}
+
+fn finds<V: Typed>(handle: &mut HotReadHandle<Table<V>>, key: &str) -> bool {
+    black_box(handle.current().records.get(black_box(key))).is_some()
+}
+
+/// A type of values in a worker.
+trait Typed: DeserializeOwned + Serialize + Clone + Send + Sync + 'static {}
+
+impl<V: DeserializeOwned + Serialize + Clone + Send + Sync + 'static> Typed for V {}
+
+/// A table in a worker. `HashMap<Arc<str>, V>` alone would do; this one also keeps the numbers of the
+/// transactions, so that a reader can tell which changes are in the very state that it sees.
+#[derive(Clone)]
+struct Table<V> {
+    /// With the transaction that wrote the value.
+    records: HashMap<Arc<str>, (u64, V)>,
+    /// The newest transaction that wrote a record.
+    seq: u64,
+}
+
+impl<V: Typed> HotReadState for Table<V> {
+    /// A record as it was written, or `None` where it was deleted.
+    type Action = (Arc<str>, Option<(u64, V)>);
+
+    fn apply_update(&mut self, (key, written): &Self::Action) {
+        match written {
+            Some((seq, value)) => {
+                self.records.insert(key.clone(), (*seq, value.clone()));
+                self.seq = self.seq.max(*seq);
+            }
+            None => drop(self.records.remove(key)),
+        }
+    }
+}
+
+impl<V: Typed> Replicated for Table<V> {
+    type Value = V;
+
+    fn empty() -> Self {
+        let (records, seq) = (HashMap::new(), 0);
+        Self { records, seq }
+    }
+
+    fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
+        let value = record.value_as().map_err(|error| error.to_string())?;
+        Ok((key.clone(), Some((record.seq(), value))))
+    }
+
+    fn delete(key: &Arc<str>) -> Self::Action {
+        (key.clone(), None)
+    }
+}

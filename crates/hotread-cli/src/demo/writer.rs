@@ -1,0 +1,226 @@
+//! Writes records, and keeps a list of what the server has acknowledged, by which the verdict is reached.
+
+use super::WAIT;
+use super::dataset::{Records, Source};
+use super::protocol::now;
+use anyhow::{Context, Result};
+use hotread_client::{Client, Error};
+use hotread_proto::{Put, Txn, TxnId, Value};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+/// Most writes that wait for their answers at a time.
+const MAX_IN_FLIGHT: usize = 64;
+/// Pause before a write is tried again that the client has given up.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A write that the server has acknowledged.
+#[derive(Debug, Clone)]
+pub(super) struct Ack {
+    /// Its record, as a place in [`Records::keys`].
+    pub(super) key: usize,
+    pub(super) value: Value,
+    pub(super) seq: u64,
+    /// When it was first sent, and when it was acknowledged.
+    pub(super) sent: f64,
+    pub(super) acked: f64,
+}
+
+impl Ack {
+    /// Is this record, with its transaction, as the write left it?
+    pub(super) fn left(&self, found: Option<&(u64, serde_json::Value)>) -> bool {
+        let own = self.value.to::<serde_json::Value>();
+        found.is_some_and(|(seq, value)| *seq == self.seq && own.is_ok_and(|own| own == *value))
+    }
+
+    /// Is the write in this record: its value, or that of a later transaction?
+    pub(super) fn is_in(&self, found: Option<&(u64, serde_json::Value)>) -> bool {
+        found.is_some_and(|(seq, _)| *seq > self.seq) || self.left(found)
+    }
+}
+
+/// The number of writes of which something is so.
+pub(super) fn number(acks: &[Ack], so: impl Fn(&Ack) -> bool) -> u64 {
+    acks.iter().filter(|ack| so(ack)).count() as u64
+}
+
+/// Writes that go on until they are stopped; dropped, they end at once.
+pub(super) type Load = JoinSet<Result<()>>;
+
+/// Writes to the demo's table.
+pub(super) struct Writer {
+    pub(super) client: Client,
+    pub(super) table: &'static str,
+    pub(super) records: Records,
+    /// The table's last transaction before the first write.
+    pub(super) first: u64,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Writes that were begun.
+    begun: usize,
+    /// No more of a load are to be begun.
+    stopped: bool,
+    acks: Vec<Ack>,
+}
+
+impl Writer {
+    pub(super) async fn new(client: Client, source: &Source) -> Result<Self> {
+        let records = Records::load(&client, source).await?;
+        let mut writer = Self {
+            client,
+            table: source.table,
+            records,
+            first: 0,
+            book: Mutex::default(),
+        };
+        writer.first = writer.head().await?;
+        Ok(writer)
+    }
+
+    /// The table's last transaction.
+    pub(super) async fn head(&self) -> Result<u64> {
+        Ok(self.client.table_info(self.table).await?.position.seq)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // A change is one step.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The acknowledged writes that were sent from a moment on.
+    pub(super) fn acks(&self, from: f64) -> Vec<Ack> {
+        let mut acks = self.book().acks.clone();
+        acks.retain(|ack| ack.sent >= from);
+        acks
+    }
+
+    /// Claims that a write was acknowledged which never was.
+    pub(super) fn claim_too_much(&self) {
+        let mut claim = self.acks(0.0).pop();
+        claim.iter_mut().for_each(|claim| claim.seq += 1);
+        self.book().acks.extend(claim);
+    }
+
+    /// The last acknowledged value of a record.
+    pub(super) fn current(&self, key: usize) -> Value {
+        let last = self.acks(0.0).into_iter().rfind(|ack| ack.key == key);
+        last.map_or_else(|| self.records.values[key].clone(), |ack| ack.value)
+    }
+
+    /// Writes a record, and tries again with the transaction's id until it is acknowledged.
+    pub(super) async fn write(&self, key: usize, value: Value) -> Result<Ack> {
+        let number = {
+            let mut book = self.book();
+            book.begun += 1;
+            book.begun
+        };
+        let id = TxnId::new(&format!("demo-{number}"))?;
+        let put = Put::new(self.records.keys[key].clone(), value.clone());
+        let txn = Txn::new().put(put).id(id);
+        let (sent, began) = (now(), Instant::now());
+        let committed = loop {
+            match self.client.txn(self.table, txn.clone()).await {
+                Ok(committed) => break committed,
+                // Whether it was done is not known, and the id makes another attempt harmless.
+                Err(Error::Unreachable(_) | Error::Timeout | Error::CommitUnknown { .. })
+                    if began.elapsed() < WAIT =>
+                {
+                    sleep(AGAIN).await;
+                }
+                Err(error) => return Err(error).context("a write was not acknowledged"),
+            }
+        };
+        let ack = Ack {
+            key,
+            value,
+            seq: committed.position.seq,
+            sent,
+            acked: now(),
+        };
+        self.book().acks.push(ack.clone());
+        Ok(ack)
+    }
+
+    /// Writes a value that another record had in the beginning: each time that it is this record's turn,
+    /// that of another one.
+    pub(super) async fn rewrite(&self, key: usize) -> Result<Ack> {
+        let values = &self.records.values;
+        let begun = self.book().begun;
+        let other = (begun + begun / values.len() + 1) % values.len();
+        self.write(key, values[other].clone()).await
+    }
+
+    /// Begins so many writes a second, if the server keeps up, until they are stopped: about `most` of them
+    /// at the most. A record has one write at a time, so that its last acknowledged value is the one that
+    /// it must have.
+    pub(super) fn start(self: &Arc<Self>, per_second: u32, most: usize) -> Load {
+        let keys = self.records.keys.len();
+        // Each lane has records of its own, which it writes one after the other. All share the pace: after a
+        // pause of the machine, they do not all go on at once.
+        let lanes = keys.min(MAX_IN_FLIGHT);
+        let mut pace = interval(Duration::from_secs(1) / per_second);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = Arc::new(tokio::sync::Mutex::new(pace));
+        self.book().stopped = false;
+        let lane = |lane: usize| {
+            let (writer, pace) = (self.clone(), pace.clone());
+            async move {
+                for key in (lane..keys).step_by(lanes).cycle().take(most / lanes) {
+                    let mut pace = pace.lock().await;
+                    if writer.book().stopped {
+                        break;
+                    }
+                    pace.tick().await;
+                    drop(pace);
+                    writer.rewrite(key).await?;
+                }
+                Ok(())
+            }
+        };
+        (0..lanes).map(lane).collect()
+    }
+
+    /// Begins no more writes, and waits until all that were begun are acknowledged.
+    pub(super) async fn stop(&self, mut load: Load) -> Result<()> {
+        self.book().stopped = true;
+        let ended = async {
+            while let Some(lane) = load.join_next().await {
+                lane.context("a writer panicked")??;
+            }
+            Ok(())
+        };
+        let ended = timeout(WAIT, ended).await;
+        ended.with_context(|| {
+            format!("waited {WAIT:?} for writes, and some were not acknowledged")
+        })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_write_is_there_by_its_number_and_its_value() {
+        let value = Value::parse(br#"{"a":1,"b":2}"#).unwrap();
+        let ack = Ack {
+            key: 0,
+            value,
+            seq: 7,
+            sent: 0.0,
+            acked: 0.0,
+        };
+        let found = |seq, value| ack.is_in(Some(&(seq, value)));
+        assert!(found(7, json!({"b": 2, "a": 1})), "members have no order");
+        assert!(found(8, json!(null)), "written again since");
+        assert!(!found(7, json!({"a": 1, "b": 3})), "another value");
+        assert!(!found(6, json!({"a": 1, "b": 2})), "an older state");
+        assert!(!ack.is_in(None), "gone");
+    }
+}
