@@ -29,6 +29,10 @@ pub mod options;
 #[cfg(feature = "in-process")]
 pub mod peers;
 #[cfg(feature = "store")]
+#[cfg_attr(
+    not(feature = "end-to-end"),
+    expect(dead_code, reason = "the store alone needs one role")
+)]
 pub mod process;
 pub mod report;
 pub mod rounds;
@@ -38,6 +42,10 @@ pub mod stats;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod target;
+#[cfg_attr(
+    not(any(feature = "in-process", feature = "end-to-end")),
+    expect(dead_code, reason = "the store alone times no calls")
+)]
 mod timing;
 #[cfg(feature = "in-process")]
 pub mod workload;

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::cells;
+use super::support::{Drawn, cells};
 use crate::peers::*;
 use crate::report::Figure;
 use crate::rounds::{Plan, Rounds, Table, Unit};
@@ -24,8 +24,7 @@ const LABELS: [&str; 12] = [
 ];
 
 struct Work {
-    map: Map<u64>,
-    draws: Vec<u64>,
+    drawn: Drawn<u64>,
     time: Duration,
     /// Whether to leave most combinations of readers and writers out.
     quick: bool,
@@ -70,8 +69,10 @@ fn measure(
     let keys = keys::<u64>(SPAN);
     let indices = draw(&mut fastrand::Rng::with_seed(9), 1 << 16);
     let work = Rc::new(Work {
-        map: map_of(&keys, &Default::default()),
-        draws: workload::pick(&keys, &indices),
+        drawn: Drawn {
+            map: map_of(&keys, &Default::default()),
+            draws: workload::pick(&keys, &indices),
+        },
         time: plan.millis(60, 4),
         quick: plan.quick,
     });
@@ -103,16 +104,10 @@ fn all_counts<P: Kv<u64>>(work: &Rc<Work>) -> Vec<f64> {
 
 /// Reads and writes a second, and the percentage of writes that were visible at return.
 fn read_and_write<P: Kv<u64>>(work: &Work, readers: usize, writers: usize) -> [f64; 3] {
-    let (peer, writer) = P::build(work.map.clone());
+    let (peer, writer) = P::build(work.drawn.map.clone());
     let writer = P::share(writer);
     let (barrier, stop) = (Barrier::new(readers + writers + 1), AtomicBool::new(false));
-    let draws = |thread: usize| {
-        let first = work.draws.len() / (readers + writers) * thread;
-        work.draws[first..]
-            .iter()
-            .chain(&work.draws[..first])
-            .cycle()
-    };
+    let draws = |thread| work.drawn.of_thread(thread, readers + writers);
     let [mut reads, mut writes, mut visible] = [0u64; 3];
     // Threads begin and end when the scheduler lets them: the time runs from the first that began
     // to the last that ended.

@@ -1,7 +1,7 @@
 //! A table whose records live for two seconds and are written at a steady rate: how many there are.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hotread_proto::Timestamp;
 
@@ -98,8 +98,5 @@ fn measure(plan: &Plan, state: State, rate: u32, time: Duration) -> Vec<f64> {
 
 /// The time so long from now, as JSON has it without quotes.
 pub(super) fn expiry(after: Duration) -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let millis = now.unwrap_or_default().as_millis() as i64;
-    let now = Timestamp::from_millis(millis).expect("it is within ten thousand years");
-    now.saturating_add(after)
+    Timestamp::from(SystemTime::now()).saturating_add(after)
 }

@@ -93,7 +93,7 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
         let writing: Vec<_> = (0..setting.writers)
             .map(|thread| {
                 let (mut writer, mut calls) = (writer.clone(), Histogram::default());
-                let keys = draws(drawn, thread, setting.writers);
+                let keys = drawn.of_thread(thread, setting.writers);
                 scope.spawn(move || {
                     writer.attach();
                     let count = update_flat_out(&mut writer, keys, run, &mut calls);
@@ -104,7 +104,7 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
             .collect();
         let light = setting.light.then(|| {
             let (mut writer, mut calls) = (writer.clone(), Histogram::default());
-            let keys = draws(drawn, 1, 2);
+            let keys = drawn.of_thread(1, 2);
             scope.spawn(move || {
                 writer.attach();
                 let count = update_now_and_then(&mut writer, keys, run, &mut calls);
@@ -113,7 +113,7 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
             })
         });
         if setting.reader {
-            let (mut reader, keys) = (peer.reader(), draws(drawn, 1, 3));
+            let (mut reader, keys) = (peer.reader(), drawn.of_thread(1, 3));
             scope.spawn(move || {
                 reader.attach();
                 run.barrier.wait();
@@ -156,15 +156,6 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
         outcome.memory = memory.peak_bytes();
     });
     outcome
-}
-
-/// The keys that one of some threads goes through, from a place of its own.
-fn draws(drawn: &Drawn<u64>, thread: usize, threads: usize) -> impl Iterator<Item = &u64> {
-    let first = drawn.draws.len() / threads * thread;
-    drawn.draws[first..]
-        .iter()
-        .chain(&drawn.draws[..first])
-        .cycle()
 }
 
 /// Updates until the run is over; returns how often. Each call lasts from the end of the one
