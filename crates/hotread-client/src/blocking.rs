@@ -11,7 +11,7 @@ use crate::{
     TooStale, Txn, WaitForError,
 };
 use hotread::{HotRead, HotReadHandle};
-use hotread_proto::{Alter, Commit, PutOptions, TableTxn, TypedTable};
+use hotread_proto::{Alter, Change, Commit, PutOptions, TableTxn, TypedTable};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
