@@ -1,11 +1,12 @@
 //! Questions to a table and their answers, the same for a store in the process, over HTTP and in a
 //! client. Answers are read from JSON as they are written; a store answers without JSON.
 
-use crate::evaluate::{Change, Committed};
+use crate::evaluate::Change;
 use crate::name::{Category, Key};
 use crate::position::{Epoch, Position};
 use crate::record::Record;
 use crate::session::frame;
+use crate::view::Committed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A range of a table's records.

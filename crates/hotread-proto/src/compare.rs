@@ -2,10 +2,11 @@
 //! is held for what changes and not for the whole table.
 
 use crate::digest::ItemHash;
-use crate::evaluate::{Refusal, TableView};
 use crate::name::{Key, said_bytes};
 use crate::position::Position;
+use crate::refusal::Refusal;
 use crate::txn::{Put, Replace};
+use crate::view::TableView;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroize;

@@ -6,8 +6,10 @@ use crate::digest::{Digest, Hasher, ItemHash};
 use crate::name::{Actor, Key, Note, TxnId, said_bytes};
 use crate::position::Position;
 use crate::record::Record;
+use crate::refusal::Refusal;
 use crate::time::Timestamp;
 use crate::txn::{Condition, MAX_REPLACE_BYTES, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
+use crate::view::{Committed, Head, TableView};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
@@ -52,96 +54,6 @@ impl Body {
     }
 }
 
-/// What [`evaluate`] needs to know of a table.
-pub trait TableView {
-    /// Why the table could not be read.
-    type Error;
-
-    /// Where the table stands.
-    fn head(&self) -> Head;
-    /// How its records are hashed.
-    fn hasher(&self) -> &Hasher;
-    /// What there is under a key.
-    ///
-    /// # Errors
-    /// If the table could not be read.
-    fn get(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
-    /// As [`get`](Self::get), with the category as well.
-    ///
-    /// # Errors
-    /// If the table could not be read.
-    fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
-    /// All records in the order of their keys' bytes, each with its key.
-    ///
-    /// # Errors
-    /// If the table could not be read.
-    fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), Self::Error>;
-    /// The transaction with this id, if it is remembered.
-    ///
-    /// # Errors
-    /// If the table could not be read.
-    fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, Self::Error>;
-}
-
-/// Where a table stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its last transaction.
-    pub position: Position,
-    /// The digest after it.
-    pub digest: Digest,
-    /// How many records there are.
-    pub records: u64,
-    /// When it was committed.
-    pub at: Timestamp,
-}
-
-/// What a decision needs of a record that is there: not its value, whose hash stands for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Existing {
-    /// The transaction that last changed it.
-    pub seq: u64,
-    /// The hash of key, `seq` and value.
-    pub hash: ItemHash,
-    /// What it is filed under; [`TableView::get`] need not fill this in.
-    pub category: String,
-    /// Expiry time, from which on preconditions take the record for absent.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl Existing {
-    /// Whether the record had expired at this time.
-    #[must_use]
-    pub fn is_expired(&self, at: Timestamp) -> bool {
-        self.expires_at.is_some_and(|expires_at| expires_at <= at)
-    }
-
-    /// Whether it is what it would be after this put.
-    pub(crate) fn is(&self, put: &Put, hasher: &Hasher) -> bool {
-        put.category.as_str() == self.category
-            && put.expires_at == self.expires_at
-            && hasher.item(put.key.as_str(), self.seq, put.value.as_bytes()) == self.hash
-    }
-}
-
-/// A transaction with an id that was committed not too long ago.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Remembered {
-    /// What was answered.
-    pub committed: Committed,
-    /// The hash of its body.
-    pub body: u128,
-}
-
-/// The answer to a committed transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Committed {
-    /// The state that first contains it.
-    pub position: Position,
-    /// When it was committed. Never earlier than the table's transaction before it.
-    pub at: Timestamp,
-}
-
 /// What an entry does.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -154,92 +66,6 @@ pub enum Outcome {
     Nothing,
     /// It is refused, and nothing of it is applied.
     Refused(Refusal),
-}
-
-/// Why an entry is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// It is outside the limits.
-    #[error(transparent)]
-    Limit(#[from] TxnTooLarge),
-    /// A precondition does not hold.
-    #[error("precondition failed: {key:?} {}, but {}; read it again and decide anew", expected(*.condition), found(*.actual))]
-    Precondition {
-        /// The key it is about.
-        key: Key,
-        /// What should have held.
-        condition: Condition,
-        /// The transaction that last changed the record; `None`: there is no record.
-        actual: Option<u64>,
-    },
-    /// The table has changed since the state that a replacement is for.
-    #[error(
-        "precondition failed: the table should be at seq {expected}, but is at seq {actual}; read it again and decide anew"
-    )]
-    TableSeq {
-        /// The transaction that should have been its last one.
-        expected: u64,
-        /// The one that is.
-        actual: u64,
-    },
-    /// A replacement without records that does not say that the table is to be emptied.
-    #[error(
-        "the replacement has no records, and would empty the table; set allow_empty if that is meant"
-    )]
-    EmptyReplacement,
-    /// A replacement would delete more of the table than is allowed.
-    #[error(
-        "the replacement would delete {deleted} of {records} records, and at most {max} may be deleted; make sure that it is complete, or allow more with max_delete_percent"
-    )]
-    TooManyDeletions {
-        /// Records that would be deleted.
-        deleted: u64,
-        /// Records of the table.
-        records: u64,
-        /// Most of them that may be deleted.
-        max: u64,
-    },
-    /// A replacement would change more records than are allowed in one step.
-    #[error(
-        "the replacement changes {changed} records, and at most {max} may change in one step, since all other writers wait meanwhile; write what changes in several transactions, or allow more changes"
-    )]
-    TooManyChanges {
-        /// Records that would be new, different or gone.
-        changed: u64,
-        /// Most of them that may be.
-        max: u64,
-    },
-    /// Too much of the table has changed since a replacement was compared with it.
-    #[error(
-        "too much of the table has changed while the replacement was compared with it; try again, or keep more history"
-    )]
-    Outdated,
-    /// The id was used for something else.
-    #[error(
-        "transaction id {id:?} was used at seq {seq} for another body; give each transaction an id of its own"
-    )]
-    IdReused {
-        /// The id.
-        id: TxnId,
-        /// The transaction that has it.
-        seq: u64,
-    },
-}
-
-fn expected(condition: Condition) -> String {
-    match condition {
-        Condition::Seq(seq) => format!("should be at seq {seq}"),
-        Condition::Absent => "should be absent".to_owned(),
-        Condition::Present => "should be there".to_owned(),
-    }
-}
-
-fn found(actual: Option<u64>) -> String {
-    match actual {
-        Some(seq) => format!("is at seq {seq}"),
-        None => "is absent".to_owned(),
-    }
 }
 
 /// What a committed transaction did to its table: the unit that is stored in the history, sent to

@@ -47,6 +47,7 @@ mod position;
 mod record;
 mod record_set;
 mod records;
+mod refusal;
 mod replicated;
 mod response;
 pub mod session;
@@ -57,14 +58,12 @@ mod token;
 mod txn;
 mod typed_table;
 mod value;
+mod view;
 
 pub use calls::{Changes, Found, MAX_CHANGES, Page, Replaced, Scan, Search};
 pub use compare::Compared;
 pub use digest::{Digest, Hasher, ItemHash, ParseDigestError};
-pub use evaluate::{
-    Body, Change, ChangeOp, Committed, Entry, Existing, Head, Outcome, Refusal, Remembered,
-    Removal, TableView, evaluate,
-};
+pub use evaluate::{Body, Change, ChangeOp, Entry, Outcome, Removal, evaluate};
 pub use name::{Actor, Category, InvalidName, Key, Note, TableName, TxnId};
 pub use on_change::{CallbackPanics, Callbacks, Entries, MAX_CHANGES_BEHIND, OnChange};
 pub use options::{Alter, History, TableInfo, TableOptions};
@@ -72,6 +71,7 @@ pub use position::{Epoch, ParsePositionError, Position};
 pub use record::Record;
 pub use record_set::{RecordSet, RecordUpdate};
 pub use records::Records;
+pub use refusal::Refusal;
 pub use replicated::{
     Decoder, Replicated, ReplicatedKey, SEALED_REASON, check_value, panic_message,
 };
@@ -83,6 +83,7 @@ pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 pub use typed_table::TypedTable;
 pub use value::{InvalidValue, Value};
+pub use view::{Committed, Existing, Head, Remembered, TableView};
 
 /// The limits of the vocabulary, each with its unit.
 pub mod limits {

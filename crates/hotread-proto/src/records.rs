@@ -1,11 +1,12 @@
 //! A table in memory.
 
 use crate::digest::{Digest, Hasher};
-use crate::evaluate::{Change, ChangeOp, Head};
+use crate::evaluate::{Change, ChangeOp};
 use crate::position::Position;
 use crate::record::Record;
 use crate::record_set::RecordSet;
 use crate::time::Timestamp;
+use crate::view::Head;
 use hotread::HotReadState;
 use std::collections::btree_set;
 use std::sync::Arc;

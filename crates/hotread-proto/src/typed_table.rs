@@ -1,13 +1,14 @@
 //! The calls that typed tables of a store and of a server have in common.
 
 use crate::calls::{Found, Page, Scan, Search};
-use crate::evaluate::{Change, Committed};
+use crate::evaluate::Change;
 use crate::on_change::{Entries, OnChange};
 use crate::options::{Alter, TableInfo};
 use crate::position::Position;
 use crate::replicated::Replicated;
 use crate::table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
 use crate::txn::Replace;
+use crate::view::Committed;
 use hotread::HotReadHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -11,7 +11,6 @@ mod status;
 
 pub use status::{AtRisk, Histogram, ServerStatus, SessionStatus, Stats, TableStatus};
 
-use crate::evaluate::Committed;
 use crate::name::{Category, Key, TableName};
 use crate::options::TableInfo;
 use crate::position::Position;
@@ -21,6 +20,7 @@ use crate::time::Timestamp;
 use crate::token::{Role, TokenInfo};
 use crate::txn::Put;
 use crate::value::Value;
+use crate::view::Committed;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 

@@ -7,13 +7,14 @@ use super::index::{Index, Seen};
 use super::refusals::Refusals;
 use super::staging::{self, Staging};
 use crate::digest::{Digest, Hasher};
-use crate::evaluate::{ChangeOp, Head, Removal};
+use crate::evaluate::{ChangeOp, Removal};
 use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
 use crate::replicated::SEALED_REASON;
 use crate::time::Timestamp;
+use crate::view::Head;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

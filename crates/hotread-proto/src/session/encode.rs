@@ -2,9 +2,10 @@
 
 use super::frame::{ServerFrame, Snapshot, Txn};
 use super::{PART_BYTES, PART_RECORDS};
-use crate::evaluate::{Change, Head};
+use crate::evaluate::Change;
 use crate::record::Record;
 use crate::records::Records;
+use crate::view::Head;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 //! left out, unless there is only one.
 
 use super::frame::Txn;
-use crate::evaluate::{Change, ChangeOp, Head};
+use crate::evaluate::{Change, ChangeOp};
 use crate::name::{Actor, Note};
+use crate::view::Head;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

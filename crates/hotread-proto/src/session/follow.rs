@@ -14,11 +14,11 @@ use super::staging::Staging;
 use super::trouble::{Trouble, may_come, passes, protocol, too_large, within};
 use super::{MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, VERSION};
 use crate::digest::Hasher;
-use crate::evaluate::Head;
 use crate::position::{Epoch, Position};
 use crate::records::Records;
 use crate::response::{Code, ErrorBody};
 use crate::txn::MAX_REPLACE_BYTES;
+use crate::view::Head;
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! What a replica's end is told, and what it tells: the types around [`Follow`](super::Follow).
 
-use crate::evaluate::{ChangeOp, Head};
+use crate::evaluate::ChangeOp;
 use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::response::ErrorBody;
+use crate::view::Head;
 use std::sync::Arc;
 use std::time::Duration;
 

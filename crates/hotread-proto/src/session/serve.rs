@@ -12,10 +12,10 @@ use super::frame::{ClientFrame, Goodbye, Has, Heartbeat, Hello, Pong, Reset, Ser
 use super::serving::{Answer, End, Event, ServeConfig, Want};
 use super::{MAX_CLIENT_FRAME_BYTES, reason};
 use crate::digest::Digest;
-use crate::evaluate::Head;
 use crate::position::Position;
 use crate::response::{Code, ErrorBody};
 use crate::time::Timestamp;
+use crate::view::Head;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,12 +2,12 @@
 
 use super::{Asked, Phase, Serve};
 use crate::digest::Digest;
-use crate::evaluate::Head;
 use crate::position::Position;
 use crate::response::{Code, ErrorBody};
 use crate::session::frame::{Begin, Hello, ServerFrame, Welcome};
 use crate::session::serving::{Event, Want};
 use crate::session::{VERSION, is_client_name};
+use crate::view::Head;
 
 impl Serve {
     pub(super) fn greet(&mut self, hello: Hello) {
