@@ -13,7 +13,7 @@ use crate::process::Failure;
 use crate::report::Figure;
 use crate::rounds::{Rounds, Unit};
 use crate::stats::percentiles;
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 
 /// Operations a second, where they are paced.
 const RATE: u32 = 250;

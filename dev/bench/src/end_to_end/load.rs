@@ -23,7 +23,8 @@ use super::{OURS, clock};
 use crate::process::{Failure, Role, Status};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 
 /// The roles' names.
 pub(super) const LOAD: &str = "load";
@@ -284,12 +285,13 @@ fn body(database: &Path, kind: Kind) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::scratch;
 
     #[test]
     fn both_bodies_hold_all_records() {
         let folder = tempfile::tempdir().expect("the folder is writable");
         let path = folder.path().join("a.db");
-        data::fill(&path, 3);
+        scratch::fill(&path, 3);
         let array: Vec<Plain> =
             serde_json::from_slice(&body(&path, Kind::Array).expect("it can be read"))
                 .expect("an array");

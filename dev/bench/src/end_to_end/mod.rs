@@ -37,10 +37,10 @@ use self::system::{Class, System};
 use crate::options::Options;
 use crate::process::{self, play};
 use crate::report::{self, About, Machine};
-use crate::store::data;
+use crate::store::scratch;
 use crate::target::{self, entries};
 
-type Entry = target::Entry<data::Files>;
+type Entry = target::Entry<scratch::Files>;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -77,7 +77,7 @@ fn rules(machine: &Machine) -> String {
 ",
         machine.cores,
         peers::about(),
-        data::file_system(target::folder()),
+        scratch::file_system(target::folder()),
     )
 }
 

@@ -23,7 +23,7 @@ use crate::process::Failure;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Table, Unit};
 use crate::stats::percentiles;
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 use crate::target;
 
 /// Watching sessions, and writes a second. A write to 1,000 sessions keeps two cores busy for tens

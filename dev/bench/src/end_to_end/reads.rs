@@ -17,7 +17,8 @@ use super::row::Row;
 use super::{OURS, clock};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 use crate::timing::ns_per_call;
 
 type Rows = HashMap<Arc<str>, Row>;

@@ -11,7 +11,8 @@ use super::watch::Watchers;
 use super::{OURS, clock, row, runtime};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 
 /// Writes before the end, which lie in the log when it comes.
 const WRITES: usize = 1_000;

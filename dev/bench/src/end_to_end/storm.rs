@@ -12,7 +12,7 @@ use super::{OURS, clock, row, runtime};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit, columns};
 use crate::stats::percentiles;
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(2);

@@ -18,7 +18,7 @@ use super::{OURS, least_of_peers, row, runtime, skipped, systems_of};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Table, Unit};
 use crate::store::commits::{self, Setup};
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 use crate::target;
 
 const WRITERS: usize = 64;

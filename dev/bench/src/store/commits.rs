@@ -17,7 +17,8 @@ use hotread_proto::{Put, Timestamp};
 use hotread_store::Synchronous;
 
 use super::bare::{self, Loop, Mirror};
-use super::data::{self, Plan};
+use super::data;
+use super::scratch::Plan;
 use super::{BARE, OURS};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};

@@ -14,7 +14,8 @@ use hotread_store::import::{Format, Rows};
 use hotread_store::{Store, Synchronous};
 
 use super::bare::{self, Loop, Mirror};
-use super::data::{self, BATCH, Plan};
+use super::data::{self, BATCH};
+use super::scratch::{self, Plan};
 use super::{BARE, OURS};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit, columns};
@@ -65,7 +66,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
 }
 
 /// An empty table in a database of its own.
-fn empty(plan: &Plan) -> data::Copy {
+fn empty(plan: &Plan) -> scratch::Database {
     plan.scratch.copy(0)
 }
 

@@ -4,7 +4,7 @@
 
 use super::OURS;
 use super::child::{OPS, Peer, measure};
-use super::data::Plan;
+use super::scratch::Plan;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
 

@@ -14,16 +14,17 @@ mod import;
 mod memory;
 mod open;
 mod reads;
+pub(crate) mod scratch;
 
 #[cfg(test)]
 mod tests;
 
-pub use data::Scratch;
+pub use scratch::Scratch;
 
 use crate::report::{self, About, Machine};
 use crate::target::{self, entries};
 
-type Entry = target::Entry<data::Files>;
+type Entry = target::Entry<scratch::Files>;
 
 /// The report of these figures.
 pub const ABOUT: About = About {
@@ -58,7 +59,7 @@ fn rules(machine: &Machine) -> String {
 - What is measured of a process as a whole, opening and memory, is measured in a process of its own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
 - Cores: {}. Threads are not pinned unless a figure says so.
 ",
-        data::file_system(target::folder()),
+        scratch::file_system(target::folder()),
         data::VALUE_BYTES,
         machine.cores,
     )

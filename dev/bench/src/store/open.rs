@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::OURS;
 use super::child::{Peer, measure};
-use super::data::Plan;
+use super::scratch::Plan;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
 

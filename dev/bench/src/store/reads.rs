@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use hotread_proto::{Put, Records};
 use hotread_store::{Store, Synchronous};
 
-use super::data::{self, Plan};
+use super::data;
+use super::scratch::{self, Plan};
 use super::{OURS, cores};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit};
@@ -96,7 +97,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
 }
 
 /// Reads and committed puts a second.
-fn measure(work: &Work, copy: data::Copy, live: bool, writing: bool) -> (f64, f64) {
+fn measure(work: &Work, copy: scratch::Database, live: bool, writing: bool) -> (f64, f64) {
     let (stop, ready) = (AtomicBool::new(false), Barrier::new(2));
     let (mut reads, mut puts) = (f64::NAN, f64::NAN);
     // The way of the store from the thread that opens it, whose core its threads inherit.

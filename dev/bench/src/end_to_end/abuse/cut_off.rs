@@ -13,7 +13,8 @@ use super::sessions::Sessions;
 use super::{OURS, may_grow, of_states, runtime};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Unit, columns};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 
 const TABLE: &str = "accounts";
 /// Transactions a second, of one record each, and callers that make them.

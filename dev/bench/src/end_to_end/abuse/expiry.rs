@@ -9,7 +9,8 @@ use super::{OURS, PUTS_MS, honest, of_states, runtime, ttl};
 use crate::process::Failure;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Unit, columns};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 
 const TABLE: &str = "sessions";
 /// Records of one transaction.

@@ -31,7 +31,7 @@ use crate::options::Options;
 use crate::process;
 use crate::report::{About, Figure, Goal, Machine};
 use crate::rounds::{Rounds, Table, Unit};
-use crate::store::data::{self, Plan};
+use crate::store::scratch::{self, Plan};
 use crate::target::{self, entries};
 
 /// The role of attackers.
@@ -78,7 +78,7 @@ fn rules(machine: &Machine) -> String {
 - Honest callers ask at a steady rate. A request that comes late because the one before it took long counts from when it was due. A request that is refused counts as one that took the whole measurement, and one without an answer at its end as one that took until then.
 - Memory is anonymous resident memory of the server's process, looked at every 20 ms. Cells are of one measurement, not medians of several.
 ",
-        data::file_system(target::folder()),
+        scratch::file_system(target::folder()),
         machine.cores,
     )
 }

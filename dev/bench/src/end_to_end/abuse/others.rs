@@ -21,7 +21,8 @@ use crate::process::Repeat;
 use crate::report::{Figure, Goal};
 use crate::rounds::{Rounds, Unit, columns};
 use crate::stats::percentile;
-use crate::store::data::{self, Copy, Plan};
+use crate::store::data;
+use crate::store::scratch::{Database, Plan};
 
 /// Time for which honest callers are measured before an attack, and during it.
 const QUIET: Duration = Duration::from_secs(2);
@@ -252,7 +253,7 @@ struct Left {
     row: Vec<f64>,
     before: f64,
     ended: Instant,
-    idle: Option<(Server, Copy)>,
+    idle: Option<(Server, Database)>,
 }
 
 impl Left {

@@ -9,7 +9,8 @@ use super::{may_grow, name, runtime};
 use crate::process::Failure;
 use crate::report::Figure;
 use crate::rounds::{Rounds, Unit, columns};
-use crate::store::data::{self, Plan};
+use crate::store::data;
+use crate::store::scratch::Plan;
 
 /// The table that a replica of the benchmarks follows.
 const TABLE: &str = "accounts";

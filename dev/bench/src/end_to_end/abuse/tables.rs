@@ -13,7 +13,7 @@ use super::{OURS, honest, of_states, runtime};
 use crate::process::{Failure, Status};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Unit, columns};
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 
 /// Records of a table, and bytes of each value.
 const RECORDS: usize = 100;

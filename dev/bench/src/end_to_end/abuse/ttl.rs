@@ -11,7 +11,7 @@ use super::server::State;
 use super::{OURS, honest, of_states, runtime};
 use crate::report::{Figure, Goal};
 use crate::rounds::{Unit, columns};
-use crate::store::data::Plan;
+use crate::store::scratch::Plan;
 
 const TABLE: &str = "tokens";
 const TTL: Duration = Duration::from_secs(2);
