@@ -4,6 +4,7 @@
 mod common;
 mod crash;
 
+mod authors;
 mod backup;
 mod budgets;
 mod drops;
