@@ -1,6 +1,6 @@
 //! Who made a transaction, and why: what is kept of it, where it is told, and what it counts for.
 
-use crate::common::{HANG, Scratch, files, name, put};
+use crate::common::{self, HANG, Scratch, files, name, put};
 use hotread_proto::limits::MAX_NOTE_BYTES;
 use hotread_proto::{Change, Code, Position, Replace, TableName, Timestamp, Txn, TxnId};
 use hotread_store::{
@@ -59,7 +59,7 @@ fn history_and_subscribers_say_who_and_why() {
             .unwrap();
         let other = store.acting_as(Some(actor("api")));
         other.commit(&table, put("3")).unwrap();
-        let new = |n: &str| Replace::new(vec![crate::common::put("a", n)]).note(note("all of it"));
+        let new = |n: &str| Replace::new(vec![common::put("a", n)]).note(note("all of it"));
         other.replace(&table, new("4")).unwrap();
         let ticket = other.submit_compared(&table, new("5"), 10).unwrap();
         ticket.wait().unwrap();
