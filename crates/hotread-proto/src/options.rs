@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::name::TableName;
 use crate::position::{Epoch, Position};
-use crate::strict::object;
+use crate::strict::{given, object};
 use crate::time::Timestamp;
 use crate::value::{Value, stored};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -76,11 +76,11 @@ pub struct Alter {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct AlterHistory {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     max_changes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     max_age_s: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     max_bytes: Option<u64>,
 }
 
@@ -230,7 +230,7 @@ mod tests {
             r#"{"sealed":true}"#,
             r#"{"history":null}"#,
             r#"{"history":{"max":1}}"#,
-            "[]",
+            r#"{"history":{"max_bytes":null}}"#,
         ] {
             assert!(alter(wrong).is_err(), "{wrong}");
         }

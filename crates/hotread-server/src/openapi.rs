@@ -165,9 +165,9 @@ mod tests {
         "Alter": {"schema": null, "history": {}},
         "History": {},
         "TableInfo": {"name": "t", "epoch": "00c0ffee00c0ffee", "seq": 7, "floor": 1, "digest": "00000000000000000000000000000000", "records": 1, "created_at": 0, "updated_at": 0, "options": {}},
-        "Txn": {"id": "i", "ops": [{"delete": {"key": "k"}}], "if": [{"key": "k", "if_absent": true}]},
-        "Replace": {"id": "i", "records": [], "if_seq": 7, "max_delete_percent": 5, "allow_empty": true},
-        "Change": {"from": 7, "to": 7, "at": 0, "digest": "00000000000000000000000000000000", "count": 1, "ops": [], "more": false},
+        "Txn": {"id": "i", "ops": [{"delete": {"key": "k"}}], "if": [{"key": "k", "if_absent": true}], "note": "w"},
+        "Replace": {"id": "i", "records": [], "if_seq": 7, "max_delete_percent": 5, "allow_empty": true, "note": "w"},
+        "Change": {"from": 7, "to": 7, "at": 0, "digest": "00000000000000000000000000000000", "count": 1, "ops": [], "more": false, "actor": "a", "note": "w"},
         "Stats": {},
         "Histogram": {},
         "Error": {"code": "BUSY", "message": "m", "key": "k", "seq": 7}

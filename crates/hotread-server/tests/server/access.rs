@@ -175,11 +175,14 @@ async fn unknown_methods_are_refused_with_those_that_there_are() {
     let api = Api::with_table("mine").await;
     for (path, allow) in [
         ("/healthz", "GET, HEAD"),
-        ("/v1/tables/mine", "GET, HEAD, PUT, DELETE"),
+        ("/v1/tables/mine", "GET, HEAD, PUT, PATCH, DELETE"),
         ("/v1/tables/mine/records/k", "GET, HEAD, PUT, DELETE"),
         ("/v1/tables/mine/txn", "POST"),
     ] {
-        for method in ["PATCH", "OPTIONS", "TRACE", "BREW"] {
+        for method in ["POST", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+            if allow.split(", ").any(|allowed| allowed == method) {
+                continue;
+            }
             let reply = api.ask(method, path);
             let reply = reply.refused(405, Code::MethodNotAllowed).await;
             assert_eq!(reply.header("allow"), Some(allow), "{method} {path}");

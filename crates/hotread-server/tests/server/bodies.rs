@@ -72,6 +72,16 @@ async fn null_is_not_left_out_in_any_body() {
             ],
         ),
         (
+            "PATCH",
+            "/v1/tables/mine",
+            &[
+                r#"{"history":null}"#,
+                r#"{"history":{"max_changes":null}}"#,
+                r#"{"history":{"max_age_s":null}}"#,
+                r#"{"history":{"max_bytes":null}}"#,
+            ],
+        ),
+        (
             "PUT",
             "/v1/tables/mine/records/k",
             &[

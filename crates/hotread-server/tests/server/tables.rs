@@ -91,7 +91,8 @@ async fn a_table_is_altered_while_it_is_used() {
     }
     let unknown = api.ask("PATCH", "/v1/tables/other").json("{}");
     unknown.refused(404, Code::UnknownTable).await;
-    let (_, writer) = api.token(Role::Write, Some(&["t"])).await;
+    api.token(Role::Admin, None).await;
+    let (writer, _) = api.token(Role::Write, Some(&["t"])).await;
     let forbidden = alter("{}").token(&writer);
     forbidden.refused(403, Code::Forbidden).await;
 }

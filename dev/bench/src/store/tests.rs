@@ -94,7 +94,7 @@ fn the_bare_loop_writes_what_the_store_writes() {
 fn the_bare_connections_have_the_pragmas_of_the_store() {
     let source = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../../crates/hotread-store/src/open.rs"
+        "/../../crates/hotread-store/src/location.rs"
     );
     let source = std::fs::read_to_string(source).unwrap();
     // Names and values as they stand there: whoever changes one is to change the bare loop too.

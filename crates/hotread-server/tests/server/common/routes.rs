@@ -26,7 +26,7 @@ pub fn routes() -> Vec<Route> {
                 "putRecord" => Some(r#"{"value":1}"#),
                 "commit" => Some(r#"{"ops":[{"put":{"key":"k","value":1}}]}"#),
                 "replace" => Some(r#"{"records":[{"key":"k","value":1}]}"#),
-                "createTable" => Some("{}"),
+                "createTable" | "alterTable" => Some("{}"),
                 _ => None,
             };
             let query = match operation["operationId"].as_str().unwrap() {
@@ -46,7 +46,7 @@ pub fn routes() -> Vec<Route> {
             });
         }
     }
-    assert!(routes.len() >= 22);
+    assert!(routes.len() >= 23);
     routes
 }
 
