@@ -103,7 +103,7 @@ pub fn run(known: &[&str]) -> Result<(), String> {
 }
 
 /// Measures all figures at sizes that only show that they can be measured, with a server's program, and
-/// one that takes the [roles](super::in_role).
+/// one that takes the roles of its child processes.
 ///
 /// # Errors
 /// If there is no such server.
