@@ -73,7 +73,7 @@ impl Store {
         self.reading(table, |table| read::search(&self.pool(), table, search))
     }
 
-    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](read::MAX_CHANGES).
+    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](crate::MAX_CHANGES).
     /// None: `from` is the head.
     ///
     /// # Errors
