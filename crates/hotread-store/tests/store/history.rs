@@ -257,9 +257,10 @@ fn who_keeps_up_misses_nothing_and_who_does_not_is_told() {
             .map(|slowness| {
                 let store = store.clone();
                 let table = &table;
+                // A thread that starts late would find the start gone.
+                let mut following = store.subscribe(table, start).unwrap();
                 scope.spawn(move || {
                     let mut numbers = Numbers(slowness);
-                    let mut following = store.subscribe(table, start).unwrap();
                     let (mut at, mut gone) = (0, 0);
                     while at < LAST {
                         match following.next(PATIENCE) {
