@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What takes longer hangs.
-pub const HANG: Duration = Duration::from_secs(600);
+pub const HANG: Duration = Duration::from_secs(120);
 
 /// A directory with a database in it, gone at the end of the test: in memory, if there is room.
 pub struct Scratch(TempDir);
