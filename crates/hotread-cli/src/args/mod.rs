@@ -10,7 +10,7 @@ mod values;
 pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret};
-pub(crate) use import::{FileFormat, ImportArgs};
+pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
 use clap::{
@@ -132,7 +132,7 @@ Examples:
   hotread search oui cisco
   hotread search oui 'cisco systems' --limit 20 --json")]
     Search(SearchArgs),
-    /// Import records from a CSV or NDJSON file
+    /// Import records from CSV, TSV, NDJSON or JSON files
     #[command(after_help = import::IMPORT_HELP)]
     Import(ImportArgs),
     /// Write all records of a table to a file or to stdout
@@ -142,8 +142,9 @@ told on stderr. The table is held in memory for that. Through a server (--url), 
 of a replica, checked by its digest; a transaction that is committed at the very moment may be in
 it without being counted in the position.
 
-NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, and an import reads it
-back to the byte. CSV is for spreadsheets and other programs: its column `value` holds JSON.
+NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, JSON an array of these.
+CSV and TSV have a column for each, and the column `value` holds JSON. An import reads each of them back
+to the byte, without --key.
 A file given with -o is replaced when all has been written, not before.
 
 Examples:
