@@ -142,7 +142,7 @@ fn number(text: &str) -> Option<Form> {
     rest.is_empty().then_some(form)
 }
 
-/// The type of a field that everyone who reads it as such writes back as it was: so `007`, `+1`, `1e5`,
+/// Type of a field that programs which read it as such write back as it was: so `007`, `+1`, `1e5`,
 /// `1.50`, `-0` and an integer beyond 2^53, which JavaScript does not tell from its neighbours, are text.
 fn canonical(field: &str) -> Kind {
     /// Digits of which every double is told by: it gives them back.

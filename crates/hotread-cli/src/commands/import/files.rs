@@ -36,6 +36,9 @@ pub(super) struct Origin {
     pub(super) number: u64,
 }
 
+/// A row, which may be a bad one.
+pub(super) type FileRow = (Origin, Result<Put, RowReason>);
+
 /// What cannot be read any further.
 pub(super) struct Broken {
     pub(super) name: String,
@@ -61,7 +64,7 @@ pub(super) struct Files {
     rows: Option<Rows<'static>>,
     number: u64,
     /// The first row, which was read before the others.
-    first: Option<(Origin, Result<Put, RowReason>)>,
+    first: Option<FileRow>,
 }
 
 impl Files {
@@ -161,10 +164,7 @@ impl Files {
     }
 
     /// The next row, which may be a bad one.
-    pub(super) fn next(
-        &mut self,
-        args: &ImportArgs,
-    ) -> Result<Option<(Origin, Result<Put, RowReason>)>, Broken> {
+    pub(super) fn next(&mut self, args: &ImportArgs) -> Result<Option<FileRow>, Broken> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
