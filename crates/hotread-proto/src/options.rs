@@ -63,10 +63,14 @@ impl Default for History {
 /// New values for a table's options. What is left out stays as it is.
 ///
 /// An alteration is no transaction: the table's position, its history and its readers stay. In JSON it has the
-/// members of [`TableOptions`] that change, with `"schema": null` for no schema.
+/// members of [`TableOptions`] that change, with `"schema": null` for no schema, and `name` for another name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alter {
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    name: Option<TableName>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    search: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "nullable")]
     schema: Option<Option<Value>>,
     #[serde(deserialize_with = "object")]
@@ -105,6 +109,21 @@ impl Alter {
         self
     }
 
+    /// Gives the table another name; its epoch and its position stay. Those that follow it under the old name are told that there
+    /// is no such table.
+    #[must_use]
+    pub fn rename(mut self, name: TableName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Builds a search index, or takes it away.
+    #[must_use]
+    pub fn search(mut self, search: bool) -> Self {
+        self.search = Some(search);
+        self
+    }
+
     /// Keeps so many transactions in the history.
     #[must_use]
     pub fn max_changes(mut self, transactions: u64) -> Self {
@@ -126,11 +145,18 @@ impl Alter {
         self
     }
 
+    /// The table's other name, if it gets one.
+    #[must_use]
+    pub fn name(&self) -> Option<&TableName> {
+        self.name.as_ref()
+    }
+
     /// The options of a table that has `old` ones, once it is altered.
     #[must_use]
     pub fn of(&self, old: &TableOptions) -> TableOptions {
         let (history, kept) = (&self.history, &old.history);
         TableOptions {
+            search: self.search.unwrap_or(old.search),
             schema: self.schema.clone().unwrap_or_else(|| old.schema.clone()),
             history: History {
                 max_changes: history.max_changes.unwrap_or(kept.max_changes),
@@ -223,7 +249,14 @@ mod tests {
         let free = alter(r#"{"schema": null}"#).unwrap();
         assert_eq!(free, Alter::new().no_schema());
         assert_eq!(free.of(&old).schema, None);
-        let other = Alter::new().schema(schema).max_age_s(1).max_bytes(2);
+        assert!(!Alter::new().search(false).of(&old).search);
+        let renamed = Alter::new().rename(TableName::new("u").unwrap());
+        assert_eq!(renamed.of(&old), old);
+        let other = renamed
+            .search(true)
+            .schema(schema)
+            .max_age_s(1)
+            .max_bytes(2);
         let json = serde_json::to_string(&other).unwrap();
         assert_eq!(alter(&json).unwrap(), other);
         for wrong in [
@@ -231,6 +264,8 @@ mod tests {
             r#"{"history":null}"#,
             r#"{"history":{"max":1}}"#,
             r#"{"history":{"max_bytes":null}}"#,
+            r#"{"search":null}"#,
+            r#"{"name":""}"#,
         ] {
             assert!(alter(wrong).is_err(), "{wrong}");
         }

@@ -162,7 +162,7 @@ mod tests {
         "Session": {"id": 1, "name": "n", "peer": "p", "table": "t", "mode": "resume", "position": 7, "acked": 6, "lag": 1, "since": 0, "last_nack": {"key": "k", "seq": 7, "reason": "r"}},
         "AtRisk": {"session": 1, "name": "n", "peer": "p", "table": "t", "acked": 6, "key": "k", "reason": "r"},
         "TableOptions": {"search": true, "sealed": true, "schema": {}, "history": {}},
-        "Alter": {"schema": null, "history": {}},
+        "Alter": {"schema": null, "search": true, "name": "t", "history": {}},
         "History": {},
         "TableInfo": {"name": "t", "epoch": "00c0ffee00c0ffee", "seq": 7, "floor": 1, "digest": "00000000000000000000000000000000", "records": 1, "created_at": 0, "updated_at": 0, "options": {}},
         "Txn": {"id": "i", "ops": [{"delete": {"key": "k"}}], "if": [{"key": "k", "if_absent": true}], "note": "w"},

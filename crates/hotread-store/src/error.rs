@@ -22,9 +22,7 @@ pub enum ReadError {
         table: TableName,
     },
     /// The table was not made to be searched.
-    #[error(
-        "table {table} has no search index; create a table with one, and write the records there"
-    )]
+    #[error("table {table} has no search index; alter the table to have one")]
     NoSearch {
         /// The table.
         table: TableName,
@@ -285,6 +283,11 @@ pub enum TableError {
         "a sealed table cannot be searched, because the index would hold its values in clear; leave out one of the two"
     )]
     SealedSearch,
+    /// The values of a sealed table are bound to its name.
+    #[error(
+        "a sealed table keeps its name, to which its values are bound; create a table with the other name, and write the records there"
+    )]
+    SealedName,
     /// The table is not sealed.
     #[error("table {table} is not sealed; there is nothing to seal anew")]
     NotSealed {
@@ -302,9 +305,10 @@ impl TableError {
     pub fn code(&self) -> Code {
         match self {
             Self::Exists { .. } => Code::TableExists,
-            Self::InvalidSchema { .. } | Self::SealedSearch | Self::NotSealed { .. } => {
-                Code::InvalidOptions
-            }
+            Self::InvalidSchema { .. }
+            | Self::SealedSearch
+            | Self::SealedName
+            | Self::NotSealed { .. } => Code::InvalidOptions,
             Self::Commit(source) => source.code(),
         }
     }

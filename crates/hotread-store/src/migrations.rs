@@ -126,7 +126,7 @@ pub const ALL: &[Migration] = &[
         ",
         down: |db| {
             let ids: Vec<i64> = db
-                .prepare("SELECT DISTINCT id FROM tables WHERE options ->> '$.search'")?
+                .prepare("SELECT id FROM tables WHERE 'search_' || id IN (SELECT name FROM sqlite_master)")?
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             for id in ids {

@@ -1,6 +1,8 @@
-//! The search index of a table in the database: its name, its creation, and what a drop makes of it.
+//! The search index of a table in the database: its name, its creation, what is written to it, and what a drop
+//! makes of it.
 
-use rusqlite::Connection;
+use crate::text;
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// The name of a table's full-text index.
 pub(crate) fn name(id: i64) -> String {
@@ -15,6 +17,40 @@ pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
          )",
         name(id)
     ))
+}
+
+/// Tells whether a table has an index, which may be half built.
+pub(crate) fn exists(db: &Connection, id: i64) -> rusqlite::Result<bool> {
+    db.table_exists(None, name(id).as_str())
+}
+
+/// Indexes a record, in place of what the index had of its key.
+pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    let row: i64 = db
+        .prepare_cached(
+            "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
+        )?
+        .query_row(params![id, key], |row| row.get(0))?;
+    let mut words = String::new();
+    text::search_text(key, value, &mut words);
+    let sql = format!(
+        "INSERT OR REPLACE INTO {} (rowid, words) VALUES (?1, ?2)",
+        name(id)
+    );
+    db.prepare_cached(&sql)?.execute(params![row, words])?;
+    Ok(())
+}
+
+/// Takes a record out of the index, if it is there.
+pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()> {
+    let row: Option<i64> = db
+        .prepare_cached("DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id")?
+        .query_row(params![id, key], |row| row.get(0))
+        .optional()?;
+    let sql = format!("DELETE FROM {} WHERE rowid = ?1", name(id));
+    db.prepare_cached(&sql)?.execute([row])?;
+    Ok(())
 }
 
 /// Drops an index in a moment: its large parts are set aside as plain tables, to be cleared as other

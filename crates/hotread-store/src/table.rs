@@ -21,6 +21,8 @@ pub(crate) struct OpenTable {
     pub(crate) name: TableName,
     pub(crate) epoch: Epoch,
     pub(crate) options: TableOptions,
+    /// Its search index is being built: what is written goes into the index, and it cannot be searched yet.
+    pub(crate) is_building: bool,
     pub(crate) created_at: Timestamp,
     /// Compiled when the first value is checked: a schema that is slow to compile, or of which that
     /// has become impossible, concerns those who write to its table.
@@ -138,6 +140,7 @@ impl OpenTable {
             name,
             epoch,
             options,
+            is_building: false,
             created_at,
             schema: OnceLock::new(),
             seal: seal.map(Arc::new),
@@ -150,6 +153,7 @@ impl OpenTable {
             id: self.id,
             name: self.name.clone(),
             epoch: self.epoch,
+            is_building: self.is_building && !options.search,
             options,
             created_at: self.created_at,
             schema: OnceLock::new(),
@@ -234,6 +238,11 @@ impl OpenTable {
     /// How records are hashed, once the table is unsealed.
     pub(crate) fn hasher(&self) -> Hasher {
         self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
+    }
+
+    /// Tells whether what is written goes into a search index.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.options.search || self.is_building
     }
 
     /// The name of its full-text index.
@@ -337,7 +346,9 @@ impl Registry {
     /// takes in those that are there in an incarnation, or with options, that are not known.
     pub(crate) fn follow(&self, rows: Vec<TableRow>) {
         for known in self.all() {
-            if !rows.iter().any(|row| row.table.id == known.id) {
+            let is_there =
+                |row: &TableRow| (row.table.id, &row.table.name) == (known.id, &known.name);
+            if !rows.iter().any(is_there) {
                 self.remove(&known.name);
             }
         }

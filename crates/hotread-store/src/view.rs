@@ -4,8 +4,8 @@
 use crate::error::StorageError;
 use crate::rows::{self, signed, wide};
 use crate::seal::SealError;
+use crate::search_index;
 use crate::table::OpenTable;
-use crate::text;
 use hotread_proto::{
     Actor, Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
     Remembered, TableView, Timestamp, TxnId,
@@ -314,22 +314,8 @@ impl View<'_> {
             record.category(),
             record.expires_at().map(hotread_proto::Timestamp::millis),
         ])?;
-        if self.table.options.search {
-            let row: i64 = self
-                .db
-                .prepare_cached(
-                    "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
-                     ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
-                )?
-                .query_row(params![self.table.id, record.key()], |row| row.get(0))?;
-            let mut words = String::new();
-            text::search_text(record.key(), record.value(), &mut words);
-            let table = self.table.search_table();
-            self.db
-                .prepare_cached(&format!(
-                    "INSERT OR REPLACE INTO {table} (rowid, words) VALUES (?1, ?2)"
-                ))?
-                .execute(params![row, words])?;
+        if self.table.is_indexed() {
+            search_index::put(self.db, self.table.id, record.key(), record.value())?;
         }
         Ok(())
     }
@@ -338,18 +324,8 @@ impl View<'_> {
         self.db
             .prepare_cached(sql::DELETE)?
             .execute(params![self.table.id, key.as_str()])?;
-        if self.table.options.search {
-            let row: Option<i64> = self
-                .db
-                .prepare_cached(
-                    "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id",
-                )?
-                .query_row(params![self.table.id, key.as_str()], |row| row.get(0))
-                .optional()?;
-            let table = self.table.search_table();
-            self.db
-                .prepare_cached(&format!("DELETE FROM {table} WHERE rowid = ?1"))?
-                .execute([row])?;
+        if self.table.is_indexed() {
+            search_index::delete(self.db, self.table.id, key.as_str())?;
         }
         Ok(())
     }

@@ -357,7 +357,7 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "search", "no_search", "rename", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
 pub(crate) struct AlterArgs {
     /// The table
     pub(crate) table: TableName,
@@ -367,6 +367,15 @@ pub(crate) struct AlterArgs {
     /// Have no schema any more
     #[arg(long)]
     pub(crate) no_schema: bool,
+    /// Build a full-text index; writers go on meanwhile
+    #[arg(long, conflicts_with = "no_search")]
+    pub(crate) search: bool,
+    /// Have no full-text index any more
+    #[arg(long)]
+    pub(crate) no_search: bool,
+    /// Give the table another name; under the old one it is gone for programs that follow it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rename: Option<TableName>,
     #[command(flatten)]
     pub(crate) history: KeptArgs,
 }

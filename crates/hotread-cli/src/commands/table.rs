@@ -49,11 +49,23 @@ fn alter(session: &Session, args: &AlterArgs, out: &mut Out) -> Result<()> {
     if args.no_schema {
         alter = alter.no_schema();
     }
+    if args.search || args.no_search {
+        alter = alter.search(args.search);
+    }
+    if let Some(name) = &args.rename {
+        alter = alter.rename(name.clone());
+    }
     let info = session.tables(Mode::Write)?.alter(&args.table, &alter)?;
     if session.json() {
         return out.json(&info);
     }
-    out.line(&format!("table {} was altered", info.name))
+    match &args.rename {
+        Some(name) => out.line(&format!(
+            "table {} was altered, and is {name} now",
+            args.table
+        )),
+        None => out.line(&format!("table {} was altered", info.name)),
+    }
 }
 
 fn read_schema(path: &Path) -> Result<Value> {

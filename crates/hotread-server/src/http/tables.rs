@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::call::Call;
+use super::route::Access;
 use crate::error::Failure;
 use axum::http::StatusCode;
 use hotread_proto::http::Tables;
@@ -50,12 +51,20 @@ pub(super) async fn create(mut call: Call) -> Answer {
     Ok(answer::tagged(response, info.position))
 }
 
-/// `PATCH /v1/tables/{table}`: gives it other options.
+/// `PATCH /v1/tables/{table}`: gives it other options, or another name.
 pub(super) async fn alter(mut call: Call) -> Answer {
     let table = call.table()?;
     let (alter, _held) = call.needed_body::<Alter>().await?;
+    if let Some(name) = alter.name() {
+        // What it takes to create a table of that name.
+        super::check_rights(&call.caller, Access::Table(Role::Admin), Some(name))?;
+    }
+    let old = table.clone();
     let altered = call.blocking(move |store| store.alter(&table, &alter));
     let info = altered.await??;
+    if info.name != old {
+        call.state.warm.remove(&old);
+    }
     Ok(answer::tagged(answer::success(&info), info.position))
 }
 

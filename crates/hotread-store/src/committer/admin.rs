@@ -29,7 +29,7 @@ pub(crate) fn options_column(options: &TableOptions) -> Result<String, TableErro
 }
 
 /// Reads a table's row back, as whoever opens the database next would.
-fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
+pub(super) fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
@@ -99,7 +99,7 @@ impl Committer {
     }
 
     /// A table or its next incarnation is there, and others may use it.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         row: TableRow,
         seal: Option<Seal>,
@@ -126,7 +126,8 @@ impl Committer {
         let table = self.registry.get(name).ok_or_else(unknown)?;
         let now = self.now();
         self.transaction::<_, TableError>(|txn| {
-            if table.options.search {
+            // One that was never finished is there as well.
+            if search_index::exists(txn, table.id)? {
                 search_index::set_aside(txn, table.id)?;
             }
             // No table has such a name, and each has another one.

@@ -2,9 +2,10 @@
 //! short transaction, in `admin`; what it marks is found here, also after a restart.
 
 use super::Committer;
-use crate::error::CommitError;
+use crate::error::{CommitError, TableError};
 use crate::rows;
-use crate::search_index::{sizes, words};
+use crate::search_index::{self, sizes, words};
+use crate::table::OpenTable;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -93,11 +94,37 @@ impl Committer {
     }
 }
 
+impl Committer {
+    /// Deletes a batch of the index that a table has no longer, or that a process has left half built. Says
+    /// whether there may be more.
+    pub(crate) fn clear_search(&mut self, table: &OpenTable) -> Result<bool, TableError> {
+        let current = self.current(table)?;
+        if current.is_indexed() {
+            // Another caller has begun the next one, which it does not before all is cleared.
+            return Ok(false);
+        }
+        let id = current.id;
+        self.transaction::<_, TableError>(|txn| {
+            let mut left = Left::whole_batch();
+            if !clear_index(txn, id, &mut left)? {
+                return Ok(true);
+            }
+            let is_left = search_index::exists(txn, id)?;
+            if is_left {
+                search_index::set_aside(txn, id)?;
+            }
+            Ok(is_left)
+        })
+    }
+}
+
 /// Deletes what is left of a dropped table, as far as that is in the batch; its own row last.
 fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
+    if !clear_index(db, id, left)? {
+        return Ok(());
+    }
     let own = "table_id = ?1";
     for (table, only, key, bytes) in [
-        ("search_rows", own, "key", "0"),
         ("records", own, "key", "length(value)"),
         ("changes", rows::CHANGES_OF_TABLE, "place", "bytes"),
         ("txn_ids", own, "txn_id", "0"),
@@ -113,6 +140,22 @@ fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
             return Ok(());
         }
     }
+    db.execute("DELETE FROM tables WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// Deletes what is left of an index that was set aside, as far as that is in the batch; `true` if nothing is left.
+fn clear_index(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<bool> {
+    let rows = Rows {
+        table: "search_rows",
+        only: "table_id = ?1",
+        key: "key",
+        bytes: "0",
+    };
+    rows.delete(db, id, left)?;
+    if !left.is_some() {
+        return Ok(false);
+    }
     for (table, bytes) in [(words(id), "length(block)"), (sizes(id), "0")] {
         if !db.table_exists(None, table.as_str())? {
             continue;
@@ -125,12 +168,11 @@ fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
         };
         rows.delete(db, id, left)?;
         if !left.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         db.execute_batch(&format!("DROP TABLE {table}"))?;
     }
-    db.execute("DELETE FROM tables WHERE id = ?1", [id])?;
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
