@@ -30,7 +30,8 @@ pub struct Scan {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
     /// Words, all of which must be in a record's key or value; a word that ends in `*` stands for
-    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning.
+    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning. Text in Han,
+    /// Hiragana or Katakana is found by any run of its characters.
     pub query: String,
     /// Only this category.
     pub category: Option<Category>,

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-/// Most text of a record that is indexed, in bytes. The index takes about as much room again as the
+/// Most text of a record that is indexed, in bytes, before characters are separated. The index takes about as much room again as the
 /// text; a megabyte of it is as much as the largest value, unless that is all escapes.
 pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
 /// Most words of a search: each is a walk through the index.
@@ -14,6 +14,8 @@ pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;
 /// Puts the text of a record that is to be found by a search into `out`, in place of what was there:
 /// the key, then of the value all strings and names of members, decoded, and numbers, `true` and
 /// `false` as they are written, a line each. Cut off after [`MAX_SEARCH_BYTES`].
+///
+/// Characters of scripts that put no blanks between words are separated.
 ///
 /// The value is taken for JSON. Of what is not, some words are indexed and some are not, and nothing
 /// worse happens. Costs a pass over the value, and an allocation for each string with escapes.
@@ -77,13 +79,27 @@ fn push(text: &str, out: &mut String) {
     if !out.is_empty() {
         out.push('\n');
     }
-    // SQLite's functions for text stop at a NUL.
-    for (n, part) in text.split('\0').enumerate() {
-        if n > 0 {
-            out.push(' ');
+    separate(text, out);
+}
+
+/// Adds text as the index is to see it: without NUL, at which SQLite's functions for text stop, and with blanks
+/// around each character of a script that puts none between words, so that it is a word by itself.
+fn separate(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\0' => out.push(' '),
+            c if is_unspaced(c) => out.extend([' ', c, ' ']),
+            c => out.push(c),
         }
-        out.push_str(part);
     }
+}
+
+/// Tells whether a character is Han, Hiragana or Katakana: the tokenizer would take a sentence of them for one
+/// word.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}'
+        | '\u{20000}'..='\u{3ffff}')
 }
 
 /// The first characters of a text, in so many bytes.
@@ -92,7 +108,8 @@ fn cut(text: &str, bytes: usize) -> &str {
 }
 
 /// What a user typed, as an expression for FTS5's `MATCH`: records that contain all the words, which
-/// white space separates. A word that ends in `*` stands for all that begin so. Nothing else is
+/// white space separates. A word that ends in `*` stands for all that begin so. Of a word in Han, Hiragana or
+/// Katakana, the characters are looked for one behind the other, wherever they are. Nothing else is
 /// special: quotes, parentheses, `AND` and `NEAR` are words or parts of words, as FTS5's tokenizer
 /// takes them apart.
 ///
@@ -116,12 +133,7 @@ pub(crate) fn fts_query(user: &str) -> Option<String> {
             query.push(' ');
         }
         query.push('"');
-        for (n, part) in word.split('"').enumerate() {
-            if n > 0 {
-                query.push_str("\"\"");
-            }
-            query.push_str(part);
-        }
+        separate(&word.replace('"', "\"\""), &mut query);
         query.push('"');
         if is_prefix {
             query.push('*');
@@ -191,6 +203,7 @@ mod tests {
             (r#"say "hi""#, Some(r#""say" """hi""""#)),
             ("AND (NEAR", Some(r#""AND" "(NEAR""#)),
             ("a\0b", Some(r#""a" "b""#)),
+            ("x设备*", Some(r#""x 设  备 "*"#)),
             ("w* W* w w* ww*", Some(r#""w"* "w" "ww"*"#)),
             ("", None),
             (" * ", None),
@@ -234,13 +247,22 @@ mod tests {
             ),
             ("000393", r#"{"name":"Apple, Inc.","limit":1.50}"#),
             ("0003ff", r#"{"name":"Microsoft \"Corp\""}"#),
+            (
+                "0003fg",
+                r#"{"name":"网络设备有限公司","in":"東京のネットワーク"}"#,
+            ),
         ]);
         for (user, found) in [
             ("xerox", &[0][..]),
-            ("name", &[0, 1, 2]),
+            ("name", &[0, 1, 2, 3]),
+            ("设备", &[3]),
+            ("备设", &[]),
+            ("公司 网络", &[3]),
+            ("ネット", &[3]),
+            ("设*", &[3]),
             ("corp*", &[0, 2]),
             ("corp", &[2]),
-            ("0003*", &[1, 2]),
+            ("0003*", &[1, 2, 3]),
             ("apple inc", &[1]),
             ("apple microsoft", &[]),
             ("apple --- inc", &[1]),

@@ -126,7 +126,7 @@ Examples:
 Records are read page by page: a transaction that is committed in between shows in later pages
 only. For one state of a whole table use `hotread export`.")]
     Ls(LsArgs),
-    /// Search keys and values; the table needs to have been created with --search
+    /// Search keys and values; the table needs an index (--search of `table create` or `table alter`)
     #[command(after_help = "\
 Examples:
   hotread search oui cisco
