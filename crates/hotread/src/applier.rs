@@ -9,7 +9,7 @@ use crate::copies::{Content, Copies, Unusual};
 use crate::event::Event;
 use crate::log::{Batch, Updates};
 use crate::node::Node;
-use crate::panics::{Panics, Payload, discard};
+use crate::panics::{Payload, discard};
 use crate::shared::Shared;
 use crate::sync::clock;
 use crate::turn::Turn;

@@ -19,7 +19,7 @@ use crate::panics::{NoUnwind, resume};
 use crate::piece::Caller;
 use crate::queue::{Contender, GRANTED, Queue, QueueGuard, RETRY};
 use crate::results::{BacklogFull, QueueResult};
-use crate::right::{AGAIN, APPLYING, Next, SEQ_SHIFT, next_right};
+use crate::right::{AGAIN, APPLYING, SEQ_SHIFT, next_right};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::holding;

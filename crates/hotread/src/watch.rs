@@ -8,6 +8,7 @@
 use std::ptr;
 use std::sync::Arc as StdArc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
