@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_being_done_stands_before_the_error_and_nothing_is_said_twice() {
+    fn an_error_names_what_was_being_done_once() {
         let inner = hotread_store::StorageError::Full { detail: "x".into() };
         let error = Error::new(CommitError::Storage(inner)).context("batch 3");
         let (exit, body) = describe(&error);

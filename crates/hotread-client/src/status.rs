@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_value_is_to_blame_for_what_it_holds_back_and_nothing_else() {
+    fn a_refused_value_is_blamed_for_what_it_holds_back_only() {
         let (now, asked) = (held(), Instant::now());
         let rejected = |error: &WaitForError| matches!(error, WaitForError::Rejected(_));
         assert!(matches!(decide(&now, at(1, 5), asked), Some(Err(error)) if rejected(&error)));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_table_leaves_turns_for_others_and_a_caller_for_its_other_tables() {
+    async fn turns_are_shared_among_tables_and_among_callers() {
         let shares = Shares {
             of_caller: 3,
             of_table: 3,

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_without_number_do_not_fill_the_memory_and_idle_ones_are_forgotten() {
+    fn callers_are_bounded_in_memory_and_forgotten_when_idle() {
         let limiter = Limiter::new(1, 2);
         for id in 0..MAX_CALLERS as u64 {
             assert!(limiter.take_at(Who::Token(id), at(0)).is_ok());

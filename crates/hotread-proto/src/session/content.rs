@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_went_while_it_was_held_back_is_as_if_it_had_never_been() {
+    fn a_record_put_and_deleted_while_held_back_leaves_no_trace() {
         let mut content = content();
         load(&mut content, 1, &numbered(1));
         change(&mut content, vec![ChangeOp::Put(put("new", "null", 2))]);
