@@ -10,7 +10,7 @@ use hotread_proto::{
     Actor, Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
     Remembered, TableView, Timestamp, TxnId,
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, params};
 use std::borrow::Cow;
 
 /// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within

@@ -275,9 +275,13 @@ const MANY: usize = 2_500;
 
 fn many(store: &Store, table: &TableName) {
     store.create_table(table, TableOptions::default()).unwrap();
-    let record = |n: usize| put(&format!("k{n:04}"), r#""old""#);
-    let txn = (0..MANY).map(record).fold(Txn::new(), Txn::put);
-    store.commit(table, txn).unwrap();
+    let records: Vec<_> = (0..MANY)
+        .map(|n| put(&format!("k{n:04}"), r#""old""#))
+        .collect();
+    for records in records.chunks(500) {
+        let txn = records.iter().cloned().fold(Txn::new(), Txn::put);
+        store.commit(table, txn).unwrap();
+    }
 }
 
 #[test]
@@ -346,7 +350,7 @@ fn an_index_is_taken_away_and_built_again() {
         }
     }
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
-    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM search_rows"), 0);
     let tables = "SELECT count(*) FROM sqlite_master WHERE name GLOB 'search_[0-9]*' OR name GLOB 'dropped_*'";
     assert_eq!(count(tables), 0);
@@ -426,7 +430,6 @@ fn a_renamed_table_keeps_its_records_and_its_position() {
                     MAX_CHANGES
                 )
                 .unwrap()
-                .changes
                 .len(),
             2
         );
