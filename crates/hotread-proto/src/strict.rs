@@ -60,33 +60,3 @@ where
     let objects = Vec::<Object<T>>::deserialize(deserializer)?;
     Ok(objects.into_iter().map(|Object(read)| read).collect())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    struct Asked {
-        #[serde(default, deserialize_with = "given")]
-        number: Option<u64>,
-        #[serde(default, deserialize_with = "objects")]
-        others: Vec<Asked>,
-    }
-
-    #[test]
-    fn null_is_not_left_out_and_an_array_is_no_object() {
-        let read = |json| serde_json::from_str::<Object<Asked>>(json);
-        let Object(asked) = read(r#"{"number":7,"others":[{}]}"#).unwrap();
-        assert_eq!((asked.number, asked.others.len()), (Some(7), 1));
-        assert_eq!(asked.others[0].number, None);
-        for json in [
-            r#"{"number":null}"#,
-            r#"[7]"#,
-            r#"{"others":[[7]]}"#,
-            r#"{"others":[null]}"#,
-            "null",
-        ] {
-            assert!(read(json).is_err(), "{json}");
-        }
-    }
-}
