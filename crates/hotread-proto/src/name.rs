@@ -1,8 +1,9 @@
 //! Names of tables, keys, categories and transactions, and what is said of a transaction: checked when
 //! they are made, so that nothing further along has to check them again.
 
+use crate::strict::parsed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -83,14 +84,17 @@ fn length(what: &'static str, text: &[u8], max: usize) -> Result<(), InvalidName
     }
 }
 
-fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, InvalidName> {
+fn utf8<'a>(what: &'static str, bytes: &'a [u8], max: usize) -> Result<&'a str, InvalidName> {
+    length(what, bytes, max)?;
     std::str::from_utf8(bytes).map_err(|e| InvalidName::NotUtf8 {
         what,
         at: e.valid_up_to(),
     })
 }
 
-fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
+/// One line of text: 1 to `max` bytes without control characters.
+fn line(what: &'static str, text: &str, max: usize) -> Result<(), InvalidName> {
+    length(what, text.as_bytes(), max)?;
     // All but the rare name needs no decoding.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
@@ -105,12 +109,15 @@ fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
     }
 }
 
+/// Text of 1 to `max` bytes, each of which is allowed at its place.
 fn form(
     what: &'static str,
     text: &str,
+    max: usize,
     form: &'static str,
     allowed: impl Fn(usize, u8) -> bool,
 ) -> Result<(), InvalidName> {
+    length(what, text.as_bytes(), max)?;
     if text.bytes().enumerate().all(|(at, byte)| allowed(at, byte)) {
         return Ok(());
     }
@@ -170,8 +177,7 @@ macro_rules! text {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                Self::new(&text).map_err(serde::de::Error::custom)
+                parsed(deserializer, "a string")
             }
         }
     };
@@ -186,11 +192,11 @@ impl TableName {
     /// # Errors
     /// If the name does not have the form `[a-z0-9][a-z0-9_-]{0,63}`.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "table name";
-        length(WHAT, name.as_bytes(), MAX_TABLE_NAME_BYTES)?;
-        form(WHAT, name, "[a-z0-9][a-z0-9_-]{0,63}", |at, byte| {
+        let allowed = |at, byte| {
             matches!(byte, b'a'..=b'z' | b'0'..=b'9') || (at > 0 && matches!(byte, b'_' | b'-'))
-        })?;
+        };
+        let shape = "[a-z0-9][a-z0-9_-]{0,63}";
+        form("table name", name, MAX_TABLE_NAME_BYTES, shape, allowed)?;
         Ok(Self(name.into()))
     }
 }
@@ -207,7 +213,8 @@ impl Key {
     /// # Errors
     /// If the key is empty, longer than [`MAX_KEY_BYTES`], has control characters, or is `.` or `..`.
     pub fn new(key: &str) -> Result<Self, InvalidName> {
-        Self::from_bytes(key.as_bytes())
+        Self::check(key)?;
+        Ok(Self(key.into()))
     }
 
     /// As [`new`](Self::new), from bytes that may not be text.
@@ -215,11 +222,7 @@ impl Key {
     /// # Errors
     /// As [`new`](Self::new), and if the bytes are not UTF-8.
     pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidName> {
-        const WHAT: &str = "key";
-        length(WHAT, key, MAX_KEY_BYTES)?;
-        let key = utf8(WHAT, key)?;
-        Self::check(key)?;
-        Ok(Self(key.into()))
+        Self::new(utf8("key", key, MAX_KEY_BYTES)?)
     }
 
     /// Whether the key can be a segment of a URL's path: none of its own segments, between slashes, is
@@ -233,25 +236,23 @@ impl Key {
 
     /// Has it the form of a key?
     pub(crate) fn check(key: &str) -> Result<(), InvalidName> {
-        const WHAT: &str = "key";
-        length(WHAT, key.as_bytes(), MAX_KEY_BYTES)?;
-        no_control(WHAT, key)?;
-        if matches!(key, "." | "..") {
-            return Err(InvalidName::Dots);
+        line("key", key, MAX_KEY_BYTES)?;
+        match key {
+            "." | ".." => Err(InvalidName::Dots),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// What a record is filed under: 1 to 64 bytes of UTF-8 without control characters. `general` unless
 /// one is given.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Category(std::borrow::Cow<'static, str>);
+pub struct Category(Cow<'static, str>);
 text!(Category);
 
 impl Category {
     /// The category of records that were given none.
-    pub const GENERAL: Self = Self(std::borrow::Cow::Borrowed("general"));
+    pub const GENERAL: Self = Self(Cow::Borrowed("general"));
 
     /// # Errors
     /// If it is empty, longer than [`MAX_CATEGORY_BYTES`], or has control characters.
@@ -265,9 +266,7 @@ impl Category {
 
     /// Has it the form of a category?
     pub(crate) fn check(category: &str) -> Result<(), InvalidName> {
-        const WHAT: &str = "category";
-        length(WHAT, category.as_bytes(), MAX_CATEGORY_BYTES)?;
-        no_control(WHAT, category)
+        line("category", category, MAX_CATEGORY_BYTES)
     }
 }
 
@@ -287,9 +286,9 @@ impl TxnId {
     /// # Errors
     /// If it is empty, longer than [`MAX_TXN_ID_BYTES`], or has other characters than `!` to `~`.
     pub fn new(id: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "transaction id";
-        length(WHAT, id.as_bytes(), MAX_TXN_ID_BYTES)?;
-        form(WHAT, id, "[!-~]{1,64}", |_, byte| byte.is_ascii_graphic())?;
+        let allowed = |_, byte: u8| byte.is_ascii_graphic();
+        let shape = "[!-~]{1,64}";
+        form("transaction id", id, MAX_TXN_ID_BYTES, shape, allowed)?;
         Ok(Self(id.into()))
     }
 }
@@ -304,9 +303,7 @@ impl Actor {
     /// # Errors
     /// If it is empty, longer than [`MAX_ACTOR_BYTES`], or has control characters.
     pub fn new(actor: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "actor";
-        length(WHAT, actor.as_bytes(), MAX_ACTOR_BYTES)?;
-        no_control(WHAT, actor)?;
+        line("actor", actor, MAX_ACTOR_BYTES)?;
         Ok(Self(actor.into()))
     }
 }
@@ -321,7 +318,8 @@ impl Note {
     /// # Errors
     /// If it is empty, longer than [`MAX_NOTE_BYTES`], or has control characters.
     pub fn new(note: &str) -> Result<Self, InvalidName> {
-        Self::from_bytes(note.as_bytes())
+        line("note", note, MAX_NOTE_BYTES)?;
+        Ok(Self(note.into()))
     }
 
     /// As [`new`](Self::new), from bytes that may not be text.
@@ -329,11 +327,7 @@ impl Note {
     /// # Errors
     /// As [`new`](Self::new), and if the bytes are not UTF-8.
     pub fn from_bytes(note: &[u8]) -> Result<Self, InvalidName> {
-        const WHAT: &str = "note";
-        length(WHAT, note, MAX_NOTE_BYTES)?;
-        let note = utf8(WHAT, note)?;
-        no_control(WHAT, note)?;
-        Ok(Self(note.into()))
+        Self::new(utf8("note", note, MAX_NOTE_BYTES)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::name::TableName;
-use crate::position::{Epoch, Position};
+use crate::position::Position;
 use crate::strict::{given, object};
 use crate::time::Timestamp;
 use crate::value::{Value, stored};
@@ -150,7 +150,6 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<
 
 /// What can be said of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "TableFields")]
 pub struct TableInfo {
     /// Its name.
     pub name: TableName,
@@ -169,34 +168,4 @@ pub struct TableInfo {
     pub updated_at: Timestamp,
     /// Its options.
     pub options: TableOptions,
-}
-
-/// A table as it is read: field by field, since what is flattened loses the text of values.
-#[derive(Deserialize)]
-struct TableFields {
-    name: TableName,
-    epoch: Epoch,
-    seq: u64,
-    floor: u64,
-    digest: Digest,
-    records: u64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    options: TableOptions,
-}
-
-impl From<TableFields> for TableInfo {
-    fn from(fields: TableFields) -> Self {
-        let TableFields { epoch, seq, .. } = fields;
-        Self {
-            name: fields.name,
-            position: Position { epoch, seq },
-            floor: fields.floor,
-            digest: fields.digest,
-            records: fields.records,
-            created_at: fields.created_at,
-            updated_at: fields.updated_at,
-            options: fields.options,
-        }
-    }
 }

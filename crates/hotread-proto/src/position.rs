@@ -1,6 +1,7 @@
 //! Which state of which incarnation of a table is meant.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::strict::as_text;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,11 +18,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+as_text!(Epoch, "16 lower-case hexadecimal digits");
 
 impl FromStr for Epoch {
     type Err = ParsePositionError;
@@ -33,19 +30,6 @@ impl FromStr for Epoch {
             Ok(epoch) if digits => Ok(Self(epoch)),
             _ => Err(ParsePositionError),
         }
-    }
-}
-
-impl Serialize for Epoch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Epoch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

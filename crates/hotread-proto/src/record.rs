@@ -3,9 +3,9 @@
 use crate::digest::{Hasher, ItemHash};
 use crate::name::{Category, Key};
 use crate::time::Timestamp;
-use crate::value::{InvalidValue, MAX_VALUE_BYTES, Value, serialize_raw};
-use serde::de::Error;
-use serde::ser::SerializeStruct;
+use crate::value::{InvalidValue, MAX_VALUE_BYTES, Value};
+use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::{Borrow, Cow};
@@ -54,9 +54,8 @@ impl Record {
         expires_at: Option<Timestamp>,
         hasher: &Hasher,
     ) -> Self {
-        let hash = hasher.item(key.as_str(), seq, value.as_bytes());
-        let value = value.as_bytes();
-        let secret = hasher.is_keyed();
+        let (value, secret) = (value.as_bytes(), hasher.is_keyed());
+        let hash = hasher.item(key.as_str(), seq, value);
         Self::from_parts(
             key, value, category, seq, updated_at, expires_at, hash, secret,
         )
@@ -227,28 +226,17 @@ impl Record {
 /// `{"key","value","category","seq","updated_at","expires_at"?,"h"}`. Only with `serde_json`.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Raw<'a>(&'a [u8]);
-        impl Serialize for Raw<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let json = std::str::from_utf8(self.0).map_err(serde::ser::Error::custom)?;
-                serialize_raw(json, serializer)
-            }
-        }
-
-        let expires_at = self.expires_at();
-        let mut fields =
-            serializer.serialize_struct("Record", 6 + usize::from(expires_at.is_some()))?;
-        fields.serialize_field("key", self.key())?;
-        fields.serialize_field("value", &Raw(self.value()))?;
-        fields.serialize_field("category", self.category())?;
-        fields.serialize_field("seq", &self.seq())?;
-        fields.serialize_field("updated_at", &self.updated_at())?;
-        match expires_at {
-            Some(at) => fields.serialize_field("expires_at", &at)?,
-            None => fields.skip_field("expires_at")?,
-        }
-        fields.serialize_field("h", &self.hash())?;
-        fields.end()
+        let value = serde_json::from_slice(self.value()).map_err(S::Error::custom)?;
+        let fields = Fields {
+            key: self.key().into(),
+            value,
+            category: self.category().into(),
+            seq: self.seq(),
+            updated_at: self.updated_at(),
+            expires_at: self.expires_at(),
+            h: self.hash(),
+        };
+        fields.serialize(serializer)
     }
 }
 
@@ -257,21 +245,6 @@ impl Serialize for Record {
 /// is for [`verify`](Record::verify) to say.
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Fields<'a> {
-            #[serde(borrow)]
-            key: Cow<'a, str>,
-            #[serde(borrow)]
-            value: &'a RawValue,
-            #[serde(borrow)]
-            category: Cow<'a, str>,
-            seq: u64,
-            updated_at: Timestamp,
-            #[serde(default)]
-            expires_at: Option<Timestamp>,
-            h: ItemHash,
-        }
-
         let fields = Fields::deserialize(deserializer)?;
         Key::check(&fields.key).map_err(D::Error::custom)?;
         Category::check(&fields.category).map_err(D::Error::custom)?;
@@ -291,6 +264,21 @@ impl<'de> Deserialize<'de> for Record {
             false,
         ))
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(borrow)]
+    category: Cow<'a, str>,
+    seq: u64,
+    updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    h: ItemHash,
 }
 
 impl fmt::Debug for Record {

@@ -1,6 +1,7 @@
 //! Points in time, as records carry them.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use crate::strict::as_text;
+use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::str::FromStr;
 use time::OffsetDateTime;
@@ -86,10 +87,8 @@ impl Timestamp {
 /// The system's clock, brought into range.
 impl From<std::time::SystemTime> for Timestamp {
     fn from(time: std::time::SystemTime) -> Self {
-        Self::EPOCH.saturating_add(
-            time.duration_since(std::time::UNIX_EPOCH)
-                .unwrap_or_default(),
-        )
+        let since = time.duration_since(std::time::UNIX_EPOCH);
+        Self::EPOCH.saturating_add(since.unwrap_or_default())
     }
 }
 
@@ -104,36 +103,26 @@ impl fmt::Display for Timestamp {
     }
 }
 
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+as_text!(Timestamp);
 
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        if text.bytes().all(|b| b.is_ascii_digit()) {
-            let millis = text.parse().map_err(|_| InvalidTimestamp::new(text))?;
-            return Self::from_millis(millis);
-        }
-        // The parser takes any character between date and time.
-        if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
-            return Err(InvalidTimestamp::new(text));
-        }
-        let time =
-            OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp::new(text))?;
-        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000))
-            .ok()
-            .and_then(|millis| Self::from_millis(millis).ok())
-            .ok_or_else(|| InvalidTimestamp::new(text))
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let millis = || {
+            if text.bytes().all(|b| b.is_ascii_digit()) {
+                return text.parse().ok();
+            }
+            // The parser takes any character between date and time.
+            let between = text.as_bytes().get(10)?;
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+            i64::try_from(millis)
+                .ok()
+                .filter(|_| b"Tt ".contains(between))
+        };
+        let at = millis().and_then(|millis| Self::from_millis(millis).ok());
+        at.ok_or_else(|| InvalidTimestamp::new(text))
     }
 }
 

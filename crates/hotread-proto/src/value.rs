@@ -144,14 +144,9 @@ impl Zeroize for Value {
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_raw(self.as_str(), serializer)
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
-}
-
-/// Writes checked JSON as it is. Only with `serde_json`.
-pub(crate) fn serialize_raw<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let raw: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
-    raw.serialize(serializer)
 }
 
 /// Reads text that was checked when it came in, perhaps by an earlier version, whose rules were others:
@@ -175,22 +170,12 @@ impl<'de> Deserialize<'de> for Value {
 
 /// The parser's complaint without the text that it quotes in some.
 fn not_json(error: &serde_json::Error) -> InvalidValue {
-    let reason = match error.classify() {
-        serde_json::error::Category::Eof => "it ends too early",
-        serde_json::error::Category::Io => "it could not be read",
-        _ => {
-            return InvalidValue::NotJson {
-                reason: error.to_string(),
-            };
-        }
+    let (line, column) = (error.line(), error.column());
+    let reason = match error.is_eof() {
+        true => format!("it ends too early at line {line} column {column}"),
+        false => error.to_string(),
     };
-    InvalidValue::NotJson {
-        reason: format!(
-            "{reason} at line {} column {}",
-            error.line(),
-            error.column()
-        ),
-    }
+    InvalidValue::NotJson { reason }
 }
 
 /// Leaves out white space outside of strings, and counts how deep it goes. Whether it is JSON at
@@ -272,27 +257,21 @@ impl<'de> DeserializeSeed<'de> for Probe<'_, 'de> {
     }
 }
 
+macro_rules! keeps_nothing {
+    ($($visit:ident: $part:ty),*) => {
+        $(fn $visit<E>(self, _: $part) -> Result<(), E> {
+            Ok(())
+        })*
+    };
+}
+
 impl<'de> Visitor<'de> for Probe<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
+    keeps_nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
@@ -315,23 +294,5 @@ impl<'de> Visitor<'de> for Probe<'_, 'de> {
 }
 
 /// A member's name, decoded; borrowed if it has no escapes.
-struct Name<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
-    }
-}
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
