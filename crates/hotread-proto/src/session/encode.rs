@@ -7,6 +7,7 @@ use crate::record::Record;
 use crate::records::Records;
 use crate::view::Head;
 use std::borrow::Cow;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A change with its frames.
@@ -77,24 +78,17 @@ impl Part {
     /// frame.
     #[must_use]
     pub fn read(table: &Records, number: u32, after: Option<&str>) -> Self {
-        let (mut bytes, mut more) = (0, false);
-        let mut records: Vec<Record> = Vec::new();
-        let behind: Box<dyn Iterator<Item = &Record>> = match after {
-            Some(after) => Box::new(table.after(after)),
-            None => Box::new(table.iter()),
-        };
-        for record in behind {
+        let (mut bytes, mut records) = (0, Vec::<Record>::new());
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = table.from(from).peekable();
+        while let Some(record) = behind.next_if(|record| {
             bytes += record.size();
-            if !records.is_empty() && (bytes > PART_BYTES || records.len() == PART_RECORDS) {
-                more = true;
-                break;
-            }
+            records.is_empty() || bytes <= PART_BYTES && records.len() < PART_RECORDS
+        }) {
             records.push(record.clone());
         }
-        let last = records
-            .last()
-            .filter(|_| more)
-            .map(|last| last.key().into());
+        let last = records.last().filter(|_| behind.peek().is_some());
+        let last = last.map(|last| last.key().into());
         let frame = ServerFrame::Snapshot(Snapshot {
             part: number,
             records: Cow::Borrowed(&records),

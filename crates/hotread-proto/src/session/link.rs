@@ -37,8 +37,8 @@ pub(super) struct Link {
     /// What the server asked for: the next wait is drawn from this span, after this time.
     spread: Option<Duration>,
     at_least: Duration,
-    heartbeat: Duration,
-    heard_at: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) heard_at: Duration,
     random: u64,
 }
 
@@ -79,18 +79,6 @@ impl Link {
         // A server cannot make the client wait for ever, nor spin.
         self.heartbeat = heartbeat.clamp(MIN_HEARTBEAT, MAX_ASKED_WAIT);
         self.state = State::Up { since: now };
-    }
-
-    pub(super) fn heard(&mut self, now: Duration) {
-        self.heard_at = now;
-    }
-
-    pub(super) fn heard_at(&self) -> Duration {
-        self.heard_at
-    }
-
-    pub(super) fn heartbeat(&self) -> Duration {
-        self.heartbeat
     }
 
     /// Longest silence of a session that is not lost.
