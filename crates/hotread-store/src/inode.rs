@@ -118,11 +118,10 @@ impl Inode {
         Ok(state.file.as_ref())
     }
 
-    /// Takes the right to write the file, under whichever name it was opened. `false`: another process
-    /// or another store of this one has it.
+    /// Takes the right to write the file. `false`: another process or another store of this one has it.
     ///
-    /// Elsewhere than on Linux this says nothing of other processes, since `flock` and the locks of
-    /// SQLite exclude each other there; a file with several names is refused before.
+    /// Elsewhere than on Linux this says nothing of other processes, since `flock` and the locks of SQLite
+    /// exclude each other there; a file with several names is refused before.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.state();
         if state.is_locked {
@@ -198,10 +197,8 @@ fn has_name(path: &Path, known: Id) -> Result<(), StorageError> {
         Ok(_) => "another file has this name by now".to_owned(),
         Err(e) => e.to_string(),
     };
-    Err(StorageError::Moved {
-        path: path.to_owned(),
-        detail,
-    })
+    let path = path.to_owned();
+    Err(StorageError::Moved { path, detail })
 }
 
 impl Drop for Inode {

@@ -1,7 +1,7 @@
 //! Bringing a database to another version of its schema, in numbered steps that go both ways.
 //! `docs/durability.md` describes the newest one.
 
-use crate::error::{OpenError, StorageError};
+use crate::error::{OpenError, StorageError, from_storage};
 use crate::location::Location;
 use crate::migrations;
 use crate::open;
@@ -57,11 +57,7 @@ impl MigrateError {
     }
 }
 
-impl From<rusqlite::Error> for MigrateError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
-    }
-}
+from_storage! { MigrateError::Storage from rusqlite::Error; }
 
 /// The version of a database, which is not changed. Works with databases that are too old to be
 /// opened otherwise.

@@ -17,8 +17,7 @@ pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// Drops an index in a moment: its large parts are set aside as plain tables, to be cleared as other
-/// rows are.
+/// Drops an index in a moment: its large parts become plain tables, to be cleared as other rows are.
 pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     let (index, words, sizes) = (name(id), words(id), sizes(id));
     db.execute_batch(&format!(

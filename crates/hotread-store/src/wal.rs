@@ -71,11 +71,10 @@ pub(crate) fn scan_live(at: &Location) -> io::Result<Option<WalDamage>> {
             break;
         }
         std::thread::sleep(PAUSE);
-        let now = scan(at)?;
-        if now == last {
+        let before = std::mem::replace(&mut last, scan(at)?);
+        if last == before {
             break;
         }
-        last = now;
     }
     Ok(last)
 }
@@ -127,8 +126,7 @@ struct Run {
     pending: BTreeMap<u32, Vec<u8>>,
 }
 
-/// What lies beyond the end. With the database's file, a damaged header is not reported if all that
-/// follows it is in the database already.
+/// What lies beyond the end. A damaged header is passed over if all that follows is in the database.
 fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<WalDamage>> {
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut log, &mut header)? {
@@ -162,15 +160,14 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
             // Without the header, of the same log as the frame before.
             salts = Some(own);
         }
-        if follows && end.is_none() {
-            continue;
-        }
         if !follows {
             end.get_or_insert(at);
-            if run.commits > longest.commits {
-                longest = std::mem::take(&mut run);
+            let ended = std::mem::take(&mut run);
+            if ended.commits > longest.commits {
+                longest = ended;
             }
-            run = Run::default();
+        }
+        if !follows || end.is_none() {
             continue;
         }
         if !counts {

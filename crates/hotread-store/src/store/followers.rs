@@ -96,8 +96,6 @@ impl Store {
             return Err(ReadError::NotTold);
         }
         let table = self.0.registry.get(name);
-        table.ok_or_else(|| ReadError::UnknownTable {
-            table: name.clone(),
-        })
+        table.ok_or_else(|| ReadError::unknown(name))
     }
 }

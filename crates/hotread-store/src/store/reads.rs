@@ -28,22 +28,14 @@ impl Store {
     }
 
     fn readable(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
-        let unknown = || ReadError::UnknownTable {
-            table: name.clone(),
-        };
+        let registry = &self.0.registry;
         let table = match self.is_read_only() {
             // Another process may have dropped it, altered it, or made another one of that name.
-            true => {
-                let row = read::table(&self.pool(), name)?.ok_or_else(unknown)?;
-                Some(self.0.registry.take_in(row.table))
-            }
-            false => self.0.registry.get(name),
+            true => read::table(&self.pool(), name)?.map(|row| registry.take_in(row.table)),
+            false => registry.get(name),
         };
-        let table = table.ok_or_else(unknown)?;
-        self.unseal(&table).map_err(|source| ReadError::Seal {
-            table: name.clone(),
-            source,
-        })?;
+        let table = table.ok_or_else(|| ReadError::unknown(name))?;
+        self.unseal(&table).map_err(ReadError::seal(name))?;
         Ok(table)
     }
 

@@ -3,9 +3,11 @@
 use super::Store;
 use crate::committer::tokens::Last;
 use crate::error::ReadError;
+use crate::read;
 use crate::token::{self, MAX_TOKEN_TABLES, TokenError};
 use hotread_proto::session::is_client_name;
 use hotread_proto::{NewToken, Role, TableName, Timestamp, TokenInfo};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,15 +19,11 @@ fn check_new(
     if !is_client_name(name) {
         return Err(TokenError::InvalidName);
     }
-    let Some(mut tables) = tables else {
-        return Ok(None);
-    };
-    tables.sort();
-    tables.dedup();
-    match tables.len() {
-        0 => Err(TokenError::NoTables),
-        given if given > MAX_TOKEN_TABLES => Err(TokenError::TooManyTables { given }),
-        _ => Ok(Some(tables)),
+    let tables = tables.map(BTreeSet::from_iter);
+    match tables.as_ref().map(BTreeSet::len) {
+        Some(0) => Err(TokenError::NoTables),
+        Some(given) if given > MAX_TOKEN_TABLES => Err(TokenError::TooManyTables { given }),
+        _ => Ok(tables.map(Vec::from_iter)),
     }
 }
 
@@ -97,8 +95,10 @@ impl Store {
     /// If the store only reads, and the database cannot be read.
     pub fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
         match &self.0.writer {
-            Some(writer) => Ok(writer.tokens.all()),
-            None => Ok(token::read_infos(&self.pool())?),
+            Some(writer) => Ok(writer.shared.tokens.all()),
+            None => Ok(token::sorted(&token::read_all(&*read::connection(
+                &self.pool(),
+            )?)?)),
         }
     }
 
@@ -136,7 +136,7 @@ impl Store {
     /// A store that only reads holds no tokens, and finds none.
     #[must_use]
     pub fn authenticate(&self, secret: &str) -> Option<Arc<TokenInfo>> {
-        let token = self.0.writer.as_ref()?.tokens.find(secret)?;
+        let token = self.0.writer.as_ref()?.shared.tokens.find(secret)?;
         let now = Timestamp::from(SystemTime::now());
         (!token.is_expired(now)).then_some(token)
     }
@@ -146,13 +146,13 @@ impl Store {
     #[must_use]
     pub fn has_tokens(&self) -> bool {
         let writer = self.0.writer.as_ref();
-        writer.is_none_or(|writer| writer.tokens.count() > 0)
+        writer.is_none_or(|writer| writer.shared.tokens.count() > 0)
     }
 
     /// A number that moves when tokens are made or revoked, or expire.
     #[must_use]
     pub fn token_generation(&self) -> u64 {
         let writer = self.0.writer.as_ref();
-        writer.map_or(0, |writer| writer.tokens.generation())
+        writer.map_or(0, |writer| writer.shared.tokens.generation())
     }
 }
