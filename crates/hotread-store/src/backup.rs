@@ -22,7 +22,7 @@ impl Store {
     /// If there is something of that name, or it cannot be written. What a process has left that was
     /// killed while it made a backup is removed by the next one in the same folder.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
-        let db = self.location().copier()?;
+        let db = self.0.at.copier()?;
         copy(&db, to.as_ref(), |_| Ok(()))
     }
 
@@ -36,7 +36,7 @@ impl Store {
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let from = from.as_ref();
         crate::open::inspect_existing(from)?;
-        let mut at = Location::new(from, None);
+        let mut at = Location::new(from);
         at.hold()?;
         let source = at.copier()?;
         let problem: String = source

@@ -16,13 +16,13 @@ pub(crate) mod queue;
 mod reconcile;
 pub(crate) mod tokens;
 
-use self::house::{Sweep, trim};
+use self::house::{SWEEP_EVERY, trim};
 use self::queue::{Next, Queue, Request};
 use self::reconcile::Halted;
 use crate::error::{CommitError, StorageError};
 use crate::location::Location;
 use crate::options::Synchronous;
-use crate::replace;
+use crate::replace::{self, MAX_REST_BYTES};
 use crate::rows::{self, signed, wide};
 use crate::stats::Counters;
 use crate::table::{self, OpenTable, Registry, Standing};
@@ -35,7 +35,7 @@ use hotread_proto::{
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroize;
 
 pub(crate) struct Committer {
@@ -54,7 +54,8 @@ pub(crate) struct Committer {
     /// It was told that the write-ahead log grows.
     pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
-    pub(crate) sweep: Sweep,
+    /// Time from one sweep to the next: none while there is more to delete.
+    pub(crate) sweep_after: Duration,
     /// The table at which the last sweep ended, by its id.
     pub(crate) swept_to: i64,
     pub(crate) aged: Instant,
@@ -94,28 +95,22 @@ impl Committer {
         db: Connection,
         shared: Shared,
     ) -> Result<Self, StorageError> {
-        let Shared {
-            queue,
-            registry,
-            counters,
-            tokens,
-        } = shared;
-        tokens.reload(&db)?;
+        shared.tokens.reload(&db)?;
         let now = Instant::now();
         let mut committer = Self {
             at,
             synchronous,
             db: Some(db),
-            queue,
-            registry,
-            counters,
-            tokens,
+            queue: shared.queue,
+            registry: shared.registry,
+            counters: shared.counters,
+            tokens: shared.tokens,
             standing: HashMap::new(),
             halted: None,
             moved: false,
             log_is_large: false,
             swept: now,
-            sweep: Sweep::Idle,
+            sweep_after: SWEEP_EVERY,
             swept_to: 0,
             aged: now,
             cooled: now,
@@ -263,11 +258,9 @@ impl Committer {
                 return;
             }
             let now = Instant::now();
-            self.counters.group(
-                group.changes.iter().map(|(_, changes)| changes.len()).sum(),
-                now - group.begun,
-                now - written,
-            );
+            let transactions = group.changes.iter().map(|(_, changes)| changes.len());
+            self.counters
+                .group(transactions.sum(), now - group.begun, now - written);
             publish(&group.changes, &self.standing);
         }
         answer(group.decided, &self.counters);
@@ -380,7 +373,8 @@ fn decide(
     }
     let table = current;
     if let Body::Compared(compared) = &mut entry.body {
-        replace::finish(db, &table, standing.head, compared)?;
+        // What is not up to date after this little is refused when it is evaluated.
+        replace::catch_up(db, &table, standing.head, compared, MAX_REST_BYTES)?;
     }
     let mut view = View::new(db, &table, standing.head, entry.at)?;
     let committed = match evaluate(&mut view, entry)? {

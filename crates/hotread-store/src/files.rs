@@ -48,6 +48,15 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
+/// Whether a buffer was filled. `false`: the file ends before.
+pub(crate) fn is_filled(read: io::Result<()>) -> io::Result<bool> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Bytes that are free on the disk for this process's user.
 #[cfg(unix)]
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {

@@ -42,21 +42,6 @@ struct Warm {
     _maintainer: Maintainer,
 }
 
-impl Warm {
-    fn new(hot: HotRead<Records>, seq: u64) -> Result<Self, ReadError> {
-        let maintainer = hot.spawn_maintainer();
-        let refused = |error: std::io::Error| ReadError::NoThread {
-            reason: error.to_string(),
-        };
-        Ok(Self {
-            _maintainer: maintainer.map_err(refused)?,
-            hot,
-            seq,
-            used: Instant::now(),
-        })
-    }
-}
-
 impl Live {
     pub(crate) fn new(name: &TableName) -> Self {
         Self {
@@ -116,7 +101,11 @@ impl Live {
         *self.lock() = State::Loading(Vec::new());
         let unless_finished = Unwarmed(self);
         let (mut records, last_read) = load()?;
-        if last_read > self.handed_over().max(records.position().seq) {
+        let handed_over = match &*self.lock() {
+            State::Loading(meanwhile) => meanwhile.last().map_or(0, |last| last.position.seq),
+            _ => 0,
+        };
+        if last_read > handed_over.max(records.position().seq) {
             // Its last parts have a part of a change that is not in the list yet.
             drop(records);
             records = snapshot()?;
@@ -136,18 +125,19 @@ impl Live {
             .max_copies(COPIES)
             .name(self.name.as_str())
             .build();
-        *state = State::Warm(Warm::new(hot.clone(), seq)?);
+        let maintainer = hot.spawn_maintainer().map_err(|error| {
+            let reason = error.to_string();
+            ReadError::NoThread { reason }
+        })?;
+        *state = State::Warm(Warm {
+            hot: hot.clone(),
+            seq,
+            used: Instant::now(),
+            _maintainer: maintainer,
+        });
         drop(state);
         std::mem::forget(unless_finished);
         Ok(hot)
-    }
-
-    /// The last change that came while the table is loaded; 0 if there was none.
-    fn handed_over(&self) -> u64 {
-        match &*self.lock() {
-            State::Loading(meanwhile) => meanwhile.last().map_or(0, |last| last.position.seq),
-            _ => 0,
-        }
     }
 
     /// Changes were committed. They become visible together.

@@ -39,10 +39,10 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    pub(crate) fn new(path: &Path, vfs: Option<String>) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            vfs,
+            vfs: None,
             is_alone: false,
             inode: None,
         }

@@ -7,7 +7,6 @@ use crate::inode::{self, Inode};
 use crate::location::Location;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most bytes of a lock file that are looked at.
@@ -21,14 +20,10 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Beside the file itself, so that one file has one lock, whatever links lead to it.
-    pub(crate) fn path(database: &Path) -> PathBuf {
-        files::beside(database, ".lock")
-    }
-
     /// Takes the lock, or says who has it. Creates the database's file, empty, if there is none.
     pub(crate) fn take(at: &mut Location) -> Result<Self, OpenError> {
-        let path = Self::path(&at.path);
+        // Beside the file itself, so that one file has one lock, whatever links lead to it.
+        let path = files::beside(&at.path, ".lock");
         let database = at.path.clone();
         let failed = |source| {
             let path = path.clone();

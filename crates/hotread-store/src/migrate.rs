@@ -75,7 +75,7 @@ pub fn status(path: impl AsRef<Path>) -> Result<Status, OpenError> {
 /// # Errors
 /// As for opening it for writing; and if SQLite fails.
 pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
-    let mut at = Location::new(path.as_ref(), None);
+    let mut at = Location::new(path.as_ref());
     let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
     let version = migrations::ascend(&mut opened.db)?;
     Ok(Status { version })
@@ -87,7 +87,7 @@ pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
 /// # Errors
 /// As for opening it for writing; if it is at that version already or below; if SQLite fails.
 pub fn down(path: impl AsRef<Path>, to: i32) -> Result<Status, MigrateError> {
-    let mut at = Location::new(path.as_ref(), None);
+    let mut at = Location::new(path.as_ref());
     let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
     let db = &mut opened.db;
     let from = migrations::version(db)?;

@@ -284,7 +284,7 @@ fn clear_dropped(db: &Connection) -> rusqlite::Result<()> {
         for table in ["search_rows", "records", "changes", "txn_ids"] {
             db.execute(&format!("DELETE FROM {table} WHERE table_id = ?1"), [id])?;
         }
-        let (words, sizes) = (search_index::words(id), search_index::sizes(id));
+        let [words, sizes] = search_index::set_aside_names(id);
         db.execute_batch(&format!(
             "DROP TABLE IF EXISTS {words}; DROP TABLE IF EXISTS {sizes};
              DELETE FROM tables WHERE id = {id};"

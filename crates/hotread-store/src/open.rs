@@ -112,7 +112,7 @@ impl Location {
 
 /// The version of a database that must be there.
 pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
-    let at = Location::new(path, None);
+    let at = Location::new(path);
     match at.inspect()? {
         Kind::Ours(version) => Ok(version),
         Kind::Empty => Err(at.no_file()),

@@ -5,6 +5,7 @@ use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
 use crate::location::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
+use crate::search_index;
 use crate::table::{OpenTable, TABLE_COLUMNS, TableRow};
 use crate::text;
 use hotread_proto::{
@@ -348,7 +349,7 @@ pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<
     at_head(pool, table, |txn, head, _| {
         let mut records = Vec::new();
         if let Some(query) = text::fts_query(&search.query) {
-            let index = table.search_table();
+            let index = search_index::name(table.id);
             let sql = format!(
                 "SELECT {RECORD_COLUMNS} FROM {index} f
              JOIN search_rows s ON s.id = f.rowid

@@ -65,7 +65,7 @@ pub(crate) fn follow(
 
 /// Notes the keys that were changed since a comparison, and gives the bytes of history that were read for it;
 /// `None`: the history does not have them, or they come to more than `max_bytes`.
-fn catch_up(
+pub(crate) fn catch_up(
     db: &Connection,
     table: &OpenTable,
     head: Head,
@@ -116,15 +116,4 @@ pub(crate) fn changed_keys(
         rows::read_keys(ops, &mut *visit)
     })?;
     Ok(Some(bytes))
-}
-
-/// In the writer, whose time is everybody's: brings a comparison up to date if that takes little.
-pub(crate) fn finish(
-    db: &Connection,
-    table: &OpenTable,
-    head: Head,
-    compared: &mut Compared,
-) -> Result<(), StorageError> {
-    // What is not up to date is refused when it is evaluated.
-    catch_up(db, table, head, compared, MAX_REST_BYTES).map(drop)
 }

@@ -245,24 +245,19 @@ pub(crate) fn read_change(
         records: read_count(row, 3)?,
         ops: read_ops(blob, position.seq, at, values)?,
         id: None,
-        actor: read_actor(row, 5)?,
-        note: read_note(row, 6, position.seq, values)?,
+        actor: read_actor(row)?,
+        note: read_note(row, position.seq, values)?,
     })
 }
 
-fn read_actor(row: &Row<'_>, column: usize) -> Result<Option<Actor>, StorageError> {
-    let actor = row.get_ref(column)?.as_str_or_null();
+fn read_actor(row: &Row<'_>) -> Result<Option<Actor>, StorageError> {
+    let actor = row.get_ref(5)?.as_str_or_null();
     let actor = actor.map_err(|_| damaged("an actor"))?.map(Actor::new);
     actor.transpose().map_err(|_| damaged("an actor"))
 }
 
-fn read_note(
-    row: &Row<'_>,
-    column: usize,
-    seq: u64,
-    values: &Values<'_>,
-) -> Result<Option<Note>, ReadError> {
-    let stored = row.get_ref(column).map_err(StorageError::from)?;
+fn read_note(row: &Row<'_>, seq: u64, values: &Values<'_>) -> Result<Option<Note>, ReadError> {
+    let stored = row.get_ref(6).map_err(StorageError::from)?;
     let Some(stored) = stored.as_blob_or_null().map_err(|_| damaged("a note"))? else {
         return Ok(None);
     };

@@ -1,7 +1,6 @@
 //! The store: what a program opens, and the calls it makes.
 
 mod builder;
-mod followers;
 mod reads;
 mod replace;
 mod tables;
@@ -112,11 +111,10 @@ impl Store {
         Self::builder(path).open()
     }
 
-    /// Opens an empty store that is gone when its last clone is dropped: for an application's tests, and for
-    /// tables that need no more than a process's life. It is a file in a folder of its own under the system's
-    /// folder for temporary files, written without waiting for the disk
-    /// ([`Synchronous::Normal`](crate::Synchronous::Normal)); whatever a store does, this one does. The
-    /// folder is left behind if the process is killed.
+    /// Opens an empty store that is deleted with its last clone: for an application's tests, and for tables that
+    /// need no more than a process's life. It is a file in a folder of its own in the system's folder for
+    /// temporary files, written without waiting for the disk ([`Synchronous::Normal`](crate::Synchronous::Normal)).
+    /// The folder is left behind if the process is killed.
     ///
     /// ```
     /// let store = hotread_store::Store::temporary()?;
@@ -158,10 +156,6 @@ impl Store {
         self.0.created
     }
 
-    pub(crate) fn location(&self) -> &Location {
-        &self.0.at
-    }
-
     pub(crate) fn unseal(&self, table: &OpenTable) -> Result<(), SealError> {
         if let Some(known) = self.0.registry.get(&table.name) {
             table.unseal_as(&known);
@@ -169,9 +163,9 @@ impl Store {
         table.unseal(self.0.passphrase.as_ref())
     }
 
-    /// Commits that were passed over when this store was opened for writing, because the write-ahead log
-    /// was damaged before them. `docs/durability.md` says what is noticed and what cannot be. Before
-    /// opening it for writing, [`verify`](Self::verify) of a store that only reads finds the same.
+    /// Commits that were passed over when this store was opened for writing, because the write-ahead log was
+    /// damaged before them, as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only reads
+    /// finds the same before that.
     #[must_use]
     pub fn wal_damage(&self) -> Option<WalDamage> {
         self.0.damage

@@ -7,7 +7,6 @@ use crate::options::{TableInfo, TableOptions};
 use crate::rows::{self, Values};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
-use crate::search_index;
 use hotread_proto::{Epoch, Hasher, Head, Key, TableName, Timestamp, Value};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
@@ -178,12 +177,11 @@ impl OpenTable {
         Ok(())
     }
 
-    /// The keys are known already: the table was sealed just now.
-    pub(crate) fn unsealed(self, seal: Seal) -> Self {
-        if let Some(sealing) = &self.seal {
-            let _ = sealing.opened.set(Arc::new(seal));
+    /// Sets the keys, which are known when the table was sealed just now.
+    pub(crate) fn set_keys(&self, keys: Option<Seal>) {
+        if let (Some(seal), Some(keys)) = (&self.seal, keys) {
+            let _ = seal.opened.set(Arc::new(keys));
         }
-        self
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -207,11 +205,6 @@ impl OpenTable {
     /// How records are hashed, once the table is unsealed.
     pub(crate) fn hasher(&self) -> Hasher {
         self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
-    }
-
-    /// The name of its full-text index.
-    pub(crate) fn search_table(&self) -> String {
-        search_index::name(self.id)
     }
 
     /// The schema, if there is one: compiled the first time, which others wait for meanwhile.

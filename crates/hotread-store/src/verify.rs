@@ -53,10 +53,10 @@ impl Store {
     /// If the database cannot be read at all, or the passphrase is not that of a sealed table (without
     /// one, what is sealed is left unchecked). What is wrong with the database is in the report.
     pub fn verify(&self) -> Result<Report, ReadError> {
-        let mut db = self.location().reader()?;
+        let mut db = self.0.at.reader()?;
         let txn = db.transaction()?;
         let mut report = Report::of(&txn, |table| self.unseal(table))?;
-        let scanned = wal::scan_live(self.location());
+        let scanned = wal::scan_live(&self.0.at);
         report.wal = scanned.map_err(StorageError::from)?;
         if let Some(damage) = report.wal.filter(|damage| damage.certain) {
             report.problem(format!("{damage}; acknowledged transactions are lost"));

@@ -3,6 +3,7 @@
 
 use crate::error::{CommitError, StorageError};
 use crate::rows::{self, signed, wide};
+use crate::search_index;
 use crate::table::OpenTable;
 use crate::text;
 use hotread_proto::{
@@ -245,7 +246,7 @@ impl View<'_> {
                 statement.query_row(params![self.table.id, record.key()], |row| row.get(0))?;
             let mut words = String::new();
             text::search_text(record.key(), record.value(), &mut words);
-            let table = self.table.search_table();
+            let table = search_index::name(self.table.id);
             let sql = format!("INSERT OR REPLACE INTO {table} (rowid, words) VALUES (?1, ?2)");
             rows::execute(self.db, &sql, params![row, words])?;
         }
@@ -259,7 +260,7 @@ impl View<'_> {
             let sql = "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id";
             let mut statement = self.db.prepare_cached(sql)?;
             let row: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
-            let table = self.table.search_table();
+            let table = search_index::name(self.table.id);
             let sql = format!("DELETE FROM {table} WHERE rowid = ?1");
             rows::execute(self.db, &sql, [row])?;
         }

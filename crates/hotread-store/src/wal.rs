@@ -4,7 +4,7 @@
 //! Each frame has the checksum of itself and all before it, so a frame proves that it was written right
 //! after the one before it, whatever became of the frames before that one.
 
-use crate::files::beside;
+use crate::files::{beside, is_filled};
 use crate::inode::Inode;
 use crate::location::Location;
 use serde::Serialize;
@@ -108,15 +108,6 @@ impl Checksum {
     }
 }
 
-/// Fills the buffer. `false`: the file ends before.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 /// A run of frames of which each was written right after the one before.
 #[derive(Default)]
 struct Run {
@@ -129,7 +120,7 @@ struct Run {
 /// What lies beyond the end. A damaged header is passed over if all that follows is in the database.
 fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<WalDamage>> {
     let mut header = [0; HEADER_BYTES];
-    if !fill(&mut log, &mut header)? {
+    if !is_filled(log.read_exact(&mut header))? {
         return Ok(None);
     }
     let magic = number(&header, 0);
@@ -147,7 +138,7 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
     let (mut run, mut longest) = (Run::default(), Run::default());
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes as usize];
     let mut at = 0_u64;
-    while fill(&mut log, &mut frame)? {
+    while is_filled(log.read_exact(&mut frame))? {
         at += 1;
         let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
         let own: [u8; 8] = head[8..16].try_into().expect("eight bytes");

@@ -107,10 +107,7 @@ impl Committer {
     ) -> TableInfo {
         let info = row.info();
         let TableRow { table, standing } = row;
-        let table = match seal {
-            Some(seal) => table.unsealed(seal),
-            None => table,
-        };
+        table.set_keys(seal);
         with(&table);
         self.standing.insert(table.id, standing);
         self.registry.insert(Arc::new(table));

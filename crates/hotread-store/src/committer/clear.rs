@@ -4,7 +4,7 @@
 use super::Committer;
 use crate::error::CommitError;
 use crate::rows;
-use crate::search_index::{sizes, words};
+use crate::search_index::set_aside_names;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
@@ -90,7 +90,7 @@ fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
             return Ok(());
         }
     }
-    for (table, bytes) in [(words(id), "length(block)"), (sizes(id), "0")] {
+    for (table, bytes) in set_aside_names(id).into_iter().zip(["length(block)", "0"]) {
         if db.table_exists(None, table.as_str())? {
             if !delete(db, id, left, [&table, "?1 = ?1", "id", bytes])? {
                 return Ok(());

@@ -36,16 +36,6 @@ const AGE_EVERY: Duration = Duration::from_secs(10);
 /// Most changes that leave a table's history with one group.
 const MAX_TRIMMED: usize = 1_000;
 
-/// How the last sweep ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// Everything that had expired is deleted, and nothing is left of dropped tables.
-    Idle,
-    /// There is more. It goes on after the next group, or at once if none waits.
-    More,
-    Failing,
-}
-
 impl Committer {
     pub(crate) fn keep_house(&mut self) {
         let now = Instant::now();
@@ -53,20 +43,20 @@ impl Committer {
             self.cooled = now;
             self.cool(now);
         }
-        if now.duration_since(self.swept) >= self.sweep_after() {
+        if now.duration_since(self.swept) >= self.sweep_after {
             self.swept = now;
             self.watch_log();
             let (swept, cleared) = (self.sweep(), self.clear_dropped());
             match swept.and_then(|more| Ok(more | cleared?)) {
                 Ok(more) => {
-                    self.sweep = if more { Sweep::More } else { Sweep::Idle };
+                    self.sweep_after = if more { Duration::ZERO } else { SWEEP_EVERY };
                 }
                 Err(error) => {
                     // Once, and not once a second.
-                    if self.sweep != Sweep::Failing {
+                    if self.sweep_after != RETRY_EVERY {
                         tracing::warn!(%error, "expired records and rows of dropped tables cannot be deleted; trying again");
                     }
-                    self.sweep = Sweep::Failing;
+                    self.sweep_after = RETRY_EVERY;
                 }
             }
             let now = self.now();
@@ -168,17 +158,9 @@ impl Committer {
         })
     }
 
-    fn sweep_after(&self) -> Duration {
-        match self.sweep {
-            Sweep::More => Duration::ZERO,
-            Sweep::Idle => SWEEP_EVERY,
-            Sweep::Failing => RETRY_EVERY,
-        }
-    }
-
     /// How long the committer may wait for work.
     pub(crate) fn idle_for(&self) -> Duration {
-        self.sweep_after().saturating_sub(self.swept.elapsed())
+        self.sweep_after.saturating_sub(self.swept.elapsed())
     }
 
     /// Deletes expired records, at most [`MAX_EXPIRED`]. Says whether there may be more.

@@ -40,7 +40,7 @@ pub struct StoreBuilder {
 impl StoreBuilder {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
-            at: Location::new(path, None),
+            at: Location::new(path),
             create: true,
             read_only: false,
             synchronous: Synchronous::Full,

@@ -109,12 +109,11 @@ impl Store {
         Err(CommitError::from(Refusal::Outdated).into())
     }
 
-    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
-    /// on reading what it was; its subscribers are told.
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go on reading
+    /// what it was; its subscribers are told.
     ///
-    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
-    /// used again. A store that is closed before all are gone goes on when it is opened again;
-    /// [`finish_drops`](Self::finish_drops) waits for it.
+    /// Its rows are deleted afterwards, also after the store was opened again, in pieces and in turns with other
+    /// writers, and their pages are used again; [`finish_drops`](Self::finish_drops) waits for it.
     ///
     /// # Errors
     /// If there is none, or it cannot be written.
