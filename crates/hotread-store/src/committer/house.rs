@@ -54,7 +54,10 @@ impl Committer {
                 Err(error) => {
                     // Once, and not once a second.
                     if self.sweep_after != RETRY_EVERY {
-                        tracing::warn!(%error, "expired records and rows of dropped tables cannot be deleted; trying again");
+                        tracing::warn!(
+                            %error,
+                            "expired records and rows of dropped tables cannot be deleted; trying again"
+                        );
                     }
                     self.sweep_after = RETRY_EVERY;
                 }
