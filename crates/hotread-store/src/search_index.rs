@@ -17,10 +17,9 @@ pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// Drops an index in a moment: its large parts are set aside as plain tables, to be cleared as other
-/// rows are.
+/// Drops an index in a moment: its large parts become plain tables, to be cleared as other rows are.
 pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
-    let (index, words, sizes) = (name(id), words(id), sizes(id));
+    let (index, [words, sizes]) = (name(id), set_aside_names(id));
     db.execute_batch(&format!(
         "ALTER TABLE {index}_data RENAME TO {words};
          ALTER TABLE {index}_docsize RENAME TO {sizes};
@@ -28,12 +27,7 @@ pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// The name of the words of a dropped table's index.
-pub(crate) fn words(id: i64) -> String {
-    format!("dropped_{id}_words")
-}
-
-/// The name of the lengths of its texts.
-pub(crate) fn sizes(id: i64) -> String {
-    format!("dropped_{id}_sizes")
+/// The names of the words of a dropped table's index, and of the lengths of its texts.
+pub(crate) fn set_aside_names(id: i64) -> [String; 2] {
+    ["words", "sizes"].map(|part| format!("dropped_{id}_{part}"))
 }

@@ -1,14 +1,18 @@
-//! Calls that list, create, drop and seal tables.
+//! Calls that list, create, alter, drop and seal tables.
 
 use super::Store;
 use crate::committer::Committer;
+use crate::committer::alter::Checked;
 use crate::error::{CommitError, ReadError, TableError};
-use crate::options::{TableInfo, TableOptions};
+use crate::options::{Alter, TableInfo, TableOptions};
 use crate::read;
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
-use crate::table::TableRow;
-use hotread_proto::TableName;
+use crate::table::{self, TableRow};
+use hotread_proto::{Refusal, TableName};
+
+/// How often a check begins again because the table was altered, or the history does not reach back.
+const MAX_CHECKS: usize = 3;
 
 impl Store {
     /// All tables, by name.
@@ -16,7 +20,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
-        let rows = read::tables(&self.pool())?;
+        let rows = table::read_all(&*read::connection(&self.pool())?)?;
         Ok(rows.iter().map(TableRow::info).collect())
     }
 
@@ -26,10 +30,8 @@ impl Store {
     /// If there is none, or the database cannot be read.
     pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
         let row = read::table(&self.pool(), table)?;
-        row.map(|row| row.info())
-            .ok_or_else(|| ReadError::UnknownTable {
-                table: table.clone(),
-            })
+        let info = row.map(|row| row.info());
+        info.ok_or_else(|| ReadError::unknown(table))
     }
 
     /// Creates a table, empty, at the beginning of an epoch of its own.
@@ -53,24 +55,65 @@ impl Store {
     }
 
     fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
-        self.0
-            .passphrase
-            .as_ref()
-            .ok_or(SealError::NoPassphrase)
-            .inspect(|passphrase| warn_if_short(table, passphrase))
-            .and_then(|passphrase| Seal::create(passphrase, self.0.key_rounds))
-            .map_err(|source| CommitError::Seal {
-                table: table.clone(),
-                source,
-            })
+        let passphrase = self.0.passphrase.as_ref().ok_or(SealError::NoPassphrase);
+        let passphrase = passphrase.map_err(CommitError::seal(table))?;
+        self.derive_from(table, passphrase)
     }
 
-    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
-    /// on reading what it was; its subscribers are told.
+    fn derive_from(
+        &self,
+        table: &TableName,
+        passphrase: &Passphrase,
+    ) -> Result<(Seal, SealHeader), CommitError> {
+        if passphrase.is_short() {
+            tracing::warn!(
+                %table,
+                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
+                 has the file; better six random words"
+            );
+        }
+        Seal::create(passphrase, self.0.key_rounds).map_err(CommitError::seal(table))
+    }
+
+    /// Gives a table other options. Position, history, readers and subscribers of the table stay.
     ///
-    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
-    /// used again. A store that is closed before all are gone goes on when it is opened again;
-    /// [`finish_drops`](Self::finish_drops) waits for it.
+    /// A new schema is checked against every record on this thread, from a read connection: other writers wait
+    /// for what they have written meanwhile to be checked, 1 MiB of it at most. A history that is to be shorter
+    /// is trimmed as it would be by time, some changes at a time.
+    ///
+    /// # Errors
+    /// If there is no such table, or it cannot be read or written; if the schema is none; with
+    /// [`CommitError::Schema`] if a record does not fit it; with [`Refusal::Outdated`] if the table changes
+    /// faster than it can be checked, which may pass. The table is as it was then.
+    pub fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo, TableError> {
+        self.writer()?;
+        for _ in 0..MAX_CHECKS {
+            let known = self.writable(table)?;
+            let options = alter.of(&known.options);
+            let checked = match &options.schema {
+                Some(schema) if options.schema != known.options.schema => {
+                    let schema = Schema::compile(schema)
+                        .map_err(|reason| TableError::InvalidSchema { reason })?;
+                    match Checked::new(&self.pool(), &known, schema)? {
+                        Some(checked) => Some(checked),
+                        None => continue,
+                    }
+                }
+                _ => None,
+            };
+            let altered = self.job(move |committer| committer.alter(&known, options, checked))?;
+            if let Some(info) = altered {
+                return Ok(info);
+            }
+        }
+        Err(CommitError::from(Refusal::Outdated).into())
+    }
+
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go on reading
+    /// what it was; its subscribers are told.
+    ///
+    /// Its rows are deleted afterwards, also after the store was opened again, in pieces and in turns with other
+    /// writers, and their pages are used again; [`finish_drops`](Self::finish_drops) waits for it.
     ///
     /// # Errors
     /// If there is none, or it cannot be written.
@@ -103,22 +146,14 @@ impl Store {
     /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
     /// it cannot be written. The table is as it was then.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
-        let known = self.0.registry.get(table);
-        let known = known.ok_or_else(|| CommitError::UnknownTable {
-            table: table.clone(),
-        })?;
+        let known = self.0.registry.known(table)?;
         if !known.is_sealed() {
             return Err(TableError::NotSealed {
                 table: table.clone(),
             });
         }
-        let seal_error = |source| CommitError::Seal {
-            table: table.clone(),
-            source,
-        };
-        self.unseal(&known).map_err(seal_error)?;
-        warn_if_short(table, new);
-        let seal = Seal::create(new, self.0.key_rounds).map_err(seal_error)?;
+        self.unseal(&known).map_err(CommitError::seal(table))?;
+        let seal = self.derive_from(table, new)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
 
@@ -133,15 +168,5 @@ impl Store {
     /// reader keeps the write-ahead log.
     pub fn scrub(&self) -> Result<(), TableError> {
         Ok(self.job(Committer::scrub)?)
-    }
-}
-
-fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
-    if passphrase.is_short() {
-        tracing::warn!(
-            %table,
-            "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
-             has the file; better six random words"
-        );
     }
 }
