@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::name::TableName;
-use crate::position::{Epoch, Position};
+use crate::position::Position;
 use crate::strict::{given, object};
 use crate::time::Timestamp;
 use crate::value::{Value, stored};
@@ -176,7 +176,6 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<
 
 /// What can be said of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "TableFields")]
 pub struct TableInfo {
     /// Its name.
     pub name: TableName,
@@ -195,101 +194,4 @@ pub struct TableInfo {
     pub updated_at: Timestamp,
     /// Its options.
     pub options: TableOptions,
-}
-
-/// A table as it is read: field by field, since what is flattened loses the text of values.
-#[derive(Deserialize)]
-struct TableFields {
-    name: TableName,
-    epoch: Epoch,
-    seq: u64,
-    floor: u64,
-    digest: Digest,
-    records: u64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    options: TableOptions,
-}
-
-impl From<TableFields> for TableInfo {
-    fn from(fields: TableFields) -> Self {
-        let TableFields { epoch, seq, .. } = fields;
-        Self {
-            name: fields.name,
-            position: Position { epoch, seq },
-            floor: fields.floor,
-            digest: fields.digest,
-            records: fields.records,
-            created_at: fields.created_at,
-            updated_at: fields.updated_at,
-            options: fields.options,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_alteration_leaves_out_stays() {
-        let schema = Value::parse(br#"{"type":"object"}"#).unwrap();
-        let old = TableOptions {
-            search: true,
-            schema: Some(schema.clone()),
-            ..TableOptions::default()
-        };
-        let alter = |json: &str| serde_json::from_str::<Alter>(json);
-        assert_eq!(alter("{}").unwrap().of(&old), old);
-        let shorter = alter(r#"{"history":{"max_changes":5}}"#).unwrap();
-        assert_eq!(shorter, Alter::new().max_changes(5));
-        assert_eq!(shorter.of(&old).history.max_changes, 5);
-        assert_eq!(shorter.of(&old).history.max_bytes, old.history.max_bytes);
-        assert_eq!(shorter.of(&old).schema, old.schema);
-        let free = alter(r#"{"schema": null}"#).unwrap();
-        assert_eq!(free, Alter::new().no_schema());
-        assert_eq!(free.of(&old).schema, None);
-        assert!(!Alter::new().search(false).of(&old).search);
-        let renamed = Alter::new().rename(TableName::new("u").unwrap());
-        assert_eq!(renamed.of(&old), old);
-        let other = renamed
-            .search(true)
-            .schema(schema)
-            .max_age_s(1)
-            .max_bytes(2);
-        let json = serde_json::to_string(&other).unwrap();
-        assert_eq!(alter(&json).unwrap(), other);
-        for wrong in [
-            r#"{"sealed":true}"#,
-            r#"{"history":null}"#,
-            r#"{"history":{"max":1}}"#,
-            r#"{"history":{"max_bytes":null}}"#,
-            r#"{"search":null}"#,
-            r#"{"name":""}"#,
-        ] {
-            assert!(alter(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let info = TableInfo {
-            name: TableName::new("t").unwrap(),
-            position: Position {
-                epoch: Epoch(7),
-                seq: 9,
-            },
-            floor: 3,
-            digest: Digest(5),
-            records: 2,
-            created_at: Timestamp::EPOCH,
-            updated_at: Timestamp::MAX,
-            options: TableOptions {
-                schema: Some(Value::parse(br#"{"maximum":1.0}"#).unwrap()),
-                ..TableOptions::default()
-            },
-        };
-        let json = serde_json::to_string(&info).unwrap();
-        assert_eq!(serde_json::from_str::<TableInfo>(&json).unwrap(), info);
-    }
 }

@@ -8,6 +8,25 @@ pub use self::file::{BackupError, Holder, OpenError};
 pub use self::storage::StorageError;
 pub(crate) use self::storage::{is_extended, is_without_index};
 
+/// Makes errors of SQLite and of the database those of a kind of call, by way of one of its variants.
+macro_rules! from_storage {
+    ($($error:ident::$variant:ident from $($source:ty),+;)+) => {$($(
+        impl From<$source> for $error {
+            fn from(error: $source) -> Self {
+                Self::$variant(error.into())
+            }
+        }
+    )+)+};
+}
+pub(crate) use from_storage;
+
+from_storage! {
+    ReadError::Storage from rusqlite::Error;
+    CommitError::Storage from rusqlite::Error;
+    TableError::Commit from rusqlite::Error, StorageError;
+    BackupError::Storage from rusqlite::Error;
+}
+
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
@@ -104,11 +123,15 @@ impl ReadError {
             Self::Storage(source) => source.code(),
         }
     }
-}
 
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
+    pub(crate) fn unknown(table: &TableName) -> Self {
+        let table = table.clone();
+        Self::UnknownTable { table }
+    }
+
+    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+        let table = table.clone();
+        move |source| Self::Seal { table, source }
     }
 }
 
@@ -197,20 +220,27 @@ pub enum CommitError {
 }
 
 fn at(path: &str) -> String {
-    if path.is_empty() {
-        String::new()
-    } else {
-        format!(" (at {path})")
+    match path {
+        "" => String::new(),
+        _ => format!(" (at {path})"),
     }
 }
 
 fn by(worker: Option<&str>) -> String {
-    worker
-        .map(|name| format!(" (such as {:?})", name))
-        .unwrap_or_default()
+    worker.map_or_else(String::new, |name| format!(" (such as {name:?})"))
 }
 
 impl CommitError {
+    pub(crate) fn unknown(table: &TableName) -> Self {
+        let table = table.clone();
+        Self::UnknownTable { table }
+    }
+
+    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+        let table = table.clone();
+        move |source| Self::Seal { table, source }
+    }
+
     /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -256,9 +286,15 @@ impl CommitError {
     }
 }
 
-impl From<rusqlite::Error> for CommitError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
+/// A table that cannot be read cannot be written.
+impl From<ReadError> for CommitError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::UnknownTable { table } => Self::UnknownTable { table },
+            ReadError::Seal { table, source } => Self::Seal { table, source },
+            ReadError::Storage(error) => Self::Storage(error),
+            other => Self::Storage(StorageError::io(other)),
+        }
     }
 }
 
@@ -311,17 +347,5 @@ impl TableError {
             | Self::NotSealed { .. } => Code::InvalidOptions,
             Self::Commit(source) => source.code(),
         }
-    }
-}
-
-impl From<rusqlite::Error> for TableError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Commit(error.into())
-    }
-}
-
-impl From<StorageError> for TableError {
-    fn from(error: StorageError) -> Self {
-        Self::Commit(error.into())
     }
 }

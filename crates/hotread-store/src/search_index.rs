@@ -1,8 +1,8 @@
 //! The search index of a table in the database: its name, its creation, what is written to it, and what a drop
 //! makes of it.
 
-use crate::text;
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::{rows, text};
+use rusqlite::{Connection, params};
 
 /// The name of a table's full-text index.
 pub(crate) fn name(id: i64) -> String {
@@ -26,37 +26,32 @@ pub(crate) fn exists(db: &Connection, id: i64) -> rusqlite::Result<bool> {
 
 /// Indexes a record, in place of what the index had of its key.
 pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    let row: i64 = db
-        .prepare_cached(
-            "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
-        )?
-        .query_row(params![id, key], |row| row.get(0))?;
+    let sql = "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id";
+    let mut statement = db.prepare_cached(sql)?;
+    let row: i64 = statement.query_row(params![id, key], |row| row.get(0))?;
     let mut words = String::new();
     text::search_text(key, value, &mut words);
     let sql = format!(
         "INSERT OR REPLACE INTO {} (rowid, words) VALUES (?1, ?2)",
         name(id)
     );
-    db.prepare_cached(&sql)?.execute(params![row, words])?;
+    rows::execute(db, &sql, params![row, words])?;
     Ok(())
 }
 
 /// Takes a record out of the index, if it is there.
 pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()> {
-    let row: Option<i64> = db
-        .prepare_cached("DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id")?
-        .query_row(params![id, key], |row| row.get(0))
-        .optional()?;
+    let sql = "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id";
+    let row: Option<i64> = rows::first(db, sql, params![id, key], |row| row.get(0))?;
     let sql = format!("DELETE FROM {} WHERE rowid = ?1", name(id));
-    db.prepare_cached(&sql)?.execute([row])?;
+    rows::execute(db, &sql, [row])?;
     Ok(())
 }
 
-/// Drops an index in a moment: its large parts are set aside as plain tables, to be cleared as other
-/// rows are.
+/// Drops an index in a moment: its large parts become plain tables, to be cleared as other rows are.
 pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
-    let (index, words, sizes) = (name(id), words(id), sizes(id));
+    let (index, [words, sizes]) = (name(id), set_aside_names(id));
     db.execute_batch(&format!(
         "ALTER TABLE {index}_data RENAME TO {words};
          ALTER TABLE {index}_docsize RENAME TO {sizes};
@@ -64,12 +59,7 @@ pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// The name of the words of a dropped table's index.
-pub(crate) fn words(id: i64) -> String {
-    format!("dropped_{id}_words")
-}
-
-/// The name of the lengths of its texts.
-pub(crate) fn sizes(id: i64) -> String {
-    format!("dropped_{id}_sizes")
+/// The names of the words of a dropped table's index, and of the lengths of its texts.
+pub(crate) fn set_aside_names(id: i64) -> [String; 2] {
+    ["words", "sizes"].map(|part| format!("dropped_{id}_{part}"))
 }

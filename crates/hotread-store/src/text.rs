@@ -11,14 +11,10 @@ pub(crate) const MAX_QUERY_WORDS: usize = 32;
 /// Longest word of a search, in bytes; what is beyond is cut off. As long as the longest key.
 pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;
 
-/// Puts the text of a record that is to be found by a search into `out`, in place of what was there:
-/// the key, then of the value all strings and names of members, decoded, and numbers, `true` and
-/// `false` as they are written, a line each. Cut off after [`MAX_SEARCH_BYTES`].
-///
-/// Characters of scripts that put no blanks between words are separated.
-///
-/// The value is taken for JSON. Of what is not, some words are indexed and some are not, and nothing
-/// worse happens. Costs a pass over the value, and an allocation for each string with escapes.
+/// Puts the text of a record that a search finds into `out`, in place of what was there: the key, then
+/// of the value all strings and names of members, decoded, and numbers, `true` and `false` as they are
+/// written, a line each. Cut off after [`MAX_SEARCH_BYTES`]. The value is taken for JSON; of other bytes
+/// some words are indexed. Costs a pass over the value, and an allocation for each string with escapes.
 pub(crate) fn search_text(key: &str, value: &[u8], out: &mut String) {
     out.clear();
     push(key, out);
@@ -107,14 +103,11 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// What a user typed, as an expression for FTS5's `MATCH`: records that contain all the words, which
-/// white space separates. A word that ends in `*` stands for all that begin so. Of a word in Han, Hiragana or
-/// Katakana, the characters are looked for one behind the other, wherever they are. Nothing else is
-/// special: quotes, parentheses, `AND` and `NEAR` are words or parts of words, as FTS5's tokenizer
-/// takes them apart.
-///
-/// `None` if there is no word. The expression is never a syntax error, whatever was typed. A word that
-/// was typed several times counts once; of more than [`MAX_QUERY_WORDS`] words the first ones count.
+/// What a user typed, as an expression for FTS5's `MATCH` that is never a syntax error: records that
+/// contain all the words, which white space separates. A word that ends in `*` stands for all that begin
+/// so; quotes, parentheses, `AND` and `NEAR` are words or parts of words; the characters of a word in Han, Hiragana
+/// or Katakana are looked for one behind the other. A word counts once, and of more
+/// than [`MAX_QUERY_WORDS`] the first ones count. `None` if there is no word.
 pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut query = String::new();
     let words = user
@@ -127,8 +120,7 @@ pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut known = HashSet::new();
     let words = words.filter(|(word, is_prefix)| known.insert((word.to_lowercase(), *is_prefix)));
     for (word, is_prefix) in words.take(MAX_QUERY_WORDS) {
-        // Side by side they are joined by an AND that leaves out words without a letter or digit,
-        // which one that is spelt out would not.
+        // Side by side they are joined by an AND that leaves out words without a letter or digit.
         if !query.is_empty() {
             query.push(' ');
         }
@@ -155,30 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn words_are_taken_from_all_parts_of_a_value() {
-        assert_eq!(
-            text(
-                "k",
-                r#"{"näme":["a b",1.50,-2e9,true,false,null,"",{}],"x":{"y":"z"}}"#
-            ),
-            "k\nnäme\na b\n1.50\n-2e9\ntrue\nfalse\nx\ny\nz"
-        );
-        assert_eq!(text("k", "9007199254740993"), "k\n9007199254740993");
-        assert_eq!(text("k", "null"), "k");
-    }
-
-    #[test]
-    fn strings_are_decoded() {
-        assert_eq!(
-            text("k", r#"["a\"b\\","\u00e4\ud83d\ude00","a\tb","\u0000"]"#),
-            "k\na\"b\\\nä\u{1f600}\na\tb\n "
-        );
-    }
-
-    #[test]
-    fn deep_values_are_as_good_as_flat_ones() {
+    fn words_are_taken_decoded_from_all_parts_of_a_value() {
+        let all = r#"{"näme":["a b",1.50,-2e9,true,false,null,"",{}],"x":{"y":"z"}}"#;
+        let escapes = r#"["a\"b\\","\u00e4\ud83d\ude00","a\tb","\u0000"]"#;
         let deep = format!("{}\"word\"{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(text("k", &deep), "k\nword");
+        for (value, words) in [
+            (all, "k\nnäme\na b\n1.50\n-2e9\ntrue\nfalse\nx\ny\nz"),
+            ("9007199254740993", "k\n9007199254740993"),
+            ("null", "k"),
+            (escapes, "k\na\"b\\\nä\u{1f600}\na\tb\n "),
+            (&deep, "k\nword"),
+        ] {
+            assert_eq!(text("k", value), words);
+        }
     }
 
     #[test]
