@@ -13,26 +13,20 @@ use std::time::Duration;
 #[command(next_help_heading = "Options for all commands")]
 pub(crate) struct Global {
     /// The database
-    #[arg(long, global = true, env = "HOTREAD_DB", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
     /// A server that has the database, instead of --db: http://127.0.0.1:7400
-    #[arg(long, global = true, env = "HOTREAD_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// The secret of a token, for --url. Other users see it in the list of processes: better set
     /// the variable
-    #[arg(
-        long,
-        global = true,
-        env = "HOTREAD_TOKEN",
-        hide_env_values = true,
-        value_name = "SECRET"
-    )]
+    #[arg(long, global = true, env = "HOTREAD_TOKEN", value_name = "SECRET")]
     pub(crate) token: Option<Secret>,
     /// Answer in JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
-    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// How long to wait for another process that has the database open for writing
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]

@@ -11,7 +11,7 @@ pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{FileFormat, ImportArgs};
-pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
+pub(crate) use serve::{LogFormat, Safe, ServeArgs, TokenCmd};
 
 use clap::{
     ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
@@ -233,17 +233,8 @@ impl Cmd {
             | Self::Verify
             | Self::Serve(_) => Needs::File,
             Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Table(_)
-            | Self::Set(_)
-            | Self::Get(_)
-            | Self::Rm(_)
-            | Self::Ls(_)
-            | Self::Search(_)
-            | Self::Import(_)
-            | Self::Export(_)
-            | Self::History(_)
-            | Self::Token(_) => Needs::Tables,
-            _ => Needs::Nothing,
+            Self::Demo(_) | Self::Completions { .. } => Needs::Nothing,
+            _ => Needs::Tables,
         }
     }
 }
@@ -397,17 +388,13 @@ pub(crate) struct KeptArgs {
 impl KeptArgs {
     /// The alteration that sets what is given.
     pub(crate) fn alter(&self) -> Alter {
-        let mut alter = Alter::new();
-        if let Some(changes) = self.history_changes {
-            alter = alter.max_changes(changes);
-        }
-        if let Some(age) = self.history_age {
-            alter = alter.max_age_s(age.as_secs());
-        }
-        if let Some(bytes) = self.history_bytes {
-            alter = alter.max_bytes(bytes);
-        }
-        alter
+        let age_s = self.history_age.map(|age| age.as_secs());
+        let alter = self
+            .history_changes
+            .into_iter()
+            .fold(Alter::new(), Alter::max_changes);
+        let alter = age_s.into_iter().fold(alter, Alter::max_age_s);
+        self.history_bytes.into_iter().fold(alter, Alter::max_bytes)
     }
 }
 
@@ -551,13 +538,15 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The command, with the exit codes in each help text.
+/// The command, with the exit codes in each help text, and without the values of variables.
 pub(crate) fn command() -> Command {
     fn explain(command: Command) -> Command {
         let text = match command.get_after_help() {
             Some(text) => format!("{text}\n\n{EXIT_CODES}"),
             None => EXIT_CODES.to_owned(),
         };
+        // Variables may hold secrets.
+        let command = command.mut_args(|arg| arg.hide_env_values(true));
         command.after_help(text).mut_subcommands(explain)
     }
     explain(Cli::command())
