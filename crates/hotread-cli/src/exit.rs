@@ -136,16 +136,10 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
 /// An error of the libraries, in their words.
 fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     macro_rules! coded {
-        ($($kind:ty),*) => {
+        ($($kind:ty => $code:expr),*) => {
             $(if let Some(error) = error.downcast_ref::<$kind>() {
-                return Some(ErrorBody::new(error.code(), error));
-            })*
-        };
-    }
-    macro_rules! code {
-        ($($kind:ty => $code:ident),*) => {
-            $(if error.is::<$kind>() {
-                return Some(ErrorBody::new(Code::$code, error));
+                let code: fn(&$kind) -> Code = $code;
+                return Some(ErrorBody::new(code(error), error));
             })*
         };
     }
@@ -161,21 +155,19 @@ fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
         return Some(error.body());
     }
     coded!(
-        OpenError,
-        ReadError,
-        TableError,
-        BackupError,
-        MigrateError,
-        TokenError,
-        ServeError,
-        OptionsError
-    );
-    code!(
-        ImportError => BadRequest,
-        PassphraseError => BadRequest,
-        InvalidName => InvalidName,
-        InvalidValue => InvalidValue,
-        InvalidTimestamp => InvalidTime
+        OpenError => OpenError::code,
+        ReadError => ReadError::code,
+        TableError => TableError::code,
+        BackupError => BackupError::code,
+        MigrateError => MigrateError::code,
+        TokenError => TokenError::code,
+        ServeError => ServeError::code,
+        OptionsError => OptionsError::code,
+        ImportError => |_| Code::BadRequest,
+        PassphraseError => |_| Code::BadRequest,
+        InvalidName => |_| Code::InvalidName,
+        InvalidValue => |_| Code::InvalidValue,
+        InvalidTimestamp => |_| Code::InvalidTime
     );
     None
 }
@@ -247,12 +239,8 @@ pub(crate) fn report(error: &Error, json: bool) -> ExitCode {
     exit.into()
 }
 
-/// Says something that does not end the command, but that is not to be missed.
-pub(crate) fn warn(code: Code, message: &str, json: bool) {
-    print(&ErrorBody::new(code, message), json);
-}
-
-fn print(body: &ErrorBody, json: bool) {
+/// Prints an error, or something else that is not to be missed.
+pub(crate) fn print(body: &ErrorBody, json: bool) {
     // If stderr is closed, the exit code has to do.
     let _ = if json {
         let line = serde_json::to_string(body).unwrap_or_default();

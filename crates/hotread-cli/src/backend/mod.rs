@@ -159,11 +159,6 @@ impl Tables {
         let records = replica.create_handle().current().iter().cloned().collect();
         Ok(Whole { position, records })
     }
-
-    /// Commits a transaction.
-    pub(crate) fn commit(&self, table: &TableName, txn: Txn) -> Result<Committed> {
-        self.submit(table, txn)?.wait()
-    }
 }
 
 /// One state of a table.

@@ -18,7 +18,7 @@ use crate::backend::{Remote, Server, Tables};
 use crate::exit::{self, Failure};
 use crate::output::{Out, escape};
 use anyhow::{Context, Result};
-use hotread_proto::{Actor, Code, TableInfo, TableName, Timestamp};
+use hotread_proto::{Actor, Code, ErrorBody, TableInfo, TableName, Timestamp};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
@@ -226,7 +226,7 @@ impl Session {
                 false => "it was under way when power was lost, or it was acknowledged and is lost",
             };
             let message = format!("{}: {damage}; {what}", store.path().display());
-            exit::warn(Code::Corrupt, &message, self.json());
+            exit::print(&ErrorBody::new(Code::Corrupt, message), self.json());
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
     }
     (txn.id, txn.note) = (args.txn_id, args.note);
     let tables = session.tables_for(&table, Mode::Write)?;
-    let committed = tables.commit(&table, txn)?;
+    let committed = tables.submit(&table, txn)?.wait()?;
     let line = format!("{key} was set, seq {}", committed.position.seq);
     session.answer(&committed, &line, out)
 }
@@ -131,7 +131,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
             txn = txn.if_seq(key.clone(), seq);
         }
         let txn = keys.into_iter().fold(txn, Txn::delete);
-        let committed = tables.commit(&table, txn)?;
+        let committed = tables.submit(&table, txn)?.wait()?;
         if session.json() {
             out.json(&committed)?;
         } else if absent.is_empty() {

@@ -4,6 +4,7 @@
 use super::WAIT;
 use anyhow::{Context, Result, bail};
 use hotread_proto::{Code, ErrorBody};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,8 +18,6 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 
-/// SIGKILL.
-const KILL: i32 = 9;
 /// The database, in the demo's folder.
 pub(super) const DB: &str = "demo.db";
 /// Limits of the server: the demo asks as fast as it can, which a server otherwise takes for a mistake.
@@ -113,7 +112,7 @@ impl Process {
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         let (name, status) = (&self.name, self.child.wait()?);
-        if status.signal() != Some(KILL) {
+        if status.signal() != Some(Signal::KILL.as_raw()) {
             bail!("{name} was to be killed, and ended with {status} instead");
         }
         Ok(())
@@ -141,7 +140,7 @@ impl Drop for Process {
 pub(super) fn become_attached(parent: i32, args: &[OsString]) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
-        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        use rustix::process::{Pid, getppid, set_parent_process_death_signal};
         set_parent_process_death_signal(Some(Signal::KILL))
             .context("the process cannot be made to end with its parent")?;
         // It may have ended before that was set.
