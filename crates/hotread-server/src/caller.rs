@@ -8,6 +8,8 @@ use std::sync::Arc;
 /// Who is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
+    /// The server itself.
+    Server,
     /// A token, by its id.
     Token(u64),
     /// An address, or the network that it stands for.
@@ -21,7 +23,7 @@ impl Who {
 }
 
 /// Peers that are one and the same as far as limits go: a host of IPv6 has a /64 to itself.
-pub(crate) fn peer_key(address: IpAddr) -> IpAddr {
+fn peer_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             let net = u128::from(address) & !u128::from(u64::MAX);

@@ -14,7 +14,7 @@ const MAX_READERS_OF_CALLER: usize = 4;
 /// Bytes of keys and values that end a piece. It has one change more than that at most.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Most changes of a piece.
-pub(crate) const PIECE_CHANGES: usize = 256;
+const PIECE_CHANGES: usize = 256;
 /// Memory that a change takes for each byte in the history, before it is known what is in it: as it is
 /// stored, as records, and as JSON.
 const STORED_COST: usize = 3;
@@ -71,6 +71,16 @@ pub(crate) fn read(
     }
     held.resize(changes.iter().map(cost).sum())?;
     Ok(Piece { changes, held })
+}
+
+/// A piece, for those who read the history to its end.
+pub(crate) fn read_piece(
+    store: &Store,
+    table: &TableName,
+    from: Position,
+    budget: &Budget,
+) -> Result<Piece, Failure> {
+    read(store, table, from, PIECE_CHANGES, PIECE_BYTES, budget)
 }
 
 #[cfg(test)]

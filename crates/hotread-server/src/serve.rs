@@ -1,6 +1,7 @@
 //! Listening: connections are taken in, within the limits, and let go of when the server stops.
 
 use crate::access::is_loopback;
+use crate::caller::Who;
 use crate::clock;
 use crate::error::Failure;
 use crate::http::{self, Peer, answer};
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,13 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tower::ServiceExt;
 
-/// How long to wait when no connection can be taken in, for which there are no file descriptors, as
-/// a rule.
+/// How long to wait when no connection can be taken in, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are told so at a time. The others are closed without a word.
 const MAX_REFUSALS: usize = 32;
@@ -85,7 +86,7 @@ impl ServeError {
 /// Serves until `shutdown` comes and everything that was begun is done, or cut off.
 pub(crate) async fn serve(
     state: Arc<AppState>,
-    stop: watch::Sender<Option<Drain>>,
+    stop: watch::Sender<Drain>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
@@ -102,6 +103,8 @@ pub(crate) async fn serve(
     }
 
     let router = http::router(state.clone());
+    // Each socket holds a sender, whatever is spoken on it, so that the channel ends with the last.
+    let (alive, gone) = mpsc::channel(1);
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut connections = JoinSet::new();
     // With them, so that it ends with them.
@@ -124,21 +127,18 @@ pub(crate) async fn serve(
                 }
                 Ok((stream, peer)) => {
                     failing = false;
-                    match state.places.take(peer.ip()) {
-                        Some(place) => {
-                            count(&state.metrics.connections);
-                            // What is written is meant to go out. If it cannot be set, it is slower.
-                            let _ = stream.set_nodelay(true);
-                            let patience = state.options.write_timeout();
-                            let socket = Socket::new(stream, patience, place);
-                            let task = connection(state.clone(), router.clone(), socket, peer);
-                            connections.spawn(task);
-                        }
-                        None => {
-                            count(&state.metrics.refused_connections);
-                            refuse(stream, no_place(), &refusals);
-                        }
-                    }
+                    let Some(turn) = state.places.try_next(Who::peer(peer), None) else {
+                        count(&state.metrics.refused_connections);
+                        let message = "the server has as many connections as it takes; try again later";
+                        refuse(stream, Failure::new(Code::TooManyConnections, message), &refusals);
+                        continue;
+                    };
+                    count(&state.metrics.connections);
+                    // What is written is meant to go out. If it cannot be set, it is slower.
+                    let _ = stream.set_nodelay(true);
+                    let patience = Duration::from_millis(state.options.write_timeout_ms);
+                    let socket = Socket::new(stream, patience, (turn, alive.clone()));
+                    connections.spawn(connection(state.clone(), router.clone(), socket, peer));
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
@@ -150,8 +150,8 @@ pub(crate) async fn serve(
             },
         }
     }
-    drop(listener);
-    drain(&state, &stop, connections).await;
+    drop((listener, alive));
+    drain(&state, &stop, connections, gone).await;
     Ok(())
 }
 
@@ -173,8 +173,8 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
 /// cookies, its default) drops the last packet of a connection: the peer takes itself for connected, and
 /// if it says nothing, neither side ever learns that it is not.
 fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> {
-    rustix::net::listen(listener, i32::try_from(connections).unwrap_or(i32::MAX))?;
-    Ok(())
+    let length = i32::try_from(connections).unwrap_or(i32::MAX);
+    Ok(rustix::net::listen(listener, length)?)
 }
 
 /// Tells those who find the database in use where to go instead: one small write before anything is served,
@@ -212,7 +212,7 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(state.options.head_timeout())
+        .header_read_timeout(Duration::from_millis(state.options.head_timeout_ms))
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
@@ -231,46 +231,38 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     }
 }
 
-fn no_place() -> Failure {
-    let message = "the server has as many connections as it takes; try again later";
-    Failure::new(Code::TooManyConnections, message)
-}
-
 /// Says why a connection is not served, if that takes no time.
-fn refuse(stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
+fn refuse(mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
     };
     tokio::spawn(async move {
         let _turn = turn;
-        let told = timeout(REFUSAL_PATIENCE, tell(stream, &failure)).await;
-        drop(told);
+        let tell = async {
+            stream.write_all(&answer::raw(&failure)).await?;
+            stream.shutdown().await?;
+            let mut rest = stream.take(REFUSAL_BYTES);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        // Late, or with an error: the connection is closed in any case.
+        let _ = timeout(REFUSAL_PATIENCE, tell).await;
     });
-}
-
-async fn tell(mut stream: TcpStream, failure: &Failure) -> io::Result<()> {
-    stream.write_all(&answer::raw(failure)).await?;
-    stream.shutdown().await?;
-    let mut rest = stream.take(REFUSAL_BYTES);
-    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 /// Lets what was begun come to its end, for a while.
 async fn drain(
     state: &AppState,
-    stop: &watch::Sender<Option<Drain>>,
+    stop: &watch::Sender<Drain>,
     mut connections: JoinSet<()>,
+    mut gone: mpsc::Receiver<Infallible>,
 ) {
-    let until = Instant::now() + state.options.drain();
-    stop.send_replace(Some(Drain {
-        spread: state.options.goodbye_spread(),
-    }));
-    let open = state.places.taken();
-    tracing::info!(open, "stopping");
-    if timeout_at(until, state.places.empty()).await.is_err() {
-        let open = state.places.taken();
-        tracing::warn!(open, "connections are cut off");
+    let until = Instant::now() + Duration::from_millis(state.options.drain_ms);
+    let spread = Duration::from_millis(state.options.goodbye_spread_ms);
+    stop.send_replace(Some(spread));
+    let open = || state.places.depth().0;
+    tracing::info!(open = open(), "stopping");
+    if timeout_at(until, gone.recv()).await.is_err() {
+        tracing::warn!(open = open(), "connections are cut off");
     }
     connections.shutdown().await;
     // Also what belongs to no connection.

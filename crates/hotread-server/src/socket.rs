@@ -3,7 +3,8 @@
 //! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
 //! whose body was not read, the socket reads on for a while.
 
-use crate::limits::Place;
+use crate::fair::Turn;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 /// How long a closed connection is read on, if its peer goes on sending.
@@ -121,6 +123,9 @@ impl Patience {
         (self.at, self.waits) = (now, waits);
     }
 }
+
+/// What a connection holds for as long as its socket lives: a turn, and a sign that it lives.
+type Place = (Turn, mpsc::Sender<Infallible>);
 
 /// A socket with its place.
 pub(crate) struct Socket {

@@ -125,10 +125,10 @@ impl IntoResponse for Failure {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
             // Rounded up: too early is refused again.
-            let seconds = self.wait().as_secs_f64().ceil().max(1.0) as u64;
+            let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(allow) = self.methods().and_then(|allow| allow.try_into().ok()) {
+        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::try_from) {
             headers.insert(header::ALLOW, allow);
         }
         if status == StatusCode::UPGRADE_REQUIRED {

@@ -8,8 +8,8 @@ use crate::access::one;
 use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Turn;
-use crate::history::{self, PIECE_BYTES, PIECE_CHANGES, cost};
-use crate::limits::{Budget, Held};
+use crate::history::{self, PIECE_BYTES, cost};
+use crate::limits::Held;
 use crate::log::Line;
 use crate::metrics::count;
 use crate::state::{AppState, Drain, stopping};
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use hotread_proto::session::frame::Txn;
 use hotread_proto::{Change, Code, ErrorBody, Position, TableName};
-use hotread_store::{ReadError, Recent, Subscription};
+use hotread_store::{Recent, Store, Subscription};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -43,7 +43,7 @@ pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
     let state = call.state.clone();
     if state.is_draining() {
-        return Err(Failure::new(Code::Closed, "the server is shutting down"));
+        return Err(Failure::closing());
     }
     let who = call.caller.who();
     let turn = state.streams.try_next(who, None).ok_or_else(|| {
@@ -51,26 +51,24 @@ pub(super) async fn get(call: Call) -> Answer {
                        caller; close some, or try again later";
         Failure::new(Code::TooManyConnections, message)
     })?;
-    let budget = call.budget();
-    let sending = budget.take(0)?;
+    let sending = call.budget().take(0)?;
     let from = match begin(&call)? {
         Some(from) => from,
         None => state.store.head(&table)?.position,
     };
-    let piece = Piece::read(&state, &call.caller, &budget, &table, from).await?;
+    let piece = Piece::read(&state, &call.caller, &table, from).await?;
     count(&state.metrics.event_streams);
     let events = Events {
-        heartbeat: state.options.heartbeat(),
         shutdown: state.shutdown.clone(),
         tokens: state.tokens.subscribe(),
         checked: None,
         caller: call.caller,
-        next: Next::Begin(from),
+        begin: Some(from),
+        rest: None,
         at: from,
         source: Source::History(piece),
         table,
         state,
-        budget,
         sending,
         _turn: turn,
     };
@@ -108,13 +106,14 @@ struct Events {
     /// The last change that was taken from the source.
     at: Position,
     source: Source,
-    next: Next,
-    heartbeat: Duration,
-    shutdown: watch::Receiver<Option<Drain>>,
+    /// Where the stream begins, until that is said.
+    begin: Option<Position>,
+    /// The rest of a change, from an operation on.
+    rest: Option<(Arc<Change>, usize)>,
+    shutdown: watch::Receiver<Drain>,
     tokens: watch::Receiver<u64>,
     /// The generation of tokens at which the caller was last looked at.
     checked: Option<u64>,
-    budget: Budget,
     /// The memory of the event that is sent, and of the rest of its change.
     sending: Held,
     _turn: Turn,
@@ -143,15 +142,14 @@ impl Piece {
     async fn read(
         state: &AppState,
         caller: &Caller,
-        budget: &Budget,
         table: &TableName,
         from: Position,
     ) -> Result<Self, Failure> {
         let turn = state.history.next(caller.who(), None).await;
         let unit = Unit::of(caller.who()).on(table);
-        let (table, budget) = (table.clone(), budget.clone());
+        let (table, budget) = (table.clone(), state.budgets.of(caller.who()));
         let read = state.blocking(unit, move |store| {
-            history::read(store, &table, from, PIECE_CHANGES, PIECE_BYTES, &budget)
+            history::read_piece(store, &table, from, &budget)
         });
         let history::Piece { changes, held } = read.await??;
         Ok(Self {
@@ -163,84 +161,55 @@ impl Piece {
     }
 }
 
-/// What comes next.
-enum Next {
-    /// That the stream begins, and where.
-    Begin(Position),
-    /// Whatever comes.
-    Any,
-    /// The rest of a change, from this operation on.
-    Rest(Arc<Change>, usize),
-    /// Nothing any more.
-    Nothing,
-}
-
-/// What may happen while there is nothing to send.
-enum Step {
-    Recent(Result<Recent, ReadError>),
-    Tokens,
-    Heartbeat,
-    Drain(Option<Drain>),
-}
-
 impl Events {
     /// The next event, or the end of the stream.
     async fn next(&mut self) -> Option<String> {
-        match std::mem::replace(&mut self.next, Next::Any) {
-            Next::Nothing => {
-                self.next = Next::Nothing;
-                return None;
-            }
-            Next::Begin(from) => return Some(event("begin", Some(from), &from)),
-            Next::Rest(change, at) => return Some(self.change(change, at)),
-            Next::Any => {}
+        let next = self.try_next().await;
+        next.unwrap_or_else(|failure| Some(self.failed(failure)))
+    }
+
+    async fn try_next(&mut self) -> Result<Option<String>, Failure> {
+        if let Some(from) = self.begin.take() {
+            return Ok(Some(event("begin", Some(from), &from)));
         }
-        loop {
+        if let Some((change, at)) = self.rest.take() {
+            return self.change(change, at).map(Some);
+        }
+        while !matches!(self.source, Source::Nothing) {
             let now = self.state.store.token_generation();
             if self.checked != Some(now) {
                 if !self.state.is_still(&self.caller) {
                     let message = "the token was revoked, or one is needed now";
-                    let body = ErrorBody::new(Code::Unauthenticated, message);
-                    return Some(self.failed(body.into()));
+                    return Err(Failure::new(Code::Unauthenticated, message));
                 }
                 self.checked = Some(now);
             }
-            if let Source::History(piece) = &mut self.source {
-                if let Some(change) = piece.changes.pop_front() {
-                    return Some(self.change(change, 0));
-                }
-                let largest = piece.largest;
-                if let Err(failure) = self.go_on(largest).await {
-                    return Some(self.failed(failure));
-                }
-                continue;
-            }
-            match self.step().await? {
-                Step::Recent(Ok(Recent::Change(change))) => return Some(self.change(change, 0)),
-                Step::Recent(Ok(Recent::Behind)) => {
-                    if let Err(failure) = self.read_history().await {
-                        return Some(self.failed(failure));
+            let subscription = match &mut self.source {
+                Source::Nothing => break,
+                Source::History(piece) => {
+                    if let Some(change) = piece.changes.pop_front() {
+                        return self.change(change, 0).map(Some);
                     }
+                    let largest = piece.largest;
+                    self.go_on(largest).await?;
+                    continue;
                 }
-                Step::Recent(Err(error)) => return Some(self.failed(error.into())),
-                Step::Tokens => {}
-                Step::Heartbeat => return Some(": heartbeat\n\n".to_owned()),
-                Step::Drain(drain) => return Some(self.goodbye(drain)),
+                Source::Recent(subscription) => subscription,
+            };
+            tokio::select! {
+                biased;
+                spread = stopping(&mut self.shutdown) => return Ok(Some(self.goodbye(spread))),
+                Ok(()) = self.tokens.changed() => {}
+                recent = poll_fn(|cx| subscription.poll_next(cx)) => match recent? {
+                    Recent::Change(change) => return self.change(change, 0).map(Some),
+                    Recent::Behind => self.read_history().await?,
+                },
+                () = tokio::time::sleep(self.state.options.heartbeat()) => {
+                    return Ok(Some(": heartbeat\n\n".to_owned()));
+                }
             }
         }
-    }
-
-    async fn step(&mut self) -> Option<Step> {
-        let Source::Recent(subscription) = &mut self.source else {
-            return None;
-        };
-        Some(tokio::select! {
-            biased;
-            drain = stopping(&mut self.shutdown) => Step::Drain(drain),
-            Ok(()) = self.tokens.changed() => Step::Tokens,
-            recent = poll_fn(|cx| subscription.poll_next(cx)) => Step::Recent(recent),
-            () = tokio::time::sleep(self.heartbeat) => Step::Heartbeat,
-        })
+        Ok(None)
     }
 
     /// A piece of the history was sent: the next one, or if there is not much left, from memory.
@@ -255,31 +224,24 @@ impl Events {
         }
         let (table, at) = (self.table.clone(), self.at);
         let unit = Unit::of(self.caller.who()).on(&table);
-        let subscribed = self
-            .state
-            .blocking(unit, move |store| store.subscribe(&table, at));
-        self.source = Source::Recent(subscribed.await??);
+        let (state, subscribe) = (&self.state, move |store: &Store| {
+            store.subscribe(&table, at)
+        });
+        self.source = Source::Recent(state.blocking(unit, subscribe).await??);
         Ok(())
     }
 
     async fn read_history(&mut self) -> Result<(), Failure> {
         // What is held is given back before a turn is waited for.
         self.source = Source::Nothing;
-        let piece = Piece::read(
-            &self.state,
-            &self.caller,
-            &self.budget,
-            &self.table,
-            self.at,
-        );
-        let piece = piece.await?;
+        let piece = Piece::read(&self.state, &self.caller, &self.table, self.at).await?;
         self.source = Source::History(piece);
         Ok(())
     }
 
     /// A change, or as much of it as makes an event. Only the last piece has an id, so that a client
     /// that comes back begins with whole transactions.
-    fn change(&mut self, change: Arc<Change>, at: usize) -> String {
+    fn change(&mut self, change: Arc<Change>, at: usize) -> Result<String, Failure> {
         self.at = change.position;
         let whole = Txn::of(&change);
         let piece = whole.piece(at);
@@ -290,15 +252,11 @@ impl Events {
             true => cost(&change),
             false => change.size(),
         };
-        if let Err(failure) = self.sending.resize(memory) {
-            return self.failed(failure);
-        }
+        self.sending.resize(memory)?;
         let id = (!more).then_some(change.position);
         let event = event("txn", id, &piece);
-        if more {
-            self.next = Next::Rest(change, at + fits);
-        }
-        event
+        self.rest = more.then_some((change, at + fits));
+        Ok(event)
     }
 
     fn failed(&mut self, failure: Failure) -> String {
@@ -317,14 +275,12 @@ impl Events {
     }
 
     fn end(&mut self, kind: &str, body: &ErrorBody) -> String {
-        self.next = Next::Nothing;
         self.source = Source::Nothing;
         event(kind, None, body)
     }
 
     /// The server stops. Browsers come back after `retry` milliseconds, each after another time.
-    fn goodbye(&mut self, drain: Option<Drain>) -> String {
-        let spread = drain.map_or(Duration::ZERO, |drain| drain.spread);
+    fn goodbye(&mut self, spread: Duration) -> String {
         let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         let retry = RandomState::new().build_hasher().finish() % spread.max(1);
         let body = ErrorBody::new(Code::Closed, "the server is shutting down; come back");

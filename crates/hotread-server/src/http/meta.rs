@@ -3,10 +3,8 @@
 use super::answer::{self, Answer};
 use super::call::Call;
 use crate::error::Failure;
-use crate::openapi::DESCRIPTION;
 use crate::work::Unit;
 use axum::http::StatusCode;
-use bytes::Bytes;
 use hotread_proto::Code;
 
 /// `GET /healthz`: the process answers.
@@ -18,14 +16,10 @@ pub(super) async fn health(_call: Call) -> Answer {
 pub(super) async fn ready(call: Call) -> Answer {
     let state = &call.state;
     if state.is_draining() {
-        return Err(Failure::new(Code::Closed, "the server is shutting down"));
+        return Err(Failure::closing());
     }
-    let store = state.store.clone();
-    if state
-        .blocking(Unit::own(), move |_| store.stats().halted)
-        .await?
-        .is_some()
-    {
+    let halted = state.blocking(Unit::own(), |store| store.stats().halted);
+    if halted.await?.is_some() {
         // Why is for those who may see /v1/status.
         let message = "nothing can be written at the moment; the server's status says why";
         let failure = Failure::new(Code::StorageError, message);
@@ -35,7 +29,7 @@ pub(super) async fn ready(call: Call) -> Answer {
 }
 
 /// `GET /v1/openapi.json`.
-pub(super) async fn openapi(_call: Call) -> Answer {
-    let text = Bytes::from_static(DESCRIPTION.as_bytes());
+pub(super) async fn openapi(call: Call) -> Answer {
+    let text = call.state.description.clone();
     Ok(answer::with_type(StatusCode::OK, "application/json", text))
 }

@@ -44,7 +44,7 @@ use etag::Condition;
 use futures_util::FutureExt;
 use hotread_proto::{Code, Key, TableName};
 use request::Query;
-use route::{Access, ROUTES, methods};
+use route::{Access, ROUTES, Route, methods};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -79,11 +79,10 @@ struct Seen {
 
 async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
     let began = Instant::now();
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer: Option<Peer> = request.extensions().get().copied();
     let method = request.method().clone();
     let page = state.allowed.page(request.headers());
-    let wire = request.extensions().get::<Wire>().cloned();
-    let wire = wire.unwrap_or_default();
+    let wire: Wire = request.extensions().get().cloned().unwrap_or_default();
     let length = request::body_length(request.headers());
     wire.set_unread(length != Some(0));
     let mut seen = Seen {
@@ -156,12 +155,10 @@ async fn answer(
         &ROUTES[at]
     });
     let open = matches!(route, Ok(route) if route.access == Access::Open);
-    let hosts = if open {
-        Hosts::Unread
-    } else if state.is_open() {
-        Hosts::Listed
-    } else {
-        Hosts::Any
+    let hosts = match open {
+        true => Hosts::Unread,
+        false if state.is_open() => Hosts::Listed,
+        false => Hosts::Any,
     };
     state.allowed.check(&parts, hosts)?;
 
@@ -210,18 +207,17 @@ async fn answer(
 /// Is it within the limits? What is far outside never gets here.
 fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let target = uri.path().len() + uri.query().map_or(0, str::len);
-    let line = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        name.as_str().len() + value.len()
-    };
-    let bytes = target + headers.iter().map(line).sum::<usize>();
-    if bytes > MAX_HEAD_BYTES {
-        let message = format!(
-            "the head of the request has {bytes} bytes; at most {MAX_HEAD_BYTES} are allowed"
-        );
-        let failure = Failure::new(Code::TooLarge, message);
-        return Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    let lines = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let bytes = target + lines.sum::<usize>();
+    if bytes <= MAX_HEAD_BYTES {
+        return Ok(());
     }
-    Ok(())
+    let message =
+        format!("the head of the request has {bytes} bytes; at most {MAX_HEAD_BYTES} are allowed");
+    let failure = Failure::new(Code::TooLarge, message);
+    Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
 }
 
 fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
@@ -234,10 +230,8 @@ fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
         Method::HEAD => &Method::GET,
         _ => method,
     };
-    let found = ROUTES
-        .iter()
-        .position(|route| route.path == path && route.method == method);
-    found.ok_or_else(|| {
+    let found = |route: &Route| route.path == path && route.method == method;
+    ROUTES.iter().position(found).ok_or_else(|| {
         let methods = methods(path);
         let message = format!("the path does not have this method; it has {methods}");
         Failure::new(Code::MethodNotAllowed, message).allow(methods)
@@ -277,21 +271,19 @@ fn key(text: &str) -> Result<Key, Failure> {
 
 /// Before anything is said of whether a table exists.
 fn check_rights(caller: &Caller, access: Access, table: Option<&TableName>) -> Result<(), Failure> {
-    let allowed = match (access, table) {
-        (Access::Open | Access::Token, _) => true,
-        (Access::Any(role), _) => caller.has(role),
-        (Access::Server(role), _) => caller.has_on_all(role),
-        (Access::Table(role), Some(table)) => caller.has_on(table, role),
-        (Access::Table(_), None) => false,
+    let has_here = |role| table.is_some_and(|table| caller.has_on(table, role));
+    let (allowed, role, scope) = match access {
+        Access::Open | Access::Token => return Ok(()),
+        Access::Any(role) => (caller.has(role), role, ""),
+        Access::Table(role) => (has_here(role), role, " for this table"),
+        Access::Server(role) => (caller.has_on_all(role), role, ", for all tables"),
     };
-    let needed = match access {
-        _ if allowed => return Ok(()),
-        Access::Open | Access::Token => "a token".to_owned(),
-        Access::Any(role) => format!("the role {role}"),
-        Access::Table(role) => format!("the role {role} for this table"),
-        Access::Server(role) => format!("the role {role}, for all tables"),
-    };
-    let message = format!("the token does not allow this, which needs {needed}; ask for another");
+    if allowed {
+        return Ok(());
+    }
+    let message = format!(
+        "the token does not allow this, which needs the role {role}{scope}; ask for another"
+    );
     Err(Failure::new(Code::Forbidden, message))
 }
 

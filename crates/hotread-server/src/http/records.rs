@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use hotread_proto::http::{OneRecord, RecordBody, Written};
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
-    Code, ErrorBody, Key, Page, Position, Record, Scan, Success, TableName, Timestamp, Txn,
+    Code, ErrorBody, Key, Position, Record, Scan, Success, TableName, Timestamp, Txn,
 };
 use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Store};
 use std::time::SystemTime;
@@ -37,17 +37,12 @@ pub(super) async fn list(call: Call) -> Answer {
         limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
         epoch: call.query.read("epoch")?,
     };
-    let budget = call.budget();
-    let json = call.blocking(move |store| {
-        let held = budget.take(PAGE_MEMORY)?;
-        let page = store.scan(&table, &scan)?;
-        let page = Page {
-            records: present(page.records),
-            ..page
-        };
-        answer::large(held, &page)
+    let answer = call.answer(PAGE_MEMORY, move |store| {
+        let mut page = store.scan(&table, &scan)?;
+        page.records = present(page.records);
+        Ok(page)
     });
-    json.await?.map(answer::encoded)
+    answer.await
 }
 
 /// `GET /v1/tables/{table}/records/{key}`.
@@ -58,16 +53,11 @@ pub(super) async fn get(call: Call) -> Answer {
     let answered = call.blocking(move |store| -> Answer {
         let held = budget.take(0)?;
         let (position, record) = read(store, &table, &key)?;
-        let Some(record) = record else {
-            return Err(not_found(&table, &key, ""));
-        };
+        let record = record.ok_or_else(|| not_found(&table, &key, ""))?;
         let now = SystemTime::now();
         if let Some(at) = record.expires_at().filter(|_| record.is_expired(now)) {
-            return Err(not_found(
-                &table,
-                &key,
-                &format!(" any more; it expired at {at}"),
-            ));
+            let more = format!(" any more; it expired at {at}");
+            return Err(not_found(&table, &key, &more));
         }
         let at = Position {
             seq: record.seq(),
@@ -149,16 +139,18 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
             // A precondition has no epoch. If the table is made anew after this look, its records
             // begin at seq 1 again.
             if at.epoch != head.epoch {
-                return Err(other_epoch(key, *at));
+                let other = format!("{at} is of another incarnation of the table");
+                return Err(precondition(key, &other));
             }
             txn.if_seq(key, at.seq)
         }
         Condition::Absent => txn.if_absent(key),
         Condition::Present => txn.if_present(key),
         Condition::IsImpossible => {
-            let message = "precondition failed: If-Match is no entity tag of this server; read the \
-                           record again and decide anew";
-            return Err(precondition(key, message));
+            return Err(precondition(
+                key,
+                "If-Match is no entity tag of this server",
+            ));
         }
         Condition::None | Condition::Not(_) | Condition::NotAny => txn,
     };
@@ -167,17 +159,9 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
     Ok(txn)
 }
 
-fn other_epoch(key: Key, at: Position) -> Failure {
-    let message = format!(
-        "precondition failed: {at} is of another incarnation of the table; read the record again \
-         and decide anew"
-    );
-    precondition(key, &message)
-}
-
-fn precondition(key: Key, message: &str) -> Failure {
-    Failure::from(ErrorBody {
-        key: Some(key),
-        ..ErrorBody::new(Code::PreconditionFailed, message)
-    })
+fn precondition(key: Key, why: &str) -> Failure {
+    let message = format!("precondition failed: {why}; read the record again and decide anew");
+    let mut body = ErrorBody::new(Code::PreconditionFailed, message);
+    body.key = Some(key);
+    body.into()
 }

@@ -44,26 +44,17 @@ pub(crate) struct Route {
     pub(crate) handler: Handler,
 }
 
+/// Routes of one method each.
+macro_rules! methods {
+    ($($name:ident $method:ident),*) => {
+        $(const fn $name(path: &'static str, access: Access, handler: Handler) -> Self {
+            Self::new(Method::$method, path, access, handler)
+        })*
+    };
+}
+
 impl Route {
-    const fn get(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::GET, path, access, handler)
-    }
-
-    const fn put(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::PUT, path, access, handler)
-    }
-
-    const fn post(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::POST, path, access, handler)
-    }
-
-    const fn patch(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::PATCH, path, access, handler)
-    }
-
-    const fn delete(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::DELETE, path, access, handler)
-    }
+    methods! { get GET, put PUT, post POST, patch PATCH, delete DELETE }
 
     const fn new(method: Method, path: &'static str, access: Access, handler: Handler) -> Self {
         Self {
@@ -165,12 +156,10 @@ pub(crate) static ROUTES: [Route; 23] = [
 
 /// The methods of a path, as `Allow` lists them.
 pub(super) fn methods(path: &str) -> String {
-    let mut methods = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.path == path) {
-        methods.push(route.method.as_str());
-        if route.method == Method::GET {
-            methods.push("HEAD");
-        }
-    }
-    methods.join(", ")
+    let here = ROUTES.iter().filter(|route| route.path == path);
+    let methods = here.map(|route| match &route.method {
+        &Method::GET => "GET, HEAD",
+        method => method.as_str(),
+    });
+    methods.collect::<Vec<_>>().join(", ")
 }

@@ -1,11 +1,11 @@
 //! `/v1/tables/{table}/search`.
 
-use super::answer::{self, Answer};
+use super::answer::Answer;
 use super::call::Call;
 use super::records::present;
 use crate::error::Failure;
 use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
-use hotread_proto::{Found, Search};
+use hotread_proto::Search;
 
 /// `GET /v1/tables/{table}/search`: the best first.
 pub(super) async fn get(call: Call) -> Answer {
@@ -21,15 +21,10 @@ pub(super) async fn get(call: Call) -> Answer {
         category: call.query.read("category")?,
         limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
     };
-    let budget = call.budget();
-    let json = call.blocking(move |store| {
-        let held = budget.take(PAGE_MEMORY)?;
-        let found = store.search(&table, &search)?;
-        let found = Found {
-            records: present(found.records),
-            ..found
-        };
-        answer::large(held, &found)
+    let answer = call.answer(PAGE_MEMORY, move |store| {
+        let mut found = store.search(&table, &search)?;
+        found.records = present(found.records);
+        Ok(found)
     });
-    json.await?.map(answer::encoded)
+    answer.await
 }

@@ -7,6 +7,7 @@ mod common;
 mod access;
 mod bodies;
 mod chaos;
+mod description;
 mod doors;
 mod events;
 mod hostile;
