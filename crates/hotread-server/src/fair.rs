@@ -1,5 +1,4 @@
-//! Turns at what is scarce: so many in all, and shares of them, so that no caller and no table keeps
-//! the others waiting.
+//! Turns at what is scarce, in shares, so that no caller and no table keeps the others waiting.
 
 use crate::caller::Who;
 use dashmap::DashMap;

@@ -1,5 +1,4 @@
-//! A table that is followed: each change is taken from the store and encoded once, and kept for a
-//! while for all sessions.
+//! A table that is followed: each change is encoded once, and kept for a while for all sessions.
 
 use crate::error::Failure;
 use crate::history;
@@ -53,7 +52,7 @@ impl Fanouts {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fanout) = tables.get(table).and_then(Weak::upgrade)
             && fanout.epoch == head.position.epoch
-            && *fanout.moved.borrow() != Moved::Over
+            && !*fanout.moved.borrow()
         {
             return Ok(fanout);
         }
@@ -62,7 +61,7 @@ impl Fanouts {
             table: table.clone(),
             epoch: head.position.epoch,
             recent: Mutex::default(),
-            moved: watch::Sender::new(Moved::To(0)),
+            moved: watch::Sender::new(false),
             parts: Parts::default(),
         });
         tables.insert(table.clone(), Arc::downgrade(&fanout));
@@ -72,21 +71,14 @@ impl Fanouts {
     }
 }
 
-/// How far a table has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moved {
-    /// The changes up to this one can be had.
-    To(u64),
-    /// There will be no more: the table was dropped or began anew, or the store was closed.
-    Over,
-}
-
 /// One incarnation of a table that is followed.
 pub(crate) struct Fanout {
     table: TableName,
     pub(crate) epoch: Epoch,
     recent: Mutex<Ring>,
-    pub(crate) moved: watch::Sender<Moved>,
+    /// Sent when there are changes; `true` once there will be no more, since the table was dropped or began
+    /// anew, or the store was closed.
+    pub(crate) moved: watch::Sender<bool>,
     pub(crate) parts: Parts,
 }
 
@@ -101,22 +93,18 @@ impl Ring {
     fn push(&mut self, change: Arc<Encoded>) {
         self.bytes += change.size();
         self.changes.push_back(change);
-        while self.changes.len() > MAX_RECENT
-            || (self.bytes > MAX_RECENT_BYTES && self.changes.len() > 1)
+        let is_full = |bytes, len| len > MAX_RECENT || (bytes > MAX_RECENT_BYTES && len > 1);
+        while is_full(self.bytes, self.changes.len())
+            && let Some(oldest) = self.changes.pop_front()
         {
-            if let Some(oldest) = self.changes.pop_front() {
-                self.bytes -= oldest.size();
-            }
+            self.bytes -= oldest.size();
         }
     }
 
     fn first(&self) -> Option<u64> {
-        self.changes.front().map(|first| seq(first))
+        let first = self.changes.front()?;
+        Some(first.change().position.seq)
     }
-}
-
-fn seq(change: &Encoded) -> u64 {
-    change.change().position.seq
 }
 
 /// Where the changes after some transaction are.
@@ -159,26 +147,21 @@ impl Fanout {
         ring.changes.get(skip).map(|change| change.change().digest)
     }
 
-    /// A snapshot needs the changes after this transaction to be kept: as far back as parts are
-    /// shared that were read for others.
+    /// The transaction from which on parts are shared, since the changes after it are kept.
     pub(crate) fn shared_since(&self, head: u64) -> u64 {
         self.lock().first().map_or(head, |first| first - 1)
     }
 
     fn push(&self, changes: Vec<Arc<Encoded>>) {
-        let Some(last) = changes.last().map(|last| seq(last)) else {
-            return;
-        };
         let mut ring = self.lock();
         for change in changes {
             ring.push(change);
         }
         drop(ring);
-        self.moved.send_replace(Moved::To(last));
+        self.moved.send_replace(false);
     }
 
-    /// Changes from the history, for a session that is behind what is kept here, with the memory that
-    /// they take.
+    /// Changes from the history, for a session that is further behind, with the memory that they take.
     pub(crate) fn read(
         &self,
         store: &Store,
@@ -196,7 +179,7 @@ impl Fanout {
 async fn follow(store: Store, fanout: Weak<Fanout>, reading: Arc<Semaphore>) {
     forward(store, &fanout, &reading).await;
     if let Some(fanout) = fanout.upgrade() {
-        fanout.moved.send_replace(Moved::Over);
+        fanout.moved.send_replace(true);
     }
 }
 

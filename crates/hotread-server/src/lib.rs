@@ -73,7 +73,6 @@ pub use serve::ServeError;
 use metrics::Metrics;
 use state::{AppState, Drain};
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;

@@ -1,5 +1,4 @@
-//! What the server takes in memory before it says no. Each limit of requests that is not an option is a
-//! constant here.
+//! What the server takes in memory. Each limit of requests that is not an option is a constant here.
 
 use crate::caller::Who;
 use crate::error::Failure;
@@ -12,19 +11,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Largest head of a request, in bytes: room for a key of 512 bytes, percent-encoded, and for what
-/// browsers send along.
+/// Largest head of a request, in bytes: room for an escaped key of 512 bytes, and what browsers send.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Buffer of a connection in each direction, in bytes. A head that does not fit is refused without
 /// being looked at; one that does can be answered with the reason.
 pub(crate) const MAX_BUFFER_BYTES: usize = 64 << 10;
 
-/// Largest body with one record, in bytes: a value that is not compact yet, and what is around it.
+/// Largest body with one value, of a record or a schema, in bytes: not compact yet, and what is around it.
 pub(crate) const MAX_RECORD_BODY: usize = 2 * MAX_VALUE_BYTES + (64 << 10);
 /// Largest body with a transaction, in bytes: JSON may take twice what it says.
 pub(crate) const MAX_TXN_BODY: usize = 2 * MAX_TXN_BYTES;
-/// Largest body with a table's options, in bytes: a schema is a value.
-pub(crate) const MAX_TABLE_BODY: usize = MAX_RECORD_BODY;
 /// Largest body with a token, in bytes: room for some hundred tables.
 pub(crate) const MAX_TOKEN_BODY: usize = 64 << 10;
 
@@ -210,10 +206,8 @@ mod tests {
         assert!(budget.take(5 * UNIT).is_err());
         let never = budget.take(11 * UNIT).err().unwrap();
         assert_eq!(never.body().code, Code::TooLarge);
-        assert_eq!(
-            held.resize(11 * UNIT).unwrap_err().body().code,
-            Code::TooLarge
-        );
+        let never = held.resize(11 * UNIT).unwrap_err();
+        assert_eq!(never.body().code, Code::TooLarge);
         held.resize(UNIT + 1).unwrap();
         let other = budget.take(8 * UNIT).unwrap();
         assert!(held.resize(3 * UNIT).is_err());

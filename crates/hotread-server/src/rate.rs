@@ -1,5 +1,4 @@
-//! How often one caller may ask: a token bucket for each, in one atomic word. Also how often a session may
-//! send what says nothing.
+//! How often one caller may ask, or send what says nothing: a token bucket for each, in one atomic word.
 //!
 //! The word holds the bucket as a time, in the way of the generic cell rate algorithm (ITU-T I.371):
 //! the moment at which it will be full again. A request moves it on by the time that one request is
@@ -10,8 +9,7 @@ use dashmap::DashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most callers whose rate is known at a time, some 100 bytes each. What comes beyond shares a
-/// bucket.
+/// Most callers whose rate is known at a time, some 100 bytes each; those beyond share a bucket.
 const MAX_CALLERS: usize = 16_384;
 /// How long to wait before callers are forgotten again, in nanoseconds: that is a pass over all.
 const SWEEP_NS: u64 = 1_000_000_000;
@@ -183,10 +181,8 @@ mod tests {
         let stranger = |n: u64| Who::Token(MAX_CALLERS as u64 + n);
         assert!(limiter.take_at(stranger(0), at(0)).is_ok());
         assert!(limiter.take_at(stranger(1), at(0)).is_ok());
-        assert!(
-            limiter.take_at(stranger(2), at(0)).is_err(),
-            "they share a bucket"
-        );
+        let third = limiter.take_at(stranger(2), at(0));
+        assert!(third.is_err(), "they share a bucket");
         assert_eq!(limiter.buckets.len(), MAX_CALLERS);
         assert!(limiter.take_at(stranger(3), at(60_000)).is_ok());
         assert_eq!(limiter.buckets.len(), 1);

@@ -1,5 +1,6 @@
 //! The sync sessions that there are, for those who ask how a fleet is doing.
 
+use crate::clock::millis;
 use dashmap::DashMap;
 use hotread_proto::http::{AtRisk, SessionStatus};
 use hotread_proto::session::frame::Nack;
@@ -31,8 +32,7 @@ pub(crate) struct Session {
     sent: AtomicU64,
     acked: AtomicU64,
     began: Instant,
-    /// Milliseconds after `began` since which the client is behind what was sent and has not moved; 0: it is
-    /// not behind.
+    /// Milliseconds after `began` since which the client is behind and has not moved; 0: it is not behind.
     still_since: AtomicU64,
     told: Mutex<Told>,
 }
@@ -69,8 +69,7 @@ impl Session {
 
     /// Milliseconds after the beginning, 1 at least.
     fn now(&self) -> u64 {
-        let millis = self.began.elapsed().as_millis();
-        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
+        millis(self.began.elapsed()).max(1)
     }
 
     /// The client has reached a transaction. If it had refused a value, that is past.

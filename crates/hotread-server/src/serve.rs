@@ -4,7 +4,7 @@ use crate::access::is_loopback;
 use crate::caller::Who;
 use crate::clock;
 use crate::error::Failure;
-use crate::http::{self, Peer, answer};
+use crate::http::{self, answer};
 use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
 use crate::socket::Socket;
@@ -19,7 +19,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
@@ -38,8 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_REFUSALS: usize = 32;
 /// How long one of them may take to hear it.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-/// Most bytes of its request that are read meanwhile: closed with bytes unread, the connection would
-/// be reset before the answer is seen.
+/// Most bytes of its request that are read: a connection with unread bytes is reset before the answer is seen.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
 /// Why a server does not serve.
@@ -48,9 +46,10 @@ const REFUSAL_BYTES: u64 = 16 << 10;
 pub enum ServeError {
     /// Other machines could connect, and something that this needs is missing.
     #[error(
-        "{address} can be reached from other machines, {}; or listen on 127.0.0.1 behind a proxy \
+        "{address} can be reached from other machines{}{}; or listen on 127.0.0.1 behind a proxy \
          that encrypts",
-        missing(*no_tokens, *no_plaintext)
+        if *no_tokens { NO_TOKENS } else { "" },
+        if *no_plaintext { NO_PLAINTEXT } else { "" }
     )]
     OtherMachines {
         /// The listener's address.
@@ -65,15 +64,10 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// All that other machines need and do not have, with what to do.
-fn missing(no_tokens: bool, no_plaintext: bool) -> String {
-    let tokens = "the store has no tokens: create one for an admin";
-    let plaintext = "nothing would be encrypted: allow plaintext if you trust the network";
-    let missing = [(no_tokens, tokens), (no_plaintext, plaintext)];
-    let missing = missing.iter().filter(|(is_missing, _)| *is_missing);
-    let missing: Vec<_> = missing.map(|(_, what)| format!("and {what}")).collect();
-    missing.join(", ")
-}
+/// What other machines need and do not have, with what to do.
+const NO_TOKENS: &str = ", and the store has no tokens: create one for an admin";
+const NO_PLAINTEXT: &str =
+    ", and nothing would be encrypted: allow plaintext if you trust the network";
 
 impl ServeError {
     /// The error's stable code.
@@ -177,8 +171,7 @@ fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> 
     Ok(rustix::net::listen(listener, length)?)
 }
 
-/// Tells those who find the database in use where to go instead: one small write before anything is served,
-/// which needs no thread.
+/// Tells those who find the database in use where to go instead: one small write, without a thread.
 fn announce(state: &AppState, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -193,12 +186,10 @@ fn announce(state: &AppState, address: SocketAddr) {
 
 /// The peer was gone before it was taken in.
 fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
     )
 }
 
@@ -206,7 +197,7 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     let wire = socket.wire();
     let service = service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(wire.clone());
         router.clone().oneshot(request)
     });

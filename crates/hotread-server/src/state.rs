@@ -5,7 +5,6 @@ use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Fair;
 use crate::fanout::Fanouts;
-use crate::history;
 use crate::limits::Budgets;
 use crate::log::Lines;
 use crate::metrics::Metrics;
@@ -28,11 +27,15 @@ const MAX_SNAPSHOTS: usize = 32;
 /// And those of one caller: three that read nothing leave turns to a fourth.
 const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
 
+/// Those who may hold a piece of the history at a time; the others wait. Four for each caller.
+const MAX_READERS: usize = 16;
+const MAX_READERS_OF_CALLER: usize = 4;
+
 /// Once the server was told to stop: within which time clients are asked to come back.
 pub(crate) type Drain = Option<Duration>;
 
 /// The generation at which they were looked up, and the tokens by their ids.
-type KnownTokens = (u64, Arc<HashMap<String, TokenInfo>>);
+type KnownTokens = (u64, HashMap<String, TokenInfo>);
 
 /// What all requests and sessions share.
 pub(crate) struct AppState {
@@ -66,12 +69,10 @@ pub(crate) struct AppState {
     pub(crate) turns: Turns,
     /// Turns at holding a piece of a table's history.
     pub(crate) history: Arc<Fair>,
-    /// The generation of the tokens at the start, if there was none. As long as it is the present one,
-    /// there was no token at any time.
+    /// The generation of the tokens at the start, if there were none: while it is the present one, none was made.
     open_at: Option<u64>,
     pub(crate) lines: Lines,
-    /// Tables that were written to through this server, whose keys are known therefore if they are
-    /// sealed, and whose values are checked quickly.
+    /// Tables whose keys are known if they are sealed, and whose values are checked quickly.
     pub(crate) warm: DashSet<TableName>,
 }
 
@@ -107,7 +108,7 @@ impl AppState {
             ended: watch::Sender::new(false),
             tokens: watch::Sender::new(generation),
             known_tokens: Mutex::default(),
-            history: history::readers(),
+            history: Fair::new(MAX_READERS, MAX_READERS_OF_CALLER),
             allowed: Allowed::new(&options.allowed_hosts, &options.allowed_origins),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budgets: Budgets::new(options.max_buffered_bytes),
@@ -121,8 +122,10 @@ impl AppState {
         }
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.shutdown.borrow().is_some() || self.shutdown.has_changed().is_err()
+    /// An error once the server is told to stop, or is gone.
+    pub(crate) fn check_running(&self) -> Result<(), Failure> {
+        let is_running = self.shutdown.borrow().is_none() && self.shutdown.has_changed().is_ok();
+        is_running.then_some(()).ok_or_else(Failure::closing)
     }
 
     /// Are programs of this machine served without a token? Until there is one for the first time: a
@@ -132,14 +135,17 @@ impl AppState {
         !self.store.has_tokens() && self.open_at == Some(self.store.token_generation())
     }
 
-    /// For what goes on after its request: may the caller still do what it does? Asked when the
-    /// store's [`token_generation`](Store::token_generation) has moved. No I/O.
-    pub(crate) fn is_still(&self, caller: &Caller) -> bool {
-        if caller.is_anonymous() {
-            return self.is_open();
-        }
+    /// For what goes on after its request: may the caller still do what it does? Looked up if the store's
+    /// [`token_generation`](Store::token_generation) has moved since it was `checked`. No I/O.
+    pub(crate) fn is_still(&self, caller: &Caller, checked: &mut Option<u64>) -> bool {
         // Before the tokens: what is kept is at least as new as its number says.
         let now = self.store.token_generation();
+        if checked.replace(now) == Some(now) {
+            return true;
+        }
+        let Some(token) = &caller.token else {
+            return self.is_open();
+        };
         let known = self.known_tokens.lock();
         let mut known = known.unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_none_or(|(at, _)| *at != now) {
@@ -147,11 +153,11 @@ impl AppState {
                 return false;
             };
             let tokens = tokens.into_iter().map(|token| (token.id.clone(), token));
-            *known = Some((now, Arc::new(tokens.collect())));
+            *known = Some((now, tokens.collect()));
         }
-        let tokens = known.as_ref().map(|(_, tokens)| tokens.clone());
-        drop(known);
-        tokens.is_some_and(|tokens| caller.is_among(&tokens))
+        // Tokens do not change; they come and go.
+        let known = known.as_ref();
+        known.is_some_and(|(_, tokens)| tokens.get(&token.id) == Some(&**token))
     }
 
     /// Has those look again who go on after their request: tokens have changed.

@@ -11,15 +11,13 @@ use std::time::Duration;
 
 /// Units that run at a time: as many as the store has read connections. More would wait for the cores.
 const MAX_RUNNING: usize = 16;
-/// The shares of them: two callers, or two tables, do not fill the turns; and a caller that does its
-/// worst to one table is served on the others.
+/// The shares of them: neither two callers nor two tables fill the turns, nor a caller and its worst table.
 const SHARES: Shares = Shares {
     of_caller: 6,
     of_table: 6,
     of_both: 4,
 };
-/// Units of the server itself that run at a time, in addition to those of callers: probes, which must be
-/// answered whatever callers do.
+/// Units of the server itself that run at a time besides: probes, which are always answered.
 const MAX_OWN: usize = 2;
 /// Units that wait, and those of one caller among them.
 const MAX_QUEUED: usize = 1_024;
@@ -100,8 +98,7 @@ impl Turns {
     }
 }
 
-/// How often the runtime's thread for blocking work is used: more often than threads without work end, which
-/// is after 10 s unless the runtime was built otherwise.
+/// How often the runtime's thread for blocking work is used: without work, it ends after 10 s by default.
 const KEEP_EVERY: Duration = Duration::from_secs(4);
 
 /// Keeps one of the runtime's threads for blocking work, for as long as it is polled. While there is one, and the

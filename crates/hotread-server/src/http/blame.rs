@@ -37,8 +37,7 @@ fn unquoted(message: &str) -> String {
     format!("{start}{}{}", kind.trim_end(), &message[expected..])
 }
 
-/// The members whose forms have codes of their own, wherever they may stand, read without looking at
-/// them.
+/// The members whose forms have codes of their own, wherever they stand, and as they stand there.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 struct Loose<'a> {
@@ -104,8 +103,7 @@ fn mistimed(raw: &RawValue) -> Option<Failure> {
     }
 }
 
-/// The first failure among an array's items, of which none is kept: there may be many more than a
-/// transaction has.
+/// The first failure among the items of an array, which may be any number; none is kept.
 fn first<'a, F>(array: Option<&'a RawValue>, failure: F) -> Option<Failure>
 where
     F: Fn(&'a RawValue) -> Option<Failure>,

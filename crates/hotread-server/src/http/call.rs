@@ -79,8 +79,8 @@ impl Call {
         R: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
     {
         let budget = self.budget();
-        let json = self.blocking(move |store| answer::large(budget.take(memory)?, &read(store)?));
-        async move { json.await?.map(answer::encoded) }
+        let answer = self.blocking(move |store| answer::large(budget.take(memory)?, &read(store)?));
+        async move { answer.await? }
     }
 
     /// A unit of work on behalf of the caller.
@@ -103,8 +103,7 @@ impl Call {
         self.names.id.clone().ok_or_else(Failure::internal)
     }
 
-    /// The body as what it should be, with the part of the budget that it takes for as long as it is
-    /// needed. Nothing, if there is none.
+    /// The body as what it should be, if there is one, with the memory that it takes.
     pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
     where
         T: DeserializeOwned + Send + 'static,
@@ -112,7 +111,7 @@ impl Call {
         let max = self.takes.most(&self.state.options);
         let body = std::mem::take(&mut self.body);
         let (bytes, mut held) = request::receive(&self.budget(), body, max).await?;
-        if let Some(wire) = self.parts.extensions.get::<Wire>() {
+        if let Some(wire) = self.parts.extensions.get::<Arc<Wire>>() {
             wire.set_unread(false);
         }
         if bytes.is_empty() {

@@ -35,15 +35,14 @@ pub(crate) enum Condition {
     Absent,
     /// If there is a record.
     Present,
-    /// If it is none of these: the header's value, which may have tags of others.
+    /// If it is none of these.
     Not(Vec<Position>),
     /// If there is nothing: the caller has whatever there is.
     NotAny,
 }
 
 impl Condition {
-    /// What the headers say. A condition that the route does not understand is an error: passed over,
-    /// it would do what was not meant.
+    /// What the headers say. One that the route does not understand is an error, not passed over.
     pub(super) fn read(headers: &HeaderMap, understood: Conditions) -> Result<Self, Failure> {
         let cached = understood == Conditions::Cached;
         let is = matches!(understood, Conditions::Record | Conditions::Existing);
@@ -98,10 +97,7 @@ impl Condition {
                 }
             }
         }
-        match tags.is_empty() {
-            true => Self::None,
-            false => Self::Not(tags),
-        }
+        Self::Not(tags)
     }
 
     /// Does the caller have this state already?

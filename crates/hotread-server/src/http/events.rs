@@ -2,10 +2,11 @@
 //! many a tool can follow. There is no queue for each stream: what is read is sent, and who is slow
 //! reads the history on disk.
 
-use super::answer::{self, Answer};
+use super::answer::Answer;
 use super::call::Call;
 use crate::access::one;
 use crate::caller::Caller;
+use crate::clock::millis;
 use crate::error::Failure;
 use crate::fair::Turn;
 use crate::history::{self, PIECE_BYTES, cost};
@@ -15,16 +16,16 @@ use crate::metrics::count;
 use crate::state::{AppState, Drain, stopping};
 use crate::work::Unit;
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, header};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
 use hotread_proto::session::frame::Txn;
 use hotread_proto::{Change, Code, ErrorBody, Position, TableName};
-use hotread_store::{Recent, Store, Subscription};
+use hotread_store::{Recent, Subscription};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -42,9 +43,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
     let state = call.state.clone();
-    if state.is_draining() {
-        return Err(Failure::closing());
-    }
+    state.check_running()?;
     let who = call.caller.who();
     let turn = state.streams.try_next(who, None).ok_or_else(|| {
         let message = "there are as many streams of events as the server takes, of all or of one \
@@ -77,14 +76,13 @@ pub(super) async fn get(call: Call) -> Answer {
         count(&events.state.metrics.events_sent);
         Some((Ok::<_, Infallible>(Bytes::from(event)), events))
     });
-    let mut response = answer::with_type(StatusCode::OK, "text/event-stream", Bytes::new());
-    *response.body_mut() = Body::from_stream(stream);
-    let headers = response.headers_mut();
     // Neither kept nor compressed, and passed on at once, also by proxies that buffer.
-    let pass_on = HeaderValue::from_static("no-store, no-transform");
-    headers.insert(header::CACHE_CONTROL, pass_on);
-    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (ACCEL_BUFFERING, "no"),
+    ];
+    Ok((headers, Body::from_stream(stream)).into_response())
 }
 
 /// Where to begin: where a client was that comes back, or where it says.
@@ -176,13 +174,9 @@ impl Events {
             return self.change(change, at).map(Some);
         }
         while !matches!(self.source, Source::Nothing) {
-            let now = self.state.store.token_generation();
-            if self.checked != Some(now) {
-                if !self.state.is_still(&self.caller) {
-                    let message = "the token was revoked, or one is needed now";
-                    return Err(Failure::new(Code::Unauthenticated, message));
-                }
-                self.checked = Some(now);
+            if !self.state.is_still(&self.caller, &mut self.checked) {
+                let message = "the token was revoked, or one is needed now";
+                return Err(Failure::new(Code::Unauthenticated, message));
             }
             let subscription = match &mut self.source {
                 Source::Nothing => break,
@@ -224,10 +218,9 @@ impl Events {
         }
         let (table, at) = (self.table.clone(), self.at);
         let unit = Unit::of(self.caller.who()).on(&table);
-        let (state, subscribe) = (&self.state, move |store: &Store| {
-            store.subscribe(&table, at)
-        });
-        self.source = Source::Recent(state.blocking(unit, subscribe).await??);
+        let state = &self.state;
+        let subscribed = state.blocking(unit, move |store| store.subscribe(&table, at));
+        self.source = Source::Recent(subscribed.await??);
         Ok(())
     }
 
@@ -246,8 +239,7 @@ impl Events {
         let whole = Txn::of(&change);
         let piece = whole.piece(at);
         let (fits, more) = (piece.ops.len(), piece.more);
-        // All of the change, for as long as a part of it is to be sent. Of one that comes from memory,
-        // others may have let go.
+        // All of the change while a part of it is to be sent: others may have let go of it.
         let memory = match more || at > 0 {
             true => cost(&change),
             false => change.size(),
@@ -266,7 +258,7 @@ impl Events {
             Code::Gone | Code::EpochChanged | Code::UnknownTable => "reset",
             _ => "error",
         };
-        let (peer, name, table) = (self.caller.peer(), self.caller.name(), &self.table);
+        let (peer, name, table) = (self.caller.peer, self.caller.name(), &self.table);
         let (code, reason) = (body.code, &body.message);
         if let Some(left_out) = self.state.lines.take(Line::Stream(code)) {
             tracing::info!(%peer, name, %table, %code, reason, left_out, "a stream of events ends");
@@ -281,8 +273,7 @@ impl Events {
 
     /// The server stops. Browsers come back after `retry` milliseconds, each after another time.
     fn goodbye(&mut self, spread: Duration) -> String {
-        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
-        let retry = RandomState::new().build_hasher().finish() % spread.max(1);
+        let retry = RandomState::new().build_hasher().finish() % millis(spread).max(1);
         let body = ErrorBody::new(Code::Closed, "the server is shutting down; come back");
         format!("retry: {retry}\n{}", self.end("goodbye", &body))
     }
@@ -290,17 +281,12 @@ impl Events {
 
 /// An event. JSON that is written compactly has no line breaks, which would end it.
 fn event(kind: &str, id: Option<Position>, data: &impl Serialize) -> String {
-    let mut event = format!("event: {kind}\n");
-    if let Some(id) = id {
-        // Writing to a String cannot fail.
-        let _ = writeln!(event, "id: {id}");
-    }
     // Nothing that is sent has maps with other keys than strings.
     let data = serde_json::to_string(data).unwrap_or_default();
-    event.push_str("data: ");
-    event.push_str(&data);
-    event.push_str("\n\n");
-    event
+    match id {
+        Some(id) => format!("event: {kind}\nid: {id}\ndata: {data}\n\n"),
+        None => format!("event: {kind}\ndata: {data}\n\n"),
+    }
 }
 
 #[cfg(test)]
@@ -310,11 +296,9 @@ mod tests {
     #[test]
     fn an_event_is_what_browsers_read() {
         let at: Position = "00c0ffee00c0ffee:7".parse().unwrap();
-        assert_eq!(
-            event("begin", Some(at), &at),
-            "event: begin\nid: 00c0ffee00c0ffee:7\n\
-             data: {\"epoch\":\"00c0ffee00c0ffee\",\"seq\":7}\n\n"
-        );
+        let begin = "event: begin\nid: 00c0ffee00c0ffee:7\n\
+                     data: {\"epoch\":\"00c0ffee00c0ffee\",\"seq\":7}\n\n";
+        assert_eq!(event("begin", Some(at), &at), begin);
         assert_eq!(event("x", None, &"a\nb"), "event: x\ndata: \"a\\nb\"\n\n");
     }
 }

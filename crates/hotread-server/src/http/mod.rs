@@ -16,8 +16,6 @@ mod metrics;
 mod records;
 pub(crate) mod request;
 pub(crate) mod route;
-mod search;
-mod status;
 mod sync;
 mod tables;
 mod tokens;
@@ -51,10 +49,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Where a request comes from; put there by the connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
 /// The router: one way in for each path of the table, and one for all others.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
     let paths: BTreeSet<_> = ROUTES.iter().map(|route| route.path).collect();
@@ -73,22 +67,20 @@ struct Seen {
     caller: Option<Caller>,
     /// The route's place in the table; behind it, if there is none.
     route: usize,
-    /// The route's pattern: what the path names may be nobody's business.
-    path: &'static str,
 }
 
 async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
     let began = Instant::now();
-    let peer: Option<Peer> = request.extensions().get().copied();
+    // Put there by the connection.
+    let peer: Option<SocketAddr> = request.extensions().get().copied();
     let method = request.method().clone();
     let page = state.allowed.page(request.headers());
-    let wire: Wire = request.extensions().get().cloned().unwrap_or_default();
+    let wire: Arc<Wire> = request.extensions().get().cloned().unwrap_or_default();
     let length = request::body_length(request.headers());
     wire.set_unread(length != Some(0));
     let mut seen = Seen {
         caller: None,
         route: ROUTES.len(),
-        path: path.unwrap_or("unknown"),
     };
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
@@ -102,9 +94,9 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let status = response.status();
     state.metrics.request(seen.route, status);
     let name = seen.caller.as_ref().map_or("unknown", Caller::name);
-    let peer = peer.map(|Peer(peer)| peer);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let (path, status) = (seen.path, status.as_u16());
+    // The pattern: what the path names may be confidential.
+    let (path, status) = (path.unwrap_or("unknown"), status.as_u16());
     match response.extensions().get::<Failure>() {
         Some(failure) if is_news(failure) => {
             let (code, message) = (failure.body().code, &failure.body().message);
@@ -133,21 +125,19 @@ async fn caught(answer: impl Future<Output = Answer>) -> Answer {
 
 /// Failures that an operator should know of. Load is in the metrics.
 fn is_news(failure: &Failure) -> bool {
-    let load = matches!(
-        failure.body().code,
-        Code::Busy | Code::Closed | Code::TooManyConnections
-    );
-    failure.status().is_server_error() && !load
+    let code = failure.body().code;
+    let is_load = matches!(code, Code::Busy | Code::Closed | Code::TooManyConnections);
+    failure.status().is_server_error() && !is_load
 }
 
 async fn answer(
     state: &Arc<AppState>,
     path: Option<&'static str>,
-    peer: Option<Peer>,
+    peer: Option<SocketAddr>,
     request: Request,
     seen: &mut Seen,
 ) -> Answer {
-    let Peer(peer) = peer.ok_or_else(Failure::internal)?;
+    let peer = peer.ok_or_else(Failure::internal)?;
     let (mut parts, body) = request.into_parts();
     check_head(&parts.uri, &parts.headers)?;
     let route = find(path, &parts.method).map(|at| {
@@ -170,7 +160,9 @@ async fn answer(
     state.limiter.take(who).map_err(|wait| {
         count(&state.metrics.rate_limited);
         let message = "too many requests in a short time; ask less often";
-        Failure::new(Code::RateLimited, message).after(wait)
+        let mut failure = Failure::new(Code::RateLimited, message);
+        failure.wait = wait;
+        failure
     })?;
 
     // Browsers ask this without a token; it tells no more than the description does.
@@ -179,7 +171,7 @@ async fn answer(
     }
     let caller = match known {
         Ok(caller) => caller,
-        Err(_) if open => Caller::anonymous(peer),
+        Err(_) if open => Caller { peer, token: None },
         Err(failure) => return Err(failure),
     };
     let route = route?;
@@ -234,7 +226,9 @@ fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
     ROUTES.iter().position(found).ok_or_else(|| {
         let methods = methods(path);
         let message = format!("the path does not have this method; it has {methods}");
-        Failure::new(Code::MethodNotAllowed, message).allow(methods)
+        let mut failure = Failure::new(Code::MethodNotAllowed, message);
+        failure.allow = Some(methods);
+        failure
     })
 }
 

@@ -1,22 +1,22 @@
-//! `/v1/tables/{table}/records` and `/v1/tables/{table}/records/{key}`.
+//! `/v1/tables/{table}/records`, `/v1/tables/{table}/records/{key}` and `/v1/tables/{table}/search`.
 
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::etag::Condition;
 use super::txn;
 use crate::error::Failure;
-use crate::limits::PAGE_MEMORY;
+use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
 use axum::http::StatusCode;
 use hotread_proto::http::{OneRecord, RecordBody, Written};
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
-    Code, ErrorBody, Key, Position, Record, Scan, Success, TableName, Timestamp, Txn,
+    Code, ErrorBody, Key, Position, Record, Scan, Search, Success, TableName, Timestamp, Txn,
 };
 use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Store};
 use std::time::SystemTime;
 
 /// Those that have not expired.
-pub(super) fn present(mut records: Vec<Record>) -> Vec<Record> {
+fn present(mut records: Vec<Record>) -> Vec<Record> {
     let now = Timestamp::from(SystemTime::now());
     records.retain(|record| !record.is_expired(now));
     records
@@ -45,6 +45,28 @@ pub(super) async fn list(call: Call) -> Answer {
     answer.await
 }
 
+/// `GET /v1/tables/{table}/search`: the best first.
+pub(super) async fn search(call: Call) -> Answer {
+    let table = call.table()?;
+    let missing = || Failure::bad_request("q is missing; give the words to search for");
+    let query = call.query.get("q").ok_or_else(missing)?.to_owned();
+    if query.len() > MAX_QUERY_BYTES {
+        let message = format!("q has more than {MAX_QUERY_BYTES} bytes; shorten it");
+        return Err(Failure::bad_request(message));
+    }
+    let search = Search {
+        query,
+        category: call.query.read("category")?,
+        limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
+    };
+    let answer = call.answer(PAGE_MEMORY, move |store| {
+        let mut found = store.search(&table, &search)?;
+        found.records = present(found.records);
+        Ok(found)
+    });
+    answer.await
+}
+
 /// `GET /v1/tables/{table}/records/{key}`.
 pub(super) async fn get(call: Call) -> Answer {
     let (table, key) = (call.table()?, call.key()?);
@@ -66,8 +88,8 @@ pub(super) async fn get(call: Call) -> Answer {
         if condition.has(at) {
             return Ok(answer::not_modified(at));
         }
-        let json = answer::large(held, &OneRecord { record, position })?;
-        Ok(answer::tagged(answer::encoded(json), at))
+        let response = answer::large(held, &OneRecord { record, position })?;
+        Ok(answer::tagged(response, at))
     });
     answered.await?
 }
@@ -100,9 +122,7 @@ pub(super) async fn put(mut call: Call) -> Answer {
     let (body, held) = call.needed_body::<RecordBody>().await?;
     let transaction = Txn::new().put(body.under(key.clone()));
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
-    let (unit, actor) = (call.unit(), call.caller.actor());
-    let (committed, is_new) =
-        txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
+    let (committed, is_new) = txn::submit(call, &table, transaction, held).await?;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -126,8 +146,7 @@ pub(super) async fn delete(call: Call) -> Answer {
     let transaction = Txn::new().delete(key.clone());
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
     let held = call.budget().take(0)?;
-    let (unit, actor) = (call.unit(), call.caller.actor());
-    let (committed, _) = txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
+    let (committed, _) = txn::submit(call, &table, transaction, held).await?;
     Ok(answer::success(&Written { committed, key }))
 }
 

@@ -20,11 +20,9 @@ pub(super) const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
 
-/// Memory that an object takes once it is parsed, in bytes, in addition to its text: as what was asked for, and
-/// as the record and the operation that become of it.
+/// Memory of an object once it is parsed besides its text, in bytes: as asked for, record and operation.
 const OBJECT_COST: usize = 400;
-/// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
-/// the records and the row of the history that become of it.
+/// Memory of a body's text once it is parsed, for each byte: as asked for, and as records and history.
 const TEXT_COST: usize = 2;
 
 /// What a route takes as its body.
@@ -52,8 +50,7 @@ impl Takes {
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Is every `%` the beginning of an escape? What is not would be taken literally by some and refused
-/// by others.
+/// Is every `%` the beginning of an escape? Others are read in different ways by different programs.
 pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
@@ -114,9 +111,10 @@ impl Query {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
             Ok(limit) if digits && (1..=max).contains(&limit) => Ok(limit),
-            _ => Err(Failure::bad_request(format!(
-                "limit is to be a number from 1 to {max}"
-            ))),
+            _ => {
+                let message = format!("limit is to be a number from 1 to {max}");
+                Err(Failure::bad_request(message))
+            }
         }
     }
 }
@@ -206,8 +204,7 @@ fn too_large(max: usize) -> Failure {
     Failure::new(Code::TooLarge, message)
 }
 
-/// The memory that a body takes once it is parsed. Many small records take many times their text; objects
-/// within values are not parsed.
+/// The memory that a body takes once it is parsed: many small records take many times their text.
 pub(super) fn parsed(bytes: &[u8], takes: Takes) -> usize {
     let objects = match takes {
         Takes::Replacement => elements(bytes),
@@ -324,16 +321,8 @@ mod tests {
         ] {
             assert_eq!(code(query), Code::BadRequest, "{query}");
         }
-        for limit in [
-            "0",
-            "11",
-            "-1",
-            "+1",
-            "1.0",
-            "x",
-            "",
-            "99999999999999999999",
-        ] {
+        let beyond = format!("{}0", u64::MAX);
+        for limit in ["0", "11", "-1", "+1", "1.0", "x", "", &beyond] {
             let query = Query::parse(&format!("limit={}", limit.replace('+', "%2B")), KNOWN);
             assert!(query.unwrap().limit(1, 10).is_err(), "{limit}");
         }

@@ -36,9 +36,7 @@ pub(super) async fn follow(mut call: Call) -> Answer {
     }
     let wire = call.parts.extensions.remove().unwrap_or_default();
     let (state, caller) = (call.state, call.caller);
-    if state.is_draining() {
-        return Err(Failure::closing());
-    }
+    state.check_running()?;
     let (name, unit) = (table.clone(), Unit::of(caller.who()).on(&table));
     // Also opens the table if it is sealed, or says that it cannot be.
     let info = state.blocking(unit, move |store| -> Result<TableInfo, ReadError> {

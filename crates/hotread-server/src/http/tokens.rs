@@ -34,7 +34,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     });
     let token = made.await??;
     call.state.tokens_changed();
-    let (by, peer) = (call.caller.name(), call.caller.peer());
+    let (by, peer) = (call.caller.name(), call.caller.peer);
     tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was made");
     let mut response = answer::json(StatusCode::CREATED, &Success::new(&token));
     let headers = response.headers_mut();
@@ -48,7 +48,7 @@ pub(super) async fn revoke(call: Call) -> Answer {
     let revoked = call.blocking(move |store| store.revoke_token_but_last(&id));
     let revoked = revoked.await??;
     call.state.tokens_changed();
-    let (by, peer) = (call.caller.name(), call.caller.peer());
+    let (by, peer) = (call.caller.name(), call.caller.peer);
     tracing::info!(id = revoked.id, by, %peer, "a token was revoked");
     Ok(answer::success(&revoked))
 }

@@ -5,7 +5,8 @@ mod socket;
 mod want;
 
 use crate::caller::Caller;
-use crate::fanout::{Fanout, Moved};
+use crate::clock::millis;
+use crate::fanout::Fanout;
 use crate::limits;
 use crate::log::Line;
 use crate::metrics::count;
@@ -16,10 +17,9 @@ use axum::extract::ws::{Utf8Bytes, WebSocket};
 use futures_util::Sink;
 use hotread_proto::session::frame::{Begin, Reset, ServerFrame};
 use hotread_proto::session::{End, Event, Serve, ServeConfig, Want};
-use hotread_proto::{Code, ErrorBody, Head, TableName};
-use hotread_store::ReadError;
+use hotread_proto::{Code, ErrorBody, TableName};
 use socket::{CLOSE_WITHIN, Controls};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,22 +35,22 @@ pub(crate) const WRITE_BUFFER: usize = 16 << 10;
 const CROWDED: &str = "requests, answers and sessions take all the memory that is set aside for them; \
                        come back later";
 const CROWDED_RETRY: Duration = Duration::from_secs(1);
+/// Why a session ends before it has begun: the next attempt finds out more.
+const DROPPED: &str = "the table was dropped, or began again";
 
 /// What may happen next.
 enum Step {
-    /// A frame came.
     Text(Utf8Bytes),
-    /// Something is wanted.
     Want(Want),
-    /// It is here.
     Fetched(Fetched),
-    /// The table has moved, or ended.
-    Moved(Moved),
+    /// The table has moved.
+    Moved,
+    /// The table has ended.
+    Ended,
     /// It is time for a heartbeat, or something did not happen in time.
     Time,
     /// The server was told to stop.
     Drain(Duration),
-    /// Tokens have changed.
     Tokens,
     /// The session cannot go on.
     Fail(Code, String),
@@ -64,7 +64,7 @@ struct Session {
     state: Arc<AppState>,
     caller: Caller,
     /// The generation of tokens at which the caller was last looked at.
-    checked: u64,
+    checked: Option<u64>,
     table: TableName,
     fanout: Arc<Fanout>,
     listed: Listed,
@@ -94,26 +94,21 @@ pub(crate) async fn serve(
     table: TableName,
     sealed: bool,
     socket: WebSocket,
-    wire: Wire,
+    wire: Arc<Wire>,
 ) {
-    let begin = || -> Result<_, ReadError> {
-        let fanout = state.tables.join(&state.store, &table)?;
-        let floor = state.store.floor(&table)?;
-        Ok((fanout, state.store.head(&table)?, floor))
+    let (store, fanout) = (&state.store, state.tables.join(&state.store, &table));
+    let begun = (fanout, store.floor(&table), store.head(&table));
+    let (Ok(fanout), Ok(floor), Ok(head)) = begun else {
+        return turn_away(socket, wire, DROPPED, Duration::ZERO).await;
     };
-    let (fanout, head, floor) = match begin() {
-        Ok(begun) if begun.0.epoch == begun.1.position.epoch => begun,
-        // Dropped a moment ago: the next attempt finds out.
-        _ => {
-            let reason = "the table was dropped, or began again";
-            return turn_away(socket, wire, reason, Duration::ZERO).await;
-        }
-    };
+    if fanout.epoch != head.position.epoch {
+        return turn_away(socket, wire, DROPPED, Duration::ZERO).await;
+    }
     let Ok(buffer) = state.budgets.of(caller.who()).take(2 * WRITE_BUFFER) else {
         // The client comes back later.
         return turn_away(socket, wire, CROWDED, CROWDED_RETRY).await;
     };
-    let listed = state.sessions.enter(caller.peer(), &table);
+    let listed = state.sessions.enter(caller.peer, &table);
     let config = ServeConfig {
         heartbeat: state.options.heartbeat(),
         sealed,
@@ -121,8 +116,7 @@ pub(crate) async fn serve(
     let session = Session {
         serve: Serve::new(config, head, floor, Duration::ZERO),
         begun: Instant::now(),
-        // Whatever it is now, the request may have been let in before: looked at once more.
-        checked: state.store.token_generation().wrapping_sub(1),
+        checked: None,
         fetching: None,
         waiting_after: None,
         held: Held::Nothing,
@@ -142,10 +136,10 @@ pub(crate) async fn serve(
 }
 
 /// Ends a session before it has begun.
-async fn turn_away(mut socket: WebSocket, wire: Wire, reason: &str, retry_after: Duration) {
+async fn turn_away(mut socket: WebSocket, wire: Arc<Wire>, reason: &str, retry_after: Duration) {
     let reset = Reset {
         reason: reason.to_owned(),
-        retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+        retry_after_ms: millis(retry_after),
     };
     let last = socket::text(ServerFrame::Reset(reset).encode().into());
     if let Ok(Ok(())) = timeout(CLOSE_WITHIN, socket.send(last)).await {
@@ -154,13 +148,17 @@ async fn turn_away(mut socket: WebSocket, wire: Wire, reason: &str, retry_after:
 }
 
 impl Session {
-    async fn run(mut self, mut socket: WebSocket, wire: Wire) {
+    async fn run(mut self, mut socket: WebSocket, wire: Arc<Wire>) {
         let mut moved = self.fanout.moved.subscribe();
         let mut shutdown = self.state.shutdown.clone();
         let mut tokens = self.state.tokens.subscribe();
         loop {
             self.note_events();
-            self.check_token();
+            // Looked up whenever tokens have changed, by whatever means, and before anything else is sent.
+            if !self.state.is_still(&self.caller, &mut self.checked) {
+                let message = "the token was revoked, or tokens are needed now";
+                self.fail(Code::Unauthenticated, message);
+            }
             let step = self
                 .next(&mut socket, &mut moved, &mut shutdown, &mut tokens)
                 .await;
@@ -169,20 +167,20 @@ impl Session {
                     count(&self.state.metrics.frames_received);
                     // Newest first: a pong says how far the table is.
                     self.look_at_head();
-                    self.serve.handle_text(text.as_str(), self.now());
+                    self.serve.handle_text(text.as_str(), self.begun.elapsed());
                 }
                 Step::Want(want) => self.fetch(want),
                 Step::Fetched(fetched) => self.fetched(fetched),
-                Step::Moved(Moved::To(_)) => {
+                Step::Moved => {
                     self.look_at_head();
                     if let Some(after) = self.waiting_after.take() {
                         self.fetch(Want::Changes { after });
                     }
                 }
-                Step::Moved(Moved::Over) => self.serve.handle_end(End::Dropped),
+                Step::Ended => self.serve.handle_end(End::Dropped),
                 Step::Time => {
                     self.look_at_head();
-                    self.serve.handle_timeout(self.now());
+                    self.serve.handle_timeout(self.begun.elapsed());
                 }
                 Step::Drain(spread) => {
                     let reason = "the server is shutting down".to_owned();
@@ -215,15 +213,11 @@ impl Session {
             .handle_end(End::Error(ErrorBody::new(code, message)));
     }
 
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
     /// Whatever happens first. Reading goes on while the connection does not take what is written.
     async fn next(
         &mut self,
         socket: &mut WebSocket,
-        moved: &mut watch::Receiver<Moved>,
+        moved: &mut watch::Receiver<bool>,
         shutdown: &mut watch::Receiver<Drain>,
         tokens: &mut watch::Receiver<u64>,
     ) -> Step {
@@ -234,7 +228,7 @@ impl Session {
             (None, None) => Instant::now() + CLOSE_WITHIN,
         };
         let is_ending = self.serve.poll_timeout().is_none();
-        let was_moved = *moved.borrow();
+        let has_ended = *moved.borrow();
         let mut time = pin!(tokio::time::sleep_until(deadline));
         let mut moves = pin!(moved.changed());
         let mut drains = pin!(crate::state::stopping(shutdown));
@@ -249,8 +243,11 @@ impl Session {
                 {
                     return Poll::Ready(Step::Fetched(fetched));
                 }
-                if was_moved == Moved::Over || moves.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Step::Moved(*self.fanout.moved.borrow()));
+                if has_ended || moves.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(match *self.fanout.moved.borrow() {
+                        true => Step::Ended,
+                        false => Step::Moved,
+                    });
                 }
                 if let Poll::Ready(spread) = drains.as_mut().poll(cx) {
                     return Poll::Ready(Step::Drain(spread));
@@ -273,8 +270,7 @@ impl Session {
         .await
     }
 
-    /// Hands over frames as long as the connection takes them. Ready only if there is something else
-    /// to be done.
+    /// Hands over frames as long as the connection takes them. Ready if there is something else to do.
     fn write(&mut self, to: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Step> {
         let lost = |error: axum::Error| Poll::Ready(Step::Lost(error.to_string()));
         loop {
@@ -321,12 +317,9 @@ impl Session {
     fn look_at_head(&mut self) {
         // The floor first: then it is not ahead of the head.
         let store = &self.state.store;
-        let now = |table| -> Result<(u64, Head), ReadError> {
-            Ok((store.floor(table)?, store.head(table)?))
-        };
-        match now(&self.table) {
-            Ok((floor, head)) => self.serve.handle_head(head, floor),
-            Err(_) => self.serve.handle_end(End::Dropped),
+        match (store.floor(&self.table), store.head(&self.table)) {
+            (Ok(floor), Ok(head)) => self.serve.handle_head(head, floor),
+            _ => self.serve.handle_end(End::Dropped),
         }
     }
 
@@ -366,8 +359,8 @@ impl Session {
                 }
                 Event::SnapshotSent { parts } => {
                     count(&metrics.snapshots);
-                    if let Held::Snapshot(snapshot) = std::mem::take(&mut self.held) {
-                        self.catching_up = snapshot.sent();
+                    if let Held::Snapshot(mut snapshot) = std::mem::take(&mut self.held) {
+                        self.catching_up = snapshot.catching_up.take();
                     }
                     tracing::debug!(who = self.listed.who(), parts, "a snapshot was sent");
                 }
@@ -382,16 +375,6 @@ impl Session {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// Is the client still who it was? Looked at whenever tokens have changed, by whatever means, and
-    /// before anything else is sent.
-    fn check_token(&mut self) {
-        let now = self.state.store.token_generation();
-        if std::mem::replace(&mut self.checked, now) != now && !self.state.is_still(&self.caller) {
-            let message = "the token was revoked, or tokens are needed now";
-            self.fail(Code::Unauthenticated, message);
         }
     }
 }

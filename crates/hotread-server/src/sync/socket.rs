@@ -28,19 +28,18 @@ const BYTES: Rate = Rate::new(64 << 10, 256 << 10);
 /// Most bytes of a peer that are thrown away after a session's last frame.
 const MAX_DRAINED: u64 = 1 << 20;
 
-/// What costs a session as much as frames, and is none: pings and pongs of the WebSocket itself, and
-/// whatever bytes come. Both have a rate.
+/// What costs a session as much as frames: pings and pongs of the WebSocket, and whatever bytes come.
 pub(super) struct Controls {
     began: Instant,
     messages: Bucket,
     bytes: Bucket,
-    wire: Wire,
+    wire: Arc<Wire>,
     /// How many of the bytes received are counted.
     counted: u64,
 }
 
 impl Controls {
-    pub(super) fn new(wire: Wire) -> Self {
+    pub(super) fn new(wire: Arc<Wire>) -> Self {
         Self {
             began: Instant::now(),
             messages: Bucket::default(),
@@ -102,8 +101,7 @@ fn unreadable(what: &str) -> Step {
     )
 }
 
-/// A peer that broke the rules is told so; one that is gone is not. Nothing more can be read of
-/// either.
+/// A peer that broke the rules is told so; one that is gone is not. Either says nothing more.
 fn failed(error: axum::Error) -> Step {
     let words = error.to_string();
     match error.into_inner().downcast_ref::<Error>() {
@@ -127,7 +125,7 @@ pub(super) fn text(frame: Arc<str>) -> Message {
 /// Closes the connection of a session whose last frame was taken. What the peer still sends is thrown
 /// away, if it is not too much: closed with bytes unread, the connection would be reset, and the last
 /// frame might be lost.
-pub(super) async fn close(mut socket: WebSocket, wire: Wire) {
+pub(super) async fn close(mut socket: WebSocket, wire: Arc<Wire>) {
     let most = wire.received() + MAX_DRAINED;
     let frame = CloseFrame {
         code: close_code::NORMAL,
@@ -160,7 +158,7 @@ mod tests {
 
     #[test]
     fn control_messages_may_come_in_a_burst_and_then_at_a_rate() {
-        let messages = Controls::new(Wire::default()).messages;
+        let messages = Controls::new(Arc::default()).messages;
         for _ in 0..200 {
             messages.take(1, CONTROLS, Duration::ZERO).unwrap();
         }

@@ -13,15 +13,10 @@ use futures_util::FutureExt;
 use hotread_proto::session::{Answer, Part, Want};
 use hotread_proto::{Code, Position, TableName};
 use hotread_store::{Pin, ReadError};
-use std::future::Future;
 use std::sync::Arc;
 
-/// What was wanted, and what the session holds for it from now on.
-pub(super) struct Fetched {
-    answer: Answer,
-    held: Option<Held>,
-    unsent: Unsent,
-}
+/// What was wanted, what the session holds for it from now on, and the memory of what is not sent yet.
+pub(super) type Fetched = (Answer, Option<Held>, Unsent);
 
 /// What a session holds beyond its place in the sequence.
 #[derive(Default)]
@@ -34,31 +29,20 @@ pub(super) enum Held {
     History(#[expect(dead_code, reason = "given back when dropped")] Turn),
 }
 
-impl From<Answer> for Fetched {
-    fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            held: None,
-            unsent: None,
-        }
-    }
-}
-
 /// What a session holds as long as it loads the table.
 pub(super) struct Snapshot {
     fanout: Arc<Fanout>,
     /// Parts read before this transaction are of no use.
     since: u64,
-    catching_up: Option<CatchingUp>,
+    pub(super) catching_up: Option<CatchingUp>,
     _turn: Turn,
 }
 
 /// The memory of a piece of the history that was read and is not sent yet.
 pub(super) type Unsent = Option<limits::Held>;
 
-/// The history from a snapshot on, for a client that has not caught up since: one that takes long to read
-/// a large snapshot would otherwise find that the history has passed it by, and load the table again and
-/// again.
+/// The history from a snapshot on, for a client that has not caught up since: it would pass by one that takes
+/// long to read a large snapshot, which would load the table again and again.
 pub(super) struct CatchingUp {
     _history: Pin,
     /// The head of the table when the client acknowledged something last.
@@ -71,13 +55,6 @@ impl CatchingUp {
     pub(super) fn acked(&mut self, acked: u64, head: u64) -> bool {
         let before = std::mem::replace(&mut self.head, head);
         acked >= before.min(head)
-    }
-}
-
-impl Snapshot {
-    /// It was sent: what is held no longer is given back.
-    pub(super) fn sent(mut self) -> Option<CatchingUp> {
-        self.catching_up.take()
     }
 }
 
@@ -101,7 +78,7 @@ impl Session {
                 self.fetch_by(async move {
                     let unit = Unit::of(who).on(&table);
                     let read = state.blocking(unit, move |store| store.digest_at(&table, at));
-                    Ok(Answer::Digest(read.await??).into())
+                    Ok((Answer::Digest(read.await??), None, None))
                 });
             }
             Want::Changes { after } => {
@@ -124,18 +101,15 @@ impl Session {
                             state.blocking(unit, move |store| fanout.read(store, after, &budget));
                         let (changes, unsent) = read.await??;
                         if changes.is_empty() {
-                            return Ok(Answer::Gone.into());
+                            return Ok((Answer::Gone, None, None));
                         }
-                        Ok(Fetched {
-                            answer: Answer::Changes(changes),
-                            held: turn.map(Held::History),
-                            unsent: Some(unsent),
-                        })
+                        let held = turn.map(Held::History);
+                        Ok((Answer::Changes(changes), held, Some(unsent)))
                     }),
                 }
             }
             Want::Part { number, after } => {
-                let place = Place { number, after };
+                let place = (number, after);
                 let since = match &self.held {
                     Held::Snapshot(snapshot) => Some(snapshot.since),
                     _ => None,
@@ -149,24 +123,20 @@ impl Session {
                         }
                     };
                     let part = read_part(&state, who, &fanout, table, place, since).await;
-                    Ok(Fetched {
-                        answer: part.map_or_else(refused, Answer::Part),
-                        held,
-                        unsent: None,
-                    })
+                    Ok((part.map_or_else(refused, Answer::Part), held, None))
                 });
             }
         }
     }
 
     /// Goes on with what was wanted.
-    pub(super) fn fetched(&mut self, fetched: Fetched) {
+    pub(super) fn fetched(&mut self, (answer, held, unsent): Fetched) {
         self.fetching = None;
-        if let Some(held) = fetched.held {
+        if let Some(held) = held {
             self.held = held;
         }
-        self.unsent = fetched.unsent;
-        self.serve.handle_answer(fetched.answer);
+        self.unsent = unsent;
+        self.serve.handle_answer(answer);
     }
 
     /// Gives back what was held for changes that were read: the connection has taken all of them.
@@ -181,7 +151,7 @@ impl Session {
     where
         F: Future<Output = Result<Fetched, Failure>> + Send + 'static,
     {
-        let fetched = fetched.map(|it| it.unwrap_or_else(|failure| refused(failure).into()));
+        let fetched = fetched.map(|it| it.unwrap_or_else(|failure| (refused(failure), None, None)));
         self.fetching = Some(fetched.boxed());
     }
 }
@@ -223,7 +193,7 @@ async fn read_part(
     let part = cell.get_or_try_init(|| async {
         let unit = Unit::of(who).on(&table);
         let read = state.blocking(unit, move |store| -> Result<Arc<Part>, ReadError> {
-            let Place { number, after } = place;
+            let (number, after) = place;
             let live = store.live(&table)?;
             Ok(live.read(|table| Arc::new(Part::read(table, number, after.as_deref()))))
         });

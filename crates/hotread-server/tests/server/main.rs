@@ -13,6 +13,7 @@ mod events;
 mod hostile;
 mod limits;
 mod listing;
+mod options;
 mod preload;
 mod records;
 mod sync;
