@@ -3,11 +3,9 @@
 use crate::builder::ClientBuilder;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::events::{self, Events};
 use crate::replica::Replica;
 use crate::replica_builder::ReplicaBuilder;
 use hotread_proto::Replicated;
-use hotread_proto::{Position, TableName};
 use std::sync::Arc;
 
 /// A HotRead server, seen from another process. Cheap to clone; clones share connections.
@@ -43,15 +41,5 @@ impl Client {
     /// As [`replica`](Self::replica), with settings of its own.
     pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
         ReplicaBuilder::new(&self.0, table)
-    }
-
-    /// The transactions of a table, one by one: those after `from`, or after where the table stands
-    /// now. Lost connections are made up for. Waits for the server as [`replica`](Self::replica) does.
-    ///
-    /// # Errors
-    /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
-    /// any more.
-    pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
-        events::start(&self.0, TableName::new(table)?, from).await
     }
 }
