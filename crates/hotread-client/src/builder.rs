@@ -70,9 +70,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives the secret of a token: asked before the first request, and again when the server refuses
-    /// what it gave. See [`token_file`](Self::token_file). It should not take long: requests wait
-    /// for it on the runtime's threads.
+    /// Gives the secret of a token, as [`token_file`](Self::token_file) does: asked before the first request,
+    /// and again when the server refuses it. Requests wait for it on the runtime's threads.
     pub fn token_provider(
         mut self,
         provider: impl Fn() -> io::Result<String> + Send + Sync + 'static,

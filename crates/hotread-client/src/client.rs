@@ -27,8 +27,7 @@ impl Client {
     /// [`start_within`](crate::ClientBuilder::start_within) if that is set; what it waits for is logged,
     /// and told to [`on_connection`](crate::ClientBuilder::on_connection). With a copy in
     /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
-    /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
-    /// large updates applied, on threads of their own, or by that task if the system gives no thread.
+    /// and begins with that copy then. Its costs are those of the [crate](crate#what-it-costs).
     ///
     /// # Errors
     /// If the server refuses (no such table, not allowed; see

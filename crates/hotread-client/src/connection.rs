@@ -1,5 +1,4 @@
-//! What becomes of the connections over which replicas and streams of events follow their tables, and
-//! who is told.
+//! Changes of the connections over which tables are followed.
 
 use hotread_proto::TableName;
 use hotread_proto::session::{Follow, Target};

@@ -32,9 +32,8 @@ pub struct Event {
     pub note: Option<Note>,
 }
 
-/// A table's transactions, one by one, without gaps: a stream that ends only with an error.
-///
-/// Dropping it ends the session.
+/// A table's transactions, one by one, without gaps: a stream that ends only with an error. Dropping it
+/// ends the session.
 #[derive(Debug)]
 pub struct Events {
     from: Position,

@@ -37,7 +37,7 @@
 //! // A table in this process.
 //! let flags = client.replica::<HashMap<Arc<str>, Flag>>("flags").await?;
 //! let mut reader = flags.named_reader("worker-1"); // one for each worker
-//! let on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
+//! let _on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
 //! match reader.fresh(Duration::from_secs(30)) {
 //!     Ok(flags) => println!("{} flags", flags.len()),
 //!     Err(stale) => eprintln!("{stale}"), // do what is safe without them
@@ -82,7 +82,6 @@
 //! }
 //!
 //! flags.save().await?; // before the program ends, if it has a cache_dir
-//! # let _ = on;
 //! # Ok(())
 //! # }
 //! ```

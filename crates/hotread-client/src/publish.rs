@@ -205,12 +205,16 @@ impl<S: Replicated> Publisher<S> {
         [offline, blocked, expiry].into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Does what is due. Says once that readers keep something from being visible.
     async fn woken(&mut self) {
         let front = self.queued.front();
         let blocked = front.is_some_and(|front| front.since.elapsed() >= BLOCKED_AFTER);
         if blocked && !self.warned_of_readers {
-            self.warn_of_readers();
+            self.warned_of_readers = true;
+            if let Some((reader, readers)) = self.state.as_ref().and_then(blocking) {
+                let (table, reader) = (&self.table, reader.as_deref().unwrap_or("without a name"));
+                tracing::warn!(%table, reader, readers, "readers keep updates from being visible");
+            }
         }
         let actions: Vec<Keyed<S>> = self.hide().collect();
         if let (Some(state), false) = (&self.state, actions.is_empty()) {
@@ -226,16 +230,6 @@ impl<S: Replicated> Publisher<S> {
             tracing::warn!(%table, bytes, max, "a table is about to be too large for its replica");
         }
         self.warned_of_size = near;
-    }
-
-    /// Says so once when readers keep something from being visible.
-    fn warn_of_readers(&mut self) {
-        self.warned_of_readers = true;
-        let Some(state) = &self.state else { return };
-        if let Some((reader, readers)) = blocking(state) {
-            let (table, reader) = (&self.table, reader.as_deref().unwrap_or("without a name"));
-            tracing::warn!(%table, reader, readers, "readers keep updates from being visible");
-        }
     }
 
     /// Looks at what is left out, if something can have changed.

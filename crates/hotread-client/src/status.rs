@@ -71,19 +71,15 @@ pub enum Status {
 
 /// A replica's content may be older than what was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}, and at most {max:?} was asked for", proved(*.age))]
+#[error("{}, and at most {max:?} was asked for", match .age {
+    Some(age) => format!("the replica's content may be {age:?} old"),
+    None => "how old the replica's content is is not known yet".to_owned(),
+})]
 pub struct TooStale {
     /// How old it is at most; `None`: that is not known, since it began with a copy on disk.
     pub age: Option<Duration>,
     /// How old it may be.
     pub max: Duration,
-}
-
-fn proved(age: Option<Duration>) -> String {
-    match age {
-        Some(age) => format!("the replica's content may be {age:?} old"),
-        None => "how old the replica's content is is not known yet".to_owned(),
-    }
 }
 
 impl TooStale {

@@ -1,5 +1,4 @@
-//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and
-//! then. Nobody waits for it but those who ask it to write at once.
+//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and then.
 
 use super::Place;
 use super::copy::{Copy, NotKept, Waiting};
@@ -178,7 +177,8 @@ impl Writer {
                 return Err(why);
             }
             let left = self.next_at.saturating_duration_since(Instant::now());
-            let new = state.head.is_some() || self.is_behind();
+            let copied = self.head.map(|head| head.position);
+            let new = state.head.is_some() || copied.is_some_and(|at| Some(at) != self.written);
             if (new && left.is_zero()) || state.over || !state.asked.is_empty() {
                 let over = state.over;
                 let work = std::mem::take(&mut *state);
@@ -193,12 +193,6 @@ impl Writer {
                 waited.unwrap_or_else(PoisonError::into_inner)
             };
         }
-    }
-
-    /// Is there something that could not be written?
-    fn is_behind(&self) -> bool {
-        let head = self.head.map(|head| head.position);
-        head.is_some() && head != self.written
     }
 
     /// Writes what is not on disk yet, and says where the copy stands.
