@@ -1,6 +1,9 @@
 //! The client, which all calls and replicas begin with.
 
-use crate::builder::ClientBuilder;
+mod builder;
+
+pub use self::builder::ClientBuilder;
+
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::replica::Replica;

@@ -148,7 +148,6 @@
 mod address;
 mod api;
 pub mod blocking;
-mod builder;
 mod cache;
 mod cell;
 mod client;
@@ -172,9 +171,8 @@ mod socket;
 mod status;
 mod table;
 
-pub use builder::ClientBuilder;
 pub use cache::SaveError;
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use connection::ConnectionEvent;
 pub use error::Error;
 pub use events::{Event, Events};

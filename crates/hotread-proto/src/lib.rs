@@ -73,9 +73,7 @@ pub use record::Record;
 pub use record_set::{RecordSet, RecordUpdate};
 pub use records::Records;
 pub use refusal::Refusal;
-pub use replicated::{
-    Decoder, Replicated, ReplicatedKey, SEALED_REASON, check_value, panic_message,
-};
+pub use replicated::{Decoder, Replicated, ReplicatedKey, check_value, panic_message};
 pub use response::{Code, ErrorBody, Success};
 pub use strict::{Object, given};
 pub use table_txn::{Commit, InvalidInput, PutOptions, TableTxn};

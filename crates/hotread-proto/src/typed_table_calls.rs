@@ -3,8 +3,8 @@
 use crate::name::Key;
 use crate::position::Position;
 use crate::record::Record;
-use crate::replicated::SEALED_REASON;
 use crate::session::Refused;
+use crate::session::SEALED_REASON;
 use crate::table_txn::{Commit, InvalidInput, TableTxn};
 use crate::txn::Replace;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! What a replica has: the hash of each record that it received, and where it stands.
 
-use super::following::{Batch, Cause, Refused, Target};
+use super::following::{Batch, Cause, Refused, SEALED_REASON, Target};
 use super::frame::Has;
 use super::held::{Change, Held, MAX_HELD_BYTES};
 use super::index::{Index, Seen};
@@ -13,7 +13,6 @@ use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
-use crate::replicated::SEALED_REASON;
 use crate::time::Timestamp;
 use crate::view::Head;
 use std::collections::BTreeSet;

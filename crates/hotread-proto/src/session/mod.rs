@@ -40,7 +40,9 @@ mod trouble;
 
 pub use encode::{Encoded, Part};
 pub use follow::Follow;
-pub use following::{Batch, Cause, FollowConfig, Mode, Output, Refused, Status, Target};
+pub use following::{
+    Batch, Cause, FollowConfig, Mode, Output, Refused, SEALED_REASON, Status, Target,
+};
 pub use serve::Serve;
 pub use serving::{Answer, End, Event, ServeConfig, Want};
 

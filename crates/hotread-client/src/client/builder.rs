@@ -1,8 +1,8 @@
 //! How a client is made.
 
+use super::Client;
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
-use crate::client::Client;
 use crate::connect::requests;
 use crate::connection::ConnectionEvent;
 use crate::credentials::{Credentials, Source};
