@@ -121,8 +121,7 @@ impl r2d2::ManageConnection for Readers {
     }
 }
 
-/// The thread that opens a pool's connections.
-#[derive(Clone)]
+/// The thread that opens a pool's connections. Dropped after the pool, it leaves no connection open.
 pub(crate) struct Opener(Arc<ScheduledThreadPool>);
 
 impl Opener {
@@ -138,10 +137,12 @@ impl Opener {
         let threads = threads.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         Ok(Self(Arc::new(threads)))
     }
+}
 
-    /// Waits until what it was asked to open is open. The thread keeps the pool and its connections a moment
+impl Drop for Opener {
+    /// Waits until what the thread was asked to open is open: it keeps the pool and its connections a moment
     /// longer than the caller that waited for one.
-    pub(crate) fn finish(&self) {
+    fn drop(&mut self) {
         let (done, finished) = mpsc::channel::<()>();
         self.0.execute(move || drop(done));
         // Ends with the error that it was dropped.

@@ -54,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     /// Before `writer`, whose connection closes last and checkpoints.
     pub(crate) pool: Pool,
+    pub(crate) _opener: Opener,
     pub(crate) damage: Option<WalDamage>,
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
@@ -65,7 +66,6 @@ pub(crate) struct Inner {
 /// What a store has that may write.
 pub(crate) struct Writer {
     pub(crate) shared: Shared,
-    pub(crate) opener: Opener,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) lock: WriterLock,
 }
@@ -81,8 +81,6 @@ impl std::fmt::Debug for Store {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // The readers' connections are closed then, since the pool is gone.
-        self.opener.finish();
         self.close();
     }
 }

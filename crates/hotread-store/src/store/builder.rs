@@ -162,7 +162,6 @@ impl StoreBuilder {
             let thread = thread.spawn(move || committer.run());
             Ok(Writer {
                 shared,
-                opener,
                 thread: Mutex::new(Some(thread.map_err(OpenError::Thread)?)),
                 lock,
             })
@@ -175,6 +174,7 @@ impl StoreBuilder {
             key_rounds: self.key_rounds,
             registry,
             pool,
+            _opener: opener,
             damage,
             created,
             writer,
