@@ -46,6 +46,8 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX
 export GIT_CEILING_DIRECTORIES=${root%/*}
 
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
+# A fault is a few lines in one file, and each is built behind another.
+export CARGO_INCREMENTAL=1
 
 # ---- patches ----
 

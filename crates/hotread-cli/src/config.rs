@@ -45,8 +45,7 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let mut config = Self::parse(&text).map_err(|reason| {
-            let message = format!("{}: {reason}", path.display());
-            Failure::new(Code::BadConfig, message)
+            Failure::new(Code::BadConfig, format!("{}: {reason}", path.display()))
         })?;
         // Wherever the server is started from.
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -86,16 +85,11 @@ fn check_keys<'a>(
     let likeness = |known: &str| strsim::jaro_winkler(wrong, known);
     let nearest = known
         .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .filter(|known| likeness(known) >= ALIKE);
-    Err(match nearest {
-        Some(nearest) => {
-            format!("there is no key {within}{wrong}; did you mean {within}{nearest}?")
-        }
-        None => format!(
-            "there is no key {within}{wrong}; there are {}",
-            known.join(", ")
-        ),
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let said = format!("there is no key {within}{wrong}");
+    Err(match nearest.filter(|known| likeness(known) >= ALIKE) {
+        Some(nearest) => format!("{said}; did you mean {within}{nearest}?"),
+        None => format!("{said}; there are {}", known.join(", ")),
     })
 }
 
@@ -120,29 +114,25 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_key_is_named_with_the_one_that_was_meant() {
-        let error = |text| Config::parse(text).unwrap_err();
-        assert_eq!(
-            error("lissten = '127.0.0.1:1'"),
-            "there is no key lissten; did you mean listen?"
-        );
-        assert_eq!(
-            error("[server]\nhartbeat_ms = 5"),
-            "there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?"
-        );
-        let none = error("zzz = 1");
-        assert!(
-            none.starts_with("there is no key zzz; there are db, "),
-            "{none}"
-        );
-    }
-
-    #[test]
-    fn a_wrong_value_is_found_by_its_line() {
-        let error = |text| Config::parse(text).unwrap_err();
-        assert!(error("db = 'a'\nlisten = 'here'").starts_with("line 2: "));
-        assert!(error("db = 'a'\ndb").starts_with("line 2: "));
-        assert!(error("[server]\nheartbeat_ms = 'x'").starts_with("line 2: "));
+    fn what_is_wrong_is_named_with_what_was_meant_or_its_line() {
+        for (text, said) in [
+            (
+                "lissten = ''",
+                "there is no key lissten; did you mean listen?",
+            ),
+            (
+                "[server]\nhartbeat_ms = 5",
+                "there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
+            ),
+            ("zzz = 1", "there is no key zzz; there are db, "),
+            // A wrong value is found by its line.
+            ("db = 'a'\nlisten = 'here'", "line 2: "),
+            ("db = 'a'\ndb", "line 2: "),
+            ("[server]\nheartbeat_ms = 'x'", "line 2: "),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.starts_with(said), "{error}");
+        }
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn live() -> Pair {
 }
 
 #[test]
-fn how_long_it_has_been_stale_does_not_depend_on_connections_that_led_to_nothing() {
+fn failed_connections_do_not_change_since_when_it_is_stale() {
     let mut pair = live();
     pair.now = S(5);
     pair.heartbeat();

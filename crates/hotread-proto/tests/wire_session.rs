@@ -533,14 +533,14 @@ fn the_end_of_a_session_is_its_last_frame() {
 // ---- whole sessions ----
 
 #[test]
-fn the_replica_of_the_transcript_and_its_server_say_what_stands_there() {
+fn the_replica_and_its_server_follow_the_transcript() {
     let text = document::blocks("transcript replica");
     let mode = Mode::Replica { coalesce: true };
     Transcript::new(mode).run(&text[0]);
 }
 
 #[test]
-fn the_consumer_of_the_transcript_and_its_server_say_what_stands_there() {
+fn the_consumer_and_its_server_follow_the_transcript() {
     let text = document::blocks("transcript events");
     let epoch = Epoch(0x00c0_ffee_00c0_ffee);
     let from = Some(Position { epoch, seq: 1 });

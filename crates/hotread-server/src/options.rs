@@ -172,55 +172,31 @@ impl Options {
             let origin = origin.clone();
             return Err(OptionsError::Origin { origin });
         }
-        let (buffered, replace) = (self.max_buffered_bytes, self.max_replace_body_bytes);
-        let ranges = [
-            ("heartbeat_ms", self.heartbeat_ms, MIN_HEARTBEAT_MS, MAX_MS),
-            ("max_connections", self.max_connections as u64, 1, u64::MAX),
-            (
-                "max_connections_per_peer",
-                self.max_connections_per_peer as u64,
-                1,
-                u64::MAX,
-            ),
-            (
-                "max_event_streams",
-                self.max_event_streams as u64,
-                0,
-                u64::from(u32::MAX),
-            ),
-            ("rate_per_second", self.rate_per_second.into(), 1, MAX_RATE),
-            ("rate_burst", self.rate_burst.into(), 1, u64::MAX),
-            ("head_timeout_ms", self.head_timeout_ms, 1, MAX_MS),
-            ("write_timeout_ms", self.write_timeout_ms, 1, MAX_MS),
-            (
-                "max_buffered_bytes",
-                buffered as u64,
-                MIN_BUFFERED,
-                MAX_BUFFERED,
-            ),
-            (
-                "max_replace_body_bytes",
-                replace as u64,
-                1,
-                buffered as u64 / 2,
-            ),
-            ("max_read_ms", self.max_read_ms, 1, MAX_MS),
-            (
-                "max_replace_changes",
-                self.max_replace_changes as u64,
-                1,
-                u64::MAX,
-            ),
-            ("drain_ms", self.drain_ms, 0, MAX_MS),
-            ("goodbye_spread_ms", self.goodbye_spread_ms, 0, MAX_MS),
-        ];
-        for (name, given, min, max) in ranges {
-            if given < min {
-                return Err(OptionsError::TooSmall { name, given, min });
-            }
-            if given > max {
-                return Err(OptionsError::TooLarge { name, given, max });
-            }
+        let check = |name, given, min, max| match given {
+            _ if given < min => Err(OptionsError::TooSmall { name, given, min }),
+            _ if given > max => Err(OptionsError::TooLarge { name, given, max }),
+            _ => Ok(()),
+        };
+        macro_rules! within {
+            ($($name:ident: $min:expr, $max:expr;)*) => {
+                $(check(stringify!($name), self.$name as u64, $min, $max)?;)*
+            };
+        }
+        within! {
+            heartbeat_ms: MIN_HEARTBEAT_MS, MAX_MS;
+            max_connections: 1, u64::MAX;
+            max_connections_per_peer: 1, u64::MAX;
+            max_event_streams: 0, u64::from(u32::MAX);
+            rate_per_second: 1, MAX_RATE;
+            rate_burst: 1, u64::MAX;
+            head_timeout_ms: 1, MAX_MS;
+            write_timeout_ms: 1, MAX_MS;
+            max_buffered_bytes: MIN_BUFFERED, MAX_BUFFERED;
+            max_replace_body_bytes: 1, self.max_buffered_bytes as u64 / 2;
+            max_read_ms: 1, MAX_MS;
+            max_replace_changes: 1, u64::MAX;
+            drain_ms: 0, MAX_MS;
+            goodbye_spread_ms: 0, MAX_MS;
         }
         Ok(())
     }
@@ -229,59 +205,5 @@ impl Options {
     #[must_use]
     pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
-    }
-
-    pub(crate) fn head_timeout(&self) -> Duration {
-        Duration::from_millis(self.head_timeout_ms)
-    }
-
-    pub(crate) fn write_timeout(&self) -> Duration {
-        Duration::from_millis(self.write_timeout_ms)
-    }
-
-    pub(crate) fn max_read(&self) -> Duration {
-        Duration::from_millis(self.max_read_ms)
-    }
-
-    pub(crate) fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
-    }
-
-    pub(crate) fn goodbye_spread(&self) -> Duration {
-        Duration::from_millis(self.goodbye_spread_ms)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_fit_to_run() {
-        Options::default().check().unwrap();
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let wrong = |change: &dyn Fn(&mut Options)| {
-            let mut options = Options::default();
-            change(&mut options);
-            options.check().unwrap_err().to_string()
-        };
-        assert_eq!(
-            wrong(&|o| o.heartbeat_ms = 0),
-            "heartbeat_ms is 0; give at least 10"
-        );
-        assert!(wrong(&|o| o.max_replace_body_bytes = 2 << 30).starts_with("max_replace_body"));
-        let host = wrong(&|o| o.allowed_hosts.push("http://a".into()));
-        assert!(host.contains(r#""http://a" is no host"#), "{host}");
-        let origin = wrong(&|o| o.allowed_origins.push("https://a/".into()));
-        assert!(origin.contains(r#""https://a/" is no origin"#), "{origin}");
-    }
-
-    #[test]
-    fn unknown_settings_are_not_passed_over() {
-        let error = serde_json::from_str::<Options>(r#"{"hartbeat_ms": 5}"#).unwrap_err();
-        assert!(error.to_string().contains("hartbeat_ms"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! How often one caller may ask: a token bucket for each, in one atomic word.
+//! How often one caller may ask, or send what says nothing: a token bucket for each, in one atomic word.
 //!
 //! The word holds the bucket as a time, in the way of the generic cell rate algorithm (ITU-T I.371):
 //! the moment at which it will be full again. A request moves it on by the time that one request is
@@ -9,46 +9,58 @@ use dashmap::DashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most callers whose rate is known at a time, some 100 bytes each. What comes beyond shares a
-/// bucket.
+/// Most callers whose rate is known at a time, some 100 bytes each; those beyond share a bucket.
 const MAX_CALLERS: usize = 16_384;
 /// How long to wait before callers are forgotten again, in nanoseconds: that is a pass over all.
 const SWEEP_NS: u64 = 1_000_000_000;
 
-/// When the bucket is full again, in nanoseconds since the limiter was made.
+/// So many a second for long, and so many at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    /// What one is worth, in nanoseconds.
+    interval: u64,
+    /// What a burst is worth, in nanoseconds.
+    burst: u64,
+}
+
+impl Rate {
+    /// Neither may be 0.
+    pub(crate) const fn new(per_second: u32, burst: u32) -> Self {
+        let interval = 1_000_000_000 / per_second as u64;
+        let burst = interval * burst as u64;
+        Self { interval, burst }
+    }
+}
+
+/// When the bucket is full again, in nanoseconds since some moment.
 #[derive(Debug, Default)]
-struct Bucket(AtomicU64);
+pub(crate) struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes one request out, or says how long that has to wait, in nanoseconds.
-    fn take(&self, now: u64, interval: u64, burst: u64) -> Result<(), u64> {
+    /// Takes so many out, or says how long they have to wait; `now` is the time since that moment.
+    pub(crate) fn take(&self, many: u64, rate: Rate, now: Duration) -> Result<(), Duration> {
+        let now = nanos(now);
+        let worth = many.saturating_mul(rate.interval);
+        let after = |full: u64| full.max(now).saturating_add(worth);
+        let fits = |full| Some(after(full)).filter(|next| next - now <= rate.burst);
         // ORDERING: each bucket stands for itself.
-        let mut full = self.0.load(Ordering::Relaxed);
-        loop {
-            let next = full.max(now).saturating_add(interval);
-            let ahead = next - now;
-            if ahead > burst {
-                return Err(ahead - burst);
-            }
-            match self
-                .0
-                .compare_exchange_weak(full, next, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return Ok(()),
-                Err(seen) => full = seen,
-            }
-        }
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        let wait = |full| Duration::from_nanos(after(full) - now - rate.burst);
+        taken.map(drop).map_err(wait)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Buckets for all callers.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     began: Instant,
-    /// What a request is worth, in nanoseconds.
-    interval: u64,
-    /// What a burst is worth, in nanoseconds.
-    burst: u64,
+    rate: Rate,
     buckets: DashMap<Who, Bucket>,
     known: AtomicUsize,
     swept: AtomicU64,
@@ -58,11 +70,9 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// `per_second` requests on average, `burst` at once.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = 1_000_000_000 / u64::from(per_second.max(1));
         Self {
             began: Instant::now(),
-            interval,
-            burst: interval * u64::from(burst.max(1)),
+            rate: Rate::new(per_second.max(1), burst.max(1)),
             buckets: DashMap::new(),
             known: AtomicUsize::new(0),
             swept: AtomicU64::new(0),
@@ -76,47 +86,44 @@ impl Limiter {
     }
 
     fn take_at(&self, who: Who, now: Duration) -> Result<(), Duration> {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let taken = match self.buckets.get(&who) {
-            Some(bucket) => bucket.take(now, self.interval, self.burst),
-            None => self.admit(who, now),
-        };
-        taken.map_err(Duration::from_nanos)
-    }
-
-    fn admit(&self, who: Who, now: u64) -> Result<(), u64> {
+        if let Some(bucket) = self.buckets.get(&who) {
+            return bucket.take(1, self.rate, now);
+        }
         // ORDERING: the count may be off by those that come at the same moment.
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            self.sweep(now);
+            self.sweep(nanos(now));
         }
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            return self.others.take(now, self.interval, self.burst);
+            return self.others.take(1, self.rate, now);
         }
         let bucket = self.buckets.entry(who).or_insert_with(|| {
             self.known.fetch_add(1, Ordering::Relaxed);
             Bucket::default()
         });
-        bucket.take(now, self.interval, self.burst)
+        bucket.take(1, self.rate, now)
     }
 
     /// Forgets those whose bucket is full: a new one is the same.
     fn sweep(&self, now: u64) {
         let swept = self.swept.load(Ordering::Relaxed);
-        let due = swept == 0 || now.saturating_sub(swept) >= SWEEP_NS;
-        let mine = due
-            && self
-                .swept
-                .compare_exchange(swept, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if mine {
-            self.buckets.retain(|_, bucket| {
-                let stays = bucket.0.load(Ordering::Relaxed) > now;
-                if !stays {
-                    self.known.fetch_sub(1, Ordering::Relaxed);
-                }
-                stays
-            });
+        if swept != 0 && now.saturating_sub(swept) < SWEEP_NS {
+            return;
         }
+        let (on, off) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self
+            .swept
+            .compare_exchange(swept, now.max(1), on, off)
+            .is_err()
+        {
+            return;
+        }
+        self.buckets.retain(|_, bucket| {
+            let stays = bucket.0.load(Ordering::Relaxed) > now;
+            if !stays {
+                self.known.fetch_sub(1, Ordering::Relaxed);
+            }
+            stays
+        });
     }
 }
 
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_without_number_do_not_fill_the_memory_and_idle_ones_are_forgotten() {
+    fn callers_are_bounded_in_memory_and_forgotten_when_idle() {
         let limiter = Limiter::new(1, 2);
         for id in 0..MAX_CALLERS as u64 {
             assert!(limiter.take_at(Who::Token(id), at(0)).is_ok());
@@ -174,10 +181,8 @@ mod tests {
         let stranger = |n: u64| Who::Token(MAX_CALLERS as u64 + n);
         assert!(limiter.take_at(stranger(0), at(0)).is_ok());
         assert!(limiter.take_at(stranger(1), at(0)).is_ok());
-        assert!(
-            limiter.take_at(stranger(2), at(0)).is_err(),
-            "they share a bucket"
-        );
+        let third = limiter.take_at(stranger(2), at(0));
+        assert!(third.is_err(), "they share a bucket");
         assert_eq!(limiter.buckets.len(), MAX_CALLERS);
         assert!(limiter.take_at(stranger(3), at(60_000)).is_ok());
         assert_eq!(limiter.buckets.len(), 1);

@@ -11,42 +11,20 @@ use std::mem;
 use std::sync::Arc as StdArc;
 
 use crate::HotReadState;
-use crate::applier::{Applier, Turn};
+use crate::applier::Applier;
 use crate::copies::Unusual;
 use crate::event::Event;
 use crate::log::{Batch, Updates};
-use crate::maintain::Caller;
-use crate::maintainer::When;
 use crate::panics::{NoUnwind, resume};
+use crate::piece::Caller;
 use crate::queue::{Contender, GRANTED, Queue, QueueGuard, RETRY};
 use crate::results::{BacklogFull, QueueResult};
+use crate::right::{AGAIN, APPLYING, SEQ_SHIFT, next_right};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::holding;
-
-/// Bit of `Shared::right`: a thread holds the right to apply.
-pub(crate) const APPLYING: u64 = 1;
-/// Bit of `Shared::right`: another caller found it held, and the holder must look at the queue
-/// before it gives the right up. Set and cleared under the queue's lock only.
-pub(crate) const AGAIN: u64 = 2;
-/// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
-const SEQ_SHIFT: u32 = 2;
-
-/// The word of `Shared::right` for a caller that takes the right with `len` sequence numbers.
-pub(crate) struct Next {
-    pub(crate) word: u64,
-    /// The first of the numbers.
-    pub(crate) seq: u64,
-}
-
-/// `None`: another thread holds the right.
-#[inline]
-pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
-    (right & APPLYING == 0).then(|| Next {
-        word: (right + (len << SEQ_SHIFT)) | APPLYING,
-        seq: (right >> SEQ_SHIFT) + 1,
-    })
-}
+use crate::tending::When;
+use crate::turn::Turn;
 
 /// Batches in an intake that are few: a holder that gets no more twice in a row lets some gather.
 const GATHERED: usize = 16;

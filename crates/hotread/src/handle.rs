@@ -1,14 +1,18 @@
 //! A worker's handle: the hot path.
 
+mod changed;
+mod guard;
+
+pub use self::changed::Changed;
+pub use self::guard::{HotReadGuard, Projection};
+
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc as StdArc;
 
 use crate::HotReadState;
-use crate::guard::Projection;
 use crate::node::Node;
 use crate::progress::Progress;
-use crate::published::Changed;
 use crate::registry::{Claim, Owner, Slot};
 use crate::shared::Shared;
 use crate::sync::Arc;

@@ -1,24 +1,28 @@
 //! The writer's side of the public interface.
 
+mod builder;
+
+pub use self::builder::HotReadBuilder;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc as StdArc, Weak as StdWeak};
 use std::time::Duration;
 
 use crate::HotReadState;
-use crate::builder::{HotReadBuilder, Settings};
-use crate::guard::HotReadGuard;
-use crate::handle::HotReadHandle;
+use crate::handle::{HotReadGuard, HotReadHandle};
 use crate::log::Updates;
-use crate::maintain::Caller;
-use crate::maintainer::{Maintainer, Owner, Tending};
+use crate::maintainer::{Maintainer, Owner};
 use crate::maintenance::Maintenance;
+use crate::piece::Caller;
 use crate::published::Published;
 use crate::readers::Readers;
 use crate::reply::{self, Reply};
 use crate::results::{BacklogFull, MaintenanceResult, QueueResult, WaitError, WorkerStatus};
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sync::Arc;
+use crate::tending::Tending;
 
 /// Updates in a batch at most. Only a batch of updates without a size can have more.
 pub const MAX_BATCH: usize = 1 << 31;

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use crate::maintain::Left;
-use crate::maintainer::{Tending, When};
+use crate::piece::Left;
 use crate::sync::barrier;
+use crate::tending::{Tending, When};
 use crate::watch::Leader;
 
 /// Maintains a state for as long as it is polled; see

@@ -1,4 +1,4 @@
-//! Waiting in a task: for an update to be visible, and for any change.
+//! Waiting in a task for an update to be visible.
 
 use std::fmt;
 use std::future::Future;
@@ -6,11 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 
-use crate::HotReadState;
-use crate::handle::HotReadHandle;
-use crate::maintainer::{Registration, Tending, When};
 use crate::progress::{Progress, WaiterKey, Waiting};
 use crate::results::WaitError;
+use crate::tending::{Registration, Tending, When};
 
 /// Resolves when an update is visible; see [`HotRead::published`](crate::HotRead::published).
 ///
@@ -102,63 +100,5 @@ impl fmt::Debug for Published {
         f.debug_struct("Published")
             .field("seq", &self.seq)
             .finish_non_exhaustive()
-    }
-}
-
-/// Resolves when there is something newer to read; see
-/// [`HotReadHandle::changed`](crate::HotReadHandle::changed).
-#[must_use = "futures do nothing unless awaited"]
-pub struct Changed<'a, T: HotReadState> {
-    handle: &'a mut HotReadHandle<T>,
-    key: Option<WaiterKey>,
-}
-
-impl<'a, T: HotReadState> Changed<'a, T> {
-    pub(crate) fn new(handle: &'a mut HotReadHandle<T>) -> Self {
-        Self { handle, key: None }
-    }
-
-    fn unregister(&mut self) {
-        if let Some(key) = self.key.take() {
-            drop(self.handle.progress().unregister(key));
-        }
-    }
-}
-
-impl<T: HotReadState> Future for Changed<'_, T> {
-    type Output = Result<(), WaitError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        this.unregister();
-        if this.handle.has_changed() {
-            return Poll::Ready(Ok(()));
-        }
-        // Waiting, it must not hold up what it waits for.
-        this.handle.quiescent();
-        let next = this.handle.seen_generation().map_or(0, |seen| seen + 1);
-        let progress = this.handle.progress();
-        this.key = Some(progress.register(Waiting::Change, next, context.waker().clone()));
-        if this.handle.has_changed() {
-            this.unregister();
-            return Poll::Ready(Ok(()));
-        }
-        if this.handle.progress().is_closed() {
-            this.unregister();
-            return Poll::Ready(Err(WaitError::Closed));
-        }
-        Poll::Pending
-    }
-}
-
-impl<T: HotReadState> Drop for Changed<'_, T> {
-    fn drop(&mut self) {
-        self.unregister();
-    }
-}
-
-impl<T: HotReadState> fmt::Debug for Changed<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Changed")
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
 use crate::HotReadState;
-use crate::applier::Turn;
-use crate::builder::Limits;
 use crate::log::Batch;
+use crate::settings::Limits;
 use crate::sync::atomic::{
     AtomicU8,
     Ordering::{Acquire, Release},
 };
 use crate::sync::{MutexGuard, clock, thread};
+use crate::turn::Turn;
 
 /// Behind the short lock, under which no user code runs.
 pub(crate) struct Queue<T: HotReadState> {

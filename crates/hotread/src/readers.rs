@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc as StdArc;
 
 use crate::HotReadState;
-use crate::guard::HotReadGuard;
-use crate::handle::HotReadHandle;
+use crate::handle::{HotReadGuard, HotReadHandle};
 use crate::shared::Shared;
 use crate::sync::Arc;
 

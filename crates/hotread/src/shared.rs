@@ -10,21 +10,21 @@ use std::sync::Arc as StdArc;
 use crossbeam_utils::CachePadded;
 
 use crate::HotReadState;
-use crate::builder::Settings;
 use crate::copies::Copies;
-use crate::maintainer::Tending;
 use crate::node::Node;
 use crate::panics::Panics;
 use crate::progress::Progress;
 use crate::queue::Queue;
 use crate::registry::{Registry, Slot};
 use crate::results::WorkerStatus;
+use crate::settings::Settings;
 use crate::sync::atomic::{
     AtomicPtr, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
 use crate::sync::{Arc, Mutex, UnsafeCell, barrier};
+use crate::tending::Tending;
 use crate::watch::Watch;
 
 /// Ids are never reused, so that a thread can keep slots by id without keeping states alive.

@@ -7,16 +7,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use crate::HotReadState;
-use crate::applier::Turn;
-use crate::combiner::{Next, next_right};
 use crate::copies::{Copies, StateCopy};
 use crate::log::{Batch, Log, Updates};
 use crate::node::Node;
 use crate::panics::{NoUnwind, Panics, Payload};
 use crate::results::QueueResult;
+use crate::right::{Next, next_right};
 use crate::shared::Shared;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::sync::{barrier, holding};
+use crate::turn::Turn;
 
 impl<T: HotReadState> Copies<T> {
     /// The copy that the next update goes to and its place, if it is the usual case: one of two live

@@ -7,18 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::HotReadState;
 use crate::handle::HotReadHandle;
-use crate::maintain::{Caller, Left};
-use crate::maintainer::When;
+use crate::piece::{Caller, Left};
 use crate::progress::{WaiterKey, Waiting};
 use crate::results::WaitError;
 use crate::shared::Shared;
 use crate::sync::atomic::{Ordering::SeqCst, fence};
 use crate::sync::{barrier, thread};
-use crate::watch::Leader;
-
-/// How long a waiter sleeps at most where no wake-up is certain: the kernel refused the barrier, or
-/// `Clone` panicked. Then it looks for itself.
-pub(crate) const POLL: Duration = Duration::from_millis(1);
+use crate::tending::When;
+use crate::watch::{Leader, POLL};
 
 /// A waiter's place among those that a publication wakes.
 struct Place<'a, T: HotReadState> {

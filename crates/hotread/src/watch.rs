@@ -8,6 +8,7 @@
 use std::ptr;
 use std::sync::Arc as StdArc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -18,6 +19,10 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use crate::sync::thread;
+
+/// How long a waiter sleeps at most where no wake-up is certain: the kernel refused the barrier, or
+/// `Clone` panicked. Then it looks for itself.
+pub(crate) const POLL: Duration = Duration::from_millis(1);
 
 pub(crate) struct Watch {
     /// Null while no leader watches. The pointer owns a reference count.

@@ -88,7 +88,7 @@ fn what_is_blocked_is_kept_however_much_it_is() {
 }
 
 #[test]
-fn an_extra_copy_is_dropped_when_a_thousand_publications_did_not_need_it() {
+fn an_extra_copy_unused_for_a_thousand_publications_is_dropped() {
     let (hot, mut handle, care) = stalled(4);
     for _ in 0..2 {
         hot.queue_update(Add(3));

@@ -127,7 +127,7 @@ fn an_update_executes_no_more_instructions_than_it_did() {
 }
 
 #[test]
-fn an_update_of_a_map_executes_few_instructions_beside_its_inserts() {
+fn an_update_of_a_map_costs_few_instructions_but_its_inserts() {
     let (ours, limit) = (instructions("map_update"), instructions("two_maps_update"));
     println!(
         "instructions an update of a key: {ours:.1}, the two inserts under one lock {limit:.1}, \

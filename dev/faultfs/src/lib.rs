@@ -99,7 +99,6 @@ mod disk;
 mod fault;
 mod file;
 mod image;
-mod io;
 mod locks;
 mod shm;
 mod vfs;

@@ -1,9 +1,11 @@
 //! The disk as a SQLite VFS: registration, and the calls that name a file. The calls on an open
 //! file are in `io`.
 
+mod io;
+
+use self::io::{METHODS, OpenFile, SimFile};
 use crate::disk::{Model, Opening, Refusal};
 use crate::fault::{Error, Op};
-use crate::io::{METHODS, OpenFile, SimFile};
 use rusqlite::ffi;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

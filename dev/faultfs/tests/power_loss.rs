@@ -161,7 +161,7 @@ fn a_rollback_journal_deleted_durably_loses_nothing() {
 
 /// The journal comes back, and takes the last transaction with it.
 #[test]
-fn a_rollback_journal_deleted_without_syncing_the_directory_may_lose_the_last() {
+fn an_unsynced_deletion_of_a_rollback_journal_may_lose_the_last() {
     let losses = crash_repeatedly(Mode("DELETE", "FULL"), 1, 150);
     assert!(losses.none_is_broken(), "{losses:?}");
     assert!(losses.lossy > 0, "the simulation loses nothing: {losses:?}");
@@ -207,7 +207,7 @@ fn recovery_survives_a_power_failure() {
 }
 
 #[test]
-fn readers_see_whole_transactions_while_the_writer_commits_and_checkpoints() {
+fn readers_see_whole_transactions_during_commits_and_checkpoints() {
     const TRANSACTIONS: u64 = 400;
     let disk = prepared(WAL_FULL);
     let progress = Progress::default();

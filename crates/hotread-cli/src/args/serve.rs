@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use hotread_proto::{TableName, Timestamp};
-use hotread_store::{Role, Synchronous};
+use hotread_store::Role;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,33 +31,22 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// A file with settings
-    #[arg(long, env = "HOTREAD_CONFIG", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, env = "HOTREAD_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// Fail if there is no database yet, instead of creating one
     #[arg(long)]
     pub(crate) no_create: bool,
     /// Where to listen [default: 127.0.0.1:7400]
-    #[arg(
-        long,
-        env = "HOTREAD_LISTEN",
-        hide_env_values = true,
-        value_name = "ADDRESS:PORT"
-    )]
+    #[arg(long, env = "HOTREAD_LISTEN", value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// When an acknowledged write is safe [default: full]
-    #[arg(
-        long,
-        env = "HOTREAD_SYNCHRONOUS",
-        hide_env_values = true,
-        value_name = "WHEN"
-    )]
+    #[arg(long, env = "HOTREAD_SYNCHRONOUS", value_name = "WHEN")]
     pub(crate) synchronous: Option<Safe>,
     /// A name that requests may give as Host while there are no tokens, besides localhost and loopback
     /// addresses; may be repeated
     #[arg(
         long = "allowed-host",
         env = "HOTREAD_ALLOWED_HOSTS",
-        hide_env_values = true,
         value_name = "HOST",
         value_delimiter = ','
     )]
@@ -66,7 +55,6 @@ pub(crate) struct ServeArgs {
     #[arg(
         long = "allowed-origin",
         env = "HOTREAD_ALLOWED_ORIGINS",
-        hide_env_values = true,
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
@@ -75,12 +63,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
     /// How logs are written on stderr [default: text]
-    #[arg(
-        long,
-        env = "HOTREAD_LOG_FORMAT",
-        hide_env_values = true,
-        value_name = "FORMAT"
-    )]
+    #[arg(long, env = "HOTREAD_LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 
@@ -91,15 +74,6 @@ pub(crate) enum Safe {
     Full,
     /// It survives the end of the process; the loss of power may take the last ones
     Normal,
-}
-
-impl From<Safe> for Synchronous {
-    fn from(safe: Safe) -> Self {
-        match safe {
-            Safe::Full => Self::Full,
-            Safe::Normal => Self::Normal,
-        }
-    }
 }
 
 /// How logs are written.

@@ -1,7 +1,7 @@
 //! `hotread serve`.
 
 use super::{Mode, Session};
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::{LogFormat, Safe, ServeArgs};
 use crate::config::Config;
 use crate::exit::{self, Failure};
 use crate::log;
@@ -9,7 +9,7 @@ use crate::output::Out;
 use anyhow::{Context, Result};
 use hotread_proto::Code;
 use hotread_server::{Options, ServeError, Server, raise_file_limit};
-use hotread_store::Store;
+use hotread_store::{Store, Synchronous};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,27 +24,27 @@ const DEFAULT_PORT: u16 = 7400;
 /// the server has let go of everything.
 const LINGER: Duration = Duration::from_secs(2);
 
-pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<()> {
+pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Result<()> {
     let config = match &args.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
     };
     let format = args.log_format.or(config.log_format).unwrap_or_default();
-    log::begin_serving(session.verbosity(), format);
+    log::begin_serving(session.global.verbose, format);
     let address = args.listen.or(config.listen);
     let address = address.unwrap_or((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into());
-    let session = &session.or_file(config.db, config.passphrase_file);
-    let synchronous = args.synchronous.map(Into::into).or(config.synchronous);
-    let builder = session.builder(match !args.no_create && config.create.unwrap_or(true) {
+    session.or_file(config.db, config.passphrase_file);
+    let synchronous = args.synchronous.map(|safe| match safe {
+        Safe::Full => Synchronous::Full,
+        Safe::Normal => Synchronous::Normal,
+    });
+    let synchronous = synchronous.or(config.synchronous).unwrap_or_default();
+    let mode = match !args.no_create && config.create.unwrap_or(true) {
         true => Mode::Create,
         false => Mode::Write,
-    })?;
-    let builder = builder.synchronous(synchronous.unwrap_or_default());
-    let store = match session.passphrase()? {
-        Some(passphrase) => builder.passphrase(passphrase),
-        None => builder,
-    }
-    .open()?;
+    };
+    let builder = session.builder(mode, session.passphrase()?)?;
+    let store = builder.synchronous(synchronous).open()?;
     // As JSON it is in the log.
     if store.is_new() && format == LogFormat::Text {
         let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
@@ -54,12 +54,8 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
         ));
     }
     let mut options = config.server;
-    if let Some(hosts) = args.allowed_hosts {
-        options.allowed_hosts = hosts;
-    }
-    if let Some(origins) = args.allowed_origins {
-        options.allowed_origins = origins;
-    }
+    options.allowed_hosts = args.allowed_hosts.unwrap_or(options.allowed_hosts);
+    options.allowed_origins = args.allowed_origins.unwrap_or(options.allowed_origins);
     options.allow_plaintext |= args.allow_plaintext;
     raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -93,14 +89,9 @@ async fn serve(
     server.check_address(address).map_err(with_commands)?;
     // Before the first line tells anyone to come, so that none of them is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
-    let serving = Serving {
-        url: format!("http://{address}"),
-    };
-    if session.json() {
-        out.json(&serving)?;
-    } else {
-        out.line(&format!("serving {path} at {}", serving.url))?;
-    }
+    let url = format!("http://{address}");
+    let line = format!("serving {path} at {url}");
+    session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
     server.serve(listener, async { _ = stop.await }).await?;
     Ok(())
@@ -116,12 +107,9 @@ fn with_commands(error: ServeError) -> anyhow::Error {
     else {
         return error.into();
     };
-    let create = "`hotread token create ops --role admin`";
-    let allow = "`--allow-plaintext`";
-    let typed: Vec<_> = [(no_tokens, create), (no_plaintext, allow)]
-        .into_iter()
-        .filter_map(|(is_missing, what)| is_missing.then_some(what))
-        .collect();
+    let create = no_tokens.then_some("`hotread token create ops --role admin`");
+    let allow = no_plaintext.then_some("`--allow-plaintext`");
+    let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()
 }
@@ -135,10 +123,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
             ),
             _ => (Code::BadConfig, "choose another address with --listen"),
         };
-        Failure::new(
-            code,
-            format!("cannot listen at {address}: {error}; {what_to_do}"),
-        )
-        .into()
+        let message = format!("cannot listen at {address}: {error}; {what_to_do}");
+        Failure::new(code, message).into()
     })
 }

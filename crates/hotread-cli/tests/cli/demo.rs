@@ -65,7 +65,7 @@ fn the_demo_finds_what_it_claims_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn without_a_terminal_there_are_plain_lines_also_for_data_of_ones_own() {
+fn without_a_terminal_the_demo_prints_plain_lines() {
     let place = Place::new();
     let data = place.file("prices.csv", "id,eur\napple,0.4\npear,0.5\nplum,0.1\n");
     let shown = run(&place, &["--data", &data, "--key", "id"]).ok();

@@ -279,7 +279,7 @@ async fn without_a_directory_there_is_no_copy() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_does_not_keep_a_replica_from_working() {
+async fn a_replica_works_without_a_writable_cache_directory() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();

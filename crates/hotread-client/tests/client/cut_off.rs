@@ -37,7 +37,7 @@ async fn snapshots(api: &Api) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replicas_that_missed_more_than_the_history_load_once_and_stay_live() {
+async fn replicas_behind_the_history_load_once_and_stay_live() {
     let mut options = TableOptions::default();
     options.history.max_changes = HISTORY;
     let api = Api::with_table(&options).await;

@@ -178,7 +178,7 @@ async fn a_panic_while_a_value_is_read_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_panic_while_an_update_is_applied_ends_the_replica_and_its_readers_keep_the_state() {
+async fn a_panicking_update_ends_the_replica_and_readers_keep_the_state() {
     let server = Fake::start().await;
     server.put("panic", "1");
     let replica: Replica<Fragile> = client(&server).await.replica("t").await.unwrap();
@@ -243,7 +243,7 @@ async fn a_silent_server_makes_the_replica_stale_and_it_keeps_its_state() {
 }
 
 #[tokio::test]
-async fn readers_that_hold_old_copies_block_what_is_waited_for_until_they_let_go() {
+async fn readers_with_old_copies_block_waiters_until_they_let_go() {
     let server = Fake::start().await;
     server.put("a", "0");
     let replica = replica(&server).await;

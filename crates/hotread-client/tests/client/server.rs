@@ -349,7 +349,7 @@ async fn a_table_beyond_the_replicas_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_table_that_grows_beyond_the_limit_stays_as_it_was_until_it_is_small() {
+async fn a_replica_beyond_its_limit_keeps_its_state_until_there_is_room() {
     let api = Api::start().await;
     let client = api.client(None).await;
     let small = client.put("t", "a", &"x".repeat(100)).await.unwrap();
@@ -375,7 +375,7 @@ async fn a_table_that_grows_beyond_the_limit_stays_as_it_was_until_it_is_small()
 }
 
 #[tokio::test]
-async fn a_table_and_a_token_that_do_not_exist_yet_are_waited_for_if_told_to() {
+async fn a_missing_table_or_token_is_waited_for_if_told_to() {
     let api = Api::start().await;
     let admin = api.client(None).await;
     let dir = tempfile::TempDir::new().unwrap();
@@ -440,7 +440,7 @@ async fn a_token_is_changed_under_replicas_events_and_calls() {
 }
 
 #[tokio::test]
-async fn events_that_were_not_read_come_without_a_gap_or_end_with_the_reason() {
+async fn unread_events_come_without_a_gap_or_end_with_the_reason() {
     let mut options = TableOptions::default();
     options.history.max_changes = 10;
     let mut api = Api::with_table(&options).await;

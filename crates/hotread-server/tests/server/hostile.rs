@@ -310,7 +310,7 @@ async fn slow_and_silent_peers_are_cut_off_wherever_they_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_come_while_the_server_is_held_up_are_all_taken_in() {
+async fn connections_made_while_the_server_is_stopped_are_accepted() {
     let mut attacked = Attacked::start().await;
     let address = attacked.at();
     attacked.victim.signal(Signal::STOP);

@@ -136,7 +136,7 @@ async fn what_is_not_http_is_refused() {
 }
 
 #[tokio::test]
-async fn beyond_the_last_place_connections_are_told_so_until_one_is_free() {
+async fn connections_beyond_the_limit_are_told_so_until_one_is_free() {
     let api = Api::with(|builder| builder.max_connections(2, 2)).await;
     let held = [api.connect().await, api.connect().await];
     // Taken in one after the other: the third comes when both are.

@@ -280,7 +280,7 @@ async fn is_shut_out(mut socket: replica::Socket) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_change_behind_the_servers_back_end_the_sessions_they_began() {
+async fn tokens_changed_by_another_process_end_their_sessions() {
     let running = Running::start().await;
     let store = running.store().clone();
     let anonymous = welcomed(&running, None).await;

@@ -145,7 +145,7 @@ fn a_schema_that_explodes_is_refused() {
 }
 
 #[test]
-fn a_schema_from_before_there_were_bounds_stops_only_the_writes_of_its_table() {
+fn an_unbounded_schema_of_old_stops_only_its_table() {
     let scratch = Scratch::new();
     let (bad, good) = (name("bad"), name("good"));
     {

@@ -700,7 +700,7 @@ fn one_file_has_one_writer_whatever_it_is_called() {
 // ---- full ----
 
 #[test]
-fn on_a_full_disk_nothing_acknowledged_is_lost_and_room_is_enough_to_go_on() {
+fn a_full_disk_loses_nothing_acknowledged_and_passes() {
     let scratch = Scratch::new();
     let directory = scratch.file("small");
     std::fs::create_dir(&directory).unwrap();

@@ -451,7 +451,7 @@ fn nothing_is_refused_for_a_transaction_that_failed() {
 /// Creating and dropping tables, and each operation failing: afterwards the tables that are known
 /// are those on disk.
 #[test]
-fn tables_whose_making_failed_are_known_afterwards_if_they_are_there() {
+fn a_table_whose_creation_seemed_to_fail_is_known_if_it_is_there() {
     let (made, gone) = (name("made"), name("gone"));
     let options = || TableOptions {
         search: true,

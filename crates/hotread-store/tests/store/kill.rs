@@ -272,7 +272,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
 }
 
 #[test]
-fn a_process_killed_while_it_creates_a_database_leaves_one_that_can_be_opened() {
+fn a_database_whose_creator_was_killed_can_be_opened() {
     if let Some(way) = hotread_testkit::part() {
         return child(&way);
     }

@@ -331,7 +331,7 @@ fn times_never_go_backwards_whatever_the_clock_does() {
 }
 
 #[test]
-fn readers_that_hold_old_copies_are_named_and_hold_up_nobody_for_good() {
+fn readers_with_old_copies_are_named_and_block_for_a_while_only() {
     let scratch = Scratch::new();
     let (store, table) = with_table(&scratch);
     let live = store.live(&table).unwrap();

@@ -123,7 +123,7 @@ fn what_cannot_be_pinned_is_refused() {
 
 /// The table keeps no history at all: what is committed at the moment of the pin is just leaving.
 #[test]
-fn a_pin_at_the_head_of_a_table_that_is_followed_holds_whatever_is_committed() {
+fn a_pin_at_the_head_keeps_all_that_is_committed_later() {
     let scratch = Scratch::new();
     let store = fast(&scratch);
     let table = name("t");

@@ -194,7 +194,7 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
 /// The control: the simulated disk does lose what was not synced, and these tests do see it. What
 /// is left has no transaction in half.
 #[test]
-fn without_a_sync_the_last_transactions_may_be_lost_and_nothing_else() {
+fn without_a_sync_only_the_last_transactions_may_be_lost() {
     let (mut images, mut with_losses) = (0, 0);
     for seed in 40..every(46, 43) {
         for image in run(Synchronous::Normal, seed, 40, 8, 0) {
@@ -241,7 +241,7 @@ fn at_every_operation(
 }
 
 #[test]
-fn a_database_can_be_created_again_after_power_was_lost_while_it_was_created() {
+fn a_creation_that_lost_power_can_be_repeated() {
     let table = name("t");
     let images = at_every_operation(
         1,
@@ -345,7 +345,7 @@ fn tables_are_created_and_dropped_whole() {
 }
 
 #[test]
-fn tokens_that_were_made_are_there_and_those_that_were_revoked_are_not() {
+fn acknowledged_tokens_are_there_and_revoked_ones_are_not() {
     let base = {
         let scratch = Scratch::new();
         let disk = Disk::new();
@@ -482,7 +482,7 @@ fn a_table_is_sealed_anew_whole_or_not_at_all() {
 /// A process ends after it has written a transaction, and before that is durable. The next one finds
 /// it, and may not acknowledge it before it is.
 #[test]
-fn what_another_process_left_in_the_log_is_durable_before_it_is_acknowledged() {
+fn an_unsynced_log_of_another_process_is_synced_before_it_counts() {
     let table = name("t");
     let txn = || {
         let id = TxnId::new("once").unwrap();

@@ -267,7 +267,7 @@ fn stored(path: &Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn sealed_anew_only_the_new_passphrase_opens_and_the_old_values_are_gone() {
+fn a_resealed_table_opens_with_the_new_passphrase_only() {
     let scratch = Scratch::new();
     let table = name("secret");
     {

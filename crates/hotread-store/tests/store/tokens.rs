@@ -26,7 +26,7 @@ fn who(store: &Store, secret: &str) -> Option<String> {
 }
 
 #[test]
-fn a_token_is_known_by_its_secret_until_it_is_revoked_also_after_reopening() {
+fn a_token_is_valid_across_restarts_until_it_is_revoked() {
     let scratch = Scratch::new();
     let (first, second, infos) = {
         let store = open(&scratch);

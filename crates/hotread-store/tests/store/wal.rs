@@ -162,7 +162,7 @@ fn a_damaged_header_of_the_log_is_reported() {
 }
 
 #[test]
-fn a_damaged_header_of_a_log_that_was_moved_already_is_not_reported() {
+fn a_damaged_header_of_a_log_already_moved_is_not_reported() {
     let scratch = Scratch::new();
     let store = scratch.open();
     store

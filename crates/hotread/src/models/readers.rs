@@ -2,7 +2,7 @@
 
 use super::{Fixture, Seen, assert_prefix, explore, note, thread};
 use crate::HotReadHandle;
-use crate::builder::Limits;
+use crate::settings::Limits;
 
 /// A reader moves forward as often as it can while a writer publishes; it looks at the copy it
 /// holds twice, so that a write meanwhile is seen.

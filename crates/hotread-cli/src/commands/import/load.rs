@@ -169,7 +169,7 @@ pub(super) fn hold(
 }
 
 /// Commits the rows in transactions, in their order.
-pub(super) fn commit(tables: &dyn Tables, job: &Job<'_>, mut files: Files) -> Result<Loaded> {
+pub(super) fn commit(tables: &Tables, job: &Job<'_>, mut files: Files) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let schema = tables.table(&job.args.table)?.options.schema.is_some();
     let mut batches = Batches::new(tables, job.args, schema);
@@ -188,7 +188,7 @@ pub(super) fn commit(tables: &dyn Tables, job: &Job<'_>, mut files: Files) -> Re
 
 /// Rows on their way to the disk.
 struct Batches<'a> {
-    tables: &'a dyn Tables,
+    tables: &'a Tables,
     table: &'a TableName,
     skip_bad: bool,
     note: Option<&'a Note>,
@@ -217,7 +217,7 @@ struct Flight {
 }
 
 impl<'a> Batches<'a> {
-    fn new(tables: &'a dyn Tables, args: &'a ImportArgs, schema: bool) -> Self {
+    fn new(tables: &'a Tables, args: &'a ImportArgs, schema: bool) -> Self {
         Self {
             tables,
             table: &args.table,
@@ -394,7 +394,7 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
 /// Makes the table what the files are, in one step. If that is too much for a server, and the table is
 /// empty, in several: then nothing of it was there before, and `say` is told.
 pub(super) fn replace(
-    tables: &dyn Tables,
+    tables: &Tables,
     job: &Job<'_>,
     mut files: Files,
     say: &dyn Fn(&str),

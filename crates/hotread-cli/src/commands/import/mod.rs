@@ -109,8 +109,8 @@ fn import(
     let args = job.args;
     let (tables, created) = table(session, &args.table)?;
     let loaded = match args.replace {
-        true => load::replace(&*tables, job, files, &|text| session.note(text)),
-        false => load::commit(&*tables, job, files),
+        true => load::replace(&tables, job, files, &|text| session.note(text)),
+        false => load::commit(&tables, job, files),
     }?;
     job.bar.finish_and_clear();
 
@@ -183,7 +183,7 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
 }
 
 /// The tables, and whether the one that is meant had to be created.
-fn table(session: &Session, name: &TableName) -> Result<(Box<dyn Tables>, bool)> {
+fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
     let tables = session.tables_for(name, Mode::Create)?;
     match tables.table(name) {
         Ok(_) => Ok((tables, false)),

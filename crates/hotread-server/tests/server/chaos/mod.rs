@@ -137,7 +137,7 @@ async fn serve(address: SocketAddr, database: &Path) -> (Process, SocketAddr) {
 }
 
 #[test]
-fn whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head() {
+fn kills_lose_nothing_acknowledged_and_replicas_catch_up() {
     if let Some(role) = hotread_testkit::part() {
         return process::run(&role);
     }

@@ -17,8 +17,7 @@ const DATABASE: &str = "HOTREAD_CHAOS_DATABASE";
 const ADDRESS: &str = "HOTREAD_CHAOS_ADDRESS";
 pub(crate) const TABLE: &str = "t";
 /// The test whose program the children are.
-const TEST: &str =
-    "chaos::whatever_is_killed_nothing_acknowledged_is_lost_and_every_replica_comes_to_the_head";
+const TEST: &str = "chaos::kills_lose_nothing_acknowledged_and_replicas_catch_up";
 /// Nothing takes so long unless it hangs.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 

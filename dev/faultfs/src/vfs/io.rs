@@ -1,10 +1,10 @@
 //! The calls that SQLite makes on an open file, translated to the disk's.
 
+use super::{Shared, code, guarded, locked};
 use crate::disk::{Handle, Refusal};
 use crate::file::SECTOR_BYTES;
 use crate::locks::Level;
 use crate::shm::ShmMode;
-use crate::vfs::{Shared, code, guarded, locked};
 use rusqlite::ffi;
 use std::ffi::{c_int, c_void};
 use std::ptr;

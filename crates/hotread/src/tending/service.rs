@@ -7,16 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
-use crate::maintain::Left;
-use crate::maintainer::{Tended, Tending, When};
+use super::{Tended, Tending, When};
 use crate::panics::discard;
+use crate::piece::Left;
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
 use crate::sync::{Mutex, barrier, clock, thread};
-use crate::wait::POLL;
-use crate::watch::Leader;
+use crate::watch::{Leader, POLL};
 
 /// Longest pause before another attempt to clone, after `Clone` has panicked.
 const MAX_RETRY: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::HotReadHandle;
 use crate::HotReadState;
-use crate::handle::HotReadHandle;
 
 /// Holds one copy of the state until it is dropped. `Send` and `'static`, so that it can be
 /// returned, stored and sent.
