@@ -210,13 +210,12 @@ impl Drop for Held {
 /// lives, whatever is spoken on it.
 pub(crate) struct Places {
     taken: Mutex<Taken>,
-    max: usize,
-    max_per_peer: usize,
     empty: Notify,
 }
 
-#[derive(Default)]
 struct Taken {
+    max: usize,
+    max_per_peer: usize,
     all: usize,
     by_peer: HashMap<IpAddr, usize>,
 }
@@ -230,11 +229,21 @@ pub(crate) struct Place {
 impl Places {
     pub(crate) fn new(max: usize, max_per_peer: usize) -> Self {
         Self {
-            taken: Mutex::default(),
-            max,
-            max_per_peer,
+            taken: Mutex::new(Taken {
+                max,
+                max_per_peer,
+                all: 0,
+                by_peer: HashMap::new(),
+            }),
             empty: Notify::new(),
         }
+    }
+
+    /// Allows more from now on, or fewer: those that are taken beyond that stay taken.
+    pub(crate) fn resize(&self, max: usize, max_per_peer: usize) {
+        let mut taken = self.lock();
+        taken.max = max;
+        taken.max_per_peer = max_per_peer;
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -247,7 +256,7 @@ impl Places {
         let peer = peer_key(peer);
         let mut taken = self.lock();
         let has = taken.by_peer.get(&peer).copied().unwrap_or(0);
-        if taken.all >= self.max || has >= self.max_per_peer {
+        if taken.all >= taken.max || has >= taken.max_per_peer {
             return None;
         }
         taken.all += 1;
@@ -306,7 +315,11 @@ mod tests {
         assert!(places.take(other).is_none(), "all three are taken");
         held.pop();
         assert!(places.take(one).is_some());
-        drop((held, theirs));
+        places.resize(4, 2);
+        let fourth = places.take(other).unwrap();
+        places.resize(3, 2);
+        assert!(places.take(other).is_none());
+        drop((held, theirs, fourth));
         assert_eq!(places.taken(), 0);
         assert!(places.lock().by_peer.is_empty());
     }

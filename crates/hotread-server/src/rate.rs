@@ -46,9 +46,9 @@ impl Bucket {
 pub(crate) struct Limiter {
     began: Instant,
     /// What a request is worth, in nanoseconds.
-    interval: u64,
+    interval: AtomicU64,
     /// What a burst is worth, in nanoseconds.
-    burst: u64,
+    burst: AtomicU64,
     buckets: DashMap<Who, Bucket>,
     known: AtomicUsize,
     swept: AtomicU64,
@@ -58,16 +58,32 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// `per_second` requests on average, `burst` at once.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = 1_000_000_000 / u64::from(per_second.max(1));
-        Self {
+        let limiter = Self {
             began: Instant::now(),
-            interval,
-            burst: interval * u64::from(burst.max(1)),
+            interval: AtomicU64::new(0),
+            burst: AtomicU64::new(0),
             buckets: DashMap::new(),
             known: AtomicUsize::new(0),
             swept: AtomicU64::new(0),
             others: Bucket::default(),
-        }
+        };
+        limiter.set(per_second, burst);
+        limiter
+    }
+
+    /// Changes the rate. Callers keep what they have used of it so far, as time.
+    pub(crate) fn set(&self, per_second: u32, burst: u32) {
+        let interval = 1_000_000_000 / u64::from(per_second.max(1));
+        // ORDERING: a request that sees one of them is counted with the other's old value, once.
+        self.interval.store(interval, Ordering::Relaxed);
+        let burst = interval * u64::from(burst.max(1));
+        self.burst.store(burst, Ordering::Relaxed);
+    }
+
+    /// Takes a request out of a bucket.
+    fn count(&self, bucket: &Bucket, now: u64) -> Result<(), u64> {
+        let interval = self.interval.load(Ordering::Relaxed);
+        bucket.take(now, interval, self.burst.load(Ordering::Relaxed))
     }
 
     /// Counts a request, or says how long to wait.
@@ -78,7 +94,7 @@ impl Limiter {
     fn take_at(&self, who: Who, now: Duration) -> Result<(), Duration> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let taken = match self.buckets.get(&who) {
-            Some(bucket) => bucket.take(now, self.interval, self.burst),
+            Some(bucket) => self.count(&bucket, now),
             None => self.admit(who, now),
         };
         taken.map_err(Duration::from_nanos)
@@ -90,13 +106,13 @@ impl Limiter {
             self.sweep(now);
         }
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            return self.others.take(now, self.interval, self.burst);
+            return self.count(&self.others, now);
         }
         let bucket = self.buckets.entry(who).or_insert_with(|| {
             self.known.fetch_add(1, Ordering::Relaxed);
             Bucket::default()
         });
-        bucket.take(now, self.interval, self.burst)
+        self.count(&bucket, now)
     }
 
     /// Forgets those whose bucket is full: a new one is the same.
@@ -144,6 +160,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()), "full again");
         }
+        assert!(limiter.take_at(ONE, at(10_000)).is_err());
+        limiter.set(10, 4);
+        assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()));
         assert!(limiter.take_at(ONE, at(10_000)).is_err());
     }
 

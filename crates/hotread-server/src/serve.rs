@@ -91,7 +91,8 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
-    lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
+    lengthen_queue(&listener, state.settings().options.max_connections)
+        .map_err(ServeError::Listener)?;
     announce(&state, address);
     tracing::info!(%address, "listening");
     if state.is_open() {
@@ -129,7 +130,7 @@ pub(crate) async fn serve(
                             count(&state.metrics.connections);
                             // What is written is meant to go out. If it cannot be set, it is slower.
                             let _ = stream.set_nodelay(true);
-                            let patience = state.options.write_timeout();
+                            let patience = state.settings().options.write_timeout();
                             let socket = Socket::new(stream, patience, place);
                             let task = connection(state.clone(), router.clone(), socket, peer);
                             connections.spawn(task);
@@ -157,7 +158,7 @@ pub(crate) async fn serve(
 
 pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
     let no_tokens = !state.store.has_tokens();
-    let no_plaintext = !state.options.allow_plaintext;
+    let no_plaintext = !state.settings().options.allow_plaintext;
     if is_loopback(address) || !(no_tokens || no_plaintext) {
         return Ok(());
     }
@@ -212,7 +213,7 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(state.options.head_timeout())
+        .header_read_timeout(state.settings().options.head_timeout())
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
@@ -262,9 +263,10 @@ async fn drain(
     stop: &watch::Sender<Option<Drain>>,
     mut connections: JoinSet<()>,
 ) {
-    let until = Instant::now() + state.options.drain();
+    let settings = state.settings();
+    let until = Instant::now() + settings.options.drain();
     stop.send_replace(Some(Drain {
-        spread: state.options.goodbye_spread(),
+        spread: settings.options.goodbye_spread(),
     }));
     let open = state.places.taken();
     tracing::info!(open, "stopping");

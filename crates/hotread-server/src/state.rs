@@ -4,11 +4,12 @@ use crate::access::Allowed;
 use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Fair;
+use crate::files;
 use crate::history;
 use crate::limits::{Budgets, Places};
 use crate::log::Lines;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Options, OptionsError, Reloaded};
 use crate::rate::Limiter;
 use crate::registry::Registry;
 use crate::work::{Turns, Unit};
@@ -16,7 +17,7 @@ use dashmap::DashSet;
 use hotread_proto::{Code, TableName};
 use hotread_store::{Budget, Store, TokenInfo};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -30,10 +31,23 @@ pub(crate) struct Drain {
 /// The generation at which they were looked up, and the tokens by their ids.
 type KnownTokens = (u64, Arc<HashMap<String, TokenInfo>>);
 
+/// What may change while the server runs.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) allowed: Allowed,
+}
+
+impl Settings {
+    fn new(options: Options) -> Self {
+        let allowed = Allowed::new(&options.allowed_hosts, &options.allowed_origins);
+        Self { options, allowed }
+    }
+}
+
 /// What all requests and sessions share.
 pub(crate) struct AppState {
     pub(crate) store: Store,
-    pub(crate) options: Options,
+    settings: RwLock<Arc<Settings>>,
     pub(crate) metrics: Arc<Metrics>,
     /// The sync sessions that there are.
     pub(crate) sessions: Arc<Registry>,
@@ -46,7 +60,6 @@ pub(crate) struct AppState {
     pub(crate) tokens: watch::Sender<u64>,
     /// The tokens that there were at some generation: thousands of sessions ask when they change.
     known_tokens: Mutex<Option<KnownTokens>>,
-    pub(crate) allowed: Allowed,
     pub(crate) limiter: Limiter,
     pub(crate) budgets: Budgets,
     pub(crate) places: Arc<Places>,
@@ -86,7 +99,6 @@ impl AppState {
             tokens: watch::Sender::new(generation),
             known_tokens: Mutex::new(None),
             history: history::readers(),
-            allowed: Allowed::new(&options.allowed_hosts, &options.allowed_origins),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budgets: Budgets::new(options.max_buffered_bytes),
             places,
@@ -98,8 +110,31 @@ impl AppState {
             lines: Lines::default(),
             warm: DashSet::new(),
             store,
-            options,
+            settings: RwLock::new(Arc::new(Settings::new(options))),
         }
+    }
+
+    /// The settings at present.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        // They are replaced as a whole.
+        let settings = self.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Applies other options as far as a running server can: see
+    /// [`ServerHandle::reload`](crate::ServerHandle::reload).
+    pub(crate) fn reload(&self, mut new: Options) -> Result<Reloaded, OptionsError> {
+        new.max_connections = files::fitting(new.max_connections);
+        let settings = self.settings.write();
+        let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
+        let mut options = settings.options.clone();
+        let reloaded = options.reload(&new)?;
+        self.places
+            .resize(options.max_connections, options.max_connections_per_peer);
+        self.limiter
+            .set(options.rate_per_second, options.rate_burst);
+        *settings = Arc::new(Settings::new(options));
+        Ok(reloaded)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

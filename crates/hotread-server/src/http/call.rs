@@ -66,7 +66,7 @@ impl Call {
 
     /// A unit of work on behalf of the caller.
     pub(crate) fn unit(&self) -> Unit {
-        let unit = Unit::of(self.caller.who()).within(self.state.options.max_read());
+        let unit = Unit::of(self.caller.who()).within(self.state.settings().options.max_read());
         match &self.names.table {
             Some(table) => unit.on(table),
             None => unit,
@@ -89,7 +89,7 @@ impl Call {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let max = request::most(self.takes, &self.state.options);
+        let max = request::most(self.takes, &self.state.settings().options);
         let body = std::mem::take(&mut self.body);
         let (bytes, mut held) = request::receive(&self.budget(), body, max).await?;
         if let Some(wire) = self.parts.extensions.get::<Wire>() {

@@ -60,7 +60,7 @@ pub(super) async fn get(call: Call) -> Answer {
     let piece = Piece::read(&state, &call.caller, &budget, &table, from).await?;
     count(&state.metrics.event_streams);
     let events = Events {
-        heartbeat: state.options.heartbeat(),
+        heartbeat: state.settings().options.heartbeat(),
         shutdown: state.shutdown.clone(),
         tokens: state.tokens.subscribe(),
         checked: None,

@@ -81,7 +81,8 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let began = Instant::now();
     let peer = request.extensions().get::<Peer>().copied();
     let method = request.method().clone();
-    let page = state.allowed.page(request.headers());
+    let settings = state.settings();
+    let page = settings.allowed.page(request.headers());
     let wire = request.extensions().get::<Wire>().cloned();
     let wire = wire.unwrap_or_default();
     let length = request::body_length(request.headers());
@@ -94,7 +95,7 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     answer::protect(response.headers_mut());
-    cors::share(response.headers_mut(), page, state.allowed.has_pages());
+    cors::share(response.headers_mut(), page, settings.allowed.has_pages());
     if wire.is_unread() && length.is_none_or(|length| length > request::INLINE as u64) {
         // More than is worth reading for the next request's sake.
         let close = HeaderValue::from_static("close");
@@ -163,7 +164,7 @@ async fn answer(
     } else {
         Hosts::Any
     };
-    state.allowed.check(&parts, hosts)?;
+    state.settings().allowed.check(&parts, hosts)?;
 
     let known = authenticate(state, peer, &parts);
     let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
@@ -189,7 +190,7 @@ async fn answer(
     let names = names(&mut parts).await?;
     check_rights(&caller, route.access, names.table.as_ref())?;
 
-    request::check_body(&parts.headers, route.takes, &state.options)?;
+    request::check_body(&parts.headers, route.takes, &state.settings().options)?;
     let query = Query::parse(parts.uri.query().unwrap_or(""), route.query)?;
     let condition = Condition::read(&parts.headers, route.conditions)?;
     let id = request::idempotency_key(&parts.headers, route.once)?;

@@ -163,7 +163,7 @@ async fn serve(
         }
     };
     let config = ServeConfig {
-        heartbeat: state.options.heartbeat(),
+        heartbeat: state.settings().options.heartbeat(),
         sealed,
     };
     let buffered = 2 * WRITE_BUFFER;
