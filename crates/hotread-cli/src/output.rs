@@ -26,10 +26,9 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn stdout() -> Self {
         let out = io::stdout().lock();
-        let terminal = out.is_terminal();
         Self {
+            terminal: out.is_terminal(),
             out: BufWriter::with_capacity(64 << 10, out),
-            terminal,
         }
     }
 
@@ -40,12 +39,10 @@ impl Out {
 
     /// A line of text. On a terminal, its control characters are escaped.
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
-        let text = if self.terminal {
-            escape(text)
-        } else {
-            text.into()
-        };
-        written(writeln!(self.out, "{text}"))
+        match self.terminal {
+            true => written(writeln!(self.out, "{}", escape(text))),
+            false => written(writeln!(self.out, "{text}")),
+        }
     }
 
     /// JSON on a line.
@@ -56,33 +53,24 @@ impl Out {
 
     /// Text as it is, which is not data.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        self.bytes(text.as_bytes())
+        written(self.out.write_all(text.as_bytes()))
     }
 
     /// Text of several lines that is data.
     pub(crate) fn lines(&mut self, text: &str) -> Result<()> {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => self.line(line)?,
-                None if self.terminal => self.line(line)?,
-                None => self.bytes(line.as_bytes())?,
-            }
+        if !self.terminal {
+            return self.text(text);
         }
-        Ok(())
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        written(self.out.write_all(bytes))
+        let mut lines = text.split_terminator('\n');
+        lines.try_for_each(|line| self.line(line))
     }
 
     /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
-    pub(crate) fn table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
-        let wide = |at: usize| {
-            let mut cells = rows.iter().filter_map(|row| row.get(at));
-            cells.any(|cell| cell.chars().nth(WHOLE).is_some())
-        };
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let wide: Vec<bool> = (0..columns).map(wide).collect();
+    pub(crate) fn table(
+        &mut self,
+        heading: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // A terminal that does not know how wide it is says 0.
@@ -96,7 +84,12 @@ impl Out {
             heading.max_height(1);
             table.set_header(heading);
         }
+        let mut wide = Vec::new();
         for row in rows {
+            wide.resize(wide.len().max(row.len()), false);
+            for (wide, cell) in wide.iter_mut().zip(&row) {
+                *wide |= cell.chars().nth(WHOLE).is_some();
+            }
             if self.terminal {
                 let mut row = Row::from(row.iter().map(|cell| escape(cut(cell)).into_owned()));
                 row.max_height(1);
@@ -186,17 +179,23 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match c {
-            '\n' => escaped.push_str("\\n"),
-            '\t' => escaped.push_str("\\t"),
-            c if is_active(c) => {
-                // Writing to a String cannot fail. All of them are below U+10000.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
-            }
-            c => escaped.push(c),
-        }
+        // Writing to a String cannot fail. All active characters are below U+10000.
+        let _ = match c {
+            '\n' => escaped.write_str("\\n"),
+            '\t' => escaped.write_str("\\t"),
+            c if is_active(c) => write!(escaped, "\\u{:04x}", u32::from(c)),
+            c => escaped.write_char(c),
+        };
     }
     escaped.into()
+}
+
+/// The cells of those columns that are shown.
+pub(crate) fn pick<T, const N: usize>(row: [T; N], shown: [bool; N]) -> Vec<T> {
+    let cells = row.into_iter().zip(shown);
+    cells
+        .filter_map(|(cell, shown)| shown.then_some(cell))
+        .collect()
 }
 
 /// A number with its thousands marked off.
@@ -240,13 +239,7 @@ mod tests {
 
     #[test]
     fn thousands_are_marked_off() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
     }
 }

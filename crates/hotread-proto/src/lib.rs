@@ -57,6 +57,7 @@ mod time;
 mod token;
 mod txn;
 mod typed_table;
+mod typed_table_calls;
 mod value;
 mod view;
 
@@ -82,6 +83,7 @@ pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 pub use typed_table::TypedTable;
+pub use typed_table_calls::read_value;
 pub use value::{InvalidValue, Value};
 pub use view::{Committed, Existing, Head, Remembered, TableView};
 

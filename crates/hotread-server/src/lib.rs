@@ -66,13 +66,13 @@ mod work;
 pub use builder::ServerBuilder;
 pub use files::raise_file_limit;
 pub use hotread_store::Store;
+pub use openapi::openapi;
 pub use options::{OptionInfo, Options, OptionsError, Reloaded};
 pub use serve::ServeError;
 
 use metrics::Metrics;
 use state::{AppState, Drain};
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -106,7 +106,7 @@ impl ServerHandle {
 /// A server over a store.
 pub struct Server {
     state: Arc<AppState>,
-    stop: watch::Sender<Option<Drain>>,
+    stop: watch::Sender<Drain>,
 }
 
 impl fmt::Debug for Server {
@@ -129,7 +129,9 @@ impl Server {
         let stop = watch::Sender::new(None);
         let routes = http::route::ROUTES.iter();
         let metrics = Metrics::new(routes.map(|route| (route.method.as_str(), route.path)));
-        let state = Arc::new(AppState::new(store, options, metrics, stop.subscribe()));
+        let (description, stopped) = (openapi().into(), stop.subscribe());
+        let state = AppState::new(store, options, description, metrics, stopped);
+        let state = Arc::new(state);
         Self { state, stop }
     }
 

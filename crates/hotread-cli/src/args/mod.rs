@@ -126,7 +126,7 @@ Examples:
 Records are read page by page: a transaction that is committed in between shows in later pages
 only. For one state of a whole table use `hotread export`.")]
     Ls(LsArgs),
-    /// Search keys and values; the table needs to have been created with --search
+    /// Search keys and values; the table needs an index (--search of `table create` or `table alter`)
     #[command(after_help = "\
 Examples:
   hotread search oui cisco
@@ -236,17 +236,8 @@ impl Cmd {
             | Self::Verify
             | Self::Serve(_) => Needs::File,
             Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Table(_)
-            | Self::Set(_)
-            | Self::Get(_)
-            | Self::Rm(_)
-            | Self::Ls(_)
-            | Self::Search(_)
-            | Self::Import(_)
-            | Self::Export(_)
-            | Self::History(_)
-            | Self::Token(_) => Needs::Tables,
-            _ => Needs::Nothing,
+            Self::Config(_) | Self::Demo(_) | Self::Completions { .. } => Needs::Nothing,
+            _ => Needs::Tables,
         }
     }
 }
@@ -360,7 +351,7 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "search", "no_search", "rename", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
 pub(crate) struct AlterArgs {
     /// The table
     pub(crate) table: TableName,
@@ -370,6 +361,15 @@ pub(crate) struct AlterArgs {
     /// Have no schema any more
     #[arg(long)]
     pub(crate) no_schema: bool,
+    /// Build a full-text index; writers go on meanwhile
+    #[arg(long, conflicts_with = "no_search")]
+    pub(crate) search: bool,
+    /// Have no full-text index any more
+    #[arg(long)]
+    pub(crate) no_search: bool,
+    /// Give the table another name; under the old one it is gone for programs that follow it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rename: Option<TableName>,
     #[command(flatten)]
     pub(crate) history: KeptArgs,
 }
@@ -391,17 +391,13 @@ pub(crate) struct KeptArgs {
 impl KeptArgs {
     /// The alteration that sets what is given.
     pub(crate) fn alter(&self) -> Alter {
-        let mut alter = Alter::new();
-        if let Some(changes) = self.history_changes {
-            alter = alter.max_changes(changes);
-        }
-        if let Some(age) = self.history_age {
-            alter = alter.max_age_s(age.as_secs());
-        }
-        if let Some(bytes) = self.history_bytes {
-            alter = alter.max_bytes(bytes);
-        }
-        alter
+        let age_s = self.history_age.map(|age| age.as_secs());
+        let alter = self
+            .history_changes
+            .into_iter()
+            .fold(Alter::new(), Alter::max_changes);
+        let alter = age_s.into_iter().fold(alter, Alter::max_age_s);
+        self.history_bytes.into_iter().fold(alter, Alter::max_bytes)
     }
 }
 
@@ -545,13 +541,15 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The command, with the exit codes in each help text.
+/// The command, with the exit codes in each help text, and without the values of variables.
 pub(crate) fn command() -> Command {
     fn explain(command: Command) -> Command {
         let text = match command.get_after_help() {
             Some(text) => format!("{text}\n\n{EXIT_CODES}"),
             None => EXIT_CODES.to_owned(),
         };
+        // Variables may hold secrets.
+        let command = command.mut_args(|arg| arg.hide_env_values(true));
         command.after_help(text).mut_subcommands(explain)
     }
     explain(Cli::command())

@@ -36,7 +36,7 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// A file with settings [default: hotread.toml, if it is in this folder]
-    #[arg(long, env = "HOTREAD_CONFIG", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, env = "HOTREAD_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// Print the settings that count and where they come from, as a file, instead of serving
     #[arg(long)]

@@ -3,7 +3,7 @@
 use super::record::expired;
 use super::{Mode, Session};
 use crate::args::{LsArgs, SearchArgs};
-use crate::output::Out;
+use crate::output::{Out, pick};
 use anyhow::Result;
 use hotread_proto::{Category, Record};
 use hotread_store::{MAX_PAGE, Scan, Search};
@@ -13,77 +13,55 @@ use std::io::Write;
 const NONE: &str = "no records";
 
 pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
-    let LsArgs {
-        table,
-        prefix,
-        category,
-        after,
-        ..
-    } = args;
-    let tables = session.tables_for(&table, Mode::Read)?;
+    let tables = session.tables_for(&args.table, Mode::Read)?;
     let mut left = if args.all { usize::MAX } else { args.limit };
     let mut scan = Scan {
-        prefix,
-        after,
-        category,
+        prefix: args.prefix,
+        after: args.after,
+        category: args.category,
         limit: left.min(MAX_PAGE),
         ..Scan::default()
     };
     let mut shown = false;
     loop {
-        let mut page = tables.scan(&table, &scan)?;
+        let mut page = tables.scan(&args.table, &scan)?;
         page.records.retain(|record| !expired(record));
         left -= page.records.len();
         if !page.records.is_empty() {
             print(session, &page.records, !shown, out)?;
             shown = true;
         }
-        match page.next {
-            Some(key) if left > 0 => {
-                scan.after = Some(key);
-                scan.epoch = Some(page.position.epoch);
-                scan.limit = left.min(MAX_PAGE);
+        let Some(key) = page.next else {
+            if !shown {
+                session.note(NONE);
             }
-            Some(key) => {
-                out.flush()?;
-                session.note(&format!(
-                    "there may be more: go on with --after '{key}', or give --limit N or --all"
-                ));
-                return Ok(());
-            }
-            None => {
-                if !shown {
-                    session.note(NONE);
-                }
-                return Ok(());
-            }
+            return Ok(());
+        };
+        if left == 0 {
+            out.flush()?;
+            session.note(&format!(
+                "there may be more: go on with --after '{key}', or give --limit N or --all"
+            ));
+            return Ok(());
         }
+        scan.after = Some(key);
+        scan.epoch = Some(page.position.epoch);
+        scan.limit = left.min(MAX_PAGE);
     }
 }
 
 pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Result<()> {
-    let SearchArgs {
-        table,
-        query,
-        category,
+    let limit = args.limit;
+    let search = Search {
+        query: args.query,
+        category: args.category,
         limit,
-    } = args;
-    let tables = session.tables_for(&table, Mode::Read)?;
-    let mut records = tables.search(
-        &table,
-        &Search {
-            query,
-            category,
-            limit,
-        },
-    )?;
+    };
+    let tables = session.tables_for(&args.table, Mode::Read)?;
+    let mut records = tables.search(&args.table, &search)?;
     let cut = records.len() == limit;
     records.retain(|record| !expired(record));
-    if records.is_empty() {
-        session.note(NONE);
-    } else {
-        print(session, &records, true, out)?;
-    }
+    print(session, &records, true, out)?;
     if cut {
         out.flush()?;
         session.note(&format!(
@@ -94,32 +72,24 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
 }
 
 fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
-    if session.json() {
-        return records.iter().try_for_each(|record| out.json(record));
-    }
+    let general = Category::GENERAL.as_str();
+    let filed = records.iter().any(|record| record.category() != general);
     let expire = records.iter().any(|record| record.expires_at().is_some());
-    let filed = records
-        .iter()
-        .any(|record| record.category() != Category::GENERAL.as_str());
-    let mut columns = vec!["KEY", "SEQ"];
-    columns.extend(filed.then_some("CATEGORY"));
-    columns.extend(expire.then_some("EXPIRES"));
-    columns.push("VALUE");
-    let rows = records.iter().map(|record| {
-        let mut row = vec![record.key().to_owned(), record.seq().to_string()];
-        if filed {
-            row.push(record.category().to_owned());
-        }
-        if expire {
-            row.push(
-                record
-                    .expires_at()
-                    .map(|at| at.to_string())
-                    .unwrap_or_default(),
-            );
-        }
-        row.push(String::from_utf8_lossy(record.value()).into_owned());
-        row
-    });
-    out.table(if heading { &columns } else { &[] }, rows.collect())
+    let shown = [true, true, filed, expire, true];
+    let row = |record: &Record| {
+        let expires = record.expires_at().map(|at| at.to_string());
+        let row = [
+            record.key().to_owned(),
+            record.seq().to_string(),
+            record.category().to_owned(),
+            expires.unwrap_or_default(),
+            String::from_utf8_lossy(record.value()).into_owned(),
+        ];
+        pick(row, shown)
+    };
+    let heading = match heading {
+        true => pick(["KEY", "SEQ", "CATEGORY", "EXPIRES", "VALUE"], shown),
+        false => Vec::new(),
+    };
+    session.list(records, NONE, &heading, row, out)
 }

@@ -1,14 +1,12 @@
 //! Single records: `hotread set`, `get` and `rm`.
 
-use super::{Mode, Session};
+use super::{Mode, Session, from_now};
 use crate::args::{GetArgs, RmArgs, SetArgs};
 use crate::exit::Failure;
 use crate::output::{Out, count};
 use anyhow::{Context, Result};
 use hotread_proto::limits::MAX_VALUE_BYTES;
-use hotread_proto::{
-    Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Timestamp, Txn, Value,
-};
+use hotread_proto::{Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Txn, Value};
 use std::io::Read;
 use std::time::SystemTime;
 
@@ -17,21 +15,13 @@ use std::time::SystemTime;
 const MAX_INPUT_BYTES: u64 = 2 * MAX_VALUE_BYTES as u64 + 1;
 
 pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()> {
-    let SetArgs {
-        table,
-        key,
-        category,
-        ..
-    } = args;
+    let (table, key) = (args.table, args.key);
     let value = read_value(&args.value, args.string)?;
-    let expires_at = args.expires_at.or_else(|| {
-        args.ttl
-            .map(|ttl| Timestamp::from(SystemTime::now()).saturating_add(ttl))
-    });
+    let expires_at = args.expires_at.or_else(|| args.ttl.map(from_now));
     let mut txn = Txn::new().put(Put {
         key: key.clone(),
         value,
-        category,
+        category: args.category,
         expires_at,
     });
     if let Some(seq) = args.if_seq {
@@ -40,26 +30,19 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
     if args.if_absent {
         txn = txn.if_absent(key.clone());
     }
-    txn.id = args.txn_id;
-    txn.note = args.note;
-    let committed = session
-        .tables_for(&table, Mode::Write)?
-        .commit(&table, txn)?;
-    if session.json() {
-        return out.json(&committed);
-    }
-    out.line(&format!("{key} was set, seq {}", committed.position.seq))
+    (txn.id, txn.note) = (args.txn_id, args.note);
+    let tables = session.tables_for(&table, Mode::Write)?;
+    let committed = tables.submit(&table, txn)?.wait()?;
+    let line = format!("{key} was set, seq {}", committed.position.seq);
+    session.answer(&committed, &line, out)
 }
 
 fn read_value(given: &str, string: bool) -> Result<Value> {
     let mut input = Vec::new();
     let bytes = match given {
         "-" => {
-            let stdin = std::io::stdin().lock();
-            stdin
-                .take(MAX_INPUT_BYTES)
-                .read_to_end(&mut input)
-                .context("cannot read stdin")?;
+            let mut stdin = std::io::stdin().lock().take(MAX_INPUT_BYTES);
+            stdin.read_to_end(&mut input).context("cannot read stdin")?;
             &input
         }
         given => given.as_bytes(),
@@ -99,10 +82,8 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
     let GetArgs { table, key, string } = args;
     let tables = session.tables_for(table, Mode::Read)?;
     let record = tables.get(table, key)?.filter(|record| !expired(record));
-    let Some(record) = record else {
-        let more = "; `hotread ls` lists those that there are";
-        return Err(not_found(table, key, more));
-    };
+    let record =
+        record.ok_or_else(|| not_found(table, key, "; `hotread ls` lists those that there are"))?;
     if session.json() {
         return out.json(&record);
     }
@@ -144,16 +125,13 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     keys.dedup();
     let deleted = count(keys.len() as u64, "record was", "records were");
     if !keys.is_empty() {
-        let mut txn = Txn {
-            id: txn_id,
-            note,
-            ..Txn::new()
-        };
+        let mut txn = Txn::new();
+        (txn.id, txn.note) = (txn_id, note);
         if let (Some(seq), [key]) = (if_seq, &keys[..]) {
             txn = txn.if_seq(key.clone(), seq);
         }
         let txn = keys.into_iter().fold(txn, Txn::delete);
-        let committed = tables.commit(&table, txn)?;
+        let committed = tables.submit(&table, txn)?.wait()?;
         if session.json() {
             out.json(&committed)?;
         } else if absent.is_empty() {
@@ -170,9 +148,6 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
         0 => String::new(),
         others => format!(", nor {}", count(others, "other", "others")),
     };
-    Err(not_found(
-        &table,
-        key,
-        &format!("{others}; {deleted} deleted"),
-    ))
+    let more = format!("{others}; {deleted} deleted");
+    Err(not_found(&table, key, &more))
 }

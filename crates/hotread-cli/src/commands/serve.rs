@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// the server has let go of everything.
 const LINGER: Duration = Duration::from_secs(2);
 
-pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<()> {
+pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Result<()> {
     let named = args.config.filter(|path| !path.as_os_str().is_empty());
     let given = given(session, args.given);
     let layers = Layers::read(named.or_else(file::discover).as_deref(), &given)?;
@@ -33,17 +33,13 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
     let format = config.log_format;
     let set_filter = log::begin_serving(&config.log, format);
     let address = config.listen;
-    let session = &session.or_file(config.db, config.passphrase_file);
-    let builder = session.builder(match config.create {
+    session.or_file(config.db, config.passphrase_file);
+    let mode = match config.create {
         true => Mode::Create,
         false => Mode::Write,
-    })?;
-    let builder = builder.synchronous(config.synchronous);
-    let store = match session.passphrase()? {
-        Some(passphrase) => builder.passphrase(passphrase),
-        None => builder,
-    }
-    .open()?;
+    };
+    let builder = session.builder(mode, session.passphrase()?)?;
+    let store = builder.synchronous(config.synchronous).open()?;
     // As JSON it is in the log.
     if store.is_new() && format == LogFormat::Text {
         let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
@@ -84,7 +80,7 @@ fn given(session: &Session, mut given: Given) -> Given {
         };
         given.push(key, path.to_string_lossy(), source);
     }
-    match session.verbosity() {
+    match session.global.verbose {
         0 => {}
         1 => given.push("log", "debug", Source::Verbose),
         _ => given.push("log", "trace", Source::Verbose),
@@ -130,15 +126,9 @@ async fn serve(
     // Before the first line tells anyone to come, so that none of them is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
     let hangups = signal(SignalKind::hangup()).context("signals cannot be waited for")?;
-    let serving = Serving {
-        url: format!("http://{address}"),
-    };
-    if session.json() {
-        out.json(&serving)?;
-    } else {
-        let path = store.path().display();
-        out.line(&format!("serving {path} at {}", serving.url))?;
-    }
+    let url = format!("http://{address}");
+    let line = format!("serving {} at {url}", store.path().display());
+    session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
     match &reload.layers.file {
         Some(file) => tracing::info!(file = %file.display(), "settings read"),
@@ -164,12 +154,9 @@ fn with_commands(error: ServeError) -> anyhow::Error {
     else {
         return error.into();
     };
-    let create = "`hotread token create ops --role admin`";
-    let allow = "`--allow-plaintext`";
-    let typed: Vec<_> = [(no_tokens, create), (no_plaintext, allow)]
-        .into_iter()
-        .filter_map(|(is_missing, what)| is_missing.then_some(what))
-        .collect();
+    let create = no_tokens.then_some("`hotread token create ops --role admin`");
+    let allow = no_plaintext.then_some("`--allow-plaintext`");
+    let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()
 }
@@ -183,10 +170,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
             ),
             _ => (Code::BadConfig, "choose another address with --listen"),
         };
-        Failure::new(
-            code,
-            format!("cannot listen at {address}: {error}; {what_to_do}"),
-        )
-        .into()
+        let message = format!("cannot listen at {address}: {error}; {what_to_do}");
+        Failure::new(code, message).into()
     })
 }

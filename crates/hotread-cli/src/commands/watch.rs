@@ -3,10 +3,9 @@
 use super::Session;
 use super::history::verb;
 use crate::args::WatchArgs;
-use crate::backend::{Server, Tables};
 use crate::output::{Out, hang_up};
 use anyhow::{Context, Result};
-use hotread_client::{Event, Events};
+use hotread_client::Event;
 use hotread_proto::{Actor, ChangeOp, Epoch, Note, Position, Removal, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -39,75 +38,54 @@ struct ChangeJson<'a> {
 
 pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<()> {
     let remote = session.server()?;
-    // The stream waits for a server that is not there; whoever begins should hear of it.
-    Server::new(remote.clone())?.table(&args.table)?;
     // One thread follows the table, and this one prints: a reader of the output that is slow does
     // not keep pings from being answered.
     let runtime = super::runtime(1).context("a thread could not be started")?;
     runtime.block_on(async {
-        let client = remote.builder("hotread-watch").build();
         let explain = |error| remote.explain(error);
-        let client = client.map_err(explain)?;
-        let events = client.events(args.table.as_str(), args.from).await;
+        let client = remote.builder("hotread-watch").build().map_err(explain)?;
+        // The stream waits for a server that is not there; who begins should hear of it.
+        let table = args.table.as_str();
+        client.table_info(table).await.map_err(explain)?;
+        let events = client.events(table, args.from).await;
         let mut events = events.map_err(explain)?;
         session.note(&format!(
-            "watching {} after {}; end with ctrl-C",
-            args.table,
+            "watching {table} after {}; end with ctrl-C",
             events.from()
         ));
-        tokio::select! {
-            printed = print_all(session, args, &mut events, out) => {
-                printed?.map_or(Ok(()), |error| Err(explain(error)))
+        // All changes, until there are no more, and why.
+        let print_all = async {
+            while let Some(event) = events.next().await {
+                print(session, args, &event.map_err(explain)?, out)?;
             }
+            Ok(())
+        };
+        tokio::select! {
+            printed = print_all => printed,
             () = hang_up() => Ok(()),
         }
     })
 }
 
-/// Prints all changes, until there are no more, and says why.
-async fn print_all(
-    session: &Session,
-    args: &WatchArgs,
-    events: &mut Events,
-    out: &mut Out,
-) -> Result<Option<hotread_client::Error>> {
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => print(session, args, &event, out)?,
-            Err(error) => return Ok(Some(error)),
-        }
-    }
-    Ok(None)
-}
-
 /// Prints a transaction, whole.
 fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> Result<()> {
-    let Event {
-        head,
-        ops,
-        actor,
-        note,
-        ..
-    } = event;
     // For people, on the first line of the transaction.
     let mut said = String::new();
-    said.extend(actor.iter().map(|actor| format!("  by {actor}")));
-    said.extend(note.iter().map(|note| format!("  note: {note}")));
-    let Position { epoch, seq } = head.position;
-    let mut ops = ops
-        .iter()
-        .filter(|op| op.key().starts_with(&args.prefix))
-        .peekable();
+    said.extend(event.actor.iter().map(|actor| format!("  by {actor}")));
+    said.extend(event.note.iter().map(|note| format!("  note: {note}")));
+    let Position { epoch, seq } = event.head.position;
+    let wanted = |op: &&ChangeOp| op.key().starts_with(&args.prefix);
+    let mut ops = event.ops.iter().filter(wanted).peekable();
     while let Some(op) = ops.next() {
-        let (record, cause) = match op {
-            ChangeOp::Put(record) => (Some(record), None),
-            ChangeOp::Delete { cause, .. } => (None, Some(*cause)),
+        let (name, record, cause) = match op {
+            ChangeOp::Put(record) => ("put", Some(record), None),
+            ChangeOp::Delete { cause, .. } => ("delete", None, Some(*cause)),
         };
         if !session.json() {
             let value = record.map_or_else(String::new, |record| {
                 format!("  {}", String::from_utf8_lossy(record.value()))
             });
-            let (time, name, key) = (head.at, verb(op), op.key());
+            let (time, name, key) = (event.head.at, verb(op), op.key());
             out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}{said}"))?;
             said.clear();
             continue;
@@ -116,28 +94,17 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
         out.json(&ChangeJson {
             epoch,
             seq,
-            time: head.at,
-            op: name(op),
+            time: event.head.at,
+            op: name,
             key: op.key(),
             value: value.transpose().context("the value is not JSON")?,
             category: record.map(|record| record.category()),
             expires_at: record.and_then(|record| record.expires_at()),
             cause: cause.filter(|cause| !cause.is_deleted()),
-            actor: actor.as_ref(),
-            note: note.as_ref(),
+            actor: event.actor.as_ref(),
+            note: event.note.as_ref(),
             more: ops.peek().is_some(),
         })?;
     }
-    flush(out)
-}
-
-fn flush(out: &mut Out) -> Result<()> {
     out.flush().context("cannot write to stdout")
-}
-
-fn name(op: &ChangeOp) -> &'static str {
-    match op {
-        ChangeOp::Put(_) => "put",
-        ChangeOp::Delete { .. } => "delete",
-    }
 }

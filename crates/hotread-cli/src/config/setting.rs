@@ -267,8 +267,7 @@ impl Setting {
         let mut arg = Arg::new(&*self.key)
             .long(&*self.flag)
             .value_parser(parser)
-            .help(help)
-            .hide_env_values(true);
+            .help(help);
         if !value_name.is_empty() {
             arg = arg.value_name(value_name);
         }

@@ -77,14 +77,7 @@ pub fn is_client_name(name: &str) -> bool {
 }
 
 /// Cut to [`MAX_REASON_BYTES`], between characters, control characters replaced.
-fn reason(text: &str) -> String {
-    let mut reason = String::with_capacity(text.len().min(MAX_REASON_BYTES));
-    for c in text.chars() {
-        let c = if c.is_control() { ' ' } else { c };
-        if reason.len() + c.len_utf8() > MAX_REASON_BYTES {
-            break;
-        }
-        reason.push(c);
-    }
-    reason
+fn one_line(text: &str) -> String {
+    let cut = &text[..text.floor_char_boundary(MAX_REASON_BYTES)];
+    cut.replace(char::is_control, " ")
 }

@@ -124,7 +124,7 @@ fn read(
 }
 
 /// Commits the rows in transactions, in their order.
-pub(super) fn commit(tables: &dyn Tables, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
+pub(super) fn commit(tables: &Tables, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
     let name = source.name;
     let mut loaded = Loaded::default();
     let schema = tables.table(&args.table)?.options.schema.is_some();
@@ -141,7 +141,7 @@ pub(super) fn commit(tables: &dyn Tables, args: &ImportArgs, source: Source<'_>)
 
 /// Rows on their way to the disk.
 struct Batches<'a> {
-    tables: &'a dyn Tables,
+    tables: &'a Tables,
     table: &'a TableName,
     name: &'a str,
     skip_bad: bool,
@@ -159,7 +159,7 @@ struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn new(tables: &'a dyn Tables, args: &'a ImportArgs, name: &'a str, schema: bool) -> Self {
+    fn new(tables: &'a Tables, args: &'a ImportArgs, name: &'a str, schema: bool) -> Self {
         Self {
             tables,
             table: &args.table,
@@ -323,7 +323,7 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
 /// Makes the table what the file is, in one step. If that is too much for a server, and the table is empty,
 /// in several: then nothing of it was there before, and `say` is told.
 pub(super) fn replace(
-    tables: &dyn Tables,
+    tables: &Tables,
     args: &ImportArgs,
     source: Source<'_>,
     say: &dyn Fn(&str),

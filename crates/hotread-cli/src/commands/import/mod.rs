@@ -76,8 +76,8 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
         bar: &bar,
     };
     let loaded = match args.replace {
-        true => load::replace(&*tables, &args, source, &|text| session.note(text)),
-        false => load::commit(&*tables, &args, source),
+        true => load::replace(&tables, &args, source, &|text| session.note(text)),
+        false => load::commit(&tables, &args, source),
     };
     bar.finish_and_clear();
     let loaded = loaded?;
@@ -134,7 +134,7 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
 }
 
 /// The tables, and whether the one that is meant had to be created.
-fn table(session: &Session, name: &TableName) -> Result<(Box<dyn Tables>, bool)> {
+fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
     let tables = session.tables_for(name, Mode::Create)?;
     match tables.table(name) {
         Ok(_) => Ok((tables, false)),
