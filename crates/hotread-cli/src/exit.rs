@@ -125,7 +125,10 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
         return Some((failure.exit, failure.body.clone()));
     }
     let mut body = of_library(error)?;
-    body.message.push_str(hint(body.code));
+    match of_file(error) {
+        Some(message) => body.message = message,
+        None => body.message.push_str(hint(body.code)),
+    }
     let exit = match error.downcast_ref() {
         Some(BackupError::Exists { .. }) => Exit::Refused,
         _ => Exit::of(body.code),
@@ -172,6 +175,34 @@ fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     None
 }
 
+/// What is said of a database that cannot be opened, where the library speaks of calls that no command
+/// makes.
+fn of_file(error: &(dyn StdError + 'static)) -> Option<String> {
+    let opening = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(BackupError::Open(OpenError::NoFile { path })), _) => {
+            return Some(format!("{} does not exist; check the path", path.display()));
+        }
+        (Some(BackupError::Open(error)), _) | (_, Some(MigrateError::Open(error))) => error,
+        _ => error.downcast_ref::<OpenError>()?,
+    };
+    let message = match opening {
+        OpenError::NoFile { path } => format!(
+            "{} does not exist; check the path, or begin a database (`hotread table create`)",
+            path.display()
+        ),
+        OpenError::InUse { path, holder } => format!(
+            "{} is in use by {holder}; try again when it has ended, or stop it",
+            path.display()
+        ),
+        OpenError::LockFile { path, source } => format!(
+            "{} could not be locked for writing ({source}); check the permissions of its directory",
+            path.display()
+        ),
+        _ => return None,
+    };
+    Some(message)
+}
+
 /// The command line that does what an error of a library says, to be appended to it.
 fn hint(code: Code) -> &'static str {
     match code {
@@ -181,6 +212,9 @@ fn hint(code: Code) -> &'static str {
         Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
         Code::NoSearch => " (`hotread table create --search`, `hotread import`)",
         Code::Sealed => " (`--passphrase-file FILE`)",
+        Code::Gone => " (`hotread export -v` tells it)",
+        Code::UnknownToken => " (`hotread token list`)",
+        Code::HostNotAllowed => " (`hotread serve --allowed-host`)",
         _ => "",
     }
 }

@@ -7,6 +7,7 @@
 use crate::caller::Who;
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// Most callers whose rate is known at a time, some 100 bytes each; those beyond share a bucket.
@@ -60,7 +61,7 @@ fn nanos(time: Duration) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     began: Instant,
-    rate: Rate,
+    rate: RwLock<Rate>,
     buckets: DashMap<Who, Bucket>,
     known: AtomicUsize,
     swept: AtomicU64,
@@ -72,12 +73,18 @@ impl Limiter {
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         Self {
             began: Instant::now(),
-            rate: Rate::new(per_second.max(1), burst.max(1)),
+            rate: RwLock::new(Rate::new(per_second.max(1), burst.max(1))),
             buckets: DashMap::new(),
             known: AtomicUsize::new(0),
             swept: AtomicU64::new(0),
             others: Bucket::default(),
         }
+    }
+
+    /// Changes the rate. Callers keep what they have used so far, as time.
+    pub(crate) fn set(&self, per_second: u32, burst: u32) {
+        let mut rate = self.rate.write().unwrap_or_else(PoisonError::into_inner);
+        *rate = Rate::new(per_second.max(1), burst.max(1));
     }
 
     /// Counts a request, or says how long to wait.
@@ -86,21 +93,22 @@ impl Limiter {
     }
 
     fn take_at(&self, who: Who, now: Duration) -> Result<(), Duration> {
+        let rate = *self.rate.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = self.buckets.get(&who) {
-            return bucket.take(1, self.rate, now);
+            return bucket.take(1, rate, now);
         }
         // ORDERING: the count may be off by those that come at the same moment.
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
             self.sweep(nanos(now));
         }
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            return self.others.take(1, self.rate, now);
+            return self.others.take(1, rate, now);
         }
         let bucket = self.buckets.entry(who).or_insert_with(|| {
             self.known.fetch_add(1, Ordering::Relaxed);
             Bucket::default()
         });
-        bucket.take(1, self.rate, now)
+        bucket.take(1, rate, now)
     }
 
     /// Forgets those whose bucket is full: a new one is the same.
@@ -151,6 +159,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()), "full again");
         }
+        assert!(limiter.take_at(ONE, at(10_000)).is_err());
+        limiter.set(10, 4);
+        assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()));
         assert!(limiter.take_at(ONE, at(10_000)).is_err());
     }
 

@@ -86,7 +86,8 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
-    lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
+    lengthen_queue(&listener, state.settings().options.max_connections)
+        .map_err(ServeError::Listener)?;
     announce(&state, address);
     tracing::info!(%address, "listening");
     if state.is_open() {
@@ -130,7 +131,7 @@ pub(crate) async fn serve(
                     count(&state.metrics.connections);
                     // What is written is meant to go out. If it cannot be set, it is slower.
                     let _ = stream.set_nodelay(true);
-                    let patience = Duration::from_millis(state.options.write_timeout_ms);
+                    let patience = Duration::from_millis(state.settings().options.write_timeout_ms);
                     let socket = Socket::new(stream, patience, (turn, alive.clone()));
                     connections.spawn(connection(state.clone(), router.clone(), socket, peer));
                 }
@@ -151,7 +152,7 @@ pub(crate) async fn serve(
 
 pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
     let no_tokens = !state.store.has_tokens();
-    let no_plaintext = !state.options.allow_plaintext;
+    let no_plaintext = !state.settings().options.allow_plaintext;
     if is_loopback(address) || !(no_tokens || no_plaintext) {
         return Ok(());
     }
@@ -203,7 +204,9 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(state.options.head_timeout_ms))
+        .header_read_timeout(Duration::from_millis(
+            state.settings().options.head_timeout_ms,
+        ))
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
@@ -247,8 +250,9 @@ async fn drain(
     mut connections: JoinSet<()>,
     mut gone: mpsc::Receiver<Infallible>,
 ) {
-    let until = Instant::now() + Duration::from_millis(state.options.drain_ms);
-    let spread = Duration::from_millis(state.options.goodbye_spread_ms);
+    let settings = state.settings();
+    let until = Instant::now() + Duration::from_millis(settings.options.drain_ms);
+    let spread = Duration::from_millis(settings.options.goodbye_spread_ms);
     stop.send_replace(Some(spread));
     let open = || state.places.depth().0;
     tracing::info!(open = open(), "stopping");

@@ -5,10 +5,11 @@ use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Fair;
 use crate::fanout::Fanouts;
+use crate::files;
 use crate::limits::Budgets;
 use crate::log::Lines;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Options, OptionsError, Reloaded};
 use crate::rate::Limiter;
 use crate::registry::Registry;
 use crate::work::{Turns, Unit};
@@ -17,7 +18,7 @@ use dashmap::DashSet;
 use hotread_proto::TableName;
 use hotread_store::{Budget, Store, TokenInfo};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -37,10 +38,23 @@ pub(crate) type Drain = Option<Duration>;
 /// The generation at which they were looked up, and the tokens by their ids.
 type KnownTokens = (u64, HashMap<String, TokenInfo>);
 
+/// What may change while the server runs.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) allowed: Allowed,
+}
+
+impl Settings {
+    fn new(options: Options) -> Self {
+        let allowed = Allowed::new(&options.allowed_hosts, &options.allowed_origins);
+        Self { options, allowed }
+    }
+}
+
 /// What all requests and sessions share.
 pub(crate) struct AppState {
     pub(crate) store: Store,
-    pub(crate) options: Options,
+    settings: RwLock<Arc<Settings>>,
     /// What `/v1/openapi.json` answers.
     pub(crate) description: Bytes,
     pub(crate) metrics: Metrics,
@@ -59,7 +73,6 @@ pub(crate) struct AppState {
     pub(crate) tokens: watch::Sender<u64>,
     /// The tokens that there were at some generation: thousands of sessions ask when they change.
     known_tokens: Mutex<Option<KnownTokens>>,
-    pub(crate) allowed: Allowed,
     pub(crate) limiter: Limiter,
     pub(crate) budgets: Arc<Budgets>,
     /// Places for connections, each held for as long as its socket lives.
@@ -109,7 +122,6 @@ impl AppState {
             tokens: watch::Sender::new(generation),
             known_tokens: Mutex::default(),
             history: Fair::new(MAX_READERS, MAX_READERS_OF_CALLER),
-            allowed: Allowed::new(&options.allowed_hosts, &options.allowed_origins),
             limiter: Limiter::new(options.rate_per_second, options.rate_burst),
             budgets: Budgets::new(options.max_buffered_bytes),
             places: Fair::new(options.max_connections, options.max_connections_per_peer),
@@ -118,8 +130,29 @@ impl AppState {
             lines: Lines::default(),
             warm: DashSet::new(),
             store,
-            options,
+            settings: RwLock::new(Arc::new(Settings::new(options))),
         }
+    }
+
+    /// The settings at present.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        // They are replaced as a whole.
+        let settings = self.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Applies other options as far as a running server can: see
+    /// [`ServerHandle::reload`](crate::ServerHandle::reload).
+    pub(crate) fn reload(&self, mut new: Options) -> Result<Reloaded, OptionsError> {
+        new.max_connections = files::fitting(new.max_connections);
+        let settings = self.settings.write();
+        let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
+        let mut options = settings.options.clone();
+        let reloaded = options.reload(&new)?;
+        self.limiter
+            .set(options.rate_per_second, options.rate_burst);
+        *settings = Arc::new(Settings::new(options));
+        Ok(reloaded)
     }
 
     /// An error once the server is told to stop, or is gone.

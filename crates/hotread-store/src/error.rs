@@ -194,7 +194,7 @@ pub enum CommitError {
     },
     /// COMMIT itself failed, so whether the transaction is in is not known.
     #[error(
-        "it is not known whether the transaction was committed: {cause}; try again with the same transaction id"
+        "it is not known whether it was committed: {cause}; look whether it is there, or repeat it with the transaction id that it had, if it had one"
     )]
     Unknown {
         /// What COMMIT failed with.

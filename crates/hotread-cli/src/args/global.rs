@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueHint};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -56,6 +56,28 @@ impl Given {
             passphrase_file: given("passphrase_file"),
         }
     }
+}
+
+impl Global {
+    /// Paths among the settings of a server that were given, by their keys, and whether on the command line.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&'static str, &Path, bool)> {
+        let given = self.given;
+        let paths = [
+            ("db", self.db.as_deref(), given.db),
+            (
+                "passphrase_file",
+                self.passphrase_file.as_deref(),
+                given.passphrase_file,
+            ),
+        ];
+        let said = |(key, path, given)| Some((key, Option::<&Path>::filter(path, is_said)?, given));
+        paths.into_iter().filter_map(said)
+    }
+}
+
+/// A path that is empty, as by `--db "$UNSET"`, is not given.
+fn is_said(path: &&Path) -> bool {
+    !path.as_os_str().is_empty()
 }
 
 /// A text that is never shown.

@@ -11,7 +11,7 @@ pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
-pub(crate) use serve::{LogFormat, Safe, ServeArgs, TokenCmd};
+pub(crate) use serve::{ConfigCmd, LogFormat, ServeArgs, TokenCmd};
 
 use clap::{
     ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
@@ -206,6 +206,9 @@ Examples:
     /// Serve the database over HTTP and WebSocket
     #[command(after_help = serve::SERVE_HELP)]
     Serve(ServeArgs),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCmd),
     /// Create, list or revoke the tokens that a server asks for
     #[command(subcommand)]
     Token(TokenCmd),
@@ -234,7 +237,7 @@ impl Cmd {
             | Self::Verify
             | Self::Serve(_) => Needs::File,
             Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Demo(_) | Self::Completions { .. } => Needs::Nothing,
+            Self::Config(_) | Self::Demo(_) | Self::Completions { .. } => Needs::Nothing,
             _ => Needs::Tables,
         }
     }

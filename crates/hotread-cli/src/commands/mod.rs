@@ -1,5 +1,6 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
+mod config;
 mod export;
 mod files;
 mod history;
@@ -7,6 +8,7 @@ mod import;
 mod list;
 mod migrate;
 mod record;
+mod reload;
 mod serve;
 mod status;
 mod table;
@@ -57,6 +59,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Watch(args) => watch::run(session, &args, out)?,
         Cmd::Status => status::run(session, out)?,
         Cmd::Serve(args) => serve::run(session, args, out)?,
+        Cmd::Config(command) => config::run(session, command, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
         Cmd::Completions { shell } => completions(shell, out)?,

@@ -1,50 +1,45 @@
 //! `hotread serve`.
 
+use super::reload::Reload;
 use super::{Mode, Session};
-use crate::args::{LogFormat, Safe, ServeArgs};
-use crate::config::Config;
+use crate::args::{LogFormat, ServeArgs};
+use crate::config::{Given, Layers, Source, file};
 use crate::exit::{self, Failure};
 use crate::log;
 use crate::output::Out;
 use anyhow::{Context, Result};
 use hotread_proto::Code;
-use hotread_server::{Options, ServeError, Server, raise_file_limit};
-use hotread_store::{Store, Synchronous};
+use hotread_server::{ServeError, Server, raise_file_limit};
+use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::SignalKind;
-
-/// Where a server listens unless it is told otherwise.
-const DEFAULT_PORT: u16 = 7400;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the end of the process waits for work that cannot be cancelled, such as parsing a body, once
 /// the server has let go of everything.
 const LINGER: Duration = Duration::from_secs(2);
 
 pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Result<()> {
-    let config = match &args.config {
-        Some(path) => Config::read(path)?,
-        None => Config::default(),
-    };
-    let format = args.log_format.or(config.log_format).unwrap_or_default();
-    log::begin_serving(session.global.verbose, format);
-    let address = args.listen.or(config.listen);
-    let address = address.unwrap_or((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into());
+    let named = args.config.filter(|path| !path.as_os_str().is_empty());
+    let given = given(session, args.given);
+    let layers = Layers::read(named.or_else(file::discover).as_deref(), &given)?;
+    let config = layers.config()?;
+    if args.print_config {
+        return print(session, &layers, out);
+    }
+    let format = config.log_format;
+    let set_filter = log::begin_serving(&config.log, format);
+    let address = config.listen;
     session.or_file(config.db, config.passphrase_file);
-    let synchronous = args.synchronous.map(|safe| match safe {
-        Safe::Full => Synchronous::Full,
-        Safe::Normal => Synchronous::Normal,
-    });
-    let synchronous = synchronous.or(config.synchronous).unwrap_or_default();
-    let mode = match !args.no_create && config.create.unwrap_or(true) {
+    let mode = match config.create {
         true => Mode::Create,
         false => Mode::Write,
     };
     let builder = session.builder(mode, session.passphrase()?)?;
-    let store = builder.synchronous(synchronous).open()?;
+    let store = builder.synchronous(config.synchronous).open()?;
     // As JSON it is in the log.
     if store.is_new() && format == LogFormat::Text {
         let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
@@ -53,26 +48,70 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
             path.display()
         ));
     }
-    let mut options = config.server;
-    options.allowed_hosts = args.allowed_hosts.unwrap_or(options.allowed_hosts);
-    options.allowed_origins = args.allowed_origins.unwrap_or(options.allowed_origins);
-    options.allow_plaintext |= args.allow_plaintext;
     raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime =
         super::runtime(threads).context("the threads of the server could not be started")?;
-    let served = runtime.block_on(serve(session, store.clone(), address, options, out));
+    let served = runtime.block_on(async {
+        let listener = listen(address).await?;
+        let server = Server::builder(store.clone())
+            .options(config.server)
+            .build()?;
+        let reload = Reload {
+            layers,
+            given,
+            set_filter,
+            server: server.handle(),
+        };
+        serve(session, &store, listener, server, reload, out).await
+    });
     runtime.shutdown_timeout(LINGER);
     // Tasks that were cut off may have the store still.
     store.close();
     served
 }
 
+/// What the environment and the command line set.
+fn given(session: &Session, mut given: Given) -> Given {
+    for (key, path, on_command_line) in session.global.paths() {
+        let source = match on_command_line {
+            true => Source::Flag,
+            false => Source::Environment,
+        };
+        given.push(key, path.to_string_lossy(), source);
+    }
+    match session.global.verbose {
+        0 => {}
+        1 => given.push("log", "debug", Source::Verbose),
+        _ => given.push("log", "trace", Source::Verbose),
+    }
+    given
+}
+
+fn print(session: &Session, layers: &Layers, out: &mut Out) -> Result<()> {
+    #[derive(Serialize)]
+    struct Told {
+        key: &'static str,
+        value: Option<toml::Value>,
+        from: String,
+    }
+
+    if !session.json() {
+        return out.text(&layers.to_toml());
+    }
+    for (setting, value, from) in layers.list() {
+        let key = &setting.key;
+        out.json(&Told { key, value, from })?;
+    }
+    Ok(())
+}
+
 async fn serve(
     session: &Session,
-    store: Store,
-    address: SocketAddr,
-    options: Options,
+    store: &Store,
+    listener: TcpListener,
+    server: Server,
+    reload: Reload,
     out: &mut Out,
 ) -> Result<()> {
     #[derive(Serialize)]
@@ -80,20 +119,28 @@ async fn serve(
         url: String,
     }
 
-    let listener = listen(address).await?;
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
-    let path = store.path().display().to_string();
-    let server = Server::builder(store).options(options).build()?;
     server.check_address(address).map_err(with_commands)?;
     // Before the first line tells anyone to come, so that none of them is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
+    let hangups = signal(SignalKind::hangup()).context("signals cannot be waited for")?;
     let url = format!("http://{address}");
-    let line = format!("serving {path} at {url}");
+    let line = format!("serving {} at {url}", store.path().display());
     session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
-    server.serve(listener, async { _ = stop.await }).await?;
+    match &reload.layers.file {
+        Some(file) => tracing::info!(file = %file.display(), "settings read"),
+        None => tracing::info!("no configuration file"),
+    }
+    let stop = async {
+        tokio::select! {
+            _ = stop => {}
+            () = reload.run(hangups) => {}
+        }
+    };
+    server.serve(listener, stop).await?;
     Ok(())
 }
 

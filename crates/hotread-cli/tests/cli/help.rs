@@ -23,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
     &["restore"],
     &["verify"],
     &["serve"],
+    &["config", "check"],
     &["watch"],
     &["status"],
     &["token", "create"],

@@ -85,7 +85,7 @@ impl Call {
 
     /// A unit of work on behalf of the caller.
     pub(crate) fn unit(&self) -> Unit {
-        let limit = Duration::from_millis(self.state.options.max_read_ms);
+        let limit = Duration::from_millis(self.state.settings().options.max_read_ms);
         let unit = Unit::of(self.caller.who()).within(limit);
         match &self.names.table {
             Some(table) => unit.on(table),
@@ -108,7 +108,7 @@ impl Call {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let max = self.takes.most(&self.state.options);
+        let max = self.takes.most(&self.state.settings().options);
         let body = std::mem::take(&mut self.body);
         let (bytes, mut held) = request::receive(&self.budget(), body, max).await?;
         if let Some(wire) = self.parts.extensions.get::<Arc<Wire>>() {

@@ -198,7 +198,7 @@ impl Events {
                     Recent::Change(change) => return self.change(change, 0).map(Some),
                     Recent::Behind => self.read_history().await?,
                 },
-                () = tokio::time::sleep(self.state.options.heartbeat()) => {
+                () = tokio::time::sleep(self.state.settings().options.heartbeat()) => {
                     return Ok(Some(": heartbeat\n\n".to_owned()));
                 }
             }

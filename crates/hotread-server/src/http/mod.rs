@@ -74,7 +74,8 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     // Put there by the connection.
     let peer: Option<SocketAddr> = request.extensions().get().copied();
     let method = request.method().clone();
-    let page = state.allowed.page(request.headers());
+    let settings = state.settings();
+    let page = settings.allowed.page(request.headers());
     let wire: Arc<Wire> = request.extensions().get().cloned().unwrap_or_default();
     let length = request::body_length(request.headers());
     wire.set_unread(length != Some(0));
@@ -85,7 +86,7 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     answer::protect(response.headers_mut());
-    cors::share(response.headers_mut(), page, state.allowed.has_pages());
+    cors::share(response.headers_mut(), page, settings.allowed.has_pages());
     if wire.is_unread() && length.is_none_or(|length| length > request::INLINE as u64) {
         // More than is worth reading for the next request's sake.
         let close = HeaderValue::from_static("close");
@@ -150,7 +151,7 @@ async fn answer(
         false if state.is_open() => Hosts::Listed,
         false => Hosts::Any,
     };
-    state.allowed.check(&parts, hosts)?;
+    state.settings().allowed.check(&parts, hosts)?;
 
     let known = authenticate(state, peer, &parts);
     let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
@@ -178,7 +179,7 @@ async fn answer(
     let names = names(&mut parts).await?;
     check_rights(&caller, route.access, names.table.as_ref())?;
 
-    request::check_body(&parts.headers, route.takes, &state.options)?;
+    request::check_body(&parts.headers, route.takes, &state.settings().options)?;
     let query = Query::parse(parts.uri.query().unwrap_or(""), route.query)?;
     let condition = Condition::read(&parts.headers, route.conditions)?;
     let id = request::idempotency_key(&parts.headers, route.once)?;

@@ -34,7 +34,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     let (mut new, held) = call.needed_body::<Replace>().await?;
     new.id = same(new.id, call.id.take(), OTHER_ID)?;
     new.note = same(new.note, note, OTHER_NOTE)?;
-    let max = call.state.options.max_replace_changes;
+    let max = call.state.settings().options.max_replace_changes;
     // Before the comparison: what is gone is remembered by its key.
     let old = usize::try_from(call.state.store.head(&table)?.records).unwrap_or(usize::MAX);
     let gone = call.budget().take(old.min(max) * GONE_COST)?;

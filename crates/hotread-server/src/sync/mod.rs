@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     };
     let listed = state.sessions.enter(caller.peer, &table);
     let config = ServeConfig {
-        heartbeat: state.options.heartbeat(),
+        heartbeat: state.settings().options.heartbeat(),
         sealed,
     };
     let session = Session {

@@ -53,7 +53,7 @@ pub enum StorageError {
     Interrupted,
     /// Reading or writing failed.
     #[error(
-        "the database could not be read or written ({detail}); check the disk and the system's log"
+        "the database could not be read or written ({detail}); check its permissions, the disk and the system's log"
     )]
     Io {
         /// SQLite's words.
