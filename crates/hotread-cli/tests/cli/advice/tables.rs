@@ -52,6 +52,10 @@ fn tables_that_are_missing_or_there_already() {
     place.run(&again).ok();
     place.run(&["table", "create", "v"]).ok();
 
+    let message = said(place.run(&["search", "v", "x"]), 1, "has no search index");
+    place.typed(&quoted(&message)[0], &["v"]).ok();
+    assert_eq!(place.run(&["search", "v", "x"]).code, 0);
+
     let schema = place.file("schema.json", r#"{"type": "objekt"}"#);
     said(
         place.run(&["table", "create", "s", "--schema", &schema]),
