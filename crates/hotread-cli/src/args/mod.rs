@@ -2,29 +2,33 @@
 
 mod demo;
 mod follow;
+mod format;
 mod global;
 mod import;
+mod records;
 mod serve;
 mod values;
 
 pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
+pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{FileFormat, ImportArgs};
+pub(crate) use records::{GetArgs, HistoryArgs, LsArgs, RmArgs, SearchArgs, SetArgs};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 
 use clap::{
     ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
 };
 use global::Given;
-use hotread_proto::{Alter, Category, Key, Note, Position, TableName, Timestamp, TxnId};
+use hotread_proto::{Alter, TableName};
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{at_least_one, bytes, page};
+use values::bytes;
 
-/// Listed where no `--limit` is given: a few screens.
+/// Records in a table for people where no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Transactions of the history that are shown where no `--limit` is given: one screen.
+/// Transactions in a table for people where no `--limit` is given: one screen.
 pub(crate) const DEFAULT_CHANGES: usize = 20;
 /// Bad rows that an import lists one by one; the others are only counted.
 pub(crate) const DEFAULT_LISTED: usize = 100;
@@ -86,51 +90,19 @@ pub(crate) enum Cmd {
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
-    #[command(after_help = "\
-A record is written whole. Category and expiry that are not given here are general and never, whatever
-the record had before.
-
-Examples:
-  hotread set flags dark-mode true
-  hotread set prices apple '{\"eur\": 0.4}' --category fruit
-  hotread set motd today 'Hello, world' --string
-  hotread set sessions s-17 '{}' --ttl 30m
-  hotread set prices apple 0.5 --if-seq 12        only if nobody changed it since
-  hotread set prices apple 0.6 --note 'new harvest'
-  hotread set docs readme - --string < README.md  the bytes as they are, the last newline included")]
+    #[command(after_help = records::SET_HELP)]
     Set(SetArgs),
     /// Print a record's value
-    #[command(after_help = "\
-A record whose time of expiry has passed is not there, even if it has not been deleted yet.
-
-Examples:
-  hotread get flags dark-mode
-  hotread get motd today --string
-  hotread get flags dark-mode --json   the whole record, its seq included")]
+    #[command(after_help = records::GET_HELP)]
     Get(GetArgs),
     /// Delete records, all in one transaction
-    #[command(after_help = "\
-If some of the keys are not there, the others are deleted, and the exit code is 3.
-
-Examples:
-  hotread rm flags dark-mode light-mode
-  hotread rm flags dark-mode --if-seq 12   only if nobody changed it since")]
+    #[command(after_help = records::RM_HELP)]
     Rm(RmArgs),
     /// List records in the order of their keys
-    #[command(after_help = "\
-Examples:
-  hotread ls flags
-  hotread ls flags --prefix beta/ --limit 20
-  hotread ls flags --all --json | jq -r .key
-
-Records are read page by page: a transaction that is committed in between shows in later pages
-only. For one state of a whole table use `hotread export`.")]
+    #[command(after_help = records::LS_HELP)]
     Ls(LsArgs),
     /// Search keys and values; the table needs to have been created with --search
-    #[command(after_help = "\
-Examples:
-  hotread search oui cisco
-  hotread search oui 'cisco systems' --limit 20 --json")]
+    #[command(after_help = records::SEARCH_HELP)]
     Search(SearchArgs),
     /// Import records from a CSV or NDJSON file
     #[command(after_help = import::IMPORT_HELP)]
@@ -152,17 +124,7 @@ Examples:
   hotread export flags | hotread --db other.db import flags - --format ndjson")]
     Export(ExportArgs),
     /// Show a table's last transactions, the newest last
-    #[command(after_help = "\
-ACTOR is who made the transaction: the name of the token that it came with, `hotread` if it was made by
-this command with --db, otherwise the name of the program that had the database open. Expiries have no
-actor. NOTE is what was given with --note. Both are members of the JSON as well: `actor`, `note`.
-
-With --json, a transaction that has an id shows it only with --db: a server does not tell it.
-
-Examples:
-  hotread history flags
-  hotread history flags --limit 5 --values
-  hotread history flags --from 00c0ffee00c0ffee:42 --json   those after 42")]
+    #[command(after_help = records::HISTORY_HELP)]
     History(HistoryArgs),
     /// Copy the database to a file, while others read and write it
     #[command(after_help = "\
@@ -303,7 +265,7 @@ Examples:
     #[command(
         after_help = "Examples:\n  hotread table list\n  hotread table list --json | jq -r .name"
     )]
-    List,
+    List(FormatArgs),
     /// Show what can be said of a table
     #[command(
         after_help = "Examples:\n  hotread table show flags\n  hotread table show flags --json | jq .seq"
@@ -403,105 +365,6 @@ impl KeptArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct SetArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The key
-    pub(crate) key: Key,
-    /// The value as JSON, or `-` to read it from stdin
-    #[arg(allow_negative_numbers = true)]
-    pub(crate) value: String,
-    /// The value is text, to be stored as a JSON string
-    #[arg(long)]
-    pub(crate) string: bool,
-    /// What the record is filed under
-    #[arg(long, default_value = "general")]
-    pub(crate) category: Category,
-    /// When the record vanishes: 2026-12-24T18:00:00Z, or milliseconds since 1970
-    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
-    pub(crate) expires_at: Option<Timestamp>,
-    /// In how much time the record vanishes: 90s, 1h, 7d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) ttl: Option<Duration>,
-    /// Only if the record was last changed by transaction N
-    #[arg(long, value_name = "N", conflicts_with = "if_absent")]
-    pub(crate) if_seq: Option<u64>,
-    /// Only if there is no such record
-    #[arg(long)]
-    pub(crate) if_absent: bool,
-    /// Names the transaction: the same command again does nothing more
-    #[arg(long, value_name = "ID")]
-    pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) note: Option<Note>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The key
-    pub(crate) key: Key,
-    /// Print the text of a JSON string as it is: without quotes, escapes and an added newline
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) string: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RmArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The keys
-    #[arg(required = true, value_name = "KEY")]
-    pub(crate) keys: Vec<Key>,
-    /// Only if the record (just one may be named) was last changed by transaction N
-    #[arg(long, value_name = "N")]
-    pub(crate) if_seq: Option<u64>,
-    /// Names the transaction: the same command again does nothing more
-    #[arg(long, value_name = "ID")]
-    pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) note: Option<Note>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LsArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Only keys that begin so
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) prefix: String,
-    /// Only records of this category
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// Only keys behind this one, which need not exist
-    #[arg(long, value_name = "KEY")]
-    pub(crate) after: Option<Key>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = at_least_one)]
-    pub(crate) limit: usize,
-    /// All of them
-    #[arg(long, conflicts_with = "limit")]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SearchArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Words to be found
-    pub(crate) query: String,
-    /// Only records of this category
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// At most so many, up to 1000; through a server, up to 100
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = page)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The table
     pub(crate) table: TableName,
@@ -511,24 +374,6 @@ pub(crate) struct ExportArgs {
     /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Begin after this position, as EPOCH:SEQ; without it, the last transactions are shown
-    #[arg(long, value_name = "EPOCH:SEQ")]
-    pub(crate) from: Option<Position>,
-    /// At most so many transactions
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHANGES, value_parser = at_least_one)]
-    pub(crate) limit: usize,
-    /// Show values, too
-    #[arg(long)]
-    pub(crate) values: bool,
-    /// Show all operations of a transaction, not only the first 10
-    #[arg(long)]
-    pub(crate) full: bool,
 }
 
 /// Reads the command line and the environment.

@@ -1,5 +1,6 @@
 //! The arguments of `hotread serve` and `hotread token`.
 
+use super::format::FormatArgs;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use hotread_proto::{TableName, Timestamp};
 use hotread_store::{Role, Synchronous};
@@ -144,7 +145,7 @@ Examples:
     #[command(
         after_help = "Examples:\n  hotread token list\n  hotread token list --json | jq -r .id"
     )]
-    List,
+    List(FormatArgs),
     /// Revoke a token; a server ends the sessions that were opened with it
     #[command(after_help = "Examples:\n  hotread token revoke 5f3a09c1")]
     Revoke {

@@ -123,6 +123,10 @@ impl Tables for Server {
         self.ask(|client| client.scan(table.as_str(), scan))
     }
 
+    fn max_found(&self) -> usize {
+        MAX_FOUND
+    }
+
     fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
         if search.limit > MAX_FOUND {
             let message = format!(

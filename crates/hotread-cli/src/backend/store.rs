@@ -45,6 +45,10 @@ impl Tables for Store {
         Ok(self.scan(table, scan)?)
     }
 
+    fn max_found(&self) -> usize {
+        hotread_store::MAX_PAGE
+    }
+
     fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
         Ok(self.search(table, search)?.records)
     }

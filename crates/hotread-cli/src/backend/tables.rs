@@ -30,6 +30,9 @@ pub(crate) trait Tables {
     /// A page of records by key.
     fn scan(&self, table: &TableName, scan: &Scan) -> Result<Page>;
 
+    /// Most records that a search gives.
+    fn max_found(&self) -> usize;
+
     /// The records that have the words, the best first.
     fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>>;
 

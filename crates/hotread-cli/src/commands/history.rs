@@ -1,13 +1,15 @@
 //! `hotread history`.
 
 use super::{Mode, Session};
-use crate::args::HistoryArgs;
-use crate::output::{Out, count};
-use anyhow::Result;
+use crate::args::{DEFAULT_CHANGES, HistoryArgs};
+use crate::output::{List, Out, count};
+use anyhow::{Context, Result};
 use hotread_proto::{
-    Actor, Change, ChangeOp, Digest, Epoch, Note, Position, Record, Removal, Timestamp,
+    Actor, Change, ChangeOp, Digest, Epoch, MAX_CHANGES, Note, Position, Record, Removal, Timestamp,
 };
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::io::Write;
 
 /// Operations of a transaction that are shown unless all are asked for.
 const SHOWN: usize = 10;
@@ -47,32 +49,62 @@ fn record<S: Serializer>(record: &&Record, serializer: S) -> Result<S::Ok, S::Er
     record.serialize(serializer)
 }
 
+/// Columns of CSV, which has a row for each operation.
+const COLUMNS: &[&str] = &[
+    "epoch", "seq", "at", "op", "key", "value", "cause", "actor", "note",
+];
+
+/// An operation as a row.
+#[derive(Serialize)]
+struct OpRow<'a> {
+    epoch: Epoch,
+    seq: u64,
+    at: Timestamp,
+    op: &'static str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Removal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a Note>,
+}
+
 pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Result<()> {
     let table = &args.table;
+    let mut list = session.list(args.format, COLUMNS)?;
     let tables = session.tables_for(table, Mode::Read)?;
+    let usual = match &list {
+        None if !args.all => DEFAULT_CHANGES,
+        _ => usize::MAX,
+    };
+    let limit = args.limit.unwrap_or(usual);
+    let info = tables.table(table)?;
+    let head = info.position;
+    // Transactions before those that are shown.
+    let mut earlier = 0;
     let mut from = match args.from {
         Some(from) => from,
         None => {
-            let info = tables.table(table)?;
-            let last = info.position.seq.saturating_sub(args.limit as u64);
             // The history may be cut while it is read; then the store says so.
-            let seq = last.max(info.floor.saturating_sub(1));
-            Position {
-                seq,
-                ..info.position
-            }
+            let kept = info.floor.saturating_sub(1);
+            let seq = head.seq.saturating_sub(limit as u64).max(kept);
+            earlier = seq - kept.min(seq);
+            Position { seq, ..head }
         }
     };
-    let (mut left, mut first, mut shown) = (args.limit, true, None);
+    let (mut left, mut first, mut shown) = (limit, true, None);
     while left > 0 {
-        let changes = tables.changes(table, from, left)?;
+        let changes = tables.changes(table, from, left.min(MAX_CHANGES))?;
         let Some(last) = changes.last() else { break };
         from = last.position;
         left = left.saturating_sub(changes.len());
-        if session.json() {
-            changes
-                .iter()
-                .try_for_each(|change| out.json(&json(change, args.values)))?;
+        if let Some(list) = &mut list {
+            for change in &changes {
+                print(change, args.values, list, out)?;
+            }
         } else {
             let columns = Columns::of(&changes, args);
             let heading = match shown == Some(columns) {
@@ -88,8 +120,48 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
         }
         first = false;
     }
+    if let Some(list) = list {
+        list.end(out)?;
+    }
+    out.flush()?;
     if first {
         session.note("no transactions");
+    }
+    if earlier > 0 {
+        let earlier = count(earlier, "earlier transaction", "earlier transactions");
+        session.tell_cut(
+            &format!("the history has {earlier}; give --limit N or --all"),
+            None,
+        );
+    } else if left == 0 && from.epoch == head.epoch && from.seq < head.seq {
+        session.tell_cut(&format!("there are more: go on with --from {from}"), None);
+    }
+    Ok(())
+}
+
+/// Prints a transaction for programs.
+fn print(change: &Change, values: bool, list: &mut List, out: &mut Out) -> Result<()> {
+    if !list.is_csv() {
+        return list.row(&json(change, values), out);
+    }
+    for op in &change.ops {
+        let (record, cause) = match op {
+            ChangeOp::Put(record) => (Some(record), None),
+            ChangeOp::Delete { cause, .. } => (None, Some(*cause)),
+        };
+        let value = record.filter(|_| values).map(|record| record.value_as());
+        let row = OpRow {
+            epoch: change.position.epoch,
+            seq: change.position.seq,
+            at: change.at,
+            op: name(op),
+            key: op.key(),
+            value: value.transpose().context("the value is not JSON")?,
+            cause: cause.filter(|cause| !cause.is_deleted()),
+            actor: change.actor.as_ref(),
+            note: change.note.as_ref(),
+        };
+        list.row(&row, out)?;
     }
     Ok(())
 }
@@ -140,6 +212,14 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
         actor: change.actor.as_ref(),
         note: change.note.as_ref(),
         ops: ops.collect(),
+    }
+}
+
+/// An operation in a word, for programs.
+pub(super) fn name(op: &ChangeOp) -> &'static str {
+    match op {
+        ChangeOp::Put(_) => "put",
+        ChangeOp::Delete { .. } => "delete",
     }
 }
 

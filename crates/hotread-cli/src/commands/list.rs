@@ -1,16 +1,26 @@
 //! Lists of records: `hotread ls` and `search`.
 
 use super::record::expired;
-use super::{Mode, Session};
-use crate::args::{LsArgs, SearchArgs};
+use super::{Mode, Session, shell_word};
+use crate::args::{DEFAULT_LIMIT, LsArgs, SearchArgs};
 use crate::output::Out;
 use anyhow::Result;
 use hotread_proto::{Category, Record};
-use hotread_store::{MAX_PAGE, Scan, Search};
+use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
 use std::io::Write;
 
 /// Said where there is nothing to print.
 const NONE: &str = "no records";
+
+/// Columns of CSV, those of an export.
+const COLUMNS: &[&str] = &[
+    "key",
+    "value",
+    "category",
+    "seq",
+    "updated_at",
+    "expires_at",
+];
 
 pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
     let LsArgs {
@@ -18,10 +28,16 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         prefix,
         category,
         after,
+        format,
         ..
     } = args;
+    let mut list = session.list(format, COLUMNS)?;
+    let usual = match &list {
+        None if !args.all => DEFAULT_LIMIT,
+        _ => usize::MAX,
+    };
+    let mut left = args.limit.unwrap_or(usual);
     let tables = session.tables_for(&table, Mode::Read)?;
-    let mut left = if args.all { usize::MAX } else { args.limit };
     let mut scan = Scan {
         prefix,
         after,
@@ -30,12 +46,15 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         ..Scan::default()
     };
     let mut shown = false;
-    loop {
+    let rest = loop {
         let mut page = tables.scan(&table, &scan)?;
         page.records.retain(|record| !expired(record));
         left -= page.records.len();
         if !page.records.is_empty() {
-            print(session, &page.records, !shown, out)?;
+            match &mut list {
+                Some(list) => list.rows(&page.records, out)?,
+                None => print(&page.records, !shown, out)?,
+            }
             shown = true;
         }
         match page.next {
@@ -44,21 +63,23 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
                 scan.epoch = Some(page.position.epoch);
                 scan.limit = left.min(MAX_PAGE);
             }
-            Some(key) => {
-                out.flush()?;
-                session.note(&format!(
-                    "there may be more: go on with --after '{key}', or give --limit N or --all"
-                ));
-                return Ok(());
-            }
-            None => {
-                if !shown {
-                    session.note(NONE);
-                }
-                return Ok(());
-            }
+            rest => break rest,
         }
+    };
+    if let Some(list) = list {
+        list.end(out)?;
     }
+    out.flush()?;
+    if let Some(key) = rest {
+        let word = shell_word(key.as_str());
+        session.tell_cut(
+            &format!("there may be more: go on with --after {word}, or give --limit N or --all"),
+            Some(key.as_str()),
+        );
+    } else if !shown {
+        session.note(NONE);
+    }
+    Ok(())
 }
 
 pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Result<()> {
@@ -66,37 +87,49 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         table,
         query,
         category,
-        limit,
+        format,
+        ..
     } = args;
+    let list = session.list(format, COLUMNS)?;
     let tables = session.tables_for(&table, Mode::Read)?;
-    let mut records = tables.search(
-        &table,
-        &Search {
-            query,
-            category,
-            limit,
-        },
-    )?;
-    let cut = records.len() == limit;
+    let limit = args.limit.unwrap_or(match &list {
+        None => DEFAULT_LIMIT,
+        Some(_) => tables.max_found(),
+    });
+    let search = Search {
+        query,
+        category,
+        limit,
+    };
+    let mut records = tables.search(&table, &search)?;
+    let bytes =
+        |record: &Record| record.key().len() + record.category().len() + record.value().len();
+    let cut = records.len() == limit || records.iter().map(bytes).sum::<usize>() >= MAX_PAGE_BYTES;
     records.retain(|record| !expired(record));
-    if records.is_empty() {
-        session.note(NONE);
-    } else {
-        print(session, &records, true, out)?;
+    match list {
+        Some(mut list) => {
+            list.rows(&records, out)?;
+            list.end(out)?;
+        }
+        None if records.is_empty() => {}
+        None => print(&records, true, out)?,
     }
+    out.flush()?;
     if cut {
-        out.flush()?;
-        session.note(&format!(
-            "there may be more than these {limit}; give --limit N, or narrow it"
-        ));
+        let found = records.len();
+        let more = match limit < tables.max_found() {
+            true => "give --limit N, or narrow it",
+            false => "narrow it",
+        };
+        let text = format!("there may be more than these {found}; {more}");
+        session.tell_cut(&text, None);
+    } else if records.is_empty() {
+        session.note(NONE);
     }
     Ok(())
 }
 
-fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
-    if session.json() {
-        return records.iter().try_for_each(|record| out.json(record));
-    }
+fn print(records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
     let expire = records.iter().any(|record| record.expires_at().is_some());
     let filed = records
         .iter()

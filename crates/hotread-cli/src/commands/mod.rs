@@ -13,13 +13,14 @@ mod table;
 mod token;
 mod watch;
 
-use crate::args::{Cli, Cmd, Global, Needs, Place};
+use crate::args::{Cli, Cmd, FormatArgs, Global, ListFormat, Needs, Place};
 use crate::backend::{Remote, Server, Tables};
 use crate::exit::{self, Exit, Failure};
-use crate::output::{Out, escape};
+use crate::output::{List, Machine, Out, escape};
 use anyhow::{Context, Result};
 use hotread_proto::{Actor, Code, TableName};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -282,6 +283,48 @@ impl Session {
         }
     }
 
+    /// The list that programs get; `None` where people get a table. `columns`: those of CSV.
+    ///
+    /// # Errors
+    /// If JSON is to be indented, and there is none.
+    fn list(&self, args: FormatArgs, columns: &'static [&'static str]) -> Result<Option<List>> {
+        let machine = match args.format {
+            Some(ListFormat::Table) => None,
+            Some(ListFormat::Json) => Some(Machine::Json),
+            Some(ListFormat::Ndjson) => Some(Machine::Ndjson),
+            Some(ListFormat::Csv) => Some(Machine::Csv),
+            None => self.json().then_some(Machine::Ndjson),
+        };
+        if args.pretty && !matches!(machine, Some(Machine::Json | Machine::Ndjson)) {
+            let message = "--pretty indents JSON; give --json or --format json with it";
+            return Err(Failure::usage(message).into());
+        }
+        Ok(machine.map(|machine| List::new(machine, args.pretty, columns)))
+    }
+
+    /// Says on stderr that a list is not whole. `after`: the key that the rest comes after.
+    fn tell_cut(&self, text: &str, after: Option<&str>) {
+        #[derive(Serialize)]
+        struct Cut<'a> {
+            truncated: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            after: Option<&'a str>,
+            message: &'a str,
+        }
+
+        if !self.json() {
+            return self.note(text);
+        }
+        let cut = Cut {
+            truncated: true,
+            after,
+            message: text,
+        };
+        // If nobody hears it, nothing is lost.
+        let line = serde_json::to_string(&cut).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
     /// Something that is not the answer, for people only.
     pub(crate) fn note(&self, text: &str) {
         if !self.json() {
@@ -289,6 +332,11 @@ impl Session {
             let _ = writeln!(io::stderr(), "{}", escape(text));
         }
     }
+}
+
+/// A word as a shell reads it.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Is there somebody to ask?

@@ -9,6 +9,7 @@ use hotread_proto::limits::MAX_VALUE_BYTES;
 use hotread_proto::{
     Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Timestamp, Txn, Value,
 };
+use serde_json::value::RawValue;
 use std::io::Read;
 use std::time::SystemTime;
 
@@ -96,22 +97,43 @@ fn not_found(table: &TableName, key: &Key, more: &str) -> anyhow::Error {
 }
 
 pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()> {
-    let GetArgs { table, key, string } = args;
+    let GetArgs { table, key, .. } = args;
     let tables = session.tables_for(table, Mode::Read)?;
     let record = tables.get(table, key)?.filter(|record| !expired(record));
     let Some(record) = record else {
         let more = "; `hotread ls` lists those that there are";
         return Err(not_found(table, key, more));
     };
+    print(session, &record, args, out)
+}
+
+/// Prints a record's value, or with `--json` the record.
+fn print(session: &Session, record: &Record, args: &GetArgs, out: &mut Out) -> Result<()> {
     if session.json() {
-        return out.json(&record);
+        return match args.pretty {
+            true => out.pretty(record),
+            false => out.json(record),
+        };
     }
-    if *string {
-        let text: String = record.value_as().map_err(|_| {
+    let text = || record.value_as::<String>();
+    if args.string {
+        let text = text().map_err(|_| {
+            let key = record.key();
             let message = format!("the value of {key:?} is not a string; leave out --string");
             Failure::new(Code::InvalidValue, message)
         })?;
         return out.lines(&text);
+    }
+    if args.raw && record.value().starts_with(b"\"") {
+        let text = text().context("the value is not JSON")?;
+        return out.lines(&(text + "\n"));
+    }
+    if args.pretty {
+        return out.pretty(
+            &record
+                .value_as::<&RawValue>()
+                .context("the value is not JSON")?,
+        );
     }
     out.line(&String::from_utf8_lossy(record.value()))
 }

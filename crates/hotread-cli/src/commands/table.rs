@@ -1,7 +1,7 @@
 //! `hotread table`.
 
 use super::{Mode, Session, confirm, new_passphrase, read_passphrase};
-use crate::args::{AlterArgs, CreateArgs, TableCmd};
+use crate::args::{AlterArgs, CreateArgs, FormatArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
@@ -13,7 +13,7 @@ pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result
     match command {
         TableCmd::Create(args) => create(session, args, out),
         TableCmd::Alter(args) => alter(session, &args, out),
-        TableCmd::List => list(session, out),
+        TableCmd::List(format) => list(session, format, out),
         TableCmd::Show { table } => show(session, &table, out),
         TableCmd::Drop { table, yes } => drop_table(session, &table, yes, out),
         TableCmd::Reseal {
@@ -62,10 +62,22 @@ fn read_schema(path: &Path) -> Result<Value> {
     Value::parse(&text).with_context(named)
 }
 
-fn list(session: &Session, out: &mut Out) -> Result<()> {
+/// Columns of CSV.
+const COLUMNS: &[&str] = &[
+    "name",
+    "records",
+    "epoch",
+    "seq",
+    "updated_at",
+    "created_at",
+];
+
+fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
+    let list = session.list(format, COLUMNS)?;
     let tables = session.tables(Mode::Read)?.tables()?;
-    if session.json() {
-        return tables.iter().try_for_each(|info| out.json(info));
+    if let Some(mut list) = list {
+        list.rows(&tables, out)?;
+        return list.end(out);
     }
     if tables.is_empty() {
         session.note("there are no tables; `hotread table create` makes one");

@@ -1,7 +1,7 @@
 //! `hotread token`: who may use a server.
 
 use super::{Mode, Session};
-use crate::args::TokenCmd;
+use crate::args::{FormatArgs, TokenCmd};
 use crate::output::Out;
 use anyhow::Result;
 use hotread_proto::{TableName, Timestamp};
@@ -22,7 +22,7 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
             let expires_at = expires_at.or_else(|| ttl.map(after));
             create(session, &name, role, tables, expires_at, out)
         }
-        TokenCmd::List => list(session, out),
+        TokenCmd::List(format) => list(session, format, out),
         TokenCmd::Revoke { id } => revoke(session, &id, out),
     }
 }
@@ -58,10 +58,15 @@ fn create(
     out.line(&created.secret)
 }
 
-fn list(session: &Session, out: &mut Out) -> Result<()> {
+/// Columns of CSV.
+const COLUMNS: &[&str] = &["id", "name", "role", "tables", "created_at", "expires_at"];
+
+fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
+    let list = session.list(format, COLUMNS)?;
     let tokens = session.tables(Mode::Read)?.tokens()?;
-    if session.json() {
-        return tokens.iter().try_for_each(|token| out.json(token));
+    if let Some(mut list) = list {
+        list.rows(&tokens, out)?;
+        return list.end(out);
     }
     if tokens.is_empty() {
         session.note("there are no tokens; a server answers everybody on its own machine");

@@ -1,7 +1,7 @@
 //! `hotread watch`.
 
 use super::Session;
-use super::history::verb;
+use super::history::{name, verb};
 use crate::args::WatchArgs;
 use crate::backend::{Server, Tables};
 use crate::output::{Out, hang_up};
@@ -133,11 +133,4 @@ fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> R
 
 fn flush(out: &mut Out) -> Result<()> {
     out.flush().context("cannot write to stdout")
-}
-
-fn name(op: &ChangeOp) -> &'static str {
-    match op {
-        ChangeOp::Put(_) => "put",
-        ChangeOp::Delete { .. } => "delete",
-    }
 }

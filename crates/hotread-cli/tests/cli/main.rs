@@ -5,11 +5,13 @@ mod errors;
 mod files;
 mod help;
 mod import;
+mod lists;
 mod records;
 mod serve;
 mod serving;
 mod status;
 mod tables;
+mod terminal;
 mod through_server;
 mod watch;
 

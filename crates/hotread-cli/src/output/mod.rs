@@ -1,5 +1,9 @@
-//! What is printed on stdout: tables for people, JSON for scripts. Data cannot do anything to a
-//! terminal: control characters are escaped there.
+//! What is printed on stdout: tables for people, JSON and CSV for programs (`list.rs`). Data cannot do
+//! anything to a terminal: control characters are escaped there, and so is what does not show.
+
+mod list;
+
+pub(crate) use list::{List, Machine, pretty};
 
 use anyhow::{Context, Result};
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
@@ -50,8 +54,13 @@ impl Out {
 
     /// JSON on a line.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_string(value).context("the answer cannot be written as JSON")?;
-        self.line(&json)
+        self.line(&list::to_json(value)?)
+    }
+
+    /// JSON on several lines.
+    pub(crate) fn pretty(&mut self, value: &impl Serialize) -> Result<()> {
+        self.part(&pretty(&list::to_json(value)?))?;
+        self.text("\n")
     }
 
     /// Text as it is, which is not data.
@@ -69,6 +78,15 @@ impl Out {
             }
         }
         Ok(())
+    }
+
+    /// Text whose line ends are not data, without an end to the last line.
+    fn part(&mut self, text: &str) -> Result<()> {
+        if !self.terminal {
+            return self.bytes(text.as_bytes());
+        }
+        let lines: Vec<_> = text.split('\n').map(escape).collect();
+        self.bytes(lines.join("\n").as_bytes())
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
@@ -163,11 +181,31 @@ fn written(result: io::Result<()>) -> Result<()> {
     result.context("cannot write to stdout")
 }
 
-/// Characters that make a terminal do something, or text look like other text: control characters
-/// and those that turn the direction of writing.
+/// Characters that make a terminal do something, or text look like other text: control characters, line
+/// and paragraph separators, and Unicode's *default ignorable code points*, which do not show. Those that
+/// turn the direction of writing are among the last.
 fn is_active(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fff8}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// As much of a cell as a terminal may show: wrapping a whole value of a megabyte takes long.
@@ -190,8 +228,10 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
             '\n' => escaped.push_str("\\n"),
             '\t' => escaped.push_str("\\t"),
             c if is_active(c) => {
-                // Writing to a String cannot fail. All of them are below U+10000.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
             }
             c => escaped.push(c),
         }
@@ -236,6 +276,21 @@ mod tests {
         assert_eq!(before, after);
         assert!(matches!(escape("plain ä"), Cow::Borrowed(_)));
         assert_eq!(escape("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn what_does_not_show_is_shown_as_what_it_is() {
+        for (text, shown) in [
+            ("a\u{200b}b", r"a\u200bb"),
+            ("\u{feff}a", r"\ufeffa"),
+            ("a\u{2028}b", r"a\u2028b"),
+            ("a\u{e0041}", r"a\udb40\udc41"),
+            ("pass\u{ad}word", r"pass\u00adword"),
+        ] {
+            assert_eq!(escape(text), shown);
+            let json: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
+            assert_eq!(json, text, "as JSON it is the same");
+        }
     }
 
     #[test]
