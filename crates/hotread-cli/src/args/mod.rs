@@ -14,8 +14,11 @@ pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use import::{FileFormat, ImportArgs};
-pub(crate) use records::{GetArgs, HistoryArgs, LsArgs, RmArgs, SearchArgs, SetArgs};
+pub(crate) use records::{
+    GetArgs, HistoryArgs, LsArgs, RangeArgs, RmArgs, SearchArgs, SetArgs, TxnArgs,
+};
 pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
+pub(crate) use values::Since;
 
 use clap::{
     ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
@@ -55,7 +58,6 @@ Exit codes:
 #[command(
     name = "hotread",
     version,
-    disable_help_subcommand = true,
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
@@ -90,17 +92,23 @@ pub(crate) enum Cmd {
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
-    #[command(after_help = records::SET_HELP)]
+    #[command(visible_alias = "put", after_help = records::SET_HELP)]
     Set(SetArgs),
-    /// Print a record's value
+    /// Print the values of records
     #[command(after_help = records::GET_HELP)]
     Get(GetArgs),
-    /// Delete records, all in one transaction
-    #[command(after_help = records::RM_HELP)]
+    /// Delete records
+    #[command(visible_alias = "del", after_help = records::RM_HELP)]
     Rm(RmArgs),
+    /// Do several changes at once, if conditions hold
+    #[command(after_help = records::TXN_HELP)]
+    Txn(TxnArgs),
     /// List records in the order of their keys
-    #[command(after_help = records::LS_HELP)]
+    #[command(visible_alias = "list", after_help = records::LS_HELP)]
     Ls(LsArgs),
+    /// List the keys of records
+    #[command(after_help = records::KEYS_HELP)]
+    Keys(RangeArgs),
     /// Search keys and values; the table needs to have been created with --search
     #[command(after_help = records::SEARCH_HELP)]
     Search(SearchArgs),
@@ -199,7 +207,9 @@ impl Cmd {
             | Self::Set(_)
             | Self::Get(_)
             | Self::Rm(_)
+            | Self::Txn(_)
             | Self::Ls(_)
+            | Self::Keys(_)
             | Self::Search(_)
             | Self::Import(_)
             | Self::Export(_)

@@ -1,6 +1,7 @@
 //! The arguments of `hotread serve` and `hotread token`.
 
 use super::format::FormatArgs;
+use super::values::time;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use hotread_proto::{TableName, Timestamp};
 use hotread_store::{Role, Synchronous};
@@ -134,8 +135,8 @@ Examples:
         /// Only for this table; may be repeated
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<TableName>,
-        /// When the token ends: 2026-12-24T18:00:00Z, or milliseconds since 1970
-        #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+        /// When the token ends: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
+        #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
         expires_at: Option<Timestamp>,
         /// In how much time the token ends: 12h, 90d
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

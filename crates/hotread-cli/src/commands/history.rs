@@ -1,6 +1,6 @@
 //! `hotread history`.
 
-use super::{Mode, Session};
+use super::{Mode, Session, position};
 use crate::args::{DEFAULT_CHANGES, HistoryArgs};
 use crate::output::{List, Out, count};
 use anyhow::{Context, Result};
@@ -9,6 +9,7 @@ use hotread_proto::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::collections::VecDeque;
 use std::io::Write;
 
 /// Operations of a transaction that are shown unless all are asked for.
@@ -83,60 +84,121 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     let limit = args.limit.unwrap_or(usual);
     let info = tables.table(table)?;
     let head = info.position;
+    // The history may be cut while it is read; then the store says so.
+    let kept = info.floor.saturating_sub(1).min(head.seq);
+    let chosen = args.key.is_some() || args.prefix.is_some();
+    // The last of those that are chosen are known when all have been read.
+    let tail = chosen && args.from.is_none() && limit < usize::MAX;
     // Transactions before those that are shown.
     let mut earlier = 0;
     let mut from = match args.from {
-        Some(from) => from,
+        Some(from) => position(&*tables, table, from)?,
+        None if tail => Position { seq: kept, ..head },
         None => {
-            // The history may be cut while it is read; then the store says so.
-            let kept = info.floor.saturating_sub(1);
             let seq = head.seq.saturating_sub(limit as u64).max(kept);
-            earlier = seq - kept.min(seq);
+            earlier = seq - kept;
             Position { seq, ..head }
         }
     };
-    let (mut left, mut first, mut shown) = (limit, true, None);
-    while left > 0 {
-        let changes = tables.changes(table, from, left.min(MAX_CHANGES))?;
-        let Some(last) = changes.last() else { break };
-        from = last.position;
-        left = left.saturating_sub(changes.len());
-        if let Some(list) = &mut list {
-            for change in &changes {
-                print(change, args.values, list, out)?;
-            }
+    let mut shown = Shown::default();
+    let mut last = VecDeque::new();
+    let mut left = limit;
+    while left > 0 || tail {
+        let most = if chosen {
+            MAX_CHANGES
         } else {
-            let columns = Columns::of(&changes, args);
-            let heading = match shown == Some(columns) {
-                true => Vec::new(),
-                false => columns.heading(),
-            };
-            let rows = changes
-                .iter()
-                .flat_map(|change| rows(change, args, columns))
-                .collect();
-            out.table(&heading, rows)?;
-            shown = Some(columns);
+            left.min(MAX_CHANGES)
+        };
+        let mut changes = tables.changes(table, from, most)?;
+        let Some(end) = changes.last() else { break };
+        from = end.position;
+        if chosen {
+            changes.retain_mut(|change| {
+                change.ops.retain(|op| is_chosen(op.key(), args));
+                !change.ops.is_empty()
+            });
         }
-        first = false;
+        if tail {
+            last.extend(changes);
+            let too_many = last.len().saturating_sub(limit);
+            earlier += too_many as u64;
+            last.drain(..too_many);
+            continue;
+        }
+        if changes.len() > left {
+            changes.truncate(left);
+            from = changes.last().map_or(from, |change| change.position);
+        }
+        left -= changes.len();
+        shown.add(&changes, args, list.as_mut(), out)?;
     }
+    shown.add(last.make_contiguous(), args, list.as_mut(), out)?;
     if let Some(list) = list {
         list.end(out)?;
     }
     out.flush()?;
-    if first {
+    if !shown.some {
         session.note("no transactions");
     }
     if earlier > 0 {
         let earlier = count(earlier, "earlier transaction", "earlier transactions");
+        let text = format!("the history has {earlier}; give --limit N or --all");
+        session.tell_cut(&text, None);
+    } else if left == 0 && from.epoch == head.epoch && from.seq < head.seq {
         session.tell_cut(
-            &format!("the history has {earlier}; give --limit N or --all"),
+            &format!("there may be more: go on with --from {from}"),
             None,
         );
-    } else if left == 0 && from.epoch == head.epoch && from.seq < head.seq {
-        session.tell_cut(&format!("there are more: go on with --from {from}"), None);
     }
     Ok(())
+}
+
+/// Whether an operation on this key is asked for.
+fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
+    let named = args.key.as_ref().is_none_or(|it| it.as_str() == key);
+    named
+        && args
+            .prefix
+            .as_ref()
+            .is_none_or(|prefix| key.starts_with(prefix))
+}
+
+/// What has been printed.
+#[derive(Default)]
+struct Shown {
+    some: bool,
+    /// Those of the table's last heading.
+    columns: Option<Columns>,
+}
+
+impl Shown {
+    fn add(
+        &mut self,
+        changes: &[Change],
+        args: &HistoryArgs,
+        list: Option<&mut List>,
+        out: &mut Out,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.some = true;
+        if let Some(list) = list {
+            let mut changes = changes.iter();
+            return changes.try_for_each(|change| print(change, args.values, list, out));
+        }
+        let columns = Columns::of(changes, args);
+        let heading = match self.columns == Some(columns) {
+            true => Vec::new(),
+            false => columns.heading(),
+        };
+        let rows = changes
+            .iter()
+            .flat_map(|change| rows(change, args, columns));
+        out.table(&heading, rows.collect())?;
+        self.columns = Some(columns);
+        Ok(())
+    }
 }
 
 /// Prints a transaction for programs.
@@ -216,7 +278,7 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
 }
 
 /// An operation in a word, for programs.
-pub(super) fn name(op: &ChangeOp) -> &'static str {
+fn name(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
         ChangeOp::Delete { .. } => "delete",
@@ -224,7 +286,7 @@ pub(super) fn name(op: &ChangeOp) -> &'static str {
 }
 
 /// An operation in a word, for people.
-pub(super) fn verb(op: &ChangeOp) -> &'static str {
+fn verb(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
         ChangeOp::Delete { cause, .. } if *cause == Removal::Expired => "expire",

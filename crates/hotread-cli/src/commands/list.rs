@@ -1,16 +1,21 @@
-//! Lists of records: `hotread ls` and `search`.
+//! Lists of records: `hotread ls`, `keys` and `search`.
 
 use super::record::expired;
 use super::{Mode, Session, shell_word};
-use crate::args::{DEFAULT_LIMIT, LsArgs, SearchArgs};
-use crate::output::Out;
+use crate::args::{DEFAULT_LIMIT, LsArgs, RangeArgs, SearchArgs};
+use crate::backend::Tables;
+use crate::output::{List, Out};
 use anyhow::Result;
-use hotread_proto::{Category, Record};
+use hotread_proto::{Category, Key, Record, TableName};
 use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
+use serde::Serialize;
 use std::io::Write;
 
 /// Said where there is nothing to print.
-const NONE: &str = "no records";
+pub(super) const NONE: &str = "no records";
+
+/// Columns of CSV where only keys are asked for.
+pub(super) const KEY: &[&str] = &["key"];
 
 /// Columns of CSV, those of an export.
 const COLUMNS: &[&str] = &[
@@ -22,50 +27,87 @@ const COLUMNS: &[&str] = &[
     "expires_at",
 ];
 
-pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
-    let LsArgs {
-        table,
-        prefix,
-        category,
-        after,
-        format,
-        ..
-    } = args;
-    let mut list = session.list(format, COLUMNS)?;
-    let usual = match &list {
-        None if !args.all => DEFAULT_LIMIT,
-        _ => usize::MAX,
-    };
-    let mut left = args.limit.unwrap_or(usual);
-    let tables = session.tables_for(&table, Mode::Read)?;
-    let mut scan = Scan {
-        prefix,
-        after,
-        category,
-        limit: left.min(MAX_PAGE),
-        ..Scan::default()
-    };
-    let mut shown = false;
-    let rest = loop {
-        let mut page = tables.scan(&table, &scan)?;
+/// A key alone, for programs.
+#[derive(Serialize)]
+struct KeyRow<'a> {
+    key: &'a str,
+}
+
+/// Prints keys: a line each, or what the format makes of them.
+pub(super) fn print_keys<'a>(
+    keys: impl IntoIterator<Item = &'a str>,
+    list: Option<&mut List>,
+    out: &mut Out,
+) -> Result<()> {
+    let mut keys = keys.into_iter();
+    match list {
+        Some(list) => keys.try_for_each(|key| list.row(&KeyRow { key }, out)),
+        None => keys.try_for_each(|key| out.line(key)),
+    }
+}
+
+/// Hands over pages of the records that are there, `limit` records at most. The key that the rest comes
+/// after, if there may be more.
+pub(super) fn scan(
+    tables: &dyn Tables,
+    table: &TableName,
+    mut scan: Scan,
+    limit: usize,
+    mut each: impl FnMut(&[Record]) -> Result<()>,
+) -> Result<Option<Key>> {
+    let mut left = limit;
+    loop {
+        scan.limit = left.min(MAX_PAGE);
+        let mut page = tables.scan(table, &scan)?;
         page.records.retain(|record| !expired(record));
         left -= page.records.len();
         if !page.records.is_empty() {
-            match &mut list {
-                Some(list) => list.rows(&page.records, out)?,
-                None => print(&page.records, !shown, out)?,
-            }
-            shown = true;
+            each(&page.records)?;
         }
         match page.next {
             Some(key) if left > 0 => {
                 scan.after = Some(key);
                 scan.epoch = Some(page.position.epoch);
-                scan.limit = left.min(MAX_PAGE);
             }
-            rest => break rest,
+            rest => return Ok(rest),
         }
+    }
+}
+
+pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
+    let RangeArgs {
+        table,
+        prefix,
+        category,
+        after,
+        limit,
+        all,
+        format,
+    } = args.range;
+    let columns = if args.keys_only { KEY } else { COLUMNS };
+    let mut list = session.list(format, columns)?;
+    let usual = match &list {
+        None if !all && !args.keys_only => DEFAULT_LIMIT,
+        _ => usize::MAX,
     };
+    let tables = session.tables_for(&table, Mode::Read)?;
+    let range = Scan {
+        prefix,
+        after,
+        category,
+        ..Scan::default()
+    };
+    let mut shown = false;
+    let rest = scan(&*tables, &table, range, limit.unwrap_or(usual), |page| {
+        let heading = !std::mem::replace(&mut shown, true);
+        if args.keys_only {
+            return print_keys(page.iter().map(Record::key), list.as_mut(), out);
+        }
+        match &mut list {
+            Some(list) => list.rows(page, out),
+            None => print(page, heading, out),
+        }
+    })?;
     if let Some(list) = list {
         list.end(out)?;
     }

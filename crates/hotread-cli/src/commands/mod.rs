@@ -6,22 +6,25 @@ mod history;
 mod import;
 mod list;
 mod migrate;
+mod past;
 mod record;
 mod serve;
 mod status;
 mod table;
 mod token;
+mod txn;
 mod watch;
 
-use crate::args::{Cli, Cmd, FormatArgs, Global, ListFormat, Needs, Place};
+use crate::args::{Cli, Cmd, FormatArgs, Global, ListFormat, LsArgs, Needs, Place, Since};
 use crate::backend::{Remote, Server, Tables};
 use crate::exit::{self, Exit, Failure};
 use crate::output::{List, Machine, Out, escape};
 use anyhow::{Context, Result};
-use hotread_proto::{Actor, Code, TableName};
+use hotread_proto::{Actor, Code, Position, TableName};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -42,7 +45,12 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Set(args) => record::set(session, args, out)?,
         Cmd::Get(args) => record::get(session, &args, out)?,
         Cmd::Rm(args) => record::rm(session, args, out)?,
+        Cmd::Txn(args) => txn::run(session, args, out)?,
         Cmd::Ls(args) => list::ls(session, args, out)?,
+        Cmd::Keys(range) => {
+            let keys_only = true;
+            list::ls(session, LsArgs { range, keys_only }, out)?;
+        }
         Cmd::Search(args) => list::search(session, args, out)?,
         Cmd::Import(args) => return import::run(session, args, out),
         Cmd::Export(args) => export::run(session, &args, out)?,
@@ -332,6 +340,37 @@ impl Session {
             let _ = writeln!(io::stderr(), "{}", escape(text));
         }
     }
+}
+
+/// The position that a table had after a transaction. A sequence number is one of the epoch that the
+/// table has.
+fn position(tables: &dyn Tables, table: &TableName, at: Since) -> Result<Position> {
+    let seq = match at {
+        Since::Position(position) => return Ok(position),
+        Since::Seq(seq) => seq,
+    };
+    let head = tables.table(table)?.position;
+    if seq > head.seq {
+        let message = format!("the last transaction of table {table} is {}", head.seq);
+        return Err(Failure::new(Code::BadRequest, message).into());
+    }
+    Ok(Position { seq, ..head })
+}
+
+/// Reads a file, or stdin where it is `-`, up to a byte more than the most that is of use.
+fn read_input(file: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut input = Vec::new();
+    if file == Path::new("-") {
+        let read = io::stdin().lock().take(most + 1).read_to_end(&mut input);
+        read.context("cannot read stdin")?;
+    } else {
+        let file_at = || format!("cannot read {}", file.display());
+        let open = File::open(file).with_context(file_at)?;
+        open.take(most + 1)
+            .read_to_end(&mut input)
+            .with_context(file_at)?;
+    }
+    Ok(input)
 }
 
 /// A word as a shell reads it.

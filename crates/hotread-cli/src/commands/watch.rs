@@ -1,16 +1,21 @@
 //! `hotread watch`.
 
-use super::Session;
-use super::history::{name, verb};
+use super::record::expired;
+use super::{Session, position};
 use crate::args::WatchArgs;
 use crate::backend::{Server, Tables};
+use crate::exit::Failure;
 use crate::output::{Out, hang_up};
 use anyhow::{Context, Result};
-use hotread_client::{Event, Events};
-use hotread_proto::{Actor, ChangeOp, Epoch, Note, Position, Removal, Timestamp};
+use hotread_client::{Client, Event, Events};
+use hotread_proto::{
+    Actor, ChangeOp, Code, Epoch, Key, Note, Position, Record, Removal, Scan, Timestamp,
+};
+use hotread_store::MAX_PAGE;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// What became of a record, as JSON.
 #[derive(Serialize)]
@@ -33,14 +38,33 @@ struct ChangeJson<'a> {
     actor: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a Note>,
-    /// The next line is of the same transaction.
+    /// No change, but a record that was there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    state: bool,
+    /// The next line is of the same transaction, or of the same state.
+    more: bool,
+    /// The first of its transaction.
+    #[serde(skip)]
+    first: bool,
+}
+
+/// All records that there were have been told, as JSON.
+#[derive(Serialize)]
+struct LiveJson {
+    epoch: Epoch,
+    /// The changes that follow are those after it.
+    seq: u64,
+    op: &'static str,
     more: bool,
 }
 
 pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<()> {
     let remote = session.server()?;
-    // The stream waits for a server that is not there; whoever begins should hear of it.
-    Server::new(remote.clone())?.table(&args.table)?;
+    // The stream waits for a server that is not there; who begins should hear of it.
+    let server = Server::new(remote.clone())?;
+    server.table(&args.table)?;
+    let from = args.from.map(|from| position(&server, &args.table, from));
+    let from = from.transpose()?;
     // One thread follows the table, and this one prints: a reader of the output that is slow does
     // not keep pings from being answered.
     let runtime = super::runtime(1).context("a thread could not be started")?;
@@ -48,89 +72,234 @@ pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<
         let client = remote.builder("hotread-watch").build();
         let explain = |error| remote.explain(error);
         let client = client.map_err(explain)?;
-        let events = client.events(args.table.as_str(), args.from).await;
-        let mut events = events.map_err(explain)?;
+        let events = client.events(args.table.as_str(), from).await;
+        let events = events.map_err(explain)?;
         session.note(&format!(
             "watching {} after {}; end with ctrl-C",
             args.table,
             events.from()
         ));
+        let mut watch = Watch {
+            session,
+            args,
+            out,
+            told: Vec::new(),
+        };
         tokio::select! {
-            printed = print_all(session, args, &mut events, out) => {
-                printed?.map_or(Ok(()), |error| Err(explain(error)))
-            }
+            done = watch.all(&client, events) => done.map_err(|error| match error.downcast() {
+                Ok(error) => explain(error),
+                Err(error) => error,
+            }),
             () = hang_up() => Ok(()),
         }
     })
 }
 
-/// Prints all changes, until there are no more, and says why.
-async fn print_all(
-    session: &Session,
-    args: &WatchArgs,
-    events: &mut Events,
-    out: &mut Out,
-) -> Result<Option<hotread_client::Error>> {
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => print(session, args, &event, out)?,
-            Err(error) => return Ok(Some(error)),
-        }
-    }
-    Ok(None)
+/// A page of the records that there were: changes up to `seq` are in it.
+struct Told {
+    /// The last key that it covers; `None`: all that are left.
+    until: Option<Key>,
+    seq: u64,
 }
 
-/// Prints a transaction, whole.
-fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> Result<()> {
-    let Event {
-        head,
-        ops,
-        actor,
-        note,
-        ..
-    } = event;
-    // For people, on the first line of the transaction.
-    let mut said = String::new();
-    said.extend(actor.iter().map(|actor| format!("  by {actor}")));
-    said.extend(note.iter().map(|note| format!("  note: {note}")));
-    let Position { epoch, seq } = head.position;
-    let mut ops = ops
-        .iter()
-        .filter(|op| op.key().starts_with(&args.prefix))
-        .peekable();
-    while let Some(op) = ops.next() {
-        let (record, cause) = match op {
-            ChangeOp::Put(record) => (Some(record), None),
-            ChangeOp::Delete { cause, .. } => (None, Some(*cause)),
+struct Watch<'a> {
+    session: &'a Session,
+    args: &'a WatchArgs,
+    out: &'a mut Out,
+    /// In the order of their keys. Empty as soon as no change can be in one of them.
+    told: Vec<Told>,
+}
+
+impl Watch<'_> {
+    /// Tells the records if asked to, and then all changes, until there are no more, and why.
+    async fn all(&mut self, client: &Client, mut events: Events) -> Result<()> {
+        if self.args.state {
+            self.state(client, events.from()).await?;
+        }
+        while let Some(event) = events.next().await {
+            self.event(&event?)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the records that there are, at this position or later.
+    async fn state(&mut self, client: &Client, from: Position) -> Result<()> {
+        let mut scan = Scan {
+            prefix: self.args.prefix.clone(),
+            epoch: Some(from.epoch),
+            limit: MAX_PAGE,
+            ..Scan::default()
         };
-        if !session.json() {
-            let value = record.map_or_else(String::new, |record| {
-                format!("  {}", String::from_utf8_lossy(record.value()))
+        loop {
+            let page = client.scan(self.args.table.as_str(), &scan).await?;
+            for record in page.records.iter().filter(|record| !expired(record)) {
+                self.tell(ChangeJson {
+                    state: true,
+                    ..ChangeJson::put(from.epoch, record)?
+                })?;
+            }
+            self.told.push(Told {
+                until: page.next.clone(),
+                seq: page.position.seq,
             });
-            let (time, name, key) = (head.at, verb(op), op.key());
-            out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}{said}"))?;
-            said.clear();
-            continue;
+            scan.after = page.next;
+            if scan.after.is_none() {
+                break;
+            }
         }
-        let value = record.map(|record| record.value_as());
-        out.json(&ChangeJson {
-            epoch,
-            seq,
-            time: head.at,
-            op: name(op),
-            key: op.key(),
-            value: value.transpose().context("the value is not JSON")?,
-            category: record.map(|record| record.category()),
-            expires_at: record.and_then(|record| record.expires_at()),
-            cause: cause.filter(|cause| !cause.is_deleted()),
-            actor: actor.as_ref(),
-            note: note.as_ref(),
-            more: ops.peek().is_some(),
-        })?;
+        if self.session.json() {
+            let Position { epoch, seq } = from;
+            self.out.json(&LiveJson {
+                epoch,
+                seq,
+                op: "live",
+                more: false,
+            })?;
+        }
+        self.flush()
     }
-    flush(out)
+
+    /// Tells a transaction, whole.
+    fn event(&mut self, event: &Event) -> Result<()> {
+        let Event { head, ops, .. } = event;
+        let Position { epoch, seq } = head.position;
+        if self.told.iter().all(|told| told.seq < seq) {
+            self.told.clear();
+        }
+        let is_new = |key: &str| {
+            let within = |told: &&Told| {
+                told.until
+                    .as_ref()
+                    .is_none_or(|until| key <= until.as_str())
+            };
+            self.told
+                .iter()
+                .find(within)
+                .is_none_or(|told| told.seq < seq)
+        };
+        let ops = ops
+            .iter()
+            .filter(|op| op.key().starts_with(&self.args.prefix) && is_new(op.key()));
+        let ops: Vec<_> = ops.collect();
+        for (at, op) in ops.iter().enumerate() {
+            let change = match op {
+                ChangeOp::Put(record) => ChangeJson::put(epoch, record)?,
+                ChangeOp::Delete { key, cause } => ChangeJson::delete(epoch, key, *cause),
+            };
+            self.tell(ChangeJson {
+                seq,
+                time: head.at,
+                actor: event.actor.as_ref(),
+                note: event.note.as_ref(),
+                more: at + 1 < ops.len(),
+                first: at == 0,
+                ..change
+            })?;
+        }
+        self.flush()
+    }
+
+    /// Prints a change, or hands it to the command.
+    fn tell(&mut self, change: ChangeJson<'_>) -> Result<()> {
+        if let Some(command) = &self.args.exec {
+            return execute(command, &change);
+        }
+        if self.session.json() {
+            return self.out.json(&change);
+        }
+        let ChangeJson { seq, time, key, .. } = change;
+        let value = change
+            .value
+            .map_or_else(String::new, |value| format!("  {}", value.get()));
+        // On the first line of the transaction.
+        let mut said = String::new();
+        if change.first {
+            said.extend(change.actor.map(|actor| format!("  by {actor}")));
+            said.extend(change.note.map(|note| format!("  note: {note}")));
+        }
+        let verb = change.verb();
+        self.out
+            .line(&format!("{seq}  {time}  {verb:6}  {key}{value}{said}"))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.flush().context("cannot write to stdout")
+    }
 }
 
-fn flush(out: &mut Out) -> Result<()> {
-    out.flush().context("cannot write to stdout")
+impl<'a> ChangeJson<'a> {
+    /// A record as its last change.
+    fn put(epoch: Epoch, record: &'a Record) -> Result<Self> {
+        let value = record.value_as().context("the value is not JSON")?;
+        Ok(Self {
+            value: Some(value),
+            category: Some(record.category()),
+            expires_at: record.expires_at(),
+            time: record.updated_at(),
+            seq: record.seq(),
+            ..Self::of(epoch, "put", record.key())
+        })
+    }
+
+    fn delete(epoch: Epoch, key: &'a Key, cause: Removal) -> Self {
+        Self {
+            cause: (!cause.is_deleted()).then_some(cause),
+            ..Self::of(epoch, "delete", key.as_str())
+        }
+    }
+
+    fn of(epoch: Epoch, op: &'static str, key: &'a str) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            time: Timestamp::EPOCH,
+            op,
+            key,
+            value: None,
+            category: None,
+            expires_at: None,
+            cause: None,
+            actor: None,
+            note: None,
+            state: false,
+            more: true,
+            first: true,
+        }
+    }
+
+    /// The change in a word, for people.
+    fn verb(&self) -> &'static str {
+        match self.cause {
+            Some(Removal::Expired) => "expire",
+            _ if self.state => "state",
+            _ => self.op,
+        }
+    }
+}
+
+/// Runs a command with the change on its stdin, and waits for its end.
+fn execute(command: &str, change: &ChangeJson<'_>) -> Result<()> {
+    let started = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut child = started.context("cannot start sh")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let json = serde_json::to_string(change).context("the change cannot be written as JSON")?;
+        // A command need not read it.
+        let _ = writeln!(stdin, "{json}");
+    }
+    let status = child.wait().context("cannot wait for the command")?;
+    if status.success() {
+        return Ok(());
+    }
+    let ChangeJson {
+        epoch, seq, key, ..
+    } = change;
+    let again = match change.state {
+        true => "start again with --state".to_owned(),
+        false => format!("go on with --from {epoch}:{}", seq.saturating_sub(1)),
+    };
+    let message = format!("the command ended with {status} for {key:?} at seq {seq}; {again}");
+    Err(Failure::new(Code::BadRequest, message).into())
 }

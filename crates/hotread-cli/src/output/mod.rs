@@ -52,6 +52,12 @@ impl Out {
         written(writeln!(self.out, "{text}"))
     }
 
+    /// A word with a tab after it.
+    pub(crate) fn word(&mut self, text: &str) -> Result<()> {
+        self.part(text)?;
+        self.text("\t")
+    }
+
     /// JSON on a line.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         self.line(&list::to_json(value)?)

@@ -3,6 +3,7 @@
 mod demo;
 mod errors;
 mod files;
+mod habits;
 mod help;
 mod import;
 mod lists;

@@ -330,7 +330,7 @@ fn a_command_line_says_where_the_tables_are() {
     serving.run(&sealed[..4]).failed(5, "to the server");
     for (url, words) in [
         ("https://127.0.0.1", "does not speak TLS"),
-        ("127.0.0.1:7400", "http://host:port"),
+        ("ftp://127.0.0.1:7400", "http://host:port"),
         ("http://127.0.0.1:7400/v1", "has a path"),
     ] {
         env(false, false, &["ls", "t", "--url", url]).failed(2, words);
