@@ -2,7 +2,8 @@
 //! A server says what an operator should know.
 
 use crate::args::LogFormat;
-use std::io::{self, IsTerminal};
+use crate::output::colour;
+use std::io;
 use tracing_subscriber::EnvFilter;
 
 /// For a command.
@@ -10,7 +11,7 @@ pub(crate) fn begin(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter(verbose, "off"))
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(colour::is_wanted(&io::stderr()))
         .without_time()
         .init();
 }
@@ -23,7 +24,7 @@ pub(crate) fn begin_serving(verbose: u8, format: LogFormat) {
             "info",
         ))
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(colour::is_wanted(&io::stderr()));
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -1,4 +1,4 @@
-//! How lists are printed.
+//! Formats of lists, and the options for them.
 
 use clap::{Args, ValueEnum};
 
@@ -18,7 +18,7 @@ pub(crate) enum ListFormat {
 /// The options of each command that prints a list.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct FormatArgs {
-    /// How to print the list [default: table; with --json: ndjson]
+    /// Format of the list [default: table; with --json: ndjson]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<ListFormat>,
     /// Indent JSON

@@ -4,6 +4,7 @@ mod demo;
 mod follow;
 mod format;
 mod global;
+mod help;
 mod import;
 mod records;
 mod serve;
@@ -13,6 +14,7 @@ pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
+pub(crate) use help::{EXIT_CODES, plain};
 pub(crate) use import::{FileFormat, ImportArgs};
 pub(crate) use records::{
     GetArgs, HistoryArgs, LsArgs, RangeArgs, RmArgs, SearchArgs, SetArgs, TxnArgs,
@@ -21,10 +23,12 @@ pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
 pub(crate) use values::Since;
 
 use clap::{
-    ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
+    ArgGroup, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueHint,
 };
 use global::Given;
 use hotread_proto::{Alter, TableName};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::bytes;
@@ -35,19 +39,6 @@ pub(crate) const DEFAULT_LIMIT: usize = 100;
 pub(crate) const DEFAULT_CHANGES: usize = 20;
 /// Bad rows that an import lists one by one; the others are only counted.
 pub(crate) const DEFAULT_LISTED: usize = 100;
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  an error, such as a value that is not JSON
-  2  wrong usage
-  3  no such table, key or token
-  4  refused: a precondition, the schema, a transaction id, a right, a position that is gone, or it
-     exists already
-  5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed; or the server:
-     it cannot be reached or is none, its address is in use, its configuration is wrong
-  6  storage: damaged, full, not readable, or it is not known whether a commit took place
-  7  import --skip-bad left rows out";
 
 /// Durable tables, kept in one file, read and changed from the shell.
 ///
@@ -68,8 +59,9 @@ Examples:
   hotread get flags dark-mode
   hotread import countries countries.csv --key code
   hotread ls countries --prefix F
-  hotread serve   in another shell; then
-  hotread --url http://127.0.0.1:7400 set flags dark-mode false
+  # in another shell
+  hotread serve
+  hotread --url 127.0.0.1:7400 set flags dark-mode false
 
 Commands that only read work while another program has the database open for writing. Those that
 write go through that program if it is a server: with --url instead of --db.
@@ -181,8 +173,26 @@ Examples:
     /// Show on this machine, in a quarter of a minute, what all of this is for
     #[command(after_help = demo::DEMO_HELP)]
     Demo(DemoArgs),
+    /// Write manual pages of all commands to a folder
+    #[command(after_help = "\
+Examples:
+  hotread man ~/.local/share/man/man1
+  man hotread-get")]
+    Man {
+        /// The folder, which is made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
+The script knows commands and options. A shell that asks the command each time offers tables and keys as
+well, those of --db, --url or the environment; to have that, put the first or second of these into the
+file that the shell reads at its start. (The third is for fish.)
+
+  source <(COMPLETE=bash hotread)
+  source <(COMPLETE=zsh hotread)
+  COMPLETE=fish hotread | source
+
 Examples:
   hotread completions bash > /etc/bash_completion.d/hotread
   hotread completions zsh > \"${fpath[1]}/_hotread\"
@@ -230,7 +240,8 @@ pub(crate) enum MigrateCmd {
 Make a backup first.
 
 Examples:
-  hotread migrate down 2         asks, after telling what is lost
+  # asks, after telling what is lost
+  hotread migrate down 2
   hotread migrate down 2 --yes")]
     Down {
         /// The version
@@ -397,16 +408,25 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The command, with the exit codes in each help text.
+/// The command as it is parsed and explained.
 pub(crate) fn command() -> Command {
-    fn explain(command: Command) -> Command {
-        let text = match command.get_after_help() {
-            Some(text) => format!("{text}\n\n{EXIT_CODES}"),
-            None => EXIT_CODES.to_owned(),
-        };
-        command.after_help(text).mut_subcommands(explain)
-    }
-    explain(Cli::command())
+    help::explain(definition())
+}
+
+/// The one definition that parsing, help, manual pages and completion are made of.
+pub(crate) fn definition() -> Command {
+    Cli::command()
+}
+
+/// The options for all commands of a line that is not complete, and what else can be read of it.
+pub(crate) fn so_far(words: impl Iterator<Item = OsString>) -> Option<(Global, ArgMatches)> {
+    let matches = definition()
+        .ignore_errors(true)
+        .try_get_matches_from(words)
+        .ok()?;
+    let mut global = Global::from_arg_matches(&matches).ok()?;
+    global.given = Given::of(&matches);
+    Some((global, matches))
 }
 
 #[cfg(test)]
@@ -416,5 +436,61 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         command().debug_assert();
+    }
+
+    /// The words of each command in a line of a shell, as far as help texts use one.
+    fn commands(line: &str) -> Vec<Vec<String>> {
+        let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
+        let mut quote = None;
+        for c in line.chars().chain([' ']) {
+            match (quote, c) {
+                (Some(end), c) if c == end => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, ' ' | '|') => {
+                    words.extend(word.take());
+                    if c == '|' {
+                        commands.push(std::mem::take(&mut words));
+                    }
+                }
+                // Comments, and files that are read or written.
+                (None, '#' | '>' | '<') if word.is_none() => break,
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        commands.push(words);
+        commands
+    }
+
+    #[test]
+    fn lines_are_read_as_a_shell_reads_them() {
+        let line = "a 'b | c' \"\" | hotread x-#1 > f.txt  # d";
+        let expected = [vec!["a", "b | c", ""], vec!["hotread", "x-#1"]];
+        assert_eq!(commands(line), expected);
+    }
+
+    #[test]
+    fn each_example_is_a_command_line() {
+        fn check(command: &Command, checked: &mut usize) {
+            let text = command.get_after_help().map(ToString::to_string);
+            let lines = text.iter().flat_map(|text| text.lines());
+            for line in lines.filter(|line| line.starts_with(' ')) {
+                for words in commands(line) {
+                    if words.first().is_some_and(|word| word == "hotread") {
+                        let parsed = super::command().try_get_matches_from(&words);
+                        assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+                        *checked += 1;
+                    }
+                }
+            }
+            command
+                .get_subcommands()
+                .for_each(|command| check(command, checked));
+        }
+        let mut checked = 0;
+        check(&definition(), &mut checked);
+        assert!(checked > 40, "{checked}");
     }
 }

@@ -28,7 +28,8 @@ SIGINT or SIGTERM: what was begun is finished, and clients are told when to come
 Examples:
   hotread serve --db app.db
   hotread serve --config hotread.toml --log-format json
-  hotread serve --db app.db --listen 127.0.0.1:0   any free port; the first line on stdout says which";
+  # any free port; the first line on stdout says which
+  hotread serve --db app.db --listen 127.0.0.1:0";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {

@@ -61,7 +61,7 @@ pub(crate) enum Since {
     Position(Position),
 }
 
-/// How a place in a history is written.
+/// Forms of a place in a history.
 const PLACE: &str = "a sequence number such as 42, or EPOCH:SEQ such as 00c0ffee00c0ffee:42";
 
 impl FromStr for Since {

@@ -153,7 +153,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     Ok(())
 }
 
-/// Whether an operation on this key is asked for.
+/// Returns whether an operation on this key is asked for.
 fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
     let named = args.key.as_ref().is_none_or(|it| it.as_str() == key);
     named
@@ -163,7 +163,7 @@ fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
             .is_none_or(|prefix| key.starts_with(prefix))
 }
 
-/// What has been printed.
+/// The part of a history that has been printed.
 #[derive(Default)]
 struct Shown {
     some: bool,

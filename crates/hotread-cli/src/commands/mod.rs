@@ -1,10 +1,12 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
+pub(crate) mod complete;
 mod export;
 mod files;
 mod history;
 mod import;
 mod list;
+mod man;
 mod migrate;
 mod past;
 mod record;
@@ -63,6 +65,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Serve(args) => serve::run(session, args, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
+        Cmd::Man { dir } => man::run(&dir, out)?,
         Cmd::Completions { shell } => completions(shell, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -328,7 +331,7 @@ impl Session {
             after,
             message: text,
         };
-        // If nobody hears it, nothing is lost.
+        // A closed stderr is no reason to fail.
         let line = serde_json::to_string(&cut).unwrap_or_default();
         let _ = writeln!(io::stderr(), "{line}");
     }

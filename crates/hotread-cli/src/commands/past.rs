@@ -6,7 +6,7 @@ use anyhow::Result;
 use hotread_proto::{ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
 use std::collections::HashMap;
 
-/// What the history says of a key.
+/// Operations of the history on a key.
 #[derive(Default)]
 struct Trace {
     /// The last operation up to the position: the record, or that it was deleted.

@@ -208,9 +208,9 @@ impl Watch<'_> {
             return self.out.json(&change);
         }
         let ChangeJson { seq, time, key, .. } = change;
-        let value = change
-            .value
-            .map_or_else(String::new, |value| format!("  {}", value.get()));
+        let value = change.value.map_or_else(String::new, |value| {
+            format!("  {}", self.out.shortened(value.get()))
+        });
         // On the first line of the transaction.
         let mut said = String::new();
         if change.first {

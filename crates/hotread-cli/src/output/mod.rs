@@ -1,6 +1,7 @@
 //! What is printed on stdout: tables for people, JSON and CSV for programs (`list.rs`). Data cannot do
 //! anything to a terminal: control characters are escaped there, and so is what does not show.
 
+pub(crate) mod colour;
 mod list;
 
 pub(crate) use list::{List, Machine, pretty};
@@ -25,21 +26,29 @@ const WHOLE: usize = 36;
 pub(crate) struct Out {
     out: BufWriter<StdoutLock<'static>>,
     terminal: bool,
+    colour: bool,
 }
 
 impl Out {
     pub(crate) fn stdout() -> Self {
         let out = io::stdout().lock();
         let terminal = out.is_terminal();
+        let colour = colour::is_wanted(&out);
         Self {
             out: BufWriter::with_capacity(64 << 10, out),
             terminal,
+            colour,
         }
     }
 
     /// Is it read by a person?
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Returns whether headings and help are coloured.
+    pub(crate) fn has_colour(&self) -> bool {
+        self.colour
     }
 
     /// A line of text. On a terminal, its control characters are escaped.
@@ -67,6 +76,14 @@ impl Out {
     pub(crate) fn pretty(&mut self, value: &impl Serialize) -> Result<()> {
         self.part(&pretty(&list::to_json(value)?))?;
         self.text("\n")
+    }
+
+    /// A value in a line for people: on a terminal, the begin of a long one.
+    pub(crate) fn shortened<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        match self.terminal {
+            true => shortened(value),
+            false => value.into(),
+        }
     }
 
     /// Text as it is, which is not data.
@@ -135,8 +152,14 @@ impl Out {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        for line in table.lines() {
-            written(writeln!(self.out, "{}", line.trim_end()))?;
+        for (at, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            let heads = self.colour && at == 0 && !heading.is_empty();
+            let line = match heads {
+                true => colour::bold(line).into(),
+                false => Cow::from(line),
+            };
+            written(writeln!(self.out, "{line}"))?;
         }
         Ok(())
     }
@@ -212,6 +235,16 @@ fn is_active(c: char) -> bool {
                 | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
+}
+
+/// The begin of a long value, with a mark that there is more.
+fn shortened(value: &str) -> Cow<'_, str> {
+    /// Characters of a value in a line: some lines of a terminal.
+    const SHOWN: usize = 200;
+    match value.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &value[..at]).into(),
+        None => value.into(),
+    }
 }
 
 /// As much of a cell as a terminal may show: wrapping a whole value of a megabyte takes long.
@@ -297,6 +330,13 @@ mod tests {
             let json: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
             assert_eq!(json, text, "as JSON it is the same");
         }
+    }
+
+    #[test]
+    fn long_values_are_shortened_with_a_mark() {
+        let long = "ä".repeat(201);
+        assert_eq!(shortened(&long), "ä".repeat(200) + "…");
+        assert_eq!(shortened(&long[2..]), &long[2..]);
     }
 
     #[test]

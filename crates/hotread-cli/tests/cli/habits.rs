@@ -122,7 +122,7 @@ fn a_prefix_is_deleted_after_asking() {
     assert!(last.contains("\"note\":\"cleared\""), "{last}");
 }
 
-/// What the message says empties a table.
+/// The command that the message names empties a table.
 #[test]
 fn an_empty_prefix_deletes_nothing() {
     let place = keys();

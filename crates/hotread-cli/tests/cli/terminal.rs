@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
 
-/// Runs a command on a terminal with so many columns, where somebody types this. What it showed, with
-/// what was typed, and its exit code.
+/// Runs a command on a terminal of this width in columns, with this text typed. Returns what it showed, the
+/// typed text included, and its exit code.
 pub(super) fn on_terminal(mut command: Command, columns: u16, typed: &str) -> (String, i32) {
     let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&main).unwrap();
