@@ -7,7 +7,7 @@ mod list;
 pub(crate) use list::{List, Machine, pretty};
 
 use anyhow::{Context, Result};
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -19,8 +19,15 @@ use tokio::sync::oneshot;
 /// Narrowest terminal that a table is fitted to, in columns.
 const MIN_WIDTH: u16 = 40;
 
-/// Widest column that is never cut, in characters: half a digest or half a time is of no use.
-const WHOLE: usize = 36;
+/// Widest column that is not cut while there is room, in characters: half a digest or half a time is of
+/// little use.
+const WHOLE: u16 = 36;
+
+/// Room that a wider column has at least, in characters; if there is less, all are cut alike.
+const LEAST: u16 = 10;
+
+/// Blanks between columns.
+const GAP: u16 = 2;
 
 /// Where answers go.
 pub(crate) struct Out {
@@ -118,12 +125,6 @@ impl Out {
 
     /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
     pub(crate) fn table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
-        let wide = |at: usize| {
-            let mut cells = rows.iter().filter_map(|row| row.get(at));
-            cells.any(|cell| cell.chars().nth(WHOLE).is_some())
-        };
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let wide: Vec<bool> = (0..columns).map(wide).collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // A terminal that does not know how wide it is says 0.
@@ -146,9 +147,20 @@ impl Out {
                 table.add_row(row);
             }
         }
-        for (column, wide) in table.column_iter_mut().zip(wide) {
-            column.set_padding((0, 2));
-            if !wide {
+        let widths = table.column_max_content_widths();
+        let gaps = u16::try_from(widths.len())
+            .unwrap_or(u16::MAX)
+            .saturating_mul(GAP);
+        let room = table.width().unwrap_or(0).saturating_sub(gaps);
+        let needed = |width: &u16| u32::from(if *width > WHOLE { LEAST } else { *width });
+        let too_wide = fits && widths.iter().map(needed).sum::<u32>() > u32::from(room);
+        let level = too_wide.then(|| level(&widths, room));
+        for (column, width) in table.column_iter_mut().zip(widths) {
+            column.set_padding((0, GAP));
+            if let Some(level) = level {
+                let width = Width::Fixed(width.min(level) + GAP);
+                column.set_constraint(ColumnConstraint::Absolute(width));
+            } else if width <= WHOLE {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
@@ -235,6 +247,15 @@ fn is_active(c: char) -> bool {
                 | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
+}
+
+/// Returns the largest width to which columns can be cut so that together they have room.
+fn level(widths: &[u16], room: u16) -> u16 {
+    let fits = |level: &u16| {
+        let cut = widths.iter().map(|width| u32::from(*width.min(level)));
+        cut.sum::<u32>() <= u32::from(room)
+    };
+    (1..=room).rev().find(fits).unwrap_or(1)
 }
 
 /// The begin of a long value, with a mark that there is more.
@@ -330,6 +351,13 @@ mod tests {
             let json: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
             assert_eq!(json, text, "as JSON it is the same");
         }
+    }
+
+    #[test]
+    fn columns_are_cut_alike_where_there_is_no_room() {
+        assert_eq!(level(&[31, 3, 8, 24, 1_000], 50), 13);
+        assert_eq!(level(&[3, 3], 60), 60);
+        assert_eq!(level(&[9; 40], 20), 1);
     }
 
     #[test]

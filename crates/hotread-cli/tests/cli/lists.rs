@@ -191,6 +191,30 @@ fn a_terminal_shows_rows_that_fit() {
         assert!(widest <= usize::from(width), "{widest}: {shown}");
         assert!(shown.contains("word word"), "{shown}");
     }
+    // Also if the columns that are not long have no room together.
+    let key = "a/rather/long/key/of/thirty/five/ch";
+    let more = [
+        "--category",
+        "beta",
+        "--ttl",
+        "1h",
+        "--note",
+        "because it is so",
+    ];
+    place
+        .run(&[&["set", "t", key, &long], &more[..]].concat())
+        .ok();
+    for (args, width) in [(&["ls", "t"][..], 60), (&["history", "t", "--values"], 70)] {
+        let (shown, _) = on_terminal(place.command(args), width, "");
+        let widest = shown
+            .lines()
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap();
+        assert!(widest <= usize::from(width), "{widest}: {shown}");
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+        assert!(shown.contains("a/rather/"), "{shown}");
+    }
     // Whole for programs, and in a pipe.
     assert!(place.run(&["ls", "t"]).ok().contains(&long));
     let (json, _) = on_terminal(place.command(&["ls", "t", "--json"]), 60, "");

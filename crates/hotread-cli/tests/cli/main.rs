@@ -94,9 +94,13 @@ fn hotread() -> Command {
         "HOTREAD_CONFIG",
         "HOTREAD_LISTEN",
         "RUST_LOG",
+        "COLUMNS",
+        "COMPLETE",
     ] {
         command.env_remove(name);
     }
+    // No colour, also where a test has a terminal.
+    command.env("TERM", "dumb");
     command.stdin(Stdio::null());
     command
 }
