@@ -8,7 +8,9 @@ use hotread_proto::{Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue
 use hotread_server::{OptionsError, ServeError};
 use hotread_store::import::ImportError;
 use hotread_store::migrate::MigrateError;
-use hotread_store::{BackupError, CommitError, OpenError, ReadError, TableError, TokenError};
+use hotread_store::{
+    BackupError, CommitError, OpenError, PassphraseError, ReadError, TableError, TokenError,
+};
 use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::io::{self, Write};
@@ -124,7 +126,10 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
         return Some((failure.exit, failure.body.clone()));
     }
     let mut body = of_library(error)?;
-    body.message.push_str(hint(body.code));
+    match of_file(error) {
+        Some(message) => body.message = message,
+        None => body.message.push_str(hint(body.code)),
+    }
     let exit = match error.downcast_ref() {
         Some(BackupError::Exists { .. }) => Exit::Refused,
         _ => Exit::of(body.code),
@@ -135,46 +140,68 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
 /// An error of the libraries, in their words.
 fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     macro_rules! coded {
-        ($($kind:ty),*) => {
+        ($($kind:ty => $code:expr),*) => {
             $(if let Some(error) = error.downcast_ref::<$kind>() {
-                return Some(ErrorBody::new(error.code(), error));
-            })*
-        };
-    }
-    macro_rules! code {
-        ($($kind:ty => $code:ident),*) => {
-            $(if error.is::<$kind>() {
-                return Some(ErrorBody::new(Code::$code, error));
+                let code: fn(&$kind) -> Code = $code;
+                return Some(ErrorBody::new(code(error), error));
             })*
         };
     }
 
-    if let Some(error) = error.downcast_ref::<CommitError>() {
-        return Some(error.body());
-    }
     if let Some(error) = error.downcast_ref::<hotread_client::Error>() {
         return Some(error.body());
     }
-    if let Some(TableError::Commit(error)) = error.downcast_ref() {
+    let commit = match error.downcast_ref() {
+        Some(TableError::Commit(error)) => Some(error),
+        _ => error.downcast_ref::<CommitError>(),
+    };
+    if let Some(error) = commit {
         return Some(error.body());
     }
     coded!(
-        OpenError,
-        ReadError,
-        TableError,
-        BackupError,
-        MigrateError,
-        TokenError,
-        ServeError,
-        OptionsError
-    );
-    code!(
-        ImportError => BadRequest,
-        InvalidName => InvalidName,
-        InvalidValue => InvalidValue,
-        InvalidTimestamp => InvalidTime
+        OpenError => OpenError::code,
+        ReadError => ReadError::code,
+        TableError => TableError::code,
+        BackupError => BackupError::code,
+        MigrateError => MigrateError::code,
+        TokenError => TokenError::code,
+        ServeError => ServeError::code,
+        OptionsError => OptionsError::code,
+        ImportError => |_| Code::BadRequest,
+        PassphraseError => |_| Code::BadRequest,
+        InvalidName => |_| Code::InvalidName,
+        InvalidValue => |_| Code::InvalidValue,
+        InvalidTimestamp => |_| Code::InvalidTime
     );
     None
+}
+
+/// What is said of a database that cannot be opened, where the library speaks of calls that no command
+/// makes.
+fn of_file(error: &(dyn StdError + 'static)) -> Option<String> {
+    let opening = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(BackupError::Open(OpenError::NoFile { path })), _) => {
+            return Some(format!("{} does not exist; check the path", path.display()));
+        }
+        (Some(BackupError::Open(error)), _) | (_, Some(MigrateError::Open(error))) => error,
+        _ => error.downcast_ref::<OpenError>()?,
+    };
+    let message = match opening {
+        OpenError::NoFile { path } => format!(
+            "{} does not exist; check the path, or begin a database (`hotread table create`)",
+            path.display()
+        ),
+        OpenError::InUse { path, holder } => format!(
+            "{} is in use by {holder}; try again when it has ended, or stop it",
+            path.display()
+        ),
+        OpenError::LockFile { path, source } => format!(
+            "{} could not be locked for writing ({source}); check the permissions of its directory",
+            path.display()
+        ),
+        _ => return None,
+    };
+    Some(message)
 }
 
 /// The command line that does what an error of a library says, to be appended to it.
@@ -186,6 +213,9 @@ fn hint(code: Code) -> &'static str {
         Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
         Code::NoSearch => " (`hotread table create --search`, `hotread import`)",
         Code::Sealed => " (`--passphrase-file FILE`)",
+        Code::Gone => " (`hotread export -v` tells it)",
+        Code::UnknownToken => " (`hotread token list`)",
+        Code::HostNotAllowed => " (`hotread serve --allowed-host`)",
         _ => "",
     }
 }
@@ -200,13 +230,12 @@ fn describe(error: &Error) -> (Exit, ErrorBody) {
         }
         context.push_str(&format!("{cause}: "));
     }
-    let message = context.trim_end_matches(": ").to_owned();
     // A file that the user named, and not the database: `known` has those.
-    let missing = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    let code = match missing {
+    let code = match error.downcast_ref().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound) => Code::NoSuchFile,
         _ => Code::BadRequest,
     };
+    let message = context.trim_end_matches(": ");
     (Exit::Error, ErrorBody::new(code, message))
 }
 
@@ -230,14 +259,12 @@ pub(crate) fn signalled<const N: usize>(
     }))
 }
 
-/// Nobody reads the output any more, as in `hotread ls | head -1`.
+/// The output is not read any more, as in `hotread ls | head -1`.
 pub(crate) fn is_broken_pipe(error: &Error) -> bool {
-    let broken = |cause: &(dyn StdError + 'static)| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(broken)
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Ends with an error: prints it, and gives the exit code.
@@ -247,12 +274,8 @@ pub(crate) fn report(error: &Error, json: bool) -> ExitCode {
     exit.into()
 }
 
-/// Says something that does not end the command, but that nobody may miss.
-pub(crate) fn warn(code: Code, message: &str, json: bool) {
-    print(&ErrorBody::new(code, message), json);
-}
-
-fn print(body: &ErrorBody, json: bool) {
+/// Prints an error, or something else that is not to be missed.
+pub(crate) fn print(body: &ErrorBody, json: bool) {
     // If stderr is closed, the exit code has to do.
     let _ = if json {
         let line = serde_json::to_string(body).unwrap_or_default();
@@ -273,10 +296,9 @@ pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> 
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => {
             let mut out = Out::stdout();
-            let text = error.render();
             let text = match out.has_colour() {
-                true => text.ansi().to_string(),
-                false => text.to_string(),
+                true => error.render().ansi().to_string(),
+                false => error.render().to_string(),
             };
             let done = out.text(&args::plain(&text));
             return match done.and_then(|()| out.finish()) {
@@ -321,20 +343,19 @@ fn usage_line(text: &str) -> String {
     let mut line = String::new();
     for part in text.lines().map(str::trim) {
         let part = part.strip_prefix("error: ").unwrap_or(part);
-        let part = part
-            .strip_prefix("Usage: ")
-            .map_or(part.to_owned(), |usage| format!("usage: {usage}"));
         if part.is_empty() || part.starts_with("For more information") {
             continue;
         }
-        if !line.is_empty() {
-            line.push_str(if line.ends_with(':') || part.starts_with('<') {
-                " "
-            } else {
-                "; "
-            });
+        line += match line.chars().last() {
+            None => "",
+            Some(':') => " ",
+            Some(_) if part.starts_with('<') => " ",
+            Some(_) => "; ",
+        };
+        match part.strip_prefix("Usage: ") {
+            Some(usage) => line += &format!("usage: {usage}"),
+            None => line += part,
         }
-        line.push_str(&part);
     }
     line
 }
@@ -345,31 +366,16 @@ mod tests {
 
     #[test]
     fn every_code_but_those_of_wrong_requests_has_an_exit_code_of_its_own() {
-        for code in Code::ALL {
-            let general = matches!(
-                code,
-                Code::BadRequest
-                    | Code::InvalidName
-                    | Code::InvalidValue
-                    | Code::InvalidTime
-                    | Code::InvalidOptions
-                    | Code::TooLarge
-                    | Code::NoSearch
-                    | Code::Busy
-                    | Code::TookTooLong
-                    | Code::ReadersStalled
-                    | Code::Closed
-                    | Code::RateLimited
-                    | Code::TooManyConnections
-                    | Code::UnknownRoute
-                    | Code::MethodNotAllowed
-                    | Code::UnsupportedMediaType
-                    | Code::UnsupportedVersion
-                    | Code::Timeout
-                    | Code::Internal
-            );
-            assert_eq!(Exit::of(*code) == Exit::Error, general, "{code}");
-        }
+        let general = Code::ALL
+            .iter()
+            .filter(|code| Exit::of(**code) == Exit::Error);
+        let general: Vec<_> = general.map(Code::to_string).collect();
+        assert_eq!(
+            general.join(" "),
+            "BAD_REQUEST INVALID_NAME INVALID_VALUE INVALID_TIME INVALID_OPTIONS TOO_LARGE NO_SEARCH BUSY \
+             TOOK_TOO_LONG READERS_STALLED CLOSED RATE_LIMITED TOO_MANY_CONNECTIONS UNKNOWN_ROUTE \
+             METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE UNSUPPORTED_VERSION TIMEOUT INTERNAL"
+        );
     }
 
     #[test]

@@ -3,38 +3,52 @@
 
 use crate::args::LogFormat;
 use crate::output::colour;
+use anyhow::{Context, Result};
 use std::io;
 use tracing_subscriber::EnvFilter;
 
 /// For a command.
 pub(crate) fn begin(verbose: u8) {
     tracing_subscriber::fmt()
-        .with_env_filter(filter(verbose, "off"))
+        .with_env_filter(filter(verbose))
         .with_writer(io::stderr)
         .with_ansi(colour::is_wanted(&io::stderr()))
         .without_time()
         .init();
 }
 
-/// For a server.
-pub(crate) fn begin_serving(verbose: u8, format: LogFormat) {
+/// Changes what a server logs.
+pub(crate) type SetFilter = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
+
+/// For a server, whose filter was checked.
+pub(crate) fn begin_serving(filter: &str, format: LogFormat) -> SetFilter {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter(
-            verbose.saturating_add(u8::from(verbose > 0)),
-            "info",
-        ))
+        .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
         .with_ansi(colour::is_wanted(&io::stderr()));
+    macro_rules! begin {
+        ($log:expr) => {{
+            let log = $log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            let set: SetFilter = Box::new(move |filter| {
+                let filter = EnvFilter::try_new(filter)?;
+                let set = handle.reload(filter);
+                set.context("the log's filter cannot be changed")
+            });
+            set
+        }};
+    }
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => begin!(log),
+        LogFormat::Json => begin!(log.json()),
     }
 }
 
 /// `RUST_LOG` chooses in detail, unless more is asked for by `-v`.
-fn filter(verbose: u8, usually: &str) -> EnvFilter {
+fn filter(verbose: u8) -> EnvFilter {
     let level = match verbose {
-        0 => usually,
+        0 => "off",
         1 => "info",
         2 => "debug",
         _ => "trace",

@@ -10,9 +10,10 @@ const DEFAULT_PORT: u16 = 80;
 /// A server's address. Paths come behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    target: Target,
-    /// As it stands in the URL.
-    authority: String,
+    /// What to connect to.
+    pub(crate) target: Target,
+    /// Host and port, as they were given.
+    pub(crate) authority: String,
 }
 
 impl Address {
@@ -46,24 +47,9 @@ impl Address {
         })
     }
 
-    /// What to connect to.
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// Host and port, as they were given.
-    pub(crate) fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    /// A URL for requests; the path begins with a slash.
-    pub(crate) fn http(&self, path: &str) -> String {
-        format!("http://{}{path}", self.authority)
-    }
-
-    /// A URL for WebSockets; the path begins with a slash.
-    pub(crate) fn ws(&self, path: &str) -> String {
-        format!("ws://{}{path}", self.authority)
+    /// A URL: `http` for requests, `ws` for WebSockets. The path begins with a slash.
+    pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
+        format!("{scheme}://{}{path}", self.authority)
     }
 }
 
@@ -76,11 +62,11 @@ mod tests {
         let address = Address::parse("http://[::1]:7400").unwrap();
         assert_eq!(Address::parse("ws://[::1]:7400/").unwrap(), address);
         let loopback = (std::net::Ipv6Addr::LOCALHOST, 7400).into();
-        assert_eq!(address.target(), &Target::Addresses(vec![loopback]));
-        assert_eq!(address.http("/v1"), "http://[::1]:7400/v1");
-        assert_eq!(address.ws("/v1"), "ws://[::1]:7400/v1");
+        assert_eq!(address.target, Target::Addresses(vec![loopback]));
+        assert_eq!(address.url("http", "/v1"), "http://[::1]:7400/v1");
+        assert_eq!(address.url("ws", "/v1"), "ws://[::1]:7400/v1");
         let short = Address::parse("http://db").unwrap();
-        assert_eq!(short.target(), &Target::Name("db".to_owned(), 80));
+        assert_eq!(short.target, Target::Name("db".to_owned(), 80));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use crate::error::Error;
 use crate::http::{Call, random_id};
 use hotread_proto::http::{OneRecord, ServerStatus, Tables, TokenRequest, Tokens, escape};
 use hotread_proto::{
-    Alter, Category, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position,
-    Precondition, Put, Record, Replace, Replaced, Role, Scan, Search, TableInfo, TableName,
-    TableOptions, Timestamp, TokenInfo, Txn, Value,
+    Alter, Changes, Code, Committed, Condition, Found, Key, NewToken, Page, Position, Precondition,
+    Put, Record, Replace, Replaced, Role, Scan, Search, TableInfo, TableName, TableOptions,
+    Timestamp, TokenInfo, Txn, TxnTooLarge, Value,
 };
 use hyper::Method;
 use serde::Serialize;
@@ -42,15 +42,9 @@ impl Client {
         table: &str,
         options: &TableOptions,
     ) -> Result<TableInfo, Error> {
-        let body = Some(json(options)?);
-        self.0
-            .call(Call::new(
-                Method::PUT,
-                path(table, "")?,
-                body,
-                "whether the table was created is not known; look whether it is there",
-            ))
-            .await
+        let doubt = "whether the table was created is not known; look whether it is there";
+        let call = Call::change(Method::PUT, path(table, "")?, doubt);
+        self.0.call(call.json(options)?).await
     }
 
     /// Gives a table other options. Position, history and readers of the table stay. A new schema is checked
@@ -60,10 +54,9 @@ impl Client {
     /// `UNKNOWN_TABLE`, `INVALID_OPTIONS`, `SCHEMA_VIOLATION` with the key of a record that does not fit,
     /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call. The table is as it was then.
     pub async fn alter(&self, table: &str, alter: &Alter) -> Result<TableInfo, Error> {
-        let body = Some(json(alter)?);
         let doubt = "whether the table was altered is not known; alter it again";
-        let call = Call::new(Method::PATCH, path(table, "")?, body, doubt);
-        self.0.call(call).await
+        let call = Call::change(Method::PATCH, path(table, "")?, doubt);
+        self.0.call(call.json(alter)?).await
     }
 
     /// Drops a table with all that is in it. Not repeated if the answer is lost.
@@ -72,7 +65,7 @@ impl Client {
     /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
     pub async fn drop_table(&self, table: &str) -> Result<(), Error> {
         let doubt = "whether the table was dropped is not known; look whether it is still there";
-        let call = Call::new(Method::DELETE, path(table, "")?, None, doubt);
+        let call = Call::change(Method::DELETE, path(table, "")?, doubt);
         self.0.call::<IgnoredAny>(call).await?;
         Ok(())
     }
@@ -86,32 +79,31 @@ impl Client {
     /// `UNKNOWN_TABLE`, or that of any call.
     pub async fn get(&self, table: &str, key: &str) -> Result<Option<Record>, Error> {
         let key = Key::new(key)?;
-        if !survives_in_a_path(key.as_str()) {
-            return self.get_by_query(table, key).await;
-        }
-        let path = path(table, &format!("/records/{}", escape(key.as_str())))?;
-        match self.0.call::<OneRecord>(Call::get(path)).await {
-            Ok(OneRecord { record, .. }) if record.key() == key.as_str() => Ok(Some(record)),
-            Ok(OneRecord { record, .. }) => Err(other_record(&key, record.key())),
-            Err(error) if error.code() == Code::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Asks for a record in the query, which proxies pass on as it is. Of all keys that begin with a
-    /// key, that key itself is the first one.
-    async fn get_by_query(&self, table: &str, key: Key) -> Result<Option<Record>, Error> {
-        let scan = Scan {
-            prefix: key.as_str().to_owned(),
-            limit: 1,
-            ..Scan::default()
-        };
-        let record = self.scan(table, &scan).await?.records.pop();
-        match record {
-            Some(record) if !record.key().starts_with(key.as_str()) => {
-                Err(other_record(&key, record.key()))
+        let key = key.as_str();
+        let record = if survives_in_a_path(key) {
+            let path = path(table, &format!("/records/{}", escape(key)))?;
+            match self.0.call::<OneRecord>(Call::get(path)).await {
+                Ok(found) => Some(found.record),
+                Err(error) if error.code() == Code::NotFound => None,
+                Err(error) => return Err(error),
             }
-            record => Ok(record.filter(|record| record.key() == key.as_str())),
+        } else {
+            // Proxies pass a query on as it is. Of all keys that begin with a key, that key is the first.
+            let scan = Scan {
+                prefix: key.to_owned(),
+                limit: 1,
+                ..Scan::default()
+            };
+            let mut page = self.scan(table, &scan).await?;
+            let first = page.records.pop();
+            first.filter(|record| record.key() == key || !record.key().starts_with(key))
+        };
+        match record {
+            Some(record) if record.key() != key => Err(Error::Protocol(format!(
+                "the record {key:?} was asked for, and {:?} came",
+                record.key()
+            ))),
+            record => Ok(record),
         }
     }
 
@@ -121,15 +113,13 @@ impl Client {
     /// `UNKNOWN_TABLE`, `EPOCH_CHANGED` if the table is not of [`Scan::epoch`] any more, or that of any
     /// call.
     pub async fn scan(&self, table: &str, scan: &Scan) -> Result<Page, Error> {
-        let limit = limit(scan.limit);
-        let epoch = scan.epoch.map(|epoch| epoch.to_string());
-        let prefix = Some(scan.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let prefix = Some(&scan.prefix).filter(|prefix| !prefix.is_empty());
         let call = Call::get(path(table, "/records")?)
             .query("prefix", prefix)
-            .query("after", scan.after.as_ref().map(Key::as_str))
-            .query("category", scan.category.as_ref().map(Category::as_str))
-            .query("limit", limit.as_deref())
-            .query("epoch", epoch.as_deref());
+            .query("after", scan.after.as_ref())
+            .query("category", scan.category.as_ref())
+            .query("limit", limit(scan.limit))
+            .query("epoch", scan.epoch);
         self.0.call(call).await
     }
 
@@ -139,11 +129,10 @@ impl Client {
     /// # Errors
     /// `NO_SEARCH`, `UNKNOWN_TABLE`, or that of any call.
     pub async fn search(&self, table: &str, search: &Search) -> Result<Found, Error> {
-        let limit = limit(search.limit);
         let call = Call::get(path(table, "/search")?)
             .query("q", Some(&search.query))
-            .query("category", search.category.as_ref().map(Category::as_str))
-            .query("limit", limit.as_deref());
+            .query("category", search.category.as_ref())
+            .query("limit", limit(search.limit));
         self.0.call(call).await
     }
 
@@ -158,10 +147,9 @@ impl Client {
         from: Position,
         limit: Option<usize>,
     ) -> Result<Changes, Error> {
-        let limit = limit.map(|limit| limit.to_string());
         let call = Call::get(path(table, "/changes")?)
-            .query("from", Some(&from.to_string()))
-            .query("limit", limit.as_deref());
+            .query("from", Some(from))
+            .query("limit", limit);
         self.0.call(call).await
     }
 }
@@ -172,9 +160,8 @@ impl Client {
 /// a proxy answers in the server's place, or the server is busy: it is done once or not at all. If no
 /// attempt is answered, [`CommitUnknown`](Error::CommitUnknown) has the id to find out with.
 impl Client {
-    /// Writes a record of the category `general` that does not expire, whatever category and expiry the
-    /// record had before: records are written whole, here as over HTTP and by `hotread set`. Use
-    /// [`put_record`](Self::put_record) for others.
+    /// Writes a record of the category `general` that does not expire, whatever it had before: records are
+    /// written whole. Use [`put_record`](Self::put_record) for others.
     ///
     /// # Errors
     /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or that of any call.
@@ -231,19 +218,13 @@ impl Client {
     /// # Errors
     /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
     pub async fn txn(&self, table: &str, mut txn: Txn) -> Result<Committed, Error> {
-        txn.check().map_err(|error| Error::Invalid {
-            code: match error {
-                hotread_proto::TxnTooLarge::Empty => Code::BadRequest,
-                _ => Code::TooLarge,
-            },
-            message: error.to_string(),
+        txn.check().map_err(|error| match error {
+            TxnTooLarge::Empty => Error::invalid(Code::BadRequest, error),
+            _ => Error::invalid(Code::TooLarge, error),
         })?;
-        let id = match txn.id.take() {
-            Some(id) => id,
-            None => random_id()?,
-        };
+        let id = txn.id.take().map_or_else(random_id, Ok)?;
         txn.id = Some(id.clone());
-        let call = Call::once(path(table, "/txn")?, json(&txn)?, &id);
+        let call = Call::once(path(table, "/txn")?, &txn, &id)?;
         self.0.call(call).await
     }
 
@@ -253,12 +234,9 @@ impl Client {
     /// # Errors
     /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
     pub async fn replace(&self, table: &str, mut new: Replace) -> Result<Replaced, Error> {
-        let id = match new.id.take() {
-            Some(id) => id,
-            None => random_id()?,
-        };
+        let id = new.id.take().map_or_else(random_id, Ok)?;
         new.id = Some(id.clone());
-        let call = Call::once(path(table, "/replace")?, json(&new)?, &id);
+        let call = Call::once(path(table, "/replace")?, &new, &id)?;
         drop(new);
         self.0.call(call).await
     }
@@ -318,21 +296,15 @@ impl Client {
         tables: Option<&[TableName]>,
         expires_at: Option<Timestamp>,
     ) -> Result<NewToken, Error> {
-        let body = Some(json(&TokenRequest {
+        let doubt = "whether the token was created is not known; if its name is among the tokens, \
+                     revoke it, since its secret is lost";
+        let call = Call::change(Method::POST, "/v1/tokens", doubt).json(&TokenRequest {
             name: name.to_owned(),
             role,
             tables: tables.map(<[TableName]>::to_vec),
             expires_at,
-        })?);
-        self.0
-            .call(Call::new(
-                Method::POST,
-                "/v1/tokens",
-                body,
-                "whether the token was created is not known; if its name is among the tokens, revoke \
-                 it, since its secret is lost",
-            ))
-            .await
+        })?;
+        self.0.call(call).await
     }
 
     /// Revokes a token, and ends the sessions that it began. Not repeated if the answer is lost.
@@ -342,14 +314,14 @@ impl Client {
     pub async fn revoke_token(&self, id: &str) -> Result<TokenInfo, Error> {
         let path = format!("/v1/tokens/{}", segment(id)?);
         let doubt = "whether the token was revoked is not known; look whether it is still there";
-        let call = Call::new(Method::DELETE, path, None, doubt);
+        let call = Call::change(Method::DELETE, path, doubt);
         self.0.call(call).await
     }
 }
 
 /// The parameter of a limit; none for the server's own.
-fn limit(limit: usize) -> Option<String> {
-    (limit > 0).then(|| limit.to_string())
+fn limit(limit: usize) -> Option<usize> {
+    (limit > 0).then_some(limit)
 }
 
 /// The path of what belongs to a table.
@@ -369,28 +341,12 @@ fn segment(id: &str) -> Result<&str, Error> {
     if !id.is_empty() && survives_in_a_path(id) {
         return Ok(id);
     }
-    Err(Error::Invalid {
-        code: Code::UnknownToken,
-        message: format!("no token has the id {id:?}"),
-    })
-}
-
-fn other_record(asked: &Key, came: &str) -> Error {
-    Error::Protocol(format!(
-        "the record {:?} was asked for, and {came:?} came",
-        asked.as_str()
-    ))
+    let message = format!("no token has the id {id:?}");
+    Err(Error::invalid(Code::UnknownToken, message))
 }
 
 fn conditional(mut txn: Txn, key: Key, condition: Option<Condition>) -> Txn {
     let condition = condition.map(|condition| Precondition { key, condition });
     txn.preconditions.extend(condition);
     txn
-}
-
-fn json(body: &impl Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(body).map_err(|error| Error::Invalid {
-        code: Code::InvalidValue,
-        message: error.to_string(),
-    })
 }

@@ -4,19 +4,18 @@
 //! follows the tables. Reading a replica involves neither. Do not call these from async code: they
 //! panic there.
 
+pub use crate::ReplicaBuilder;
+
 use crate::{
     Changes, ClientBuilder, Committed, Condition, Entries, Error, Event, Found, NewToken, OnChange,
-    Page, Position, Put, Reader, Record, Refused, Replace, Replaced, Replicated, Role, SaveError,
-    Scan, Search, ServerStatus, Status, TableInfo, TableName, TableOptions, Timestamp, TokenInfo,
-    TooStale, Txn, WaitForError,
+    Page, Position, Put, Record, Replace, Replaced, Replicated, Role, SaveError, Scan, Search,
+    ServerStatus, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn, WaitForError,
 };
-use hotread::{HotRead, HotReadHandle};
-use hotread_proto::{Alter, Change, Commit, PutOptions, TableTxn, TypedTable};
+use hotread_proto::{Alter, Change, Commit, TableTxn, impl_typed_table, typed_table_calls};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread;
@@ -25,17 +24,15 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// The runtime and its thread, which end when this goes, without being waited for.
-struct Own {
+#[derive(Debug)]
+pub(crate) struct Own {
     runtime: Handle,
     _stop: oneshot::Sender<()>,
 }
 
 impl Own {
-    fn start() -> Result<Self, Error> {
-        let refused = |error: io::Error| Error::Invalid {
-            code: crate::Code::Internal,
-            message: format!("the system gives no thread for the client: {error}"),
-        };
+    fn start() -> Result<Arc<Self>, Error> {
+        let refused = |error| Error::no_thread("client", error);
         // Driven by a thread of this crate: tokio panics where the system refuses it one.
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(refused)?;
@@ -49,10 +46,10 @@ impl Own {
                 runtime.shutdown_background();
             })
             .map_err(refused)?;
-        Ok(Self {
+        Ok(Arc::new(Self {
             runtime: handle,
             _stop: stop,
-        })
+        }))
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -60,10 +57,49 @@ impl Own {
     }
 }
 
+/// Shows a wrapper as the type that it wraps.
+macro_rules! debug_as_inner {
+    ($([$($generics:tt)*] $type:ty;)*) => {$(
+        impl $($generics)* fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.inner.fmt(f)
+            }
+        }
+    )*};
+}
+
+debug_as_inner! {
+    [] Client;
+    [<V, S: Replicated>] Table<V, S>;
+    [<S: Replicated>] Replica<S>;
+    [] Events;
+}
+
+/// Passes calls on, and waits for them.
+macro_rules! calls {
+    ([$($generics:tt)*] $type:ty = $of:literal, |$this:ident| $runtime:expr;
+     $($(#[$doc:meta])*
+     $name:ident $([$($call:tt)*])?($($arg:ident: $takes:ty),*) -> $ok:ty $(where $bound:ident)?;)*) => {
+        impl $($generics)* $type {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                #[doc = concat!("As the call of the same name of [`", $of, "`], where more is said.")]
+                pub fn $name$(<$($call)*>)?(&self, $($arg: $takes),*) -> Result<$ok, Error>
+                $(where V: $bound)? {
+                    let $this = self;
+                    $runtime.block_on(self.inner.$name($($arg),*))
+                }
+            )*
+        }
+    };
+}
+
 /// A HotRead server, as [`crate::Client`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    client: crate::Client,
+    inner: crate::Client,
     runtime: Arc<Own>,
 }
 
@@ -74,30 +110,14 @@ impl ClientBuilder {
     /// As `build`, and if the system gives no thread.
     pub fn build_blocking(self) -> Result<Client, Error> {
         Ok(Client {
-            client: self.build()?,
-            runtime: Arc::new(Own::start()?),
+            inner: self.build()?,
+            runtime: Own::start()?,
         })
     }
 }
 
-/// Passes calls on, and waits for them.
-macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty;)*) => {
-        impl Client {
-            $(
-                $(#[$doc])*
-                ///
-                /// # Errors
-                /// As the call of the same name of [`crate::Client`], where more is said.
-                pub fn $name(&self, $($arg: $type),*) -> Result<$ok, Error> {
-                    self.runtime.block_on(self.client.$name($($arg),*))
-                }
-            )*
-        }
-    };
-}
-
 calls! {
+    [] Client = "crate::Client", |client| client.runtime;
     /// The tables that this client may read.
     tables() -> Vec<TableInfo>;
     /// A table's options and where it stands.
@@ -116,6 +136,8 @@ calls! {
     search(table: &str, search: &Search) -> Found;
     /// The transactions after a position, oldest first.
     changes(table: &str, from: Position, limit: Option<usize>) -> Changes;
+    /// Writes a record of the category `general` that does not expire.
+    put[V: Serialize + ?Sized](table: &str, key: &str, value: &V) -> Position;
     /// Writes a record whole, under a condition.
     put_record(table: &str, put: Put, condition: Option<Condition>) -> Committed;
     /// Takes a record out.
@@ -169,27 +191,12 @@ impl Client {
     /// # Errors
     /// As [`crate::Client::table_as`].
     pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
-        let table = self.runtime.block_on(self.client.table_as::<S>(name))?;
+        let inner = self.runtime.block_on(self.inner.table_as::<S>(name))?;
         Ok(Table {
-            replica: Replica {
-                replica: (*table).clone(),
-                runtime: self.runtime.clone(),
-            },
-            table,
+            replica: self.replica_of((*inner).clone()),
+            inner,
+            client: self.clone(),
         })
-    }
-
-    /// Writes a record of the category `general` that does not expire.
-    ///
-    /// # Errors
-    /// As [`crate::Client::put`].
-    pub fn put<V: Serialize + ?Sized>(
-        &self,
-        table: &str,
-        key: &str,
-        value: &V,
-    ) -> Result<Position, Error> {
-        self.runtime.block_on(self.client.put(table, key, value))
     }
 
     /// Follows a table, and returns when the state is complete. Waits as long as the server cannot be
@@ -198,19 +205,21 @@ impl Client {
     /// # Errors
     /// As [`crate::Client::replica`].
     pub fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
-        Ok(Replica {
-            replica: self.runtime.block_on(self.client.replica(table))?,
-            runtime: self.runtime.clone(),
-        })
+        let replica = self.runtime.block_on(self.inner.replica(table))?;
+        Ok(self.replica_of(replica))
+    }
+
+    fn replica_of<S: Replicated>(&self, inner: crate::Replica<S>) -> Replica<S> {
+        let runtime = self.runtime.clone();
+        Replica { inner, runtime }
     }
 
     /// Follows a table with settings of its own; end with
     /// [`start_blocking`](ReplicaBuilder::start_blocking).
     pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
-        ReplicaBuilder {
-            builder: self.client.replica_builder(table),
-            runtime: self.runtime.clone(),
-        }
+        let mut builder = self.inner.replica_builder(table);
+        builder.runtime = Some(self.runtime.clone());
+        builder
     }
 
     /// The transactions of a table, one by one.
@@ -219,101 +228,44 @@ impl Client {
     /// As [`crate::Client::events`].
     pub fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
         Ok(Events {
-            events: self.runtime.block_on(self.client.events(table, from))?,
+            inner: self.runtime.block_on(self.inner.events(table, from))?,
             runtime: self.runtime.clone(),
         })
     }
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.client.fmt(f)
-    }
-}
-
-/// Settings of a new [`Replica`], as [`crate::ReplicaBuilder`].
-#[must_use = "a builder makes nothing until `start_blocking` is called"]
-pub struct ReplicaBuilder {
-    builder: crate::ReplicaBuilder,
-    runtime: Arc<Own>,
-}
-
 impl ReplicaBuilder {
-    /// Leaves records out whose value the state's type refuses. **Gives up the guarantee that readers
-    /// see a state that the table had**: see [`crate::ReplicaBuilder::skip_bad_keys`].
-    pub fn skip_bad_keys(mut self, skip: bool) -> Self {
-        self.builder = self.builder.skip_bad_keys(skip);
-        self
-    }
-
-    /// Most bytes of keys, categories and values that the table may have; 64 GiB unless it is said here.
-    /// See [`crate::ReplicaBuilder::max_table_bytes`].
-    pub fn max_table_bytes(mut self, bytes: usize) -> Self {
-        self.builder = self.builder.max_table_bytes(bytes);
-        self
-    }
-
-    /// Takes records out of the state when they expire by this machine's clock. See
-    /// [`crate::ReplicaBuilder::hide_expired`].
-    pub fn hide_expired(mut self, hide: bool) -> Self {
-        self.builder = self.builder.hide_expired(hide);
-        self
-    }
-
-    /// Makes the replica, as [`Client::replica`] does.
+    /// As [`start`](Self::start), for programs without an async runtime.
     ///
     /// # Errors
-    /// As there.
+    /// As `start`, and if the system gives no thread.
     pub fn start_blocking<S: Replicated>(self) -> Result<Replica<S>, Error> {
+        let runtime = self.runtime.clone().map_or_else(Own::start, Ok)?;
         Ok(Replica {
-            replica: self.runtime.block_on(self.builder.start())?,
-            runtime: self.runtime,
+            inner: runtime.block_on(self.start())?,
+            runtime,
         })
     }
 }
 
 /// A table of a server as a state in this process, as [`crate::Table`]. It is a [`Replica`].
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
-    table: crate::Table<V, S>,
+    inner: crate::Table<V, S>,
+    client: Client,
     replica: Replica<S>,
 }
 
-/// Passes a table's calls on, and waits for them.
-macro_rules! table_calls {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty $(where $bound:ident)?;)*) => {
-        impl<V, S: Replicated> Table<V, S> {
-            $(
-                $(#[$doc])*
-                ///
-                /// # Errors
-                /// As the call of the same name of [`crate::Table`], where more is said.
-                pub fn $name(&self, $($arg: $type),*) -> Result<$ok, Error> $(where V: $bound)? {
-                    self.replica.runtime.block_on(self.table.$name($($arg),*))
-                }
-            )*
-        }
-    };
+typed_table_calls! {
+    [] [] |table| table.client, table.table().as_str();
+    "Readers see it as well, unless that takes longer than a second, or the type refuses a value."
 }
 
-table_calls! {
-    /// The table's options and where it stands.
-    info() -> TableInfo;
-    /// Gives the table other options.
-    alter(alter: &Alter) -> TableInfo;
-    /// Writes a record, and returns its position.
-    put(key: &str, value: &V) -> Position where Serialize;
-    /// Writes a record with a category, an expiry or a condition.
-    put_with(key: &str, value: &V, options: PutOptions) -> Position where Serialize;
-    /// Deletes a record, if the table has it.
-    delete(key: &str) -> Position;
+calls! {
+    [<V, S: Replicated>] Table<V, S> = "crate::Table", |table| table.client.runtime;
     /// Replaces the table's content, with the bounds and conditions of the replacement.
     replace_with(new: Replace) -> Replaced;
     /// The value of a record as the server has it now.
     get(key: &str) -> Option<V> where DeserializeOwned;
-    /// A page of whole records, ordered by the bytes of their keys.
-    scan(scan: &Scan) -> Page;
-    /// The records that have all the words of a query, the best first.
-    search(search: &Search) -> Found;
     /// The changes after `from`, oldest first, at most `limit`.
     changes(from: Position, limit: usize) -> Vec<Change>;
 }
@@ -324,29 +276,12 @@ impl<V, S: Replicated> Table<V, S> {
         TableTxn::new(self)
     }
 
-    /// Makes the table have exactly these records, in one visible step.
-    ///
-    /// # Errors
-    /// As [`crate::Table::replace`].
-    pub fn replace<'a>(
-        &self,
-        records: impl IntoIterator<Item = (&'a str, &'a V)>,
-    ) -> Result<Replaced, Error>
-    where
-        V: Serialize + 'a,
-    {
-        self.replica.runtime.block_on(self.table.replace(records))
-    }
-
     /// Every change after `from`, in order and without a gap.
     ///
     /// # Errors
     /// As [`crate::Table::subscribe`].
     pub fn subscribe(&self, from: Position) -> Result<Events, Error> {
-        Ok(Events {
-            events: self.replica.runtime.block_on(self.table.subscribe(from))?,
-            runtime: self.replica.runtime.clone(),
-        })
+        self.client.events(self.table().as_str(), Some(from))
     }
 }
 
@@ -358,80 +293,19 @@ impl<V, S: Replicated> Commit for Table<V, S> {
         Self: 'a;
 
     fn check(&self, put: &Put) -> Result<(), String> {
-        self.table.check(put)
+        self.inner.check(put)
     }
 
     fn now(&self) -> Timestamp {
-        self.table.now()
+        self.inner.now()
     }
 
     fn commit(&self, txn: Txn) -> Result<Committed, Error> {
-        self.replica.runtime.block_on(self.table.commit(txn))
+        self.client.runtime.block_on(self.inner.commit(txn))
     }
 }
 
-impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
-    type State = S;
-    type WaitForError = WaitForError;
-
-    fn reader(&self) -> HotReadHandle<S> {
-        self.create_handle()
-    }
-
-    fn position(&self) -> Position {
-        self.replica.position()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        self.replica.age()
-    }
-
-    fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
-        self.replica.wait_for(position, within)
-    }
-
-    fn on_change(
-        &self,
-        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
-    ) -> Result<OnChange, Error>
-    where
-        S: Entries,
-        V: Clone + PartialEq,
-    {
-        self.replica.on_change(call)
-    }
-
-    fn get(&self, key: &str) -> Result<Option<V>, Error>
-    where
-        V: DeserializeOwned,
-    {
-        self.get(key)
-    }
-
-    fn scan(&self, scan: &Scan) -> Result<Page, Error> {
-        self.scan(scan)
-    }
-
-    fn search(&self, search: &Search) -> Result<Found, Error> {
-        self.search(search)
-    }
-
-    fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.changes(from, limit)
-    }
-
-    fn info(&self) -> Result<TableInfo, Error> {
-        self.info()
-    }
-
-    fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
-        self.alter(alter)
-    }
-
-    fn replace_with(&self, new: Replace) -> Result<Committed, Error> {
-        Ok(self.replace_with(new)?.committed)
-    }
-}
+impl_typed_table!(|table| table.replica, create_handle);
 
 /// Readers, status, age and position.
 impl<V, S: Replicated> Deref for Table<V, S> {
@@ -445,117 +319,28 @@ impl<V, S: Replicated> Deref for Table<V, S> {
 impl<V, S: Replicated> Clone for Table<V, S> {
     fn clone(&self) -> Self {
         Self {
-            table: self.table.clone(),
+            inner: self.inner.clone(),
+            client: self.client.clone(),
             replica: self.replica.clone(),
         }
     }
 }
 
-impl<V, S: Replicated> fmt::Debug for Table<V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.table.fmt(f)
-    }
-}
-
-/// A table inside this process, as [`crate::Replica`]. Cheap to clone.
+/// A table inside this process, as [`crate::Replica`], whose calls that need not wait are called on it
+/// directly. Cheap to clone.
+#[derive(Clone)]
 pub struct Replica<S: Replicated> {
-    replica: crate::Replica<S>,
+    inner: crate::Replica<S>,
     runtime: Arc<Own>,
 }
 
 impl<S: Replicated> Replica<S> {
-    /// The table.
-    #[must_use]
-    pub fn table(&self) -> &TableName {
-        self.replica.table()
-    }
-
-    /// A new handle for a worker.
-    #[must_use]
-    pub fn create_handle(&self) -> HotReadHandle<S> {
-        self.replica.create_handle()
-    }
-
-    /// A new reader, which can also be asked for a state that is [fresh enough](Reader::fresh).
-    #[must_use]
-    pub fn reader(&self) -> Reader<S> {
-        self.replica.reader()
-    }
-
-    /// A new handle with a name; see [`crate::Replica::create_named_handle`].
-    #[must_use]
-    pub fn create_named_handle(&self, name: &str) -> HotReadHandle<S> {
-        self.replica.create_named_handle(name)
-    }
-
-    /// A new reader with a name; see [`crate::Replica::named_reader`].
-    #[must_use]
-    pub fn named_reader(&self, name: &str) -> Reader<S> {
-        self.replica.named_reader(name)
-    }
-
-    /// Bytes of the keys, categories and values that the table has.
-    #[must_use]
-    pub fn table_bytes(&self) -> usize {
-        self.replica.table_bytes()
-    }
-
-    /// The state as HotRead keeps it.
-    #[must_use]
-    pub fn state(&self) -> &HotRead<S> {
-        self.replica.state()
-    }
-
-    /// How it is doing.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.replica.status()
-    }
-
-    /// The records that are left out at present; see [`crate::Replica::left_out`].
-    #[must_use]
-    pub fn left_out(&self) -> Arc<[Refused]> {
-        self.replica.left_out()
-    }
-
-    /// Why the last connection to the server ended, if one has.
-    #[must_use]
-    pub fn trouble(&self) -> Option<Arc<str>> {
-        self.replica.trouble()
-    }
-
     /// Writes the copy on disk now.
     ///
     /// # Errors
     /// As [`crate::Replica::save`].
     pub fn save(&self) -> Result<Position, SaveError> {
-        self.runtime.block_on(self.replica.save())
-    }
-
-    /// How old what readers see is at most; `None`: that is not proved yet.
-    #[must_use]
-    pub fn age(&self) -> Option<Duration> {
-        self.replica.age()
-    }
-
-    /// Is the content at most so old?
-    ///
-    /// # Errors
-    /// If it may be older.
-    pub fn fresh(&self, max: Duration) -> Result<(), TooStale> {
-        self.replica.fresh(max)
-    }
-
-    /// Transactions that the table has and readers cannot see yet, as far as is known.
-    #[must_use]
-    pub fn lag(&self) -> u64 {
-        self.replica.lag()
-    }
-
-    /// Where the state stands that readers see who ask now.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.replica.position()
+        self.runtime.block_on(self.inner.save())
     }
 
     /// Waits until readers see `at`, or a later position.
@@ -563,7 +348,7 @@ impl<S: Replicated> Replica<S> {
     /// # Errors
     /// As [`crate::Replica::wait_for`].
     pub fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
-        self.runtime.block_on(self.replica.wait_for(at, within))
+        self.runtime.block_on(self.inner.wait_for(at, within))
     }
 }
 
@@ -580,28 +365,22 @@ impl<S: Entries> Replica<S> {
     where
         S::Value: Clone + PartialEq,
     {
-        self.replica.add_callback(Arc::new(self.clone()), call)
+        self.inner.add_callback(Arc::new(self.clone()), call)
     }
 }
 
-impl<S: Replicated> Clone for Replica<S> {
-    fn clone(&self) -> Self {
-        Self {
-            replica: self.replica.clone(),
-            runtime: self.runtime.clone(),
-        }
-    }
-}
+/// Readers, status, age and position: all that does not wait.
+impl<S: Replicated> Deref for Replica<S> {
+    type Target = crate::Replica<S>;
 
-impl<S: Replicated> fmt::Debug for Replica<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.replica.fmt(f)
+    fn deref(&self) -> &crate::Replica<S> {
+        &self.inner
     }
 }
 
 /// A table's transactions, one by one, as [`crate::Events`]: an iterator that ends only with an error.
 pub struct Events {
-    events: crate::Events,
+    inner: crate::Events,
     runtime: Arc<Own>,
 }
 
@@ -609,12 +388,12 @@ impl Events {
     /// The position after which it began.
     #[must_use]
     pub fn from(&self) -> Position {
-        self.events.from()
+        self.inner.from()
     }
 
     /// As [`next`](Iterator::next), for at most so long; `None`: nothing came.
     pub fn next_within(&mut self, time: Duration) -> Option<Result<Event, Error>> {
-        let next = self.events.next();
+        let next = self.inner.next();
         // The timer needs the runtime when it is made.
         let waited = async { tokio::time::timeout(time, next).await };
         self.runtime.block_on(waited).ok().flatten()
@@ -625,12 +404,6 @@ impl Iterator for Events {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.runtime.block_on(self.events.next())
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.events.fmt(f)
+        self.runtime.block_on(self.inner.next())
     }
 }

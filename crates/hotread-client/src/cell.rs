@@ -1,18 +1,17 @@
 //! What a replica's task tells those who ask how it is doing.
 
-use crate::status::{Now, Phase, Status};
+use crate::status::{Now, Status};
 use hotread_proto::ErrorBody;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 #[derive(Debug)]
 pub(crate) struct Cell {
-    began: Instant,
+    pub(crate) began: Instant,
     /// The process that has the replica's task.
     pid: u32,
-    now: watch::Sender<Now>,
+    pub(crate) now: watch::Sender<Now>,
     /// Microseconds from `began` until the content was certainly the newest, plus one; 0: not known.
     /// Beside `now`, so that reading it costs one load.
     fresh: AtomicU64,
@@ -20,34 +19,15 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(began: Instant) -> Self {
-        let now = Now {
-            // Nobody sees this before there is a state.
-            phase: Phase::Lost { since: began },
-            visible: None,
-            queued: None,
-            received: None,
-            head: 0,
-            fresh_at: None,
-            patience: Duration::ZERO,
-            blocked_since: None,
-            bytes: 0,
-            left_out_count: 0,
-            left_out: Arc::from([]),
-            trouble: None,
-        };
         Self {
             began,
             pid: std::process::id(),
-            now: watch::Sender::new(now),
+            now: watch::Sender::new(Now::new(began)),
             fresh: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
-    pub(crate) fn set(&self, now: Now) {
+    pub(crate) fn set(&self, now: &Now) {
         let fresh = now.fresh_at.map_or(0, |at| {
             let micros = at.saturating_duration_since(self.began).as_micros();
             u64::try_from(micros).map_or(u64::MAX, |micros| micros.saturating_add(1))
@@ -55,8 +35,10 @@ impl Cell {
         // ORDERING: releases what was published before, for `age`.
         self.fresh.store(fresh, Ordering::Release);
         self.now.send_if_modified(|old| {
-            let changed = *old != now;
-            *old = now;
+            let changed = *old != *now;
+            if changed {
+                old.clone_from(now);
+            }
             changed
         });
     }
@@ -64,9 +46,9 @@ impl Cell {
     /// It is over. What was said first counts.
     pub(crate) fn fail(&self, body: ErrorBody) {
         self.now.send_if_modified(|now| {
-            let first = !matches!(now.phase, Phase::Failed(_));
+            let first = !matches!(now.session, Status::Failed(_));
             if first {
-                now.phase = Phase::Failed(body);
+                now.session = Status::Failed(body);
             }
             first
         });
@@ -75,23 +57,15 @@ impl Cell {
     /// How it is doing at this moment. A fork has the replica, though not the task that follows, and
     /// perhaps a lock that nobody gives up any more.
     pub(crate) fn status(&self) -> Status {
-        if self.is_forked() {
-            return Status::Forked { from: self.pid };
+        match self.pid == std::process::id() {
+            true => self.now().status(),
+            false => Status::Forked { from: self.pid },
         }
-        self.now().status()
-    }
-
-    pub(crate) fn is_forked(&self) -> bool {
-        self.pid != std::process::id()
     }
 
     /// Not to be held for long: the task waits for it.
     pub(crate) fn now(&self) -> watch::Ref<'_, Now> {
         self.now.borrow()
-    }
-
-    pub(crate) fn watch(&self) -> watch::Receiver<Now> {
-        self.now.subscribe()
     }
 
     pub(crate) fn age(&self) -> Option<Duration> {
@@ -115,10 +89,10 @@ mod tests {
             .checked_sub(ago)
             .expect("the machine runs longer");
         Now {
-            phase: Phase::Following { since: at },
+            session: Status::Live,
             fresh_at: Some(at),
             patience: PATIENCE,
-            ..Cell::new(at).now().clone()
+            ..Now::new(at)
         }
     }
 
@@ -132,16 +106,14 @@ mod tests {
         // Before the first proof, the session's own age counts.
         now.fresh_at = None;
         assert!(matches!(now.status(), Status::Stale { .. }));
-        now.phase = Phase::Following {
-            since: Instant::now(),
-        };
+        now.live_since = Instant::now();
         assert_eq!(now.status(), Status::Live);
     }
 
     #[test]
     fn a_fork_says_that_it_is_one_whatever_was_said_before() {
         let mut cell = Cell::new(Instant::now());
-        cell.set(stopped(Duration::ZERO));
+        cell.set(&stopped(Duration::ZERO));
         assert_eq!(cell.status(), Status::Live);
         let from = cell.pid + 1;
         cell.pid = from;

@@ -1,13 +1,14 @@
 //! The client, which all calls and replicas begin with.
 
-use crate::builder::ClientBuilder;
+mod builder;
+
+pub use self::builder::ClientBuilder;
+
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::events::{self, Events};
 use crate::replica::Replica;
 use crate::replica_builder::ReplicaBuilder;
 use hotread_proto::Replicated;
-use hotread_proto::{Position, TableName};
 use std::sync::Arc;
 
 /// A HotRead server, seen from another process. Cheap to clone; clones share connections.
@@ -29,8 +30,7 @@ impl Client {
     /// [`start_within`](crate::ClientBuilder::start_within) if that is set; what it waits for is logged,
     /// and told to [`on_connection`](crate::ClientBuilder::on_connection). With a copy in
     /// [`cache_dir`](crate::ClientBuilder::cache_dir) it waits for the first attempt to fail, or 2 s,
-    /// and begins with that copy then. The replica has a task of its own; large frames are parsed, and
-    /// large updates applied, on threads of their own, or by that task if the system gives no thread.
+    /// and begins with that copy then. Its costs are those of the [crate](crate#what-it-costs).
     ///
     /// # Errors
     /// If the server refuses (no such table, not allowed; see
@@ -43,15 +43,5 @@ impl Client {
     /// As [`replica`](Self::replica), with settings of its own.
     pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
         ReplicaBuilder::new(&self.0, table)
-    }
-
-    /// The transactions of a table, one by one: those after `from`, or after where the table stands
-    /// now. Lost connections are made up for. Waits for the server as [`replica`](Self::replica) does.
-    ///
-    /// # Errors
-    /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have all that came after `from`
-    /// any more.
-    pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
-        events::start(&self.0, TableName::new(table)?, from).await
     }
 }

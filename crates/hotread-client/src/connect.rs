@@ -164,11 +164,16 @@ mod tests {
         (address, queue, listener)
     }
 
+    async fn listening() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
     #[tokio::test]
     async fn a_dead_first_address_does_not_keep_the_second_from_being_used() {
         let (dead, _queue, _full) = dead().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let alive = listener.local_addr().unwrap();
+        let (_listener, alive) = listening().await;
         let stream = timeout(HANG, first_of(vec![dead, alive])).await;
         assert_eq!(stream.unwrap().unwrap().peer_addr().unwrap(), alive);
     }
@@ -176,8 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_is_made_though_the_first_address_is_dead() {
         let (dead, _queue, _full) = dead().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let alive = listener.local_addr().unwrap();
+        let (listener, alive) = listening().await;
         let answers = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             // What comes before the request is no answer to it.
@@ -199,13 +203,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_refuses_leads_to_the_next_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let refusing = listener.local_addr().unwrap();
+        let (listener, refusing) = listening().await;
         drop(listener);
         let refused = first_of(vec![refusing, refusing]).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let alive = listener.local_addr().unwrap();
+        let (_listener, alive) = listening().await;
         let stream = first_of(vec![refusing, alive]).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), alive);
         assert!(first_of(Vec::new()).await.is_err());

@@ -1,5 +1,4 @@
-//! What becomes of the connections over which replicas and streams of events follow their tables, and
-//! who is told.
+//! Changes of the connections over which tables are followed.
 
 use hotread_proto::TableName;
 use hotread_proto::session::{Follow, Target};
@@ -24,36 +23,23 @@ pub(crate) type OnConnection = Arc<dyn Fn(&TableName, &ConnectionEvent) + Send +
 
 /// Tells of a table's connection what was not told yet.
 pub(crate) struct Announcer<'a> {
-    table: &'a TableName,
-    callback: Option<&'a OnConnection>,
-    last: Option<ConnectionEvent>,
+    pub(crate) table: &'a TableName,
+    pub(crate) callback: Option<&'a OnConnection>,
+    pub(crate) last: Option<ConnectionEvent>,
 }
 
-impl<'a> Announcer<'a> {
-    pub(crate) fn new(table: &'a TableName, callback: Option<&'a OnConnection>) -> Self {
-        Self {
-            table,
-            callback,
-            last: None,
-        }
-    }
-
+impl Announcer<'_> {
     /// Looks how the session is.
     pub(crate) fn look<T: Target>(&mut self, follow: &Follow<T>) {
-        let same = match &self.last {
-            Some(ConnectionEvent::Up) => follow.is_up(),
-            Some(ConnectionEvent::Down { why }) => {
-                !follow.is_up() && follow.trouble() == Some(why.as_ref())
-            }
-            None => !follow.is_up() && follow.trouble().is_none(),
+        let event = match follow.trouble() {
+            _ if follow.is_up() => ConnectionEvent::Up,
+            Some(why) => ConnectionEvent::Down { why: why.into() },
+            // It was not tried yet.
+            None => return,
         };
-        if same {
+        if self.last.as_ref() == Some(&event) {
             return;
         }
-        let event = match follow.trouble() {
-            Some(why) if !follow.is_up() => ConnectionEvent::Down { why: why.into() },
-            _ => ConnectionEvent::Up,
-        };
         let table = self.table;
         match &event {
             // As expected.

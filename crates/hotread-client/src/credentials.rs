@@ -3,7 +3,7 @@
 use crate::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 /// Where tokens come from.
@@ -46,13 +46,13 @@ impl Credentials {
         if matches!(self.source, Source::Nowhere) {
             return Ok(None);
         }
-        let known = self.known();
+        let known = self.known().clone();
         if known.is_some() {
             return Ok(known);
         }
-        let header = self.ask()?;
-        self.learn(Some(header.clone()));
-        Ok(Some(header))
+        let header = Some(self.ask()?);
+        self.known().clone_from(&header);
+        Ok(header)
     }
 
     /// The server refused `used`. True: there is another one now.
@@ -66,7 +66,7 @@ impl Credentials {
         }
         let next = self.ask().ok();
         let other = next.is_some() && next.as_ref() != used;
-        self.learn(next);
+        *self.known() = next;
         other
     }
 
@@ -87,14 +87,9 @@ impl Credentials {
         header.map_err(Error::NoToken)
     }
 
-    fn known(&self) -> Option<HeaderValue> {
+    fn known(&self) -> MutexGuard<'_, Option<HeaderValue>> {
         // No code of others runs while it is locked, so that it is whole even after a panic.
-        let header = self.header.lock();
-        header.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn learn(&self, header: Option<HeaderValue>) {
-        *self.header.lock().unwrap_or_else(PoisonError::into_inner) = header;
+        self.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

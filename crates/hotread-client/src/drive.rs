@@ -3,7 +3,7 @@
 use crate::connection::Announcer;
 use crate::endpoint::Endpoint;
 use crate::heavy::{HEAVY_FRAME_BYTES, heavy};
-use crate::socket::{Came, Lost, Wire};
+use crate::socket::{Lost, Wire};
 use hotread_proto::session::{Batch, Follow, FollowConfig, Mode, Output, Target};
 use hotread_proto::{ErrorBody, Position, TableName};
 use std::hash::{BuildHasher, RandomState};
@@ -22,9 +22,9 @@ pub(crate) trait Publish<T: Target>: Send {
     /// Is there room for what the next frame may bring?
     fn has_room(&self) -> bool;
 
-    /// Do timers run while there is no room? If not, the connection is not held to be lost because
-    /// nobody listens to it.
-    fn keeps_time(&self) -> bool;
+    /// Timers run while there is no room. Otherwise the connection is not held to be lost because nothing is
+    /// read from it.
+    const KEEPS_TIME: bool;
 
     /// Resolves when something became visible (where it stands), or when there is room again. May be
     /// dropped and called again.
@@ -37,22 +37,22 @@ pub(crate) trait Publish<T: Target>: Send {
 /// What is the same for whatever follows a table.
 pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> FollowConfig {
     FollowConfig {
-        name: endpoint.name.clone(),
+        name: endpoint.settings.name.clone(),
         mode,
         skip_bad_keys: false,
         keep_ops,
-        ping_every: endpoint.ping_every,
+        ping_every: endpoint.settings.ping_every,
         max_bytes: usize::MAX,
-        waits_for_table: endpoint.wait_for_tables,
+        waits_for_table: endpoint.settings.wait_for_tables,
         renews_token: endpoint.credentials.is_renewable(),
         seed: RandomState::new().hash_one(0),
     }
 }
 
 /// Runs until it fails for good, which is the result.
-pub(crate) async fn drive<T: Target + Send + 'static>(
+pub(crate) async fn drive<T: Target + Send + 'static, P: Publish<T>>(
     mut follow: Follow<T>,
-    publish: &mut impl Publish<T>,
+    publish: &mut P,
     endpoint: &Arc<Endpoint>,
     table: &TableName,
     began: Instant,
@@ -62,7 +62,11 @@ where
 {
     let now = || began.elapsed();
     let mut wire = Wire::Closed;
-    let mut announcer = Announcer::new(table, endpoint.on_connection.as_ref());
+    let mut announcer = Announcer {
+        table,
+        callback: endpoint.settings.on_connection.as_ref(),
+        last: None,
+    };
     loop {
         while let Some(output) = follow.poll_output() {
             match output {
@@ -88,7 +92,7 @@ where
         }
         publish.report(&follow);
         announcer.look(&follow);
-        let (reads, times) = (publish.has_room(), publish.keeps_time());
+        let reads = publish.has_room();
         let at = follow.poll_timeout().map(|at| (began + at).into());
         let at = at.unwrap_or_else(tokio::time::Instant::now);
         tokio::select! {
@@ -100,8 +104,8 @@ where
             },
             came = wire.next(), if reads => {
                 match came {
-                    Ok(Came::Open) => follow.handle_connected(now()),
-                    Ok(Came::Text(text)) => follow = read(follow, text, now()).await,
+                    Ok(None) => follow.handle_connected(now()),
+                    Ok(Some(text)) => follow = read(follow, text, now()).await,
                     Err(lost) => tell(&mut follow, lost, now()),
                 }
                 // Frames that never stop coming must not keep pings from being sent.
@@ -109,7 +113,7 @@ where
                     follow.handle_timeout(now());
                 }
             }
-            () = tokio::time::sleep_until(at), if times => {
+            () = tokio::time::sleep_until(at), if reads || P::KEEPS_TIME => {
                 if wire.is_heard() {
                     follow.handle_part(now());
                 }

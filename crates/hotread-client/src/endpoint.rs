@@ -12,6 +12,14 @@ use std::time::Duration;
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) credentials: Credentials,
+    pub(crate) settings: Settings,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) http: Requests,
+}
+
+/// What is said when a client is made.
+#[derive(Clone)]
+pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
     /// Longest time in which nothing of a call moves.
@@ -21,8 +29,6 @@ pub(crate) struct Endpoint {
     /// Tables and tokens that do not exist are waited for.
     pub(crate) wait_for_tables: bool,
     pub(crate) on_connection: Option<OnConnection>,
-    pub(crate) cache: Option<Cache>,
-    pub(crate) http: Requests,
 }
 
 /// Without the token.
@@ -30,7 +36,7 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")
             .field("address", &self.address)
-            .field("name", &self.name)
+            .field("name", &self.settings.name)
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,8 @@
 
 use hotread_proto::session::Refused;
 use hotread_proto::{Code, ErrorBody, InvalidInput, InvalidName, InvalidValue, TxnId};
+use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// Why a call failed.
@@ -78,9 +80,9 @@ pub enum Error {
     /// The replica's type refuses a value, and there is no state without it: the replica does not start.
     ///
     /// Replicas that run already keep the state before that value. A new one starts if the record is
-    /// changed or deleted, if it finds the last good copy on disk
-    /// ([`cache_dir`](crate::ClientBuilder::cache_dir)), or if it is told to leave such records out
-    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
+    /// changed or deleted, with the status `Rejected` if it finds the last good copy on disk
+    /// ([`cache_dir`](crate::ClientBuilder::cache_dir)), or with the status `Partial` if it is told to
+    /// leave such records out ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
     #[error(
         "{0}; change or delete that record, or let replicas start from a copy on disk (`cache_dir`) or \
          without such records (`skip_bad_keys`)"
@@ -111,11 +113,6 @@ impl Error {
         }
     }
 
-    /// Returns `true` if the server has no table of the name.
-    pub(crate) fn is_unknown_table(&self) -> bool {
-        self.code() == Code::UnknownTable
-    }
-
     /// As the server would say it.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
@@ -133,22 +130,26 @@ impl Error {
     pub(crate) fn session(body: ErrorBody) -> Self {
         Self::Api { status: None, body }
     }
+
+    pub(crate) fn invalid(code: Code, message: impl fmt::Display) -> Self {
+        let message = message.to_string();
+        Self::Invalid { code, message }
+    }
+
+    pub(crate) fn no_thread(what: &str, error: io::Error) -> Self {
+        let message = format!("the system gives no thread for the {what}: {error}");
+        Self::invalid(Code::Internal, message)
+    }
 }
 
 impl From<InvalidName> for Error {
     fn from(error: InvalidName) -> Self {
-        Self::Invalid {
-            code: Code::InvalidName,
-            message: error.to_string(),
-        }
+        Self::invalid(Code::InvalidName, error)
     }
 }
 
 impl From<InvalidValue> for Error {
     fn from(error: InvalidValue) -> Self {
-        Self::Invalid {
-            code: Code::InvalidValue,
-            message: error.to_string(),
-        }
+        Self::invalid(Code::InvalidValue, error)
     }
 }

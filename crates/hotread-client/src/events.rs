@@ -1,20 +1,21 @@
 //! A table's transactions, one by one.
 
+use crate::client::Client;
 use crate::drive::{self, Publish};
-use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::replica::{Task, in_time};
+use crate::replica::in_time;
 use futures_util::Stream;
 use hotread_proto::session::{Batch, Follow, Mode, Status, Target};
 use hotread_proto::{Actor, ChangeOp, ErrorBody, Head, Note, Position, Record, TableName};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
-/// Transactions that are received ahead of whoever reads them. Beyond it the server is kept waiting;
-/// if that takes long, the session is resumed afterwards.
+/// Transactions that are received ahead of their reader. Beyond it the server waits; if that takes long,
+/// the session is resumed afterwards.
 const AHEAD: usize = 16;
 
 /// What a transaction did.
@@ -31,14 +32,14 @@ pub struct Event {
     pub note: Option<Note>,
 }
 
-/// A table's transactions, one by one, without gaps: a stream that ends only with an error.
-///
-/// Dropping it ends the session.
+/// A table's transactions, one by one, without gaps: a stream that ends only with an error. Dropping it
+/// ends the session.
 #[derive(Debug)]
 pub struct Events {
     from: Position,
     coming: mpsc::Receiver<Result<Event, Error>>,
-    _task: Task,
+    /// Ends with this.
+    _task: JoinSet<()>,
 }
 
 impl Events {
@@ -66,39 +67,44 @@ impl Stream for Events {
     }
 }
 
-pub(crate) async fn start(
-    endpoint: &Arc<Endpoint>,
-    table: TableName,
-    from: Option<Position>,
-) -> Result<Events, Error> {
-    let (sender, coming) = mpsc::channel(AHEAD);
-    let (begun, begins) = oneshot::channel();
-    let trouble = Trouble::default();
-    let mut outlet = Outlet {
-        sender,
-        begun: Some(begun),
-        trouble: trouble.clone(),
-    };
-    let its_endpoint = endpoint.clone();
-    let task = tokio::spawn(async move {
-        let (endpoint, began) = (its_endpoint, Instant::now());
-        let config = drive::config(&endpoint, Mode::Events { from }, true);
-        let follow = Follow::new(Nothing, config, began.elapsed());
-        let body = drive::drive(follow, &mut outlet, &endpoint, &table, began).await;
-        let error = Error::session(body);
-        match outlet.begun.take() {
-            // Whoever waited, or read, may have gone.
-            Some(begun) => drop(begun.send(Err(error))),
-            None => drop(outlet.sender.send(Err(error)).await),
-        }
-    });
-    let task = Task(task.abort_handle());
-    let from = in_time(endpoint, begins, || trouble.get()).await?;
-    Ok(Events {
-        from,
-        coming,
-        _task: task,
-    })
+impl Client {
+    /// The transactions of a table, one by one: those after `from`, or after where the table stands
+    /// now. Lost connections are made up for. Waits for the server as [`replica`](Self::replica) does.
+    ///
+    /// # Errors
+    /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have
+    /// all that came after `from` any more.
+    pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
+        let table = TableName::new(table)?;
+        let (sender, coming) = mpsc::channel(AHEAD);
+        let (begun, begins) = oneshot::channel();
+        let (trouble, last_trouble) = watch::channel(None);
+        let mut outlet = Outlet {
+            sender,
+            begun: Some(begun),
+            trouble,
+        };
+        let endpoint = self.0.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let began = Instant::now();
+            let config = drive::config(&endpoint, Mode::Events { from }, true);
+            let follow = Follow::new(Nothing, config, began.elapsed());
+            let body = drive::drive(follow, &mut outlet, &endpoint, &table, began).await;
+            let error = Error::session(body);
+            match outlet.begun.take() {
+                // The caller, or the reader, may have gone.
+                Some(begun) => drop(begun.send(Err(error))),
+                None => drop(outlet.sender.send(Err(error)).await),
+            }
+        });
+        let from = in_time(&self.0, begins, || last_trouble.borrow().clone()).await?;
+        Ok(Events {
+            from,
+            coming,
+            _task: task,
+        })
+    }
 }
 
 /// Keeps nothing.
@@ -115,31 +121,18 @@ impl Target for Nothing {
     fn delete(&mut self, _: &Arc<str>) {}
 }
 
-/// What keeps the session from beginning.
-#[derive(Clone, Default)]
-struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    fn get(&self) -> Option<String> {
-        let trouble = self.0.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, trouble: &str) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(trouble.to_owned());
-    }
-}
-
 /// Hands events on.
 struct Outlet {
     sender: mpsc::Sender<Result<Event, Error>>,
     /// `None`: the session began.
     begun: Option<oneshot::Sender<Result<Position, Error>>>,
-    trouble: Trouble,
+    /// What keeps the session from beginning.
+    trouble: watch::Sender<Option<String>>,
 }
 
 impl Publish<Nothing> for Outlet {
+    const KEEPS_TIME: bool = false;
+
     async fn apply(&mut self, batch: Batch<()>) -> Result<bool, ErrorBody> {
         let event = Event {
             head: batch.head,
@@ -147,18 +140,13 @@ impl Publish<Nothing> for Outlet {
             actor: batch.actor,
             note: batch.note,
         };
-        // There is room: a frame that was read brings one at most. Only whoever reads may have gone,
-        // and this task is ended then.
+        // There is room: a frame that was read brings one at most. If the reader has gone, this task ends.
         let _ = self.sender.try_send(Ok(event));
         Ok(true)
     }
 
     fn has_room(&self) -> bool {
         self.sender.capacity() > 0
-    }
-
-    fn keeps_time(&self) -> bool {
-        self.has_room()
     }
 
     async fn progress(&mut self) -> Result<Option<Position>, ErrorBody> {
@@ -172,13 +160,12 @@ impl Publish<Nothing> for Outlet {
 
     fn report(&mut self, follow: &Follow<Nothing>) {
         if let (Some(_), Some(trouble)) = (&self.begun, follow.trouble()) {
-            self.trouble.set(trouble);
+            self.trouble.send_replace(Some(trouble.to_owned()));
         }
-        let (Status::Live, Some(position)) = (follow.status(), follow.position()) else {
-            return;
-        };
-        if let Some(begun) = self.begun.take() {
-            // Whoever waited may have gone; then the task is being ended.
+        if let (Status::Live, Some(position)) = (follow.status(), follow.position())
+            && let Some(begun) = self.begun.take()
+        {
+            // The caller may have gone; then the task is being ended.
             let _ = begun.send(Ok(position));
         }
     }

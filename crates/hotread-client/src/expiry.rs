@@ -72,17 +72,21 @@ fn now() -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use hotread_proto::{Category, Hasher, Key, Value};
 
-    fn put(key: &str, expires_at: Option<Timestamp>) -> ChangeOp {
-        let (name, value) = (Key::new(key).unwrap(), Value::parse(b"1").unwrap());
-        let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
+    /// A record that transaction `seq` wrote.
+    pub(crate) fn put_at(key: &str, seq: u64, expires_at: Option<Timestamp>) -> ChangeOp {
+        let (key, value) = (Key::new(key).unwrap(), Value::parse(b"1").unwrap());
+        let (category, at) = (&Category::GENERAL, Timestamp::EPOCH);
         let hasher = &Hasher::PLAIN;
-        ChangeOp::Put(Record::new(
-            &name, &value, &category, 1, at, expires_at, hasher,
-        ))
+        let record = Record::new(&key, &value, category, seq, at, expires_at, hasher);
+        ChangeOp::Put(record)
+    }
+
+    fn put(key: &str, expires_at: Option<Timestamp>) -> ChangeOp {
+        put_at(key, 1, expires_at)
     }
 
     #[test]

@@ -3,11 +3,10 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, SendError};
 use std::thread;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A frame of this many bytes takes about a millisecond to be read: more than a runtime's thread should
 /// be kept from other tasks.
@@ -18,26 +17,7 @@ pub(crate) const HEAVY_UPDATES: usize = 4_096;
 /// machines, and a few MiB of stacks.
 const MAX_THREADS: usize = 64;
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// One of the threads that there may be.
-struct Place;
-
-// ORDERING: the number bounds threads, and guards nothing else.
-impl Place {
-    fn take() -> Option<Self> {
-        let taken = THREADS.fetch_add(1, Ordering::Relaxed);
-        // Gives it back if it is one too many.
-        let place = Self;
-        (taken < MAX_THREADS).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        THREADS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+static THREADS: Semaphore = Semaphore::const_new(MAX_THREADS);
 
 /// Does something on a thread of its own, and waits for it; in place if no thread can be had. If it panics, so
 /// does this.
@@ -55,30 +35,27 @@ where
     R: Send + 'static,
     W: FnOnce() -> R + Send + 'static,
 {
-    let Some(place) = Place::take() else {
+    let Ok(place) = THREADS.try_acquire() else {
         return Err(work);
     };
-    // A thread that is refused takes what it was to do with it.
-    let shared = Arc::new(Mutex::new(Some(work)));
-    let take = |shared: &Mutex<Option<W>>| {
-        let mut work = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        work.take()
-            .expect("it is taken once, by the thread or without one")
-    };
+    // A thread that is refused takes with it what it was given, so the work comes later.
+    let (hands_over, work_comes) = mpsc::channel::<W>();
     let (done, result) = oneshot::channel::<Result<R, Box<dyn Any + Send>>>();
-    let (theirs, runtime) = (shared.clone(), Handle::current());
-    let started = thread::Builder::new()
-        .name("hotread-heavy".to_owned())
-        .spawn(move || {
-            let _place = place;
-            // The code of a user's type may want the runtime, as on the runtime's own threads.
-            let _entered = runtime.enter();
-            // Whoever waited may have gone.
-            let _ = done.send(catch_unwind(AssertUnwindSafe(take(&theirs))));
-        });
-    if started.is_err() {
-        return Err(take(&shared));
+    let runtime = Handle::current();
+    let run = move || {
+        let _place = place;
+        // The code of a user's type may want the runtime, as on the runtime's own threads.
+        let _entered = runtime.enter();
+        if let Ok(work) = work_comes.recv() {
+            // The caller may have gone.
+            let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+        }
+    };
+    let thread = thread::Builder::new().name("hotread-heavy".to_owned());
+    if thread.spawn(run).is_err() {
+        return Err(work);
     }
+    hands_over.send(work).map_err(|SendError(work)| work)?;
     match result.await {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(panic)) => resume_unwind(panic),

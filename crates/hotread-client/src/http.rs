@@ -1,6 +1,5 @@
 //! Requests: how they are sent, when they are repeated, and what an answer means. An answer is what a
-//! HotRead server says: `"ok": true`, or an error with a code. What a proxy says in its place (504, a
-//! page of HTML, a redirection) answers nothing, whatever its status.
+//! HotRead server says: `"ok": true`, or an error with a code, and not what a proxy says in its place.
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -11,9 +10,9 @@ use hotread_proto::{Code, ErrorBody, TxnId};
 use http_body_util::BodyExt;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::fmt::Write;
+use serde::{Deserialize, Serialize};
+use std::fmt::{Display, Write};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
@@ -65,40 +64,40 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A transaction, whose id is also in the body.
-    pub(crate) fn once(path: impl Into<String>, body: Vec<u8>, id: &'a TxnId) -> Self {
+    /// A change that is not repeated. `doubt` is what is said if its answer is lost.
+    pub(crate) fn change(method: Method, path: impl Into<String>, doubt: &'static str) -> Self {
         Self {
-            method: Method::POST,
-            path: path.into(),
-            body: Some(body.into()),
-            again: Again::Once(id),
+            method,
+            again: Again::Never(doubt),
+            ..Self::get(path)
         }
     }
 
-    /// A change that is not repeated. `doubt` is what is said if its answer is lost.
-    pub(crate) fn new(
-        method: Method,
-        path: impl Into<String>,
-        body: Option<Vec<u8>>,
-        doubt: &'static str,
-    ) -> Self {
-        Self {
-            method,
-            path: path.into(),
-            body: body.map(Bytes::from),
-            again: Again::Never(doubt),
-        }
+    /// A transaction, whose id is also in the body.
+    pub(crate) fn once(path: String, body: &impl Serialize, id: &'a TxnId) -> Result<Self, Error> {
+        let call = Self {
+            method: Method::POST,
+            again: Again::Once(id),
+            ..Self::get(path)
+        };
+        call.json(body)
+    }
+
+    /// With a body.
+    pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_vec(body);
+        let body = body.map_err(|error| Error::invalid(Code::InvalidValue, error))?;
+        self.body = Some(body.into());
+        Ok(self)
     }
 
     /// With a parameter of the query.
-    pub(crate) fn query(mut self, name: &str, value: Option<&str>) -> Self {
+    pub(crate) fn query(mut self, name: &str, value: Option<impl Display>) -> Self {
         if let Some(value) = value {
-            self.path.push(match self.path.contains('?') {
-                true => '&',
-                false => '?',
-            });
+            let sign = if self.path.contains('?') { '&' } else { '?' };
+            let value = value.to_string();
             // Writing to a string does not fail.
-            let _ = write!(self.path, "{name}={}", escape(value));
+            let _ = write!(self.path, "{sign}{name}={}", escape(&value));
         }
         self
     }
@@ -110,16 +109,12 @@ impl<'a> Call<'a> {
 /// If the system has no randomness.
 pub(crate) fn random_id() -> Result<TxnId, Error> {
     let mut bytes = [0; ID_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| Error::Invalid {
-        code: Code::Internal,
-        message: format!("the system gives no random numbers for a transaction's id: {error}"),
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let what = "the system gives no random numbers for a transaction's id";
+        Error::invalid(Code::Internal, format!("{what}: {error}"))
     })?;
-    let mut text = String::with_capacity(2 * ID_BYTES);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(TxnId::new(&text)?)
+    let id = u128::from_ne_bytes(bytes);
+    Ok(TxnId::new(&format!("{id:032x}"))?)
 }
 
 /// One attempt that did not succeed.
@@ -153,16 +148,13 @@ impl Endpoint {
             if !failed.passing || attempt >= attempts {
                 // Once it may have been done, only an answer about this very transaction says whether.
                 let unknown = perhaps && !failed.settles;
-                let cause = || failed.error.to_string();
+                let cause = failed.error.to_string();
                 return Err(match call.again {
                     Again::Once(id) if unknown => Error::CommitUnknown {
                         id: id.clone(),
-                        cause: cause(),
+                        cause,
                     },
-                    Again::Never(doubt) if unknown => Error::OutcomeUnknown {
-                        doubt,
-                        cause: cause(),
-                    },
+                    Again::Never(doubt) if unknown => Error::OutcomeUnknown { doubt, cause },
                     _ => failed.error,
                 });
             }
@@ -174,19 +166,18 @@ impl Endpoint {
     }
 
     async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failed> {
-        let authorization = self.credentials.current().map_err(Failed::unsent)?;
-        let failed = match self.exchange(call, authorization.as_ref()).await {
-            Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
-        };
-        // Nothing was done: tokens are looked at before anything else of a request is.
-        if failed.error.code() != Code::Unauthenticated
-            || !self.credentials.renew(authorization.as_ref())
-        {
-            return Err(failed);
+        let token = || self.credentials.current().map_err(Failed::unsent);
+        let used = token()?;
+        match self.exchange(call, used.as_ref()).await {
+            // Nothing was done: tokens are looked at before anything else of a request is.
+            Err(failed)
+                if failed.error.code() == Code::Unauthenticated
+                    && self.credentials.renew(used.as_ref()) =>
+            {
+                self.exchange(call, token()?.as_ref()).await
+            }
+            other => other,
         }
-        let authorization = self.credentials.current().map_err(Failed::unsent)?;
-        self.exchange(call, authorization.as_ref()).await
     }
 
     /// Sends a request once.
@@ -196,7 +187,11 @@ impl Endpoint {
         authorization: Option<&HeaderValue>,
     ) -> Result<T, Failed> {
         let bytes = call.body.as_ref().map_or(0, Bytes::len);
-        let progress = Arc::new(Progress::new(self.max_silence, bytes, Instant::now()));
+        let progress = Arc::new(Progress::new(
+            self.settings.max_silence,
+            bytes,
+            Instant::now(),
+        ));
         let mut exchanged = pin!(self.exchange_at_last(call, authorization, &progress));
         loop {
             match timeout_at(progress.until(), exchanged.as_mut()).await {
@@ -219,7 +214,7 @@ impl Endpoint {
     ) -> Result<T, Failed> {
         let mut request = Request::builder()
             .method(call.method.clone())
-            .uri(self.address.http(&call.path));
+            .uri(self.address.url("http", &call.path));
         if let Some(authorization) = authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
@@ -248,8 +243,10 @@ impl Endpoint {
             };
             progress.receive(chunk.len(), Instant::now());
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                let what = "the answer is larger than any should be".to_owned();
-                return Err(Failed::unanswered(Error::Protocol(what)).for_good());
+                return Err(Failed {
+                    passing: false,
+                    ..Failed::strange("the answer is larger than any should be")
+                });
             }
             body.extend_from_slice(&chunk);
         }
@@ -281,11 +278,9 @@ impl Failed {
         }
     }
 
-    fn for_good(self) -> Self {
-        Self {
-            passing: false,
-            ..self
-        }
+    /// Something came that is not of a HotRead server.
+    fn strange(what: impl Into<String>) -> Self {
+        Self::unanswered(Error::Protocol(what.into()))
     }
 }
 
@@ -319,10 +314,9 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
             "the request is larger than the server takes, or a proxy before it; send less at once",
         ),
         None => {
-            let error = Error::Protocol(format!("the answer is {status}"));
             return Failed {
                 wait,
-                ..Failed::unanswered(error)
+                ..Failed::strange(format!("the answer is {status}"))
             };
         }
     };
@@ -332,7 +326,7 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
             status: Some(status.as_u16()),
             body,
         },
-        passing: code == Code::CommitUnknown || passes(status),
+        passing: code == Code::CommitUnknown || PASSING.contains(&status),
         perhaps: matches!(code, Code::CommitUnknown | Code::Timeout | Code::Internal),
         settles: settles(code),
         wait,
@@ -340,14 +334,11 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
 }
 
 /// Statuses after which the same request can be made again, as docs/wire.md says.
-fn passes(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE
-    )
-}
+const PASSING: [StatusCode; 3] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 /// Codes that also tell what became of earlier attempts with the same id: the server looked for the id,
 /// the request can never have been taken, or there is nothing left of what it may have done. Others,
@@ -372,15 +363,14 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failed> {
     struct Ours {
         ok: bool,
     }
-    let strange = |what: String| Failed::unanswered(Error::Protocol(what));
     match serde_json::from_slice(answer) {
         Ok(Ours { ok: true }) => {}
-        _ => return Err(strange("it does not say \"ok\": true".to_owned())),
+        _ => return Err(Failed::strange("it does not say \"ok\": true")),
     }
     serde_json::from_slice(answer).map_err(|error| {
         // The parser's words may quote values; its place does not.
         let (line, column) = (error.line(), error.column());
-        strange(format!(
+        Failed::strange(format!(
             "the answer has another form than expected at line {line}, column {column}"
         ))
     })
@@ -400,42 +390,40 @@ mod tests {
     fn names_and_parameters_are_escaped() {
         let call = Call::get(format!("/records/{}", escape("a/b?c d%é")))
             .query("prefix", Some("x&y"))
-            .query("after", None)
-            .query("limit", Some("7"));
+            .query("after", None::<&str>)
+            .query("limit", Some(7));
         assert_eq!(
             call.path,
             "/records/a%2Fb%3Fc%20d%25%C3%A9?prefix=x%26y&limit=7"
         );
     }
 
+    /// What becomes of a call with this answer: whether it passes, was perhaps done, and settles.
+    fn of(status: u16, body: &str) -> (Error, [bool; 3]) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let failed = refused(status, None, body.as_bytes());
+        let flags = [failed.passing, failed.perhaps, failed.settles];
+        (failed.error, flags)
+    }
+
     #[test]
     fn only_what_passes_is_tried_again() {
-        let of = |status, body: &str| refused(status, None, body.as_bytes());
-        let busy = of(
-            StatusCode::SERVICE_UNAVAILABLE,
-            r#"{"code":"BUSY","message":""}"#,
-        );
-        assert!(busy.passing && !busy.perhaps);
-        for (status, code) in [(500, "COMMIT_UNKNOWN"), (408, "TIMEOUT")] {
-            let body = format!(r#"{{"code":"{code}","message":""}}"#);
-            let unknown = of(StatusCode::from_u16(status).unwrap(), &body);
-            assert!(unknown.passing && unknown.perhaps && !unknown.settles);
+        for (status, code, flags) in [
+            (503, "BUSY", [true, false, false]),
+            (500, "COMMIT_UNKNOWN", [true, true, false]),
+            (408, "TIMEOUT", [true, true, false]),
+            (412, "PRECONDITION_FAILED", [false, false, true]),
+            (401, "UNAUTHENTICATED", [false, false, false]),
+        ] {
+            let body = format!(r#"{{"code":"{code}","message":"","key":"k","seq":3}}"#);
+            let (error, seen) = of(status, &body);
+            assert_eq!((error.code().as_str(), seen), (code, flags));
+            assert_eq!(error.body().seq, Some(3));
         }
-        let body = r#"{"code":"PRECONDITION_FAILED","message":"","key":"k","seq":3}"#;
-        let failed = of(StatusCode::PRECONDITION_FAILED, body);
-        assert!(!failed.passing && failed.settles);
-        assert_eq!(failed.error.code(), Code::PreconditionFailed);
-        assert_eq!(failed.error.body().seq, Some(3));
-        let body = r#"{"code":"UNAUTHENTICATED","message":""}"#;
-        let failed = of(StatusCode::UNAUTHORIZED, body);
-        assert!(!failed.passing && !failed.perhaps && !failed.settles);
     }
 
     #[test]
     fn what_another_program_says_is_no_answer() {
-        let of = |status: u16, body: &str| {
-            refused(StatusCode::from_u16(status).unwrap(), None, body.as_bytes())
-        };
         for (status, body) in [
             (301, ""),
             (400, "Bad Request"),
@@ -445,17 +433,14 @@ mod tests {
             (504, r#"{"code":504,"message":"Gateway Timeout"}"#),
             (504, r#"{"code":"GATEWAY_TIMEOUT","message":"x"}"#),
         ] {
-            let failed = of(status, body);
-            assert!(
-                failed.passing && failed.perhaps && !failed.settles,
-                "{status}"
-            );
-            assert_eq!(failed.error.code(), Code::ProtocolError, "{status}");
+            let (error, flags) = of(status, body);
+            assert_eq!(flags, [true, true, false], "{status}");
+            assert_eq!(error.code(), Code::ProtocolError, "{status}");
         }
-        // Nobody who says this has passed it on.
-        let large = of(413, "<html>");
-        assert!(!large.passing && large.settles);
-        assert_eq!(large.error.code(), Code::TooLarge);
+        // A proxy that says this has not passed it on.
+        let (large, [passing, _, settles]) = of(413, "<html>");
+        assert!(!passing && settles);
+        assert_eq!(large.code(), Code::TooLarge);
         let success = |body: &str| read::<serde::de::IgnoredAny>(body.as_bytes());
         assert!(success(r#"{"ok":true}"#).is_ok());
         for body in ["", "<html>", "{}", r#"{"ok":false}"#, r#"{"ok":true"#] {

@@ -14,8 +14,8 @@ pub(crate) struct Lent {
     /// `None` while it is dropped.
     stream: Option<TcpStream>,
     back: Option<oneshot::Sender<TcpStream>>,
-    /// Bytes that came.
-    received: u64,
+    /// Bytes that have come over it.
+    pub(crate) received: u64,
 }
 
 impl Lent {
@@ -29,11 +29,6 @@ impl Lent {
             received: 0,
         };
         (lent, comes_back)
-    }
-
-    /// How many bytes have come over it.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {

@@ -1,19 +1,19 @@
 //! Replicas of HotRead tables inside the process that reads them, and calls to change the tables.
 //!
-//! A service reads routes, flags, prices or limits on every request, and elsewhere somebody changes
-//! them now and then. A [`Replica`] is the table as a Rust value of your own type: reading it costs
-//! one load, one compare and the look-up, without a network, a lock or a parser in between.
+//! A service reads routes, flags, prices or limits on every request, and they change now and then. A
+//! [`Replica`] is the table as a Rust value of your own type: reading it costs one load, one compare and
+//! the look-up, without a network, a lock or a parser in between.
 //!
 //! # What it costs
 //!
 //! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and about 70
-//!   bytes for each record, with its key, which is shared with the state. While it is loaded, the
-//!   records themselves once more. With a [`cache_dir`](ClientBuilder::cache_dir) they stay.
+//!   bytes for each record, with its key, which is shared with the state. While it is loaded, and with a
+//!   [`cache_dir`](ClientBuilder::cache_dir) always, the records themselves once more.
 //! - **Staleness**: about a round trip behind the server. [`Replica::age`] proves how old the content
 //!   is at most. If the server goes away, readers keep what they have.
 //! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and
-//!   large updates are handled on threads of their own, or by the task if the system gives none. When readers hold old
-//!   copies of a large table, another copy is made on the task's thread.
+//!   large updates are handled on threads of their own, or by the task if the system gives none. When
+//!   readers hold old copies of a large table, another copy is made on the task's thread.
 //!
 //! # Example
 //!
@@ -37,7 +37,7 @@
 //! // A table in this process.
 //! let flags = client.replica::<HashMap<Arc<str>, Flag>>("flags").await?;
 //! let mut reader = flags.named_reader("worker-1"); // one for each worker
-//! let on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
+//! let _on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
 //! match reader.fresh(Duration::from_secs(30)) {
 //!     Ok(flags) => println!("{} flags", flags.len()),
 //!     Err(stale) => eprintln!("{stale}"), // do what is safe without them
@@ -51,16 +51,12 @@
 //!     Err(other) => eprintln!("{other}"),
 //! }
 //!
-//! // How it is doing: for a health check.
+//! // For a health check.
 //! match flags.status() {
-//!     Status::Live => {}
+//!     Status::Live => println!("{:?} old, {} behind", flags.age(), flags.lag()),
 //!     Status::Stale { since } => eprintln!("nothing proved for {:?}", since.elapsed()),
-//!     Status::Blocked { reader, .. } => eprintln!("{reader:?} holds an old copy"),
-//!     Status::Offline { saved_at } => eprintln!("as it was on disk at {saved_at}"),
-//!     Status::Rejected(refused) => eprintln!("held before {refused}"),
-//!     other => eprintln!("{other:?}"),
+//!     other => eprintln!("{other:?}: {:?}", flags.trouble()),
 //! }
-//! println!("{:?} old, {} behind, {:?}", flags.age(), flags.lag(), flags.trouble());
 //!
 //! // Records as they are; leaving out what the type refuses; limits.
 //! let builder = client.replica_builder("routes").max_table_bytes(1 << 30);
@@ -73,9 +69,8 @@
 //! let committed = client.txn("prices", Txn::new().put(put).delete(Key::new("coffee")?)).await?;
 //! let page = client.scan("prices", &Scan::default()).await?;
 //! println!("{} at {}", page.records.len(), committed.at);
-//! match client.get("no-such-table", "tea").await {
-//!     Err(Error::Api { body, .. }) if body.code == Code::UnknownTable => {}
-//!     other => drop(other?),
+//! if let Err(Error::Api { body, .. }) = client.get("no-such-table", "tea").await {
+//!     assert_eq!(body.code, Code::UnknownTable);
 //! }
 //!
 //! // Each transaction, none lost or folded.
@@ -87,7 +82,6 @@
 //! }
 //!
 //! flags.save().await?; // before the program ends, if it has a cache_dir
-//! # let _ = on;
 //! # Ok(())
 //! # }
 //! ```
@@ -106,15 +100,10 @@
 //!   does not count time in which the machine sleeps.
 //! - A value that the state's type cannot have is refused: a replica that runs stays before it, tells the
 //!   server, and goes on when the record is changed. See [`Status::Rejected`]. What happens **when the
-//!   program starts while such a value is there** is the program's choice: the start fails with
-//!   [`Error::Rejected`], which names the key (the default); it starts with the last good copy on disk
-//!   and the status `Rejected` ([`cache_dir`](ClientBuilder::cache_dir)); or it starts without such
-//!   records and the status [`Partial`](Status::Partial)
-//!   ([`skip_bad_keys`](ReplicaBuilder::skip_bad_keys)).
-//! - **A record's expiry is a deletion by the server, which replicas hear of as of any other change. A
-//!   replica that is cut off from its server goes on to show records that have expired.** Where that must
-//!   not be, hide them by this machine's clock ([`hide_expired`](ReplicaBuilder::hide_expired)), ask
-//!   [`Record::is_expired`] of whole records, or ask readers for a state that is
+//!   program starts while such a value is there** is the program's choice: see [`Error::Rejected`].
+//! - **A record's expiry is a deletion by the server. A replica that is cut off from its server goes on to
+//!   show records that have expired.** Where that must not be, hide them by this machine's clock
+//!   ([`hide_expired`](ReplicaBuilder::hide_expired)), or ask readers for a state that is
 //!   [fresh](Reader::fresh).
 //! - A replica never stops silently. When the state's own code panics or the runtime is shut down,
 //!   its status is [`Status::Failed`], and readers keep what they have.
@@ -122,9 +111,7 @@
 //!   what a HotRead server says is an answer: what a proxy says in its place (504, a page of HTML) leads
 //!   to another attempt, and in the end to [`Error::CommitUnknown`] with the id to find out with. Changes
 //!   without an id (creating and dropping tables, tokens) are sent once, and end with
-//!   [`Error::OutcomeUnknown`].
-//! - A record is asked for so that proxies that rewrite paths do not make it another one, and its key is
-//!   compared.
+//!   [`Error::OutcomeUnknown`]. The key of a record that comes is compared with the one asked for.
 //! - Tokens can be changed while the program runs: see [`token_file`](ClientBuilder::token_file).
 //! - All queues are bounded. If readers do not let go of old copies, the replica stops reading from
 //!   the server, and catches up afterwards.
@@ -161,7 +148,6 @@
 mod address;
 mod api;
 pub mod blocking;
-mod builder;
 mod cache;
 mod cell;
 mod client;
@@ -185,9 +171,8 @@ mod socket;
 mod status;
 mod table;
 
-pub use builder::ClientBuilder;
 pub use cache::SaveError;
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use connection::ConnectionEvent;
 pub use error::Error;
 pub use events::{Event, Events};
@@ -207,13 +192,8 @@ pub use replica_builder::ReplicaBuilder;
 pub use status::{Status, TooStale, WaitForError};
 pub use table::Table;
 
-/// The README's examples are tests. They are of `hotread` and `hotread-store` as well, which this crate
-/// depends on.
+/// The examples of both READMEs are tests: of the project's here, since this crate depends on the others.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// The example of this crate's README is a test.
-#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct CrateReadme;
+struct Readme;

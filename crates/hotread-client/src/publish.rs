@@ -1,16 +1,17 @@
 //! Publishes a replica's batches to its readers.
 
-use crate::cache::Keeper;
+use crate::cache::{Keeper, Loaded, Saver};
 use crate::cell::Cell;
 use crate::drive::Publish;
 use crate::error::Error;
 use crate::expiry::Expiry;
 use crate::heavy::{HEAVY_UPDATES, heavy};
-use crate::status::{Now, Phase};
+use crate::status::{Now, Status};
 use hotread::{HotRead, HotReadState, Published, QueueResult};
-use hotread_proto::session::{self, Batch, Cause, Follow, Refused};
-use hotread_proto::{Callbacks, Decoder, Replicated};
-use hotread_proto::{Code, ErrorBody, Position, Records, TableName, Timestamp};
+use hotread_proto::session::{self, Batch, Cause, Follow};
+use hotread_proto::{
+    Callbacks, Code, Decoder, ErrorBody, Position, Replicated, TableName, Timestamp,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,13 +29,12 @@ pub(crate) struct Options {
 /// A task that holds a reader while it waits for something holds a whole copy: with 4 copies, two
 /// such generations do not keep anything from being published.
 const COPIES: usize = 4;
-/// Once so many updates are queued that readers keep from being published, nothing more is read
-/// from the server. The session is lost by and by, and resumed when they have let go.
+/// Once so many updates are queued that readers keep from being published, nothing more is read from the
+/// server. The session is lost in the end, and resumed when they have let go.
 const MAX_QUEUED: usize = 65_536;
 /// A replica that has a copy from disk waits so long for the server before it is given out with it.
 const OFFLINE_AFTER: Duration = Duration::from_secs(2);
-/// An update that readers have kept from being visible for so long is told: readers that are busy for
-/// less are not worth a word.
+/// An update that readers have kept from being visible for so long is told.
 pub(crate) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 /// A table that fills so much of what it may have is warned of, in hundredths.
 const WARN_AT_PERCENT: usize = 80;
@@ -53,43 +53,36 @@ struct Queued {
 /// An update with the key of its record.
 type Keyed<S> = (Arc<str>, <S as HotReadState>::Action);
 
+/// The first state of a replica, and what asks for copies of it on disk.
+pub(crate) type First<S> = Result<(HotRead<S>, Option<Saver>), Error>;
+
 /// Publishes a replica's batches.
 pub(crate) struct Publisher<S: Replicated> {
     table: TableName,
-    cell: Arc<Cell>,
+    pub(crate) cell: Arc<Cell>,
+    /// What the cell is told next.
+    now: Now,
     state: Option<HotRead<S>>,
     callbacks: Arc<Callbacks<S>>,
-    /// Who waits for the first state.
-    first: Option<oneshot::Sender<Result<HotRead<S>, Error>>>,
-    visible: Option<Position>,
+    /// The caller that waits for the first state.
+    first: Option<oneshot::Sender<First<S>>>,
     queued: VecDeque<Queued>,
     queued_updates: usize,
     /// Resolves when the first of `queued` is visible.
     waiting: Option<Published>,
     /// Writes what is given out to disk.
-    keeper: Option<Keeper>,
+    pub(crate) keeper: Option<Keeper>,
     /// When the copy was written that it began with, if it did.
     saved_at: Option<Timestamp>,
     /// Until then the server is waited for, though there is a copy.
     offline_at: Option<Instant>,
-    left_out: LeftOut,
-    trouble: Option<Arc<str>>,
-    following_since: Option<Instant>,
+    /// What was received when the records were looked at that are left out.
+    left_out_at: Option<Position>,
     /// What is hidden once it has expired; `None`: expired records are shown until they are deleted.
     expiry: Option<Expiry>,
-    /// Most bytes that the table may have.
-    max_bytes: usize,
+    pub(crate) options: Options,
     warned_of_size: bool,
     warned_of_readers: bool,
-}
-
-/// The records that are left out, as they were told of last.
-#[derive(Default)]
-struct LeftOut {
-    /// When: what was received then.
-    at: Option<Position>,
-    count: usize,
-    first: Arc<[Refused]>,
 }
 
 impl<S: Replicated> Publisher<S> {
@@ -97,58 +90,46 @@ impl<S: Replicated> Publisher<S> {
         table: &TableName,
         cell: Arc<Cell>,
         callbacks: Arc<Callbacks<S>>,
-        options: &Options,
-        first: oneshot::Sender<Result<HotRead<S>, Error>>,
+        options: Options,
+        first: oneshot::Sender<First<S>>,
     ) -> Self {
         Self {
             table: table.clone(),
+            now: Now::new(cell.began),
             cell,
             callbacks,
             state: None,
             first: Some(first),
-            visible: None,
             queued: VecDeque::new(),
             queued_updates: 0,
             waiting: None,
             keeper: None,
             saved_at: None,
             offline_at: None,
-            left_out: LeftOut::default(),
-            trouble: None,
-            following_since: None,
+            left_out_at: None,
             expiry: options.hide_expired.then(Expiry::default),
-            max_bytes: options.max_bytes,
+            options,
             warned_of_size: false,
             warned_of_readers: false,
         }
     }
 
-    /// What is given out from now on is also given to this one.
-    pub(crate) fn keep(&mut self, keeper: Keeper) {
-        self.keeper = Some(keeper);
-    }
-
-    /// Begins with a copy from disk: of these records.
-    pub(crate) async fn restore(
-        &mut self,
-        mut batch: Batch<Keyed<S>>,
-        records: &Records,
-        saved_at: Timestamp,
-    ) {
+    /// Begins with a copy from disk.
+    pub(crate) async fn restore(&mut self, mut batch: Batch<Keyed<S>>, copy: &Loaded) {
         if let Some(expiry) = &mut self.expiry {
-            records.iter().for_each(|record| expiry.put(record));
+            copy.records.iter().for_each(|record| expiry.put(record));
         }
         batch.actions.extend(self.hide());
-        self.saved_at = Some(saved_at);
+        self.saved_at = Some(copy.saved_at);
         self.offline_at = Some(Instant::now() + OFFLINE_AFTER);
         self.begin(batch).await;
     }
 
-    /// There will be no state.
-    pub(crate) fn fail(&mut self, error: Error) {
+    /// Gives out the first state, or the reason why there will be none.
+    pub(crate) fn give(&mut self, state: First<S>) {
         if let Some(first) = self.first.take() {
-            // Whoever waited may have gone.
-            let _ = first.send(Err(error));
+            // The caller may have gone.
+            let _ = first.send(state);
         }
     }
 
@@ -165,7 +146,7 @@ impl<S: Replicated> Publisher<S> {
                 .build()
         };
         self.state = Some(heavy(build).await);
-        self.visible = Some(batch.head.position);
+        self.now.visible = Some(batch.head.position);
     }
 
     /// Those at the front that readers can see now; where they stand.
@@ -176,38 +157,31 @@ impl<S: Replicated> Publisher<S> {
             self.queued_updates -= queued.updates;
             position = Some(queued.position);
         }
-        self.visible = position.or(self.visible);
+        self.now.visible = position.or(self.now.visible);
         position
     }
 
-    fn phase(&mut self, follow: &Follow<Decoder<S>>) -> Phase {
-        let following = self.following_since.take();
+    fn session(&mut self, follow: &Follow<Decoder<S>>) -> Status {
         match follow.status() {
             session::Status::Rejected(refused) => {
-                if self.visible.is_none() {
-                    self.fail(Error::Rejected(refused.clone()));
+                if self.now.visible.is_none() {
+                    self.give(Err(Error::Rejected(refused.clone())));
                 }
-                Phase::Rejected(refused)
+                Status::Rejected(refused)
             }
-            session::Status::TooLarge { bytes, max } => Phase::TooLarge { bytes, max },
-            session::Status::Failed(body) => Phase::Failed(body),
-            session::Status::Live => match (follow.fresh_at(), self.saved_at) {
-                // It has what it began with, perhaps.
-                (None, Some(saved_at)) => Phase::Offline { saved_at },
-                _ => {
-                    let since = following.unwrap_or_else(Instant::now);
-                    self.following_since = Some(since);
-                    Phase::Following { since }
-                }
+            session::Status::TooLarge { bytes, max } => Status::TooLarge { bytes, max },
+            session::Status::Failed(body) => Status::Failed(body),
+            session::Status::Live if self.saved_at.is_none() || follow.fresh_at().is_some() => {
+                Status::Live
+            }
+            session::Status::Stale { since: Some(since) } => Status::Stale {
+                since: self.cell.began + since,
             },
-            session::Status::Stale { since: Some(since) } => Phase::Lost {
-                since: self.cell.began() + since,
-            },
-            // It has not come to follow the server yet.
+            // It has not come to follow the server yet, or has what it began with, perhaps.
             _ => match self.saved_at {
-                Some(saved_at) => Phase::Offline { saved_at },
-                None => Phase::Lost {
-                    since: self.cell.began(),
+                Some(saved_at) => Status::Offline { saved_at },
+                None => Status::Stale {
+                    since: self.cell.began,
                 },
             },
         }
@@ -231,13 +205,16 @@ impl<S: Replicated> Publisher<S> {
         [offline, blocked, expiry].into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Does what is due. Says once that readers keep something from being visible.
     async fn woken(&mut self) {
-        let blocked = self.queued.front();
-        if blocked.is_some_and(|front| front.since.elapsed() >= BLOCKED_AFTER)
-            && !self.warned_of_readers
-        {
-            self.warn_of_readers();
+        let front = self.queued.front();
+        let blocked = front.is_some_and(|front| front.since.elapsed() >= BLOCKED_AFTER);
+        if blocked && !self.warned_of_readers {
+            self.warned_of_readers = true;
+            if let Some((reader, readers)) = self.state.as_ref().and_then(blocking) {
+                let (table, reader) = (&self.table, reader.as_deref().unwrap_or("without a name"));
+                tracing::warn!(%table, reader, readers, "readers keep updates from being visible");
+            }
         }
         let actions: Vec<Keyed<S>> = self.hide().collect();
         if let (Some(state), false) = (&self.state, actions.is_empty()) {
@@ -247,39 +224,28 @@ impl<S: Replicated> Publisher<S> {
 
     /// Says so once when the table comes near to what it may have.
     fn look_at_size(&mut self, bytes: usize) {
-        let near = bytes / 100 >= self.max_bytes / 100 * WARN_AT_PERCENT / 100 && bytes > 0;
+        let (table, max) = (&self.table, self.options.max_bytes);
+        let near = bytes / 100 >= max / 100 * WARN_AT_PERCENT / 100 && bytes > 0;
         if near && !self.warned_of_size {
-            let (table, max) = (&self.table, self.max_bytes);
             tracing::warn!(%table, bytes, max, "a table is about to be too large for its replica");
         }
         self.warned_of_size = near;
     }
 
-    /// Says so once when readers keep something from being visible.
-    fn warn_of_readers(&mut self) {
-        self.warned_of_readers = true;
-        let Some(state) = &self.state else { return };
-        if let Some((reader, readers)) = blocking(state) {
-            let (table, reader) = (&self.table, reader.as_deref().unwrap_or("without a name"));
-            tracing::warn!(%table, reader, readers, "readers keep updates from being visible");
-        }
-    }
-
     /// Looks at what is left out, if something can have changed.
     fn look_at_left_out(&mut self, follow: &Follow<Decoder<S>>) {
         let (at, count) = (follow.received(), follow.skipped_count());
-        let known = &self.left_out;
-        if (count, known.count) == (0, 0)
-            || (at.is_some() && (at, count) == (known.at, known.count))
-        {
+        let known = (self.left_out_at, self.now.left_out_count);
+        if (count, known.1) == (0, 0) || (at.is_some() && (at, count) == known) {
             return;
         }
-        let first = follow.skipped().take(MAX_LEFT_OUT).collect();
-        self.left_out = LeftOut { at, count, first };
+        self.left_out_at = at;
+        self.now.left_out_count = count;
+        self.now.left_out = follow.skipped().take(MAX_LEFT_OUT).collect();
     }
 
-    /// Is the first state to be given out? One from disk only when the server was tried, so that
-    /// whoever starts while all is well starts with what the table is now.
+    /// Returns `true` if the first state is to be given out: one from disk only when the server was tried,
+    /// so that a start while all is well is with what the table is now.
     fn is_ready(&self, follow: &Follow<Decoder<S>>) -> bool {
         let Some(offline_at) = self.offline_at else {
             return true;
@@ -312,6 +278,14 @@ async fn queue<S: Replicated>(
     }
 }
 
+/// The output of a future; without one, nothing ever.
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The reader that has been in the way of an update for the longest time, by its name, and how many
 /// there are; `None`: none is.
 pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<str>>, usize)> {
@@ -323,6 +297,8 @@ pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<
 }
 
 impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
+    const KEEPS_TIME: bool = true;
+
     async fn apply(&mut self, mut batch: Batch<Keyed<S>>) -> Result<bool, ErrorBody> {
         let position = batch.head.position;
         if let Cause::Snapshot { reason } = &batch.cause {
@@ -351,7 +327,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
             self.queued.clear();
             self.queued_updates = 0;
             self.waiting = None;
-            self.visible = Some(position);
+            self.now.visible = Some(position);
             return Ok(true);
         }
         self.queued_updates += updates;
@@ -368,10 +344,6 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         self.queued_updates.max(self.queued.len()) < MAX_QUEUED
     }
 
-    fn keeps_time(&self) -> bool {
-        true
-    }
-
     async fn progress(&mut self) -> Result<Option<Position>, ErrorBody> {
         let wake = self.wake();
         let waiting = match (&self.state, self.queued.front()) {
@@ -381,21 +353,9 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
             }
             _ => None,
         };
-        let published = async {
-            match waiting {
-                Some(published) => published.await,
-                None => std::future::pending().await,
-            }
-        };
-        let woken = async {
-            match wake {
-                Some(at) => sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         let published = tokio::select! {
-            published = published => published,
-            () = woken => {
+            published = or_never(waiting) => published,
+            () = or_never(wake.map(|at| sleep_until(at.into()))) => {
                 self.woken().await;
                 return Ok(None);
             }
@@ -411,36 +371,34 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         {
             keeper.forget();
         }
-        if follow.trouble() != self.trouble.as_deref() {
-            self.trouble = follow.trouble().map(Arc::from);
+        if follow.trouble() != self.now.trouble.as_deref() {
+            self.now.trouble = follow.trouble().map(Arc::from);
         }
         self.look_at_left_out(follow);
         self.look_at_size(follow.bytes());
-        let blocked_since = self.queued.front().map(|front| front.since);
-        self.warned_of_readers &= blocked_since.is_some();
-        let began = self.cell.began();
-        let phase = self.phase(follow);
-        self.cell.set(Now {
-            phase,
-            visible: self.visible,
-            queued: follow.position(),
-            received: follow.received(),
-            head: follow.head(),
-            fresh_at: follow.fresh_at().map(|at| began + at),
-            patience: follow.patience(),
-            blocked_since,
-            bytes: follow.bytes(),
-            left_out_count: self.left_out.count,
-            left_out: self.left_out.first.clone(),
-            trouble: self.trouble.clone(),
-        });
+        let session = self.session(follow);
+        let began = self.cell.began;
+        let now = &mut self.now;
+        if session == Status::Live && now.session != Status::Live {
+            now.live_since = Instant::now();
+        }
+        now.session = session;
+        now.queued = follow.position();
+        now.received = follow.received();
+        now.head = follow.head();
+        now.fresh_at = follow.fresh_at().map(|at| began + at);
+        now.patience = follow.patience();
+        now.blocked_since = self.queued.front().map(|front| front.since);
+        now.bytes = follow.bytes();
+        self.warned_of_readers &= now.blocked_since.is_some();
+        self.cell.set(now);
         // The first state is given out when all that can be asked of it is known.
-        if let (Some(state), true) = (&self.state, self.is_ready(follow)) {
-            let state = state.clone();
-            if let Some(first) = self.first.take() {
-                // Whoever waited may have gone; then the task is being ended.
-                let _ = first.send(Ok(state));
-            }
+        if let Some(state) = &self.state
+            && self.first.is_some()
+            && self.is_ready(follow)
+        {
+            let saver = self.keeper.as_ref().map(Keeper::saver);
+            self.give(Ok((state.clone(), saver)));
         }
     }
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 /// [`Replica::reader`](crate::Replica::reader), and keep it.
 ///
 /// It is used as a handle is: [`current`](HotReadHandle::current) costs what it costs there. It does
-/// not keep the replica alive; after that has gone it reads on, and what it reads gets older.
+/// not keep the replica alive; after that has gone it reads on, and what it reads gets older. A clone is
+/// another reader, which holds no copy yet.
+#[derive(Clone)]
 pub struct Reader<S: Replicated> {
     handle: HotReadHandle<S>,
     cell: Arc<Cell>,
@@ -31,17 +33,6 @@ impl<S: Replicated> Reader<S> {
     /// The age grows between pings, up to
     /// [`ping_every`](crate::ClientBuilder::ping_every) and a round trip while all is well; a smaller
     /// `max` than that fails now and then.
-    ///
-    /// ```no_run
-    /// # use hotread_client::{Reader, RecordSet};
-    /// # use std::time::Duration;
-    /// # fn serve(reader: &mut Reader<RecordSet>) {
-    /// match reader.fresh(Duration::from_secs(30)) {
-    ///     Ok(flags) => drop(flags.get("checkout-v2")),
-    ///     Err(stale) => eprintln!("{stale}"), // and do what is safe without it
-    /// }
-    /// # }
-    /// ```
     ///
     /// # Errors
     /// If it may be older, or how old it is is not known.
@@ -70,13 +61,6 @@ impl<S: Replicated> Deref for Reader<S> {
 impl<S: Replicated> DerefMut for Reader<S> {
     fn deref_mut(&mut self) -> &mut HotReadHandle<S> {
         &mut self.handle
-    }
-}
-
-/// Another reader, which holds no copy yet.
-impl<S: Replicated> Clone for Reader<S> {
-    fn clone(&self) -> Self {
-        Self::new(self.handle.clone(), self.cell.clone())
     }
 }
 

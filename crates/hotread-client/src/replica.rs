@@ -6,22 +6,25 @@ use crate::drive;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::heavy::heavy;
-use crate::publish::{BLOCKED_AFTER, Options, Publisher, blocking};
+use crate::publish::{BLOCKED_AFTER, Publisher, blocking};
 use crate::reader::Reader;
+use crate::replica_builder::ReplicaBuilder;
 use crate::status::{Status, TooStale, WaitForError, decide, too_late};
 use futures_util::FutureExt;
 use hotread::{HotRead, HotReadHandle};
 use hotread_proto::session::{Follow, FollowConfig, Mode, Refused};
-use hotread_proto::{Callbacks, Decoder, Entries, OnChange, Replicated, panic_message};
-use hotread_proto::{Code, ErrorBody, Position, TableName};
+use hotread_proto::{
+    Callbacks, Code, Decoder, Entries, ErrorBody, OnChange, Position, Replicated, TableName,
+    panic_message,
+};
 use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// A table inside this process: a state that follows it, read at the price of a pointer.
 ///
@@ -31,6 +34,7 @@ use tokio::time::{sleep_until, timeout};
 ///
 /// Cheap to clone. The task that follows ends when the last clone is dropped; handles can still be
 /// read after that.
+#[derive(Clone)]
 pub struct Replica<S: Replicated>(Arc<Shared<S>>);
 
 /// What the clones of one replica share.
@@ -41,7 +45,8 @@ struct Shared<S: Replicated> {
     callbacks: Arc<Callbacks<S>>,
     /// `None`: it keeps no copy on disk.
     saver: Option<Saver>,
-    _task: Task,
+    /// Ends with this.
+    _task: JoinSet<()>,
 }
 
 impl<S: Replicated> Drop for Shared<S> {
@@ -50,45 +55,35 @@ impl<S: Replicated> Drop for Shared<S> {
     }
 }
 
-/// A task that ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Task(pub(crate) AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+impl ReplicaBuilder {
+    /// Makes the replica, as [`Client::replica`](crate::Client::replica) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
+        let table = TableName::new(&self.table)?;
+        let cell = Arc::new(Cell::new(Instant::now()));
+        let callbacks = Arc::new(Callbacks::new());
+        let (first, arrives) = oneshot::channel();
+        let (its_cell, its_callbacks) = (cell.clone(), callbacks.clone());
+        let following = Following {
+            endpoint: self.endpoint.clone(),
+            table: table.clone(),
+            publisher: Publisher::new(&table, its_cell, its_callbacks, self.options, first),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(following.run());
+        let trouble = || cell.now().trouble.as_deref().map(str::to_owned);
+        let (state, saver) = in_time(&self.endpoint, arrives, trouble).await?;
+        Ok(Replica(Arc::new(Shared {
+            table,
+            state,
+            cell,
+            callbacks,
+            saver,
+            _task: task,
+        })))
     }
-}
-
-pub(crate) async fn start<S: Replicated>(
-    endpoint: &Arc<Endpoint>,
-    table: TableName,
-    options: Options,
-) -> Result<Replica<S>, Error> {
-    let began = Instant::now();
-    let cell = Arc::new(Cell::new(began));
-    let callbacks = Arc::new(Callbacks::new());
-    let (first, arrives) = oneshot::channel();
-    let (savers, saver) = oneshot::channel();
-    let task = Following {
-        endpoint: endpoint.clone(),
-        table: table.clone(),
-        began,
-        publisher: Publisher::new(&table, cell.clone(), callbacks.clone(), &options, first),
-        options,
-        ended: Ended(cell.clone()),
-    };
-    let task = Task(tokio::spawn(task.run(savers)).abort_handle());
-    let trouble = || cell.now().trouble.as_deref().map(str::to_owned);
-    let state = in_time(endpoint, arrives, trouble).await?;
-    Ok(Replica(Arc::new(Shared {
-        table,
-        state,
-        cell,
-        callbacks,
-        saver: saver.await.ok(),
-        _task: task,
-    })))
 }
 
 /// Waits for the beginning of something that follows a table, as long as that may take.
@@ -97,134 +92,98 @@ pub(crate) async fn in_time<T>(
     begins: oneshot::Receiver<Result<T, Error>>,
     trouble: impl Fn() -> Option<String>,
 ) -> Result<T, Error> {
-    let Some(within) = endpoint.start_within else {
-        return begins.await.map_err(|_| Error::TaskEnded)?;
-    };
-    match timeout(within, begins).await {
-        Ok(begun) => begun.map_err(|_| Error::TaskEnded)?,
-        Err(_) => {
+    let begun = match endpoint.settings.start_within {
+        None => begins.await,
+        Some(within) => timeout(within, begins).await.map_err(|_| {
             let trouble = trouble().unwrap_or_else(|| "it is still being loaded".to_owned());
-            Err(Error::NotInTime { within, trouble })
-        }
-    }
+            Error::NotInTime { within, trouble }
+        })?,
+    };
+    begun.map_err(|_| Error::TaskEnded)?
 }
 
 /// The replica's task.
 struct Following<S: Replicated> {
     endpoint: Arc<Endpoint>,
     table: TableName,
-    options: Options,
-    began: Instant,
     publisher: Publisher<S>,
-    ended: Ended,
 }
 
-/// Says that it is over when the task is dropped, with the runtime, in the middle of its work.
-struct Ended(Arc<Cell>);
-
-impl Drop for Ended {
+/// Says that it is over, also when the task is dropped with the runtime in the middle of its work.
+impl<S: Replicated> Drop for Following<S> {
     fn drop(&mut self) {
         let message = "the replica's task has ended: its runtime was shut down";
-        self.0.fail(ErrorBody::new(Code::Closed, message));
+        let body = ErrorBody::new(Code::Closed, message);
+        self.publisher.cell.fail(body);
     }
 }
 
 impl<S: Replicated> Following<S> {
-    async fn run(mut self, savers: oneshot::Sender<Saver>) {
+    async fn run(mut self) {
         // The state's own code runs in there. Whatever it leaves half done is not used any more.
-        let body = AssertUnwindSafe(self.follow(savers)).catch_unwind().await;
+        let body = AssertUnwindSafe(self.follow()).catch_unwind().await;
         let body = body.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
-            ErrorBody::new(
-                Code::Rejected,
-                format!("the code of the replica's state panicked: {message}"),
-            )
+            let message = format!("the code of the replica's state panicked: {message}");
+            ErrorBody::new(Code::Rejected, message)
         });
         let table = &self.table;
         tracing::warn!(%table, code = %body.code, message = body.message, "a replica has ended");
-        self.ended.0.fail(body.clone());
-        self.publisher.fail(Error::session(body));
+        self.publisher.cell.fail(body.clone());
+        self.publisher.give(Err(Error::session(body)));
     }
 
-    async fn follow(&mut self, savers: oneshot::Sender<Saver>) -> ErrorBody {
-        let began = self.began;
-        let config = self.config();
+    async fn follow(&mut self) -> ErrorBody {
+        let began = self.publisher.cell.began;
         let cache = self.endpoint.cache.as_ref();
-        let place = cache.map(|cache| cache.place(&self.endpoint.address, &self.table));
-        let follow = match place {
-            None => {
-                drop(savers);
-                Follow::new(Decoder::new(), config, began.elapsed())
-            }
-            Some(place) => self.restore(config, place, savers).await,
-        };
-        drive::drive(
-            follow,
-            &mut self.publisher,
-            &self.endpoint,
-            &self.table,
-            began,
-        )
-        .await
-    }
-
-    fn config(&self) -> FollowConfig {
         let mode = Mode::Replica { coalesce: true };
-        let keep_ops = self.endpoint.cache.is_some() || self.options.hide_expired;
-        FollowConfig {
-            skip_bad_keys: self.options.skip_bad_keys,
-            max_bytes: self.options.max_bytes,
+        let options = &self.publisher.options;
+        let keep_ops = cache.is_some() || options.hide_expired;
+        let config = FollowConfig {
+            skip_bad_keys: options.skip_bad_keys,
+            max_bytes: options.max_bytes,
             ..drive::config(&self.endpoint, mode, keep_ops)
-        }
+        };
+        let follow = match cache.map(|cache| cache.place(&self.endpoint.address, &self.table)) {
+            None => Follow::new(Decoder::new(), config, began.elapsed()),
+            Some(place) => self.restore(config, place).await,
+        };
+        let publisher = &mut self.publisher;
+        drive::drive(follow, publisher, &self.endpoint, &self.table, began).await
     }
 
     /// Begins with the copy on disk, if there is one that can be used, and keeps it from now on.
-    async fn restore(
-        &mut self,
-        config: FollowConfig,
-        place: Place,
-        savers: oneshot::Sender<Saver>,
-    ) -> Follow<Decoder<S>> {
-        let (began, table) = (self.began, self.table.clone());
+    async fn restore(&mut self, config: FollowConfig, place: Place) -> Follow<Decoder<S>> {
+        let (began, table) = (self.publisher.cell.began, self.table.clone());
         let (mut follow, restored, place) = heavy(move || {
             let max = config.max_bytes;
             let mut follow = Follow::new(Decoder::new(), config, began.elapsed());
-            let restored = place.load().and_then(|loaded| {
-                let bytes: usize = loaded.records.iter().map(|record| record.size()).sum();
+            let restored = place.load().and_then(|copy| {
+                let bytes: usize = copy.records.iter().map(|record| record.size()).sum();
                 if bytes > max {
                     tracing::warn!(%table, bytes, max, "a copy of a table is larger than it may be");
                     return None;
                 }
-                let batch = follow.restore(&loaded.records);
+                let batch = follow.restore(&copy.records);
                 let batch = batch.inspect_err(|refused| {
                     tracing::warn!(%table, %refused, "a copy of a table is of no use to this type");
                 });
-                Some((batch.ok()?, loaded))
+                Some((batch.ok()?, copy))
             });
             (follow, restored, place)
         })
         .await;
-        let mut records = Vec::new();
-        let mut at = None;
-        if let Some((batch, loaded)) = restored {
+        let mut records = None;
+        if let Some((batch, copy)) = restored {
             let position = batch.head.position;
-            let publisher = &mut self.publisher;
-            let restored = publisher.restore(batch, &loaded.records, loaded.saved_at);
-            restored.await;
+            self.publisher.restore(batch, &copy).await;
             follow.handle_published(position, began.elapsed());
-            records = loaded.records.iter().cloned().collect();
-            at = Some(position);
+            records = Some(copy.records);
         }
-        match Keeper::start(place, records, at) {
-            Ok(keeper) => {
-                // Whoever waited may have gone.
-                let _ = savers.send(keeper.saver());
-                self.publisher.keep(keeper);
-            }
-            Err(error) => {
-                tracing::warn!(table = %self.table, %error, "no copy of a table can be kept");
-            }
-        }
+        let keeper = Keeper::start(place, records.as_ref()).inspect_err(|error| {
+            tracing::warn!(table = %self.table, %error, "no copy of a table can be kept");
+        });
+        self.publisher.keeper = keeper.ok();
         follow
     }
 }
@@ -249,15 +208,14 @@ impl<S: Replicated> Replica<S> {
         Reader::new(self.create_handle(), self.0.cell.clone())
     }
 
-    /// As [`create_handle`](Self::create_handle), with a name by which
-    /// [`Status::Blocked`] and the log tell that this handle holds an old copy.
+    /// As [`create_handle`](Self::create_handle), with a name by which [`Status::Blocked`] and the log tell
+    /// that this handle holds an old copy.
     #[must_use]
     pub fn create_named_handle(&self, name: &str) -> HotReadHandle<S> {
         self.0.state.create_named_handle(name)
     }
 
-    /// As [`reader`](Self::reader), with a name as of
-    /// [`create_named_handle`](Self::create_named_handle).
+    /// As [`reader`](Self::reader), with a name as of [`create_named_handle`](Self::create_named_handle).
     #[must_use]
     pub fn named_reader(&self, name: &str) -> Reader<S> {
         Reader::new(self.create_named_handle(name), self.0.cell.clone())
@@ -280,25 +238,23 @@ impl<S: Replicated> Replica<S> {
             Status::Live | Status::Partial { .. } | Status::Stale { .. }
         );
         let since = hides.then(|| self.0.cell.now().blocked_since).flatten();
-        match since {
-            Some(since) if since.elapsed() >= BLOCKED_AFTER => match blocking(&self.0.state) {
-                Some((reader, readers)) => Status::Blocked {
-                    reader,
-                    readers,
-                    since,
-                },
-                None => status,
-            },
-            _ => match (&status, self.0.callbacks.panics()) {
-                (Status::Live, Some(panics)) => Status::CallbackPanicked(panics),
-                _ => status,
-            },
+        if let Some(since) = since.filter(|since| since.elapsed() >= BLOCKED_AFTER)
+            && let Some((reader, readers)) = blocking(&self.0.state)
+        {
+            return Status::Blocked {
+                reader,
+                readers,
+                since,
+            };
+        }
+        match (&status, self.0.callbacks.panics()) {
+            (Status::Live, Some(panics)) => Status::CallbackPanicked(panics),
+            _ => status,
         }
     }
 
     /// Bytes of the keys, categories and values that the table has, which
-    /// [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes) bounds. At 80 % of that, a warning is
-    /// logged.
+    /// [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes) bounds.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
         self.0.cell.now().bytes
@@ -317,7 +273,7 @@ impl<S: Replicated> Replica<S> {
         self.0.cell.now().trouble.clone()
     }
 
-    /// Writes the copy on disk now, and says where it stands once it is durable: for a program that is
+    /// Writes the copy on disk now, and returns its position once it is durable: for a program that is
     /// about to end. Without it, what came in the last seconds may be missing there.
     ///
     /// # Errors
@@ -330,12 +286,9 @@ impl<S: Replicated> Replica<S> {
         }
     }
 
-    /// How old what readers see is at most, proved by the client's own clock: it had everything that
-    /// the server had committed so long ago. `None`: that is not proved yet.
-    ///
-    /// A replica that began with a copy on disk does not know it until it follows the server.
-    ///
-    /// One load and a look at the clock.
+    /// Greatest age of what readers see, proved by the client's own clock: it had everything that the
+    /// server had committed so long ago. `None`: that is not proved yet, since the replica began with a
+    /// copy on disk and does not follow the server. Costs one load and a look at the clock.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.0.cell.age()
@@ -371,23 +324,14 @@ impl<S: Replicated> Replica<S> {
     /// [`WaitForError`] says why they do not.
     pub async fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         let cell = &self.0.cell;
-        let asked = Instant::now();
-        let mut seen = cell.watch();
-        let decided = timeout(within, async {
-            loop {
-                let decided = decide(&seen.borrow_and_update(), at, asked);
-                if let Some(result) = decided {
-                    return result;
-                }
-                if seen.changed().await.is_err() {
-                    // The cell is held here.
-                    sleep_until(tokio::time::Instant::now() + within).await;
-                }
-            }
+        let (asked, mut seen, mut decided) = (Instant::now(), cell.now.subscribe(), None);
+        let waited = seen.wait_for(|now| {
+            decided = decide(now, at, asked);
+            decided.is_some()
         });
-        decided
-            .await
-            .unwrap_or_else(|_| Err(too_late(&cell.now(), at)))
+        // If that takes too long, nothing is decided.
+        drop(timeout(within, waited).await);
+        decided.unwrap_or_else(|| Err(too_late(&cell.now(), at)))
     }
 }
 
@@ -436,16 +380,7 @@ impl<S: Entries> Replica<S> {
         S::Value: Clone + PartialEq,
     {
         let added = self.0.callbacks.add(&self.0.state, kept, call);
-        added.map_err(|error| Error::Invalid {
-            code: Code::Internal,
-            message: format!("the system gives no thread for the callback: {error}"),
-        })
-    }
-}
-
-impl<S: Replicated> Clone for Replica<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+        added.map_err(|error| Error::no_thread("callback", error))
     }
 }
 

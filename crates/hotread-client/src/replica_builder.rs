@@ -1,24 +1,23 @@
 //! How a replica is made.
 
+use crate::blocking::Own;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
 use crate::publish::Options;
-use crate::replica::{self, Replica};
-use hotread_proto::Replicated;
-use hotread_proto::TableName;
 use std::sync::Arc;
 
 /// Most bytes of keys and values that a table may have, unless told otherwise: beyond what fits into a
 /// process.
 const MAX_TABLE_BYTES: usize = 64 << 30;
 
-/// Settings of a new [`Replica`].
+/// Settings of a new [`Replica`](crate::Replica).
 #[derive(Debug, Clone)]
 #[must_use = "a builder makes nothing until `start` is called"]
 pub struct ReplicaBuilder {
-    endpoint: Arc<Endpoint>,
-    table: String,
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) table: String,
     pub(crate) options: Options,
+    /// Of a builder of a [`blocking::Client`](crate::blocking::Client).
+    pub(crate) runtime: Option<Arc<Own>>,
 }
 
 impl ReplicaBuilder {
@@ -31,6 +30,7 @@ impl ReplicaBuilder {
                 max_bytes: MAX_TABLE_BYTES,
                 hide_expired: false,
             },
+            runtime: None,
         }
     }
 
@@ -47,26 +47,23 @@ impl ReplicaBuilder {
     }
 
     /// Most bytes of keys, categories and values that the table may have: 64 GiB unless it is said here.
-    /// The rule is the same at the start and later: a larger table is no state of the replica. One that
-    /// starts fails with `TOO_LARGE` (with a [`cache_dir`](crate::ClientBuilder::cache_dir) it starts with
-    /// the last copy that was small enough); one that runs keeps what was before, says
-    /// [`TooLarge`](crate::Status::TooLarge), and goes on when the table is small enough again.
-    /// [`Replica::table_bytes`] shows how much there is; at 80 % a warning is logged.
+    /// With a larger one a replica does not start (`TOO_LARGE`), unless its
+    /// [`cache_dir`](crate::ClientBuilder::cache_dir) has a copy that was small enough; one that runs keeps
+    /// what was before, says [`TooLarge`](crate::Status::TooLarge), and goes on when the table is small
+    /// enough again. At 80 % of it, compared with [`Replica::table_bytes`](crate::Replica::table_bytes), a warning is logged.
     pub fn max_table_bytes(mut self, bytes: usize) -> Self {
         self.options.max_bytes = bytes;
         self
     }
 
-    /// Takes a record out of the state when its expiry passes **by this machine's clock**, whether or not
-    /// the server has deleted it by then: also while the server is away. Within a second; a record that
-    /// has expired already when it comes is never shown.
+    /// Takes a record out of the state within a second after its expiry **by this machine's clock**, also
+    /// while the server is away; a record that has expired already when it comes is never shown. Without
+    /// it, **a replica that is cut off from its server goes on to show records that have expired**: expiry
+    /// is a transaction of the server.
     ///
-    /// Without it, **a replica that is cut off from its server goes on to show records that have
-    /// expired**: expiry is a transaction of the server, which the replica has to hear of. Use it where an
-    /// expired record must not count (a session, a grant, a lock), and keep the clocks of both machines
-    /// in step: one that is ahead hides records early. A record that was hidden is not shown again if
-    /// the clock is set back. With it readers may see what was no state of the table, by records that
-    /// have expired.
+    /// Use it where an expired record must not count (a session, a grant, a lock), and keep the clocks of
+    /// both machines in step: one that is ahead hides records early. A record that was hidden is not shown
+    /// again if the clock is set back. Apart from expired records, readers see states of the table.
     ///
     /// A state that keeps whole records ([`RecordSet`](crate::RecordSet)) can ask
     /// [`Record::is_expired`](crate::Record::is_expired) instead, at the moment of use. Takes memory for
@@ -74,14 +71,5 @@ impl ReplicaBuilder {
     pub fn hide_expired(mut self, hide: bool) -> Self {
         self.options.hide_expired = hide;
         self
-    }
-
-    /// Makes the replica, as [`Client::replica`](crate::Client::replica) does.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
-        let table = TableName::new(&self.table)?;
-        replica::start(&self.endpoint, table, self.options).await
     }
 }

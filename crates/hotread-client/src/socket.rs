@@ -42,12 +42,6 @@ pub(crate) enum Wire {
     Open(Box<Socket>, u64),
 }
 
-/// What came.
-pub(crate) enum Came {
-    Open,
-    Text(Utf8Bytes),
-}
-
 /// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum Lost {
@@ -57,21 +51,27 @@ pub(crate) enum Lost {
     Broken(String),
 }
 
+impl<E: std::error::Error> From<E> for Lost {
+    fn from(error: E) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 impl Wire {
     pub(crate) fn open(endpoint: &Arc<Endpoint>, table: &TableName) -> Self {
         Self::Opening(Box::pin(open(endpoint.clone(), table.clone())))
     }
 
-    /// The next thing that comes; nothing ever comes from a closed one. May be dropped and called
-    /// again. After an error it is closed.
-    pub(crate) async fn next(&mut self) -> Result<Came, Lost> {
+    /// The next frame; `None`: it is open now. Nothing ever comes from a closed one. May be dropped and
+    /// called again. After an error it is closed.
+    pub(crate) async fn next(&mut self) -> Result<Option<Utf8Bytes>, Lost> {
         let came = match self {
             Self::Closed => std::future::pending().await,
             Self::Opening(opening) => opening.await.map(|socket| {
                 *self = Self::Open(Box::new(socket), 0);
-                Came::Open
+                None
             }),
-            Self::Open(socket, _) => text(socket).await.map(Came::Text),
+            Self::Open(socket, _) => text(socket).await.map(Some),
         };
         if came.is_err() {
             *self = Self::Closed;
@@ -84,7 +84,7 @@ impl Wire {
         let Self::Open(socket, before) = self else {
             return false;
         };
-        let received = socket.get_ref().received();
+        let received = socket.get_ref().received;
         let heard = received - *before >= PART_BYTES;
         if heard {
             *before = received;
@@ -144,20 +144,17 @@ async fn greet(
     table: &TableName,
     authorization: Option<&HeaderValue>,
 ) -> Result<Socket, Lost> {
-    let broken = |error: &dyn std::fmt::Display| Lost::Broken(error.to_string());
     let address = &endpoint.address;
-    let path = format!("/v1/tables/{table}/sync");
-    let request = address.ws(&path).into_client_request();
-    let mut request = request.map_err(|error| broken(&error))?;
+    let url = address.url("ws", &format!("/v1/tables/{table}/sync"));
+    let mut request = url.into_client_request()?;
     let headers = request.headers_mut();
     let protocol = HeaderValue::from_static(SUBPROTOCOL);
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     if let Some(authorization) = authorization {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
-    let stream = connect(address.target()).await;
-    let stream = stream.map_err(|error| broken(&error))?;
-    stream.set_nodelay(true).map_err(|error| broken(&error))?;
+    let stream = connect(&address.target).await?;
+    stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
@@ -175,7 +172,7 @@ async fn greet(
             }
             Err(refusal(parts.status, &body))
         }
-        Err(error) => Err(broken(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use hotread_proto::session::Refused;
 use hotread_proto::{CallbackPanics, ErrorBody, Position, Timestamp};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +11,10 @@ use std::time::{Duration, Instant};
 #[non_exhaustive]
 pub enum Status {
     /// It follows, and its content was proved to be the table's within three of the server's heartbeats
-    /// (6 s, unless the server is told otherwise). [`Replica::age`](crate::Replica::age) says more
-    /// exactly how old it is at most.
+    /// (6 s, unless the server is told otherwise). [`Replica::age`](crate::Replica::age) is more exact.
     Live,
     /// As `Live`, and it leaves records out that its type refuses, as it was told to
-    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)): what readers see is no state that the
-    /// table had.
+    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
     Partial {
         /// How many.
         left_out: usize,
@@ -61,9 +58,8 @@ pub enum Status {
         /// Most that it may have.
         max: usize,
     },
-    /// The process was forked, and the task that follows the table is in the other process. It keeps
-    /// what it has, which gets older. Make another client and another replica, and ask this one for
-    /// nothing but its status and its readers' states.
+    /// The process was forked, and the task that follows the table is in the other process. Make another
+    /// client and another replica, and ask this one for nothing but its status and its readers' states.
     Forked {
         /// The process that it was made in.
         from: u32,
@@ -74,25 +70,17 @@ pub enum Status {
 }
 
 /// A replica's content may be older than what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}, and at most {max:?} was asked for", match .age {
+    Some(age) => format!("the replica's content may be {age:?} old"),
+    None => "how old the replica's content is is not known yet".to_owned(),
+})]
 pub struct TooStale {
     /// How old it is at most; `None`: that is not known, since it began with a copy on disk.
     pub age: Option<Duration>,
     /// How old it may be.
     pub max: Duration,
 }
-
-impl fmt::Display for TooStale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.age {
-            Some(age) => write!(f, "the replica's content may be {age:?} old")?,
-            None => f.write_str("how old the replica's content is is not known yet")?,
-        }
-        write!(f, ", and at most {:?} was asked for", self.max)
-    }
-}
-
-impl std::error::Error for TooStale {}
 
 impl TooStale {
     /// Is something of this age fresh enough?
@@ -135,10 +123,13 @@ pub enum WaitForError {
     Failed(ErrorBody),
 }
 
-/// What the replica's task saw last. How it is doing follows from this and the time.
+/// What the replica's task saw last. The status follows from this and the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Now {
-    pub(crate) phase: Phase,
+    /// The status of the session. `Live` is `Stale` after a time, and `Partial` if something is left out.
+    pub(crate) session: Status,
+    /// When it became `Live`, if it is.
+    pub(crate) live_since: Instant,
     /// Where readers are.
     pub(crate) visible: Option<Position>,
     /// Where the state stands that was queued last.
@@ -161,47 +152,33 @@ pub(crate) struct Now {
     pub(crate) trouble: Option<Arc<str>>,
 }
 
-/// How a replica's session is, as long as its task is not told otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It follows its table, since then.
-    Following {
-        since: Instant,
-    },
-    /// It does not hear from the server, since then.
-    Lost {
-        since: Instant,
-    },
-    /// It began with a copy on disk, and has not been fresh since.
-    Offline {
-        saved_at: Timestamp,
-    },
-    Rejected(Refused),
-    TooLarge {
-        bytes: usize,
-        max: usize,
-    },
-    Failed(ErrorBody),
-}
-
 impl Now {
-    /// How it is doing at this moment, apart from what readers keep from being visible.
+    /// Of a replica that has nothing yet.
+    pub(crate) fn new(began: Instant) -> Self {
+        Self {
+            session: Status::Stale { since: began },
+            live_since: began,
+            visible: None,
+            queued: None,
+            received: None,
+            head: 0,
+            fresh_at: None,
+            patience: Duration::ZERO,
+            blocked_since: None,
+            bytes: 0,
+            left_out_count: 0,
+            left_out: Arc::from([]),
+            trouble: None,
+        }
+    }
+
+    /// The status at this moment, apart from what readers keep from being visible.
     pub(crate) fn status(&self) -> Status {
-        let proved = match &self.phase {
-            Phase::Failed(body) => return Status::Failed(body.clone()),
-            Phase::Rejected(refused) => return Status::Rejected(refused.clone()),
-            Phase::TooLarge { bytes, max } => {
-                let (bytes, max) = (*bytes, *max);
-                return Status::TooLarge { bytes, max };
-            }
-            Phase::Lost { since } => return Status::Stale { since: *since },
-            Phase::Offline { saved_at } => {
-                let saved_at = *saved_at;
-                return Status::Offline { saved_at };
-            }
-            // The first state is as old as the session at most.
-            Phase::Following { since } => self.fresh_at.unwrap_or(*since),
-        };
+        if self.session != Status::Live {
+            return self.session.clone();
+        }
+        // The first state is as old as the session at most.
+        let proved = self.fresh_at.unwrap_or(self.live_since);
         if proved.elapsed() > self.patience {
             return Status::Stale { since: proved };
         }
@@ -217,13 +194,13 @@ impl Now {
 
 /// Why readers did not come to `at` in time.
 pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
-    let reached = |p: Option<Position>| p.is_some_and(|p| p.epoch == at.epoch && p.seq >= at.seq);
-    match (&now.phase, now.visible) {
+    let reached = |position: Option<Position>| position.is_some_and(|there| there.has_reached(at));
+    match (&now.session, now.visible) {
         _ if reached(now.queued) => WaitForError::Blocked,
-        (Phase::Rejected(refused), _) if reached(now.received) && refused.seq <= at.seq => {
+        (Status::Rejected(refused), _) if reached(now.received) && refused.seq <= at.seq => {
             WaitForError::Rejected(refused.clone())
         }
-        (&Phase::TooLarge { bytes, max }, _) if reached(now.received) => {
+        (&Status::TooLarge { bytes, max }, _) if reached(now.received) => {
             WaitForError::TooLarge { bytes, max }
         }
         (_, Some(visible)) if visible.epoch != at.epoch => WaitForError::EpochChanged,
@@ -231,17 +208,17 @@ pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     }
 }
 
-/// Can it be said already whether readers come to `at`?
+/// Whether readers come to `at`; `None`: that cannot be said yet.
 pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(), WaitForError>> {
     let visible = now.visible?;
-    let same = |p: Position| p.epoch == at.epoch;
-    if same(visible) && visible.seq >= at.seq {
+    if visible.has_reached(at) {
         return Some(Ok(()));
     }
-    match &now.phase {
-        Phase::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
-        // If it was refused before, what mends it may be on its way.
-        Phase::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
+    let same = |position: Position| position.epoch == at.epoch;
+    match &now.session {
+        Status::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
+        // If it was refused before, its fix may be on its way.
+        Status::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
             return Some(Err(WaitForError::Rejected(refused.clone())));
         }
         _ => {}
@@ -254,7 +231,6 @@ pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::Cell;
     use hotread_proto::{Epoch, Key};
 
     fn at(epoch: u64, seq: u64) -> Position {
@@ -270,11 +246,11 @@ mod tests {
             reason: String::new(),
         };
         Now {
-            phase: Phase::Rejected(refused),
+            session: Status::Rejected(refused),
             visible: Some(at(1, 4)),
             queued: Some(at(1, 4)),
             received: Some(at(1, 7)),
-            ..Cell::new(Instant::now()).now().clone()
+            ..Now::new(Instant::now())
         }
     }
 

@@ -3,12 +3,11 @@
 use crate::client::Client;
 use crate::error::Error;
 use crate::replica::Replica;
+use hotread_proto::session::Refused;
 use hotread_proto::{
-    Alter, Change, Commit, Committed, Found, InvalidInput, Key, MAX_CHANGES, Page, Position, Put,
-    PutOptions, Replace, Replaced, Replicated, SEALED_REASON, Scan, Search, TableInfo, TableTxn,
-    Timestamp, Txn, check_value,
+    Change, Code, Commit, Committed, InvalidInput, MAX_CHANGES, Position, Put, Replace, Replaced,
+    Replicated, TableTxn, Timestamp, Txn, check_value, read_value, typed_table_calls,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
@@ -20,9 +19,6 @@ use std::time::{Duration, SystemTime};
 
 /// Longest time that a commit waits, after it was acknowledged, until readers of the same table see it.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
-
-/// The answer of a commit.
-type Committing<'a> = Pin<Box<dyn Future<Output = Result<Committed, Error>> + Send + 'a>>;
 
 /// A table of a server as a state `S` in this process, `HashMap<Arc<str>, V>` unless another one is
 /// asked for, with the calls that change it. Values are decoded once for each change, never for a read.
@@ -86,10 +82,10 @@ impl Client {
     /// As for [`table`](Self::table).
     pub async fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let replica = match self.replica(name).await {
-            Err(error) if error.is_unknown_table() => {
+            Err(error) if error.code() == Code::UnknownTable => {
                 match self.create_table(name, &Default::default()).await {
                     // Another caller was faster.
-                    Err(error) if error.code() == crate::Code::TableExists => {}
+                    Err(error) if error.code() == Code::TableExists => {}
                     other => drop(other?),
                 }
                 self.replica(name).await?
@@ -106,88 +102,15 @@ impl Client {
     }
 }
 
+typed_table_calls! {
+    [async] [.await] |table| table.client, table.table().as_str();
+    "Readers see it as well, unless that takes longer than a second, or the type refuses a value."
+}
+
 impl<V, S: Replicated> Table<V, S> {
-    fn named(&self) -> &str {
-        self.replica.table().as_str()
-    }
-
-    /// The table's options and where it stands, as the server has it.
-    ///
-    /// # Errors
-    /// If the table was dropped, or the server cannot be reached.
-    pub async fn info(&self) -> Result<TableInfo, Error> {
-        self.client.table_info(self.named()).await
-    }
-
-    /// Gives the table other options; position, history and readers stay.
-    ///
-    /// # Errors
-    /// As [`Client::alter`](crate::Client::alter).
-    pub async fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
-        self.client.alter(self.named(), alter).await
-    }
-
-    // ---- writing ----
-
-    /// Writes a record, and returns its position. On disk when this returns, and visible to readers
-    /// unless that takes longer than a second, or the type refuses a value.
-    ///
-    /// # Errors
-    /// If the key or the value cannot be stored, or as for [`Client::txn`].
-    pub async fn put(&self, key: &str, value: &V) -> Result<Position, Error>
-    where
-        V: Serialize,
-    {
-        self.put_with(key, value, PutOptions::new()).await
-    }
-
-    /// Writes a record with a category, an expiry or a condition.
-    ///
-    /// # Errors
-    /// As for [`put`](Self::put), and if the condition does not hold.
-    pub async fn put_with(
-        &self,
-        key: &str,
-        value: &V,
-        options: PutOptions,
-    ) -> Result<Position, Error>
-    where
-        V: Serialize,
-    {
-        let txn = self.txn().put_with(key, value, options)?;
-        Ok(txn.commit().await?.position)
-    }
-
-    /// Deletes a record, if the table has it.
-    ///
-    /// # Errors
-    /// If the key is malformed, or as for [`Client::txn`].
-    pub async fn delete(&self, key: &str) -> Result<Position, Error> {
-        Ok(self.txn().delete(key)?.commit().await?.position)
-    }
-
     /// An empty transaction, to be filled.
     pub fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
-    }
-
-    /// Makes the table have exactly these records, in one visible step. Refused if that would delete more
-    /// than half of a table with more than a few records; see [`replace_with`](Self::replace_with).
-    ///
-    /// # Errors
-    /// If a key or a value cannot be stored, or as for [`Client::replace`].
-    pub async fn replace<'a>(
-        &self,
-        records: impl IntoIterator<Item = (&'a str, &'a V)>,
-    ) -> Result<Replaced, Error>
-    where
-        V: Serialize + 'a,
-    {
-        let mut puts = Vec::new();
-        for (key, value) in records {
-            puts.push(TableTxn::<Self, V>::record(key, value)?);
-        }
-        self.replace_with(Replace::new(puts)).await
     }
 
     /// Replaces the table's content, with the bounds and conditions of the replacement.
@@ -196,7 +119,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// As for [`Client::replace`].
     pub async fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
-        let replaced = self.client.replace(self.named(), new).await?;
+        let replaced = self.client.replace(self.table().as_str(), new).await?;
         self.show(replaced.committed.position).await;
         Ok(replaced)
     }
@@ -207,8 +130,6 @@ impl<V, S: Replicated> Table<V, S> {
         let _ = self.replica.wait_for(position, SHOWN_WITHIN).await;
     }
 
-    // ---- reading the table ----
-
     /// The value of a record as the server has it now. Readers are for the hot path.
     ///
     /// # Errors
@@ -217,35 +138,10 @@ impl<V, S: Replicated> Table<V, S> {
     where
         V: DeserializeOwned,
     {
-        let Some(record) = self.client.get(self.named(), key).await? else {
-            return Ok(None);
-        };
-        let value = record
-            .value_as()
-            .map_err(|error| InvalidInput::Unreadable {
-                key: Key::new(record.key()).expect("a record's key was checked"),
-                reason: match self.sealed {
-                    true => SEALED_REASON.to_owned(),
-                    false => error.to_string(),
-                },
-            })?;
-        Ok(Some(value))
-    }
-
-    /// A page of whole records, ordered by the bytes of their keys.
-    ///
-    /// # Errors
-    /// As for [`Client::scan`].
-    pub async fn scan(&self, scan: &Scan) -> Result<Page, Error> {
-        self.client.scan(self.named(), scan).await
-    }
-
-    /// The records that have all the words of a query, the best first.
-    ///
-    /// # Errors
-    /// As for [`Client::search`].
-    pub async fn search(&self, search: &Search) -> Result<Found, Error> {
-        self.client.search(self.named(), search).await
+        let record = self.client.get(self.table().as_str(), key).await?;
+        let value = record.map(|record| read_value(&record, self.sealed));
+        let unreadable = |Refused { key, reason, .. }| InvalidInput::Unreadable { key, reason };
+        Ok(value.transpose().map_err(unreadable)?)
     }
 
     /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`].
@@ -254,11 +150,11 @@ impl<V, S: Replicated> Table<V, S> {
     /// As for [`Client::changes`].
     pub async fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let limit = Some(limit.min(MAX_CHANGES));
-        Ok(self
+        let answer = self
             .client
-            .changes(self.named(), from, limit)
-            .await?
-            .changes)
+            .changes(self.table().as_str(), from, limit)
+            .await?;
+        Ok(answer.changes)
     }
 
     /// Every change after `from`, in order and without a gap.
@@ -266,14 +162,14 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// As for [`Client::events`].
     pub async fn subscribe(&self, from: Position) -> Result<crate::Events, Error> {
-        self.client.events(self.named(), Some(from)).await
+        self.client.events(self.table().as_str(), Some(from)).await
     }
 }
 
 impl<V, S: Replicated> Commit for Table<V, S> {
     type Error = Error;
     type Answer<'a>
-        = Committing<'a>
+        = Pin<Box<dyn Future<Output = Result<Committed, Error>> + Send + 'a>>
     where
         Self: 'a;
 
@@ -285,9 +181,9 @@ impl<V, S: Replicated> Commit for Table<V, S> {
         SystemTime::now().into()
     }
 
-    fn commit(&self, txn: Txn) -> Committing<'_> {
+    fn commit(&self, txn: Txn) -> Self::Answer<'_> {
         Box::pin(async move {
-            let committed = self.client.txn(self.named(), txn).await?;
+            let committed = self.client.txn(self.table().as_str(), txn).await?;
             self.show(committed.position).await;
             Ok(committed)
         })

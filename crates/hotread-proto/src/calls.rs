@@ -7,7 +7,7 @@ use crate::position::{Epoch, Position};
 use crate::record::Record;
 use crate::session::frame;
 use crate::view::Committed;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A range of a table's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub struct Scan {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
     /// Words, all of which must be in a record's key or value; a word that ends in `*` stands for
-    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning.
+    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning. Text in Han,
+    /// Hiragana or Katakana is found by any run of its characters.
     pub query: String,
     /// Only this category.
     pub category: Option<Category>,
@@ -64,9 +65,11 @@ pub struct Found {
 pub const MAX_CHANGES: usize = 1_000;
 
 /// A part of a table's history. In JSON each change has the form of a `txn` frame.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "ChangesForm")]
 pub struct Changes {
     /// Oldest first, without gaps. Without the ids of transactions if they were read from JSON.
+    #[serde(serialize_with = "frames")]
     pub changes: Vec<Change>,
     /// The table's position, or that of a moment before.
     pub position: Position,
@@ -86,42 +89,24 @@ pub struct Replaced {
     pub deleted: u64,
 }
 
-/// [`Changes`] in JSON.
-#[derive(Serialize, Deserialize)]
-struct ChangesForm<'a> {
-    changes: Vec<frame::Txn<'a>>,
+fn frames<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(changes.iter().map(frame::Txn::of))
+}
+
+/// [`Changes`] as they are read.
+#[derive(Deserialize)]
+struct ChangesForm {
+    changes: Vec<frame::Txn<'static>>,
     position: Position,
     floor: u64,
 }
 
-impl Serialize for Changes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self {
-            position, floor, ..
-        } = *self;
-        let changes = self.changes.iter().map(frame::Txn::of).collect();
-        ChangesForm {
-            changes,
-            position,
-            floor,
-        }
-        .serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Changes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ChangesForm {
-            changes,
-            position,
-            floor,
-        } = ChangesForm::deserialize(deserializer)?;
+impl From<ChangesForm> for Changes {
+    fn from(form: ChangesForm) -> Self {
         // An answer is about one incarnation of the table.
-        let change = |txn: frame::Txn<'_>| Change {
-            position: Position {
-                seq: txn.to,
-                ..position
-            },
+        let Position { epoch, .. } = form.position;
+        let change = |txn: frame::Txn<'static>| Change {
+            position: Position { epoch, seq: txn.to },
             at: txn.at,
             digest: txn.digest,
             records: txn.count,
@@ -130,10 +115,10 @@ impl<'de> Deserialize<'de> for Changes {
             ops: txn.ops.into_owned(),
             id: None,
         };
-        Ok(Self {
-            changes: changes.into_iter().map(change).collect(),
-            position,
-            floor,
-        })
+        Self {
+            changes: form.changes.into_iter().map(change).collect(),
+            position: form.position,
+            floor: form.floor,
+        }
     }
 }

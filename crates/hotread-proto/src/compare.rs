@@ -6,7 +6,7 @@ use crate::name::{Key, said_bytes};
 use crate::position::Position;
 use crate::refusal::Refusal;
 use crate::txn::{Put, Replace};
-use crate::view::TableView;
+use crate::view::{Existing, TableView};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroize;
@@ -39,7 +39,7 @@ struct Differences {
 }
 
 /// What becomes of one record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Difference {
     /// The record at this place of the replacement is new, or other than the old one of this hash.
     Put { place: u32, old: Option<ItemHash> },
@@ -90,39 +90,32 @@ impl Compared {
         {
             return done(compared, None);
         }
+        let stale = stale(&compared.new, head.position.seq);
         // Sequence numbers only grow: what is behind now stays so.
-        if let Some(refusal) = stale(&compared.new, head.position.seq)
-            && compared.new.if_seq < Some(head.position.seq)
+        if let Some(Refusal::TableSeq { expected, actual }) = stale
+            && expected < actual
         {
-            return Ok(Err(refusal));
+            return Ok(Err(Refusal::TableSeq { expected, actual }));
         }
         compared.sorted = by_key(&compared.new.records);
         let (mut changed, mut deleted) = (0, 0);
         let differences = &mut compared.differences;
-        differ(
-            view,
-            &compared.new.records,
-            &compared.sorted,
-            |difference| {
-                changed += 1;
-                deleted += u64::from(matches!(difference, Difference::Gone { .. }));
-                // Counted beyond the limit, for the message.
-                if changed <= max_changes {
-                    differences.push(difference);
-                }
-            },
-        )?;
+        let visit = |difference| {
+            changed += 1;
+            deleted += u64::from(matches!(difference, Difference::Gone { .. }));
+            // Counted beyond the limit, for the message.
+            if changed <= max_changes {
+                differences.push(difference);
+            }
+        };
+        differ(view, &compared.new.records, &compared.sorted, visit)?;
         if let Some(refusal) = deletes_too_much(&compared.new, deleted, head.records) {
             // For another state, the condition is what the caller has to look at first.
-            return Ok(Err(
-                stale(&compared.new, head.position.seq).unwrap_or(refusal)
-            ));
+            return Ok(Err(stale.unwrap_or(refusal)));
         }
         if changed > max_changes {
-            return Ok(Err(Refusal::TooManyChanges {
-                changed: changed as u64,
-                max: max_changes as u64,
-            }));
+            let (changed, max) = (changed as u64, max_changes as u64);
+            return Ok(Err(Refusal::TooManyChanges { changed, max }));
         }
         done(compared, Some(head.position))
     }
@@ -181,21 +174,25 @@ impl Compared {
         self.compared.body
     }
 
-    /// Gives each record that changes, in the order of the keys: what it is to be, or that it is to go, and the hash of what is there.
+    /// What differs from the table as it is now, in the order of the keys.
     pub(crate) fn apply<V: TableView>(
         &self,
         view: &mut V,
-        mut change: impl FnMut(Result<&Put, Key>, Option<ItemHash>),
+        mut visit: impl FnMut(Difference),
     ) -> Result<(), V::Error> {
         let hasher = view.hasher().clone();
         let mut touched = self.touched.iter().peekable();
-        let mut look_again = |key: &Key, change: &mut dyn FnMut(_, _)| {
-            let old = view.get_filed(key)?;
-            let hash = old.as_ref().map(|old| old.hash);
-            match (self.compared.find(key), old) {
-                (Some(put), Some(old)) if old.is(put, &hasher) => {}
-                (Some(put), _) => change(Ok(put), hash),
-                (None, Some(_)) => change(Err(key.clone()), hash),
+        let mut look_again = |key: &Key, visit: &mut dyn FnMut(Difference)| {
+            match (self.compared.find(key), view.get_filed(key)?) {
+                (Some(place), Some(old)) if old.is(self.compared.put(place), &hasher) => {}
+                (Some(place), old) => {
+                    let old = old.map(|old| old.hash);
+                    visit(Difference::Put { place, old });
+                }
+                (None, Some(Existing { hash: old, .. })) => {
+                    let key = key.clone();
+                    visit(Difference::Gone { key, old });
+                }
                 (None, None) => {}
             }
             Ok(())
@@ -204,17 +201,13 @@ impl Compared {
         for difference in &self.compared.differences {
             let key = self.compared.key(difference);
             while let Some(key) = touched.next_if(|touched| touched.as_str() < key.as_str()) {
-                look_again(key, &mut change)?;
+                look_again(key, &mut visit)?;
             }
-            if touched.peek() == Some(&key) {
-                continue;
-            }
-            match difference {
-                Difference::Put { place, old } => change(Ok(self.compared.put(*place)), *old),
-                Difference::Gone { key, old } => change(Err(key.clone()), Some(*old)),
+            if touched.peek() != Some(&key) {
+                visit(difference.clone());
             }
         }
-        touched.try_for_each(|key| look_again(key, &mut change))
+        touched.try_for_each(|key| look_again(key, &mut visit))
     }
 }
 
@@ -230,12 +223,12 @@ impl Differences {
         }
     }
 
-    fn find(&self, key: &Key) -> Option<&Put> {
+    fn find(&self, key: &Key) -> Option<u32> {
         let of = |place: &u32| self.put(*place).key.as_str();
         let found = self
             .sorted
             .binary_search_by(|place| of(place).cmp(key.as_str()));
-        found.ok().map(|at| self.put(self.sorted[at]))
+        found.ok().map(|at| self.sorted[at])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The digest of a table, which two ends compare to know that they hold the same.
 
+use crate::strict::as_text;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use std::fmt;
 use std::str::FromStr;
@@ -85,8 +85,7 @@ impl Hasher {
     #[must_use]
     pub fn item(&self, key: &str, seq: u64, value: &[u8]) -> ItemHash {
         ItemHash(self.hash(|sink| {
-            sink(&length(key.len()));
-            sink(key.as_bytes());
+            text(sink, key);
             sink(&seq.to_le_bytes());
             sink(value);
         }))
@@ -111,11 +110,11 @@ impl Hasher {
     }
 }
 
-/// A length as it is hashed. Keys and values are far below 4 GiB.
-pub(crate) fn length(bytes: usize) -> [u8; 4] {
-    u32::try_from(bytes)
-        .expect("names and values are limited to far less")
-        .to_le_bytes()
+/// Feeds a text behind its length.
+pub(crate) fn text(sink: &mut dyn FnMut(&[u8]), text: &str) {
+    let length = u32::try_from(text.len()).expect("names and values are far below 4 GiB");
+    sink(&length.to_le_bytes());
+    sink(text.as_bytes());
 }
 
 /// A text that is not 32 hexadecimal digits.
@@ -132,37 +131,13 @@ macro_rules! hex {
                 write!(f, "{:032x}", self.0)
             }
         }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
         impl FromStr for $name {
             type Err = ParseDigestError;
             fn from_str(text: &str) -> Result<Self, ParseDigestError> {
                 parse_hex(text).map(Self).ok_or(ParseDigestError)
             }
         }
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Visitor;
-                impl serde::de::Visitor<'_> for Visitor {
-                    type Value = $name;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("32 lower-case hexadecimal digits")
-                    }
-                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
-                        text.parse().map_err(E::custom)
-                    }
-                }
-                deserializer.deserialize_str(Visitor)
-            }
-        }
+        as_text!($name, "32 lower-case hexadecimal digits");
     };
 }
 

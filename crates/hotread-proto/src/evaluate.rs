@@ -47,8 +47,33 @@ impl Body {
     pub fn note(&self) -> Option<&Note> {
         match self {
             Self::Txn(txn) => txn.note.as_ref(),
-            Self::Replace(new) => new.note.as_ref(),
-            Self::Compared(compared) => compared.new_content().note.as_ref(),
+            _ => self.new_content()?.note.as_ref(),
+        }
+    }
+
+    fn new_content(&self) -> Option<&Replace> {
+        match self {
+            Self::Txn(_) | Self::Expire(_) => None,
+            Self::Replace(new) => Some(new),
+            Self::Compared(compared) => Some(compared.new_content()),
+        }
+    }
+
+    /// What refuses it whatever the table is.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Txn(txn) => txn.check().err().map(Refusal::from),
+            Self::Replace(new) => empties(new),
+            Self::Compared(_) | Self::Expire(_) => None,
+        }
+    }
+
+    /// Its id and the hash of what it asks for, if it has an id.
+    fn id(&self, hasher: &Hasher) -> Option<(TxnId, u128)> {
+        match self {
+            Self::Txn(txn) => Some((txn.id.clone()?, txn.body_hash(hasher))),
+            Self::Replace(new) => Some((new.id.clone()?, new.body_hash(hasher))),
+            Self::Compared(compared) => compared.new_content().id.clone().zip(compared.body()),
             Self::Expire(_) => None,
         }
     }
@@ -203,41 +228,23 @@ impl Change {
 /// # Errors
 /// If the table could not be read. That the entry is refused is an [`Outcome`], and no error.
 pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V::Error> {
-    let (id, body) = match &entry.body {
-        Body::Txn(txn) => {
-            if let Err(limit) = txn.check() {
-                return Ok(Outcome::Refused(limit.into()));
-            }
-            (
-                txn.id.as_ref(),
-                txn.id.as_ref().map(|_| txn.body_hash(view.hasher())),
-            )
-        }
-        Body::Replace(new) => {
-            if let Some(refusal) = empties(new) {
-                return Ok(Outcome::Refused(refusal));
-            }
-            (
-                new.id.as_ref(),
-                new.id.as_ref().map(|_| new.body_hash(view.hasher())),
-            )
-        }
-        Body::Compared(compared) => (compared.new_content().id.as_ref(), compared.body()),
-        Body::Expire(_) => (None, None),
-    };
-    let id = id.cloned().zip(body);
+    if let Some(refusal) = entry.body.refusal() {
+        return Ok(Outcome::Refused(refusal));
+    }
+    let id = entry.body.id(view.hasher());
     if let Some((id, body)) = &id
         && let Some(remembered) = view.remembered(id)?
     {
-        return Ok(if remembered.body == *body {
-            Outcome::Repeated(remembered.committed)
-        } else {
-            let seq = remembered.committed.position.seq;
-            Outcome::Refused(Refusal::IdReused {
-                id: id.clone(),
-                seq,
-            })
+        let (id, seq) = (id.clone(), remembered.committed.position.seq);
+        return Ok(match remembered.body == *body {
+            true => Outcome::Repeated(remembered.committed),
+            false => Outcome::Refused(Refusal::IdReused { id, seq }),
         });
+    }
+    let old = view.head();
+    let new_content = entry.body.new_content();
+    if let Some(refusal) = new_content.and_then(|new| stale(new, old.position.seq)) {
+        return Ok(Outcome::Refused(refusal));
     }
 
     let mut next = Next::after(view, entry.at);
@@ -255,61 +262,38 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                 };
                 if !holds {
                     let (key, condition) = (key.clone(), *condition);
-                    return Ok(Outcome::Refused(Refusal::Precondition {
+                    let refusal = Refusal::Precondition {
                         key,
                         condition,
                         actual,
-                    }));
+                    };
+                    return Ok(Outcome::Refused(refusal));
                 }
             }
             for op in last_for_each_key(&txn.ops) {
-                let old = view.get(op.key())?;
-                match op {
-                    Op::Put(put) => next.put(put, old.map(|old| old.hash)),
-                    Op::Delete { key } => {
-                        if let Some(old) = old {
-                            next.delete(key.clone(), old.hash, Removal::Deleted);
-                        }
+                let old = view.get(op.key())?.map(|old| old.hash);
+                match (op, old) {
+                    (Op::Put(put), old) => next.put(put, old),
+                    (Op::Delete { key }, Some(old)) => {
+                        next.delete(key.clone(), old, Removal::Deleted);
                     }
+                    (Op::Delete { .. }, None) => {}
                 }
             }
         }
         Body::Replace(new) => {
-            if let Some(refusal) = stale(new, view.head().position.seq) {
-                return Ok(Outcome::Refused(refusal));
-            }
             let records = &new.records;
-            differ(
-                view,
-                records,
-                &by_key(records),
-                |difference| match difference {
-                    Difference::Put { place, old } => next.put(&records[place as usize], old),
-                    Difference::Gone { key, old } => next.delete(key, old, Removal::Deleted),
-                },
-            )?;
-            if let Some(refusal) = next.exceeds(new, view.head().records) {
-                return Ok(Outcome::Refused(refusal));
-            }
+            let sorted = by_key(records);
+            differ(view, records, &sorted, |difference| {
+                next.apply(records, difference)
+            })?;
+        }
+        Body::Compared(compared) if compared.at() != Some(old.position) => {
+            return Ok(Outcome::Refused(Refusal::Outdated));
         }
         Body::Compared(compared) => {
-            let Head {
-                position, records, ..
-            } = view.head();
-            let new = compared.new_content();
-            let outdated = (compared.at() != Some(position)).then_some(Refusal::Outdated);
-            if let Some(refusal) = stale(new, position.seq).or(outdated) {
-                return Ok(Outcome::Refused(refusal));
-            }
-            compared.apply(view, |change, old| match (change, old) {
-                (Ok(put), old) => next.put(put, old),
-                (Err(key), Some(old)) => next.delete(key, old, Removal::Deleted),
-                // What is not there is not deleted.
-                (Err(_), None) => {}
-            })?;
-            if let Some(refusal) = next.exceeds(new, records) {
-                return Ok(Outcome::Refused(refusal));
-            }
+            let records = &compared.new_content().records;
+            compared.apply(view, |difference| next.apply(records, difference))?;
         }
         Body::Expire(keys) => {
             let mut done = HashSet::with_capacity(keys.len());
@@ -325,6 +309,9 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
                 return Ok(Outcome::Nothing);
             }
         }
+    }
+    if let Some(refusal) = new_content.and_then(|new| next.exceeds(new, old.records)) {
+        return Ok(Outcome::Refused(refusal));
     }
     let head = next.head;
     Ok(Outcome::Committed(Change {
@@ -360,27 +347,23 @@ impl Next {
 
     fn put(&mut self, put: &Put, old: Option<ItemHash>) {
         let Head { position, at, .. } = self.head;
-        let Put {
-            key,
-            value,
-            category,
-            expires_at,
-        } = put;
-        let new = Record::new(
-            key,
-            value,
-            category,
-            position.seq,
-            at,
-            *expires_at,
-            &self.hasher,
-        );
+        let (key, value, category) = (&put.key, &put.value, &put.category);
+        let (seq, expires_at) = (position.seq, put.expires_at);
+        let new = Record::new(key, value, category, seq, at, expires_at, &self.hasher);
         match old {
             Some(old) => self.head.digest = self.head.digest.without(old),
             None => self.head.records += 1,
         }
         self.head.digest = self.head.digest.with(new.hash());
         self.ops.push(ChangeOp::Put(new));
+    }
+
+    /// What a replacement by these records makes of one of them.
+    fn apply(&mut self, records: &[Put], difference: Difference) {
+        match difference {
+            Difference::Put { place, old } => self.put(&records[place as usize], old),
+            Difference::Gone { key, old } => self.delete(key, old, Removal::Deleted),
+        }
     }
 
     fn delete(&mut self, key: Key, old: ItemHash, cause: Removal) {
@@ -403,55 +386,9 @@ impl Next {
 
 /// Of several operations on a key only the last leaves a trace.
 fn last_for_each_key(ops: &[Op]) -> impl Iterator<Item = &Op> {
-    let last: Option<HashMap<&Key, usize>> = (ops.len() > 1).then(|| {
-        ops.iter()
-            .enumerate()
-            .map(|(at, op)| (op.key(), at))
-            .collect()
-    });
-    ops.iter()
-        .enumerate()
-        .filter(move |(at, op)| last.as_ref().is_none_or(|last| last[op.key()] == *at))
+    let ops = ops.iter().enumerate();
+    let last: Option<HashMap<&Key, usize>> =
+        (ops.len() > 1).then(|| ops.clone().map(|(at, op)| (op.key(), at)).collect());
+    ops.filter(move |(at, op)| last.as_ref().is_none_or(|last| last[op.key()] == *at))
         .map(|(_, op)| op)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_removal_carries_its_cause() {
-        let read = |json: &str| match serde_json::from_str(json).unwrap() {
-            ChangeOp::Delete { key, cause } => (key.to_string(), cause),
-            ChangeOp::Put(_) => panic!("{json}"),
-        };
-        for (cause, json) in [
-            (Removal::Deleted, r#"{"delete":{"key":"a"}}"#),
-            (
-                Removal::Expired,
-                r#"{"delete":{"key":"a","cause":"expired"}}"#,
-            ),
-            (
-                Removal::Unknown,
-                r#"{"delete":{"key":"a","cause":"unknown"}}"#,
-            ),
-        ] {
-            let key = Key::new("a").unwrap();
-            let op = ChangeOp::Delete { key, cause };
-            assert_eq!(serde_json::to_string(&op).unwrap(), json);
-            assert_eq!(read(json), ("a".to_owned(), cause));
-        }
-        // Of a newer version.
-        let later = r#"{"delete":{"by":[1],"cause":"evicted","key":"a"}}"#;
-        assert_eq!(read(later), ("a".to_owned(), Removal::Unknown));
-        let said = r#"{"delete":{"key":"a","cause":"deleted"}}"#;
-        assert_eq!(read(said), ("a".to_owned(), Removal::Deleted));
-        for json in [
-            r#"{"delete":{"key":"a","cause":null}}"#,
-            r#"{"delete":{"key":"a","cause":1}}"#,
-            r#"{"delete":{"cause":"expired"}}"#,
-        ] {
-            assert!(serde_json::from_str::<ChangeOp>(json).is_err(), "{json}");
-        }
-    }
 }

@@ -57,6 +57,7 @@ mod time;
 mod token;
 mod txn;
 mod typed_table;
+mod typed_table_calls;
 mod value;
 mod view;
 
@@ -72,9 +73,7 @@ pub use record::Record;
 pub use record_set::{RecordSet, RecordUpdate};
 pub use records::Records;
 pub use refusal::Refusal;
-pub use replicated::{
-    Decoder, Replicated, ReplicatedKey, SEALED_REASON, check_value, panic_message,
-};
+pub use replicated::{Decoder, Replicated, ReplicatedKey, check_value, panic_message};
 pub use response::{Code, ErrorBody, Success};
 pub use strict::{Object, given};
 pub use table_txn::{Commit, InvalidInput, PutOptions, TableTxn};
@@ -82,6 +81,7 @@ pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{NewToken, ParseRoleError, Role, TokenInfo};
 pub use txn::{Condition, Op, Precondition, Put, Replace, Txn, TxnTooLarge};
 pub use typed_table::TypedTable;
+pub use typed_table_calls::read_value;
 pub use value::{InvalidValue, Value};
 pub use view::{Committed, Existing, Head, Remembered, TableView};
 

@@ -1,8 +1,9 @@
 //! Names of tables, keys, categories and transactions, and what is said of a transaction: checked when
 //! they are made, so that nothing further along has to check them again.
 
+use crate::strict::parsed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -83,14 +84,17 @@ fn length(what: &'static str, text: &[u8], max: usize) -> Result<(), InvalidName
     }
 }
 
-fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, InvalidName> {
+fn utf8<'a>(what: &'static str, bytes: &'a [u8], max: usize) -> Result<&'a str, InvalidName> {
+    length(what, bytes, max)?;
     std::str::from_utf8(bytes).map_err(|e| InvalidName::NotUtf8 {
         what,
         at: e.valid_up_to(),
     })
 }
 
-fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
+/// One line of text: 1 to `max` bytes without control characters.
+fn line(what: &'static str, text: &str, max: usize) -> Result<(), InvalidName> {
+    length(what, text.as_bytes(), max)?;
     // All but the rare name needs no decoding.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
@@ -105,12 +109,15 @@ fn no_control(what: &'static str, text: &str) -> Result<(), InvalidName> {
     }
 }
 
+/// Text of 1 to `max` bytes, each of which is allowed at its place.
 fn form(
     what: &'static str,
     text: &str,
+    max: usize,
     form: &'static str,
     allowed: impl Fn(usize, u8) -> bool,
 ) -> Result<(), InvalidName> {
+    length(what, text.as_bytes(), max)?;
     if text.bytes().enumerate().all(|(at, byte)| allowed(at, byte)) {
         return Ok(());
     }
@@ -170,8 +177,7 @@ macro_rules! text {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                Self::new(&text).map_err(serde::de::Error::custom)
+                parsed(deserializer, "a string")
             }
         }
     };
@@ -186,11 +192,11 @@ impl TableName {
     /// # Errors
     /// If the name does not have the form `[a-z0-9][a-z0-9_-]{0,63}`.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "table name";
-        length(WHAT, name.as_bytes(), MAX_TABLE_NAME_BYTES)?;
-        form(WHAT, name, "[a-z0-9][a-z0-9_-]{0,63}", |at, byte| {
+        let allowed = |at, byte| {
             matches!(byte, b'a'..=b'z' | b'0'..=b'9') || (at > 0 && matches!(byte, b'_' | b'-'))
-        })?;
+        };
+        let shape = "[a-z0-9][a-z0-9_-]{0,63}";
+        form("table name", name, MAX_TABLE_NAME_BYTES, shape, allowed)?;
         Ok(Self(name.into()))
     }
 }
@@ -207,7 +213,8 @@ impl Key {
     /// # Errors
     /// If the key is empty, longer than [`MAX_KEY_BYTES`], has control characters, or is `.` or `..`.
     pub fn new(key: &str) -> Result<Self, InvalidName> {
-        Self::from_bytes(key.as_bytes())
+        Self::check(key)?;
+        Ok(Self(key.into()))
     }
 
     /// As [`new`](Self::new), from bytes that may not be text.
@@ -215,11 +222,7 @@ impl Key {
     /// # Errors
     /// As [`new`](Self::new), and if the bytes are not UTF-8.
     pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidName> {
-        const WHAT: &str = "key";
-        length(WHAT, key, MAX_KEY_BYTES)?;
-        let key = utf8(WHAT, key)?;
-        Self::check(key)?;
-        Ok(Self(key.into()))
+        Self::new(utf8("key", key, MAX_KEY_BYTES)?)
     }
 
     /// Whether the key can be a segment of a URL's path: none of its own segments, between slashes, is
@@ -233,25 +236,23 @@ impl Key {
 
     /// Has it the form of a key?
     pub(crate) fn check(key: &str) -> Result<(), InvalidName> {
-        const WHAT: &str = "key";
-        length(WHAT, key.as_bytes(), MAX_KEY_BYTES)?;
-        no_control(WHAT, key)?;
-        if matches!(key, "." | "..") {
-            return Err(InvalidName::Dots);
+        line("key", key, MAX_KEY_BYTES)?;
+        match key {
+            "." | ".." => Err(InvalidName::Dots),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// What a record is filed under: 1 to 64 bytes of UTF-8 without control characters. `general` unless
 /// one is given.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Category(std::borrow::Cow<'static, str>);
+pub struct Category(Cow<'static, str>);
 text!(Category);
 
 impl Category {
     /// The category of records that were given none.
-    pub const GENERAL: Self = Self(std::borrow::Cow::Borrowed("general"));
+    pub const GENERAL: Self = Self(Cow::Borrowed("general"));
 
     /// # Errors
     /// If it is empty, longer than [`MAX_CATEGORY_BYTES`], or has control characters.
@@ -265,9 +266,7 @@ impl Category {
 
     /// Has it the form of a category?
     pub(crate) fn check(category: &str) -> Result<(), InvalidName> {
-        const WHAT: &str = "category";
-        length(WHAT, category.as_bytes(), MAX_CATEGORY_BYTES)?;
-        no_control(WHAT, category)
+        line("category", category, MAX_CATEGORY_BYTES)
     }
 }
 
@@ -287,9 +286,9 @@ impl TxnId {
     /// # Errors
     /// If it is empty, longer than [`MAX_TXN_ID_BYTES`], or has other characters than `!` to `~`.
     pub fn new(id: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "transaction id";
-        length(WHAT, id.as_bytes(), MAX_TXN_ID_BYTES)?;
-        form(WHAT, id, "[!-~]{1,64}", |_, byte| byte.is_ascii_graphic())?;
+        let allowed = |_, byte: u8| byte.is_ascii_graphic();
+        let shape = "[!-~]{1,64}";
+        form("transaction id", id, MAX_TXN_ID_BYTES, shape, allowed)?;
         Ok(Self(id.into()))
     }
 }
@@ -304,9 +303,7 @@ impl Actor {
     /// # Errors
     /// If it is empty, longer than [`MAX_ACTOR_BYTES`], or has control characters.
     pub fn new(actor: &str) -> Result<Self, InvalidName> {
-        const WHAT: &str = "actor";
-        length(WHAT, actor.as_bytes(), MAX_ACTOR_BYTES)?;
-        no_control(WHAT, actor)?;
+        line("actor", actor, MAX_ACTOR_BYTES)?;
         Ok(Self(actor.into()))
     }
 }
@@ -321,7 +318,8 @@ impl Note {
     /// # Errors
     /// If it is empty, longer than [`MAX_NOTE_BYTES`], or has control characters.
     pub fn new(note: &str) -> Result<Self, InvalidName> {
-        Self::from_bytes(note.as_bytes())
+        line("note", note, MAX_NOTE_BYTES)?;
+        Ok(Self(note.into()))
     }
 
     /// As [`new`](Self::new), from bytes that may not be text.
@@ -329,132 +327,11 @@ impl Note {
     /// # Errors
     /// As [`new`](Self::new), and if the bytes are not UTF-8.
     pub fn from_bytes(note: &[u8]) -> Result<Self, InvalidName> {
-        const WHAT: &str = "note";
-        length(WHAT, note, MAX_NOTE_BYTES)?;
-        let note = utf8(WHAT, note)?;
-        no_control(WHAT, note)?;
-        Ok(Self(note.into()))
+        Self::new(utf8("note", note, MAX_NOTE_BYTES)?)
     }
 }
 
 /// Bytes of what is said of a transaction.
 pub(crate) fn said_bytes(actor: Option<&Actor>, note: Option<&Note>) -> usize {
     actor.map_or(0, |actor| actor.as_str().len()) + note.map_or(0, |note| note.as_str().len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn actors_and_notes_are_one_line_of_bounded_length() {
-        for text in [
-            "x",
-            "deploy.api-7",
-            "Łukasz O'Neil",
-            "„why?“ \u{202e}",
-            &"n".repeat(64),
-        ] {
-            assert_eq!(Actor::new(text).unwrap().as_str(), text);
-            assert_eq!(Note::new(text).unwrap().as_str(), text);
-        }
-        assert_eq!(Note::new(&"n".repeat(512)).unwrap().as_str().len(), 512);
-        let too_long = Note::new(&"ä".repeat(257)).unwrap_err();
-        let wanted = InvalidName::TooLong {
-            what: "note",
-            bytes: 514,
-            max: MAX_NOTE_BYTES,
-        };
-        assert_eq!(too_long, wanted);
-        assert!(matches!(
-            Actor::new(&"n".repeat(65)),
-            Err(InvalidName::TooLong { what: "actor", .. })
-        ));
-        for text in ["", "a\nb", "a\tb", "\u{1b}[31m", "a\u{85}", "\u{7f}", "\0"] {
-            assert!(Actor::new(text).is_err(), "{text:?}");
-            assert!(Note::new(text).is_err(), "{text:?}");
-        }
-        assert!(matches!(
-            Note::from_bytes(b"ab\xff"),
-            Err(InvalidName::NotUtf8 { at: 2, .. })
-        ));
-    }
-
-    #[test]
-    fn a_tidy_key_stays_what_it_is_in_a_path() {
-        let is_tidy = |key: &str| Key::new(key).unwrap().is_tidy();
-        for key in ["a", "a/b", "...", "a/...", ".a/b.", "%2E", "a/%2E%2E/b"] {
-            assert!(is_tidy(key), "{key}");
-        }
-        for key in ["/", "a/", "/a", "a//b", "a/./b", "a/../b", "./a", "a/.."] {
-            assert!(!is_tidy(key), "{key}");
-        }
-    }
-
-    #[test]
-    fn table_names_have_one_form() {
-        for name in ["a", "0", "oui", "rate-limits_2", &"x".repeat(64)] {
-            assert_eq!(TableName::new(name).unwrap().as_str(), name);
-        }
-        for name in [
-            "",
-            "-a",
-            "_a",
-            "A",
-            "a b",
-            "a/b",
-            "ä",
-            "a.b",
-            &"x".repeat(65),
-        ] {
-            assert!(TableName::new(name).is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn each_fault_of_a_key_has_its_own_error() {
-        assert!(matches!(
-            Key::new(""),
-            Err(InvalidName::Empty { what: "key" })
-        ));
-        assert!(matches!(
-            Key::new(&"ä".repeat(257)),
-            Err(InvalidName::TooLong { bytes: 514, .. })
-        ));
-        assert!(matches!(
-            Key::new("a\tb"),
-            Err(InvalidName::Control { code: 9, at: 1, .. })
-        ));
-        assert!(matches!(
-            Key::new("a\u{85}"),
-            Err(InvalidName::Control { code: 0x85, .. })
-        ));
-        assert!(matches!(Key::new("."), Err(InvalidName::Dots)));
-        assert!(matches!(Key::new(".."), Err(InvalidName::Dots)));
-        assert!(matches!(
-            Key::from_bytes(b"ab\xff"),
-            Err(InvalidName::NotUtf8 { at: 2, .. })
-        ));
-        for key in ["...", "a/b", "a b", "ключ", "%2e", &"x".repeat(512)] {
-            assert_eq!(Key::new(key).unwrap().as_str(), key);
-        }
-    }
-
-    #[test]
-    fn errors_escape_what_was_given() {
-        let error = TableName::new("a\u{1b}[31m").unwrap_err().to_string();
-        assert!(!error.contains('\u{1b}'), "{error}");
-    }
-
-    #[test]
-    fn names_are_checked_when_they_are_read_from_json() {
-        assert!(serde_json::from_str::<Key>(r#""a\u0000b""#).is_err());
-        assert_eq!(
-            serde_json::from_str::<Key>(r#""a\u0062""#)
-                .unwrap()
-                .as_str(),
-            "ab"
-        );
-        assert!(serde_json::from_str::<TableName>(r#""A""#).is_err());
-    }
 }

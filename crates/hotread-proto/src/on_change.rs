@@ -98,22 +98,14 @@ struct Inbox<S: Replicated> {
     steps: VecDeque<Step<S>>,
     /// In all of `steps`.
     changes: usize,
-    /// Up to this update the steps are not complete, so that the whole state is compared.
-    whole: Option<u64>,
 }
 
 /// Changes that become visible together.
 struct Step<S: Replicated> {
     /// The update with which they do.
     seq: u64,
-    changes: Changes<S>,
-}
-
-/// What a callback is told of next.
-enum Next<S: Replicated> {
-    Step(Step<S>),
-    /// The difference to the state that has this update.
-    Whole(u64),
+    /// `None`: not all of them are known, so that the whole state is compared.
+    changes: Option<Changes<S>>,
 }
 
 /// Panics of a table's callbacks.
@@ -202,18 +194,12 @@ impl<S: Replicated> Callbacks<S> {
     #[must_use]
     pub fn panics(&self) -> Option<CallbackPanics> {
         let callbacks = lock(&self.0);
-        let mut of_all = None;
-        for callback in callbacks.iter().filter(|callback| callback.is_guarded()) {
-            let panics = lock(&callback.panics).clone();
-            let before = of_all.as_ref().map_or(0, |all: &CallbackPanics| all.count);
-            of_all = panics
-                .map(|panics| CallbackPanics {
-                    count: before + panics.count,
-                    ..panics
-                })
-                .or(of_all);
-        }
-        of_all
+        let guarded = callbacks.iter().filter(|callback| callback.is_guarded());
+        let panics = guarded.filter_map(|callback| lock(&callback.panics).clone());
+        panics.reduce(|before, panics| CallbackPanics {
+            count: before.count + panics.count,
+            ..panics
+        })
     }
 
     /// Ends all of them: the table is not followed any more.
@@ -243,7 +229,6 @@ impl<S: Replicated> Callbacks<S> {
             inbox: Mutex::new(Inbox {
                 steps: VecDeque::new(),
                 changes: 0,
-                whole: None,
             }),
             noted: Condvar::new(),
             ended: AtomicBool::new(false),
@@ -303,17 +288,15 @@ impl<S: Replicated> Callback<S> {
         if self.has_ended() {
             return;
         }
-        let mut superseded = VecDeque::new();
-        match changes {
-            Some(changes) if inbox.changes + changes.len() <= MAX_CHANGES_BEHIND => {
-                inbox.changes += changes.len();
-                inbox.steps.push_back(Step { seq, changes });
-            }
-            _ => {
-                superseded = inbox.clear();
-                inbox.whole = Some(seq);
-            }
-        }
+        let changes = changes.as_ref();
+        let changes = changes.filter(|new| inbox.changes + new.len() <= MAX_CHANGES_BEHIND);
+        let superseded = match changes {
+            Some(_) => VecDeque::new(),
+            None => inbox.clear(),
+        };
+        inbox.changes += changes.map_or(0, |new| new.len());
+        let changes = changes.cloned();
+        inbox.steps.push_back(Step { seq, changes });
         drop(inbox);
         self.noted.notify_one();
         // Values are the program's own, and not to be dropped under the lock.
@@ -342,21 +325,16 @@ impl<S: Replicated> Callback<S> {
     }
 
     /// Waits for what comes after the update `told`; `None`: it has ended.
-    fn next(&self, told: u64) -> Option<Next<S>> {
+    fn next(&self, told: u64) -> Option<Step<S>> {
         let mut inbox = lock(&self.inbox);
         loop {
             if self.has_ended() {
                 return None;
             }
-            if let Some(seq) = inbox.whole.take()
-                && seq > told
-            {
-                return Some(Next::Whole(seq));
-            }
             while let Some(step) = inbox.steps.pop_front() {
-                inbox.changes -= step.changes.len();
+                inbox.changes -= step.changes.as_ref().map_or(0, |changes| changes.len());
                 if step.seq > told {
-                    return Some(Next::Step(step));
+                    return Some(step);
                 }
             }
             let waited = self.noted.wait(inbox);
@@ -385,37 +363,31 @@ impl<S: Replicated> Callback<S> {
         S::Value: Clone + PartialEq,
     {
         let (mut state, mut told) = copy(reader);
-        while let Some(next) = self.next(told) {
-            let seq = match next {
-                Next::Step(Step { seq, .. }) | Next::Whole(seq) => seq,
-            };
+        while let Some(Step { seq, changes }) = self.next(told) {
             if !self.is_shown(hot, seq) {
                 return;
             }
-            match next {
-                Next::Step(step) => {
-                    for (key, action) in &*step.changes {
-                        let old = state.entry_of(key).cloned();
-                        state.apply_update(action);
-                        self.tell(&mut call, key, old.as_ref(), state.entry_of(key));
-                    }
-                    told = seq;
+            if let Some(changes) = changes {
+                for (key, action) in &*changes {
+                    let old = state.entry_of(key).cloned();
+                    state.apply_update(action);
+                    self.tell(&mut call, key, old.as_ref(), state.entry_of(key));
                 }
-                Next::Whole(_) => {
-                    let mut reader = hot.create_named_handle("on_change");
-                    reader.refresh();
-                    let (now, at) = copy(reader);
-                    for (key, old) in state.all_entries() {
-                        self.tell(&mut call, key, Some(old), now.entry_of(key));
-                    }
-                    for (key, new) in now.all_entries() {
-                        if state.entry_of(key).is_none() {
-                            self.tell(&mut call, key, None, Some(new));
-                        }
-                    }
-                    (state, told) = (now, at);
+                told = seq;
+                continue;
+            }
+            let mut reader = hot.create_named_handle("on_change");
+            reader.refresh();
+            let (now, at) = copy(reader);
+            for (key, old) in state.all_entries() {
+                self.tell(&mut call, key, Some(old), now.entry_of(key));
+            }
+            for (key, new) in now.all_entries() {
+                if state.entry_of(key).is_none() {
+                    self.tell(&mut call, key, None, Some(new));
                 }
             }
+            (state, told) = (now, at);
         }
     }
 

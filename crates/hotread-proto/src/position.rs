@@ -1,6 +1,7 @@
 //! Which state of which incarnation of a table is meant.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::strict::as_text;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,11 +18,7 @@ impl fmt::Display for Epoch {
     }
 }
 
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+as_text!(Epoch, "16 lower-case hexadecimal digits");
 
 impl FromStr for Epoch {
     type Err = ParsePositionError;
@@ -33,19 +30,6 @@ impl FromStr for Epoch {
             Ok(epoch) if digits => Ok(Self(epoch)),
             _ => Err(ParsePositionError),
         }
-    }
-}
-
-impl Serialize for Epoch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Epoch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -98,40 +82,3 @@ impl FromStr for Position {
 )]
 #[non_exhaustive]
 pub struct ParsePositionError;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_read_as_they_are_written() {
-        let at = Position {
-            epoch: Epoch(u64::MAX),
-            seq: u64::MAX,
-        };
-        assert_eq!(at.to_string().parse(), Ok(at));
-        let json = serde_json::to_string(&at).unwrap();
-        assert_eq!(
-            json,
-            r#"{"epoch":"ffffffffffffffff","seq":18446744073709551615}"#
-        );
-        assert_eq!(serde_json::from_str::<Position>(&json).unwrap(), at);
-    }
-
-    #[test]
-    fn what_is_no_position_is_refused() {
-        for text in [
-            "",
-            ":",
-            "1:2",
-            "0000000000000000:",
-            "0000000000000000:-1",
-            "0000000000000000:+1",
-            "+000000000000000:1",
-            "00C0FFEE00c0ffee:1",
-            "0000000000000000:18446744073709551616",
-        ] {
-            assert!(text.parse::<Position>().is_err(), "{text:?}");
-        }
-    }
-}

@@ -3,9 +3,9 @@
 use crate::digest::{Hasher, ItemHash};
 use crate::name::{Category, Key};
 use crate::time::Timestamp;
-use crate::value::{InvalidValue, MAX_VALUE_BYTES, Value, serialize_raw};
-use serde::de::Error;
-use serde::ser::SerializeStruct;
+use crate::value::{InvalidValue, MAX_VALUE_BYTES, Value};
+use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::{Borrow, Cow};
@@ -54,9 +54,8 @@ impl Record {
         expires_at: Option<Timestamp>,
         hasher: &Hasher,
     ) -> Self {
-        let hash = hasher.item(key.as_str(), seq, value.as_bytes());
-        let value = value.as_bytes();
-        let secret = hasher.is_keyed();
+        let (value, secret) = (value.as_bytes(), hasher.is_keyed());
+        let hash = hasher.item(key.as_str(), seq, value);
         Self::from_parts(
             key, value, category, seq, updated_at, expires_at, hash, secret,
         )
@@ -227,28 +226,17 @@ impl Record {
 /// `{"key","value","category","seq","updated_at","expires_at"?,"h"}`. Only with `serde_json`.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Raw<'a>(&'a [u8]);
-        impl Serialize for Raw<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let json = std::str::from_utf8(self.0).map_err(serde::ser::Error::custom)?;
-                serialize_raw(json, serializer)
-            }
-        }
-
-        let expires_at = self.expires_at();
-        let mut fields =
-            serializer.serialize_struct("Record", 6 + usize::from(expires_at.is_some()))?;
-        fields.serialize_field("key", self.key())?;
-        fields.serialize_field("value", &Raw(self.value()))?;
-        fields.serialize_field("category", self.category())?;
-        fields.serialize_field("seq", &self.seq())?;
-        fields.serialize_field("updated_at", &self.updated_at())?;
-        match expires_at {
-            Some(at) => fields.serialize_field("expires_at", &at)?,
-            None => fields.skip_field("expires_at")?,
-        }
-        fields.serialize_field("h", &self.hash())?;
-        fields.end()
+        let value = serde_json::from_slice(self.value()).map_err(S::Error::custom)?;
+        let fields = Fields {
+            key: self.key().into(),
+            value,
+            category: self.category().into(),
+            seq: self.seq(),
+            updated_at: self.updated_at(),
+            expires_at: self.expires_at(),
+            h: self.hash(),
+        };
+        fields.serialize(serializer)
     }
 }
 
@@ -257,21 +245,6 @@ impl Serialize for Record {
 /// is for [`verify`](Record::verify) to say.
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Fields<'a> {
-            #[serde(borrow)]
-            key: Cow<'a, str>,
-            #[serde(borrow)]
-            value: &'a RawValue,
-            #[serde(borrow)]
-            category: Cow<'a, str>,
-            seq: u64,
-            updated_at: Timestamp,
-            #[serde(default)]
-            expires_at: Option<Timestamp>,
-            h: ItemHash,
-        }
-
         let fields = Fields::deserialize(deserializer)?;
         Key::check(&fields.key).map_err(D::Error::custom)?;
         Category::check(&fields.category).map_err(D::Error::custom)?;
@@ -291,6 +264,21 @@ impl<'de> Deserialize<'de> for Record {
             false,
         ))
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    #[serde(borrow)]
+    category: Cow<'a, str>,
+    seq: u64,
+    updated_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    h: ItemHash,
 }
 
 impl fmt::Debug for Record {
@@ -328,87 +316,5 @@ impl Ord for Record {
 impl Borrow<[u8]> for Record {
     fn borrow(&self) -> &[u8] {
         self.key_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(expires_at: Option<Timestamp>, hasher: &Hasher) -> Record {
-        let (key, value) = (Key::new("ключ").unwrap(), Value::parse(b"[1.0]").unwrap());
-        let at = Timestamp::from_millis(5).unwrap();
-        Record::new(
-            &key,
-            &value,
-            &Category::new("c").unwrap(),
-            7,
-            at,
-            expires_at,
-            hasher,
-        )
-    }
-
-    #[test]
-    fn a_record_gives_back_what_it_was_made_of() {
-        let later = Timestamp::from_millis(9).unwrap();
-        for hasher in [Hasher::PLAIN, Hasher::keyed(Zeroizing::new([1; 32]))] {
-            for expires_at in [
-                None,
-                Some(later),
-                Some(Timestamp::EPOCH),
-                Some(Timestamp::MAX),
-            ] {
-                let record = record(expires_at, &hasher);
-                assert_eq!(record.key(), "ключ");
-                assert_eq!(record.value(), b"[1.0]");
-                assert_eq!(record.category(), "c");
-                assert_eq!(record.seq(), 7);
-                assert_eq!(record.updated_at().millis(), 5);
-                assert_eq!(record.expires_at(), expires_at);
-                assert_eq!(record.is_secret(), hasher.is_keyed());
-                assert!(record.verify(&hasher));
-            }
-        }
-    }
-
-    #[test]
-    fn a_record_takes_two_words_where_it_is_held() {
-        assert_eq!(size_of::<Record>(), 16);
-    }
-
-    #[test]
-    fn as_json_the_value_stands_as_it_was_written() {
-        let json = serde_json::to_string(&record(None, &Hasher::PLAIN)).unwrap();
-        assert!(
-            json.starts_with(
-                r#"{"key":"ключ","value":[1.0],"category":"c","seq":7,"updated_at":"1970-01-01T00:00:00.005Z","h":""#
-            ),
-            "{json}"
-        );
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        for expires_at in [None, Some(Timestamp::MAX)] {
-            let record = record(expires_at, &Hasher::PLAIN);
-            let json = serde_json::to_string(&record).unwrap();
-            let read: Record = serde_json::from_str(&json).unwrap();
-            assert_eq!(read.bytes(), record.bytes());
-            let json = format!("{{\"later\":[1],{}", &json[1..]);
-            let read: Record = serde_json::from_slice(json.as_bytes()).unwrap();
-            assert_eq!(read.bytes(), record.bytes());
-            for (good, bad) in [
-                ("ключ", "."),
-                (r#""key":"ключ","#, ""),
-                (r#""c""#, r#""""#),
-                (r#""seq":7"#, r#""seq":-7"#),
-                (r#""h":""#, r#""h":"x"#),
-                ("[1.0]", "[1.0"),
-            ] {
-                let json = json.replace(good, bad);
-                assert!(serde_json::from_str::<Record>(&json).is_err(), "{json}");
-            }
-        }
     }
 }

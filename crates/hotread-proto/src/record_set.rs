@@ -57,7 +57,7 @@ impl RecordSet {
         self.from(Bound::Excluded(key))
     }
 
-    fn from<'a>(&'a self, key: Bound<&str>) -> btree_set::Range<'a, Record> {
+    pub(crate) fn from<'a>(&'a self, key: Bound<&str>) -> btree_set::Range<'a, Record> {
         let from = (key.map(str::as_bytes), Bound::Unbounded);
         self.0.range::<[u8], _>(from)
     }

@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 use crate::view::Head;
 use hotread::HotReadState;
 use std::collections::btree_set;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The records of a table as of one transaction, ordered by key: the state of a live table.
@@ -65,6 +66,10 @@ impl Records {
         self.records.after(key)
     }
 
+    pub(crate) fn from<'a>(&'a self, key: Bound<&str>) -> btree_set::Range<'a, Record> {
+        self.records.from(key)
+    }
+
     /// The last transaction that this state contains.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -113,13 +118,10 @@ impl HotReadState for Records {
     /// # Panics
     /// If the change is not the next one of this table. No change is applied in part.
     fn apply_update(&mut self, change: &Arc<Change>) {
-        let Position { epoch, seq } = self.head.position;
+        let mut next = self.head.position;
+        next.seq += 1;
         assert_eq!(
-            change.position,
-            Position {
-                epoch,
-                seq: seq + 1
-            },
+            change.position, next,
             "a table's changes are applied one after the other"
         );
         for op in &change.ops {

@@ -3,7 +3,7 @@
 use crate::digest::Hasher;
 use crate::record::Record;
 use crate::record_set::{RecordSet, RecordUpdate};
-use crate::session::Target;
+use crate::session::{SEALED_REASON, Target};
 use crate::time::Timestamp;
 use crate::txn::Put;
 use crate::value::Value;
@@ -17,11 +17,6 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
-
-/// Reason that is told for a refused value of a sealed table: the state's own reason may quote it, and
-/// reasons are sent, logged and shown.
-pub const SEALED_REASON: &str =
-    "the value does not have the form that is needed (the table is sealed: no more is said)";
 
 /// A state that can follow a table: its initial value, and the updates that records turn into.
 ///

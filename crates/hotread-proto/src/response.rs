@@ -202,35 +202,3 @@ impl<T> Success<T> {
         Self { ok: true, data }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_written_as_they_are_read() {
-        for &code in Code::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-        }
-    }
-
-    #[test]
-    fn a_code_of_a_newer_version_does_not_keep_an_error_from_being_read() {
-        let json = r#"{"code":"INVENTED_LATER","message":"m","more":1}"#;
-        let body: ErrorBody = serde_json::from_str(json).unwrap();
-        assert_eq!((body.code, body.message.as_str()), (Code::Unknown, "m"));
-    }
-
-    #[test]
-    fn the_form_in_json() {
-        let error = ErrorBody::new(Code::Busy, "try again");
-        let json = serde_json::to_string(&error).unwrap();
-        assert_eq!(json, r#"{"code":"BUSY","message":"try again"}"#);
-        let success = Success::new(crate::Position {
-            epoch: crate::Epoch(1),
-            seq: 2,
-        });
-        let json = serde_json::to_string(&success).unwrap();
-        assert_eq!(json, r#"{"ok":true,"epoch":"0000000000000001","seq":2}"#);
-    }
-}

@@ -2,10 +2,11 @@
 //! and an array is not an object.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 /// Reads a member that may be left out, and is not `null` when it is there: to be used as
 /// `#[serde(default, deserialize_with = "given")]` for an `Option`.
@@ -50,6 +51,15 @@ where
     Object::deserialize(deserializer).map(|Object(read)| read)
 }
 
+/// Reads a member that may be left out, and is an object when it is there.
+pub(crate) fn given_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    object(deserializer).map(Some)
+}
+
 /// Reads an array of objects.
 pub(crate) fn objects<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
@@ -61,32 +71,43 @@ where
     Ok(objects.into_iter().map(|Object(read)| read).collect())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Deserialize)]
-    struct Asked {
-        #[serde(default, deserialize_with = "given")]
-        number: Option<u64>,
-        #[serde(default, deserialize_with = "objects")]
-        others: Vec<Asked>,
-    }
-
-    #[test]
-    fn null_is_not_left_out_and_an_array_is_no_object() {
-        let read = |json| serde_json::from_str::<Object<Asked>>(json);
-        let Object(asked) = read(r#"{"number":7,"others":[{}]}"#).unwrap();
-        assert_eq!((asked.number, asked.others.len()), (Some(7), 1));
-        assert_eq!(asked.others[0].number, None);
-        for json in [
-            r#"{"number":null}"#,
-            r#"[7]"#,
-            r#"{"others":[[7]]}"#,
-            r#"{"others":[null]}"#,
-            "null",
-        ] {
-            assert!(read(json).is_err(), "{json}");
+/// Reads a string that is parsed in place, without a copy; `expected` says in an error what it is.
+pub(crate) fn parsed<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(&'static str, PhantomData<T>);
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
         }
     }
+    deserializer.deserialize_str(Text(expected, PhantomData))
 }
+
+/// Shows a number in logs and JSON as its text, and reads it from that if it is told what to expect.
+macro_rules! as_text {
+    ($name:ident $(, $expected:literal)?) => {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        $(impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::strict::parsed(deserializer, $expected)
+            }
+        })?
+    };
+}
+pub(crate) use as_text;

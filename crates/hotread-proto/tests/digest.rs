@@ -3,11 +3,12 @@
 mod support;
 
 use hotread_proto::{
-    Category, Condition, Digest, Hasher, ItemHash, Op, Put, Timestamp, Txn, Value,
+    Category, Condition, Digest, Hasher, ItemHash, Key, Note, Op, Put, Replace, Timestamp, Txn,
+    TxnId, Value,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use support::{Secret, config, hasher, item_hash, secret};
 
 /// Sequence number and value by key.
@@ -186,16 +187,20 @@ proptest! {
     }
 
     #[test]
-    fn a_body_hash_shows_every_part_of_a_body_but_the_id(
+    fn a_body_hash_shows_every_part_of_a_body_but_id_and_note(
         secret in secret(),
         txn in support::txn(),
-        id in support::txn_id(),
+        (id, note) in (support::txn_id(), support::note()),
         which in any::<Index>(),
         seq in any::<u64>(),
     ) {
         let hasher = hasher(&secret);
         let hash = txn.body_hash(&hasher);
         prop_assert_eq!(txn.clone().id(id).body_hash(&hasher), hash);
+        let said = txn.clone().note(note.clone());
+        prop_assert_eq!(said.body_hash(&hasher), hash);
+        let unsaid = txn.note.as_ref().map_or(0, |note| note.as_str().len());
+        prop_assert_eq!(said.size() + unsaid, txn.size() + note.as_str().len());
 
         let mut others = Vec::new();
         let mut other = |change: &dyn Fn(&mut Txn)| {
@@ -244,4 +249,49 @@ proptest! {
         let written = text.len() == 32 && text.chars().all(|c| "0123456789abcdef".contains(c));
         prop_assert_eq!(text.parse::<Digest>().is_ok(), written);
     }
+}
+
+#[test]
+fn bodies_that_differ_hash_differently() {
+    let key = |text| Key::new(text).unwrap();
+    let put = |name, json: &str| Put::new(key(name), Value::parse(json.as_bytes()).unwrap());
+    let txns = [
+        Txn::new().put(put("a", "1")),
+        Txn::new().put(put("a", "1.0")),
+        Txn::new().put(put("a1", "1")),
+        Txn::new().put(put("a", "1")).put(put("a", "1")),
+        Txn::new().delete(key("a")),
+        Txn::new().put(put("a", "1")).if_absent(key("a")),
+        Txn::new().put(put("a", "1")).if_present(key("a")),
+        Txn::new().put(put("a", "1")).if_seq(key("a"), 0),
+    ];
+    let plain = Replace::new(vec![put("a", "1")]);
+    let replacements = [
+        plain.clone().if_seq(1),
+        plain.clone().if_seq(2),
+        plain.clone().unguarded(),
+        Replace {
+            max_delete_percent: Some(5),
+            ..plain.clone()
+        },
+        Replace {
+            allow_empty: true,
+            ..plain.clone()
+        },
+        Replace::default(),
+        plain.clone(),
+    ];
+    let hasher = Hasher::PLAIN;
+    let txns = txns.iter().map(|txn| txn.body_hash(&hasher));
+    let hashes = txns.chain(replacements.iter().map(|new| new.body_hash(&hasher)));
+    let hashes: Vec<_> = hashes.collect();
+    assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), hashes.len());
+
+    let note = Note::new("n").unwrap();
+    let said = Replace {
+        id: Some(TxnId::new("x").unwrap()),
+        ..plain.clone().note(note)
+    };
+    assert_eq!(said.body_hash(&hasher), plain.body_hash(&hasher));
+    assert_eq!(said.size(), plain.size() + 1);
 }

@@ -491,6 +491,14 @@ fn limits_come_before_ids_and_ids_before_preconditions() {
         Outcome::Refused(Refusal::IdReused { seq: 1, .. })
     ));
 
+    let empty = ask(&mut view, Txn::new());
+    assert!(matches!(
+        empty,
+        Outcome::Refused(Refusal::Limit(TxnTooLarge::Empty))
+    ));
+    let mut many = Txn::new();
+    many.ops = vec![first.ops[0].clone(); MAX_TXN_OPS];
+    assert_eq!(many.check(), Ok(()));
     let mut many = first.clone();
     many.ops = vec![many.ops[0].clone(); MAX_TXN_OPS + 1];
     assert!(matches!(

@@ -3,7 +3,9 @@
 mod support;
 
 use hotread_proto::{
-    Code, Committed, Epoch, ErrorBody, Op, Position, Record, Replace, Success, Txn,
+    Alter, Category, ChangeOp, Code, Committed, Digest, Epoch, ErrorBody, Key, Note, Object, Op,
+    Position, Put, Record, Removal, Replace, Success, TableInfo, TableName, TableOptions,
+    Timestamp, Txn, TxnId, Value,
 };
 use proptest::prelude::*;
 use support::{config, hasher, key, note, put, secret, timestamp, txn, txn_id};
@@ -101,8 +103,38 @@ fn what_is_asked_is_read_strictly() {
         r#"{"ops":[],"if":[{"key":"a","if_seq":-1}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_seq":18446744073709551616}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_seq":"1"}]}"#,
+        // An operation or a condition that does not exist, or does not hold anything.
+        r#"{"ops":[{"put":{"key":"a","value":1,"expire":1}}]}"#,
+        r#"{"ops":[{"patch":{"key":"a"}}]}"#,
+        r#"{"ops":[{}]}"#,
+        r#"{"ops":["put"]}"#,
+        r#"{"ops":[],"if":[{"key":"a","if_present":false}]}"#,
+        r#"{"ops":[],"if":[{"key":"a","if_present":true,"if_absent":true}]}"#,
+        r#"{"ops":[],"if":[{"key":"a","if_seq":7,"if_sec":8}]}"#,
+        r#"{"ops":[],"if":[{"key":"a","if_seq":null}]}"#,
+        // An array in place of an object.
+        r#"{"ops":[{"put":["a",1]}]}"#,
+        r#"{"ops":[{"delete":["a"]}]}"#,
+        r#"{"ops":[],"if":[["a",7]]}"#,
     ] {
         assert!(serde_json::from_str::<Txn>(json).is_err(), "{json}");
+    }
+    for json in [r#"[null,[]]"#, "null", "7"] {
+        assert!(serde_json::from_str::<Object<Txn>>(json).is_err(), "{json}");
+    }
+    for note in [
+        r#""""#,
+        "null",
+        r#""a\nb""#,
+        r#"["a"]"#,
+        r#""a","note":"b""#,
+        // Who asks is not for the asker to say.
+        r#""a","actor":"ops""#,
+    ] {
+        let json = format!(r#"{{"ops":[],"note":{note}}}"#);
+        assert!(serde_json::from_str::<Txn>(&json).is_err(), "{json}");
+        let json = format!(r#"{{"records":[],"note":{note}}}"#);
+        assert!(serde_json::from_str::<Replace>(&json).is_err(), "{json}");
     }
     for json in [
         r#"{}"#,
@@ -136,4 +168,180 @@ fn what_is_answered_may_have_more_fields() {
         serde_json::from_str::<ErrorBody>(json).unwrap().code,
         Code::Busy
     );
+}
+
+#[test]
+fn a_transaction_has_this_form() {
+    let key = |text| Key::new(text).unwrap();
+    let txn = Txn::new()
+        .id(TxnId::new("t-1").unwrap())
+        .put(Put::new(key("a"), Value::parse(b"1.0").unwrap()))
+        .delete(key("b"))
+        .if_seq(key("a"), 7)
+        .if_absent(key("c"))
+        .if_present(key("d"))
+        .note(Note::new("price of the \"day\"").unwrap());
+    assert_eq!(
+        serde_json::to_string(&txn).unwrap(),
+        r#"{"id":"t-1","ops":[{"put":{"key":"a","value":1.0,"category":"general"}},{"delete":{"key":"b"}}],"if":[{"key":"a","if_seq":7},{"key":"c","if_absent":true},{"key":"d","if_present":true}],"note":"price of the \"day\""}"#
+    );
+}
+
+#[test]
+fn a_removal_carries_its_cause() {
+    let read = |json: &str| match serde_json::from_str(json).unwrap() {
+        ChangeOp::Delete { key, cause } => (key.to_string(), cause),
+        ChangeOp::Put(_) => panic!("{json}"),
+    };
+    for (cause, json) in [
+        (Removal::Deleted, r#"{"delete":{"key":"a"}}"#),
+        (
+            Removal::Expired,
+            r#"{"delete":{"key":"a","cause":"expired"}}"#,
+        ),
+        (
+            Removal::Unknown,
+            r#"{"delete":{"key":"a","cause":"unknown"}}"#,
+        ),
+    ] {
+        let key = Key::new("a").unwrap();
+        let op = ChangeOp::Delete { key, cause };
+        assert_eq!(serde_json::to_string(&op).unwrap(), json);
+        assert_eq!(read(json), ("a".to_owned(), cause));
+    }
+    // Of a newer version.
+    let later = r#"{"delete":{"by":[1],"cause":"evicted","key":"a"}}"#;
+    assert_eq!(read(later), ("a".to_owned(), Removal::Unknown));
+    let said = r#"{"delete":{"key":"a","cause":"deleted"}}"#;
+    assert_eq!(read(said), ("a".to_owned(), Removal::Deleted));
+    for json in [
+        r#"{"delete":{"key":"a","cause":null}}"#,
+        r#"{"delete":{"key":"a","cause":1}}"#,
+        r#"{"delete":{"cause":"expired"}}"#,
+    ] {
+        assert!(serde_json::from_str::<ChangeOp>(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn a_record_gives_back_what_it_was_made_of_and_is_checked_when_it_is_read() {
+    assert_eq!(size_of::<Record>(), 16, "two words where it is held");
+    let (key, value) = (Key::new("ключ").unwrap(), Value::parse(b"[1.0]").unwrap());
+    let (category, at) = (
+        Category::new("c").unwrap(),
+        Timestamp::from_millis(5).unwrap(),
+    );
+    for (secret, expires_at) in [
+        (None, None),
+        (None, Some(Timestamp::EPOCH)),
+        (Some([1; 32]), Some(Timestamp::MAX)),
+    ] {
+        let hasher = hasher(&secret);
+        let record = Record::new(&key, &value, &category, 7, at, expires_at, &hasher);
+        assert_eq!(
+            (record.key(), record.category(), record.value()),
+            ("ключ", "c", &b"[1.0]"[..])
+        );
+        assert_eq!(
+            (record.seq(), record.updated_at(), record.expires_at()),
+            (7, at, expires_at)
+        );
+        assert_eq!(record.is_secret(), hasher.is_keyed());
+        assert!(record.verify(&hasher));
+
+        let json = serde_json::to_string(&record).unwrap();
+        let later = format!("{{\"later\":[1],{}", &json[1..]);
+        for text in [&json, &later] {
+            let read: Record = serde_json::from_slice(text.as_bytes()).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), json);
+            assert!(read.verify(&hasher));
+        }
+        for (good, bad) in [
+            ("ключ", "."),
+            (r#""key":"ключ","#, ""),
+            (r#""c""#, r#""""#),
+            (r#""seq":7"#, r#""seq":-7"#),
+            (r#""h":""#, r#""h":"x"#),
+            ("[1.0]", "[1.0"),
+        ] {
+            let json = json.replace(good, bad);
+            assert!(serde_json::from_str::<Record>(&json).is_err(), "{json}");
+        }
+    }
+}
+
+#[test]
+fn what_an_alteration_leaves_out_stays() {
+    let schema = Value::parse(br#"{"type":"object"}"#).unwrap();
+    let old = TableOptions {
+        search: true,
+        schema: Some(schema.clone()),
+        ..TableOptions::default()
+    };
+    let alter = |json: &str| serde_json::from_str::<Alter>(json);
+    assert_eq!(alter("{}").unwrap().of(&old), old);
+    let shorter = alter(r#"{"history":{"max_changes":5}}"#).unwrap();
+    assert_eq!(shorter, Alter::new().max_changes(5));
+    assert_eq!(shorter.of(&old).history.max_changes, 5);
+    assert_eq!(shorter.of(&old).history.max_bytes, old.history.max_bytes);
+    assert_eq!(shorter.of(&old).schema, old.schema);
+    let free = alter(r#"{"schema": null}"#).unwrap();
+    assert_eq!(free, Alter::new().no_schema());
+    assert_eq!(free.of(&old).schema, None);
+    assert!(!Alter::new().search(false).of(&old).search);
+    let renamed = Alter::new().rename(TableName::new("u").unwrap());
+    assert_eq!(renamed.of(&old), old);
+    let other = renamed
+        .search(true)
+        .schema(schema)
+        .max_age_s(1)
+        .max_bytes(2);
+    let json = serde_json::to_string(&other).unwrap();
+    assert_eq!(alter(&json).unwrap(), other);
+    for wrong in [
+        r#"{"sealed":true}"#,
+        r#"{"history":null}"#,
+        r#"{"history":{"max":1}}"#,
+        r#"{"history":{"max_bytes":null}}"#,
+        r#"{"search":null}"#,
+        r#"{"name":""}"#,
+    ] {
+        assert!(alter(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_schema_keeps_its_text() {
+    let read = |json: &str| serde_json::from_str::<TableOptions>(json).unwrap();
+    // Stored before values were checked for members that are there twice.
+    let options = read(r#"{"schema":{"b": 1, "b": 2}}"#);
+    assert_eq!(options.schema.unwrap().as_str(), r#"{"b":1,"b":2}"#);
+    let (epoch, seq) = (Epoch(7), 9);
+    let info = TableInfo {
+        name: TableName::new("t").unwrap(),
+        position: Position { epoch, seq },
+        floor: 3,
+        digest: Digest(5),
+        records: 2,
+        created_at: Timestamp::EPOCH,
+        updated_at: Timestamp::MAX,
+        options: read(r#"{"schema":{"maximum":1.0}}"#),
+    };
+    let json = serde_json::to_string(&info).unwrap();
+    assert_eq!(serde_json::from_str::<TableInfo>(&json).unwrap(), info);
+}
+
+#[test]
+fn codes_and_errors_have_this_form() {
+    for &code in Code::ALL {
+        assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+    }
+    let later = r#"{"code":"INVENTED_LATER","message":"m","more":1}"#;
+    let body: ErrorBody = serde_json::from_str(later).unwrap();
+    assert_eq!((body.code, body.message.as_str()), (Code::Unknown, "m"));
+    let json = serde_json::to_string(&ErrorBody::new(Code::Busy, "try again")).unwrap();
+    assert_eq!(json, r#"{"code":"BUSY","message":"try again"}"#);
+    let (epoch, seq) = (Epoch(1), 2);
+    let json = serde_json::to_string(&Success::new(Position { epoch, seq })).unwrap();
+    assert_eq!(json, r#"{"ok":true,"epoch":"0000000000000001","seq":2}"#);
 }

@@ -3,7 +3,9 @@
 
 mod support;
 
-use hotread_proto::{Category, Epoch, InvalidName, Key, Position, TableName, Timestamp, TxnId};
+use hotread_proto::{
+    Actor, Category, Epoch, InvalidName, Key, Note, Position, TableName, Timestamp, TxnId,
+};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,6 +85,16 @@ proptest! {
                 prop_assert_eq!(Key::from_bytes(&bytes), Err(InvalidName::NotUtf8 { what: "key", at }));
             }
         }
+    }
+
+    #[test]
+    fn actors_and_notes(bytes in bytes()) {
+        let text = String::from_utf8_lossy(&bytes);
+        let is_line = |max| (1..=max).contains(&text.len()) && !text.contains(control);
+        check(&text, Actor::new(&text), is_line(64))?;
+        check(&text, Note::new(&text), is_line(512))?;
+        prop_assert_eq!(Note::new(&text), Note::from_bytes(text.as_bytes()));
+        prop_assert!(std::str::from_utf8(&bytes).is_ok() || Note::from_bytes(&bytes).is_err());
     }
 
     #[test]
@@ -184,4 +196,122 @@ proptest! {
             prop_assert!(text.chars().all(|c| c.is_ascii_digit()) || matches!(between, Some(b'T' | b't' | b' ')));
         }
     }
+}
+
+#[test]
+fn each_fault_of_a_name_has_its_own_error() {
+    let too_long = |what, bytes, max| InvalidName::TooLong { what, bytes, max };
+    let control = |what, code, at| InvalidName::Control { what, code, at };
+    let (empty, ascii) = (InvalidName::Empty { what: "key" }, "n".repeat(65));
+    let not_utf8 = |what| InvalidName::NotUtf8 { what, at: 2 };
+    for (made, fault) in [
+        (Key::new("").map(drop), empty),
+        (
+            Key::new(&"ä".repeat(257)).map(drop),
+            too_long("key", 514, 512),
+        ),
+        (Key::new("a\tb").map(drop), control("key", 9, 1)),
+        (Key::new("a\u{85}").map(drop), control("key", 0x85, 1)),
+        (Key::new(".").map(drop), InvalidName::Dots),
+        (Key::new("..").map(drop), InvalidName::Dots),
+        (Key::from_bytes(b"ab\xff").map(drop), not_utf8("key")),
+        (Category::new("a\nb").map(drop), control("category", 10, 1)),
+        (
+            TxnId::new(&ascii).map(drop),
+            too_long("transaction id", 65, 64),
+        ),
+        (Actor::new(&ascii).map(drop), too_long("actor", 65, 64)),
+        (
+            Note::new(&"ä".repeat(257)).map(drop),
+            too_long("note", 514, 512),
+        ),
+        (Note::new("a\u{1b}[31m").map(drop), control("note", 27, 1)),
+        (Note::from_bytes(b"ab\xff").map(drop), not_utf8("note")),
+    ] {
+        assert_eq!(made, Err(fault));
+    }
+    for key in ["...", "a/b", "a b", "ключ", "%2e", &"x".repeat(512)] {
+        assert_eq!(Key::new(key).unwrap().as_str(), key);
+    }
+    for line in ["x", "Łukasz O'Neil", "„why?“ \u{202e}", &ascii[..64]] {
+        assert_eq!(Actor::new(line).unwrap().as_str(), line);
+        assert_eq!(Note::new(line).unwrap().as_str(), line);
+    }
+    for table in ["-a", "_a", "A", "a b", "a/b", "ä", "a.b"] {
+        let error = TableName::new(table).unwrap_err();
+        assert!(matches!(error, InvalidName::Form { .. }), "{error}");
+    }
+    let escaped: Key = serde_json::from_str(r#""a\u0062""#).unwrap();
+    assert_eq!(escaped.as_str(), "ab");
+}
+
+#[test]
+fn a_tidy_key_stays_what_it_is_in_a_path() {
+    let is_tidy = |key: &str| Key::new(key).unwrap().is_tidy();
+    for key in ["a", "a/b", "...", "a/...", ".a/b.", "%2E", "a/%2E%2E/b"] {
+        assert!(is_tidy(key), "{key}");
+    }
+    for key in ["/", "a/", "/a", "a//b", "a/./b", "a/../b", "./a", "a/.."] {
+        assert!(!is_tidy(key), "{key}");
+    }
+}
+
+#[test]
+fn what_is_no_position_and_no_time_is_refused() {
+    for text in [
+        "",
+        ":",
+        "1:2",
+        "0000000000000000:",
+        "0000000000000000:-1",
+        "0000000000000000:+1",
+        "+000000000000000:1",
+        "00C0FFEE00c0ffee:1",
+        "0000000000000000:18446744073709551616",
+    ] {
+        assert!(text.parse::<Position>().is_err(), "{text:?}");
+    }
+    for text in [
+        "",
+        "now",
+        "-1",
+        "2026-11-21",
+        "2026-11-21T10:30:00",
+        "2026-11-21x10:30:00Z",
+        "+5",
+        "-0",
+        "1969-12-31T23:59:59Z",
+        "1969-12-31T23:59:59.9999Z",
+    ] {
+        assert!(text.parse::<Timestamp>().is_err(), "{text:?}");
+    }
+    for json in [
+        "null",
+        "1.5",
+        "-1",
+        "18446744073709551615",
+        "\"soon\"",
+        "253402300800000",
+    ] {
+        assert!(serde_json::from_str::<Timestamp>(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn times_sort_as_text() {
+    let millis = [
+        0,
+        9,
+        910,
+        999,
+        1_000,
+        60_000,
+        1_795_253_400_250,
+        Timestamp::MAX.millis(),
+    ];
+    let written = millis.map(|millis| Timestamp::from_millis(millis).unwrap().to_string());
+    assert_eq!(written[2], "1970-01-01T00:00:00.910Z");
+    assert_eq!(written[4], "1970-01-01T00:00:01.000Z");
+    assert_eq!(written[7], "9999-12-31T23:59:59.999Z");
+    assert!(written.is_sorted() && written.iter().all(|time| time.len() == 24));
 }

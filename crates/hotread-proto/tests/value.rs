@@ -2,6 +2,7 @@
 
 mod support;
 
+use hotread_proto::limits::{MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
 use hotread_proto::{InvalidValue, Value};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -189,4 +190,118 @@ fn looking_for_members_that_are_there_twice_takes_no_square() {
     let twice = many.replacen('{', "{\"000007\":1,", 1);
     let refused = Value::parse(twice.as_bytes());
     assert!(matches!(refused, Err(InvalidValue::DuplicateMember { .. })));
+}
+
+#[test]
+fn only_white_space_between_parts_goes() {
+    for (given, kept) in [
+        ("1.0", "1.0"),
+        (" 9007199254740993\n", "9007199254740993"),
+        ("1E+5", "1E+5"),
+        (r#" " a \" b\\" "#, r#"" a \" b\\""#),
+        ("[ 1 ,\t{ \"a b\" : null } ]", r#"[1,{"a b":null}]"#),
+        (r#""\u0041\ud83d\ude00""#, r#""\u0041\ud83d\ude00""#),
+        (r#"{"b":1,"a":2}"#, r#"{"b":1,"a":2}"#),
+    ] {
+        assert_eq!(Value::parse(given.as_bytes()).unwrap().as_str(), kept);
+    }
+}
+
+#[test]
+fn what_is_not_json_is_refused() {
+    for json in [
+        "",
+        " ",
+        "nul",
+        "{",
+        "[1,]",
+        "{a:1}",
+        "'a'",
+        "01",
+        "1.",
+        "+1",
+        "1 2",
+        "\"a",
+        "\"\t\"",
+        r#""\x""#,
+        r#""\ud800""#,
+        r#"{"\udc00":1}"#,
+        "1e999",
+        "NaN",
+        "[1]]",
+    ] {
+        let error = Value::parse(json.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, InvalidValue::NotJson { .. }),
+            "{json}: {error}"
+        );
+    }
+    assert!(matches!(
+        Value::parse(b"\"\xff\""),
+        Err(InvalidValue::NotJson { .. })
+    ));
+}
+
+#[test]
+fn a_member_stands_once_in_an_object() {
+    let twice = |json: &str| {
+        let refused = Value::parse(json.as_bytes());
+        matches!(refused, Err(InvalidValue::DuplicateMember { .. }))
+    };
+    for json in [
+        r#"{"percent":1000,"percent":5}"#,
+        r#"{"a":1,"b":2,"a":1}"#,
+        r#"{"a":1,"\u0061":1}"#,
+        r#"{"":1,"":2}"#,
+        r#"[1,{"a":{"b":[{"c":1,"c":2}]}}]"#,
+        r#"{"a":{"a":1},"a":2}"#,
+        r#"{"\ud83d\ude00":1,"😀":2}"#,
+    ] {
+        assert!(twice(json), "{json}");
+    }
+    for json in [
+        r#"{"a":{"a":1},"b":{"a":2,"b":3}}"#,
+        r#"[{"a":1},{"a":1}]"#,
+        r#"{"a":"a","A":1,"a ":2}"#,
+        // Equal to the eye, but not as text: there is no Unicode normalisation.
+        "{\"\u{e9}\":1,\"e\u{301}\":2}",
+    ] {
+        assert!(Value::parse(json.as_bytes()).is_ok(), "{json}");
+    }
+    let Err(refused) = Value::parse(b"{\n\"secret\":1,\"secret\":2}") else {
+        panic!("it was accepted");
+    };
+    let said = refused.to_string();
+    assert!(said.contains("line 2 column 22"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn depth_and_size_are_limited() {
+    let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(Value::parse(nested(MAX_VALUE_DEPTH).as_bytes()).is_ok());
+    let deep = nested(MAX_VALUE_DEPTH + 1);
+    assert_eq!(Value::parse(deep.as_bytes()), Err(InvalidValue::TooDeep));
+    assert_eq!(
+        Value::parse("[".repeat(1 << 20).as_bytes()),
+        Err(InvalidValue::TooDeep)
+    );
+
+    let string = |bytes| format!("\"{}\"", "x".repeat(bytes - 2));
+    assert!(Value::parse(string(MAX_VALUE_BYTES).as_bytes()).is_ok());
+    let large = Value::parse(string(MAX_VALUE_BYTES + 1).as_bytes());
+    assert_eq!(
+        large,
+        Err(InvalidValue::TooLarge {
+            bytes: MAX_VALUE_BYTES + 1
+        })
+    );
+    let padded = format!("{}{}", string(MAX_VALUE_BYTES), " ".repeat(1000));
+    assert!(Value::parse(padded.as_bytes()).is_ok());
+}
+
+#[test]
+fn values_do_not_show_in_debug_output() {
+    let value = Value::string("secret").unwrap();
+    assert!(!format!("{value:?}").contains("secret"));
 }

@@ -1,5 +1,5 @@
-//! `docs/wire.md` says what is asked and answered over HTTP: its examples, and that it has the routes
-//! of the server's description.
+//! `docs/wire.md` says what is asked and answered over HTTP: its examples. Its routes are compared with the
+//! server's in the tests of the server.
 
 #[path = "support/document.rs"]
 mod document;
@@ -13,7 +13,7 @@ use hotread_proto::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 fn json(text: &str) -> Json {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
@@ -161,37 +161,4 @@ fn tokens_are_as_shown() {
         (&info.tables, info.expires_at)
     );
     assert_eq!(made.secret.strip_prefix("hr_").unwrap().len(), 64);
-}
-
-/// What the server's description says a route needs, in the document's words.
-fn needs(access: &str) -> String {
-    match access.split_once(':') {
-        None if access == "open" => "–".to_owned(),
-        None => "a token".to_owned(),
-        Some(("any", role)) => format!("`{role}`"),
-        Some(("table", role)) => format!("`{role}` of the table"),
-        Some(("server", role)) => format!("`{role}` of all tables"),
-        Some(_) => panic!("{access}"),
-    }
-}
-
-#[test]
-fn the_routes_are_those_of_the_servers_description() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../hotread-server/src/openapi.json"
-    );
-    let description = json(&std::fs::read_to_string(path).unwrap());
-    let mut described = BTreeMap::new();
-    for (path, methods) in description["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let route = format!("`{} {path}`", method.to_uppercase());
-            described.insert(route, needs(operation["x-access"].as_str().unwrap()));
-        }
-    }
-    let listed: BTreeMap<_, _> = document::rows(&["route", "needs"])
-        .into_iter()
-        .map(|row| (row[0].clone(), row[1].clone()))
-        .collect();
-    assert_eq!(listed, described);
 }

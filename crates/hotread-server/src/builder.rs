@@ -1,6 +1,7 @@
 //! How a server is made.
 
 use crate::Server;
+use crate::clock::millis;
 use crate::options::{Options, OptionsError};
 use hotread_store::Store;
 use std::time::Duration;
@@ -11,11 +12,6 @@ use std::time::Duration;
 pub struct ServerBuilder {
     store: Store,
     options: Options,
-}
-
-/// Milliseconds; what cannot be counted is out of range anyhow.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ServerBuilder {
@@ -33,8 +29,7 @@ impl ServerBuilder {
     }
 
     /// What requests may name as `Host` while there are no tokens, besides `localhost` and loopback
-    /// addresses: see
-    /// [`Options::allowed_hosts`].
+    /// addresses: see [`Options::allowed_hosts`].
     pub fn allowed_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.options.allowed_hosts = hosts.into_iter().map(Into::into).collect();
         self

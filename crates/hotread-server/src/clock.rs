@@ -7,10 +7,15 @@ use hotread_proto::Code;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The first second that is too late: 10000-01-01T00:00:00Z.
 const END_S: u64 = 253_402_300_800;
+
+/// Milliseconds, as far as they can be counted.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Whether HTTP can write this machine's time.
 pub(crate) fn is_writable() -> bool {
@@ -42,7 +47,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn years_of_four_digits_since_1970_can_be_written() {

@@ -17,9 +17,9 @@ pub(crate) struct Failure {
     /// Another than the code's.
     status: Option<StatusCode>,
     /// How long to wait, if it is worth trying again.
-    wait: Duration,
+    pub(crate) wait: Duration,
     /// The methods that there are instead.
-    allow: Option<String>,
+    pub(crate) allow: Option<String>,
 }
 
 impl Failure {
@@ -32,37 +32,25 @@ impl Failure {
         Self::new(Code::BadRequest, message)
     }
 
+    /// A request without the body that it is to have.
+    pub(crate) fn missing_body() -> Self {
+        Self::bad_request("the body is missing; send JSON")
+    }
+
     /// A defect. What it was is for the log.
     pub(crate) fn internal() -> Self {
         Self::new(Code::Internal, "the server has a defect; its log says more")
+    }
+
+    /// The server is about to end.
+    pub(crate) fn closing() -> Self {
+        Self::new(Code::Closed, "the server is shutting down")
     }
 
     /// With another status than the code's.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
-    }
-
-    /// That it is worth trying again after this.
-    pub(crate) fn after(mut self, wait: Duration) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// That these methods are there.
-    pub(crate) fn allow(mut self, methods: String) -> Self {
-        self.allow = Some(methods);
-        self
-    }
-
-    /// How long to wait.
-    pub(crate) fn wait(&self) -> Duration {
-        self.wait
-    }
-
-    /// The methods that there are instead.
-    pub(crate) fn methods(&self) -> Option<&str> {
-        self.allow.as_deref()
     }
 
     pub(crate) fn body(&self) -> &ErrorBody {
@@ -95,45 +83,33 @@ impl From<TableError> for Failure {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Commit(error) => error.into(),
-            error => Self::new(error.code(), &error),
+            error => Self::new(error.code(), error),
         }
     }
 }
 
-macro_rules! coded {
-    ($($error:ty),*) => {
+/// Errors whose message is that of the failure, and the code of each.
+macro_rules! failures {
+    ($($error:ty => $code:expr),* $(,)?) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                Self::new(error.code(), &error)
+                let code: fn(&$error) -> Code = $code;
+                Self::new(code(&error), error)
             }
         })*
     };
 }
-coded!(ReadError, TokenError);
 
-macro_rules! as_code {
-    ($($error:ty => $code:ident),*) => {
-        $(impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::new(Code::$code, &error)
-            }
-        })*
-    };
-}
-as_code!(
-    InvalidName => InvalidName,
-    InvalidTimestamp => InvalidTime,
-    ParsePositionError => BadRequest
-);
-
-impl From<InvalidValue> for Failure {
-    fn from(error: InvalidValue) -> Self {
-        let code = match error {
-            InvalidValue::TooLarge { .. } => Code::TooLarge,
-            _ => Code::InvalidValue,
-        };
-        Self::new(code, &error)
-    }
+failures! {
+    ReadError => ReadError::code,
+    TokenError => TokenError::code,
+    InvalidName => |_| Code::InvalidName,
+    InvalidTimestamp => |_| Code::InvalidTime,
+    ParsePositionError => |_| Code::BadRequest,
+    InvalidValue => |error| match error {
+        InvalidValue::TooLarge { .. } => Code::TooLarge,
+        _ => Code::InvalidValue,
+    },
 }
 
 /// The status that goes with a code.
@@ -207,11 +183,8 @@ mod tests {
             Code::BadConfig,
         ];
         for &code in Code::ALL {
-            assert_eq!(
-                status(code).is_server_error(),
-                servers.contains(&code),
-                "{code}"
-            );
+            let is_servers = servers.contains(&code);
+            assert_eq!(status(code).is_server_error(), is_servers, "{code}");
         }
     }
 }

@@ -1,11 +1,9 @@
-//! Turns at what is scarce: so many in all, and shares of them, so that no caller and no table keeps
-//! the others waiting.
+//! Turns at what is scarce, in shares, so that no caller and no table keeps the others waiting.
 
 use crate::caller::Who;
 use dashmap::DashMap;
 use hotread_proto::TableName;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Turns.
@@ -15,7 +13,8 @@ pub(crate) struct Fair {
     all: Arc<Semaphore>,
     /// Only those of which there are turns, or which are waited for.
     taken: DashMap<Share, Arc<Semaphore>>,
-    waiting: AtomicUsize,
+    /// Held by those who wait.
+    waiting: Arc<()>,
 }
 
 /// How many turns there are at most of each kind.
@@ -45,59 +44,42 @@ pub(crate) struct Turn {
 struct Seat {
     fair: Arc<Fair>,
     share: Share,
-    // In this order: a share is forgotten once its permit is back.
     permit: Option<OwnedSemaphorePermit>,
-    of: Option<Arc<Semaphore>>,
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        // A share is forgotten once its permit is back.
         self.permit = None;
-        self.of = None;
         let taken = &self.fair.taken;
         // Under the map's lock, as is the look-up in `seat`: nobody gets hold of it meanwhile.
         taken.remove_if(&self.share, |_, of| Arc::strong_count(of) == 1);
     }
 }
 
-/// One that waits, for the count.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    // ORDERING: the number is for people.
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Fair {
     /// `max` turns at a time, and `of_caller` of them for one caller.
     pub(crate) fn new(max: usize, of_caller: usize) -> Arc<Self> {
+        let (of_table, of_both) = (max, of_caller);
         Self::with_shares(
             max,
             Shares {
                 of_caller,
-                of_table: max,
-                of_both: of_caller,
+                of_table,
+                of_both,
             },
         )
     }
 
     /// `max` turns at a time, in shares of at least one.
     pub(crate) fn with_shares(max: usize, shares: Shares) -> Arc<Self> {
+        let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             max,
             shares,
             all: Arc::new(Semaphore::new(max)),
             taken: DashMap::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
         })
     }
 
@@ -105,12 +87,11 @@ impl Fair {
     pub(crate) async fn next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Turn {
         // The semaphores are never closed.
         const OPEN: &str = "a semaphore that is never closed";
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = self.waiting.clone();
         // From the narrowest on, always in this order, so that no two wait for each other.
         let mut own = Vec::with_capacity(3);
         for share in shares(who, table) {
-            let mut seat = self.seat(share);
-            let of = seat.of.clone().expect("it is there until it is dropped");
+            let (mut seat, of) = self.seat(share);
             seat.permit = Some(of.acquire_owned().await.expect(OPEN));
             own.push(seat);
         }
@@ -125,8 +106,8 @@ impl Fair {
     pub(crate) fn try_next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Option<Turn> {
         let mut own = Vec::with_capacity(3);
         for share in shares(who, table) {
-            let mut seat = self.seat(share);
-            seat.permit = Some(seat.of.clone()?.try_acquire_owned().ok()?);
+            let (mut seat, of) = self.seat(share);
+            seat.permit = Some(of.try_acquire_owned().ok()?);
             own.push(seat);
         }
         let of_all = self.all.clone().try_acquire_owned().ok()?;
@@ -136,26 +117,31 @@ impl Fair {
         })
     }
 
-    fn seat(self: &Arc<Self>, share: Share) -> Seat {
+    /// A place for one more turn of a share, and the permits of the share.
+    fn seat(self: &Arc<Self>, share: Share) -> (Seat, Arc<Semaphore>) {
         let max = match share {
             Share::Both(..) => self.shares.of_both,
             Share::Caller(_) => self.shares.of_caller,
             Share::Table(_) => self.shares.of_table,
         };
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
         let of = self.taken.entry(share.clone());
-        let of = of.or_insert_with(|| Arc::new(Semaphore::new(max.max(1))));
-        Seat {
-            fair: self.clone(),
-            share,
-            permit: None,
-            of: Some(of.clone()),
-        }
+        let of = of.or_insert_with(|| Arc::new(Semaphore::new(max))).clone();
+        let fair = self.clone();
+        (
+            Seat {
+                fair,
+                share,
+                permit: None,
+            },
+            of,
+        )
     }
 
     /// Turns that are taken, and those who wait for one.
     pub(crate) fn depth(&self) -> (usize, usize) {
         let taken = self.max - self.all.available_permits();
-        (taken, self.waiting.load(Ordering::Relaxed))
+        (taken, Arc::strong_count(&self.waiting) - 1)
     }
 }
 
@@ -176,13 +162,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_caller_leaves_turns_for_others() {
-        let fair = Fair::new(4, 2);
+        let fair = Fair::new(3, 2);
         let held = [fair.next(ONE, None).await, fair.next(ONE, None).await];
         let third = fair.next(ONE, None).now_or_never();
         assert!(third.is_none(), "its half is taken");
         assert!(fair.try_next(ONE, None).is_none());
         let other = fair.next(OTHER, None).now_or_never();
         let other = other.expect("there is one left");
+        assert!(fair.try_next(OTHER, None).is_none(), "all are taken");
         assert_eq!(fair.depth(), (3, 0));
         drop(held);
         assert!(fair.next(ONE, None).now_or_never().is_some());

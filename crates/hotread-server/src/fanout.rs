@@ -1,13 +1,12 @@
-//! A table that is followed: each change is taken from the store and encoded once, and kept for a
-//! while for all sessions.
+//! A table that is followed: each change is encoded once, and kept for a while for all sessions.
 
 use crate::error::Failure;
-use crate::history::{self, Piece};
+use crate::history;
 use crate::limits::{Budget, Held};
 use crate::parts::Parts;
 use hotread_proto::session::Encoded;
 use hotread_proto::{Change, Digest, Epoch, Position, TableName};
-use hotread_store::{ReadError, Recent, StorageError, Store, Subscription};
+use hotread_store::{ReadError, Recent, Store, Subscription};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -53,7 +52,7 @@ impl Fanouts {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fanout) = tables.get(table).and_then(Weak::upgrade)
             && fanout.epoch == head.position.epoch
-            && !fanout.is_over()
+            && !*fanout.moved.borrow()
         {
             return Ok(fanout);
         }
@@ -62,7 +61,7 @@ impl Fanouts {
             table: table.clone(),
             epoch: head.position.epoch,
             recent: Mutex::default(),
-            moved: watch::Sender::new(Moved::To(0)),
+            moved: watch::Sender::new(false),
             parts: Parts::default(),
         });
         tables.insert(table.clone(), Arc::downgrade(&fanout));
@@ -72,21 +71,14 @@ impl Fanouts {
     }
 }
 
-/// How far a table has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moved {
-    /// The changes up to this one can be had.
-    To(u64),
-    /// There will be no more: the table was dropped or began anew, or the store was closed.
-    Over,
-}
-
 /// One incarnation of a table that is followed.
 pub(crate) struct Fanout {
     table: TableName,
-    epoch: Epoch,
+    pub(crate) epoch: Epoch,
     recent: Mutex<Ring>,
-    moved: watch::Sender<Moved>,
+    /// Sent when there are changes; `true` once there will be no more, since the table was dropped or began
+    /// anew, or the store was closed.
+    pub(crate) moved: watch::Sender<bool>,
     pub(crate) parts: Parts,
 }
 
@@ -101,22 +93,18 @@ impl Ring {
     fn push(&mut self, change: Arc<Encoded>) {
         self.bytes += change.size();
         self.changes.push_back(change);
-        while self.changes.len() > MAX_RECENT
-            || (self.bytes > MAX_RECENT_BYTES && self.changes.len() > 1)
+        let is_full = |bytes, len| len > MAX_RECENT || (bytes > MAX_RECENT_BYTES && len > 1);
+        while is_full(self.bytes, self.changes.len())
+            && let Some(oldest) = self.changes.pop_front()
         {
-            if let Some(oldest) = self.changes.pop_front() {
-                self.bytes -= oldest.size();
-            }
+            self.bytes -= oldest.size();
         }
     }
 
     fn first(&self) -> Option<u64> {
-        self.changes.front().map(|first| seq(first))
+        let first = self.changes.front()?;
+        Some(first.change().position.seq)
     }
-}
-
-fn seq(change: &Encoded) -> u64 {
-    change.change().position.seq
 }
 
 /// Where the changes after some transaction are.
@@ -135,22 +123,6 @@ impl Fanout {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    pub(crate) fn moved(&self) -> watch::Receiver<Moved> {
-        self.moved.subscribe()
-    }
-
-    pub(crate) fn now(&self) -> Moved {
-        *self.moved.borrow()
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.now() == Moved::Over
-    }
-
     /// The changes after this transaction, as far as they are kept here.
     pub(crate) fn after(&self, after: u64) -> Recently {
         let ring = self.lock();
@@ -160,17 +132,11 @@ impl Fanout {
         let Some(skip) = (after + 1).checked_sub(first) else {
             return Recently::Earlier;
         };
-        let some: Vec<_> = ring
-            .changes
-            .iter()
-            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
-            .take(MAX_GIVEN)
-            .cloned()
-            .collect();
-        if some.is_empty() {
-            Recently::Later
-        } else {
-            Recently::Here(some)
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let some = ring.changes.iter().skip(skip).take(MAX_GIVEN);
+        match some.len() {
+            0 => Recently::Later,
+            _ => Recently::Here(some.cloned().collect()),
         }
     }
 
@@ -181,112 +147,107 @@ impl Fanout {
         ring.changes.get(skip).map(|change| change.change().digest)
     }
 
-    /// A snapshot needs the changes after this transaction to be kept: as far back as parts are
-    /// shared that were read for others.
+    /// The transaction from which on parts are shared, since the changes after it are kept.
     pub(crate) fn shared_since(&self, head: u64) -> u64 {
         self.lock().first().map_or(head, |first| first - 1)
     }
 
     fn push(&self, changes: Vec<Arc<Encoded>>) {
-        let Some(last) = changes.last().map(|last| seq(last)) else {
-            return;
-        };
         let mut ring = self.lock();
         for change in changes {
             ring.push(change);
         }
         drop(ring);
-        self.moved.send_replace(Moved::To(last));
+        self.moved.send_replace(false);
     }
 
-    /// Changes from the history, for a session that is behind what is kept here, with the memory that
-    /// they take.
+    /// Changes from the history, for a session that is further behind, with the memory that they take.
     pub(crate) fn read(
         &self,
         store: &Store,
         after: u64,
         budget: &Budget,
     ) -> Result<(Vec<Arc<Encoded>>, Held), Failure> {
-        let from = Position {
-            epoch: self.epoch,
-            seq: after,
-        };
-        let (limit, bytes) = (history::PIECE_CHANGES, history::PIECE_BYTES);
-        let Piece { changes, held } =
-            history::read(store, &self.table, from, limit, bytes, budget)?;
-        let encoded = changes
-            .into_iter()
-            .map(|change| Arc::new(Encoded::new(Arc::new(change))));
-        Ok((encoded.collect(), held))
+        let (epoch, seq) = (self.epoch, after);
+        let piece = history::read_piece(store, &self.table, Position { epoch, seq }, budget)?;
+        let encoded = piece.changes.into_iter().map(Arc::new).map(Encoded::new);
+        Ok((encoded.map(Arc::new).collect(), piece.held))
     }
 }
 
-/// Takes the table's changes, as long as anybody follows it.
+/// Takes the table's changes for as long as the table is followed, and says when there are no more.
 async fn follow(store: Store, fanout: Weak<Fanout>, reading: Arc<Semaphore>) {
-    let end = |fanout: &Weak<Fanout>| {
-        if let Some(fanout) = fanout.upgrade() {
-            fanout.moved.send_replace(Moved::Over);
-        }
-    };
-    let Some((table, epoch)) = fanout.upgrade().map(|it| (it.table.clone(), it.epoch)) else {
-        return;
-    };
-    let Some(mut subscription) = subscribe(&store, &table, epoch, &fanout, &reading).await else {
-        return end(&fanout);
-    };
+    forward(store, &fanout, &reading).await;
+    if let Some(fanout) = fanout.upgrade() {
+        fanout.moved.send_replace(true);
+    }
+}
+
+/// Ends when there are no more changes, or no session follows the table.
+async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) -> Option<()> {
+    let (table, epoch) = fanout.upgrade().map(|it| (it.table.clone(), it.epoch))?;
+    let mut subscription = subscribe(&store, &table, epoch, fanout, reading).await?;
     // Not kept alive by this task.
     drop(store);
     let mut failing = false;
     loop {
         let mut batch = Vec::new();
-        let step = poll_fn(|cx| {
+        let is_behind = poll_fn(|cx| {
             while batch.len() < MAX_BATCH {
                 match subscription.poll_next(cx) {
                     Poll::Ready(Ok(Recent::Change(change))) => batch.push(change),
-                    Poll::Ready(Ok(Recent::Behind)) => return Poll::Ready(Step::Behind),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Step::Ended),
+                    Poll::Ready(Ok(Recent::Behind)) => return Poll::Ready(Ok(true)),
+                    Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
                     Poll::Pending if batch.is_empty() => return Poll::Pending,
                     Poll::Pending => break,
                 }
             }
-            Poll::Ready(Step::More)
+            Poll::Ready(Ok(false))
         });
-        // Woken now and then to see whether anybody is there still.
-        let step = tokio::time::timeout(Duration::from_secs(1), step).await;
+        // Woken now and then to see whether a session is there still.
+        let is_behind = tokio::time::timeout(Duration::from_secs(1), is_behind).await;
         if fanout.strong_count() == 0 {
-            return;
+            return None;
         }
-        if !hand_over(&fanout, batch).await {
-            return end(&fanout);
+        hand_over(fanout, batch).await?;
+        if !is_behind.unwrap_or(Ok(false)).ok()? {
+            continue;
         }
-        match step {
-            Err(_) | Ok(Step::More) => {}
-            Ok(Step::Behind) => match catch_up(subscription, &reading).await {
-                Some((caught_up, Ok(change))) => {
-                    (subscription, failing) = (caught_up, false);
-                    if !hand_over(&fanout, change.into_iter().collect()).await {
-                        return end(&fanout);
-                    }
+        // Reads on from the history on disk, if it can be read at the moment.
+        let next = read(reading, move || {
+            let next = subscription.next(Duration::ZERO);
+            (subscription, next)
+        });
+        let (caught_up, next) = next.await?;
+        subscription = caught_up;
+        match next {
+            Ok(change) => {
+                failing = false;
+                hand_over(fanout, change.into_iter().collect()).await?;
+            }
+            Err(ReadError::Storage(error)) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%table, %error, "a table's history cannot be read; trying again");
                 }
-                Some((caught_up, Err(error))) => {
-                    subscription = caught_up;
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%table, %error, "a table's history cannot be read; trying again");
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
-                None => return end(&fanout),
-            },
-            Ok(Step::Ended) => return end(&fanout),
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(_) => return None,
         }
     }
 }
 
-enum Step {
-    More,
-    Behind,
-    /// There will be no more.
-    Ended,
+/// Does what reads the history, on a thread for what blocks, when it is its turn.
+async fn read<R, F>(reading: &Arc<Semaphore>, read: F) -> Option<R>
+where
+    R: Send + 'static,
+    F: FnOnce() -> R + Send + 'static,
+{
+    let turn = reading.clone().acquire_owned().await.ok()?;
+    let read = move || {
+        let _turn = turn;
+        read()
+    };
+    tokio::task::spawn_blocking(read).await.ok()
 }
 
 /// From so far back that those who were away for a moment find what they missed.
@@ -299,9 +260,7 @@ async fn subscribe(
 ) -> Option<Subscription> {
     while fanout.strong_count() > 0 {
         let (store, table) = (store.clone(), table.clone());
-        let turn = reading.clone().acquire_owned().await.ok()?;
-        let subscribed = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let subscribed = read(reading, move || {
             let (head, floor) = (store.head(&table)?, store.floor(&table)?);
             if head.position.epoch != epoch {
                 return Err(ReadError::UnknownTable { table });
@@ -310,62 +269,38 @@ async fn subscribe(
             let seq = seq.max(floor.saturating_sub(1));
             store.subscribe(&table, Position { epoch, seq })
         });
-        match subscribed.await {
-            Ok(Ok(subscription)) => return Some(subscription),
+        match subscribed.await? {
+            Ok(subscription) => return Some(subscription),
             // The history was trimmed meanwhile, or the disk did not answer.
-            Ok(Err(ReadError::Gone { .. } | ReadError::Storage(_))) => {}
-            _ => return None,
+            Err(ReadError::Gone { .. } | ReadError::Storage(_)) => {}
+            Err(_) => return None,
         }
         tokio::time::sleep(RETRY).await;
     }
     None
 }
 
-/// Reads on from the history on disk, if it can be read at the moment.
-async fn catch_up(
-    mut subscription: Subscription,
-    reading: &Arc<Semaphore>,
-) -> Option<(Subscription, CaughtUp)> {
-    let turn = reading.clone().acquire_owned().await.ok()?;
-    let read = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        match subscription.next(Duration::ZERO) {
-            Ok(change) => Some((subscription, Ok(change))),
-            Err(ReadError::Storage(error)) => Some((subscription, Err(error))),
-            Err(_) => None,
-        }
-    });
-    read.await.ok().flatten()
-}
-
-type CaughtUp = Result<Option<Arc<Change>>, StorageError>;
-
-/// Not if they could not be encoded: without them, there would be a gap.
-async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) -> bool {
+/// `None` if they could not be encoded: without them, there would be a gap.
+async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) -> Option<()> {
     if changes.is_empty() {
-        return true;
+        return Some(());
     }
-    let encode = |changes: Vec<Arc<Change>>| -> Vec<Arc<Encoded>> {
-        changes
-            .into_iter()
-            .map(Encoded::new)
-            .map(Arc::new)
-            .collect()
-    };
     let bytes: usize = changes.iter().map(|change| change.size()).sum();
-    let encoded = if bytes < LARGE {
-        encode(changes)
-    } else {
-        match tokio::task::spawn_blocking(move || encode(changes)).await {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                tracing::error!(%error, "changes could not be encoded");
-                return false;
-            }
+    let encode = move || -> Vec<_> {
+        let encoded = changes.into_iter().map(Encoded::new);
+        encoded.map(Arc::new).collect()
+    };
+    let encoded = match bytes < LARGE {
+        true => encode(),
+        false => {
+            let encoded = tokio::task::spawn_blocking(encode).await;
+            encoded
+                .inspect_err(|error| tracing::error!(%error, "changes could not be encoded"))
+                .ok()?
         }
     };
     if let Some(fanout) = fanout.upgrade() {
         fanout.push(encoded);
     }
-    true
+    Some(())
 }

@@ -2,8 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a server needs besides its connections: those of the database and its readers, the
-/// listener, what the runtime polls with, the log.
+/// Files besides connections: database, readers, listener, what the runtime polls with, log.
 const RESERVED: u64 = 128;
 
 /// Raises this process's soft limit of open files to its hard one, and returns what it is then:
@@ -39,11 +38,9 @@ pub(crate) fn fitting(connections: usize) -> usize {
 }
 
 fn fit(connections: usize, limit: Option<u64>) -> usize {
-    let Some(limit) = limit else {
-        return connections;
-    };
     // At least some, however low the limit is: accepting tells when it fails.
-    let files = limit.saturating_sub(RESERVED).max(limit / 4).max(1);
+    let files = |limit: u64| limit.saturating_sub(RESERVED).max(limit / 4).max(1);
+    let files = limit.map_or(u64::MAX, files);
     connections.min(usize::try_from(files).unwrap_or(usize::MAX))
 }
 

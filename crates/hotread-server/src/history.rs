@@ -1,31 +1,18 @@
-//! Reads a table's history in pieces of bounded size: for those who are behind, of whom there may be
-//! many, and who may be in no hurry to take what was read for them.
+//! Reads a table's history in pieces of bounded size, for those who are behind and perhaps slow.
 
 use crate::error::Failure;
-use crate::fair::Fair;
 use crate::limits::{Budget, Held};
 use hotread_proto::{Change, ChangeOp, Position, TableName};
 use hotread_store::Store;
-use std::sync::Arc;
 
-/// Those who may hold what was read at a time; the others wait. Four for each caller.
-const MAX_READERS: usize = 16;
-const MAX_READERS_OF_CALLER: usize = 4;
 /// Bytes of keys and values that end a piece. It has one change more than that at most.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Most changes of a piece.
-pub(crate) const PIECE_CHANGES: usize = 256;
-/// Memory that a change takes for each byte in the history, before it is known what is in it: as it is
-/// stored, as records, and as JSON.
+const PIECE_CHANGES: usize = 256;
+/// Memory of a change for each byte in the history: as it is stored, as records, and as JSON.
 const STORED_COST: usize = 3;
-/// Memory that an operation takes in addition to its bytes: as a record, and as JSON, whose buffer grows by
-/// doubling.
+/// Memory of an operation besides its bytes: as a record, and as JSON in a buffer that doubles.
 const OP_COST: usize = 400;
-
-/// Turns at holding a piece of the history.
-pub(crate) fn readers() -> Arc<Fair> {
-    Fair::new(MAX_READERS, MAX_READERS_OF_CALLER)
-}
 
 /// Some changes, and the memory that they take in every form that they are sent in.
 pub(crate) struct Piece {
@@ -71,6 +58,16 @@ pub(crate) fn read(
     }
     held.resize(changes.iter().map(cost).sum())?;
     Ok(Piece { changes, held })
+}
+
+/// A piece, for those who read the history to its end.
+pub(crate) fn read_piece(
+    store: &Store,
+    table: &TableName,
+    from: Position,
+    budget: &Budget,
+) -> Result<Piece, Failure> {
+    read(store, table, from, PIECE_CHANGES, PIECE_BYTES, budget)
 }
 
 #[cfg(test)]

@@ -66,29 +66,54 @@ mod work;
 pub use builder::ServerBuilder;
 pub use files::raise_file_limit;
 pub use hotread_store::Store;
-pub use options::{Options, OptionsError};
+pub use openapi::openapi;
+pub use options::{OptionInfo, Options, OptionsError, Reloaded};
 pub use serve::ServeError;
 
 use metrics::Metrics;
 use state::{AppState, Drain};
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+/// Changes the options of a server while it runs.
+///
+/// It keeps the store open, as the server does.
+#[derive(Clone)]
+pub struct ServerHandle(Arc<AppState>);
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").finish_non_exhaustive()
+    }
+}
+
+impl ServerHandle {
+    /// Applies other options to requests and connections that come from now on. Sessions and connections
+    /// stay. Options that a running server cannot change keep their values, and are named.
+    ///
+    /// # Errors
+    /// If an option is out of range, as [`Options::check`] says, also together with those that are kept;
+    /// then nothing is changed.
+    pub fn reload(&self, options: Options) -> Result<Reloaded, OptionsError> {
+        options.check()?;
+        self.0.reload(options)
+    }
+}
+
 /// A server over a store.
 pub struct Server {
     state: Arc<AppState>,
-    stop: watch::Sender<Option<Drain>>,
+    stop: watch::Sender<Drain>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("store", &self.state.store)
-            .field("options", &self.state.options)
+            .field("options", &self.state.settings().options)
             .finish_non_exhaustive()
     }
 }
@@ -104,7 +129,9 @@ impl Server {
         let stop = watch::Sender::new(None);
         let routes = http::route::ROUTES.iter();
         let metrics = Metrics::new(routes.map(|route| (route.method.as_str(), route.path)));
-        let state = Arc::new(AppState::new(store, options, metrics, stop.subscribe()));
+        let (description, stopped) = (openapi().into(), stop.subscribe());
+        let state = AppState::new(store, options, description, metrics, stopped);
+        let state = Arc::new(state);
         Self { state, stop }
     }
 
@@ -114,6 +141,12 @@ impl Server {
     /// [`ServeError::OtherMachines`].
     pub fn check_address(&self, address: SocketAddr) -> Result<(), ServeError> {
         serve::check_address(&self.state, address)
+    }
+
+    /// Returns a handle that changes options while the server runs.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle(self.state.clone())
     }
 
     /// Takes in connections and serves them, until `shutdown` comes. Then no more are taken in,

@@ -24,21 +24,19 @@ pub(crate) enum Line {
     Nack,
 }
 
-/// The lines of each kind that were logged lately. There are as many kinds as codes, so that what is
-/// remembered is bounded.
+/// The lines of each kind that were logged lately. There are as many kinds as codes.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Mutex<HashMap<Line, Lately>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lately {
-    since: Instant,
+    since: Option<Instant>,
     lines: u32,
     left_out: u64,
 }
 
 impl Lines {
-    /// Is there to be a line about this? Then how many were left out since the one before; otherwise it
-    /// counts as left out.
+    /// If there is to be a line about this, how many were left out before it; otherwise it is left out.
     pub(crate) fn take(&self, line: Line) -> Option<u64> {
         self.take_at(line, Instant::now())
     }
@@ -46,14 +44,9 @@ impl Lines {
     fn take_at(&self, line: Line, now: Instant) -> Option<u64> {
         // Each change leaves it sound.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = all.entry(line).or_insert(Lately {
-            since: now,
-            lines: 0,
-            left_out: 0,
-        });
-        if now.duration_since(lately.since) >= SPAN {
-            lately.since = now;
-            lately.lines = 0;
+        let lately = all.entry(line).or_default();
+        if lately.since.is_none_or(|since| now - since >= SPAN) {
+            (lately.since, lately.lines) = (Some(now), 0);
         }
         if lately.lines == LINES {
             lately.left_out += 1;

@@ -6,36 +6,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// 1xx to 5xx.
 const CLASSES: usize = 5;
 
-/// What the server itself counts, since it was made. What the store counts is asked when it is shown.
-// ORDERING: all of them are for people, and each stands for itself.
-#[derive(Default)]
-pub(crate) struct Metrics {
-    /// Frames and their bytes that sync sessions sent.
-    pub(crate) frames_sent: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    /// Sync sessions that went on where the client was.
-    pub(crate) resumes: AtomicU64,
-    /// Snapshots that were sent to their end.
-    pub(crate) snapshots: AtomicU64,
-    /// Times that changes were folded for a slow client.
-    pub(crate) folds: AtomicU64,
-    /// Values that a client refused.
-    pub(crate) nacks: AtomicU64,
-    /// Sync sessions that ended with an error, and those whose connection was lost.
-    pub(crate) failed_sessions: AtomicU64,
-    pub(crate) lost_sessions: AtomicU64,
-    /// Frames that clients sent.
-    pub(crate) frames_received: AtomicU64,
-    /// Connections that were taken in, and those that found no place.
-    pub(crate) connections: AtomicU64,
-    pub(crate) refused_connections: AtomicU64,
-    /// Requests that came too fast.
-    pub(crate) rate_limited: AtomicU64,
-    /// Streams of server-sent events that were begun, and the events on them.
-    pub(crate) event_streams: AtomicU64,
-    pub(crate) events_sent: AtomicU64,
-    /// Answers of each route, by its method and pattern, and of none in the end, by class of status.
-    pub(crate) requests: Vec<(&'static str, &'static str, [AtomicU64; CLASSES])>,
+/// The counters, each with its name and its help on `/metrics`.
+macro_rules! metrics {
+    ($($field:ident: $name:literal, $help:literal;)*) => {
+        /// What the server itself counts, since it was made. What the store counts is asked when it is shown.
+        // ORDERING: all of them are for people, and each stands for itself.
+        #[derive(Default)]
+        pub(crate) struct Metrics {
+            $(#[doc = $help] pub(crate) $field: AtomicU64,)*
+            /// Answers of each route, by its method and pattern, and of none in the end, by class of status.
+            pub(crate) requests: Vec<(&'static str, &'static str, [AtomicU64; CLASSES])>,
+        }
+
+        impl Metrics {
+            /// All counters but those of requests: name, help and number.
+            pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$(($name, $help, read(&self.$field))),*].into_iter()
+            }
+        }
+    };
+}
+
+metrics! {
+    connections: "accepted_connections", "Connections taken in";
+    refused_connections: "refused_connections", "Connections without a place";
+    rate_limited: "rate_limited", "Requests that came too fast";
+    event_streams: "accepted_event_streams", "Streams of events begun";
+    events_sent: "events", "Events sent on streams";
+    frames_sent: "frames", "Frames sent on sync sessions";
+    bytes_sent: "frame_bytes", "Bytes of those frames";
+    resumes: "resumes", "Sync sessions that went on where they were";
+    snapshots: "snapshots", "Snapshots sent";
+    folds: "folds", "Times that changes were folded";
+    nacks: "nacks", "Values that clients refused";
+    failed_sessions: "failed_sessions", "Sync sessions that ended with an error";
+    lost_sessions: "lost_sessions", "Sync sessions whose connection was lost";
+    frames_received: "received_frames", "Frames received on sync sessions";
 }
 
 /// Adds one.
@@ -51,10 +57,9 @@ impl Metrics {
     /// For these routes, by method and pattern, and for requests of none.
     pub(crate) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
         let routes = routes.chain([("any", "unknown")]);
+        let requests = routes.map(|(method, path)| (method, path, Default::default()));
         Self {
-            requests: routes
-                .map(|(method, path)| (method, path, Default::default()))
-                .collect(),
+            requests: requests.collect(),
             ..Self::default()
         }
     }

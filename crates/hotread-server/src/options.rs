@@ -5,90 +5,184 @@ use hotread_proto::Code;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a server is run. Times end in `_ms` and are in milliseconds.
-///
-/// Read from a configuration file, it names what it does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// An option of a server, for programs that read options from files or command lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Options {
-    /// Names or addresses that requests may name as `Host` as long as the store has no tokens, besides
-    /// `localhost` and loopback addresses, which always may; with a port, only with that port. None.
-    /// Once there are tokens, any `Host` is answered.
-    pub allowed_hosts: Vec<String>,
-    /// Origins whose web pages may use the server and read its answers, as `https://host` or
-    /// `https://host:port`. None. Only these get CORS headers.
-    pub allowed_origins: Vec<String>,
-    /// May others than this machine connect, though nothing is encrypted? No. Tokens are needed as
-    /// well then, and can be read by whoever is on the way.
-    pub allow_plaintext: bool,
-    /// How often a session or a stream of events that has nothing to say says that it is alive.
-    /// 2 s: clients take three missed ones for a lost connection.
-    pub heartbeat_ms: u64,
-    /// Most connections at a time; what comes beyond is told so and closed. 4,096, or as many as the
-    /// soft limit of open files allows (see [`raise_file_limit`](crate::raise_file_limit)). Each takes
-    /// about 20 KiB while it is idle, and a file descriptor.
-    pub max_connections: usize,
-    /// Most connections of one address, or of one /64 of IPv6. 2,048: one host cannot keep the
-    /// others out.
-    pub max_connections_per_peer: usize,
-    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for
-    /// one caller. 256.
-    pub max_event_streams: usize,
-    /// Requests per second that one token, or without a token one address, may make on average.
-    /// 20,000: more than one connection manages, so that it is met by mistakes.
-    pub rate_per_second: u32,
-    /// Requests that it may make at once. 20,000.
-    pub rate_burst: u32,
-    /// How long a connection may take for the head of a request, and be idle before it. 30 s.
-    pub head_timeout_ms: u64,
-    /// How long a peer may take in nothing of what is sent to it. 30 s. For long it may take in less than
-    /// 4 KiB a second only as long as that; a link of 20 kB/s is served.
-    pub write_timeout_ms: u64,
-    /// Largest body of a replacement, in bytes. 64 MiB: some 400,000 records. It is the whole new content
-    /// of a table, and takes three times that in memory, and 400 bytes for each record.
-    pub max_replace_body_bytes: usize,
-    /// Most records that a replacement may change: those that are new, different or gone. 100,000: they are
-    /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
-    /// What stays as it is does not count.
-    pub max_replace_changes: usize,
-    /// What requests, answers, streams and sessions may take in memory together, in bytes. 1 GiB; one
-    /// caller may take half of it. Counted before it is taken: bodies, and what becomes of them until it
-    /// is committed; pages and changes, as they are read and as they are sent; what a connection still
-    /// has to send. What finds no room is told to come again, and what never will, so.
-    pub max_buffered_bytes: usize,
-    /// How long what a request reads may take in the database: a page, a search, a part of the history.
-    /// 2 s: what takes longer is ended, since it keeps a core from others.
-    pub max_read_ms: u64,
-    /// How long requests and sessions may go on once the server was told to stop. 10 s.
-    pub drain_ms: u64,
-    /// Within which time clients of sessions that end with the server are asked to come back. 2 s:
-    /// they would all come at once.
-    pub goodbye_spread_ms: u64,
+pub struct OptionInfo {
+    /// The field of [`Options`].
+    pub name: &'static str,
+    /// The field's description, in lines of Markdown.
+    pub doc: &'static str,
+    /// Whether [`ServerHandle::reload`](crate::ServerHandle::reload) applies it to a running server.
+    pub reloads: bool,
+    /// The least and the most that is accepted, of numbers.
+    pub range: Option<(u64, u64)>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            allowed_hosts: Vec::new(),
-            allowed_origins: Vec::new(),
-            allow_plaintext: false,
-            heartbeat_ms: 2_000,
-            max_connections: 4_096,
-            max_connections_per_peer: 2_048,
-            max_event_streams: 256,
-            rate_per_second: 20_000,
-            rate_burst: 20_000,
-            head_timeout_ms: 30_000,
-            write_timeout_ms: 30_000,
-            max_replace_body_bytes: 64 << 20,
-            max_replace_changes: 100_000,
-            max_buffered_bytes: 1 << 30,
-            max_read_ms: 2_000,
-            drain_ms: 10_000,
-            goodbye_spread_ms: 2_000,
+impl OptionInfo {
+    /// Checks a number against the range.
+    ///
+    /// # Errors
+    /// [`OptionsError::TooSmall`] or [`OptionsError::TooLarge`].
+    pub fn check(&self, given: u64) -> Result<(), OptionsError> {
+        let name = self.name;
+        match self.range {
+            Some((min, _)) if given < min => Err(OptionsError::TooSmall { name, given, min }),
+            Some((_, max)) if given > max => Err(OptionsError::TooLarge { name, given, max }),
+            _ => Ok(()),
         }
     }
+}
+
+/// Options that a running server was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// Names of those that differ from before, and apply from now on.
+    pub changed: Vec<&'static str>,
+    /// Names of those that differ from before, and need a new server.
+    pub kept: Vec<&'static str>,
+}
+
+/// Defines each option once: its description, type, default, whether a running server takes it over, and
+/// the range of a number.
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident: $kind:ty = $default:expr, reloads: $reloads:literal $(, range: $min:expr => $max:expr)?;
+    )+) => {
+        /// How a server is run. Times end in `_ms` and are in milliseconds.
+        ///
+        /// Read from a configuration file, it names what it does not know.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        pub struct Options {
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+                pub $name: $kind,
+            )+
+        }
+
+        impl Default for Options {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Options {
+            /// All options, in the order of the fields.
+            pub const ALL: &'static [OptionInfo] = &[$(OptionInfo {
+                name: stringify!($name),
+                doc: concat!($($doc, "\n"),+),
+                reloads: $reloads,
+                range: options!(@range $($min => $max)?),
+            }),+];
+
+            /// Numbers that are out of their range.
+            fn out_of_range(&self) -> Vec<OptionsError> {
+                let mut wrong = Vec::new();
+                let mut options = Self::ALL.iter();
+                $(
+                    let option = options.next();
+                    options!(@check wrong, option, self.$name $(, $min)?);
+                )+
+                wrong
+            }
+
+            /// Applies what differs in `new` as far as a running server can.
+            fn take_over(&mut self, new: &Self) -> Reloaded {
+                let mut reloaded = Reloaded { changed: Vec::new(), kept: Vec::new() };
+                $(
+                    if self.$name != new.$name {
+                        if $reloads {
+                            self.$name.clone_from(&new.$name);
+                            reloaded.changed.push(stringify!($name));
+                        } else {
+                            reloaded.kept.push(stringify!($name));
+                        }
+                    }
+                )+
+                reloaded
+            }
+        }
+    };
+    (@range) => { None };
+    (@range $min:expr => $max:expr) => { Some(($min, $max)) };
+    (@check $wrong:ident, $option:ident, $given:expr) => { _ = $option; };
+    (@check $wrong:ident, $option:ident, $given:expr, $min:expr) => {
+        $wrong.extend($option.and_then(|option| option.check($given as u64).err()));
+    };
+}
+
+/// Longest time that can be set, in milliseconds: a day.
+const MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Shortest heartbeat, in milliseconds: below that, it is the load.
+const MIN_HEARTBEAT_MS: u64 = 10;
+/// Least memory for bodies, in bytes: the largest transaction and a page.
+const MIN_BUFFERED: u64 = 64 << 20;
+/// Most memory for bodies, in bytes: as far as it can be counted.
+const MAX_BUFFERED: u64 = 1 << 40;
+/// Highest rate: an interval is counted in nanoseconds.
+const MAX_RATE: u64 = 1_000_000_000;
+/// Largest number that fits the type of an option with 32 bits.
+const MAX_U32: u64 = u32::MAX as u64;
+
+options! {
+    /// Names or addresses that requests may name as `Host` as long as the store has no tokens, besides
+    /// `localhost` and loopback addresses, which always may; with a port, only with that port. Once there
+    /// are tokens, any `Host` is answered.
+    allowed_hosts: Vec<String> = Vec::new(), reloads: true;
+    /// Origins whose web pages may use the server and read its answers, as `https://host` or
+    /// `https://host:port`. Only these get CORS headers.
+    allowed_origins: Vec<String> = Vec::new(), reloads: true;
+    /// Lets other machines connect although nothing is encrypted. Tokens are needed as well then, and
+    /// can be read on the way.
+    allow_plaintext: bool = false, reloads: false;
+    /// Interval at which a session or a stream of events that has nothing to say shows that it is alive.
+    /// Clients take three missed ones for a lost connection. Sessions keep the one that they began with.
+    heartbeat_ms: u64 = 2_000, reloads: true, range: MIN_HEARTBEAT_MS => MAX_MS;
+    /// Most connections at a time; further ones are told so and closed. At most as many as the limit of
+    /// open files allows. Each takes about 20 KiB while it is idle, and a file descriptor.
+    max_connections: usize = 4_096, reloads: false, range: 1 => u64::MAX;
+    /// Most connections of one address, or of one /64 of IPv6: half of all, so that one host cannot keep
+    /// the others out.
+    max_connections_per_peer: usize = 2_048, reloads: false, range: 1 => u64::MAX;
+    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for
+    /// one caller.
+    max_event_streams: usize = 256, reloads: false, range: 0 => MAX_U32;
+    /// Requests per second that one token, or without a token one address, may make on average: more than
+    /// one connection manages, so that only mistakes meet it.
+    rate_per_second: u32 = 20_000, reloads: true, range: 1 => MAX_RATE;
+    /// Requests that one token, or without a token one address, may make at once.
+    rate_burst: u32 = 20_000, reloads: true, range: 1 => MAX_U32;
+    /// Longest time that a connection may take for the head of a request, and be idle before it.
+    head_timeout_ms: u64 = 30_000, reloads: true, range: 1 => MAX_MS;
+    /// Longest time that a peer may take in nothing of what is sent to it, or less than 4 KiB a second of
+    /// it; a link of 20 kB/s is served.
+    write_timeout_ms: u64 = 30_000, reloads: true, range: 1 => MAX_MS;
+    /// Largest body of a replacement, in bytes: some 400,000 records. It is the whole new content of a
+    /// table, and takes three times that in memory, and 400 bytes for each record. At most half of
+    /// `max_buffered_bytes`.
+    max_replace_body_bytes: usize = 64 << 20, reloads: true, range: 1 => u64::MAX;
+    /// Most records that a replacement may change: those that are new, different or gone. They are
+    /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
+    /// Records that stay as they are do not count.
+    max_replace_changes: usize = 100_000, reloads: true, range: 1 => u64::MAX;
+    /// Memory that requests, answers, streams and sessions may take together, in bytes; one caller may
+    /// take half of it. Counted before it is taken: bodies, and what becomes of them until it is
+    /// committed; pages and changes, as they are read and as they are sent; what a connection still has to
+    /// send. Requests that find no room are told to come again; those that never will, so.
+    max_buffered_bytes: usize = 1 << 30, reloads: false, range: MIN_BUFFERED => MAX_BUFFERED;
+    /// Longest time that the reads of a request may take in the database: a page, a search, a part of the
+    /// history. A longer one is ended, since it keeps a core from others.
+    max_read_ms: u64 = 2_000, reloads: true, range: 1 => MAX_MS;
+    /// Time that requests and sessions have to end once the server was told to stop.
+    drain_ms: u64 = 10_000, reloads: true, range: 0 => MAX_MS;
+    /// Time within which clients of sessions that end with the server are asked to come back: without it,
+    /// they would all come at once.
+    goodbye_spread_ms: u64 = 2_000, reloads: true, range: 0 => MAX_MS;
 }
 
 /// Why no server can be made: a setting, or the store.
@@ -138,6 +232,17 @@ pub enum OptionsError {
 }
 
 impl OptionsError {
+    /// The option that is wrong, unless it is the store.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Host { .. } => Some("allowed_hosts"),
+            Self::Origin { .. } => Some("allowed_origins"),
+            Self::TooSmall { name, .. } | Self::TooLarge { name, .. } => Some(name),
+            Self::ReadOnlyStore => None,
+        }
+    }
+
     /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -148,107 +253,52 @@ impl OptionsError {
     }
 }
 
-/// Longest time that can be set, in milliseconds: a day.
-const MAX_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Shortest heartbeat, in milliseconds: below that, it is the load.
-const MIN_HEARTBEAT_MS: u64 = 10;
-/// Least memory for bodies, in bytes: the largest transaction and a page.
-const MIN_BUFFERED: u64 = 64 << 20;
-/// Most memory for bodies, in bytes: as far as it can be counted.
-const MAX_BUFFERED: u64 = 1 << 40;
-/// Highest rate: an interval is counted in nanoseconds.
-const MAX_RATE: u64 = 1_000_000_000;
-
 impl Options {
     /// Can a server be run with these?
     ///
     /// # Errors
     /// The first setting that is wrong.
     pub fn check(&self) -> Result<(), OptionsError> {
-        if let Some(host) = self.allowed_hosts.iter().find(|h| Host::parse(h).is_none()) {
-            return Err(OptionsError::Host { host: host.clone() });
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Returns all settings that are wrong.
+    #[must_use]
+    pub fn problems(&self) -> Vec<OptionsError> {
+        let hosts = self.allowed_hosts.iter();
+        let hosts = hosts.filter(|host| Host::parse(host).is_none());
+        let hosts = hosts.map(|host| OptionsError::Host { host: host.clone() });
+        let origins = self.allowed_origins.iter();
+        let origins = origins.filter(|origin| !is_origin(origin)).cloned();
+        let mut wrong: Vec<_> = hosts
+            .chain(origins.map(|origin| OptionsError::Origin { origin }))
+            .collect();
+        wrong.extend(self.out_of_range());
+        let max = self.max_buffered_bytes as u64 / 2;
+        let given = self.max_replace_body_bytes as u64;
+        if given > max {
+            let name = "max_replace_body_bytes";
+            wrong.push(OptionsError::TooLarge { name, given, max });
         }
-        if let Some(origin) = self.allowed_origins.iter().find(|o| !is_origin(o)) {
-            let origin = origin.clone();
-            return Err(OptionsError::Origin { origin });
-        }
-        let (buffered, replace) = (self.max_buffered_bytes, self.max_replace_body_bytes);
-        let ranges = [
-            ("heartbeat_ms", self.heartbeat_ms, MIN_HEARTBEAT_MS, MAX_MS),
-            ("max_connections", self.max_connections as u64, 1, u64::MAX),
-            (
-                "max_connections_per_peer",
-                self.max_connections_per_peer as u64,
-                1,
-                u64::MAX,
-            ),
-            (
-                "max_event_streams",
-                self.max_event_streams as u64,
-                0,
-                u64::from(u32::MAX),
-            ),
-            ("rate_per_second", self.rate_per_second.into(), 1, MAX_RATE),
-            ("rate_burst", self.rate_burst.into(), 1, u64::MAX),
-            ("head_timeout_ms", self.head_timeout_ms, 1, MAX_MS),
-            ("write_timeout_ms", self.write_timeout_ms, 1, MAX_MS),
-            (
-                "max_buffered_bytes",
-                buffered as u64,
-                MIN_BUFFERED,
-                MAX_BUFFERED,
-            ),
-            (
-                "max_replace_body_bytes",
-                replace as u64,
-                1,
-                buffered as u64 / 2,
-            ),
-            ("max_read_ms", self.max_read_ms, 1, MAX_MS),
-            (
-                "max_replace_changes",
-                self.max_replace_changes as u64,
-                1,
-                u64::MAX,
-            ),
-            ("drain_ms", self.drain_ms, 0, MAX_MS),
-            ("goodbye_spread_ms", self.goodbye_spread_ms, 0, MAX_MS),
-        ];
-        for (name, given, min, max) in ranges {
-            if given < min {
-                return Err(OptionsError::TooSmall { name, given, min });
-            }
-            if given > max {
-                return Err(OptionsError::TooLarge { name, given, max });
-            }
-        }
-        Ok(())
+        wrong
+    }
+
+    /// Applies what differs in `new` as far as a running server can.
+    ///
+    /// # Errors
+    /// The first setting that is wrong together with those that stay; then all stay.
+    pub(crate) fn reload(&mut self, new: &Self) -> Result<Reloaded, OptionsError> {
+        let mut merged = self.clone();
+        let reloaded = merged.take_over(new);
+        merged.check()?;
+        *self = merged;
+        Ok(reloaded)
     }
 
     /// How often to show life.
     #[must_use]
     pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
-    }
-
-    pub(crate) fn head_timeout(&self) -> Duration {
-        Duration::from_millis(self.head_timeout_ms)
-    }
-
-    pub(crate) fn write_timeout(&self) -> Duration {
-        Duration::from_millis(self.write_timeout_ms)
-    }
-
-    pub(crate) fn max_read(&self) -> Duration {
-        Duration::from_millis(self.max_read_ms)
-    }
-
-    pub(crate) fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
-    }
-
-    pub(crate) fn goodbye_spread(&self) -> Duration {
-        Duration::from_millis(self.goodbye_spread_ms)
     }
 }
 
@@ -257,31 +307,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_fit_to_run() {
-        Options::default().check().unwrap();
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let wrong = |change: &dyn Fn(&mut Options)| {
-            let mut options = Options::default();
-            change(&mut options);
-            options.check().unwrap_err().to_string()
+    fn all_that_is_wrong_is_listed() {
+        let wrong = Options {
+            allowed_hosts: vec!["a b".into(), "ok".into(), "c d".into()],
+            drain_ms: u64::MAX,
+            heartbeat_ms: 1,
+            ..Options::default()
         };
-        assert_eq!(
-            wrong(&|o| o.heartbeat_ms = 0),
-            "heartbeat_ms is 0; give at least 10"
-        );
-        assert!(wrong(&|o| o.max_replace_body_bytes = 2 << 30).starts_with("max_replace_body"));
-        let host = wrong(&|o| o.allowed_hosts.push("http://a".into()));
-        assert!(host.contains(r#""http://a" is no host"#), "{host}");
-        let origin = wrong(&|o| o.allowed_origins.push("https://a/".into()));
-        assert!(origin.contains(r#""https://a/" is no origin"#), "{origin}");
+        let names: Vec<_> = wrong
+            .problems()
+            .iter()
+            .filter_map(OptionsError::name)
+            .collect();
+        let expected = ["allowed_hosts", "allowed_hosts", "heartbeat_ms", "drain_ms"];
+        assert_eq!(names, expected);
     }
 
     #[test]
-    fn unknown_settings_are_not_passed_over() {
-        let error = serde_json::from_str::<Options>(r#"{"hartbeat_ms": 5}"#).unwrap_err();
-        assert!(error.to_string().contains("hartbeat_ms"), "{error}");
+    fn a_reload_keeps_what_needs_a_new_server_and_takes_nothing_wrong() {
+        let mut options = Options::default();
+        let mut new = Options {
+            rate_burst: 7,
+            max_buffered_bytes: 2 << 30,
+            ..Options::default()
+        };
+        let reloaded = options.reload(&new).unwrap();
+        assert_eq!(reloaded.changed, ["rate_burst"]);
+        assert_eq!(reloaded.kept, ["max_buffered_bytes"]);
+        assert_eq!(
+            (options.rate_burst, options.max_buffered_bytes),
+            (7, 1 << 30)
+        );
+        // More than half of the memory that stays.
+        new.max_replace_body_bytes = 700 << 20;
+        new.rate_burst = 8;
+        assert!(options.reload(&new).is_err());
+        assert_eq!(options.rate_burst, 7);
     }
 }

@@ -1,5 +1,4 @@
-//! Parts of a table's snapshots, for all sessions that load the table at about the same time: each is
-//! read and encoded once.
+//! Parts of a table's snapshots: each is read and encoded once for all sessions that load it then.
 
 use hotread_proto::session::Part;
 use std::collections::VecDeque;
@@ -10,12 +9,8 @@ use tokio::sync::OnceCell;
 /// the sessions that share them. Slower ones read for themselves.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Where a part begins. The number is in its text, too.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) number: u32,
-    pub(crate) after: Option<Arc<str>>,
-}
+/// Where a part begins: its number, which is in its text, too, and the key before it.
+pub(crate) type Place = (u32, Option<Arc<str>>);
 
 #[derive(Default)]
 pub(crate) struct Parts(Mutex<Kept>);
@@ -34,28 +29,23 @@ impl Parts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part at this place, if it was read after transaction `since`; otherwise a cell for whoever
-    /// fills it first.
+    /// The part at this place, if it was read after transaction `since`; otherwise a cell to be filled.
     pub(crate) fn cell(&self, place: &Place, since: u64) -> Arc<OnceCell<Arc<Part>>> {
         let mut kept = self.lock();
-        if let Some(at) = kept.parts.iter().position(|(other, _)| other == place) {
-            let cell = &kept.parts[at].1;
-            let usable = cell
-                .get()
-                .is_none_or(|part| part.head().position.seq >= since);
-            if usable {
-                return cell.clone();
-            }
-            kept.parts.remove(at);
+        let is_new = |part: &Arc<Part>| part.head().position.seq >= since;
+        let is_usable = |cell: &OnceCell<_>| cell.get().is_none_or(is_new);
+        let parts = &mut kept.parts;
+        parts.retain(|(other, cell)| other != place || is_usable(cell));
+        if let Some((_, cell)) = parts.iter().find(|(other, _)| other == place) {
+            return cell.clone();
         }
         let cell = Arc::new(OnceCell::new());
-        kept.parts.push_back((place.clone(), cell.clone()));
+        parts.push_back((place.clone(), cell.clone()));
         let size = |cell: &OnceCell<Arc<Part>>| cell.get().map_or(0, |part| part.text().len());
-        let mut bytes: usize = kept.parts.iter().map(|(_, cell)| size(cell)).sum();
-        while bytes > MAX_BYTES {
-            let Some((_, oldest)) = kept.parts.pop_front() else {
-                break;
-            };
+        let mut bytes: usize = parts.iter().map(|(_, cell)| size(cell)).sum();
+        while bytes > MAX_BYTES
+            && let Some((_, oldest)) = parts.pop_front()
+        {
             bytes -= size(&oldest);
         }
         cell
@@ -84,17 +74,20 @@ mod tests {
     };
 
     fn part(seq: u64, bytes: usize) -> Arc<Part> {
-        let value = Value::string(&"x".repeat(bytes)).unwrap();
-        let key = Key::new("k").unwrap();
-        let at = Timestamp::EPOCH;
-        let general = Category::GENERAL;
-        let record = Record::new(&key, &value, &general, 1, at, None, &Hasher::PLAIN);
-        let position = Position {
-            epoch: Epoch(1),
-            seq,
-        };
+        let (key, value) = (Key::new("k").unwrap(), "x".repeat(bytes));
+        let (value, at) = (Value::string(&value).unwrap(), Timestamp::EPOCH);
+        let record = Record::new(
+            &key,
+            &value,
+            &Category::GENERAL,
+            1,
+            at,
+            None,
+            &Hasher::PLAIN,
+        );
+        let epoch = Epoch(1);
         let head = Head {
-            position,
+            position: Position { epoch, seq },
             digest: Digest::EMPTY.with(record.hash()),
             records: 1,
             at,
@@ -102,11 +95,8 @@ mod tests {
         Arc::new(Part::read(&Records::new(head, [record]), 1, None))
     }
 
-    fn place(number: u32) -> Place {
-        Place {
-            number,
-            after: None,
-        }
+    const fn place(number: u32) -> Place {
+        (number, None)
     }
 
     #[test]
@@ -114,10 +104,8 @@ mod tests {
         let parts = Parts::default();
         parts.join();
         let cell = parts.cell(&place(1), 5);
-        assert!(
-            Arc::ptr_eq(&cell, &parts.cell(&place(1), 5)),
-            "one fills it"
-        );
+        let same = parts.cell(&place(1), 5);
+        assert!(Arc::ptr_eq(&cell, &same), "one fills it");
         cell.set(part(7, 1)).unwrap();
         assert!(parts.cell(&place(1), 7).get().is_some());
         assert!(parts.cell(&place(2), 7).get().is_none());
@@ -138,9 +126,7 @@ mod tests {
             cell.set(part(1, 500_000)).unwrap();
         }
         assert!(parts.lock().parts.len() <= MAX_BYTES / 500_000 + 1);
-        assert!(
-            parts.cell(&place(199), 0).get().is_some(),
-            "the newest stay"
-        );
+        let newest = parts.cell(&place(199), 0);
+        assert!(newest.get().is_some(), "the newest stay");
     }
 }

@@ -1,4 +1,4 @@
-//! How often one caller may ask: a token bucket for each, in one atomic word.
+//! How often one caller may ask, or send what says nothing: a token bucket for each, in one atomic word.
 //!
 //! The word holds the bucket as a time, in the way of the generic cell rate algorithm (ITU-T I.371):
 //! the moment at which it will be full again. A request moves it on by the time that one request is
@@ -7,48 +7,61 @@
 use crate::caller::Who;
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Most callers whose rate is known at a time, some 100 bytes each. What comes beyond shares a
-/// bucket.
+/// Most callers whose rate is known at a time, some 100 bytes each; those beyond share a bucket.
 const MAX_CALLERS: usize = 16_384;
 /// How long to wait before callers are forgotten again, in nanoseconds: that is a pass over all.
 const SWEEP_NS: u64 = 1_000_000_000;
 
-/// When the bucket is full again, in nanoseconds since the limiter was made.
+/// So many a second for long, and so many at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    /// What one is worth, in nanoseconds.
+    interval: u64,
+    /// What a burst is worth, in nanoseconds.
+    burst: u64,
+}
+
+impl Rate {
+    /// Neither may be 0.
+    pub(crate) const fn new(per_second: u32, burst: u32) -> Self {
+        let interval = 1_000_000_000 / per_second as u64;
+        let burst = interval * burst as u64;
+        Self { interval, burst }
+    }
+}
+
+/// When the bucket is full again, in nanoseconds since some moment.
 #[derive(Debug, Default)]
-struct Bucket(AtomicU64);
+pub(crate) struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes one request out, or says how long that has to wait, in nanoseconds.
-    fn take(&self, now: u64, interval: u64, burst: u64) -> Result<(), u64> {
+    /// Takes so many out, or says how long they have to wait; `now` is the time since that moment.
+    pub(crate) fn take(&self, many: u64, rate: Rate, now: Duration) -> Result<(), Duration> {
+        let now = nanos(now);
+        let worth = many.saturating_mul(rate.interval);
+        let after = |full: u64| full.max(now).saturating_add(worth);
+        let fits = |full| Some(after(full)).filter(|next| next - now <= rate.burst);
         // ORDERING: each bucket stands for itself.
-        let mut full = self.0.load(Ordering::Relaxed);
-        loop {
-            let next = full.max(now).saturating_add(interval);
-            let ahead = next - now;
-            if ahead > burst {
-                return Err(ahead - burst);
-            }
-            match self
-                .0
-                .compare_exchange_weak(full, next, Ordering::Relaxed, Ordering::Relaxed)
-            {
-                Ok(_) => return Ok(()),
-                Err(seen) => full = seen,
-            }
-        }
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        let wait = |full| Duration::from_nanos(after(full) - now - rate.burst);
+        taken.map(drop).map_err(wait)
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Buckets for all callers.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     began: Instant,
-    /// What a request is worth, in nanoseconds.
-    interval: u64,
-    /// What a burst is worth, in nanoseconds.
-    burst: u64,
+    rate: RwLock<Rate>,
     buckets: DashMap<Who, Bucket>,
     known: AtomicUsize,
     swept: AtomicU64,
@@ -58,16 +71,20 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// `per_second` requests on average, `burst` at once.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = 1_000_000_000 / u64::from(per_second.max(1));
         Self {
             began: Instant::now(),
-            interval,
-            burst: interval * u64::from(burst.max(1)),
+            rate: RwLock::new(Rate::new(per_second.max(1), burst.max(1))),
             buckets: DashMap::new(),
             known: AtomicUsize::new(0),
             swept: AtomicU64::new(0),
             others: Bucket::default(),
         }
+    }
+
+    /// Changes the rate. Callers keep what they have used so far, as time.
+    pub(crate) fn set(&self, per_second: u32, burst: u32) {
+        let mut rate = self.rate.write().unwrap_or_else(PoisonError::into_inner);
+        *rate = Rate::new(per_second.max(1), burst.max(1));
     }
 
     /// Counts a request, or says how long to wait.
@@ -76,47 +93,45 @@ impl Limiter {
     }
 
     fn take_at(&self, who: Who, now: Duration) -> Result<(), Duration> {
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let taken = match self.buckets.get(&who) {
-            Some(bucket) => bucket.take(now, self.interval, self.burst),
-            None => self.admit(who, now),
-        };
-        taken.map_err(Duration::from_nanos)
-    }
-
-    fn admit(&self, who: Who, now: u64) -> Result<(), u64> {
+        let rate = *self.rate.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = self.buckets.get(&who) {
+            return bucket.take(1, rate, now);
+        }
         // ORDERING: the count may be off by those that come at the same moment.
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            self.sweep(now);
+            self.sweep(nanos(now));
         }
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
-            return self.others.take(now, self.interval, self.burst);
+            return self.others.take(1, rate, now);
         }
         let bucket = self.buckets.entry(who).or_insert_with(|| {
             self.known.fetch_add(1, Ordering::Relaxed);
             Bucket::default()
         });
-        bucket.take(now, self.interval, self.burst)
+        bucket.take(1, rate, now)
     }
 
     /// Forgets those whose bucket is full: a new one is the same.
     fn sweep(&self, now: u64) {
         let swept = self.swept.load(Ordering::Relaxed);
-        let due = swept == 0 || now.saturating_sub(swept) >= SWEEP_NS;
-        let mine = due
-            && self
-                .swept
-                .compare_exchange(swept, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if mine {
-            self.buckets.retain(|_, bucket| {
-                let stays = bucket.0.load(Ordering::Relaxed) > now;
-                if !stays {
-                    self.known.fetch_sub(1, Ordering::Relaxed);
-                }
-                stays
-            });
+        if swept != 0 && now.saturating_sub(swept) < SWEEP_NS {
+            return;
         }
+        let (on, off) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self
+            .swept
+            .compare_exchange(swept, now.max(1), on, off)
+            .is_err()
+        {
+            return;
+        }
+        self.buckets.retain(|_, bucket| {
+            let stays = bucket.0.load(Ordering::Relaxed) > now;
+            if !stays {
+                self.known.fetch_sub(1, Ordering::Relaxed);
+            }
+            stays
+        });
     }
 }
 
@@ -144,6 +159,9 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()), "full again");
         }
+        assert!(limiter.take_at(ONE, at(10_000)).is_err());
+        limiter.set(10, 4);
+        assert_eq!(limiter.take_at(ONE, at(10_000)), Ok(()));
         assert!(limiter.take_at(ONE, at(10_000)).is_err());
     }
 
@@ -174,10 +192,8 @@ mod tests {
         let stranger = |n: u64| Who::Token(MAX_CALLERS as u64 + n);
         assert!(limiter.take_at(stranger(0), at(0)).is_ok());
         assert!(limiter.take_at(stranger(1), at(0)).is_ok());
-        assert!(
-            limiter.take_at(stranger(2), at(0)).is_err(),
-            "they share a bucket"
-        );
+        let third = limiter.take_at(stranger(2), at(0));
+        assert!(third.is_err(), "they share a bucket");
         assert_eq!(limiter.buckets.len(), MAX_CALLERS);
         assert!(limiter.take_at(stranger(3), at(60_000)).is_ok());
         assert_eq!(limiter.buckets.len(), 1);

@@ -1,7 +1,6 @@
 //! The sync sessions that there are, for those who ask how a fleet is doing.
 
-use crate::fair::Fair;
-use crate::fanout::Fanouts;
+use crate::clock::millis;
 use dashmap::DashMap;
 use hotread_proto::http::{AtRisk, SessionStatus};
 use hotread_proto::session::frame::Nack;
@@ -11,35 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
-/// frames of a megabyte, and each table that has some a cache of parts.
-const MAX_SNAPSHOTS: usize = 32;
-/// And those of one caller: three that read nothing leave turns to a fourth.
-const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
-
 /// A session that has something to acknowledge and acknowledges nothing for this long is stuck: a client
 /// does so within a second of publishing, and its readers hold old copies for milliseconds.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// The sessions, and what they share.
+/// The sessions.
+#[derive(Default)]
 pub(crate) struct Registry {
-    next: AtomicU64,
+    /// The number of the last one.
+    last: AtomicU64,
     sessions: DashMap<u64, Arc<Session>>,
-    /// The tables that are followed.
-    pub(crate) tables: Fanouts,
-    /// Turns at loading a table.
-    pub(crate) snapshots: Arc<Fair>,
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Self {
-            next: AtomicU64::new(1),
-            sessions: DashMap::new(),
-            tables: Fanouts::default(),
-            snapshots: Fair::new(MAX_SNAPSHOTS, MAX_SNAPSHOTS_OF_CALLER),
-        }
-    }
 }
 
 /// What is known of a session.
@@ -52,8 +32,7 @@ pub(crate) struct Session {
     sent: AtomicU64,
     acked: AtomicU64,
     began: Instant,
-    /// Milliseconds after `began` since which the client is behind what was sent and has not moved; 0: it is
-    /// not behind.
+    /// Milliseconds after `began` since which the client is behind and has not moved; 0: it is not behind.
     still_since: AtomicU64,
     told: Mutex<Told>,
 }
@@ -90,8 +69,7 @@ impl Session {
 
     /// Milliseconds after the beginning, 1 at least.
     fn now(&self) -> u64 {
-        let millis = self.began.elapsed().as_millis();
-        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
+        millis(self.began.elapsed()).max(1)
     }
 
     /// The client has reached a transaction. If it had refused a value, that is past.
@@ -167,7 +145,7 @@ impl Registry {
     /// A session has begun. It is listed until what is returned is dropped.
     pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr, table: &TableName) -> Listed {
         // ORDERING: only that no number comes twice.
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session {
             id,
             peer,
@@ -180,10 +158,8 @@ impl Registry {
             told: Mutex::default(),
         });
         self.sessions.insert(id, session.clone());
-        Listed {
-            registry: self.clone(),
-            session,
-        }
+        let registry = self.clone();
+        Listed { registry, session }
     }
 
     /// All sessions, oldest first, but for their lag.
@@ -192,13 +168,14 @@ impl Registry {
         list.sort_unstable_by_key(|session| session.id);
         list
     }
-}
 
-impl Registry {
     /// The sessions whose clients refuse a value of their table, or are stuck, oldest first.
     pub(crate) fn at_risk(&self) -> Vec<AtRisk> {
-        let at_risk = |session: &Arc<Session>| session.at_risk(STUCK_AFTER);
-        let mut list: Vec<_> = self.sessions.iter().filter_map(|s| at_risk(&s)).collect();
+        let at_risk = self
+            .sessions
+            .iter()
+            .filter_map(|entry| entry.at_risk(STUCK_AFTER));
+        let mut list: Vec<_> = at_risk.collect();
         list.sort_unstable_by_key(|risk| risk.session);
         list
     }
@@ -235,8 +212,8 @@ mod tests {
         let table = TableName::new("t").unwrap();
         let listed = registry.enter("127.0.0.1:1".parse().unwrap(), &table);
         let reason = |after| {
-            let risk = listed.at_risk(after);
-            risk.map(|risk| (risk.acked, risk.key, risk.reason))
+            let risk = listed.at_risk(after)?;
+            Some((risk.acked, risk.key, risk.reason))
         };
         let (at_once, later) = (Duration::ZERO, STUCK_AFTER);
         listed.sent(3);
@@ -250,13 +227,12 @@ mod tests {
         assert_eq!(reason(at_once), None);
 
         let key = Key::new("k").unwrap();
-        let nack = Nack {
+        listed.sent(4);
+        listed.nacked(Nack {
             seq: 4,
             key: key.clone(),
             reason: "no".to_owned(),
-        };
-        listed.sent(4);
-        listed.nacked(nack);
+        });
         assert_eq!(reason(later), Some((3, Some(key), "no".to_owned())));
         assert_eq!(registry.at_risk().len(), 1);
         listed.acked(4);

@@ -1,9 +1,10 @@
 //! Listening: connections are taken in, within the limits, and let go of when the server stops.
 
 use crate::access::is_loopback;
+use crate::caller::Who;
 use crate::clock;
 use crate::error::Failure;
-use crate::http::{self, Peer, answer};
+use crate::http::{self, answer};
 use crate::limits::MAX_BUFFER_BYTES;
 use crate::metrics::count;
 use crate::socket::Socket;
@@ -17,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::future::Future;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
@@ -25,20 +26,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tower::ServiceExt;
 
-/// How long to wait when no connection can be taken in, for which there are no file descriptors, as
-/// a rule.
+/// How long to wait when no connection can be taken in, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections beyond the limit that are told so at a time. The others are closed without a word.
 const MAX_REFUSALS: usize = 32;
 /// How long one of them may take to hear it.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-/// Most bytes of its request that are read meanwhile: closed with bytes unread, the connection would
-/// be reset before the answer is seen.
+/// Most bytes of its request that are read: a connection with unread bytes is reset before the answer is seen.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
 /// Why a server does not serve.
@@ -47,9 +46,10 @@ const REFUSAL_BYTES: u64 = 16 << 10;
 pub enum ServeError {
     /// Other machines could connect, and something that this needs is missing.
     #[error(
-        "{address} can be reached from other machines, {}; or listen on 127.0.0.1 behind a proxy \
+        "{address} can be reached from other machines{}{}; or listen on 127.0.0.1 behind a proxy \
          that encrypts",
-        missing(*no_tokens, *no_plaintext)
+        if *no_tokens { NO_TOKENS } else { "" },
+        if *no_plaintext { NO_PLAINTEXT } else { "" }
     )]
     OtherMachines {
         /// The listener's address.
@@ -64,15 +64,10 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// All that other machines need and do not have, with what to do.
-fn missing(no_tokens: bool, no_plaintext: bool) -> String {
-    let tokens = "the store has no tokens: create one for an admin";
-    let plaintext = "nothing would be encrypted: allow plaintext if you trust the network";
-    let missing = [(no_tokens, tokens), (no_plaintext, plaintext)];
-    let missing = missing.iter().filter(|(is_missing, _)| *is_missing);
-    let missing: Vec<_> = missing.map(|(_, what)| format!("and {what}")).collect();
-    missing.join(", ")
-}
+/// What other machines need and do not have, with what to do.
+const NO_TOKENS: &str = ", and the store has no tokens: create one for an admin";
+const NO_PLAINTEXT: &str =
+    ", and nothing would be encrypted: allow plaintext if you trust the network";
 
 impl ServeError {
     /// The error's stable code.
@@ -85,13 +80,14 @@ impl ServeError {
 /// Serves until `shutdown` comes and everything that was begun is done, or cut off.
 pub(crate) async fn serve(
     state: Arc<AppState>,
-    stop: watch::Sender<Option<Drain>>,
+    stop: watch::Sender<Drain>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_address(&state, address)?;
-    lengthen_queue(&listener, state.options.max_connections).map_err(ServeError::Listener)?;
+    lengthen_queue(&listener, state.settings().options.max_connections)
+        .map_err(ServeError::Listener)?;
     announce(&state, address);
     tracing::info!(%address, "listening");
     if state.is_open() {
@@ -102,6 +98,8 @@ pub(crate) async fn serve(
     }
 
     let router = http::router(state.clone());
+    // Each socket holds a sender, whatever is spoken on it, so that the channel ends with the last.
+    let (alive, gone) = mpsc::channel(1);
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut connections = JoinSet::new();
     // With them, so that it ends with them.
@@ -124,21 +122,18 @@ pub(crate) async fn serve(
                 }
                 Ok((stream, peer)) => {
                     failing = false;
-                    match state.places.take(peer.ip()) {
-                        Some(place) => {
-                            count(&state.metrics.connections);
-                            // What is written is meant to go out. If it cannot be set, it is slower.
-                            let _ = stream.set_nodelay(true);
-                            let patience = state.options.write_timeout();
-                            let socket = Socket::new(stream, patience, place);
-                            let task = connection(state.clone(), router.clone(), socket, peer);
-                            connections.spawn(task);
-                        }
-                        None => {
-                            count(&state.metrics.refused_connections);
-                            refuse(stream, no_place(), &refusals);
-                        }
-                    }
+                    let Some(turn) = state.places.try_next(Who::peer(peer), None) else {
+                        count(&state.metrics.refused_connections);
+                        let message = "the server has as many connections as it takes; try again later";
+                        refuse(stream, Failure::new(Code::TooManyConnections, message), &refusals);
+                        continue;
+                    };
+                    count(&state.metrics.connections);
+                    // What is written is meant to go out. If it cannot be set, it is slower.
+                    let _ = stream.set_nodelay(true);
+                    let patience = Duration::from_millis(state.settings().options.write_timeout_ms);
+                    let socket = Socket::new(stream, patience, (turn, alive.clone()));
+                    connections.spawn(connection(state.clone(), router.clone(), socket, peer));
                 }
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
@@ -150,14 +145,14 @@ pub(crate) async fn serve(
             },
         }
     }
-    drop(listener);
-    drain(&state, &stop, connections).await;
+    drop((listener, alive));
+    drain(&state, &stop, connections, gone).await;
     Ok(())
 }
 
 pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(), ServeError> {
     let no_tokens = !state.store.has_tokens();
-    let no_plaintext = !state.options.allow_plaintext;
+    let no_plaintext = !state.settings().options.allow_plaintext;
     if is_loopback(address) || !(no_tokens || no_plaintext) {
         return Ok(());
     }
@@ -173,12 +168,11 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
 /// cookies, its default) drops the last packet of a connection: the peer takes itself for connected, and
 /// if it says nothing, neither side ever learns that it is not.
 fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> {
-    rustix::net::listen(listener, i32::try_from(connections).unwrap_or(i32::MAX))?;
-    Ok(())
+    let length = i32::try_from(connections).unwrap_or(i32::MAX);
+    Ok(rustix::net::listen(listener, length)?)
 }
 
-/// Tells those who find the database in use where to go instead: one small write before anything is served,
-/// which needs no thread.
+/// Tells those who find the database in use where to go instead: one small write, without a thread.
 fn announce(state: &AppState, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -193,12 +187,10 @@ fn announce(state: &AppState, address: SocketAddr) {
 
 /// The peer was gone before it was taken in.
 fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
     )
 }
 
@@ -206,13 +198,15 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     let wire = socket.wire();
     let service = service_fn(|request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(wire.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(state.options.head_timeout())
+        .header_read_timeout(Duration::from_millis(
+            state.settings().options.head_timeout_ms,
+        ))
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
@@ -231,46 +225,39 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
     }
 }
 
-fn no_place() -> Failure {
-    let message = "the server has as many connections as it takes; try again later";
-    Failure::new(Code::TooManyConnections, message)
-}
-
 /// Says why a connection is not served, if that takes no time.
-fn refuse(stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
+fn refuse(mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
     };
     tokio::spawn(async move {
         let _turn = turn;
-        let told = timeout(REFUSAL_PATIENCE, tell(stream, &failure)).await;
-        drop(told);
+        let tell = async {
+            stream.write_all(&answer::raw(&failure)).await?;
+            stream.shutdown().await?;
+            let mut rest = stream.take(REFUSAL_BYTES);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        // Late, or with an error: the connection is closed in any case.
+        let _ = timeout(REFUSAL_PATIENCE, tell).await;
     });
-}
-
-async fn tell(mut stream: TcpStream, failure: &Failure) -> io::Result<()> {
-    stream.write_all(&answer::raw(failure)).await?;
-    stream.shutdown().await?;
-    let mut rest = stream.take(REFUSAL_BYTES);
-    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 /// Lets what was begun come to its end, for a while.
 async fn drain(
     state: &AppState,
-    stop: &watch::Sender<Option<Drain>>,
+    stop: &watch::Sender<Drain>,
     mut connections: JoinSet<()>,
+    mut gone: mpsc::Receiver<Infallible>,
 ) {
-    let until = Instant::now() + state.options.drain();
-    stop.send_replace(Some(Drain {
-        spread: state.options.goodbye_spread(),
-    }));
-    let open = state.places.taken();
-    tracing::info!(open, "stopping");
-    if timeout_at(until, state.places.empty()).await.is_err() {
-        let open = state.places.taken();
-        tracing::warn!(open, "connections are cut off");
+    let settings = state.settings();
+    let until = Instant::now() + Duration::from_millis(settings.options.drain_ms);
+    let spread = Duration::from_millis(settings.options.goodbye_spread_ms);
+    stop.send_replace(Some(spread));
+    let open = || state.places.depth().0;
+    tracing::info!(open = open(), "stopping");
+    if timeout_at(until, gone.recv()).await.is_err() {
+        tracing::warn!(open = open(), "connections are cut off");
     }
     connections.shutdown().await;
     // Also what belongs to no connection.

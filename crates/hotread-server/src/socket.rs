@@ -3,8 +3,8 @@
 //! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
 //! whose body was not read, the socket reads on for a while.
 
-use crate::limits::Place;
-use std::future::Future;
+use crate::fair::Turn;
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 /// How long a closed connection is read on, if its peer goes on sending.
@@ -35,46 +36,40 @@ const MIN_RATE: u32 = 4 << 10;
 const MAX_UNSENT: u32 = 128 << 10;
 
 /// What a connection and those who speak on it know of each other.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wire(Arc<Known>);
-
 #[derive(Debug, Default)]
-struct Known {
+pub(crate) struct Wire {
     received: AtomicU64,
     unread: AtomicBool,
 }
 
 // ORDERING: each is a fact by itself, and one task at a time speaks on a connection.
 impl Wire {
-    /// How many bytes have come, whatever they mean: for protocols whose parsers pass over what costs
-    /// time and says nothing.
+    /// How many bytes have come, also those of which a protocol's parser says nothing.
     pub(crate) fn received(&self) -> u64 {
-        self.0.received.load(Ordering::Relaxed)
+        self.received.load(Ordering::Relaxed)
     }
 
     fn receive(&self, bytes: usize) {
-        self.0.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// The body of the request that came last is unread, at least in part; or it is not, or there is
-    /// none.
+    /// Whether the body of the request that came last is unread, at least in part.
     pub(crate) fn set_unread(&self, unread: bool) {
-        self.0.unread.store(unread, Ordering::Relaxed);
+        self.unread.store(unread, Ordering::Relaxed);
     }
 
     pub(crate) fn is_unread(&self) -> bool {
-        self.0.unread.load(Ordering::Relaxed)
+        self.unread.load(Ordering::Relaxed)
     }
 }
 
 struct Lingering {
     until: Instant,
     most: u64,
-    /// Runs while nothing comes.
-    silence: Pin<Box<Sleep>>,
     /// Bytes that were read since the last pause.
     burst: usize,
-    pause: Option<Pin<Box<Sleep>>>,
+    /// Runs while nothing comes, or for a pause after a burst.
+    timer: Pin<Box<Sleep>>,
 }
 
 /// How long a peer is waited for: so long while it takes nothing in, and longer for what it takes. Time in
@@ -122,10 +117,13 @@ impl Patience {
     }
 }
 
+/// What a connection holds for as long as its socket lives: a turn, and a sign that it lives.
+type Place = (Turn, mpsc::Sender<Infallible>);
+
 /// A socket with its place.
 pub(crate) struct Socket {
     stream: TcpStream,
-    wire: Wire,
+    wire: Arc<Wire>,
     patience: Patience,
     /// Runs while nothing could be written that was to be.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -139,7 +137,7 @@ impl Socket {
         bound_unsent(&stream);
         Self {
             stream,
-            wire: Wire::default(),
+            wire: Arc::default(),
             patience: Patience::new(patience, Instant::now()),
             stalled: None,
             lingering: None,
@@ -147,14 +145,12 @@ impl Socket {
         }
     }
 
-    pub(crate) fn wire(&self) -> Wire {
+    pub(crate) fn wire(&self) -> Arc<Wire> {
         self.wire.clone()
     }
 
     /// Throws away what comes, until the peer closes, falls silent, or has sent enough.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        let received = self.wire.received();
         let Self {
             stream,
             wire,
@@ -162,40 +158,41 @@ impl Socket {
             ..
         } = self;
         let lingering = lingering.get_or_insert_with(|| Lingering {
-            until: now + LINGER,
-            most: received + LINGER_BYTES,
-            silence: Box::pin(tokio::time::sleep(LINGER_SILENCE)),
+            until: Instant::now() + LINGER,
+            most: wire.received() + LINGER_BYTES,
             burst: 0,
-            pause: None,
+            timer: Box::pin(tokio::time::sleep(LINGER_SILENCE)),
         });
         let mut bytes = [0; 16 << 10];
         loop {
-            if let Some(pause) = &mut lingering.pause {
-                ready!(pause.as_mut().poll(cx));
-                lingering.pause = None;
+            let time = lingering.timer.as_mut().poll(cx);
+            if lingering.burst >= LINGER_BURST {
+                ready!(time);
                 lingering.burst = 0;
+                let silence = Instant::now() + LINGER_SILENCE;
+                lingering.timer.as_mut().reset(silence);
+                continue;
             }
-            if lingering.silence.as_mut().poll(cx).is_ready() {
+            if time.is_ready() {
                 return Poll::Ready(());
             }
             let mut buf = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => {
-                    wire.receive(buf.filled().len());
-                    lingering.burst += buf.filled().len();
-                }
-            }
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf));
+            let came = buf.filled().len();
+            wire.receive(came);
+            lingering.burst += came;
             let now = Instant::now();
-            if lingering.burst >= LINGER_BURST {
-                lingering.pause = Some(Box::pin(tokio::time::sleep(LINGER_PAUSE)));
-            }
-            if wire.received() > lingering.most || now > lingering.until {
+            let is_enough = wire.received() > lingering.most || now > lingering.until;
+            if read.is_err() || came == 0 || is_enough {
                 return Poll::Ready(());
             }
-            lingering.silence.as_mut().reset(now + LINGER_SILENCE);
+            let is_burst = lingering.burst >= LINGER_BURST;
+            let wait = if is_burst {
+                LINGER_PAUSE
+            } else {
+                LINGER_SILENCE
+            };
+            lingering.timer.as_mut().reset(now + wait);
         }
     }
 
@@ -212,9 +209,8 @@ impl Socket {
             return Poll::Ready(written);
         }
         let end = self.patience.wait(now);
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        let stalled = &mut self.stalled;
+        let stalled = stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         stalled.as_mut().poll(cx).map(|()| {
             let message = "the peer takes nothing in, or too little";
             Err(io::Error::new(io::ErrorKind::TimedOut, message))

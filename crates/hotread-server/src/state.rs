@@ -4,41 +4,68 @@ use crate::access::Allowed;
 use crate::caller::Caller;
 use crate::error::Failure;
 use crate::fair::Fair;
-use crate::history;
-use crate::limits::{Budgets, Places};
+use crate::fanout::Fanouts;
+use crate::files;
+use crate::limits::Budgets;
 use crate::log::Lines;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{Options, OptionsError, Reloaded};
 use crate::rate::Limiter;
 use crate::registry::Registry;
 use crate::work::{Turns, Unit};
+use bytes::Bytes;
 use dashmap::DashSet;
-use hotread_proto::{Code, TableName};
+use hotread_proto::TableName;
 use hotread_store::{Budget, Store, TokenInfo};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The server was told to stop.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Drain {
-    /// Within which time clients are asked to come back.
-    pub(crate) spread: Duration,
-}
+/// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
+/// frames of a megabyte, and each table that has some a cache of parts.
+const MAX_SNAPSHOTS: usize = 32;
+/// And those of one caller: three that read nothing leave turns to a fourth.
+const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
+
+/// Those who may hold a piece of the history at a time; the others wait. Four for each caller.
+const MAX_READERS: usize = 16;
+const MAX_READERS_OF_CALLER: usize = 4;
+
+/// Once the server was told to stop: within which time clients are asked to come back.
+pub(crate) type Drain = Option<Duration>;
 
 /// The generation at which they were looked up, and the tokens by their ids.
-type KnownTokens = (u64, Arc<HashMap<String, TokenInfo>>);
+type KnownTokens = (u64, HashMap<String, TokenInfo>);
+
+/// What may change while the server runs.
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) allowed: Allowed,
+}
+
+impl Settings {
+    fn new(options: Options) -> Self {
+        let allowed = Allowed::new(&options.allowed_hosts, &options.allowed_origins);
+        Self { options, allowed }
+    }
+}
 
 /// What all requests and sessions share.
 pub(crate) struct AppState {
     pub(crate) store: Store,
-    pub(crate) options: Options,
-    pub(crate) metrics: Arc<Metrics>,
+    settings: RwLock<Arc<Settings>>,
+    /// What `/v1/openapi.json` answers.
+    pub(crate) description: Bytes,
+    pub(crate) metrics: Metrics,
     /// The sync sessions that there are.
     pub(crate) sessions: Arc<Registry>,
+    /// The tables that are followed.
+    pub(crate) tables: Fanouts,
+    /// Turns at loading a table.
+    pub(crate) snapshots: Arc<Fair>,
     /// `Some` once the server was told to stop. An error of the channel means the same.
-    pub(crate) shutdown: watch::Receiver<Option<Drain>>,
+    pub(crate) shutdown: watch::Receiver<Drain>,
     /// `true` once what was begun has had its time: what still runs is cancelled.
     pub(crate) ended: watch::Sender<bool>,
     /// Moves when tokens were made or revoked through this server; others may do that, too, so that
@@ -46,99 +73,20 @@ pub(crate) struct AppState {
     pub(crate) tokens: watch::Sender<u64>,
     /// The tokens that there were at some generation: thousands of sessions ask when they change.
     known_tokens: Mutex<Option<KnownTokens>>,
-    pub(crate) allowed: Allowed,
     pub(crate) limiter: Limiter,
-    pub(crate) budgets: Budgets,
-    pub(crate) places: Arc<Places>,
+    pub(crate) budgets: Arc<Budgets>,
+    /// Places for connections, each held for as long as its socket lives.
+    pub(crate) places: Arc<Fair>,
     /// Turns at having a stream of server-sent events.
     pub(crate) streams: Arc<Fair>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns: Turns,
     /// Turns at holding a piece of a table's history.
     pub(crate) history: Arc<Fair>,
-    /// The generation of the tokens at the start, if there was none. As long as it is the present one,
-    /// there was no token at any time.
+    /// The generation of the tokens at the start, if there were none: while it is the present one, none was made.
     open_at: Option<u64>,
     pub(crate) lines: Lines,
-    /// Tables that were written to through this server, whose keys are known therefore if they are
-    /// sealed, and whose values are checked quickly.
+    /// Tables whose keys are known if they are sealed, and whose values are checked quickly.
     pub(crate) warm: DashSet<TableName>,
-}
-
-impl AppState {
-    pub(crate) fn new(
-        store: Store,
-        options: Options,
-        metrics: Metrics,
-        shutdown: watch::Receiver<Option<Drain>>,
-    ) -> Self {
-        let sessions = Arc::new(Registry::default());
-        let places = Places::new(options.max_connections, options.max_connections_per_peer);
-        let (places, turns) = (Arc::new(places), Arc::new(Turns::new()));
-        // The generation first: a token that is made meanwhile has moved it.
-        let generation = store.token_generation();
-        let open_at = (!store.has_tokens()).then_some(generation);
-        Self {
-            open_at,
-            metrics: Arc::new(metrics),
-            sessions,
-            shutdown,
-            ended: watch::Sender::new(false),
-            tokens: watch::Sender::new(generation),
-            known_tokens: Mutex::new(None),
-            history: history::readers(),
-            allowed: Allowed::new(&options.allowed_hosts, &options.allowed_origins),
-            limiter: Limiter::new(options.rate_per_second, options.rate_burst),
-            budgets: Budgets::new(options.max_buffered_bytes),
-            places,
-            streams: Fair::new(
-                options.max_event_streams,
-                options.max_event_streams.div_ceil(2),
-            ),
-            turns,
-            lines: Lines::default(),
-            warm: DashSet::new(),
-            store,
-            options,
-        }
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.shutdown.borrow().is_some() || self.shutdown.has_changed().is_err()
-    }
-
-    /// Are programs of this machine served without a token? Until there is one for the first time: a
-    /// server that had tokens does not open its doors when the last one is revoked.
-    pub(crate) fn is_open(&self) -> bool {
-        // A new token is there before the generation moves.
-        !self.store.has_tokens() && self.open_at == Some(self.store.token_generation())
-    }
-
-    /// For what goes on after its request: may the caller still do what it does? Asked when the
-    /// store's [`token_generation`](Store::token_generation) has moved. No I/O.
-    pub(crate) fn is_still(&self, caller: &Caller) -> bool {
-        if caller.is_anonymous() {
-            return self.is_open();
-        }
-        // Before the tokens: what is kept is at least as new as its number says.
-        let now = self.store.token_generation();
-        let known = self.known_tokens.lock();
-        let mut known = known.unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref().is_none_or(|(at, _)| *at != now) {
-            let Ok(tokens) = self.store.tokens() else {
-                return false;
-            };
-            let tokens = tokens.into_iter().map(|token| (token.id.clone(), token));
-            *known = Some((now, Arc::new(tokens.collect())));
-        }
-        let tokens = known.as_ref().map(|(_, tokens)| tokens.clone());
-        drop(known);
-        tokens.is_some_and(|tokens| caller.is_among(&tokens))
-    }
-
-    /// Has those look again who go on after their request: tokens have changed.
-    pub(crate) fn tokens_changed(&self) {
-        self.tokens.send_replace(self.store.token_generation());
-    }
 }
 
 /// Cancels work whose caller is gone.
@@ -151,6 +99,105 @@ impl Drop for Abandoned {
 }
 
 impl AppState {
+    pub(crate) fn new(
+        store: Store,
+        options: Options,
+        description: Bytes,
+        metrics: Metrics,
+        shutdown: watch::Receiver<Drain>,
+    ) -> Self {
+        // The generation first: a token that is made meanwhile has moved it.
+        let generation = store.token_generation();
+        let open_at = (!store.has_tokens()).then_some(generation);
+        let streams = options.max_event_streams;
+        Self {
+            open_at,
+            description,
+            metrics,
+            sessions: Arc::default(),
+            tables: Fanouts::default(),
+            snapshots: Fair::new(MAX_SNAPSHOTS, MAX_SNAPSHOTS_OF_CALLER),
+            shutdown,
+            ended: watch::Sender::new(false),
+            tokens: watch::Sender::new(generation),
+            known_tokens: Mutex::default(),
+            history: Fair::new(MAX_READERS, MAX_READERS_OF_CALLER),
+            limiter: Limiter::new(options.rate_per_second, options.rate_burst),
+            budgets: Budgets::new(options.max_buffered_bytes),
+            places: Fair::new(options.max_connections, options.max_connections_per_peer),
+            streams: Fair::new(streams, streams.div_ceil(2)),
+            turns: Turns::new(),
+            lines: Lines::default(),
+            warm: DashSet::new(),
+            store,
+            settings: RwLock::new(Arc::new(Settings::new(options))),
+        }
+    }
+
+    /// The settings at present.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        // They are replaced as a whole.
+        let settings = self.settings.read();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Applies other options as far as a running server can: see
+    /// [`ServerHandle::reload`](crate::ServerHandle::reload).
+    pub(crate) fn reload(&self, mut new: Options) -> Result<Reloaded, OptionsError> {
+        new.max_connections = files::fitting(new.max_connections);
+        let settings = self.settings.write();
+        let mut settings = settings.unwrap_or_else(PoisonError::into_inner);
+        let mut options = settings.options.clone();
+        let reloaded = options.reload(&new)?;
+        self.limiter
+            .set(options.rate_per_second, options.rate_burst);
+        *settings = Arc::new(Settings::new(options));
+        Ok(reloaded)
+    }
+
+    /// An error once the server is told to stop, or is gone.
+    pub(crate) fn check_running(&self) -> Result<(), Failure> {
+        let is_running = self.shutdown.borrow().is_none() && self.shutdown.has_changed().is_ok();
+        is_running.then_some(()).ok_or_else(Failure::closing)
+    }
+
+    /// Are programs of this machine served without a token? Until there is one for the first time: a
+    /// server that had tokens does not open its doors when the last one is revoked.
+    pub(crate) fn is_open(&self) -> bool {
+        // A new token is there before the generation moves.
+        !self.store.has_tokens() && self.open_at == Some(self.store.token_generation())
+    }
+
+    /// For what goes on after its request: may the caller still do what it does? Looked up if the store's
+    /// [`token_generation`](Store::token_generation) has moved since it was `checked`. No I/O.
+    pub(crate) fn is_still(&self, caller: &Caller, checked: &mut Option<u64>) -> bool {
+        // Before the tokens: what is kept is at least as new as its number says.
+        let now = self.store.token_generation();
+        if checked.replace(now) == Some(now) {
+            return true;
+        }
+        let Some(token) = &caller.token else {
+            return self.is_open();
+        };
+        let known = self.known_tokens.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_none_or(|(at, _)| *at != now) {
+            let Ok(tokens) = self.store.tokens() else {
+                return false;
+            };
+            let tokens = tokens.into_iter().map(|token| (token.id.clone(), token));
+            *known = Some((now, tokens.collect()));
+        }
+        // Tokens do not change; they come and go.
+        let known = known.as_ref();
+        known.is_some_and(|(_, tokens)| tokens.get(&token.id) == Some(&**token))
+    }
+
+    /// Has those look again who go on after their request: tokens have changed.
+    pub(crate) fn tokens_changed(&self) {
+        self.tokens.send_replace(self.store.token_generation());
+    }
+
     /// Does a unit of work that blocks, on a thread for that, when it is its turn. The store that it is
     /// given keeps to its budget, which is spent when its time is over, when this future is dropped, and
     /// when the server ends.
@@ -175,7 +222,8 @@ impl AppState {
         let done = tokio::select! {
             biased;
             done = &mut done => done,
-            () = end(&mut ended) => {
+            // What was begun has had its time; or with an error: the server is gone.
+            () = async { _ = ended.wait_for(|ended| *ended).await } => {
                 abandoned.0.cancel();
                 done.await
             }
@@ -185,23 +233,14 @@ impl AppState {
                 tracing::error!("a call to the store panicked");
                 Failure::internal()
             } else {
-                Failure::new(Code::Closed, "the server is shutting down")
+                Failure::closing()
             }
         })
     }
 }
 
-/// Waits until what was begun has had its time to come to its end.
-async fn end(ended: &mut watch::Receiver<bool>) {
-    // An error: the server is gone.
-    let _ = ended.wait_for(|ended| *ended).await;
-}
-
-/// Waits until the server is told to stop.
-pub(crate) async fn stopping(shutdown: &mut watch::Receiver<Option<Drain>>) -> Option<Drain> {
-    shutdown
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|drain| *drain)
+/// Waits until the server is told to stop, or is gone.
+pub(crate) async fn stopping(shutdown: &mut watch::Receiver<Drain>) -> Duration {
+    let drain = shutdown.wait_for(Option::is_some).await;
+    drain.map_or(None, |drain| *drain).unwrap_or_default()
 }

@@ -8,19 +8,16 @@ use crate::fair::{Fair, Shares, Turn};
 use hotread_proto::{Code, TableName};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Units that run at a time: as many as the store has read connections. More would wait for the cores.
 const MAX_RUNNING: usize = 16;
-/// The shares of them: two callers, or two tables, do not fill the turns; and a caller that does its
-/// worst to one table is served on the others.
+/// The shares of them: neither two callers nor two tables fill the turns, nor a caller and its worst table.
 const SHARES: Shares = Shares {
     of_caller: 6,
     of_table: 6,
     of_both: 4,
 };
-/// Units of the server itself that run at a time, in addition to those of callers: probes, which must be
-/// answered whatever callers do.
+/// Units of the server itself that run at a time besides: probes, which are always answered.
 const MAX_OWN: usize = 2;
 /// Units that wait, and those of one caller among them.
 const MAX_QUEUED: usize = 1_024;
@@ -31,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// For whom something is done, on which table, and how long it may take.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
-    who: Option<Who>,
+    who: Who,
     table: Option<TableName>,
     pub(crate) limit: Option<Duration>,
 }
@@ -39,31 +36,25 @@ pub(crate) struct Unit {
 impl Unit {
     /// Of the server itself, which asks for little.
     pub(crate) fn own() -> Self {
-        Self {
-            who: None,
-            table: None,
-            limit: None,
-        }
+        Self::of(Who::Server)
     }
 
     /// Of a caller; without a limit in time, though it ends when its caller is gone.
     pub(crate) fn of(who: Who) -> Self {
-        Self {
-            who: Some(who),
-            ..Self::own()
-        }
+        let (table, limit) = (None, None);
+        Self { who, table, limit }
     }
 
     /// It is about this table.
-    pub(crate) fn on(self, table: &TableName) -> Self {
-        let table = Some(table.clone());
-        Self { table, ..self }
+    pub(crate) fn on(mut self, table: &TableName) -> Self {
+        self.table = Some(table.clone());
+        self
     }
 
     /// Its reads may take so long, once it runs.
-    pub(crate) fn within(self, limit: Duration) -> Self {
-        let limit = Some(limit);
-        Self { limit, ..self }
+    pub(crate) fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
     }
 }
 
@@ -71,13 +62,7 @@ impl Unit {
 pub(crate) struct Turns {
     running: Arc<Fair>,
     queued: Arc<Fair>,
-    own: Arc<Semaphore>,
-}
-
-/// A turn; given back when it is dropped.
-pub(crate) enum Running {
-    OfCaller { _turn: Turn },
-    Own { _turn: OwnedSemaphorePermit },
+    own: Arc<Fair>,
 }
 
 impl Turns {
@@ -85,34 +70,26 @@ impl Turns {
         Self {
             running: Fair::with_shares(MAX_RUNNING, SHARES),
             queued: Fair::new(MAX_QUEUED, MAX_QUEUED_OF_CALLER),
-            own: Arc::new(Semaphore::new(MAX_OWN)),
+            own: Fair::new(MAX_OWN, MAX_OWN),
         }
     }
 
     /// Waits for a turn, but not for long.
-    pub(crate) async fn next(&self, unit: &Unit) -> Result<Running, Failure> {
-        let busy = || {
-            Failure::new(
-                Code::Busy,
-                "too many calls are being served; try again later",
-            )
+    pub(crate) async fn next(&self, unit: &Unit) -> Result<Turn, Failure> {
+        let message = "too many calls are being served; try again later";
+        let busy = || Failure::new(Code::Busy, message);
+        let (who, table) = (unit.who, unit.table.as_ref());
+        let (turns, queue) = match who {
+            Who::Server => (&self.own, None),
+            _ => (&self.running, Some(&self.queued)),
         };
-        let Some(who) = unit.who else {
-            let turn = tokio::time::timeout(PATIENCE, self.own.clone().acquire_owned()).await;
-            return match turn {
-                Ok(Ok(turn)) => Ok(Running::Own { _turn: turn }),
-                // Late; it is never closed.
-                _ => Err(busy()),
-            };
-        };
-        let table = unit.table.as_ref();
-        if let Some(turn) = self.running.try_next(who, table) {
-            return Ok(Running::OfCaller { _turn: turn });
+        if let Some(turn) = turns.try_next(who, table) {
+            return Ok(turn);
         }
-        let _queued = self.queued.try_next(who, None).ok_or_else(busy)?;
-        let turn = tokio::time::timeout(PATIENCE, self.running.next(who, table));
-        let turn = turn.await.map_err(|_| busy())?;
-        Ok(Running::OfCaller { _turn: turn })
+        let queued = queue.map(|queue| queue.try_next(who, None).ok_or_else(busy));
+        let _queued = queued.transpose()?;
+        let turn = tokio::time::timeout(PATIENCE, turns.next(who, table)).await;
+        turn.map_err(|_| busy())
     }
 
     /// Calls that run, and calls that wait.
@@ -121,8 +98,7 @@ impl Turns {
     }
 }
 
-/// How often the runtime's thread for blocking work is used: more often than threads without work end, which
-/// is after 10 s unless the runtime was built otherwise.
+/// How often the runtime's thread for blocking work is used: without work, it ends after 10 s by default.
 const KEEP_EVERY: Duration = Duration::from_secs(4);
 
 /// Keeps one of the runtime's threads for blocking work, for as long as it is polled. While there is one, and the
@@ -141,6 +117,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::options::Options;
     use crate::state::AppState;
+    use bytes::Bytes;
     use hotread_store::{StorageError, Store};
     use std::time::Instant;
     use tokio::sync::watch;
@@ -150,11 +127,13 @@ mod tests {
     /// Nothing takes so long unless it hangs.
     const HANG: Duration = Duration::from_secs(60);
 
-    fn state(dir: &tempfile::TempDir) -> Arc<AppState> {
+    fn state() -> (tempfile::TempDir, Arc<AppState>) {
+        let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path().join("test.db")).unwrap();
         let (_stop, stopped) = watch::channel(None);
-        let metrics = Metrics::default();
-        Arc::new(AppState::new(store, Options::default(), metrics, stopped))
+        let (options, metrics) = (Options::default(), Metrics::default());
+        let state = AppState::new(store, options, Bytes::new(), metrics, stopped);
+        (dir, Arc::new(state))
     }
 
     /// Reads until its budget is spent, and says so.
@@ -170,8 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_what_blocks_is_an_answer_and_gives_its_turn_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = state(&dir);
+        let (_dir, state) = state();
         for _ in 0..100 {
             let failed: Result<(), _> = state.blocking(Unit::of(ONE), |_| panic!("of it")).await;
             assert_eq!(failed.unwrap_err().body().code, Code::Internal);
@@ -182,16 +160,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_unit_ends_with_its_time() {
-        let dir = tempfile::tempdir().unwrap();
+        let (_dir, state) = state();
         let unit = Unit::of(ONE).within(Duration::from_millis(20));
-        let ended = state(&dir).blocking(unit, read_on).await;
+        let ended = state.blocking(unit, read_on).await;
         assert_eq!(ended.unwrap(), StorageError::Interrupted);
     }
 
     #[tokio::test]
     async fn a_unit_ends_with_its_caller() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = state(&dir);
+        let (_dir, state) = state();
         let (told, ended) = std::sync::mpsc::channel();
         let work = state.blocking(Unit::of(ONE), move |store| told.send(read_on(store)));
         let gone = tokio::time::timeout(Duration::from_millis(20), work).await;
@@ -202,8 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_unit_ends_with_the_server() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = state(&dir);
+        let (_dir, state) = state();
         let other = state.clone();
         let work = tokio::spawn(async move { other.blocking(Unit::of(ONE), read_on).await });
         while state.turns.depth().0 == 0 {
@@ -216,8 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn probes_are_answered_while_callers_take_all_turns() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = state(&dir);
+        let (_dir, state) = state();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let stopped = Arc::new(std::sync::Mutex::new(stopped));
         for who in 0..MAX_RUNNING as u64 {

@@ -8,6 +8,7 @@ use crate::staging::Staging;
 use crate::store::Store;
 use crate::verify::Report;
 use rusqlite::Connection;
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
@@ -21,7 +22,7 @@ impl Store {
     /// If there is something of that name, or it cannot be written. What a process has left that was
     /// killed while it made a backup is removed by the next one in the same folder.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
-        let db = self.location().copier()?;
+        let db = self.0.at.copier()?;
         copy(&db, to.as_ref(), |_| Ok(()))
     }
 
@@ -35,7 +36,7 @@ impl Store {
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let from = from.as_ref();
         crate::open::inspect_existing(from)?;
-        let mut at = Location::new(from, None);
+        let mut at = Location::new(from);
         at.hold()?;
         let source = at.copier()?;
         let problem: String = source
@@ -46,10 +47,7 @@ impl Store {
         }
         copy(&source, to.as_ref(), |db| {
             migrations::ascend(db)?;
-            let ids: Vec<i64> = db
-                .prepare("SELECT id FROM tables")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
+            let ids = migrations::table_ids(db, "true")?;
             let txn = db.transaction()?;
             for id in ids {
                 let epoch = getrandom::u64().map_err(StorageError::from)?.cast_signed();
@@ -59,7 +57,7 @@ impl Store {
             // All that can be checked without a passphrase.
             let report = Report::of(db, |table| table.unseal(None)).map_err(|e| match e {
                 ReadError::Storage(e) => problem_of(from, e),
-                other => damaged(from, &other.to_string()),
+                other => damaged(from, &other),
             })?;
             match report.problems.first() {
                 Some(problem) => Err(damaged(from, problem)),
@@ -72,16 +70,14 @@ impl Store {
 /// Damage of the backup, or that it cannot be read at the moment.
 fn problem_of(path: &Path, error: StorageError) -> BackupError {
     match error {
-        StorageError::Corrupt { .. } => damaged(path, &error.to_string()),
+        StorageError::Corrupt { .. } => damaged(path, &error),
         error => BackupError::Storage(error),
     }
 }
 
-fn damaged(path: &Path, problem: &str) -> BackupError {
-    BackupError::Damaged {
-        path: path.to_owned(),
-        problem: problem.to_owned(),
-    }
+fn damaged(path: &Path, problem: &dyn Display) -> BackupError {
+    let (path, problem) = (path.to_owned(), problem.to_string());
+    BackupError::Damaged { path, problem }
 }
 
 /// `VACUUM INTO` a file beside the target, which then takes the target's name.
@@ -90,14 +86,12 @@ fn copy(
     to: &Path,
     finish: impl FnOnce(&mut Connection) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => BackupError::Exists {
-            path: to.to_owned(),
-        },
-        _ => BackupError::File {
-            path: to.to_owned(),
-            source,
-        },
+    let failed = |source: io::Error| {
+        let path = to.to_owned();
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => BackupError::Exists { path },
+            _ => BackupError::File { path, source },
+        }
     };
     // SQLite would take a log or a journal for that of the new file.
     for path in [to.to_owned(), beside(to, "-wal"), beside(to, "-journal")] {
@@ -108,10 +102,8 @@ fn copy(
     let staging = Staging::begin(to).map_err(failed)?;
     let part = staging.part();
     let name = part.to_str().ok_or_else(|| {
-        failed(io::Error::new(
-            io::ErrorKind::InvalidFilename,
-            "the path is not UTF-8",
-        ))
+        let kind = io::ErrorKind::InvalidFilename;
+        failed(io::Error::new(kind, "the path is not UTF-8"))
     })?;
     staging.create_private().map_err(failed)?;
     source.execute("VACUUM INTO ?1", [name])?;

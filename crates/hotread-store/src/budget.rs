@@ -12,11 +12,9 @@ use std::time::{Duration, Instant};
 /// of work, compared with which the look costs nothing.
 const LOOK_EVERY: c_int = 1_000;
 
-/// How long a unit of work may run, and a way to end it before: see [`Store::within`].
+/// How long a unit of work may run, and a way to end it before: see [`Store::within`](crate::Store::within).
 ///
 /// Clones are the same budget, so that one thread may work within it and another one cancel it.
-///
-/// [`Store::within`]: crate::Store::within
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 
@@ -40,10 +38,8 @@ impl Budget {
     }
 
     fn new(until: Option<Instant>) -> Self {
-        Self(Arc::new(Inner {
-            until,
-            cancelled: AtomicBool::new(false),
-        }))
+        let cancelled = AtomicBool::new(false);
+        Self(Arc::new(Inner { until, cancelled }))
     }
 
     /// Ends the work, which fails with [`StorageError::Interrupted`] within some milliseconds. Work

@@ -1,14 +1,11 @@
-//! The one thread that writes. Whatever waits becomes one SQLite transaction, then one fsync, then
-//! the answers: group commit. Nothing is visible to anyone before COMMIT has returned.
+//! The one thread that writes. What waits becomes one SQLite transaction, then one fsync, then the
+//! answers: group commit. Nothing is visible before COMMIT has returned.
 //!
-//! What goes wrong, and for whom:
-//!
-//! - A transaction that is refused is decided before anything of it is written, so it takes nothing
-//!   back and nobody along.
-//! - An error of SQLite before COMMIT fails the whole group, of which nothing is applied; refusals,
-//!   too, for they were decided on a state that never came to be.
-//! - An error of COMMIT leaves unknown what is on disk. The group is told so; nothing more is
-//!   written until the database was opened anew, its WAL brought to rest, and its heads compared.
+//! - A transaction that is refused is decided before anything of it is written.
+//! - An error of SQLite before COMMIT fails the whole group, refusals included, which were decided on a
+//!   state that never came to be. Nothing of it is applied.
+//! - An error of COMMIT leaves unknown what is on disk. The group is answered so, and nothing more is
+//!   written until the database was reopened, its WAL brought to rest, and its heads compared.
 
 mod admin;
 pub(crate) mod alter;
@@ -19,24 +16,26 @@ pub(crate) mod queue;
 mod reconcile;
 pub(crate) mod tokens;
 
-use self::house::{Sweep, trim};
+use self::house::{SWEEP_EVERY, trim};
 use self::queue::{Next, Queue, Request};
 use self::reconcile::Halted;
 use crate::error::{CommitError, StorageError};
 use crate::location::Location;
 use crate::options::Synchronous;
-use crate::replace;
-use crate::rows::{signed, wide};
+use crate::replace::{self, MAX_REST_BYTES};
+use crate::rows::{self, signed, wide};
 use crate::stats::Counters;
 use crate::table::{self, OpenTable, Registry, Standing};
-use crate::ticket::{Applied, Reply};
+use crate::ticket::{Answer, Applied, Reply};
 use crate::token::Tokens;
-use crate::view::{View, WriteError, sql};
-use hotread_proto::{Body, Change, ChangeOp, Entry, Op, Outcome, Refusal, Timestamp, evaluate};
+use crate::view::{View, sql};
+use hotread_proto::{
+    Body, Change, ChangeOp, Committed, Entry, Op, Outcome, Refusal, Timestamp, evaluate,
+};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroize;
 
 pub(crate) struct Committer {
@@ -55,7 +54,8 @@ pub(crate) struct Committer {
     /// It was told that the write-ahead log grows.
     pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
-    pub(crate) sweep: Sweep,
+    /// Time from one sweep to the next: none while there is more to delete.
+    pub(crate) sweep_after: Duration,
     /// The table at which the last sweep ended, by its id.
     pub(crate) swept_to: i64,
     pub(crate) aged: Instant,
@@ -71,18 +71,21 @@ pub(crate) const LOG_IS_HELD: &str =
 /// The changes of a group, by table, in their order.
 type Changes = Vec<(Arc<OpenTable>, Vec<Arc<Change>>)>;
 
-/// What became of a request, to be told after COMMIT.
-enum Decided {
-    Applied(Applied),
-    Refused(CommitError),
+/// What the committer shares with its callers.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tokens: Arc<Tokens>,
 }
 
-/// The records and the tables that a group touches.
+/// The transactions that are committed together.
 struct Group {
     begun: Instant,
-    decided: Vec<(Reply, Decided)>,
+    /// Answers to those that were decided, to be sent after COMMIT.
+    decided: Vec<(Reply, Answer)>,
     changes: Changes,
-    entries: u64,
 }
 
 impl Committer {
@@ -90,27 +93,24 @@ impl Committer {
         at: Location,
         synchronous: Synchronous,
         db: Connection,
-        queue: Arc<Queue>,
-        registry: Arc<Registry>,
-        counters: Arc<Counters>,
-        tokens: Arc<Tokens>,
+        shared: Shared,
     ) -> Result<Self, StorageError> {
-        tokens.reload(&db)?;
+        shared.tokens.reload(&db)?;
         let now = Instant::now();
         let mut committer = Self {
             at,
             synchronous,
             db: Some(db),
-            queue,
-            registry,
-            counters,
-            tokens,
+            queue: shared.queue,
+            registry: shared.registry,
+            counters: shared.counters,
+            tokens: shared.tokens,
             standing: HashMap::new(),
             halted: None,
             moved: false,
             log_is_large: false,
             swept: now,
-            sweep: Sweep::Idle,
+            sweep_after: SWEEP_EVERY,
             swept_to: 0,
             aged: now,
             cooled: now,
@@ -124,7 +124,7 @@ impl Committer {
 
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
-        /// However the thread ends, nobody waits for it in vain.
+        /// Answers those who wait, however the thread ends.
         struct Abandon(Arc<Queue>);
         impl Drop for Abandon {
             fn drop(&mut self) {
@@ -154,118 +154,92 @@ impl Committer {
         self.standing.get(&table.id).copied()
     }
 
-    pub(crate) fn set_standing(&mut self, id: i64, standing: Standing) {
-        self.standing.insert(id, standing);
-    }
-
-    pub(crate) fn forget_standing(&mut self, id: i64) {
-        self.standing.remove(&id);
-    }
-
     /// Reads anew where each table stands.
     pub(crate) fn read_tables(&mut self) -> Result<Vec<table::TableRow>, StorageError> {
         let db = self.db.as_ref().ok_or_else(not_open)?;
         let rows = table::read_all(db)?;
-        self.standing = rows
-            .iter()
-            .map(|row| (row.table.id, row.standing))
-            .collect();
+        let standing = rows.iter().map(|row| (row.table.id, row.standing));
+        self.standing = standing.collect();
         Ok(rows)
     }
 
     pub(crate) fn group(&mut self, requests: Vec<Request>) {
-        if let Err(e) = self.reconcile() {
-            fail(
-                requests.into_iter().map(|request| request.reply),
-                &CommitError::Storage(e),
-            );
-            return;
-        }
         let bytes = requests.iter().map(|request| request.size as u64).sum();
-        if let Err(e) = self.check_room(bytes) {
-            let error = CommitError::Storage(e);
-            fail(requests.into_iter().map(|request| request.reply), &error);
-            return;
+        let mut requests = requests.into_iter();
+        let ready = self.reconcile();
+        if let Err(e) = ready.and_then(|()| self.check_room(bytes)) {
+            let replies = requests.map(|request| request.reply);
+            return fail(replies, &CommitError::Storage(e));
         }
-        let mut group = Group::begin();
-        match self.write(requests, &mut group) {
+        let mut group = Group {
+            begun: Instant::now(),
+            decided: Vec::new(),
+            changes: Vec::new(),
+        };
+        match self.write(&mut requests, &mut group) {
             Ok(()) => self.commit(group),
-            Err((error, rest)) => {
+            Err(error) => {
                 let error = match error {
                     CommitError::Storage(cause) => CommitError::Storage(self.explained(cause)),
                     other => other,
                 };
                 self.roll_back();
                 let decided = group.decided.into_iter().map(|(reply, _)| reply);
+                let rest = requests.map(|request| request.reply);
                 fail(decided.chain(rest), &error);
             }
         }
     }
 
-    /// Everything up to COMMIT. On an error, with the requests that were not decided yet.
+    /// Everything up to COMMIT. An error concerns all requests, those included that were not decided yet.
     fn write(
         &mut self,
-        requests: Vec<Request>,
+        requests: &mut impl Iterator<Item = Request>,
         group: &mut Group,
-    ) -> Result<(), (CommitError, Vec<Reply>)> {
-        let mut requests = requests.into_iter();
-        let mut step = || -> Result<(), (CommitError, Option<Reply>)> {
-            let before = |e: StorageError| (CommitError::Storage(e), None);
-            let db = self.db.as_ref().ok_or_else(not_open).map_err(before)?;
-            run(db, "BEGIN IMMEDIATE").map_err(|e| before(e.into()))?;
-            for request in requests.by_ref() {
-                group.entries += 1;
-                let Request {
-                    table,
-                    at,
-                    actor,
-                    body,
-                    reply,
-                    ..
-                } = request;
-                if matches!(body, Body::Replace(_)) {
-                    self.counters.whole_replacement();
-                }
-                let secret = table.is_sealed();
-                let mut entry = Entry { at, actor, body };
-                let decided = decide(db, &self.registry, &mut self.standing, &table, &mut entry);
-                if secret {
-                    wipe(&mut entry.body);
-                }
-                match decided {
-                    Ok((decided, change)) => {
-                        group.decided.push((reply, decided));
-                        if let Some((table, change)) = change {
-                            group.push(table, change);
-                        }
+    ) -> Result<(), CommitError> {
+        let db = self.db.as_ref().ok_or_else(not_open)?;
+        rows::execute(db, "BEGIN IMMEDIATE", [])?;
+        for request in requests {
+            let Request {
+                table,
+                at,
+                actor,
+                body,
+                reply,
+                ..
+            } = request;
+            if matches!(body, Body::Replace(_)) {
+                self.counters.whole_replacements.add(1);
+            }
+            let secret = table.is_sealed();
+            let mut entry = Entry { at, actor, body };
+            let decided = decide(db, &self.registry, &mut self.standing, &table, &mut entry);
+            if secret {
+                wipe(&mut entry.body);
+            }
+            match decided {
+                Ok((answer, change)) => {
+                    group.decided.push((reply, answer));
+                    if let Some((table, change)) = change {
+                        group.push(table, change);
                     }
-                    Err(error) => return Err((error, Some(reply))),
+                }
+                Err(error) => {
+                    group.decided.push((reply, Err(error.clone())));
+                    return Err(error);
                 }
             }
-            for (table, _) in &group.changes {
-                let standing = self
-                    .standing
-                    .get_mut(&table.id)
-                    .expect("it was just written");
-                trim(db, table, standing).map_err(before)?;
-                write_standing(db, table.id, standing).map_err(|e| before(e.into()))?;
-            }
-            if !group.changes.is_empty() {
-                db.prepare_cached(sql::APPLIED)
-                    .and_then(|mut statement| statement.execute([signed(group.entries)]))
-                    .map_err(|e| before(e.into()))?;
-            }
-            Ok(())
-        };
-        step().map_err(|(error, reply)| {
-            (
-                error,
-                reply
-                    .into_iter()
-                    .chain(requests.map(|request| request.reply))
-                    .collect(),
-            )
-        })
+        }
+        for (table, _) in &group.changes {
+            let standing = self.standing.get_mut(&table.id);
+            let standing = standing.expect("it was just written");
+            trim(db, table, standing)?;
+            write_standing(db, table.id, standing)?;
+        }
+        if !group.changes.is_empty() {
+            rows::execute(db, sql::APPLIED, [group.decided.len() as i64])?;
+        }
+        Ok(())
     }
 
     fn commit(&mut self, group: Group) {
@@ -275,7 +249,7 @@ impl Committer {
         } else {
             let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
-            if let Err(e) = run(db, "COMMIT") {
+            if let Err(e) = rows::execute(db, "COMMIT", []) {
                 let cause = self.explained(e.into());
                 tracing::error!(%cause, "COMMIT failed; nothing is written until the database was opened anew");
                 self.halt(cause.clone(), group.changes);
@@ -284,11 +258,9 @@ impl Committer {
                 return;
             }
             let now = Instant::now();
-            self.counters.group(
-                group.changes.iter().map(|(_, changes)| changes.len()).sum(),
-                now - group.begun,
-                now - written,
-            );
+            let transactions = group.changes.iter().map(|(_, changes)| changes.len());
+            self.counters
+                .group(transactions.sum(), now - group.begun, now - written);
             publish(&group.changes, &self.standing);
         }
         answer(group.decided, &self.counters);
@@ -300,17 +272,16 @@ impl Committer {
 
     /// With the reason why the disk is full, if it is known.
     fn explained(&self, cause: StorageError) -> StorageError {
-        let is_full = matches!(cause, StorageError::Full { .. });
-        if is_full && self.counters.is_wal_held() {
-            return cause.within(LOG_IS_HELD);
+        match cause {
+            StorageError::Full { .. } if self.counters.is_wal_held() => cause.within(LOG_IS_HELD),
+            cause => cause,
         }
-        cause
     }
 
     /// Nothing of the group was applied; where the tables stand is read anew.
     fn roll_back(&mut self) {
         self.roll_back_clean();
-        self.counters.failed();
+        self.counters.failed.add(1);
         if let Err(cause) = self.read_tables() {
             self.halt(cause, Vec::new());
         }
@@ -364,15 +335,6 @@ impl Drop for Committer {
 }
 
 impl Group {
-    fn begin() -> Self {
-        Self {
-            begun: Instant::now(),
-            decided: Vec::new(),
-            changes: Vec::new(),
-            entries: 0,
-        }
-    }
-
     fn push(&mut self, table: Arc<OpenTable>, change: Change) {
         let change = Arc::new(change);
         match self
@@ -386,8 +348,8 @@ impl Group {
     }
 }
 
-/// What a request comes to, and what it changes.
-type Decision = (Decided, Option<(Arc<OpenTable>, Change)>);
+/// The answer to a request, and what it changes.
+type Decision = (Answer, Option<(Arc<OpenTable>, Change)>);
 
 /// One request against the state that the ones before it in the group leave.
 fn decide(
@@ -402,71 +364,44 @@ fn decide(
         .get(&table.name)
         .filter(|current| current.id == table.id);
     let (Some(current), Some(standing)) = (current, standing.get_mut(&table.id)) else {
-        let error = CommitError::UnknownTable {
-            table: table.name.clone(),
-        };
-        return Ok((Decided::Refused(error), None));
+        return Ok((Err(CommitError::unknown(&table.name)), None));
     };
     if current.options.schema != table.options.schema
         && let Err(error) = check_altered(&current, &entry.body)
     {
-        return Ok((Decided::Refused(error), None));
+        return Ok((Err(error), None));
     }
     let table = current;
     if let Body::Compared(compared) = &mut entry.body {
-        replace::finish(db, &table, standing.head, compared)?;
+        // What is not up to date after this little is refused when it is evaluated.
+        replace::catch_up(db, &table, standing.head, compared, MAX_REST_BYTES)?;
     }
     let mut view = View::new(db, &table, standing.head, entry.at)?;
-    match evaluate(&mut view, entry)? {
+    let committed = match evaluate(&mut view, entry)? {
         Outcome::Committed(change) => {
-            let bytes = view.apply(&change).map_err(|e| match e {
-                WriteError::Storage(e) => CommitError::Storage(e),
-                WriteError::Seal(source) => CommitError::Seal {
-                    table: table.name.clone(),
-                    source,
-                },
-            })?;
+            let bytes = view.apply(&change)?;
             let grown = view.grows_by(&change);
             drop(view);
             standing.head = change.head();
             standing.history_bytes += bytes;
-            let puts = change
-                .ops
-                .iter()
-                .filter(|op| matches!(op, ChangeOp::Put(_)))
-                .count();
+            let puts = change.ops.iter();
+            let puts = puts.filter(|op| matches!(op, ChangeOp::Put(_))).count();
             let applied = Applied {
                 committed: change.committed(),
                 written: puts as u64,
                 deleted: (change.ops.len() - puts) as u64,
                 grown,
             };
-            Ok((Decided::Applied(applied), Some((table, change))))
+            return Ok((Ok(applied), Some((table, change))));
         }
-        Outcome::Repeated(committed) => {
-            let applied = Applied {
-                committed,
-                written: 0,
-                deleted: 0,
-                grown: false,
-            };
-            Ok((Decided::Applied(applied), None))
-        }
-        Outcome::Nothing => {
-            let committed = hotread_proto::Committed {
-                position: standing.head.position,
-                at: entry.at,
-            };
-            let applied = Applied {
-                committed,
-                written: 0,
-                deleted: 0,
-                grown: false,
-            };
-            Ok((Decided::Applied(applied), None))
-        }
-        Outcome::Refused(refusal) => Ok((Decided::Refused(refusal.into()), None)),
-    }
+        Outcome::Refused(refusal) => return Ok((Err(refusal.into()), None)),
+        Outcome::Repeated(committed) => committed,
+        Outcome::Nothing => Committed {
+            position: standing.head.position,
+            at: entry.at,
+        },
+    };
+    Ok((Ok(Applied::nothing(committed)), None))
 }
 
 /// Checks what was checked when it was submitted against the schema that its table has got since.
@@ -491,31 +426,22 @@ fn wipe(body: &mut Body) {
     }
 }
 
-/// A statement without parameters or rows, parsed once for all groups.
-fn run(db: &Connection, sql: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(sql)?.execute([])?;
-    Ok(())
-}
-
 /// After COMMIT: into the live tables, and to the subscribers.
 fn publish(changes: &Changes, standing: &HashMap<i64, Standing>) {
     for (table, changes) in changes {
         table.live.push(changes);
-        let floor = standing.get(&table.id).map(|standing| standing.floor);
-        let floor = floor.unwrap_or_else(|| table.feed.floor());
+        let standing = standing.get(&table.id);
+        let floor = standing.map_or_else(|| table.feed.floor(), |standing| standing.floor);
         table.feed.push(changes, floor);
     }
 }
 
-fn answer(decided: Vec<(Reply, Decided)>, counters: &Counters) {
-    for (reply, decided) in decided {
-        match decided {
-            Decided::Applied(applied) => reply.send(Ok(applied)),
-            Decided::Refused(error) => {
-                counters.refused();
-                reply.send(Err(error));
-            }
+fn answer(decided: Vec<(Reply, Answer)>, counters: &Counters) {
+    for (reply, answer) in decided {
+        if answer.is_err() {
+            counters.refused.add(1);
         }
+        reply.send(answer);
     }
 }
 
@@ -530,26 +456,20 @@ pub(crate) fn write_standing(
     id: i64,
     standing: &Standing,
 ) -> rusqlite::Result<()> {
-    let Standing {
-        head,
-        floor,
-        history_bytes,
-    } = standing;
-    db.prepare_cached(sql::HEAD)?.execute(params![
+    let head = standing.head;
+    let row = params![
         id,
         signed(head.position.seq),
         wide(head.digest.0),
         signed(head.records),
         head.at.millis(),
-        signed(*floor),
-        signed(*history_bytes),
-    ])?;
-    Ok(())
+        signed(standing.floor),
+        signed(standing.history_bytes),
+    ];
+    rows::execute(db, sql::HEAD, row).map(drop)
 }
 
 /// Between a failed COMMIT and the reopening.
 pub(crate) fn not_open() -> StorageError {
-    StorageError::Io {
-        detail: "the database is not open".to_owned(),
-    }
+    StorageError::io("the database is not open")
 }

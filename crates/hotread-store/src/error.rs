@@ -8,6 +8,25 @@ pub use self::file::{BackupError, Holder, OpenError};
 pub use self::storage::StorageError;
 pub(crate) use self::storage::{is_extended, is_without_index};
 
+/// Makes errors of SQLite and of the database those of a kind of call, by way of one of its variants.
+macro_rules! from_storage {
+    ($($error:ident::$variant:ident from $($source:ty),+;)+) => {$($(
+        impl From<$source> for $error {
+            fn from(error: $source) -> Self {
+                Self::$variant(error.into())
+            }
+        }
+    )+)+};
+}
+pub(crate) use from_storage;
+
+from_storage! {
+    ReadError::Storage from rusqlite::Error;
+    CommitError::Storage from rusqlite::Error;
+    TableError::Commit from rusqlite::Error, StorageError;
+    BackupError::Storage from rusqlite::Error;
+}
+
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
@@ -22,9 +41,7 @@ pub enum ReadError {
         table: TableName,
     },
     /// The table was not made to be searched.
-    #[error(
-        "table {table} has no search index; create a table with one, and write the records there"
-    )]
+    #[error("table {table} has no search index; alter the table to have one")]
     NoSearch {
         /// The table.
         table: TableName,
@@ -106,11 +123,15 @@ impl ReadError {
             Self::Storage(source) => source.code(),
         }
     }
-}
 
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
+    pub(crate) fn unknown(table: &TableName) -> Self {
+        let table = table.clone();
+        Self::UnknownTable { table }
+    }
+
+    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+        let table = table.clone();
+        move |source| Self::Seal { table, source }
     }
 }
 
@@ -173,7 +194,7 @@ pub enum CommitError {
     },
     /// COMMIT itself failed, so whether the transaction is in is not known.
     #[error(
-        "it is not known whether the transaction was committed: {cause}; try again with the same transaction id"
+        "it is not known whether it was committed: {cause}; look whether it is there, or repeat it with the transaction id that it had, if it had one"
     )]
     Unknown {
         /// What COMMIT failed with.
@@ -199,20 +220,27 @@ pub enum CommitError {
 }
 
 fn at(path: &str) -> String {
-    if path.is_empty() {
-        String::new()
-    } else {
-        format!(" (at {path})")
+    match path {
+        "" => String::new(),
+        _ => format!(" (at {path})"),
     }
 }
 
 fn by(worker: Option<&str>) -> String {
-    worker
-        .map(|name| format!(" (such as {:?})", name))
-        .unwrap_or_default()
+    worker.map_or_else(String::new, |name| format!(" (such as {name:?})"))
 }
 
 impl CommitError {
+    pub(crate) fn unknown(table: &TableName) -> Self {
+        let table = table.clone();
+        Self::UnknownTable { table }
+    }
+
+    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+        let table = table.clone();
+        move |source| Self::Seal { table, source }
+    }
+
     /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -258,9 +286,15 @@ impl CommitError {
     }
 }
 
-impl From<rusqlite::Error> for CommitError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
+/// A table that cannot be read cannot be written.
+impl From<ReadError> for CommitError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::UnknownTable { table } => Self::UnknownTable { table },
+            ReadError::Seal { table, source } => Self::Seal { table, source },
+            ReadError::Storage(error) => Self::Storage(error),
+            other => Self::Storage(StorageError::io(other)),
+        }
     }
 }
 
@@ -285,6 +319,11 @@ pub enum TableError {
         "a sealed table cannot be searched, because the index would hold its values in clear; leave out one of the two"
     )]
     SealedSearch,
+    /// The values of a sealed table are bound to its name.
+    #[error(
+        "a sealed table keeps its name, to which its values are bound; create a table with the other name, and write the records there"
+    )]
+    SealedName,
     /// The table is not sealed.
     #[error("table {table} is not sealed; there is nothing to seal anew")]
     NotSealed {
@@ -302,22 +341,11 @@ impl TableError {
     pub fn code(&self) -> Code {
         match self {
             Self::Exists { .. } => Code::TableExists,
-            Self::InvalidSchema { .. } | Self::SealedSearch | Self::NotSealed { .. } => {
-                Code::InvalidOptions
-            }
+            Self::InvalidSchema { .. }
+            | Self::SealedSearch
+            | Self::SealedName
+            | Self::NotSealed { .. } => Code::InvalidOptions,
             Self::Commit(source) => source.code(),
         }
-    }
-}
-
-impl From<rusqlite::Error> for TableError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Commit(error.into())
-    }
-}
-
-impl From<StorageError> for TableError {
-    fn from(error: StorageError) -> Self {
-        Self::Commit(error.into())
     }
 }

@@ -1,5 +1,5 @@
-//! Writes records to files: newline-delimited JSON, which an [`import`](crate::import) reads back,
-//! and CSV, for spreadsheets and other programs.
+//! Writes records to files, which an [`import`](crate::import) reads back to the byte: JSON, by lines or as
+//! an array, and CSV or TSV.
 //!
 //! A record is written piece by piece, without an allocation or a copy beyond the writer's own; the
 //! writer should be buffered.
@@ -36,12 +36,75 @@ pub fn write_file(
     staging.publish()
 }
 
-/// Writes a line `{"key", "value", "category"?, "expires_at"?}`; the category is left out if it is
-/// `general`. What an import makes of it has the same key, value, category and expiry, to the byte.
+/// Columns of records as CSV and TSV. A file that has these columns is read as records; `seq` and
+/// `updated_at` are not read.
+pub const CSV_COLUMNS: [&str; 6] = [
+    "key",
+    "value",
+    "category",
+    "seq",
+    "updated_at",
+    "expires_at",
+];
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A line `{"key", "value", "category"?, "expires_at"?}` for each record.
+    Ndjson,
+    /// An array of such objects.
+    Json,
+    /// A header, [`CSV_COLUMNS`], and a line for each record: the value as JSON, times as RFC 3339, the
+    /// last one empty if the record does not expire. Fields are quoted where they need to be.
+    ///
+    /// Text is written as it is. A spreadsheet takes a key or category that begins with `=`, `+`, `-` or
+    /// `@` for a formula; open files with records of others as text.
+    Csv,
+    /// The same with tabs between fields.
+    Tsv,
+}
+
+/// Writes records. What an import makes of them has the same keys, values, categories and expiries, to
+/// the byte.
 ///
 /// # Errors
 /// If writing fails.
-pub fn ndjson(record: &Record, out: &mut impl Write) -> io::Result<()> {
+pub fn write<'a>(
+    format: Format,
+    records: impl IntoIterator<Item = &'a Record>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut records = records.into_iter();
+    let delimiter = match format {
+        Format::Ndjson => {
+            return records.try_for_each(|record| {
+                json(record, out)?;
+                out.write_all(b"\n")
+            });
+        }
+        Format::Json => {
+            let mut before: &[u8] = b"[\n";
+            for record in records {
+                out.write_all(before)?;
+                json(record, out)?;
+                before = b",\n";
+            }
+            return out.write_all(if before == b"[\n" { b"[]\n" } else { b"\n]\n" });
+        }
+        Format::Csv => b',',
+        Format::Tsv => b'\t',
+    };
+    let separator = [delimiter];
+    for (at, column) in CSV_COLUMNS.into_iter().enumerate() {
+        out.write_all(if at > 0 { &separator } else { b"" })?;
+        out.write_all(column.as_bytes())?;
+    }
+    out.write_all(b"\n")?;
+    records.try_for_each(|record| line(record, delimiter, out))
+}
+
+/// Writes an object. The category is left out if it is `general`.
+fn json(record: &Record, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"{\"key\":")?;
     serde_json::to_writer(&mut *out, record.key())?;
     out.write_all(b",\"value\":")?;
@@ -53,32 +116,18 @@ pub fn ndjson(record: &Record, out: &mut impl Write) -> io::Result<()> {
     if let Some(at) = record.expires_at() {
         write!(out, ",\"expires_at\":\"{at}\"")?;
     }
-    out.write_all(b"}\n")
+    out.write_all(b"}")
 }
 
-/// Writes the names of the columns that [`csv`] fills.
-///
-/// # Errors
-/// If writing fails.
-pub fn csv_header(out: &mut impl Write) -> io::Result<()> {
-    out.write_all(b"key,value,category,seq,updated_at,expires_at\n")
-}
-
-/// Writes a line with the record's fields: the value as JSON, times as RFC 3339, the last one empty
-/// if the record does not expire. Fields are quoted where they need to be.
-///
-/// Text is written as it is. A spreadsheet takes a key or category that begins with `=`, `+`, `-` or
-/// `@` for a formula; open files with records of others as text.
-///
-/// # Errors
-/// If writing fails.
-pub fn csv(record: &Record, out: &mut impl Write) -> io::Result<()> {
-    csv_field(record.key_bytes(), out)?;
-    out.write_all(b",")?;
-    csv_field(record.value(), out)?;
-    out.write_all(b",")?;
-    csv_field(record.category().as_bytes(), out)?;
-    write!(out, ",{},{},", record.seq(), record.updated_at())?;
+/// Writes a line of fields.
+fn line(record: &Record, delimiter: u8, out: &mut impl Write) -> io::Result<()> {
+    let category = record.category().as_bytes();
+    for text in [record.key_bytes(), record.value(), category] {
+        field(text, delimiter, out)?;
+        out.write_all(&[delimiter])?;
+    }
+    let (between, seq, at) = (char::from(delimiter), record.seq(), record.updated_at());
+    write!(out, "{seq}{between}{at}{between}")?;
     if let Some(at) = record.expires_at() {
         write!(out, "{at}")?;
     }
@@ -87,26 +136,28 @@ pub fn csv(record: &Record, out: &mut impl Write) -> io::Result<()> {
 
 /// A field, in quotation marks if it has a character that would end it. No field is empty, and none
 /// has a line end: keys and categories have no control characters, and JSON escapes them.
-fn csv_field(mut field: &[u8], out: &mut impl Write) -> io::Result<()> {
-    if memchr::memchr2(b',', b'"', field).is_none() {
-        return out.write_all(field);
+fn field(mut text: &[u8], delimiter: u8, out: &mut impl Write) -> io::Result<()> {
+    if memchr::memchr2(delimiter, b'"', text).is_none() {
+        return out.write_all(text);
     }
     out.write_all(b"\"")?;
-    while let Some(quote) = memchr::memchr(b'"', field) {
-        out.write_all(&field[..=quote])?;
+    while let Some(quote) = memchr::memchr(b'"', text) {
+        out.write_all(&text[..=quote])?;
         out.write_all(b"\"")?;
-        field = &field[quote + 1..];
+        text = &text[quote + 1..];
     }
-    out.write_all(field)?;
+    out.write_all(text)?;
     out.write_all(b"\"")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::{CsvOptions, Format, Rows};
+    use crate::import::{self, Delimiter, Input, Options, Rows};
     use hotread_proto::{Hasher, Key, Put, Timestamp, Value};
     use proptest::prelude::*;
+
+    const FORMATS: [Format; 4] = [Format::Ndjson, Format::Json, Format::Csv, Format::Tsv];
 
     fn record(put: &Put) -> Record {
         let (category, at) = (&put.category, Timestamp::from_millis(1).unwrap());
@@ -128,9 +179,10 @@ mod tests {
         )
     }
 
-    fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    fn written(format: Format, puts: &[Put]) -> String {
+        let records: Vec<_> = puts.iter().map(record).collect();
         let mut out = Vec::new();
-        write(&mut out).unwrap();
+        write(format, &records, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -142,43 +194,78 @@ mod tests {
             expires_at: Some(Timestamp::from_millis(2_000).unwrap()),
             ..plain.clone()
         };
-        assert_eq!(
-            written(|out| ndjson(&record(&plain), out)),
-            "{\"key\":\"a\\\"b\",\"value\":[1.0]}\n"
-        );
-        assert_eq!(
-            written(|out| ndjson(&record(&full), out)),
+        let puts = [plain, full, put("k", "{\"a\":1,\"b\":2}")];
+        let objects = [
+            "{\"key\":\"a\\\"b\",\"value\":[1.0]}",
             "{\"key\":\"a\\\"b\",\"value\":[1.0],\"category\":\"c\",\
-             \"expires_at\":\"1970-01-01T00:00:02.000Z\"}\n"
+             \"expires_at\":\"1970-01-01T00:00:02.000Z\"}",
+            "{\"key\":\"k\",\"value\":{\"a\":1,\"b\":2}}",
+        ];
+        assert_eq!(written(Format::Ndjson, &puts), objects.join("\n") + "\n");
+        let array = format!("[\n{}\n]\n", objects.join(",\n"));
+        assert_eq!(written(Format::Json, &puts), array);
+        assert_eq!(written(Format::Json, &[]), "[]\n");
+        assert_eq!(
+            written(Format::Csv, &puts[1..]),
+            "key,value,category,seq,updated_at,expires_at\n\
+             \"a\"\"b\",[1.0],c,7,1970-01-01T00:00:00.001Z,1970-01-01T00:00:02.000Z\n\
+             k,\"{\"\"a\"\":1,\"\"b\"\":2}\",general,7,1970-01-01T00:00:00.001Z,\n"
         );
         assert_eq!(
-            written(|out| csv(&record(&full), out)),
-            "\"a\"\"b\",[1.0],c,7,1970-01-01T00:00:00.001Z,1970-01-01T00:00:02.000Z\n"
-        );
-        assert_eq!(
-            written(|out| csv(&record(&put("k", "{\"a\":1,\"b\":2}")), out)),
-            "k,\"{\"\"a\"\":1,\"\"b\"\":2}\",general,7,1970-01-01T00:00:00.001Z,\n"
+            written(Format::Tsv, &puts[..1]),
+            "key\tvalue\tcategory\tseq\tupdated_at\texpires_at\n\
+             \"a\"\"b\"\t[1.0]\tgeneral\t7\t1970-01-01T00:00:00.001Z\t\n"
         );
     }
 
     /// Texts that are hard on quoting.
     fn text() -> impl Strategy<Value = String> {
-        "[a-c\",;#'\\\\ \u{e4}\u{feff}\u{2028}\u{1f600}=]{1,12}"
+        "[a-c\",;#'\\\\ \u{e4}\u{feff}\u{2028}\u{1f600}=\\[{]{1,12}"
+    }
+
+    /// Any text, with control characters, and empty ones.
+    fn string() -> impl Strategy<Value = String> {
+        prop_oneof![
+            text(),
+            "(?s:.){0,6}",
+            "[\u{0}-\u{1f}\u{7f}-\u{9f}\"\\\\]{0,6}"
+        ]
+    }
+
+    /// A number in any form that JSON has.
+    fn number() -> impl Strategy<Value = String> {
+        "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?"
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|truth| truth.to_string()),
+            number(),
+            string().prop_map(|text| serde_json::to_string(&text).unwrap()),
+            Just("\"\\u0041\\/\\ud83d\\ude00\"".to_owned()),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let name = prop::sample::select(vec!["a", "b", "", "key", "value", "\\n"]);
+            let members = prop::collection::btree_map(name, inner.clone(), 0..4);
+            let object = members.prop_map(|members| {
+                let members = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\":{value}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            });
+            let array = prop::collection::vec(inner, 0..4)
+                .prop_map(|items| format!("[{}]", items.join(",")));
+            prop_oneof![object, array]
+        })
     }
 
     fn puts() -> impl Strategy<Value = Vec<Put>> {
-        let value = prop_oneof![
-            text().prop_map(|text| Value::string(&text).unwrap()),
-            (text(), any::<f64>(), any::<i64>()).prop_map(|(name, x, n)| {
-                let json = serde_json::json!({ name: [x, null, n, true, "\n\r\u{0}"] });
-                Value::serialize(&json).unwrap()
-            }),
-        ];
         let expires_at = prop::option::of(0..=Timestamp::MAX.millis());
-        let put = (text(), value, prop::option::of(text()), expires_at).prop_map(
-            |(key, value, category, at)| Put {
+        let put = (text(), json(), prop::option::of(text()), expires_at).prop_map(
+            |(key, json, category, at)| Put {
                 key: Key::new(&key).unwrap(),
-                value,
+                value: Value::parse(json.as_bytes()).unwrap(),
                 category: category.map_or(Category::GENERAL, |c| Category::new(&c).unwrap()),
                 expires_at: at.map(|at| Timestamp::from_millis(at).unwrap()),
             },
@@ -187,7 +274,15 @@ mod tests {
     }
 
     fn read(file: &str, format: Format) -> Vec<Put> {
-        let mut rows = Rows::new(file.as_bytes(), format).unwrap();
+        let mut options = Options::new(match format {
+            Format::Ndjson => import::Format::Ndjson,
+            Format::Json => import::Format::Json,
+            Format::Csv | Format::Tsv => import::Format::Fields,
+        });
+        if format == Format::Tsv {
+            options.delimiter = Some(Delimiter::Byte(b'\t'));
+        }
+        let mut rows = Rows::new(Input::new(file.as_bytes(), None).unwrap(), &options).unwrap();
         let next = || rows.next_row().unwrap().map(|row| row.unwrap().put);
         std::iter::from_fn(next).collect()
     }
@@ -195,32 +290,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_exported_is_imported_again(puts in puts()) {
-            let mut file = Vec::new();
-            for put in &puts {
-                ndjson(&record(put), &mut file).unwrap();
-            }
-            let file = String::from_utf8(file).unwrap();
-            prop_assert_eq!(read(&file, Format::Ndjson), puts);
-        }
-
-        #[test]
-        fn csv_gives_each_field_back(puts in puts()) {
-            let file = written(|out| {
-                csv_header(out)?;
-                puts.iter().try_for_each(|put| csv(&record(put), out))
-            });
-            let read = read(&file, Format::Csv(CsvOptions::new("key")));
-            prop_assert_eq!(read.len(), puts.len());
-            for (read, put) in read.iter().zip(&puts) {
-                let expires_at = put.expires_at.map(|at| at.to_string()).unwrap_or_default();
-                prop_assert_eq!(&read.key, &put.key);
-                prop_assert_eq!(read.value.to::<serde_json::Value>().unwrap(), serde_json::json!({
-                    "value": put.value.as_str(),
-                    "category": put.category.as_str(),
-                    "seq": "7",
-                    "updated_at": "1970-01-01T00:00:00.001Z",
-                    "expires_at": expires_at,
-                }));
+            for format in FORMATS {
+                prop_assert_eq!(&read(&written(format, &puts), format), &puts, "{:?}", format);
             }
         }
 

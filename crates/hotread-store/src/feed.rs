@@ -1,7 +1,6 @@
-//! What a table's subscribers take: the recent changes in memory, once for all of them. Whoever
-//! falls behind them reads the history on disk; there is no queue for each, so that slow subscribers
-//! cost nothing. Beside them, what can be asked of a table without its disk: where it stands, where
-//! its history begins, and from where on it is pinned.
+//! What a table's subscribers take: the recent changes in memory, once for all of them. A subscriber that falls
+//! behind them reads the history on disk, and has no queue of its own. And what can be asked of a table without
+//! its disk: where it stands, where its history begins, and from where on it is pinned.
 
 use crate::ticket::wake;
 use hotread_proto::{Change, Head};
@@ -74,10 +73,6 @@ impl Recent {
             None => Taken::Behind,
         }
     }
-
-    fn sleepers(&mut self) -> Vec<Waker> {
-        self.wakers.drain().map(|(_, waker)| waker).collect()
-    }
 }
 
 impl Feed {
@@ -120,7 +115,11 @@ impl Feed {
             let oldest = recent.changes.pop_front().expect("there are several");
             recent.bytes -= oldest.size();
         }
-        let sleepers = recent.sleepers();
+        self.wake_all(recent);
+    }
+
+    fn wake_all(&self, mut recent: MutexGuard<'_, Recent>) {
+        let sleepers: Vec<_> = recent.wakers.drain().map(|(_, waker)| waker).collect();
         drop(recent);
         self.moved.notify_all();
         wake(sleepers);
@@ -140,11 +139,10 @@ impl Feed {
 
     /// The change `seq`; if there is none yet, `waker` is woken when there may be.
     ///
-    /// No wake-up is lost. The look for the change and the leaving of the waker are one step under
-    /// the lock, and so are, in [`push`](Self::push) and [`close`](Self::close), what makes a look
-    /// succeed and the taking of the wakers. If the look comes first, its waker is there to be
-    /// taken; if it comes second, it succeeds. And a waker that was taken is woken: nothing between
-    /// its taking and its waking can fail.
+    /// No wake-up is lost. The look for the change and the leaving of the waker are one step under the lock, and
+    /// so are, in [`push`](Self::push) and [`close`](Self::close), what makes a look succeed and the taking of the
+    /// wakers. If the look comes first, its waker is taken, and nothing can fail before it is woken; if it comes
+    /// second, it succeeds.
     pub(crate) fn poll(&self, seq: u64, seat: &Seat, waker: &Waker) -> Taken {
         // Wakers are user code, which does not run under the lock: neither cloned nor dropped.
         let waker = waker.clone();
@@ -187,20 +185,16 @@ impl Feed {
         }
     }
 
-    /// The changes after this one are wanted. Those that were not published yet are, if there is
-    /// anybody who may be about to pin them: the head that is known to him lies before them.
+    /// The changes after this one are wanted by pins, or may be pinned next by a follower.
     pub(crate) fn wanted_after(&self) -> u64 {
         let recent = self.lock();
-        // What is wanted by pins that lie before the history is gone, and they want nothing more.
+        // Pins that lie before the history want nothing more.
         let mut pins = recent.pins.range(recent.floor.saturating_sub(1)..);
         let pinned = pins.next().map(|(&seq, _)| seq);
         let is_followed = recent.subscribers > 0 || !recent.pins.is_empty();
         let unpublished = is_followed.then_some(recent.head.position.seq);
-        pinned
-            .into_iter()
-            .chain(unpublished)
-            .min()
-            .unwrap_or(u64::MAX)
+        let wanted = pinned.into_iter().chain(unpublished).min();
+        wanted.unwrap_or(u64::MAX)
     }
 
     pub(crate) fn closed(&self) -> Option<Closed> {
@@ -229,10 +223,7 @@ impl Feed {
     pub(crate) fn close(&self, why: Closed) {
         let mut recent = self.lock();
         recent.closed.get_or_insert(why);
-        let sleepers = recent.sleepers();
-        drop(recent);
-        self.moved.notify_all();
-        wake(sleepers);
+        self.wake_all(recent);
     }
 }
 
@@ -244,12 +235,9 @@ mod tests {
     use std::task::Wake;
 
     fn head(seq: u64) -> Head {
-        let position = Position {
-            epoch: Epoch(1),
-            seq,
-        };
+        let epoch = Epoch(1);
         Head {
-            position,
+            position: Position { epoch, seq },
             digest: Digest::EMPTY,
             records: 0,
             at: Timestamp::EPOCH,
@@ -257,17 +245,12 @@ mod tests {
     }
 
     fn change(seq: u64) -> Arc<Change> {
-        let Head {
-            position,
-            digest,
-            records,
-            at,
-        } = head(seq);
+        let head = head(seq);
         Arc::new(Change {
-            position,
-            at,
-            digest,
-            records,
+            position: head.position,
+            at: head.at,
+            digest: head.digest,
+            records: head.records,
             ops: Vec::new(),
             id: None,
             actor: None,

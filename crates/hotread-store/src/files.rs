@@ -1,6 +1,6 @@
 //! A database's files: their names, their permissions, and the room for them.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,7 @@ pub(crate) fn beside(database: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Lets a file that is created have the permissions of the database: of a new one, that only its owner
-/// reads and writes it.
+/// Gives a new file the permissions of the database: of a new one, those of [`PRIVATE`].
 pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
     #[cfg(unix)]
     {
@@ -29,8 +28,15 @@ pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
     let _ = (database, options);
 }
 
-/// Creates the database's file, empty, if there is none. SQLite gives the files beside it the same
-/// permissions.
+/// Creates a folder that only this process's user may enter.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    let mut folder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path)
+}
+
+/// Creates the database's file, empty. SQLite gives the files beside it the same permissions.
 pub(crate) fn create(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
@@ -40,6 +46,15 @@ pub(crate) fn create(path: &Path) -> io::Result<()> {
     options.write(true).create(true).truncate(false);
     as_private_as(path, &mut options);
     options.open(path).map(drop)
+}
+
+/// Whether a buffer was filled. `false`: the file ends before.
+pub(crate) fn is_filled(read: io::Result<()>) -> io::Result<bool> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Bytes that are free on the disk for this process's user.

@@ -17,26 +17,25 @@ pub fn stored_row(data: &[u8]) {
     let Some((&kind, data)) = data.split_first() else {
         return;
     };
+    let table = TableName::new("t").expect("a name");
+    let values = Values {
+        table: &table,
+        seal: None,
+    };
     match kind % 5 {
-        0 => change(data),
-        1 => seal_header(data),
+        0 => change(data, &values),
+        1 => {
+            if let Ok(header) = SealHeader::decode(data) {
+                assert_eq!(header.encode(), data, "a header is written in one way only");
+            }
+        }
         2 => row(data, 7, |row| {
-            let table = TableName::new("t").expect("a name");
-            let values = Values {
-                table: &table,
-                seal: None,
-            };
             if let Ok(record) = rows::read_record(row, &values) {
                 let shown = (record.key(), record.category(), record.value().len());
                 let _ = (shown, record.updated_at(), record.expires_at());
             }
         }),
         3 => row(data, 7, |row| {
-            let table = TableName::new("t").expect("a name");
-            let values = Values {
-                table: &table,
-                seal: None,
-            };
             let _ = rows::read_change(row, Epoch(1), &values);
         }),
         _ => row(data, 12, |row| {
@@ -47,13 +46,8 @@ pub fn stored_row(data: &[u8]) {
     }
 }
 
-fn change(data: &[u8]) {
-    let table = TableName::new("t").expect("a name");
-    let values = Values {
-        table: &table,
-        seal: None,
-    };
-    let Ok(ops) = rows::read_ops(data, 7, Timestamp::EPOCH, &values) else {
+fn change(data: &[u8], values: &Values<'_>) {
+    let Ok(ops) = rows::read_ops(data, 7, Timestamp::EPOCH, values) else {
         return;
     };
     let stored = ops.iter().map(|op| match op {
@@ -65,14 +59,7 @@ fn change(data: &[u8]) {
     assert_eq!(again, data, "a change is written in one way only");
 }
 
-fn seal_header(data: &[u8]) {
-    if let Ok(header) = SealHeader::decode(data) {
-        assert_eq!(header.encode(), data, "a header is written in one way only");
-    }
-}
-
-/// A row with so many columns. Each is made of a byte that says of which type it is, one with its
-/// length, and so many more.
+/// A row of columns, each made of a byte for its type, one for its length, and its bytes.
 fn row(mut data: &[u8], columns: usize, read: impl FnOnce(&rusqlite::Row<'_>)) {
     let mut take = |bytes: usize| data.split_off(..bytes.min(data.len())).unwrap_or_default();
     let (mut select, mut values) = (Vec::new(), Vec::new());
@@ -83,13 +70,12 @@ fn row(mut data: &[u8], columns: usize, read: impl FnOnce(&rusqlite::Row<'_>)) {
         };
         let bytes = take(length);
         let mut number = [0; 8];
-        number[..length.min(bytes.len()).min(8)]
-            .copy_from_slice(&bytes[..length.min(bytes.len()).min(8)]);
+        let digits = bytes.len().min(8);
+        number[..digits].copy_from_slice(&bytes[..digits]);
         // Text in a damaged file need not be UTF-8, which binding it as text would make of it.
-        select.push(if kind % 5 == 3 {
-            "CAST(? AS TEXT)"
-        } else {
-            "?"
+        select.push(match kind % 5 {
+            3 => "CAST(? AS TEXT)",
+            _ => "?",
         });
         values.push(match kind % 5 {
             0 => Value::Null,

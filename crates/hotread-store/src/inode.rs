@@ -6,7 +6,7 @@
 //! descriptor for each file, and closes it when no connection of this process is left.
 
 use crate::error::StorageError;
-use crate::files::beside;
+use crate::files::{beside, is_filled};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
@@ -34,10 +34,6 @@ pub(crate) struct Inode {
 struct State {
     file: Option<File>,
     is_locked: bool,
-}
-
-fn open_files() -> MutexGuard<'static, BTreeMap<Id, Weak<Inode>>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(unix)]
@@ -78,7 +74,7 @@ impl Inode {
         let path = std::path::absolute(path)?;
         loop {
             let id = id(&std::fs::metadata(&path)?);
-            let mut files = open_files();
+            let mut files = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
             match files.get(&id).map(Weak::upgrade) {
                 Some(Some(inode)) => return Ok(Some(inode)),
                 // Its last user is about to close it.
@@ -118,11 +114,10 @@ impl Inode {
         Ok(state.file.as_ref())
     }
 
-    /// Takes the right to write the file, under whichever name it was opened. `false`: another process
-    /// or another store of this one has it.
+    /// Takes the right to write the file. `false`: another process or another store of this one has it.
     ///
-    /// Elsewhere than on Linux this says nothing of other processes, since `flock` and the locks of
-    /// SQLite exclude each other there; a file with several names is refused before.
+    /// Elsewhere than on Linux this says nothing of other processes, since `flock` and the locks of SQLite
+    /// exclude each other there; a file with several names is refused before.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.state();
         if state.is_locked {
@@ -155,11 +150,7 @@ impl Inode {
             let _ = (file, buffer, offset);
             Err(io::ErrorKind::UnexpectedEof.into())
         };
-        match read {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(e) => Err(e),
-        }
+        is_filled(read)
     }
 
     /// Gives up the right to write the file.
@@ -198,15 +189,13 @@ fn has_name(path: &Path, known: Id) -> Result<(), StorageError> {
         Ok(_) => "another file has this name by now".to_owned(),
         Err(e) => e.to_string(),
     };
-    Err(StorageError::Moved {
-        path: path.to_owned(),
-        detail,
-    })
+    let path = path.to_owned();
+    Err(StorageError::Moved { path, detail })
 }
 
 impl Drop for Inode {
     fn drop(&mut self) {
-        let mut files = open_files();
+        let mut files = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         // Before others may take the file for one that is not open here.
         drop(std::mem::take(&mut *self.state()));
         files.remove(&self.id);

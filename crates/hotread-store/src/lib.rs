@@ -52,7 +52,7 @@
 //! # Features
 //!
 //! `import`, which is off by default: the modules `import` and `export`, for records from files and into
-//! files, as CSV and as JSON by lines.
+//! files, as CSV and TSV, as JSON by lines, and as JSON.
 
 #![warn(missing_docs)]
 

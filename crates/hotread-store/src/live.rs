@@ -7,14 +7,12 @@ use hotread_proto::{Change, Records, TableName};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Copies of a live table: readers may be stuck in two outdated ones, and changes still become
-/// visible to the others.
+/// Copies of a live table: with readers stuck in two old ones, the others still see changes.
 const COPIES: usize = 4;
 /// Time for which a table that is not in use stays in memory: a moment's pause is no reason to load it
 /// again, and a minute later its memory is free.
 const IDLE: Duration = Duration::from_secs(30);
-/// Most changes that may wait to become visible. What is more is refused, and the reader in the way
-/// is named.
+/// Most changes that may wait to become visible; more are refused.
 const MAX_INVISIBLE: u64 = 65_536;
 
 pub(crate) struct Live {
@@ -25,9 +23,9 @@ pub(crate) struct Live {
 }
 
 enum State {
-    /// Nobody has asked for it.
+    /// It was not asked for.
     Cold,
-    /// Somebody reads it from disk; what is committed meanwhile.
+    /// It is read from disk; what is committed meanwhile.
     Loading(Vec<Arc<Change>>),
     /// The committer moves it on.
     Warm(Warm),
@@ -42,22 +40,6 @@ struct Warm {
     used: Instant,
     /// Completes publications that readers held up, for as long as it is here.
     _maintainer: Maintainer,
-}
-
-impl Warm {
-    fn new(hot: HotRead<Records>, seq: u64) -> Result<Self, ReadError> {
-        let maintainer = hot
-            .spawn_maintainer()
-            .map_err(|error| ReadError::NoThread {
-                reason: error.to_string(),
-            })?;
-        Ok(Self {
-            hot,
-            seq,
-            used: Instant::now(),
-            _maintainer: maintainer,
-        })
-    }
 }
 
 impl Live {
@@ -83,13 +65,11 @@ impl Live {
 
     /// As [`warm`](Self::warm), for a caller of the store.
     fn used(&self) -> Option<HotRead<Records>> {
-        match &mut *self.lock() {
-            State::Warm(warm) => {
-                warm.used = Instant::now();
-                Some(warm.hot.clone())
-            }
-            _ => None,
-        }
+        let State::Warm(warm) = &mut *self.lock() else {
+            return None;
+        };
+        warm.used = Instant::now();
+        Some(warm.hot.clone())
     }
 
     /// Lets go of a table that is not held and was not asked for in a while, if it is one. To drop what
@@ -103,8 +83,8 @@ impl Live {
         idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))
     }
 
-    /// The table in memory, loading it if nobody has yet. `load` reads it in several transactions, and
-    /// gives the last change of which it has a part; `snapshot` reads it in one.
+    /// The table in memory, loaded if it is not there yet. `load` reads it in several transactions, and gives the
+    /// last change of which it has a part; `snapshot` reads it in one.
     pub(crate) fn get(
         &self,
         load: impl FnOnce() -> Result<(Records, u64), ReadError>,
@@ -121,7 +101,11 @@ impl Live {
         *self.lock() = State::Loading(Vec::new());
         let unless_finished = Unwarmed(self);
         let (mut records, last_read) = load()?;
-        if last_read > self.handed_over().max(records.position().seq) {
+        let handed_over = match &*self.lock() {
+            State::Loading(meanwhile) => meanwhile.last().map_or(0, |last| last.position.seq),
+            _ => 0,
+        };
+        if last_read > handed_over.max(records.position().seq) {
             // Its last parts have a part of a change that is not in the list yet.
             drop(records);
             records = snapshot()?;
@@ -129,9 +113,7 @@ impl Live {
         let mut state = self.lock();
         let State::Loading(meanwhile) = &*state else {
             // The next incarnation has taken over.
-            return Err(ReadError::UnknownTable {
-                table: self.name.clone(),
-            });
+            return Err(ReadError::unknown(&self.name));
         };
         for change in meanwhile {
             if change.position.seq > records.position().seq {
@@ -143,18 +125,19 @@ impl Live {
             .max_copies(COPIES)
             .name(self.name.as_str())
             .build();
-        *state = State::Warm(Warm::new(hot.clone(), seq)?);
+        let maintainer = hot.spawn_maintainer().map_err(|error| {
+            let reason = error.to_string();
+            ReadError::NoThread { reason }
+        })?;
+        *state = State::Warm(Warm {
+            hot: hot.clone(),
+            seq,
+            used: Instant::now(),
+            _maintainer: maintainer,
+        });
         drop(state);
         std::mem::forget(unless_finished);
         Ok(hot)
-    }
-
-    /// The last change that came while the table is loaded; 0 if there was none.
-    fn handed_over(&self) -> u64 {
-        match &*self.lock() {
-            State::Loading(meanwhile) => meanwhile.last().map_or(0, |last| last.position.seq),
-            _ => 0,
-        }
     }
 
     /// Changes were committed. They become visible together.
@@ -192,31 +175,23 @@ impl Live {
 
     /// Is there room for more changes?
     pub(crate) fn check(&self) -> Result<(), CommitError> {
-        let (waiting, worker) = match &*self.lock() {
+        let (waiting, hot) = match &*self.lock() {
             State::Cold => return Ok(()),
             State::Loading(meanwhile) => (meanwhile.len() as u64, None),
             State::Warm(Warm { hot, .. }) => {
                 let waiting = hot.latest_seq().saturating_sub(hot.published_seq());
-                if waiting < MAX_INVISIBLE {
-                    return Ok(());
-                }
-                let mut workers = hot.workers().into_iter();
-                (
-                    waiting,
-                    workers
-                        .find(|worker| worker.blocking)
-                        .and_then(|worker| worker.name),
-                )
+                (waiting, (waiting >= MAX_INVISIBLE).then(|| hot.clone()))
             }
         };
         if waiting < MAX_INVISIBLE {
             return Ok(());
         }
-        let worker = worker.map(|name| name.to_string());
+        let workers = hot.map(|hot| hot.workers()).into_iter().flatten();
+        let worker = workers.filter(|it| it.blocking).find_map(|it| it.name);
         Err(CommitError::ReadersStalled {
             table: self.name.clone(),
             waiting,
-            worker,
+            worker: worker.map(|name| name.to_string()),
         })
     }
 }
@@ -264,15 +239,11 @@ mod tests {
         let live = store.live(&name).unwrap();
         let readers = live.readers();
         drop((handle, live));
-        assert!(
-            table.live.cool(later()).is_none(),
-            "there is a factory of handles"
-        );
+        let cooled = table.live.cool(later());
+        assert!(cooled.is_none(), "there is a factory of handles");
         drop(readers);
-        assert!(
-            table.live.cool(Instant::now()).is_none(),
-            "it was just used"
-        );
+        let cooled = table.live.cool(Instant::now());
+        assert!(cooled.is_none(), "it was just used");
         assert!(table.live.cool(later()).is_some());
         assert!(table.live.warm().is_none());
 

@@ -15,16 +15,15 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
-/// Pages of WAL after which a commit moves them into the database: 16 MiB. SQLite's 1,000 would
-/// cost two more fsyncs for every 4 MiB written.
+/// Pages of WAL after which a commit checkpoints: 16 MiB. SQLite's 1,000 cost two more fsyncs per 4 MiB.
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The WAL file is cut to this many bytes when it begins anew.
 pub(crate) const WAL_LIMIT_BYTES: i64 = 64 << 20;
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
-/// SQLite's own VFS for a database that one process uses: its first connection locks other processes out,
-/// and the index of the write-ahead log is in memory, which all connections of the process share.
+/// SQLite's VFS for a database that one process uses: its connections share an index of the write-ahead log in
+/// memory, and lock other processes out.
 const ALONE: &str = "unix-excl";
 
 /// A database that can be opened again and again.
@@ -33,18 +32,17 @@ pub(crate) struct Location {
     pub(crate) path: PathBuf,
     /// A SQLite VFS other than the system's; in tests.
     pub(crate) vfs: Option<String>,
-    /// Connections keep the index of the write-ahead log in this process's memory, and lock other
-    /// processes out: there was no room for the index on the disk.
+    /// Connections use [`ALONE`], since there was no room for the index on the disk.
     pub(crate) is_alone: bool,
     /// The file itself, for as long as connections to it are open.
     pub(crate) inode: Option<Arc<Inode>>,
 }
 
 impl Location {
-    pub(crate) fn new(path: &Path, vfs: Option<String>) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            vfs,
+            vfs: None,
             is_alone: false,
             inode: None,
         }
@@ -63,7 +61,7 @@ impl Location {
     /// Holds on to the file that has the name now.
     pub(crate) fn hold(&mut self) -> Result<(), OpenError> {
         if self.vfs.is_none() {
-            self.inode = Inode::of(&self.path).map_err(|e| self.storage_error(e.into()))?;
+            self.inode = Inode::of(&self.path).map_err(|e| self.storage(e))?;
         }
         Ok(())
     }
@@ -114,8 +112,7 @@ impl Location {
         Ok(db)
     }
 
-    /// Is all of the database in this file, with neither a WAL nor a journal beside it? Then nobody
-    /// has it open for writing either.
+    /// Whether the database has neither a WAL nor a journal, so that no process writes it.
     pub(crate) fn is_at_rest(&self) -> bool {
         let missing = |ending| {
             std::fs::symlink_metadata(files::beside(&self.path, ending))
@@ -124,30 +121,23 @@ impl Location {
         cfg!(unix) && self.vfs.is_none() && missing("-wal") && missing("-journal")
     }
 
-    /// A connection to a database at rest, for as long as it stays so: takes no lock, and makes no
-    /// file beside it.
+    /// A connection to a database at rest, which takes no lock and makes no file beside it.
     pub(crate) fn open_at_rest(&self) -> rusqlite::Result<Connection> {
-        let mut uri = "file:".to_owned();
-        for &byte in std::path::absolute(&self.path)
-            .unwrap_or_else(|_| self.path.clone())
-            .as_os_str()
-            .as_encoded_bytes()
-        {
-            if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-                uri.push(char::from(byte));
-            } else {
-                uri.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        uri.push_str("?immutable=1");
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let bytes = path.as_os_str().as_encoded_bytes().iter();
+        let escaped = bytes.map(|byte| match byte {
+            b'/' | b'.' | b'_' | b'-' => char::from(*byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        });
+        let uri = format!("file:{}?immutable=1", escaped.collect::<String>());
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         Connection::open_with_flags(uri, flags)
     }
 
-    /// A connection for the committer. No connection maps the file: a disk error would end the process
-    /// by a signal, where a read reports it.
+    /// A connection for the committer. None maps the file: there a disk error would end the process.
     pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "foreign_keys", true)?;
@@ -172,26 +162,18 @@ impl Location {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         // A reader that closes last would otherwise try to move the WAL into the database.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        let first: rusqlite::Result<i64> =
-            db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-        let (db, once) = match first {
-            Err(e)
-                if matches!(
-                    e.sqlite_error_code(),
-                    Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
-                ) && self.is_at_rest() =>
-            {
-                (self.open_at_rest()?, true)
-            }
-            Err(e) => match self.alone(&e) {
-                Some(alone) => {
-                    drop(db);
-                    return Ok((alone.reader_of()?.0, true));
-                }
-                // Damage is for whoever reads what is damaged.
-                None => (db, false),
-            },
-            Ok(_) => (db, false),
+        let sql = "SELECT count(*) FROM sqlite_schema";
+        let first = db.query_row(sql, [], |row| row.get::<_, i64>(0)).err();
+        let code = first.as_ref().and_then(rusqlite::Error::sqlite_error_code);
+        let is_refused = matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+        let (db, once) = if is_refused && self.is_at_rest() {
+            (self.open_at_rest()?, true)
+        } else if let Some(alone) = first.and_then(|e| self.alone(&e)) {
+            drop(db);
+            return Ok((alone.reader_of()?.0, true));
+        } else {
+            // Damage is for those who read what is damaged.
+            (db, false)
         };
         db.pragma_update(None, "query_only", true)?;
         db.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
@@ -207,15 +189,9 @@ impl Location {
         Ok(db)
     }
 
-    pub(crate) fn storage(&self, error: rusqlite::Error) -> OpenError {
-        self.storage_error(error.into())
-    }
-
-    pub(crate) fn storage_error(&self, source: StorageError) -> OpenError {
-        OpenError::Storage {
-            path: self.path.clone(),
-            source,
-        }
+    pub(crate) fn storage(&self, error: impl Into<StorageError>) -> OpenError {
+        let (path, source) = (self.path.clone(), error.into());
+        OpenError::Storage { path, source }
     }
 }
 

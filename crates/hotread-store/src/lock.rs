@@ -7,14 +7,12 @@ use crate::inode::{self, Inode};
 use crate::location::Location;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most bytes of a lock file that are looked at.
 const MAX_BYTES: u64 = 4096;
 
-/// The right to write a database. Given up when it is dropped, and by the system when the process
-/// ends, however it ends.
+/// The right to write a database. The system gives it up when the process ends.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     file: File,
@@ -22,22 +20,18 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Beside the file itself, so that one file has one lock, whatever links lead to it.
-    pub(crate) fn path(database: &Path) -> PathBuf {
-        files::beside(database, ".lock")
-    }
-
     /// Takes the lock, or says who has it. Creates the database's file, empty, if there is none.
     pub(crate) fn take(at: &mut Location) -> Result<Self, OpenError> {
-        let path = Self::path(&at.path);
-        let failed = |source| OpenError::LockFile {
-            path: path.clone(),
-            source,
-        };
+        // Beside the file itself, so that one file has one lock, whatever links lead to it.
+        let path = files::beside(&at.path, ".lock");
         let database = at.path.clone();
-        let in_use = |holder| OpenError::InUse {
-            path: database.clone(),
-            holder,
+        let failed = |source| {
+            let path = path.clone();
+            OpenError::LockFile { path, source }
+        };
+        let in_use = |holder| {
+            let path = database.clone();
+            OpenError::InUse { path, holder }
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -49,18 +43,15 @@ impl WriterLock {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         if at.vfs.is_none() {
-            files::create(&at.path).map_err(|e| at.storage_error(e.into()))?;
+            files::create(&at.path).map_err(|e| at.storage(e))?;
         }
         let names = inode::names(&at.path);
         if names > 1 {
-            return Err(OpenError::SeveralNames {
-                path: at.path.clone(),
-                names,
-            });
+            let path = database;
+            return Err(OpenError::SeveralNames { path, names });
         }
         at.hold()?;
-        let inode = at.inode.clone();
-        if let Some(inode) = &inode
+        if let Some(inode) = &at.inode
             && !inode.try_lock().map_err(failed)?
         {
             // Under another name, with another lock file: a mount.
@@ -68,7 +59,7 @@ impl WriterLock {
         }
         let lock = Self {
             file,
-            database: inode,
+            database: at.inode.clone(),
         };
         match lock.announce(None) {
             // The lock holds, whatever the file says.

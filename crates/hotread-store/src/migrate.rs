@@ -1,7 +1,7 @@
 //! Bringing a database to another version of its schema, in numbered steps that go both ways.
 //! `docs/durability.md` describes the newest one.
 
-use crate::error::{OpenError, StorageError};
+use crate::error::{OpenError, StorageError, from_storage};
 use crate::location::Location;
 use crate::migrations;
 use crate::open;
@@ -57,11 +57,7 @@ impl MigrateError {
     }
 }
 
-impl From<rusqlite::Error> for MigrateError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
-    }
-}
+from_storage! { MigrateError::Storage from rusqlite::Error; }
 
 /// The version of a database, which is not changed. Works with databases that are too old to be
 /// opened otherwise.
@@ -79,7 +75,7 @@ pub fn status(path: impl AsRef<Path>) -> Result<Status, OpenError> {
 /// # Errors
 /// As for opening it for writing; and if SQLite fails.
 pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
-    let mut at = Location::new(path.as_ref(), None);
+    let mut at = Location::new(path.as_ref());
     let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
     let version = migrations::ascend(&mut opened.db)?;
     Ok(Status { version })
@@ -91,7 +87,7 @@ pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
 /// # Errors
 /// As for opening it for writing; if it is at that version already or below; if SQLite fails.
 pub fn down(path: impl AsRef<Path>, to: i32) -> Result<Status, MigrateError> {
-    let mut at = Location::new(path.as_ref(), None);
+    let mut at = Location::new(path.as_ref());
     let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;
     let db = &mut opened.db;
     let from = migrations::version(db)?;

@@ -21,7 +21,24 @@ pub struct Migration {
     /// What going back loses.
     pub loses: &'static str,
     up: &'static str,
-    down: fn(&Connection) -> rusqlite::Result<()>,
+    /// The way back, after [`prepare_descent`].
+    down: &'static str,
+}
+
+/// The history as version 1 had it.
+macro_rules! keyed_changes {
+    () => {
+        "CREATE TABLE changes (
+                table_id INTEGER NOT NULL REFERENCES tables (id),
+                seq      INTEGER NOT NULL,
+                at       INTEGER NOT NULL,
+                digest   BLOB    NOT NULL,
+                records  INTEGER NOT NULL,
+                bytes    INTEGER NOT NULL,
+                ops      BLOB    NOT NULL,
+                PRIMARY KEY (table_id, seq)
+            ) STRICT, WITHOUT ROWID;"
+    };
 }
 
 /// All steps, oldest first.
@@ -30,8 +47,8 @@ pub const ALL: &[Migration] = &[
         version: 1,
         title: "tables, records, changes, meta",
         loses: "everything",
-        up: "
-            CREATE TABLE meta (
+        up: concat!(
+            "CREATE TABLE meta (
                 name  TEXT PRIMARY KEY NOT NULL,
                 value ANY
             ) STRICT, WITHOUT ROWID;
@@ -62,39 +79,25 @@ pub const ALL: &[Migration] = &[
                 PRIMARY KEY (table_id, key)
             ) STRICT, WITHOUT ROWID;
 
-            CREATE TABLE changes (
-                table_id INTEGER NOT NULL REFERENCES tables (id),
-                seq      INTEGER NOT NULL,
-                at       INTEGER NOT NULL,
-                digest   BLOB    NOT NULL,
-                records  INTEGER NOT NULL,
-                bytes    INTEGER NOT NULL,
-                ops      BLOB    NOT NULL,
-                PRIMARY KEY (table_id, seq)
-            ) STRICT, WITHOUT ROWID;
-
-            CREATE TABLE txn_ids (
+            ",
+            keyed_changes!(),
+            "CREATE TABLE txn_ids (
                 table_id INTEGER NOT NULL REFERENCES tables (id),
                 txn_id   TEXT    NOT NULL,
                 seq      INTEGER NOT NULL,
                 at       INTEGER NOT NULL,
                 body     BLOB    NOT NULL,
                 PRIMARY KEY (table_id, txn_id)
-            ) STRICT, WITHOUT ROWID;
-        ",
-        down: |db| {
-            db.execute_batch(
-                "DROP TABLE txn_ids; DROP TABLE changes; DROP TABLE records; DROP TABLE tables;
+            ) STRICT, WITHOUT ROWID;"
+        ),
+        down: "DROP TABLE txn_ids; DROP TABLE changes; DROP TABLE records; DROP TABLE tables;
                  DROP TABLE meta;",
-            )
-        },
     },
     Migration {
         version: 2,
         title: "category and expiry, with their indexes",
         loses: "the category and the expiry of every record",
-        // Most records have the category `general` and never expire: partial indexes cost them
-        // nothing.
+        // Partial indexes cost nothing for records of the category `general` that never expire.
         up: "
             ALTER TABLE records ADD COLUMN category TEXT NOT NULL DEFAULT 'general';
             ALTER TABLE records ADD COLUMN expires_at INTEGER;
@@ -103,14 +106,10 @@ pub const ALL: &[Migration] = &[
             CREATE INDEX records_by_expiry ON records (expires_at)
                 WHERE expires_at IS NOT NULL;
         ",
-        down: |db| {
-            db.execute_batch(
-                "DROP INDEX records_by_expiry;
+        down: "DROP INDEX records_by_expiry;
                  DROP INDEX records_by_category;
                  ALTER TABLE records DROP COLUMN expires_at;
                  ALTER TABLE records DROP COLUMN category;",
-            )
-        },
     },
     Migration {
         version: 3,
@@ -124,19 +123,8 @@ pub const ALL: &[Migration] = &[
                 UNIQUE (table_id, key)
             ) STRICT;
         ",
-        down: |db| {
-            let ids: Vec<i64> = db
-                .prepare("SELECT DISTINCT id FROM tables WHERE options ->> '$.search'")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            for id in ids {
-                db.execute_batch(&format!("DROP TABLE {}", search_index::name(id)))?;
-            }
-            db.execute_batch(
-                "UPDATE tables SET options = json_set(options, '$.search', json('false'));
+        down: "UPDATE tables SET options = json_set(options, '$.search', json('false'));
                  DROP TABLE search_rows;",
-            )
-        },
     },
     Migration {
         version: 4,
@@ -152,7 +140,7 @@ pub const ALL: &[Migration] = &[
                 hash       BLOB    NOT NULL UNIQUE
             ) STRICT, WITHOUT ROWID;
         ",
-        down: |db| db.execute_batch("DROP TABLE tokens"),
+        down: "DROP TABLE tokens",
     },
     Migration {
         version: 5,
@@ -160,12 +148,8 @@ pub const ALL: &[Migration] = &[
         // Without their time they would be valid for good.
         loses: "the tokens that expire",
         up: "ALTER TABLE tokens ADD COLUMN expires_at INTEGER;",
-        down: |db| {
-            db.execute_batch(
-                "DELETE FROM tokens WHERE expires_at IS NOT NULL;
+        down: "DELETE FROM tokens WHERE expires_at IS NOT NULL;
                  ALTER TABLE tokens DROP COLUMN expires_at;",
-            )
-        },
     },
     Migration {
         version: 6,
@@ -173,26 +157,7 @@ pub const ALL: &[Migration] = &[
         loses: "the cause of each removal: what expired looks deleted",
         // Nothing changes in what is there: an older program would take a cause for damage.
         up: "",
-        down: |db| {
-            let mut causes = Vec::<(i64, i64)>::new();
-            let mut statement = db.prepare("SELECT table_id, seq, ops FROM changes")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                if plain(row, 2)?.is_some() {
-                    causes.push((row.get(0)?, row.get(1)?));
-                }
-            }
-            drop(rows);
-            let mut read =
-                db.prepare("SELECT ops FROM changes WHERE (table_id, seq) = (?1, ?2)")?;
-            let mut write =
-                db.prepare("UPDATE changes SET ops = ?3 WHERE (table_id, seq) = (?1, ?2)")?;
-            for (table, seq) in causes {
-                let ops = read.query_row((table, seq), |row| plain(row, 0))?;
-                write.execute((table, seq, ops))?;
-            }
-            Ok(())
-        },
+        down: "",
     },
     Migration {
         version: 7,
@@ -202,12 +167,7 @@ pub const ALL: &[Migration] = &[
             ALTER TABLE tables ADD COLUMN dropped_at INTEGER;
             CREATE INDEX tables_dropped ON tables (dropped_at) WHERE dropped_at IS NOT NULL;
         ",
-        down: |db| {
-            clear_dropped(db)?;
-            db.execute_batch(
-                "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
-            )
-        },
+        down: "DROP INDEX tables_dropped; ALTER TABLE tables DROP COLUMN dropped_at;",
     },
     Migration {
         version: 8,
@@ -218,21 +178,16 @@ pub const ALL: &[Migration] = &[
             CREATE INDEX records_by_expiry ON records (table_id, expires_at)
                 WHERE expires_at IS NOT NULL;
         ",
-        down: |db| {
-            // As version 2 made it, to the letter.
-            db.execute_batch(
-                "DROP INDEX records_by_expiry;
+        // As version 2 made it, to the letter.
+        down: "DROP INDEX records_by_expiry;
             CREATE INDEX records_by_expiry ON records (expires_at)
                 WHERE expires_at IS NOT NULL;",
-            )
-        },
     },
     Migration {
         version: 9,
         title: "the history under numbers of its own",
         loses: "nothing",
-        // To find a key in a table without row numbers, SQLite reads rows whole on the way: changes have
-        // up to 256 MiB.
+        // Without row numbers SQLite reads rows of up to 256 MiB whole on the way to a key.
         up: "
             ALTER TABLE changes RENAME TO keyed;
             CREATE TABLE changes (
@@ -251,24 +206,12 @@ pub const ALL: &[Migration] = &[
                 FROM keyed ORDER BY table_id, seq;
             DROP TABLE keyed;
         ",
-        down: |db| {
-            // As version 1 made it, to the letter.
-            db.execute_batch(
-                "ALTER TABLE changes RENAME TO placed;
-            CREATE TABLE changes (
-                table_id INTEGER NOT NULL REFERENCES tables (id),
-                seq      INTEGER NOT NULL,
-                at       INTEGER NOT NULL,
-                digest   BLOB    NOT NULL,
-                records  INTEGER NOT NULL,
-                bytes    INTEGER NOT NULL,
-                ops      BLOB    NOT NULL,
-                PRIMARY KEY (table_id, seq)
-            ) STRICT, WITHOUT ROWID;
-            INSERT INTO changes SELECT table_id, seq, at, digest, records, bytes, ops FROM placed;
-            DROP TABLE placed;",
-            )
-        },
+        down: concat!(
+            "ALTER TABLE changes RENAME TO placed;",
+            keyed_changes!(),
+            "INSERT INTO changes SELECT table_id, seq, at, digest, records, bytes, ops FROM placed;
+             DROP TABLE placed;"
+        ),
     },
     Migration {
         version: 10,
@@ -279,20 +222,48 @@ pub const ALL: &[Migration] = &[
             ALTER TABLE changes ADD COLUMN actor TEXT;
             ALTER TABLE changes ADD COLUMN note BLOB;
         ",
-        down: |db| {
-            // They count in the size of the history.
-            db.execute_batch(
-                "UPDATE tables SET history_bytes = history_bytes - (
+        // They count in the size of the history.
+        down: "UPDATE tables SET history_bytes = history_bytes - (
                      SELECT coalesce(sum(bytes - length(ops)), 0) FROM changes
                      WHERE place > tables.id << 40 AND place < (tables.id + 1) << 40
                  );
                  UPDATE changes SET bytes = length(ops) WHERE bytes <> length(ops);
                  ALTER TABLE changes DROP COLUMN note;
                  ALTER TABLE changes DROP COLUMN actor;",
-            )
-        },
     },
 ];
+
+/// What a step back does before its SQL, which cannot say it.
+fn prepare_descent(step: i32, db: &Connection) -> rusqlite::Result<()> {
+    match step {
+        7 => clear_dropped(db),
+        6 => forget_causes(db),
+        3 => {
+            for id in table_ids(db, "'search_' || id IN (SELECT name FROM sqlite_master)")? {
+                db.execute_batch(&format!("DROP TABLE {}", search_index::name(id)))?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn forget_causes(db: &Connection) -> rusqlite::Result<()> {
+    let mut causes = Vec::<(i64, i64)>::new();
+    rows::each::<rusqlite::Error>(db, "SELECT table_id, seq, ops FROM changes", [], |row| {
+        if plain(row, 2)?.is_some() {
+            causes.push((row.get(0)?, row.get(1)?));
+        }
+        Ok(())
+    })?;
+    let mut read = db.prepare("SELECT ops FROM changes WHERE (table_id, seq) = (?1, ?2)")?;
+    let mut write = db.prepare("UPDATE changes SET ops = ?3 WHERE (table_id, seq) = (?1, ?2)")?;
+    for (table, seq) in causes {
+        let ops = read.query_row((table, seq), |row| plain(row, 0))?;
+        write.execute((table, seq, ops))?;
+    }
+    Ok(())
+}
 
 /// The operations of a change without causes, if they have one. What is damaged stays as it is.
 fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -300,17 +271,20 @@ fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     Ok(rows::forget_causes(ops).ok().flatten())
 }
 
+/// The ids of the tables for which a condition holds.
+pub(crate) fn table_ids(db: &Connection, condition: &str) -> rusqlite::Result<Vec<i64>> {
+    db.prepare(&format!("SELECT id FROM tables WHERE {condition}"))?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// Deletes all that dropped tables have left behind: in each version rows say which table they are of.
 fn clear_dropped(db: &Connection) -> rusqlite::Result<()> {
-    let ids: Vec<i64> = db
-        .prepare("SELECT id FROM tables WHERE dropped_at IS NOT NULL")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for id in ids {
+    for id in table_ids(db, "dropped_at IS NOT NULL")? {
         for table in ["search_rows", "records", "changes", "txn_ids"] {
             db.execute(&format!("DELETE FROM {table} WHERE table_id = ?1"), [id])?;
         }
-        let (words, sizes) = (search_index::words(id), search_index::sizes(id));
+        let [words, sizes] = search_index::set_aside_names(id);
         db.execute_batch(&format!(
             "DROP TABLE IF EXISTS {words}; DROP TABLE IF EXISTS {sizes};
              DELETE FROM tables WHERE id = {id};"
@@ -340,7 +314,8 @@ pub(crate) fn descend(db: &mut Connection, from: i32, to: i32) -> rusqlite::Resu
     let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let steps = ALL.iter().rev();
     for step in steps.filter(|step| (to + 1..=from).contains(&step.version)) {
-        (step.down)(&txn)?;
+        prepare_descent(step.version, &txn)?;
+        txn.execute_batch(step.down)?;
     }
     set_version(&txn, to)?;
     txn.commit()

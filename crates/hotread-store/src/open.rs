@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How often it is tried to take a lock that another process has.
 const LOCK_POLL: Duration = Duration::from_millis(5);
+
+const NOT_SQLITE: &str = "it is not an SQLite database";
+
 /// What a file is.
 enum Kind {
     /// Nothing yet: no file, an empty one, or an SQLite database with nothing in it.
@@ -23,10 +26,8 @@ enum Kind {
 }
 
 impl Location {
-    /// Looks at the file through a connection that cannot write, and that leaves the WAL alone. Where
-    /// there is none, no file appears beside it.
-    /// Only where power was lost while the database was created, there is a journal, without whose
-    /// rollback nothing can be read.
+    /// Looks at the file through a connection that cannot write, leaves the WAL alone, and creates no file.
+    /// Only a journal, left by a loss of power while the database was created, is rolled back.
     fn inspect(&self) -> Result<Kind, OpenError> {
         let path = self.path.clone();
         if self.vfs.is_none() {
@@ -35,16 +36,15 @@ impl Location {
                 _ => Path::new("."),
             };
             if !parent.is_dir() {
-                return Err(OpenError::NoDirectory {
-                    path: parent.to_owned(),
-                });
+                let path = parent.to_owned();
+                return Err(OpenError::NoDirectory { path });
             }
             match std::fs::metadata(&self.path) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Kind::Empty),
                 Ok(meta) if !meta.is_file() => return Err(OpenError::NotAFile { path }),
                 // SQLite takes a single byte for nothing, and would overwrite it.
                 Ok(meta) if meta.len() == 1 => {
-                    let reason = "it is not an SQLite database".into();
+                    let reason = NOT_SQLITE.to_owned();
                     return Err(OpenError::Foreign { path, reason });
                 }
                 _ => {}
@@ -68,9 +68,8 @@ impl Location {
             db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             let pragma = |name| db.pragma_query_value(None, name, |row| row.get(0));
             let (id, version) = (pragma("application_id")?, pragma("user_version")?);
-            let things =
-                db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-            Ok((id, version, things))
+            let things = "SELECT count(*) FROM sqlite_schema";
+            Ok((id, version, db.query_row(things, [], |row| row.get(0))?))
         };
         let mut looked = look(&db);
         drop(db);
@@ -98,25 +97,22 @@ impl Location {
                 Err(OpenError::Foreign { path, reason })
             }
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
-                Err(OpenError::Foreign {
-                    path,
-                    reason: "it is not an SQLite database".into(),
-                })
+                let reason = NOT_SQLITE.to_owned();
+                Err(OpenError::Foreign { path, reason })
             }
             Err(e) => Err(self.storage(e)),
         }
     }
 
     fn no_file(&self) -> OpenError {
-        OpenError::NoFile {
-            path: self.path.clone(),
-        }
+        let path = self.path.clone();
+        OpenError::NoFile { path }
     }
 }
 
 /// The version of a database that must be there.
 pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
-    let at = Location::new(path, None);
+    let at = Location::new(path);
     match at.inspect()? {
         Kind::Ours(version) => Ok(version),
         Kind::Empty => Err(at.no_file()),
@@ -127,10 +123,7 @@ pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
 pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
     match at.inspect()? {
         Kind::Empty => {
-            not_emptied(
-                at,
-                wal::scan_live(at).map_err(|e| at.storage_error(e.into()))?,
-            )?;
+            not_emptied(at, wal::scan_live(at).map_err(|e| at.storage(e))?)?;
             Err(at.no_file())
         }
         Kind::Ours(LATEST) => Ok(()),
@@ -156,8 +149,7 @@ pub(crate) struct Opened {
     pub(crate) full: Option<StorageError>,
 }
 
-/// A connection that may write, in WAL mode, to a database of any version that is known; and the
-/// right to write it.
+/// A connection in WAL mode to a database of any known version, and the right to write it.
 pub(crate) fn raw_writer(
     at: &mut Location,
     create: bool,
@@ -183,7 +175,7 @@ pub(crate) fn raw_writer(
     // Again: whoever had the lock before may have changed it.
     let created = matches!(at.inspect()?, Kind::Empty);
     // Before SQLite forgets it.
-    let damage = wal::scan(at).map_err(|e| at.storage_error(e.into()))?;
+    let damage = wal::scan(at).map_err(|e| at.storage(e))?;
     if created {
         not_emptied(at, damage)?;
     }
@@ -192,12 +184,8 @@ pub(crate) fn raw_writer(
     }
     let open = |at: &Location| -> rusqlite::Result<(Connection, Option<String>)> {
         let db = at.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        let mode = match db.is_readonly("main")? {
-            true => None,
-            false => {
-                Some(db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?)
-            }
-        };
+        let wal = || db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        let mode = (!db.is_readonly("main")?).then(wal).transpose()?;
         Ok((db, mode))
     };
     let mut opened = open(at);
@@ -210,11 +198,11 @@ pub(crate) fn raw_writer(
         Some("wal") => {}
         Some(mode) => {
             let detail = format!("its journal mode stays {mode:?} where WAL is needed");
-            return Err(at.storage_error(StorageError::Io { detail }));
+            return Err(at.storage(StorageError::Io { detail }));
         }
         None => {
             let detail = "it was opened for reading only".into();
-            return Err(at.storage_error(StorageError::ReadOnly { detail }));
+            return Err(at.storage(StorageError::ReadOnly { detail }));
         }
     }
     if at.is_alone {
@@ -242,28 +230,22 @@ pub(crate) fn writer(
 ) -> Result<Opened, OpenError> {
     let mut opened = raw_writer(at, create, wait)?;
     let db = &mut opened.db;
-    let ready = migrations::ascend(db)
-        .map_err(StorageError::from)
-        .and_then(|_| {
-            // The process before this one may have ended between a write and its fsync. What it left
-            // is read and acknowledged from now on.
-            if synchronous == Synchronous::Full {
-                opened.full = match migrations::settle(db).map_err(StorageError::from) {
-                    Err(full @ StorageError::Full { .. }) => Some(full),
-                    Err(e) => return Err(e),
-                    Ok(()) => None,
-                };
-            }
-            Ok(at.writer(synchronous)?)
-        });
-    opened.db = ready.map_err(|e| at.storage_error(e))?;
+    migrations::ascend(db).map_err(|e| at.storage(e))?;
+    // The process before this one may have ended before its fsync; what it left is read from now on.
+    if synchronous == Synchronous::Full {
+        match migrations::settle(db).map_err(StorageError::from) {
+            Err(full @ StorageError::Full { .. }) => opened.full = Some(full),
+            settled => settled.map_err(|e| at.storage(e))?,
+        }
+    }
+    opened.db = at.writer(synchronous).map_err(|e| at.storage(e))?;
     Ok(opened)
 }
 
 /// Fails if there is nothing only because the log is damaged that has all there is.
 fn not_emptied(at: &Location, damage: Option<WalDamage>) -> Result<(), OpenError> {
     match damage {
-        Some(damage) => Err(at.storage_error(StorageError::corrupt(damage.to_string()))),
+        Some(damage) => Err(at.storage(StorageError::corrupt(damage))),
         None => Ok(()),
     }
 }

@@ -42,9 +42,7 @@ impl Pin {
         }
         let table = &pin.table;
         Err(match table.feed.closed() {
-            Some(Closed::Table) => ReadError::UnknownTable {
-                table: table.name.clone(),
-            },
+            Some(Closed::Table) => ReadError::unknown(&table.name),
             _ => ReadError::Gone {
                 table: table.name.clone(),
                 floor: table.feed.floor(),

@@ -1,17 +1,19 @@
-//! Reading what is on disk, through a pool of connections: single records, pages, searches, history.
-//! Whatever was acknowledged is seen by a read that begins after it.
+//! Reading what is on disk, through a pool of connections: records, pages, searches, history. A read sees
+//! whatever was acknowledged before it began.
 
 use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
 use crate::location::Location;
 use crate::rows::{self, CHANGE_COLUMNS, HEAD_COLUMNS, RECORD_COLUMNS, signed};
-use crate::table::{self, OpenTable, TableRow};
+use crate::search_index;
+use crate::table::{OpenTable, TABLE_COLUMNS, TableRow};
 use crate::text;
 use hotread_proto::{
-    Category, Change, ChangeOp, Hasher, Head, Key, MAX_CHANGES, Position, Record, Records,
+    Category, Change, ChangeOp, Digest, Hasher, Head, Key, MAX_CHANGES, Position, Record, Records,
+    TableName,
 };
 pub use hotread_proto::{Found, Page, Scan, Search};
-use rusqlite::{Connection, OptionalExtension, ToSql, named_params, params};
+use rusqlite::{Connection, Params, ToSql, named_params, params};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -29,8 +31,7 @@ const MAX_CHANGES_BYTES: u64 = 32 << 20;
 /// that fills it. A page is read in one transaction, whose length this bounds as well: some tens of
 /// milliseconds.
 pub const MAX_PAGE_BYTES: usize = 8 << 20;
-/// Records that are read in one transaction while a table is loaded: some tens of milliseconds, so
-/// that the WAL does not wait for it.
+/// Records read in one transaction of some tens of milliseconds while a table is loaded.
 const LOAD_PAGE: usize = 50_000;
 /// Most records that room is made for before they are seen: the number in the file may be damaged.
 const RESERVED: usize = 1 << 22;
@@ -120,13 +121,10 @@ impl r2d2::ManageConnection for Readers {
     }
 }
 
-/// The thread that opens a pool's connections.
-#[derive(Clone)]
+/// The thread that opens a pool's connections. Dropped after the pool, it leaves no connection open.
 pub(crate) struct Opener(Arc<ScheduledThreadPool>);
 
 impl Opener {
-    /// # Errors
-    /// If the system gives no thread.
     pub(crate) fn new() -> io::Result<Self> {
         // The pool panics if the system refuses its thread, mostly where it refuses this one, too.
         drop(std::thread::Builder::new().spawn(|| ())?.join());
@@ -139,13 +137,15 @@ impl Opener {
         let threads = threads.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         Ok(Self(Arc::new(threads)))
     }
+}
 
-    /// Waits until what it was asked to open is open. The thread keeps the pool alive a moment
-    /// longer than whoever waited for the connection, and the connections with it.
-    pub(crate) fn finish(&self) {
+impl Drop for Opener {
+    /// Waits until what the thread was asked to open is open: it keeps the pool and its connections a moment
+    /// longer than the caller that waited for one.
+    fn drop(&mut self) {
         let (done, finished) = mpsc::channel::<()>();
         self.0.execute(move || drop(done));
-        // An error: it was dropped, which is what is waited for.
+        // Ends with the error that it was dropped.
         let _ = finished.recv();
     }
 }
@@ -187,67 +187,55 @@ fn limit(asked: usize) -> usize {
     }
 }
 
-/// All tables, as they stand now.
-pub(crate) fn tables(pool: &Pool) -> Result<Vec<TableRow>, StorageError> {
-    table::read_all(&*connection(pool)?)
-}
-
 /// Waits for a connection. If none can be opened, what that fails with is said.
 pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
+    let is_watched = pool.budget.is_some();
     let Some(budget) = &pool.budget else {
         let db = pool.readers.get()?;
-        return Ok(Reader {
-            db,
-            is_watched: false,
-        });
+        return Ok(Reader { db, is_watched });
     };
     budget.check()?;
     let patience = budget.left().unwrap_or(PATIENCE).min(PATIENCE);
     let mut db = pool.readers.get_timeout(patience)?;
     budget.watch(&mut db)?;
-    Ok(Reader {
-        db,
-        is_watched: true,
-    })
+    Ok(Reader { db, is_watched })
+}
+
+/// Reads in one transaction, given the table's head and the floor of its history in it.
+pub(crate) fn at_head<R, E: From<ReadError>>(
+    pool: &Pool,
+    table: &OpenTable,
+    read: impl FnOnce(&Connection, Head, u64) -> Result<R, E>,
+) -> Result<R, E> {
+    let mut db = connection(pool).map_err(ReadError::from)?;
+    let txn = db.transaction().map_err(ReadError::from)?;
+    let (head, floor) = head(&txn, table)?;
+    read(&txn, head, floor)
 }
 
 /// Where a table stands in this transaction, and where its history begins.
-pub(crate) fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
+fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
     let sql =
         format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1 AND dropped_at IS NULL");
-    let unknown = || ReadError::UnknownTable {
-        table: table.name.clone(),
-    };
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([table.id])?;
-    let row = rows.next()?.ok_or_else(unknown)?;
-    let head = rows::read_head(row)?;
-    // Sealed anew meanwhile: the values cannot be read with the old keys.
-    if head.position.epoch != table.epoch {
-        return Err(unknown());
-    }
-    Ok((head, rows::read_count(row, 5)?))
+    let head = rows::first(db, &sql, [table.id], |row| {
+        Ok::<_, StorageError>((rows::read_head(row)?, rows::read_count(row, 5)?))
+    })?;
+    // Sealed anew meanwhile, its values cannot be read with the old keys.
+    head.filter(|(head, _)| head.position.epoch == table.epoch)
+        .ok_or_else(|| ReadError::unknown(&table.name))
 }
 
 pub(crate) fn get(pool: &Pool, table: &OpenTable, key: &Key) -> Result<Option<Record>, ReadError> {
     let sql =
         format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
     let db = connection(pool)?;
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![table.id, key.as_str()])?;
-    rows.next()?
-        .map(|row| {
-            checked(
-                table,
-                &table.hasher(),
-                rows::read_record(row, &table.values())?,
-            )
-        })
-        .transpose()
+    rows::first(&db, &sql, params![table.id, key.as_str()], |row| {
+        let record = rows::read_record(row, &table.values())?;
+        checked(table, &table.hasher(), record)
+    })
 }
 
-/// A record whose value is the one that was written, as its hash shows. What others take from here, they
-/// take for true.
+/// Fails if the value is not the one that was written, as its hash shows.
 fn checked(table: &OpenTable, hasher: &Hasher, record: Record) -> Result<Record, ReadError> {
     if record.verify(hasher) {
         return Ok(record);
@@ -258,29 +246,40 @@ fn checked(table: &OpenTable, hasher: &Hasher, record: Record) -> Result<Record,
 }
 
 pub(crate) fn scan(pool: &Pool, table: &OpenTable, scan: &Scan) -> Result<Page, ReadError> {
+    at_head(pool, table, |txn, head, _| {
+        let now = head.position.epoch;
+        if let Some(epoch) = scan.epoch.filter(|epoch| *epoch != now) {
+            let table = table.name.clone();
+            return Err(ReadError::OtherEpoch { table, epoch, now });
+        }
+        let (records, next) = page(txn, table, scan)?;
+        Ok(Page {
+            records,
+            next,
+            position: head.position,
+        })
+    })
+}
+
+/// The records of a page, and the key after which the next one begins.
+fn page(
+    txn: &Connection,
+    table: &OpenTable,
+    scan: &Scan,
+) -> Result<(Vec<Record>, Option<Key>), ReadError> {
     let limit = limit(scan.limit);
-    let mut db = connection(pool)?;
-    let txn = db.transaction()?;
-    let (head, _) = head(&txn, table)?;
-    let now = head.position.epoch;
-    if let Some(epoch) = scan.epoch.filter(|epoch| *epoch != now) {
-        let table = table.name.clone();
-        return Err(ReadError::OtherEpoch { table, epoch, now });
-    }
     let after = scan.after.as_ref().map_or("", Key::as_str);
-    let from = if after < scan.prefix.as_str() {
-        scan.prefix.as_str()
-    } else {
-        after
-    };
+    let from = after.max(scan.prefix.as_str());
     // Strictly after `after`, but a key that is the prefix belongs to it.
-    let strictly = scan.after.is_some() && from == after;
-    let compare = if strictly { ">" } else { ">=" };
-    // The first text after all that begin with the prefix. There is none if it is empty.
-    let end = prefix_end(&scan.prefix);
+    let compare = match scan.after.is_some() && from == after {
+        true => ">",
+        false => ">=",
+    };
     let mut sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table AND r.key {compare} :from"
     );
+    // The first text after all that begin with the prefix. There is none if it is empty.
+    let end = prefix_end(&scan.prefix);
     let end = end.as_deref().map(rusqlite::types::ToSqlOutput::from);
     let rows_wanted = limit as i64 + 1;
     let mut params: Vec<(&str, &dyn ToSql)> = vec![
@@ -302,26 +301,16 @@ pub(crate) fn scan(pool: &Pool, table: &OpenTable, scan: &Scan) -> Result<Page, 
         params.push((":category", category));
     }
     sql.push_str(" ORDER BY r.key LIMIT :limit");
-    let (mut records, mut more) = read_records(&txn, table, &sql, &params, MAX_PAGE_BYTES)?;
+    let mut records = Vec::new();
+    let mut more = read_records(txn, table, &sql, &params[..], MAX_PAGE_BYTES, &mut records)?;
     more |= records.len() > limit;
     records.truncate(limit);
-    let next = match records.last() {
-        Some(last) if more => Some(key(last)?),
-        _ => None,
-    };
-    Ok(Page {
-        records,
-        next,
-        position: head.position,
-    })
+    let last = records.last().filter(|_| more);
+    let next = last.map(|last| Key::new(last.key()).map_err(StorageError::corrupt));
+    Ok((records, next.transpose()?))
 }
 
-fn key(record: &Record) -> Result<Key, StorageError> {
-    Key::new(record.key()).map_err(|e| StorageError::corrupt(e.to_string()))
-}
-
-/// The bytes that come right after all texts with this prefix: not text in general, and compared as
-/// bytes, which is how SQLite compares text.
+/// The bytes that come right after all texts with this prefix, in the byte order of SQLite.
 fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
     let mut end = prefix.as_bytes().to_vec();
     // No byte of UTF-8 is 0xff, so that the last one can always be raised.
@@ -329,69 +318,60 @@ fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// Records until they have this number of bytes, and whether there may be more then.
+/// Adds records until these have this number of bytes. Says whether there may be more then.
 fn read_records(
     db: &Connection,
     table: &OpenTable,
     sql: &str,
-    params: &[(&str, &dyn ToSql)],
+    params: impl Params,
     max_bytes: usize,
-) -> Result<(Vec<Record>, bool), ReadError> {
+    records: &mut Vec<Record>,
+) -> Result<bool, ReadError> {
     let (values, hasher) = (table.values(), table.hasher());
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut bytes = 0;
     while let Some(row) = rows.next()? {
         let record = checked(table, &hasher, rows::read_record(row, &values)?)?;
         bytes += record.size();
         records.push(record);
         if bytes >= max_bytes {
-            return Ok((records, true));
+            return Ok(true);
         }
     }
-    Ok((records, false))
+    Ok(false)
 }
 
 pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<Found, ReadError> {
     if !table.options.search {
-        return Err(ReadError::NoSearch {
-            table: table.name.clone(),
-        });
+        let table = table.name.clone();
+        return Err(ReadError::NoSearch { table });
     }
-    let mut db = connection(pool)?;
-    let txn = db.transaction()?;
-    let (head, _) = head(&txn, table)?;
-    let mut records = Vec::new();
-    if let Some(query) = text::fts_query(&search.query) {
-        let index = table.search_table();
-        let sql = format!(
-            "SELECT {RECORD_COLUMNS} FROM {index} f
+    at_head(pool, table, |txn, head, _| {
+        let mut records = Vec::new();
+        if let Some(query) = text::fts_query(&search.query) {
+            let index = search_index::name(table.id);
+            let sql = format!(
+                "SELECT {RECORD_COLUMNS} FROM {index} f
              JOIN search_rows s ON s.id = f.rowid
              JOIN records r ON r.table_id = s.table_id AND r.key = s.key
              WHERE {index} MATCH :query AND s.table_id = :table
                AND (:category IS NULL OR r.category = :category)
              ORDER BY f.rank, r.key LIMIT :limit"
-        );
-        let category = search.category.as_ref().map(Category::as_str);
-        (records, _) = read_records(
-            &txn,
-            table,
-            &sql,
-            named_params! {
+            );
+            let category = search.category.as_ref().map(Category::as_str);
+            let params = named_params! {
                 ":query": query, ":table": table.id, ":category": category,
                 ":limit": limit(search.limit) as i64,
-            },
-            MAX_PAGE_BYTES,
-        )?;
-    }
-    Ok(Found {
-        records,
-        position: head.position,
+            };
+            read_records(txn, table, &sql, params, MAX_PAGE_BYTES, &mut records)?;
+        }
+        let position = head.position;
+        Ok(Found { records, position })
     })
 }
 
-/// The changes after `from`, oldest first, as far as `admit` takes them, which is told the size of each
-/// before it is read.
+/// The changes after `from`, oldest first, as long as `admit` takes their sizes.
 pub(crate) fn changes(
     pool: &Pool,
     table: &OpenTable,
@@ -399,55 +379,50 @@ pub(crate) fn changes(
     limit: usize,
     admit: &mut dyn FnMut(u64) -> bool,
 ) -> Result<Vec<Change>, ReadError> {
-    let mut db = connection(pool)?;
-    let txn = db.transaction()?;
-    let (head, floor) = head(&txn, table)?;
-    if from.epoch != head.position.epoch || from.seq > head.position.seq {
-        let (table, head) = (table.name.clone(), head.position);
-        return Err(ReadError::NeverThere { table, from, head });
-    }
-    if from.seq + 1 < floor {
-        return Err(ReadError::Gone {
-            table: table.name.clone(),
-            floor,
-        });
-    }
-    let after = |columns| {
-        format!(
-            "SELECT {columns} FROM changes WHERE place > ?1 << 40 | ?2 AND place < (?1 + 1) << 40
-             ORDER BY place LIMIT ?3"
-        )
-    };
-    let from_seq = signed(from.seq);
-    // The sizes first: a row that is stepped to is read whole.
-    let mut admitted = 0_i64;
-    {
-        let mut sizes = txn.prepare_cached(&after("bytes"))?;
-        let limit = limit.min(MAX_CHANGES) as i64;
-        let mut rows = sizes.query(params![table.id, from_seq, limit])?;
-        while let Some(row) = rows.next()?
-            && admit(rows::read_count(row, 0)?)
-        {
-            admitted += 1;
+    at_head(pool, table, |txn, head, floor| {
+        let head = head.position;
+        if from.epoch != head.epoch || from.seq > head.seq {
+            let table = table.name.clone();
+            return Err(ReadError::NeverThere { table, from, head });
         }
-    }
-    let (values, hasher) = (table.values(), table.hasher());
-    let mut statement = txn.prepare_cached(&after(CHANGE_COLUMNS))?;
-    let mut rows = statement.query(params![table.id, from_seq, admitted])?;
-    let mut changes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut change = rows::read_change(row, from.epoch, &values)?;
-        change.ops = change
-            .ops
-            .into_iter()
-            .map(|op| match op {
+        if from.seq + 1 < floor {
+            let table = table.name.clone();
+            return Err(ReadError::Gone { table, floor });
+        }
+        let after = |columns| {
+            format!(
+                "SELECT {columns} FROM changes WHERE place > ?1 << 40 | ?2 AND place < (?1 + 1) << 40
+             ORDER BY place LIMIT ?3"
+            )
+        };
+        let from_seq = signed(from.seq);
+        // The sizes first: a row that is stepped to is read whole.
+        let mut admitted = 0_i64;
+        {
+            let mut sizes = txn.prepare_cached(&after("bytes"))?;
+            let limit = limit.min(MAX_CHANGES) as i64;
+            let mut rows = sizes.query(params![table.id, from_seq, limit])?;
+            while let Some(row) = rows.next()?
+                && admit(rows::read_count(row, 0)?)
+            {
+                admitted += 1;
+            }
+        }
+        let (values, hasher) = (table.values(), table.hasher());
+        let mut changes = Vec::new();
+        let admitted = params![table.id, from_seq, admitted];
+        rows::each::<ReadError>(txn, &after(CHANGE_COLUMNS), admitted, |row| {
+            let mut change = rows::read_change(row, from.epoch, &values)?;
+            let ops = change.ops.into_iter().map(|op| match op {
                 ChangeOp::Put(record) => checked(table, &hasher, record).map(ChangeOp::Put),
                 delete => Ok(delete),
-            })
-            .collect::<Result<_, _>>()?;
-        changes.push(change);
-    }
-    Ok(changes)
+            });
+            change.ops = ops.collect::<Result<_, _>>()?;
+            changes.push(change);
+            Ok(())
+        })?;
+        Ok(changes)
+    })
 }
 
 /// Admits changes up to [`MAX_CHANGES_BYTES`], and one that is larger alone.
@@ -465,35 +440,29 @@ pub(crate) fn digest_at(
     pool: &Pool,
     table: &OpenTable,
     at: Position,
-) -> Result<Option<hotread_proto::Digest>, ReadError> {
-    let mut db = connection(pool)?;
-    let txn = db.transaction()?;
-    let (head, _) = head(&txn, table)?;
-    if at == head.position {
-        return Ok(Some(head.digest));
-    }
-    if at.epoch != head.position.epoch {
-        return Ok(None);
-    }
-    let mut statement =
-        txn.prepare_cached("SELECT digest FROM changes WHERE place = ?1 << 40 | ?2")?;
-    let mut rows = statement.query(params![table.id, signed(at.seq)])?;
-    let digest = rows
-        .next()?
-        .map(|row| rows::read_wide(row, 0))
-        .transpose()?;
-    Ok(digest.map(hotread_proto::Digest))
+) -> Result<Option<Digest>, ReadError> {
+    at_head(pool, table, |txn, head, _| {
+        if at == head.position {
+            return Ok(Some(head.digest));
+        }
+        if at.epoch != head.position.epoch {
+            return Ok(None);
+        }
+        let sql = "SELECT digest FROM changes WHERE place = ?1 << 40 | ?2";
+        let digest = rows::first(txn, sql, params![table.id, signed(at.seq)], |row| {
+            rows::read_wide(row, 0)
+        })?;
+        Ok(digest.map(Digest))
+    })
 }
 
-/// The whole table, read in parts. It stands where the first part stood; what was written meanwhile,
-/// up to the transaction that is given with it, may be in it already, and is to be applied to it
-/// again.
+/// The whole table, read in parts, at the head of the first one. What was written meanwhile, up to the
+/// sequence number that is given with it, may be in it already, and is to be applied to it again.
 pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), ReadError> {
     let sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
          ORDER BY r.key LIMIT ?3"
     );
-    let (values, hasher) = (table.values(), table.hasher());
     let mut db = connection(pool)?;
     let mut start = None;
     let mut records: Vec<Record> = Vec::new();
@@ -505,14 +474,9 @@ pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), Rea
             records.reserve(usize::try_from(head.records).unwrap_or(0).min(RESERVED));
         }
         let before = records.len();
-        {
-            let mut statement = txn.prepare_cached(&sql)?;
-            let last = records.last().map_or("", Record::key).to_owned();
-            let mut rows = statement.query(params![table.id, last, LOAD_PAGE as i64])?;
-            while let Some(row) = rows.next()? {
-                records.push(checked(table, &hasher, rows::read_record(row, &values)?)?);
-            }
-        }
+        let last = records.last().map_or("", Record::key).to_owned();
+        let params = params![table.id, last, LOAD_PAGE as i64];
+        read_records(&txn, table, &sql, params, usize::MAX, &mut records)?;
         if records.len() - before < LOAD_PAGE {
             return Ok((Records::new(head, records), now.position.seq));
         }
@@ -521,39 +485,23 @@ pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), Rea
 
 /// The whole table as of one moment, in one read transaction.
 pub(crate) fn snapshot(table: &OpenTable, pool: &Pool) -> Result<Records, ReadError> {
-    let mut db = connection(pool)?;
-    let txn = db.transaction()?;
-    let (head, _) = head(&txn, table)?;
-    Ok(Records::new(head, all_records(&txn, table)?))
+    at_head(pool, table, |txn, head, _| {
+        Ok(Records::new(head, all_records(txn, table)?))
+    })
 }
 
 /// All records of a table, by key, as this connection sees them.
 pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Record>, ReadError> {
     let sql =
-        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table ORDER BY r.key");
-    read_records(
-        db,
-        table,
-        &sql,
-        named_params! { ":table": table.id },
-        usize::MAX,
-    )
-    .map(|(records, _)| records)
+        format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
+    let mut records = Vec::new();
+    read_records(db, table, &sql, [table.id], usize::MAX, &mut records)?;
+    Ok(records)
 }
 
 /// A table by its name, for stores that only read: others may create and drop tables meanwhile.
-pub(crate) fn table(
-    pool: &Pool,
-    name: &hotread_proto::TableName,
-) -> Result<Option<TableRow>, ReadError> {
-    let sql = format!(
-        "SELECT {} FROM tables WHERE name = ?1",
-        table::TABLE_COLUMNS
-    );
+pub(crate) fn table(pool: &Pool, name: &TableName) -> Result<Option<TableRow>, ReadError> {
+    let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE name = ?1");
     let db = connection(pool)?;
-    let mut statement = db.prepare_cached(&sql)?;
-    let row = statement
-        .query_row([name.as_str()], |row| Ok(TableRow::read(row)))
-        .optional()?;
-    row.transpose().map_err(ReadError::Storage)
+    Ok(rows::first(&db, &sql, [name.as_str()], TableRow::read)?)
 }

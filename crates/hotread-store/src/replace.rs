@@ -1,7 +1,7 @@
 //! Replacements that hold the writer for what they change, and not for the whole table: they are compared
 //! with the table on the caller's thread, from a read connection, and brought up to date by the history.
 
-use crate::error::{CommitError, ReadError, StorageError};
+use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
 use crate::rows::{self, signed};
 use crate::table::OpenTable;
@@ -26,14 +26,18 @@ pub(crate) fn compare(
     max_changes: usize,
 ) -> Result<Compared, CommitError> {
     for _ in 0..MAX_COMPARISONS {
-        let mut compared = {
-            let mut db = read::connection(pool)?;
-            let txn = db.transaction()?;
-            let (head, _) = read::head(&txn, table).map_err(unread)?;
-            let mut view = View::new(&txn, table, head, head.at)?;
-            Compared::new(&mut view, std::mem::take(new), max_changes)??
-        };
-        if follow(pool, table, &mut compared, max_changes)? {
+        let mut compared = read::at_head(pool, table, |txn, head, _| {
+            let mut view = View::new(txn, table, head, head.at)?;
+            Ok::<_, CommitError>(Compared::new(&mut view, std::mem::take(new), max_changes)??)
+        })?;
+        let followed = follow(pool, table, |txn, head| {
+            let bytes = catch_up(txn, table, head, &mut compared, u64::MAX)?;
+            match compared.changes() > max_changes.saturating_mul(2) {
+                true if bytes.is_some() => Err(Refusal::Outdated.into()),
+                _ => Ok(bytes),
+            }
+        })?;
+        if followed {
             return Ok(compared);
         }
         *new = compared.into_replace();
@@ -41,26 +45,19 @@ pub(crate) fn compare(
     Err(Refusal::Outdated.into())
 }
 
-/// Brings a comparison up to date, as far as that is worth it. `false`: the history does not go back so far.
-fn follow(
+/// Brings what is known of a table up to date by `catch_up`, which gives the bytes of history that it read, as
+/// far as that is worth it. `false`: the history does not go back so far.
+pub(crate) fn follow(
     pool: &Pool,
     table: &OpenTable,
-    compared: &mut Compared,
-    max_changes: usize,
+    mut catch_up: impl FnMut(&Connection, Head) -> Result<Option<u64>, CommitError>,
 ) -> Result<bool, CommitError> {
     for _ in 0..MAX_ROUNDS {
-        let mut db = read::connection(pool)?;
-        let txn = db.transaction()?;
-        let (head, _) = read::head(&txn, table).map_err(unread)?;
-        let Some(bytes) = catch_up(&txn, table, head, compared, u64::MAX)? else {
-            return Ok(false);
-        };
-        if compared.changes() > max_changes.saturating_mul(2) {
-            return Err(Refusal::Outdated.into());
-        }
-        // What came while this little was read is less still.
-        if bytes < MAX_REST_BYTES / 4 {
-            break;
+        match read::at_head(pool, table, |txn, head, _| catch_up(txn, head))? {
+            None => return Ok(false),
+            // What came while this little was read is less still.
+            Some(bytes) if bytes < MAX_REST_BYTES / 4 => break,
+            Some(_) => {}
         }
     }
     Ok(true)
@@ -68,7 +65,7 @@ fn follow(
 
 /// Notes the keys that were changed since a comparison, and gives the bytes of history that were read for it;
 /// `None`: the history does not have them, or they come to more than `max_bytes`.
-fn catch_up(
+pub(crate) fn catch_up(
     db: &Connection,
     table: &OpenTable,
     head: Head,
@@ -114,35 +111,9 @@ pub(crate) fn changed_keys(
     if count.cast_unsigned() != to.seq - after.seq || bytes > max_bytes {
         return Ok(None);
     }
-    let mut changes = db.prepare_cached(&format!("SELECT ops {RANGE}"))?;
-    let mut rows = changes.query(range)?;
-    while let Some(row) = rows.next()? {
-        let ops = row.get_ref(0)?.as_blob();
-        let ops = ops.map_err(|e| StorageError::corrupt(e.to_string()))?;
-        rows::read_keys(ops, &mut *visit)?;
-    }
+    rows::each(db, &format!("SELECT ops {RANGE}"), range, |row| {
+        let ops = row.get_ref(0)?.as_blob().map_err(StorageError::corrupt)?;
+        rows::read_keys(ops, &mut *visit)
+    })?;
     Ok(Some(bytes))
-}
-
-/// In the writer, whose time is everybody's: brings a comparison up to date if that takes little.
-pub(crate) fn finish(
-    db: &Connection,
-    table: &OpenTable,
-    head: Head,
-    compared: &mut Compared,
-) -> Result<(), StorageError> {
-    // What is not up to date is refused when it is evaluated.
-    catch_up(db, table, head, compared, MAX_REST_BYTES).map(drop)
-}
-
-/// As it is said to those who write.
-pub(crate) fn unread(error: ReadError) -> CommitError {
-    match error {
-        ReadError::UnknownTable { table } => CommitError::UnknownTable { table },
-        ReadError::Seal { table, source } => CommitError::Seal { table, source },
-        ReadError::Storage(error) => CommitError::Storage(error),
-        other => CommitError::Storage(StorageError::Io {
-            detail: other.to_string(),
-        }),
-    }
 }

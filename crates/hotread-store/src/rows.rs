@@ -1,13 +1,14 @@
 //! How records, changes and tables stand in rows; both directions. What is read is not trusted:
 //! whatever does not have the form that is written here is reported as damage.
 
-use crate::error::{ReadError, StorageError};
-use crate::seal::Seal;
+use crate::error::{CommitError, ReadError, StorageError};
+use crate::seal::{Place, Seal};
 use hotread_proto::{
     Actor, Category, Change, ChangeOp, Digest, Epoch, Head, ItemHash, Key, Note, Position, Record,
     Removal, TableName, Timestamp,
 };
-use rusqlite::Row;
+use rusqlite::{Connection, Params, Row};
+use std::borrow::Cow;
 
 /// Version of the form of a change's operations, its first byte.
 const OPS_VERSION: u8 = 1;
@@ -24,19 +25,47 @@ fn damaged(what: &str) -> StorageError {
     ))
 }
 
+/// Gives each row of a statement to `visit`. The connection keeps the statement.
+pub(crate) fn each<E: From<rusqlite::Error>>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut visit: impl FnMut(&Row<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    while let Some(row) = rows.next()? {
+        visit(row)?;
+    }
+    Ok(())
+}
+
+/// Reads the first row of a statement, if it has one. The connection keeps the statement.
+pub(crate) fn first<T, E: From<rusqlite::Error>>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, E>,
+) -> Result<Option<T>, E> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(read).transpose()
+}
+
+/// Runs a statement without rows, and gives the number of rows that it changed. The connection keeps it.
+pub(crate) fn execute(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+    db.prepare_cached(sql)?.execute(params)
+}
+
 /// A 128-bit number as a blob, the most significant byte first.
 pub(crate) fn wide(number: u128) -> [u8; 16] {
     number.to_be_bytes()
 }
 
 pub(crate) fn read_wide(row: &Row<'_>, column: usize) -> Result<u128, StorageError> {
-    let bytes = row
-        .get_ref(column)?
-        .as_blob()
-        .map_err(|_| damaged("a hash"))?;
-    Ok(u128::from_be_bytes(
-        bytes.try_into().map_err(|_| damaged("a hash"))?,
-    ))
+    let bytes = row.get_ref(column)?.as_blob().ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    Ok(u128::from_be_bytes(bytes.ok_or_else(|| damaged("a hash"))?))
 }
 
 /// A number that is never negative.
@@ -67,40 +96,46 @@ pub(crate) struct Values<'a> {
     pub(crate) seal: Option<(&'a Seal, Epoch)>,
 }
 
-impl Values<'_> {
-    fn open_note(&self, seq: u64, stored: &[u8]) -> Result<Note, ReadError> {
-        let read = |note: &[u8]| Note::from_bytes(note).map_err(|_| damaged("a note"));
-        let Some((seal, epoch)) = self.seal else {
-            return Ok(read(stored)?);
+impl<'a> Values<'a> {
+    fn sealing(&self, key: Option<&'a str>, seq: u64) -> Option<(&'a Seal, Place<'a>)> {
+        let (seal, epoch) = self.seal?;
+        let table = self.table;
+        let place = Place {
+            table,
+            epoch,
+            key,
+            seq,
         };
-        let note = seal
-            .decrypt_note(self.table, epoch, seq, stored)
-            .map_err(|source| ReadError::Seal {
-                table: self.table.clone(),
-                source,
-            })?;
-        Ok(read(&note)?)
+        Some((seal, place))
     }
 
-    fn open(
+    /// The value of a record, or without a key a note, from what is stored; and whether it is secret.
+    fn open<R>(
         &self,
-        key: &Key,
+        key: Option<&'a str>,
         seq: u64,
         stored: &[u8],
-        with: impl FnOnce(&[u8], bool) -> Record,
-    ) -> Result<Record, ReadError> {
-        match self.seal {
-            None => Ok(with(stored, false)),
-            Some((seal, epoch)) => {
-                let value = seal
-                    .decrypt(self.table, epoch, key.as_str(), seq, stored)
-                    .map_err(|source| ReadError::Seal {
-                        table: self.table.clone(),
-                        source,
-                    })?;
-                Ok(with(&value, true))
-            }
-        }
+        with: impl FnOnce(&[u8], bool) -> R,
+    ) -> Result<R, ReadError> {
+        let Some((seal, place)) = self.sealing(key, seq) else {
+            return Ok(with(stored, false));
+        };
+        let text = seal.decrypt(place, stored);
+        Ok(with(&text.map_err(ReadError::seal(self.table))?, true))
+    }
+
+    /// What is stored of a record's value, or without a key of a transaction's note.
+    pub(crate) fn close<'v>(
+        &self,
+        key: Option<&'a str>,
+        seq: u64,
+        text: &'v [u8],
+    ) -> Result<Cow<'v, [u8]>, CommitError> {
+        let Some((seal, place)) = self.sealing(key, seq) else {
+            return Ok(Cow::Borrowed(text));
+        };
+        let sealed = seal.encrypt(place, text);
+        Ok(Cow::Owned(sealed.map_err(CommitError::seal(self.table))?))
     }
 }
 
@@ -119,15 +154,20 @@ pub(crate) fn read_record(row: &Row<'_>, values: &Values<'_>) -> Result<Record, 
     let hash = ItemHash(read_wide(row, 3)?);
     let stored = row.get_ref(4).map_err(StorageError::from)?;
     let stored = stored.as_blob().map_err(|_| damaged("a value"))?;
-    let category = row.get_ref(5).map_err(StorageError::from)?.as_str().ok();
-    let category = category.and_then(|text| Category::new(text).ok());
-    let category = category.ok_or_else(|| damaged("a category"))?;
+    let category = row.get_ref(5).map_err(StorageError::from)?;
+    let category = read_category(category.as_bytes().unwrap_or_default())?;
     let expires_at = read_expiry(row, 6)?;
-    values.open(&key, seq, stored, |value, secret| {
+    values.open(Some(key.as_str()), seq, stored, |value, secret| {
         Record::from_parts(
             &key, value, &category, seq, updated_at, expires_at, hash, secret,
         )
     })
+}
+
+fn read_category(text: &[u8]) -> Result<Category, StorageError> {
+    let category = std::str::from_utf8(text).ok().map(Category::new);
+    let category = category.and_then(Result::ok);
+    category.ok_or_else(|| damaged("a category"))
 }
 
 /// What [`read_head`] reads.
@@ -205,27 +245,24 @@ pub(crate) fn read_change(
         records: read_count(row, 3)?,
         ops: read_ops(blob, position.seq, at, values)?,
         id: None,
-        actor: read_actor(row, 5)?,
-        note: read_note(row, 6, position.seq, values)?,
+        actor: read_actor(row)?,
+        note: read_note(row, position.seq, values)?,
     })
 }
 
-fn read_actor(row: &Row<'_>, column: usize) -> Result<Option<Actor>, StorageError> {
-    let actor = row.get_ref(column)?.as_str_or_null();
+fn read_actor(row: &Row<'_>) -> Result<Option<Actor>, StorageError> {
+    let actor = row.get_ref(5)?.as_str_or_null();
     let actor = actor.map_err(|_| damaged("an actor"))?.map(Actor::new);
     actor.transpose().map_err(|_| damaged("an actor"))
 }
 
-fn read_note(
-    row: &Row<'_>,
-    column: usize,
-    seq: u64,
-    values: &Values<'_>,
-) -> Result<Option<Note>, ReadError> {
-    let stored = row.get_ref(column).map_err(StorageError::from)?;
-    let stored = stored.as_blob_or_null().map_err(|_| damaged("a note"))?;
-    let note = stored.map(|stored| values.open_note(seq, stored));
-    note.transpose()
+fn read_note(row: &Row<'_>, seq: u64, values: &Values<'_>) -> Result<Option<Note>, ReadError> {
+    let stored = row.get_ref(6).map_err(StorageError::from)?;
+    let Some(stored) = stored.as_blob_or_null().map_err(|_| damaged("a note"))? else {
+        return Ok(None);
+    };
+    let note = values.open(None, seq, stored, |note, _| Note::from_bytes(note))?;
+    Ok(Some(note.map_err(|_| damaged("a note"))?))
 }
 
 /// Reads what [`write_ops`] wrote, from bytes that may be anything.
@@ -235,53 +272,35 @@ pub(crate) fn read_ops(
     at: Timestamp,
     values: &Values<'_>,
 ) -> Result<Vec<ChangeOp>, ReadError> {
-    let mut rest = Bytes(blob);
-    if rest.array::<1>()? != [OPS_VERSION] {
-        return Err(damaged("a change of unknown form").into());
-    }
     let mut ops = Vec::new();
-    while !rest.0.is_empty() {
-        let [tag] = rest.array()?;
-        let key = usize::from(u16::from_le_bytes(rest.array()?));
-        let key = Key::from_bytes(rest.take(key)?).map_err(|_| damaged("a key"))?;
-        match tag {
-            DELETE => ops.push(ChangeOp::delete(key)),
-            EXPIRE => ops.push(ChangeOp::Delete {
-                key,
-                cause: Removal::Expired,
-            }),
-            PUT => {
-                let [category] = rest.array()?;
-                let category = std::str::from_utf8(rest.take(category.into())?).ok();
-                let category = category.and_then(|text| Category::new(text).ok());
-                let category = category.ok_or_else(|| damaged("a category"))?;
-                let expires_at = match i64::from_le_bytes(rest.array()?) {
-                    NEVER => None,
-                    millis => Some(Timestamp::from_millis(millis).map_err(|_| damaged("a time"))?),
-                };
-                let hash = ItemHash(u128::from_be_bytes(rest.array()?));
-                let stored = u32::from_le_bytes(rest.array()?) as usize;
-                let stored = rest.take(stored)?;
-                ops.push(ChangeOp::Put(values.open(
-                    &key,
-                    seq,
-                    stored,
-                    |value, secret| {
-                        Record::from_parts(
-                            &key, value, &category, seq, at, expires_at, hash, secret,
-                        )
-                    },
-                )?));
-            }
-            _ => return Err(damaged("an unknown operation").into()),
-        }
-    }
+    each_op::<ReadError>(blob, |_, tag, key, put| {
+        let key = Key::from_bytes(key).map_err(|_| damaged("a key"))?;
+        let Some(put) = put else {
+            let cause = match tag {
+                EXPIRE => Removal::Expired,
+                _ => Removal::Deleted,
+            };
+            ops.push(ChangeOp::Delete { key, cause });
+            return Ok(());
+        };
+        let category = read_category(put.category)?;
+        let expires_at = match put.expires_at {
+            NEVER => None,
+            millis => Some(Timestamp::from_millis(millis).map_err(|_| damaged("a time"))?),
+        };
+        let hash = ItemHash(put.hash);
+        let record = values.open(Some(key.as_str()), seq, put.value, |value, secret| {
+            Record::from_parts(&key, value, &category, seq, at, expires_at, hash, secret)
+        })?;
+        ops.push(ChangeOp::Put(record));
+        Ok(())
+    })?;
     Ok(ops)
 }
 
 /// The keys of what [`write_ops`] wrote, without their records.
 pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), StorageError> {
-    skim_ops(blob, |_, _, key| {
+    each_op(blob, |_, _, key, _| {
         visit(Key::from_bytes(key).map_err(|_| damaged("a key"))?);
         Ok(())
     })
@@ -291,7 +310,7 @@ pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), S
 /// if no removal has one. Values stay as they are stored.
 pub(crate) fn forget_causes(blob: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
     let mut plain: Option<Vec<u8>> = None;
-    skim_ops(blob, |at, tag, _| {
+    each_op::<StorageError>(blob, |at, tag, _, _| {
         if tag == EXPIRE {
             plain.get_or_insert_with(|| blob.to_vec())[at] = DELETE;
         }
@@ -300,32 +319,47 @@ pub(crate) fn forget_causes(blob: &[u8]) -> Result<Option<Vec<u8>>, StorageError
     Ok(plain)
 }
 
-/// Gives each operation's place, tag and key, and passes over its record.
-fn skim_ops(
+/// What is stored of a put besides its key.
+struct StoredPut<'a> {
+    category: &'a [u8],
+    expires_at: i64,
+    hash: u128,
+    value: &'a [u8],
+}
+
+/// Gives each operation's place, tag and key, and the rest of a put.
+fn each_op<E: From<StorageError>>(
     blob: &[u8],
-    mut visit: impl FnMut(usize, u8, &[u8]) -> Result<(), StorageError>,
-) -> Result<(), StorageError> {
+    mut visit: impl FnMut(usize, u8, &[u8], Option<StoredPut<'_>>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut rest = Bytes(blob);
     if rest.array::<1>()? != [OPS_VERSION] {
-        return Err(damaged("a change of unknown form"));
+        return Err(damaged("a change of unknown form").into());
     }
     while !rest.0.is_empty() {
         let at = blob.len() - rest.0.len();
         let [tag] = rest.array()?;
         let key = usize::from(u16::from_le_bytes(rest.array()?));
-        visit(at, tag, rest.take(key)?)?;
-        match tag {
+        let key = rest.take(key)?;
+        let put = match tag {
             PUT => {
                 let [category] = rest.array()?;
-                rest.take(category.into())?;
-                // The expiry and the hash.
-                rest.take(8 + 16)?;
+                let category = rest.take(category.into())?;
+                let expires_at = i64::from_le_bytes(rest.array()?);
+                let hash = u128::from_be_bytes(rest.array()?);
                 let stored = u32::from_le_bytes(rest.array()?) as usize;
-                rest.take(stored)?;
+                let value = rest.take(stored)?;
+                Some(StoredPut {
+                    category,
+                    expires_at,
+                    hash,
+                    value,
+                })
             }
-            DELETE | EXPIRE => {}
-            _ => return Err(damaged("an unknown operation")),
-        }
+            DELETE | EXPIRE => None,
+            _ => return Err(damaged("an unknown operation").into()),
+        };
+        visit(at, tag, key, put)?;
     }
     Ok(())
 }

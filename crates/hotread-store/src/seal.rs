@@ -4,16 +4,16 @@
 //! # Costs
 //!
 //! Deriving the keys (600,000 rounds of PBKDF2) takes 0.07 s where the processor has instructions for
-//! SHA-256, and longer where it has not: once for each table that is created or opened. After that, a
-//! value of 200 bytes is encrypted in 0.6 µs, of which the random nonce is most, and decrypted in
-//! 0.3 µs; one of 4 KiB in 1.6 µs and 1.8 µs. Stored it takes 28 bytes more.
+//! SHA-256: once for each table that is created or opened. A value of 200 bytes is encrypted in 0.6 µs, most of
+//! it for the random nonce, and decrypted in 0.3 µs; one of 4 KiB in 1.6 µs and 1.8 µs. Stored it takes 28 bytes
+//! more.
 //!
-//! # What it withstands
+//! # Limits
 //!
-//! Whoever reads the file learns keys of records, categories, times, sizes, which transaction changed
-//! what, and its actor; of values and notes nothing. Whoever changes it cannot put one value in another's place, or
-//! an older one back under a newer sequence number: table, epoch, key and sequence number are
-//! authenticated with each value. That rows are missing shows in the table's digest.
+//! A reader of the file learns keys of records, categories, times, sizes, which transaction changed what, and its
+//! actor; of values and notes nothing. A writer cannot put one value in another's place, or an older one back under
+//! a newer sequence number: table, epoch, key and sequence number are authenticated with each value. That rows are
+//! missing shows in the table's digest.
 //!
 //! Nonces are random. After 2^32 values under one key the odds that two of them share one reach one
 //! in 2^33, which is as far as NIST SP 800-38D lets a key go; seal the table anew before that, under
@@ -34,8 +34,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// what is read of a file that was named by mistake.
 pub(crate) const MAX_PASSPHRASE_BYTES: usize = 1_024;
 
-/// Rounds of PBKDF2-HMAC-SHA256 for new tables: what OWASP's Password Storage Cheat Sheet asks for
-/// since 2023.
+/// Rounds of PBKDF2-HMAC-SHA256 for new tables: OWASP's figure since 2023.
 pub(crate) const ROUNDS: u32 = 600_000;
 /// Fewest rounds that a header may ask for. Fewer make guessing cheap, and were never written.
 pub(crate) const MIN_ROUNDS: u32 = 100_000;
@@ -234,8 +233,7 @@ impl SealError {
     }
 }
 
-/// What is stored with a table to derive its keys again, and to tell a wrong passphrase before a row
-/// is read. There is nothing secret in it.
+/// What is stored with a table to derive its keys, and to tell a wrong passphrase. Not secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SealHeader {
     rounds: u32,
@@ -258,9 +256,6 @@ impl SealHeader {
     }
 
     /// From what was stored.
-    ///
-    /// # Errors
-    /// If that is no header of a known version, or asks for more or less work than is reasonable.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SealError> {
         let mut rest = bytes;
         let mut field = |length| rest.split_off(..length);
@@ -314,9 +309,6 @@ impl fmt::Debug for Seal {
 
 impl Seal {
     /// Keys for a new table, under a new salt, and what to store to derive them again.
-    ///
-    /// # Errors
-    /// If there are no random numbers.
     pub(crate) fn create(
         passphrase: &Passphrase,
         rounds: u32,
@@ -333,9 +325,6 @@ impl Seal {
     }
 
     /// The keys of a table that is there.
-    ///
-    /// # Errors
-    /// If the passphrase is not the table's.
     pub(crate) fn open(passphrase: &Passphrase, header: &SealHeader) -> Result<Self, SealError> {
         let seal = Self::derive(passphrase, header);
         match seal.unlock(&header.verifier, &header.associated_data()) {
@@ -354,71 +343,19 @@ impl Seal {
         }
     }
 
-    /// What is stored of a value: nonce 12 | ciphertext, as long as the value | tag 16.
-    ///
-    /// # Errors
-    /// If there are no random numbers.
-    pub(crate) fn encrypt(
-        &self,
-        table: &TableName,
-        epoch: Epoch,
-        key: &str,
-        seq: u64,
-        value: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        self.lock(value, &row(table, epoch, key, seq))
+    /// What is stored of a value or note: nonce 12 | ciphertext, as long as the text | tag 16.
+    pub(crate) fn encrypt(&self, place: Place<'_>, text: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.lock(text, &place.associated_data())
     }
 
-    /// The value that was stored for this table, epoch, key and sequence number.
-    ///
-    /// # Errors
-    /// If it was stored for another, or is not what was stored.
+    /// The value or note that was stored for this place. Fails if it was stored for another.
     pub(crate) fn decrypt(
         &self,
-        table: &TableName,
-        epoch: Epoch,
-        key: &str,
-        seq: u64,
+        place: Place<'_>,
         stored: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.unlock(stored, &row(table, epoch, key, seq))
-            .ok_or_else(|| SealError::Damaged {
-                table: table.clone(),
-                key: key.to_owned(),
-                seq,
-            })
-    }
-
-    /// What is stored of a transaction's note, in the form of [`encrypt`](Self::encrypt).
-    ///
-    /// # Errors
-    /// If there are no random numbers.
-    pub(crate) fn encrypt_note(
-        &self,
-        table: &TableName,
-        epoch: Epoch,
-        seq: u64,
-        note: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        self.lock(note, &note_data(table, epoch, seq))
-    }
-
-    /// The note that was stored for this table, epoch and sequence number.
-    ///
-    /// # Errors
-    /// If it was stored for another, or is not what was stored.
-    pub(crate) fn decrypt_note(
-        &self,
-        table: &TableName,
-        epoch: Epoch,
-        seq: u64,
-        stored: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.unlock(stored, &note_data(table, epoch, seq))
-            .ok_or_else(|| SealError::DamagedNote {
-                table: table.clone(),
-                seq,
-            })
+        self.unlock(stored, &place.associated_data())
+            .ok_or_else(|| place.damaged())
     }
 
     /// What hashes the table's records.
@@ -460,27 +397,36 @@ impl Seal {
     }
 }
 
-fn row(table: &TableName, epoch: Epoch, key: &str, seq: u64) -> Vec<u8> {
-    associated_data(
-        b"hotread seal v1 row",
-        &[
-            table.as_str().as_bytes(),
-            &epoch.0.to_le_bytes(),
-            key.as_bytes(),
-            &seq.to_le_bytes(),
-        ],
-    )
+/// What a ciphertext is bound to.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) table: &'a TableName,
+    pub(crate) epoch: Epoch,
+    /// The record whose value it is; `None`: the transaction's note.
+    pub(crate) key: Option<&'a str>,
+    pub(crate) seq: u64,
 }
 
-fn note_data(table: &TableName, epoch: Epoch, seq: u64) -> Vec<u8> {
-    associated_data(
-        b"hotread seal v1 note",
-        &[
-            table.as_str().as_bytes(),
-            &epoch.0.to_le_bytes(),
-            &seq.to_le_bytes(),
-        ],
-    )
+impl Place<'_> {
+    fn associated_data(&self) -> Vec<u8> {
+        let (epoch, seq) = (self.epoch.0.to_le_bytes(), self.seq.to_le_bytes());
+        let table = self.table.as_str().as_bytes();
+        match self.key {
+            Some(key) => associated_data(
+                b"hotread seal v1 row",
+                &[table, &epoch, key.as_bytes(), &seq],
+            ),
+            None => associated_data(b"hotread seal v1 note", &[table, &epoch, &seq]),
+        }
+    }
+
+    fn damaged(&self) -> SealError {
+        let (table, seq) = (self.table.clone(), self.seq);
+        match self.key.map(str::to_owned) {
+            Some(key) => SealError::Damaged { table, key, seq },
+            None => SealError::DamagedNote { table, seq },
+        }
+    }
 }
 
 /// What for, and for what, each with its length before it as 4 bytes, little-endian.

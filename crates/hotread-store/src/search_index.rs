@@ -1,6 +1,8 @@
-//! The search index of a table in the database: its name, its creation, and what a drop makes of it.
+//! The search index of a table in the database: its name, its creation, what is written to it, and what a drop
+//! makes of it.
 
-use rusqlite::Connection;
+use crate::{rows, text};
+use rusqlite::{Connection, params};
 
 /// The name of a table's full-text index.
 pub(crate) fn name(id: i64) -> String {
@@ -17,10 +19,39 @@ pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// Drops an index in a moment: its large parts are set aside as plain tables, to be cleared as other
-/// rows are.
+/// Tells whether a table has an index, which may be half built.
+pub(crate) fn exists(db: &Connection, id: i64) -> rusqlite::Result<bool> {
+    db.table_exists(None, name(id).as_str())
+}
+
+/// Indexes a record, in place of what the index had of its key.
+pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id";
+    let mut statement = db.prepare_cached(sql)?;
+    let row: i64 = statement.query_row(params![id, key], |row| row.get(0))?;
+    let mut words = String::new();
+    text::search_text(key, value, &mut words);
+    let sql = format!(
+        "INSERT OR REPLACE INTO {} (rowid, words) VALUES (?1, ?2)",
+        name(id)
+    );
+    rows::execute(db, &sql, params![row, words])?;
+    Ok(())
+}
+
+/// Takes a record out of the index, if it is there.
+pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id";
+    let row: Option<i64> = rows::first(db, sql, params![id, key], |row| row.get(0))?;
+    let sql = format!("DELETE FROM {} WHERE rowid = ?1", name(id));
+    rows::execute(db, &sql, [row])?;
+    Ok(())
+}
+
+/// Drops an index in a moment: its large parts become plain tables, to be cleared as other rows are.
 pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
-    let (index, words, sizes) = (name(id), words(id), sizes(id));
+    let (index, [words, sizes]) = (name(id), set_aside_names(id));
     db.execute_batch(&format!(
         "ALTER TABLE {index}_data RENAME TO {words};
          ALTER TABLE {index}_docsize RENAME TO {sizes};
@@ -28,12 +59,7 @@ pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// The name of the words of a dropped table's index.
-pub(crate) fn words(id: i64) -> String {
-    format!("dropped_{id}_words")
-}
-
-/// The name of the lengths of its texts.
-pub(crate) fn sizes(id: i64) -> String {
-    format!("dropped_{id}_sizes")
+/// The names of the words of a dropped table's index, and of the lengths of its texts.
+pub(crate) fn set_aside_names(id: i64) -> [String; 2] {
+    ["words", "sizes"].map(|part| format!("dropped_{id}_{part}"))
 }

@@ -3,10 +3,10 @@
 //! The folder has a lock file, so that what a dead process has left is known from what another one is
 //! writing. It is removed by the next one that writes into the same folder.
 
-use crate::files::PRIVATE;
+use crate::files::{PRIVATE, private_folder};
 use crate::inode;
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,16 +25,11 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Makes room for a file that is to have this name.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::ResourceBusy`] if another process is writing a file of this name.
+    /// Makes room for a file of this name. [`io::ErrorKind::ResourceBusy`]: another process writes one.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         let Some(name) = target.file_name() else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidFilename,
-                "it has no name",
-            ));
+            let kind = io::ErrorKind::InvalidFilename;
+            return Err(io::Error::new(kind, "it has no name"));
         };
         clean(parent(target));
         let mut hidden = OsStr::new(".").to_owned();
@@ -55,10 +50,8 @@ impl Staging {
                     });
                 }
                 Ok(None) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::ResourceBusy,
-                        "another process is writing it",
-                    ));
+                    let kind = io::ErrorKind::ResourceBusy;
+                    return Err(io::Error::new(kind, "another process is writing it"));
                 }
                 // The process that had it has just removed it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -74,27 +67,28 @@ impl Staging {
 
     /// Creates the part, empty, for its owner alone.
     pub(crate) fn create_private(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
-        options.open(self.part())
+        private().create_new(true).open(self.part())
     }
 
-    /// Gives the file its name, durably. What has the name already stays, and is an error
-    /// ([`io::ErrorKind::AlreadyExists`]).
+    /// Gives the file its name, durably. [`io::ErrorKind::AlreadyExists`]: something has it.
     pub(crate) fn publish_new(self) -> io::Result<()> {
-        File::open(self.part())?.sync_all()?;
-        rename_new(&self.part(), &self.target)?;
-        sync_folder(parent(&self.target))
+        self.publish_by(rename_new)
     }
 
     /// Gives the file its name, durably, in place of what has it.
     #[cfg(feature = "import")]
     pub(crate) fn publish(self) -> io::Result<()> {
+        self.publish_by(|from, to| std::fs::rename(from, to))
+    }
+
+    fn publish_by(&self, rename: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
         File::open(self.part())?.sync_all()?;
-        std::fs::rename(self.part(), &self.target)?;
-        sync_folder(parent(&self.target))
+        rename(&self.part(), &self.target)?;
+        // Makes the name durable, where folders can be synced.
+        match cfg!(unix) {
+            true => File::open(parent(&self.target))?.sync_all(),
+            false => Ok(()),
+        }
     }
 }
 
@@ -112,11 +106,13 @@ fn parent(of: &Path) -> &Path {
     }
 }
 
-fn private_folder(path: &Path) -> io::Result<()> {
-    let mut folder = DirBuilder::new();
+/// To write a file that, if it is new, is for its owner alone.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    folder.create(path)
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
+    options
 }
 
 /// A folder that another user has prepared could be read or changed by that user.
@@ -131,13 +127,10 @@ fn check_owner(folder: &Path) -> io::Result<()> {
     if meta.is_dir() && is_ours {
         return Ok(());
     }
-    Err(io::Error::new(
-        io::ErrorKind::PermissionDenied,
-        format!(
-            "{} is in the way, and not a private folder of this user; remove it",
-            folder.display()
-        ),
-    ))
+    let folder = folder.display();
+    let detail =
+        format!("{folder} is in the way, and not a private folder of this user; remove it");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, detail))
 }
 
 #[cfg(not(unix))]
@@ -148,11 +141,7 @@ fn check_owner(_: &Path) -> io::Result<()> {
 /// Takes a folder, emptied of what a dead process has left. `None`: another process writes in it.
 fn claim(folder: &Path) -> io::Result<Option<File>> {
     let path = folder.join(LOCK);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE);
-    let lock = options.open(&path)?;
+    let lock = private().create(true).truncate(false).open(&path)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -181,11 +170,11 @@ fn clean(parent: &Path) {
         let name = name.as_encoded_bytes();
         let is_ours = name.starts_with(b".") && name.ends_with(ENDING.as_bytes());
         let folder = entry.path();
-        if is_ours && check_owner(&folder).is_ok() {
-            let claimed = claim(&folder);
-            if let Ok(Some(_lock)) = claimed {
-                let _ = std::fs::remove_dir_all(&folder);
-            }
+        if is_ours
+            && check_owner(&folder).is_ok()
+            && let Ok(Some(_lock)) = claim(&folder)
+        {
+            let _ = std::fs::remove_dir_all(&folder);
         }
     }
 }
@@ -204,12 +193,4 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
     std::fs::hard_link(from, to)?;
     std::fs::remove_file(from)
-}
-
-/// Makes the names in a folder durable, where folders can be synced.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }

@@ -20,42 +20,55 @@ pub const GROUP_BOUNDS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 /// A histogram that is being filled.
 struct Ranges {
     bounds: &'static [u64],
-    counts: Box<[AtomicU64]>,
-    sum: AtomicU64,
+    counts: Box<[Counter]>,
+    sum: Counter,
 }
 
-// ORDERING: as of the counters below.
 impl Ranges {
     fn new(bounds: &'static [u64]) -> Self {
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
+            counts: (0..=bounds.len()).map(|_| Counter::default()).collect(),
+            sum: Counter::default(),
         }
     }
 
     fn add(&self, number: u64) {
         let range = self.bounds.partition_point(|&bound| bound < number);
-        self.counts[range].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(number, Ordering::Relaxed);
+        self.counts[range].add(1);
+        self.sum.add(number);
     }
 
     fn read(&self) -> Histogram {
-        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         Histogram {
             bounds: self.bounds.to_vec(),
-            counts: self.counts.iter().map(read).collect(),
-            sum: read(&self.sum),
+            counts: self.counts.iter().map(Counter::read).collect(),
+            sum: self.sum.read(),
         }
     }
 }
 
+/// A number that only grows.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+// ORDERING: the counters are for people; each stands for itself.
+impl Counter {
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 pub(crate) struct Counters {
-    committed: AtomicU64,
-    groups: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    whole_replacements: AtomicU64,
+    committed: Counter,
+    groups: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) whole_replacements: Counter,
     wal_held: AtomicBool,
     halted: Mutex<Option<StorageError>>,
     group_us: Ranges,
@@ -66,11 +79,11 @@ pub(crate) struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Self {
-            committed: AtomicU64::new(0),
-            groups: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            whole_replacements: AtomicU64::new(0),
+            committed: Counter::default(),
+            groups: Counter::default(),
+            refused: Counter::default(),
+            failed: Counter::default(),
+            whole_replacements: Counter::default(),
             wal_held: AtomicBool::new(false),
             halted: Mutex::new(None),
             group_us: Ranges::new(COMMIT_BOUNDS_US),
@@ -80,29 +93,17 @@ impl Default for Counters {
     }
 }
 
-// ORDERING: the counters are for people; each stands for itself.
+// ORDERING: as of the counters above.
 impl Counters {
     /// A group was committed; how long it took in all, and its COMMIT.
     pub(crate) fn group(&self, transactions: usize, all: Duration, commit: Duration) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let transactions = transactions as u64;
-        self.groups.fetch_add(1, Ordering::Relaxed);
-        self.committed.fetch_add(transactions, Ordering::Relaxed);
+        self.groups.add(1);
+        self.committed.add(transactions);
         self.group_sizes.add(transactions);
         self.group_us.add(micros(all));
         self.commit_us.add(micros(commit));
-    }
-
-    pub(crate) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn whole_replacement(&self) {
-        self.whole_replacements.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn wal_held(&self, held: bool) {
@@ -125,11 +126,11 @@ impl Counters {
 
     pub(crate) fn read(&self) -> Stats {
         Stats {
-            committed: self.committed.load(Ordering::Relaxed),
-            groups: self.groups.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            failed_groups: self.failed.load(Ordering::Relaxed),
-            whole_replacements: self.whole_replacements.load(Ordering::Relaxed),
+            committed: self.committed.read(),
+            groups: self.groups.read(),
+            refused: self.refused.read(),
+            failed_groups: self.failed.read(),
+            whole_replacements: self.whole_replacements.read(),
             wal_held: self.is_wal_held(),
             halted: self.check().err().map(|e| e.to_string()),
             group_us: self.group_us.read(),

@@ -2,7 +2,6 @@
 
 mod alter;
 mod builder;
-mod followers;
 mod reads;
 mod replace;
 mod tables;
@@ -11,8 +10,8 @@ mod tokens;
 pub use self::builder::StoreBuilder;
 
 use crate::budget::Budget;
-use crate::committer::Committer;
-use crate::committer::queue::{OP_BYTES, PATIENCE, Queue, Request, Work};
+use crate::committer::queue::{OP_BYTES, PATIENCE, Request, Work};
+use crate::committer::{Committer, Shared};
 use crate::error::{CommitError, OpenError};
 use crate::feed::Closed;
 use crate::location::Location;
@@ -21,13 +20,12 @@ use crate::read::{Opener, Pool};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SealError};
 use crate::states::States;
-use crate::stats::{Counters, Stats};
+use crate::stats::Stats;
 use crate::table::{OpenTable, Registry};
 use crate::temporary::Folder;
 use crate::ticket::{Ticket, ticket};
-use crate::token::Tokens;
 use crate::wal::WalDamage;
-use hotread_proto::{Actor, Body, Committed, TableName, Timestamp, Txn};
+use hotread_proto::{Actor, Body, Committed, Op, Refusal, TableName, Timestamp, Txn};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -54,9 +52,9 @@ pub(crate) struct Inner {
     pub(crate) key_rounds: u32,
     /// What is known of the tables. A store that only reads checks that it still holds.
     pub(crate) registry: Arc<Registry>,
-    /// Before `writer`, whose connection then is the last one to be closed, and moves the WAL into
-    /// the database.
+    /// Before `writer`, whose connection closes last and checkpoints.
     pub(crate) pool: Pool,
+    pub(crate) _opener: Opener,
     pub(crate) damage: Option<WalDamage>,
     pub(crate) created: bool,
     pub(crate) writer: Option<Writer>,
@@ -67,11 +65,7 @@ pub(crate) struct Inner {
 
 /// What a store has that may write.
 pub(crate) struct Writer {
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) tokens: Arc<Tokens>,
-    pub(crate) opener: Opener,
+    pub(crate) shared: Shared,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) lock: WriterLock,
 }
@@ -87,15 +81,13 @@ impl std::fmt::Debug for Store {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // The readers' connections are closed then, since the pool is gone.
-        self.opener.finish();
         self.close();
     }
 }
 
 impl Writer {
     fn close(&self) {
-        self.queue.close();
+        self.shared.queue.close();
         // Others that close it wait until it is closed.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take()
@@ -103,7 +95,7 @@ impl Writer {
         {
             tracing::error!("the committer panicked");
         }
-        for table in self.registry.all() {
+        for table in self.shared.registry.all() {
             table.feed.close(Closed::Store);
         }
     }
@@ -118,11 +110,10 @@ impl Store {
         Self::builder(path).open()
     }
 
-    /// Opens an empty store that is gone when its last clone is dropped: for an application's tests, and for
-    /// tables that need no more than a process's life. It is a file in a folder of its own under the system's
-    /// folder for temporary files, written without waiting for the disk
-    /// ([`Synchronous::Normal`](crate::Synchronous::Normal)); whatever a store does, this one does. The
-    /// folder is left behind if the process is killed.
+    /// Opens an empty store that is deleted with its last clone: for an application's tests, and for tables that
+    /// need no more than a process's life. It is a file in a folder of its own in the system's folder for
+    /// temporary files, written without waiting for the disk ([`Synchronous::Normal`](crate::Synchronous::Normal)).
+    /// The folder is left behind if the process is killed.
     ///
     /// ```
     /// let store = hotread_store::Store::temporary()?;
@@ -135,10 +126,9 @@ impl Store {
     /// # Errors
     /// If there is no room, or the folder cannot be written.
     pub fn temporary() -> Result<Self, OpenError> {
-        let folder = Folder::create().map_err(|source| OpenError::Storage {
-            path: std::env::temp_dir(),
-            source,
-        })?;
+        let path = std::env::temp_dir();
+        let folder = Folder::create(&path);
+        let folder = folder.map_err(|source| OpenError::Storage { path, source })?;
         StoreBuilder::temporary(folder).open()
     }
 
@@ -165,10 +155,6 @@ impl Store {
         self.0.created
     }
 
-    pub(crate) fn location(&self) -> &Location {
-        &self.0.at
-    }
-
     pub(crate) fn unseal(&self, table: &OpenTable) -> Result<(), SealError> {
         if let Some(known) = self.0.registry.get(&table.name) {
             table.unseal_as(&known);
@@ -176,9 +162,9 @@ impl Store {
         table.unseal(self.0.passphrase.as_ref())
     }
 
-    /// Commits that were passed over when this store was opened for writing, because the write-ahead log
-    /// was damaged before them. `docs/durability.md` says what is noticed and what cannot be. Before
-    /// opening it for writing, [`verify`](Self::verify) of a store that only reads finds the same.
+    /// Commits that were passed over when this store was opened for writing, because the write-ahead log was
+    /// damaged before them, as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only reads
+    /// finds the same before that.
     #[must_use]
     pub fn wal_damage(&self) -> Option<WalDamage> {
         self.0.damage
@@ -212,10 +198,7 @@ impl Store {
     /// # Errors
     /// What stands in the way.
     pub fn check_writable(&self) -> Result<(), CommitError> {
-        self.writer()?
-            .counters
-            .check()
-            .map_err(CommitError::Storage)
+        Ok(self.writer()?.shared.counters.check()?)
     }
 
     pub(crate) fn writer(&self) -> Result<&Writer, CommitError> {
@@ -231,7 +214,8 @@ impl Store {
         let job = Box::new(move |committer: &mut Committer| {
             let _ = answer.send(work(committer));
         });
-        self.writer()?.queue.push(Work::Job(job), PATIENCE)?;
+        let queue = &self.writer()?.shared.queue;
+        queue.push(Work::Job(job), PATIENCE)?;
         answered.recv().unwrap_or(Err(CommitError::Closed.into()))
     }
 
@@ -310,10 +294,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or its schema cannot be used.
     pub fn checks_quickly(&self, table: &TableName) -> Result<bool, CommitError> {
-        let known = self.0.registry.get(table);
-        let known = known.ok_or_else(|| CommitError::UnknownTable {
-            table: table.clone(),
-        })?;
+        let known = self.0.registry.known(table)?;
         Ok(known.schema()?.is_none_or(Schema::is_quick))
     }
 
@@ -324,10 +305,10 @@ impl Store {
         patience: Duration,
     ) -> Result<Ticket, CommitError> {
         let writer = self.writer()?;
-        txn.check().map_err(hotread_proto::Refusal::from)?;
+        txn.check().map_err(Refusal::from)?;
         let table = self.writable(table)?;
         for op in &txn.ops {
-            if let hotread_proto::Op::Put(put) = op {
+            if let Op::Put(put) = op {
                 table.check_schema(&put.key, &put.value)?;
             }
         }
@@ -353,19 +334,14 @@ impl Store {
             size,
             reply,
         };
-        writer.queue.push(Work::Request(request), patience)?;
+        let queue = &writer.shared.queue;
+        queue.push(Work::Request(request), patience)?;
         Ok(ticket)
     }
 
     pub(crate) fn writable(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
-        let table = self.0.registry.get(name);
-        let table = table.ok_or_else(|| CommitError::UnknownTable {
-            table: name.clone(),
-        })?;
-        self.unseal(&table).map_err(|source| CommitError::Seal {
-            table: name.clone(),
-            source,
-        })?;
+        let table = self.0.registry.known(name)?;
+        self.unseal(&table).map_err(CommitError::seal(name))?;
         table.live.check()?;
         Ok(table)
     }
@@ -374,15 +350,14 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Some(writer) = &self.0.writer else {
-            return Counters::default().read();
+            return Shared::default().counters.read();
         };
-        let (waiting, waiting_bytes) = writer.queue.depth();
-        let wal_bytes = self.0.at.wal_bytes();
+        let (waiting, waiting_bytes) = writer.shared.queue.depth();
         Stats {
             waiting,
             waiting_bytes,
-            wal_bytes,
-            ..writer.counters.read()
+            wal_bytes: self.0.at.wal_bytes(),
+            ..writer.shared.counters.read()
         }
     }
 }

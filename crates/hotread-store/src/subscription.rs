@@ -57,13 +57,8 @@ impl Subscription {
     }
 
     fn read_history(&mut self) -> Result<(), ReadError> {
-        let changes = read::changes(
-            &self.pool,
-            &self.table,
-            self.at,
-            MAX_CHANGES,
-            &mut read::some_bytes(),
-        )?;
+        let (pool, table, admit) = (&self.pool, &self.table, &mut read::some_bytes());
+        let changes = read::changes(pool, table, self.at, MAX_CHANGES, admit)?;
         self.history.extend(changes.into_iter().map(Arc::new));
         Ok(())
     }
@@ -120,9 +115,7 @@ impl Subscription {
     fn ended(&self, why: Closed) -> ReadError {
         match why {
             Closed::Store => ReadError::Closed,
-            Closed::Table => ReadError::UnknownTable {
-                table: self.table.name.clone(),
-            },
+            Closed::Table => ReadError::unknown(&self.table.name),
         }
     }
 
@@ -135,12 +128,8 @@ impl Subscription {
     /// How many changes this subscriber is behind.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        self.table
-            .feed
-            .head()
-            .position
-            .seq
-            .saturating_sub(self.at.seq)
+        let head = self.table.feed.head().position;
+        head.seq.saturating_sub(self.at.seq)
     }
 }
 

@@ -1,5 +1,4 @@
-//! A table as the store knows it: what does not change as long as it lives, its live copies, and
-//! the changes that its subscribers have not taken yet.
+//! A table as the store knows it: what does not change as long as it lives, its live copies, and its feed.
 
 use crate::error::{CommitError, StorageError};
 use crate::feed::{Closed, Feed};
@@ -8,26 +7,26 @@ use crate::options::{TableInfo, TableOptions};
 use crate::rows::{self, Values};
 use crate::schema::Schema;
 use crate::seal::{Passphrase, Seal, SealError, SealHeader};
-use crate::search_index;
 use hotread_proto::{Epoch, Hasher, Head, Key, TableName, Timestamp, Value};
 use rusqlite::{Connection, Row};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-/// A table with its options. Sealed anew it begins another epoch; altered it is the same one, with the same
-/// live copies and subscribers.
+/// A table with its options. Rekeyed it begins another epoch; altered it keeps copies and subscribers.
 pub(crate) struct OpenTable {
     pub(crate) id: i64,
     pub(crate) name: TableName,
     pub(crate) epoch: Epoch,
     pub(crate) options: TableOptions,
+    /// Its search index is being built: what is written goes into the index, and it cannot be searched yet.
+    pub(crate) is_building: bool,
     pub(crate) created_at: Timestamp,
     /// Compiled when the first value is checked: a schema that is slow to compile, or of which that
     /// has become impossible, concerns those who write to its table.
     schema: OnceLock<Result<Schema, String>>,
     seal: Option<Arc<Sealing>>,
-    /// Held while the table is sealed anew: from before its rows change until the next incarnation
-    /// is known.
+    /// Held while the table is rekeyed, until the next incarnation is known.
     pub(crate) renewal: RwLock<()>,
     pub(crate) live: Arc<Live>,
     pub(crate) feed: Arc<Feed>,
@@ -59,28 +58,32 @@ pub(crate) const TABLE_COLUMNS: &str = "epoch, head, digest, records, updated_at
 impl TableRow {
     /// From the columns of [`TABLE_COLUMNS`].
     pub(crate) fn read(row: &Row<'_>) -> Result<Self, StorageError> {
-        let damaged = |what: &str| StorageError::corrupt(format!("a table's row: {what}"));
+        let damaged = |e: &dyn Display| StorageError::corrupt(format!("a table's row: {e}"));
         let head = rows::read_head(row)?;
         let name: String = row.get(8)?;
-        let name = TableName::new(&name).map_err(|e| damaged(&e.to_string()))?;
+        let name = TableName::new(&name).map_err(|e| damaged(&e))?;
         let options: String = row.get(10)?;
-        let options: TableOptions =
-            serde_json::from_str(&options).map_err(|e| damaged(&e.to_string()))?;
-        let seal = row
-            .get_ref(11)?
-            .as_blob_or_null()
-            .map_err(|_| damaged("its seal"))?;
-        let seal = seal
-            .map(Sealing::read)
-            .transpose()
-            .map_err(|e| damaged(&e.to_string()))?;
-        let created_at = rows::read_time(row, 9)?;
+        let seal = row.get_ref(11)?.as_blob_or_null();
+        let seal = seal.map_err(|_| damaged(&"its seal"))?;
+        let seal = seal.map(Sealing::read).transpose();
         let standing = Standing {
             head,
             floor: rows::read_count(row, 5)?,
             history_bytes: rows::read_count(row, 6)?,
         };
-        let table = OpenTable::new(row.get(7)?, name, standing, options, created_at, seal);
+        let table = OpenTable {
+            id: row.get(7)?,
+            live: Arc::new(Live::new(&name)),
+            name,
+            epoch: head.position.epoch,
+            options: serde_json::from_str(&options).map_err(|e| damaged(&e))?,
+            is_building: false,
+            created_at: rows::read_time(row, 9)?,
+            schema: OnceLock::new(),
+            seal: seal.map_err(|e| damaged(&e))?.map(Arc::new),
+            renewal: RwLock::new(()),
+            feed: Arc::new(Feed::new(head, standing.floor)),
+        };
         Ok(Self { table, standing })
     }
 
@@ -92,12 +95,11 @@ impl TableRow {
 /// All tables there are, ordered by name.
 pub(crate) fn read_all(db: &Connection) -> Result<Vec<TableRow>, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE dropped_at IS NULL ORDER BY name");
-    let mut statement = db.prepare(&sql)?;
-    let mut rows = statement.query([])?;
     let mut tables = Vec::new();
-    while let Some(row) = rows.next()? {
+    rows::each::<StorageError>(db, &sql, [], |row| {
         tables.push(TableRow::read(row)?);
-    }
+        Ok(())
+    })?;
     Ok(tables)
 }
 
@@ -121,35 +123,13 @@ pub(crate) fn seal_column(header: &SealHeader, epoch: Epoch) -> Vec<u8> {
 }
 
 impl OpenTable {
-    fn new(
-        id: i64,
-        name: TableName,
-        standing: Standing,
-        options: TableOptions,
-        created_at: Timestamp,
-        seal: Option<Sealing>,
-    ) -> Self {
-        let epoch = standing.head.position.epoch;
-        Self {
-            id,
-            renewal: RwLock::new(()),
-            live: Arc::new(Live::new(&name)),
-            feed: Arc::new(Feed::new(standing.head, standing.floor)),
-            name,
-            epoch,
-            options,
-            created_at,
-            schema: OnceLock::new(),
-            seal: seal.map(Arc::new),
-        }
-    }
-
     /// The same table with other options.
     pub(crate) fn altered(&self, options: TableOptions) -> Self {
         Self {
             id: self.id,
             name: self.name.clone(),
             epoch: self.epoch,
+            is_building: self.is_building && !options.search,
             options,
             created_at: self.created_at,
             schema: OnceLock::new(),
@@ -173,8 +153,7 @@ impl OpenTable {
         }
     }
 
-    /// Takes over the keys, if they are known there: of a table that this store has sealed anew
-    /// under another passphrase than its own.
+    /// Takes over the keys, if they are known there: of a table that this store has rekeyed.
     pub(crate) fn unseal_as(&self, known: &OpenTable) {
         if let (Some(seal), Some(known)) = (&self.seal, &known.seal)
             && seal.header == known.header
@@ -189,28 +168,24 @@ impl OpenTable {
         drop(self.renewal.read().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Derives the table's keys from the passphrase, unless that was done before. Takes tenths of a
-    /// second the first time.
+    /// Derives the table's keys, which takes tenths of a second the first time.
     pub(crate) fn unseal(&self, passphrase: Option<&Passphrase>) -> Result<(), SealError> {
-        let Some(seal) = &self.seal else {
-            return Ok(());
-        };
-        if seal.opened.get().is_none() {
+        if let Some(seal) = &self.seal
+            && seal.opened.get().is_none()
+        {
             let passphrase = passphrase.ok_or(SealError::NoPassphrase)?;
+            let keys = Seal::open(passphrase, &seal.header)?;
             // Two at once derive the same.
-            let _ = seal
-                .opened
-                .set(Arc::new(Seal::open(passphrase, &seal.header)?));
+            let _ = seal.opened.set(Arc::new(keys));
         }
         Ok(())
     }
 
-    /// The keys are known already: the table was sealed just now.
-    pub(crate) fn unsealed(self, seal: Seal) -> Self {
-        if let Some(sealing) = &self.seal {
-            let _ = sealing.opened.set(Arc::new(seal));
+    /// Sets the keys, which are known when the table was sealed just now.
+    pub(crate) fn set_keys(&self, keys: Option<Seal>) {
+        if let (Some(seal), Some(keys)) = (&self.seal, keys) {
+            let _ = seal.opened.set(Arc::new(keys));
         }
-        self
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -236,9 +211,9 @@ impl OpenTable {
         self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
     }
 
-    /// The name of its full-text index.
-    pub(crate) fn search_table(&self) -> String {
-        search_index::name(self.id)
+    /// Tells whether what is written goes into a search index.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.options.search || self.is_building
     }
 
     /// The schema, if there is one: compiled the first time, which others wait for meanwhile.
@@ -284,24 +259,21 @@ pub(crate) struct Registry(RwLock<HashMap<TableName, Arc<OpenTable>>>);
 
 impl Registry {
     pub(crate) fn get(&self, name: &TableName) -> Option<Arc<OpenTable>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tables.get(name).cloned()
+    }
+
+    /// As [`get`](Self::get), for those who write.
+    pub(crate) fn known(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
+        self.get(name).ok_or_else(|| CommitError::unknown(name))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<OpenTable>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tables.values().cloned().collect()
     }
 
-    /// A table as it was read from disk, which may be known already, perhaps with other options. Gives the one
-    /// that is used from now on.
+    /// Takes in a table from disk, unless it is known. Gives the one that is used from now on.
     pub(crate) fn take_in(&self, read: OpenTable) -> Arc<OpenTable> {
         let known = self.get(&read.name);
         let known = known.filter(|known| (known.id, known.epoch) == (read.id, read.epoch));
@@ -337,7 +309,9 @@ impl Registry {
     /// takes in those that are there in an incarnation, or with options, that are not known.
     pub(crate) fn follow(&self, rows: Vec<TableRow>) {
         for known in self.all() {
-            if !rows.iter().any(|row| row.table.id == known.id) {
+            let is_there =
+                |row: &TableRow| (row.table.id, &row.table.name) == (known.id, &known.name);
+            if !rows.iter().any(is_there) {
                 self.remove(&known.name);
             }
         }

@@ -1,7 +1,7 @@
 //! Folders that are deleted with the store whose file is in them.
 
 use crate::error::StorageError;
-use std::fs::DirBuilder;
+use crate::files;
 use std::path::{Path, PathBuf};
 
 /// A folder of this process's own, which only its user may enter; deleted when it is dropped.
@@ -9,15 +9,11 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Creates a folder under the system's folder for temporary files.
-    pub(crate) fn create() -> Result<Self, StorageError> {
+    /// Creates a folder in another one.
+    pub(crate) fn create(parent: &Path) -> Result<Self, StorageError> {
         // As random as an epoch, so that no other process has it, nor could make it first.
-        let name = format!("hotread-{:016x}", getrandom::u64()?);
-        let path = std::env::temp_dir().join(name);
-        let mut builder = DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
+        let path = parent.join(format!("hotread-{:016x}", getrandom::u64()?));
+        files::private_folder(&path)?;
         Ok(Self(path))
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-/// Most text of a record that is indexed, in bytes. The index takes about as much room again as the
+/// Most text of a record that is indexed, in bytes, before characters are separated. The index takes about as much room again as the
 /// text; a megabyte of it is as much as the largest value, unless that is all escapes.
 pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
 /// Most words of a search: each is a walk through the index.
@@ -11,12 +11,10 @@ pub(crate) const MAX_QUERY_WORDS: usize = 32;
 /// Longest word of a search, in bytes; what is beyond is cut off. As long as the longest key.
 pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;
 
-/// Puts the text of a record that is to be found by a search into `out`, in place of what was there:
-/// the key, then of the value all strings and names of members, decoded, and numbers, `true` and
-/// `false` as they are written, a line each. Cut off after [`MAX_SEARCH_BYTES`].
-///
-/// The value is taken for JSON. Of what is not, some words are indexed and some are not, and nothing
-/// worse happens. Costs a pass over the value, and an allocation for each string with escapes.
+/// Puts the text of a record that a search finds into `out`, in place of what was there: the key, then
+/// of the value all strings and names of members, decoded, and numbers, `true` and `false` as they are
+/// written, a line each. Cut off after [`MAX_SEARCH_BYTES`]. The value is taken for JSON; of other bytes
+/// some words are indexed. Costs a pass over the value, and an allocation for each string with escapes.
 pub(crate) fn search_text(key: &str, value: &[u8], out: &mut String) {
     out.clear();
     push(key, out);
@@ -77,13 +75,27 @@ fn push(text: &str, out: &mut String) {
     if !out.is_empty() {
         out.push('\n');
     }
-    // SQLite's functions for text stop at a NUL.
-    for (n, part) in text.split('\0').enumerate() {
-        if n > 0 {
-            out.push(' ');
+    separate(text, out);
+}
+
+/// Adds text as the index is to see it: without NUL, at which SQLite's functions for text stop, and with blanks
+/// around each character of a script that puts none between words, so that it is a word by itself.
+fn separate(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\0' => out.push(' '),
+            c if is_unspaced(c) => out.extend([' ', c, ' ']),
+            c => out.push(c),
         }
-        out.push_str(part);
     }
+}
+
+/// Tells whether a character is Han, Hiragana or Katakana: the tokenizer would take a sentence of them for one
+/// word.
+fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}'
+        | '\u{20000}'..='\u{3ffff}')
 }
 
 /// The first characters of a text, in so many bytes.
@@ -91,13 +103,11 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// What a user typed, as an expression for FTS5's `MATCH`: records that contain all the words, which
-/// white space separates. A word that ends in `*` stands for all that begin so. Nothing else is
-/// special: quotes, parentheses, `AND` and `NEAR` are words or parts of words, as FTS5's tokenizer
-/// takes them apart.
-///
-/// `None` if there is no word. The expression is never a syntax error, whatever was typed. A word that
-/// was typed several times counts once; of more than [`MAX_QUERY_WORDS`] words the first ones count.
+/// What a user typed, as an expression for FTS5's `MATCH` that is never a syntax error: records that
+/// contain all the words, which white space separates. A word that ends in `*` stands for all that begin
+/// so; quotes, parentheses, `AND` and `NEAR` are words or parts of words; the characters of a word in Han, Hiragana
+/// or Katakana are looked for one behind the other. A word counts once, and of more
+/// than [`MAX_QUERY_WORDS`] the first ones count. `None` if there is no word.
 pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut query = String::new();
     let words = user
@@ -110,18 +120,12 @@ pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut known = HashSet::new();
     let words = words.filter(|(word, is_prefix)| known.insert((word.to_lowercase(), *is_prefix)));
     for (word, is_prefix) in words.take(MAX_QUERY_WORDS) {
-        // Side by side they are joined by an AND that leaves out words without a letter or digit,
-        // which one that is spelt out would not.
+        // Side by side they are joined by an AND that leaves out words without a letter or digit.
         if !query.is_empty() {
             query.push(' ');
         }
         query.push('"');
-        for (n, part) in word.split('"').enumerate() {
-            if n > 0 {
-                query.push_str("\"\"");
-            }
-            query.push_str(part);
-        }
+        separate(&word.replace('"', "\"\""), &mut query);
         query.push('"');
         if is_prefix {
             query.push('*');
@@ -143,30 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn words_are_taken_from_all_parts_of_a_value() {
-        assert_eq!(
-            text(
-                "k",
-                r#"{"näme":["a b",1.50,-2e9,true,false,null,"",{}],"x":{"y":"z"}}"#
-            ),
-            "k\nnäme\na b\n1.50\n-2e9\ntrue\nfalse\nx\ny\nz"
-        );
-        assert_eq!(text("k", "9007199254740993"), "k\n9007199254740993");
-        assert_eq!(text("k", "null"), "k");
-    }
-
-    #[test]
-    fn strings_are_decoded() {
-        assert_eq!(
-            text("k", r#"["a\"b\\","\u00e4\ud83d\ude00","a\tb","\u0000"]"#),
-            "k\na\"b\\\nä\u{1f600}\na\tb\n "
-        );
-    }
-
-    #[test]
-    fn deep_values_are_as_good_as_flat_ones() {
+    fn words_are_taken_decoded_from_all_parts_of_a_value() {
+        let all = r#"{"näme":["a b",1.50,-2e9,true,false,null,"",{}],"x":{"y":"z"}}"#;
+        let escapes = r#"["a\"b\\","\u00e4\ud83d\ude00","a\tb","\u0000"]"#;
         let deep = format!("{}\"word\"{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(text("k", &deep), "k\nword");
+        for (value, words) in [
+            (all, "k\nnäme\na b\n1.50\n-2e9\ntrue\nfalse\nx\ny\nz"),
+            ("9007199254740993", "k\n9007199254740993"),
+            ("null", "k"),
+            (escapes, "k\na\"b\\\nä\u{1f600}\na\tb\n "),
+            (&deep, "k\nword"),
+        ] {
+            assert_eq!(text("k", value), words);
+        }
     }
 
     #[test]
@@ -191,6 +184,7 @@ mod tests {
             (r#"say "hi""#, Some(r#""say" """hi""""#)),
             ("AND (NEAR", Some(r#""AND" "(NEAR""#)),
             ("a\0b", Some(r#""a" "b""#)),
+            ("x设备*", Some(r#""x 设  备 "*"#)),
             ("w* W* w w* ww*", Some(r#""w"* "w" "ww"*"#)),
             ("", None),
             (" * ", None),
@@ -234,13 +228,22 @@ mod tests {
             ),
             ("000393", r#"{"name":"Apple, Inc.","limit":1.50}"#),
             ("0003ff", r#"{"name":"Microsoft \"Corp\""}"#),
+            (
+                "0003fg",
+                r#"{"name":"网络设备有限公司","in":"東京のネットワーク"}"#,
+            ),
         ]);
         for (user, found) in [
             ("xerox", &[0][..]),
-            ("name", &[0, 1, 2]),
+            ("name", &[0, 1, 2, 3]),
+            ("设备", &[3]),
+            ("备设", &[]),
+            ("公司 网络", &[3]),
+            ("ネット", &[3]),
+            ("设*", &[3]),
             ("corp*", &[0, 2]),
             ("corp", &[2]),
-            ("0003*", &[1, 2]),
+            ("0003*", &[1, 2, 3]),
             ("apple inc", &[1]),
             ("apple microsoft", &[]),
             ("apple --- inc", &[1]),

@@ -19,6 +19,30 @@ pub(crate) struct Applied {
     pub(crate) grown: bool,
 }
 
+impl Applied {
+    /// Of a transaction that changes nothing, or nothing again.
+    pub(crate) fn nothing(committed: Committed) -> Self {
+        Self {
+            committed,
+            written: 0,
+            deleted: 0,
+            grown: false,
+        }
+    }
+}
+
+impl From<Applied> for Committed {
+    fn from(applied: Applied) -> Self {
+        applied.committed
+    }
+}
+
+impl From<Applied> for (Committed, bool) {
+    fn from(applied: Applied) -> Self {
+        (applied.committed, applied.grown)
+    }
+}
+
 impl From<Applied> for Replaced {
     fn from(applied: Applied) -> Self {
         Self {
@@ -29,7 +53,7 @@ impl From<Applied> for Replaced {
     }
 }
 
-type Answer = Result<Applied, CommitError>;
+pub(crate) type Answer = Result<Applied, CommitError>;
 
 /// A place for one answer.
 #[derive(Default)]
@@ -50,23 +74,23 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait(&self) -> Answer {
+    fn wait<R: From<Applied>>(&self) -> Result<R, CommitError> {
         let state = self.lock();
         let state = self
             .answered
             .wait_while(state, |state| state.answer.is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        state.answer.clone().expect("it was waited for")
+        let answer = state.answer.clone().expect("it was waited for");
+        answer.map(R::from)
     }
 
-    /// No wake-up is lost: the answer is looked for and the waker left under the lock under which
-    /// the answer is given and the waker taken.
-    fn poll(&self, cx: &Context<'_>) -> Poll<Answer> {
+    /// No wake-up is lost: looking and leaving the waker are one step, as are answering and taking it.
+    fn poll<R: From<Applied>>(&self, cx: &Context<'_>) -> Poll<Result<R, CommitError>> {
         // A waker is user code, which does not run under the lock.
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if let Some(answer) = state.answer.clone() {
-            return Poll::Ready(answer);
+            return Poll::Ready(answer.map(R::from));
         }
         let old = state.waker.replace(waker);
         drop(state);
@@ -92,8 +116,7 @@ pub struct ReplaceTicket {
 #[derive(Debug)]
 pub struct GrowthTicket(Ticket);
 
-/// The committer's end. Dropped without an answer, as by a panic in the middle of a group, it answers
-/// that nobody knows.
+/// The committer's end. Dropped without an answer, it answers [`CommitError::Unknown`].
 pub(crate) struct Reply(Option<Arc<Slot>>);
 
 pub(crate) fn ticket() -> (Ticket, Reply) {
@@ -107,7 +130,7 @@ impl Ticket {
     /// # Errors
     /// As for [`Store::commit`](crate::Store::commit).
     pub fn wait(self) -> Result<Committed, CommitError> {
-        self.0.wait().map(|applied| applied.committed)
+        self.0.wait()
     }
 
     /// The promise of an answer that also says whether the table has more records than before it: of a
@@ -119,11 +142,8 @@ impl Ticket {
         GrowthTicket(self)
     }
 
-    pub(crate) fn replace(self, new: Option<Compared>) -> ReplaceTicket {
-        ReplaceTicket {
-            ticket: self,
-            _new: new,
-        }
+    pub(crate) fn replace(self, _new: Option<Compared>) -> ReplaceTicket {
+        ReplaceTicket { ticket: self, _new }
     }
 }
 
@@ -131,9 +151,7 @@ impl Future for Ticket {
     type Output = Result<Committed, CommitError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0
-            .poll(cx)
-            .map(|answer| answer.map(|applied| applied.committed))
+        self.0.poll(cx)
     }
 }
 
@@ -141,8 +159,7 @@ impl Future for GrowthTicket {
     type Output = Result<(Committed, bool), CommitError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = self.0.0.poll(cx);
-        answer.map(|answer| answer.map(|applied| (applied.committed, applied.grown)))
+        self.0.0.poll(cx)
     }
 }
 
@@ -152,7 +169,7 @@ impl ReplaceTicket {
     /// # Errors
     /// As for [`Store::commit`](crate::Store::commit).
     pub fn wait(self) -> Result<Replaced, CommitError> {
-        self.ticket.0.wait().map(Replaced::from)
+        self.ticket.0.wait()
     }
 }
 
@@ -160,10 +177,7 @@ impl Future for ReplaceTicket {
     type Output = Result<Replaced, CommitError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.ticket
-            .0
-            .poll(cx)
-            .map(|answer| answer.map(Replaced::from))
+        self.ticket.0.poll(cx)
     }
 }
 
@@ -197,14 +211,12 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        let detail = "the committer ended in the middle of a group".to_owned();
-        let cause = StorageError::Io { detail };
+        let cause = StorageError::io("the committer ended in the middle of a group");
         self.fill(Err(CommitError::Unknown { cause }));
     }
 }
 
-/// Wakes tasks. Wakers are user code: not to be called with a lock held; and one that panics is not
-/// to take the committer with it.
+/// Wakes tasks, by user code, with no lock held. A panic of a waker does not end the committer.
 pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {

@@ -1,8 +1,7 @@
-//! Who may do what over the network: tokens, in memory and on disk, by the hashes of their secrets. The
-//! store keeps and finds them; whoever serves it asks for them.
+//! Tokens, which say who may do what over the network, in memory and on disk, by the hashes of their secrets. The
+//! store keeps and finds them; a server of the store asks for them.
 
-use crate::error::{CommitError, StorageError};
-use crate::read::{self, Pool};
+use crate::error::{CommitError, StorageError, from_storage};
 use crate::rows;
 use hotread_proto::session::{MAX_NAME_BYTES, is_client_name};
 use hotread_proto::{Code, Timestamp};
@@ -28,8 +27,7 @@ const SECRET_BYTES: usize = 32;
 /// Hexadecimal digits of an id.
 pub(crate) const ID_DIGITS: usize = 8;
 
-/// SHA-256 of a secret. A secret has 256 random bits, so that there is nothing to slow down: whoever
-/// has the hash cannot find it.
+/// SHA-256 of a secret, whose 256 random bits cannot be found from it, however fast it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SecretHash(pub(crate) [u8; 32]);
 
@@ -52,8 +50,8 @@ pub(crate) struct Tokens {
 
 pub(crate) type Known = HashMap<SecretHash, Arc<TokenInfo>>;
 
-// ORDERING: the generation moves, releasing, after the tokens have: whoever acquires the new one finds
-// the new tokens. Whoever has the old one may find either, and sees it move later.
+// ORDERING: the generation moves, releasing, after the tokens have: a thread that acquires the new one finds
+// the new tokens. A thread that has the old one may find either, and sees it move later.
 impl Tokens {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
@@ -67,15 +65,14 @@ impl Tokens {
 
     /// What is on disk may be other than what is known.
     pub(crate) fn reload(&self, db: &Connection) -> Result<(), StorageError> {
-        let on_disk: Known = read_all(db)?.into_iter().collect();
+        let on_disk = read_all(db)?;
         if self.read(|known| *known != on_disk) {
             self.change(|known| *known = on_disk);
         }
         Ok(())
     }
 
-    /// The token that has this secret. That the time this takes depends on the hash tells nothing of
-    /// the secret.
+    /// The token that has this secret. The time that this takes tells of its hash only.
     pub(crate) fn find(&self, secret: &str) -> Option<Arc<TokenInfo>> {
         let hash = SecretHash::of(secret)?;
         self.read(|known| known.get(&hash).cloned())
@@ -90,22 +87,24 @@ impl Tokens {
     }
 
     pub(crate) fn all(&self) -> Vec<TokenInfo> {
-        sorted(self.read(|known| known.values().map(|info| (**info).clone()).collect()))
+        self.read(sorted)
     }
 }
 
-fn sorted(mut tokens: Vec<TokenInfo>) -> Vec<TokenInfo> {
+/// The oldest first.
+pub(crate) fn sorted(known: &Known) -> Vec<TokenInfo> {
+    let mut tokens: Vec<_> = known.values().map(|info| (**info).clone()).collect();
     tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     tokens
 }
 
 /// All tokens on disk.
-fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, StorageError> {
+pub(crate) fn read_all(db: &Connection) -> Result<Known, StorageError> {
     let damaged = |what: &str| StorageError::corrupt(format!("a token's row: {what}"));
     let mut statement =
         db.prepare("SELECT id, name, role, tables, created_at, hash, expires_at FROM tokens")?;
     let mut rows = statement.query([])?;
-    let mut tokens = Vec::new();
+    let mut tokens = Known::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         let name: String = row.get(1)?;
@@ -123,50 +122,24 @@ fn read_all(db: &Connection) -> Result<Vec<(SecretHash, Arc<TokenInfo>)>, Storag
             role,
             tables: tables.transpose().map_err(|_| damaged("its tables"))?,
             created_at: rows::read_time(row, 4)?,
-            expires_at: match row.get::<_, Option<i64>>(6)? {
-                Some(_) => Some(rows::read_time(row, 6)?),
-                None => None,
-            },
+            expires_at: rows::read_expiry(row, 6)?,
         };
         let hash = hash.try_into().map_err(|_| damaged("its hash"))?;
-        tokens.push((SecretHash(hash), Arc::new(info)));
+        tokens.insert(SecretHash(hash), Arc::new(info));
     }
     Ok(tokens)
 }
 
-/// All tokens on disk, of a store that only reads.
-pub(crate) fn read_infos(pool: &Pool) -> Result<Vec<TokenInfo>, StorageError> {
-    let tokens = read_all(&*read::connection(pool)?)?;
-    Ok(sorted(
-        tokens.iter().map(|(_, info)| (**info).clone()).collect(),
-    ))
-}
-
-/// Do the rows of all tokens have the form that is written here?
-pub(crate) fn check(db: &Connection) -> Result<(), StorageError> {
-    read_all(db).map(|_| ())
-}
-
-fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, StorageError> {
-    let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(&mut *bytes)?;
-    Ok(bytes)
-}
-
 /// A new secret, and its hash.
 pub(crate) fn new_secret() -> Result<(String, SecretHash), StorageError> {
-    let mut secret = String::with_capacity(PREFIX.len() + 2 * SECRET_BYTES);
-    secret.push_str(PREFIX);
-    hex(&*random::<SECRET_BYTES>()?, &mut secret);
+    let secret = random_hex::<SECRET_BYTES>(PREFIX)?;
     let hash = SecretHash::of(&secret).expect("it has the form");
     Ok((secret, hash))
 }
 
 /// A new id, which another token may have.
 pub(crate) fn new_id() -> Result<String, StorageError> {
-    let mut id = String::with_capacity(ID_DIGITS);
-    hex(&*random::<{ ID_DIGITS / 2 }>()?, &mut id);
-    Ok(id)
+    random_hex::<{ ID_DIGITS / 2 }>("")
 }
 
 fn is_hex(text: &str) -> bool {
@@ -174,12 +147,16 @@ fn is_hex(text: &str) -> bool {
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn hex(bytes: &[u8], out: &mut String) {
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(digit.into(), 16).expect("four bits"));
-        }
+/// Random bytes as hexadecimal digits. Room for all is made first: a text that grows leaves copies behind.
+fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> {
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    getrandom::fill(&mut *bytes)?;
+    let mut text = String::with_capacity(prefix.len() + 2 * BYTES);
+    text.push_str(prefix);
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        text.push(char::from_digit(digit.into(), 16).expect("four bits"));
     }
+    Ok(text)
 }
 
 /// Why a token could not be made or revoked. Unless it is [`CommitError::Unknown`], nothing changed.
@@ -257,14 +234,4 @@ impl TokenError {
     }
 }
 
-impl From<rusqlite::Error> for TokenError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Commit(error.into())
-    }
-}
-
-impl From<StorageError> for TokenError {
-    fn from(error: StorageError) -> Self {
-        Self::Commit(error.into())
-    }
-}
+from_storage! { TokenError::Commit from rusqlite::Error, StorageError; }

@@ -11,23 +11,23 @@ pub use self::error::Error;
 pub use self::status::{Status, WaitForError};
 
 use self::follower::Follower;
-use crate::error::{ReadError, TableError};
-use crate::options::{Alter, TableOptions};
-use crate::read::{Found, Page, Scan, Search};
+use crate::error::TableError;
+use crate::options::TableOptions;
 use crate::states::States;
 use crate::store::Store;
 use crate::subscription::Subscription;
 use crate::ticket::Replaced;
 use hotread::{HotReadHandle, Readers};
 use hotread_proto::{
-    Change, Commit, Committed, Entries, InvalidInput, Key, OnChange, Position, Put, PutOptions,
-    Replace, Replicated, TableInfo, TableName, TableTxn, Timestamp, Txn, TypedTable, check_value,
+    Change, Commit, Committed, Entries, InvalidInput, Key, OnChange, Position, Put, Replace,
+    Replicated, TableName, TableTxn, Timestamp, Txn, check_value, impl_typed_table, read_value,
+    typed_table_calls,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -82,10 +82,15 @@ pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     value: PhantomData<fn(V) -> V>,
 }
 
-/// What the handles of one table and type share.
-struct Shared<S: Replicated> {
-    follower: Arc<Follower<S>>,
-    name: TableName,
+/// What the handles of one table and type share. When it goes, the state is not followed any more.
+struct Shared<S: Replicated>(Arc<Follower<S>>);
+
+impl<S: Replicated> Deref for Shared<S> {
+    type Target = Follower<S>;
+
+    fn deref(&self) -> &Follower<S> {
+        &self.0
+    }
 }
 
 impl<S: Replicated> Shared<S> {
@@ -99,27 +104,23 @@ impl<S: Replicated> Shared<S> {
         let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entry.as_ref().and_then(Weak::upgrade);
         if let Some(known) = known.and_then(|known| known.downcast::<Self>().ok())
-            && !known.follower.is_over()
+            && !known.is_over()
         {
-            known.follower.move_on(None);
-            return match known.follower.status() {
-                Status::Rejected(refused) => Err(Error::Rejected {
-                    table: name.clone(),
-                    refused,
-                }),
+            known.move_on(None);
+            return match known.status() {
+                Status::Rejected(refused) => Err(Error::rejected(name, refused)),
                 _ => Ok(known),
             };
         }
         let made = Arc::new(make()?);
-        let weak: Weak<dyn Any + Send + Sync> = Arc::<Self>::downgrade(&made);
-        *entry = Some(weak);
+        *entry = Some(Arc::<Self>::downgrade(&made) as Weak<dyn Any + Send + Sync>);
         Ok(made)
     }
 }
 
 impl<S: Replicated> Drop for Shared<S> {
     fn drop(&mut self) {
-        self.follower.retire();
+        self.0.retire();
     }
 }
 
@@ -160,12 +161,7 @@ impl Store {
     /// As for [`table`](Self::table).
     pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let name = TableName::new(name)?;
-        let make = || {
-            Ok(Shared {
-                follower: Follower::start(self, &name)?,
-                name: name.clone(),
-            })
-        };
+        let make = || Follower::start(self, &name).map(Shared);
         let shared = match self.is_read_only() {
             // Each state is of the moment in which it is asked for.
             true => Arc::new(make()?),
@@ -183,15 +179,22 @@ impl Store {
     }
 
     fn create_if_absent(&self, name: &TableName) -> Result<(), Error> {
-        if self.0.registry.get(name).is_some() {
-            return Ok(());
+        if self.0.registry.get(name).is_none() {
+            match self.create_table(name, TableOptions::default()) {
+                // Another caller was faster.
+                Err(TableError::Exists { .. }) => {}
+                other => drop(other?),
+            }
         }
-        match self.create_table(name, TableOptions::default()) {
-            // Another caller was faster.
-            Err(TableError::Exists { .. }) => Ok(()),
-            other => other.map(drop).map_err(Error::from),
-        }
+        Ok(())
     }
+}
+
+typed_table_calls! {
+    [] [] |table| table.store, table.name();
+    "Readers see it as well, unless they [are in the way](Status::Blocked), the type \
+     [refuses a value](Status::Rejected) of another writer, or the status tells of something else that \
+     keeps them from it."
 }
 
 impl<V, S: Replicated> Table<V, S> {
@@ -201,22 +204,6 @@ impl<V, S: Replicated> Table<V, S> {
         &self.shared.name
     }
 
-    /// Its options and where it stands.
-    ///
-    /// # Errors
-    /// If it was dropped, or cannot be read.
-    pub fn info(&self) -> Result<TableInfo, Error> {
-        Ok(self.store.table_info(self.name())?)
-    }
-
-    /// Gives it other options; position, history and readers stay.
-    ///
-    /// # Errors
-    /// As [`Store::alter`].
-    pub fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
-        Ok(self.store.alter(self.name(), alter)?)
-    }
-
     // ---- reading the state ----
 
     /// A reader of the state, for one thread or task: [`HotReadHandle::current`] costs one load and one
@@ -224,25 +211,25 @@ impl<V, S: Replicated> Table<V, S> {
     /// [`HotReadHandle::wait_changed`], or [`HotReadHandle::changed`] in a task.
     #[must_use]
     pub fn reader(&self) -> HotReadHandle<S> {
-        self.shared.follower.hot().create_handle()
+        self.shared.hot.create_handle()
     }
 
     /// A reader with a name, which [`Status::Blocked`] tells.
     #[must_use]
     pub fn named_reader(&self, name: &str) -> HotReadHandle<S> {
-        self.shared.follower.hot().create_named_handle(name)
+        self.shared.hot.create_named_handle(name)
     }
 
     /// A factory of readers, for code that must not write.
     #[must_use]
     pub fn readers(&self) -> Readers<S> {
-        self.shared.follower.hot().readers()
+        self.shared.hot.readers()
     }
 
     /// The last change that readers see. While readers hold up a publication, it may be an earlier one.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.shared.follower.position()
+        self.shared.position()
     }
 
     /// Greatest age of what readers see, as of a replica: zero if they see every commit of this store that
@@ -250,13 +237,13 @@ impl<V, S: Replicated> Table<V, S> {
     /// is just about to show them the last one, or for a reason that [`status`](Self::status) gives.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        self.shared.follower.sees_all().then_some(Duration::ZERO)
+        self.shared.sees_all().then_some(Duration::ZERO)
     }
 
     /// The status of the state. Never waits for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.follower.status()
+        self.shared.status()
     }
 
     /// Waits until readers see a change, for example one that another program committed.
@@ -264,7 +251,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// # Errors
     /// [`WaitForError`] says why they do not.
     pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
-        self.shared.follower.wait_for(position, within)
+        self.shared.wait_for(position, within)
     }
 
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, until
@@ -306,48 +293,12 @@ impl<V, S: Replicated> Table<V, S> {
         S: Entries + Replicated<Value = V>,
         V: Clone + PartialEq,
     {
-        let follower = &self.shared.follower;
-        let table = self.shared.clone();
-        let added = follower.callbacks().add(follower.hot(), table, call);
-        added.map_err(|error| {
-            let reason = error.to_string();
-            Error::Read(ReadError::NoThread { reason })
-        })
+        let table = &self.shared;
+        let added = table.callbacks.add(&table.hot, table.clone(), call);
+        added.map_err(Error::no_thread)
     }
 
     // ---- writing ----
-
-    /// Writes a record, and returns its position. On disk when this returns. Readers see it as well, unless
-    /// they [are in the way](Status::Blocked), the type [refuses a value](Status::Rejected) of another
-    /// writer, or the status tells of something else that keeps them from it.
-    ///
-    /// # Errors
-    /// If the key or the value cannot be stored, or as for [`Store::commit`].
-    pub fn put(&self, key: &str, value: &V) -> Result<Position, Error>
-    where
-        V: Serialize,
-    {
-        self.put_with(key, value, PutOptions::new())
-    }
-
-    /// Writes a record with a category, an expiry or a condition.
-    ///
-    /// # Errors
-    /// As for [`put`](Self::put), and if the condition does not hold.
-    pub fn put_with(&self, key: &str, value: &V, options: PutOptions) -> Result<Position, Error>
-    where
-        V: Serialize,
-    {
-        Ok(self.txn().put_with(key, value, options)?.commit()?.position)
-    }
-
-    /// Deletes a record. A record that is not there is no error.
-    ///
-    /// # Errors
-    /// If the key has not the form of one, or as for [`Store::commit`].
-    pub fn delete(&self, key: &str) -> Result<Position, Error> {
-        Ok(self.txn().delete(key)?.commit()?.position)
-    }
 
     /// An empty transaction, to be filled.
     ///
@@ -366,25 +317,6 @@ impl<V, S: Replicated> Table<V, S> {
         TableTxn::new(self)
     }
 
-    /// Makes the table have exactly these records, in one visible step. Refused if that would delete more
-    /// than half of a table with more than a few records; see [`replace_with`](Self::replace_with).
-    ///
-    /// # Errors
-    /// If a key or a value cannot be stored, or as for [`Store::replace`].
-    pub fn replace<'a>(
-        &self,
-        records: impl IntoIterator<Item = (&'a str, &'a V)>,
-    ) -> Result<Replaced, Error>
-    where
-        V: Serialize + 'a,
-    {
-        let puts = records
-            .into_iter()
-            .map(|(key, value)| TableTxn::<Self, V>::record(key, value))
-            .collect::<Result<Vec<_>, InvalidInput>>()?;
-        self.replace_with(Replace::new(puts))
-    }
-
     /// Replaces the table's content, with the bounds and conditions of the replacement.
     ///
     /// # Errors
@@ -392,7 +324,7 @@ impl<V, S: Replicated> Table<V, S> {
     pub fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
         let replaced = self.store.replace(self.name(), new)?;
-        self.shared.follower.catch_up(replaced.committed.position);
+        self.shared.catch_up(replaced.committed.position);
         Ok(replaced)
     }
 
@@ -407,33 +339,12 @@ impl<V, S: Replicated> Table<V, S> {
     where
         V: DeserializeOwned,
     {
-        let Some(record) = self
-            .store
-            .get(self.name(), &Key::new(key).map_err(InvalidInput::from)?)?
-        else {
-            return Ok(None);
-        };
-        let value = record.value_as().map_err(|error| Error::Rejected {
-            table: self.name().clone(),
-            refused: self.shared.follower.refusal(&record, error.to_string()),
-        })?;
-        Ok(Some(value))
-    }
-
-    /// A page of whole records, ordered by the bytes of their keys.
-    ///
-    /// # Errors
-    /// If the table was dropped, or cannot be read.
-    pub fn scan(&self, scan: &Scan) -> Result<Page, Error> {
-        Ok(self.store.scan(self.name(), scan)?)
-    }
-
-    /// The records that have all the words of a query, the best first.
-    ///
-    /// # Errors
-    /// If the table was dropped or has no search index, or cannot be read.
-    pub fn search(&self, search: &Search) -> Result<Found, Error> {
-        Ok(self.store.search(self.name(), search)?)
+        let key = Key::new(key).map_err(InvalidInput::from)?;
+        let record = self.store.get(self.name(), &key)?;
+        let value = record.map(|record| read_value(&record, self.shared.is_sealed()));
+        value
+            .transpose()
+            .map_err(|refused| Error::rejected(self.name(), refused))
     }
 
     /// The changes after `from`, oldest first, at most `limit`.
@@ -461,7 +372,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
         Self: 'a;
 
     fn check(&self, put: &Put) -> Result<(), String> {
-        check_value::<S>(put, self.shared.follower.is_sealed())
+        check_value::<S>(put, self.shared.is_sealed())
     }
 
     fn now(&self) -> Timestamp {
@@ -475,73 +386,12 @@ impl<V, S: Replicated> Commit for Table<V, S> {
     /// As for [`Store::commit`].
     fn commit(&self, txn: Txn) -> Result<Committed, Error> {
         let committed = self.store.commit(self.name(), txn)?;
-        self.shared.follower.catch_up(committed.position);
+        self.shared.catch_up(committed.position);
         Ok(committed)
     }
 }
 
-impl<V: 'static, S: Replicated<Value = V>> TypedTable<V> for Table<V, S> {
-    type State = S;
-    type WaitForError = WaitForError;
-
-    fn reader(&self) -> HotReadHandle<S> {
-        self.reader()
-    }
-
-    fn position(&self) -> Position {
-        self.position()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        self.age()
-    }
-
-    fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
-        self.wait_for(position, within)
-    }
-
-    fn on_change(
-        &self,
-        call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
-    ) -> Result<OnChange, Error>
-    where
-        S: Entries,
-        V: Clone + PartialEq,
-    {
-        self.on_change(call)
-    }
-
-    fn get(&self, key: &str) -> Result<Option<V>, Error>
-    where
-        V: DeserializeOwned,
-    {
-        self.get(key)
-    }
-
-    fn scan(&self, scan: &Scan) -> Result<Page, Error> {
-        self.scan(scan)
-    }
-
-    fn search(&self, search: &Search) -> Result<Found, Error> {
-        self.search(search)
-    }
-
-    fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
-        self.changes(from, limit)
-    }
-
-    fn info(&self) -> Result<TableInfo, Error> {
-        self.info()
-    }
-
-    fn alter(&self, alter: &Alter) -> Result<TableInfo, Error> {
-        self.alter(alter)
-    }
-
-    fn replace_with(&self, new: Replace) -> Result<Committed, Error> {
-        Ok(self.replace_with(new)?.committed)
-    }
-}
+impl_typed_table!(|table| table, reader);
 
 impl<V, S: Replicated> Clone for Table<V, S> {
     fn clone(&self) -> Self {

@@ -2,14 +2,14 @@
 
 use crate::error::{ReadError, StorageError};
 use crate::options::TableInfo;
-use crate::rows::{self, RECORD_COLUMNS, signed};
+use crate::rows::{self, CHANGE_COLUMNS, CHANGES_OF_TABLE, RECORD_COLUMNS, signed};
 use crate::seal::SealError;
 use crate::store::Store;
 use crate::table::{self, OpenTable, Standing, TableRow};
 use crate::token;
 use crate::wal::{self, WalDamage};
-use hotread_proto::{Digest, Hasher};
-use rusqlite::{Connection, params};
+use hotread_proto::{Digest, Hasher, Head, ItemHash};
+use rusqlite::Connection;
 use serde::Serialize;
 
 /// Most problems that are reported.
@@ -53,10 +53,10 @@ impl Store {
     /// If the database cannot be read at all, or the passphrase is not that of a sealed table (without
     /// one, what is sealed is left unchecked). What is wrong with the database is in the report.
     pub fn verify(&self) -> Result<Report, ReadError> {
-        let mut db = self.location().reader()?;
+        let mut db = self.0.at.reader()?;
         let txn = db.transaction()?;
         let mut report = Report::of(&txn, |table| self.unseal(table))?;
-        let scanned = wal::scan_live(self.location());
+        let scanned = wal::scan_live(&self.0.at);
         report.wal = scanned.map_err(StorageError::from)?;
         if let Some(damage) = report.wal.filter(|damage| damage.certain) {
             report.problem(format!("{damage}; acknowledged transactions are lost"));
@@ -76,37 +76,26 @@ impl Report {
             wal: None,
             tables: Vec::new(),
         };
+        let sql = format!("PRAGMA integrity_check({MAX_PROBLEMS})");
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows
+            .next()
+            .or_else(|e| report.damage("", e.into()).map(|()| None))?
         {
-            let sql = format!("PRAGMA integrity_check({MAX_PROBLEMS})");
-            let mut statement = db.prepare(&sql)?;
-            let mut rows = statement.query([])?;
-            loop {
-                match rows.next() {
-                    Ok(Some(row)) => {
-                        let line: String = row.get(0)?;
-                        if line != "ok" {
-                            passing(&line)?;
-                            report.problem(line);
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(e) => {
-                        report.damage("", e.into())?;
-                        break;
-                    }
-                }
+            let line: String = row.get(0)?;
+            if line != "ok" {
+                passing(&line)?;
+                report.problem(line);
             }
         }
-        if let Err(e) = token::check(db) {
+        if let Err(e) = token::read_all(db) {
             report.damage("tokens: ", e.into())?;
         }
-        let tables = match table::read_all(db) {
-            Ok(tables) => tables,
-            Err(e) => {
-                report.damage("", e.into())?;
-                return Ok(report);
-            }
-        };
+        let tables = table::read_all(db).or_else(|e| {
+            report.damage("", e.into())?;
+            Ok::<_, ReadError>(Vec::new())
+        })?;
         for row in tables {
             let info = row.info();
             // Without the passphrase there is still much to check; with a wrong one it is wrong.
@@ -167,13 +156,9 @@ fn passing(line: &str) -> Result<(), StorageError> {
     // An extended code has the kind of error in its last byte. A page number beyond the file's end is
     // reported in other words than a page that cannot be read.
     match code.map(|code| code & 0xff) {
-        None if line.contains("failed to get page") => Err(StorageError::Io {
-            detail: line.to_owned(),
-        }),
+        None if line.contains("failed to get page") => Err(StorageError::io(line)),
         None | Some(rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_OK) => Ok(()),
-        Some(_) => Err(StorageError::Io {
-            detail: line.to_owned(),
-        }),
+        Some(_) => Err(StorageError::io(line)),
     }
 }
 
@@ -188,55 +173,49 @@ fn check(
     let Standing { head, floor, .. } = standing;
     let name = &table.name;
     let (mut digest, mut content, mut records) = (Digest::EMPTY, Digest::EMPTY, 0);
-    {
-        let sql = if readable {
+    let sql = match readable {
+        true => {
             format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key")
-        } else {
-            "SELECT key, seq, updated_at, hash FROM records WHERE table_id = ?1".to_owned()
-        };
-        let (values, hasher) = (table.values(), table.hasher());
-        let mut statement = db.prepare(&sql)?;
-        let mut rows = statement.query([table.id])?;
-        while let Some(row) = rows.next()? {
-            records += 1;
-            digest = digest.with(hotread_proto::ItemHash(rows::read_wide(row, 3)?));
-            let key: String = row.get(0).map_err(StorageError::from)?;
-            if rows::read_count(row, 1)? > head.position.seq {
-                report.problem(format!("table {name}: {key:?} is of the future"));
-            }
-            if !readable {
-                continue;
-            }
-            match rows::read_record(row, &values) {
-                Ok(record) => {
-                    if !record.verify(&hasher) {
-                        report.problem(format!("table {name}: the hash of {key:?} is wrong"));
-                    }
-                    content = content.with(Hasher::PLAIN.item(&key, 0, record.value()));
-                }
-                Err(e) => report.damage(&format!("table {name}: {key:?}: "), e)?,
-            }
         }
-    }
+        false => "SELECT key, seq, updated_at, hash FROM records WHERE table_id = ?1".to_owned(),
+    };
+    let (values, hasher) = (table.values(), table.hasher());
+    rows::each::<ReadError>(db, &sql, [table.id], |row| {
+        records += 1;
+        digest = digest.with(ItemHash(rows::read_wide(row, 3)?));
+        let key: String = row.get(0)?;
+        if rows::read_count(row, 1)? > head.position.seq {
+            report.problem(format!("table {name}: {key:?} is of the future"));
+        }
+        if !readable {
+            return Ok(());
+        }
+        match rows::read_record(row, &values) {
+            Ok(record) => {
+                if !record.verify(&hasher) {
+                    report.problem(format!("table {name}: the hash of {key:?} is wrong"));
+                }
+                content = content.with(Hasher::PLAIN.item(&key, 0, record.value()));
+                Ok(())
+            }
+            Err(e) => report.damage(&format!("table {name}: {key:?}: "), e),
+        }
+    })?;
+    let mut problem = |what: String| report.problem(format!("table {name}: {what}"));
     if records != head.records {
         let said = head.records;
-        report.problem(format!(
-            "table {name}: it has {records} records, and should have {said}"
-        ));
+        problem(format!("it has {records} records, and should have {said}"));
     }
     if digest != head.digest {
-        report.problem(format!(
-            "table {name}: the digest of its records is not the table's"
-        ));
+        problem("the digest of its records is not the table's".to_owned());
     }
     check_history(db, table, head, *floor, readable, report)?;
     if table.options.search {
         let sql = "SELECT count(*) FROM search_rows WHERE table_id = ?1";
         let indexed: i64 = db.query_row(sql, [table.id], |row| row.get(0))?;
         if indexed != signed(records) {
-            report.problem(format!(
-                "table {name}: its search index has {indexed} of {records} records"
-            ));
+            let what = format!("its search index has {indexed} of {records} records");
+            report.problem(format!("table {name}: {what}"));
         }
     }
     Ok(readable.then_some(content))
@@ -245,26 +224,20 @@ fn check(
 fn check_history(
     db: &Connection,
     table: &OpenTable,
-    head: &hotread_proto::Head,
+    head: &Head,
     floor: u64,
     readable: bool,
     report: &mut Report,
 ) -> Result<(), ReadError> {
     let name = &table.name;
-    let sql = format!(
-        "SELECT {} FROM changes WHERE {} ORDER BY place",
-        rows::CHANGE_COLUMNS,
-        rows::CHANGES_OF_TABLE
-    );
-    let mut statement = db.prepare(&sql)?;
-    let mut rows = statement.query(params![table.id])?;
+    let sql =
+        format!("SELECT {CHANGE_COLUMNS} FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place");
     let mut next = floor;
-    while let Some(row) = rows.next()? {
+    rows::each::<ReadError>(db, &sql, [table.id], |row| {
         let seq = rows::read_count(row, 0)?;
         if seq != next {
-            report.problem(format!(
-                "table {name}: the history has seq {seq} in place of {next}"
-            ));
+            let what = format!("the history has seq {seq} in place of {next}");
+            report.problem(format!("table {name}: {what}"));
         }
         next = seq + 1;
         if seq == head.position.seq && rows::read_wide(row, 2)? != head.digest.0 {
@@ -275,7 +248,8 @@ fn check_history(
         if readable && let Err(e) = rows::read_change(row, head.position.epoch, &table.values()) {
             report.damage(&format!("table {name}: seq {seq} of the history: "), e)?;
         }
-    }
+        Ok(())
+    })?;
     if next != head.position.seq + 1 {
         let last = head.position.seq;
         report.problem(format!("table {name}: the history ends before seq {last}"));

@@ -1,16 +1,15 @@
 //! A table inside the committer's transaction: what `evaluate` asks of it, and the rows that a
 //! change becomes. The benchmarks run the same statements without the rest.
 
-use crate::error::StorageError;
+use crate::error::{CommitError, StorageError};
 use crate::rows::{self, signed, wide};
-use crate::seal::SealError;
+use crate::search_index;
 use crate::table::OpenTable;
-use crate::text;
 use hotread_proto::{
     Actor, Change, ChangeOp, Committed, Existing, Hasher, Head, ItemHash, Key, Position, Record,
     Remembered, TableView, Timestamp, TxnId,
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 use std::borrow::Cow;
 
 /// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within
@@ -49,19 +48,6 @@ pub mod sql {
         WHERE id = ?1";
     /// How many entries have been applied, once for a group.
     pub const APPLIED: &str = "UPDATE meta SET value = value + ?1 WHERE name = 'applied'";
-}
-
-/// Why a change could not be worked out or written.
-#[derive(Debug)]
-pub(crate) enum WriteError {
-    Storage(StorageError),
-    Seal(SealError),
-}
-
-impl<E: Into<StorageError>> From<E> for WriteError {
-    fn from(error: E) -> Self {
-        Self::Storage(error.into())
-    }
 }
 
 pub(crate) struct View<'a> {
@@ -113,12 +99,7 @@ impl TableView for View<'_> {
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let existing = Existing {
-            seq: rows::read_count(row, 0)?,
-            hash: ItemHash(rows::read_wide(row, 1)?),
-            category: String::new(),
-            expires_at: rows::read_expiry(row, 2)?,
-        };
+        let existing = existing(row, 0, String::new())?;
         if existing.is_expired(self.at) {
             self.expired.push(key.clone());
         }
@@ -126,114 +107,93 @@ impl TableView for View<'_> {
     }
 
     fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, StorageError> {
-        let mut statement = self.db.prepare_cached(sql::FILED)?;
-        let mut rows = statement.query(params![self.table.id, key.as_str()])?;
-        let Some(row) = rows.next()? else {
-            return Ok(None);
-        };
-        Ok(Some(Existing {
-            seq: rows::read_count(row, 0)?,
-            hash: ItemHash(rows::read_wide(row, 1)?),
-            category: row.get(3)?,
-            expires_at: rows::read_expiry(row, 2)?,
-        }))
+        let key = params![self.table.id, key.as_str()];
+        rows::first(self.db, sql::FILED, key, |row| {
+            existing(row, 0, row.get(3)?)
+        })
     }
 
     fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), StorageError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT key, seq, hash, category, expires_at FROM records
-             WHERE table_id = ?1 ORDER BY key",
-        )?;
-        let mut rows = statement.query([self.table.id])?;
-        while let Some(row) = rows.next()? {
-            let key = row
-                .get_ref(0)?
-                .as_str()
-                .map_err(|e| StorageError::corrupt(e.to_string()))?;
+        let sql = "SELECT key, seq, hash, expires_at, category FROM records
+             WHERE table_id = ?1 ORDER BY key";
+        rows::each(self.db, sql, [self.table.id], |row| {
+            let key = row.get_ref(0)?.as_str().map_err(StorageError::corrupt)?;
             // What damage has made of a key must not become the key of a change.
-            Key::new(key).map_err(|e| StorageError::corrupt(e.to_string()))?;
-            let existing = Existing {
-                seq: rows::read_count(row, 1)?,
-                hash: ItemHash(rows::read_wide(row, 2)?),
-                category: row.get(3)?,
-                expires_at: rows::read_expiry(row, 4)?,
-            };
-            visit(key, existing);
-        }
-        Ok(())
+            Key::new(key).map_err(StorageError::corrupt)?;
+            visit(key, existing(row, 1, row.get(4)?)?);
+            Ok(())
+        })
     }
 
     fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, StorageError> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT seq, at, body FROM txn_ids WHERE table_id = ?1 AND txn_id = ?2 AND seq > ?3",
-        )?;
+        let sql =
+            "SELECT seq, at, body FROM txn_ids WHERE table_id = ?1 AND txn_id = ?2 AND seq > ?3";
         let oldest = self.head.position.seq.saturating_sub(REMEMBERED_TXNS);
-        let mut rows = statement.query(params![self.table.id, id.as_str(), signed(oldest)])?;
-        let Some(row) = rows.next()? else {
-            return Ok(None);
-        };
-        let seq = rows::read_count(row, 0)?;
-        let position = Position {
-            epoch: self.head.position.epoch,
-            seq,
-        };
-        Ok(Some(Remembered {
-            committed: Committed {
-                position,
-                at: rows::read_time(row, 1)?,
-            },
-            body: rows::read_wide(row, 2)?,
-        }))
+        let id = params![self.table.id, id.as_str(), signed(oldest)];
+        rows::first(self.db, sql, id, |row| {
+            let position = Position {
+                seq: rows::read_count(row, 0)?,
+                ..self.head.position
+            };
+            let at = rows::read_time(row, 1)?;
+            Ok(Remembered {
+                committed: Committed { position, at },
+                body: rows::read_wide(row, 2)?,
+            })
+        })
     }
+}
+
+/// What is there, from the columns `seq, hash, expires_at`, of which `first` is the first.
+fn existing(row: &Row<'_>, first: usize, category: String) -> Result<Existing, StorageError> {
+    Ok(Existing {
+        seq: rows::read_count(row, first)?,
+        hash: ItemHash(rows::read_wide(row, first + 1)?),
+        category,
+        expires_at: rows::read_expiry(row, first + 2)?,
+    })
 }
 
 impl View<'_> {
     /// Does the table have more records after the change, those left out that had expired before it?
     pub(crate) fn grows_by(&self, change: &Change) -> bool {
-        let touched = change.ops.iter().map(ChangeOp::key);
+        let had_expired = |op: &&ChangeOp| self.expired.iter().any(|old| old.as_str() == op.key());
         let again = match self.expired.is_empty() {
             true => 0,
-            false => touched
-                .filter(|key| self.expired.iter().any(|old| old.as_str() == *key))
-                .count(),
+            false => change.ops.iter().filter(had_expired).count(),
         };
         change.records + again as u64 > self.head.records
     }
 
     /// Writes a change, all but the table's head. Gives back its bytes in the history.
-    pub(crate) fn apply(&self, change: &Change) -> Result<u64, WriteError> {
+    pub(crate) fn apply(&self, change: &Change) -> Result<u64, CommitError> {
         let Self { db, table, .. } = self;
+        let values = table.values();
         let mut put = db.prepare_cached(sql::PUT)?;
         let mut stored = Vec::with_capacity(change.ops.len());
         for op in &change.ops {
             match op {
                 ChangeOp::Put(record) => {
-                    let value = self.seal(record)?;
-                    self.put(&mut put, record, value.as_deref())?;
+                    let value = values.close(Some(record.key()), record.seq(), record.value())?;
+                    self.put(&mut put, record, &value)?;
                     stored.push(value);
                 }
                 ChangeOp::Delete { key, .. } => {
                     self.delete(key)?;
-                    stored.push(None);
+                    stored.push(Cow::Borrowed(&[]));
                 }
             }
         }
         let mut ops = Vec::with_capacity(change.size() + 64 * change.ops.len() + 1);
         rows::write_ops(
-            change
-                .ops
-                .iter()
-                .zip(&stored)
-                .map(|(op, stored)| match (op, stored) {
-                    (_, Some(sealed)) => (op, &sealed[..]),
-                    (ChangeOp::Put(record), None) => (op, record.value()),
-                    (ChangeOp::Delete { .. }, None) => (op, &[][..]),
-                }),
+            change.ops.iter().zip(stored.iter().map(|stored| &**stored)),
             &mut ops,
         );
         let seq = signed(change.position.seq);
         let actor = change.actor.as_ref().map(Actor::as_str);
-        let note = self.seal_note(change)?;
+        let note = change.note.as_ref().map(|note| note.as_str().as_bytes());
+        let note = note.map(|note| values.close(None, change.position.seq, note));
+        let note = note.transpose()?;
         let said = actor.map_or(0, str::len) + note.as_ref().map_or(0, |note| note.len());
         let bytes = (ops.len() + said) as u64;
         db.prepare_cached(sql::CHANGE)?.execute(params![
@@ -249,60 +209,23 @@ impl View<'_> {
         ])?;
         if let Some((id, body)) = &change.id {
             // An id that is used again after it was forgotten takes the place of the old one.
-            db.prepare_cached(
-                "INSERT OR REPLACE INTO txn_ids (table_id, txn_id, seq, at, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                table.id,
-                id.as_str(),
-                seq,
-                change.at.millis(),
-                wide(*body)
-            ])?;
+            let sql = "INSERT OR REPLACE INTO txn_ids (table_id, txn_id, seq, at, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5)";
+            let (id, at) = (id.as_str(), change.at.millis());
+            rows::execute(db, sql, params![table.id, id, seq, at, wide(*body)])?;
         }
         if change.position.seq.is_multiple_of(FORGET_EVERY) {
-            db.prepare_cached("DELETE FROM txn_ids WHERE table_id = ?1 AND seq <= ?2")?
-                .execute(params![table.id, seq - signed(REMEMBERED_TXNS)])?;
+            let sql = "DELETE FROM txn_ids WHERE table_id = ?1 AND seq <= ?2";
+            rows::execute(db, sql, params![table.id, seq - signed(REMEMBERED_TXNS)])?;
         }
         Ok(bytes)
-    }
-
-    /// The value as it is stored, if that is not the value itself.
-    fn seal(&self, record: &Record) -> Result<Option<Vec<u8>>, WriteError> {
-        let Some((seal, epoch)) = self.table.seal() else {
-            return Ok(None);
-        };
-        seal.encrypt(
-            &self.table.name,
-            epoch,
-            record.key(),
-            record.seq(),
-            record.value(),
-        )
-        .map(Some)
-        .map_err(WriteError::Seal)
-    }
-
-    /// The note as it is stored.
-    fn seal_note<'c>(&self, change: &'c Change) -> Result<Option<Cow<'c, [u8]>>, WriteError> {
-        let Some(note) = &change.note else {
-            return Ok(None);
-        };
-        let note = note.as_str().as_bytes();
-        let Some((seal, epoch)) = self.table.seal() else {
-            return Ok(Some(Cow::Borrowed(note)));
-        };
-        seal.encrypt_note(&self.table.name, epoch, change.position.seq, note)
-            .map(|sealed| Some(Cow::Owned(sealed)))
-            .map_err(WriteError::Seal)
     }
 
     fn put(
         &self,
         statement: &mut CachedStatement<'_>,
         record: &Record,
-        sealed: Option<&[u8]>,
+        stored: &[u8],
     ) -> rusqlite::Result<()> {
         statement.execute(params![
             self.table.id,
@@ -310,46 +233,20 @@ impl View<'_> {
             signed(record.seq()),
             record.updated_at().millis(),
             wide(record.hash().0),
-            sealed.unwrap_or_else(|| record.value()),
+            stored,
             record.category(),
-            record.expires_at().map(hotread_proto::Timestamp::millis),
+            record.expires_at().map(Timestamp::millis),
         ])?;
-        if self.table.options.search {
-            let row: i64 = self
-                .db
-                .prepare_cached(
-                    "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
-                     ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id",
-                )?
-                .query_row(params![self.table.id, record.key()], |row| row.get(0))?;
-            let mut words = String::new();
-            text::search_text(record.key(), record.value(), &mut words);
-            let table = self.table.search_table();
-            self.db
-                .prepare_cached(&format!(
-                    "INSERT OR REPLACE INTO {table} (rowid, words) VALUES (?1, ?2)"
-                ))?
-                .execute(params![row, words])?;
+        if self.table.is_indexed() {
+            search_index::put(self.db, self.table.id, record.key(), record.value())?;
         }
         Ok(())
     }
 
     fn delete(&self, key: &Key) -> rusqlite::Result<()> {
-        self.db
-            .prepare_cached(sql::DELETE)?
-            .execute(params![self.table.id, key.as_str()])?;
-        if self.table.options.search {
-            let row: Option<i64> = self
-                .db
-                .prepare_cached(
-                    "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id",
-                )?
-                .query_row(params![self.table.id, key.as_str()], |row| row.get(0))
-                .optional()?;
-            let table = self.table.search_table();
-            self.db
-                .prepare_cached(&format!("DELETE FROM {table} WHERE rowid = ?1"))?
-                .execute([row])?;
+        rows::execute(self.db, sql::DELETE, params![self.table.id, key.as_str()])?;
+        if self.table.is_indexed() {
+            search_index::delete(self.db, self.table.id, key.as_str())?;
         }
         Ok(())
     }

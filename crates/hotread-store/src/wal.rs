@@ -4,7 +4,7 @@
 //! Each frame has the checksum of itself and all before it, so a frame proves that it was written right
 //! after the one before it, whatever became of the frames before that one.
 
-use crate::files::beside;
+use crate::files::{beside, is_filled};
 use crate::inode::Inode;
 use crate::location::Location;
 use serde::Serialize;
@@ -71,11 +71,10 @@ pub(crate) fn scan_live(at: &Location) -> io::Result<Option<WalDamage>> {
             break;
         }
         std::thread::sleep(PAUSE);
-        let now = scan(at)?;
-        if now == last {
+        let before = std::mem::replace(&mut last, scan(at)?);
+        if last == before {
             break;
         }
-        last = now;
     }
     Ok(last)
 }
@@ -109,15 +108,6 @@ impl Checksum {
     }
 }
 
-/// Fills the buffer. `false`: the file ends before.
-fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    match file.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
 /// A run of frames of which each was written right after the one before.
 #[derive(Default)]
 struct Run {
@@ -127,11 +117,10 @@ struct Run {
     pending: BTreeMap<u32, Vec<u8>>,
 }
 
-/// What lies beyond the end. With the database's file, a damaged header is not reported if all that
-/// follows it is in the database already.
+/// What lies beyond the end. A damaged header is passed over if all that follows is in the database.
 fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<WalDamage>> {
     let mut header = [0; HEADER_BYTES];
-    if !fill(&mut log, &mut header)? {
+    if !is_filled(log.read_exact(&mut header))? {
         return Ok(None);
     }
     let magic = number(&header, 0);
@@ -149,7 +138,7 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
     let (mut run, mut longest) = (Run::default(), Run::default());
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes as usize];
     let mut at = 0_u64;
-    while fill(&mut log, &mut frame)? {
+    while is_filled(log.read_exact(&mut frame))? {
         at += 1;
         let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
         let own: [u8; 8] = head[8..16].try_into().expect("eight bytes");
@@ -162,15 +151,14 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
             // Without the header, of the same log as the frame before.
             salts = Some(own);
         }
-        if follows && end.is_none() {
-            continue;
-        }
         if !follows {
             end.get_or_insert(at);
-            if run.commits > longest.commits {
-                longest = std::mem::take(&mut run);
+            let ended = std::mem::take(&mut run);
+            if ended.commits > longest.commits {
+                longest = ended;
             }
-            run = Run::default();
+        }
+        if !follows || end.is_none() {
             continue;
         }
         if !counts {

@@ -3,7 +3,9 @@
 
 #![no_main]
 
-use hotread_store::import::{CsvOptions, Format, ImportError, RowError, Rows};
+use hotread_store::import::{
+    At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+};
 use libfuzzer_sys::fuzz_target;
 
 // It takes from `super` what is imported above.

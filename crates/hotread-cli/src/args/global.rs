@@ -3,36 +3,28 @@
 use crate::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, ValueHint};
-use std::convert::Infallible;
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options for all commands")]
 pub(crate) struct Global {
     /// The database
-    #[arg(long, global = true, env = "HOTREAD_DB", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
     /// A server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
-    #[arg(long, global = true, env = "HOTREAD_URL", hide_env_values = true, value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// The secret of a token, for --url. Other users see it in the list of processes: better set
     /// the variable
-    #[arg(
-        long,
-        global = true,
-        env = "HOTREAD_TOKEN",
-        hide_env_values = true,
-        value_name = "SECRET"
-    )]
+    #[arg(long, global = true, env = "HOTREAD_TOKEN", value_name = "SECRET")]
     pub(crate) token: Option<Secret>,
     /// Answer in JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
-    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// How long to wait for another process that has the database open for writing
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -66,6 +58,28 @@ impl Given {
     }
 }
 
+impl Global {
+    /// Paths among the settings of a server that were given, by their keys, and whether on the command line.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&'static str, &Path, bool)> {
+        let given = self.given;
+        let paths = [
+            ("db", self.db.as_deref(), given.db),
+            (
+                "passphrase_file",
+                self.passphrase_file.as_deref(),
+                given.passphrase_file,
+            ),
+        ];
+        let said = |(key, path, given)| Some((key, Option::<&Path>::filter(path, is_said)?, given));
+        paths.into_iter().filter_map(said)
+    }
+}
+
+/// A path that is empty, as by `--db "$UNSET"`, is not given.
+fn is_said(path: &&Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
 /// A text that is never shown.
 #[derive(Clone)]
 pub(crate) struct Secret(String);
@@ -76,11 +90,9 @@ impl Secret {
     }
 }
 
-impl FromStr for Secret {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.to_owned()))
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
@@ -241,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown() {
-        let secret: Secret = "hr_1".parse().unwrap_or_else(|never| match never {});
+        let secret = Secret::from("hr_1".to_owned());
         assert!(!format!("{secret:?}").contains("hr_1"));
     }
 }

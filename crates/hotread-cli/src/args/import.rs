@@ -2,19 +2,37 @@
 
 use clap::{Args, ValueEnum, ValueHint};
 use hotread_proto::{Note, TableName};
+use hotread_store::import::{Delimiter, Encoding, Kind};
 use std::path::PathBuf;
 
 pub(crate) const IMPORT_HELP: &str = "\
-CSV: the column named with --key holds the keys; the others become a JSON object of strings. NDJSON:
-one {\"key\": …, \"value\": …, \"category\"?: …, \"expires_at\"?: …} on each line. Of rows with the same
-key the last counts.
+Formats: CSV and TSV, with a header unless --columns or --no-header says otherwise; the delimiter is told
+by a first line `sep=;` or by the header. NDJSON: an object on each line. JSON: an array of objects, or an
+object one member of which is such an array. gzip and zstd are told by their first bytes, UTF-8 and UTF-16
+by a byte order mark.
+
+Keys: --key names the column or member, or several. All others become the value, an object. Without
+--key, each row is a record as `hotread export` writes it: {\"key\": …, \"value\": …, \"category\"?: …,
+\"expires_at\"?: …}, or the same as columns; a single column is the key. A row replaces its record whole,
+category and expiry included. Of rows with the same key the last counts; the others are counted, and
+listed with -v.
+
+Types: a column of CSV is integer, number or boolean if all its fields are, in all files; else it is
+text. Numbers count only as they would be printed: 007, +1, 1.50, 1e5 and integers beyond 2^53 are
+text, unless --types says otherwise. An empty field is an empty string in a column of text, and null in
+any other. Files are read twice for that, pipes are judged by their first 8 MiB; a row further down that
+does not fit is a bad row.
 
 Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
-before it stay. With --skip-bad it goes on, and the exit code is 7. With --replace nothing is changed
-until the whole file has been read, and then all at once; the file is held in memory for that. A file
-that was cut off looks like a smaller table: a replacement that would delete more than half of the
-records (and more than 10) is refused unless --max-delete allows more; --if-seq refuses one that was
-worked out from an older state.
+before it stay. With --skip-bad it goes on, and the exit code is 7. If it ends early, it says how many
+rows are in, and --skip-rows goes on behind them; to import them again does no harm. Ctrl-C ends it so,
+with the exit code 130.
+
+With --replace nothing is changed until all has been read, and then all at once; the rows are held in
+memory for that, 1 GiB at most. A file that was cut off looks like a smaller table: a replacement that
+would delete more than half of the records (and more than 10) is refused unless --max-delete allows
+more; --if-seq refuses one that was worked out from an older state. The same members in another order
+are another value.
 
 The database and the table are created if they are not there. Through a server (--url), each
 transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
@@ -24,54 +42,126 @@ with --if-seq it is refused.
 
 Examples:
   hotread import oui oui.csv --key Assignment
-  hotread import flags flags.ndjson --replace
+  hotread import countries iso_3166-1.json --key alpha_2
+  hotread import log monday.ndjson.gz tuesday.ndjson.zst --key host,time --skip-bad
+  hotread import geoip geoip.csv --columns start,end,country --comment '#' --key start
+  hotread import services /etc/services --delimiter blanks --comment '#' --columns name,port,aliases --flexible --key port
+  hotread import flags flags.ndjson --replace --dry-run
   hotread import flags flags.ndjson --replace --max-delete 5% --if-seq 42
-  hotread import geoip geoip.txt --format csv --no-header --columns start,end,country --comment '#' --key start
-  zcat log.ndjson.gz | hotread import log - --format ndjson --skip-bad";
+  curl https://example.org/prices.csv | hotread import prices - --format csv --key sku --types price=number";
 
 /// A file's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FileFormat {
     /// Comma-separated values
     Csv,
+    /// Tab-separated values
+    Tsv,
     /// A JSON object on each line
     Ndjson,
+    /// A JSON array of objects
+    Json,
+}
+
+/// What an empty field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EmptyField {
+    /// An empty string; null in columns that are not text
+    Text,
+    /// null
+    Null,
+    /// No member
+    Missing,
+}
+
+/// What `--types` says of a column, or of all that it does not name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TypeOf {
+    /// They are told by their fields.
+    Told,
+    /// They are text.
+    Text,
+    Column(String, Kind),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The table
     pub(crate) table: TableName,
-    /// The file, or `-` for stdin
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    /// The file's format [default: by the ending of its name: .csv, .tsv, .ndjson, .jsonl]
+    /// The files, or `-` for stdin
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The files' format [default: by the ending of the name: .csv, .tsv, .tab, .ndjson, .jsonl, .json,
+    /// each also with .gz or .zst; else JSON by the first bytes]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,
-    /// CSV: the column that holds the keys
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) key: Option<String>,
-    /// CSV: the file does not begin with the columns' names; give them with --columns
-    #[arg(long, requires = "columns")]
-    pub(crate) no_header: bool,
-    /// CSV: the columns' names, for files that do not begin with them
+    /// The column or member that is the key; several are joined
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    pub(crate) key: Vec<String>,
+    /// Stands between the parts of a key
     #[arg(
         long,
+        value_name = "TEXT",
+        default_value = ":",
+        hide_default_value = true
+    )]
+    pub(crate) key_separator: String,
+    /// Leave the key in the value, too
+    #[arg(long, requires = "key")]
+    pub(crate) keep_key: bool,
+    /// JSON: the member that has the array, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+    /// CSV: the columns' names, for files without a header
+    #[arg(
+        long,
+        visible_alias = "header",
         value_name = "A,B,…",
-        value_delimiter = ',',
-        requires = "no_header"
+        value_delimiter = ','
     )]
     pub(crate) columns: Option<Vec<String>>,
-    /// CSV: skip lines that begin with this character
-    #[arg(long, value_name = "CHAR", value_parser = ascii)]
-    pub(crate) comment: Option<u8>,
-    /// CSV: what stands between fields; `\t` is a tab [default: `,`, or a tab for .tsv]
-    #[arg(long, value_name = "CHAR", value_parser = ascii)]
-    pub(crate) delimiter: Option<u8>,
-    /// Make the table equal the file, in one step: what is not in the file is deleted
+    /// CSV: there is no header; without --columns, the names are 1, 2, 3, …
+    #[arg(long)]
+    pub(crate) no_header: bool,
+    /// CSV: what stands between fields; `\t` is a tab, `blanks` any number of spaces and tabs, where the
+    /// last column takes the rest of the line [default: comma, semicolon or tab, by the header]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    pub(crate) delimiter: Option<Delimiter>,
+    /// CSV: the quotation mark around fields, or `none`
+    #[arg(long, value_name = "CHAR", value_parser = quote)]
+    pub(crate) quote: Option<Quote>,
+    /// CSV: skip lines that begin with this
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) comment: Option<String>,
+    /// CSV: allow rows with fewer fields, whose members are then missing, and with more, which go into
+    /// the member `_rest`
+    #[arg(long)]
+    pub(crate) flexible: bool,
+    /// CSV: leave out blanks around fields
+    #[arg(long)]
+    pub(crate) trim: bool,
+    /// CSV: what an empty field becomes
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) empty: Option<EmptyField>,
+    /// CSV: types of columns, text, integer, number, boolean or json; `text` alone for all others
+    #[arg(long, value_name = "COLUMN=TYPE,…", value_delimiter = ',', value_parser = type_of)]
+    pub(crate) types: Vec<TypeOf>,
+    /// Encoding of files without a byte order mark, such as utf-16le or latin1 [default: utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) encoding: Option<Encoding>,
+    /// Pass over the first N rows, which an earlier import brought in
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) skip_rows: u64,
+    /// Refuse two rows with the same key
+    #[arg(long)]
+    pub(crate) unique: bool,
+    /// Change nothing; show what would be added, changed, and with --replace deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Make the table equal the files, in one step: what is not in them is deleted
     #[arg(long)]
     pub(crate) replace: bool,
-    /// With --replace: empty the table if the file has no good rows
+    /// With --replace: empty the table if there are no good rows
     #[arg(long, requires = "replace")]
     pub(crate) allow_empty: bool,
     /// With --replace: refuse it if more than this share of the records would be deleted
@@ -88,6 +178,26 @@ pub(crate) struct ImportArgs {
     pub(crate) skip_bad: bool,
 }
 
+impl ImportArgs {
+    /// The first option that is given and is for CSV only.
+    pub(crate) fn of_fields(&self) -> Option<&'static str> {
+        let given = [
+            ("--columns", self.columns.is_some()),
+            ("--no-header", self.no_header),
+            ("--delimiter", self.delimiter.is_some()),
+            ("--quote", self.quote.is_some()),
+            ("--comment", self.comment.is_some()),
+            ("--flexible", self.flexible),
+            ("--trim", self.trim),
+            ("--empty", self.empty.is_some()),
+            ("--types", !self.types.is_empty()),
+        ];
+        given
+            .into_iter()
+            .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
 /// A share in percent, with or without the sign.
 fn percent(text: &str) -> Result<u8, String> {
     match text.strip_suffix('%').unwrap_or(text).parse() {
@@ -96,11 +206,35 @@ fn percent(text: &str) -> Result<u8, String> {
     }
 }
 
-/// A single ASCII character; `\t` stands for a tab.
-fn ascii(text: &str) -> Result<u8, String> {
+fn delimiter(text: &str) -> Result<Delimiter, String> {
     match text.as_bytes() {
-        b"\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err(r"give one ASCII character, or \t for a tab".to_owned()),
+        b"blanks" => Ok(Delimiter::Blanks),
+        b"\\t" => Ok(Delimiter::Byte(b'\t')),
+        [byte] if byte.is_ascii() => Ok(Delimiter::Byte(*byte)),
+        _ => Err(r"give one ASCII character, \t for a tab, or blanks".to_owned()),
+    }
+}
+
+/// The quotation mark, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quote(pub(crate) Option<u8>);
+
+fn quote(text: &str) -> Result<Quote, String> {
+    match text.as_bytes() {
+        b"none" => Ok(Quote(None)),
+        [byte] if byte.is_ascii() => Ok(Quote(Some(*byte))),
+        _ => Err("give one ASCII character, or none".to_owned()),
+    }
+}
+
+fn type_of(text: &str) -> Result<TypeOf, String> {
+    match (text, text.rsplit_once('=')) {
+        ("auto", _) => Ok(TypeOf::Told),
+        ("text", _) => Ok(TypeOf::Text),
+        (_, Some((column, kind))) => match kind.parse() {
+            Ok(kind) => Ok(TypeOf::Column(column.to_owned(), kind)),
+            Err(error) => Err(format!("{error}")),
+        },
+        _ => Err("give COLUMN=TYPE, or text or auto for all other columns".to_owned()),
     }
 }

@@ -15,11 +15,11 @@ pub(crate) use follow::WatchArgs;
 pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
 pub(crate) use help::{EXIT_CODES, plain};
-pub(crate) use import::{FileFormat, ImportArgs};
+pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
 pub(crate) use records::{
     GetArgs, HistoryArgs, LsArgs, RangeArgs, RmArgs, SearchArgs, SetArgs, TxnArgs,
 };
-pub(crate) use serve::{LogFormat, ServeArgs, TokenCmd};
+pub(crate) use serve::{ConfigCmd, LogFormat, ServeArgs, TokenCmd};
 pub(crate) use values::Since;
 
 use clap::{
@@ -101,10 +101,10 @@ pub(crate) enum Cmd {
     /// List the keys of records
     #[command(after_help = records::KEYS_HELP)]
     Keys(RangeArgs),
-    /// Search keys and values; the table needs to have been created with --search
+    /// Search keys and values; the table needs an index (--search of `table create` or `table alter`)
     #[command(after_help = records::SEARCH_HELP)]
     Search(SearchArgs),
-    /// Import records from a CSV or NDJSON file
+    /// Import records from CSV, TSV, NDJSON or JSON files
     #[command(after_help = import::IMPORT_HELP)]
     Import(ImportArgs),
     /// Write all records of a table to a file or to stdout
@@ -114,8 +114,9 @@ told on stderr. The table is held in memory for that. Through a server (--url), 
 of a replica, checked by its digest; a transaction that is committed at the very moment may be in
 it without being counted in the position.
 
-NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, and an import reads it
-back to the byte. CSV is for spreadsheets and other programs: its column `value` holds JSON.
+NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, JSON an array of these.
+CSV and TSV have a column for each, and the column `value` holds JSON. An import reads each of them back
+to the byte, without --key.
 A file given with -o is replaced when all has been written, not before.
 
 Examples:
@@ -167,6 +168,9 @@ Examples:
     /// Serve the database over HTTP and WebSocket
     #[command(after_help = serve::SERVE_HELP)]
     Serve(ServeArgs),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCmd),
     /// Create, list or revoke the tokens that a server asks for
     #[command(subcommand)]
     Token(TokenCmd),
@@ -213,19 +217,10 @@ impl Cmd {
             | Self::Verify
             | Self::Serve(_) => Needs::File,
             Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Table(_)
-            | Self::Set(_)
-            | Self::Get(_)
-            | Self::Rm(_)
-            | Self::Txn(_)
-            | Self::Ls(_)
-            | Self::Keys(_)
-            | Self::Search(_)
-            | Self::Import(_)
-            | Self::Export(_)
-            | Self::History(_)
-            | Self::Token(_) => Needs::Tables,
-            _ => Needs::Nothing,
+            Self::Config(_) | Self::Demo(_) | Self::Man { .. } | Self::Completions { .. } => {
+                Needs::Nothing
+            }
+            _ => Needs::Tables,
         }
     }
 }
@@ -340,7 +335,7 @@ pub(crate) struct CreateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("what").args(["schema", "no_schema", "search", "no_search", "rename", "history_changes", "history_age", "history_bytes"]).required(true).multiple(true))]
 pub(crate) struct AlterArgs {
     /// The table
     pub(crate) table: TableName,
@@ -350,6 +345,15 @@ pub(crate) struct AlterArgs {
     /// Have no schema any more
     #[arg(long)]
     pub(crate) no_schema: bool,
+    /// Build a full-text index; writers go on meanwhile
+    #[arg(long, conflicts_with = "no_search")]
+    pub(crate) search: bool,
+    /// Have no full-text index any more
+    #[arg(long)]
+    pub(crate) no_search: bool,
+    /// Give the table another name; under the old one it is gone for programs that follow it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) rename: Option<TableName>,
     #[command(flatten)]
     pub(crate) history: KeptArgs,
 }
@@ -371,17 +375,13 @@ pub(crate) struct KeptArgs {
 impl KeptArgs {
     /// The alteration that sets what is given.
     pub(crate) fn alter(&self) -> Alter {
-        let mut alter = Alter::new();
-        if let Some(changes) = self.history_changes {
-            alter = alter.max_changes(changes);
-        }
-        if let Some(age) = self.history_age {
-            alter = alter.max_age_s(age.as_secs());
-        }
-        if let Some(bytes) = self.history_bytes {
-            alter = alter.max_bytes(bytes);
-        }
-        alter
+        let age_s = self.history_age.map(|age| age.as_secs());
+        let alter = self
+            .history_changes
+            .into_iter()
+            .fold(Alter::new(), Alter::max_changes);
+        let alter = age_s.into_iter().fold(alter, Alter::max_age_s);
+        self.history_bytes.into_iter().fold(alter, Alter::max_bytes)
     }
 }
 
@@ -415,7 +415,12 @@ pub(crate) fn command() -> Command {
 
 /// The one definition that parsing, help, manual pages and completion are made of.
 pub(crate) fn definition() -> Command {
-    Cli::command()
+    // Variables may hold secrets.
+    fn hide_values(command: Command) -> Command {
+        let command = command.mut_args(|arg| arg.hide_env_values(true));
+        command.mut_subcommands(hide_values)
+    }
+    hide_values(Cli::command())
 }
 
 /// The options for all commands of a line that is not complete, and what else can be read of it.

@@ -1,18 +1,19 @@
-//! The arguments of `hotread serve` and `hotread token`.
+//! The arguments of `hotread serve`, `hotread config` and `hotread token`. The flags of the settings are
+//! made from `config/setting.rs`.
 
 use super::format::FormatArgs;
 use super::values::time;
-use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use crate::config::Given;
+use clap::{Args, Subcommand, ValueHint};
 use hotread_proto::{TableName, Timestamp};
-use hotread_store::{Role, Synchronous};
+use hotread_store::Role;
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const SERVE_HELP: &str = "\
-Settings come from --config, the environment and the command line; what comes later counts. The
-file is TOML; paths in it are relative to it:
+Settings come from a file, the environment and the command line; what comes later counts. The
+file is that of --config, or hotread.toml in this folder; paths in it are relative to it:
 
   db = \"app.db\"
   create = false
@@ -21,6 +22,9 @@ file is TOML; paths in it are relative to it:
   heartbeat_ms = 2000
   allowed_hosts = [\"flags.internal\"]
 
+SIGHUP has the file read again: the log, limits, times, hosts and origins change without an
+interruption; what needs a restart is named in the log, and a file with a mistake changes nothing.
+
 Without tokens every program on this machine may do everything, and requests that a proxy forwards
 are refused. Other machines need tokens and --allow-plaintext, or a proxy that encrypts. Stops at
 SIGINT or SIGTERM: what was begun is finished, and clients are told when to come back.
@@ -28,92 +32,47 @@ SIGINT or SIGTERM: what was begun is finished, and clients are told when to come
 Examples:
   hotread serve --db app.db
   hotread serve --config hotread.toml --log-format json
+  hotread serve --print-config > hotread.toml
   # any free port; the first line on stdout says which
   hotread serve --db app.db --listen 127.0.0.1:0";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A file with settings
-    #[arg(long, env = "HOTREAD_CONFIG", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// A file with settings [default: hotread.toml, if it is in this folder]
+    #[arg(long, env = "HOTREAD_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Fail if there is no database yet, instead of creating one
+    /// Print the settings that count and where they come from, as a file, instead of serving
     #[arg(long)]
-    pub(crate) no_create: bool,
-    /// Where to listen [default: 127.0.0.1:7400]
-    #[arg(
-        long,
-        env = "HOTREAD_LISTEN",
-        hide_env_values = true,
-        value_name = "ADDRESS:PORT"
-    )]
-    pub(crate) listen: Option<SocketAddr>,
-    /// When an acknowledged write is safe [default: full]
-    #[arg(
-        long,
-        env = "HOTREAD_SYNCHRONOUS",
-        hide_env_values = true,
-        value_name = "WHEN"
-    )]
-    pub(crate) synchronous: Option<Safe>,
-    /// A name that requests may give as Host while there are no tokens, besides localhost and loopback
-    /// addresses; may be repeated
-    #[arg(
-        long = "allowed-host",
-        env = "HOTREAD_ALLOWED_HOSTS",
-        hide_env_values = true,
-        value_name = "HOST",
-        value_delimiter = ','
-    )]
-    pub(crate) allowed_hosts: Option<Vec<String>>,
-    /// An origin whose web pages may use the server and read its answers; may be repeated
-    #[arg(
-        long = "allowed-origin",
-        env = "HOTREAD_ALLOWED_ORIGINS",
-        hide_env_values = true,
-        value_name = "ORIGIN",
-        value_delimiter = ','
-    )]
-    pub(crate) allowed_origins: Option<Vec<String>>,
-    /// Let other machines connect though nothing is encrypted; tokens are needed then
-    #[arg(long)]
-    pub(crate) allow_plaintext: bool,
-    /// How logs are written on stderr [default: text]
-    #[arg(
-        long,
-        env = "HOTREAD_LOG_FORMAT",
-        hide_env_values = true,
-        value_name = "FORMAT"
-    )]
-    pub(crate) log_format: Option<LogFormat>,
-}
-
-/// When an acknowledged write is safe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Safe {
-    /// It survives the loss of power
-    Full,
-    /// It survives the end of the process; the loss of power may take the last ones
-    Normal,
-}
-
-impl From<Safe> for Synchronous {
-    fn from(safe: Safe) -> Self {
-        match safe {
-            Safe::Full => Self::Full,
-            Safe::Normal => Self::Normal,
-        }
-    }
+    pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) given: Given,
 }
 
 /// How logs are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
-    /// Lines for people
-    #[default]
+    /// Lines for people.
     Text,
-    /// A JSON object on each line
+    /// A JSON object on each line.
     Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCmd {
+    /// Check a configuration file of `hotread serve`, and list every problem with its line
+    #[command(after_help = "\
+Keys, types and ranges are checked, not whether files and addresses in it are there. Problems make the
+exit code 5.
+
+Examples:
+  hotread config check
+  hotread config check /etc/hotread.toml --json")]
+    Check {
+        /// The file [default: that of HOTREAD_CONFIG, or hotread.toml in this folder]
+        #[arg(env = "HOTREAD_CONFIG", hide_env = true, value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,9 +1,196 @@
-//! Tables wherever they are: what commands do with them is written once, against [`Tables`]. A store
-//! in this process is one kind of them (`store.rs`), a server the other (`server.rs`).
+//! Tables wherever they are: what commands do with them is written once, against [`Tables`].
 
 mod server;
-mod store;
-mod tables;
 
 pub(crate) use server::{Remote, Server};
-pub(crate) use tables::{Pending, Tables, Whole};
+
+use crate::exit::Failure;
+use anyhow::Result;
+use hotread_client::RecordSet;
+use hotread_proto::{
+    Alter, Change, Committed, Key, MAX_CHANGES, NewToken, Page, Position, Record, Replace,
+    Replaced, Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
+};
+use hotread_store::{MAX_PAGE, Store, Ticket};
+
+/// Records that a server gives of a search at most.
+const MAX_FOUND: usize = 100;
+
+/// What commands work with. What is answered, and how errors are told, does not depend on where the
+/// tables are. Each call blocks.
+pub(crate) enum Tables {
+    /// Of a database that this process has open.
+    File(Store),
+    Server(Server),
+}
+
+/// Declares a call by what a store does for it, and what a client of a server does.
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty {
+        $store:ident => $here:expr,
+        $client:ident => $there:expr,
+    })*) => {
+        impl Tables {
+            $(
+                $(#[$doc])*
+                pub(crate) fn $name(&self, $($arg: $type),*) -> Result<$ok> {
+                    match self {
+                        Self::File($store) => Ok($here?),
+                        Self::Server(server) => server.ask(|$client| $there),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+calls! {
+    /// The tables that there are; of a server, those that the token may read.
+    tables() -> Vec<TableInfo> {
+        store => store.tables(),
+        client => client.tables(),
+    }
+    table(table: &TableName) -> TableInfo {
+        store => store.table_info(table),
+        client => client.table_info(table.as_str()),
+    }
+    create_table(table: &TableName, options: TableOptions) -> TableInfo {
+        store => store.create_table(table, options),
+        client => client.create_table(table.as_str(), &options),
+    }
+    alter(table: &TableName, alter: &Alter) -> TableInfo {
+        store => store.alter(table, alter),
+        client => client.alter(table.as_str(), alter),
+    }
+    drop_table(table: &TableName) -> () {
+        // The command ends before the committer would have cleared a large table. The table is dropped
+        // in any case; if that fails, the next process to write goes on.
+        store => store.drop_table(table).map(|()| drop(store.finish_drops())),
+        client => client.drop_table(table.as_str()),
+    }
+    /// A record. One that has expired and is not deleted yet may be given or not.
+    get(table: &TableName, key: &Key) -> Option<Record> {
+        store => store.get(table, key),
+        client => client.get(table.as_str(), key.as_str()),
+    }
+    /// A page of records by key.
+    scan(table: &TableName, scan: &Scan) -> Page {
+        store => store.scan(table, scan),
+        client => client.scan(table.as_str(), scan),
+    }
+    /// Some of the transactions after a position, oldest first, `limit` at most. None: it is the last.
+    changes(table: &TableName, from: Position, limit: usize) -> Vec<Change> {
+        store => store.changes(table, from, limit),
+        client => client
+            .changes(table.as_str(), from, Some(limit.min(MAX_CHANGES)))
+            .map(|answer| answer.changes),
+    }
+    /// Hands a transaction over. What the schema refuses is refused here.
+    submit(table: &TableName, txn: Txn) -> Pending {
+        store => store.submit(table, txn).map(Pending::Waiting),
+        client => client.txn(table.as_str(), txn).map(Pending::Committed),
+    }
+    replace(table: &TableName, new: Replace) -> Replaced {
+        store => store.replace(table, new),
+        client => client.replace(table.as_str(), new),
+    }
+    tokens() -> Vec<TokenInfo> {
+        store => store.tokens(),
+        client => client.tokens(),
+    }
+    /// Makes a token; `tables`: only for these; `expires_at`: valid until then.
+    create_token(
+        name: &str, role: Role, tables: Option<Vec<TableName>>, expires_at: Option<Timestamp>
+    ) -> NewToken {
+        store => match expires_at {
+            None => store.create_token(name, role, tables),
+            Some(at) => store.create_expiring_token(name, role, tables, at),
+        },
+        client => match expires_at {
+            None => client.create_token(name, role, tables.as_deref()),
+            Some(at) => client.create_expiring_token(name, role, tables.as_deref(), at),
+        },
+    }
+    revoke_token(id: &str) -> TokenInfo {
+        store => store.revoke_token(id),
+        client => client.revoke_token(id),
+    }
+}
+
+impl Tables {
+    /// Whether they are those of a server, which limits what one step may change.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::Server(_))
+    }
+
+    /// Most records that a search gives.
+    pub(crate) fn max_found(&self) -> usize {
+        match self {
+            Self::File(_) => MAX_PAGE,
+            Self::Server(_) => MAX_FOUND,
+        }
+    }
+
+    /// The records that have the words, the best first.
+    pub(crate) fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
+        let found = match self {
+            Self::File(store) => store.search(table, search)?,
+            Self::Server(_) if search.limit > MAX_FOUND => {
+                let message = format!(
+                    "a server gives {MAX_FOUND} records of a search at most; give --limit \
+                     {MAX_FOUND} or less"
+                );
+                return Err(Failure::usage(message).into());
+            }
+            Self::Server(server) => server.ask(|client| client.search(table.as_str(), search))?,
+        };
+        Ok(found.records)
+    }
+
+    /// The whole table in one state.
+    pub(crate) fn whole(&self, table: &TableName) -> Result<Whole> {
+        let server = match self {
+            Self::File(store) => {
+                let records = store.snapshot(table)?;
+                return Ok(Whole {
+                    position: records.position(),
+                    records: records.iter().cloned().collect(),
+                });
+            }
+            Self::Server(server) => server,
+        };
+        // A replica waits for a server that is not there, and this is to say so.
+        self.table(table)?;
+        let replica = server.ask(|client| client.replica::<RecordSet>(table.as_str()))?;
+        // Before the state, which may be newer by then.
+        let position = replica.position();
+        let records = replica.create_handle().current().iter().cloned().collect();
+        Ok(Whole { position, records })
+    }
+}
+
+/// One state of a table.
+pub(crate) struct Whole {
+    /// All transactions up to this one are in it. Of a server's table, those that were committed
+    /// while it was read may be in it as well.
+    pub(crate) position: Position,
+    /// In the order of their keys.
+    pub(crate) records: Vec<Record>,
+}
+
+/// A transaction that was handed over.
+pub(crate) enum Pending {
+    /// It waits to be committed.
+    Waiting(Ticket),
+    Committed(Committed),
+}
+
+impl Pending {
+    /// Waits until it is committed.
+    pub(crate) fn wait(self) -> Result<Committed> {
+        match self {
+            Self::Waiting(ticket) => Ok(ticket.wait()?),
+            Self::Committed(committed) => Ok(committed),
+        }
+    }
+}

@@ -21,6 +21,14 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
         .format
         .or_else(|| file.and_then(guess))
         .unwrap_or(FileFormat::Ndjson);
+    let ending = file.and_then(|file| file.extension()?.to_str());
+    if let Some(ending @ ("gz" | "zst")) = ending {
+        let message = format!(
+            "exports are not compressed; write to stdout, and pipe it through {}",
+            if ending == "gz" { "gzip" } else { "zstd" }
+        );
+        return Err(Failure::usage(message).into());
+    }
     if let (Some(file), Some(db)) = (file, session.file()) {
         not_the_database(db, file)?;
     }
@@ -41,10 +49,11 @@ pub(super) fn run(session: &Session, args: &ExportArgs, out: &mut Out) -> Result
 }
 
 fn guess(file: &Path) -> Option<FileFormat> {
-    match Format::guess(file)? {
-        Format::Csv(options) if options.delimiter == b',' => Some(FileFormat::Csv),
-        Format::Ndjson => Some(FileFormat::Ndjson),
-        _ => None,
+    match Format::of_name(file)? {
+        (Format::Fields, None) => Some(FileFormat::Csv),
+        (Format::Fields, Some(_)) => Some(FileFormat::Tsv),
+        (Format::Json, _) => Some(FileFormat::Json),
+        _ => Some(FileFormat::Ndjson),
     }
 }
 
@@ -64,16 +73,12 @@ fn not_the_database(db: &Path, file: &Path) -> Result<()> {
 }
 
 fn write(records: &[Record], format: FileFormat, out: &mut impl Write) -> io::Result<()> {
-    match format {
-        FileFormat::Ndjson => records
-            .iter()
-            .try_for_each(|record| export::ndjson(record, out))?,
-        FileFormat::Csv => {
-            export::csv_header(out)?;
-            records
-                .iter()
-                .try_for_each(|record| export::csv(record, out))?;
-        }
-    }
+    let format = match format {
+        FileFormat::Csv => export::Format::Csv,
+        FileFormat::Tsv => export::Format::Tsv,
+        FileFormat::Ndjson => export::Format::Ndjson,
+        FileFormat::Json => export::Format::Json,
+    };
+    export::write(format, records, out)?;
     out.flush()
 }

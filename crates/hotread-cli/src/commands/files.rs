@@ -34,13 +34,8 @@ pub(super) fn restore(session: &Session, from: &Path, out: &mut Out) -> Result<(
 fn written(session: &Session, file: &Path, what: &str, out: &mut Out) -> Result<()> {
     let bytes = std::fs::metadata(file).map_or(0, |meta| meta.len());
     let file = file.display().to_string();
-    if session.json() {
-        return out.json(&Written { file, bytes });
-    }
-    out.line(&format!(
-        "{what}: {file}, {}",
-        indicatif::BinaryBytes(bytes)
-    ))
+    let line = format!("{what}: {file}, {}", indicatif::BinaryBytes(bytes));
+    session.answer(&Written { file, bytes }, &line, out)
 }
 
 pub(super) fn verify(session: &Session, out: &mut Out) -> Result<()> {
@@ -50,17 +45,15 @@ pub(super) fn verify(session: &Session, out: &mut Out) -> Result<()> {
     } else {
         print(&report, out)?;
     }
-    match report.problems.len() as u64 {
-        0 => Ok(()),
-        problems => {
-            let problems = count(problems, "problem was", "problems were");
-            let message = format!(
-                "{problems} found in {}; restore a backup, or export what can still be read",
-                session.db()?.display()
-            );
-            Err(Failure::new(Code::Corrupt, message).into())
-        }
+    if report.problems.is_empty() {
+        return Ok(());
     }
+    let problems = count(report.problems.len() as u64, "problem was", "problems were");
+    let message = format!(
+        "{problems} found in {}; restore a backup, or export what can still be read",
+        session.db()?.display()
+    );
+    Err(Failure::new(Code::Corrupt, message).into())
 }
 
 fn print(report: &Report, out: &mut Out) -> Result<()> {
@@ -79,10 +72,8 @@ fn print(report: &Report, out: &mut Out) -> Result<()> {
                 },
             ]
         });
-        out.table(
-            &["TABLE", "RECORDS", "POSITION", "DIGEST", "CONTENT"],
-            rows.collect(),
-        )?;
+        let heading = ["TABLE", "RECORDS", "POSITION", "DIGEST", "CONTENT"];
+        out.table(&heading, rows)?;
     }
     for problem in &report.problems {
         out.line(&format!("problem: {problem}"))?;

@@ -2,16 +2,19 @@
 
 use super::{Mode, Session, position};
 use crate::args::{DEFAULT_CHANGES, HistoryArgs};
-use crate::output::{List, Out, count};
+use crate::output::{List, Out, count, pick};
 use anyhow::{Context, Result};
 use hotread_proto::{
     Actor, Change, ChangeOp, Digest, Epoch, MAX_CHANGES, Note, Position, Record, Removal, Timestamp,
 };
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::io::Write;
+use std::mem::take;
 
+/// Columns of the table; those of values, actors and notes are not always there.
+const HEADING: [&str; 7] = ["SEQ", "TIME", "", "KEY", "VALUE", "ACTOR", "NOTE"];
 /// Operations of a transaction that are shown unless all are asked for.
 const SHOWN: usize = 10;
 
@@ -35,19 +38,16 @@ struct ChangeJson<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum OpJson<'a> {
-    #[serde(serialize_with = "record")]
     Put(&'a Record),
     #[serde(rename = "put")]
-    PutKey { key: &'a str },
+    PutKey {
+        key: &'a str,
+    },
     Delete {
         key: &'a str,
         #[serde(skip_serializing_if = "Removal::is_deleted")]
         cause: Removal,
     },
-}
-
-fn record<S: Serializer>(record: &&Record, serializer: S) -> Result<S::Ok, S::Error> {
-    record.serialize(serializer)
 }
 
 /// Columns of CSV, which has a row for each operation.
@@ -92,7 +92,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     // Transactions before those that are shown.
     let mut earlier = 0;
     let mut from = match args.from {
-        Some(from) => position(&*tables, table, from)?,
+        Some(from) => position(&tables, table, from)?,
         None if tail => Position { seq: kept, ..head },
         None => {
             let seq = head.seq.saturating_sub(limit as u64).max(kept);
@@ -168,7 +168,7 @@ fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
 struct Shown {
     some: bool,
     /// Those of the table's last heading.
-    columns: Option<Columns>,
+    columns: Option<[bool; HEADING.len()]>,
 }
 
 impl Shown {
@@ -187,15 +187,15 @@ impl Shown {
             let mut changes = changes.iter();
             return changes.try_for_each(|change| print(change, args.values, list, out));
         }
-        let columns = Columns::of(changes, args);
+        let actor = changes.iter().any(|change| change.actor.is_some());
+        let note = changes.iter().any(|change| change.note.is_some());
+        let columns = [true, true, true, true, args.values, actor, note];
         let heading = match self.columns == Some(columns) {
             true => Vec::new(),
-            false => columns.heading(),
+            false => pick(HEADING, columns),
         };
-        let rows = changes
-            .iter()
-            .flat_map(|change| rows(change, args, columns));
-        out.table(&heading, rows.collect())?;
+        let rows = changes.iter().flat_map(|change| rows(change, args.full));
+        out.table(&heading, rows.map(|row| pick(row, columns)))?;
         self.columns = Some(columns);
         Ok(())
     }
@@ -226,33 +226,6 @@ fn print(change: &Change, values: bool, list: &mut List, out: &mut Out) -> Resul
         list.row(&row, out)?;
     }
     Ok(())
-}
-
-/// Columns of the table that are not always there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Columns {
-    value: bool,
-    actor: bool,
-    note: bool,
-}
-
-impl Columns {
-    /// Those that these transactions need.
-    fn of(changes: &[Change], args: &HistoryArgs) -> Self {
-        Self {
-            value: args.values,
-            actor: changes.iter().any(|change| change.actor.is_some()),
-            note: changes.iter().any(|change| change.note.is_some()),
-        }
-    }
-
-    fn heading(self) -> Vec<&'static str> {
-        let mut heading = vec!["SEQ", "TIME", "", "KEY"];
-        heading.extend(self.value.then_some("VALUE"));
-        heading.extend(self.actor.then_some("ACTOR"));
-        heading.extend(self.note.then_some("NOTE"));
-        heading
-    }
 }
 
 fn json(change: &Change, values: bool) -> ChangeJson<'_> {
@@ -294,41 +267,37 @@ fn verb(op: &ChangeOp) -> &'static str {
     }
 }
 
-fn rows(change: &Change, args: &HistoryArgs, columns: Columns) -> Vec<Vec<String>> {
-    let shown = if args.full {
-        change.ops.len()
-    } else {
-        change.ops.len().min(SHOWN)
+fn rows(change: &Change, full: bool) -> Vec<[String; 7]> {
+    let shown = if full { usize::MAX } else { SHOWN };
+    let cell = |op: &ChangeOp| {
+        let value = match op {
+            ChangeOp::Put(record) => String::from_utf8_lossy(record.value()).into_owned(),
+            ChangeOp::Delete { .. } => String::new(),
+        };
+        (verb(op), op.key().to_owned(), value)
     };
-    let mut cells: Vec<_> = change.ops[..shown]
-        .iter()
-        .map(|op| match op {
-            ChangeOp::Put(record) => {
-                let value = String::from_utf8_lossy(record.value()).into_owned();
-                (verb(op), record.key().to_owned(), value)
-            }
-            ChangeOp::Delete { key, .. } => (verb(op), key.to_string(), String::new()),
-        })
-        .collect();
+    let mut cells: Vec<_> = change.ops.iter().take(shown).map(cell).collect();
     if change.ops.is_empty() {
         cells.push(("nothing", String::new(), String::new()));
     }
-    if shown < change.ops.len() {
-        let more = count((change.ops.len() - shown) as u64, "other", "others");
+    if let more @ 1.. = change.ops.len().saturating_sub(shown) {
+        let more = count(more as u64, "other", "others");
         cells.push(("…", format!("and {more}; --full shows all"), String::new()));
     }
-    let row = |(at, (what, key, value)): (usize, (&str, String, String))| {
-        // Said once for each transaction.
-        let once = |text: Option<String>| text.filter(|_| at == 0).unwrap_or_default();
-        let seq = once(Some(change.position.seq.to_string()));
-        let time = once(Some(change.at.to_string()));
-        let mut row = vec![seq, time, what.to_owned(), key];
-        row.extend(columns.value.then_some(value));
-        let actor = || once(change.actor.as_ref().map(Actor::to_string));
-        row.extend(columns.actor.then(actor));
-        let note = || once(change.note.as_ref().map(Note::to_string));
-        row.extend(columns.note.then(note));
-        row
+    // Said once for each transaction.
+    let mut seq = change.position.seq.to_string();
+    let mut time = change.at.to_string();
+    let mut actor = change
+        .actor
+        .as_ref()
+        .map_or_else(String::new, Actor::to_string);
+    let mut note = change
+        .note
+        .as_ref()
+        .map_or_else(String::new, Note::to_string);
+    let row = |(what, key, value): (&str, String, String)| {
+        let [seq, time, actor, note] = [&mut seq, &mut time, &mut actor, &mut note].map(take);
+        [seq, time, what.to_owned(), key, value, actor, note]
     };
-    cells.into_iter().enumerate().map(row).collect()
+    cells.into_iter().map(row).collect()
 }

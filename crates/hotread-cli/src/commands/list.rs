@@ -4,7 +4,7 @@ use super::record::expired;
 use super::{Mode, Session, shell_word};
 use crate::args::{DEFAULT_LIMIT, LsArgs, RangeArgs, SearchArgs};
 use crate::backend::Tables;
-use crate::output::{List, Out};
+use crate::output::{List, Out, pick};
 use anyhow::Result;
 use hotread_proto::{Category, Key, Record, TableName};
 use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
@@ -49,7 +49,7 @@ pub(super) fn print_keys<'a>(
 /// Hands over pages of the records that are there, `limit` records at most. The key that the rest comes
 /// after, if there may be more.
 pub(super) fn scan(
-    tables: &dyn Tables,
+    tables: &Tables,
     table: &TableName,
     mut scan: Scan,
     limit: usize,
@@ -64,13 +64,11 @@ pub(super) fn scan(
         if !page.records.is_empty() {
             each(&page.records)?;
         }
-        match page.next {
-            Some(key) if left > 0 => {
-                scan.after = Some(key);
-                scan.epoch = Some(page.position.epoch);
-            }
-            rest => return Ok(rest),
+        if left == 0 || page.next.is_none() {
+            return Ok(page.next);
         }
+        scan.after = page.next;
+        scan.epoch = Some(page.position.epoch);
     }
 }
 
@@ -98,7 +96,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         ..Scan::default()
     };
     let mut shown = false;
-    let rest = scan(&*tables, &table, range, limit.unwrap_or(usual), |page| {
+    let rest = scan(&tables, &table, range, limit.unwrap_or(usual), |page| {
         let heading = !std::mem::replace(&mut shown, true);
         if args.keys_only {
             return print_keys(page.iter().map(Record::key), list.as_mut(), out);
@@ -172,29 +170,24 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
 }
 
 fn print(records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
+    let general = Category::GENERAL.as_str();
+    let filed = records.iter().any(|record| record.category() != general);
     let expire = records.iter().any(|record| record.expires_at().is_some());
-    let filed = records
-        .iter()
-        .any(|record| record.category() != Category::GENERAL.as_str());
-    let mut columns = vec!["KEY", "SEQ"];
-    columns.extend(filed.then_some("CATEGORY"));
-    columns.extend(expire.then_some("EXPIRES"));
-    columns.push("VALUE");
-    let rows = records.iter().map(|record| {
-        let mut row = vec![record.key().to_owned(), record.seq().to_string()];
-        if filed {
-            row.push(record.category().to_owned());
-        }
-        if expire {
-            row.push(
-                record
-                    .expires_at()
-                    .map(|at| at.to_string())
-                    .unwrap_or_default(),
-            );
-        }
-        row.push(String::from_utf8_lossy(record.value()).into_owned());
-        row
-    });
-    out.table(if heading { &columns } else { &[] }, rows.collect())
+    let shown = [true, true, filed, expire, true];
+    let row = |record: &Record| {
+        let expires = record.expires_at().map(|at| at.to_string());
+        let row = [
+            record.key().to_owned(),
+            record.seq().to_string(),
+            record.category().to_owned(),
+            expires.unwrap_or_default(),
+            String::from_utf8_lossy(record.value()).into_owned(),
+        ];
+        pick(row, shown)
+    };
+    let heading = match heading {
+        true => pick(["KEY", "SEQ", "CATEGORY", "EXPIRES", "VALUE"], shown),
+        false => Vec::new(),
+    };
+    out.table(&heading, records.iter().map(row))
 }

@@ -38,11 +38,10 @@ pub(super) fn run(session: &Session, command: &MigrateCmd, out: &mut Out) -> Res
             if to < 1 || to >= before {
                 return Err(MigrateError::NoSuchVersion { from: before, to }.into());
             }
-            let lost: Vec<_> = ALL
+            let steps = ALL
                 .iter()
-                .filter(|step| (to + 1..=before).contains(&step.version))
-                .map(|step| step.loses)
-                .collect();
+                .filter(|step| (to + 1..=before).contains(&step.version));
+            let lost: Vec<_> = steps.map(|step| step.loses).collect();
             let lost = lost.join(", and ");
             confirm(
                 yes,
@@ -56,51 +55,44 @@ pub(super) fn run(session: &Session, command: &MigrateCmd, out: &mut Out) -> Res
 }
 
 fn answer(session: &Session, before: i32, version: i32, out: &mut Out) -> Result<()> {
-    if session.json() {
-        return out.json(&Status {
-            version,
-            latest: LATEST,
-            migrations: Vec::new(),
-        });
-    }
-    out.line(&match version == before {
+    let line = match version == before {
         true => format!("schema version {version}, as before"),
         false => format!("schema version {version}, was {before}"),
-    })
+    };
+    let status = Status {
+        version,
+        latest: LATEST,
+        migrations: Vec::new(),
+    };
+    session.answer(&status, &line, out)
 }
 
 fn status(session: &Session, out: &mut Out) -> Result<()> {
     let version = migrate::status(session.db()?)?.version;
-    let migrations: Vec<_> = ALL
-        .iter()
-        .map(|step| Migration {
-            version: step.version,
-            title: step.title,
-            loses: step.loses,
-            applied: step.version <= version,
-        })
-        .collect();
-    if session.json() {
-        return out.json(&Status {
-            version,
-            latest: LATEST,
-            migrations,
-        });
-    }
-    out.line(&match version == LATEST {
+    let migration = |step: &migrate::Migration| Migration {
+        version: step.version,
+        title: step.title,
+        loses: step.loses,
+        applied: step.version <= version,
+    };
+    let status = Status {
+        version,
+        latest: LATEST,
+        migrations: ALL.iter().map(migration).collect(),
+    };
+    let line = match version == LATEST {
         true => format!("schema version {version}, the newest"),
         false => format!(
             "schema version {version}; {LATEST} is the newest, and `hotread migrate up` leads there"
         ),
-    })?;
-    migrations.iter().try_for_each(|step| {
-        let Migration {
-            version,
-            title,
-            loses,
-            applied,
-        } = step;
-        let applied = if *applied { "applied" } else { "missing" };
+    };
+    session.answer(&status, &line, out)?;
+    if session.json() {
+        return Ok(());
+    }
+    status.migrations.iter().try_for_each(|step| {
+        let applied = if step.applied { "applied" } else { "missing" };
+        let (version, title, loses) = (step.version, step.title, step.loses);
         out.line(&format!(
             "{version}  {applied}  adds {title}; going back loses {loses}"
         ))

@@ -1,6 +1,7 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
 pub(crate) mod complete;
+mod config;
 mod export;
 mod files;
 mod history;
@@ -10,6 +11,7 @@ mod man;
 mod migrate;
 mod past;
 mod record;
+mod reload;
 mod serve;
 mod status;
 mod table;
@@ -19,10 +21,10 @@ mod watch;
 
 use crate::args::{Cli, Cmd, FormatArgs, Global, ListFormat, LsArgs, Needs, Place, Since};
 use crate::backend::{Remote, Server, Tables};
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{self, Failure};
 use crate::output::{List, Machine, Out, escape};
 use anyhow::{Context, Result};
-use hotread_proto::{Actor, Code, Position, TableName};
+use hotread_proto::{Actor, Code, ErrorBody, Position, TableInfo, TableName, Timestamp};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use serde::Serialize;
 use std::fs::File;
@@ -31,12 +33,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
+
+/// Said instead of a list of tables.
+const NO_TABLES: &str = "there are no tables; `hotread table create` makes one";
 
 /// Runs a command. Its exit code is that of success but for some that have more to say.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
     let needs = cli.command.needs();
-    let session = &Session {
+    let session = &mut Session {
         place: cli.global.place(needs)?,
         global: cli.global,
         needs,
@@ -63,6 +69,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Watch(args) => watch::run(session, &args, out)?,
         Cmd::Status => status::run(session, out)?,
         Cmd::Serve(args) => serve::run(session, args, out)?,
+        Cmd::Config(command) => config::run(session, command, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
         Cmd::Man { dir } => man::run(&dir, out)?,
@@ -98,9 +105,33 @@ impl Session {
         self.global.verbose > 0
     }
 
-    /// How much more than usual was asked for.
-    fn verbosity(&self) -> u8 {
-        self.global.verbose
+    /// Prints an answer: as JSON, or for people in a line.
+    fn answer(&self, json: &impl Serialize, line: &str, out: &mut Out) -> Result<()> {
+        match self.json() {
+            true => out.json(json),
+            false => out.line(line),
+        }
+    }
+
+    /// Prints a whole list: to programs, or to people as a table, or as a note that it is empty.
+    fn print<T: Serialize>(
+        &self,
+        list: Option<List>,
+        items: &[T],
+        none: &str,
+        heading: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+        out: &mut Out,
+    ) -> Result<()> {
+        if let Some(mut list) = list {
+            list.rows(items, out)?;
+            return list.end(out);
+        }
+        if items.is_empty() {
+            self.note(none);
+            return Ok(());
+        }
+        out.table(heading, items.iter().map(row))
     }
 
     /// Nobody said where the tables are, or only in the environment for other commands.
@@ -139,53 +170,40 @@ impl Session {
         Ok(self.file().ok_or_else(|| self.unsaid())?)
     }
 
-    /// The server, if the tables are there.
-    fn remote(&self) -> Option<Remote> {
-        match &self.place {
-            Place::Server(url) => Some(Remote::new(url.clone(), self.global.token())),
-            Place::File(_) | Place::Unsaid => None,
-        }
-    }
-
     /// The server, which the command needs.
     pub(crate) fn server(&self) -> Result<Remote> {
-        Ok(self.remote().ok_or_else(|| self.unsaid())?)
-    }
-
-    /// With what a configuration file says where nothing was given.
-    fn or_file(&self, db: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
-        let given = &self.global;
-        Self {
-            place: match (&self.place, db) {
-                (Place::Unsaid, Some(db)) => Place::File(db),
-                (place, _) => place.clone(),
-            },
-            global: Global {
-                db: None,
-                url: given.url.clone(),
-                token: None,
-                passphrase_file: given.passphrase_file.clone().or(passphrase_file),
-                ..*given
-            },
-            needs: self.needs,
+        match self.place.clone() {
+            Place::Server(url) => Ok(Remote::new(url, self.global.token())),
+            Place::File(_) | Place::Unsaid => Err(self.unsaid().into()),
         }
     }
 
-    fn builder(&self, mode: Mode) -> Result<StoreBuilder> {
+    /// Takes what a configuration file says where nothing was given.
+    fn or_file(&mut self, db: Option<PathBuf>, passphrase_file: Option<PathBuf>) {
+        match db {
+            Some(db) if self.place == Place::Unsaid => self.place = Place::File(db),
+            _ => {}
+        }
+        let given = &mut self.global.passphrase_file;
+        *given = given.take().or(passphrase_file);
+    }
+
+    fn builder(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<StoreBuilder> {
         let builder = Store::builder(self.db()?).create(mode == Mode::Create);
         // Whatever the program is called. Not the user's name: the environment's is what anyone says it
         // is, and a script's says nothing. A server tells people apart by their tokens.
         let builder = builder.actor(Actor::new("hotread").ok());
-        Ok(builder.read_only(mode == Mode::Read).wait(self.global.wait))
+        let builder = builder.read_only(mode == Mode::Read).wait(self.global.wait);
+        Ok(match passphrase {
+            Some(passphrase) => builder.passphrase(passphrase),
+            None => builder,
+        })
     }
 
     /// The passphrase from the file that was named for it.
     fn passphrase(&self) -> Result<Option<Passphrase>> {
-        self.global
-            .passphrase_file
-            .as_deref()
-            .map(read_passphrase)
-            .transpose()
+        let file = self.global.passphrase_file.as_deref();
+        Ok(file.map(Passphrase::read_file).transpose()?)
     }
 
     /// Opens the database for what it does to no table in particular.
@@ -194,24 +212,17 @@ impl Session {
     }
 
     fn store_with(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<Store> {
-        let builder = self.builder(mode)?;
-        let opened = match passphrase {
-            Some(passphrase) => builder.passphrase(passphrase),
-            None => builder,
-        }
-        .open();
+        let opened = self.builder(mode, passphrase)?.open();
         let opened = opened.inspect(|store| self.tell_damage(store));
         opened.map_err(|error| match &error {
-            // Whoever has it open would do it as well.
+            // The server that has it open would do it as well.
             OpenError::InUse { path, holder } if self.needs == Needs::Tables => {
                 let Some(url) = &holder.url else {
                     return error.into();
                 };
-                let url = url.escape_debug();
-                let message = format!(
-                    "{} is in use by {holder}; give --url {url} instead of --db",
-                    path.display()
-                );
+                let (path, url) = (path.display(), url.escape_debug());
+                let message =
+                    format!("{path} is in use by {holder}; give --url {url} instead of --db");
                 Failure::new(Code::InUse, message).into()
             }
             _ => error.into(),
@@ -228,7 +239,7 @@ impl Session {
                 false => "it was under way when power was lost, or it was acknowledged and is lost",
             };
             let message = format!("{}: {damage}; {what}", store.path().display());
-            exit::warn(Code::Corrupt, &message, self.json());
+            exit::print(&ErrorBody::new(Code::Corrupt, message), self.json());
         }
     }
 
@@ -238,49 +249,42 @@ impl Session {
         let passphrase = self.passphrase()?;
         let given = passphrase.is_some();
         let store = self.store_with(mode, passphrase)?;
-        let sealed = || {
-            store
-                .table_info(table)
-                .is_ok_and(|info| info.options.sealed)
-        };
-        if given || !can_ask() || !sealed() {
+        let sealed = |info: TableInfo| info.options.sealed;
+        if given || !can_ask() || !store.table_info(table).is_ok_and(sealed) {
             return Ok(store);
         }
         drop(store);
         let passphrase = ask_passphrase(&format!("Passphrase of table {table}: "))?;
-        self.store_with(mode, Some(passphrase))
+        self.store_with(mode, Some(Passphrase::new(passphrase)?))
     }
 
     /// The tables, wherever they are; or what `store` opens, if they are in a file.
-    fn tables_or(&self, store: impl FnOnce() -> Result<Store>) -> Result<Box<dyn Tables>> {
-        self.check_place()?;
-        Ok(match self.remote() {
-            Some(remote) => Box::new(Server::new(remote)?),
-            None => Box::new(store()?),
+    fn tables_or(&self, store: impl FnOnce() -> Result<Store>) -> Result<Tables> {
+        Ok(match self.place {
+            Place::File(_) => Tables::File(store()?),
+            Place::Server(_) | Place::Unsaid => Tables::Server(Server::new(self.server()?)?),
         })
     }
 
     /// The tables, for what it does to none in particular.
-    pub(crate) fn tables(&self, mode: Mode) -> Result<Box<dyn Tables>> {
+    pub(crate) fn tables(&self, mode: Mode) -> Result<Tables> {
         self.tables_or(|| self.store(mode))
     }
 
     /// The tables, to work with one of them.
-    pub(crate) fn tables_for(&self, table: &TableName, mode: Mode) -> Result<Box<dyn Tables>> {
+    pub(crate) fn tables_for(&self, table: &TableName, mode: Mode) -> Result<Tables> {
         self.tables_or(|| self.store_for(table, mode))
     }
 
-    /// The tables, to seal something anew. A server has a passphrase; here, one is needed.
-    fn tables_to_seal(&self, mode: Mode) -> Result<Box<dyn Tables>> {
+    /// The tables, to create a sealed one. A server has a passphrase; here, one is needed.
+    fn tables_to_seal(&self) -> Result<Tables> {
         self.tables_or(|| {
             let passphrase = match self.passphrase()? {
                 Some(passphrase) => passphrase,
                 None => new_passphrase("a passphrase is needed; give --passphrase-file FILE")?,
             };
-            if mode == Mode::Create {
-                self.warn_if_short(&passphrase);
-            }
-            self.store_with(mode, Some(passphrase))
+            self.warn_if_short(&passphrase);
+            self.store_with(Mode::Create, Some(passphrase))
         })
     }
 
@@ -339,7 +343,7 @@ impl Session {
     /// Something that is not the answer, for people only.
     pub(crate) fn note(&self, text: &str) {
         if !self.json() {
-            // If nobody hears it, nothing is lost.
+            // If stderr is closed, nothing is lost.
             let _ = writeln!(io::stderr(), "{}", escape(text));
         }
     }
@@ -347,7 +351,7 @@ impl Session {
 
 /// The position that a table had after a transaction. A sequence number is one of the epoch that the
 /// table has.
-fn position(tables: &dyn Tables, table: &TableName, at: Since) -> Result<Position> {
+fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
     let seq = match at {
         Since::Position(position) => return Ok(position),
         Since::Seq(seq) => seq,
@@ -381,36 +385,26 @@ fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Is there somebody to ask?
+/// Whether a person can be asked.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-fn read_passphrase(path: &Path) -> Result<Passphrase> {
-    Passphrase::read_file(path).map_err(no_passphrase)
+fn ask_passphrase(prompt: &str) -> Result<String> {
+    rpassword::prompt_password(prompt).context("cannot read the passphrase")
 }
 
-fn no_passphrase(error: impl std::fmt::Display) -> anyhow::Error {
-    Failure::new(Code::BadRequest, error).into()
-}
-
-fn ask_passphrase(prompt: &str) -> Result<Passphrase> {
-    let text = rpassword::prompt_password(prompt).context("cannot read the passphrase")?;
-    Passphrase::new(text).map_err(no_passphrase)
-}
-
-/// A passphrase that is not in use yet: asked for twice, since nobody sees what they type.
+/// A passphrase that is not in use yet: asked for twice, since it is not shown while it is typed.
 fn new_passphrase(otherwise: &str) -> Result<Passphrase> {
     if !can_ask() {
         return Err(Failure::usage(otherwise).into());
     }
-    let read = |prompt| rpassword::prompt_password(prompt).context("cannot read the passphrase");
-    let (one, other) = (read("New passphrase: ")?, read("The same again: ")?);
-    if one != other {
+    let first = ask_passphrase("New passphrase: ")?;
+    if first != ask_passphrase("The same again: ")? {
         let message = "the two passphrases differ; nothing was done, try again";
         return Err(Failure::new(Code::BadRequest, message).into());
     }
-    Passphrase::new(one).map_err(no_passphrase)
+    Ok(Passphrase::new(first)?)
 }
 
 /// Asks before something is lost, unless `yes` was said already.
@@ -430,12 +424,15 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
         io::stdin().read_line(&mut answer)?;
         Ok(answer)
     };
-    let answer = ask().context("cannot ask")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
+    match ask().context("cannot ask")?.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new(Code::BadRequest, "not confirmed; nothing was done").into()),
     }
-    let body = hotread_proto::ErrorBody::new(Code::BadRequest, "not confirmed; nothing was done");
-    Err(Failure::with(Exit::Error, body).into())
+}
+
+/// The time when this much has passed.
+fn from_now(ttl: Duration) -> Timestamp {
+    Timestamp::from(SystemTime::now()).saturating_add(ttl)
 }
 
 /// A runtime with so many threads of its own. Tokio panics where the system refuses it one, so it is tried

@@ -20,7 +20,7 @@ struct Trace {
 /// # Errors
 /// If the history does not go back so far that it can be told.
 pub(super) fn records(
-    tables: &dyn Tables,
+    tables: &Tables,
     table: &TableName,
     keys: &[Key],
     at: Position,
@@ -78,7 +78,7 @@ pub(super) fn records(
 
 /// Reads the history after `from` as far as `until`.
 fn trace(
-    tables: &dyn Tables,
+    tables: &Tables,
     table: &TableName,
     mut from: Position,
     at: u64,

@@ -1,16 +1,14 @@
 //! Records by their keys: `hotread set`, `get` and `rm`.
 
 use super::list::{KEY, NONE, print_keys, scan};
-use super::{Mode, Session, confirm, past, position, read_input};
+use super::{Mode, Session, confirm, from_now, past, position, read_input};
 use crate::args::{GetArgs, RmArgs, SetArgs};
 use crate::backend::Tables;
 use crate::exit::Failure;
 use crate::output::{List, Machine, Out, count};
 use anyhow::{Context, Result};
 use hotread_proto::limits::{MAX_TXN_OPS, MAX_VALUE_BYTES};
-use hotread_proto::{
-    Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Timestamp, Txn, Value,
-};
+use hotread_proto::{Code, ErrorBody, InvalidValue, Key, Put, Record, TableName, Txn, Value};
 use hotread_store::Scan;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -22,12 +20,7 @@ use std::time::SystemTime;
 const MAX_INPUT_BYTES: u64 = 2 * MAX_VALUE_BYTES as u64;
 
 pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()> {
-    let SetArgs {
-        table,
-        key,
-        category,
-        ..
-    } = args;
+    let (table, key) = (args.table, args.key);
     let value = match (args.value.as_deref(), args.file.as_deref()) {
         (_, Some(file)) => value_of(&read_input(file, MAX_INPUT_BYTES)?, args.string)?,
         (None | Some("-"), None) => {
@@ -35,14 +28,11 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
         }
         (Some(value), None) => value_of(value.as_bytes(), args.string)?,
     };
-    let expires_at = args.expires_at.or_else(|| {
-        args.ttl
-            .map(|ttl| Timestamp::from(SystemTime::now()).saturating_add(ttl))
-    });
+    let expires_at = args.expires_at.or_else(|| args.ttl.map(from_now));
     let mut txn = Txn::new().put(Put {
         key: key.clone(),
         value,
-        category,
+        category: args.category,
         expires_at,
     });
     if let Some(seq) = args.if_seq {
@@ -51,15 +41,11 @@ pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()>
     if args.if_absent {
         txn = txn.if_absent(key.clone());
     }
-    txn.id = args.txn_id;
-    txn.note = args.note;
-    let committed = session
-        .tables_for(&table, Mode::Write)?
-        .commit(&table, txn)?;
-    if session.json() {
-        return out.json(&committed);
-    }
-    out.line(&format!("{key} was set, seq {}", committed.position.seq))
+    (txn.id, txn.note) = (args.txn_id, args.note);
+    let tables = session.tables_for(&table, Mode::Write)?;
+    let committed = tables.submit(&table, txn)?.wait()?;
+    let line = format!("{key} was set, seq {}", committed.position.seq);
+    session.answer(&committed, &line, out)
 }
 
 fn value_of(bytes: &[u8], string: bool) -> Result<Value> {
@@ -108,7 +94,7 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
             ..Scan::default()
         };
         let mut some = false;
-        scan(&*tables, table, range, usize::MAX, |page| {
+        scan(&tables, table, range, usize::MAX, |page| {
             some = true;
             let mut page = page.iter();
             page.try_for_each(|record| print(session, record, true, args, out))
@@ -119,7 +105,7 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
         return Ok(());
     }
     let records = match args.at {
-        Some(at) => past::records(&*tables, table, keys, position(&*tables, table, at)?)?,
+        Some(at) => past::records(&tables, table, keys, position(&tables, table, at)?)?,
         None => {
             let there = |key: &Key| -> Result<Option<Record>> {
                 Ok(tables.get(table, key)?.filter(|record| !expired(record)))
@@ -200,7 +186,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     };
     let tables = session.tables_for(&args.table, mode)?;
     if args.prefix.is_some() {
-        return rm_prefix(session, &*tables, args, out);
+        return rm_prefix(session, &tables, args, out);
     }
     let mut absent = Vec::new();
     let mut keys = args.keys;
@@ -221,16 +207,13 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     if args.dry_run {
         would_delete(session, &keys, out)?;
     } else if !keys.is_empty() {
-        let mut txn = Txn {
-            id: args.txn_id,
-            note: args.note,
-            ..Txn::new()
-        };
+        let mut txn = Txn::new();
+        (txn.id, txn.note) = (args.txn_id, args.note);
         if let (Some(seq), [key]) = (args.if_seq, &keys[..]) {
             txn = txn.if_seq(key.clone(), seq);
         }
         let txn = keys.into_iter().fold(txn, Txn::delete);
-        let committed = tables.commit(&args.table, txn)?;
+        let committed = tables.submit(&args.table, txn)?.wait()?;
         if session.json() {
             out.json(&committed)?;
         } else if absent.is_empty() {
@@ -267,7 +250,7 @@ fn would_delete(session: &Session, keys: &[Key], out: &mut Out) -> Result<()> {
 }
 
 /// Deletes the records whose keys begin so.
-fn rm_prefix(session: &Session, tables: &dyn Tables, args: RmArgs, out: &mut Out) -> Result<()> {
+fn rm_prefix(session: &Session, tables: &Tables, args: RmArgs, out: &mut Out) -> Result<()> {
     let RmArgs { table, note, .. } = args;
     let prefix = args.prefix.unwrap_or_default();
     if prefix.is_empty() {
@@ -297,12 +280,9 @@ fn rm_prefix(session: &Session, tables: &dyn Tables, args: RmArgs, out: &mut Out
     }
     let mut last = None;
     for some in keys.chunks(MAX_TXN_OPS) {
-        let txn = Txn {
-            note: note.clone(),
-            ..Txn::new()
-        };
-        let txn = some.iter().cloned().fold(txn, Txn::delete);
-        let committed = tables.commit(&table, txn)?;
+        let mut txn = some.iter().cloned().fold(Txn::new(), Txn::delete);
+        txn.note = note.clone();
+        let committed = tables.submit(&table, txn)?.wait()?;
         if session.json() {
             out.json(&committed)?;
         }

@@ -1,50 +1,45 @@
 //! `hotread serve`.
 
+use super::reload::Reload;
 use super::{Mode, Session};
 use crate::args::{LogFormat, ServeArgs};
-use crate::config::Config;
+use crate::config::{Given, Layers, Source, file};
 use crate::exit::{self, Failure};
 use crate::log;
 use crate::output::Out;
 use anyhow::{Context, Result};
 use hotread_proto::Code;
-use hotread_server::{Options, ServeError, Server, raise_file_limit};
+use hotread_server::{ServeError, Server, raise_file_limit};
 use hotread_store::Store;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::SignalKind;
-
-/// Where a server listens unless it is told otherwise.
-const DEFAULT_PORT: u16 = 7400;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the end of the process waits for work that cannot be cancelled, such as parsing a body, once
 /// the server has let go of everything.
 const LINGER: Duration = Duration::from_secs(2);
 
-pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<()> {
-    let config = match &args.config {
-        Some(path) => Config::read(path)?,
-        None => Config::default(),
-    };
-    let format = args.log_format.or(config.log_format).unwrap_or_default();
-    log::begin_serving(session.verbosity(), format);
-    let address = args.listen.or(config.listen);
-    let address = address.unwrap_or((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into());
-    let session = &session.or_file(config.db, config.passphrase_file);
-    let synchronous = args.synchronous.map(Into::into).or(config.synchronous);
-    let builder = session.builder(match !args.no_create && config.create.unwrap_or(true) {
+pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Result<()> {
+    let named = args.config.filter(|path| !path.as_os_str().is_empty());
+    let given = given(session, args.given);
+    let layers = Layers::read(named.or_else(file::discover).as_deref(), &given)?;
+    let config = layers.config()?;
+    if args.print_config {
+        return print(session, &layers, out);
+    }
+    let format = config.log_format;
+    let set_filter = log::begin_serving(&config.log, format);
+    let address = config.listen;
+    session.or_file(config.db, config.passphrase_file);
+    let mode = match config.create {
         true => Mode::Create,
         false => Mode::Write,
-    })?;
-    let builder = builder.synchronous(synchronous.unwrap_or_default());
-    let store = match session.passphrase()? {
-        Some(passphrase) => builder.passphrase(passphrase),
-        None => builder,
-    }
-    .open()?;
+    };
+    let builder = session.builder(mode, session.passphrase()?)?;
+    let store = builder.synchronous(config.synchronous).open()?;
     // As JSON it is in the log.
     if store.is_new() && format == LogFormat::Text {
         let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
@@ -53,30 +48,70 @@ pub(super) fn run(session: &Session, args: ServeArgs, out: &mut Out) -> Result<(
             path.display()
         ));
     }
-    let mut options = config.server;
-    if let Some(hosts) = args.allowed_hosts {
-        options.allowed_hosts = hosts;
-    }
-    if let Some(origins) = args.allowed_origins {
-        options.allowed_origins = origins;
-    }
-    options.allow_plaintext |= args.allow_plaintext;
     raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime =
         super::runtime(threads).context("the threads of the server could not be started")?;
-    let served = runtime.block_on(serve(session, store.clone(), address, options, out));
+    let served = runtime.block_on(async {
+        let listener = listen(address).await?;
+        let server = Server::builder(store.clone())
+            .options(config.server)
+            .build()?;
+        let reload = Reload {
+            layers,
+            given,
+            set_filter,
+            server: server.handle(),
+        };
+        serve(session, &store, listener, server, reload, out).await
+    });
     runtime.shutdown_timeout(LINGER);
     // Tasks that were cut off may have the store still.
     store.close();
     served
 }
 
+/// What the environment and the command line set.
+fn given(session: &Session, mut given: Given) -> Given {
+    for (key, path, on_command_line) in session.global.paths() {
+        let source = match on_command_line {
+            true => Source::Flag,
+            false => Source::Environment,
+        };
+        given.push(key, path.to_string_lossy(), source);
+    }
+    match session.global.verbose {
+        0 => {}
+        1 => given.push("log", "debug", Source::Verbose),
+        _ => given.push("log", "trace", Source::Verbose),
+    }
+    given
+}
+
+fn print(session: &Session, layers: &Layers, out: &mut Out) -> Result<()> {
+    #[derive(Serialize)]
+    struct Told {
+        key: &'static str,
+        value: Option<toml::Value>,
+        from: String,
+    }
+
+    if !session.json() {
+        return out.text(&layers.to_toml());
+    }
+    for (setting, value, from) in layers.list() {
+        let key = &setting.key;
+        out.json(&Told { key, value, from })?;
+    }
+    Ok(())
+}
+
 async fn serve(
     session: &Session,
-    store: Store,
-    address: SocketAddr,
-    options: Options,
+    store: &Store,
+    listener: TcpListener,
+    server: Server,
+    reload: Reload,
     out: &mut Out,
 ) -> Result<()> {
     #[derive(Serialize)]
@@ -84,25 +119,28 @@ async fn serve(
         url: String,
     }
 
-    let listener = listen(address).await?;
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
-    let path = store.path().display().to_string();
-    let server = Server::builder(store).options(options).build()?;
     server.check_address(address).map_err(with_commands)?;
     // Before the first line tells anyone to come, so that none of them is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
-    let serving = Serving {
-        url: format!("http://{address}"),
-    };
-    if session.json() {
-        out.json(&serving)?;
-    } else {
-        out.line(&format!("serving {path} at {}", serving.url))?;
-    }
+    let hangups = signal(SignalKind::hangup()).context("signals cannot be waited for")?;
+    let url = format!("http://{address}");
+    let line = format!("serving {} at {url}", store.path().display());
+    session.answer(&Serving { url }, &line, out)?;
     out.flush().context("cannot write to stdout")?;
-    server.serve(listener, async { _ = stop.await }).await?;
+    match &reload.layers.file {
+        Some(file) => tracing::info!(file = %file.display(), "settings read"),
+        None => tracing::info!("no configuration file"),
+    }
+    let stop = async {
+        tokio::select! {
+            _ = stop => {}
+            () = reload.run(hangups) => {}
+        }
+    };
+    server.serve(listener, stop).await?;
     Ok(())
 }
 
@@ -116,12 +154,9 @@ fn with_commands(error: ServeError) -> anyhow::Error {
     else {
         return error.into();
     };
-    let create = "`hotread token create ops --role admin`";
-    let allow = "`--allow-plaintext`";
-    let typed: Vec<_> = [(no_tokens, create), (no_plaintext, allow)]
-        .into_iter()
-        .filter_map(|(is_missing, what)| is_missing.then_some(what))
-        .collect();
+    let create = no_tokens.then_some("`hotread token create ops --role admin`");
+    let allow = no_plaintext.then_some("`--allow-plaintext`");
+    let typed: Vec<_> = create.into_iter().chain(allow).collect();
     let message = format!("{error}. Type {}", typed.join(" and add "));
     Failure::new(error.code(), message).into()
 }
@@ -135,10 +170,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
             ),
             _ => (Code::BadConfig, "choose another address with --listen"),
         };
-        Failure::new(
-            code,
-            format!("cannot listen at {address}: {error}; {what_to_do}"),
-        )
-        .into()
+        let message = format!("cannot listen at {address}: {error}; {what_to_do}");
+        Failure::new(code, message).into()
     })
 }

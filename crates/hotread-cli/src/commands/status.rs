@@ -1,10 +1,9 @@
 //! `hotread status`.
 
-use super::Session;
+use super::{NO_TABLES, Session};
 use crate::backend::Server;
 use crate::output::{Out, escape, grouped};
 use anyhow::{Context, Result};
-use hotread_proto::http::ServerStatus;
 use std::io::Write;
 
 pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
@@ -13,36 +12,28 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     if session.json() {
         return out.json(&status);
     }
-    let ServerStatus {
-        tables,
-        sessions,
-        at_risk,
-        at_risk_count,
-        ..
-    } = status;
-    if tables.is_empty() {
-        session.note("there are no tables; `hotread table create` makes one");
-    } else {
-        let rows = tables.iter().map(|table| {
-            vec![
-                table.name.to_string(),
-                grouped(table.records),
-                table.head.to_string(),
-                table.floor.to_string(),
-                table.sessions.to_string(),
-            ]
-        });
-        out.table(
-            &["TABLE", "RECORDS", "HEAD", "FLOOR", "SUBSCRIBERS"],
-            rows.collect(),
-        )?;
+    let rows = status.tables.iter().map(|table| {
+        vec![
+            table.name.to_string(),
+            grouped(table.records),
+            table.head.to_string(),
+            table.floor.to_string(),
+            table.sessions.to_string(),
+        ]
+    });
+    match status.tables.is_empty() {
+        true => session.note(NO_TABLES),
+        false => out.table(&["TABLE", "RECORDS", "HEAD", "FLOOR", "SUBSCRIBERS"], rows)?,
     }
-    if sessions.is_empty() {
+    if status.sessions.is_empty() {
         out.flush().context("cannot write to stdout")?;
         session.note("nobody follows a table now");
         return Ok(());
     }
-    let rows = sessions.into_iter().map(|subscriber| {
+    let rows = status.sessions.into_iter().map(|subscriber| {
+        let nack = subscriber
+            .last_nack
+            .map(|nack| format!("{} at {}: {}", nack.key, nack.seq, escape(&nack.reason)));
         vec![
             named(subscriber.name),
             subscriber.peer,
@@ -50,29 +41,25 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
             subscriber.acked.to_string(),
             grouped(subscriber.lag),
             subscriber.since.to_string(),
-            subscriber.last_nack.map_or_else(String::new, |nack| {
-                format!("{} at {}: {}", nack.key, nack.seq, escape(&nack.reason))
-            }),
+            nack.unwrap_or_default(),
         ]
     });
     out.line("")?;
-    out.table(
-        &[
-            "SUBSCRIBER",
-            "PEER",
-            "TABLE",
-            "POSITION",
-            "LAG",
-            "SINCE",
-            "LAST NACK",
-        ],
-        rows.collect(),
-    )?;
-    if at_risk.is_empty() {
+    let heading = [
+        "SUBSCRIBER",
+        "PEER",
+        "TABLE",
+        "POSITION",
+        "LAG",
+        "SINCE",
+        "LAST NACK",
+    ];
+    out.table(&heading, rows)?;
+    if status.at_risk.is_empty() {
         return Ok(());
     }
-    let listed = at_risk.len();
-    let rows = at_risk.into_iter().map(|replica| {
+    let unlisted = status.at_risk_count.saturating_sub(status.at_risk.len());
+    let rows = status.at_risk.into_iter().map(|replica| {
         let reason = escape(&replica.reason).into_owned();
         vec![
             named(replica.name),
@@ -86,12 +73,9 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
         ]
     });
     out.line("")?;
-    out.table(
-        &["AT RISK", "PEER", "TABLE", "POSITION", "REASON"],
-        rows.collect(),
-    )?;
-    if at_risk_count > listed {
-        let more = grouped((at_risk_count - listed) as u64);
+    out.table(&["AT RISK", "PEER", "TABLE", "POSITION", "REASON"], rows)?;
+    if unlisted > 0 {
+        let more = grouped(unlisted as u64);
         session.note(&format!("and {more} more at risk"));
     }
     Ok(())
@@ -99,8 +83,9 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
 
 /// What a client calls itself.
 fn named(name: String) -> String {
-    match name.as_str() {
-        "" => "-".to_owned(),
-        _ => name,
+    if name.is_empty() {
+        "-".to_owned()
+    } else {
+        name
     }
 }

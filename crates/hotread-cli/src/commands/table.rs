@@ -1,11 +1,11 @@
 //! `hotread table`.
 
-use super::{Mode, Session, confirm, new_passphrase, read_passphrase};
+use super::{Mode, NO_TABLES, Session, confirm, new_passphrase};
 use crate::args::{AlterArgs, CreateArgs, FormatArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
-use hotread_store::{History, TableInfo, TableOptions};
+use hotread_store::{Passphrase, TableError, TableInfo, TableOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -31,14 +31,11 @@ fn create(session: &Session, args: CreateArgs, out: &mut Out) -> Result<()> {
         ..args.history.alter().of(&TableOptions::default())
     };
     let tables = match args.sealed {
-        true => session.tables_to_seal(Mode::Create)?,
+        true => session.tables_to_seal()?,
         false => session.tables(Mode::Create)?,
     };
     let info = tables.create_table(&args.table, options)?;
-    if session.json() {
-        return out.json(&info);
-    }
-    out.line(&format!("table {} was created", info.name))
+    session.answer(&info, &format!("table {} was created", info.name), out)
 }
 
 fn alter(session: &Session, args: &AlterArgs, out: &mut Out) -> Result<()> {
@@ -49,11 +46,19 @@ fn alter(session: &Session, args: &AlterArgs, out: &mut Out) -> Result<()> {
     if args.no_schema {
         alter = alter.no_schema();
     }
-    let info = session.tables(Mode::Write)?.alter(&args.table, &alter)?;
-    if session.json() {
-        return out.json(&info);
+    if args.search || args.no_search {
+        alter = alter.search(args.search);
     }
-    out.line(&format!("table {} was altered", info.name))
+    if let Some(name) = &args.rename {
+        alter = alter.rename(name.clone());
+    }
+    let info = session.tables(Mode::Write)?.alter(&args.table, &alter)?;
+    let now = match &args.rename {
+        Some(name) => format!(", and is {name} now"),
+        None => String::new(),
+    };
+    let said = format!("table {} was altered{now}", args.table);
+    session.answer(&info, &said, out)
 }
 
 fn read_schema(path: &Path) -> Result<Value> {
@@ -75,15 +80,7 @@ const COLUMNS: &[&str] = &[
 fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
     let list = session.list(format, COLUMNS)?;
     let tables = session.tables(Mode::Read)?.tables()?;
-    if let Some(mut list) = list {
-        list.rows(&tables, out)?;
-        return list.end(out);
-    }
-    if tables.is_empty() {
-        session.note("there are no tables; `hotread table create` makes one");
-        return Ok(());
-    }
-    let rows = tables.iter().map(|info| {
+    let row = |info: &TableInfo| {
         vec![
             info.name.to_string(),
             grouped(info.records),
@@ -91,26 +88,18 @@ fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
             info.updated_at.to_string(),
             kind(&info.options),
         ]
-    });
-    out.table(
-        &["TABLE", "RECORDS", "SEQ", "UPDATED", "OPTIONS"],
-        rows.collect(),
-    )
+    };
+    let heading = ["TABLE", "RECORDS", "SEQ", "UPDATED", "OPTIONS"];
+    session.print(list, &tables, NO_TABLES, &heading, row, out)
 }
 
 /// The options that are set, in a word each.
 fn kind(options: &TableOptions) -> String {
-    let words = [
-        (options.search, "search"),
-        (options.sealed, "sealed"),
-        (options.schema.is_some(), "schema"),
-    ];
-    let words: Vec<_> = words
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, word)| *word)
-        .collect();
-    words.join(", ")
+    let search = options.search.then_some("search");
+    let sealed = options.sealed.then_some("sealed");
+    let schema = options.schema.as_ref().map(|_| "schema");
+    let words = [search, sealed, schema].into_iter().flatten();
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
@@ -118,24 +107,26 @@ fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
     if session.json() {
         return out.json(&info);
     }
-    let TableInfo { options, .. } = &info;
-    let History {
-        max_changes,
-        max_bytes,
-        ..
-    } = options.history;
-    let kept = match info.floor > info.position.seq {
+    let (options, position, floor) = (&info.options, info.position, info.floor);
+    let transactions = |number| count(number, "transaction", "transactions");
+    let kept = match floor > position.seq {
         true => "no transaction".to_owned(),
         false => format!(
-            "{}, from seq {}",
-            count(
-                info.position.seq + 1 - info.floor,
-                "transaction",
-                "transactions"
-            ),
-            info.floor
+            "{}, from seq {floor}",
+            transactions(position.seq + 1 - floor)
         ),
     };
+    let history = &options.history;
+    let limits = format!(
+        "{}, {}, {}",
+        transactions(history.max_changes),
+        humantime::format_duration(history.max_age()),
+        indicatif::BinaryBytes(history.max_bytes)
+    );
+    let schema = options
+        .schema
+        .as_ref()
+        .map_or("none", |schema| schema.as_str());
     let yes = |set| if set { "yes" } else { "no" }.to_owned();
     let rows = [
         ("table", info.name.to_string()),
@@ -145,24 +136,10 @@ fn show(session: &Session, table: &TableName, out: &mut Out) -> Result<()> {
         ("created", info.created_at.to_string()),
         ("updated", info.updated_at.to_string()),
         ("history", kept),
-        (
-            "history limits",
-            format!(
-                "{}, {}, {}",
-                count(max_changes, "transaction", "transactions"),
-                humantime::format_duration(options.history.max_age()),
-                indicatif::BinaryBytes(max_bytes)
-            ),
-        ),
+        ("history limits", limits),
         ("search", yes(options.search)),
         ("sealed", yes(options.sealed)),
-        (
-            "schema",
-            options
-                .schema
-                .as_ref()
-                .map_or("none".into(), |schema| schema.as_str().into()),
-        ),
+        ("schema", schema.to_owned()),
     ];
     rows.iter()
         .try_for_each(|(name, value)| out.line(&format!("{name:14}  {value}")))
@@ -177,36 +154,31 @@ fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) ->
         &format!("dropping table {table} loses its {records} and its history"),
     )?;
     tables.drop_table(table)?;
-    if session.json() {
-        return out.json(&info);
-    }
-    out.line(&format!("table {table} with {records} was dropped"))
+    session.answer(
+        &info,
+        &format!("table {table} with {records} was dropped"),
+        out,
+    )
 }
 
 fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
     let store = session.store_for(table, Mode::Write)?;
-    // Before anybody is asked for a new one.
-    let before = store.table_info(table)?;
+    // Before a person is asked for a new one.
+    let sealed = store.table_info(table)?.options.sealed;
     let new = match new {
-        Some(path) => read_passphrase(path)?,
-        None if !before.options.sealed => {
-            return Err(hotread_store::TableError::NotSealed {
-                table: table.clone(),
-            }
-            .into());
+        Some(path) => Passphrase::read_file(path)?,
+        None if sealed => {
+            new_passphrase("a new passphrase is needed; give --new-passphrase-file FILE")?
         }
-        None => new_passphrase("a new passphrase is needed; give --new-passphrase-file FILE")?,
+        None => {
+            let table = table.clone();
+            return Err(TableError::NotSealed { table }.into());
+        }
     };
     session.warn_if_short(&new);
     let info = store.reseal(table, &new)?;
-    if session.json() {
-        out.json(&info)?;
-    } else {
-        out.line(&format!(
-            "table {table} was sealed anew, and is at {}",
-            info.position
-        ))?;
-    }
+    let line = format!("table {table} was sealed anew, and is at {}", info.position);
+    session.answer(&info, &line, out)?;
     // It is sealed anew whether or not this works.
     out.flush()?;
     let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);

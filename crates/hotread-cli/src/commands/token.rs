@@ -1,13 +1,10 @@
 //! `hotread token`: who may use a server.
 
-use super::{Mode, Session};
+use super::{Mode, Session, from_now};
 use crate::args::{FormatArgs, TokenCmd};
 use crate::output::Out;
 use anyhow::Result;
-use hotread_proto::{TableName, Timestamp};
-use hotread_store::{Role, TokenInfo};
-use serde::Serialize;
-use std::time::SystemTime;
+use hotread_proto::{TableName, TokenInfo};
 
 pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result<()> {
     match command {
@@ -18,44 +15,23 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
             expires_at,
             ttl,
         } => {
-            let after = |ttl| Timestamp::from(SystemTime::now()).saturating_add(ttl);
-            let expires_at = expires_at.or_else(|| ttl.map(after));
-            create(session, &name, role, tables, expires_at, out)
+            let expires_at = expires_at.or_else(|| ttl.map(from_now));
+            let only = (!tables.is_empty()).then_some(tables);
+            let tables = session.tables(Mode::Create)?;
+            let created = tables.create_token(&name, role, only, expires_at)?;
+            session.note(&format!(
+                "token {} was created; this is its secret, which is not kept and cannot be shown again",
+                created.info.id
+            ));
+            session.answer(&created, &created.secret, out)
         }
         TokenCmd::List(format) => list(session, format, out),
-        TokenCmd::Revoke { id } => revoke(session, &id, out),
+        TokenCmd::Revoke { id } => {
+            let revoked = session.tables(Mode::Write)?.revoke_token(&id)?;
+            let line = format!("token {id} of {} was revoked", revoked.name);
+            session.answer(&revoked, &line, out)
+        }
     }
-}
-
-fn create(
-    session: &Session,
-    name: &str,
-    role: Role,
-    tables: Vec<TableName>,
-    expires_at: Option<Timestamp>,
-    out: &mut Out,
-) -> Result<()> {
-    #[derive(Serialize)]
-    struct Created<'a> {
-        #[serde(flatten)]
-        info: &'a TokenInfo,
-        secret: &'a str,
-    }
-
-    let tables = (!tables.is_empty()).then_some(tables);
-    let access = session.tables(Mode::Create)?;
-    let created = access.create_token(name, role, tables, expires_at)?;
-    if session.json() {
-        return out.json(&Created {
-            info: &created.info,
-            secret: &created.secret,
-        });
-    }
-    let id = &created.info.id;
-    session.note(&format!(
-        "token {id} was created; this is its secret, which is not kept and cannot be shown again"
-    ));
-    out.line(&created.secret)
 }
 
 /// Columns of CSV.
@@ -64,40 +40,24 @@ const COLUMNS: &[&str] = &["id", "name", "role", "tables", "created_at", "expire
 fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
     let list = session.list(format, COLUMNS)?;
     let tokens = session.tables(Mode::Read)?.tokens()?;
-    if let Some(mut list) = list {
-        list.rows(&tokens, out)?;
-        return list.end(out);
-    }
-    if tokens.is_empty() {
-        session.note("there are no tokens; a server answers everybody on its own machine");
-        return Ok(());
-    }
-    let rows = tokens.iter().map(|token| {
+    let row = |token: &TokenInfo| {
         let tables = token.tables.as_ref().map_or("all".to_owned(), |tables| {
             let names: Vec<_> = tables.iter().map(TableName::as_str).collect();
             names.join(", ")
         });
+        let expires = token
+            .expires_at
+            .map_or("never".to_owned(), |at| at.to_string());
         vec![
             token.id.clone(),
             token.name.clone(),
             token.role.to_string(),
             tables,
             token.created_at.to_string(),
-            token
-                .expires_at
-                .map_or("never".to_owned(), |at| at.to_string()),
+            expires,
         ]
-    });
-    out.table(
-        &["ID", "NAME", "ROLE", "TABLES", "CREATED", "EXPIRES"],
-        rows.collect(),
-    )
-}
-
-fn revoke(session: &Session, id: &str, out: &mut Out) -> Result<()> {
-    let revoked = session.tables(Mode::Write)?.revoke_token(id)?;
-    if session.json() {
-        return out.json(&revoked);
-    }
-    out.line(&format!("token {id} of {} was revoked", revoked.name))
+    };
+    let none = "there are no tokens; a server answers everybody on its own machine";
+    let heading = ["ID", "NAME", "ROLE", "TABLES", "CREATED", "EXPIRES"];
+    session.print(list, &tokens, none, &heading, row, out)
 }

@@ -21,7 +21,7 @@ pub(super) fn run(session: &Session, args: TxnArgs, out: &mut Out) -> Result<()>
     txn.note = args.note.or(txn.note);
     let ops = txn.ops.len() as u64;
     let tables = session.tables_for(&table, Mode::Write)?;
-    let committed = tables.commit(&table, txn)?;
+    let committed = tables.submit(&table, txn)?.wait()?;
     if session.json() {
         return out.json(&committed);
     }

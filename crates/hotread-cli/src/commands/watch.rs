@@ -61,22 +61,20 @@ struct LiveJson {
 pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<()> {
     let remote = session.server()?;
     // The stream waits for a server that is not there; who begins should hear of it.
-    let server = Server::new(remote.clone())?;
-    server.table(&args.table)?;
-    let from = args.from.map(|from| position(&server, &args.table, from));
+    let tables = Tables::Server(Server::new(remote.clone())?);
+    tables.table(&args.table)?;
+    let from = args.from.map(|from| position(&tables, &args.table, from));
     let from = from.transpose()?;
     // One thread follows the table, and this one prints: a reader of the output that is slow does
     // not keep pings from being answered.
     let runtime = super::runtime(1).context("a thread could not be started")?;
     runtime.block_on(async {
-        let client = remote.builder("hotread-watch").build();
         let explain = |error| remote.explain(error);
-        let client = client.map_err(explain)?;
-        let events = client.events(args.table.as_str(), from).await;
-        let events = events.map_err(explain)?;
+        let client = remote.builder("hotread-watch").build().map_err(explain)?;
+        let table = args.table.as_str();
+        let events = client.events(table, from).await.map_err(explain)?;
         session.note(&format!(
-            "watching {} after {}; end with ctrl-C",
-            args.table,
+            "watching {table} after {}; end with ctrl-C",
             events.from()
         ));
         let mut watch = Watch {

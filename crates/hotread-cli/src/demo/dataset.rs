@@ -1,6 +1,6 @@
 //! What is in the table: the records that come with the command, or a file of the user's.
 
-use super::process::{Process, database};
+use super::process::{DB, Process};
 use super::protocol::Kind;
 use crate::args::ShowArgs;
 use crate::exit::{Exit, Failure};
@@ -32,43 +32,42 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn choose(args: &ShowArgs, dir: &Path) -> Result<Self> {
-        let mut options = Vec::new();
-        let mut option = |name: &str, value| options.extend([name.to_owned(), value]);
-        let format = args.format.and_then(|format| format.to_possible_value());
-        args.key.iter().for_each(|key| option("--key", key.clone()));
-        format
-            .iter()
-            .for_each(|format| option("--format", format.get_name().to_owned()));
-        let (table, name, file, kind) = match &args.data {
-            Some(file) => ("demo", file.display().to_string(), file.clone(), None),
-            None => {
-                option("--key", "prefix".to_owned());
-                let file = dir.join("vendors.csv");
-                std::fs::write(&file, VENDORS)
-                    .with_context(|| format!("{} cannot be written", file.display()))?;
-                ("vendors", NAME.to_owned(), file, Some(Kind::Vendor))
-            }
+        let Some(file) = &args.data else {
+            let file = dir.join("vendors.csv");
+            std::fs::write(&file, VENDORS)
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+            return Ok(Self {
+                table: "vendors",
+                name: NAME.to_owned(),
+                file,
+                options: vec!["--key".to_owned(), "prefix".to_owned()],
+                kind: Some(Kind::Vendor),
+            });
         };
+        let format = args.format.and_then(|format| format.to_possible_value());
+        let format = format.map(|format| format.get_name().to_owned());
+        let options = [("--key", args.key.clone()), ("--format", format)].into_iter();
+        let options = options.filter_map(|(name, value)| Some([name.to_owned(), value?]));
         Ok(Self {
-            table,
-            name,
-            file,
-            options,
-            kind,
+            table: "demo",
+            name: file.display().to_string(),
+            file: file.clone(),
+            options: options.flatten().collect(),
+            kind: None,
         })
     }
 
     /// The command that imports them; the file's name alone.
     pub(super) fn command(&self) -> String {
         let file = Path::new(self.file.file_name().unwrap_or_default());
-        let command = ["hotread import", self.table, &file.to_string_lossy()].join(" ");
-        [vec![command], self.options.clone()].concat().join(" ")
+        let command = format!("hotread import {} {}", self.table, file.display());
+        [&[command], &self.options[..]].concat().join(" ")
     }
 
     /// Runs it.
     pub(super) async fn import(&self, dir: &Path) -> Result<()> {
         let mut args = ["import", "--json", "--db"].map(OsString::from).to_vec();
-        args.push(database(dir).into());
+        args.push(dir.join(DB).into());
         args.extend(self.options.iter().map(Into::into));
         args.extend(["--".into(), self.table.into(), self.file.clone().into()]);
         // However large the file is: ctrl-C ends it.
@@ -96,17 +95,14 @@ impl Records {
             keys.push(Key::new(record.key())?);
             values.push(Value::parse(record.value())?);
         }
-        let kind = match source.kind {
-            Some(kind) => kind,
-            None => kind(&values).map_err(|what| {
-                let message = format!(
-                    "{}: {what}; give a file whose values are all objects, or all strings, and so \
-                     on, so that there is a value which the workers' type refuses",
-                    source.name
-                );
-                Failure::new(Code::InvalidValue, message)
-            })?,
-        };
+        let kind = source.kind.map_or_else(|| kind(&values), Ok).map_err(|what| {
+            let message = format!(
+                "{}: {what}; give a file whose values are all objects, or all strings, and so on, so \
+                 that there is a value which the workers' type refuses",
+                source.name
+            );
+            Failure::new(Code::InvalidValue, message)
+        })?;
         let poison: &[u8] = match kind {
             Kind::Vendor => br#"{"vendor":404}"#,
             Kind::Object => br#""poison""#,
@@ -133,9 +129,9 @@ pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
         let page = client.scan(table, &scan).await?;
         scan.epoch = Some(page.position.epoch);
         records.extend(page.records);
-        match page.next {
-            Some(next) => scan.after = Some(next),
-            None => return Ok(records),
+        scan.after = page.next;
+        if scan.after.is_none() {
+            return Ok(records);
         }
     }
 }
@@ -151,12 +147,10 @@ fn kind(values: &[Value]) -> Result<Kind, &'static str> {
         _ => Ok(Kind::Number),
     };
     let kinds = values.iter().map(kind).collect::<Result<Vec<_>, _>>()?;
-    match kinds.first() {
-        None => Err("there are no records in it"),
-        Some(first) if kinds.iter().any(|kind| kind != first) => {
-            Err("its values are of different kinds")
-        }
-        Some(first) => Ok(*first),
+    let first = *kinds.first().ok_or("there are no records in it")?;
+    match kinds.iter().all(|kind| *kind == first) {
+        true => Ok(first),
+        false => Err("its values are of different kinds"),
     }
 }
 
@@ -177,10 +171,8 @@ mod tests {
     #[test]
     fn values_must_be_of_one_kind() {
         let of = |texts: &[&str]| {
-            let values = texts
-                .iter()
-                .map(|text| Value::parse(text.as_bytes()).unwrap());
-            kind(&values.collect::<Vec<_>>())
+            let values = texts.iter().map(|text| Value::parse(text.as_bytes()));
+            kind(&values.collect::<Result<Vec<_>, _>>().unwrap())
         };
         for (text, expected) in [
             ("{}", Kind::Object),

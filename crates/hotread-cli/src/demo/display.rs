@@ -23,7 +23,7 @@ const TEMPLATE: &str = "   {spinner} {prefix}  {wide_msg}";
 
 /// Where the demo is shown.
 pub(super) struct Display<'a> {
-    out: &'a mut Out,
+    pub(super) out: &'a mut Out,
     /// For programs: nothing is shown but the results.
     json: bool,
     colour: bool,
@@ -42,9 +42,8 @@ impl<'a> Display<'a> {
         let style = ProgressStyle::with_template(TEMPLATE);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.finish_and_clear();
-        let columns = Table::new()
-            .width()
-            .filter(|&columns| terminal && columns >= NARROWEST);
+        let columns = Table::new().width().filter(|_| terminal);
+        let columns = columns.filter(|columns| *columns >= NARROWEST);
         Self {
             out,
             json,
@@ -77,19 +76,21 @@ impl<'a> Display<'a> {
     pub(super) fn heading(&mut self, text: &str) -> Result<()> {
         self.done();
         self.text("\n")?;
-        self.rows([0, 0], [vec![cell(text).add_attribute(Attribute::Bold)]])
+        self.row([0, 0], vec![cell(text).add_attribute(Attribute::Bold)])
     }
 
     /// A paragraph.
     pub(super) fn prose(&mut self, text: &str) -> Result<()> {
-        self.rows([INDENT, 0], [vec![cell(text)]])
+        self.row([INDENT, 0], vec![cell(text)])
     }
 
     /// A figure, or what else there is to say of something.
     pub(super) fn value(&mut self, name: &str, value: &str) -> Result<()> {
         let label = LABEL.min(usize::from(self.width) / 3);
-        let label = cell(&format!("{name:label$}"));
-        self.rows([INDENT, 2], [vec![label, cell(value)]])
+        self.row(
+            [INDENT, 2],
+            vec![cell(&format!("{name:label$}")), cell(value)],
+        )
     }
 
     /// Figures in columns, the first of which names the rows. No figure is cut in two, however narrow the
@@ -106,44 +107,38 @@ impl<'a> Display<'a> {
 
     /// Something to type.
     pub(super) fn command(&mut self, command: &str) -> Result<()> {
-        let command = escape(command);
-        match self.colour {
-            true => self.text(&format!("   \x1b[2m$ {command}\x1b[0m\n")),
-            false => self.text(&format!("   $ {command}\n")),
-        }
+        let (dim, plain) = if self.colour {
+            ("\x1b[2m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
+        self.text(&format!("   {dim}$ {}{plain}\n", escape(command)))
     }
 
     /// Something that was claimed, and whether it is so.
     pub(super) fn check(&mut self, ok: bool, text: &str) -> Result<()> {
         let mark = cell(if ok { "ok    " } else { "FAILED" }).fg(colour(ok));
-        self.rows([INDENT, 1], [vec![mark, cell(text)]])
+        self.row([INDENT, 1], vec![mark, cell(text)])
     }
 
     /// The last word.
     pub(super) fn verdict(&mut self, ok: bool, text: &str) -> Result<()> {
         self.text("\n")?;
-        let text = cell(text).fg(colour(ok)).add_attribute(Attribute::Bold);
-        self.rows([INDENT, 0], [vec![text]])
-    }
-
-    /// The results, for programs.
-    pub(super) fn json(&mut self, results: &impl serde::Serialize) -> Result<()> {
-        self.out.json(results)
+        let text = cell(text).fg(colour(ok));
+        self.row([INDENT, 0], vec![text.add_attribute(Attribute::Bold)])
     }
 
     /// Cells side by side, wrapped where they do not fit.
-    fn rows<R: IntoIterator<Item = Vec<Cell>>>(&mut self, gaps: [u16; 2], rows: R) -> Result<()> {
-        let table = self.layout(gaps, rows);
+    fn row(&mut self, gaps: [u16; 2], cells: Vec<Cell>) -> Result<()> {
+        let table = self.layout(gaps, [cells]);
         self.text(&(table.trim_fmt() + "\n"))
     }
 
     /// Cells with one gap before the first of a row, and another between them.
-    fn layout<R: IntoIterator<Item = Vec<Cell>>>(&self, gaps: [u16; 2], rows: R) -> Table {
+    fn layout(&self, gaps: [u16; 2], rows: impl IntoIterator<Item = Vec<Cell>>) -> Table {
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .add_rows(rows)
-            .set_width(self.width);
+        table.load_style(presets::NOTHING).add_rows(rows);
+        table.set_width(self.width);
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.force_no_tty().style_text_only();
         if self.colour {
@@ -206,15 +201,8 @@ mod tests {
 
     #[test]
     fn times_have_units_that_fit() {
-        for (seconds, text) in [
-            (0.0, "0"),
-            (24e-9, "24.0 ns"),
-            (121.4e-6, "121 µs"),
-            (1.44e-3, "1.4 ms"),
-            (2.5, "2.5 s"),
-        ] {
-            assert_eq!(span(seconds), text);
-        }
+        let times = [0.0, 24e-9, 121.4e-6, 1.44e-3, 2.5].map(span);
+        assert_eq!(times, ["0", "24.0 ns", "121 µs", "1.4 ms", "2.5 s"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::WAIT;
 use super::process::Process;
-use super::protocol::{Ask, Now, Task};
+use super::protocol::{Ask, Now, State, Task};
 use super::verdict::WorkerFacts;
 use crate::output::escape;
 use anyhow::{Context, Result, bail};
@@ -39,21 +39,20 @@ impl Fleet {
         mut task: Task,
         bar: ProgressBar,
     ) -> Result<Self> {
-        let workers = Vec::new();
-        let mut fleet = Self { workers, bar };
+        let mut workers = Vec::new();
         for number in 1..=number {
             task.name = format!("worker-{number}");
             let mut process = Process::start(&task.name, dir, &["demo", "worker"])?;
             process.tell(&task)?;
-            let (facts, reports) = (WorkerFacts::default(), Vec::new());
-            let mut worker = Worker {
+            let (mut facts, reports) = (WorkerFacts::default(), Vec::new());
+            facts.name.clone_from(&task.name);
+            workers.push(Worker {
                 process,
                 facts,
                 reports,
-            };
-            worker.facts.name.clone_from(&task.name);
-            fleet.workers.push(worker);
+            });
         }
+        let mut fleet = Self { workers, bar };
         let loaded: Vec<(u64, f64)> = fleet.answers(WAIT).await?;
         for (facts, (records, seconds)) in fleet.facts().zip(loaded) {
             facts.loaded_records = records;
@@ -91,10 +90,26 @@ impl Fleet {
         self.workers.iter_mut().map(|worker| &mut worker.facts)
     }
 
-    /// Waits until all workers are as they should be; `what` says how that is.
-    pub(super) async fn until(&mut self, what: &str, so: impl Fn(&Worker) -> bool) -> Result<()> {
+    /// Waits until this is so at the last look at each worker; `what` says it in words.
+    pub(super) async fn until(&mut self, what: &str, so: impl Fn(&Now) -> bool) -> Result<()> {
+        self.until_all(what, |reports| reports.last().is_some_and(&so))
+            .await
+    }
+
+    /// Waits until all workers are live, and readers see this transaction.
+    pub(super) async fn until_live(&mut self, what: &str, seq: u64) -> Result<()> {
+        self.until(what, |now| now.state == State::Live && now.seq >= seq)
+            .await
+    }
+
+    /// Waits until this is so of all reports of each worker.
+    pub(super) async fn until_all(
+        &mut self,
+        what: &str,
+        so: impl Fn(&[Now]) -> bool,
+    ) -> Result<()> {
         let until = Instant::now() + WAIT;
-        while let Some(other) = self.workers.iter().find(|worker| !so(worker)) {
+        while let Some(other) = self.workers.iter().find(|worker| !so(&worker.reports)) {
             if Instant::now() > until {
                 bail!("waited {WAIT:?} for one to {what}: {}", other.doing());
             }
@@ -106,10 +121,8 @@ impl Fleet {
     /// Watches them for some time.
     pub(super) async fn watch(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
-        while Instant::now() < until {
-            self.look().await?;
-        }
-        Ok(())
+        self.until_all("be watched", |_| Instant::now() >= until)
+            .await
     }
 
     /// Asks how they are doing, after a moment.
@@ -126,22 +139,11 @@ impl Fleet {
 }
 
 impl Worker {
-    /// How it was doing at the last look.
-    pub(super) fn is(&self, so: impl Fn(&Now) -> bool) -> bool {
-        self.reports.last().is_some_and(so)
-    }
-
     /// How it was doing at the last look, in words.
     fn doing(&self) -> String {
-        let state = self
-            .reports
-            .last()
-            .map(|now| format!("{:?} at {}", now.state, now.seq));
-        format!(
-            "{} {}",
-            self.facts.name,
-            state.unwrap_or_default().to_lowercase()
-        )
+        let state = |now: &Now| format!("{:?} at {}", now.state, now.seq).to_lowercase();
+        let state = self.reports.last().map(state).unwrap_or_default();
+        format!("{} {state}", self.facts.name)
     }
 }
 

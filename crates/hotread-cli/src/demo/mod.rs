@@ -29,7 +29,7 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::SignalKind;
@@ -71,6 +71,11 @@ fn runtime() -> Result<Runtime> {
         .context("no runtime could be started")
 }
 
+/// Locks what each change leaves whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Shows it, unless a signal comes first. Everything that was started and made is ended and removed
 /// either way.
 fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
@@ -85,7 +90,7 @@ fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
         tokio::select! {
             shown = show(json, args, out) => shown,
             kind = stopped => {
-                // If nobody hears it, nothing is lost.
+                // If stderr is closed, nothing is lost.
                 let _ = writeln!(std::io::stderr(), "hotread: stopped; nothing is left running");
                 let signal = u8::try_from(kind.as_raw_value()).unwrap_or(0);
                 Ok(ExitCode::from(BY_SIGNAL.saturating_add(signal)))
@@ -99,7 +104,17 @@ fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
 
 async fn show(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
     let began = Instant::now();
-    let (mut display, facts) = perform(args, Display::new(out, json)).await?;
+    let mut stage = start(args, Display::new(out, json)).await?;
+    phases::reads(&mut stage).await?;
+    phases::updates(&mut stage).await?;
+    phases::poison(&mut stage).await?;
+    phases::outage(&mut stage).await?;
+    if args.claims_too_much() {
+        stage.writer.claim_too_much();
+    }
+    phases::proof(&mut stage).await?;
+    // From here on the processes have ended, and the folder is gone.
+    let (mut display, facts) = stage.end();
     let checks = facts.judge();
     let results = Results {
         ok: checks.iter().all(|check| check.ok),
@@ -109,27 +124,13 @@ async fn show(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
         checks,
     };
     match json {
-        true => display.json(&results)?,
+        true => display.out.json(&results)?,
         false => conclude(&mut display, &results)?,
     }
     Ok(match results.ok {
         true => ExitCode::SUCCESS,
         false => Exit::Error.into(),
     })
-}
-
-/// Shows all parts; what was found. The processes have ended then, and the folder is gone.
-async fn perform<'a>(args: &ShowArgs, display: Display<'a>) -> Result<(Display<'a>, Facts)> {
-    let mut stage = start(args, display).await?;
-    phases::reads(&mut stage).await?;
-    phases::updates(&mut stage).await?;
-    phases::poison(&mut stage).await?;
-    phases::outage(&mut stage).await?;
-    if args.claims_too_much() {
-        stage.writer.claim_too_much();
-    }
-    phases::proof(&mut stage).await?;
-    Ok((stage.display, stage.facts))
 }
 
 /// Starts the server and the workers.
@@ -184,7 +185,10 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
         display,
         time: args.seconds,
         writer,
-        facts: Facts::of(records),
+        facts: Facts {
+            records,
+            ..Facts::default()
+        },
         fleet,
         server,
         dir: folder,
@@ -194,14 +198,14 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
 /// Where the database is, and whether an fsync does anything there.
 fn describe(dir: &Path, records: u64) -> String {
     let records = count(records, "record", "records");
-    let place = format!("{records}, SQLite, in {}", dir.display());
+    let mut place = format!("{records}, SQLite, in {}", dir.display());
     #[cfg(target_os = "linux")]
     {
         /// What `statfs` calls tmpfs.
         const TMPFS: u64 = 0x0102_1994;
         if rustix::fs::statfs(dir).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(TMPFS)) {
-            let what = "an fsync costs nothing there. Set TMPDIR to measure a disk";
-            return format!("{place} (which is in memory: {what})");
+            place +=
+                " (which is in memory: an fsync costs nothing there. Set TMPDIR to measure a disk)";
         }
     }
     place

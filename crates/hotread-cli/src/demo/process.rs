@@ -4,23 +4,24 @@
 use super::WAIT;
 use anyhow::{Context, Result, bail};
 use hotread_proto::{Code, ErrorBody};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 
-/// SIGKILL.
-const KILL: i32 = 9;
+/// The database, in the demo's folder.
+pub(super) const DB: &str = "demo.db";
 /// Limits of the server: the demo asks as fast as it can, which a server otherwise takes for a mistake.
-const CONFIG: &str = "[server]\nrate_per_second = 1000000000\nrate_burst = 1000000000\n";
+const LIMITS: &str = "[server]\nrate_per_second = 1000000000\nrate_burst = 1000000000\n";
 /// Pause before a port is tried again that something else has taken for a moment.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -28,8 +29,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Process {
     name: String,
     child: Child,
-    /// Lines of its stdout.
-    lines: UnboundedReceiver<String>,
+    /// Of its stdout.
+    lines: Lines<BufReader<Receiver>>,
     /// Its stderr.
     log: PathBuf,
 }
@@ -42,12 +43,10 @@ impl Process {
     pub(super) fn start<A: AsRef<OsStr>>(name: &str, dir: &Path, args: &[A]) -> Result<Self> {
         let start = || -> Result<Self> {
             let log = dir.join(format!("{name}.log"));
-            let stderr = File::options().create(true).append(true).open(&log)?;
             let parent = std::process::id().to_string();
             let mut command = Command::new(std::env::current_exe()?);
-            command
-                .args(["demo", "attached", "--parent", &parent, "--"])
-                .args(args);
+            command.args(["demo", "attached", "--parent", &parent, "--"]);
+            command.args(args);
             // What is set for the user's own databases and servers is not for these.
             for (name, _) in std::env::vars_os() {
                 if name.as_encoded_bytes().starts_with(b"HOTREAD_") || name == "RUST_LOG" {
@@ -55,25 +54,18 @@ impl Process {
                 }
             }
             // A ctrl-C on the terminal is for the demo, which ends them in order.
-            command.process_group(0).stderr(stderr);
+            command.process_group(0);
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            command.stderr(File::options().create(true).append(true).open(&log)?);
             let mut child = command.spawn()?;
-            let stdout = child.stdout.take().map(BufReader::new);
-            let (line, lines) = unbounded_channel();
-            let name = name.to_owned();
-            let process = Self {
-                name,
+            let stdout = child.stdout.take().context("the process has no stdout")?;
+            let stdout = Receiver::from_owned_fd(stdout.into())?;
+            Ok(Self {
+                name: name.to_owned(),
                 child,
-                lines,
+                lines: BufReader::new(stdout).lines(),
                 log,
-            };
-            thread::Builder::new().spawn(move || {
-                let said = stdout.into_iter().flat_map(BufRead::lines);
-                let mut said = said.map_while(Result::ok);
-                // If the other end is gone, the demo is about to end.
-                said.try_for_each(|said| line.send(said).ok())
-            })?;
-            Ok(process)
+            })
         };
         start().with_context(|| format!("{name} could not be started"))
     }
@@ -87,27 +79,30 @@ impl Process {
     pub(super) fn tell(&mut self, message: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(message)? + "\n";
         let stdin = self.child.stdin.as_mut();
-        let stdin = stdin.context("the process has no stdin")?;
-        let told = stdin.write_all(line.as_bytes());
+        let told = stdin
+            .context("the process has no stdin")?
+            .write_all(line.as_bytes());
         told.with_context(|| format!("{} hears no more: {}", self.name, self.last_words()))
     }
 
     /// The next line of its stdout; `None`: it has ended.
     pub(super) async fn line(&mut self, within: Duration) -> Result<Option<String>> {
-        let line = timeout(within, self.lines.recv()).await;
-        line.with_context(|| format!("waited {within:?} for {}, which said nothing", self.name))
+        let late = || format!("waited {within:?} for {}, which said nothing", self.name);
+        let line = timeout(within, self.lines.next_line()).await;
+        Ok(line.with_context(late)??)
     }
 
     /// Waits for its end. `Some`: it was not a success.
     pub(super) async fn end(&mut self) -> Result<Option<ErrorBody>> {
-        while self.lines.recv().await.is_some() {}
+        while self.lines.next_line().await?.is_some() {}
         if self.child.wait()?.success() {
             return Ok(None);
         }
         let words = self.last_words();
         let body = serde_json::from_str(&words);
-        let body = body.unwrap_or_else(|_| ErrorBody::new(Code::Internal, words));
-        Ok(Some(body))
+        Ok(Some(
+            body.unwrap_or_else(|_| ErrorBody::new(Code::Internal, words)),
+        ))
     }
 
     /// `kill -9`.
@@ -116,12 +111,9 @@ impl Process {
     /// If it ends in another way than by this.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
-        let status = self.child.wait()?;
-        if status.signal() != Some(KILL) {
-            bail!(
-                "{} was to be killed, and ended with {status} instead",
-                self.name
-            );
+        let (name, status) = (&self.name, self.child.wait()?);
+        if status.signal() != Some(Signal::KILL.as_raw()) {
+            bail!("{name} was to be killed, and ended with {status} instead");
         }
         Ok(())
     }
@@ -129,7 +121,7 @@ impl Process {
     /// The last line that it said on stderr.
     pub(super) fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().rev().find(|line| !line.trim().is_empty());
+        let last = log.lines().rfind(|line| !line.trim().is_empty());
         last.map_or_else(|| format!("{} did not say why", self.name), str::to_owned)
     }
 }
@@ -148,7 +140,7 @@ impl Drop for Process {
 pub(super) fn become_attached(parent: i32, args: &[OsString]) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
-        use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+        use rustix::process::{Pid, getppid, set_parent_process_death_signal};
         set_parent_process_death_signal(Some(Signal::KILL))
             .context("the process cannot be made to end with its parent")?;
         // It may have ended before that was set.
@@ -169,11 +161,6 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
 }
 
-/// The database, in the demo's folder.
-pub(super) fn database(dir: &Path) -> PathBuf {
-    dir.join("demo.db")
-}
-
 impl Server {
     /// Starts it at an address; port 0 is any free one.
     pub(super) async fn start(dir: &Path, listen: SocketAddr) -> Result<Self> {
@@ -182,15 +169,10 @@ impl Server {
             url: String,
         }
         let config = dir.join("hotread.toml");
-        std::fs::write(&config, CONFIG)?;
-        let args = ["serve", "--json", "--log-format", "json", "--listen"];
-        let mut args = args.map(OsString::from).to_vec();
-        args.extend([
-            listen.to_string().into(),
-            "--db".into(),
-            database(dir).into(),
-        ]);
-        args.extend(["--config".into(), config.into()]);
+        let places = format!("db = '{DB}'\nlisten = '{listen}'\nlog_format = 'json'\n");
+        std::fs::write(&config, places + LIMITS)?;
+        let args = ["serve", "--json", "--config"].map(OsStr::new);
+        let args = [&args[..], &[config.as_os_str()]].concat();
         let began = Instant::now();
         loop {
             let mut process = Process::start("server", dir, &args)?;
@@ -213,12 +195,9 @@ impl Server {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(WAIT))?;
         let host = self.address;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        let ask = format!("GET /metrics HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes())?;
+        let answer = io::read_to_string(stream)?;
         let mut lines = answer.lines();
         let number = lines.find_map(|line| line.strip_prefix("hotread_snapshots_total "));
         let number = number.context("the server does not count its snapshots")?;

@@ -39,9 +39,9 @@ pub(super) enum Kind {
 pub(super) enum Ask {
     /// [`Now`].
     Now,
-    /// Look-ups in the replica as fast as can be: a [`Rate`].
+    /// Look-ups in the replica, flat out: a [`Rate`].
     Read { seconds: f64 },
-    /// Look-ups over HTTP as fast as can be: a [`Rate`].
+    /// Look-ups over HTTP, flat out: a [`Rate`].
     Http { seconds: f64 },
     /// Look-ups with pauses from now on: `()`.
     Paced,
@@ -74,16 +74,14 @@ pub(super) enum State {
     Rejected(u64),
 }
 
-/// Look-ups in a time, and those of them that found nothing.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Rate {
-    pub(super) reads: u64,
-    pub(super) misses: u64,
-    pub(super) seconds: f64,
-}
+/// Look-ups a second, and the number of look-ups that found nothing.
+pub(super) type Rate = (f64, u64);
 
 /// A transaction, and when a reader first saw it or a later one.
 pub(super) type Sighting = (u64, f64);
 
-/// A record's value, and the transaction that wrote it; `None`: no such record.
-pub(super) type Entries = Vec<Option<(u64, Value)>>;
+/// A record's value, and the transaction that wrote it.
+pub(super) type Entry = (u64, Value);
+
+/// Of each key; `None`: no such record.
+pub(super) type Entries = Vec<Option<Entry>>;

@@ -112,97 +112,89 @@ pub(super) struct Check {
 }
 
 impl Facts {
-    /// What is known in the beginning.
-    pub(super) fn of(records: u64) -> Self {
-        Self {
-            records,
-            ..Self::default()
-        }
-    }
-
     /// All claims.
     pub(super) fn judge(&self) -> Vec<Check> {
-        let Self {
-            workers, writes, ..
-        } = self;
-        let those = |so: fn(&&WorkerFacts) -> bool| workers.iter().filter(so).count();
+        let (workers, updates, outage) = (&self.workers, &self.updates, &self.outage);
         let number = workers.len();
-        let all = |so: fn(&&WorkerFacts) -> bool| number > 0 && those(so) == number;
+        let those = |so: fn(&&WorkerFacts) -> bool| workers.iter().filter(so).count();
+        let all = |so| number > 0 && those(so) == number;
         let least = |figure: fn(&WorkerFacts) -> u64| workers.iter().map(figure).min().unwrap_or(0);
-        let mut checks = Vec::new();
-        let mut check = |claim, ok, text: String| checks.push(Check { claim, ok, text });
+        let of = |some, all| format!("{} of {}", grouped(some), grouped(all));
 
+        let (acknowledged, present) = (self.writes.acknowledged, self.writes.present);
         let in_each = count(number as u64, "worker", "workers");
         let records = count(self.records, "record", "records");
-        let loaded = workers.iter().all(|w| w.loaded_records == self.records);
-        check(
-            "loaded",
-            self.records > 0 && loaded,
-            format!("{records} in each of {in_each}"),
-        );
         let misses: u64 = workers.iter().map(|w| w.misses).sum();
-        check(
-            "read",
-            misses == 0 && all(|w| w.reads_per_s > 0.0 && w.http_reads_per_s > 0.0),
-            format!("{misses} look-ups found nothing, in all phases"),
-        );
-        let (seen, updates) = (least(|w| w.updates_seen), self.updates.committed);
-        let of = |some, all| format!("{} of {}", grouped(some), grouped(all));
-        check(
-            "propagated",
-            updates > 0 && seen == updates,
-            of(seen, updates) + " paced updates seen by every worker",
-        );
-        check(
-            "poison",
-            all(|w| w.nack_shown && w.kept_good && w.mended),
-            format!(
-                "poison: refused by {} of {number}, last good value kept by {}, fix seen by {}",
-                those(|w| w.nack_shown),
-                those(|w| w.kept_good),
-                those(|w| w.mended)
+        let (seen, replicated) = (least(|w| w.updates_seen), least(|w| w.present));
+        let (refused, kept) = (those(|w| w.nack_shown), those(|w| w.kept_good));
+        let (fixed, resumed) = (those(|w| w.mended), those(|w| w.resumed));
+        let writes = count(acknowledged, "write", "writes");
+        let done = count(self.writes.transactions, "transaction", "transactions");
+        let checks = [
+            (
+                "loaded",
+                self.records > 0 && workers.iter().all(|w| w.loaded_records == self.records),
+                format!("{records} in each of {in_each}"),
             ),
-        );
-        let acknowledged = count(writes.acknowledged, "write", "writes");
-        let present = grouped(writes.present);
-        check(
-            "durable",
-            writes.acknowledged > 0
-                && writes.present == writes.acknowledged
-                && self.outage.writes_before > 0,
-            format!("{acknowledged} acknowledged, {present} present in the server after kill -9"),
-        );
-        let transactions = count(writes.transactions, "transaction", "transactions");
-        check(
-            "once",
-            writes.transactions == writes.acknowledged,
-            format!("{transactions} for them: each was done once, however often it was sent"),
-        );
-        check(
-            "readable",
-            all(|w| w.paced_reads_per_s_during > 0.0),
-            "reads went on in every worker while the server was away".to_owned(),
-        );
-        check(
-            "honest",
-            all(|w| w.said_stale && w.outage_ms > 0.0 && w.claimed_fresher == 0),
-            "every worker said that it was stale, and none claimed to be fresher than it was"
-                .to_owned(),
-        );
-        let resumed = those(|w| w.resumed);
-        let snapshots = count(self.outage.snapshots, "snapshot", "snapshots");
-        check(
-            "resumed",
-            self.outage.snapshots == 0 && all(|w| w.resumed),
-            format!("{resumed} of {in_each} resumed, {snapshots} sent"),
-        );
-        let there = least(|w| w.present);
-        check(
-            "replicated",
-            writes.acknowledged > 0 && there == writes.acknowledged,
-            of(there, writes.acknowledged) + " acknowledged writes present in every worker",
-        );
-        checks
+            (
+                "read",
+                misses == 0 && all(|w| w.reads_per_s > 0.0 && w.http_reads_per_s > 0.0),
+                format!("{misses} look-ups found nothing, in all phases"),
+            ),
+            (
+                "propagated",
+                updates.committed > 0 && seen == updates.committed,
+                of(seen, updates.committed) + " paced updates seen by every worker",
+            ),
+            (
+                "poison",
+                all(|w| w.nack_shown && w.kept_good && w.mended),
+                format!(
+                    "poison: refused by {refused} of {number}, last good value kept by {kept}, fix \
+                     seen by {fixed}"
+                ),
+            ),
+            (
+                "durable",
+                acknowledged > 0 && present == acknowledged && outage.writes_before > 0,
+                format!(
+                    "{writes} acknowledged, {} present in the server after kill -9",
+                    grouped(present)
+                ),
+            ),
+            (
+                "once",
+                self.writes.transactions == acknowledged,
+                format!("{done} for them: each was done once, however often it was sent"),
+            ),
+            (
+                "readable",
+                all(|w| w.paced_reads_per_s_during > 0.0),
+                "reads went on in every worker while the server was away".to_owned(),
+            ),
+            (
+                "honest",
+                all(|w| w.said_stale && w.outage_ms > 0.0 && w.claimed_fresher == 0),
+                "every worker said that it was stale, and none claimed to be fresher than it was"
+                    .to_owned(),
+            ),
+            (
+                "resumed",
+                outage.snapshots == 0 && all(|w| w.resumed),
+                format!("{resumed} of {in_each} resumed, {} sent", self.snapshots()),
+            ),
+            (
+                "replicated",
+                acknowledged > 0 && replicated == acknowledged,
+                of(replicated, acknowledged) + " acknowledged writes present in every worker",
+            ),
+        ];
+        let check = |(claim, ok, text)| Check { claim, ok, text };
+        checks.into_iter().map(check).collect()
+    }
+
+    fn snapshots(&self) -> String {
+        count(self.outage.snapshots, "snapshot", "snapshots")
     }
 
     /// The verdict in one sentence.
@@ -217,7 +209,7 @@ impl Facts {
              nothing lost, nothing done twice.",
             grouped(self.writes.acknowledged),
             grouped(self.writes.present),
-            count(self.outage.snapshots, "snapshot", "snapshots")
+            self.snapshots()
         )
     }
 }
@@ -244,8 +236,11 @@ mod tests {
             present: 20,
             ..WorkerFacts::default()
         };
-        let mut facts = Facts::of(5);
-        facts.workers = vec![worker("worker-1"), worker("worker-2")];
+        let mut facts = Facts {
+            records: 5,
+            workers: vec![worker("worker-1"), worker("worker-2")],
+            ..Facts::default()
+        };
         facts.updates.committed = 10;
         facts.outage.writes_before = 3;
         let writes = &mut facts.writes;

@@ -2,10 +2,12 @@
 //! stdin does.
 
 use super::protocol::{Ask, Entries, Kind, Now, Rate, Sighting, State, Task, now};
-use super::{WAIT, runtime};
+use super::{WAIT, lock, runtime};
 use crate::output::Out;
 use anyhow::{Context, Result, bail};
-use hotread_client::{Client, HotReadHandle, HotReadState, Record, Replica, Replicated, Status};
+use hotread_client::{
+    Client, HotReadHandle, HotReadState, MapUpdate, Record, Replica, Replicated, Status,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value, from_str, to_value};
@@ -13,7 +15,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -54,35 +56,29 @@ fn work<V: Typed>(task: Task, asks: impl Iterator<Item = String>, out: &mut Out)
     // One thread follows the table; readers have threads of their own.
     let runtime = crate::commands::runtime(1)?;
     let began = now();
-    let client = Client::builder(&task.server)
-        .name(&task.name)
-        .ping_every(PING);
-    let replica = runtime.block_on(client.build()?.replica::<Table<V>>(&task.table))?;
+    let client = Client::builder(&task.server).name(&task.name);
+    let client = client.ping_every(PING).build()?;
+    let replica = runtime.block_on(client.replica::<Table<V>>(&task.table))?;
     let loaded = now() - began;
-    let reader = Reader::new(task, replica);
-    answer(to_value((reader.keys.len(), loaded))?)?;
-    runtime.spawn(watch(reader.replica.clone(), reader.noted.clone()));
+    // An order that no cache can foresee.
+    let order = RandomState::new();
+    let mut keys: Vec<Arc<str>> = replica
+        .state()
+        .read(|it| it.records.keys().cloned().collect());
+    keys.sort_by_cached_key(|key| order.hash_one(key));
+    answer(to_value((keys.len(), loaded))?)?;
+    let (keys, noted) = (keys.into(), Arc::default());
+    let worker = Worker {
+        task,
+        replica,
+        keys,
+        noted,
+    };
+    runtime.spawn(worker.clone().watch());
     for ask in asks {
-        answer(reader.answer(from_str(&ask)?)?)?;
+        answer(worker.answer(from_str(&ask)?)?)?;
     }
     Ok(())
-}
-
-/// Notes when a reader of this process sees which change: one that is woken as soon as there is something
-/// new asks for the current state, and looks at the clock.
-async fn watch<V: Typed>(replica: Replica<Table<V>>, noted: Arc<Mutex<Noted>>) {
-    let mut handle = replica.create_handle();
-    loop {
-        let mut next = replica.position();
-        next.seq += 1;
-        let seen = handle.current().seq;
-        let at = now();
-        handle.quiescent();
-        lock(&noted).sightings.push((seen, at));
-        while replica.wait_for(next, WAIT).await.is_err() {
-            tokio::time::sleep(HELD).await;
-        }
-    }
 }
 
 /// What the threads of a worker have found.
@@ -94,38 +90,19 @@ struct Noted {
     misses: u64,
 }
 
-fn lock(noted: &Mutex<Noted>) -> MutexGuard<'_, Noted> {
-    // Each change is whole.
-    noted.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Looks keys up.
+/// What the threads of a worker share.
 #[derive(Clone)]
-struct Reader<V: Typed> {
+struct Worker<V: Typed> {
     task: Task,
     replica: Replica<Table<V>>,
-    /// All keys, in an order that no cache can foresee.
+    /// All keys.
     keys: Arc<[Arc<str>]>,
     noted: Arc<Mutex<Noted>>,
 }
 
-impl<V: Typed> Reader<V> {
-    fn new(task: Task, replica: Replica<Table<V>>) -> Self {
-        let keys = |table: &Table<V>| table.records.keys().cloned().collect();
-        let mut keys: Vec<_> = replica.state().read(keys);
-        let order = RandomState::new();
-        keys.sort_by_cached_key(|key| order.hash_one(key));
-        let (keys, noted) = (keys.into(), Arc::default());
-        Self {
-            task,
-            replica,
-            keys,
-            noted,
-        }
-    }
-
+impl<V: Typed> Worker<V> {
     fn answer(&self, ask: Ask) -> Result<Value> {
-        let answer = match ask {
+        Ok(match ask {
             Ask::Now => to_value(self.now()?),
             Ask::Read { seconds } => {
                 let mut handle = self.replica.create_handle();
@@ -133,7 +110,8 @@ impl<V: Typed> Reader<V> {
             }
             Ask::Http { seconds } => to_value(self.over_http(seconds)?),
             Ask::Paced => {
-                self.start_paced();
+                let reader = self.clone();
+                thread::spawn(move || reader.read_paced());
                 to_value(())
             }
             Ask::Seen => to_value(&lock(&self.noted).sightings),
@@ -146,8 +124,7 @@ impl<V: Typed> Reader<V> {
                 let read = |table: &_| keys.iter().map(|key| read(table, &**key)).collect();
                 to_value(self.replica.state().read::<Entries>(read))
             }
-        };
-        Ok(answer?)
+        }?)
     }
 
     fn now(&self) -> Result<Now> {
@@ -181,7 +158,7 @@ impl<V: Typed> Reader<V> {
         burst: usize,
         mut look_up: impl FnMut(&str) -> Result<bool>,
     ) -> Result<Rate> {
-        let (mut reads, mut misses) = (0, 0);
+        let (mut reads, mut misses) = (0_u64, 0);
         let mut keys = self.keys.iter().cycle();
         let start = now();
         loop {
@@ -191,11 +168,7 @@ impl<V: Typed> Reader<V> {
             }
             let passed = now() - start;
             if passed >= seconds {
-                return Ok(Rate {
-                    reads,
-                    misses,
-                    seconds: passed,
-                });
+                return Ok((reads as f64 / passed, misses));
             }
         }
     }
@@ -213,23 +186,37 @@ impl<V: Typed> Reader<V> {
         rate.context("a look-up over HTTP")
     }
 
-    /// Starts to look keys up with pauses, until the process ends.
-    fn start_paced(&self) {
-        let reader = self.clone();
-        thread::spawn(move || {
-            let mut handle = reader.replica.create_handle();
-            let mut keys = reader.keys.iter().cycle();
-            loop {
-                let burst = keys.by_ref().take(BURST);
-                let misses = burst.filter(|key| !finds(&mut handle, key)).count() as u64;
-                handle.quiescent();
-                let mut noted = lock(&reader.noted);
-                noted.reads += BURST as u64;
-                noted.misses += misses;
-                drop(noted);
-                thread::sleep(REST);
+    /// Looks keys up with pauses, until the process ends.
+    fn read_paced(&self) {
+        let mut handle = self.replica.create_handle();
+        let mut keys = self.keys.iter().cycle();
+        loop {
+            let burst = keys.by_ref().take(BURST);
+            let misses = burst.filter(|key| !finds(&mut handle, key)).count() as u64;
+            handle.quiescent();
+            let mut noted = lock(&self.noted);
+            noted.reads += BURST as u64;
+            noted.misses += misses;
+            drop(noted);
+            thread::sleep(REST);
+        }
+    }
+
+    /// Notes when a reader of this process sees which change: one that is woken as soon as there is
+    /// something new asks for the current state, and looks at the clock.
+    async fn watch(self) {
+        let mut handle = self.replica.create_handle();
+        loop {
+            let mut next = self.replica.position();
+            next.seq += 1;
+            let seen = handle.current().seq;
+            let at = now();
+            handle.quiescent();
+            lock(&self.noted).sightings.push((seen, at));
+            while self.replica.wait_for(next, WAIT).await.is_err() {
+                tokio::time::sleep(HELD).await;
             }
-        });
+        }
     }
 }
 
@@ -253,17 +240,13 @@ struct Table<V> {
 }
 
 impl<V: Typed> HotReadState for Table<V> {
-    /// A record as it was written, or `None` where it was deleted.
-    type Action = (Arc<str>, Option<(u64, V)>);
+    type Action = MapUpdate<Arc<str>, (u64, V)>;
 
-    fn apply_update(&mut self, (key, written): &Self::Action) {
-        match written {
-            Some((seq, value)) => {
-                self.records.insert(key.clone(), (*seq, value.clone()));
-                self.seq = self.seq.max(*seq);
-            }
-            None => drop(self.records.remove(key)),
+    fn apply_update(&mut self, update: &Self::Action) {
+        if let MapUpdate::Insert(_, (seq, _)) = update {
+            self.seq = self.seq.max(*seq);
         }
+        self.records.apply_update(update);
     }
 }
 
@@ -277,10 +260,10 @@ impl<V: Typed> Replicated for Table<V> {
 
     fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
         let value = record.value_as().map_err(|error| error.to_string())?;
-        Ok((key.clone(), Some((record.seq(), value))))
+        Ok(MapUpdate::Insert(key.clone(), (record.seq(), value)))
     }
 
     fn delete(key: &Arc<str>) -> Self::Action {
-        (key.clone(), None)
+        MapUpdate::Remove(key.clone())
     }
 }

@@ -1,12 +1,12 @@
 //! Writes records, and keeps a list of what the server has acknowledged, by which the verdict is reached.
 
-use super::WAIT;
 use super::dataset::{Records, Source};
-use super::protocol::now;
+use super::protocol::{Entry, now};
+use super::{WAIT, lock};
 use anyhow::{Context, Result};
 use hotread_client::{Client, Error};
 use hotread_proto::{Put, Txn, TxnId, Value};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -30,13 +30,13 @@ pub(super) struct Ack {
 
 impl Ack {
     /// Is this record, with its transaction, as the write left it?
-    pub(super) fn left(&self, found: Option<&(u64, serde_json::Value)>) -> bool {
+    pub(super) fn left(&self, found: Option<&Entry>) -> bool {
         let own = self.value.to::<serde_json::Value>();
         found.is_some_and(|(seq, value)| *seq == self.seq && own.is_ok_and(|own| own == *value))
     }
 
     /// Is the write in this record: its value, or that of a later transaction?
-    pub(super) fn is_in(&self, found: Option<&(u64, serde_json::Value)>) -> bool {
+    pub(super) fn is_in(&self, found: Option<&Entry>) -> bool {
         found.is_some_and(|(seq, _)| *seq > self.seq) || self.left(found)
     }
 }
@@ -70,31 +70,18 @@ struct Book {
 
 impl Writer {
     pub(super) async fn new(client: Client, source: &Source) -> Result<Self> {
-        let records = Records::load(&client, source).await?;
-        let mut writer = Self {
+        Ok(Self {
+            records: Records::load(&client, source).await?,
+            first: client.table_info(source.table).await?.position.seq,
             client,
             table: source.table,
-            records,
-            first: 0,
             book: Mutex::default(),
-        };
-        writer.first = writer.head().await?;
-        Ok(writer)
-    }
-
-    /// The table's last transaction.
-    pub(super) async fn head(&self) -> Result<u64> {
-        Ok(self.client.table_info(self.table).await?.position.seq)
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // A change is one step.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        })
     }
 
     /// The acknowledged writes that were sent from a moment on.
     pub(super) fn acks(&self, from: f64) -> Vec<Ack> {
-        let mut acks = self.book().acks.clone();
+        let mut acks = lock(&self.book).acks.clone();
         acks.retain(|ack| ack.sent >= from);
         acks
     }
@@ -103,7 +90,7 @@ impl Writer {
     pub(super) fn claim_too_much(&self) {
         let mut claim = self.acks(0.0).pop();
         claim.iter_mut().for_each(|claim| claim.seq += 1);
-        self.book().acks.extend(claim);
+        lock(&self.book).acks.extend(claim);
     }
 
     /// The last acknowledged value of a record.
@@ -115,13 +102,13 @@ impl Writer {
     /// Writes a record, and tries again with the transaction's id until it is acknowledged.
     pub(super) async fn write(&self, key: usize, value: Value) -> Result<Ack> {
         let number = {
-            let mut book = self.book();
+            let mut book = lock(&self.book);
             book.begun += 1;
             book.begun
         };
-        let id = TxnId::new(&format!("demo-{number}"))?;
         let put = Put::new(self.records.keys[key].clone(), value.clone());
-        let txn = Txn::new().put(put).id(id);
+        let txn = Txn::new().put(put);
+        let txn = txn.id(TxnId::new(&format!("demo-{number}"))?);
         let (sent, began) = (now(), Instant::now());
         let committed = loop {
             match self.client.txn(self.table, txn.clone()).await {
@@ -142,7 +129,7 @@ impl Writer {
             sent,
             acked: now(),
         };
-        self.book().acks.push(ack.clone());
+        lock(&self.book).acks.push(ack.clone());
         Ok(ack)
     }
 
@@ -150,7 +137,7 @@ impl Writer {
     /// that of another one.
     pub(super) async fn rewrite(&self, key: usize) -> Result<Ack> {
         let values = &self.records.values;
-        let begun = self.book().begun;
+        let begun = lock(&self.book).begun;
         let other = (begun + begun / values.len() + 1) % values.len();
         self.write(key, values[other].clone()).await
     }
@@ -166,13 +153,13 @@ impl Writer {
         let mut pace = interval(Duration::from_secs(1) / per_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let pace = Arc::new(tokio::sync::Mutex::new(pace));
-        self.book().stopped = false;
+        lock(&self.book).stopped = false;
         let lane = |lane: usize| {
             let (writer, pace) = (self.clone(), pace.clone());
             async move {
                 for key in (lane..keys).step_by(lanes).cycle().take(most / lanes) {
                     let mut pace = pace.lock().await;
-                    if writer.book().stopped {
+                    if lock(&writer.book).stopped {
                         break;
                     }
                     pace.tick().await;
@@ -187,17 +174,15 @@ impl Writer {
 
     /// Begins no more writes, and waits until all that were begun are acknowledged.
     pub(super) async fn stop(&self, mut load: Load) -> Result<()> {
-        self.book().stopped = true;
+        lock(&self.book).stopped = true;
         let ended = async {
             while let Some(lane) = load.join_next().await {
                 lane.context("a writer panicked")??;
             }
             Ok(())
         };
-        let ended = timeout(WAIT, ended).await;
-        ended.with_context(|| {
-            format!("waited {WAIT:?} for writes, and some were not acknowledged")
-        })?
+        let late = || format!("waited {WAIT:?} for writes, and some were not acknowledged");
+        timeout(WAIT, ended).await.with_context(late)?
     }
 }
 
@@ -208,10 +193,9 @@ mod tests {
 
     #[test]
     fn a_write_is_there_by_its_number_and_its_value() {
-        let value = Value::parse(br#"{"a":1,"b":2}"#).unwrap();
         let ack = Ack {
             key: 0,
-            value,
+            value: Value::parse(br#"{"a":1,"b":2}"#).unwrap(),
             seq: 7,
             sent: 0.0,
             acked: 0.0,

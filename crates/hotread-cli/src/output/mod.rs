@@ -39,12 +39,10 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn stdout() -> Self {
         let out = io::stdout().lock();
-        let terminal = out.is_terminal();
-        let colour = colour::is_wanted(&out);
         Self {
+            terminal: out.is_terminal(),
+            colour: colour::is_wanted(&out),
             out: BufWriter::with_capacity(64 << 10, out),
-            terminal,
-            colour,
         }
     }
 
@@ -60,12 +58,10 @@ impl Out {
 
     /// A line of text. On a terminal, its control characters are escaped.
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
-        let text = if self.terminal {
-            escape(text)
-        } else {
-            text.into()
-        };
-        written(writeln!(self.out, "{text}"))
+        match self.terminal {
+            true => written(writeln!(self.out, "{}", escape(text))),
+            false => written(writeln!(self.out, "{text}")),
+        }
     }
 
     /// A word with a tab after it.
@@ -95,36 +91,33 @@ impl Out {
 
     /// Text as it is, which is not data.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        self.bytes(text.as_bytes())
+        written(self.out.write_all(text.as_bytes()))
     }
 
     /// Text of several lines that is data.
     pub(crate) fn lines(&mut self, text: &str) -> Result<()> {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => self.line(line)?,
-                None if self.terminal => self.line(line)?,
-                None => self.bytes(line.as_bytes())?,
-            }
+        if !self.terminal {
+            return self.text(text);
         }
-        Ok(())
+        let mut lines = text.split_terminator('\n');
+        lines.try_for_each(|line| self.line(line))
     }
 
     /// Text whose line ends are not data, without an end to the last line.
     fn part(&mut self, text: &str) -> Result<()> {
         if !self.terminal {
-            return self.bytes(text.as_bytes());
+            return self.text(text);
         }
         let lines: Vec<_> = text.split('\n').map(escape).collect();
-        self.bytes(lines.join("\n").as_bytes())
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        written(self.out.write_all(bytes))
+        self.text(&lines.join("\n"))
     }
 
     /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
-    pub(crate) fn table(&mut self, heading: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+    pub(crate) fn table(
+        &mut self,
+        heading: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // A terminal that does not know how wide it is says 0.
@@ -284,19 +277,27 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match c {
-            '\n' => escaped.push_str("\\n"),
-            '\t' => escaped.push_str("\\t"),
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '\n' => escaped.write_str("\\n"),
+            '\t' => escaped.write_str("\\t"),
             c if is_active(c) => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Writing to a String cannot fail.
-                    let _ = write!(escaped, "\\u{unit:04x}");
-                }
+                let mut units = [0; 2];
+                let mut units = c.encode_utf16(&mut units).iter();
+                units.try_for_each(|unit| write!(escaped, "\\u{unit:04x}"))
             }
-            c => escaped.push(c),
-        }
+            c => escaped.write_char(c),
+        };
     }
     escaped.into()
+}
+
+/// The cells of those columns that are shown.
+pub(crate) fn pick<T, const N: usize>(row: [T; N], shown: [bool; N]) -> Vec<T> {
+    let cells = row.into_iter().zip(shown);
+    cells
+        .filter_map(|(cell, shown)| shown.then_some(cell))
+        .collect()
 }
 
 /// A number with its thousands marked off.
@@ -369,13 +370,7 @@ mod tests {
 
     #[test]
     fn thousands_are_marked_off() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
     }
 }

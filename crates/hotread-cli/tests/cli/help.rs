@@ -27,6 +27,7 @@ const COMMANDS: &[&[&str]] = &[
     &["restore"],
     &["verify"],
     &["serve"],
+    &["config", "check"],
     &["watch"],
     &["status"],
     &["token", "create"],
@@ -96,7 +97,7 @@ fn is_pasted(line: &str) -> bool {
 #[test]
 fn help_fits_a_narrow_terminal() {
     const WIDTH: usize = 60;
-    let groups: [&[&str]; 4] = [&[], &["table"], &["token"], &["migrate"]];
+    let groups: [&[&str]; 5] = [&[], &["table"], &["token"], &["migrate"], &["config"]];
     for command in groups.iter().chain(COMMANDS) {
         let help = |width: usize| {
             let mut run = hotread();

@@ -27,7 +27,8 @@ fn csv_rows_become_objects_and_the_last_of_a_key_counts() {
     let place = Place::new();
     let file = place.file("countries.csv", CSV);
     let said = created(place.run(&["import", "t", &file, "--key", "code"]));
-    assert!(said.starts_with("3 rows read; 2 records in t; "), "{said}");
+    let words = "3 rows read, 1 row had a key that stood before; 2 records in t; ";
+    assert!(said.starts_with(words), "{said}");
     assert!(said.contains(" rows/s; digest "), "{said}");
     let expected = [
         (
@@ -91,20 +92,30 @@ fn files_without_header_and_with_comments() {
     created(ran);
     assert_eq!(
         values(&place, "t")[0].1,
-        serde_json::json!({ "end": "5", "country": "DE" })
+        serde_json::json!({ "end": 5, "country": "DE" })
     );
-    place
-        .run(&["import", "t", &file, "--no-header"])
-        .failed(2, "--columns");
-    place
-        .run(&["import", "t", &file, "--columns", "a"])
-        .failed(2, "--no-header");
     place
         .run(&["import", "t", &file, "--key", "start"])
         .failed(2, "--format");
     place
         .run(&["import", "t", &file, "--delimiter", "ab"])
         .failed(2, "one ASCII character");
+    let numbered = [
+        "import",
+        "n",
+        &file,
+        "--no-header",
+        "--comment",
+        "#",
+        "--delimiter",
+        ";",
+    ];
+    let ran = place.run(&[&numbered[..], &["--key", "1"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(
+        values(&place, "n")[1],
+        ("6".to_owned(), serde_json::json!({ "2": 9, "3": "FR" }))
+    );
     let file = place.file("geo.tsv", "a\tb\n1\t2\n");
     assert_eq!(
         place
@@ -122,15 +133,23 @@ fn ndjson_comes_from_files_and_from_stdin() {
     let file = place.file("x.jsonl", lines);
     created(place.run(&["import", "t", &file]));
     let before = values(&place, "t");
-    let ran = place.run_with(lines, &["import", "u", "-", "--format", "ndjson"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(values(&place, "u"), before);
+    for (table, options) in [("u", &["--format", "ndjson"][..]), ("v", &[])] {
+        let ran = place.run_with(lines, &[&["import", table, "-"], options].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(values(&place, table), before);
+    }
     place
-        .run_with(lines, &["import", "u", "-"])
+        .run_with("a,b\n", &["import", "u", "-"])
         .failed(2, "--format");
     place
-        .run(&["import", "t", &file, "--key", "a"])
-        .failed(2, "--key is for CSV");
+        .run(&["import", "t", "-", "-"])
+        .failed(2, "give `-` once");
+    place
+        .run(&["import", "t", &file, "--trim"])
+        .failed(2, "--trim is for CSV");
+    place
+        .run(&["import", "t", &file, "--member", "a"])
+        .failed(2, "--member is for JSON");
 }
 
 #[test]
@@ -148,6 +167,7 @@ fn a_bad_row_stops_it_and_what_came_before_stays() {
         "x.ndjson, line 1801: ",
         "\"value\" is missing",
         "1,800 rows before it were",
+        "--skip-rows 1800 goes on behind them",
         "--skip-bad",
     ] {
         assert!(error.contains(words), "{error}");
@@ -238,7 +258,9 @@ fn a_replacement_makes_the_table_equal_the_file_in_one_step() {
     let file = place.file("x.ndjson", lines.concat());
     let said = place.run(&["import", "t", &file, "--replace"]).ok();
     assert!(
-        said.starts_with("4 rows read, 2 written, 1 deleted; 3 records in t; "),
+        said.starts_with(
+            "4 rows read, 1 row had a key that stood before, 2 written, 1 deleted; 3 records in t; "
+        ),
         "{said}"
     );
     let keys: Vec<_> = values(&place, "t")
@@ -398,4 +420,273 @@ fn rows_that_are_large_make_small_transactions() {
         place.run(&["table", "show", "t", "--json"]).json()[0]["seq"],
         5
     );
+}
+
+/// `key,on,percent` into the type of the README.
+#[test]
+fn types_are_told_by_the_columns_of_all_files() {
+    let place = Place::new();
+    let one = place.file(
+        "one.csv",
+        "key,on,percent,code,share\nexit,false,,007,1\ncheckout,true,50,008,0.5\n",
+    );
+    let two = place.file("two.csv", "key,on,percent,code\nmore,true,5,x\n");
+    created(place.run(&["import", "t", &one, &two, "--key", "key"]));
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(
+        values(&place, "t"),
+        [
+            (
+                "checkout".into(),
+                json(r#"{"on":true,"percent":50,"code":"008","share":0.5}"#)
+            ),
+            (
+                "exit".into(),
+                json(r#"{"on":false,"percent":null,"code":"007","share":1}"#)
+            ),
+            ("more".into(), json(r#"{"on":true,"percent":5,"code":"x"}"#)),
+        ]
+    );
+    let types = |types: &str, value: &str| {
+        let args = ["import", "t", &one, "--key", "key", "--types", types];
+        let ran = place.run(&args);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(values(&place, "t")[0].1, json(value), "{types}");
+    };
+    types(
+        "text",
+        r#"{"on":"true","percent":"50","code":"008","share":"0.5"}"#,
+    );
+    types(
+        "text,percent=json",
+        r#"{"on":"true","percent":50,"code":"008","share":"0.5"}"#,
+    );
+    types(
+        "share=text",
+        r#"{"on":true,"percent":50,"code":"008","share":"0.5"}"#,
+    );
+    let import = |types: &str| place.run(&["import", "t", &one, "--key", "key", "--types", types]);
+    import("code=integer").failed(1, "read the column as text with --types COLUMN=text");
+    import("cod=text").failed(2, "no column is named \"cod\"");
+    import("code=int").failed(2, "the types are text, integer");
+    import("code").failed(2, "COLUMN=TYPE");
+}
+
+/// What a wrong guess does: it stops, and says what helps.
+#[test]
+fn a_pipe_is_judged_by_its_beginning_and_stops_where_that_was_wrong() {
+    let place = Place::new();
+    let mut file = "key,v\n".to_owned();
+    let mut rows = 0;
+    while file.len() <= hotread_store::import::SAMPLE_BYTES {
+        file.push_str(&format!("k{},{}\n", rows % 10, "1".repeat(12)));
+        rows += 1;
+    }
+    file.push_str("x,late\n");
+    let args = ["import", "t", "-", "--format", "csv", "--key", "key"];
+    let ran = place.run_with(&file, &args);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for words in [
+        "\"v\" is not of the type integer",
+        "--types COLUMN=text",
+        "goes on behind them",
+    ] {
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+    let ran = place.run_with(&file, &[&args[..], &["--types", "v=text"]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    // A file is read to its end first.
+    let path = place.file("x.csv", &file);
+    let ran = place.run(&["import", "u", &path, "--key", "key"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(values(&place, "u"), values(&place, "t"));
+}
+
+#[test]
+fn duplicates_are_counted_listed_and_refused_as_asked_for() {
+    let place = Place::new();
+    let one = place.file("one.csv", CSV);
+    let two = place.file("two.csv", "code,name,note\nSE,Sverige,\n");
+    let ran = place.run(&["import", "t", &one, &two, "--key", "code", "-v"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for words in [
+        "one.csv, line 4: the key \"FI\" stood before",
+        "two.csv, line 2: the key \"SE\" stood before",
+    ] {
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+    let import = ["import", "t", &one, &two, "--key", "code"];
+    let answer = place
+        .run(&[&import[..], &["--json"]].concat())
+        .json()
+        .remove(0);
+    assert_eq!(answer["duplicates"], 2);
+    for more in [&["--unique"][..], &["--unique", "--replace"]] {
+        place.run(&[&import[..], more].concat()).failed(
+            4,
+            "one.csv, line 4: the key \"FI\" stood before, which --unique refuses",
+        );
+    }
+}
+
+#[test]
+fn an_import_goes_on_where_it_stopped() {
+    let place = Place::new();
+    let row = |n: u32| match n {
+        2_100 => "oops\n".to_owned(),
+        n => format!("{{\"key\":\"{n}\",\"value\":{n}}}\n"),
+    };
+    let file = place.file("x.ndjson", (0..3_000).map(row).collect::<String>());
+    let ran = place.run(&["import", "t", &file]);
+    assert!(ran.err.contains("--skip-rows 2100"), "{}", ran.err);
+    let ran = place.run(&[
+        "import",
+        "t",
+        &file,
+        "--skip-rows",
+        "2100",
+        "--skip-bad",
+        "--json",
+    ]);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&answer["rows"], &answer["records"]),
+        (&900.into(), &2_999.into())
+    );
+    assert_eq!(answer["bad"][0]["line"], 2_101);
+}
+
+#[test]
+fn a_dry_run_says_what_would_change_and_changes_nothing() {
+    let place = Place::new();
+    let file = place.file("new.csv", "key,n\nadd,1\nsame,1\nchange,2\nadd,3\n");
+    let import = ["import", "t", &file, "--key", "key", "--dry-run"];
+    let said = place.run(&import).ok();
+    assert!(
+        said.contains("would create table t\nwould add 3 records: \"add\", \"change\", \"same\""),
+        "{said}"
+    );
+    assert!(!place.db().exists());
+    let old: String = (0..30).map(|n| format!("old{n:02},1\n")).collect();
+    let before = place.file("old.csv", format!("key,n\nsame,1\nchange,1\n{old}"));
+    created(place.run(&["import", "t", &before, "--key", "key"]));
+    let said = place.run(&import).ok();
+    let expected = "4 rows read, 1 row had a key that stood before; nothing was changed\n\
+                    would add 1 record: \"add\"\n\
+                    would change 1 record: \"change\"\n\
+                    would leave 1 as they are\n";
+    assert_eq!(said, expected);
+    let ran = place.run(&[&import[..], &["--replace"]].concat());
+    assert!(
+        ran.out.ends_with(
+            "would delete 30 records: \"old00\", \"old01\", \"old02\", \"old03\", \"old04\", …\n"
+        ),
+        "{}",
+        ran.out
+    );
+    ran.failed(
+        4,
+        "delete 30 of 32 records, and be refused; --max-delete allows it",
+    );
+    let options = ["--replace", "--max-delete", "100", "--json"];
+    let plan = place
+        .run(&[&import[..], &options].concat())
+        .json()
+        .remove(0);
+    assert_eq!(
+        [
+            &plan["added"]["count"],
+            &plan["changed"]["count"],
+            &plan["unchanged"]["count"],
+            &plan["deleted"]["count"]
+        ],
+        [&serde_json::json!(1), &1.into(), &1.into(), &30.into()]
+    );
+    assert_eq!(plan["added"]["first"], serde_json::json!(["add"]));
+    assert_eq!(values(&place, "t").len(), 32);
+}
+
+#[test]
+fn a_signal_ends_it_and_says_how_to_go_on() {
+    use std::io::Write;
+    let place = Place::new();
+    let mut child = place
+        .command(&["import", "t", "-", "--format", "ndjson"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for n in 0..2_500 {
+        writeln!(stdin, "{{\"key\":\"{n}\",\"value\":{n}}}").unwrap();
+    }
+    stdin.flush().unwrap();
+    // Nothing more comes, so it waits for that once it has said that there is a table.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let committed = || place.run(&["table", "show", "t", "--json"]);
+    while committed().out.is_empty() || committed().json()[0]["records"] != 2_000 {
+        assert!(std::time::Instant::now() < deadline, "it does not begin");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    drop(stdin);
+    assert_eq!(ran.code, 130, "{ran:?}");
+    for words in [
+        "interrupted",
+        "2,500 rows before it were imported",
+        "--skip-rows 2500",
+    ] {
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
+    assert_eq!(values(&place, "t").len(), 2_500);
+}
+
+#[test]
+fn exports_come_back_identical_from_every_format() {
+    let place = Place::with_table();
+    for (key, value) in [
+        ("null", "null"),
+        ("text", r#""\u0000\n\t\"ä\u2028'\\""#),
+        ("empty", r#""""#),
+        ("missing", r#"{"a":null,"c":{}}"#),
+        (
+            "numbers",
+            "[0,-0,1.0,1.50,1e5,1E-5,9007199254740993,123456789012345678901234567890]",
+        ),
+        ("a,b\"c;#=", "true"),
+    ] {
+        place.run(&["set", "t", key, value]).ok();
+    }
+    let more = [
+        "--category",
+        "a,\"b",
+        "--expires-at",
+        "2099-01-01T00:00:00.250Z",
+    ];
+    place
+        .run(&[&["set", "t", "full", "7"][..], &more].concat())
+        .ok();
+    let content = place.content(&place.db(), "t");
+    for format in ["csv", "tsv", "ndjson", "json"] {
+        let file = format!("out.{format}");
+        let ran = place.run(&["export", "t", "-o", &file]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let other = Place::new();
+        let path = place.path(&file);
+        let ran = other.run(&["import", "u", path.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(other.content(&other.db(), "u"), content, "{format}");
+        let text = place.run(&["export", "t", "--format", format]).ok();
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap());
+        let ran = other.run_with(&text, &["import", "v", "-", "--format", format]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(other.content(&other.db(), "v"), content, "{format}");
+    }
+    place
+        .run(&["export", "t", "-o", "out.csv.gz"])
+        .failed(2, "pipe it through gzip");
 }

@@ -1,5 +1,7 @@
 //! The command as its users see it: what it prints, where, and how it ends.
 
+mod advice;
+mod config;
 mod cookbook;
 mod demo;
 mod errors;

@@ -29,6 +29,11 @@ impl Serving {
         Self::spawn(&mut place.command(&args))
     }
 
+    /// Its log, which is then no longer returned by [`stop`](Self::stop).
+    pub(super) fn stderr(&mut self) -> std::process::ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }

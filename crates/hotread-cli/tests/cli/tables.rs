@@ -68,6 +68,18 @@ fn a_table_gets_another_schema_and_history() {
     assert_eq!(info["options"]["history"]["max_age_s"], 604_800);
     place.run(&["set", "t", "k", r#""text""#]).ok();
 
+    place.run(&["table", "alter", "t", "--search"]).ok();
+    let found = place.run(&["search", "t", "text"]).ok();
+    assert!(found.contains('k'), "{found}");
+    place.run(&["table", "alter", "t", "--no-search"]).ok();
+    place
+        .run(&["search", "t", "text"])
+        .failed(4, "search index");
+    let renamed = place.run(&["table", "alter", "t", "--rename", "v"]).ok();
+    assert_eq!(renamed, "table t was altered, and is v now\n");
+    place.run(&["get", "t", "k"]).failed(3, "no table t");
+    place.run(&["table", "alter", "v", "--rename", "t"]).ok();
+
     let nothing = ["table", "alter", "t"];
     place.run(&nothing).failed(2, "--no-schema");
     let both = ["table", "alter", "t", "--schema", &schema, "--no-schema"];

@@ -2,7 +2,7 @@
 
 use super::file::MAX_TABLE_BYTES;
 use hotread_proto::{ChangeOp, Digest, Head, Record};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 
 /// Once so many operations wait, of each key only the last one is kept.
 const FOLD_AT: usize = 16_384;
@@ -90,37 +90,22 @@ impl Waiting {
 
     /// Keeps the last operation of each key, in the order in which they came.
     fn fold(&mut self) {
-        let ops = std::mem::take(&mut self.ops);
-        let mut last = HashMap::with_capacity(ops.len());
-        for (at, op) in ops.iter().enumerate() {
-            last.insert(op.key(), at);
-        }
-        let mut keep: Vec<usize> = last.into_values().collect();
-        keep.sort_unstable();
-        let mut keep = keep.into_iter().peekable();
-        let ops = ops.into_iter().enumerate();
-        let kept = ops.filter(|(at, _)| keep.next_if_eq(at).is_some());
-        self.ops = kept.map(|(_, op)| op).collect();
+        let mut later = HashSet::with_capacity(self.ops.len());
+        let from_the_last = self.ops.iter().rev();
+        let is_last: Vec<bool> = from_the_last.map(|op| later.insert(op.key())).collect();
+        let mut is_last = is_last.into_iter().rev();
+        self.ops.retain(|_| is_last.next() == Some(true));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hotread_proto::{Category, Hasher, Key, Timestamp, Value};
+    use crate::expiry::tests::put_at;
+    use hotread_proto::{Key, Timestamp};
 
     fn put(key: &str, seq: u64) -> ChangeOp {
-        let (key, value) = (Key::new(key).unwrap(), Value::parse(b"1").unwrap());
-        let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
-        ChangeOp::Put(Record::new(
-            &key,
-            &value,
-            &category,
-            seq,
-            at,
-            None,
-            &Hasher::PLAIN,
-        ))
+        put_at(key, seq, None)
     }
 
     fn delete(key: &str) -> ChangeOp {

@@ -2,13 +2,15 @@
 //! of it agrees: form, version, table, server, each record's hash, their number, the digest of the
 //! table, and the checksum of the file.
 
-use super::Place;
+use super::{ASIDE, COPY, LOCK, Place, UNFINISHED};
 use hotread_proto::session::MAX_SERVER_FRAME_BYTES;
-use hotread_proto::{Digest, Epoch, Hasher, Head, Position, Record, Records, Timestamp};
+use hotread_proto::{Digest, Hasher, Head, Position, Record, Records, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// The version of the form that is written. Another one is not read.
@@ -22,6 +24,10 @@ const MAX_FILE_BYTES: u64 = 4 * MAX_TABLE_BYTES as u64;
 const MAX_LINE_BYTES: usize = MAX_SERVER_FRAME_BYTES;
 /// Bytes that are read and written at once.
 const BUFFER: usize = 256 << 10;
+/// A process that writes the same copy is waited for so long, …
+const LOCK_WITHIN: Duration = Duration::from_secs(5);
+/// … and looked at so often.
+const LOCK_EVERY: Duration = Duration::from_millis(50);
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +35,8 @@ struct Header {
     hotread_cache: u32,
     table: String,
     server: String,
-    epoch: Epoch,
-    seq: u64,
+    #[serde(flatten)]
+    position: Position,
     at: Timestamp,
     digest: Digest,
     count: u64,
@@ -67,17 +73,14 @@ impl Place {
     /// The copy, if there is one that can be relied on. What cannot is set aside, so that it is never
     /// looked at again. Takes as long as parsing the table does: not for a thread of the runtime.
     pub(crate) fn load(&self) -> Option<Loaded> {
-        let path = self.copy();
+        let (path, aside) = (self.file(COPY), self.file(ASIDE));
         let why = match read(&path, self.table.as_str(), &self.server) {
             Ok(loaded) => return Some(loaded),
-            Err(Unusable::Unreadable(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return None;
-            }
             Err(why) => why,
         };
-        let aside = self.aside();
         let moved = match &why {
-            // Whoever may not read it has no business moving it.
+            Unusable::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // A process that may not read it has no business moving it.
             Unusable::Unreadable(_) => Ok(()),
             _ => fs::rename(&path, &aside),
         };
@@ -98,31 +101,24 @@ impl Place {
         records: impl Iterator<Item = &'a Record>,
     ) -> io::Result<()> {
         self.create_dir()?;
-        let path = self.unfinished();
+        let path = self.file(UNFINISHED);
         // One that was given up with its process. No link is followed, and the mode is ours.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        only_for_us(&mut options);
-        let file = options.open(&path)?;
+        remove(&path)?;
+        let file = only_for_us().create_new(true).open(&path)?;
         let header = Header {
             hotread_cache: VERSION,
             table: self.table.to_string(),
             server: self.server.clone(),
-            epoch: head.position.epoch,
-            seq: head.position.seq,
+            position: head.position,
             at: head.at,
             digest: head.digest,
             count: head.records,
-            saved_at: now(),
+            saved_at: SystemTime::now().into(),
         };
         let written = write(&file, &header, records).and_then(|()| {
             file.sync_all()?;
-            fs::rename(&path, self.copy())?;
-            sync_dir(self.dir())
+            fs::rename(&path, self.file(COPY))?;
+            sync_dir(&self.cache.dir)
         });
         if written.is_err() {
             // It takes room on a disk that may be full. Whether that works changes nothing.
@@ -133,23 +129,25 @@ impl Place {
 
     /// Takes the copy away.
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_file(self.copy()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        remove(&self.file(COPY))
     }
 
-    /// The lock of whoever writes; it goes with the file. `None`: another process has it.
-    pub(super) fn try_lock(&self) -> io::Result<Option<File>> {
+    /// The lock of the process that writes, which goes with the file. Waits for other processes.
+    pub(super) fn lock(&self) -> io::Result<File> {
         self.create_dir()?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        only_for_us(&mut options);
-        let file = options.open(self.lock())?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+        let mut options = only_for_us();
+        let file = options.create(true).truncate(false).open(self.file(LOCK))?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WITHIN => {
+                    let why = "another process has been writing this copy for long";
+                    return Err(io::Error::other(why));
+                }
+                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_EVERY),
+            }
         }
     }
 
@@ -158,16 +156,25 @@ impl Place {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(self.dir())
+        builder.create(&self.cache.dir)
     }
 }
 
-/// Tables are not for everybody who may use the machine.
-fn only_for_us(options: &mut OpenOptions) {
+/// Removes a file, if there is one.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Opens files for writing. Tables are not for all who may use the machine.
+fn only_for_us() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    #[cfg(not(unix))]
-    let _ = options;
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Makes a name in a directory last.
@@ -176,13 +183,6 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()?;
     }
     Ok(())
-}
-
-/// The clock of people, to say how old a copy is.
-fn now() -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let millis = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-    Timestamp::from_millis(millis).unwrap_or(Timestamp::MAX)
 }
 
 fn write<'a>(
@@ -245,7 +245,8 @@ fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
         let line = lines.next()?;
         let record: Record =
             serde_json::from_slice(line).map_err(|_| Unusable::Damaged("a record's form"))?;
-        if records.last().is_some_and(|last| *last >= record) || record.seq() > header.seq {
+        if records.last().is_some_and(|last| *last >= record) || record.seq() > header.position.seq
+        {
             return Err(Unusable::Damaged("the order of the records"));
         }
         records.push(record);
@@ -259,12 +260,8 @@ fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
     if !lines.file.fill_buf()?.is_empty() {
         return Err(Unusable::Damaged("it goes on behind its end"));
     }
-    let position = Position {
-        epoch: header.epoch,
-        seq: header.seq,
-    };
     let head = Head {
-        position,
+        position: header.position,
         digest: header.digest,
         records: header.count,
         at: header.at,

@@ -1,21 +1,16 @@
-//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and
-//! then. Nobody waits for it but those who ask it to write at once.
+//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and then.
 
 use super::Place;
 use super::copy::{Copy, NotKept, Waiting};
-use hotread_proto::{ChangeOp, Head, Position, Record};
+use hotread_proto::{ChangeOp, Head, Position, Records};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Writing takes at most one part in so many of the time, however often a copy is to be written.
 const SHARE: u32 = 20;
-/// A process that writes the same copy is waited for so long, …
-const LOCK_WITHIN: Duration = Duration::from_secs(5);
-/// … and looked at so often.
-const LOCK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why a copy was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +36,7 @@ type Asked = oneshot::Sender<Result<Position, SaveError>>;
 #[derive(Debug)]
 pub(crate) struct Keeper(Arc<Shared>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -63,6 +58,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
 }
 
 impl Keeper {
@@ -70,21 +70,14 @@ impl Keeper {
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn start(
-        place: Place,
-        records: Vec<Record>,
-        at: Option<Position>,
-    ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+    pub(crate) fn start(place: Place, copy: Option<&Records>) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
         let writer = Writer {
             shared: shared.clone(),
             place,
-            copy: Copy::new(records),
+            copy: Copy::new(copy.into_iter().flatten().cloned()),
             head: None,
-            written: at,
+            written: copy.map(Records::position),
             next_at: Instant::now(),
         };
         let thread = thread::Builder::new().name("hotread-cache".to_owned());
@@ -94,24 +87,21 @@ impl Keeper {
 
     /// What was given out, and where the table stands after it.
     pub(crate) fn add(&self, head: Head, ops: Vec<ChangeOp>) {
-        let mut state = self.0.lock();
-        if state.not_kept.is_some() {
-            return;
-        }
-        state.waiting.add(ops);
-        state.head = Some(head);
-        drop(state);
-        self.0.changed.notify_one();
+        self.0.tell(|state| {
+            if state.not_kept.is_none() {
+                state.waiting.add(ops);
+                state.head = Some(head);
+            }
+        });
     }
 
     /// Nothing may be kept of the table, nor of what was kept before.
     pub(crate) fn forget(&self) {
-        let mut state = self.0.lock();
-        state.waiting.take();
-        state.head = None;
-        state.not_kept = Some(NotKept::Sealed);
-        drop(state);
-        self.0.changed.notify_one();
+        self.0.tell(|state| {
+            state.waiting.take();
+            state.head = None;
+            state.not_kept = Some(NotKept::Sealed);
+        });
     }
 
     /// Has a copy written at once.
@@ -122,8 +112,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.lock().over = true;
-        self.0.changed.notify_one();
+        self.0.tell(|state| state.over = true);
     }
 }
 
@@ -134,14 +123,12 @@ pub(crate) struct Saver(Arc<Shared>);
 impl Saver {
     pub(crate) async fn save(&self) -> Result<Position, SaveError> {
         let (asked, answer) = oneshot::channel();
-        {
-            let mut state = self.0.lock();
-            if state.over {
-                return Err(SaveError::Ended);
+        self.0.tell(|state| {
+            if !state.over {
+                state.asked.push(asked);
             }
-            state.asked.push(asked);
-        }
-        self.0.changed.notify_one();
+        });
+        // Nothing comes from a thread that has ended.
         answer.await.unwrap_or(Err(SaveError::Ended))
     }
 }
@@ -157,26 +144,18 @@ struct Writer {
     next_at: Instant,
 }
 
-/// What is to be done.
-struct Work {
-    ops: Vec<ChangeOp>,
-    head: Option<Head>,
-    asked: Vec<Asked>,
-    over: bool,
-}
-
 impl Writer {
     fn run(mut self) {
         loop {
-            let work = match self.wait() {
+            let mut work = match self.wait() {
                 Ok(work) => work,
                 Err(why) => return self.give_up(why),
             };
-            self.copy.apply(work.ops);
+            self.copy.apply(work.waiting.take());
             self.head = work.head.or(self.head);
             let saved = self.save();
             if let Err(SaveError::Io(error)) = &saved {
-                let dir = self.place.dir().display();
+                let dir = self.place.cache.dir.display();
                 tracing::warn!(table = %self.place.table, %dir, error, "a copy of a table was not written");
             }
             for asked in work.asked {
@@ -189,22 +168,22 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to write and it is time, or somebody wants it now, or it is over.
-    fn wait(&self) -> Result<Work, NotKept> {
+    /// Waits until there is something to write and it is time, or a copy is asked for, or it is over. Takes
+    /// what waits.
+    fn wait(&self) -> Result<State, NotKept> {
         let mut state = self.shared.lock();
         loop {
             if let Some(why) = state.not_kept {
                 return Err(why);
             }
             let left = self.next_at.saturating_duration_since(Instant::now());
-            let new = state.head.is_some() || self.is_behind();
+            let copied = self.head.map(|head| head.position);
+            let new = state.head.is_some() || copied.is_some_and(|at| Some(at) != self.written);
             if (new && left.is_zero()) || state.over || !state.asked.is_empty() {
-                return Ok(Work {
-                    ops: state.waiting.take(),
-                    head: state.head.take(),
-                    asked: std::mem::take(&mut state.asked),
-                    over: state.over,
-                });
+                let over = state.over;
+                let work = std::mem::take(&mut *state);
+                state.over = over;
+                return Ok(work);
             }
             state = if new {
                 let waited = self.shared.changed.wait_timeout(state, left);
@@ -214,12 +193,6 @@ impl Writer {
                 waited.unwrap_or_else(PoisonError::into_inner)
             };
         }
-    }
-
-    /// Is there something that could not be written?
-    fn is_behind(&self) -> bool {
-        let head = self.head.map(|head| head.position);
-        head.is_some() && head != self.written
     }
 
     /// Writes what is not on disk yet, and says where the copy stands.
@@ -235,29 +208,12 @@ impl Writer {
             return Err(SaveError::NotKept(why.to_string()));
         }
         let began = Instant::now();
-        let written = self
-            .lock()
-            .and_then(|_lock| self.place.write(head, self.copy.iter()));
-        self.next_at = Instant::now() + self.place.every.max(began.elapsed() * SHARE);
+        let lock = self.place.lock();
+        let written = lock.and_then(|_lock| self.place.write(head, self.copy.iter()));
+        self.next_at = Instant::now() + self.place.cache.every.max(began.elapsed() * SHARE);
         written.map_err(|error| SaveError::Io(error.to_string()))?;
         self.written = Some(head.position);
         Ok(head.position)
-    }
-
-    /// Waits for other processes that write the same copy.
-    fn lock(&self) -> io::Result<std::fs::File> {
-        let began = Instant::now();
-        loop {
-            if let Some(lock) = self.place.try_lock()? {
-                return Ok(lock);
-            }
-            if began.elapsed() > LOCK_WITHIN {
-                return Err(io::Error::other(
-                    "another process has been writing this copy for long",
-                ));
-            }
-            thread::sleep(LOCK_EVERY);
-        }
     }
 
     /// The table is not kept: what there is of it goes, and whoever asks is told.
@@ -265,7 +221,7 @@ impl Writer {
         drop(self.copy);
         tracing::info!(table = %self.place.table, %why, "no copy of a table is kept");
         if let Err(error) = self.place.remove() {
-            let dir = self.place.dir().display();
+            let dir = self.place.cache.dir.display();
             tracing::warn!(table = %self.place.table, %dir, %error, "a copy of a table was not removed");
         }
         let mut state = self.shared.lock();

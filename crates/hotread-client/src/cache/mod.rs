@@ -5,12 +5,13 @@ mod copy;
 mod file;
 mod keeper;
 
+pub(crate) use file::Loaded;
 pub use keeper::SaveError;
 pub(crate) use keeper::{Keeper, Saver};
 
 use crate::address::Address;
 use hotread_proto::TableName;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -29,55 +30,35 @@ pub(crate) struct Cache {
 pub(crate) struct Place {
     table: TableName,
     server: String,
-    dir: PathBuf,
-    /// What the names of the files begin with.
-    stem: String,
-    every: Duration,
+    cache: Cache,
 }
 
+/// Extension of the file of a copy.
+const COPY: &str = "copy";
+/// Extension of a copy that is being written. One process at a time does: it holds the lock.
+const UNFINISHED: &str = "unfinished";
+/// Extension of the file that is locked by the process that writes.
+const LOCK: &str = "lock";
+/// Extension of the last copy that could not be used, kept for people to look at.
+const ASIDE: &str = "set-aside";
+
 impl Cache {
-    /// The name says which table and, by a hash, which server: `flags-9f86d081884c7d65`. Names of
-    /// tables are lower-case letters, digits, `_` and `-`, so that nothing in them means anything to
-    /// a file system; with the hash they are not reserved on any either.
     pub(crate) fn place(&self, server: &Address, table: &TableName) -> Place {
-        let server = server.authority().to_owned();
-        let hash = xxh3_64(server.as_bytes());
         Place {
             table: table.clone(),
-            dir: self.dir.clone(),
-            stem: format!("{table}-{hash:016x}"),
-            every: self.every,
-            server,
+            server: server.authority.clone(),
+            cache: self.clone(),
         }
     }
 }
 
 impl Place {
-    /// The copy.
-    fn copy(&self) -> PathBuf {
-        self.file("copy")
-    }
-
-    /// A copy that is being written. One process at a time does: it holds the [lock](Self::lock).
-    fn unfinished(&self) -> PathBuf {
-        self.file("unfinished")
-    }
-
-    /// Is locked by whoever writes.
-    fn lock(&self) -> PathBuf {
-        self.file("lock")
-    }
-
-    /// The last copy that could not be used, kept for somebody to look at.
-    fn aside(&self) -> PathBuf {
-        self.file("set-aside")
-    }
-
+    /// The path of a file. Its name says which table and, by a hash, which server:
+    /// `flags-9f86d081884c7d65.copy`. Names of tables are lower-case letters, digits, `_` and `-`, so that
+    /// nothing in them means anything to a file system; with the hash they are not reserved on any either.
     fn file(&self, extension: &str) -> PathBuf {
-        self.dir.join(format!("{}.{extension}", self.stem))
-    }
-
-    fn dir(&self) -> &Path {
-        &self.dir
+        let hash = xxh3_64(self.server.as_bytes());
+        let name = format!("{}-{hash:016x}.{extension}", self.table);
+        self.cache.dir.join(name)
     }
 }

@@ -62,18 +62,12 @@ pub struct TokenRequest {
     /// What the token allows.
     pub role: Role,
     /// Only in these tables; `None`: in all.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<TableName>>,
     /// The end of its validity; `None`: it is valid until it is revoked.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
@@ -97,11 +91,8 @@ pub struct RecordBody {
     #[serde(default)]
     pub category: Category,
     /// Expiry time, from which on reads treat the record as absent.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 

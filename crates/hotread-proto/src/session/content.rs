@@ -1,18 +1,18 @@
 //! What a replica has: the hash of each record that it received, and where it stands.
 
-use super::following::{Batch, Cause, Refused, Target};
+use super::following::{Batch, Cause, Refused, SEALED_REASON, Target};
 use super::frame::Has;
 use super::held::{Change, Held, MAX_HELD_BYTES};
 use super::index::{Index, Seen};
 use super::refusals::Refusals;
-use super::staging::{self, Staging};
+use super::staging::Staging;
+use super::trouble::Trouble;
 use crate::digest::{Digest, Hasher};
 use crate::evaluate::{ChangeOp, Removal};
 use crate::name::{Actor, Key, Note};
 use crate::position::Position;
 use crate::record::Record;
 use crate::records::Records;
-use crate::replicated::SEALED_REASON;
 use crate::time::Timestamp;
 use crate::view::Head;
 use std::collections::BTreeSet;
@@ -20,16 +20,18 @@ use std::sync::Arc;
 
 /// Values that are refused at one time, of which the server is told.
 pub(super) const MAX_NACKS: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Content<T: Target> {
     target: T,
     skip_bad_keys: bool,
     keep_ops: bool,
-    sealed: bool,
+    /// Nothing of the values may be told.
+    pub(super) sealed: bool,
     /// What was received; `None` for those who keep no records.
     index: Option<Index>,
     /// Where the session stands; `None`: a snapshot is needed.
-    received: Option<Head>,
+    pub(super) received: Option<Head>,
     /// Is the digest there known? It is not before those who keep no records hear of it.
     digest_known: bool,
     /// Why what was received is not relied on.
@@ -41,12 +43,8 @@ pub(super) struct Content<T: Target> {
     /// Most bytes that a table may have of which there is a state.
     pub(super) max_bytes: usize,
     /// Records that are left out of the state.
-    skipped: Refusals,
+    pub(super) skipped: Refusals,
 }
-
-/// The content is not what the server says it is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damaged(pub(super) &'static str);
 
 /// What came of something that was received.
 pub(super) struct Received<A> {
@@ -88,10 +86,6 @@ impl<T: Target> Content<T> {
         self.index.is_some()
     }
 
-    pub(super) fn received(&self) -> Option<Head> {
-        self.received
-    }
-
     /// What the server is told of it.
     pub(super) fn has(&self) -> Option<Has> {
         self.received.map(|head| Has {
@@ -113,22 +107,12 @@ impl<T: Target> Content<T> {
     }
 
     pub(super) fn refused(&self) -> Option<Refused> {
-        self.held.refused()
+        self.held.refused.iter().next()
     }
 
     /// Values that are refused, of which a server that does not know them is told.
     pub(super) fn nacks(&self) -> Vec<Refused> {
-        self.held.all_refused().take(MAX_NACKS).collect()
-    }
-
-    /// Records that are left out of the state.
-    pub(super) fn skipped(&self) -> &Refusals {
-        &self.skipped
-    }
-
-    /// Is the table sealed, so that nothing of its values may be told?
-    pub(super) fn set_sealed(&mut self, sealed: bool) {
-        self.sealed = sealed;
+        self.held.refused.iter().take(MAX_NACKS).collect()
     }
 
     /// Follows from here without having any records.
@@ -176,16 +160,12 @@ impl<T: Target> Content<T> {
         head: Head,
         ops: Vec<ChangeOp>,
         (actor, note): (Option<Actor>, Option<Note>),
-    ) -> Result<Received<T::Action>, Damaged> {
-        if let Some(index) = &self.index {
-            let before = self
-                .received
-                .ok_or(Damaged("a change came before its table"))?;
+    ) -> Result<Received<T::Action>, Trouble> {
+        if let (Some(index), Some(before)) = (&self.index, self.received) {
             let after = index.after(before.digest, before.records, &ops);
             if after != (head.digest, head.records) {
-                return Err(Damaged(
-                    "the digest after a transaction is another than the server's",
-                ));
+                let why = "the digest after a transaction is another than the server's";
+                return Err(Trouble::Damaged(why));
             }
         }
         let ops = ops.into_iter().map(|op| self.enter(op)).collect();
@@ -204,14 +184,13 @@ impl<T: Target> Content<T> {
         &mut self,
         staging: Staging,
         head: Head,
-    ) -> Result<Received<T::Action>, Damaged> {
+    ) -> Result<Received<T::Action>, Trouble> {
         let reason = staging.reason.clone();
         let records = staging.finish();
-        let same = records.len() as u64 == head.records && staging::digest(&records) == head.digest;
-        if !same {
-            return Err(Damaged(
-                "the digest of a snapshot is another than the server's",
-            ));
+        let digest: Digest = records.iter().map(Record::hash).collect();
+        if (records.len() as u64, digest) != (head.records, head.digest) {
+            let why = "the digest of a snapshot is another than the server's";
+            return Err(Trouble::Damaged(why));
         }
         let ours = self.distrusted.take().map(str::to_owned);
         let cause = match self.applied {
@@ -287,7 +266,7 @@ impl<T: Target> Content<T> {
             ChangeOp::Put(record) => match self.target.put(key, record) {
                 Ok(action) => (Some(action), None),
                 Err(_) if self.sealed => (None, Some((record.seq(), SEALED_REASON.to_owned()))),
-                Err(reason) => (None, Some((record.seq(), super::reason(&reason)))),
+                Err(reason) => (None, Some((record.seq(), super::one_line(&reason)))),
             },
         };
         Change {
@@ -330,14 +309,8 @@ impl<T: Target> Content<T> {
         let mut changes = Vec::with_capacity(ops.len());
         for Entered { key, in_state, op } in ops {
             let mut change = self.ask(&key, op);
-            if let Some((seq, reason)) = &change.refused
-                && news.len() < MAX_NACKS
-            {
-                news.push(Refused {
-                    key: name(&key),
-                    seq: *seq,
-                    reason: reason.clone(),
-                });
+            if news.len() < MAX_NACKS {
+                news.extend(refusal(&key, &change));
             }
             if leaves_out {
                 self.leave_out(&key, &mut change);
@@ -369,23 +342,18 @@ impl<T: Target> Content<T> {
         for (key, in_state, change) in changes {
             self.held.add(key, in_state, change);
         }
-        if self.held.refused().is_none() && !too_large {
+        if self.refused().is_none() && !too_large {
             if self.held.has_let_go() {
                 let why = "what was held back was too much to keep";
                 self.distrust(why);
                 received.again = Some(why);
             } else {
-                received.batch = Some(self.release(head));
+                self.applied = Some(head);
+                let (from, cause, changes) = self.held.take();
+                received.batch = Some(batch(from, head, cause, changes));
             }
         }
         received
-    }
-
-    /// Nothing keeps it any more: what was held back, as one batch.
-    fn release(&mut self, head: Head) -> Batch<T::Action> {
-        self.applied = Some(head);
-        let (from, cause, changes) = self.held.take();
-        batch(from, head, cause, changes)
     }
 
     /// Begins with a copy that was kept.
@@ -397,14 +365,8 @@ impl<T: Target> Content<T> {
             let key: Arc<str> = record.key().into();
             let mut change = self.ask(&key, ChangeOp::Put(record.clone()));
             change.op = None;
-            match &change.refused {
-                Some((seq, reason)) if !self.skip_bad_keys => {
-                    return Err(Refused {
-                        key: name(&key),
-                        seq: *seq,
-                        reason: reason.clone(),
-                    });
-                }
+            match refusal(&key, &change) {
+                Some(refused) if !self.skip_bad_keys => return Err(refused),
                 _ => self.leave_out(&key, &mut change),
             }
             changes.push(change);
@@ -420,6 +382,13 @@ impl<T: Target> Content<T> {
         let from = head.position.seq;
         Ok(batch(from, head, Cause::First, changes.into_iter()))
     }
+}
+
+/// The value that is refused, if it is.
+fn refusal<A>(key: &str, change: &Change<A>) -> Option<Refused> {
+    let (seq, reason) = change.refused.clone()?;
+    let key = name(key);
+    Some(Refused { key, seq, reason })
 }
 
 fn name(key: &str) -> Key {
@@ -483,19 +452,30 @@ mod tests {
         }
     }
 
-    const EPOCH: Epoch = Epoch(1);
-    const MAX: usize = 10_000;
-
     fn put(key: &str, json: &str, seq: u64) -> Record {
-        let value = Value::parse(json.as_bytes()).unwrap();
+        let (key, value) = (name(key), Value::parse(json.as_bytes()).unwrap());
         let (category, at) = (Category::GENERAL, Timestamp::EPOCH);
-        let key = Key::new(key).unwrap();
         Record::new(&key, &value, &category, seq, at, None, &Hasher::PLAIN)
     }
 
+    fn numbered(n: usize) -> Vec<Record> {
+        (0..n).map(|n| put(&format!("{n:04}"), "1", 1)).collect()
+    }
+
+    fn head(seq: u64, digest: Digest, records: u64) -> Head {
+        let (epoch, at) = (Epoch(1), Timestamp::EPOCH);
+        Head {
+            position: Position { epoch, seq },
+            digest,
+            records,
+            at,
+        }
+    }
+
+    /// A replica that has nothing, and holds back little.
     fn content() -> Content<NoNull> {
         let mut content = Content::new(NoNull, true, false, false);
-        content.max_held_bytes = MAX;
+        content.max_held_bytes = 10_000;
         content
     }
 
@@ -503,50 +483,42 @@ mod tests {
     fn load(content: &mut Content<NoNull>, seq: u64, records: &[Record]) -> Received<String> {
         let mut records = records.to_vec();
         records.sort();
-        let head = Head {
-            position: Position { epoch: EPOCH, seq },
-            digest: staging::digest(&records),
-            records: records.len() as u64,
-            at: Timestamp::EPOCH,
-        };
-        let mut staging = Staging::new(EPOCH, None);
+        let digest = records.iter().map(Record::hash).collect();
+        let head = head(seq, digest, records.len() as u64);
+        let mut staging = Staging::new(Epoch(1), None);
         staging.part(1, records).unwrap();
         content.snapshot(staging, head).unwrap()
     }
 
     fn change(content: &mut Content<NoNull>, ops: Vec<ChangeOp>) -> Received<String> {
-        let before = content.received().unwrap();
+        let before = content.received.unwrap();
         let index = content.index.as_ref().unwrap();
         let (digest, records) = index.after(before.digest, before.records, &ops);
         let seq = before.position.seq + 1;
-        let head = Head {
-            position: Position { epoch: EPOCH, seq },
-            digest,
-            records,
-            at: Timestamp::EPOCH,
-        };
+        let head = head(seq, digest, records);
         content.change(seq, head, ops, (None, None)).unwrap()
     }
 
-    fn numbered(n: usize) -> Vec<Record> {
-        (0..n).map(|n| put(&format!("{n:04}"), "1", 1)).collect()
+    fn write(content: &mut Content<NoNull>, key: &str, json: &str) -> Received<String> {
+        let seq = content.received.unwrap().position.seq + 1;
+        change(content, vec![ChangeOp::Put(put(key, json, seq))])
+    }
+
+    fn delete(content: &mut Content<NoNull>, keys: &[&str]) -> Received<String> {
+        let gone = keys.iter().map(|key| ChangeOp::delete(name(key)));
+        change(content, gone.collect())
     }
 
     #[test]
     fn what_is_held_back_is_bounded_though_it_has_no_values() {
         let mut content = content();
         load(&mut content, 1, &numbered(1_000));
-        assert!(
-            change(&mut content, vec![ChangeOp::Put(put("x", "null", 2))])
-                .batch
-                .is_none()
-        );
+        assert!(write(&mut content, "x", "null").batch.is_none());
         for record in numbered(1_000) {
-            let gone = vec![ChangeOp::delete(name(record.key()))];
-            assert!(change(&mut content, gone).batch.is_none());
+            assert!(delete(&mut content, &[record.key()]).batch.is_none());
         }
-        let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 1_003))]);
-        assert!(mended.batch.is_none() && mended.again.is_some());
+        let fixed = write(&mut content, "x", "1");
+        assert!(fixed.batch.is_none() && fixed.again.is_some());
         assert!(content.has().is_none(), "a snapshot is needed");
         let batch = load(&mut content, 1_003, &[put("x", "1", 1_003)]).batch;
         assert_eq!(batch.unwrap().actions.len(), 1_001);
@@ -558,9 +530,9 @@ mod tests {
         let mut records = numbered(1_000);
         records.push(put("x", "null", 1));
         assert!(load(&mut content, 1, &records).batch.is_none());
-        let mended = change(&mut content, vec![ChangeOp::Put(put("x", "1", 2))]);
-        assert_eq!(mended.again, None);
-        assert_eq!(mended.batch.unwrap().actions.len(), 1_001);
+        let fixed = write(&mut content, "x", "1");
+        assert_eq!(fixed.again, None);
+        assert_eq!(fixed.batch.unwrap().actions.len(), 1_001);
     }
 
     #[test]
@@ -568,28 +540,12 @@ mod tests {
         let mut content = content();
         load(&mut content, 1, &numbered(2));
         content.max_bytes = content.bytes() + 20;
-        let small = put("x", "1", 2);
-        assert!(
-            change(&mut content, vec![ChangeOp::Put(small)])
-                .batch
-                .is_some()
-        );
-        let large = put("y", r#""0123456789""#, 3);
-        assert!(
-            change(&mut content, vec![ChangeOp::Put(large)])
-                .batch
-                .is_none()
-        );
+        assert!(write(&mut content, "x", "1").batch.is_some());
+        assert!(write(&mut content, "y", r#""0123456789""#).batch.is_none());
         assert!(content.is_too_large() && content.refused().is_none());
         assert_eq!(content.position().unwrap().seq, 2);
-        let same = put("0000", "2", 4);
-        assert!(
-            change(&mut content, vec![ChangeOp::Put(same)])
-                .batch
-                .is_none()
-        );
-        let gone = vec![ChangeOp::delete(name("x"))];
-        let batch = change(&mut content, gone).batch.unwrap();
+        assert!(write(&mut content, "0000", "2").batch.is_none());
+        let batch = delete(&mut content, &["x"]).batch.unwrap();
         assert_eq!((batch.from, batch.head.position.seq), (3, 5));
         assert_eq!(batch.actions, ["0000", "-x", "y"]);
         assert!(!content.is_too_large());
@@ -599,10 +555,9 @@ mod tests {
     fn a_record_put_and_deleted_while_held_back_leaves_no_trace() {
         let mut content = content();
         load(&mut content, 1, &numbered(1));
-        change(&mut content, vec![ChangeOp::Put(put("new", "null", 2))]);
-        change(&mut content, vec![ChangeOp::Put(put("other", "1", 3))]);
-        let gone = |key| ChangeOp::delete(name(key));
-        let batch = change(&mut content, vec![gone("new"), gone("other"), gone("0000")]).batch;
+        write(&mut content, "new", "null");
+        write(&mut content, "other", "1");
+        let batch = delete(&mut content, &["new", "other", "0000"]).batch;
         let batch = batch.unwrap();
         assert_eq!((batch.from, batch.actions), (2, vec!["-0000".to_owned()]));
     }

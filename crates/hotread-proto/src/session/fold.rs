@@ -12,20 +12,22 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) struct Fold {
     /// The first transaction.
-    pub(super) from: u64,
-    /// Where the table stands after the last one; `None`: there is none yet.
-    pub(super) head: Option<Head>,
+    from: u64,
+    /// Where the table stands after the last one; before `from`: there is none yet.
+    pub(super) head: Head,
     last: BTreeMap<Box<str>, ChangeOp>,
-    bytes: usize,
+    /// Bytes of keys, categories and values.
+    pub(super) bytes: usize,
     /// Actor and note of the last transaction.
     said: (Option<Actor>, Option<Note>),
 }
 
 impl Fold {
-    pub(super) fn new(from: u64) -> Self {
+    /// No transaction yet, after this state.
+    pub(super) fn after(head: Head) -> Self {
         Self {
-            from,
-            head: None,
+            from: head.position.seq + 1,
+            head,
             last: BTreeMap::new(),
             bytes: 0,
             said: (None, None),
@@ -39,36 +41,30 @@ impl Fold {
                 self.bytes -= old.size();
             }
         }
-        self.head = Some(change.head());
+        self.head = change.head();
         self.said = (change.actor.clone(), change.note.clone());
     }
 
     /// How many transactions it has.
     pub(super) fn len(&self) -> u64 {
-        self.head
-            .map_or(0, |head| head.position.seq + 1 - self.from)
+        self.head.position.seq + 1 - self.from
     }
 
-    /// Bytes of keys, categories and values.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// As one transaction; `None`: there is none.
-    pub(super) fn into_txn(self) -> Option<Txn<'static>> {
-        let (head, is_one) = (self.head?, self.len() == 1);
+    /// As one transaction. There is at least one.
+    pub(super) fn into_txn(self) -> Txn<'static> {
+        let is_one = self.len() == 1;
         let (actor, note) = if is_one { self.said } else { (None, None) };
-        Some(Txn {
+        Txn {
             from: self.from,
-            to: head.position.seq,
-            at: head.at,
-            digest: head.digest,
-            count: head.records,
+            to: self.head.position.seq,
+            at: self.head.at,
+            digest: self.head.digest,
+            count: self.head.records,
             actor,
             note,
             ops: Cow::Owned(self.last.into_values().collect()),
             more: false,
-        })
+        }
     }
 }
 
@@ -79,13 +75,13 @@ mod tests {
     use crate::position::{Epoch, Position};
     use crate::time::Timestamp;
 
-    fn change(seq: u64, note: &str) -> Change {
-        let position = Position {
-            epoch: Epoch(1),
-            seq,
-        };
-        Change {
-            position,
+    #[test]
+    fn several_transactions_have_no_author_and_one_has() {
+        let change = |seq, note: &str| Change {
+            position: Position {
+                epoch: Epoch(1),
+                seq,
+            },
             at: Timestamp::EPOCH,
             digest: Digest::EMPTY,
             records: 0,
@@ -93,22 +89,17 @@ mod tests {
             id: None,
             actor: Some(Actor::new("ops").unwrap()),
             note: Some(Note::new(note).unwrap()),
-        }
-    }
-
-    #[test]
-    fn several_transactions_have_no_author_and_one_has() {
-        let mut fold = Fold::new(4);
-        fold.add(&change(4, "first"));
-        fold.add(&change(5, "second"));
-        let txn = fold.into_txn().unwrap();
-        assert_eq!((txn.from, txn.to, txn.actor, txn.note), (4, 5, None, None));
-
-        let mut fold = Fold::new(4);
-        fold.add(&change(4, "first"));
-        let txn = fold.into_txn().unwrap();
-        assert_eq!(txn.note.as_ref().map(Note::as_str), Some("first"));
-        assert_eq!(txn.actor.as_ref().map(Actor::as_str), Some("ops"));
-        assert!(Fold::new(4).into_txn().is_none());
+        };
+        let folded = |notes: &[&str]| {
+            let mut fold = Fold::after(change(3, "before").head());
+            for (seq, note) in (4..).zip(notes) {
+                fold.add(&change(seq, note));
+            }
+            let txn = fold.into_txn();
+            let said = (txn.actor, txn.note.map(|note| note.to_string()));
+            (txn.from, txn.to, said.0.is_some(), said.1)
+        };
+        assert_eq!(folded(&["first", "second"]), (4, 5, false, None));
+        assert_eq!(folded(&["first"]), (4, 4, true, Some("first".to_owned())));
     }
 }

@@ -9,9 +9,9 @@ use super::frame::{
 };
 use super::freshness::Freshness;
 use super::link::{Link, State};
-use super::pieces::{BadPiece, Pieces};
+use super::pieces::Pieces;
 use super::staging::Staging;
-use super::trouble::{Trouble, may_come, passes, protocol, too_large, within};
+use super::trouble::{Trouble, may_come, passes, protocol, within};
 use super::{MAX_SERVER_FRAME_BYTES, MIN_HEARTBEAT, VERSION};
 use crate::digest::Hasher;
 use crate::position::{Epoch, Position};
@@ -41,7 +41,6 @@ pub struct Follow<T: Target> {
     content: Content<T>,
     staging: Option<Staging>,
     pieces: Pieces,
-    sealed: bool,
     /// The last transaction of the table, as far as is known.
     head: u64,
     floor: u64,
@@ -85,7 +84,6 @@ impl<T: Target> Follow<T> {
             content,
             staging: None,
             pieces: Pieces::default(),
-            sealed: false,
             head: 0,
             floor: 0,
             published: None,
@@ -136,11 +134,6 @@ impl<T: Target> Follow<T> {
         }));
     }
 
-    /// The connection could not be opened, for a reason that the server gave.
-    pub fn handle_refused(&mut self, body: ErrorBody, now: Duration) {
-        self.refused(body, now);
-    }
-
     /// The connection was lost, or could not be opened.
     pub fn handle_disconnected(&mut self, why: &str, now: Duration) {
         if !self.link.is_down() {
@@ -150,15 +143,10 @@ impl<T: Target> Follow<T> {
 
     /// Readers can see the batch with this position.
     pub fn handle_published(&mut self, position: Position, now: Duration) {
-        let mut published = None;
-        while let Some((next, snapshots)) = self.unpublished.pop_front() {
-            if next == position {
-                published = Some(snapshots);
-                break;
-            }
-        }
+        let mut unpublished = std::iter::from_fn(|| self.unpublished.pop_front());
+        let published = unpublished.find(|(next, _)| *next == position);
         // What was given out before the last snapshot says nothing about the table as it is now.
-        if published != Some(self.snapshots) {
+        if published != Some((position, self.snapshots)) {
             return;
         }
         self.published = Some(position);
@@ -173,7 +161,7 @@ impl<T: Target> Follow<T> {
         if self.link.is_down() || self.failed.is_some() {
             return;
         }
-        self.link.heard(now);
+        self.link.heard_at = now;
         let done = if text.len() > MAX_SERVER_FRAME_BYTES {
             Err(protocol("a frame that is larger than frames may be"))
         } else {
@@ -191,7 +179,7 @@ impl<T: Target> Follow<T> {
             Err(Trouble::Protocol(what)) => self.give_up(&what, now),
             Err(Trouble::Refused(body)) => {
                 self.out.push_back(Output::Disconnect);
-                self.refused(body, now);
+                self.handle_refused(body, now);
             }
         }
     }
@@ -200,7 +188,7 @@ impl<T: Target> Follow<T> {
     /// nothing about how old the content is.
     pub fn handle_part(&mut self, now: Duration) {
         if self.link.is_up() {
-            self.link.heard(now);
+            self.link.heard_at = now;
         }
     }
 
@@ -298,8 +286,7 @@ impl<T: Target> Follow<T> {
         self.link
             .welcomed(Duration::from_millis(welcome.heartbeat_ms), now);
         (self.head, self.floor) = (welcome.head, welcome.floor);
-        self.sealed = welcome.sealed;
-        self.content.set_sealed(welcome.sealed);
+        self.content.sealed = welcome.sealed;
         self.acked = 0;
         match welcome.mode {
             Begin::Snapshot if self.content.keeps_records() => {
@@ -320,7 +307,7 @@ impl<T: Target> Follow<T> {
     fn resumed(&mut self, epoch: Epoch, seq: Option<u64>) -> Result<(), Trouble> {
         let seq = seq.ok_or_else(|| protocol("a resumption without seq"))?;
         let position = Position { epoch, seq };
-        match self.content.received() {
+        match self.content.received {
             Some(head) if head.position == position => {}
             None if !self.content.keeps_records() => {
                 self.content.begin_at(position);
@@ -338,11 +325,11 @@ impl<T: Target> Follow<T> {
             .as_mut()
             .ok_or_else(|| protocol("a part of a snapshot that did not begin"))?;
         let records = part.records.into_owned();
-        if !self.sealed && !records.iter().all(|record| record.verify(&Hasher::PLAIN)) {
+        if !self.content.sealed && !records.iter().all(|record| record.verify(&Hasher::PLAIN)) {
             return Err(Trouble::Damaged("a record's hash is wrong"));
         }
-        staging.part(part.part, records).map_err(protocol)?;
-        within(staging.bytes(), max)
+        staging.part(part.part, records)?;
+        within(staging.bytes, max)
     }
 
     fn txn(&mut self, txn: Txn<'static>, now: Duration) -> Result<(), Trouble> {
@@ -353,31 +340,22 @@ impl<T: Target> Follow<T> {
         }
         let max = self.config.max_bytes.min(2 * MAX_REPLACE_BYTES);
         let ops = txn.ops.into_owned();
-        if !genuine(&ops, from, to, self.sealed) {
+        if !genuine(&ops, from, to, self.content.sealed) {
             return Err(Trouble::Damaged("a record's hash or number is wrong"));
         }
-        let ops = match self.pieces.add((from, to), ops, more, max) {
-            Ok(Some(ops)) => ops,
-            Ok(None) => return Ok(()),
-            Err(BadPiece::Mixed) => {
-                return Err(protocol("the pieces of two transactions are mixed"));
-            }
-            Err(BadPiece::TooLarge) => return Err(too_large(max)),
+        let Some(ops) = self.pieces.add((from, to), ops, more, max)? else {
+            return Ok(());
         };
         if let Some(staging) = &mut self.staging {
-            if staging
-                .to
-                .is_some_and(|last| Some(from) != last.checked_add(1))
-            {
+            let next = staging.to.map_or(Some(from), |last| last.checked_add(1));
+            if next != Some(from) {
                 return Err(protocol("a gap between transactions"));
             }
             staging.change(to, ops);
-            return within(staging.bytes(), self.config.max_bytes);
+            return within(staging.bytes, self.config.max_bytes);
         }
-        let received = self
-            .content
-            .received()
-            .ok_or_else(|| protocol("a transaction before its table"))?;
+        let received = self.content.received;
+        let received = received.ok_or_else(|| protocol("a transaction before its table"))?;
         if Some(from) != received.position.seq.checked_add(1) {
             return Err(protocol("a gap between transactions"));
         }
@@ -420,22 +398,17 @@ impl<T: Target> Follow<T> {
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Trouble> {
         self.head = self.head.max(heartbeat.head);
-        if self.staging.is_some() {
+        let Some(head) = self.content.received.filter(|_| self.staging.is_none()) else {
             return Ok(());
+        };
+        if head.position.seq != heartbeat.at {
+            return Err(protocol("the server believes the replica elsewhere"));
         }
-        match self.content.received() {
-            Some(head) if head.position.seq != heartbeat.at => {
-                Err(protocol("the server believes the replica elsewhere"))
-            }
-            Some(_) if self.content.digest().is_none() => {
-                self.content.learn(heartbeat.digest);
-                Ok(())
-            }
-            Some(_) if self.content.digest() != Some(heartbeat.digest) => {
-                Err(Trouble::Damaged("the digest is another than the server's"))
-            }
-            _ => Ok(()),
+        self.content.learn(heartbeat.digest);
+        if self.content.digest() != Some(heartbeat.digest) {
+            return Err(Trouble::Damaged("the digest is another than the server's"));
         }
+        Ok(())
     }
 
     fn give_out(&mut self, received: Received<T::Action>, now: Duration) -> Result<(), Trouble> {
@@ -458,11 +431,8 @@ impl<T: Target> Follow<T> {
     }
 
     fn ping(&mut self, now: Duration) {
-        self.ping_at = now
-            + self
-                .config
-                .ping_every
-                .clamp(MIN_HEARTBEAT, self.link.heartbeat());
+        let every = self.config.ping_every;
+        self.ping_at = now + every.clamp(MIN_HEARTBEAT, self.link.heartbeat);
         let n = self.fresh.ping(now);
         self.send(&ClientFrame::Ping { n });
     }
@@ -508,13 +478,14 @@ impl<T: Target> Follow<T> {
         self.staging = None;
         self.pieces.clear();
         if std::mem::take(&mut self.live) {
-            self.live_until = Some(self.link.heard_at());
+            self.live_until = Some(self.link.heard_at);
         }
         self.trouble = Some(why.to_owned());
     }
 
-    /// The server does not serve this replica. One that has something to give out keeps trying.
-    fn refused(&mut self, body: ErrorBody, now: Duration) {
+    /// The connection could not be opened, for a reason that the server gave. A replica that has something to
+    /// give out keeps trying.
+    pub fn handle_refused(&mut self, body: ErrorBody, now: Duration) {
         let events = matches!(self.config.mode, Mode::Events { .. });
         if body.code == Code::TooLarge {
             self.link.at_least(TOO_LARGE_WAIT_MS);

@@ -9,6 +9,11 @@ use crate::view::Head;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Reason that is told for a refused value of a sealed table: the state's own reason may quote it, and
+/// reasons are sent, logged and shown.
+pub const SEALED_REASON: &str =
+    "the value does not have the form that is needed (the table is sealed: no more is said)";
+
 /// How a replica follows its table.
 #[derive(Debug, Clone)]
 pub struct FollowConfig {

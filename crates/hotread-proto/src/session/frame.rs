@@ -8,7 +8,7 @@ use crate::name::{Actor, Key, Note, said_bytes};
 use crate::position::Epoch;
 use crate::record::Record;
 use crate::response::{Code, ErrorBody};
-use crate::strict::{Object, given};
+use crate::strict::{Object, given, given_object};
 use crate::time::Timestamp;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -45,18 +45,12 @@ pub struct Hello {
     /// The newest version of the protocol that the client speaks.
     pub v: u32,
     /// What the server shows of the client.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What the client has; absent if it has nothing.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given_object"
-    )]
+    #[serde(default, deserialize_with = "given_object")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Has>,
     /// May several transactions come as one, if the client is slow?
     #[serde(default)]
@@ -80,11 +74,8 @@ pub struct Has {
     pub seq: u64,
     /// The digest there. Only a client that keeps no records may leave it out, and then is not told
     /// if the table's past has become another.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
@@ -153,11 +144,8 @@ pub struct Welcome {
     /// The first transaction that the history keeps.
     pub floor: u64,
     /// For a resumption, the last transaction that the client has: the next one comes next.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// A heartbeat comes at least so often.
     pub heartbeat_ms: u64,
@@ -165,11 +153,8 @@ pub struct Welcome {
     #[serde(default)]
     pub sealed: bool,
     /// Why there is a snapshot, if the client had something.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given_line"
-    )]
+    #[serde(default, deserialize_with = "given_line")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -209,18 +194,12 @@ pub struct Txn<'a> {
     /// How many records there are after it.
     pub count: u64,
     /// The author of the one transaction, if one is known; several that were folded have no author.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
     /// The reason for the one transaction, if one was given.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "given"
-    )]
+    #[serde(default, deserialize_with = "given")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
     /// Each key at most once, over all pieces.
     pub ops: Cow<'a, [ChangeOp]>,
@@ -355,7 +334,7 @@ impl From<serde_json::Error> for BadFrame {
     fn from(error: serde_json::Error) -> Self {
         // The parser's own words name fields and types; where it would quote, it is cut.
         Self {
-            reason: super::reason(&error.to_string()),
+            reason: super::one_line(&error.to_string()),
         }
     }
 }
@@ -410,23 +389,15 @@ macro_rules! one_member {
 /// A reason as it may be shown, whatever the other end sent.
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
-    Ok(super::reason(&text))
+    Ok(super::one_line(&text))
 }
 
 fn given_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     one_line(deserializer).map(Some)
 }
 
-fn given_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Object::deserialize(deserializer).map(|Object(read)| Some(read))
-}
-
 fn error(mut body: ErrorBody) -> ServerFrame<'static> {
-    body.message = super::reason(&body.message);
+    body.message = super::one_line(&body.message);
     ServerFrame::Error(body)
 }
 
@@ -460,70 +431,5 @@ impl<'de> Deserialize<'de> for ServerFrame<'static> {
         "reset" => ServerFrame::Reset,
         "goodbye" => ServerFrame::Goodbye,
         "error" => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_known_is_passed_over() {
-        let frame = ClientFrame::decode(r#"{"later":[{}],"ping":{"n":7,"more":1}}"#);
-        assert_eq!(frame, Ok(ClientFrame::Ping { n: 7 }));
-        assert_eq!(
-            ClientFrame::decode(r#"{"later":1}"#),
-            Ok(ClientFrame::Unknown)
-        );
-        assert_eq!(ClientFrame::decode("{}"), Ok(ClientFrame::Unknown));
-        let frame = ServerFrame::decode(r#"{"pong":{"head":2,"n":1}}"#);
-        assert!(matches!(
-            frame,
-            Ok(ServerFrame::Pong(Pong { n: 1, head: 2 }))
-        ));
-    }
-
-    #[test]
-    fn what_is_no_frame_is_refused() {
-        for text in [
-            "",
-            "[]",
-            "1",
-            r#"{"ping":{}}"#,
-            r#"{"ping":{"n":-1}}"#,
-            r#"{"ping":{"n":1}}{}"#,
-            r#"{"ping":{"n":1},"ping":{"n":2}}"#,
-            r#"{"ping":{"n":1},"ack":{"seq":2}}"#,
-            r#"{"hello":{}}"#,
-            r#"{"ping":[1]}"#,
-            r#"{"hello":{"v":1,"name":null}}"#,
-            r#"{"hello":{"v":1,"from":null}}"#,
-            r#"{"hello":{"v":1,"from":["00c0ffee00c0ffee",7]}}"#,
-            r#"{"hello":{"v":1,"from":{"epoch":"00c0ffee00c0ffee","seq":7,"digest":null}}}"#,
-            r#"{"hello":{"v":1,"coalesce":null}}"#,
-        ] {
-            assert!(ClientFrame::decode(text).is_err(), "{text}");
-        }
-        let deep = format!("{{\"later\":{}", "[".repeat(100_000));
-        assert!(ClientFrame::decode(&deep).is_err());
-        for text in [
-            r#"{"txn":{"from":1,"to":1,"at":0,"digest":"00000000000000000000000000000000","count":0,"ops":[{"patch":{}}]}}"#,
-            r#"{"welcome":{"v":1,"mode":"later"}}"#,
-        ] {
-            assert!(ServerFrame::decode(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn hello_needs_a_version_only() {
-        let frame = ClientFrame::decode(r#"{"hello":{"v":1}}"#);
-        let hello = Hello {
-            v: 1,
-            name: None,
-            from: None,
-            coalesce: false,
-            snapshot: true,
-        };
-        assert_eq!(frame, Ok(ClientFrame::Hello(hello)));
     }
 }

@@ -15,8 +15,8 @@ pub(super) struct Freshness {
     pings: VecDeque<(u64, Duration)>,
     /// Pongs whose head was not reached: the ping's time and the head.
     pongs: VecDeque<(Duration, u64)>,
-    /// When the newest ping was sent whose pong's head was reached.
-    fresh_at: Option<Duration>,
+    /// When the newest ping was sent whose pong's head was reached: the content was the newest then.
+    pub(super) fresh_at: Option<Duration>,
 }
 
 impl Freshness {
@@ -62,11 +62,6 @@ impl Freshness {
         self.pings.clear();
         self.pongs.clear();
     }
-
-    /// When the content was certainly the newest.
-    pub(super) fn fresh_at(&self) -> Option<Duration> {
-        self.fresh_at
-    }
 }
 
 #[cfg(test)]
@@ -80,16 +75,16 @@ mod tests {
         let mut fresh = Freshness::default();
         let first = fresh.ping(S(1));
         let second = fresh.ping(S(2));
-        assert_eq!(fresh.fresh_at(), None);
+        assert_eq!(fresh.fresh_at, None);
         fresh.pong(first, 7, Some(6));
-        assert_eq!(fresh.fresh_at(), None);
+        assert_eq!(fresh.fresh_at, None);
         fresh.pong(second, 9, Some(6));
         fresh.reached(7);
-        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        assert_eq!(fresh.fresh_at, Some(S(1)));
         fresh.reached(8);
-        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        assert_eq!(fresh.fresh_at, Some(S(1)));
         fresh.reached(9);
-        assert_eq!(fresh.fresh_at(), Some(S(2)));
+        assert_eq!(fresh.fresh_at, Some(S(2)));
     }
 
     #[test]
@@ -98,12 +93,12 @@ mod tests {
         let n = fresh.ping(S(1));
         fresh.pong(n + 1, 0, Some(5));
         fresh.pong(n, 0, Some(5));
-        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        assert_eq!(fresh.fresh_at, Some(S(1)));
         let lost = fresh.ping(S(2));
         fresh.disconnected();
         fresh.pong(lost, 0, Some(5));
         fresh.pong(n, 0, Some(5));
-        assert_eq!(fresh.fresh_at(), Some(S(1)));
+        assert_eq!(fresh.fresh_at, Some(S(1)));
     }
 
     #[test]
@@ -116,6 +111,6 @@ mod tests {
         }
         assert!(fresh.pings.len() <= MAX_OPEN && fresh.pongs.len() <= MAX_OPEN);
         fresh.reached(3);
-        assert_eq!(fresh.fresh_at(), Some(S(3)));
+        assert_eq!(fresh.fresh_at, Some(S(3)));
     }
 }

@@ -2,7 +2,7 @@
 //! the table is too large. Of each key only what became of it last, and not even that once there is too
 //! much.
 
-use super::following::{Cause, Refused};
+use super::following::Cause;
 use super::refusals::Refusals;
 use crate::evaluate::ChangeOp;
 use std::collections::BTreeMap;
@@ -26,7 +26,8 @@ pub(super) struct Held<A> {
     /// The first transaction that is held back.
     from: u64,
     cause: Cause,
-    refused: Refusals,
+    /// Values that are refused, oldest first.
+    pub(super) refused: Refusals,
 }
 
 #[derive(Debug)]
@@ -95,8 +96,12 @@ impl<A> Held<A> {
 
     /// What comes now is held back: the transactions from this one on, up to so many bytes.
     pub(super) fn begin(&mut self, from: u64, cause: Cause, max_bytes: usize) {
-        self.clear();
-        (self.from, self.cause, self.max_bytes) = (from, cause, max_bytes);
+        *self = Self {
+            from,
+            cause,
+            max_bytes,
+            ..Self::new()
+        };
     }
 
     /// Holds a change back. `in_state`: does the state have a record under this key?
@@ -124,30 +129,15 @@ impl<A> Held<A> {
         }
     }
 
-    /// The value that has been refused for the longest time.
-    pub(super) fn refused(&self) -> Option<Refused> {
-        self.all_refused().next()
-    }
-
-    /// All values that are refused, oldest first.
-    pub(super) fn all_refused(&self) -> impl Iterator<Item = Refused> {
-        self.refused.iter()
-    }
-
     /// What is held back, in the order of the keys, and what was said of it at the
     /// [beginning](Self::begin). Nothing is held back any more.
     pub(super) fn take(&mut self) -> (u64, Cause, impl Iterator<Item = Change<A>> + use<A>) {
-        let keys = std::mem::take(&mut self.keys);
-        let cause = std::mem::replace(&mut self.cause, Cause::Txn);
-        self.clear();
-        let changes = keys.into_values().filter_map(|entry| entry.change);
-        (self.from, cause, changes)
+        let held = std::mem::replace(self, Self::new());
+        let changes = held.keys.into_values().filter_map(|entry| entry.change);
+        (held.from, held.cause, changes)
     }
 
     pub(super) fn clear(&mut self) {
-        self.keys.clear();
-        self.bytes = 0;
-        self.let_go = false;
-        self.refused = Refusals::default();
+        *self = Self::new();
     }
 }

@@ -37,8 +37,8 @@ pub(super) struct Link {
     /// What the server asked for: the next wait is drawn from this span, after this time.
     spread: Option<Duration>,
     at_least: Duration,
-    heartbeat: Duration,
-    heard_at: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) heard_at: Duration,
     random: u64,
 }
 
@@ -79,18 +79,6 @@ impl Link {
         // A server cannot make the client wait for ever, nor spin.
         self.heartbeat = heartbeat.clamp(MIN_HEARTBEAT, MAX_ASKED_WAIT);
         self.state = State::Up { since: now };
-    }
-
-    pub(super) fn heard(&mut self, now: Duration) {
-        self.heard_at = now;
-    }
-
-    pub(super) fn heard_at(&self) -> Duration {
-        self.heard_at
-    }
-
-    pub(super) fn heartbeat(&self) -> Duration {
-        self.heartbeat
     }
 
     /// Longest silence of a session that is not lost.
@@ -166,100 +154,5 @@ impl Link {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: fn(u64) -> Duration = Duration::from_secs;
-
-    fn wait(link: &mut Link, now: Duration) -> Duration {
-        assert!(link.open(now));
-        link.lost(now);
-        let State::Down { retry_at } = link.state else {
-            panic!("{link:?}")
-        };
-        retry_at - now
-    }
-
-    #[test]
-    fn waits_grow_to_a_bound_and_are_drawn_from_the_whole_span() {
-        let mut longest = [Duration::ZERO; 12];
-        for seed in 0..200 {
-            let mut link = Link::new(seed, S(0));
-            let mut now = S(0);
-            for longest in &mut longest {
-                let waited = wait(&mut link, now);
-                now += waited;
-                *longest = waited.max(*longest);
-            }
-        }
-        let bound = |n: u32| FIRST_WAIT.saturating_mul(1 << n).min(LONGEST_WAIT);
-        for (n, longest) in longest.into_iter().enumerate() {
-            let bound = bound(n as u32);
-            assert!(
-                longest <= bound && longest > bound.mul_f64(0.9),
-                "{n}: {longest:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn only_a_connection_that_lasted_makes_the_next_wait_short() {
-        for (lasted, short) in [(S(59), false), (S(60), true)] {
-            let mut any_long = false;
-            for seed in 0..50 {
-                let mut link = Link::new(seed, S(0));
-                let mut now = S(0);
-                for _ in 0..8 {
-                    now += wait(&mut link, now);
-                }
-                assert!(link.open(now) && link.opened(now));
-                link.welcomed(S(2), now);
-                now += lasted;
-                link.lost(now);
-                let State::Down { retry_at } = link.state else {
-                    panic!("{link:?}")
-                };
-                any_long |= retry_at - now > FIRST_WAIT;
-            }
-            assert_eq!(any_long, !short, "{lasted:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_server_asks_for_is_obeyed_within_reason() {
-        let mut link = Link::new(1, S(0));
-        link.at_least(3_000);
-        assert!(wait(&mut link, S(0)) >= S(3));
-        link.spread(u64::MAX);
-        link.at_least(u64::MAX);
-        assert!(wait(&mut link, S(100)) <= MAX_ASKED_WAIT * 2);
-        assert!(wait(&mut link, S(1000)) <= LONGEST_WAIT);
-    }
-
-    #[test]
-    fn a_server_that_says_goodbye_without_a_span_is_left_alone_as_usual() {
-        let mut waited = 0;
-        for seed in 0..100 {
-            let mut link = Link::new(seed, S(0));
-            link.spread(0);
-            let wait = wait(&mut link, S(0));
-            assert!(wait <= FIRST_WAIT);
-            waited += u32::from(wait > FIRST_WAIT / 10);
-        }
-        assert!(waited > 50, "{waited}");
-    }
-
-    #[test]
-    fn three_heartbeats_of_silence_end_a_connection() {
-        let mut link = Link::new(1, S(0));
-        assert!(link.open(S(0)) && link.opened(S(0)));
-        link.welcomed(S(2), S(0));
-        link.heard(S(1));
-        assert_eq!(link.overdue(Duration::from_millis(6_999)), None);
-        assert!(link.overdue(S(7)).is_some());
     }
 }

@@ -40,7 +40,9 @@ mod trouble;
 
 pub use encode::{Encoded, Part};
 pub use follow::Follow;
-pub use following::{Batch, Cause, FollowConfig, Mode, Output, Refused, Status, Target};
+pub use following::{
+    Batch, Cause, FollowConfig, Mode, Output, Refused, SEALED_REASON, Status, Target,
+};
 pub use serve::Serve;
 pub use serving::{Answer, End, Event, ServeConfig, Want};
 
@@ -77,14 +79,7 @@ pub fn is_client_name(name: &str) -> bool {
 }
 
 /// Cut to [`MAX_REASON_BYTES`], between characters, control characters replaced.
-fn reason(text: &str) -> String {
-    let mut reason = String::with_capacity(text.len().min(MAX_REASON_BYTES));
-    for c in text.chars() {
-        let c = if c.is_control() { ' ' } else { c };
-        if reason.len() + c.len_utf8() > MAX_REASON_BYTES {
-            break;
-        }
-        reason.push(c);
-    }
-    reason
+fn one_line(text: &str) -> String {
+    let cut = &text[..text.floor_char_boundary(MAX_REASON_BYTES)];
+    cut.replace(char::is_control, " ")
 }

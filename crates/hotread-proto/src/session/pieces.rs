@@ -1,5 +1,6 @@
 //! A transaction that comes in several frames, until all of them are there.
 
+use super::trouble::{Trouble, protocol, within};
 use crate::evaluate::ChangeOp;
 
 /// The pieces of a transaction that have come so far.
@@ -12,15 +13,6 @@ struct Begun {
     to: u64,
     ops: Vec<ChangeOp>,
     bytes: usize,
-}
-
-/// Why a piece cannot be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadPiece {
-    /// It belongs to another transaction than those before it.
-    Mixed,
-    /// All of them together have more bytes than may come.
-    TooLarge,
 }
 
 impl Pieces {
@@ -42,7 +34,7 @@ impl Pieces {
         ops: Vec<ChangeOp>,
         more: bool,
         max: usize,
-    ) -> Result<Option<Vec<ChangeOp>>, BadPiece> {
+    ) -> Result<Option<Vec<ChangeOp>>, Trouble> {
         if self.0.is_none() && !more {
             return Ok(Some(ops));
         }
@@ -53,12 +45,10 @@ impl Pieces {
             bytes: 0,
         });
         if (begun.from, begun.to) != (from, to) {
-            return Err(BadPiece::Mixed);
+            return Err(protocol("the pieces of two transactions are mixed"));
         }
         begun.bytes += ops.iter().map(ChangeOp::size).sum::<usize>();
-        if begun.bytes > max {
-            return Err(BadPiece::TooLarge);
-        }
+        within(begun.bytes, max)?;
         begun.ops.extend(ops);
         if more {
             return Ok(None);
@@ -72,37 +62,27 @@ mod tests {
     use super::*;
     use crate::name::Key;
 
-    /// Adds deletions of these keys, and says which come out.
-    fn add(
-        pieces: &mut Pieces,
-        number: u64,
-        keys: &[&str],
-        more: bool,
-    ) -> Result<Option<Vec<String>>, BadPiece> {
-        let ops = keys
-            .iter()
-            .map(|key| ChangeOp::delete(Key::new(key).unwrap()));
-        let out = pieces.add((number, number), ops.collect(), more, 3)?;
-        Ok(out.map(|ops| ops.iter().map(|op| op.key().to_owned()).collect()))
-    }
-
     #[test]
-    fn all_pieces_come_out_together_in_their_order() {
+    fn pieces_of_one_transaction_come_out_together_within_a_bound() {
         let mut pieces = Pieces::default();
-        assert_eq!(add(&mut pieces, 4, &["b"], true), Ok(None));
-        assert!(pieces.are_open());
-        let all = add(&mut pieces, 4, &["a"], false);
-        assert_eq!(all, Ok(Some(vec!["b".to_owned(), "a".to_owned()])));
-        assert!(!pieces.are_open());
-        let whole = add(&mut pieces, 5, &["long"], false);
-        assert_eq!(whole, Ok(Some(vec!["long".to_owned()])));
-    }
-
-    #[test]
-    fn two_transactions_are_not_mixed_and_pieces_are_bounded_together() {
-        let mut pieces = Pieces::default();
-        assert_eq!(add(&mut pieces, 4, &["aa"], true), Ok(None));
-        assert_eq!(add(&mut pieces, 5, &["b"], false), Err(BadPiece::Mixed));
-        assert_eq!(add(&mut pieces, 4, &["bb"], true), Err(BadPiece::TooLarge));
+        // Adds deletions of these keys, and says which come out.
+        let mut add = |number, keys: &[&str], more| {
+            let ops = keys
+                .iter()
+                .map(|key| ChangeOp::delete(Key::new(key).unwrap()));
+            let out = pieces.add((number, number), ops.collect(), more, 3)?;
+            Ok::<_, Trouble>(out.map(|ops| ops.iter().map(|op| op.key().to_owned()).collect()))
+        };
+        let all = |keys: &[&str]| {
+            Ok(Some(
+                keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ))
+        };
+        assert_eq!(add(5, &["long"], false), all(&["long"]));
+        assert_eq!(add(6, &["b"], true), Ok(None));
+        assert_eq!(add(6, &["a"], false), all(&["b", "a"]));
+        assert_eq!(add(7, &["aa"], true), Ok(None));
+        assert!(matches!(add(8, &["b"], false), Err(Trouble::Protocol(_))));
+        assert!(matches!(add(7, &["bb"], true), Err(Trouble::Refused(_))));
     }
 }

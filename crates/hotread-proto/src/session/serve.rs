@@ -10,7 +10,7 @@ use super::encode::Encoded;
 use super::fold::Fold;
 use super::frame::{ClientFrame, Goodbye, Has, Heartbeat, Hello, Pong, Reset, ServerFrame};
 use super::serving::{Answer, End, Event, ServeConfig, Want};
-use super::{MAX_CLIENT_FRAME_BYTES, reason};
+use super::{MAX_CLIENT_FRAME_BYTES, one_line};
 use crate::digest::Digest;
 use crate::position::Position;
 use crate::response::{Code, ErrorBody};
@@ -232,15 +232,10 @@ impl Serve {
         }
         match end {
             End::Dropped => self.reset("the table was dropped, or began anew", 0),
-            End::Goodbye {
-                reason: why,
-                spread,
-            } => {
-                self.end(&ServerFrame::Goodbye(Goodbye {
-                    reason: reason(&why),
-                    spread_ms: spread.as_millis() as u64,
-                }));
-            }
+            End::Goodbye { reason, spread } => self.end(&ServerFrame::Goodbye(Goodbye {
+                reason: one_line(&reason),
+                spread_ms: spread.as_millis() as u64,
+            })),
             End::Error(body) => self.fail(body),
         }
     }
@@ -354,11 +349,12 @@ impl Serve {
     }
 
     fn reset(&mut self, why: &str, retry_after_ms: u64) {
-        let reason = reason(why);
-        self.end(&ServerFrame::Reset(Reset {
+        let reason = one_line(why);
+        let reset = Reset {
             reason,
             retry_after_ms,
-        }));
+        };
+        self.end(&ServerFrame::Reset(reset));
     }
 
     fn fail(&mut self, body: ErrorBody) {
@@ -384,6 +380,6 @@ fn nothing(head: Head) -> Head {
 }
 
 fn in_one_line(mut body: ErrorBody) -> ErrorBody {
-    body.message = reason(&body.message);
+    body.message = one_line(&body.message);
     body
 }

@@ -1,7 +1,7 @@
 //! A snapshot that is being received: records in the order of their keys, read at slightly different
 //! times, and the changes since the earliest of these times.
 
-use crate::digest::Digest;
+use super::trouble::{Trouble, protocol};
 use crate::evaluate::ChangeOp;
 use crate::position::Epoch;
 use crate::record::Record;
@@ -18,7 +18,8 @@ pub(super) struct Staging {
     changed: BTreeMap<Box<str>, ChangeOp>,
     /// The last change that came.
     pub(super) to: Option<u64>,
-    bytes: usize,
+    /// Bytes of keys, categories and values that it holds.
+    pub(super) bytes: usize,
 }
 
 impl Staging {
@@ -34,19 +35,14 @@ impl Staging {
         }
     }
 
-    /// Bytes of keys and values that it holds.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn part(&mut self, part: u32, records: Vec<Record>) -> Result<(), &'static str> {
+    pub(super) fn part(&mut self, part: u32, records: Vec<Record>) -> Result<(), Trouble> {
         if part != self.parts + 1 || self.to.is_some() {
-            return Err("a part of a snapshot came out of turn");
+            return Err(protocol("a part of a snapshot came out of turn"));
         }
         self.parts = part;
         for record in records {
             if self.records.last().is_some_and(|last| *last >= record) {
-                return Err("the records of a snapshot are not in order");
+                return Err(protocol("the records of a snapshot are not in order"));
             }
             self.bytes += record.size();
             self.records.push(record);
@@ -69,21 +65,12 @@ impl Staging {
         if self.changed.is_empty() {
             return self.records;
         }
-        let mut changed = self.changed;
-        let mut records: Vec<Record> = self
-            .records
-            .into_iter()
-            .filter(|record| !changed.contains_key(record.key()))
-            .collect();
-        while let Some((_, op)) = changed.pop_first() {
-            if let ChangeOp::Put(record) = op {
-                records.push(record);
-            }
-        }
+        let (mut records, changed) = (self.records, self.changed);
+        records.retain(|record| !changed.contains_key(record.key()));
+        records.extend(changed.into_values().filter_map(|op| match op {
+            ChangeOp::Put(record) => Some(record),
+            ChangeOp::Delete { .. } => None,
+        }));
         records
     }
-}
-
-pub(super) fn digest(records: &[Record]) -> Digest {
-    records.iter().map(Record::hash).collect::<Digest>()
 }

@@ -1,9 +1,9 @@
 //! Why a replica gives a connection up, and whether it helps to come back.
 
-use super::content::Damaged;
 use crate::response::{Code, ErrorBody};
 
 /// Why a connection is given up.
+#[derive(Debug, PartialEq)]
 pub(super) enum Trouble {
     /// The content cannot be relied on: the next session begins with a snapshot.
     Damaged(&'static str),
@@ -11,12 +11,6 @@ pub(super) enum Trouble {
     Protocol(String),
     /// The server does not serve this replica.
     Refused(ErrorBody),
-}
-
-impl From<Damaged> for Trouble {
-    fn from(Damaged(what): Damaged) -> Self {
-        Self::Damaged(what)
-    }
 }
 
 pub(super) fn protocol(what: &str) -> Trouble {
@@ -27,14 +21,10 @@ pub(super) fn within(bytes: usize, max: usize) -> Result<(), Trouble> {
     if bytes <= max {
         return Ok(());
     }
-    Err(too_large(max))
-}
-
-pub(super) fn too_large(max: usize) -> Trouble {
     let message = format!(
         "the table has more than {max} bytes of keys and values; allow the replica more, or split the table"
     );
-    Trouble::Refused(ErrorBody::new(Code::TooLarge, message))
+    Err(Trouble::Refused(ErrorBody::new(Code::TooLarge, message)))
 }
 
 /// What is missing may still be created: the table, the token, its right to read.

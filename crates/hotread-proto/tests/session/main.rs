@@ -5,6 +5,7 @@
 
 mod client;
 mod damage;
+mod frames;
 mod limits;
 mod link;
 mod rng;

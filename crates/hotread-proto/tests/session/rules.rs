@@ -272,6 +272,33 @@ fn a_replica_leaves_a_silent_server_and_never_spins() {
 }
 
 #[test]
+fn a_replica_waits_as_a_server_asks_within_reason() {
+    let wait = |seed, ending: &str| {
+        let config = FollowConfig {
+            seed,
+            ..config(Mode::Replica { coalesce: false })
+        };
+        let mut follow = Follow::new(Any, config, S(0));
+        follow.handle_timeout(S(0));
+        follow.handle_connected(S(0));
+        follow.handle_text(ending, S(0));
+        follow.poll_timeout().unwrap()
+    };
+    let (first, most) = (Duration::from_millis(250), S(60));
+    for (asked, least) in [(3_000, S(3)), (u64::MAX, most)] {
+        let reset = format!(r#"{{"reset":{{"reason":"","retry_after_ms":{asked}}}}}"#);
+        let waited = wait(1, &reset);
+        assert!(waited >= least && waited <= least + first, "{waited:?}");
+    }
+    // Without a span the wait is the usual one, so that not all clients come back at once.
+    let goodbye = r#"{"goodbye":{"reason":"","spread_ms":0}}"#;
+    let waits: Vec<_> = (0..100).map(|seed| wait(seed, goodbye)).collect();
+    assert!(waits.iter().all(|wait| *wait <= first), "{waits:?}");
+    let long = waits.iter().filter(|wait| **wait > first / 10).count();
+    assert!(long > 50, "{waits:?}");
+}
+
+#[test]
 fn a_table_that_became_too_large_is_not_loaded_again_at_once() {
     let mut follow = follow(Mode::Replica { coalesce: false });
     let empty = r#"{"snapshot":{"part":1,"records":[]}}"#.to_owned();

@@ -19,14 +19,14 @@ pub(crate) type Answer = Result<Response, Failure>;
 const JSON: &str = "application/json";
 
 /// A body with the part of the budget that it takes, until it is sent.
-struct Owned {
-    bytes: Vec<u8>,
-    _held: Held,
-}
+struct Owned(
+    Vec<u8>,
+    #[expect(dead_code, reason = "given back when dropped")] Held,
+);
 
 impl AsRef<[u8]> for Owned {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.0
     }
 }
 
@@ -37,9 +37,7 @@ pub(crate) fn json(status: StatusCode, data: &impl Serialize) -> Response {
         Err(error) => {
             // Nothing that is answered has maps with other keys than strings.
             tracing::error!(%error, "an answer cannot be written as JSON");
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            response
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
@@ -54,36 +52,25 @@ pub(super) fn done() -> Response {
     success(&Nothing {})
 }
 
-/// Success with data that may be large: the budget for it is adjusted to its size, and held until it
-/// is sent.
-pub(super) fn large(mut held: Held, data: &impl Serialize) -> Result<Bytes, Failure> {
+/// Success with data that may be large: memory for it is held until it is sent.
+pub(super) fn large(mut held: Held, data: &impl Serialize) -> Answer {
     let mut json = serde_json::to_vec(&Success::new(data)).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
         Failure::internal()
     })?;
     if json.len() <= SMALL {
-        return Ok(json.into());
+        return Ok(with_type(StatusCode::OK, JSON, json.into()));
     }
     json.shrink_to_fit();
     held.resize(json.len())?;
-    Ok(Bytes::from_owner(Owned {
-        bytes: json,
-        _held: held,
-    }))
-}
-
-/// What [`large`] made.
-pub(super) fn encoded(json: Bytes) -> Response {
-    with_type(StatusCode::OK, JSON, json)
+    let bytes = Bytes::from_owner(Owned(json, held));
+    Ok(with_type(StatusCode::OK, JSON, bytes))
 }
 
 /// A body of a kind.
 pub(crate) fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(kind))];
+    (status, kind, Body::from(body)).into_response()
 }
 
 /// With the entity tag of a state.
@@ -96,9 +83,7 @@ pub(super) fn tagged(mut response: Response, at: Position) -> Response {
 
 /// The caller has it already.
 pub(super) fn not_modified(at: Position) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    tagged(response, at)
+    tagged(StatusCode::NOT_MODIFIED.into_response(), at)
 }
 
 /// Headers of all answers: no cache shows an old state as the present one, no browser takes an answer
@@ -120,15 +105,12 @@ impl IntoResponse for Failure {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        ) {
+        if matches!(status.as_u16(), 429 | 503) {
             // Rounded up: too early is refused again.
-            let seconds = self.wait().as_secs_f64().ceil().max(1.0) as u64;
+            let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Some(allow) = self.methods().and_then(|allow| allow.try_into().ok()) {
+        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::try_from) {
             headers.insert(header::ALLOW, allow);
         }
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -163,8 +145,9 @@ mod tests {
     #[test]
     fn waits_are_rounded_up_to_whole_seconds() {
         for (wait, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
-            let failure = Failure::new(Code::RateLimited, "slowly");
-            let response = failure.after(Duration::from_millis(wait)).into_response();
+            let mut failure = Failure::new(Code::RateLimited, "slowly");
+            failure.wait = Duration::from_millis(wait);
+            let response = failure.into_response();
             assert_eq!(response.headers()[header::RETRY_AFTER], seconds, "{wait}");
         }
     }

@@ -9,10 +9,7 @@ use axum::http::request::Parts;
 use hotread_proto::Code;
 use std::net::SocketAddr;
 
-/// By the token in `Authorization`, which is the only place for one.
-///
-/// # Errors
-/// If a token is needed, and none or no valid one is given.
+/// The caller, by the token in `Authorization`, which is the only place for one.
 pub(super) fn authenticate(
     state: &AppState,
     peer: SocketAddr,
@@ -32,7 +29,8 @@ pub(super) fn authenticate(
         return Err(wrong());
     }
     let token = state.store.authenticate(secret.trim_matches(' '));
-    Ok(Caller::with_token(peer, token.ok_or_else(wrong)?))
+    let token = Some(token.ok_or_else(wrong)?);
+    Ok(Caller { peer, token })
 }
 
 /// A program on this machine, while there are no tokens.
@@ -48,7 +46,7 @@ fn without_token(peer: SocketAddr, request: &Parts) -> Result<Caller, Failure> {
             "the request was forwarded ({sign}), and the server has no tokens; create one \
              before a proxy leads to the server"
         ))),
-        None => Ok(Caller::anonymous(peer)),
+        None => Ok(Caller { peer, token: None }),
     }
 }
 

@@ -2,12 +2,13 @@
 //! the vocabulary it breaks. No value is quoted: values may be secret, and errors are logged.
 
 use crate::error::Failure;
-use hotread_proto::{
-    Category, ErrorBody, InvalidTimestamp, Key, Note, TableName, Timestamp, TxnId, Value,
-};
+use hotread_proto::{Category, ErrorBody, Key, Note, TableName, Timestamp, TxnId, Value};
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::error::Category as Kind;
 use serde_json::value::RawValue;
+use std::fmt;
+use std::str::FromStr;
 
 /// The failure of a body that `error` was found in.
 pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
@@ -17,7 +18,7 @@ pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
             Failure::bad_request(format!("the body is not JSON: it ends too early at {at}"))
         }
         Kind::Syntax => Failure::bad_request(format!("the body is not JSON: {error}")),
-        Kind::Data => name(body).unwrap_or_else(|| {
+        Kind::Data => misformed(body).unwrap_or_else(|| {
             let message = unquoted(&error.to_string());
             Failure::bad_request(format!("the body does not have the right form: {message}"))
         }),
@@ -27,130 +28,104 @@ pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
 /// The parser's words without what they quote of the text: `invalid type: string "…", expected u64`.
 fn unquoted(message: &str) -> String {
     let quotes = ["invalid type: ", "invalid value: "];
-    let expected = message.rfind(", expected ");
-    match (
-        quotes.iter().find(|quote| message.starts_with(**quote)),
-        expected,
-    ) {
-        (Some(start), Some(expected)) => {
-            let given = &message[start.len()..expected];
-            let kind = given.split(['"', '`']).next().unwrap_or_default();
-            format!("{start}{}{}", kind.trim_end(), &message[expected..])
-        }
-        _ => message.to_owned(),
-    }
+    let start = quotes.iter().find(|quote| message.starts_with(**quote));
+    let (Some(start), Some(expected)) = (start, message.rfind(", expected ")) else {
+        return message.to_owned();
+    };
+    let given = &message[start.len()..expected];
+    let kind = given.split(['"', '`']).next().unwrap_or_default();
+    format!("{start}{}{}", kind.trim_end(), &message[expected..])
 }
 
-/// The members whose forms have codes of their own, wherever they may stand, read without looking at
-/// them.
+/// The members whose forms have codes of their own, wherever they stand, and as they stand there.
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 struct Loose<'a> {
-    #[serde(borrow, default)]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     note: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ops: Vec<LooseOp<'a>>,
-    #[serde(borrow, default, rename = "if")]
-    conditions: Vec<LooseFields<'a>>,
-    #[serde(borrow, default)]
-    records: Vec<LooseFields<'a>>,
-    #[serde(borrow, default)]
-    tables: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct LooseOp<'a> {
-    #[serde(borrow, default)]
-    put: Option<LooseFields<'a>>,
-    #[serde(borrow, default)]
-    delete: Option<LooseFields<'a>>,
-}
-
-#[derive(Deserialize)]
-struct LooseFields<'a> {
-    #[serde(borrow, default)]
+    tables: Option<&'a RawValue>,
     key: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     category: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     expires_at: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     value: Option<&'a RawValue>,
+    ops: Option<&'a RawValue>,
+    put: Option<&'a RawValue>,
+    delete: Option<&'a RawValue>,
+    #[serde(rename = "if")]
+    conditions: Option<&'a RawValue>,
+    records: Option<&'a RawValue>,
 }
 
-/// The first member that breaks the vocabulary.
-fn name(body: &[u8]) -> Option<Failure> {
-    // Of a record's own body, the members stand outside.
-    let outside = serde_json::from_slice::<LooseFields<'_>>(body).ok();
-    let inside = serde_json::from_slice::<Loose<'_>>(body).ok();
-    let outside = outside.into_iter().filter_map(|fields| fields.failure());
-    let inside = inside.into_iter().filter_map(|loose| loose.failure());
-    outside.chain(inside).next()
+/// The first member of a body that breaks the vocabulary.
+fn misformed(body: &[u8]) -> Option<Failure> {
+    let body: Loose<'_> = serde_json::from_slice(body).ok()?;
+    let record = |raw| record(&parsed(Some(raw))?);
+    let op = |raw| {
+        let op: Loose<'_> = parsed(Some(raw))?;
+        op.put.and_then(record).or_else(|| record(op.delete?))
+    };
+    self::record(&body)
+        .or_else(|| misnamed::<TxnId>(body.id))
+        .or_else(|| misnamed::<Note>(body.note))
+        .or_else(|| first(body.tables, |raw| misnamed::<TableName>(Some(raw))))
+        .or_else(|| first(body.ops, op))
+        .or_else(|| first(body.records, record))
+        .or_else(|| first(body.conditions, record))
+}
+
+/// What is wrong with a record, and which one it is.
+fn record(record: &Loose<'_>) -> Option<Failure> {
+    if let misnamed @ Some(_) = misnamed::<Key>(record.key) {
+        return misnamed;
+    }
+    let failure = misnamed::<Category>(record.category)
+        .or_else(|| mistimed(record.expires_at?))
+        .or_else(|| Some(Value::parse(record.value?.get().as_bytes()).err()?.into()))?;
+    let (key, body) = (parsed(record.key), failure.body().clone());
+    Some(ErrorBody { key, ..body }.into())
+}
+
+fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
 /// A string that does not have the form of a name.
-fn misnamed<T: std::str::FromStr>(raw: Option<&RawValue>) -> Option<T::Err> {
-    let text: String = serde_json::from_str(raw?.get()).ok()?;
-    text.parse::<T>().err()
+fn misnamed<T: FromStr<Err: Into<Failure>>>(raw: Option<&RawValue>) -> Option<Failure> {
+    Some(parsed::<String>(raw)?.parse::<T>().err()?.into())
 }
 
 /// A string or a number that is no time.
-fn mistimed(raw: Option<&RawValue>) -> Option<InvalidTimestamp> {
-    let text = raw?.get();
+fn mistimed(raw: &RawValue) -> Option<Failure> {
+    let text = raw.get();
     match text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        true => text.parse::<Timestamp>().err(),
-        false => misnamed::<Timestamp>(raw),
+        true => Some(text.parse::<Timestamp>().err()?.into()),
+        false => misnamed::<Timestamp>(Some(raw)),
     }
 }
 
-impl Loose<'_> {
-    fn failure(&self) -> Option<Failure> {
-        if let Some(error) = misnamed::<TxnId>(self.id) {
-            return Some(error.into());
-        }
-        if let Some(error) = misnamed::<Note>(self.note) {
-            return Some(error.into());
-        }
-        let tables = self.tables.iter().flatten();
-        if let Some(error) = tables
-            .filter_map(|raw| misnamed::<TableName>(Some(raw)))
-            .next()
-        {
-            return Some(error.into());
-        }
-        let ops = self.ops.iter().flat_map(|op| [&op.put, &op.delete]);
-        let all = ops.flatten().chain(&self.records).chain(&self.conditions);
-        all.filter_map(LooseFields::failure).next()
-    }
-}
+/// The first failure among the items of an array, which may be any number; none is kept.
+fn first<'a, F>(array: Option<&'a RawValue>, failure: F) -> Option<Failure>
+where
+    F: Fn(&'a RawValue) -> Option<Failure>,
+{
+    struct Items<F>(F);
+    impl<'de, F: Fn(&'de RawValue) -> Option<Failure>> Visitor<'de> for Items<F> {
+        type Value = Option<Failure>;
 
-impl LooseFields<'_> {
-    fn failure(&self) -> Option<Failure> {
-        if let Some(error) = misnamed::<Key>(self.key) {
-            return Some(error.into());
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
         }
-        let failure = self.rest()?;
-        // Of many records, which one it is.
-        let key = self
-            .key
-            .and_then(|raw| serde_json::from_str(raw.get()).ok());
-        Some(Failure::from(ErrorBody {
-            key,
-            ..failure.body().clone()
-        }))
-    }
 
-    fn rest(&self) -> Option<Failure> {
-        if let Some(error) = misnamed::<Category>(self.category) {
-            return Some(error.into());
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(item) = items.next_element()? {
+                found = found.or_else(|| (self.0)(item));
+            }
+            Ok(found)
         }
-        if let Some(error) = mistimed(self.expires_at) {
-            return Some(error.into());
-        }
-        let value = self.value?.get();
-        Value::parse(value.as_bytes()).err().map(Failure::from)
     }
+    let mut array = serde_json::Deserializer::from_str(array?.get());
+    array.deserialize_seq(Items(failure)).ok()?
 }
 
 #[cfg(test)]
@@ -165,74 +140,41 @@ mod tests {
 
     #[test]
     fn each_part_of_the_vocabulary_has_its_code() {
-        let deep = "[".repeat(101) + &"]".repeat(101);
-        for (body, code, key) in [
-            (r#"{"id":"a b","ops":[]}"#, Code::InvalidName, None),
-            (
-                r#"{"ops":[{"delete":{"key":".."}}]}"#,
-                Code::InvalidName,
-                None,
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":1,"category":""}}]}"#,
-                Code::InvalidName,
-                Some("k"),
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":"soon"}}]}"#,
-                Code::InvalidTime,
-                Some("k"),
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":-1}}]}"#,
-                Code::InvalidTime,
-                Some("k"),
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":1,"expires_at":1e300}}]}"#,
-                Code::InvalidTime,
-                Some("k"),
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":{"a":1,"a":2}}}]}"#,
-                Code::InvalidValue,
-                Some("k"),
-            ),
-            (
-                r#"{"ops":[{"put":{"key":"k","value":"\ud800"}}]}"#,
-                Code::InvalidValue,
-                Some("k"),
-            ),
-            (
-                &format!(r#"{{"ops":[{{"put":{{"key":"k","value":{deep}}}}}]}}"#),
-                Code::InvalidValue,
-                Some("k"),
-            ),
+        let deep = format!(r#""value":{}{}"#, "[".repeat(101), "]".repeat(101));
+        for (member, code) in [
+            (r#""value":1,"category":"""#, Code::InvalidName),
+            (r#""value":1,"expires_at":"soon""#, Code::InvalidTime),
+            (r#""value":1,"expires_at":-1"#, Code::InvalidTime),
+            (r#""value":1,"expires_at":1e300"#, Code::InvalidTime),
+            (r#""value":{"a":1,"a":2}"#, Code::InvalidValue),
+            (r#""value":"\ud800""#, Code::InvalidValue),
+            (&deep, Code::InvalidValue),
+        ] {
+            let failed = txn(&format!(r#"{{"ops":[{{"put":{{"key":"k",{member}}}}}]}}"#));
+            assert_eq!(failed.code, code, "{member}: {}", failed.message);
+            assert_eq!(failed.key.as_ref().map(Key::as_str), Some("k"), "{member}");
+        }
+        for (body, code) in [
+            (r#"{"id":"a b","ops":[]}"#, Code::InvalidName),
+            (r#"{"ops":[{"delete":{"key":".."}}]}"#, Code::InvalidName),
             (
                 r#"{"ops":[],"if":[{"key":"\n","if_seq":1}]}"#,
                 Code::InvalidName,
-                None,
             ),
-            (r#"{"ops":[{"putt":{"key":"k"}}]}"#, Code::BadRequest, None),
-            (r#"{"ops":[{"put":{"key":"k"}}]}"#, Code::BadRequest, None),
-            (
-                r#"{"ops":[{"put":{"key":5,"value":1}}]}"#,
-                Code::BadRequest,
-                None,
-            ),
-            (r#"[]"#, Code::BadRequest, None),
-            (r#"{"ops":["#, Code::BadRequest, None),
+            (r#"{"ops":[{"putt":{"key":"k"}}]}"#, Code::BadRequest),
+            (r#"{"ops":[{"put":{"key":"k"}}]}"#, Code::BadRequest),
+            (r#"{"ops":[{"put":{"key":5,"value":1}}]}"#, Code::BadRequest),
+            (r#"[]"#, Code::BadRequest),
+            (r#"{"ops":["#, Code::BadRequest),
         ] {
             let failed = txn(body);
             assert_eq!(failed.code, code, "{body}: {}", failed.message);
-            assert_eq!(failed.key.as_ref().map(Key::as_str), key, "{body}");
+            assert_eq!(failed.key, None, "{body}");
         }
         let body = r#"{"records":[{"key":"","value":1}]}"#;
         let error = serde_json::from_str::<Replace>(body).unwrap_err();
-        assert_eq!(
-            failure(body.as_bytes(), &error).body().code,
-            Code::InvalidName
-        );
+        let failed = failure(body.as_bytes(), &error);
+        assert_eq!(failed.body().code, Code::InvalidName);
     }
 
     #[test]

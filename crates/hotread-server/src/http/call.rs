@@ -1,5 +1,6 @@
 //! A request that has passed all checks, as handlers get it, and its body.
 
+use super::answer::{self, Answer};
 use super::blame;
 use super::etag::Condition;
 use super::request::{self, Query, Takes};
@@ -13,8 +14,10 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use hotread_proto::{Key, TableName, TxnId};
 use hotread_store::Store;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request that may be served.
 pub(crate) struct Call {
@@ -64,9 +67,26 @@ impl Call {
         async move { state.blocking(unit, work).await }
     }
 
+    /// Answers with what is read from the store, as [`blocking`](Self::blocking) does. It may be large:
+    /// so much memory is taken before, and then as much as the answer needs until it is sent.
+    pub(super) fn answer<T, R>(
+        &self,
+        memory: usize,
+        read: R,
+    ) -> impl Future<Output = Answer> + Send + use<T, R>
+    where
+        T: Serialize,
+        R: FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
+    {
+        let budget = self.budget();
+        let answer = self.blocking(move |store| answer::large(budget.take(memory)?, &read(store)?));
+        async move { answer.await? }
+    }
+
     /// A unit of work on behalf of the caller.
     pub(crate) fn unit(&self) -> Unit {
-        let unit = Unit::of(self.caller.who()).within(self.state.options.max_read());
+        let limit = Duration::from_millis(self.state.settings().options.max_read_ms);
+        let unit = Unit::of(self.caller.who()).within(limit);
         match &self.names.table {
             Some(table) => unit.on(table),
             None => unit,
@@ -83,16 +103,15 @@ impl Call {
         self.names.id.clone().ok_or_else(Failure::internal)
     }
 
-    /// The body as what it should be, with the part of the budget that it takes for as long as it is
-    /// needed. Nothing, if there is none.
+    /// The body as what it should be, if there is one, with the memory that it takes.
     pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let max = request::most(self.takes, &self.state.options);
+        let max = self.takes.most(&self.state.settings().options);
         let body = std::mem::take(&mut self.body);
         let (bytes, mut held) = request::receive(&self.budget(), body, max).await?;
-        if let Some(wire) = self.parts.extensions.get::<Wire>() {
+        if let Some(wire) = self.parts.extensions.get::<Arc<Wire>>() {
             wire.set_unread(false);
         }
         if bytes.is_empty() {
@@ -107,10 +126,9 @@ impl Call {
         let takes = self.takes;
         let read = move || {
             held.resize(bytes.len() + request::parsed(&bytes, takes))?;
-            match serde_json::from_slice(&bytes) {
-                Ok(body) => Ok(Some((body, held))),
-                Err(error) => Err(blame::failure(&bytes, &error)),
-            }
+            let body = serde_json::from_slice(&bytes);
+            let body = body.map_err(|error| blame::failure(&bytes, &error))?;
+            Ok(Some((body, held)))
         };
         match small {
             true => read(),
@@ -124,6 +142,6 @@ impl Call {
         T: DeserializeOwned + Send + 'static,
     {
         let body = self.body().await?;
-        body.ok_or_else(|| Failure::bad_request("the body is missing; send JSON"))
+        body.ok_or_else(Failure::missing_body)
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn get(call: Call) -> Answer {
     let from: Position = call.query.read("from")?.ok_or_else(missing)?;
     let limit = call.query.limit(DEFAULT_PAGE, MAX_CHANGES)?;
     let budget = call.budget();
-    let json = call.blocking(move |store| {
+    let answer = call.blocking(move |store| {
         let Piece { changes, held } =
             history::read(store, &table, from, limit, CHANGES_BYTES, &budget)?;
         // Before the head, beyond which it does not lie then.
@@ -36,5 +36,5 @@ pub(super) async fn get(call: Call) -> Answer {
         };
         answer::large(held, &body)
     });
-    json.await?.map(answer::encoded)
+    answer.await?
 }

@@ -1,12 +1,10 @@
-//! What browsers ask before a page of another origin may use the server, and what they need to hand an
-//! answer to the page: the Fetch Standard's CORS protocol, for the origins that are allowed. Pages of
-//! other origins get no such header.
+//! The Fetch Standard's CORS protocol, for the origins that are allowed: what browsers ask before a page may
+//! use the server, and need to hand it an answer. Pages of other origins get no such header.
 
 use super::route::methods;
-use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 /// For how many seconds a browser may remember what it was told: Chromium takes at most two hours.
 const REMEMBER_S: u64 = 600;
@@ -21,26 +19,20 @@ const ALLOWS_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow
 
 /// Does a browser ask whether a page may send a request of its own?
 pub(super) fn is_preflight(request: &Parts) -> bool {
-    request.method == Method::OPTIONS
-        && request.headers.contains_key(header::ORIGIN)
-        && request
-            .headers
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    let asks = [header::ORIGIN, header::ACCESS_CONTROL_REQUEST_METHOD];
+    request.method == Method::OPTIONS && asks.iter().all(|it| request.headers.contains_key(it))
 }
 
 /// The answer to a browser that asks on behalf of an allowed page.
 pub(super) fn preflight(path: &str, request: &Parts) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
     // Names of methods are fit for a header.
     if let Ok(methods) = methods(path).try_into() {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     }
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(SENT),
-    );
+    let sent = HeaderValue::from_static(SENT);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, sent);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER_S.into());
     if request.headers.contains_key(&ASKS_PRIVATE) {
         headers.insert(ALLOWS_PRIVATE, HeaderValue::from_static("true"));
@@ -55,9 +47,7 @@ pub(super) fn share(headers: &mut HeaderMap, page: Option<HeaderValue>, has_page
     }
     if let Some(origin) = page {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(READ),
-        );
+        let read = HeaderValue::from_static(READ);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, read);
     }
 }

@@ -35,59 +35,55 @@ pub(crate) enum Condition {
     Absent,
     /// If there is a record.
     Present,
-    /// If it is none of these: the header's value, which may have tags of others.
+    /// If it is none of these.
     Not(Vec<Position>),
     /// If there is nothing: the caller has whatever there is.
     NotAny,
 }
 
 impl Condition {
-    /// What the headers say. A condition that the route does not understand is an error: passed over,
-    /// it would do what was not meant.
+    /// What the headers say. One that the route does not understand is an error, not passed over.
     pub(super) fn read(headers: &HeaderMap, understood: Conditions) -> Result<Self, Failure> {
-        if understood == Conditions::Cached {
+        let cached = understood == Conditions::Cached;
+        let is = matches!(understood, Conditions::Record | Conditions::Existing);
+        let is_not = matches!(understood, Conditions::Record | Conditions::Cached);
+        for (name, is_understood) in [
+            (header::IF_MATCH, is),
+            (header::IF_NONE_MATCH, is_not),
+            (header::IF_UNMODIFIED_SINCE, cached),
+            (header::IF_RANGE, cached),
+        ] {
+            if !is_understood && headers.contains_key(&name) {
+                return Err(Failure::bad_request(format!(
+                    "{name} has no meaning here, and passing it over would do what is not meant; \
+                     leave it out"
+                )));
+            }
+        }
+        if cached {
             // What a cache asks is a favour: what is not understood only costs an answer.
-            return match headers.contains_key(header::IF_MATCH) {
-                true => Err(not_here(&header::IF_MATCH)),
-                false => Ok(Self::cached(headers)),
-            };
+            return Ok(Self::cached(headers));
         }
         let value = |name: HeaderName| {
             one(headers, &name)
                 .map_err(|()| Failure::bad_request(format!("{name} is to be there once, as text")))
         };
-        for name in [header::IF_UNMODIFIED_SINCE, header::IF_RANGE] {
-            if headers.contains_key(&name) {
-                return Err(not_here(&name));
+        let wrong = |message| Err(Failure::bad_request(message));
+        match (value(header::IF_MATCH)?, value(header::IF_NONE_MATCH)?) {
+            (None, None) => Ok(Self::None),
+            (Some("*"), None) => Ok(Self::Present),
+            (Some(tag), None) if tag.contains(',') => wrong(
+                "If-Match takes `*` or one entity tag here, as it was answered: \"epoch-seq\"",
+            ),
+            (Some(tag), None) => Ok(parse(tag).map_or(Self::IsImpossible, Self::Is)),
+            (None, Some("*")) => Ok(Self::Absent),
+            (None, Some(_)) => {
+                wrong("If-None-Match can only be `*` here, for a record that is not there")
+            }
+            (Some(_), Some(_)) => {
+                wrong("If-Match and If-None-Match exclude each other; leave out one of them")
             }
         }
-        let is = value(header::IF_MATCH)?;
-        let is_not = value(header::IF_NONE_MATCH)?;
-        match (is, is_not) {
-            (None, None) => Ok(Self::None),
-            (Some(_), _) if understood == Conditions::None => Err(not_here(&header::IF_MATCH)),
-            (Some(tag), None) => Self::is(tag),
-            (None, Some("*")) if understood == Conditions::Record => Ok(Self::Absent),
-            (None, Some(_)) if understood == Conditions::Record => Err(Failure::bad_request(
-                "If-None-Match can only be `*` here, for a record that is not there",
-            )),
-            (None, Some(_)) => Err(not_here(&header::IF_NONE_MATCH)),
-            (Some(_), Some(_)) => Err(Failure::bad_request(
-                "If-Match and If-None-Match exclude each other; leave out one of them",
-            )),
-        }
-    }
-
-    fn is(tag: &str) -> Result<Self, Failure> {
-        if tag == "*" {
-            return Ok(Self::Present);
-        }
-        if tag.contains(',') {
-            return Err(Failure::bad_request(
-                "If-Match takes `*` or one entity tag here, as it was answered: \"epoch-seq\"",
-            ));
-        }
-        Ok(parse(tag).map_or(Self::IsImpossible, Self::Is))
     }
 
     fn cached(headers: &HeaderMap) -> Self {
@@ -101,9 +97,6 @@ impl Condition {
                 }
             }
         }
-        if tags.is_empty() {
-            return Self::None;
-        }
         Self::Not(tags)
     }
 
@@ -115,12 +108,6 @@ impl Condition {
             _ => false,
         }
     }
-}
-
-fn not_here(name: &HeaderName) -> Failure {
-    Failure::bad_request(format!(
-        "{name} has no meaning here, and passing it over would do what is not meant; leave it out"
-    ))
 }
 
 /// Codings whose names proxies put behind a tag.

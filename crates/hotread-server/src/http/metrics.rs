@@ -25,21 +25,16 @@ use std::sync::Arc;
 /// The type of the text.
 const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `GET /metrics`, in the OpenMetrics text format.
 pub(super) async fn get(call: Call) -> Answer {
     let state = call.state.clone();
-    let text = call
-        .state
-        .blocking(Unit::own(), move |_| text(state))
-        .await?;
-    let text = text.map_err(|error| {
+    let text = call.state.blocking(Unit::own(), move |_| text(state));
+    let text = text.await?.map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");
         Failure::internal()
     })?;
     Ok(answer::with_type(StatusCode::OK, TEXT_TYPE, text.into()))
 }
 
-/// All metrics as text.
 fn text(state: Arc<AppState>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("hotread");
     registry.register_collector(Box::new(Scrape(state)));
@@ -66,141 +61,51 @@ impl Collector for Scrape {
     }
 }
 
+/// Writes a metric a line: its kind, name, help and number.
+macro_rules! write_all {
+    ($out:ident: $($kind:ident $name:literal $help:literal = $number:expr;)*) => {
+        $($out.$kind($name, $help, $number)?;)*
+    };
+}
+
 impl Scrape {
     fn store(&self, out: &mut Out<'_>) -> fmt::Result {
         let stats = self.0.store.stats();
-        out.counter("commits", "Transactions committed", stats.committed)?;
-        out.counter(
-            "commit_groups",
-            "Groups of transactions committed",
-            stats.groups,
-        )?;
-        out.counter("refusals", "Transactions refused", stats.refused)?;
-        out.counter(
-            "failed_groups",
-            "Groups of transactions that failed",
-            stats.failed_groups,
-        )?;
-        out.gauge(
-            "commit_queue",
-            "Transactions that wait",
-            stats.waiting as u64,
-        )?;
-        let (help, waiting) = ("Bytes of the transactions that wait", stats.waiting_bytes);
-        out.gauge("commit_queue_bytes", help, waiting as u64)?;
-        out.gauge(
-            "wal_bytes",
-            "Size of SQLite's write-ahead log",
-            stats.wal_bytes,
-        )?;
-        let help = "Does a reader keep the write-ahead log from beginning anew?";
-        out.gauge("wal_held", help, u64::from(stats.wal_held))?;
-        let halted = u64::from(stats.halted.is_some());
-        out.gauge("halted", "Can nothing be written at the moment?", halted)?;
-        let help = "Time from BEGIN to the end of COMMIT of a group, in SQLite";
-        out.seconds("sqlite_group_seconds", help, &stats.group_us)?;
-        let help = "Time of a group's COMMIT alone, with its fsync";
-        out.seconds("sqlite_commit_seconds", help, &stats.commit_us)?;
-        let help = "Transactions in a group";
-        out.histogram("commit_group_size", help, &stats.group_sizes, 1.0)
+        write_all! { out:
+            counter "commits" "Transactions committed" = stats.committed;
+            counter "commit_groups" "Groups of transactions committed" = stats.groups;
+            counter "refusals" "Transactions refused" = stats.refused;
+            counter "failed_groups" "Groups of transactions that failed" = stats.failed_groups;
+            gauge "commit_queue" "Transactions that wait" = stats.waiting as u64;
+            gauge "commit_queue_bytes" "Bytes of the transactions that wait" = stats.waiting_bytes as u64;
+            gauge "wal_bytes" "Size of SQLite's write-ahead log" = stats.wal_bytes;
+            gauge "wal_held" "Does a reader keep the write-ahead log from beginning anew?" = stats.wal_held.into();
+            gauge "halted" "Can nothing be written at the moment?" = stats.halted.is_some().into();
+            micros "sqlite_group_seconds" "Time from BEGIN to the end of COMMIT of a group, in SQLite" = &stats.group_us;
+            micros "sqlite_commit_seconds" "Time of a group's COMMIT alone, with its fsync" = &stats.commit_us;
+            sizes "commit_group_size" "Transactions in a group" = &stats.group_sizes;
+        }
+        Ok(())
     }
 
     fn server(&self, out: &mut Out<'_>) -> fmt::Result {
         let (state, metrics) = (&self.0, &self.0.metrics);
-        out.gauge(
-            "connections",
-            "Connections that are open",
-            state.places.taken() as u64,
-        )?;
-        let (running, waiting) = state.turns.depth();
-        out.gauge("calls", "Calls to the store that run", running as u64)?;
-        out.gauge(
-            "calls_waiting",
-            "Calls to the store that wait",
-            waiting as u64,
-        )?;
-        for (name, what, of) in [
-            (
-                "snapshots",
-                "Snapshots that are sent",
-                &state.sessions.snapshots,
-            ),
-            ("history_readers", "Readers of the history", &state.history),
-        ] {
-            let (running, waiting) = of.depth();
-            let name_waiting = format!("{name}_waiting");
-            out.gauge(&format!("{name}_running"), what, running as u64)?;
-            out.gauge(
-                &name_waiting,
-                &format!("{what}, waiting for a turn"),
-                waiting as u64,
-            )?;
+        let (calls, snapshots) = (state.turns.depth(), state.snapshots.depth());
+        let (history, (streams, _)) = (state.history.depth(), state.streams.depth());
+        let at_risk = state.sessions.at_risk().len();
+        write_all! { out:
+            gauge "connections" "Connections that are open" = state.places.depth().0 as u64;
+            gauge "calls" "Calls to the store that run" = calls.0 as u64;
+            gauge "calls_waiting" "Calls to the store that wait" = calls.1 as u64;
+            gauge "snapshots_running" "Snapshots that are sent" = snapshots.0 as u64;
+            gauge "snapshots_waiting" "Snapshots that are sent, waiting for a turn" = snapshots.1 as u64;
+            gauge "history_readers_running" "Readers of the history" = history.0 as u64;
+            gauge "history_readers_waiting" "Readers of the history, waiting for a turn" = history.1 as u64;
+            gauge "sessions_at_risk" "Sessions whose clients refuse a value of their table, or stand still" = at_risk as u64;
+            gauge "event_streams" "Streams of events that are open" = streams as u64;
         }
-        out.gauge(
-            "sessions_at_risk",
-            "Sessions whose clients refuse a value of their table, or stand still",
-            state.sessions.at_risk().len() as u64,
-        )?;
-        let (streams, _) = state.streams.depth();
-        out.gauge(
-            "event_streams",
-            "Streams of events that are open",
-            streams as u64,
-        )?;
-        let counters = [
-            (
-                "accepted_connections",
-                "Connections taken in",
-                &metrics.connections,
-            ),
-            (
-                "refused_connections",
-                "Connections without a place",
-                &metrics.refused_connections,
-            ),
-            (
-                "rate_limited",
-                "Requests that came too fast",
-                &metrics.rate_limited,
-            ),
-            (
-                "accepted_event_streams",
-                "Streams of events begun",
-                &metrics.event_streams,
-            ),
-            ("events", "Events sent on streams", &metrics.events_sent),
-            (
-                "frames",
-                "Frames sent on sync sessions",
-                &metrics.frames_sent,
-            ),
-            ("frame_bytes", "Bytes of those frames", &metrics.bytes_sent),
-            (
-                "resumes",
-                "Sync sessions that went on where they were",
-                &metrics.resumes,
-            ),
-            ("snapshots", "Snapshots sent", &metrics.snapshots),
-            ("folds", "Times that changes were folded", &metrics.folds),
-            ("nacks", "Values that clients refused", &metrics.nacks),
-            (
-                "failed_sessions",
-                "Sync sessions that ended with an error",
-                &metrics.failed_sessions,
-            ),
-            (
-                "lost_sessions",
-                "Sync sessions whose connection was lost",
-                &metrics.lost_sessions,
-            ),
-            (
-                "received_frames",
-                "Frames received on sync sessions",
-                &metrics.frames_received,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            out.counter(name, help, read(counter))?;
+        for (name, help, number) in metrics.counters() {
+            out.counter(name, help, number)?;
         }
         let mut encoder = out.family("http_requests", "Requests answered", MetricType::Counter)?;
         for (method, path, classes) in &metrics.requests {
@@ -226,24 +131,18 @@ impl Scrape {
             *sessions += 1;
             *lag = head.saturating_sub(session.acked).max(*lag);
         }
-        type Read = fn(&(u64, u64)) -> u64;
-        let gauges: [(&str, &str, Read); 2] = [
-            ("sessions", "Sync sessions", |(sessions, _)| *sessions),
-            (
-                "lag",
-                "Transactions that the last replica has not acknowledged",
-                |(_, lag)| *lag,
-            ),
-        ];
-        for (name, help, of) in gauges {
+        let mut write = |name: &str, help: &str, of: fn(&(u64, u64)) -> u64| -> fmt::Result {
             let mut encoder = out.family(name, help, MetricType::Gauge)?;
             for (table, numbers) in &tables {
                 let labels = [("table", table.as_str())];
                 let one = encoder.encode_family(&labels)?;
                 ConstGauge::new(of(numbers)).encode(one)?;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        write("sessions", "Sync sessions", |(sessions, _)| *sessions)?;
+        let help = "Transactions that the last replica has not acknowledged";
+        write("lag", help, |(_, lag)| *lag)
     }
 }
 
@@ -258,8 +157,8 @@ impl Out<'_> {
         kind: MetricType,
     ) -> Result<MetricEncoder<'a>, fmt::Error> {
         // The full stop is what the crate's own registry adds.
-        self.0
-            .encode_descriptor(name, &format!("{help}."), None, kind)
+        let help = format!("{help}.");
+        self.0.encode_descriptor(name, &help, None, kind)
     }
 
     fn counter(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
@@ -270,23 +169,21 @@ impl Out<'_> {
         ConstGauge::new(number).encode(self.family(name, help, MetricType::Gauge)?)
     }
 
-    /// Of microseconds.
-    fn seconds(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+    /// Times in microseconds, shown in seconds.
+    fn micros(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
         self.histogram(name, help, histogram, 1e6)
     }
 
-    fn histogram(
-        &mut self,
-        name: &str,
-        help: &str,
-        histogram: &Histogram,
-        unit: f64,
-    ) -> fmt::Result {
-        let bounds = histogram.bounds.iter().map(|&bound| bound as f64 / unit);
+    fn sizes(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        self.histogram(name, help, histogram, 1.0)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, of: &Histogram, unit: f64) -> fmt::Result {
+        let bounds = of.bounds.iter().map(|&bound| bound as f64 / unit);
         let bounds = bounds.chain([f64::INFINITY]);
-        let buckets: Vec<_> = bounds.zip(histogram.counts.iter().copied()).collect();
-        let count = histogram.counts.iter().sum();
+        let buckets: Vec<_> = bounds.zip(of.counts.iter().copied()).collect();
+        let count = of.counts.iter().sum();
         self.family(name, help, MetricType::Histogram)?
-            .encode_histogram::<NoLabelSet>(histogram.sum as f64 / unit, count, &buckets, None)
+            .encode_histogram::<NoLabelSet>(of.sum as f64 / unit, count, &buckets, None)
     }
 }

@@ -16,8 +16,6 @@ mod metrics;
 mod records;
 pub(crate) mod request;
 pub(crate) mod route;
-mod search;
-mod status;
 mod sync;
 mod tables;
 mod tokens;
@@ -44,16 +42,12 @@ use etag::Condition;
 use futures_util::FutureExt;
 use hotread_proto::{Code, Key, TableName};
 use request::Query;
-use route::{Access, ROUTES, methods};
+use route::{Access, ROUTES, Route, methods};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Where a request comes from; put there by the connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// The router: one way in for each path of the table, and one for all others.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
@@ -73,28 +67,26 @@ struct Seen {
     caller: Option<Caller>,
     /// The route's place in the table; behind it, if there is none.
     route: usize,
-    /// The route's pattern: what the path names may be nobody's business.
-    path: &'static str,
 }
 
 async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
     let began = Instant::now();
-    let peer = request.extensions().get::<Peer>().copied();
+    // Put there by the connection.
+    let peer: Option<SocketAddr> = request.extensions().get().copied();
     let method = request.method().clone();
-    let page = state.allowed.page(request.headers());
-    let wire = request.extensions().get::<Wire>().cloned();
-    let wire = wire.unwrap_or_default();
+    let settings = state.settings();
+    let page = settings.allowed.page(request.headers());
+    let wire: Arc<Wire> = request.extensions().get().cloned().unwrap_or_default();
     let length = request::body_length(request.headers());
     wire.set_unread(length != Some(0));
     let mut seen = Seen {
         caller: None,
         route: ROUTES.len(),
-        path: path.unwrap_or("unknown"),
     };
     let answered = caught(answer(&state, path, peer, request, &mut seen)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     answer::protect(response.headers_mut());
-    cors::share(response.headers_mut(), page, state.allowed.has_pages());
+    cors::share(response.headers_mut(), page, settings.allowed.has_pages());
     if wire.is_unread() && length.is_none_or(|length| length > request::INLINE as u64) {
         // More than is worth reading for the next request's sake.
         let close = HeaderValue::from_static("close");
@@ -103,9 +95,9 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     let status = response.status();
     state.metrics.request(seen.route, status);
     let name = seen.caller.as_ref().map_or("unknown", Caller::name);
-    let peer = peer.map(|Peer(peer)| peer);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let (path, status) = (seen.path, status.as_u16());
+    // The pattern: what the path names may be confidential.
+    let (path, status) = (path.unwrap_or("unknown"), status.as_u16());
     match response.extensions().get::<Failure>() {
         Some(failure) if is_news(failure) => {
             let (code, message) = (failure.body().code, &failure.body().message);
@@ -134,21 +126,19 @@ async fn caught(answer: impl Future<Output = Answer>) -> Answer {
 
 /// Failures that an operator should know of. Load is in the metrics.
 fn is_news(failure: &Failure) -> bool {
-    let load = matches!(
-        failure.body().code,
-        Code::Busy | Code::Closed | Code::TooManyConnections
-    );
-    failure.status().is_server_error() && !load
+    let code = failure.body().code;
+    let is_load = matches!(code, Code::Busy | Code::Closed | Code::TooManyConnections);
+    failure.status().is_server_error() && !is_load
 }
 
 async fn answer(
     state: &Arc<AppState>,
     path: Option<&'static str>,
-    peer: Option<Peer>,
+    peer: Option<SocketAddr>,
     request: Request,
     seen: &mut Seen,
 ) -> Answer {
-    let Peer(peer) = peer.ok_or_else(Failure::internal)?;
+    let peer = peer.ok_or_else(Failure::internal)?;
     let (mut parts, body) = request.into_parts();
     check_head(&parts.uri, &parts.headers)?;
     let route = find(path, &parts.method).map(|at| {
@@ -156,14 +146,12 @@ async fn answer(
         &ROUTES[at]
     });
     let open = matches!(route, Ok(route) if route.access == Access::Open);
-    let hosts = if open {
-        Hosts::Unread
-    } else if state.is_open() {
-        Hosts::Listed
-    } else {
-        Hosts::Any
+    let hosts = match open {
+        true => Hosts::Unread,
+        false if state.is_open() => Hosts::Listed,
+        false => Hosts::Any,
     };
-    state.allowed.check(&parts, hosts)?;
+    state.settings().allowed.check(&parts, hosts)?;
 
     let known = authenticate(state, peer, &parts);
     let who = known.as_ref().map_or(Who::peer(peer), Caller::who);
@@ -173,7 +161,9 @@ async fn answer(
     state.limiter.take(who).map_err(|wait| {
         count(&state.metrics.rate_limited);
         let message = "too many requests in a short time; ask less often";
-        Failure::new(Code::RateLimited, message).after(wait)
+        let mut failure = Failure::new(Code::RateLimited, message);
+        failure.wait = wait;
+        failure
     })?;
 
     // Browsers ask this without a token; it tells no more than the description does.
@@ -182,14 +172,14 @@ async fn answer(
     }
     let caller = match known {
         Ok(caller) => caller,
-        Err(_) if open => Caller::anonymous(peer),
+        Err(_) if open => Caller { peer, token: None },
         Err(failure) => return Err(failure),
     };
     let route = route?;
     let names = names(&mut parts).await?;
     check_rights(&caller, route.access, names.table.as_ref())?;
 
-    request::check_body(&parts.headers, route.takes, &state.options)?;
+    request::check_body(&parts.headers, route.takes, &state.settings().options)?;
     let query = Query::parse(parts.uri.query().unwrap_or(""), route.query)?;
     let condition = Condition::read(&parts.headers, route.conditions)?;
     let id = request::idempotency_key(&parts.headers, route.once)?;
@@ -210,18 +200,17 @@ async fn answer(
 /// Is it within the limits? What is far outside never gets here.
 fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let target = uri.path().len() + uri.query().map_or(0, str::len);
-    let line = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        name.as_str().len() + value.len()
-    };
-    let bytes = target + headers.iter().map(line).sum::<usize>();
-    if bytes > MAX_HEAD_BYTES {
-        let message = format!(
-            "the head of the request has {bytes} bytes; at most {MAX_HEAD_BYTES} are allowed"
-        );
-        let failure = Failure::new(Code::TooLarge, message);
-        return Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    let lines = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let bytes = target + lines.sum::<usize>();
+    if bytes <= MAX_HEAD_BYTES {
+        return Ok(());
     }
-    Ok(())
+    let message =
+        format!("the head of the request has {bytes} bytes; at most {MAX_HEAD_BYTES} are allowed");
+    let failure = Failure::new(Code::TooLarge, message);
+    Err(failure.with_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
 }
 
 fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
@@ -234,13 +223,13 @@ fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
         Method::HEAD => &Method::GET,
         _ => method,
     };
-    let found = ROUTES
-        .iter()
-        .position(|route| route.path == path && route.method == method);
-    found.ok_or_else(|| {
+    let found = |route: &Route| route.path == path && route.method == method;
+    ROUTES.iter().position(found).ok_or_else(|| {
         let methods = methods(path);
         let message = format!("the path does not have this method; it has {methods}");
-        Failure::new(Code::MethodNotAllowed, message).allow(methods)
+        let mut failure = Failure::new(Code::MethodNotAllowed, message);
+        failure.allow = Some(methods);
+        failure
     })
 }
 
@@ -277,21 +266,19 @@ fn key(text: &str) -> Result<Key, Failure> {
 
 /// Before anything is said of whether a table exists.
 fn check_rights(caller: &Caller, access: Access, table: Option<&TableName>) -> Result<(), Failure> {
-    let allowed = match (access, table) {
-        (Access::Open | Access::Token, _) => true,
-        (Access::Any(role), _) => caller.has(role),
-        (Access::Server(role), _) => caller.has_on_all(role),
-        (Access::Table(role), Some(table)) => caller.has_on(table, role),
-        (Access::Table(_), None) => false,
+    let has_here = |role| table.is_some_and(|table| caller.has_on(table, role));
+    let (allowed, role, scope) = match access {
+        Access::Open | Access::Token => return Ok(()),
+        Access::Any(role) => (caller.has(role), role, ""),
+        Access::Table(role) => (has_here(role), role, " for this table"),
+        Access::Server(role) => (caller.has_on_all(role), role, ", for all tables"),
     };
-    let needed = match access {
-        _ if allowed => return Ok(()),
-        Access::Open | Access::Token => "a token".to_owned(),
-        Access::Any(role) => format!("the role {role}"),
-        Access::Table(role) => format!("the role {role} for this table"),
-        Access::Server(role) => format!("the role {role}, for all tables"),
-    };
-    let message = format!("the token does not allow this, which needs {needed}; ask for another");
+    if allowed {
+        return Ok(());
+    }
+    let message = format!(
+        "the token does not allow this, which needs the role {role}{scope}; ask for another"
+    );
     Err(Failure::new(Code::Forbidden, message))
 }
 

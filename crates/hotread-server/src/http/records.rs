@@ -1,22 +1,22 @@
-//! `/v1/tables/{table}/records` and `/v1/tables/{table}/records/{key}`.
+//! `/v1/tables/{table}/records`, `/v1/tables/{table}/records/{key}` and `/v1/tables/{table}/search`.
 
 use super::answer::{self, Answer};
 use super::call::Call;
 use super::etag::Condition;
 use super::txn;
 use crate::error::Failure;
-use crate::limits::PAGE_MEMORY;
+use crate::limits::{MAX_FOUND, MAX_QUERY_BYTES, PAGE_MEMORY};
 use axum::http::StatusCode;
 use hotread_proto::http::{OneRecord, RecordBody, Written};
 use hotread_proto::limits::MAX_KEY_BYTES;
 use hotread_proto::{
-    Code, ErrorBody, Key, Page, Position, Record, Scan, Success, TableName, Timestamp, Txn,
+    Code, ErrorBody, Key, Position, Record, Scan, Search, Success, TableName, Timestamp, Txn,
 };
 use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Store};
 use std::time::SystemTime;
 
 /// Those that have not expired.
-pub(super) fn present(mut records: Vec<Record>) -> Vec<Record> {
+fn present(mut records: Vec<Record>) -> Vec<Record> {
     let now = Timestamp::from(SystemTime::now());
     records.retain(|record| !record.is_expired(now));
     records
@@ -37,17 +37,34 @@ pub(super) async fn list(call: Call) -> Answer {
         limit: call.query.limit(DEFAULT_PAGE, MAX_PAGE)?,
         epoch: call.query.read("epoch")?,
     };
-    let budget = call.budget();
-    let json = call.blocking(move |store| {
-        let held = budget.take(PAGE_MEMORY)?;
-        let page = store.scan(&table, &scan)?;
-        let page = Page {
-            records: present(page.records),
-            ..page
-        };
-        answer::large(held, &page)
+    let answer = call.answer(PAGE_MEMORY, move |store| {
+        let mut page = store.scan(&table, &scan)?;
+        page.records = present(page.records);
+        Ok(page)
     });
-    json.await?.map(answer::encoded)
+    answer.await
+}
+
+/// `GET /v1/tables/{table}/search`: the best first.
+pub(super) async fn search(call: Call) -> Answer {
+    let table = call.table()?;
+    let missing = || Failure::bad_request("q is missing; give the words to search for");
+    let query = call.query.get("q").ok_or_else(missing)?.to_owned();
+    if query.len() > MAX_QUERY_BYTES {
+        let message = format!("q has more than {MAX_QUERY_BYTES} bytes; shorten it");
+        return Err(Failure::bad_request(message));
+    }
+    let search = Search {
+        query,
+        category: call.query.read("category")?,
+        limit: call.query.limit(MAX_FOUND, MAX_FOUND)?,
+    };
+    let answer = call.answer(PAGE_MEMORY, move |store| {
+        let mut found = store.search(&table, &search)?;
+        found.records = present(found.records);
+        Ok(found)
+    });
+    answer.await
 }
 
 /// `GET /v1/tables/{table}/records/{key}`.
@@ -58,16 +75,11 @@ pub(super) async fn get(call: Call) -> Answer {
     let answered = call.blocking(move |store| -> Answer {
         let held = budget.take(0)?;
         let (position, record) = read(store, &table, &key)?;
-        let Some(record) = record else {
-            return Err(not_found(&table, &key, ""));
-        };
+        let record = record.ok_or_else(|| not_found(&table, &key, ""))?;
         let now = SystemTime::now();
         if let Some(at) = record.expires_at().filter(|_| record.is_expired(now)) {
-            return Err(not_found(
-                &table,
-                &key,
-                &format!(" any more; it expired at {at}"),
-            ));
+            let more = format!(" any more; it expired at {at}");
+            return Err(not_found(&table, &key, &more));
         }
         let at = Position {
             seq: record.seq(),
@@ -76,8 +88,8 @@ pub(super) async fn get(call: Call) -> Answer {
         if condition.has(at) {
             return Ok(answer::not_modified(at));
         }
-        let json = answer::large(held, &OneRecord { record, position })?;
-        Ok(answer::tagged(answer::encoded(json), at))
+        let response = answer::large(held, &OneRecord { record, position })?;
+        Ok(answer::tagged(response, at))
     });
     answered.await?
 }
@@ -110,9 +122,7 @@ pub(super) async fn put(mut call: Call) -> Answer {
     let (body, held) = call.needed_body::<RecordBody>().await?;
     let transaction = Txn::new().put(body.under(key.clone()));
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
-    let (unit, actor) = (call.unit(), call.caller.actor());
-    let (committed, is_new) =
-        txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
+    let (committed, is_new) = txn::submit(call, &table, transaction, held).await?;
     let status = match is_new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -136,8 +146,7 @@ pub(super) async fn delete(call: Call) -> Answer {
     let transaction = Txn::new().delete(key.clone());
     let transaction = conditional(&call, &table, key.clone(), transaction)?;
     let held = call.budget().take(0)?;
-    let (unit, actor) = (call.unit(), call.caller.actor());
-    let (committed, _) = txn::submit(&call.state, unit, actor, &table, transaction, held).await?;
+    let (committed, _) = txn::submit(call, &table, transaction, held).await?;
     Ok(answer::success(&Written { committed, key }))
 }
 
@@ -149,16 +158,18 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
             // A precondition has no epoch. If the table is made anew after this look, its records
             // begin at seq 1 again.
             if at.epoch != head.epoch {
-                return Err(other_epoch(key, *at));
+                let other = format!("{at} is of another incarnation of the table");
+                return Err(precondition(key, &other));
             }
             txn.if_seq(key, at.seq)
         }
         Condition::Absent => txn.if_absent(key),
         Condition::Present => txn.if_present(key),
         Condition::IsImpossible => {
-            let message = "precondition failed: If-Match is no entity tag of this server; read the \
-                           record again and decide anew";
-            return Err(precondition(key, message));
+            return Err(precondition(
+                key,
+                "If-Match is no entity tag of this server",
+            ));
         }
         Condition::None | Condition::Not(_) | Condition::NotAny => txn,
     };
@@ -167,17 +178,9 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
     Ok(txn)
 }
 
-fn other_epoch(key: Key, at: Position) -> Failure {
-    let message = format!(
-        "precondition failed: {at} is of another incarnation of the table; read the record again \
-         and decide anew"
-    );
-    precondition(key, &message)
-}
-
-fn precondition(key: Key, message: &str) -> Failure {
-    Failure::from(ErrorBody {
-        key: Some(key),
-        ..ErrorBody::new(Code::PreconditionFailed, message)
-    })
+fn precondition(key: Key, why: &str) -> Failure {
+    let message = format!("precondition failed: {why}; read the record again and decide anew");
+    let mut body = ErrorBody::new(Code::PreconditionFailed, message);
+    body.key = Some(key);
+    body.into()
 }

@@ -4,14 +4,13 @@ use crate::access::one;
 use crate::error::Failure;
 use crate::limits::{BODY_GRACE, Budget, Held, MIN_BODY_RATE};
 use crate::options::Options;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, header};
+use futures_util::StreamExt;
 use hotread_proto::limits::MAX_TXN_OPS;
 use hotread_proto::{Code, TxnId};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -21,11 +20,9 @@ pub(super) const INLINE: usize = 64 << 10;
 /// By how much the memory that is held for a body grows while it comes, in bytes.
 const STEP: usize = 256 << 10;
 
-/// Memory that an object takes once it is parsed, in bytes, in addition to its text: as what was asked for, and
-/// as the record and the operation that become of it.
+/// Memory of an object once it is parsed besides its text, in bytes: as asked for, record and operation.
 const OBJECT_COST: usize = 400;
-/// Memory that the text of a body takes once it is parsed, for each byte: as what was asked for, and as
-/// the records and the row of the history that become of it.
+/// Memory of a body's text once it is parsed, for each byte: as asked for, and as records and history.
 const TEXT_COST: usize = 2;
 
 /// What a route takes as its body.
@@ -40,21 +37,30 @@ pub(crate) enum Takes {
     Replacement,
 }
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Is every `%` the beginning of an escape? What is not would be taken literally by some and refused
-/// by others.
-pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
-    let escape = |rest: &[u8]| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit);
-    let mut bytes = text.as_bytes();
-    while let Some(at) = bytes.iter().position(|&byte| byte == b'%') {
-        bytes = &bytes[at + 1..];
-        if !escape(bytes) {
-            let message = "a `%` in the URL is not followed by two hexadecimal digits; write `%25`";
-            return Err(Failure::bad_request(message));
+impl Takes {
+    /// The largest body, in bytes.
+    pub(super) fn most(self, options: &Options) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Json(max) | Self::Perhaps(max) => max,
+            Self::Replacement => options.max_replace_body_bytes,
         }
     }
-    Ok(())
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Is every `%` the beginning of an escape? Others are read in different ways by different programs.
+pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if text.split('%').skip(1).all(is_escape) {
+        return Ok(());
+    }
+    let message = "a `%` in the URL is not followed by two hexadecimal digits; write `%25`";
+    Err(Failure::bad_request(message))
 }
 
 /// The query's parameters, each of which stands there at most once.
@@ -70,16 +76,16 @@ impl Query {
             let name = decode(name)?;
             let known = known.iter().find(|known| **known == name);
             let name = *known.ok_or_else(|| {
-                Failure::bad_request(format!(
-                    "the query has no parameter {:?} here; leave it out",
-                    cut(&name)
-                ))
+                // Enough of the name to find it.
+                let name: String = name.chars().take(64).collect();
+                let message = format!("the query has no parameter {name:?} here; leave it out");
+                Failure::bad_request(message)
             })?;
             if query.get(name).is_some() {
                 let message = format!("the query's parameter {name} is there twice");
                 return Err(Failure::bad_request(message));
             }
-            query.0.push((name, decode(value)?.into_owned()));
+            query.0.push((name, decode(value)?));
         }
         Ok(query)
     }
@@ -105,29 +111,24 @@ impl Query {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
             Ok(limit) if digits && (1..=max).contains(&limit) => Ok(limit),
-            _ => Err(Failure::bad_request(format!(
-                "limit is to be a number from 1 to {max}"
-            ))),
+            _ => {
+                let message = format!("limit is to be a number from 1 to {max}");
+                Err(Failure::bad_request(message))
+            }
         }
     }
 }
 
 /// `+` is a space, as forms write it.
-fn decode(text: &str) -> Result<Cow<'_, str>, Failure> {
+fn decode(text: &str) -> Result<String, Failure> {
     let text = match text.contains('+') {
         true => Cow::Owned(text.replace('+', " ")),
         false => Cow::Borrowed(text),
     };
     let decoded = percent_decode_str(&text).decode_utf8();
-    let decoded = decoded.map_err(|_| {
-        Failure::bad_request("the query is not UTF-8 when it is decoded; encode it before")
-    })?;
-    Ok(Cow::Owned(decoded.into_owned()))
-}
-
-/// Enough of a name to find it.
-fn cut(text: &str) -> String {
-    text.chars().take(64).collect()
+    let message = "the query is not UTF-8 when it is decoded; encode it before";
+    let decoded = decoded.map_err(|_| Failure::bad_request(message))?;
+    Ok(decoded.into_owned())
 }
 
 /// The transaction id that the header gives.
@@ -150,28 +151,19 @@ pub(super) fn check_body(
     options: &Options,
 ) -> Result<(), Failure> {
     let length = content_length(headers)?;
-    if body_length(headers) == Some(0) {
-        return match takes {
-            Takes::Json(_) | Takes::Replacement => {
-                Err(Failure::bad_request("the body is missing; send JSON"))
-            }
-            Takes::Nothing | Takes::Perhaps(_) => Ok(()),
-        };
-    }
-    if takes == Takes::Nothing {
-        return Err(Failure::bad_request("there is no body here; leave it out"));
-    }
-    if !is_plain(headers) {
-        let message = "the body is encoded, as with gzip; send it as it is";
-        return Err(Failure::new(Code::UnsupportedMediaType, message));
-    }
-    if !is_json(headers) {
-        let message = "bodies are JSON; send it with `Content-Type: application/json`";
-        return Err(Failure::new(Code::UnsupportedMediaType, message));
-    }
-    let max = most(takes, options);
-    match length {
-        Some(length) if length > max as u64 => Err(too_large(max)),
+    let unsupported = |message| Err(Failure::new(Code::UnsupportedMediaType, message));
+    let max = takes.most(options);
+    match (takes, body_length(headers) == Some(0)) {
+        (Takes::Json(_) | Takes::Replacement, true) => Err(Failure::missing_body()),
+        (Takes::Nothing | Takes::Perhaps(_), true) => Ok(()),
+        (Takes::Nothing, false) => Err(Failure::bad_request("there is no body here; leave it out")),
+        _ if !is_plain(headers) => {
+            unsupported("the body is encoded, as with gzip; send it as it is")
+        }
+        _ if !is_json(headers) => {
+            unsupported("bodies are JSON; send it with `Content-Type: application/json`")
+        }
+        _ if length.is_some_and(|length| length > max as u64) => Err(too_large(max)),
         _ => Ok(()),
     }
 }
@@ -207,28 +199,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.trim().eq_ignore_ascii_case("application/json")
 }
 
-pub(super) fn most(takes: Takes, options: &Options) -> usize {
-    match takes {
-        Takes::Nothing => 0,
-        Takes::Json(max) | Takes::Perhaps(max) => max,
-        Takes::Replacement => options.max_replace_body_bytes,
-    }
-}
-
 fn too_large(max: usize) -> Failure {
     let message = format!("the body is larger than {max} bytes; send less at once");
     Failure::new(Code::TooLarge, message)
 }
 
-/// The memory that a body takes once it is parsed. Many small records take many times their text; objects
-/// within values are not parsed.
+/// The memory that a body takes once it is parsed: many small records take many times their text.
 pub(super) fn parsed(bytes: &[u8], takes: Takes) -> usize {
     let objects = match takes {
         Takes::Replacement => elements(bytes),
-        _ => {
-            let objects = bytes.iter().filter(|byte| **byte == b'{').count();
-            objects.min(MAX_TXN_OPS)
-        }
+        _ => bytes
+            .iter()
+            .filter(|byte| **byte == b'{')
+            .take(MAX_TXN_OPS)
+            .count(),
     };
     TEXT_COST * bytes.len() + OBJECT_COST * objects
 }
@@ -266,28 +250,24 @@ fn elements(bytes: &[u8]) -> usize {
 /// Reads a body, as long as it comes fast enough to be worth the memory.
 pub(super) async fn receive(
     budget: &Budget,
-    mut body: Body,
+    body: Body,
     max: usize,
 ) -> Result<(Vec<u8>, Held), Failure> {
     let began = Instant::now();
     let mut held = budget.take(0)?;
     let mut room = 0;
     let mut bytes = Vec::new();
+    let mut body = body.into_data_stream();
     loop {
         let allowed = Duration::from_secs(bytes.len() as u64 / MIN_BODY_RATE);
-        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = timeout_at(began + BODY_GRACE + allowed, next).await;
-        let frame = frame.map_err(|_| {
+        let data = timeout_at(began + BODY_GRACE + allowed, body.next()).await;
+        let data = data.map_err(|_| {
             let message = "the body comes too slowly; send it at once";
             Failure::new(Code::Timeout, message)
         })?;
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| {
-            Failure::bad_request("the body ended too early, or is not encoded as it says")
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
+        let Some(data) = data else { break };
+        let message = "the body ended too early, or is not encoded as it says";
+        let data = data.map_err(|_| Failure::bad_request(message))?;
         let wanted = bytes.len() + data.len();
         if wanted > max {
             return Err(too_large(max));
@@ -341,16 +321,8 @@ mod tests {
         ] {
             assert_eq!(code(query), Code::BadRequest, "{query}");
         }
-        for limit in [
-            "0",
-            "11",
-            "-1",
-            "+1",
-            "1.0",
-            "x",
-            "",
-            "99999999999999999999",
-        ] {
+        let beyond = format!("{}0", u64::MAX);
+        for limit in ["0", "11", "-1", "+1", "1.0", "x", "", &beyond] {
             let query = Query::parse(&format!("limit={}", limit.replace('+', "%2B")), KNOWN);
             assert!(query.unwrap().limit(1, 10).is_err(), "{limit}");
         }
@@ -396,22 +368,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_not_taken_for_what_it_is_not() {
-        let is = |name: HeaderName, value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            is_plain(&headers)
-        };
-        assert!(is_plain(&HeaderMap::new()));
-        assert!(is(header::CONTENT_ENCODING, "identity"));
-        assert!(is(header::TRANSFER_ENCODING, "Chunked"));
-        for coding in ["gzip", "br", "identity, gzip", "", "x"] {
-            assert!(!is(header::CONTENT_ENCODING, coding), "{coding}");
-        }
-        assert!(!is(header::TRANSFER_ENCODING, "gzip, chunked"));
-    }
-
-    #[test]
     fn records_are_counted_and_not_what_is_in_their_values() {
         for (body, count) in [
             (r#"{"records":[]}"#, 0),
@@ -431,23 +387,41 @@ mod tests {
     }
 
     #[test]
-    fn only_json_is_json() {
-        let is = |kind: &str| {
+    fn what_is_encoded_or_no_json_is_not_taken_for_what_it_is_not() {
+        let with = |name: HeaderName, value: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
-            is_json(&headers)
+            headers.insert(name, value.parse().unwrap());
+            (is_plain(&headers), is_json(&headers))
         };
-        assert!(is("application/json") && is("Application/JSON; charset=utf-8"));
-        for kind in [
-            "text/plain",
-            "application/jsonp",
-            "application/json2",
-            "text/plain;application/json",
-            "application/x-www-form-urlencoded",
-            "",
+        let (plain, neither, json) = ((true, false), (false, false), (true, true));
+        assert!(is_plain(&HeaderMap::new()) && !is_json(&HeaderMap::new()));
+        for (name, value, is) in [
+            (header::CONTENT_ENCODING, "identity", plain),
+            (header::CONTENT_ENCODING, "gzip", neither),
+            (header::CONTENT_ENCODING, "br", neither),
+            (header::CONTENT_ENCODING, "identity, gzip", neither),
+            (header::CONTENT_ENCODING, "", neither),
+            (header::CONTENT_ENCODING, "x", neither),
+            (header::TRANSFER_ENCODING, "Chunked", plain),
+            (header::TRANSFER_ENCODING, "gzip, chunked", neither),
+            (header::CONTENT_TYPE, "application/json", json),
+            (
+                header::CONTENT_TYPE,
+                "Application/JSON; charset=utf-8",
+                json,
+            ),
+            (header::CONTENT_TYPE, "text/plain", plain),
+            (header::CONTENT_TYPE, "application/jsonp", plain),
+            (header::CONTENT_TYPE, "application/json2", plain),
+            (header::CONTENT_TYPE, "text/plain;application/json", plain),
+            (
+                header::CONTENT_TYPE,
+                "application/x-www-form-urlencoded",
+                plain,
+            ),
+            (header::CONTENT_TYPE, "", plain),
         ] {
-            assert!(!is(kind), "{kind}");
+            assert_eq!(with(name.clone(), value), is, "{name}: {value}");
         }
-        assert!(!is_json(&HeaderMap::new()));
     }
 }

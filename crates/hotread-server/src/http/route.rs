@@ -1,12 +1,12 @@
-//! All routes, in one table: it makes the router, says who may use a route and what it takes, and is
-//! what the description and the tests are checked against. There is no other way to a handler.
+//! All routes, in one table: it makes the router, says who may use a route and what it takes, and a part of
+//! the description. There is no other way to a handler.
 
 use super::answer::Answer;
 use super::call::Call;
 use super::etag::Conditions;
 use super::request::Takes;
-use super::{changes, events, meta, metrics, records, search, status, sync, tables, tokens, txn};
-use crate::limits::{MAX_RECORD_BODY, MAX_TABLE_BODY, MAX_TOKEN_BODY, MAX_TXN_BODY};
+use super::{changes, events, meta, metrics, records, sync, tables, tokens, txn};
+use crate::limits::{MAX_RECORD_BODY, MAX_TOKEN_BODY, MAX_TXN_BODY};
 use axum::http::Method;
 use hotread_store::Role;
 use std::pin::Pin;
@@ -44,26 +44,17 @@ pub(crate) struct Route {
     pub(crate) handler: Handler,
 }
 
+/// Routes of one method each.
+macro_rules! methods {
+    ($($name:ident $method:ident),*) => {
+        $(const fn $name(path: &'static str, access: Access, handler: Handler) -> Self {
+            Self::new(Method::$method, path, access, handler)
+        })*
+    };
+}
+
 impl Route {
-    const fn get(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::GET, path, access, handler)
-    }
-
-    const fn put(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::PUT, path, access, handler)
-    }
-
-    const fn post(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::POST, path, access, handler)
-    }
-
-    const fn patch(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::PATCH, path, access, handler)
-    }
-
-    const fn delete(path: &'static str, access: Access, handler: Handler) -> Self {
-        Self::new(Method::DELETE, path, access, handler)
-    }
+    methods! { get GET, put PUT, post POST, patch PATCH, delete DELETE }
 
     const fn new(method: Method, path: &'static str, access: Access, handler: Handler) -> Self {
         Self {
@@ -114,14 +105,7 @@ const SERVER_READ: Access = Access::Server(Role::Read);
 const SERVER_ADMIN: Access = Access::Server(Role::Admin);
 
 const TABLE: &str = "/v1/tables/{table}";
-const RECORDS: &str = "/v1/tables/{table}/records";
 const RECORD: &str = "/v1/tables/{table}/records/{key}";
-const TXN: &str = "/v1/tables/{table}/txn";
-const REPLACE: &str = "/v1/tables/{table}/replace";
-const SEARCH: &str = "/v1/tables/{table}/search";
-const CHANGES: &str = "/v1/tables/{table}/changes";
-const EVENTS: &str = "/v1/tables/{table}/events";
-const SYNC: &str = "/v1/tables/{table}/sync";
 
 /// All routes.
 pub(crate) static ROUTES: [Route; 23] = [
@@ -129,16 +113,16 @@ pub(crate) static ROUTES: [Route; 23] = [
     Route::get("/readyz", Access::Open, to!(meta::ready)),
     Route::get("/metrics", SERVER_READ, to!(metrics::get)),
     Route::get("/v1/openapi.json", Access::Token, to!(meta::openapi)),
-    Route::get("/v1/status", ANY, to!(status::get)),
+    Route::get("/v1/status", ANY, to!(meta::status)),
     Route::get("/v1/tokens", SERVER_ADMIN, to!(tokens::list)),
     Route::post("/v1/tokens", SERVER_ADMIN, to!(tokens::create)).takes(Takes::Json(MAX_TOKEN_BODY)),
     Route::delete("/v1/tokens/{id}", SERVER_ADMIN, to!(tokens::revoke)),
     Route::get("/v1/tables", ANY, to!(tables::list)),
     Route::get(TABLE, READ, to!(tables::get)).conditions(Conditions::Cached),
-    Route::put(TABLE, ADMIN, to!(tables::create)).takes(Takes::Perhaps(MAX_TABLE_BODY)),
-    Route::patch(TABLE, ADMIN, to!(tables::alter)).takes(Takes::Json(MAX_TABLE_BODY)),
+    Route::put(TABLE, ADMIN, to!(tables::create)).takes(Takes::Perhaps(MAX_RECORD_BODY)),
+    Route::patch(TABLE, ADMIN, to!(tables::alter)).takes(Takes::Json(MAX_RECORD_BODY)),
     Route::delete(TABLE, ADMIN, to!(tables::drop)),
-    Route::get(RECORDS, READ, to!(records::list))
+    Route::get("/v1/tables/{table}/records", READ, to!(records::list))
         .query(&["prefix", "after", "category", "limit", "epoch"]),
     Route::get(RECORD, READ, to!(records::get)).conditions(Conditions::Cached),
     Route::put(RECORD, WRITE, to!(records::put))
@@ -150,27 +134,26 @@ pub(crate) static ROUTES: [Route; 23] = [
         .query(&["note"])
         .conditions(Conditions::Existing)
         .once(),
-    Route::post(TXN, WRITE, to!(txn::commit))
+    Route::post("/v1/tables/{table}/txn", WRITE, to!(txn::commit))
         .takes(Takes::Json(MAX_TXN_BODY))
         .once(),
-    Route::post(REPLACE, WRITE, to!(txn::replace))
+    Route::post("/v1/tables/{table}/replace", WRITE, to!(txn::replace))
         .takes(Takes::Replacement)
         .query(&["note"])
         .once(),
-    Route::get(SEARCH, READ, to!(search::get)).query(&["q", "category", "limit"]),
-    Route::get(CHANGES, READ, to!(changes::get)).query(&["from", "limit"]),
-    Route::get(EVENTS, READ, to!(events::get)).query(&["from"]),
-    Route::get(SYNC, READ, to!(sync::follow)),
+    Route::get("/v1/tables/{table}/search", READ, to!(records::search))
+        .query(&["q", "category", "limit"]),
+    Route::get("/v1/tables/{table}/changes", READ, to!(changes::get)).query(&["from", "limit"]),
+    Route::get("/v1/tables/{table}/events", READ, to!(events::get)).query(&["from"]),
+    Route::get("/v1/tables/{table}/sync", READ, to!(sync::follow)),
 ];
 
 /// The methods of a path, as `Allow` lists them.
 pub(super) fn methods(path: &str) -> String {
-    let mut methods = Vec::new();
-    for route in ROUTES.iter().filter(|route| route.path == path) {
-        methods.push(route.method.as_str());
-        if route.method == Method::GET {
-            methods.push("HEAD");
-        }
-    }
-    methods.join(", ")
+    let here = ROUTES.iter().filter(|route| route.path == path);
+    let methods = here.map(|route| match &route.method {
+        &Method::GET => "GET, HEAD",
+        method => method.as_str(),
+    });
+    methods.collect::<Vec<_>>().join(", ")
 }

@@ -5,27 +5,24 @@ use super::call::Call;
 use crate::error::Failure;
 use axum::http::StatusCode;
 use hotread_proto::http::Tables;
-use hotread_proto::{Alter, Position, Role, Success, TableOptions, Value};
+use hotread_proto::{Alter, Code, Role, Success, TableOptions, Value};
 
 /// `GET /v1/tables`: those that the caller may read.
 pub(super) async fn list(call: Call) -> Answer {
-    let unit = call.unit();
-    let Call { state, caller, .. } = call;
-    let budget = state.budgets.of(caller.who());
-    let json = state.blocking(unit, move |store| {
-        let held = budget.take(0)?;
+    let caller = call.caller.clone();
+    let answer = call.answer(0, move |store| {
         let mut tables = store.tables()?;
         tables.retain(|table| caller.has_on(&table.name, Role::Read));
-        answer::large(held, &Tables { tables })
+        Ok(Tables { tables })
     });
-    json.await?.map(answer::encoded)
+    answer.await
 }
 
 /// `GET /v1/tables/{table}`.
 pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
     // Without a look at the disk, for those who ask again and again.
-    let head: Position = call.state.store.head(&table)?.position;
+    let head = call.state.store.head(&table)?.position;
     if call.condition.has(head) {
         return Ok(answer::not_modified(head));
     }
@@ -37,8 +34,7 @@ pub(super) async fn get(call: Call) -> Answer {
 /// `PUT /v1/tables/{table}`: creates it, with the options in the body.
 pub(super) async fn create(mut call: Call) -> Answer {
     let table = call.table()?;
-    let options = call.body::<TableOptions>().await?;
-    let (options, _held) = options.unzip();
+    let (options, _held) = call.body::<TableOptions>().await?.unzip();
     let options = options.unwrap_or_default();
     // Options are read as leniently as those that are stored.
     if let Some(schema) = &options.schema {
@@ -50,12 +46,23 @@ pub(super) async fn create(mut call: Call) -> Answer {
     Ok(answer::tagged(response, info.position))
 }
 
-/// `PATCH /v1/tables/{table}`: gives it other options.
+/// `PATCH /v1/tables/{table}`: gives it other options, or another name.
 pub(super) async fn alter(mut call: Call) -> Answer {
     let table = call.table()?;
     let (alter, _held) = call.needed_body::<Alter>().await?;
+    // What it takes to create a table of that name.
+    if let Some(name) = alter.name()
+        && !call.caller.has_on(name, Role::Admin)
+    {
+        let message = "the token does not allow this, which needs the role admin for the other name; ask for another";
+        return Err(Failure::new(Code::Forbidden, message));
+    }
+    let old = table.clone();
     let altered = call.blocking(move |store| store.alter(&table, &alter));
     let info = altered.await??;
+    if info.name != old {
+        call.state.warm.remove(&old);
+    }
     Ok(answer::tagged(answer::success(&info), info.position))
 }
 
@@ -63,7 +70,7 @@ pub(super) async fn alter(mut call: Call) -> Answer {
 pub(super) async fn drop(call: Call) -> Answer {
     let table = call.table()?;
     let name = table.clone();
-    let dropped = call.blocking(move |store| store.drop_table(&table).map_err(Failure::from));
+    let dropped = call.blocking(move |store| store.drop_table(&table));
     dropped.await??;
     call.state.warm.remove(&name);
     Ok(answer::done())

@@ -5,15 +5,16 @@ use super::call::Call;
 use axum::http::{HeaderValue, StatusCode, header};
 use hotread_proto::Success;
 use hotread_proto::http::{TokenRequest, Tokens};
+use hotread_store::Store;
 
 /// `GET /v1/tokens`: all of them, without their secrets.
 pub(super) async fn list(call: Call) -> Answer {
-    let budget = call.budget();
-    let json = call.blocking(move |store| {
-        let tokens = store.tokens()?;
-        answer::large(budget.take(0)?, &Tokens { tokens })
-    });
-    json.await?.map(answer::encoded)
+    let tokens = |store: &Store| {
+        Ok(Tokens {
+            tokens: store.tokens()?,
+        })
+    };
+    call.answer(0, tokens).await
 }
 
 /// `POST /v1/tokens`: the only answer that ever has the secret.
@@ -33,8 +34,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     });
     let token = made.await??;
     call.state.tokens_changed();
-    let by = call.caller.name();
-    let peer = call.caller.peer();
+    let (by, peer) = (call.caller.name(), call.caller.peer);
     tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was made");
     let mut response = answer::json(StatusCode::CREATED, &Success::new(&token));
     let headers = response.headers_mut();
@@ -48,8 +48,7 @@ pub(super) async fn revoke(call: Call) -> Answer {
     let revoked = call.blocking(move |store| store.revoke_token_but_last(&id));
     let revoked = revoked.await??;
     call.state.tokens_changed();
-    let by = call.caller.name();
-    let peer = call.caller.peer();
+    let (by, peer) = (call.caller.name(), call.caller.peer);
     tracing::info!(id = revoked.id, by, %peer, "a token was revoked");
     Ok(answer::success(&revoked))
 }

@@ -4,10 +4,8 @@ use super::answer::{self, Answer};
 use super::call::Call;
 use crate::error::Failure;
 use crate::limits::Held;
-use crate::state::AppState;
-use crate::work::Unit;
 use hotread_proto::limits::MAX_KEY_BYTES;
-use hotread_proto::{Actor, Code, Committed, Replace, TableName, Txn};
+use hotread_proto::{Committed, Replace, TableName, Txn};
 use hotread_store::{CommitError, Store};
 use std::time::Duration;
 
@@ -15,8 +13,7 @@ use std::time::Duration;
 /// blocks: its values may have to be checked against a schema, at some 100 MB/s. In tables whose schema
 /// takes longer, all are.
 const INLINE: usize = 16 << 10;
-/// How long the comparison of a replacement with its table may take: it reads all of the table, at about a
-/// microsecond a record.
+/// How long the comparison of a replacement with its table may take, at about a microsecond a record.
 const COMPARE_WITHIN: Duration = Duration::from_secs(20);
 /// Memory that a record takes which a replacement deletes, in bytes: its key, and what is around it.
 const GONE_COST: usize = MAX_KEY_BYTES + 128;
@@ -26,8 +23,7 @@ pub(super) async fn commit(mut call: Call) -> Answer {
     let table = call.table()?;
     let (mut txn, held) = call.needed_body::<Txn>().await?;
     txn.id = same(txn.id, call.id.take(), OTHER_ID)?;
-    let actor = call.caller.actor();
-    let (committed, _) = submit(&call.state, call.unit(), actor, &table, txn, held).await?;
+    let (committed, _) = submit(call, &table, txn, held).await?;
     Ok(answer::success(&committed))
 }
 
@@ -38,7 +34,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     let (mut new, held) = call.needed_body::<Replace>().await?;
     new.id = same(new.id, call.id.take(), OTHER_ID)?;
     new.note = same(new.note, note, OTHER_NOTE)?;
-    let max = call.state.options.max_replace_changes;
+    let max = call.state.settings().options.max_replace_changes;
     // Before the comparison: what is gone is remembered by its key.
     let old = usize::try_from(call.state.store.head(&table)?.records).unwrap_or(usize::MAX);
     let gone = call.budget().take(old.min(max) * GONE_COST)?;
@@ -48,18 +44,22 @@ pub(super) async fn replace(mut call: Call) -> Answer {
         store.acting_as(actor).submit_compared(&table, new, max)
     });
     let ticket = ticket.await??;
-    // Its memory is taken until it is applied, also if no client waits for the answer any more.
-    let replaced = tokio::spawn(async move {
-        let _held = (held, gone);
-        ticket.await
-    });
-    let replaced = replaced.await.map_err(|_| closed())??;
+    let replaced = holding((held, gone), ticket).await?;
     Ok(answer::success(&replaced))
 }
 
-/// The runtime ends.
-fn closed() -> Failure {
-    Failure::new(Code::Closed, "the server is shutting down")
+/// Waits for an answer. Memory is held until then, also if no client waits for it any more.
+async fn holding<T, A>(memory: impl Send + 'static, answer: A) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    A: Future<Output = Result<T, CommitError>> + Send + 'static,
+{
+    let answered = tokio::spawn(async move {
+        let _memory = memory;
+        answer.await
+    });
+    // An error: the runtime ends.
+    Ok(answered.await.map_err(|_| Failure::closing())??)
 }
 
 const OTHER_ID: &str = "the body's id is another than Idempotency-Key; leave out one of them";
@@ -77,18 +77,16 @@ fn same<T: PartialEq>(
     }
 }
 
-/// Hands a transaction over, and waits for its answer: also whether the table has grown by it. The
-/// transaction is not taken back if its caller leaves; the memory of a large one is taken until it is
-/// applied.
+/// Hands a transaction over, and waits for its answer, and whether the table has grown by it. If the caller
+/// leaves, it is not taken back; the memory of a large one is held until it is applied.
 pub(super) async fn submit(
-    state: &AppState,
-    unit: Unit,
-    actor: Option<Actor>,
+    call: Call,
     table: &TableName,
     txn: Txn,
     held: Held,
 ) -> Result<(Committed, bool), Failure> {
-    let small = txn.size() <= INLINE;
+    let (small, actor) = (txn.size() <= INLINE, call.caller.actor());
+    let state = &call.state;
     // The keys of a sealed table are derived at its first use, which takes tenths of a second, and the
     // check of a schema may take longer than parsing.
     let ticket = if small && state.warm.contains(table) {
@@ -99,19 +97,15 @@ pub(super) async fn submit(
             let ticket = store.acting_as(actor).try_submit(&name, txn)?;
             Ok((ticket, store.checks_quickly(&name).unwrap_or(false)))
         };
-        let (ticket, quick) = state.blocking(unit, work).await??;
+        let (ticket, quick) = call.blocking(work).await??;
         if quick {
             state.warm.insert(table.clone());
         }
         ticket
     };
     let ticket = ticket.with_growth();
-    if small {
-        return Ok(ticket.await?);
+    match small {
+        true => Ok(ticket.await?),
+        false => holding(held, ticket).await,
     }
-    let committed = tokio::spawn(async move {
-        let _held = held;
-        ticket.await
-    });
-    Ok(committed.await.map_err(|_| closed())??)
 }

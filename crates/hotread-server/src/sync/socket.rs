@@ -1,10 +1,12 @@
 //! What a session does with its WebSocket: messages in, shared frames out, and the end.
 
 use super::Step;
+use crate::rate::{Bucket, Rate};
 use crate::socket::Wire;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::Stream;
+use hotread_proto::Code;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,61 +19,31 @@ use tungstenite::error::ProtocolError;
 /// How long a session that is over waits for its last frames to be taken, and then once more for the
 /// peer to close: a peer that does not must not hold anything.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Control messages that a peer may send at once: as many as frames.
-const CONTROL_BURST: f64 = 200.0;
-/// Control messages a second that it may send for long: as many as frames.
-const CONTROLS_PER_SECOND: f64 = 50.0;
-
-/// Bytes that a peer may send at once, whatever they are: empty fragments of a message, of which the
-/// WebSocket tells nothing, cost as much as others. More than all that a client has to say in a minute.
-const BYTE_BURST: f64 = 262_144.0;
-/// Bytes a second that it may send for long: some ten thousand empty fragments, one per cent of a core.
-const BYTES_PER_SECOND: f64 = 65_536.0;
+/// Control messages that a peer may send: 50 a second for long, 200 at once, as many as frames.
+const CONTROLS: Rate = Rate::new(50, 200);
+/// Bytes that a peer may send, whatever they are: 64 KiB a second for long, 256 KiB at once. Empty
+/// fragments of a message, of which the WebSocket tells nothing, cost as much as others: ten thousand a
+/// second are one per cent of a core. The burst is more than all that a client has to say in a minute.
+const BYTES: Rate = Rate::new(64 << 10, 256 << 10);
 /// Most bytes of a peer that are thrown away after a session's last frame.
 const MAX_DRAINED: u64 = 1 << 20;
 
-/// What may come in a burst, and at a rate for long.
-struct Bucket {
-    left: f64,
-    burst: f64,
-    per_second: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn new(burst: f64, per_second: f64, now: Instant) -> Self {
-        Self {
-            left: burst,
-            burst,
-            per_second,
-            at: now,
-        }
-    }
-
-    /// So much came. Was it too much?
-    fn take(&mut self, amount: f64, now: Instant) -> bool {
-        let passed = now.duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.left = (self.left + passed * self.per_second).min(self.burst) - amount;
-        self.left < 0.0
-    }
-}
-
-/// What costs a session as much as frames, and is none: pings and pongs of the WebSocket itself, and
-/// whatever bytes come. Both have a rate.
+/// What costs a session as much as frames: pings and pongs of the WebSocket, and whatever bytes come.
 pub(super) struct Controls {
+    began: Instant,
     messages: Bucket,
     bytes: Bucket,
-    wire: Wire,
+    wire: Arc<Wire>,
     /// How many of the bytes received are counted.
     counted: u64,
 }
 
 impl Controls {
-    pub(super) fn new(now: Instant, wire: Wire) -> Self {
+    pub(super) fn new(wire: Arc<Wire>) -> Self {
         Self {
-            messages: Bucket::new(CONTROL_BURST, CONTROLS_PER_SECOND, now),
-            bytes: Bucket::new(BYTE_BURST, BYTES_PER_SECOND, now),
+            began: Instant::now(),
+            messages: Bucket::default(),
+            bytes: Bucket::default(),
             counted: wire.received(),
             wire,
         }
@@ -81,7 +53,7 @@ impl Controls {
     fn is_flooded(&mut self) -> bool {
         let now = self.wire.received();
         let new = now - std::mem::replace(&mut self.counted, now);
-        new > 0 && self.bytes.take(new as f64, Instant::now())
+        new > 0 && self.bytes.take(new, BYTES, self.began.elapsed()).is_err()
     }
 }
 
@@ -95,33 +67,47 @@ pub(super) fn read(
         let next = Pin::new(&mut *socket).poll_next(cx);
         // Also if there is no message: fragments may have come.
         if controls.is_flooded() {
-            return Poll::Ready(Step::Flooded);
+            return Poll::Ready(flooded());
         }
         let step = match ready!(next) {
             Some(Ok(Message::Text(text))) => Step::Text(text),
             // Answered by the connection itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
-                match controls.messages.take(1.0, Instant::now()) {
-                    true => Step::Flooded,
-                    false => continue,
+                match controls
+                    .messages
+                    .take(1, CONTROLS, controls.began.elapsed())
+                {
+                    Ok(()) => continue,
+                    Err(_) => flooded(),
                 }
             }
-            Some(Ok(Message::Binary(_))) => Step::Unreadable("a binary message".to_owned()),
+            Some(Ok(Message::Binary(_))) => unreadable("a binary message"),
             Some(Ok(Message::Close(_))) | None => Step::Lost("it was closed".to_owned()),
-            Some(Err(error)) => unreadable(error),
+            Some(Err(error)) => failed(error),
         };
         return Poll::Ready(step);
     }
 }
 
-/// A peer that broke the rules is told so; one that is gone is not. Nothing more can be read of
-/// either.
-fn unreadable(error: axum::Error) -> Step {
+fn flooded() -> Step {
+    let message = "too many pings or fragments of the WebSocket in a short time; send fewer";
+    Step::Fail(Code::RateLimited, message.to_owned())
+}
+
+fn unreadable(what: &str) -> Step {
+    Step::Fail(
+        Code::ProtocolError,
+        format!("what came is no frame: {what}"),
+    )
+}
+
+/// A peer that broke the rules is told so; one that is gone is not. Either says nothing more.
+fn failed(error: axum::Error) -> Step {
     let words = error.to_string();
     match error.into_inner().downcast_ref::<Error>() {
         Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Step::Lost(words),
         Some(Error::Protocol(_) | Error::Capacity(_) | Error::Utf8(_) | Error::AttackAttempt) => {
-            Step::Unreadable(words)
+            unreadable(&words)
         }
         _ => Step::Lost(words),
     }
@@ -129,13 +115,7 @@ fn unreadable(error: axum::Error) -> Step {
 
 /// A shared frame as a message, without copying it.
 pub(super) fn text(frame: Arc<str>) -> Message {
-    struct Shared(Arc<str>);
-    impl AsRef<[u8]> for Shared {
-        fn as_ref(&self) -> &[u8] {
-            self.0.as_bytes()
-        }
-    }
-    let bytes = Bytes::from_owner(Shared(frame));
+    let bytes = Bytes::from_owner(Arc::<[u8]>::from(frame));
     match Utf8Bytes::try_from(bytes) {
         Ok(text) => Message::Text(text),
         Err(_) => unreachable!("a str is UTF-8"),
@@ -145,7 +125,7 @@ pub(super) fn text(frame: Arc<str>) -> Message {
 /// Closes the connection of a session whose last frame was taken. What the peer still sends is thrown
 /// away, if it is not too much: closed with bytes unread, the connection would be reset, and the last
 /// frame might be lost.
-pub(super) async fn close(mut socket: WebSocket, wire: Wire) {
+pub(super) async fn close(mut socket: WebSocket, wire: Arc<Wire>) {
     let most = wire.received() + MAX_DRAINED;
     let frame = CloseFrame {
         code: close_code::NORMAL,
@@ -176,18 +156,17 @@ pub(super) async fn close(mut socket: WebSocket, wire: Wire) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn control_messages_may_come_in_a_burst_and_then_at_a_rate() {
-        let began = Instant::now();
-        let mut messages = Controls::new(began, Wire::default()).messages;
+    #[test]
+    fn control_messages_may_come_in_a_burst_and_then_at_a_rate() {
+        let messages = Controls::new(Arc::default()).messages;
         for _ in 0..200 {
-            assert!(!messages.take(1.0, began));
+            messages.take(1, CONTROLS, Duration::ZERO).unwrap();
         }
-        assert!(messages.take(1.0, began));
+        assert!(messages.take(1, CONTROLS, Duration::ZERO).is_err());
         for second in 1..5 {
-            let now = began + Duration::from_secs(2 * second);
             for _ in 0..50 {
-                assert!(!messages.take(1.0, now));
+                let now = Duration::from_secs(2 * second);
+                messages.take(1, CONTROLS, now).unwrap();
             }
         }
     }

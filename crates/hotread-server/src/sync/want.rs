@@ -9,18 +9,14 @@ use crate::limits;
 use crate::parts::Place;
 use crate::state::AppState;
 use crate::work::Unit;
+use futures_util::FutureExt;
 use hotread_proto::session::{Answer, Part, Want};
-use hotread_proto::{Code, ErrorBody, Position, TableName};
+use hotread_proto::{Code, Position, TableName};
 use hotread_store::{Pin, ReadError};
-use std::future::Future;
 use std::sync::Arc;
 
-/// What was wanted, and what the session holds for it from now on.
-pub(super) struct Fetched {
-    answer: Answer,
-    held: Option<Held>,
-    unsent: Unsent,
-}
+/// What was wanted, what the session holds for it from now on, and the memory of what is not sent yet.
+pub(super) type Fetched = (Answer, Option<Held>, Unsent);
 
 /// What a session holds beyond its place in the sequence.
 #[derive(Default)]
@@ -33,31 +29,20 @@ pub(super) enum Held {
     History(#[expect(dead_code, reason = "given back when dropped")] Turn),
 }
 
-impl From<Answer> for Fetched {
-    fn from(answer: Answer) -> Self {
-        Self {
-            answer,
-            held: None,
-            unsent: None,
-        }
-    }
-}
-
 /// What a session holds as long as it loads the table.
 pub(super) struct Snapshot {
     fanout: Arc<Fanout>,
     /// Parts read before this transaction are of no use.
     since: u64,
-    catching_up: Option<CatchingUp>,
+    pub(super) catching_up: Option<CatchingUp>,
     _turn: Turn,
 }
 
 /// The memory of a piece of the history that was read and is not sent yet.
 pub(super) type Unsent = Option<limits::Held>;
 
-/// The history from a snapshot on, for a client that has not caught up since: one that takes long to read
-/// a large snapshot would otherwise find that the history has passed it by, and load the table again and
-/// again.
+/// The history from a snapshot on, for a client that has not caught up since: it would pass by one that takes
+/// long to read a large snapshot, which would load the table again and again.
 pub(super) struct CatchingUp {
     _history: Pin,
     /// The head of the table when the client acknowledged something last.
@@ -70,13 +55,6 @@ impl CatchingUp {
     pub(super) fn acked(&mut self, acked: u64, head: u64) -> bool {
         let before = std::mem::replace(&mut self.head, head);
         acked >= before.min(head)
-    }
-}
-
-impl Snapshot {
-    /// It was sent: what is held no longer is given back.
-    pub(super) fn sent(mut self) -> Option<CatchingUp> {
-        self.catching_up.take()
     }
 }
 
@@ -100,7 +78,7 @@ impl Session {
                 self.fetch_by(async move {
                     let unit = Unit::of(who).on(&table);
                     let read = state.blocking(unit, move |store| store.digest_at(&table, at));
-                    answer(read.await, Answer::Digest).into()
+                    Ok((Answer::Digest(read.await??), None, None))
                 });
             }
             Want::Changes { after } => {
@@ -121,56 +99,44 @@ impl Session {
                         let budget = state.budgets.of(who);
                         let read =
                             state.blocking(unit, move |store| fanout.read(store, after, &budget));
-                        match read.await.and_then(|read| read) {
-                            Ok((changes, unsent)) if !changes.is_empty() => Fetched {
-                                answer: Answer::Changes(changes),
-                                held: turn.map(Held::History),
-                                unsent: Some(unsent),
-                            },
-                            Ok(_) => Answer::Gone.into(),
-                            Err(failure) => refused(&failure).into(),
+                        let (changes, unsent) = read.await??;
+                        if changes.is_empty() {
+                            return Ok((Answer::Gone, None, None));
                         }
+                        let held = turn.map(Held::History);
+                        Ok((Answer::Changes(changes), held, Some(unsent)))
                     }),
                 }
             }
             Want::Part { number, after } => {
-                let place = Place { number, after };
-                let unit = Unit::of(who).on(&table);
+                let place = (number, after);
                 let since = match &self.held {
                     Held::Snapshot(snapshot) => Some(snapshot.since),
                     _ => None,
                 };
                 self.fetch_by(async move {
-                    let mut held = None;
-                    let since = match since {
-                        Some(since) => since,
-                        None => match begin_snapshot(&state, &fanout, &table, who).await {
-                            Ok(snapshot) => {
-                                let since = snapshot.since;
-                                held = Some(Held::Snapshot(snapshot));
-                                since
-                            }
-                            Err(answer) => return answer.into(),
-                        },
+                    let (since, held) = match since {
+                        Some(since) => (since, None),
+                        None => {
+                            let snapshot = begin_snapshot(&state, &fanout, &table, who).await?;
+                            (snapshot.since, Some(Held::Snapshot(snapshot)))
+                        }
                     };
-                    Fetched {
-                        answer: read_part(&state, unit, &fanout, table, place, since).await,
-                        held,
-                        unsent: None,
-                    }
+                    let part = read_part(&state, who, &fanout, table, place, since).await;
+                    Ok((part.map_or_else(refused, Answer::Part), held, None))
                 });
             }
         }
     }
 
     /// Goes on with what was wanted.
-    pub(super) fn fetched(&mut self, fetched: Fetched) {
+    pub(super) fn fetched(&mut self, (answer, held, unsent): Fetched) {
         self.fetching = None;
-        if let Some(held) = fetched.held {
+        if let Some(held) = held {
             self.held = held;
         }
-        self.unsent = fetched.unsent;
-        self.serve.handle_answer(fetched.answer);
+        self.unsent = unsent;
+        self.serve.handle_answer(answer);
     }
 
     /// Gives back what was held for changes that were read: the connection has taken all of them.
@@ -181,26 +147,27 @@ impl Session {
         }
     }
 
-    fn fetch_by(&mut self, fetched: impl Future<Output = Fetched> + Send + 'static) {
-        self.fetching = Some(Box::pin(fetched));
+    fn fetch_by<F>(&mut self, fetched: F)
+    where
+        F: Future<Output = Result<Fetched, Failure>> + Send + 'static,
+    {
+        let fetched = fetched.map(|it| it.unwrap_or_else(|failure| (refused(failure), None, None)));
+        self.fetching = Some(fetched.boxed());
     }
 }
 
 /// A turn at loading the table, and the history from where on shared parts may have been read.
 async fn begin_snapshot(
-    state: &Arc<AppState>,
+    state: &AppState,
     fanout: &Arc<Fanout>,
     table: &TableName,
     who: Who,
-) -> Result<Snapshot, Answer> {
-    let turn = state.sessions.snapshots.next(who, None).await;
-    let pin = || -> Result<(Pin, u64), ReadError> {
-        let (floor, head) = (state.store.floor(table)?, state.store.head(table)?);
-        let seq = fanout.shared_since(head.position.seq).max(floor - 1);
-        let epoch = fanout.epoch();
-        Ok((state.store.pin(table, Position { epoch, seq })?, seq))
-    };
-    let (history, since) = pin().map_err(|error| failed(&error))?;
+) -> Result<Snapshot, Failure> {
+    let turn = state.snapshots.next(who, None).await;
+    let (floor, head) = (state.store.floor(table)?, state.store.head(table)?);
+    let (epoch, head) = (fanout.epoch, head.position.seq);
+    let since = fanout.shared_since(head).max(floor - 1);
+    let history = state.store.pin(table, Position { epoch, seq: since })?;
     fanout.parts.join();
     Ok(Snapshot {
         fanout: fanout.clone(),
@@ -216,57 +183,31 @@ async fn begin_snapshot(
 /// A part, which is read once for all sessions that want it at about this time.
 async fn read_part(
     state: &AppState,
-    unit: Unit,
+    who: Who,
     fanout: &Fanout,
     table: TableName,
     place: Place,
     since: u64,
-) -> Answer {
+) -> Result<Arc<Part>, Failure> {
     let cell = fanout.parts.cell(&place, since);
-    let read = cell.get_or_try_init(|| async {
+    let part = cell.get_or_try_init(|| async {
+        let unit = Unit::of(who).on(&table);
         let read = state.blocking(unit, move |store| -> Result<Arc<Part>, ReadError> {
-            let Place { number, after } = place;
+            let (number, after) = place;
             let live = store.live(&table)?;
             Ok(live.read(|table| Arc::new(Part::read(table, number, after.as_deref()))))
         });
-        match read.await {
-            Ok(Ok(part)) => Ok(part),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(busy) => Err(Answer::Failed(busy.body().clone())),
-        }
+        Ok(read.await??)
     });
-    match read.await {
-        Ok(part) => Answer::Part(part.clone()),
-        Err(answer) => answer,
-    }
-}
-
-fn answer<T>(
-    read: Result<Result<T, ReadError>, Failure>,
-    answer: impl FnOnce(T) -> Answer,
-) -> Answer {
-    match read {
-        Ok(Ok(found)) => answer(found),
-        Ok(Err(error)) => failed(&error),
-        Err(busy) => Answer::Failed(busy.body().clone()),
-    }
+    part.await.cloned()
 }
 
 /// A failure, of which some mean that the table is to be taken whole.
-fn refused(failure: &Failure) -> Answer {
+fn refused(failure: Failure) -> Answer {
     let body = failure.body();
     match body.code {
         // The last one: there never is memory for the next change.
         Code::Gone | Code::EpochChanged | Code::UnknownTable | Code::TooLarge => Answer::Gone,
         _ => Answer::Failed(body.clone()),
-    }
-}
-
-fn failed(error: &ReadError) -> Answer {
-    match error {
-        ReadError::Gone { .. } | ReadError::NeverThere { .. } | ReadError::UnknownTable { .. } => {
-            Answer::Gone
-        }
-        error => Answer::Failed(ErrorBody::new(error.code(), error)),
     }
 }

@@ -85,6 +85,8 @@ async fn a_table_is_altered_while_it_is_used() {
         (r#"{"history":null}"#, Code::BadRequest),
         (r#"{"history":{"max_changes":-1}}"#, Code::BadRequest),
         (r#"{"schema":1,"schema":2}"#, Code::BadRequest),
+        (r#"{"search":null}"#, Code::BadRequest),
+        (r#"{"name":""}"#, Code::BadRequest),
         ("", Code::BadRequest),
     ] {
         alter(body).refused(400, code).await;
@@ -95,6 +97,43 @@ async fn a_table_is_altered_while_it_is_used() {
     let (writer, _) = api.token(Role::Write, Some(&["t"])).await;
     let forbidden = alter("{}").token(&writer);
     forbidden.refused(403, Code::Forbidden).await;
+}
+
+#[tokio::test]
+async fn a_table_gets_an_index_and_another_name() {
+    let api = Api::with_table("t").await;
+    let alter =
+        |table: &str, body: &str| api.ask("PATCH", &format!("/v1/tables/{table}")).json(body);
+    let put = api
+        .put("/v1/tables/t/records/k")
+        .json(r#"{"value":"a word"}"#);
+    put.expect(201).await;
+    alter("t", r#"{"search":true}"#).expect(200).await;
+    let found = api
+        .get("/v1/tables/t/search?q=word")
+        .expect(200)
+        .await
+        .json();
+    assert_eq!(found["records"][0]["key"], "k");
+
+    let (admin, _) = api.token(Role::Admin, None).await;
+    let (of_one, _) = api.token(Role::Admin, Some(&["t"])).await;
+    let rename = r#"{"name":"u"}"#;
+    let forbidden = alter("t", rename).token(&of_one);
+    forbidden.refused(403, Code::Forbidden).await;
+    let renamed = alter("t", rename).token(&admin).expect(200).await.json();
+    assert_eq!(
+        (&renamed["name"], &renamed["seq"]),
+        (&json!("u"), &json!(1))
+    );
+    let gone = api.get("/v1/tables/t").token(&admin);
+    gone.refused(404, Code::UnknownTable).await;
+    let there = api.get("/v1/tables/u/records/k").token(&admin);
+    assert_eq!(there.expect(200).await.json()["value"], "a word");
+    alter("u", r#"{"search":false}"#)
+        .token(&admin)
+        .expect(200)
+        .await;
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
 
 use super::{Committer, not_open, write_standing};
-use crate::error::{CommitError, ReadError, StorageError, TableError};
+use crate::error::{CommitError, StorageError, TableError};
 use crate::feed::Closed;
 use crate::options::{TableInfo, TableOptions};
 use crate::read;
-use crate::rows::wide;
+use crate::rows::{Values, wide};
 use crate::seal::{Seal, SealHeader};
 use crate::search_index;
 use crate::table::{self, OpenTable, Standing, TABLE_COLUMNS, TableRow};
 use hotread_proto::{
-    Category, Digest, Epoch, Head, InvalidName, ItemHash, Key, Position, Record, Records, TableName,
+    Category, Digest, Epoch, Head, ItemHash, Key, Position, Record, Records, TableName,
 };
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(crate) fn options_column(options: &TableOptions) -> Result<String, TableErro
     })
 }
 
-/// Reads a table's row back, as whoever opens the database next would.
-fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
+/// Reads a table's row back, as the next one that opens the database does.
+pub(super) fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
@@ -99,7 +99,7 @@ impl Committer {
     }
 
     /// A table or its next incarnation is there, and others may use it.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         row: TableRow,
         seal: Option<Seal>,
@@ -107,12 +107,9 @@ impl Committer {
     ) -> TableInfo {
         let info = row.info();
         let TableRow { table, standing } = row;
-        let table = match seal {
-            Some(seal) => table.unsealed(seal),
-            None => table,
-        };
+        table.set_keys(seal);
         with(&table);
-        self.set_standing(table.id, standing);
+        self.standing.insert(table.id, standing);
         self.registry.insert(Arc::new(table));
         info
     }
@@ -120,13 +117,11 @@ impl Committer {
     /// Frees the name. The rows are left to `clear`, since there may be millions.
     pub(crate) fn drop_table(&mut self, name: &TableName) -> Result<(), TableError> {
         self.db()?;
-        let unknown = || CommitError::UnknownTable {
-            table: name.clone(),
-        };
-        let table = self.registry.get(name).ok_or_else(unknown)?;
+        let table = self.registry.known(name)?;
         let now = self.now();
         self.transaction::<_, TableError>(|txn| {
-            if table.options.search {
+            // One that was never finished is there as well.
+            if search_index::exists(txn, table.id)? {
                 search_index::set_aside(txn, table.id)?;
             }
             // No table has such a name, and each has another one.
@@ -137,14 +132,13 @@ impl Committer {
             )?;
             Ok(())
         })?;
-        self.forget_standing(table.id);
+        self.standing.remove(&table.id);
         self.registry.remove(name);
         Ok(())
     }
 
-    /// Encrypts every value anew, under the keys of another passphrase; forgets the history, whose
-    /// values are bound to the old ones; begins a new epoch. Takes as long as the table is large, however
-    /// large the file is.
+    /// Encrypts every value under the keys of another passphrase, forgets the history, whose values are
+    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the table.
     pub(crate) fn reseal(
         &mut self,
         table: &Arc<OpenTable>,
@@ -155,10 +149,7 @@ impl Committer {
         let current = self.registry.get(&table.name);
         let current = current.filter(|current| current.id == table.id);
         let (Some(table), Some(standing)) = (current, self.standing(table)) else {
-            return Err(CommitError::UnknownTable {
-                table: table.name.clone(),
-            }
-            .into());
+            return Err(CommitError::unknown(&table.name).into());
         };
         let table = &table;
         let (seal, header) = new;
@@ -170,50 +161,37 @@ impl Committer {
         self.secure_delete(true)?;
         let sealed = self.transaction::<_, TableError>(|txn| {
             let hasher = seal.hasher();
-            records = read_all(txn, table)?;
+            let values = Values {
+                table: &table.name,
+                seal: Some((&seal, epoch)),
+            };
+            records = read::all_records(txn, table).map_err(CommitError::from)?;
             let mut put = txn.prepare(
                 "UPDATE records SET hash = ?3, value = ?4 WHERE table_id = ?1 AND key = ?2",
             )?;
             let mut digest = Digest::EMPTY;
             for record in &mut records {
-                let sealed = seal
-                    .encrypt(
-                        &table.name,
-                        epoch,
-                        record.key(),
-                        record.seq(),
-                        record.value(),
-                    )
-                    .map_err(|source| CommitError::Seal {
-                        table: table.name.clone(),
-                        source,
-                    })?;
+                let sealed = values.close(Some(record.key()), record.seq(), record.value())?;
                 let hash = hasher.item(record.key(), record.seq(), record.value());
                 digest = digest.with(hash);
                 put.execute(params![table.id, record.key(), wide(hash.0), sealed])?;
                 *record = rehashed(record, hash)?;
             }
+            let seq = standing.head.position.seq;
             let head = Head {
-                position: Position {
-                    epoch,
-                    seq: standing.head.position.seq,
-                },
+                position: Position { epoch, seq },
                 digest,
                 ..standing.head
             };
             for of in ["changes", "txn_ids"] {
                 txn.execute(&format!("DELETE FROM {of} WHERE table_id = ?1"), [table.id])?;
             }
-            let floor = head.position.seq + 1;
-            write_standing(
-                txn,
-                table.id,
-                &Standing {
-                    head,
-                    floor,
-                    history_bytes: 0,
-                },
-            )?;
+            let standing = Standing {
+                head,
+                floor: seq + 1,
+                history_bytes: 0,
+            };
+            write_standing(txn, table.id, &standing)?;
             txn.execute(
                 "UPDATE tables SET epoch = ?2, seal = ?3 WHERE id = ?1",
                 params![
@@ -260,7 +238,7 @@ impl Committer {
         match done {
             Ok(0_i64) => Ok(()),
             Ok(_) => {
-                let detail = "a reader keeps the log; close it".to_owned();
+                let detail = "a reader keeps the log; close it".into();
                 Err(StorageError::Locked { detail })
             }
             Err(e) => Err(rusqlite::Error::into(e)),
@@ -268,19 +246,9 @@ impl Committer {
     }
 }
 
-/// Inside the committer's transaction a table can be read unless it is damaged.
-fn read_all(db: &Connection, table: &OpenTable) -> Result<Vec<Record>, CommitError> {
-    read::all_records(db, table).map_err(|e| match e {
-        ReadError::Seal { table, source } => CommitError::Seal { table, source },
-        ReadError::Storage(e) => CommitError::Storage(e),
-        other => CommitError::Storage(StorageError::corrupt(other.to_string())),
-    })
-}
-
 fn rehashed(record: &Record, hash: ItemHash) -> Result<Record, TableError> {
-    let damaged = |e: InvalidName| StorageError::corrupt(e.to_string());
-    let key = Key::new(record.key()).map_err(damaged)?;
-    let category = Category::new(record.category()).map_err(damaged)?;
+    let key = Key::new(record.key()).map_err(StorageError::corrupt)?;
+    let category = Category::new(record.category()).map_err(StorageError::corrupt)?;
     let value = Zeroizing::new(record.value().to_vec());
     let (seq, at, expires) = (record.seq(), record.updated_at(), record.expires_at());
     Ok(Record::from_parts(

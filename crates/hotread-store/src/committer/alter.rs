@@ -2,22 +2,24 @@
 //! committer only looks through what has changed meanwhile.
 
 use super::Committer;
-use super::admin::options_column;
+use super::admin::{options_column, read_back};
 use crate::error::{CommitError, StorageError, TableError};
 use crate::options::{TableInfo, TableOptions};
 use crate::read::{self, Pool};
-use crate::replace::{MAX_REST_BYTES, changed_keys, unread};
+use crate::replace::{MAX_REST_BYTES, changed_keys, follow};
 use crate::rows::{self, RECORD_COLUMNS};
 use crate::schema::Schema;
+use crate::search_index;
 use crate::table::OpenTable;
-use hotread_proto::{Key, Position, Value};
+use hotread_proto::{Key, Position, TableName, Value};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::sync::Arc;
 
-/// How often a check is brought up to date before it is handed over.
-const MAX_ROUNDS: usize = 8;
+/// Most records that are indexed in one piece of work, which other writers wait for: some ten milliseconds.
+const MAX_INDEXED: usize = 1_000;
+/// Most bytes of values in such a piece, a last value that is larger aside.
+const MAX_INDEXED_BYTES: usize = 1 << 20;
 
 /// A schema that the records of a table fit, up to a position.
 pub(crate) struct Checked {
@@ -26,35 +28,24 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Checks all records of a table, and what has changed while that was done. `None`: the history does not go
-    /// back to its beginning.
+    /// Checks all records of a table. `None`: the history lacks what has changed meanwhile.
     pub(crate) fn new(
         pool: &Pool,
         table: &OpenTable,
         schema: Schema,
     ) -> Result<Option<Self>, CommitError> {
-        let mut checked = {
-            let mut db = read::connection(pool)?;
-            let txn = db.transaction()?;
-            let (head, _) = read::head(&txn, table).map_err(unread)?;
-            check_records(&txn, table, &schema)?;
-            Self {
-                schema,
-                at: head.position,
-            }
-        };
-        for _ in 0..MAX_ROUNDS {
-            let mut db = read::connection(pool)?;
-            let txn = db.transaction()?;
-            let (head, _) = read::head(&txn, table).map_err(unread)?;
-            match checked.follow(&txn, table, head.position, u64::MAX)? {
-                None => return Ok(None),
-                // What came while this little was read is less still.
-                Some(bytes) if bytes < MAX_REST_BYTES / 4 => break,
-                Some(_) => {}
-            }
-        }
-        Ok(Some(checked))
+        let at = read::at_head(pool, table, |txn, head, _| {
+            let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1");
+            rows::each(txn, &sql, [table.id], |row| {
+                check_record(table, &schema, row)
+            })?;
+            Ok::<_, CommitError>(head.position)
+        })?;
+        let mut checked = Self { schema, at };
+        let followed = follow(pool, table, |txn, head| {
+            checked.follow(txn, table, head.position, u64::MAX)
+        })?;
+        Ok(followed.then_some(checked))
     }
 
     /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
@@ -67,63 +58,47 @@ impl Checked {
         max_bytes: u64,
     ) -> Result<Option<u64>, CommitError> {
         let mut keys = BTreeSet::new();
-        let mut touch = |key| {
-            keys.insert(key);
-        };
+        let mut touch = |key| _ = keys.insert(key);
         let Some(bytes) = changed_keys(db, table, self.at, head, max_bytes, &mut touch)? else {
             return Ok(None);
         };
         let sql =
             format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key = ?2");
-        let mut statement = db.prepare_cached(&sql)?;
         for key in &keys {
-            let mut rows = statement.query(params![table.id, key.as_str()])?;
-            if let Some(row) = rows.next()? {
-                check_record(table, &self.schema, row)?;
-            }
+            let key = params![table.id, key.as_str()];
+            rows::each(db, &sql, key, |row| check_record(table, &self.schema, row))?;
         }
         self.at = head;
         Ok(Some(bytes))
     }
 }
 
-fn check_records(db: &Connection, table: &OpenTable, schema: &Schema) -> Result<(), CommitError> {
-    let sql = format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([table.id])?;
-    while let Some(row) = rows.next()? {
-        check_record(table, schema, row)?;
-    }
-    Ok(())
-}
-
 fn check_record(table: &OpenTable, schema: &Schema, row: &Row<'_>) -> Result<(), CommitError> {
-    let record = rows::read_record(row, &table.values()).map_err(unread)?;
-    let damaged = |e: &dyn Display| StorageError::corrupt(e.to_string());
-    let key = Key::new(record.key()).map_err(|e| damaged(&e))?;
-    let value = Value::parse(record.value()).map_err(|e| damaged(&e))?;
+    let record = rows::read_record(row, &table.values())?;
+    let key = Key::new(record.key()).map_err(StorageError::corrupt)?;
+    let value = Value::parse(record.value()).map_err(StorageError::corrupt)?;
     table.check(schema, &key, &value)
 }
 
 impl Committer {
-    /// Gives a table other options. `None`: the table is another one by now, or has changed too much since it
-    /// was checked.
+    /// Gives a table other options. `None`: it has changed too much since it was checked.
     pub(crate) fn alter(
         &mut self,
         table: &Arc<OpenTable>,
         options: TableOptions,
+        name: &TableName,
         checked: Option<Checked>,
     ) -> Result<Option<TableInfo>, TableError> {
-        self.db()?;
-        let current = self.registry.get(&table.name);
-        let (Some(current), Some(standing)) = (current, self.standing(table)) else {
-            return Err(CommitError::UnknownTable {
-                table: table.name.clone(),
-            }
-            .into());
-        };
-        if !Arc::ptr_eq(&current, table) {
+        let current = self.current(table)?;
+        let unknown = || CommitError::unknown(&table.name);
+        let standing = self.standing(table).ok_or_else(unknown)?;
+        if !Arc::ptr_eq(&current, table) || options.search && !table.is_indexed() {
             return Ok(None);
+        }
+        let is_renamed = *name != table.name;
+        if is_renamed && self.registry.get(name).is_some() {
+            let table = name.clone();
+            return Err(TableError::Exists { table });
         }
         let head = standing.head;
         if let Some(mut checked) = checked
@@ -133,15 +108,79 @@ impl Committer {
         {
             return Ok(None);
         }
-        self.transaction::<_, TableError>(|txn| {
+        let renamed = self.transaction::<_, TableError>(|txn| {
             let text = options_column(&options)?;
-            let sql = "UPDATE tables SET options = ?2 WHERE id = ?1";
-            txn.execute(sql, params![table.id, text])?;
-            Ok(())
+            let sql = "UPDATE tables SET options = ?2, name = ?3 WHERE id = ?1";
+            txn.execute(sql, params![table.id, text, name.as_str()])?;
+            if table.options.search && !options.search {
+                search_index::set_aside(txn, table.id)?;
+            }
+            let renamed = is_renamed.then(|| read_back(txn, table.id));
+            Ok(renamed.transpose()?)
         })?;
+        if let Some(row) = renamed {
+            // As if it were dropped, for those who use it, and there from the beginning under its new name.
+            self.registry.remove(&table.name);
+            return Ok(Some(self.enter(row, None, |_| {})));
+        }
         let altered = table.altered(options);
         let info = altered.info(head, standing.floor);
         self.registry.insert(Arc::new(altered));
         Ok(Some(info))
+    }
+
+    /// A table as it is now, whatever its options.
+    pub(super) fn current(&mut self, table: &OpenTable) -> Result<Arc<OpenTable>, TableError> {
+        self.db()?;
+        let current = self.registry.get(&table.name);
+        current
+            .filter(|current| current.id == table.id)
+            .ok_or_else(|| CommitError::unknown(&table.name).into())
+    }
+
+    /// Begins an index for what is written from now on. A process that ends before it is complete leaves a part
+    /// of an index, which is cleared before the next one is begun.
+    pub(crate) fn begin_index(&mut self, table: &OpenTable) -> Result<(), TableError> {
+        let current = self.current(table)?;
+        if current.is_indexed() {
+            return Ok(());
+        }
+        self.transaction::<_, TableError>(|txn| Ok(search_index::create(txn, current.id)?))?;
+        let mut building = current.altered(current.options.clone());
+        building.is_building = true;
+        self.registry.insert(Arc::new(building));
+        Ok(())
+    }
+
+    /// Indexes some records that the index does not have, in the order of their keys. Gives the last key; `None`
+    /// if there are no more, or there is no index any more.
+    pub(crate) fn index_some(
+        &mut self,
+        table: &OpenTable,
+        after: &str,
+    ) -> Result<Option<String>, TableError> {
+        let current = self.current(table)?;
+        if !current.is_building {
+            return Ok(None);
+        }
+        self.transaction(|txn| {
+            let sql =
+                "SELECT key, value FROM records r WHERE table_id = ?1 AND key > ?2 AND NOT EXISTS
+                    (SELECT 1 FROM search_rows s WHERE s.table_id = ?1 AND s.key = r.key)
+                 ORDER BY key LIMIT ?3";
+            let mut statement = txn.prepare_cached(sql)?;
+            let mut rows = statement.query(params![table.id, after, MAX_INDEXED as i64])?;
+            let (mut last, mut bytes) = (None, 0);
+            while bytes < MAX_INDEXED_BYTES
+                && let Some(row) = rows.next()?
+            {
+                let key: String = row.get(0)?;
+                let value: Vec<u8> = row.get(1)?;
+                bytes += value.len();
+                search_index::put(txn, table.id, &key, &value)?;
+                last = Some(key);
+            }
+            Ok(last)
+        })
     }
 }

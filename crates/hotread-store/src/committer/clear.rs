@@ -2,14 +2,14 @@
 //! short transaction, in `admin`; what it marks is found here, also after a restart.
 
 use super::Committer;
-use crate::error::CommitError;
+use crate::error::{CommitError, TableError};
 use crate::rows;
-use crate::search_index::{sizes, words};
+use crate::search_index::{self, set_aside_names};
+use crate::table::OpenTable;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-/// Most rows that one batch deletes: some milliseconds, which a group that has come meanwhile waits.
-/// Then it is its turn.
+/// Most rows that one batch deletes, which takes some milliseconds: a waiting group comes next.
 const MAX_ROWS: usize = 1_000;
 /// Most bytes that one batch deletes, a last row that is larger aside: the pages of large values are
 /// freed one by one, so that this takes about as long as [`MAX_ROWS`] small ones.
@@ -34,103 +34,105 @@ impl Left {
     }
 }
 
-/// Rows of one kind, in the order of a key.
-struct Rows<'a> {
-    table: &'a str,
-    /// Which of its rows; `?1` is the dropped table's id.
-    only: &'static str,
-    key: &'static str,
-    /// Bytes of a row that count.
-    bytes: &'static str,
-}
-
-impl Rows<'_> {
-    /// Deletes from the first key on as many as are left. Fewer than there are: then nothing is left.
-    fn delete(&self, db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
-        let Self {
-            table,
-            only,
-            key,
-            bytes,
-        } = self;
-        let mut last: Option<Value> = None;
+/// Deletes rows of a dropped table from the first key on, as many as are left. `only` says which rows are its
+/// own, `?1` being its id, and `bytes` how many of a row count. Says whether more may be deleted, in which case
+/// no row is left.
+fn delete(
+    db: &Connection,
+    id: i64,
+    left: &mut Left,
+    [table, only, key, bytes]: [&str; 4],
+) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT {key}, {bytes} FROM {table} WHERE {only} ORDER BY {key} LIMIT ?2");
+    let mut last: Option<Value> = None;
+    {
+        let mut statement = db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![id, left.rows as i64])?;
+        while left.is_some()
+            && let Some(row) = rows.next()?
         {
-            let mut statement = db.prepare_cached(&format!(
-                "SELECT {key}, {bytes} FROM {table} WHERE {only} ORDER BY {key} LIMIT ?2"
-            ))?;
-            let mut rows = statement.query(params![id, left.rows as i64])?;
-            while left.is_some()
-                && let Some(row) = rows.next()?
-            {
-                left.rows -= 1;
-                let bytes: i64 = row.get(1)?;
-                left.bytes = left.bytes.saturating_sub(bytes.unsigned_abs());
-                last = Some(row.get(0)?);
-            }
+            left.rows -= 1;
+            let bytes: i64 = row.get(1)?;
+            left.bytes = left.bytes.saturating_sub(bytes.unsigned_abs());
+            last = Some(row.get(0)?);
         }
-        if let Some(last) = last {
-            db.prepare_cached(&format!("DELETE FROM {table} WHERE {only} AND {key} <= ?2"))?
-                .execute(params![id, last])?;
-        }
-        Ok(())
     }
+    if let Some(last) = last {
+        let sql = format!("DELETE FROM {table} WHERE {only} AND {key} <= ?2");
+        rows::execute(db, &sql, params![id, last])?;
+    }
+    Ok(left.is_some())
 }
 
 impl Committer {
-    /// Deletes a batch of what dropped tables have left behind, those first that were dropped first.
-    /// Says whether there may be more.
+    /// Deletes a batch of what the first of the dropped tables has left. Says whether there may be more.
     pub(crate) fn clear_dropped(&mut self) -> Result<bool, CommitError> {
         let db = self.db()?;
-        let id: Option<i64> = db
-            .prepare_cached(
-                "SELECT id FROM tables WHERE dropped_at IS NOT NULL ORDER BY dropped_at LIMIT 1",
-            )
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())?;
-        let Some(id) = id else { return Ok(false) };
+        let sql = "SELECT id FROM tables WHERE dropped_at IS NOT NULL ORDER BY dropped_at LIMIT 1";
+        let Some(id) = rows::first(db, sql, [], |row| row.get(0))? else {
+            return Ok(false);
+        };
         let mut left = Left::whole_batch();
         self.transaction::<_, CommitError>(|txn| Ok(clear(txn, id, &mut left)?))?;
         Ok(true)
+    }
+
+    /// Deletes a batch of the index that a table has no longer, or that a process has left half built. Says
+    /// whether there may be more.
+    pub(crate) fn clear_search(&mut self, table: &OpenTable) -> Result<bool, TableError> {
+        let current = self.current(table)?;
+        if current.is_indexed() {
+            // Another caller has begun the next one, which it does not before all is cleared.
+            return Ok(false);
+        }
+        let id = current.id;
+        self.transaction::<_, TableError>(|txn| {
+            let mut left = Left::whole_batch();
+            if !clear_index(txn, id, &mut left)? {
+                return Ok(true);
+            }
+            let is_left = search_index::exists(txn, id)?;
+            if is_left {
+                search_index::set_aside(txn, id)?;
+            }
+            Ok(is_left)
+        })
     }
 }
 
 /// Deletes what is left of a dropped table, as far as that is in the batch; its own row last.
 fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
-    let own = "table_id = ?1";
-    for (table, only, key, bytes) in [
-        ("search_rows", own, "key", "0"),
-        ("records", own, "key", "length(value)"),
-        ("changes", rows::CHANGES_OF_TABLE, "place", "bytes"),
-        ("txn_ids", own, "txn_id", "0"),
-    ] {
-        let rows = Rows {
-            table,
-            only,
-            key,
-            bytes,
-        };
-        rows.delete(db, id, left)?;
-        if !left.is_some() {
-            return Ok(());
-        }
+    if !clear_index(db, id, left)? {
+        return Ok(());
     }
-    for (table, bytes) in [(words(id), "length(block)"), (sizes(id), "0")] {
-        if !db.table_exists(None, table.as_str())? {
-            continue;
-        }
-        let rows = Rows {
-            table: &table,
-            only: "?1 = ?1",
-            key: "id",
-            bytes,
-        };
-        rows.delete(db, id, left)?;
-        if !left.is_some() {
+    let own = "table_id = ?1";
+    for rows in [
+        ["records", own, "key", "length(value)"],
+        ["changes", rows::CHANGES_OF_TABLE, "place", "bytes"],
+        ["txn_ids", own, "txn_id", "0"],
+    ] {
+        if !delete(db, id, left, rows)? {
             return Ok(());
         }
-        db.execute_batch(&format!("DROP TABLE {table}"))?;
     }
     db.execute("DELETE FROM tables WHERE id = ?1", [id])?;
     Ok(())
+}
+
+/// Deletes what is left of an index that was set aside, as far as that is in the batch; `true` if nothing is left.
+fn clear_index(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<bool> {
+    if !delete(db, id, left, ["search_rows", "table_id = ?1", "key", "0"])? {
+        return Ok(false);
+    }
+    for (table, bytes) in set_aside_names(id).into_iter().zip(["length(block)", "0"]) {
+        if db.table_exists(None, table.as_str())? {
+            if !delete(db, id, left, [&table, "?1 = ?1", "id", bytes])? {
+                return Ok(false);
+            }
+            db.execute_batch(&format!("DROP TABLE {table}"))?;
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -40,8 +40,7 @@ pub(crate) fn tables(
     Ok(found)
 }
 
-/// Expired records of these tables, `limit` in all: equal shares, and what some do not use for the
-/// others. Says whether there may be more.
+/// Expired records of these tables in equal shares, `limit` in all. Says whether there may be more.
 pub(crate) fn share(
     db: &Connection,
     now: Timestamp,
@@ -66,7 +65,7 @@ pub(crate) fn share(
             let mut rows = statement.query(of)?;
             while let Some(row) = rows.next()? {
                 let key: String = row.get(0)?;
-                let key = Key::new(&key).map_err(|e| StorageError::corrupt(e.to_string()))?;
+                let key = Key::new(&key).map_err(StorageError::corrupt)?;
                 keys.push((key, rows::read_count(row, 1)?));
             }
             let found = keys.len() - before;

@@ -1,6 +1,6 @@
-//! What the committer does between groups without being asked: expired records and what is left of
-//! dropped tables are deleted, and history that is too long, too large or too old is trimmed. And the look before each whether the database
-//! is still the file under its name.
+//! What the committer does between groups without being asked: it deletes expired records and what is left
+//! of dropped tables, and trims history that is too long, too large or too old. And its look, before each
+//! group, whether the database is still the file under its name.
 
 use super::queue::Request;
 use super::{Committer, LOG_IS_HELD, expired, not_open, write_standing};
@@ -11,9 +11,9 @@ use crate::options::History;
 use crate::pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES};
 use crate::rows::{self, CHANGES_OF_TABLE, signed};
 use crate::table::{OpenTable, Standing};
-use crate::ticket::{Ticket, ticket};
+use crate::ticket::ticket;
 use hotread_proto::{Body, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,12 @@ use std::time::{Duration, Instant};
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// The same while nothing can be written: how often it is tried whether it can be again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Most records that are expired in one transaction: some milliseconds, which a group that has come
-/// meanwhile waits. Then it is its turn.
+/// Most records that expire in one transaction of some milliseconds: a waiting group comes next.
 const MAX_EXPIRED: usize = 500;
 /// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
 /// to, which it reaches only if a reader keeps its older part.
 const LARGE_LOG_BYTES: u64 = 256 << 20;
-/// Room that a group may take beside its values, in bytes: pages of indexes and of the trees, most of
-/// which are written once for all of it.
+/// Room that a group may take besides its values, in bytes: pages of indexes and trees.
 const GROUP_ROOM_BYTES: u64 = 16 << 20;
 /// Time between two searches for tables in memory that are not in use.
 const COOL_EVERY: Duration = Duration::from_secs(5);
@@ -38,16 +36,6 @@ const AGE_EVERY: Duration = Duration::from_secs(10);
 /// Most changes that leave a table's history with one group.
 const MAX_TRIMMED: usize = 1_000;
 
-/// How the last sweep ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// Everything that had expired is deleted, and nothing is left of dropped tables.
-    Idle,
-    /// There is more. It goes on after the next group, or at once if none waits.
-    More,
-    Failing,
-}
-
 impl Committer {
     pub(crate) fn keep_house(&mut self) {
         let now = Instant::now();
@@ -55,51 +43,46 @@ impl Committer {
             self.cooled = now;
             self.cool(now);
         }
-        if now.duration_since(self.swept) >= self.sweep_after() {
+        if now.duration_since(self.swept) >= self.sweep_after {
             self.swept = now;
             self.watch_log();
             let (swept, cleared) = (self.sweep(), self.clear_dropped());
             match swept.and_then(|more| Ok(more | cleared?)) {
                 Ok(more) => {
-                    self.sweep = if more { Sweep::More } else { Sweep::Idle };
+                    self.sweep_after = if more { Duration::ZERO } else { SWEEP_EVERY };
                 }
-                Err(e) => {
+                Err(error) => {
                     // Once, and not once a second.
-                    if self.sweep != Sweep::Failing {
+                    if self.sweep_after != RETRY_EVERY {
                         tracing::warn!(
-                            error = %e,
+                            %error,
                             "expired records and rows of dropped tables cannot be deleted; trying again"
                         );
                     }
-                    self.sweep = Sweep::Failing;
+                    self.sweep_after = RETRY_EVERY;
                 }
             }
             let now = self.now();
-            if let Err(e) = self.expire_tokens(now) {
-                tracing::warn!(error = %e, "expired tokens are not deleted before the next start");
+            if let Err(error) = self.expire_tokens(now) {
+                tracing::warn!(%error, "expired tokens are not deleted before the next start");
             }
         }
         if now.duration_since(self.aged) >= AGE_EVERY {
-            match self.trim_aged() {
-                // It goes on after the next group.
-                Ok(true) => {}
-                Ok(false) => self.aged = now,
-                Err(e) => {
-                    self.aged = now;
-                    tracing::warn!(error = %e, "old history could not be trimmed; trying again");
-                }
+            let more = self.trim_aged().unwrap_or_else(|error| {
+                tracing::warn!(%error, "old history could not be trimmed; trying again");
+                false
+            });
+            // If there is more, it goes on after the next group.
+            if !more {
+                self.aged = now;
             }
         }
     }
 
-    /// Lets go of tables in memory that are not in use. A store that only reads keeps them: what
-    /// they show is to stand still.
+    /// Lets go of unused tables in memory; not in a store that only reads, where they stand still.
     fn cool(&self, now: Instant) {
-        let tables = self.registry.all();
-        let cooled: Vec<_> = tables
-            .iter()
-            .filter_map(|table| table.live.cool(now))
-            .collect();
+        let tables = self.registry.all().into_iter();
+        let cooled: Vec<_> = tables.filter_map(|table| table.live.cool(now)).collect();
         if !cooled.is_empty() {
             let tables = cooled.len();
             tracing::debug!(tables, "tables that are not in use are in memory no more");
@@ -128,8 +111,8 @@ impl Committer {
         checked
     }
 
-    /// Looks whether a reader keeps the log, and tells an operator once that it grows and why. Where the
-    /// log has filled the disk no commit moves it into the database; once its reader is gone, this does.
+    /// Looks whether a reader keeps the log, and tells an operator once that it grows and why. Moves a log that has
+    /// filled the disk into the database once its reader is gone, which no commit does.
     fn watch_log(&mut self) {
         let bytes = self.at.wal_bytes();
         let is_long = bytes > WAL_LIMIT_BYTES.unsigned_abs();
@@ -152,15 +135,12 @@ impl Committer {
             return self.counters.is_wal_held();
         };
         let sql = "PRAGMA wal_checkpoint(PASSIVE)";
-        let frames = db.query_row(sql, [], |row| {
-            Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
-        frames.is_ok_and(|(all, moved)| moved < all)
+        let is_held = |row: &Row<'_>| Ok(row.get::<_, i64>(2)? < row.get::<_, i64>(1)?);
+        db.query_row(sql, [], is_held).unwrap_or(false)
     }
 
-    /// Fails while a reader keeps the log and, after a group of so many bytes, the disk would not have the
-    /// room that the database needs to take the log in. Without it nothing could be written again when
-    /// the reader is gone.
+    /// Fails while a reader keeps the log and, after a group of this size in bytes, the disk would not have the room
+    /// that the database needs to take the log in, without which nothing could be written again.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
         let Some(db) = self.db.as_ref().filter(|_| self.counters.is_wal_held()) else {
             return Ok(());
@@ -181,21 +161,12 @@ impl Committer {
         })
     }
 
-    fn sweep_after(&self) -> Duration {
-        match self.sweep {
-            Sweep::More => Duration::ZERO,
-            Sweep::Idle => SWEEP_EVERY,
-            Sweep::Failing => RETRY_EVERY,
-        }
-    }
-
     /// How long the committer may wait for work.
     pub(crate) fn idle_for(&self) -> Duration {
-        self.sweep_after().saturating_sub(self.swept.elapsed())
+        self.sweep_after.saturating_sub(self.swept.elapsed())
     }
 
-    /// Deletes expired records, at most [`MAX_EXPIRED`], of each table as many as of the others if it
-    /// has so many. Says whether there may be more.
+    /// Deletes expired records, at most [`MAX_EXPIRED`]. Says whether there may be more.
     fn sweep(&mut self) -> Result<bool, CommitError> {
         let now = self.now();
         let after = self.swept_to;
@@ -210,22 +181,20 @@ impl Committer {
         let known = overdue.iter().filter_map(|id| tables.remove(id));
         let (expired, more) = expired::share(db, now, known, MAX_EXPIRED)?;
         self.swept_to = last;
-        let (requests, tickets): (Vec<Request>, Vec<Ticket>) = expired
-            .into_iter()
-            .map(|(table, keys)| {
-                let (ticket, reply) = ticket();
-                let request = Request {
-                    table,
-                    at: now,
-                    // No caller asked for it.
-                    actor: None,
-                    body: Body::Expire(keys),
-                    size: 0,
-                    reply,
-                };
-                (request, ticket)
-            })
-            .unzip();
+        let expire = |(table, keys)| {
+            let (ticket, reply) = ticket();
+            let request = Request {
+                table,
+                at: now,
+                // No caller asked for it.
+                actor: None,
+                body: Body::Expire(keys),
+                size: 0,
+                reply,
+            };
+            (request, ticket)
+        };
+        let (requests, tickets): (Vec<_>, Vec<_>) = expired.into_iter().map(expire).unzip();
         if !requests.is_empty() {
             self.group(requests);
         }
@@ -242,19 +211,14 @@ impl Committer {
         let tables = self.registry.all();
         self.db()?;
         let db = self.db.as_ref().ok_or_else(not_open)?;
+        let sql = format!("SELECT at FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place LIMIT 1");
         for table in tables {
             let Some(standing) = self.standing.get_mut(&table.id) else {
                 continue;
             };
             let history = table.options.history;
             let before = now.saturating_sub(history.max_age());
-            let oldest: Option<i64> = {
-                let mut statement = db.prepare_cached(&format!(
-                    "SELECT at FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place LIMIT 1"
-                ))?;
-                let mut rows = statement.query([table.id])?;
-                rows.next()?.map(|row| row.get(0)).transpose()?
-            };
+            let oldest = rows::first(db, &sql, [table.id], |row| row.get::<_, i64>(0))?;
             let Some(oldest) = oldest else { continue };
             if oldest >= before.millis() && !is_too_much(history, standing) {
                 continue;
@@ -262,7 +226,7 @@ impl Committer {
             let trimmed = || -> Result<Standing, StorageError> {
                 let mut next = *standing;
                 let txn = db.unchecked_transaction()?;
-                drop_oldest(&txn, &table, &mut next, Limits::of(history, before))?;
+                drop_oldest(&txn, &table, &mut next, before)?;
                 if next.floor > standing.floor {
                     write_standing(&txn, table.id, &next)?;
                     txn.commit()?;
@@ -285,41 +249,8 @@ impl Committer {
     }
 }
 
-/// What is beyond these is trimmed.
-#[derive(Clone, Copy)]
-struct Limits {
-    changes: u64,
-    bytes: u64,
-    /// Changes of an earlier time.
-    before: Timestamp,
-}
-
-impl Limits {
-    fn of(history: History, before: Timestamp) -> Self {
-        Self {
-            changes: history.max_changes,
-            bytes: history.max_bytes,
-            before,
-        }
-    }
-
-    /// For changes that somebody wants.
-    fn for_wanted(self) -> Self {
-        Self {
-            changes: self.changes.saturating_add(MAX_PINNED_CHANGES),
-            bytes: self.bytes.saturating_add(MAX_PINNED_BYTES),
-            before: self.before.saturating_sub(MAX_PINNED_AGE),
-        }
-    }
-
-    /// By the oldest of so many changes, of this time, with so many bytes in all.
-    fn are_exceeded(&self, changes: u64, at: i64, bytes: u64) -> bool {
-        changes > self.changes || bytes > self.bytes || at < self.before.millis()
-    }
-}
-
-/// Is there so much history that trimming it is worth while? A sixteenth more is tolerated, so that
-/// not every commit has to delete something.
+/// Whether there is so much history that it is trimmed: a sixteenth more than its options say, so that not every
+/// commit deletes something.
 fn is_too_much(history: History, standing: &Standing) -> bool {
     let kept = standing.head.position.seq + 1 - standing.floor;
     let changes = (history.max_changes / 16).min(1_024);
@@ -333,44 +264,47 @@ pub(crate) fn trim(
     table: &OpenTable,
     standing: &mut Standing,
 ) -> Result<(), StorageError> {
-    let history = table.options.history;
-    if !is_too_much(history, standing) {
-        return Ok(());
+    match is_too_much(table.options.history, standing) {
+        true => drop_oldest(db, table, standing, Timestamp::EPOCH),
+        false => Ok(()),
     }
-    drop_oldest(db, table, standing, Limits::of(history, Timestamp::EPOCH))
 }
 
-/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as the limits are exceeded.
+/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as the history is longer or larger than
+/// its options say, or the oldest is of a time before `since`. Of those that are wanted more is kept.
 fn drop_oldest(
     db: &Connection,
     table: &OpenTable,
     standing: &mut Standing,
-    limits: Limits,
+    since: Timestamp,
 ) -> Result<(), StorageError> {
-    let head = standing.head.position.seq;
+    let (head, history) = (standing.head.position.seq, table.options.history);
     let (before, wanted_after) = (standing.floor, table.feed.wanted_after());
-    let mut statement = db.prepare_cached(&format!(
+    let sql = format!(
         "SELECT seq, at, bytes FROM changes WHERE {CHANGES_OF_TABLE} ORDER BY place LIMIT ?2"
-    ))?;
+    );
+    let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![table.id, MAX_TRIMMED as i64])?;
     while let Some(row) = rows.next()? {
-        let (seq, at) = (rows::read_count(row, 0)?, row.get(1)?);
-        let limits = match seq > wanted_after {
-            true => limits.for_wanted(),
-            false => limits,
+        let (seq, at) = (rows::read_count(row, 0)?, row.get::<_, i64>(1)?);
+        let (changes, bytes, age) = match seq > wanted_after {
+            true => (MAX_PINNED_CHANGES, MAX_PINNED_BYTES, MAX_PINNED_AGE),
+            false => (0, 0, Duration::ZERO),
         };
-        if !limits.are_exceeded(head + 1 - seq, at, standing.history_bytes) {
+        if head + 1 - seq <= history.max_changes.saturating_add(changes)
+            && standing.history_bytes <= history.max_bytes.saturating_add(bytes)
+            && at >= since.saturating_sub(age).millis()
+        {
             break;
         }
         standing.floor = seq + 1;
-        standing.history_bytes = standing
-            .history_bytes
-            .saturating_sub(rows::read_count(row, 2)?);
+        let bytes = rows::read_count(row, 2)?;
+        standing.history_bytes = standing.history_bytes.saturating_sub(bytes);
     }
     drop(rows);
     if standing.floor > before {
-        db.prepare_cached("DELETE FROM changes WHERE place > ?1 << 40 AND place < ?1 << 40 | ?2")?
-            .execute(params![table.id, signed(standing.floor)])?;
+        let sql = "DELETE FROM changes WHERE place > ?1 << 40 AND place < ?1 << 40 | ?2";
+        rows::execute(db, sql, params![table.id, signed(standing.floor)])?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What waits for the committer. Bounded: whoever finds it full waits as long as it likes to, and then
+//! What waits for the committer. Bounded: a caller that finds it full waits as long as it likes to, and then
 //! gives up with nothing done.
 
 use super::Committer;
@@ -12,15 +12,13 @@ use std::time::{Duration, Instant};
 
 /// Most transactions that wait. The group that is being committed does not count.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// Bytes that an operation counts for in addition to its own: the time that it takes, some microseconds, is that of
-/// so many more, and the memory as well.
+/// Bytes that an operation counts for in addition to its own: it takes the time and the memory of as many more.
 pub(crate) const OP_BYTES: usize = 128;
 /// Most bytes of keys, values and operations that wait; one larger transaction may wait alone.
 pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
 /// Most transactions in a group: what one fsync is shared by, and what one failure takes along.
 const MAX_GROUP: usize = 512;
-/// Most bytes of keys, values and operations in a group, which is committed in less than a second; one
-/// larger transaction may be a group alone.
+/// Most bytes in a group, which takes less than a second; a larger transaction is one alone.
 const MAX_GROUP_BYTES: usize = 16 << 20;
 /// A request of more bytes than this is a group alone, and what else waits may go before the next one: so
 /// that writers of other tables wait for one large commit at most, however many there are.
@@ -39,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) reply: Reply,
 }
 
-/// Work that is done between groups, with the committer to itself. It answers by a way of its own.
+/// Work that is done between groups, with the committer to itself.
 pub(crate) type Job = Box<dyn FnOnce(&mut Committer) + Send>;
 
 pub(crate) enum Work {
@@ -137,22 +135,18 @@ impl Queue {
             if waiting.closed {
                 return Err(CommitError::Closed);
             }
-            let fits = waiting.work.is_empty()
-                || (waiting.work.len() < MAX_WAITING && waiting.bytes + size <= MAX_WAITING_BYTES);
-            if fits {
+            let fits =
+                waiting.work.len() < MAX_WAITING && waiting.bytes + size <= MAX_WAITING_BYTES;
+            if fits || waiting.work.is_empty() {
                 break;
             }
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() {
-                return Err(CommitError::Busy {
-                    waiting: waiting.work.len(),
-                });
+                let waiting = waiting.work.len();
+                return Err(CommitError::Busy { waiting });
             }
-            waiting = self
-                .room
-                .wait_timeout(waiting, patience)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let waited = self.room.wait_timeout(waiting, patience);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         waiting.bytes += size;
         waiting.work.push_back(work);
@@ -165,31 +159,25 @@ impl Queue {
     pub(crate) fn next(&self, patience: Duration) -> Next {
         let mut waiting = self.lock();
         if waiting.work.is_empty() && !waiting.closed {
-            waiting = self
-                .filled
-                .wait_timeout(waiting, patience)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let waited = self.filled.wait_timeout(waiting, patience);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if let Some(Work::Job(_)) = waiting.work.front() {
-            let job = waiting.work.pop_front();
+        let is_job = |work: &mut Work| matches!(work, Work::Job(_));
+        if let Some(Work::Job(job)) = waiting.work.pop_front_if(is_job) {
             drop(waiting);
             self.room.notify_all();
-            return match job {
-                Some(Work::Job(job)) => Next::Job(job),
-                _ => Next::Idle,
-            };
+            return Next::Job(job);
         }
         let group = waiting.group();
         let closed = waiting.closed;
         drop(waiting);
-        if !group.is_empty() {
-            self.room.notify_all();
-            Next::Group(group)
-        } else if closed {
-            Next::Closed
-        } else {
-            Next::Idle
+        match (group.is_empty(), closed) {
+            (false, _) => {
+                self.room.notify_all();
+                Next::Group(group)
+            }
+            (true, true) => Next::Closed,
+            (true, false) => Next::Idle,
         }
     }
 
@@ -205,7 +193,6 @@ impl Queue {
         self.close();
         let work = std::mem::take(&mut self.lock().work);
         for work in work {
-            // Nothing was done for those that were still waiting.
             if let Work::Request(request) = work {
                 request.reply.send(Err(CommitError::Closed));
             }
@@ -274,11 +261,10 @@ mod tests {
         assert_eq!(queue.depth(), (0, 0));
 
         // None passes a job.
-        queue.push(request(&a, large), Duration::ZERO).unwrap();
-        queue.push(request(&a, large), Duration::ZERO).unwrap();
-        let job: Job = Box::new(|_| ());
-        queue.push(Work::Job(job), Duration::ZERO).unwrap();
-        queue.push(request(&b, 1), Duration::ZERO).unwrap();
+        let job = Work::Job(Box::new(|_| ()));
+        for work in [request(&a, large), request(&a, large), job, request(&b, 1)] {
+            queue.push(work, Duration::ZERO).unwrap();
+        }
         assert_eq!(sizes(&queue), [large]);
         assert_eq!(sizes(&queue), [large]);
         assert!(matches!(queue.next(Duration::ZERO), Next::Job(_)));

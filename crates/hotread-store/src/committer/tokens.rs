@@ -17,7 +17,7 @@ pub(crate) enum Last {
     Stays,
 }
 
-/// Does it allow everything everywhere, and for good?
+/// Whether it allows everything everywhere, and does not expire.
 fn is_full_admin(info: &TokenInfo) -> bool {
     info.allows(None, Role::Admin) && info.expires_at.is_none()
 }
@@ -86,8 +86,7 @@ impl Committer {
         Ok(info)
     }
 
-    /// Takes tokens back whose time is over: at once from memory, so that what goes on by them ends, and
-    /// from disk as soon as that can be written.
+    /// Removes expired tokens: at once from memory, and from disk as soon as it can be written.
     pub(crate) fn expire_tokens(&mut self, now: Timestamp) -> Result<(), TokenError> {
         let is_over = |token: &Arc<TokenInfo>| token.is_expired(now);
         if !self.tokens.read(|known| known.values().any(is_over)) {

@@ -183,9 +183,3 @@ impl BackupError {
         }
     }
 }
-
-impl From<rusqlite::Error> for BackupError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Storage(error.into())
-    }
-}

@@ -53,7 +53,7 @@ pub enum StorageError {
     Interrupted,
     /// Reading or writing failed.
     #[error(
-        "the database could not be read or written ({detail}); check the disk and the system's log"
+        "the database could not be read or written ({detail}); check its permissions, the disk and the system's log"
     )]
     Io {
         /// SQLite's words.
@@ -62,10 +62,14 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    pub(crate) fn corrupt(detail: impl Into<String>) -> Self {
-        Self::Corrupt {
-            detail: detail.into(),
-        }
+    pub(crate) fn corrupt(detail: impl ToString) -> Self {
+        let detail = detail.to_string();
+        Self::Corrupt { detail }
+    }
+
+    pub(crate) fn io(detail: impl ToString) -> Self {
+        let detail = detail.to_string();
+        Self::Io { detail }
     }
 
     /// With what has to be said besides.
@@ -144,9 +148,7 @@ pub(crate) fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
 
 impl From<getrandom::Error> for StorageError {
     fn from(error: getrandom::Error) -> Self {
-        Self::Io {
-            detail: format!("the system has no random numbers: {error}"),
-        }
+        Self::io(format!("the system has no random numbers: {error}"))
     }
 }
 

@@ -2,8 +2,10 @@
 //! values, which may be secret.
 
 use super::limits::{MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
+use super::options::REST;
+use super::types::Kind;
 use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 
 /// Why a file cannot be read, or not further.
@@ -13,12 +15,17 @@ pub enum ImportError {
     /// Reading failed.
     #[error("cannot read the file: {0}")]
     Io(#[from] io::Error),
-    /// A CSV file does not begin with its columns' names.
+    /// The text begins with a byte that is 0 and one that is not, as UTF-16 does.
+    #[error(
+        "the file has NUL bytes, as UTF-16 without a byte order mark has; name its encoding, such as utf-16le"
+    )]
+    NulBytes,
+    /// A file of fields does not begin with its columns' names.
     #[error(
         "there is no header: the file has no rows; give the columns' names, or a file with a header"
     )]
     NoHeader,
-    /// A CSV file's header is longer than a row may be.
+    /// The header is longer than a row may be.
     #[error("the header has more than {MAX_ROW_BYTES} bytes; is this a CSV file?")]
     HeaderTooLong,
     /// There are too many columns.
@@ -34,7 +41,7 @@ pub enum ImportError {
         number: usize,
     },
     /// Two columns have the same name.
-    #[error("two columns are named {:?}; rename one of them", cut(.column))]
+    #[error("two columns are named {:?}; rename one of them ({REST:?} is taken if rows are flexible)", cut(.column))]
     DuplicateColumn {
         /// The name.
         column: String,
@@ -48,18 +55,18 @@ pub enum ImportError {
         /// The columns there are.
         columns: Vec<String>,
     },
-    /// No column has the name of the one that holds the keys.
-    #[error("no column is named {key:?}; name one of {}", list(columns))]
-    UnknownKey {
+    /// No column has the name that was given for one.
+    #[error("no column is named {:?}; name one of {}", cut(.column), list(columns))]
+    UnknownColumn {
         /// The name that was given.
-        key: String,
+        column: String,
         /// The columns there are.
         columns: Vec<String>,
     },
-    /// The delimiter or the comment character cannot be one.
+    /// The delimiter, the quote or the beginning of a comment cannot be one.
     #[error(
-        "{:?} cannot be the delimiter or begin a comment here; \
-         give two different ASCII characters other than quotes and line ends",
+        "{:?} cannot be the delimiter, the quote or begin a comment here; \
+         give different ASCII characters other than line ends",
         char::from(*.byte)
     )]
     InvalidOptions {
@@ -84,6 +91,76 @@ pub enum ImportError {
         /// The line on which it begins.
         line: u64,
     },
+    /// The text around the rows is not JSON.
+    #[error(
+        "line {line}: not JSON: {expected} should be here; give a file of JSON, or its other format"
+    )]
+    NotJson {
+        /// The line.
+        line: u64,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// The JSON is an object without an array of rows.
+    #[error(
+        "the object has no array{}; name the member that has the rows, or read the file as \
+         newline-delimited JSON, if it has an object on each line",
+        named(.member.as_deref())
+    )]
+    NoArray {
+        /// The member that was asked for.
+        member: Option<String>,
+    },
+    /// The JSON is an object with several arrays.
+    #[error(
+        "the object has a second array, in the member {:?} behind {:?}; name the one that has the rows",
+        cut(.second), cut(.first)
+    )]
+    SecondArray {
+        /// The member whose array was read.
+        first: String,
+        /// The member that has another.
+        second: String,
+    },
+}
+
+fn named(member: Option<&str>) -> String {
+    member.map_or_else(String::new, |name| {
+        format!(" in the member {:?}", cut(name))
+    })
+}
+
+/// There is no encoding of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this encoding is not known; give one such as utf-8, utf-16le, latin1 or shift_jis")]
+pub struct UnknownEncoding;
+
+/// Where a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At {
+    /// Number of the line on which it begins, from 1.
+    pub line: u64,
+    /// Its number in a JSON array, from 1.
+    pub item: Option<u64>,
+}
+
+impl At {
+    /// The row that begins on a line.
+    #[must_use]
+    pub fn line(line: u64) -> Self {
+        Self { line, item: None }
+    }
+}
+
+/// `line 7`, or `line 7, item 3`.
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}", self.line)?;
+        match self.item {
+            Some(item) => write!(f, ", item {item}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Names in quotation marks, as many as a line of text bears.
@@ -112,10 +189,10 @@ pub(super) fn cut(name: &str) -> &str {
 
 /// A row that is no record. The rows after it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("{at}: {reason}")]
 pub struct RowError {
-    /// The line on which the row begins, from 1.
-    pub line: u64,
+    /// Where it is.
+    pub at: At,
     /// What is wrong with it.
     #[source]
     pub reason: RowReason,
@@ -130,9 +207,10 @@ pub enum RowReason {
         "the row has more than {MAX_ROW_BYTES} bytes; split it, and see that each quote is closed"
     )]
     TooLong,
-    /// A CSV row has more or fewer fields than there are columns.
+    /// A row has more or fewer fields than there are columns.
     #[error(
-        "the row has {found} fields where {expected} columns are named; quote fields that contain the delimiter"
+        "the row has {found} fields where {expected} columns are named; quote fields that contain the delimiter, \
+         or allow flexible rows"
     )]
     Fields {
         /// How many fields it has.
@@ -148,28 +226,68 @@ pub enum RowReason {
         /// Offset of the first byte that does not fit, in the field.
         at: usize,
     },
-    /// The key or the category is none.
+    /// A field is not of its column's type.
+    #[error(
+        "the field {column:?} is not of the type {kind}; correct it, or read the column as text"
+    )]
+    NotOfType {
+        /// The column.
+        column: String,
+        /// Its type.
+        kind: Kind,
+    },
+    /// A column or member that makes the key is not there.
+    #[error("{member:?}, which makes the key, is not there; add it, or name another key")]
+    NoKey {
+        /// Its name.
+        member: String,
+    },
+    /// A member that makes the key is there twice.
+    #[error("{member:?}, which makes the key, is there twice; remove one")]
+    KeyTwice {
+        /// Its name.
+        member: String,
+    },
+    /// A member that makes the key is not a string or number.
+    #[error("{member:?}, which makes the key, is not a string or number; name another key")]
+    KeyType {
+        /// Its name.
+        member: String,
+    },
+    /// A part of a key contains what stands between parts.
+    #[error(
+        "a part of the key has {separator:?} in it, so that different rows could have one key; \
+         choose another separator"
+    )]
+    Separator {
+        /// What stands between parts.
+        separator: String,
+    },
+    /// The key or the category is invalid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The value is none.
+    /// The value is invalid.
     #[error(transparent)]
     Value(#[from] InvalidValue),
-    /// The time of expiry is none.
+    /// The time of expiry is invalid.
     #[error("expires_at: {0}")]
     Time(#[from] InvalidTimestamp),
-    /// A line is not JSON.
-    #[error("not JSON: {reason} at column {column}; write one object on each line")]
+    /// A row is not JSON.
+    #[error("not JSON: {reason} at column {column}; each row has to be an object")]
     NotJson {
         /// What the parser found. It does not quote the line.
         reason: String,
         /// Where, in bytes from 1.
         column: usize,
     },
-    /// A line is JSON, but not an object.
-    #[error("not a JSON object; write {{\"key\": …, \"value\": …}} on each line")]
+    /// A row is JSON, but not an object.
+    #[error("not a JSON object; each row has to be one, such as {{\"key\": …, \"value\": …}}")]
     NotObject,
     /// A field that is needed is not there.
-    #[error("the field {field:?} is missing; each line needs a key and a value")]
+    #[error(
+        "the field {field:?} is missing; each row needs a key and a value, unless it is named which \
+         of its members are the key"
+    )]
     MissingField {
         /// Its name.
         field: &'static str,
@@ -181,7 +299,10 @@ pub enum RowReason {
         field: &'static str,
     },
     /// There is a field that means nothing here.
-    #[error("the field {field:?} is not known; put it into the value, or remove it")]
+    #[error(
+        "the field {field:?} is not one of a record; put it into the value, or name \
+         the members that are the key"
+    )]
     UnknownField {
         /// Its name, cut after 64 characters.
         field: String,

@@ -1,59 +1,96 @@
 //! Reads any bytes as files of rows and checks what must hold whatever they are. For the tests here
 //! and for the fuzz targets, which include this file: so it names nothing but what is public.
 
-use super::{CsvOptions, Format, ImportError, RowError, Rows};
+use super::{
+    At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+};
 use std::io::{self, Read};
 
 /// As all formats. The first byte chooses what can be chosen.
 pub fn rows(data: &[u8]) {
     csv(data);
     ndjson(data);
+    json(data);
 }
 
-/// As CSV. The bits of the first byte choose: 0 a semicolon, 1 comments, 2 no header, 3 short reads.
+/// As fields. The bits of the first byte choose: 0 a semicolon, 1 comments, 2 no header, 3 short reads,
+/// 4 blanks, 5 flexible rows without empty members, 6 two keys that are kept, 7 types that are told.
 pub fn csv(data: &[u8]) {
     let Some((&choice, data)) = data.split_first() else {
         return;
     };
     let chosen = |bit: u8| choice >> bit & 1 == 1;
-    let options = CsvOptions {
-        delimiter: if chosen(0) { b';' } else { b',' },
-        comment: chosen(1).then_some(b'#'),
-        columns: chosen(2).then(|| ["key", "ä\"", ""].map(str::to_owned).to_vec()),
-        ..CsvOptions::new("key")
-    };
-    same_however_it_is_read(data, &Format::Csv(options), chosen(3));
+    let mut options = Options::new(Format::Fields).key("key");
+    options.delimiter = Some(match (chosen(4), chosen(0)) {
+        (true, _) => Delimiter::Blanks,
+        (_, true) => Delimiter::Byte(b';'),
+        (_, false) => Delimiter::Byte(b','),
+    });
+    options.comment = chosen(1).then(|| "#".to_owned());
+    if chosen(2) {
+        options.columns = Columns::Named(["key", "ä\"", ""].map(str::to_owned).to_vec());
+    }
+    if chosen(5) {
+        (options.flexible, options.trim) = (true, true);
+        options.empty = Empty::Missing;
+    }
+    if chosen(6) {
+        (options, options.keep_key) = (options.clone().key("a"), true);
+    }
+    if chosen(7) {
+        let mut detector = Detector::new(options.types.clone());
+        let told = Input::new(data, None).and_then(|input| detector.read(input, &options));
+        if told.is_ok() {
+            options.types = detector.finish().expect("no type was given");
+        }
+    }
+    same_however_it_is_read(data, &options, chosen(3));
 }
 
-/// As newline-delimited JSON. The lowest bit of the first byte chooses short reads.
+/// As newline-delimited JSON. The bits of the first byte choose: 0 short reads, 1 the key `a`.
 pub fn ndjson(data: &[u8]) {
+    json_as(data, Format::Ndjson);
+}
+
+/// As JSON, with the same choices, and 2: the array of the member `rows`.
+pub fn json(data: &[u8]) {
+    json_as(data, Format::Json);
+}
+
+fn json_as(data: &[u8], format: Format) {
     if let Some((&choice, data)) = data.split_first() {
-        same_however_it_is_read(data, &Format::Ndjson, choice & 1 == 1);
+        let mut options = Options::new(format);
+        if choice & 2 > 0 {
+            options = options.key("a");
+        }
+        options.member = (choice & 4 > 0).then(|| "rows".to_owned());
+        same_however_it_is_read(data, &options, choice & 1 == 1);
     }
 }
 
 /// A file's rows as text, and how it ended.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
-    rows: Vec<Result<(u64, hotread_proto::Put), RowError>>,
+    rows: Vec<Result<(At, hotread_proto::Put), RowError>>,
     fatal: Option<String>,
 }
 
-fn same_however_it_is_read(data: &[u8], format: &Format, short: bool) {
-    let whole = read(data, data.len(), format);
+fn same_however_it_is_read(data: &[u8], options: &Options, short: bool) {
+    let whole = read(data, options);
     if short {
         let pieces = Pieces { data, size: 1 };
-        assert_eq!(read(pieces, data.len(), format), whole);
+        assert_eq!(read(pieces, options), whole);
     }
 }
 
-fn read(input: impl Read, bytes: usize, format: &Format) -> Outcome {
+fn read(input: impl Read, options: &Options) -> Outcome {
     let mut outcome = Outcome {
         rows: Vec::new(),
         fatal: None,
     };
-    let result = Rows::new(input, format.clone()).and_then(|mut rows| {
-        let result = collect(&mut rows, bytes, &mut outcome);
+    let rows = Input::new(input, None).and_then(|input| Rows::new(input, options));
+    let result = rows.and_then(|mut rows| {
+        let result = collect(&mut rows, &mut outcome);
         assert!(matches!(rows.next_row(), Ok(None)), "the end is the end");
         result
     });
@@ -61,29 +98,19 @@ fn read(input: impl Read, bytes: usize, format: &Format) -> Outcome {
     outcome
 }
 
-fn collect<R: Read>(
-    rows: &mut Rows<R>,
-    bytes: usize,
-    outcome: &mut Outcome,
-) -> Result<(), ImportError> {
-    let (mut line, mut read) = (0, rows.bytes_read());
+fn collect(rows: &mut Rows<'_>, outcome: &mut Outcome) -> Result<(), ImportError> {
+    let mut last = At::line(0);
     while let Some(row) = rows.next_row()? {
-        let of_row = row.as_ref().map_or_else(|e| e.line, |row| row.line);
-        assert!(of_row > line, "each row begins on a line of its own");
-        assert!(
-            of_row <= bytes as u64 + 1,
-            "there are no more lines than bytes"
-        );
-        assert!(rows.bytes_read() > read, "each row has at least a byte");
-        (line, read) = (of_row, rows.bytes_read());
+        let at = row.as_ref().map_or_else(|e| e.at, |row| row.at);
+        assert!(at > last, "each row is behind the one before it");
+        last = at;
         if let Err(e) = &row {
             let text = e.to_string();
             assert!(!text.contains(char::is_control), "{text:?}");
             assert!(text.len() < 1_000, "{} bytes", text.len());
         }
-        outcome.rows.push(row.map(|row| (row.line, row.put)));
+        outcome.rows.push(row.map(|row| (row.at, row.put)));
     }
-    assert_eq!(rows.bytes_read(), bytes as u64, "all of it was read");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! The input as bytes: one buffer that is used again and again, and a count of what was taken.
+//! The input as bytes: one buffer that is used again and again.
 
+use super::{ImportError, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
 use std::io::{self, Read};
 
 /// What is read at once, in bytes: the default of most tools; more was not faster.
@@ -11,28 +12,16 @@ pub(super) struct Source<R> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    taken: u64,
 }
 
 impl<R: Read> Source<R> {
-    /// Reads the first bytes and leaves out a byte order mark, which spreadsheets write.
-    pub(super) fn new(reader: R) -> io::Result<Self> {
-        const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-        let mut source = Self {
+    pub(super) fn new(reader: R) -> Self {
+        Self {
             reader,
             buffer: vec![0; CHUNK_BYTES],
             start: 0,
             end: 0,
-            taken: 0,
-        };
-        while BYTE_ORDER_MARK.starts_with(source.unread()) && source.more()? {
-            if source.unread().starts_with(BYTE_ORDER_MARK) {
-                source.take(BYTE_ORDER_MARK.len());
-                break;
-            }
         }
-        Ok(source)
     }
 
     /// What has been read and not yet taken.
@@ -44,16 +33,10 @@ impl<R: Read> Source<R> {
     pub(super) fn take(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.end - self.start);
         self.start += bytes;
-        self.taken += bytes as u64;
-    }
-
-    /// How many bytes have been taken.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken
     }
 
     /// Reads more behind the unread bytes, which may move; `false` at the end of the input. The
-    /// buffer doubles when the unread bytes fill it, so whoever asks for more bounds it.
+    /// buffer doubles when the unread bytes fill it, so the caller bounds it.
     pub(super) fn more(&mut self) -> io::Result<bool> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -77,9 +60,69 @@ impl<R: Read> Source<R> {
         }
     }
 
+    /// Waits until so many bytes are unread, or all that there are.
+    pub(super) fn fill(&mut self, bytes: usize) -> io::Result<&[u8]> {
+        while self.unread().len() < bytes && self.more()? {}
+        Ok(self.unread())
+    }
+
+    /// The next line, which ends with LF or with the input; `number` is its own.
+    pub(super) fn line(&mut self, number: u64) -> Result<Option<Line>, ImportError> {
+        let mut seen = 0;
+        loop {
+            let unread = self.unread();
+            if let Some(at) = memchr::memchr(b'\n', &unread[seen..]) {
+                let bytes = seen + at;
+                return Ok(Some(match bytes > MAX_ROW_BYTES {
+                    false => Line::Whole { bytes, end: 1 },
+                    true => {
+                        self.take(bytes + 1);
+                        Line::TooLong
+                    }
+                }));
+            }
+            seen = unread.len();
+            if seen > MAX_ROW_BYTES {
+                self.skip_line(number)?;
+                return Ok(Some(Line::TooLong));
+            }
+            if !self.more()? {
+                return Ok((seen > 0).then_some(Line::Whole {
+                    bytes: seen,
+                    end: 0,
+                }));
+            }
+        }
+    }
+
+    fn skip_line(&mut self, line: u64) -> Result<(), ImportError> {
+        let mut skipped = 0;
+        loop {
+            let unread = self.unread();
+            let end = memchr::memchr(b'\n', unread);
+            let bytes = end.map_or(unread.len(), |at| at + 1);
+            skipped += bytes;
+            self.take(bytes);
+            if skipped > MAX_SKIPPED_BYTES {
+                return Err(ImportError::Endless { line });
+            }
+            if end.is_some() || !self.more()? {
+                return Ok(());
+            }
+        }
+    }
+
     /// The buffer's size, in bytes.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.buffer.len()
     }
+}
+
+/// A line.
+pub(super) enum Line {
+    /// It is the next so many unread bytes, and `end` bytes end it.
+    Whole { bytes: usize, end: usize },
+    /// It has more than [`MAX_ROW_BYTES`], and has been taken.
+    TooLong,
 }

@@ -10,6 +10,7 @@
 //! than the names of members, and where the evaluation ends early.
 
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most regular expressions in a schema. Each takes up to [`MAX_PATTERN_SIZE`](super::MAX_PATTERN_SIZE) compiled.
@@ -49,8 +50,7 @@ struct Node {
     down: Vec<(Child, usize)>,
     /// Bytes of patterns that members' names are compared with.
     names_weight: u64,
-    /// `unevaluatedProperties` or `unevaluatedItems`: what is applied to the same value is evaluated
-    /// once more for each member.
+    /// Evaluates what is applied to the same value once more for each member.
     is_quadratic: bool,
 }
 
@@ -71,11 +71,8 @@ enum Child {
 type Applied = BTreeMap<usize, u64>;
 
 impl Graph {
-    /// The graph of a schema.
-    ///
-    /// # Errors
-    /// If there is no bound to what a value may cost, or the bound is too high; as a reason that
-    /// follows the words "the schema".
+    /// The graph of a schema. Fails, with what follows the words "the schema", if what a value may cost has
+    /// no bound or too high a one.
     pub(super) fn of(schema: &Json) -> Result<Self, String> {
         let mut builder = Builder::new(schema);
         builder.node("", schema)?;
@@ -122,25 +119,20 @@ impl Graph {
     pub(super) fn steps(&self, value: &Json) -> u64 {
         let (mut sizes, mut widest) = ([0; LEVELS], [1; LEVELS]);
         measure(value, 0, &mut sizes, &mut widest);
-        let own;
         let levels = match self.is_quadratic {
-            true => {
-                let Some(levels) = self.by_level(&widest) else {
-                    return u64::MAX;
-                };
-                own = levels;
-                &own
-            }
-            false => &self.levels,
+            true => self.by_level(&widest).map(Cow::Owned),
+            false => Some(Cow::Borrowed(&self.levels)),
         };
-        let steps = sizes.iter().zip(levels);
+        let Some(levels) = levels else {
+            return u64::MAX;
+        };
+        let steps = sizes.iter().zip(levels.iter());
         steps.fold(0, |sum, (size, steps)| {
             size.saturating_mul(*steps).saturating_add(sum)
         })
     }
 
-    /// For each node, the sum of `cost` over all evaluations for one value that it is applied to, if that
-    /// has `width` members.
+    /// For each node, the sum of `cost` over all evaluations for one value with `width` members.
     fn sums(&self, width: u64, cost: impl Fn(&Node) -> u64) -> Vec<u64> {
         let mut sums: Vec<u64> = self.nodes.iter().map(cost).collect();
         for &at in self.order.iter().rev() {
@@ -153,11 +145,9 @@ impl Graph {
         sums
     }
 
-    /// Most steps for a value on each level, if those above have as many members as `widest` says. `None`:
-    /// it takes too long to say.
-    ///
-    /// On each level there are the ways in which a value may have come there: by names and places from the
-    /// outermost value on. Each is what is applied to such a value; many ways come to the same.
+    /// Most steps for a value on each level, if those above have as many members as `widest` says. `None`: it
+    /// takes too long to say. Follows the ways, by names and places, in which a value may come to each level,
+    /// as what is applied to it then; many ways apply the same.
     fn by_level(&self, widest: &[u64; LEVELS]) -> Option<Vec<u64>> {
         let mut steps = Vec::with_capacity(LEVELS);
         let mut ways = BTreeSet::from([Applied::from([(0, 1)])]);
@@ -183,12 +173,8 @@ impl Graph {
                 break;
             }
             if is_steady {
-                let last = steps
-                    .last()
-                    .copied()
-                    .unwrap_or(0)
-                    .max(most.saturating_add(names));
-                steps.resize(LEVELS, last);
+                let last = steps.last().copied().unwrap_or(0);
+                steps.resize(LEVELS, last.max(most.saturating_add(names)));
             }
             if steps.len() == LEVELS {
                 break;
@@ -199,8 +185,7 @@ impl Graph {
         Some(steps)
     }
 
-    /// Adds what is applied to the members and items of a value to which `way` is applied. Gives the steps
-    /// for the names of its members.
+    /// Adds what `way` applies to members and items. Gives the steps for the names of members.
     fn descend(
         &self,
         way: &Applied,
@@ -399,14 +384,15 @@ impl<'a> Builder<'a> {
         keyword: &'a Json,
     ) -> Result<(), String> {
         node.weight += 1;
+        node.is_quadratic |= matches!(name, "unevaluatedProperties" | "unevaluatedItems");
         match (name, keyword) {
             ("not" | "if" | "then" | "else" | "contentSchema" | "extends", _) => {
                 node.same.push(self.node(place, keyword)?);
             }
             ("allOf" | "anyOf" | "oneOf", Json::Array(parts)) => {
                 for (n, part) in parts.iter().enumerate() {
-                    node.same
-                        .push(self.node(&join(place, &n.to_string()), part)?);
+                    let part = self.node(&join(place, &n.to_string()), part)?;
+                    node.same.push(part);
                 }
             }
             ("dependentSchemas" | "dependencies", Json::Object(parts)) => {
@@ -436,27 +422,11 @@ impl<'a> Builder<'a> {
                     node.down.push((Child::Index(n), to));
                 }
             }
-            (
-                "additionalProperties"
-                | "propertyNames"
-                | "items"
-                | "additionalItems"
-                | "contains"
-                | "unevaluatedProperties"
-                | "unevaluatedItems",
-                part,
-            ) => {
-                node.is_quadratic |= name.starts_with("unevaluated");
-                let to = self.node(place, part)?;
-                let is_of_items = matches!(
-                    name,
-                    "items" | "additionalItems" | "contains" | "unevaluatedItems"
-                );
-                let child = match is_of_items {
-                    true => Child::Item,
-                    false => Child::Member,
-                };
-                node.down.push((child, to));
+            ("additionalProperties" | "propertyNames" | "unevaluatedProperties", part) => {
+                node.down.push((Child::Member, self.node(place, part)?));
+            }
+            ("items" | "additionalItems" | "contains" | "unevaluatedItems", part) => {
+                node.down.push((Child::Item, self.node(place, part)?));
             }
             ("$ref" | "$dynamicRef" | "$recursiveRef", Json::String(to)) => {
                 self.references.push((at, to.clone()));
@@ -486,8 +456,7 @@ impl<'a> Builder<'a> {
         Ok(pattern.len() as u64)
     }
 
-    /// Whether a document may be one within this one. The specification's own never is: what it costs
-    /// is not known here.
+    /// Whether a document may be within this one. The specification's own, of unknown cost, never is.
     fn is_within(&self, document: &str) -> bool {
         let mut ids = self.anchors.keys().filter(|id| !id.is_empty());
         !document.contains("json-schema.org")
@@ -498,25 +467,20 @@ impl<'a> Builder<'a> {
     fn refer(&mut self, from: usize, reference: &str) -> Result<(), String> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let fragment = decode(fragment);
-        let mut places = Vec::new();
-        if fragment.is_empty() || fragment.starts_with('/') {
+        let mut places = BTreeSet::new();
+        if !document.is_empty() && !self.is_within(document) {
+            // It leads nowhere.
+        } else if fragment.is_empty() || fragment.starts_with('/') {
             // Of the document itself, or of one within it.
-            for base in &self.documents {
-                places.push(format!("{base}{fragment}"));
-            }
+            let documents = self.documents.iter();
+            places.extend(documents.map(|base| format!("{base}{fragment}")));
         } else if let Some(anchored) = self.anchors.get(fragment.as_str()) {
             places.extend(anchored.iter().cloned());
         }
-        if !document.is_empty() && !self.is_within(document) {
-            places.clear();
-        }
-        places.sort_unstable();
-        places.dedup();
         let root = self.root;
-        let found: Vec<_> = places
-            .into_iter()
-            .filter_map(|place| Some((root.pointer(&place)?, place)))
-            .collect();
+        let found = places.into_iter();
+        let found = found.filter_map(|place| Some((root.pointer(&place)?, place)));
+        let found: Vec<_> = found.collect();
         if found.is_empty() {
             let shown: String = reference.chars().take(64).collect();
             return Err(format!(
@@ -547,21 +511,13 @@ fn size(json: &Json) -> u64 {
 
 /// Percent-decoded. What is no escape stays as it is.
 fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escape = (first == b'%').then(|| after.get(..2)).flatten();
-        let escape = escape.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2);
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(b'%'));
+        bytes.extend_from_slice(&part.as_bytes()[byte.map_or(0, |_| 2)..]);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

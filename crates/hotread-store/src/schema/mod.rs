@@ -11,8 +11,7 @@ use hotread_proto::Value;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value as Json;
 
-/// Largest schema, in bytes: several times that of the largest common ones, and compiled in some
-/// milliseconds.
+/// Largest schema, in bytes: several times the largest common ones.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Largest regular expression when it is compiled, in bytes: Unicode classes with small counts fit, and
 /// no text takes more than tens of nanoseconds a byte.
@@ -21,8 +20,7 @@ const MAX_PATTERN_SIZE: usize = 2 << 20;
 const MAX_PATTERN_CACHE: usize = 1 << 20;
 /// Most steps that the check of one value may take: some tenths of a second.
 const MAX_STEPS: u64 = 40_000_000;
-/// Up to this many steps, what is wrong with a value is worked out: that takes up to a hundred times as
-/// long as finding out that something is.
+/// Most steps for which it is worked out what is wrong: that takes up to a hundred times as long.
 const MAX_EXPLAINED: u64 = 400_000;
 /// Up to this many steps for each 16 bytes of a value, a check takes no longer than parsing it.
 const QUICK_STEPS: u64 = 64;
@@ -35,8 +33,7 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// Compiles a schema, if what it can cost is bounded. Patterns run in linear time; references to
-    /// other documents are refused.
+    /// Compiles a schema of bounded cost. Patterns run in linear time; other documents are refused.
     pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
         let bytes = schema.as_bytes().len();
         if bytes > MAX_SCHEMA_BYTES {

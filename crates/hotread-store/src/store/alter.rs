@@ -5,7 +5,9 @@ use crate::committer::alter::Checked;
 use crate::error::{CommitError, TableError};
 use crate::options::{Alter, TableInfo};
 use crate::schema::Schema;
+use crate::table::OpenTable;
 use hotread_proto::{Refusal, TableName};
+use std::sync::Arc;
 
 /// How often a check begins again because the table was altered by another caller, or because the history does
 /// not go back to its beginning.
@@ -16,7 +18,10 @@ impl Store {
     ///
     /// A new schema is checked against every record on this thread, from a read connection: other writers wait
     /// for what they have written meanwhile to be checked, 1 MiB of it at most. A history that is to be shorter
-    /// is trimmed as it would be by time, some changes at a time.
+    /// is trimmed as it would be by time, some changes at a time. A search index is built some records at a time,
+    /// with other writers in between, and can be searched once this returns; one that is taken away cannot be
+    /// searched at once, and is deleted some rows at a time before this returns. Of an index that was not finished,
+    /// because the process ended, what is there is deleted when the next one is built.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read or written; if the schema is none; with
@@ -25,8 +30,20 @@ impl Store {
     pub fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo, TableError> {
         self.writer()?;
         for _ in 0..MAX_CHECKS {
-            let known = self.writable(table)?;
+            let mut known = self.writable(table)?;
             let options = alter.of(&known.options);
+            if options.sealed && options.search {
+                return Err(TableError::SealedSearch);
+            }
+            let name = alter.name().unwrap_or(table).clone();
+            if options.sealed && name != *table {
+                return Err(TableError::SealedName);
+            }
+            if options.search && !known.options.search {
+                self.build_index(&known)?;
+                known = self.writable(table)?;
+            }
+            let had_index = known.options.search;
             let checked = match &options.schema {
                 Some(schema) if options.schema != known.options.schema => {
                     let schema = Schema::compile(schema)
@@ -38,11 +55,38 @@ impl Store {
                 }
                 _ => None,
             };
-            let altered = self.job(move |committer| committer.alter(&known, options, checked))?;
+            let altered =
+                self.job(move |committer| committer.alter(&known, options, &name, checked))?;
             if let Some(info) = altered {
+                if had_index && !info.options.search {
+                    self.clear_search(&self.writable(&info.name)?)?;
+                }
                 return Ok(info);
             }
         }
         Err(CommitError::from(Refusal::Outdated).into())
+    }
+
+    fn build_index(&self, table: &Arc<OpenTable>) -> Result<(), TableError> {
+        if !table.is_building {
+            self.clear_search(table)?;
+        }
+        let known = table.clone();
+        self.job(move |committer| committer.begin_index(&known))?;
+        let mut last = Some(String::new());
+        while let Some(after) = last {
+            let known = table.clone();
+            last = self.job(move |committer| committer.index_some(&known, &after))?;
+        }
+        Ok(())
+    }
+
+    fn clear_search(&self, table: &Arc<OpenTable>) -> Result<(), TableError> {
+        loop {
+            let known = table.clone();
+            if !self.job(move |committer| committer.clear_search(&known))? {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,19 +1,16 @@
 //! How a store is opened.
 
 use super::{Inner, Store, Writer};
-use crate::committer::Committer;
-use crate::committer::queue::Queue;
+use crate::committer::{Committer, Shared};
 use crate::error::OpenError;
 use crate::location::Location;
+use crate::lock::WriterLock;
 use crate::open::{self, Opened};
 use crate::options::Synchronous;
 use crate::read::{self, Opener};
 use crate::seal::{MIN_ROUNDS, Passphrase, ROUNDS};
 use crate::states::States;
-use crate::stats::Counters;
-use crate::table::Registry;
 use crate::temporary::Folder;
-use crate::token::Tokens;
 use hotread_proto::Actor;
 use std::env::consts::EXE_SUFFIX;
 use std::path::Path;
@@ -43,7 +40,7 @@ pub struct StoreBuilder {
 impl StoreBuilder {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
-            at: Location::new(path, None),
+            at: Location::new(path),
             create: true,
             read_only: false,
             synchronous: Synchronous::Full,
@@ -139,104 +136,69 @@ impl StoreBuilder {
     /// # Errors
     /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
     /// was then.
-    pub fn open(self) -> Result<Store, OpenError> {
-        let Self {
-            mut at,
-            create,
-            read_only,
-            synchronous,
-            passphrase,
-            key_rounds,
-            readers,
-            wait,
-            folder,
-            actor,
-        } = self;
-        let path = at.path.clone();
-        let failed = |source| OpenError::Storage {
-            path: path.clone(),
-            source,
-        };
-        if read_only {
-            open::check_readable(&at)?;
-            at.hold()?;
-            let opener = Opener::new().map_err(OpenError::Thread)?;
-            let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
-            let registry = Arc::new(Registry::default());
-            let inner = Inner {
-                states: States::default(),
-                at,
-                passphrase,
-                key_rounds,
-                registry,
-                pool,
-                damage: None,
-                created: false,
-                writer: None,
-                _folder: folder,
-            };
-            return Ok(Store(Arc::new(inner), None, actor));
+    pub fn open(mut self) -> Result<Store, OpenError> {
+        let shared = Shared::default();
+        let (mut damage, mut created, mut committer) = (None, false, None);
+        if self.read_only {
+            open::check_readable(&self.at)?;
+            self.at.hold()?;
+        } else {
+            let opened = open::writer(&mut self.at, self.create, self.synchronous, self.wait)?;
+            (damage, created) = (opened.damage, opened.created);
+            committer = Some(self.committer(opened, shared.clone())?);
         }
-        let Opened {
-            db,
-            lock,
-            damage,
-            created,
-            full,
-        } = open::writer(&mut at, create, synchronous, wait)?;
-        if created {
-            tracing::info!(path = %at.path.display(), "a new database was created");
-        }
-        let (queue, registry) = (Arc::new(Queue::default()), Arc::new(Registry::default()));
-        let (counters, tokens) = (Arc::<Counters>::default(), Arc::<Tokens>::default());
-        let mut committer = Committer::new(
-            at.clone(),
-            synchronous,
-            db,
-            queue.clone(),
-            registry.clone(),
-            counters.clone(),
-            tokens.clone(),
-        )
-        .map_err(failed)?;
-        if let Some(cause) = full {
-            tracing::error!(path = %at.path.display(), %cause, "the database is read, and not written until there is room");
-            committer.halt(cause, Vec::new());
-        }
+        let at = self.at;
         let opener = Opener::new().map_err(OpenError::Thread)?;
-        let pool = read::pool(at.clone(), readers, &opener).map_err(failed)?;
-        // Under the name that the file has now: reading goes on if it is moved before the first read. A
-        // simulated file system moves nothing, and its tests want the state of a store whose readers
-        // have been closed for being idle.
-        if at.vfs.is_none() {
-            drop(read::connection(&pool));
-        }
-        let thread = std::thread::Builder::new()
-            .name("hotread-commit".to_owned())
-            .spawn(move || committer.run())
-            .map_err(OpenError::Thread)?;
-        let writer = Some(Writer {
-            queue,
-            registry: registry.clone(),
-            counters,
-            tokens,
-            opener,
-            thread: Mutex::new(Some(thread)),
-            lock,
-        });
+        let pool = read::pool(at.clone(), self.readers, &opener).map_err(|e| at.storage(e))?;
+        let registry = shared.registry.clone();
+        let start = |(committer, lock): (Committer, WriterLock)| -> Result<_, OpenError> {
+            // Under the name that the file has now: reading goes on if it is moved before the first read. A
+            // simulated file system moves nothing, and its tests want the state of a store whose readers
+            // have been closed for being idle.
+            if at.vfs.is_none() {
+                drop(read::connection(&pool));
+            }
+            let thread = std::thread::Builder::new().name("hotread-commit".to_owned());
+            let thread = thread.spawn(move || committer.run());
+            Ok(Writer {
+                shared,
+                thread: Mutex::new(Some(thread.map_err(OpenError::Thread)?)),
+                lock,
+            })
+        };
+        let writer = committer.map(start).transpose()?;
         let inner = Inner {
             states: States::default(),
             at,
-            passphrase,
-            key_rounds,
+            passphrase: self.passphrase,
+            key_rounds: self.key_rounds,
             registry,
             pool,
+            _opener: opener,
             damage,
             created,
             writer,
-            _folder: folder,
+            _folder: self.folder,
         };
-        Ok(Store(Arc::new(inner), None, actor))
+        Ok(Store(Arc::new(inner), None, self.actor))
+    }
+
+    fn committer(
+        &self,
+        opened: Opened,
+        shared: Shared,
+    ) -> Result<(Committer, WriterLock), OpenError> {
+        let path = self.at.path.display();
+        if opened.created {
+            tracing::info!(%path, "a new database was created");
+        }
+        let committer = Committer::new(self.at.clone(), self.synchronous, opened.db, shared);
+        let mut committer = committer.map_err(|e| self.at.storage(e))?;
+        if let Some(cause) = opened.full {
+            tracing::error!(%path, %cause, "the database is read, and not written until there is room");
+            committer.halt(cause, Vec::new());
+        }
+        Ok((committer, opened.lock))
     }
 }
 

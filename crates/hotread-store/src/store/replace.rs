@@ -65,11 +65,9 @@ impl Store {
     }
 
     /// Hands a replacement over that changes at most `max_changes` records. As
-    /// [`submit_replace`](Self::submit_replace), but compared with the table on this thread: the writer is
-    /// held for what changes, about 10 µs a record, and for what other transactions have written to the
-    /// table meanwhile, 1 MiB of it at most.
-    ///
-    /// Reads the whole table in one transaction, within this store's [`Budget`](crate::Budget).
+    /// [`submit_replace`](Self::submit_replace), but compared with the table on this thread, in one transaction and
+    /// within this store's [`Budget`](crate::Budget): the writer is held for what changes, about 10 µs a record, and
+    /// for what others have written to the table meanwhile, 1 MiB of it at most.
     ///
     /// # Errors
     /// As for [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and

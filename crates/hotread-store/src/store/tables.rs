@@ -1,4 +1,4 @@
-//! Calls that list, create, drop and seal tables.
+//! Calls that list, create, alter, drop and seal tables.
 
 use super::Store;
 use crate::committer::Committer;
@@ -7,7 +7,7 @@ use crate::options::{TableInfo, TableOptions};
 use crate::read;
 use crate::schema::Schema;
 use crate::seal::{Passphrase, SHORT_PASSPHRASE_BYTES, Seal, SealError, SealHeader};
-use crate::table::TableRow;
+use crate::table::{self, TableRow};
 use hotread_proto::TableName;
 
 impl Store {
@@ -16,7 +16,7 @@ impl Store {
     /// # Errors
     /// If the database cannot be read.
     pub fn tables(&self) -> Result<Vec<TableInfo>, ReadError> {
-        let rows = read::tables(&self.pool())?;
+        let rows = table::read_all(&*read::connection(&self.pool())?)?;
         Ok(rows.iter().map(TableRow::info).collect())
     }
 
@@ -26,10 +26,8 @@ impl Store {
     /// If there is none, or the database cannot be read.
     pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
         let row = read::table(&self.pool(), table)?;
-        row.map(|row| row.info())
-            .ok_or_else(|| ReadError::UnknownTable {
-                table: table.clone(),
-            })
+        let info = row.map(|row| row.info());
+        info.ok_or_else(|| ReadError::unknown(table))
     }
 
     /// Creates a table, empty, at the beginning of an epoch of its own.
@@ -53,24 +51,31 @@ impl Store {
     }
 
     fn derive(&self, table: &TableName) -> Result<(Seal, SealHeader), CommitError> {
-        self.0
-            .passphrase
-            .as_ref()
-            .ok_or(SealError::NoPassphrase)
-            .inspect(|passphrase| warn_if_short(table, passphrase))
-            .and_then(|passphrase| Seal::create(passphrase, self.0.key_rounds))
-            .map_err(|source| CommitError::Seal {
-                table: table.clone(),
-                source,
-            })
+        let passphrase = self.0.passphrase.as_ref().ok_or(SealError::NoPassphrase);
+        let passphrase = passphrase.map_err(CommitError::seal(table))?;
+        self.derive_from(table, passphrase)
     }
 
-    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go
-    /// on reading what it was; its subscribers are told.
+    fn derive_from(
+        &self,
+        table: &TableName,
+        passphrase: &Passphrase,
+    ) -> Result<(Seal, SealHeader), CommitError> {
+        if passphrase.is_short() {
+            tracing::warn!(
+                %table,
+                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
+                 has the file; better six random words"
+            );
+        }
+        Seal::create(passphrase, self.0.key_rounds).map_err(CommitError::seal(table))
+    }
+
+    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go on reading
+    /// what it was; its subscribers are told.
     ///
-    /// Its rows are deleted afterwards, in pieces and in turns with other writers, and their pages are
-    /// used again. A store that is closed before all are gone goes on when it is opened again;
-    /// [`finish_drops`](Self::finish_drops) waits for it.
+    /// Its rows are deleted afterwards, also after the store was opened again, in pieces and in turns with other
+    /// writers, and their pages are used again; [`finish_drops`](Self::finish_drops) waits for it.
     ///
     /// # Errors
     /// If there is none, or it cannot be written.
@@ -103,22 +108,14 @@ impl Store {
     /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
     /// it cannot be written. The table is as it was then.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
-        let known = self.0.registry.get(table);
-        let known = known.ok_or_else(|| CommitError::UnknownTable {
-            table: table.clone(),
-        })?;
+        let known = self.0.registry.known(table)?;
         if !known.is_sealed() {
             return Err(TableError::NotSealed {
                 table: table.clone(),
             });
         }
-        let seal_error = |source| CommitError::Seal {
-            table: table.clone(),
-            source,
-        };
-        self.unseal(&known).map_err(seal_error)?;
-        warn_if_short(table, new);
-        let seal = Seal::create(new, self.0.key_rounds).map_err(seal_error)?;
+        self.unseal(&known).map_err(CommitError::seal(table))?;
+        let seal = self.derive_from(table, new)?;
         self.job(move |committer| committer.reseal(&known, seal))
     }
 
@@ -133,15 +130,5 @@ impl Store {
     /// reader keeps the write-ahead log.
     pub fn scrub(&self) -> Result<(), TableError> {
         Ok(self.job(Committer::scrub)?)
-    }
-}
-
-fn warn_if_short(table: &TableName, passphrase: &Passphrase) {
-    if passphrase.is_short() {
-        tracing::warn!(
-            %table,
-            "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
-             has the file; better six random words"
-        );
     }
 }

@@ -3,9 +3,11 @@
 use super::Store;
 use crate::committer::tokens::Last;
 use crate::error::ReadError;
+use crate::read;
 use crate::token::{self, MAX_TOKEN_TABLES, TokenError};
 use hotread_proto::session::is_client_name;
 use hotread_proto::{NewToken, Role, TableName, Timestamp, TokenInfo};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,15 +19,11 @@ fn check_new(
     if !is_client_name(name) {
         return Err(TokenError::InvalidName);
     }
-    let Some(mut tables) = tables else {
-        return Ok(None);
-    };
-    tables.sort();
-    tables.dedup();
-    match tables.len() {
-        0 => Err(TokenError::NoTables),
-        given if given > MAX_TOKEN_TABLES => Err(TokenError::TooManyTables { given }),
-        _ => Ok(Some(tables)),
+    let tables = tables.map(BTreeSet::from_iter);
+    match tables.as_ref().map(BTreeSet::len) {
+        Some(0) => Err(TokenError::NoTables),
+        Some(given) if given > MAX_TOKEN_TABLES => Err(TokenError::TooManyTables { given }),
+        _ => Ok(tables.map(Vec::from_iter)),
     }
 }
 
@@ -50,9 +48,8 @@ impl Store {
         self.make_token(name, role, tables, None)
     }
 
-    /// As [`create_token`](Self::create_token), but the token ends by itself: no request is let in by
-    /// it from that time on, by this computer's clock. It is taken from the list, and what goes on by it
-    /// ends, about a second after that.
+    /// As [`create_token`](Self::create_token), but no request is let in by the token from that time on, by this
+    /// computer's clock. About a second later it is taken from the list, and what goes on by it ends.
     ///
     /// # Errors
     /// As of [`create_token`](Self::create_token), and if that time is over already.
@@ -97,21 +94,22 @@ impl Store {
     /// If the store only reads, and the database cannot be read.
     pub fn tokens(&self) -> Result<Vec<TokenInfo>, ReadError> {
         match &self.0.writer {
-            Some(writer) => Ok(writer.tokens.all()),
-            None => Ok(token::read_infos(&self.pool())?),
+            Some(writer) => Ok(writer.shared.tokens.all()),
+            None => Ok(token::sorted(&token::read_all(&*read::connection(
+                &self.pool(),
+            )?)?)),
         }
     }
 
-    /// Takes a token back, by its id: no request is let in by it from now on. After the last one the
-    /// store has none, as before the first; a server that runs over the store stays closed then, until
-    /// a token is created or the server is started again. A server that takes such requests itself
-    /// uses [`revoke_token_but_last`](Self::revoke_token_but_last).
+    /// Revokes a token, by its id: no request is let in by it from now on. After the last one the store has none, as
+    /// before the first; a server that runs over the store stays closed then, until a token is created or the server
+    /// is started again. A server that takes such requests itself uses
+    /// [`revoke_token_but_last`](Self::revoke_token_but_last).
     ///
     /// # Errors
-    /// If there is none with this id, or others would be left and none of them an admin that is not
-    /// limited to tables, or it cannot be written. After
-    /// [`CommitError::Unknown`](crate::CommitError::Unknown) try again: [`TokenError::Unknown`] says
-    /// then that it is gone.
+    /// If there is none with this id, or others would be left and none of them an admin that is not limited to
+    /// tables, or it cannot be written. After [`CommitError::Unknown`](crate::CommitError::Unknown) try again:
+    /// [`TokenError::Unknown`] says then that it is gone.
     pub fn revoke_token(&self, id: &str) -> Result<TokenInfo, TokenError> {
         let id = id.to_owned();
         self.job(move |committer| committer.revoke_token(&id, Last::MayGo))
@@ -127,32 +125,29 @@ impl Store {
         self.job(move |committer| committer.revoke_token(&id, Last::Stays))
     }
 
-    /// The token that has this secret, if there is one that has not expired. A hash and a look-up in
-    /// memory.
+    /// The token that has this secret, if there is one that has not expired: a hash and a look-up in memory. A store
+    /// that only reads finds none.
     ///
-    /// A session that goes on remembers the [`token_generation`](Self::token_generation) that it
-    /// asked for before this, and asks anew when that has moved.
-    ///
-    /// A store that only reads holds no tokens, and finds none.
+    /// A session that goes on remembers the [`token_generation`](Self::token_generation) that it asked for before
+    /// this, and asks again when that has moved.
     #[must_use]
     pub fn authenticate(&self, secret: &str) -> Option<Arc<TokenInfo>> {
-        let token = self.0.writer.as_ref()?.tokens.find(secret)?;
+        let token = self.0.writer.as_ref()?.shared.tokens.find(secret)?;
         let now = Timestamp::from(SystemTime::now());
         (!token.is_expired(now)).then_some(token)
     }
 
-    /// Are there any, so that one has to be asked for? A store that only reads does not know, and
-    /// says yes to be on the safe side.
+    /// Whether there are tokens, so that a server asks for one. A store that only reads does not know, and says yes.
     #[must_use]
     pub fn has_tokens(&self) -> bool {
         let writer = self.0.writer.as_ref();
-        writer.is_none_or(|writer| writer.tokens.count() > 0)
+        writer.is_none_or(|writer| writer.shared.tokens.count() > 0)
     }
 
     /// A number that moves when tokens are made or revoked, or expire.
     #[must_use]
     pub fn token_generation(&self) -> u64 {
         let writer = self.0.writer.as_ref();
-        writer.map_or(0, |writer| writer.tokens.generation())
+        writer.map_or(0, |writer| writer.shared.tokens.generation())
     }
 }

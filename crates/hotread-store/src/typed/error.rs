@@ -3,6 +3,7 @@
 use crate::error::{BackupError, CommitError, OpenError, ReadError, StorageError, TableError};
 use hotread_proto::session::Refused;
 use hotread_proto::{InvalidInput, InvalidName, TableName};
+use std::io;
 
 /// Any error of this crate. What a call of its own can fail with is the precise error inside.
 #[derive(Debug, thiserror::Error)]
@@ -42,4 +43,16 @@ pub enum Error {
         /// The record, and the reason.
         refused: Refused,
     },
+}
+
+impl Error {
+    pub(super) fn rejected(table: &TableName, refused: Refused) -> Self {
+        let table = table.clone();
+        Self::Rejected { table, refused }
+    }
+
+    pub(super) fn no_thread(error: io::Error) -> Self {
+        let reason = error.to_string();
+        Self::Read(ReadError::NoThread { reason })
+    }
 }

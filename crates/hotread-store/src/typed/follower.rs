@@ -10,7 +10,7 @@
 use super::error::Error;
 use super::refused::RefusedKeys;
 use super::runner::{self, Advance, Entry, Step};
-use super::shown::{Shown, has_reached};
+use super::shown::Shown;
 use super::status::{Status, WaitForError};
 use crate::error::ReadError;
 use crate::read;
@@ -19,8 +19,7 @@ use crate::subscription::{Recent, Subscription};
 use hotread::{Event, HotRead, Maintainer, WaitError};
 use hotread_proto::session::{Refused, Target};
 use hotread_proto::{
-    Callbacks, Change, ChangeOp, Decoder, Key, Position, Record, Replicated, SEALED_REASON,
-    TableName, panic_message,
+    Callbacks, Change, ChangeOp, Decoder, Position, Record, Replicated, TableName, panic_message,
 };
 use std::any::Any;
 use std::cell::Cell;
@@ -46,6 +45,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Message of a panic that may have quoted a value of a sealed table.
 const SEALED_PANIC: &str = "the table is sealed: no more is said";
+/// Message of a state whose code panicked on another thread.
+const UNAPPLIED: &str = "a change could not be applied";
 
 thread_local! {
     /// This thread moves a table on, so that the state's code may be what calls.
@@ -55,9 +56,9 @@ thread_local! {
 pub(super) struct Follower<S: Replicated> {
     /// Weak, so that the store is closed by the program and not by the runner.
     store: Weak<Inner>,
-    name: TableName,
-    hot: HotRead<S>,
-    callbacks: Callbacks<S>,
+    pub(super) name: TableName,
+    pub(super) hot: HotRead<S>,
+    pub(super) callbacks: Callbacks<S>,
     /// Completes publications that readers held up.
     _maintainer: Maintainer,
     /// A change was removed because the state's code panicked, on whatever thread applied it.
@@ -110,35 +111,17 @@ impl<S: Replicated> Loaded<S> {
 }
 
 fn decode<S: Replicated>(record: &Record, sealed: bool) -> Result<(Arc<str>, S::Action), Refused> {
-    Decoder::<S>::new()
-        .put(&Arc::from(record.key()), record)
-        .map_err(|reason| refusal(record, reason, sealed))
-}
-
-fn refusal(record: &Record, reason: String, sealed: bool) -> Refused {
-    Refused {
-        key: Key::new(record.key()).expect("a record's key was checked"),
-        seq: record.seq(),
-        reason: match sealed {
-            true => SEALED_REASON.to_owned(),
-            false => reason,
-        },
-    }
+    let put = Decoder::<S>::new().put(&Arc::from(record.key()), record);
+    put.map_err(|reason| Refused::new(record, reason, sealed))
 }
 
 impl<S: Replicated> Follower<S> {
     /// Reads the table and follows it from there.
     pub(super) fn start(store: &Store, name: &TableName) -> Result<Arc<Self>, Error> {
-        let no_thread = |error: std::io::Error| ReadError::NoThread {
-            reason: error.to_string(),
-        };
-        runner::start().map_err(no_thread)?;
+        runner::start().map_err(Error::no_thread)?;
         let (loaded, subscription) = Self::read_and_subscribe(store, name)?;
         if let Some(refused) = loaded.refused.first() {
-            return Err(Error::Rejected {
-                table: name.clone(),
-                refused,
-            });
+            return Err(Error::rejected(name, refused));
         }
         let broken = Arc::<AtomicBool>::default();
         let breaks = broken.clone();
@@ -151,11 +134,7 @@ impl<S: Replicated> Follower<S> {
                 }
             })
             .build();
-        let maintainer = hot
-            .spawn_maintainer()
-            .map_err(|error| ReadError::NoThread {
-                reason: error.to_string(),
-            })?;
+        let maintainer = hot.spawn_maintainer().map_err(Error::no_thread)?;
         let mut shown = Shown::new(loaded.position, hot.latest_seq(), loaded.sealed);
         shown.ended = store.is_read_only().then_some(Status::Fixed);
         let follower = Arc::new_cyclic(|me: &Weak<Self>| Self {
@@ -166,7 +145,7 @@ impl<S: Replicated> Follower<S> {
             broken,
             feed: Mutex::new(Feed {
                 subscription,
-                refused: RefusedKeys::default(),
+                refused: loaded.refused,
                 pause: FIRST_PAUSE,
                 retry_at: Instant::now(),
             }),
@@ -186,11 +165,9 @@ impl<S: Replicated> Follower<S> {
         name: &TableName,
     ) -> Result<(Loaded<S>, Option<Subscription>), ReadError> {
         let loaded = Loaded::<S>::read(store, name)?;
-        let subscription = match store.is_read_only() {
-            true => None,
-            false => Some(store.subscribe(name, loaded.position)?),
-        };
-        Ok((loaded, subscription))
+        let follows = !store.is_read_only();
+        let subscription = follows.then(|| store.subscribe(name, loaded.position));
+        Ok((loaded, subscription.transpose()?))
     }
 
     /// Ends: the program has no handle of the table any more. Waits for a piece of work that is under
@@ -209,21 +186,8 @@ impl<S: Replicated> Follower<S> {
         matches!(self.status(), Status::Failed(_) | Status::Closed)
     }
 
-    /// The refusal of a value, whose reason says nothing of a sealed one.
-    pub(super) fn refusal(&self, record: &Record, reason: String) -> Refused {
-        refusal(record, reason, self.is_sealed())
-    }
-
     pub(super) fn is_sealed(&self) -> bool {
         self.shown().sealed
-    }
-
-    pub(super) fn hot(&self) -> &HotRead<S> {
-        &self.hot
-    }
-
-    pub(super) fn callbacks(&self) -> &Callbacks<S> {
-        &self.callbacks
     }
 
     fn lock_feed(&self) -> MutexGuard<'_, Feed> {
@@ -283,7 +247,7 @@ impl<S: Replicated> Follower<S> {
             Step::Done
         });
         if self.broken.load(Ordering::Acquire) {
-            self.fail(&"a change could not be applied");
+            self.fail(&UNAPPLIED);
         }
         self.moved.notify_all();
         step
@@ -309,10 +273,10 @@ impl<S: Replicated> Follower<S> {
         let mut cx = Context::from_waker(&waker);
         let mut has_read = false;
         for _ in 0..MAX_STEP {
-            if self.shown().is_over() || self.broken.load(Ordering::Acquire) {
-                return Step::Done;
-            }
-            if to.is_some_and(|to| self.shown().has_taken(to)) {
+            if self.shown().is_over()
+                || self.broken.load(Ordering::Acquire)
+                || to.is_some_and(|to| self.shown().has_taken(to))
+            {
                 return Step::Done;
             }
             if self.hot.latest_seq() - self.hot.published_seq() >= MAX_INVISIBLE {
@@ -453,7 +417,7 @@ impl<S: Replicated> Follower<S> {
         let table = store.and_then(|store| store.registry.get(&self.name));
         // In this order: what is acknowledged is in the feed.
         let head = table.map(|table| table.feed.head().position);
-        head.is_some_and(|head| has_reached(self.position(), head))
+        head.is_some_and(|head| self.position().has_reached(head))
     }
 
     /// Do readers see this update? Not if it was removed, which ends the state.
@@ -477,34 +441,29 @@ impl<S: Replicated> Follower<S> {
     }
 
     pub(super) fn status(&self) -> Status {
-        let (ended, refused) = {
+        let (ended, refused, sealed) = {
             let shown = self.shown();
-            (shown.ended.clone(), shown.refused.clone())
+            (shown.ended.clone(), shown.refused.clone(), shown.sealed)
         };
-        if let Some(failed @ Status::Failed(_)) = ended {
-            return failed;
-        }
-        if self.broken.load(Ordering::Acquire) {
-            return Status::Failed("a change could not be applied".into());
-        }
-        if let Some(ended) = ended {
-            return ended;
+        match ended {
+            Some(failed @ Status::Failed(_)) => return failed,
+            _ if self.broken.load(Ordering::Acquire) => return Status::Failed(UNAPPLIED.into()),
+            Some(ended) => return ended,
+            None => {}
         }
         if let Some(refused) = refused {
             return Status::Rejected(refused);
         }
-        match self.blocking_reader() {
-            Some(reader) => Status::Blocked { reader },
-            None => match self.callbacks.panics() {
-                Some(mut panics) => {
-                    if self.is_sealed() {
-                        panics.last = SEALED_PANIC.into();
-                    }
-                    Status::CallbackPanicked(panics)
-                }
-                None => Status::Live,
-            },
+        if let Some(reader) = self.blocking_reader() {
+            return Status::Blocked { reader };
         }
+        let Some(mut panics) = self.callbacks.panics() else {
+            return Status::Live;
+        };
+        if sealed {
+            panics.last = SEALED_PANIC.into();
+        }
+        Status::CallbackPanicked(panics)
     }
 
     /// Waits until readers see a change.
@@ -519,7 +478,8 @@ impl<S: Replicated> Follower<S> {
         self.entry.schedule();
         let mut shown = self.shown();
         loop {
-            if has_reached(shown.visible(|update| self.is_visible(update)), to) {
+            let visible = shown.visible(|update| self.is_visible(update));
+            if visible.has_reached(to) {
                 return Ok(());
             }
             if self.broken.load(Ordering::Acquire) || shown.is_over() {
@@ -544,7 +504,7 @@ impl<S: Replicated> Follower<S> {
                 continue;
             }
             if let Some(refused) = &shown.refused
-                && has_reached(shown.at, to)
+                && shown.at.has_reached(to)
             {
                 return Err(WaitForError::Rejected(refused.clone()));
             }

@@ -40,9 +40,8 @@ impl RefusedKeys {
     pub(super) fn first(&self) -> Option<Refused> {
         let known = self.reasons.values().next().cloned();
         known.or_else(|| {
-            let key = self.more.iter().min()?.clone();
             Some(Refused {
-                key,
+                key: self.more.iter().min()?.clone(),
                 seq: 0,
                 reason: "one of many values that were refused".to_owned(),
             })

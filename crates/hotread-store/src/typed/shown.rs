@@ -48,18 +48,15 @@ impl Shown {
 
     /// Is it decided what becomes of this position: the state has it, or stays before it?
     pub(super) fn has_taken(&self, to: Position) -> bool {
-        let is_applied = self
-            .applied
-            .back()
-            .is_some_and(|(at, _)| has_reached(*at, to));
-        is_applied || (self.refused.is_some() && has_reached(self.at, to))
+        let last = self.applied.back();
+        last.is_some_and(|(at, _)| at.has_reached(to))
+            || (self.refused.is_some() && self.at.has_reached(to))
     }
 
     /// The update with which readers come to a position, if the state has that.
     pub(super) fn update_of(&self, to: Position) -> Option<u64> {
         let mut applied = self.applied.iter();
-        let found = applied.find(|(at, _)| has_reached(*at, to));
-        found.map(|(_, update)| *update)
+        Some(applied.find(|(at, _)| at.has_reached(to))?.1)
     }
 
     /// The last change that readers see, if `is_visible` says of an update whether they see it.
@@ -79,9 +76,4 @@ impl Shown {
             Some(Status::Fixed | Status::Closed | Status::Failed(_))
         )
     }
-}
-
-/// Is `there` the position `to` or a later one of its epoch?
-pub(super) fn has_reached(there: Position, to: Position) -> bool {
-    there.epoch == to.epoch && there.seq >= to.seq
 }

@@ -1,8 +1,10 @@
 //! Tables that get other options while they are used.
 
 use crate::common::{Scratch, key, name, put, value};
-use hotread_proto::{ChangeOp, Code, Position, Refusal, Replace, Txn};
-use hotread_store::{Alter, CommitError, MAX_CHANGES, Passphrase, Store, TableError, TableOptions};
+use hotread_proto::{ChangeOp, Code, Position, Refusal, Replace, Search, TableName, Txn};
+use hotread_store::{
+    Alter, CommitError, MAX_CHANGES, MAX_PAGE, Passphrase, Store, TableError, TableOptions,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -257,4 +259,222 @@ fn replacements_go_on_while_their_table_is_altered() {
             }
         }
     });
+}
+
+fn search(store: &Store, table: &TableName, query: &str) -> Vec<String> {
+    let search = Search {
+        query: query.to_owned(),
+        ..Search::default()
+    };
+    let found = store.search(table, &search).unwrap().records;
+    found.iter().map(|record| record.key().to_owned()).collect()
+}
+
+/// More records than are indexed in one piece of work.
+const MANY: usize = 2_500;
+
+fn many(store: &Store, table: &TableName) {
+    store.create_table(table, TableOptions::default()).unwrap();
+    let records: Vec<_> = (0..MANY)
+        .map(|n| put(&format!("k{n:04}"), r#""old""#))
+        .collect();
+    for records in records.chunks(500) {
+        let txn = records.iter().cloned().fold(Txn::new(), Txn::put);
+        store.commit(table, txn).unwrap();
+    }
+}
+
+#[test]
+fn an_index_is_built_while_others_write() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let table = name("t");
+    many(&store, &table);
+    let stop = AtomicBool::new(false);
+    let written = thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            while !stop.load(Relaxed) && written < MANY / 2 {
+                // Before and behind where the index has come to.
+                let txn = Txn::new()
+                    .put(put(&format!("k{written:04}"), r#""new""#))
+                    .delete(key(&format!("k{:04}", MANY - 1 - written)));
+                store.commit(&table, txn).unwrap();
+                written += 1;
+            }
+            written
+        });
+        let info = store.alter(&table, &Alter::new().search(true)).unwrap();
+        assert!(info.options.search);
+        stop.store(true, Relaxed);
+        writer.join().unwrap()
+    });
+    assert_eq!(search(&store, &table, "k0000").len(), 1);
+    let found = |query: &str| {
+        let search = Search {
+            query: query.to_owned(),
+            limit: MAX_PAGE,
+            ..Search::default()
+        };
+        store.search(&table, &search).unwrap().records.len()
+    };
+    let page = MAX_PAGE;
+    assert_eq!(found("new"), written.min(page));
+    assert_eq!(found("old"), (MANY - 2 * written).min(page));
+    store
+        .commit(&table, Txn::new().put(put("k0000", r#""newest""#)))
+        .unwrap();
+    assert_eq!(search(&store, &table, "newest"), ["k0000"]);
+    assert_eq!(store.verify().unwrap().problems, Vec::<String>::new());
+}
+
+#[test]
+fn an_index_is_taken_away_and_built_again() {
+    let scratch = Scratch::new();
+    let table = name("t");
+    {
+        let store = scratch.open();
+        many(&store, &table);
+        for _ in 0..2 {
+            store.alter(&table, &Alter::new().search(true)).unwrap();
+            assert_eq!(search(&store, &table, "k0007"), ["k0007"]);
+            let info = store.alter(&table, &Alter::new().search(false)).unwrap();
+            assert!(!info.options.search);
+            let query = Search {
+                query: "k0007".to_owned(),
+                ..Search::default()
+            };
+            let error = store.search(&table, &query).unwrap_err();
+            assert_eq!(error.code(), Code::NoSearch);
+        }
+    }
+    let db = rusqlite::Connection::open(scratch.path()).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM search_rows"), 0);
+    let tables = "SELECT count(*) FROM sqlite_master WHERE name GLOB 'search_[0-9]*' OR name GLOB 'dropped_*'";
+    assert_eq!(count(tables), 0);
+}
+
+/// As a process leaves it that ends while an index is built.
+#[test]
+fn what_is_left_of_an_unfinished_index_is_cleared() {
+    let scratch = Scratch::new();
+    let table = name("t");
+    many(&scratch.open(), &table);
+    {
+        let db = rusqlite::Connection::open(scratch.path()).unwrap();
+        db.execute_batch(
+            "CREATE VIRTUAL TABLE search_1 USING fts5 (
+                 words, content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+             );
+             INSERT INTO search_rows (id, table_id, key) VALUES (1, 1, 'k0001');
+             INSERT INTO search_1 (rowid, words) VALUES (1, 'stale');",
+        )
+        .unwrap();
+    }
+    let store = scratch.open();
+    // It is not kept, and not in the way.
+    store
+        .commit(&table, Txn::new().put(put("k0001", "1")))
+        .unwrap();
+    store.alter(&table, &Alter::new().search(true)).unwrap();
+    assert_eq!(search(&store, &table, "stale"), Vec::<String>::new());
+    assert_eq!(search(&store, &table, "k0001"), ["k0001"]);
+    store.drop_table(&table).unwrap();
+    store.create_table(&table, TableOptions::default()).unwrap();
+}
+
+#[test]
+fn a_renamed_table_keeps_its_records_and_its_position() {
+    let scratch = Scratch::new();
+    let (old, new) = (name("t"), name("u"));
+    let rename = Alter::new().rename(new.clone());
+    {
+        let store = scratch.open();
+        store.create_table(&old, TableOptions::default()).unwrap();
+        let committed = store.commit(&old, Txn::new().put(put("a", "1"))).unwrap();
+        let mut subscription = store.subscribe(&old, committed.position).unwrap();
+        let other_process = Store::builder(scratch.path()).read_only(true).open();
+        let other_process = other_process.unwrap();
+        assert!(other_process.get(&old, &key("a")).unwrap().is_some());
+
+        let info = store.alter(&old, &rename).unwrap();
+        assert_eq!((&info.name, info.position), (&new, committed.position));
+        assert!(
+            subscription.next(PATIENCE).is_err(),
+            "as of a table that is gone"
+        );
+        assert_eq!(
+            store
+                .commit(&old, Txn::new().put(put("a", "2")))
+                .unwrap_err()
+                .code(),
+            Code::UnknownTable
+        );
+        assert_eq!(
+            store.get(&old, &key("a")).unwrap_err().code(),
+            Code::UnknownTable
+        );
+        let next = store.commit(&new, Txn::new().put(put("a", "2"))).unwrap();
+        assert_eq!(next.position.epoch, committed.position.epoch);
+        assert_eq!(next.position.seq, committed.position.seq + 1);
+        assert_eq!(
+            store
+                .changes(
+                    &new,
+                    Position {
+                        seq: 0,
+                        ..next.position
+                    },
+                    MAX_CHANGES
+                )
+                .unwrap()
+                .len(),
+            2
+        );
+        assert_eq!(
+            other_process.get(&old, &key("a")).unwrap_err().code(),
+            Code::UnknownTable
+        );
+        assert!(other_process.get(&new, &key("a")).unwrap().is_some());
+
+        // The old name is free.
+        store.create_table(&old, TableOptions::default()).unwrap();
+        let error = store
+            .alter(&new, &Alter::new().rename(old.clone()))
+            .unwrap_err();
+        assert_eq!(error.code(), Code::TableExists);
+        assert_eq!(
+            store.alter(&new, &rename).unwrap().name,
+            new,
+            "its own name is no other"
+        );
+    }
+    let store = scratch.open();
+    assert_eq!(store.table_info(&new).unwrap().records, 1);
+}
+
+#[test]
+fn a_sealed_table_keeps_its_name_and_gets_no_index() {
+    let scratch = Scratch::new();
+    let passphrase = Passphrase::new("a passphrase of a test").unwrap();
+    let store = Store::builder(scratch.path())
+        .passphrase(passphrase)
+        .open()
+        .unwrap();
+    let table = name("t");
+    let options = TableOptions {
+        sealed: true,
+        ..TableOptions::default()
+    };
+    let made = store.create_table(&table, options).unwrap();
+    let rename = store.alter(&table, &Alter::new().rename(name("u")));
+    assert!(matches!(rename, Err(TableError::SealedName)), "{rename:?}");
+    let search = store.alter(&table, &Alter::new().search(true));
+    assert!(
+        matches!(search, Err(TableError::SealedSearch)),
+        "{search:?}"
+    );
+    assert_eq!(store.table_info(&table).unwrap(), made);
 }

@@ -1,6 +1,8 @@
 //! What the fuzz targets begin with, run through the same checks.
 
-use hotread_store::import::{CsvOptions, Format, ImportError, RowError, Rows};
+use hotread_store::import::{
+    At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
+};
 use std::path::{Path, PathBuf};
 
 // It takes from `super` what is imported above.
@@ -45,6 +47,11 @@ fn import_ndjson() {
 }
 
 #[test]
+fn import_json() {
+    run("import_json", exercise::json);
+}
+
+#[test]
 fn each_target_has_a_corpus_and_is_run_here() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dev/fuzz");
     let mut targets: Vec<_> = std::fs::read_dir(fuzz.join("fuzz_targets"))
@@ -53,5 +60,8 @@ fn each_target_has_a_corpus_and_is_run_here() {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
     targets.sort();
-    assert_eq!(targets, ["import_csv", "import_ndjson", "stored_rows"]);
+    assert_eq!(
+        targets,
+        ["import_csv", "import_json", "import_ndjson", "stored_rows"]
+    );
 }

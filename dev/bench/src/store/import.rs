@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hotread_proto::{Put, Timestamp, Txn};
-use hotread_store::import::{Format, Rows};
+use hotread_store::import::{Format, Input, Options, Rows};
 use hotread_store::{Store, Synchronous};
 
 use super::bare::{self, Loop, Mirror};
@@ -73,7 +73,9 @@ fn empty(plan: &Plan) -> scratch::Database {
 /// The file's records, as many as make a transaction.
 fn batches(path: &PathBuf) -> impl Iterator<Item = Vec<Put>> {
     let file = File::open(path).expect("the file was just written");
-    let mut rows = Rows::new(file, Format::Ndjson).expect("the file is readable");
+    let input = Input::new(file, None).expect("the file is readable");
+    let options = Options::new(Format::Ndjson);
+    let mut rows = Rows::new(input, &options).expect("the file is readable");
     std::iter::from_fn(move || {
         let mut batch = Vec::with_capacity(BATCH);
         while batch.len() < BATCH {

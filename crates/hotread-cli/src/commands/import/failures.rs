@@ -1,9 +1,13 @@
 //! What an import ends with, said of the file and the line.
 
+use super::files::{Files, Origin};
+use super::load::RECORD_BYTES;
 use crate::args::ImportArgs;
 use crate::exit::Failure;
+use crate::output::grouped;
 use hotread_proto::Code;
-use hotread_store::import::{ImportError, RowError, RowReason};
+use hotread_store::import::{ImportError, RowReason};
+use std::fmt::Display;
 
 /// A replacement without rows, or without good ones.
 pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::Error {
@@ -17,12 +21,18 @@ pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::
 
 /// An error after which there are no more rows.
 pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow::Error {
-    match error {
-        ImportError::NoKey { .. } | ImportError::UnknownKey { .. } => {
-            Failure::usage(format!("{name}: {error} with --key COLUMN")).into()
+    let usage = match error {
+        ImportError::NoKey { .. } | ImportError::UnknownColumn { .. } => Some(" with --key COLUMN"),
+        ImportError::NoArray { .. } | ImportError::SecondArray { .. } => {
+            Some(" with --member NAME")
         }
-        ImportError::InvalidOptions { .. } | ImportError::NoHeader => {
-            Failure::usage(format!("{name}: {error}")).into()
+        ImportError::NulBytes => Some(" with --encoding NAME"),
+        ImportError::InvalidOptions { .. } | ImportError::NoHeader => Some(""),
+        _ => None,
+    };
+    match usage {
+        Some(option) if done.is_empty() => {
+            Failure::usage(format!("{name}: {error}{option}")).into()
         }
         _ if done.is_empty() => Failure::new(Code::BadRequest, format!("{name}: {error}")).into(),
         _ => Failure::new(Code::BadRequest, format!("{name}: {error} ({done})")).into(),
@@ -30,24 +40,60 @@ pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow:
 }
 
 /// Stops at a bad row.
-pub(super) fn bad_row(error: &RowError, name: &str, done: &str) -> anyhow::Error {
-    let code = match &error.reason {
-        RowReason::Name(_) => Code::InvalidName,
-        RowReason::Value(_) => Code::InvalidValue,
-        RowReason::Time(_) => Code::InvalidTime,
-        _ => Code::BadRequest,
+pub(super) fn bad_row(
+    reason: &RowReason,
+    origin: Origin,
+    files: &Files,
+    done: &str,
+) -> anyhow::Error {
+    let (code, option) = match reason {
+        RowReason::Name(_) => (Code::InvalidName, ""),
+        RowReason::Value(_) => (Code::InvalidValue, ""),
+        RowReason::Time(_) => (Code::InvalidTime, ""),
+        RowReason::NotOfType { .. } => (Code::BadRequest, " with --types COLUMN=text"),
+        RowReason::Fields { .. } => (Code::BadRequest, " with --flexible"),
+        RowReason::Separator { .. } => (Code::BadRequest, " with --key-separator"),
+        RowReason::NoKey { .. }
+        | RowReason::KeyType { .. }
+        | RowReason::MissingField { .. }
+        | RowReason::UnknownField { .. } => (Code::BadRequest, " with --key NAME"),
+        _ => (Code::BadRequest, ""),
     };
-    stopped(code, name, error.line, &error.reason, done)
+    stopped(code, origin, files, &format!("{reason}{option}"), done)
 }
 
 pub(super) fn stopped(
     code: Code,
-    name: &str,
-    line: u64,
-    reason: &dyn std::fmt::Display,
+    origin: Origin,
+    files: &Files,
+    reason: &dyn Display,
     done: &str,
 ) -> anyhow::Error {
-    let message =
-        format!("{name}, line {line}: {reason} ({done}; --skip-bad leaves such rows out)");
+    let place = files.place(origin);
+    let message = format!("{place}: {reason} ({done}; --skip-bad leaves such rows out)");
     Failure::new(code, message).into()
+}
+
+/// A key that stands twice, which was not to be.
+pub(super) fn not_unique(key: &str, origin: Origin, files: &Files, done: &str) -> anyhow::Error {
+    let place = files.place(origin);
+    let message = format!("{place}: the key {key:?} stood before, which --unique refuses ({done})");
+    Failure::new(Code::PreconditionFailed, message).into()
+}
+
+/// More rows than may be held in memory.
+pub(super) fn too_many(name: &str, most_bytes: usize) -> anyhow::Error {
+    let message = format!(
+        "{name}: the rows take more than {} bytes of memory, {RECORD_BYTES} bytes a row included, which \
+         are the most that are compared with the table as a whole; nothing was changed; import \
+         without --replace or --dry-run, into a new table if it is to equal the file",
+        grouped(most_bytes as u64)
+    );
+    Failure::new(Code::TooLarge, message).into()
+}
+
+/// A signal came.
+pub(super) fn interrupted(name: &str, done: &str) -> anyhow::Error {
+    let message = format!("{name}: interrupted ({done})");
+    Failure::new(Code::BadRequest, message).into()
 }

@@ -1,7 +1,12 @@
 //! Brings rows into a table: in transactions that are committed while the next are read, or all in
 //! one step.
 
-use super::failures::{bad_row, stopped, unreadable, would_empty};
+use super::failures::{
+    bad_row, interrupted, not_unique, stopped, too_many, unreadable, would_empty,
+};
+use super::files::{Bad, Broken, Files, Origin};
+use super::interrupt;
+use super::seen::Seen;
 use crate::args::{DEFAULT_LISTED, ImportArgs};
 use crate::backend::{Pending, Tables};
 use crate::exit::{self, Failure};
@@ -9,11 +14,9 @@ use crate::output::{count, grouped};
 use anyhow::Result;
 use hotread_proto::limits::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use hotread_proto::{Code, ErrorBody, Key, Note, Op, Put, Replace, TableName, Txn};
-use hotread_store::import::{ImportError, Row, RowError, Rows};
+use hotread_store::import::RowReason;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::io::Read;
 use std::time::Instant;
 
 /// Transactions that are on their way to the disk while the next is read: enough for the store to
@@ -21,21 +24,17 @@ use std::time::Instant;
 const MAX_IN_FLIGHT: usize = 16;
 /// Rows between two looks at the clock for the progress bar.
 const PROGRESS_ROWS: u64 = 1_000;
+/// Most memory that the rows of a replacement take, in bytes: four times what a replacement may change,
+/// since rows that stay as they are count here and not there.
+pub(super) const MAX_HELD_BYTES: usize = 1 << 30;
+/// Memory that a row takes in addition to its text: the key twice, and its place in a tree.
+pub(super) const RECORD_BYTES: usize = 200;
 
-/// A row that was left out.
-#[derive(Debug, Serialize)]
-pub(super) struct Bad {
-    pub(super) line: u64,
-    pub(super) message: String,
-}
-
-/// Where rows come from.
-pub(super) struct Source<'a> {
-    pub(super) rows: Rows<Box<dyn Read>>,
-    /// The first row, which was read already.
-    pub(super) first: Option<Result<Row, RowError>>,
-    /// The file's name, for messages.
-    pub(super) name: &'a str,
+/// What is done with which files.
+pub(super) struct Job<'a> {
+    pub(super) args: &'a ImportArgs,
+    /// Keys that stood before are listed.
+    pub(super) list: bool,
     pub(super) bar: &'a ProgressBar,
 }
 
@@ -47,18 +46,16 @@ pub(super) struct Loaded {
     pub(super) bad_rows: u64,
     /// The first of them.
     pub(super) bad: Vec<Bad>,
+    pub(super) seen: Seen,
     /// Of a replacement: records written and deleted.
     pub(super) replaced: Option<(u64, u64)>,
 }
 
 impl Loaded {
-    fn leave_out(&mut self, line: u64, reason: impl std::fmt::Display) {
+    fn leave_out(&mut self, files: &Files, origin: Origin, reason: impl std::fmt::Display) {
         self.bad_rows += 1;
         if self.bad.len() < DEFAULT_LISTED {
-            self.bad.push(Bad {
-                line,
-                message: reason.to_string(),
-            });
+            self.bad.push(files.bad(origin, reason.to_string()));
         }
     }
 }
@@ -68,115 +65,176 @@ enum End {
     /// There are no more rows.
     Done,
     /// A row is bad, and those are not to be left out.
-    Bad(RowError),
+    Bad(Origin, RowReason),
+    /// A key stood before, and none is to stand twice.
+    Again(Origin, Key),
     /// What comes after it cannot be read.
-    Unreadable(ImportError),
+    Broken(Broken),
+    /// A signal came.
+    Interrupted,
 }
 
 impl End {
     /// An error, unless all was read; `done` says what has become of the rows so far.
-    fn check(&self, name: &str, done: &str) -> Result<()> {
-        match self {
-            Self::Done => Ok(()),
-            Self::Bad(error) => Err(bad_row(error, name, done)),
-            Self::Unreadable(error) => Err(unreadable(error, name, done)),
-        }
+    fn check(&self, files: &Files, done: &str) -> Result<()> {
+        Err(match self {
+            Self::Done => return Ok(()),
+            Self::Bad(origin, reason) => bad_row(reason, *origin, files, done),
+            Self::Again(origin, key) => not_unique(key.as_str(), *origin, files, done),
+            Self::Broken(Broken { name, error }) => unreadable(error, name, done),
+            Self::Interrupted => interrupted(&files.names(), done),
+        })
     }
 }
 
-/// Reads all rows. `each` takes the good ones; bad ones are left out, or end it.
+/// Reads all rows but those that are passed over. `each` takes the good ones; bad ones are left out, or
+/// end it.
 fn read(
-    source: Source<'_>,
-    skip_bad: bool,
+    job: &Job<'_>,
+    files: &mut Files,
     loaded: &mut Loaded,
-    mut each: impl FnMut(Row, &mut Loaded) -> Result<()>,
+    mut each: impl FnMut(Origin, Put, &Files, &mut Loaded) -> Result<()>,
 ) -> Result<End> {
-    let Source {
-        mut rows,
-        first,
-        bar,
-        ..
-    } = source;
+    let Job { args, list, bar } = *job;
     let start = Instant::now();
-    let mut next = first;
-    while let Some(row) = next {
+    loop {
+        let next = files.next(args);
+        if interrupt::came() {
+            return Ok(End::Interrupted);
+        }
+        let (origin, row) = match next {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(End::Done),
+            Err(broken) => return Ok(End::Broken(broken)),
+        };
+        if origin.number <= args.skip_rows {
+            continue;
+        }
         loaded.rows += 1;
         if loaded.rows.is_multiple_of(PROGRESS_ROWS) {
             let rate = (loaded.rows as f64 / start.elapsed().as_secs_f64()) as u64;
-            bar.set_position(rows.bytes_read());
             bar.set_message(format!(
                 "{} rows, {} rows/s",
                 grouped(loaded.rows),
                 grouped(rate)
             ));
         }
-        match row {
-            Ok(row) => each(row, loaded)?,
-            Err(error) if skip_bad => loaded.leave_out(error.line, &error.reason),
-            Err(error) => return Ok(End::Bad(error)),
-        }
-        next = match rows.next_row() {
-            Ok(next) => next,
-            Err(error) => return Ok(End::Unreadable(error)),
+        let put = match row {
+            Ok(put) => put,
+            Err(reason) if args.skip_bad => {
+                loaded.leave_out(files, origin, reason);
+                continue;
+            }
+            Err(reason) => return Ok(End::Bad(origin, reason)),
         };
+        if !loaded.seen.first(&put.key) {
+            if args.unique {
+                return Ok(End::Again(origin, put.key));
+            }
+            if list {
+                let row = || {
+                    format!(
+                        "{}: the key {:?} stood before",
+                        files.place(origin),
+                        put.key.as_str()
+                    )
+                };
+                loaded.seen.list(row);
+            }
+        }
+        each(origin, put, files, loaded)?;
     }
-    Ok(End::Done)
+}
+
+/// All records of the files, in the order of their keys, and where they come from.
+pub(super) fn hold(
+    job: &Job<'_>,
+    files: &mut Files,
+    loaded: &mut Loaded,
+) -> Result<BTreeMap<Key, (Origin, Put)>> {
+    let mut records: BTreeMap<Key, (Origin, Put)> = BTreeMap::new();
+    let mut bytes = 0;
+    let end = read(job, files, loaded, |origin, put, files, _| {
+        bytes += put.size() + RECORD_BYTES;
+        if let Some((_, before)) = records.insert(put.key.clone(), (origin, put)) {
+            bytes -= before.size() + RECORD_BYTES;
+        }
+        match bytes > MAX_HELD_BYTES {
+            true => Err(too_many(&files.names(), MAX_HELD_BYTES)),
+            false => Ok(()),
+        }
+    })?;
+    end.check(files, "nothing was changed")?;
+    Ok(records)
 }
 
 /// Commits the rows in transactions, in their order.
-pub(super) fn commit(tables: &dyn Tables, args: &ImportArgs, source: Source<'_>) -> Result<Loaded> {
-    let name = source.name;
+pub(super) fn commit(tables: &Tables, job: &Job<'_>, mut files: Files) -> Result<Loaded> {
     let mut loaded = Loaded::default();
-    let schema = tables.table(&args.table)?.options.schema.is_some();
-    let mut batches = Batches::new(tables, args, name, schema);
-    let end = read(source, args.skip_bad, &mut loaded, |row, loaded| {
-        batches.add(row, loaded)
-    })?;
+    let schema = tables.table(&job.args.table)?.options.schema.is_some();
+    let mut batches = Batches::new(tables, job.args, schema);
+    let end = read(
+        job,
+        &mut files,
+        &mut loaded,
+        |origin, put, files, loaded| batches.add(origin, put, files, loaded),
+    )?;
     // What stands before a bad row, or before the end of what can be read, is good.
-    batches.submit(&mut loaded)?;
-    batches.wait(0)?;
-    end.check(name, &batches.so_far())?;
+    batches.submit(&files, &mut loaded)?;
+    batches.wait(0, &files)?;
+    end.check(&files, &batches.so_far())?;
     Ok(loaded)
 }
 
 /// Rows on their way to the disk.
 struct Batches<'a> {
-    tables: &'a dyn Tables,
+    tables: &'a Tables,
     table: &'a TableName,
-    name: &'a str,
     skip_bad: bool,
     note: Option<&'a Note>,
     /// The keys of the transaction at hand, if the table has a schema: then no key stands twice in a
     /// transaction, so that an error that names a key names a row.
     keys: Option<HashSet<Key>>,
     txn: Txn,
-    /// The lines of the operations, if the table has a schema.
-    lines: Vec<u64>,
+    /// Where the operations come from, if the table has a schema.
+    origins: Vec<Origin>,
+    /// Number of the last row in it.
+    last: u64,
     bytes: usize,
-    in_flight: VecDeque<(Pending, u64)>,
+    in_flight: VecDeque<Flight>,
     /// Rows that are committed.
     committed: u64,
+    /// Number of the last row before which all are committed, or left out.
+    settled: u64,
+}
+
+/// A transaction that was handed over.
+struct Flight {
+    pending: Pending,
+    rows: u64,
+    /// Number of its last row.
+    last: u64,
 }
 
 impl<'a> Batches<'a> {
-    fn new(tables: &'a dyn Tables, args: &'a ImportArgs, name: &'a str, schema: bool) -> Self {
+    fn new(tables: &'a Tables, args: &'a ImportArgs, schema: bool) -> Self {
         Self {
             tables,
             table: &args.table,
-            name,
             skip_bad: args.skip_bad,
             note: args.note.as_ref(),
             keys: schema.then(HashSet::new),
             txn: Txn::new(),
-            lines: Vec::new(),
+            origins: Vec::new(),
+            last: 0,
             bytes: 0,
             in_flight: VecDeque::new(),
             committed: 0,
+            settled: 0,
         }
     }
 
-    fn add(&mut self, row: Row, loaded: &mut Loaded) -> Result<()> {
-        let Row { line, put } = row;
+    fn add(&mut self, origin: Origin, put: Put, files: &Files, loaded: &mut Loaded) -> Result<()> {
         let bytes = put.size();
         let room = MAX_TXN_BYTES - self.note.map_or(0, |note| note.as_str().len());
         let again = self
@@ -184,19 +242,20 @@ impl<'a> Batches<'a> {
             .as_ref()
             .is_some_and(|keys| keys.contains(&put.key));
         if again || self.txn.ops.len() == MAX_TXN_OPS || self.bytes + bytes > room {
-            self.submit(loaded)?;
+            self.submit(files, loaded)?;
         }
         if let Some(keys) = &mut self.keys {
             keys.insert(put.key.clone());
-            self.lines.push(line);
+            self.origins.push(origin);
         }
+        self.last = origin.number;
         self.bytes += bytes;
         self.txn.ops.push(Op::Put(put));
         Ok(())
     }
 
     /// Hands the transaction at hand over. Rows that the schema refuses are left out, or end it.
-    fn submit(&mut self, loaded: &mut Loaded) -> Result<()> {
+    fn submit(&mut self, files: &Files, loaded: &mut Loaded) -> Result<()> {
         while !self.txn.ops.is_empty() {
             let mut txn = match &self.keys {
                 Some(_) => self.txn.clone(),
@@ -206,90 +265,102 @@ impl<'a> Batches<'a> {
             let rows = txn.ops.len() as u64;
             match self.tables.submit(self.table, txn) {
                 Ok(pending) => {
-                    self.in_flight.push_back((pending, rows));
+                    let last = self.last;
+                    self.in_flight.push_back(Flight {
+                        pending,
+                        rows,
+                        last,
+                    });
                     self.txn.ops.clear();
                     break;
                 }
                 Err(error) => match misfit(&error) {
                     Some((key, reason)) if self.keys.is_some() => {
-                        self.refused(&key, &reason, loaded)?;
+                        self.refused(&key, &reason, files, loaded)?;
                     }
-                    _ => return Err(self.failed(error)),
+                    _ => return Err(self.failed(error, files)),
                 },
             }
         }
-        self.lines.clear();
+        self.origins.clear();
         self.bytes = 0;
         if let Some(keys) = &mut self.keys {
             keys.clear();
         }
-        self.wait(MAX_IN_FLIGHT)
+        self.wait(MAX_IN_FLIGHT, files)
     }
 
     /// The row with this key is not for this table.
-    fn refused(&mut self, key: &Key, reason: &str, loaded: &mut Loaded) -> Result<()> {
+    fn refused(
+        &mut self,
+        key: &Key,
+        reason: &str,
+        files: &Files,
+        loaded: &mut Loaded,
+    ) -> Result<()> {
         let Some(at) = self.txn.ops.iter().position(|op| op.key() == key) else {
-            return Err(anyhow::anyhow!("{}: {reason}", self.name));
+            return Err(anyhow::anyhow!("{}: {reason}", files.names()));
         };
         if self.skip_bad {
             self.txn.ops.remove(at);
-            let line = self.lines.remove(at);
-            loaded.leave_out(line, reason);
+            let origin = self.origins.remove(at);
+            loaded.leave_out(files, origin, reason);
             return Ok(());
         }
         // The rows before it are committed, if there is nothing wrong with them.
-        let line = self.lines[at];
+        let origin = self.origins[at];
         self.txn.ops.truncate(at);
-        self.lines.truncate(at);
-        self.submit(loaded)?;
-        self.wait(0)?;
+        self.origins.truncate(at);
+        self.last = origin.number - 1;
+        self.submit(files, loaded)?;
+        self.wait(0, files)?;
         let code = Code::SchemaViolation;
-        Err(stopped(code, self.name, line, &reason, &self.so_far()))
+        Err(stopped(code, origin, files, &reason, &self.so_far()))
     }
 
     /// Waits until no more than so many transactions are under way.
-    fn wait(&mut self, in_flight: usize) -> Result<()> {
+    fn wait(&mut self, in_flight: usize, files: &Files) -> Result<()> {
         while self.in_flight.len() > in_flight {
-            let Some((pending, rows)) = self.in_flight.pop_front() else {
+            let Some(flight) = self.in_flight.pop_front() else {
                 break;
             };
-            match pending.wait() {
-                Ok(_) => self.committed += rows,
-                Err(error) => return Err(self.failed(error)),
+            match flight.pending.wait() {
+                Ok(_) => {
+                    self.committed += flight.rows;
+                    self.settled = flight.last;
+                }
+                Err(error) => return Err(self.failed(error, files)),
             }
         }
         Ok(())
     }
 
     /// A transaction was not committed. Those behind it may have been.
-    fn failed(&mut self, error: anyhow::Error) -> anyhow::Error {
-        let others = std::mem::take(&mut self.in_flight);
-        for (pending, rows) in others {
-            if pending.wait().is_ok() {
-                self.committed += rows;
-            }
+    fn failed(&mut self, error: anyhow::Error, files: &Files) -> anyhow::Error {
+        for flight in std::mem::take(&mut self.in_flight) {
+            // The rows of those are imported twice, which does no harm.
+            let _ = flight.pending.wait();
         }
-        let name = self.name;
+        let name = files.names();
         error.context(match self.committed {
             0 => format!("{name}, in the first rows"),
-            // Rows that are imported twice do no harm.
-            rows => {
-                let rows = count(rows, "row", "rows");
-                format!("{name}, after {rows}, all of which may be imported again")
-            }
+            rows => format!(
+                "{name}, after {}, --skip-rows {} goes on behind them",
+                count(rows, "row", "rows"),
+                self.settled
+            ),
         })
     }
 
     fn so_far(&self) -> String {
         match self.committed {
             0 => "nothing was imported".to_owned(),
-            rows => {
-                let (rows, were) = (
-                    count(rows, "row", "rows"),
-                    if rows == 1 { "was" } else { "were" },
-                );
-                format!("{rows} before it {were} imported")
-            }
+            rows => format!(
+                "{} before it {} imported, --skip-rows {} goes on behind them",
+                count(rows, "row", "rows"),
+                if rows == 1 { "was" } else { "were" },
+                self.settled
+            ),
         }
     }
 }
@@ -320,35 +391,25 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
     }
 }
 
-/// Makes the table what the file is, in one step. If that is too much for a server, and the table is empty,
-/// in several: then nothing of it was there before, and `say` is told.
+/// Makes the table what the files are, in one step. If that is too much for a server, and the table is
+/// empty, in several: then nothing of it was there before, and `say` is told.
 pub(super) fn replace(
-    tables: &dyn Tables,
-    args: &ImportArgs,
-    source: Source<'_>,
+    tables: &Tables,
+    job: &Job<'_>,
+    mut files: Files,
     say: &dyn Fn(&str),
 ) -> Result<Loaded> {
     const DONE: &str = "nothing was changed";
-    let name = source.name;
+    let args = job.args;
     let mut loaded = Loaded::default();
-    let mut records: BTreeMap<Key, (u64, Put)> = BTreeMap::new();
-    let end = read(
-        source,
-        args.skip_bad,
-        &mut loaded,
-        |Row { line, put }, _| {
-            records.insert(put.key.clone(), (line, put));
-            Ok(())
-        },
-    )?;
-    end.check(name, DONE)?;
+    let mut records = hold(job, &mut files, &mut loaded)?;
     let info = tables.table(&args.table)?;
     let schema = info.options.schema.is_some();
     // A condition on the table holds for one step.
     let may_split = info.records == 0 && args.if_seq.is_none() && tables.is_remote();
     loop {
         if records.is_empty() && !args.allow_empty {
-            return Err(would_empty(name, "good rows", args));
+            return Err(would_empty(&files.names(), "good rows", args));
         }
         let new = match schema || may_split {
             true => records.values().map(|(_, put)| put.clone()).collect(),
@@ -379,31 +440,38 @@ pub(super) fn replace(
                  imported in pieces, which readers see one after the other",
                 args.table
             ));
-            let mut batches = Batches::new(tables, args, name, schema);
-            for (line, put) in std::mem::take(&mut records).into_values() {
-                batches.add(Row { line, put }, &mut loaded)?;
+            let mut batches = Batches::new(tables, args, schema);
+            for (origin, put) in std::mem::take(&mut records).into_values() {
+                batches.add(origin, put, &files, &mut loaded)?;
             }
-            batches.submit(&mut loaded)?;
-            batches.wait(0)?;
+            batches.submit(&files, &mut loaded)?;
+            batches.wait(0, &files)?;
             loaded.replaced = Some((batches.committed, 0));
             return Ok(loaded);
         }
-        let Some((reason, line)) =
+        let Some((reason, origin)) =
             misfit(&error).and_then(|(key, reason)| Some((reason, records.remove(&key)?.0)))
         else {
-            return Err(refused(error, name));
+            return Err(refused(error, &files.names()));
         };
         if !args.skip_bad {
-            return Err(stopped(Code::SchemaViolation, name, line, &reason, DONE));
+            return Err(stopped(
+                Code::SchemaViolation,
+                origin,
+                &files,
+                &reason,
+                DONE,
+            ));
         }
         // Each costs another look at all of them.
         if loaded.bad.len() == DEFAULT_LISTED {
             let message = format!(
-                "{name}: more than {DEFAULT_LISTED} rows are bad, the last one that was looked at \
-                 in line {line}: {reason}; {DONE}; correct the file"
+                "more than {DEFAULT_LISTED} rows are bad, the last one that was looked at \
+                 at {}: {reason}; {DONE}; correct the file",
+                files.place(origin)
             );
             return Err(Failure::new(Code::SchemaViolation, message).into());
         }
-        loaded.leave_out(line, reason);
+        loaded.leave_out(&files, origin, reason);
     }
 }

@@ -12,11 +12,11 @@ use super::dataset::all;
 use super::display::{Display, span, whole};
 use super::fleet::Fleet;
 use super::process::Server;
-use super::protocol::{Ask, Entries, Rate};
+use super::protocol::{Ask, Entries, Entry, Rate};
 use super::verdict::{Facts, Writes};
 use super::writer::{Ack, Writer, number};
 use anyhow::Result;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -27,6 +27,9 @@ const ABOUT: &str = "\
     worker looks up real keys in a loop: in its replica, where that is one load, one compare and a \
     look-up in a map; then, for contrast, with the client's `get`: over HTTP, one by one, on a \
     connection that is kept open.";
+const DEBUG: &str = "\
+    This is a build for debugging: a release build reads many times as fast (cargo run --release -- \
+    demo).";
 /// Keys that a worker is asked for at a time.
 const KEYS: usize = 500;
 
@@ -42,6 +45,13 @@ pub(super) struct Stage<'a> {
     pub(super) dir: TempDir,
 }
 
+impl<'a> Stage<'a> {
+    /// Ends the processes, and removes the folder.
+    pub(super) fn end(self) -> (Display<'a>, Facts) {
+        (self.display, self.facts)
+    }
+}
+
 /// Flat out: how fast workers read their replicas, and the same over HTTP.
 pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
     let (display, fleet) = (&mut stage.display, &mut stage.fleet);
@@ -55,12 +65,11 @@ pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
     let heading = ["", "reads/s", "a read", "over HTTP/s", "a read", "factor"];
     let mut rows = vec![heading.map(str::to_owned)];
     for ((facts, local), http) in fleet.facts().zip(local).zip(http) {
-        facts.reads_per_s = local.reads as f64 / local.seconds;
+        (facts.reads_per_s, facts.http_reads_per_s) = (local.0, http.0);
         facts.ns_per_read = 1e9 / facts.reads_per_s;
-        facts.http_reads_per_s = http.reads as f64 / http.seconds;
         facts.ns_per_http_read = 1e9 / facts.http_reads_per_s;
-        facts.factor = facts.ns_per_http_read / facts.ns_per_read;
-        facts.misses += local.misses + http.misses;
+        facts.factor = facts.reads_per_s / facts.http_reads_per_s;
+        facts.misses += local.1 + http.1;
         rows.push([
             facts.name.clone(),
             whole(facts.reads_per_s),
@@ -71,13 +80,10 @@ pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
         ]);
     }
     display.table(&rows)?;
-    if cfg!(debug_assertions) {
-        display.prose(
-            "This is a build for debugging: a release build reads many times as fast \
-             (cargo run --release -- demo).",
-        )?;
+    match cfg!(debug_assertions) {
+        true => display.prose(DEBUG),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Reads everything back: what was acknowledged must be in the server, and in every worker.
@@ -85,21 +91,20 @@ pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
     let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     display.heading("6  Verdict")?;
     display.doing("reading everything back");
-    let acks = stage.writer.acks(0.0);
-    let name = |ack: &Ack| stage.writer.records.keys[ack.key].to_string();
-    let count = |found: &HashMap<String, (u64, serde_json::Value)>| {
-        number(&acks, |ack| ack.is_in(found.get(&name(ack))))
-    };
+    let (writer, acks) = (&stage.writer, stage.writer.acks(0.0));
+    let key = |ack: &Ack| writer.records.keys[ack.key].to_string();
+    let count =
+        |found: &HashMap<String, Entry>| number(&acks, |ack| ack.is_in(found.get(&key(ack))));
     let mut stored = HashMap::new();
-    for record in all(&stage.writer.client, stage.writer.table).await? {
+    for record in all(&writer.client, writer.table).await? {
         stored.insert(record.key().to_owned(), (record.seq(), record.value_as()?));
     }
-    let mut keys: Vec<_> = acks.iter().map(name).collect();
-    keys.sort_unstable();
-    keys.dedup();
+    let info = writer.client.table_info(writer.table).await?;
+    let keys: Vec<_> = BTreeSet::from_iter(acks.iter().map(key))
+        .into_iter()
+        .collect();
     let mut held = vec![HashMap::new(); fleet.workers.len()];
-    for keys in keys.chunks(KEYS) {
-        let keys = keys.to_vec();
+    for keys in keys.chunks(KEYS).map(<[_]>::to_vec) {
         let answers: Vec<Entries> = fleet.ask(&Ask::Values { keys: keys.clone() }).await?;
         for (held, entries) in held.iter_mut().zip(answers) {
             let found = keys.iter().cloned().zip(entries);
@@ -112,7 +117,7 @@ pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
     stage.facts.writes = Writes {
         acknowledged: acks.len() as u64,
         present: count(&stored),
-        transactions: stage.writer.head().await? - stage.writer.first,
+        transactions: info.position.seq - writer.first,
     };
     stage.facts.workers = fleet.facts().map(std::mem::take).collect();
     Ok(())

@@ -19,16 +19,9 @@ const PACE: u32 = 1_000;
 const MOST: usize = 8_000;
 /// The server is away at least this long after all workers have noticed: several looks at each.
 const SHORTEST: Duration = Duration::from_millis(1_000);
-const HEADING: [&str; 5] = [
-    "",
-    "reads/s",
-    "server away",
-    "said its age",
-    "resumed after",
-];
 
 pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
-    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
+    let (display, fleet, writer) = (&mut stage.display, &mut stage.fleet, &stage.writer);
     let half = stage.time / 2;
     let about = format!(
         "Up to {PACE} writes a second, and the server's process is killed in the middle: no goodbye, \
@@ -40,20 +33,21 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     display.doing("writing");
     fleet.ask::<()>(&Ask::Paced).await?;
     let began = now();
-    let load = stage.writer.start(PACE, MOST);
+    let load = writer.start(PACE, MOST);
     fleet.watch(half).await?;
-    let read = |worker: &Worker| since(&worker.reports, began).len() > 1;
-    let begun = |worker: &Worker| read(worker) && !stage.writer.acks(began).is_empty();
-    fleet.until("read for a while, under load", begun).await?;
+    let begun = |reports: &[Now]| since(reports, began).len() > 1 && !writer.acks(began).is_empty();
+    fleet
+        .until_all("read for a while, under load", begun)
+        .await?;
 
     stage.server.process.kill()?;
     let killed = now();
-    let writes_before = number(&stage.writer.acks(began), |ack| ack.acked < killed);
+    let writes_before = number(&writer.acks(began), |ack| ack.acked < killed);
     display.command(&format!("kill -9 {}", stage.server.process.id()))?;
     display.doing("the server is away");
     let stale = |now: &&Now| now.state == State::Stale;
-    let told = |worker: &Worker| since(&worker.reports, killed).iter().filter(stale).count() > 1;
-    fleet.until("say that it is stale", told).await?;
+    let told = |reports: &[Now]| since(reports, killed).iter().filter(stale).count() > 1;
+    fleet.until_all("say that it is stale", told).await?;
     fleet.watch(half.max(SHORTEST)).await?;
     for worker in &mut fleet.workers {
         worker.facts.note(since(&worker.reports, began), killed);
@@ -64,29 +58,24 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     let address = stage.server.address;
     display.command(&format!("hotread serve --db demo.db --listen {address}"))?;
     display.doing("the server is back");
-    let live = |now: &Now| now.state == State::Live;
     // Live at a state that only the new server can have sent: its first write is yet to come.
-    let again = |worker: &Worker| worker.is(|now| now.at > back && live(now));
+    let again = |now: &Now| now.at > back && now.state == State::Live;
     fleet
         .until("be live again after the server came back", again)
         .await?;
     fleet.watch(half).await?;
-    stage.writer.stop(load).await?;
-    let acks = stage.writer.acks(began);
+    writer.stop(load).await?;
+    let acks = writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max().unwrap_or(0);
-    let all = |worker: &Worker| worker.is(|now| now.seq >= last && live(now));
-    fleet.until("see the last write", all).await?;
+    fleet.until_live("see the last write", last).await?;
 
-    let sessions = stage.writer.client.status().await?.sessions;
-    for worker in &mut fleet.workers {
-        let name = &worker.facts.name;
-        let session = sessions.iter().find(|it| it.name == *name);
-        let mut after = since(&worker.reports, back).iter();
-        let first = after.find(|now| live(now)).map_or(back, |now| now.at);
-        let misses = worker.reports.last().map_or(0, |now| now.misses);
-        worker.facts.resumed = session.is_some_and(|session| session.mode == "resume");
-        worker.facts.back_ms = (first - back) * 1e3;
-        worker.facts.misses += misses;
+    let sessions = writer.client.status().await?.sessions;
+    for Worker { facts, reports, .. } in &mut fleet.workers {
+        let session = sessions.iter().find(|it| it.name == facts.name);
+        let first = reports.iter().find(|now| again(now));
+        facts.resumed = session.is_some_and(|session| session.mode == "resume");
+        facts.back_ms = first.map_or(0.0, |now| now.at - back) * 1e3;
+        facts.misses += reports.last().map_or(0, |now| now.misses);
     }
     let writes_across = number(&acks, |ack| ack.sent < back && ack.acked > back);
     let snapshots = stage.server.snapshots()?;
@@ -97,34 +86,36 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     };
 
     display.done();
-    let (before, across) = (writes(writes_before), writes(writes_across));
-    let away = span(back - killed);
-    display.value("before", &format!("{before} acknowledged under load"))?;
+    let writes = |number| count(number, "write", "writes");
+    let before = writes(writes_before) + " acknowledged under load";
+    let (away, across) = (span(back - killed), writes(writes_across));
+    display.value("before", &before)?;
     display.value(
         "away",
         &format!("{away}; {across} waited until it was back"),
     )?;
-    let mut rows = vec![HEADING.map(str::to_owned)];
-    for Worker { facts, .. } in &fleet.workers {
+    let heading = [
+        "",
+        "reads/s",
+        "server away",
+        "said its age",
+        "resumed after",
+    ];
+    let mut rows = vec![heading.map(str::to_owned)];
+    for facts in fleet.facts() {
         let not = if facts.said_stale { "" } else { "not " };
+        let resumed = facts.resumed.then(|| span(facts.back_ms / 1e3));
         rows.push([
             facts.name.clone(),
             whole(facts.paced_reads_per_s_before),
             whole(facts.paced_reads_per_s_during),
             format!("{not}stale, {}", span(facts.age_ms / 1e3)),
-            match facts.resumed {
-                true => span(facts.back_ms / 1e3),
-                false => "never".to_owned(),
-            },
+            resumed.unwrap_or_else(|| "never".to_owned()),
         ]);
     }
     display.table(&rows)?;
     let snapshots = format!("{snapshots}, by the server's own count");
     display.value("snapshots after that", &snapshots)
-}
-
-fn writes(number: u64) -> String {
-    count(number, "write", "writes")
 }
 
 impl WorkerFacts {

@@ -3,8 +3,7 @@
 
 use super::Stage;
 use crate::demo::WAIT;
-use crate::demo::fleet::Worker;
-use crate::demo::protocol::{Ask, Entries, State};
+use crate::demo::protocol::{Ask, Entries, Entry, State};
 use crate::demo::verdict::{Poison, WorkerFacts};
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -23,22 +22,27 @@ const NEXT: usize = 1;
 const EVERY: Duration = Duration::from_millis(20);
 
 pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
-    let (display, fleet) = (&mut stage.display, &mut stage.fleet);
-    let (records, poison) = (&stage.writer.records, &stage.writer.records.poison);
-    let (key, good) = (records.keys[VICTIM].as_str(), stage.writer.current(VICTIM));
+    let (display, fleet, writer) = (&mut stage.display, &mut stage.fleet, &stage.writer);
+    let (keys, poison) = (&writer.records.keys, &writer.records.poison);
+    let (key, good) = (keys[VICTIM].as_str(), writer.current(VICTIM));
     display.part("4  A bad value", ABOUT)?;
-    let (table, value) = (stage.writer.table, poison.as_str());
-    display.command(&format!("hotread set {table} {key} '{value}'"))?;
+    display.command(&format!(
+        "hotread set {} {key} '{}'",
+        writer.table,
+        poison.as_str()
+    ))?;
     display.doing("writing a bad value");
-    let bad = stage.writer.write(VICTIM, poison.clone()).await?;
-    let refused = State::Rejected(bad.seq);
-    let refuses = |worker: &Worker| worker.is(|now| now.state == refused);
-    fleet.until("refuse the bad value", refuses).await?;
+    let bad = writer.write(VICTIM, poison.clone()).await?;
+    fleet
+        .until("refuse the bad value", |now| {
+            now.state == State::Rejected(bad.seq)
+        })
+        .await?;
     // Waits until the server shows for each worker that it refused the value, and why.
     let until = Instant::now() + WAIT;
     let mut reason = String::new();
     loop {
-        let sessions = stage.writer.client.status().await?.sessions;
+        let sessions = writer.client.status().await?.sessions;
         for facts in fleet.facts() {
             let session = sessions.iter().find(|it| it.name == facts.name);
             let nack = session.and_then(|session| session.last_nack.as_ref());
@@ -57,30 +61,33 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
         sleep(EVERY).await;
     }
     // What is changed behind it waits for it: readers see no state that the table never had.
-    let behind = match records.keys.len() > NEXT {
-        true => Some(stage.writer.rewrite(NEXT).await?),
+    let behind = match keys.len() > NEXT {
+        true => Some(writer.rewrite(NEXT).await?),
         false => None,
     };
-    let keys = records.keys.iter().take(NEXT + 1).map(ToString::to_string);
-    let values = Ask::Values {
-        keys: keys.collect(),
-    };
+    let keys = keys
+        .iter()
+        .take(NEXT + 1)
+        .map(ToString::to_string)
+        .collect();
+    let values = Ask::Values { keys };
     let kept: Vec<Entries> = fleet.ask(&values).await?;
 
     display.doing("writing a good value");
-    let fix = stage.writer.write(VICTIM, good.clone()).await?;
-    let live = |worker: &Worker| worker.is(|now| now.state == State::Live && now.seq >= fix.seq);
-    fleet.until("be live again after the fix", live).await?;
+    let fix = writer.write(VICTIM, good.clone()).await?;
+    fleet
+        .until_live("be live again after the fix", fix.seq)
+        .await?;
     let fixed: Vec<Entries> = fleet.ask(&values).await?;
 
     let good: Value = good.to()?;
+    // At the bad value's number it would be the bad value.
+    let is_good = |(seq, value): &Entry| *seq < bad.seq && *value == good;
     let passed = |entries: &Entries| {
         let next = entries.get(NEXT).and_then(Option::as_ref);
         behind.as_ref().map(|ack| ack.left(next))
     };
     for ((facts, kept), fixed) in fleet.facts().zip(&kept).zip(&fixed) {
-        // At the bad value's number it would be the bad value.
-        let is_good = |(seq, value): &(u64, Value)| *seq < bad.seq && *value == good;
         let is_good = kept[VICTIM].as_ref().is_some_and(is_good);
         facts.kept_good = is_good && passed(kept) != Some(true);
         facts.mended = fix.left(fixed[VICTIM].as_ref()) && passed(fixed) != Some(false);
@@ -91,20 +98,13 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
         those.map(|facts| facts.name.clone()).collect::<Vec<_>>()
     };
     let refused = those(|w| w.nack_shown).join(", ");
-    let (kept, fixed) = (those(|w| w.kept_good).len(), those(|w| w.mended).len());
+    let shown = format!("{key} refused by {refused}: {reason}");
+    let of = |workers: Vec<_>| format!("{} of {number} workers", workers.len());
+    let (kept, fixed) = (of(those(|w| w.kept_good)), of(those(|w| w.mended)));
     display.done();
-    display.value(
-        "the server shows",
-        &format!("{key} refused by {refused}: {reason}"),
-    )?;
-    display.value(
-        "kept the last good state",
-        &format!("{kept} of {number} workers"),
-    )?;
-    display.value(
-        "live again after the fix",
-        &format!("{fixed} of {number} workers"),
-    )?;
+    display.value("the server shows", &shown)?;
+    display.value("kept the last good state", &kept)?;
+    display.value("live again after the fix", &fixed)?;
     let (key, value) = (key.to_owned(), poison.as_str().to_owned());
     stage.facts.poison = Poison { key, value, reason };
     Ok(())

@@ -2,7 +2,6 @@
 
 use super::Stage;
 use crate::demo::display::{span, whole};
-use crate::demo::fleet::Worker;
 use crate::demo::protocol::{Ask, Sighting, now};
 use crate::demo::verdict::Updates;
 use crate::demo::writer::{Ack, number};
@@ -28,8 +27,9 @@ pub(in crate::demo) async fn updates(stage: &mut Stage<'_>) -> Result<()> {
     let acks = stage.writer.acks(began);
     let last = acks.iter().map(|ack| ack.seq).max();
     let last = last.context("no update was begun in this time; give more --seconds")?;
-    let sees = |worker: &Worker| worker.is(|now| now.seq >= last);
-    fleet.until("see the last update", sees).await?;
+    fleet
+        .until("see the last update", |now| now.seq >= last)
+        .await?;
     let seen: Vec<Vec<_>> = fleet.ask(&Ask::Seen).await?;
     for (facts, seen) in fleet.facts().zip(&seen) {
         facts.updates_seen = number(&acks, |ack| sighting(ack, seen).is_some());
@@ -67,23 +67,23 @@ fn sighting(ack: &Ack, seen: &[Sighting]) -> Option<f64> {
 
 /// The figures of these writes, by what each worker saw.
 fn figures(acks: &[Ack], seen: &[Vec<Sighting>]) -> Updates {
-    let sightings = seen.iter().flat_map(|seen| {
-        acks.iter()
-            .filter_map(|ack| Some((ack, sighting(ack, seen)?)))
-    });
-    let sightings: Vec<_> = sightings.collect();
+    let mut sightings = Vec::new();
+    for seen in seen {
+        sightings.extend(
+            acks.iter()
+                .filter_map(|ack| Some((ack, sighting(ack, seen)?))),
+        );
+    }
     let early = sightings.iter().filter(|(ack, at)| *at < ack.acked).count();
-    let first = acks
-        .iter()
-        .map(|ack| ack.sent)
-        .fold(f64::INFINITY, f64::min);
-    let last = acks.iter().map(|ack| ack.acked).fold(0.0, f64::max);
+    let first = acks.iter().map(|ack| ack.sent).reduce(f64::min);
+    let last = acks.iter().map(|ack| ack.acked).reduce(f64::max);
+    let took = last.zip(first).map_or(0.0, |(last, first)| last - first);
     let commit = sorted_us(acks.iter().map(|ack| ack.acked - ack.sent));
     let propagation = sorted_us(sightings.iter().map(|(ack, at)| at - ack.acked));
     let whole = sorted_us(sightings.iter().map(|(ack, at)| at - ack.sent));
     Updates {
         committed: acks.len() as u64,
-        per_s: acks.len() as f64 / (last - first),
+        per_s: acks.len() as f64 / took,
         commit_p50_us: quantile(&commit, 0.5),
         commit_p99_us: quantile(&commit, 0.99),
         propagation_p50_us: quantile(&propagation, 0.5),
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn an_update_is_visible_with_the_first_state_that_contains_it() {
         let ack = |seq, sent, acked| {
-            let value = Value::parse(b"1").unwrap();
+            let (key, value) = (0, Value::parse(b"1").unwrap());
             Ack {
-                key: 0,
+                key,
                 value,
                 seq,
                 sent,

@@ -45,26 +45,26 @@ impl<T: Target> Follow<T> {
     /// When the replica's content was certainly the table's; `None`: never since it began.
     #[must_use]
     pub fn fresh_at(&self) -> Option<Duration> {
-        self.fresh.fresh_at()
+        self.fresh.fresh_at
     }
 
     /// The last transaction that it has received. It may be ahead of its [`position`](Self::position):
     /// by what is held back while a value is refused.
     #[must_use]
     pub fn received(&self) -> Option<Position> {
-        self.content.received().map(|head| head.position)
+        self.content.received.map(|head| head.position)
     }
 
     /// How many records are left out of its state at present, with
     /// [`skip_bad_keys`](crate::session::FollowConfig::skip_bad_keys).
     #[must_use]
     pub fn skipped_count(&self) -> usize {
-        self.content.skipped().len()
+        self.content.skipped.len()
     }
 
     /// These records, oldest first. The reason is kept of the first thousand.
     pub fn skipped(&self) -> impl Iterator<Item = Refused> {
-        self.content.skipped().iter()
+        self.content.skipped.iter()
     }
 
     /// A session with the server runs.
@@ -101,6 +101,6 @@ impl<T: Target> Follow<T> {
     /// Is the table sealed? Then nothing of it may be kept on disk.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
-        self.sealed
+        self.content.sealed
     }
 }

@@ -18,11 +18,7 @@ impl Serve {
             );
             return self.fail(ErrorBody::new(Code::UnsupportedVersion, message));
         }
-        if hello
-            .name
-            .as_deref()
-            .is_some_and(|name| !is_client_name(name))
-        {
+        if !hello.name.as_deref().is_none_or(is_client_name) {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return self.fail(ErrorBody::new(Code::InvalidName, message));
         }
@@ -46,16 +42,13 @@ impl Serve {
         } else if seq + 1 < self.floor {
             let reason = format!("the history begins with {}, after {seq}", self.floor);
             self.begin_anew(hello, Code::Gone, &reason);
-        } else if seq == position.seq {
-            let digest = Some(self.head.digest);
-            self.phase = Phase::Comparing { hello, has };
-            self.compared(digest);
         } else {
-            let epoch = has.epoch;
             self.phase = Phase::Comparing { hello, has };
-            self.asked = Asked::Next(Want::Digest {
-                at: Position { epoch, seq },
-            });
+            if seq == position.seq {
+                return self.compared(Some(self.head.digest));
+            }
+            let at = Position { seq, ..position };
+            self.asked = Asked::Next(Want::Digest { at });
         }
     }
 

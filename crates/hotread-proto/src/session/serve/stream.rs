@@ -38,17 +38,18 @@ impl Serve {
         }
     }
 
+    /// The last transaction that was sent or folded.
+    fn has(&self) -> u64 {
+        let folded = self.fold.as_ref().map(|fold| fold.head);
+        folded.unwrap_or(self.sent).position.seq
+    }
+
     fn ask_for_changes(&mut self) {
-        let has = match &self.fold {
-            Some(fold) => fold
-                .head
-                .map_or(self.sent.position.seq, |head| head.position.seq),
-            None => self.sent.position.seq,
-        };
+        let has = self.has();
         if has < self.head.position.seq {
             let following = matches!(self.phase, Phase::Following);
             if self.coalesce && following && self.head.position.seq - has > FOLD_BEHIND {
-                self.fold.get_or_insert_with(|| Fold::new(has + 1));
+                self.fold.get_or_insert_with(|| Fold::after(self.sent));
             }
             self.asked = Asked::Next(Want::Changes { after: has });
         } else {
@@ -87,19 +88,12 @@ impl Serve {
     }
 
     pub(super) fn add_changes(&mut self, changes: Vec<Arc<Encoded>>) {
-        let has = self
-            .fold
-            .as_ref()
-            .and_then(|fold| fold.head)
-            .map_or(self.sent.position.seq, |head| head.position.seq);
         let epoch = self.head.position.epoch;
-        if changes
-            .iter()
-            .any(|next| next.change().position.epoch != epoch)
-        {
+        let mut positions = changes.iter().map(|next| next.change().position);
+        if positions.any(|position| position.epoch != epoch) {
             return self.handle_end(End::Dropped);
         }
-        let in_order = (has + 1..)
+        let in_order = (self.has() + 1..)
             .zip(&changes)
             .all(|(seq, next)| next.change().position.seq == seq);
         debug_assert!(
@@ -117,19 +111,19 @@ impl Serve {
         for next in changes {
             fold.add(next.change());
         }
-        if fold.bytes() >= FOLD_BYTES || fold.len() >= FOLD_CHANGES {
+        if fold.bytes >= FOLD_BYTES || fold.len() >= FOLD_CHANGES {
             self.unfold();
         }
     }
 
     /// Sends what was folded.
     fn unfold(&mut self) {
-        let Some(fold) = self.fold.take() else { return };
-        let Some(head) = fold.head else { return };
+        let Some(fold) = self.fold.take().filter(|fold| fold.len() > 0) else {
+            return;
+        };
         let transactions = fold.len();
-        self.frames
-            .extend(fold.into_txn().iter().flat_map(txn_frames));
-        self.sent = head;
+        self.sent = fold.head;
+        self.frames.extend(txn_frames(&fold.into_txn()));
         self.events.push_back(Event::Folded { transactions });
     }
 

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-const DESCRIPTION: &str = include_str!("../../../src/openapi.json");
-
-pub static DOC: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(DESCRIPTION).unwrap());
+pub static DOC: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&hotread_server::openapi()).unwrap());
 
 /// Statuses that any operation may have, if it comes to the worst.
 const ANY: [u16; 4] = [408, 431, 500, 507];

@@ -8,6 +8,7 @@ pub mod replica;
 pub mod routes;
 pub mod victim;
 
+pub use described::DOC;
 use hotread_proto::{Code, TableName};
 use hotread_server::{Server, ServerBuilder, Store};
 use hotread_store::{Role, TableOptions};

@@ -1,11 +1,8 @@
 //! All routes, as the OpenAPI description has them, with a request for each that is right.
 
-use super::{Api, Ask, Reply};
+use super::{Api, Ask, DOC, Reply};
 use hotread_proto::Code;
 use hotread_store::Role;
-use serde_json::Value;
-
-const DESCRIPTION: &str = include_str!("../../../src/openapi.json");
 
 /// A route, and a request for it that is right.
 pub struct Route {
@@ -17,9 +14,8 @@ pub struct Route {
 }
 
 pub fn routes() -> Vec<Route> {
-    let doc: Value = serde_json::from_str(DESCRIPTION).unwrap();
     let mut routes = Vec::new();
-    for (path, methods) in doc["paths"].as_object().unwrap() {
+    for (path, methods) in DOC["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let body = match operation["operationId"].as_str().unwrap() {
                 "createToken" => Some(r#"{"name":"n","role":"read"}"#),

@@ -1,12 +1,12 @@
 //! How a client is made.
 
+use super::Client;
 use crate::address::Address;
 use crate::cache::{Cache, SAVE_EVERY};
-use crate::client::Client;
 use crate::connect::requests;
-use crate::connection::{ConnectionEvent, OnConnection};
+use crate::connection::ConnectionEvent;
 use crate::credentials::{Credentials, Source};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Settings};
 use crate::error::Error;
 use hotread_proto::TableName;
 use hotread_proto::session::is_client_name;
@@ -21,8 +21,8 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between pings: more often would cost the server more than it tells.
 const MIN_PING_EVERY: Duration = Duration::from_millis(10);
 
-/// Longest time in which nothing of a call moves, unless told otherwise: what a server may take for one call,
-/// and a link for one lost packet after another.
+/// Longest time in which nothing of a call moves, unless told otherwise: what a server may take for one
+/// call, and a link for one lost packet after another.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 
 /// Settings of a new [`Client`].
@@ -31,12 +31,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(30);
 pub struct ClientBuilder {
     url: String,
     token: Source,
-    name: Option<String>,
-    ping_every: Duration,
-    max_silence: Duration,
-    start_within: Option<Duration>,
-    wait_for_tables: bool,
-    on_connection: Option<OnConnection>,
+    settings: Settings,
     cache_dir: Option<PathBuf>,
     save_every: Duration,
 }
@@ -46,12 +41,14 @@ impl ClientBuilder {
         Self {
             url: url.to_owned(),
             token: Source::Nowhere,
-            name: None,
-            ping_every: PING_EVERY,
-            max_silence: MAX_SILENCE,
-            start_within: None,
-            wait_for_tables: false,
-            on_connection: None,
+            settings: Settings {
+                name: None,
+                ping_every: PING_EVERY,
+                max_silence: MAX_SILENCE,
+                start_within: None,
+                wait_for_tables: false,
+                on_connection: None,
+            },
             cache_dir: None,
             save_every: SAVE_EVERY,
         }
@@ -73,9 +70,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Gives the secret of a token: asked before the first request, and again when the server refuses
-    /// what it gave. See [`token_file`](Self::token_file). It should not take long: requests wait
-    /// for it on the runtime's threads.
+    /// Gives the secret of a token, as [`token_file`](Self::token_file) does: asked before the first request,
+    /// and again when the server refuses it. Requests wait for it on the runtime's threads.
     pub fn token_provider(
         mut self,
         provider: impl Fn() -> io::Result<String> + Send + Sync + 'static,
@@ -86,25 +82,25 @@ impl ClientBuilder {
 
     /// What the server shows of this client's sessions: 1 to 64 of `A-Z a-z 0-9 . _ -`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.settings.name = Some(name.into());
         self
     }
 
     /// How often replicas ping: how exactly they know their age. The default is a second, the least
     /// 10 ms. They ping at least once in each of the server's heartbeats.
     pub fn ping_every(mut self, time: Duration) -> Self {
-        self.ping_every = time.max(MIN_PING_EVERY);
+        self.settings.ping_every = time.max(MIN_PING_EVERY);
         self
     }
 
-    /// Longest time in which nothing of a call moves: 30 s unless it is said here. After it the call is repeated
-    /// if that is harmless, and is [`Error::Timeout`](crate::Error::Timeout) in the end.
+    /// Longest time in which nothing of a call moves: 30 s unless it is said here. After it the call is
+    /// repeated if that is harmless, and is [`Error::Timeout`](crate::Error::Timeout) in the end.
     ///
-    /// A call may take longer as long as its bytes move, in either direction, at 4 KiB a second or more on
-    /// average: a large page over a slow link comes. Of a request so much is added for what may be on its
-    /// way unseen, at most 160 s, and a second for each MiB that the server has to do with.
+    /// A call may take longer as long as its bytes move, in either direction, at 4 KiB a second on average.
+    /// Of a request so much is added for what may be on its way unseen, at most 160 s, and a second for
+    /// each MiB that the server has to do with.
     pub fn max_silence(mut self, time: Duration) -> Self {
-        self.max_silence = time;
+        self.settings.max_silence = time;
         self
     }
 
@@ -112,15 +108,15 @@ impl ClientBuilder {
     /// they return [`Error::NotInTime`](crate::Error::NotInTime). Without it they wait for their server as
     /// long as it takes.
     pub fn start_within(mut self, time: Duration) -> Self {
-        self.start_within = Some(time);
+        self.settings.start_within = Some(time);
         self
     }
 
     /// Lets [`Client::replica`] and [`Client::events`] also wait for a table that does not exist yet, and
-    /// for a token that the server does not know yet or that may not read the table: for programs that
-    /// are started together with what creates these. Otherwise each of these is an error at once.
+    /// for a token that the server does not know yet or that may not read the table. Otherwise each of
+    /// these is an error at once.
     pub fn wait_for_tables(mut self, wait: bool) -> Self {
-        self.wait_for_tables = wait;
+        self.settings.wait_for_tables = wait;
         self
     }
 
@@ -131,13 +127,14 @@ impl ClientBuilder {
         mut self,
         callback: impl Fn(&TableName, &ConnectionEvent) + Send + Sync + 'static,
     ) -> Self {
-        self.on_connection = Some(Arc::new(callback));
+        self.settings.on_connection = Some(Arc::new(callback));
         self
     }
 
     /// Keeps copies of the tables that are followed in this directory, so that a replica can start when
     /// the server cannot be reached: with the last state it had, and the status
-    /// [`Offline`](crate::Status::Offline). It resumes from there when the server is back.
+    /// [`Offline`](crate::Status::Offline). It resumes from there when the server is back. Sealed tables are
+    /// not kept, nor those with more than 4 GiB of keys and values.
     ///
     /// A copy is written to a new file, made durable, and renamed: at most
     /// [every so often](Self::save_every), when the replica goes, and by
@@ -145,8 +142,6 @@ impl ClientBuilder {
     /// records as they came. A copy is used only if all its hashes agree, and it is of this table of
     /// this server; otherwise it is renamed to `….set-aside` and logged. Several processes may use the
     /// same directory. Directory and files are for their owner alone (mode 700 and 600).
-    ///
-    /// Sealed tables are not kept, nor those with more than 4 GiB of keys and values.
     pub fn cache_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(dir.into());
         self
@@ -167,30 +162,18 @@ impl ClientBuilder {
     /// If the address, the token or the name cannot be used.
     pub fn build(self) -> Result<Client, Error> {
         let address = Address::parse(&self.url)?;
-        if self
-            .name
-            .as_deref()
-            .is_some_and(|name| !is_client_name(name))
-        {
+        let name = self.settings.name.as_deref();
+        if name.is_some_and(|name| !is_client_name(name)) {
             let message = "a client's name has 1 to 64 of the characters A-Z a-z 0-9 . _ -";
             return Err(Error::BadUrl(message.to_owned()));
         }
-        let credentials = Credentials::new(self.token)?;
-        let http = requests(address.target().clone());
+        let every = self.save_every;
         Ok(Client(Arc::new(Endpoint {
+            credentials: Credentials::new(self.token)?,
+            settings: self.settings,
+            cache: self.cache_dir.map(|dir| Cache { dir, every }),
+            http: requests(address.target.clone()),
             address,
-            credentials,
-            name: self.name,
-            ping_every: self.ping_every,
-            max_silence: self.max_silence,
-            start_within: self.start_within,
-            wait_for_tables: self.wait_for_tables,
-            on_connection: self.on_connection,
-            cache: self.cache_dir.map(|dir| Cache {
-                dir,
-                every: self.save_every,
-            }),
-            http,
         })))
     }
 }
@@ -200,8 +183,8 @@ impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
             .field("url", &self.url)
-            .field("name", &self.name)
-            .field("ping_every", &self.ping_every)
+            .field("name", &self.settings.name)
+            .field("ping_every", &self.settings.ping_every)
             .field("cache_dir", &self.cache_dir)
             .finish_non_exhaustive()
     }

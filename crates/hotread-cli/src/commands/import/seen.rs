@@ -1,0 +1,45 @@
+//! Keys that stand in the files more than once.
+
+use crate::args::DEFAULT_LISTED;
+use hotread_proto::Key;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+/// Most keys that are remembered: those that a hash table of 75 MB takes. Of later ones, only those that
+/// stood among these are told.
+const MAX_KEYS: usize = 7_000_000;
+
+/// Keys so far, by 64 bits of their hashes: of ten million keys, two share them once in 400,000 imports.
+#[derive(Default)]
+pub(super) struct Seen {
+    hashes: HashSet<u64>,
+    /// Rows whose key stood before.
+    pub(super) again: u64,
+    /// Where the first of them are, for people, if they are asked for.
+    pub(super) listed: Vec<String>,
+}
+
+impl Seen {
+    /// Is this the first row with this key?
+    pub(super) fn first(&mut self, key: &Key) -> bool {
+        let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(key.as_str());
+        let first = match self.hashes.len() < MAX_KEYS {
+            true => self.hashes.insert(hash),
+            false => !self.hashes.contains(&hash),
+        };
+        self.again += u64::from(!first);
+        first
+    }
+
+    /// Remembers where a row is whose key stood before.
+    pub(super) fn list(&mut self, row: impl FnOnce() -> String) {
+        if self.listed.len() < DEFAULT_LISTED {
+            self.listed.push(row());
+        }
+    }
+
+    /// Were all keys remembered?
+    pub(super) fn is_exact(&self) -> bool {
+        self.hashes.len() < MAX_KEYS
+    }
+}

@@ -1,0 +1,77 @@
+//! SIGHUP: the settings of a running server are read again.
+
+use crate::config::{Given, Layers, file};
+use crate::exit;
+use crate::log::SetFilter;
+use anyhow::{Context, Error, Result};
+use hotread_server::ServerHandle;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use tokio::signal::unix::Signal;
+
+/// A server's settings, and what applies others to it.
+pub(super) struct Reload {
+    pub(super) layers: Layers,
+    pub(super) given: Given,
+    pub(super) set_filter: SetFilter,
+    pub(super) server: ServerHandle,
+}
+
+impl Reload {
+    /// Reads the settings again at each of these signals. Ends when the terminal that the server was
+    /// started in is closed, which sends the same signal.
+    pub(super) async fn run(mut self, mut hangups: Signal) {
+        let in_terminal = has_terminal();
+        while hangups.recv().await.is_some() {
+            if in_terminal && !has_terminal() {
+                tracing::info!("the terminal was closed");
+                return;
+            }
+            if let Err(error) = self.reload().await {
+                let message = exit::body(&error).message;
+                tracing::error!("the settings stay as they were: {message}");
+            }
+        }
+        // No signal can come any more.
+        std::future::pending().await
+    }
+
+    async fn reload(&mut self) -> Result<()> {
+        let given = self.given.clone();
+        // The same file again, also where it has vanished: that is a mistake.
+        let path = self.layers.file.clone().or_else(file::discover);
+        let read = move || -> Result<_> {
+            let layers = Layers::read(path.as_deref(), &given)?;
+            let config = layers.config()?;
+            Ok((layers, config))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let (layers, config) = read.context("the file could not be read")??;
+        // All of them first, so that a mistake changes nothing.
+        self.server.reload(config.server).map_err(Error::new)?;
+        (self.set_filter)(&config.log)?;
+        let changed = layers.changed(&self.layers).into_iter();
+        let (now, later): (Vec<_>, Vec<_>) = changed.partition(|setting| setting.reloads);
+        let names = |settings: Vec<&crate::config::Setting>| {
+            let names: Vec<_> = settings
+                .iter()
+                .map(|setting| setting.key.as_str())
+                .collect();
+            names.join(", ")
+        };
+        let file = layers.file.clone().unwrap_or_else(|| PathBuf::from("none"));
+        let file = file.display();
+        tracing::info!(%file, changed = names(now), "settings read again");
+        if !later.is_empty() {
+            let keys = names(later);
+            tracing::warn!(keys, "these settings differ now, and need a restart");
+        }
+        self.layers.take_over(layers);
+        Ok(())
+    }
+}
+
+/// Whether this process still has the terminal that it writes to or reads from.
+fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+}

@@ -1,0 +1,252 @@
+//! The settings of `hotread serve`, from the defaults, a file, the environment and the command line.
+
+pub(crate) mod file;
+mod setting;
+
+pub(crate) use setting::{Given, Setting, Source};
+
+use crate::args::LogFormat;
+use crate::exit::Failure;
+use crate::output::escape;
+use anyhow::{Context, Result};
+use file::Problem;
+use hotread_proto::Code;
+use hotread_server::Options;
+use hotread_store::Synchronous;
+use serde::Deserialize;
+use setting::{SERVER, SETTINGS, Set};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The settings that count, as the server takes them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) db: Option<PathBuf>,
+    pub(crate) create: bool,
+    pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) synchronous: Synchronous,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) server: Options,
+}
+
+/// The settings that count, each with where it comes from.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    /// The file that was read.
+    pub(crate) file: Option<PathBuf>,
+    /// A value for each setting but those that have no default.
+    set: Vec<(String, Value, Source)>,
+}
+
+impl Layers {
+    /// Reads the file, and lays what was given over it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or something in it is wrong.
+    pub(crate) fn read(file: Option<&Path>, given: &Given) -> Result<Self> {
+        let mut sets: Vec<Set> = SETTINGS
+            .iter()
+            .filter_map(|setting| Some((setting, setting.default.clone()?, Source::Default)))
+            .collect();
+        if let Some(path) = file {
+            let settings = read(path)?.map_err(|problems| wrong(path, &problems))?;
+            // Wherever the server is started from.
+            let folder = path.parent().unwrap_or(Path::new(""));
+            for (setting, value, line) in settings {
+                let value = match (&value, setting.is_global()) {
+                    (Value::String(path), true) => {
+                        folder.join(path).to_string_lossy().as_ref().into()
+                    }
+                    _ => value,
+                };
+                sets.push((setting, value, Source::File(line)));
+            }
+        }
+        sets.extend(given.0.iter().cloned());
+        let last = |setting: &Setting| {
+            let (_, value, source) = sets.iter().rev().find(|(set, ..)| set.key == setting.key)?;
+            Some((setting.key.clone(), value.clone(), *source))
+        };
+        Ok(Self {
+            file: file.map(Path::to_owned),
+            set: SETTINGS.iter().filter_map(last).collect(),
+        })
+    }
+
+    /// # Errors
+    /// If options of the server that come from several places do not go together.
+    pub(crate) fn config(&self) -> Result<Config> {
+        let (mut table, mut server) = (Table::new(), Table::new());
+        for (key, value, _) in &self.set {
+            match key.split_once('.') {
+                Some((SERVER, name)) => server.insert(name.to_owned(), value.clone()),
+                _ => table.insert(key.clone(), value.clone()),
+            };
+        }
+        table.insert(SERVER.to_owned(), server.into());
+        let config = table.try_into::<Config>();
+        let config = config.map_err(|error| Failure::new(Code::BadConfig, error.message()))?;
+        config.server.check()?;
+        Ok(config)
+    }
+
+    /// Takes over what a running server can change; a later reload compares with what is in use.
+    pub(crate) fn take_over(&mut self, new: Self) {
+        let stays = |key: &str| Setting::named(key).is_some_and(|setting| !setting.reloads);
+        self.set.retain(|(key, ..)| stays(key));
+        self.set
+            .extend(new.set.into_iter().filter(|(key, ..)| !stays(key)));
+        self.file = new.file;
+    }
+
+    fn value(&self, setting: &Setting) -> Option<(&Value, Source)> {
+        let found = self.set.iter().find(|(key, ..)| *key == setting.key);
+        found.map(|(_, value, source)| (value, *source))
+    }
+
+    /// Settings whose value is another one than in `before`.
+    pub(crate) fn changed(&self, before: &Self) -> Vec<&'static Setting> {
+        let value = |layers: &Self, setting: &Setting| {
+            let found = layers.value(setting);
+            found.map(|(value, _)| value.clone())
+        };
+        let changed = |setting: &&Setting| value(self, setting) != value(before, setting);
+        SETTINGS.iter().filter(changed).collect()
+    }
+
+    /// Where a value comes from, for people.
+    fn origin(&self, setting: &Setting, source: Source) -> String {
+        match source {
+            Source::Default => "default".to_owned(),
+            Source::Environment => setting.env.clone(),
+            Source::Flag => format!("--{}", setting.flag),
+            Source::Verbose => "-v".to_owned(),
+            Source::File(line) => {
+                let path = self.file.as_deref().map(absolute).unwrap_or_default();
+                format!("{}:{line}", escape(&path))
+            }
+        }
+    }
+
+    /// Each setting with its value, paths made absolute, and where that comes from.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&'static Setting, Option<Value>, String)> {
+        SETTINGS.iter().map(|setting| match self.value(setting) {
+            None => (setting, None, "not set".to_owned()),
+            Some((value, source)) => {
+                let origin = self.origin(setting, source);
+                let value = match value {
+                    Value::String(path) if setting.is_global() => absolute(Path::new(path)).into(),
+                    value => value.clone(),
+                };
+                (setting, Some(value), origin)
+            }
+        })
+    }
+
+    /// A file with these settings, each with where it comes from.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut text = String::from(
+            "# The settings of `hotread serve` that count, each with where it comes from.\n",
+        );
+        let mut in_server = false;
+        for (setting, value, origin) in self.list() {
+            let name = setting
+                .key
+                .split_once('.')
+                .map_or(&*setting.key, |(_, name)| name);
+            if name != setting.key && !in_server {
+                in_server = true;
+                text.push_str(&format!("\n[{SERVER}]\n"));
+            }
+            match value {
+                Some(value) => text.push_str(&format!("{name} = {value}  # {origin}\n")),
+                None => text.push_str(&format!("# {name} is {origin}\n")),
+            }
+        }
+        text
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned()
+}
+
+type FileSettings = Vec<(&'static Setting, Value, usize)>;
+
+/// The settings of a file, or what is wrong with them.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read(path: &Path) -> Result<Result<FileSettings, Vec<Problem>>> {
+    let text = std::fs::read_to_string(path);
+    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(file::parse(&text))
+}
+
+/// Names the first problem, and how to see the others.
+fn wrong(path: &Path, problems: &[Problem]) -> Failure {
+    let path = path.display();
+    let first = &problems[0];
+    let more = match problems.len() - 1 {
+        0 => String::new(),
+        more => format!("; `hotread config check {path}` lists {more} more"),
+    };
+    Failure::new(Code::BadConfig, format!("{path}:{first}{more}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(key: &str, value: impl Into<Value>) -> Given {
+        let setting = Setting::named(key).unwrap();
+        Given(vec![(setting, value.into(), Source::Flag)])
+    }
+
+    #[test]
+    fn what_comes_later_counts() {
+        let folder = hotread_testkit::folder();
+        let path = folder.path().join("a.toml");
+        let text =
+            "db = 'a.db'\nsynchronous = 'normal'\n[server]\nheartbeat_ms = 500\ndrain_ms = 7\n";
+        std::fs::write(&path, text).unwrap();
+        let layers = Layers::read(Some(&path), &given("server.drain_ms", 8)).unwrap();
+        let config = layers.config().unwrap();
+        assert_eq!(config.db, Some(folder.path().join("a.db")));
+        assert_eq!(config.synchronous, Synchronous::Normal);
+        assert_eq!(
+            (config.server.heartbeat_ms, config.server.drain_ms),
+            (500, 8)
+        );
+        assert_eq!(config.server.rate_burst, Options::default().rate_burst);
+        assert_eq!(config.log_format, LogFormat::Text);
+        // What is printed is a file that says the same.
+        let printed = layers.to_toml();
+        assert!(
+            printed.contains("drain_ms = 8  # --drain-ms\n"),
+            "{printed}"
+        );
+        assert!(printed.contains("a.toml:4\n"), "{printed}");
+        assert!(
+            printed.contains("# passphrase_file is not set\n"),
+            "{printed}"
+        );
+        let other = folder.path().join("b.toml");
+        std::fs::write(&other, &printed).unwrap();
+        let again = Layers::read(Some(&other), &Given(Vec::new())).unwrap();
+        assert_eq!(again.changed(&layers).len(), 0, "{printed}");
+    }
+
+    #[test]
+    fn options_of_several_places_are_checked_together() {
+        let layers =
+            Layers::read(None, &given("server.max_replace_body_bytes", 600 << 20)).unwrap();
+        let error = layers.config().unwrap_err().to_string();
+        assert!(error.starts_with("max_replace_body_bytes is"), "{error}");
+    }
+}

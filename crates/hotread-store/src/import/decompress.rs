@@ -1,0 +1,93 @@
+//! Compressed files: gzip and zstd, told by their first bytes. What comes out is not kept, so that a
+//! small file that holds much takes no more memory than another.
+
+use super::input::Input;
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::io::{self, BufRead, BufReader, Read};
+
+/// The reader, or what it decompresses to.
+pub(super) fn decompress<'a>(mut reader: Input<'a>) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match reader.sample(4)? {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(reader))),
+        // A frame, or one with data of a program's own before it.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            Box::new(Zstd::new(BufReader::new(reader))?)
+        }
+        _ => Box::new(reader),
+    })
+}
+
+/// All frames of a file. Each may ask for a window of 100 MiB, more than `zstd --ultra -22` does without
+/// `--long`.
+struct Zstd<R> {
+    reader: R,
+    decoder: FrameDecoder,
+    in_frame: bool,
+}
+
+impl<R: BufRead> Zstd<R> {
+    fn new(reader: R) -> io::Result<Self> {
+        /// The header of a frame of no bytes.
+        const EMPTY: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0];
+
+        let mut decoder = FrameDecoder::new();
+        // It limits the window of every frame but the first.
+        decoder.init(&EMPTY[..]).map_err(io::Error::other)?;
+        Ok(Self {
+            reader,
+            decoder,
+            in_frame: false,
+        })
+    }
+
+    /// Begins the next frame; `false` if there is none.
+    fn begin(&mut self) -> io::Result<bool> {
+        while !self.reader.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.reader) {
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let own = &mut self.reader.by_ref().take(u64::from(length));
+                    io::copy(own, &mut io::sink())?;
+                }
+                begun => {
+                    begun.map_err(damaged)?;
+                    self.in_frame = true;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.in_frame && !self.begin()? {
+                return Ok(0);
+            }
+            if self.decoder.can_collect() > 0 {
+                return self.decoder.read(out);
+            }
+            if !self.decoder.is_finished() {
+                let some = BlockDecodingStrategy::UptoBlocks(1);
+                let decoded = self.decoder.decode_blocks(&mut self.reader, some);
+                decoded.map_err(damaged)?;
+                continue;
+            }
+            let sum = self.decoder.get_checksum_from_data();
+            if sum.is_some() && sum != self.decoder.get_calculated_checksum() {
+                return Err(damaged("the checksum differs"));
+            }
+            self.in_frame = false;
+        }
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"))
+}

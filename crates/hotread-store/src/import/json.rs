@@ -1,0 +1,362 @@
+//! Rows of JSON: an object on each line; or the elements of an array, which are found by their
+//! brackets and quotes one by one, however large the array is.
+
+use super::object::Objects;
+use super::options::Options;
+use super::source::{Line, Source};
+use super::{At, ImportError, MAX_ROW_BYTES, MAX_SKIPPED_BYTES, Row, RowError, RowReason};
+use std::io::Read;
+
+/// The rows of newline-delimited JSON.
+pub(super) struct Lines {
+    objects: Objects,
+    /// How many have been taken.
+    lines: u64,
+}
+
+impl Lines {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            objects: Objects::new(options),
+            lines: 0,
+        }
+    }
+
+    pub(super) fn next_row<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+    ) -> Result<Option<Result<Row, RowError>>, ImportError> {
+        loop {
+            let at = At::line(self.lines + 1);
+            let Some(line) = source.line(at.line)? else {
+                return Ok(None);
+            };
+            self.lines += 1;
+            let Line::Whole { bytes, end } = line else {
+                let reason = RowReason::TooLong;
+                return Ok(Some(Err(RowError { at, reason })));
+            };
+            let text = source.unread()[..bytes].trim_ascii();
+            let row = match text.is_empty() {
+                true => None,
+                false => Some(self.objects.record(&source.unread()[..bytes])),
+            };
+            source.take(bytes + end);
+            match row {
+                Some(Ok(put)) => return Ok(Some(Ok(Row { at, put }))),
+                Some(Err(reason)) => return Ok(Some(Err(RowError { at, reason }))),
+                None => {}
+            }
+        }
+    }
+
+    /// Bytes of all buffers.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.objects.buffered()
+    }
+}
+
+/// Where in the text it is.
+enum State {
+    Start,
+    /// In the object around the array, before a member.
+    Members,
+    /// In the array, before an element.
+    Elements,
+    End,
+}
+
+/// The rows of a JSON array.
+pub(super) struct Array {
+    objects: Objects,
+    /// The member that has the array: the one that was asked for, or the one that was found.
+    member: Option<String>,
+    asked: bool,
+    /// Its array has been found.
+    found: bool,
+    in_object: bool,
+    /// Nothing of the array or object has been seen yet, so that no comma stands before the next.
+    first: bool,
+    state: State,
+    /// Number of the line that the next byte belongs to.
+    line: u64,
+    /// How many elements have been taken.
+    items: u64,
+}
+
+impl Array {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            objects: Objects::new(options),
+            member: options.member.clone(),
+            asked: options.member.is_some(),
+            found: false,
+            in_object: false,
+            first: true,
+            state: State::Start,
+            line: 1,
+            items: 0,
+        }
+    }
+
+    pub(super) fn next_row<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+    ) -> Result<Option<Result<Row, RowError>>, ImportError> {
+        loop {
+            match self.state {
+                State::Start => self.start(source)?,
+                State::Members => self.member(source)?,
+                State::Elements => {
+                    if let Some(row) = self.element(source)? {
+                        return Ok(Some(row));
+                    }
+                }
+                State::End => {
+                    return match self.next_byte(source)? {
+                        None => Ok(None),
+                        Some(_) => Err(self.wrong("nothing behind its end")),
+                    };
+                }
+            }
+        }
+    }
+
+    fn wrong(&self, expected: &'static str) -> ImportError {
+        let line = self.line;
+        ImportError::NotJson { line, expected }
+    }
+
+    /// The next byte that is not blank, which is not taken.
+    fn next_byte<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<u8>, ImportError> {
+        loop {
+            let unread = source.unread();
+            let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+            let blanks = unread.iter().take_while(blank).count();
+            self.line += lines(&unread[..blanks]);
+            let next = unread.get(blanks).copied();
+            source.take(blanks);
+            if next.is_some() || !source.more()? {
+                return Ok(next);
+            }
+        }
+    }
+
+    fn start<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
+        let opening = self.next_byte(source)?;
+        self.state = match opening {
+            Some(b'[') if !self.asked => State::Elements,
+            Some(b'{') => State::Members,
+            _ if self.asked => return Err(self.wrong("an object")),
+            _ => return Err(self.wrong("an array or an object")),
+        };
+        self.in_object = opening == Some(b'{');
+        source.take(1);
+        Ok(())
+    }
+
+    /// Takes the comma before the next part, or the closing bracket, after which there is none.
+    fn part<R: Read>(&mut self, source: &mut Source<R>, close: u8) -> Result<bool, ImportError> {
+        let first = std::mem::take(&mut self.first);
+        match self.next_byte(source)? {
+            Some(byte) if byte == close => {
+                source.take(1);
+                Ok(false)
+            }
+            Some(b',') if !first => {
+                source.take(1);
+                Ok(true)
+            }
+            Some(_) if first => Ok(true),
+            _ => Err(self.wrong("a comma or the closing bracket")),
+        }
+    }
+
+    fn member<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
+        if !self.part(source, b'}')? {
+            self.state = State::End;
+            return match self.found {
+                true => Ok(()),
+                false => Err(ImportError::NoArray {
+                    member: self.member.clone(),
+                }),
+            };
+        }
+        if self.next_byte(source)? != Some(b'"') {
+            return Err(self.wrong("a member's name"));
+        }
+        let Extent::Whole(bytes) = self.extent(source)? else {
+            return Err(self.wrong("a member's name of usual length"));
+        };
+        let name: String = serde_json::from_slice(&source.unread()[..bytes])
+            .map_err(|_| self.wrong("a member's name"))?;
+        source.take(bytes);
+        if self.next_byte(source)? != Some(b':') {
+            return Err(self.wrong("a colon"));
+        }
+        source.take(1);
+        let is_array = self.next_byte(source)? == Some(b'[');
+        let meant = match self.asked {
+            true => self.member.as_ref() == Some(&name),
+            false => is_array,
+        };
+        if !meant {
+            if let Extent::Whole(bytes) = self.extent(source)? {
+                self.line += lines(&source.unread()[..bytes]);
+                source.take(bytes);
+            }
+            return Ok(());
+        }
+        if self.found {
+            let first = self.member.clone().unwrap_or_default();
+            return Err(ImportError::SecondArray {
+                first,
+                second: name,
+            });
+        }
+        if !is_array {
+            return Err(ImportError::NoArray { member: Some(name) });
+        }
+        source.take(1);
+        (self.found, self.first) = (true, true);
+        self.member = Some(name);
+        self.state = State::Elements;
+        Ok(())
+    }
+
+    fn element<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+    ) -> Result<Option<Result<Row, RowError>>, ImportError> {
+        if !self.part(source, b']')? {
+            self.state = match self.in_object {
+                true => State::Members,
+                false => State::End,
+            };
+            return Ok(None);
+        }
+        if self.next_byte(source)?.is_none() {
+            return Err(self.wrong("an element"));
+        }
+        self.items += 1;
+        let at = At {
+            line: self.line,
+            item: Some(self.items),
+        };
+        Ok(Some(match self.extent(source)? {
+            Extent::Skipped => Err(RowError {
+                at,
+                reason: RowReason::TooLong,
+            }),
+            Extent::Whole(bytes) => {
+                let text = &source.unread()[..bytes];
+                self.line += lines(text);
+                let record = self.objects.record(text);
+                source.take(bytes);
+                match record {
+                    Ok(put) => Ok(Row { at, put }),
+                    Err(reason) => Err(RowError { at, reason }),
+                }
+            }
+        }))
+    }
+
+    /// Finds the end of the value that begins with the next byte. It ends with its closing bracket or
+    /// quote, or before what stands behind a number or word; what it is otherwise is not looked at.
+    fn extent<R: Read>(&mut self, source: &mut Source<R>) -> Result<Extent, ImportError> {
+        let (mut depth, mut in_string) = (0_usize, false);
+        // How far it was looked at, of what is unread; and what was taken, as it is too long.
+        let (mut seen, mut skipped) = (0, 0);
+        loop {
+            let unread = source.unread();
+            let mut end = None;
+            while let Some(&byte) = unread.get(seen) {
+                if in_string {
+                    let Some(at) = memchr::memchr2(b'"', b'\\', &unread[seen..]) else {
+                        seen = unread.len();
+                        break;
+                    };
+                    seen += at;
+                    if unread[seen] == b'\\' {
+                        if seen + 1 == unread.len() {
+                            break;
+                        }
+                        seen += 2;
+                        continue;
+                    }
+                    in_string = false;
+                } else {
+                    match byte {
+                        b'"' => in_string = true,
+                        b'[' | b'{' => depth += 1,
+                        b']' | b'}' if depth > 0 => depth -= 1,
+                        b']' | b'}' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => {
+                            end = Some(seen);
+                            break;
+                        }
+                        _ => {
+                            seen += 1;
+                            continue;
+                        }
+                    }
+                }
+                seen += 1;
+                if depth == 0 && !in_string {
+                    end = Some(seen);
+                    break;
+                }
+            }
+            if end.is_none() && seen > MAX_ROW_BYTES || skipped > 0 {
+                let taken = end.unwrap_or(seen);
+                self.line += lines(&source.unread()[..taken]);
+                source.take(taken);
+                skipped += taken;
+                seen = 0;
+                if end.is_some() {
+                    return Ok(Extent::Skipped);
+                }
+                if skipped > MAX_SKIPPED_BYTES && self.in_array() {
+                    return Err(ImportError::Endless { line: self.line });
+                }
+            } else if let Some(bytes) = end {
+                if bytes > MAX_ROW_BYTES {
+                    self.line += lines(&source.unread()[..bytes]);
+                    source.take(bytes);
+                    return Ok(Extent::Skipped);
+                }
+                return Ok(Extent::Whole(bytes));
+            }
+            if !source.more()? {
+                let scalar = depth == 0 && !in_string && seen > 0;
+                return match scalar && skipped == 0 {
+                    true => Ok(Extent::Whole(seen)),
+                    false => Err(self.wrong("the end of what begins before")),
+                };
+            }
+        }
+    }
+
+    fn in_array(&self) -> bool {
+        matches!(self.state, State::Elements)
+    }
+
+    /// Bytes of all buffers.
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.objects.buffered()
+    }
+}
+
+/// How far a value goes.
+enum Extent {
+    /// It is the next so many unread bytes.
+    Whole(usize),
+    /// It has more than [`MAX_ROW_BYTES`], and has been taken.
+    Skipped,
+}
+
+/// Line ends.
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
