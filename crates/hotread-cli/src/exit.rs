@@ -211,7 +211,7 @@ fn hint(code: Code) -> &'static str {
         Code::OlderSchema => " (`hotread migrate up`)",
         Code::NewerSchema => " (its `hotread migrate down`)",
         Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
-        Code::NoSearch => " (`hotread table create --search`, `hotread import`)",
+        Code::NoSearch => " (`hotread table alter --search`)",
         Code::Sealed => " (`--passphrase-file FILE`)",
         Code::Gone => " (`hotread export -v` tells it)",
         Code::UnknownToken => " (`hotread token list`)",

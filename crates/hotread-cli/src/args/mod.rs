@@ -267,7 +267,7 @@ Examples:
   hotread table create keys --sealed --passphrase-file /etc/app/passphrase
   hotread table create prices --schema price.schema.json --history-changes 1000 --history-age 1d")]
     Create(CreateArgs),
-    /// Give a table another schema, or another length of history
+    /// Give a table another schema, index, name or length of history
     #[command(after_help = "\
 A new schema is checked against every record. If one does not fit, its key is told, and the table stays
 as it was. Position, history and readers of the table stay in any case.
@@ -275,6 +275,8 @@ as it was. Position, history and readers of the table stay in any case.
 Examples:
   hotread table alter prices --schema price.schema.json
   hotread table alter prices --no-schema
+  hotread table alter oui --search
+  hotread table alter flags --rename switches
   hotread table alter flags --history-changes 1000 --history-age 1d")]
     Alter(AlterArgs),
     /// List the tables
