@@ -1,7 +1,8 @@
 //! How the command ends: exit codes, and the one line that says what went wrong. The codes are
-//! explained to users in `args/mod.rs`.
+//! explained to users in `args/help.rs`.
 
-use crate::output::{Out, escape};
+use crate::args;
+use crate::output::{Out, colour, escape};
 use anyhow::{Context, Error};
 use hotread_proto::{Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue};
 use hotread_server::{OptionsError, ServeError};
@@ -280,7 +281,11 @@ pub(crate) fn print(body: &ErrorBody, json: bool) {
         let line = serde_json::to_string(body).unwrap_or_default();
         writeln!(io::stderr(), "{line}")
     } else {
-        writeln!(io::stderr(), "hotread: {}", escape(&body.message))
+        let name = match colour::is_wanted(&io::stderr()) {
+            true => colour::alarm("hotread:"),
+            false => "hotread:".to_owned(),
+        };
+        writeln!(io::stderr(), "{name} {}", escape(&body.message))
     };
 }
 
@@ -291,17 +296,19 @@ pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> 
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => {
             let mut out = Out::stdout();
-            let text = match out.is_terminal() {
+            let text = match out.has_colour() {
                 true => error.render().ansi().to_string(),
                 false => error.render().to_string(),
             };
-            return match out.text(&text).and_then(|()| out.finish()) {
+            let done = out.text(&args::plain(&text));
+            return match done.and_then(|()| out.finish()) {
                 Err(e) if !is_broken_pipe(&e) => report(&e, json),
                 _ => ExitCode::SUCCESS,
             };
         }
         Kind::DisplayHelpOnMissingArgumentOrSubcommand | Kind::MissingSubcommand if !json => {
-            let _ = write!(io::stderr(), "{}", help_so_far(command));
+            let text = help_so_far(command).to_string();
+            let _ = write!(io::stderr(), "{}", args::plain(&text));
             return Exit::Usage.into();
         }
         _ => {}

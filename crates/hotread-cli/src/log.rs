@@ -2,8 +2,9 @@
 //! A server says what an operator should know.
 
 use crate::args::LogFormat;
+use crate::output::colour;
 use anyhow::{Context, Result};
-use std::io::{self, IsTerminal};
+use std::io;
 use tracing_subscriber::EnvFilter;
 
 /// For a command.
@@ -11,7 +12,7 @@ pub(crate) fn begin(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter(verbose))
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(colour::is_wanted(&io::stderr()))
         .without_time()
         .init();
 }
@@ -24,7 +25,7 @@ pub(crate) fn begin_serving(filter: &str, format: LogFormat) -> SetFilter {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(colour::is_wanted(&io::stderr()));
     macro_rules! begin {
         ($log:expr) => {{
             let log = $log.with_filter_reloading();

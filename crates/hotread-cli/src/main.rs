@@ -10,10 +10,13 @@ mod exit;
 mod log;
 mod output;
 
+use clap_complete::CompleteEnv;
 use output::Out;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A shell that asks what could come next; nothing is printed before it.
+    CompleteEnv::with_factory(commands::complete::definition).complete();
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -20,7 +20,8 @@ The exit code is 1 if any of what the demo claims turns out to be false.
 Examples:
   hotread demo
   hotread demo --workers 4 --seconds 5
-  hotread demo --data prices.csv --key id   your own records; --json for the results as one object";
+  # your own records; --json for the results as one object
+  hotread demo --data prices.csv --key id";
 
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]

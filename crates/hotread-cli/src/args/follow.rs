@@ -1,7 +1,8 @@
 //! The arguments of the commands that ask a server how things go: `hotread watch` and `status`.
 
+use super::values::Since;
 use clap::Args;
-use hotread_proto::{Position, TableName};
+use hotread_proto::TableName;
 
 pub(crate) const WATCH_HELP: &str = "\
 One line for each change, as it is committed: none is lost, and none are folded together. Changes
@@ -16,11 +17,17 @@ With --json each line has epoch, seq, time, op (put or delete), key, value, cate
 more. Where more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line
 where more is false.
 
+With --state the records that there are come first, as puts with \"state\": true and the seq of their
+last change, and then a line with op live and the position that the changes follow.
+
+With --exec a shell runs the command for each change, with its JSON on stdin, one after the other. If one
+fails, watch ends, and says how to go on.
+
 Examples:
-  export HOTREAD_URL=http://127.0.0.1:7400
-  hotread watch flags
+  hotread --url 127.0.0.1:7400 watch flags
   hotread watch flags --prefix beta/ --json
-  hotread watch flags --from 00c0ffee00c0ffee:42 --json >> flags.log";
+  hotread watch flags --from 42 --json
+  hotread watch flags --state --exec 'jq -c .key >> keys.log'";
 
 pub(crate) const STATUS_HELP: &str = "\
 LAG is how many transactions a subscriber has not acknowledged yet; POSITION is the last one that it
@@ -38,7 +45,13 @@ pub(crate) struct WatchArgs {
     /// Only keys that begin so
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
-    /// Begin after this position, as EPOCH:SEQ; without it, with the next transaction
-    #[arg(long, value_name = "EPOCH:SEQ")]
-    pub(crate) from: Option<Position>,
+    /// Begin after this transaction: its sequence number, or EPOCH:SEQ; without it, with the next one
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) from: Option<Since>,
+    /// Print the records that there are first
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) state: bool,
+    /// Run this command for each change, in place of printing it
+    #[arg(long, value_name = "COMMAND", conflicts_with = "json")]
+    pub(crate) exec: Option<String>,
 }

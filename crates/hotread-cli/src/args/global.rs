@@ -13,7 +13,7 @@ pub(crate) struct Global {
     /// The database
     #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
-    /// A server that has the database, instead of --db: http://127.0.0.1:7400
+    /// A server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
     #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
     /// The secret of a token, for --url. Other users see it in the list of processes: better set

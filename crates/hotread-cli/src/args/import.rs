@@ -45,7 +45,7 @@ Examples:
   hotread import countries iso_3166-1.json --key alpha_2
   hotread import log monday.ndjson.gz tuesday.ndjson.zst --key host,time --skip-bad
   hotread import geoip geoip.csv --columns start,end,country --comment '#' --key start
-  hotread import services /etc/services --delimiter blanks --comment '#' --columns name,port,aliases --flexible --key port
+  hotread import ports /etc/services --delimiter blanks --comment '#' --columns name,port,aliases --flexible --key port
   hotread import flags flags.ndjson --replace --dry-run
   hotread import flags flags.ndjson --replace --max-delete 5% --if-seq 42
   curl https://example.org/prices.csv | hotread import prices - --format csv --key sku --types price=number";

@@ -2,45 +2,43 @@
 
 mod demo;
 mod follow;
+mod format;
 mod global;
+mod help;
 mod import;
+mod records;
 mod serve;
 mod values;
 
 pub(crate) use demo::{Child, DemoArgs, ShowArgs};
 pub(crate) use follow::WatchArgs;
+pub(crate) use format::{FormatArgs, ListFormat};
 pub(crate) use global::{Global, Needs, Place, Secret};
+pub(crate) use help::{EXIT_CODES, plain};
 pub(crate) use import::{EmptyField, FileFormat, ImportArgs, Quote, TypeOf};
+pub(crate) use records::{
+    GetArgs, HistoryArgs, LsArgs, RangeArgs, RmArgs, SearchArgs, SetArgs, TxnArgs,
+};
 pub(crate) use serve::{ConfigCmd, LogFormat, ServeArgs, TokenCmd};
+pub(crate) use values::Since;
 
 use clap::{
-    ArgGroup, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
+    ArgGroup, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueHint,
 };
 use global::Given;
-use hotread_proto::{Alter, Category, Key, Note, Position, TableName, Timestamp, TxnId};
+use hotread_proto::{Alter, TableName};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{at_least_one, bytes, page};
+use values::bytes;
 
-/// Listed where no `--limit` is given: a few screens.
+/// Records in a table for people where no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Transactions of the history that are shown where no `--limit` is given: one screen.
+/// Transactions in a table for people where no `--limit` is given: one screen.
 pub(crate) const DEFAULT_CHANGES: usize = 20;
 /// Bad rows that an import lists one by one; the others are only counted.
 pub(crate) const DEFAULT_LISTED: usize = 100;
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  an error, such as a value that is not JSON
-  2  wrong usage
-  3  no such table, key or token
-  4  refused: a precondition, the schema, a transaction id, a right, a position that is gone, or it
-     exists already
-  5  the database cannot be used: missing, in use, read-only, foreign, newer, sealed; or the server:
-     it cannot be reached or is none, its address is in use, its configuration is wrong
-  6  storage: damaged, full, not readable, or it is not known whether a commit took place
-  7  import --skip-bad left rows out";
 
 /// Durable tables, kept in one file, read and changed from the shell.
 ///
@@ -51,7 +49,6 @@ Exit codes:
 #[command(
     name = "hotread",
     version,
-    disable_help_subcommand = true,
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
@@ -62,8 +59,9 @@ Examples:
   hotread get flags dark-mode
   hotread import countries countries.csv --key code
   hotread ls countries --prefix F
-  hotread serve   in another shell; then
-  hotread --url http://127.0.0.1:7400 set flags dark-mode false
+  # in another shell
+  hotread serve
+  hotread --url 127.0.0.1:7400 set flags dark-mode false
 
 Commands that only read work while another program has the database open for writing. Those that
 write go through that program if it is a server: with --url instead of --db.
@@ -86,51 +84,25 @@ pub(crate) enum Cmd {
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
-    #[command(after_help = "\
-A record is written whole. Category and expiry that are not given here are general and never, whatever
-the record had before.
-
-Examples:
-  hotread set flags dark-mode true
-  hotread set prices apple '{\"eur\": 0.4}' --category fruit
-  hotread set motd today 'Hello, world' --string
-  hotread set sessions s-17 '{}' --ttl 30m
-  hotread set prices apple 0.5 --if-seq 12        only if nobody changed it since
-  hotread set prices apple 0.6 --note 'new harvest'
-  hotread set docs readme - --string < README.md  the bytes as they are, the last newline included")]
+    #[command(visible_alias = "put", after_help = records::SET_HELP)]
     Set(SetArgs),
-    /// Print a record's value
-    #[command(after_help = "\
-A record whose time of expiry has passed is not there, even if it has not been deleted yet.
-
-Examples:
-  hotread get flags dark-mode
-  hotread get motd today --string
-  hotread get flags dark-mode --json   the whole record, its seq included")]
+    /// Print the values of records
+    #[command(after_help = records::GET_HELP)]
     Get(GetArgs),
-    /// Delete records, all in one transaction
-    #[command(after_help = "\
-If some of the keys are not there, the others are deleted, and the exit code is 3.
-
-Examples:
-  hotread rm flags dark-mode light-mode
-  hotread rm flags dark-mode --if-seq 12   only if nobody changed it since")]
+    /// Delete records
+    #[command(visible_alias = "del", after_help = records::RM_HELP)]
     Rm(RmArgs),
+    /// Do several changes at once, if conditions hold
+    #[command(after_help = records::TXN_HELP)]
+    Txn(TxnArgs),
     /// List records in the order of their keys
-    #[command(after_help = "\
-Examples:
-  hotread ls flags
-  hotread ls flags --prefix beta/ --limit 20
-  hotread ls flags --all --json | jq -r .key
-
-Records are read page by page: a transaction that is committed in between shows in later pages
-only. For one state of a whole table use `hotread export`.")]
+    #[command(visible_alias = "list", after_help = records::LS_HELP)]
     Ls(LsArgs),
+    /// List the keys of records
+    #[command(after_help = records::KEYS_HELP)]
+    Keys(RangeArgs),
     /// Search keys and values; the table needs an index (--search of `table create` or `table alter`)
-    #[command(after_help = "\
-Examples:
-  hotread search oui cisco
-  hotread search oui 'cisco systems' --limit 20 --json")]
+    #[command(after_help = records::SEARCH_HELP)]
     Search(SearchArgs),
     /// Import records from CSV, TSV, NDJSON or JSON files
     #[command(after_help = import::IMPORT_HELP)]
@@ -153,17 +125,7 @@ Examples:
   hotread export flags | hotread --db other.db import flags - --format ndjson")]
     Export(ExportArgs),
     /// Show a table's last transactions, the newest last
-    #[command(after_help = "\
-ACTOR is who made the transaction: the name of the token that it came with, `hotread` if it was made by
-this command with --db, otherwise the name of the program that had the database open. Expiries have no
-actor. NOTE is what was given with --note. Both are members of the JSON as well: `actor`, `note`.
-
-With --json, a transaction that has an id shows it only with --db: a server does not tell it.
-
-Examples:
-  hotread history flags
-  hotread history flags --limit 5 --values
-  hotread history flags --from 00c0ffee00c0ffee:42 --json   those after 42")]
+    #[command(after_help = records::HISTORY_HELP)]
     History(HistoryArgs),
     /// Copy the database to a file, while others read and write it
     #[command(after_help = "\
@@ -215,8 +177,26 @@ Examples:
     /// Show on this machine, in a quarter of a minute, what all of this is for
     #[command(after_help = demo::DEMO_HELP)]
     Demo(DemoArgs),
+    /// Write manual pages of all commands to a folder
+    #[command(after_help = "\
+Examples:
+  hotread man ~/.local/share/man/man1
+  man hotread-get")]
+    Man {
+        /// The folder, which is made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
+The script knows commands and options. A shell that asks the command each time offers tables and keys as
+well, those of --db, --url or the environment; to have that, put the first or second of these into the
+file that the shell reads at its start. (The third is for fish.)
+
+  source <(COMPLETE=bash hotread)
+  source <(COMPLETE=zsh hotread)
+  COMPLETE=fish hotread | source
+
 Examples:
   hotread completions bash > /etc/bash_completion.d/hotread
   hotread completions zsh > \"${fpath[1]}/_hotread\"
@@ -237,7 +217,9 @@ impl Cmd {
             | Self::Verify
             | Self::Serve(_) => Needs::File,
             Self::Watch(_) | Self::Status => Needs::Server,
-            Self::Config(_) | Self::Demo(_) | Self::Completions { .. } => Needs::Nothing,
+            Self::Config(_) | Self::Demo(_) | Self::Man { .. } | Self::Completions { .. } => {
+                Needs::Nothing
+            }
             _ => Needs::Tables,
         }
     }
@@ -253,7 +235,8 @@ pub(crate) enum MigrateCmd {
 Make a backup first.
 
 Examples:
-  hotread migrate down 2         asks, after telling what is lost
+  # asks, after telling what is lost
+  hotread migrate down 2
   hotread migrate down 2 --yes")]
     Down {
         /// The version
@@ -284,7 +267,7 @@ Examples:
   hotread table create keys --sealed --passphrase-file /etc/app/passphrase
   hotread table create prices --schema price.schema.json --history-changes 1000 --history-age 1d")]
     Create(CreateArgs),
-    /// Give a table another schema, or another length of history
+    /// Give a table another schema, index, name or length of history
     #[command(after_help = "\
 A new schema is checked against every record. If one does not fit, its key is told, and the table stays
 as it was. Position, history and readers of the table stay in any case.
@@ -292,13 +275,15 @@ as it was. Position, history and readers of the table stay in any case.
 Examples:
   hotread table alter prices --schema price.schema.json
   hotread table alter prices --no-schema
+  hotread table alter oui --search
+  hotread table alter flags --rename switches
   hotread table alter flags --history-changes 1000 --history-age 1d")]
     Alter(AlterArgs),
     /// List the tables
     #[command(
         after_help = "Examples:\n  hotread table list\n  hotread table list --json | jq -r .name"
     )]
-    List,
+    List(FormatArgs),
     /// Show what can be said of a table
     #[command(
         after_help = "Examples:\n  hotread table show flags\n  hotread table show flags --json | jq .seq"
@@ -403,105 +388,6 @@ impl KeptArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct SetArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The key
-    pub(crate) key: Key,
-    /// The value as JSON, or `-` to read it from stdin
-    #[arg(allow_negative_numbers = true)]
-    pub(crate) value: String,
-    /// The value is text, to be stored as a JSON string
-    #[arg(long)]
-    pub(crate) string: bool,
-    /// What the record is filed under
-    #[arg(long, default_value = "general")]
-    pub(crate) category: Category,
-    /// When the record vanishes: 2026-12-24T18:00:00Z, or milliseconds since 1970
-    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
-    pub(crate) expires_at: Option<Timestamp>,
-    /// In how much time the record vanishes: 90s, 1h, 7d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub(crate) ttl: Option<Duration>,
-    /// Only if the record was last changed by transaction N
-    #[arg(long, value_name = "N", conflicts_with = "if_absent")]
-    pub(crate) if_seq: Option<u64>,
-    /// Only if there is no such record
-    #[arg(long)]
-    pub(crate) if_absent: bool,
-    /// Names the transaction: the same command again does nothing more
-    #[arg(long, value_name = "ID")]
-    pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) note: Option<Note>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GetArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The key
-    pub(crate) key: Key,
-    /// Print the text of a JSON string as it is: without quotes, escapes and an added newline
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) string: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RmArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// The keys
-    #[arg(required = true, value_name = "KEY")]
-    pub(crate) keys: Vec<Key>,
-    /// Only if the record (just one may be named) was last changed by transaction N
-    #[arg(long, value_name = "N")]
-    pub(crate) if_seq: Option<u64>,
-    /// Names the transaction: the same command again does nothing more
-    #[arg(long, value_name = "ID")]
-    pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) note: Option<Note>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LsArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Only keys that begin so
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) prefix: String,
-    /// Only records of this category
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// Only keys behind this one, which need not exist
-    #[arg(long, value_name = "KEY")]
-    pub(crate) after: Option<Key>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = at_least_one)]
-    pub(crate) limit: usize,
-    /// All of them
-    #[arg(long, conflicts_with = "limit")]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SearchArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Words to be found
-    pub(crate) query: String,
-    /// Only records of this category
-    #[arg(long)]
-    pub(crate) category: Option<Category>,
-    /// At most so many, up to 1000; through a server, up to 100
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = page)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The table
     pub(crate) table: TableName,
@@ -511,24 +397,6 @@ pub(crate) struct ExportArgs {
     /// Write to this file instead of stdout
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// The table
-    pub(crate) table: TableName,
-    /// Begin after this position, as EPOCH:SEQ; without it, the last transactions are shown
-    #[arg(long, value_name = "EPOCH:SEQ")]
-    pub(crate) from: Option<Position>,
-    /// At most so many transactions
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CHANGES, value_parser = at_least_one)]
-    pub(crate) limit: usize,
-    /// Show values, too
-    #[arg(long)]
-    pub(crate) values: bool,
-    /// Show all operations of a transaction, not only the first 10
-    #[arg(long)]
-    pub(crate) full: bool,
 }
 
 /// Reads the command line and the environment.
@@ -542,18 +410,30 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The command, with the exit codes in each help text, and without the values of variables.
+/// The command as it is parsed and explained.
 pub(crate) fn command() -> Command {
-    fn explain(command: Command) -> Command {
-        let text = match command.get_after_help() {
-            Some(text) => format!("{text}\n\n{EXIT_CODES}"),
-            None => EXIT_CODES.to_owned(),
-        };
-        // Variables may hold secrets.
+    help::explain(definition())
+}
+
+/// The one definition that parsing, help, manual pages and completion are made of.
+pub(crate) fn definition() -> Command {
+    // Variables may hold secrets.
+    fn hide_values(command: Command) -> Command {
         let command = command.mut_args(|arg| arg.hide_env_values(true));
-        command.after_help(text).mut_subcommands(explain)
+        command.mut_subcommands(hide_values)
     }
-    explain(Cli::command())
+    hide_values(Cli::command())
+}
+
+/// The options for all commands of a line that is not complete, and what else can be read of it.
+pub(crate) fn so_far(words: impl Iterator<Item = OsString>) -> Option<(Global, ArgMatches)> {
+    let matches = definition()
+        .ignore_errors(true)
+        .try_get_matches_from(words)
+        .ok()?;
+    let mut global = Global::from_arg_matches(&matches).ok()?;
+    global.given = Given::of(&matches);
+    Some((global, matches))
 }
 
 #[cfg(test)]
@@ -563,5 +443,61 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         command().debug_assert();
+    }
+
+    /// The words of each command in a line of a shell, as far as help texts use one.
+    fn commands(line: &str) -> Vec<Vec<String>> {
+        let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
+        let mut quote = None;
+        for c in line.chars().chain([' ']) {
+            match (quote, c) {
+                (Some(end), c) if c == end => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, ' ' | '|') => {
+                    words.extend(word.take());
+                    if c == '|' {
+                        commands.push(std::mem::take(&mut words));
+                    }
+                }
+                // Comments, and files that are read or written.
+                (None, '#' | '>' | '<') if word.is_none() => break,
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        commands.push(words);
+        commands
+    }
+
+    #[test]
+    fn lines_are_read_as_a_shell_reads_them() {
+        let line = "a 'b | c' \"\" | hotread x-#1 > f.txt  # d";
+        let expected = [vec!["a", "b | c", ""], vec!["hotread", "x-#1"]];
+        assert_eq!(commands(line), expected);
+    }
+
+    #[test]
+    fn each_example_is_a_command_line() {
+        fn check(command: &Command, checked: &mut usize) {
+            let text = command.get_after_help().map(ToString::to_string);
+            let lines = text.iter().flat_map(|text| text.lines());
+            for line in lines.filter(|line| line.starts_with(' ')) {
+                for words in commands(line) {
+                    if words.first().is_some_and(|word| word == "hotread") {
+                        let parsed = super::command().try_get_matches_from(&words);
+                        assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+                        *checked += 1;
+                    }
+                }
+            }
+            command
+                .get_subcommands()
+                .for_each(|command| check(command, checked));
+        }
+        let mut checked = 0;
+        check(&definition(), &mut checked);
+        assert!(checked > 40, "{checked}");
     }
 }

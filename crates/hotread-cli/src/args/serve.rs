@@ -1,6 +1,8 @@
 //! The arguments of `hotread serve`, `hotread config` and `hotread token`. The flags of the settings are
 //! made from `config/setting.rs`.
 
+use super::format::FormatArgs;
+use super::values::time;
 use crate::config::Given;
 use clap::{Args, Subcommand, ValueHint};
 use hotread_proto::{TableName, Timestamp};
@@ -31,7 +33,8 @@ Examples:
   hotread serve --db app.db
   hotread serve --config hotread.toml --log-format json
   hotread serve --print-config > hotread.toml
-  hotread serve --db app.db --listen 127.0.0.1:0   any free port, told on stdout";
+  # any free port; the first line on stdout says which
+  hotread serve --db app.db --listen 127.0.0.1:0";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -92,8 +95,8 @@ Examples:
         /// Only for this table; may be repeated
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<TableName>,
-        /// When the token ends: 2026-12-24T18:00:00Z, or milliseconds since 1970
-        #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+        /// When the token ends: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
+        #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
         expires_at: Option<Timestamp>,
         /// In how much time the token ends: 12h, 90d
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -103,7 +106,7 @@ Examples:
     #[command(
         after_help = "Examples:\n  hotread token list\n  hotread token list --json | jq -r .id"
     )]
-    List,
+    List(FormatArgs),
     /// Revoke a token; a server ends the sessions that were opened with it
     #[command(after_help = "Examples:\n  hotread token revoke 5f3a09c1")]
     Revoke {

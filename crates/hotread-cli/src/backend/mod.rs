@@ -11,7 +11,7 @@ use hotread_proto::{
     Alter, Change, Committed, Key, MAX_CHANGES, NewToken, Page, Position, Record, Replace,
     Replaced, Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
-use hotread_store::{Store, Ticket};
+use hotread_store::{MAX_PAGE, Store, Ticket};
 
 /// Records that a server gives of a search at most.
 const MAX_FOUND: usize = 100;
@@ -121,6 +121,14 @@ impl Tables {
     /// Whether they are those of a server, which limits what one step may change.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self, Self::Server(_))
+    }
+
+    /// Most records that a search gives.
+    pub(crate) fn max_found(&self) -> usize {
+        match self {
+            Self::File(_) => MAX_PAGE,
+            Self::Server(_) => MAX_FOUND,
+        }
     }
 
     /// The records that have the words, the best first.

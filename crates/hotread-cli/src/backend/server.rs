@@ -14,6 +14,15 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
+    /// The address may be without a scheme: `127.0.0.1:7400`.
+    pub(crate) fn new(url: String, token: Option<Secret>) -> Self {
+        let url = match url.contains("://") {
+            true => url,
+            false => format!("http://{url}"),
+        };
+        Self { url, token }
+    }
+
     /// A client that is listed with this name where it follows a table.
     pub(crate) fn builder(&self, name: &str) -> ClientBuilder {
         let builder = blocking::Client::builder(&self.url).name(name);

@@ -1,13 +1,16 @@
 //! `hotread history`.
 
-use super::{Mode, Session};
-use crate::args::HistoryArgs;
-use crate::output::{Out, count, pick};
-use anyhow::Result;
+use super::{Mode, Session, position};
+use crate::args::{DEFAULT_CHANGES, HistoryArgs};
+use crate::output::{List, Out, count, pick};
+use anyhow::{Context, Result};
 use hotread_proto::{
-    Actor, Change, ChangeOp, Digest, Epoch, Note, Position, Record, Removal, Timestamp,
+    Actor, Change, ChangeOp, Digest, Epoch, MAX_CHANGES, Note, Position, Record, Removal, Timestamp,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::VecDeque;
+use std::io::Write;
 use std::mem::take;
 
 /// Columns of the table; those of values, actors and notes are not always there.
@@ -47,48 +50,180 @@ enum OpJson<'a> {
     },
 }
 
+/// Columns of CSV, which has a row for each operation.
+const COLUMNS: &[&str] = &[
+    "epoch", "seq", "at", "op", "key", "value", "cause", "actor", "note",
+];
+
+/// An operation as a row.
+#[derive(Serialize)]
+struct OpRow<'a> {
+    epoch: Epoch,
+    seq: u64,
+    at: Timestamp,
+    op: &'static str,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Removal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a Note>,
+}
+
 pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Result<()> {
     let table = &args.table;
+    let mut list = session.list(args.format, COLUMNS)?;
     let tables = session.tables_for(table, Mode::Read)?;
+    let usual = match &list {
+        None if !args.all => DEFAULT_CHANGES,
+        _ => usize::MAX,
+    };
+    let limit = args.limit.unwrap_or(usual);
+    let info = tables.table(table)?;
+    let head = info.position;
+    // The history may be cut while it is read; then the store says so.
+    let kept = info.floor.saturating_sub(1).min(head.seq);
+    let chosen = args.key.is_some() || args.prefix.is_some();
+    // The last of those that are chosen are known when all have been read.
+    let tail = chosen && args.from.is_none() && limit < usize::MAX;
+    // Transactions before those that are shown.
+    let mut earlier = 0;
     let mut from = match args.from {
-        Some(from) => from,
+        Some(from) => position(&tables, table, from)?,
+        None if tail => Position { seq: kept, ..head },
         None => {
-            let info = tables.table(table)?;
-            let last = info.position.seq.saturating_sub(args.limit as u64);
-            // The history may be cut while it is read; then the store says so.
-            let seq = last.max(info.floor.saturating_sub(1));
-            Position {
-                seq,
-                ..info.position
-            }
+            let seq = head.seq.saturating_sub(limit as u64).max(kept);
+            earlier = seq - kept;
+            Position { seq, ..head }
         }
     };
-    let (mut left, mut first, mut shown) = (args.limit, true, None);
-    while left > 0 {
-        let changes = tables.changes(table, from, left)?;
-        let Some(last) = changes.last() else { break };
-        from = last.position;
-        left = left.saturating_sub(changes.len());
-        if session.json() {
-            for change in &changes {
-                out.json(&json(change, args.values))?;
-            }
+    let mut shown = Shown::default();
+    let mut last = VecDeque::new();
+    let mut left = limit;
+    while left > 0 || tail {
+        let most = if chosen {
+            MAX_CHANGES
         } else {
-            let actor = changes.iter().any(|change| change.actor.is_some());
-            let note = changes.iter().any(|change| change.note.is_some());
-            let columns = [true, true, true, true, args.values, actor, note];
-            let heading = match shown == Some(columns) {
-                true => Vec::new(),
-                false => pick(HEADING, columns),
-            };
-            let rows = changes.iter().flat_map(|change| rows(change, args.full));
-            out.table(&heading, rows.map(|row| pick(row, columns)))?;
-            shown = Some(columns);
+            left.min(MAX_CHANGES)
+        };
+        let mut changes = tables.changes(table, from, most)?;
+        let Some(end) = changes.last() else { break };
+        from = end.position;
+        if chosen {
+            changes.retain_mut(|change| {
+                change.ops.retain(|op| is_chosen(op.key(), args));
+                !change.ops.is_empty()
+            });
         }
-        first = false;
+        if tail {
+            last.extend(changes);
+            let too_many = last.len().saturating_sub(limit);
+            earlier += too_many as u64;
+            last.drain(..too_many);
+            continue;
+        }
+        if changes.len() > left {
+            changes.truncate(left);
+            from = changes.last().map_or(from, |change| change.position);
+        }
+        left -= changes.len();
+        shown.add(&changes, args, list.as_mut(), out)?;
     }
-    if first {
+    shown.add(last.make_contiguous(), args, list.as_mut(), out)?;
+    if let Some(list) = list {
+        list.end(out)?;
+    }
+    out.flush()?;
+    if !shown.some {
         session.note("no transactions");
+    }
+    if earlier > 0 {
+        let earlier = count(earlier, "earlier transaction", "earlier transactions");
+        let text = format!("the history has {earlier}; give --limit N or --all");
+        session.tell_cut(&text, None);
+    } else if left == 0 && from.epoch == head.epoch && from.seq < head.seq {
+        session.tell_cut(
+            &format!("there may be more: go on with --from {from}"),
+            None,
+        );
+    }
+    Ok(())
+}
+
+/// Returns whether an operation on this key is asked for.
+fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
+    let named = args.key.as_ref().is_none_or(|it| it.as_str() == key);
+    named
+        && args
+            .prefix
+            .as_ref()
+            .is_none_or(|prefix| key.starts_with(prefix))
+}
+
+/// The part of a history that has been printed.
+#[derive(Default)]
+struct Shown {
+    some: bool,
+    /// Those of the table's last heading.
+    columns: Option<[bool; HEADING.len()]>,
+}
+
+impl Shown {
+    fn add(
+        &mut self,
+        changes: &[Change],
+        args: &HistoryArgs,
+        list: Option<&mut List>,
+        out: &mut Out,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.some = true;
+        if let Some(list) = list {
+            let mut changes = changes.iter();
+            return changes.try_for_each(|change| print(change, args.values, list, out));
+        }
+        let actor = changes.iter().any(|change| change.actor.is_some());
+        let note = changes.iter().any(|change| change.note.is_some());
+        let columns = [true, true, true, true, args.values, actor, note];
+        let heading = match self.columns == Some(columns) {
+            true => Vec::new(),
+            false => pick(HEADING, columns),
+        };
+        let rows = changes.iter().flat_map(|change| rows(change, args.full));
+        out.table(&heading, rows.map(|row| pick(row, columns)))?;
+        self.columns = Some(columns);
+        Ok(())
+    }
+}
+
+/// Prints a transaction for programs.
+fn print(change: &Change, values: bool, list: &mut List, out: &mut Out) -> Result<()> {
+    if !list.is_csv() {
+        return list.row(&json(change, values), out);
+    }
+    for op in &change.ops {
+        let (record, cause) = match op {
+            ChangeOp::Put(record) => (Some(record), None),
+            ChangeOp::Delete { cause, .. } => (None, Some(*cause)),
+        };
+        let value = record.filter(|_| values).map(|record| record.value_as());
+        let row = OpRow {
+            epoch: change.position.epoch,
+            seq: change.position.seq,
+            at: change.at,
+            op: name(op),
+            key: op.key(),
+            value: value.transpose().context("the value is not JSON")?,
+            cause: cause.filter(|cause| !cause.is_deleted()),
+            actor: change.actor.as_ref(),
+            note: change.note.as_ref(),
+        };
+        list.row(&row, out)?;
     }
     Ok(())
 }
@@ -115,8 +250,16 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
     }
 }
 
+/// An operation in a word, for programs.
+fn name(op: &ChangeOp) -> &'static str {
+    match op {
+        ChangeOp::Put(_) => "put",
+        ChangeOp::Delete { .. } => "delete",
+    }
+}
+
 /// An operation in a word, for people.
-pub(super) fn verb(op: &ChangeOp) -> &'static str {
+fn verb(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
         ChangeOp::Delete { cause, .. } if *cause == Removal::Expired => "expire",

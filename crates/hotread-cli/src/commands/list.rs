@@ -1,77 +1,175 @@
-//! Lists of records: `hotread ls` and `search`.
+//! Lists of records: `hotread ls`, `keys` and `search`.
 
 use super::record::expired;
-use super::{Mode, Session};
-use crate::args::{LsArgs, SearchArgs};
-use crate::output::{Out, pick};
+use super::{Mode, Session, shell_word};
+use crate::args::{DEFAULT_LIMIT, LsArgs, RangeArgs, SearchArgs};
+use crate::backend::Tables;
+use crate::output::{List, Out, pick};
 use anyhow::Result;
-use hotread_proto::{Category, Record};
-use hotread_store::{MAX_PAGE, Scan, Search};
+use hotread_proto::{Category, Key, Record, TableName};
+use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
+use serde::Serialize;
 use std::io::Write;
 
 /// Said where there is nothing to print.
-const NONE: &str = "no records";
+pub(super) const NONE: &str = "no records";
 
-pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
-    let tables = session.tables_for(&args.table, Mode::Read)?;
-    let mut left = if args.all { usize::MAX } else { args.limit };
-    let mut scan = Scan {
-        prefix: args.prefix,
-        after: args.after,
-        category: args.category,
-        limit: left.min(MAX_PAGE),
-        ..Scan::default()
-    };
-    let mut shown = false;
-    loop {
-        let mut page = tables.scan(&args.table, &scan)?;
-        page.records.retain(|record| !expired(record));
-        left -= page.records.len();
-        if !page.records.is_empty() {
-            print(session, &page.records, !shown, out)?;
-            shown = true;
-        }
-        let Some(key) = page.next else {
-            if !shown {
-                session.note(NONE);
-            }
-            return Ok(());
-        };
-        if left == 0 {
-            out.flush()?;
-            session.note(&format!(
-                "there may be more: go on with --after '{key}', or give --limit N or --all"
-            ));
-            return Ok(());
-        }
-        scan.after = Some(key);
-        scan.epoch = Some(page.position.epoch);
-        scan.limit = left.min(MAX_PAGE);
+/// Columns of CSV where only keys are asked for.
+pub(super) const KEY: &[&str] = &["key"];
+
+/// Columns of CSV, those of an export.
+const COLUMNS: &[&str] = &[
+    "key",
+    "value",
+    "category",
+    "seq",
+    "updated_at",
+    "expires_at",
+];
+
+/// A key alone, for programs.
+#[derive(Serialize)]
+struct KeyRow<'a> {
+    key: &'a str,
+}
+
+/// Prints keys: a line each, or what the format makes of them.
+pub(super) fn print_keys<'a>(
+    keys: impl IntoIterator<Item = &'a str>,
+    list: Option<&mut List>,
+    out: &mut Out,
+) -> Result<()> {
+    let mut keys = keys.into_iter();
+    match list {
+        Some(list) => keys.try_for_each(|key| list.row(&KeyRow { key }, out)),
+        None => keys.try_for_each(|key| out.line(key)),
     }
 }
 
-pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Result<()> {
-    let limit = args.limit;
-    let search = Search {
-        query: args.query,
-        category: args.category,
+/// Hands over pages of the records that are there, `limit` records at most. The key that the rest comes
+/// after, if there may be more.
+pub(super) fn scan(
+    tables: &Tables,
+    table: &TableName,
+    mut scan: Scan,
+    limit: usize,
+    mut each: impl FnMut(&[Record]) -> Result<()>,
+) -> Result<Option<Key>> {
+    let mut left = limit;
+    loop {
+        scan.limit = left.min(MAX_PAGE);
+        let mut page = tables.scan(table, &scan)?;
+        page.records.retain(|record| !expired(record));
+        left -= page.records.len();
+        if !page.records.is_empty() {
+            each(&page.records)?;
+        }
+        if left == 0 || page.next.is_none() {
+            return Ok(page.next);
+        }
+        scan.after = page.next;
+        scan.epoch = Some(page.position.epoch);
+    }
+}
+
+pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
+    let RangeArgs {
+        table,
+        prefix,
+        category,
+        after,
         limit,
+        all,
+        format,
+    } = args.range;
+    let columns = if args.keys_only { KEY } else { COLUMNS };
+    let mut list = session.list(format, columns)?;
+    let usual = match &list {
+        None if !all && !args.keys_only => DEFAULT_LIMIT,
+        _ => usize::MAX,
     };
-    let tables = session.tables_for(&args.table, Mode::Read)?;
-    let mut records = tables.search(&args.table, &search)?;
-    let cut = records.len() == limit;
-    records.retain(|record| !expired(record));
-    print(session, &records, true, out)?;
-    if cut {
-        out.flush()?;
-        session.note(&format!(
-            "there may be more than these {limit}; give --limit N, or narrow it"
-        ));
+    let tables = session.tables_for(&table, Mode::Read)?;
+    let range = Scan {
+        prefix,
+        after,
+        category,
+        ..Scan::default()
+    };
+    let mut shown = false;
+    let rest = scan(&tables, &table, range, limit.unwrap_or(usual), |page| {
+        let heading = !std::mem::replace(&mut shown, true);
+        if args.keys_only {
+            return print_keys(page.iter().map(Record::key), list.as_mut(), out);
+        }
+        match &mut list {
+            Some(list) => list.rows(page, out),
+            None => print(page, heading, out),
+        }
+    })?;
+    if let Some(list) = list {
+        list.end(out)?;
+    }
+    out.flush()?;
+    if let Some(key) = rest {
+        let word = shell_word(key.as_str());
+        session.tell_cut(
+            &format!("there may be more: go on with --after {word}, or give --limit N or --all"),
+            Some(key.as_str()),
+        );
+    } else if !shown {
+        session.note(NONE);
     }
     Ok(())
 }
 
-fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
+pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Result<()> {
+    let SearchArgs {
+        table,
+        query,
+        category,
+        format,
+        ..
+    } = args;
+    let list = session.list(format, COLUMNS)?;
+    let tables = session.tables_for(&table, Mode::Read)?;
+    let limit = args.limit.unwrap_or(match &list {
+        None => DEFAULT_LIMIT,
+        Some(_) => tables.max_found(),
+    });
+    let search = Search {
+        query,
+        category,
+        limit,
+    };
+    let mut records = tables.search(&table, &search)?;
+    let bytes =
+        |record: &Record| record.key().len() + record.category().len() + record.value().len();
+    let cut = records.len() == limit || records.iter().map(bytes).sum::<usize>() >= MAX_PAGE_BYTES;
+    records.retain(|record| !expired(record));
+    match list {
+        Some(mut list) => {
+            list.rows(&records, out)?;
+            list.end(out)?;
+        }
+        None if records.is_empty() => {}
+        None => print(&records, true, out)?,
+    }
+    out.flush()?;
+    if cut {
+        let found = records.len();
+        let more = match limit < tables.max_found() {
+            true => "give --limit N, or narrow it",
+            false => "narrow it",
+        };
+        let text = format!("there may be more than these {found}; {more}");
+        session.tell_cut(&text, None);
+    } else if records.is_empty() {
+        session.note(NONE);
+    }
+    Ok(())
+}
+
+fn print(records: &[Record], heading: bool, out: &mut Out) -> Result<()> {
     let general = Category::GENERAL.as_str();
     let filed = records.iter().any(|record| record.category() != general);
     let expire = records.iter().any(|record| record.expires_at().is_some());
@@ -91,5 +189,5 @@ fn print(session: &Session, records: &[Record], heading: bool, out: &mut Out) ->
         true => pick(["KEY", "SEQ", "CATEGORY", "EXPIRES", "VALUE"], shown),
         false => Vec::new(),
     };
-    session.list(records, NONE, &heading, row, out)
+    out.table(&heading, records.iter().map(row))
 }

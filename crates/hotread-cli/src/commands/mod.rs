@@ -1,29 +1,34 @@
 //! What each command does, one module for those that belong together; here, what they share.
 
+pub(crate) mod complete;
 mod config;
 mod export;
 mod files;
 mod history;
 mod import;
 mod list;
+mod man;
 mod migrate;
+mod past;
 mod record;
 mod reload;
 mod serve;
 mod status;
 mod table;
 mod token;
+mod txn;
 mod watch;
 
-use crate::args::{Cli, Cmd, Global, Needs, Place};
+use crate::args::{Cli, Cmd, FormatArgs, Global, ListFormat, LsArgs, Needs, Place, Since};
 use crate::backend::{Remote, Server, Tables};
 use crate::exit::{self, Failure};
-use crate::output::{Out, escape};
+use crate::output::{List, Machine, Out, escape};
 use anyhow::{Context, Result};
-use hotread_proto::{Actor, Code, ErrorBody, TableInfo, TableName, Timestamp};
+use hotread_proto::{Actor, Code, ErrorBody, Position, TableInfo, TableName, Timestamp};
 use hotread_store::{OpenError, Passphrase, SHORT_PASSPHRASE_BYTES, Store, StoreBuilder};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -48,7 +53,12 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Set(args) => record::set(session, args, out)?,
         Cmd::Get(args) => record::get(session, &args, out)?,
         Cmd::Rm(args) => record::rm(session, args, out)?,
+        Cmd::Txn(args) => txn::run(session, args, out)?,
         Cmd::Ls(args) => list::ls(session, args, out)?,
+        Cmd::Keys(range) => {
+            let keys_only = true;
+            list::ls(session, LsArgs { range, keys_only }, out)?;
+        }
         Cmd::Search(args) => list::search(session, args, out)?,
         Cmd::Import(args) => return import::run(session, args, out),
         Cmd::Export(args) => export::run(session, &args, out)?,
@@ -62,6 +72,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
         Cmd::Config(command) => config::run(session, command, out)?,
         Cmd::Token(command) => token::run(session, command, out)?,
         Cmd::Demo(args) => return crate::demo::run(session.json(), args, out),
+        Cmd::Man { dir } => man::run(&dir, out)?,
         Cmd::Completions { shell } => completions(shell, out)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -102,17 +113,19 @@ impl Session {
         }
     }
 
-    /// Prints a list: as JSON, or for people as a table, or as a note that it is empty.
-    fn list<T: Serialize>(
+    /// Prints a whole list: to programs, or to people as a table, or as a note that it is empty.
+    fn print<T: Serialize>(
         &self,
+        list: Option<List>,
         items: &[T],
         none: &str,
         heading: &[&str],
         row: impl Fn(&T) -> Vec<String>,
         out: &mut Out,
     ) -> Result<()> {
-        if self.json() {
-            return items.iter().try_for_each(|item| out.json(item));
+        if let Some(mut list) = list {
+            list.rows(items, out)?;
+            return list.end(out);
         }
         if items.is_empty() {
             self.note(none);
@@ -160,10 +173,7 @@ impl Session {
     /// The server, which the command needs.
     pub(crate) fn server(&self) -> Result<Remote> {
         match self.place.clone() {
-            Place::Server(url) => Ok(Remote {
-                url,
-                token: self.global.token(),
-            }),
+            Place::Server(url) => Ok(Remote::new(url, self.global.token())),
             Place::File(_) | Place::Unsaid => Err(self.unsaid().into()),
         }
     }
@@ -288,6 +298,48 @@ impl Session {
         }
     }
 
+    /// The list that programs get; `None` where people get a table. `columns`: those of CSV.
+    ///
+    /// # Errors
+    /// If JSON is to be indented, and there is none.
+    fn list(&self, args: FormatArgs, columns: &'static [&'static str]) -> Result<Option<List>> {
+        let machine = match args.format {
+            Some(ListFormat::Table) => None,
+            Some(ListFormat::Json) => Some(Machine::Json),
+            Some(ListFormat::Ndjson) => Some(Machine::Ndjson),
+            Some(ListFormat::Csv) => Some(Machine::Csv),
+            None => self.json().then_some(Machine::Ndjson),
+        };
+        if args.pretty && !matches!(machine, Some(Machine::Json | Machine::Ndjson)) {
+            let message = "--pretty indents JSON; give --json or --format json with it";
+            return Err(Failure::usage(message).into());
+        }
+        Ok(machine.map(|machine| List::new(machine, args.pretty, columns)))
+    }
+
+    /// Says on stderr that a list is not whole. `after`: the key that the rest comes after.
+    fn tell_cut(&self, text: &str, after: Option<&str>) {
+        #[derive(Serialize)]
+        struct Cut<'a> {
+            truncated: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            after: Option<&'a str>,
+            message: &'a str,
+        }
+
+        if !self.json() {
+            return self.note(text);
+        }
+        let cut = Cut {
+            truncated: true,
+            after,
+            message: text,
+        };
+        // A closed stderr is no reason to fail.
+        let line = serde_json::to_string(&cut).unwrap_or_default();
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+
     /// Something that is not the answer, for people only.
     pub(crate) fn note(&self, text: &str) {
         if !self.json() {
@@ -295,6 +347,42 @@ impl Session {
             let _ = writeln!(io::stderr(), "{}", escape(text));
         }
     }
+}
+
+/// The position that a table had after a transaction. A sequence number is one of the epoch that the
+/// table has.
+fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
+    let seq = match at {
+        Since::Position(position) => return Ok(position),
+        Since::Seq(seq) => seq,
+    };
+    let head = tables.table(table)?.position;
+    if seq > head.seq {
+        let message = format!("the last transaction of table {table} is {}", head.seq);
+        return Err(Failure::new(Code::BadRequest, message).into());
+    }
+    Ok(Position { seq, ..head })
+}
+
+/// Reads a file, or stdin where it is `-`, up to a byte more than the most that is of use.
+fn read_input(file: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut input = Vec::new();
+    if file == Path::new("-") {
+        let read = io::stdin().lock().take(most + 1).read_to_end(&mut input);
+        read.context("cannot read stdin")?;
+    } else {
+        let file_at = || format!("cannot read {}", file.display());
+        let open = File::open(file).with_context(file_at)?;
+        open.take(most + 1)
+            .read_to_end(&mut input)
+            .with_context(file_at)?;
+    }
+    Ok(input)
+}
+
+/// A word as a shell reads it.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Whether a person can be asked.

@@ -1,7 +1,7 @@
 //! `hotread table`.
 
 use super::{Mode, NO_TABLES, Session, confirm, new_passphrase};
-use crate::args::{AlterArgs, CreateArgs, TableCmd};
+use crate::args::{AlterArgs, CreateArgs, FormatArgs, TableCmd};
 use crate::output::{Out, count, grouped};
 use anyhow::{Context, Result};
 use hotread_proto::{TableName, Value};
@@ -13,7 +13,7 @@ pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result
     match command {
         TableCmd::Create(args) => create(session, args, out),
         TableCmd::Alter(args) => alter(session, &args, out),
-        TableCmd::List => list(session, out),
+        TableCmd::List(format) => list(session, format, out),
         TableCmd::Show { table } => show(session, &table, out),
         TableCmd::Drop { table, yes } => drop_table(session, &table, yes, out),
         TableCmd::Reseal {
@@ -67,7 +67,18 @@ fn read_schema(path: &Path) -> Result<Value> {
     Value::parse(&text).with_context(named)
 }
 
-fn list(session: &Session, out: &mut Out) -> Result<()> {
+/// Columns of CSV.
+const COLUMNS: &[&str] = &[
+    "name",
+    "records",
+    "epoch",
+    "seq",
+    "updated_at",
+    "created_at",
+];
+
+fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
+    let list = session.list(format, COLUMNS)?;
     let tables = session.tables(Mode::Read)?.tables()?;
     let row = |info: &TableInfo| {
         vec![
@@ -79,7 +90,7 @@ fn list(session: &Session, out: &mut Out) -> Result<()> {
         ]
     };
     let heading = ["TABLE", "RECORDS", "SEQ", "UPDATED", "OPTIONS"];
-    session.list(&tables, NO_TABLES, &heading, row, out)
+    session.print(list, &tables, NO_TABLES, &heading, row, out)
 }
 
 /// The options that are set, in a word each.

@@ -1,7 +1,7 @@
 //! `hotread token`: who may use a server.
 
 use super::{Mode, Session, from_now};
-use crate::args::TokenCmd;
+use crate::args::{FormatArgs, TokenCmd};
 use crate::output::Out;
 use anyhow::Result;
 use hotread_proto::{TableName, TokenInfo};
@@ -25,7 +25,7 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
             ));
             session.answer(&created, &created.secret, out)
         }
-        TokenCmd::List => list(session, out),
+        TokenCmd::List(format) => list(session, format, out),
         TokenCmd::Revoke { id } => {
             let revoked = session.tables(Mode::Write)?.revoke_token(&id)?;
             let line = format!("token {id} of {} was revoked", revoked.name);
@@ -34,7 +34,11 @@ pub(super) fn run(session: &Session, command: TokenCmd, out: &mut Out) -> Result
     }
 }
 
-fn list(session: &Session, out: &mut Out) -> Result<()> {
+/// Columns of CSV.
+const COLUMNS: &[&str] = &["id", "name", "role", "tables", "created_at", "expires_at"];
+
+fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
+    let list = session.list(format, COLUMNS)?;
     let tokens = session.tables(Mode::Read)?.tokens()?;
     let row = |token: &TokenInfo| {
         let tables = token.tables.as_ref().map_or("all".to_owned(), |tables| {
@@ -55,5 +59,5 @@ fn list(session: &Session, out: &mut Out) -> Result<()> {
     };
     let none = "there are no tokens; a server answers everybody on its own machine";
     let heading = ["ID", "NAME", "ROLE", "TABLES", "CREATED", "EXPIRES"];
-    session.list(&tokens, none, &heading, row, out)
+    session.print(list, &tokens, none, &heading, row, out)
 }

@@ -1,15 +1,21 @@
 //! `hotread watch`.
 
-use super::Session;
-use super::history::verb;
+use super::record::expired;
+use super::{Session, position};
 use crate::args::WatchArgs;
+use crate::backend::{Server, Tables};
+use crate::exit::Failure;
 use crate::output::{Out, hang_up};
 use anyhow::{Context, Result};
-use hotread_client::Event;
-use hotread_proto::{Actor, ChangeOp, Epoch, Note, Position, Removal, Timestamp};
+use hotread_client::{Client, Event, Events};
+use hotread_proto::{
+    Actor, ChangeOp, Code, Epoch, Key, Note, Position, Record, Removal, Scan, Timestamp,
+};
+use hotread_store::MAX_PAGE;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// What became of a record, as JSON.
 #[derive(Serialize)]
@@ -32,79 +38,266 @@ struct ChangeJson<'a> {
     actor: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a Note>,
-    /// The next line is of the same transaction.
+    /// No change, but a record that was there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    state: bool,
+    /// The next line is of the same transaction, or of the same state.
+    more: bool,
+    /// The first of its transaction.
+    #[serde(skip)]
+    first: bool,
+}
+
+/// All records that there were have been told, as JSON.
+#[derive(Serialize)]
+struct LiveJson {
+    epoch: Epoch,
+    /// The changes that follow are those after it.
+    seq: u64,
+    op: &'static str,
     more: bool,
 }
 
 pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<()> {
     let remote = session.server()?;
+    // The stream waits for a server that is not there; who begins should hear of it.
+    let tables = Tables::Server(Server::new(remote.clone())?);
+    tables.table(&args.table)?;
+    let from = args.from.map(|from| position(&tables, &args.table, from));
+    let from = from.transpose()?;
     // One thread follows the table, and this one prints: a reader of the output that is slow does
     // not keep pings from being answered.
     let runtime = super::runtime(1).context("a thread could not be started")?;
     runtime.block_on(async {
         let explain = |error| remote.explain(error);
         let client = remote.builder("hotread-watch").build().map_err(explain)?;
-        // The stream waits for a server that is not there; who begins should hear of it.
         let table = args.table.as_str();
-        client.table_info(table).await.map_err(explain)?;
-        let events = client.events(table, args.from).await;
-        let mut events = events.map_err(explain)?;
+        let events = client.events(table, from).await.map_err(explain)?;
         session.note(&format!(
             "watching {table} after {}; end with ctrl-C",
             events.from()
         ));
-        // All changes, until there are no more, and why.
-        let print_all = async {
-            while let Some(event) = events.next().await {
-                print(session, args, &event.map_err(explain)?, out)?;
-            }
-            Ok(())
+        let mut watch = Watch {
+            session,
+            args,
+            out,
+            told: Vec::new(),
         };
         tokio::select! {
-            printed = print_all => printed,
+            done = watch.all(&client, events) => done.map_err(|error| match error.downcast() {
+                Ok(error) => explain(error),
+                Err(error) => error,
+            }),
             () = hang_up() => Ok(()),
         }
     })
 }
 
-/// Prints a transaction, whole.
-fn print(session: &Session, args: &WatchArgs, event: &Event, out: &mut Out) -> Result<()> {
-    // For people, on the first line of the transaction.
-    let mut said = String::new();
-    said.extend(event.actor.iter().map(|actor| format!("  by {actor}")));
-    said.extend(event.note.iter().map(|note| format!("  note: {note}")));
-    let Position { epoch, seq } = event.head.position;
-    let wanted = |op: &&ChangeOp| op.key().starts_with(&args.prefix);
-    let mut ops = event.ops.iter().filter(wanted).peekable();
-    while let Some(op) = ops.next() {
-        let (name, record, cause) = match op {
-            ChangeOp::Put(record) => ("put", Some(record), None),
-            ChangeOp::Delete { cause, .. } => ("delete", None, Some(*cause)),
-        };
-        if !session.json() {
-            let value = record.map_or_else(String::new, |record| {
-                format!("  {}", String::from_utf8_lossy(record.value()))
-            });
-            let (time, name, key) = (event.head.at, verb(op), op.key());
-            out.line(&format!("{seq}  {time:24}  {name:6}  {key}{value}{said}"))?;
-            said.clear();
-            continue;
+/// A page of the records that there were: changes up to `seq` are in it.
+struct Told {
+    /// The last key that it covers; `None`: all that are left.
+    until: Option<Key>,
+    seq: u64,
+}
+
+struct Watch<'a> {
+    session: &'a Session,
+    args: &'a WatchArgs,
+    out: &'a mut Out,
+    /// In the order of their keys. Empty as soon as no change can be in one of them.
+    told: Vec<Told>,
+}
+
+impl Watch<'_> {
+    /// Tells the records if asked to, and then all changes, until there are no more, and why.
+    async fn all(&mut self, client: &Client, mut events: Events) -> Result<()> {
+        if self.args.state {
+            self.state(client, events.from()).await?;
         }
-        let value = record.map(|record| record.value_as());
-        out.json(&ChangeJson {
-            epoch,
-            seq,
-            time: event.head.at,
-            op: name,
-            key: op.key(),
-            value: value.transpose().context("the value is not JSON")?,
-            category: record.map(|record| record.category()),
-            expires_at: record.and_then(|record| record.expires_at()),
-            cause: cause.filter(|cause| !cause.is_deleted()),
-            actor: event.actor.as_ref(),
-            note: event.note.as_ref(),
-            more: ops.peek().is_some(),
-        })?;
+        while let Some(event) = events.next().await {
+            self.event(&event?)?;
+        }
+        Ok(())
     }
-    out.flush().context("cannot write to stdout")
+
+    /// Tells the records that there are, at this position or later.
+    async fn state(&mut self, client: &Client, from: Position) -> Result<()> {
+        let mut scan = Scan {
+            prefix: self.args.prefix.clone(),
+            epoch: Some(from.epoch),
+            limit: MAX_PAGE,
+            ..Scan::default()
+        };
+        loop {
+            let page = client.scan(self.args.table.as_str(), &scan).await?;
+            for record in page.records.iter().filter(|record| !expired(record)) {
+                self.tell(ChangeJson {
+                    state: true,
+                    ..ChangeJson::put(from.epoch, record)?
+                })?;
+            }
+            self.told.push(Told {
+                until: page.next.clone(),
+                seq: page.position.seq,
+            });
+            scan.after = page.next;
+            if scan.after.is_none() {
+                break;
+            }
+        }
+        if self.session.json() {
+            let Position { epoch, seq } = from;
+            self.out.json(&LiveJson {
+                epoch,
+                seq,
+                op: "live",
+                more: false,
+            })?;
+        }
+        self.flush()
+    }
+
+    /// Tells a transaction, whole.
+    fn event(&mut self, event: &Event) -> Result<()> {
+        let Event { head, ops, .. } = event;
+        let Position { epoch, seq } = head.position;
+        if self.told.iter().all(|told| told.seq < seq) {
+            self.told.clear();
+        }
+        let is_new = |key: &str| {
+            let within = |told: &&Told| {
+                told.until
+                    .as_ref()
+                    .is_none_or(|until| key <= until.as_str())
+            };
+            self.told
+                .iter()
+                .find(within)
+                .is_none_or(|told| told.seq < seq)
+        };
+        let ops = ops
+            .iter()
+            .filter(|op| op.key().starts_with(&self.args.prefix) && is_new(op.key()));
+        let ops: Vec<_> = ops.collect();
+        for (at, op) in ops.iter().enumerate() {
+            let change = match op {
+                ChangeOp::Put(record) => ChangeJson::put(epoch, record)?,
+                ChangeOp::Delete { key, cause } => ChangeJson::delete(epoch, key, *cause),
+            };
+            self.tell(ChangeJson {
+                seq,
+                time: head.at,
+                actor: event.actor.as_ref(),
+                note: event.note.as_ref(),
+                more: at + 1 < ops.len(),
+                first: at == 0,
+                ..change
+            })?;
+        }
+        self.flush()
+    }
+
+    /// Prints a change, or hands it to the command.
+    fn tell(&mut self, change: ChangeJson<'_>) -> Result<()> {
+        if let Some(command) = &self.args.exec {
+            return execute(command, &change);
+        }
+        if self.session.json() {
+            return self.out.json(&change);
+        }
+        let ChangeJson { seq, time, key, .. } = change;
+        let value = change.value.map_or_else(String::new, |value| {
+            format!("  {}", self.out.shortened(value.get()))
+        });
+        // On the first line of the transaction.
+        let mut said = String::new();
+        if change.first {
+            said.extend(change.actor.map(|actor| format!("  by {actor}")));
+            said.extend(change.note.map(|note| format!("  note: {note}")));
+        }
+        let verb = change.verb();
+        self.out
+            .line(&format!("{seq}  {time}  {verb:6}  {key}{value}{said}"))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.flush().context("cannot write to stdout")
+    }
+}
+
+impl<'a> ChangeJson<'a> {
+    /// A record as its last change.
+    fn put(epoch: Epoch, record: &'a Record) -> Result<Self> {
+        let value = record.value_as().context("the value is not JSON")?;
+        Ok(Self {
+            value: Some(value),
+            category: Some(record.category()),
+            expires_at: record.expires_at(),
+            time: record.updated_at(),
+            seq: record.seq(),
+            ..Self::of(epoch, "put", record.key())
+        })
+    }
+
+    fn delete(epoch: Epoch, key: &'a Key, cause: Removal) -> Self {
+        Self {
+            cause: (!cause.is_deleted()).then_some(cause),
+            ..Self::of(epoch, "delete", key.as_str())
+        }
+    }
+
+    fn of(epoch: Epoch, op: &'static str, key: &'a str) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            time: Timestamp::EPOCH,
+            op,
+            key,
+            value: None,
+            category: None,
+            expires_at: None,
+            cause: None,
+            actor: None,
+            note: None,
+            state: false,
+            more: true,
+            first: true,
+        }
+    }
+
+    /// The change in a word, for people.
+    fn verb(&self) -> &'static str {
+        match self.cause {
+            Some(Removal::Expired) => "expire",
+            _ if self.state => "state",
+            _ => self.op,
+        }
+    }
+}
+
+/// Runs a command with the change on its stdin, and waits for its end.
+fn execute(command: &str, change: &ChangeJson<'_>) -> Result<()> {
+    let started = Command::new("sh")
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut child = started.context("cannot start sh")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let json = serde_json::to_string(change).context("the change cannot be written as JSON")?;
+        // A command need not read it.
+        let _ = writeln!(stdin, "{json}");
+    }
+    let status = child.wait().context("cannot wait for the command")?;
+    if status.success() {
+        return Ok(());
+    }
+    let ChangeJson {
+        epoch, seq, key, ..
+    } = change;
+    let again = match change.state {
+        true => "start again with --state".to_owned(),
+        false => format!("go on with --from {epoch}:{}", seq.saturating_sub(1)),
+    };
+    let message = format!("the command ended with {status} for {key:?} at seq {seq}; {again}");
+    Err(Failure::new(Code::BadRequest, message).into())
 }

@@ -1,9 +1,115 @@
-//! The commands of `docs/guide/cookbook.md`, on small files of the shape of those that they name.
+//! The commands of docs/guide/cookbook.md do what the page says.
 
-use super::{Place, Ran};
+use super::serving::Serving;
+use super::{Place, Ran, hotread};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What takes longer hangs.
+const HANG: Duration = Duration::from_secs(600);
+
+/// Fewest commands that a section has.
+const FEWEST: usize = 13;
+
+/// The address that the page has for a server.
+const ADDRESS: &str = "127.0.0.1:7400";
+
+/// A section's commands, each with the output that follows it, if any does.
+fn commands(section: &str) -> Vec<(String, Option<String>)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/cookbook.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut sections = page.split("\n## ").filter_map(|it| it.split_once('\n'));
+    let found = sections.find(|(heading, _)| *heading == section);
+    let (_, text) = found.expect("the section");
+    let mut found: Vec<(String, Option<String>)> = Vec::new();
+    let mut in_code = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            in_code = line == "```sh";
+        } else if let Some(output) = line.strip_prefix("#> ") {
+            let (_, expected) = found.last_mut().expect("a command before its output");
+            *expected.get_or_insert_default() += &format!("{output}\n");
+        } else if in_code && !line.is_empty() && !line.starts_with('#') {
+            found.push((line.to_owned(), None));
+        }
+    }
+    found
+}
+
+/// A shell that runs a line where the database is, and finds the command.
+fn shell(place: &Place, line: &str) -> Command {
+    let binary = Path::new(env!("CARGO_BIN_EXE_hotread"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", binary.parent().unwrap().display());
+    let clean = hotread();
+    let mut command = Command::new("sh");
+    command.args(["-euc", line]).current_dir(place.0.path());
+    for (name, _) in clean.get_envs() {
+        command.env_remove(name);
+    }
+    command.env("PATH", path).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_one_liners_do_what_the_page_says() {
+    let lines = commands("The command in one-liners");
+    assert!(lines.len() >= FEWEST, "{}", lines.len());
+    let place = Place::new();
+    let (setting, lines) = lines.split_first().unwrap();
+    let (name, db) = setting
+        .0
+        .strip_prefix("export ")
+        .unwrap()
+        .split_once('=')
+        .unwrap();
+    let mut serving = None;
+    for (line, expected) in lines {
+        let mut line = line.clone();
+        let follows = line.contains(ADDRESS);
+        if follows {
+            let serving = serving.get_or_insert_with(|| {
+                let mut serve = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+                Serving::spawn(serve.env(name, db))
+            });
+            line = line.replace(ADDRESS, &serving.address);
+        }
+        let is_endless = line.contains("--exec");
+        if is_endless {
+            // So that it is the command, and not the shell, that is stopped.
+            line.insert_str(0, "exec ");
+        }
+        let mut command = shell(&place, &line);
+        if !follows {
+            command.env(name, db);
+        }
+        if is_endless {
+            follow(&place, command);
+            continue;
+        }
+        let ran: Ran = command.output().unwrap().into();
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        if let Some(expected) = expected {
+            assert_eq!(ran.out, *expected, "{line}");
+        }
+    }
+    assert!(serving.is_some(), "the page has examples with a server");
+}
+
+/// The last one goes on until it is stopped; what it is told is in a file.
+fn follow(place: &Place, mut command: Command) {
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let log = place.path("changes.log");
+    let begun = Instant::now();
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"light-mode\"")) {
+        assert!(begun.elapsed() < HANG, "nothing was told");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
 
 const OUI: &str = "Registry,Assignment,Organization Name,Organization Address\r\n\
     MA-L,002272,American Micro-Fuel Device Corp.,2181 Buchanan Loop Ferndale WA US 98248 \r\n\
@@ -42,15 +148,6 @@ const LOG: &str = "{\"host\":\"a\",\"time\":1,\"text\":\"x\"}\n{\"time\":2}\n";
 const FLAGS: &str = "{\"key\":\"a\",\"value\":{\"on\":true}}\n{\"key\":\"b\",\"value\":null}\n";
 const PEOPLE: &str = r#"[{"id": "ann", "age": 50}, {"id": "bob", "age": null}]"#;
 
-/// The lines of all blocks.
-fn commands() -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/cookbook.md");
-    let text = std::fs::read_to_string(page).unwrap();
-    let blocks = text.split("```sh\n").skip(1);
-    let lines = blocks.flat_map(|block| block.split("```").next().unwrap().lines());
-    lines.map(str::to_owned).collect()
-}
-
 fn compressed(with: &str, text: &str) -> Vec<u8> {
     if with == "zstd" {
         // Not each machine has the command. A frame of one block that is stored as it is.
@@ -69,8 +166,8 @@ fn compressed(with: &str, text: &str) -> Vec<u8> {
     }
     let mut child = Command::new(with)
         .arg("-c")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     child
@@ -83,7 +180,7 @@ fn compressed(with: &str, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn each_command_of_the_cookbook_does_what_it_says() {
+fn the_commands_for_files_do_what_the_page_says() {
     let place = Place::new();
     for (name, text) in [
         ("oui.csv", OUI.as_bytes()),
@@ -105,10 +202,10 @@ fn each_command_of_the_cookbook_does_what_it_says() {
     ] {
         place.file(name, text);
     }
-    let commands = commands();
-    assert!(commands.len() > 12, "{commands:?}");
+    let commands = commands("Files in and out");
+    assert!(commands.len() >= FEWEST, "{commands:?}");
     let has_jq = Command::new("jq").arg("--version").output().is_ok();
-    for command in &commands {
+    for (command, _) in &commands {
         if command.starts_with("jq ") && !has_jq {
             continue;
         }
@@ -118,24 +215,8 @@ fn each_command_of_the_cookbook_does_what_it_says() {
             _ => word,
         });
         let command = words.collect::<Vec<_>>().join(" ");
-        let bin = Path::new(env!("CARGO_BIN_EXE_hotread")).parent().unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let mut shell = place.command(&[]);
-        let ran: Ran = {
-            let envs: Vec<_> = shell
-                .get_envs()
-                .map(|(k, v)| (k.to_owned(), v.map(|v| v.to_owned())))
-                .collect();
-            shell = Command::new("sh");
-            for (name, value) in envs {
-                match value {
-                    Some(value) => shell.env(name, value),
-                    None => shell.env_remove(name),
-                };
-            }
-            shell.current_dir(place.0.path()).env("PATH", path);
-            shell.args(["-c", &command]).output().unwrap().into()
-        };
+        let mut shell = shell(&place, &command);
+        let ran: Ran = shell.env("HOTREAD_DB", place.db()).output().unwrap().into();
         // Rows are left out where they are to be.
         let expected = if command.contains("--skip-bad") { 7 } else { 0 };
         assert_eq!(ran.code, expected, "{command}: {ran:?}");

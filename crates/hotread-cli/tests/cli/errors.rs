@@ -104,6 +104,9 @@ fn names_that_are_none_are_wrong_usage() {
     place.run(&["get", "t", "a\u{1b}[31m"]).failed(2, "U+001B");
     place
         .run(&["get", "t", "k", "--json", ".."])
+        .failed_json(2, "INVALID_NAME");
+    place
+        .run(&["search", "t", "k", "--json", "more"])
         .failed_json(2, "BAD_REQUEST");
     place
         .run(&["get", "t", "..", "--json"])

@@ -1,5 +1,7 @@
-//! Help texts and completions.
+//! Help texts, manual pages and completions.
 
+use super::serving::Serving;
+use super::terminal::on_terminal;
 use super::{Place, Ran, hotread};
 
 const COMMANDS: &[&[&str]] = &[
@@ -14,7 +16,9 @@ const COMMANDS: &[&[&str]] = &[
     &["set"],
     &["get"],
     &["rm"],
+    &["txn"],
     &["ls"],
+    &["keys"],
     &["search"],
     &["import"],
     &["export"],
@@ -29,6 +33,7 @@ const COMMANDS: &[&[&str]] = &[
     &["token", "create"],
     &["token", "list"],
     &["token", "revoke"],
+    &["man"],
     &["completions"],
 ];
 
@@ -82,4 +87,172 @@ fn completions_name_the_commands() {
         );
     }
     run(&["completions", "tcsh"]).failed(2, "bash");
+}
+
+/// Returns whether a line may be wider than the terminal, because it is pasted.
+fn is_pasted(line: &str) -> bool {
+    line.starts_with("  ") && (line.contains("hotread ") || line.contains("HOTREAD_"))
+}
+
+#[test]
+fn help_fits_a_narrow_terminal() {
+    const WIDTH: usize = 60;
+    let groups: [&[&str]; 5] = [&[], &["table"], &["token"], &["migrate"], &["config"]];
+    for command in groups.iter().chain(COMMANDS) {
+        let help = |width: usize| {
+            let mut run = hotread();
+            run.args(*command)
+                .arg("--help")
+                .env("COLUMNS", width.to_string());
+            Ran::from(run.output().unwrap()).ok()
+        };
+        let narrow = help(WIDTH);
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&narrow), words(&help(100)), "the same is said");
+        let lines: Vec<&str> = narrow.lines().collect();
+        for line in &lines {
+            let fits =
+                line.chars().count() <= WIDTH || is_pasted(line) || line.starts_with("Usage:");
+            assert!(fits, "{command:?}: {line:?}");
+        }
+        // Broken once, where the terminal ends: the next word had no room.
+        let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        for pair in lines.windows(2) {
+            let next = pair[1]
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count();
+            let full = pair[0].chars().count() + 1 + next > WIDTH;
+            let both = is_prose(pair[0]) && is_prose(pair[1]);
+            assert!(!both || full, "{command:?}: {pair:?}");
+        }
+    }
+}
+
+#[test]
+fn colour_is_where_it_is_wanted() {
+    let shown = |name: &str, value: &str, args: &[&str]| {
+        let place = Place::with_table();
+        place.run(&["set", "t", "a", "1"]).ok();
+        let mut command = place.command(args);
+        for name in ["NO_COLOR", "CLICOLOR"] {
+            command.env_remove(name);
+        }
+        command.env("TERM", "xterm").env(name, value);
+        on_terminal(command, 80, "").0
+    };
+    for args in [
+        &["get", "--help"][..],
+        &["help", "get"],
+        &["ls", "t"],
+        &["get", "t", "x"],
+    ] {
+        let coloured = shown("TERM", "xterm", args);
+        assert!(coloured.contains("\u{1b}["), "{coloured}");
+        for (name, value) in [("TERM", "dumb"), ("NO_COLOR", "1"), ("CLICOLOR", "0")] {
+            let plain = shown(name, value, args);
+            assert!(!plain.contains('\u{1b}'), "{name}: {plain:?}");
+            let bare = |text: &str| text.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+            if args[0] == "ls" {
+                assert_eq!(bare(&coloured), plain);
+            }
+        }
+    }
+    let place = Place::with_table();
+    place.run(&["set", "t", "a", "1"]).ok();
+    assert!(
+        !place.run(&["ls", "t"]).ok().contains('\u{1b}'),
+        "no terminal"
+    );
+}
+
+#[test]
+fn manual_pages_are_written() {
+    let place = Place::new();
+    let dir = place.path("man");
+    let said = run(&["man", dir.to_str().unwrap()]).ok();
+    let mut names: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert!(
+        said.starts_with(&format!("{} pages in ", names.len())),
+        "{said}"
+    );
+    for command in COMMANDS {
+        let name = format!("hotread-{}.1", command.join("-"));
+        assert!(names.contains(&name), "{name}: {names:?}");
+        let page = std::fs::read_to_string(dir.join(&name)).unwrap();
+        for words in [
+            ".TH ",
+            ".SH NAME",
+            ".SH OPTIONS",
+            ".nf\n",
+            "EXIT STATUS",
+            "\\-\\-json",
+        ] {
+            assert!(page.contains(words), "{name}: {words}: {page}");
+        }
+        assert!(!page.contains('\u{a0}'), "{name}");
+    }
+    let get = std::fs::read_to_string(dir.join("hotread-get.1")).unwrap();
+    assert!(get.contains("\n  hotread get flags dark\\-mode\n"), "{get}");
+    assert!(
+        get.contains("HOTREAD_URL"),
+        "the environment is told: {get}"
+    );
+    run(&["man", "/dev/null/x"]).failed(1, "cannot write manual pages to /dev/null/x");
+}
+
+#[test]
+fn tables_and_keys_are_completed() {
+    let place = Place::with_table();
+    place.run(&["table", "create", "other"]).ok();
+    for key in ["apple", "apricot", "pear", "two words"] {
+        place.run(&["set", "t", key, "1"]).ok();
+    }
+    let offered = |mut command: std::process::Command, words: &[&str]| -> Vec<String> {
+        command
+            .env("COMPLETE", "fish")
+            .args(["--", "hotread"])
+            .args(words);
+        let out = Ran::from(command.output().unwrap()).ok();
+        let word = |line: &str| line.split('\t').next().unwrap().to_owned();
+        out.lines()
+            .map(word)
+            .filter(|word| !word.starts_with('-'))
+            .collect()
+    };
+    let here = |words: &[&str]| offered(place.command(&[]), words);
+    assert_eq!(here(&["get", ""]), ["other", "t"]);
+    assert_eq!(here(&["table", "show", "o"]), ["other"]);
+    assert_eq!(here(&["get", "t", "ap"]), ["apple", "apricot"]);
+    assert_eq!(
+        here(&["rm", "t", "apple", ""]),
+        ["apple", "apricot", "pear"]
+    );
+    assert_eq!(here(&["history", "t", "--key", "p"]), ["pear"]);
+    assert_eq!(here(&["get", "none", ""]), [""; 0]);
+    assert_eq!(here(&["table", "create", ""]), [""; 0]);
+    assert!(here(&["wat"]).contains(&"watch".to_owned()));
+    let db = place.db();
+    let named = ["--db", db.to_str().unwrap(), "ls", ""];
+    assert_eq!(offered(hotread(), &named), ["other", "t"]);
+    assert_eq!(
+        offered(hotread(), &["ls", ""]),
+        [""; 0],
+        "no place is known"
+    );
+    let serving = Serving::start(&place, &[]);
+    assert_eq!(offered(serving.command(&[]), &["get", "t", "pe"]), ["pear"]);
+    let mut script = hotread();
+    let script = Ran::from(script.env("COMPLETE", "bash").output().unwrap()).ok();
+    assert!(script.contains("COMPLETE="), "{script}");
 }

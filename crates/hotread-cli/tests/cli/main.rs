@@ -6,13 +6,16 @@ mod cookbook;
 mod demo;
 mod errors;
 mod files;
+mod habits;
 mod help;
 mod import;
+mod lists;
 mod records;
 mod serve;
 mod serving;
 mod status;
 mod tables;
+mod terminal;
 mod through_server;
 mod watch;
 
@@ -93,9 +96,13 @@ fn hotread() -> Command {
         "HOTREAD_CONFIG",
         "HOTREAD_LISTEN",
         "RUST_LOG",
+        "COLUMNS",
+        "COMPLETE",
     ] {
         command.env_remove(name);
     }
+    // No colour, also where a test has a terminal.
+    command.env("TERM", "dumb");
     command.stdin(Stdio::null());
     command
 }

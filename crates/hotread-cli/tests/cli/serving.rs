@@ -82,6 +82,10 @@ impl Serving {
         self.command(args).output().unwrap().into()
     }
 
+    pub(super) fn run_with(&self, input: &str, args: &[&str]) -> Ran {
+        super::run_with(&mut self.command(args), input)
+    }
+
     /// The status and the body of an answer.
     pub(super) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(&self.address).unwrap();

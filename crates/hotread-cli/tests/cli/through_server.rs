@@ -123,6 +123,21 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["get", "a", "missing"]),
     ("", &["get", "a", "missing", "--json"]),
     ("", &["get", "nope", "k", "--json"]),
+    ("", &["get", "a", "k", "text", "missing"]),
+    ("", &["get", "a", "--prefix", "n"]),
+    ("", &["get", "a", "k", "--at", "2"]),
+    ("", &["get", "a", "k", "--at", "999"]),
+    ("", &["keys", "a"]),
+    (
+        "put p/1 1\nput p/2 [2]\nif k present\n",
+        &["txn", "a", "--note", "two"],
+    ),
+    ("put p/1 1\nif p/1 absent\n", &["txn", "a", "--json"]),
+    ("oops", &["txn", "a"]),
+    ("", &["history", "a", "--prefix", "p/", "--values"]),
+    ("", &["rm", "a", "--prefix", "p/", "--dry-run"]),
+    ("", &["rm", "a", "--prefix", "p/", "--yes", "--json"]),
+    ("", &["rm", "a", "--prefix", "p/", "--yes"]),
     ("", &["ls", "a"]),
     ("", &["ls", "a", "--json", "--all"]),
     ("", &["ls", "a", "--limit", "2"]),
@@ -330,7 +345,7 @@ fn a_command_line_says_where_the_tables_are() {
     serving.run(&sealed[..4]).failed(5, "to the server");
     for (url, words) in [
         ("https://127.0.0.1", "does not speak TLS"),
-        ("127.0.0.1:7400", "http://host:port"),
+        ("ftp://127.0.0.1:7400", "http://host:port"),
         ("http://127.0.0.1:7400/v1", "has a path"),
     ] {
         env(false, false, &["ls", "t", "--url", url]).failed(2, words);

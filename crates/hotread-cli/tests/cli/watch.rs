@@ -234,8 +234,11 @@ fn what_cannot_be_told_any_more_is_an_error() {
     watch("0000000000000001:1").failed_json(4, "EPOCH_CHANGED");
     serving.run(&["watch", "nope"]).failed(3, "no table nope");
     serving
-        .run(&["watch", "t", "--from", "7"])
+        .run(&["watch", "t", "--from", "x"])
         .failed(2, "--from");
+    serving
+        .run(&["watch", "t", "--from", "99"])
+        .failed(1, "the last transaction of table t is 40");
 
     let watching = Watching::start(&serving, &["t", "--from", &at, "--json"]);
     serving.run(&["set", "t", "b", "1"]).ok();
@@ -371,4 +374,114 @@ fn who_and_why_are_told_with_a_transaction() {
     }
     let history = run(&["history", "t", "--json"]).json();
     assert!(history.iter().all(|change| change["actor"] == "deploy"));
+}
+
+#[test]
+fn a_watch_goes_on_after_a_sequence_number() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    for key in ["a", "b", "c"] {
+        serving.run(&["set", "t", key, "1"]).ok();
+    }
+    let watching = Watching::start(&serving, &["t", "--json", "--from", "1"]);
+    assert_eq!(watching.change(), change(2, "put", "b"));
+    assert_eq!(watching.change(), change(3, "put", "c"));
+}
+
+#[test]
+fn the_state_comes_before_the_changes() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let line = |n| format!("{{\"key\":\"k{n:04}\",\"value\":{n}}}\n");
+    let rows: String = (0..1_500).map(line).collect();
+    serving.run(&["import", "t", &place.file("rows.ndjson", rows)]);
+    let watching = Watching::start(&serving, &["t", "--json", "--state"]);
+    for n in 0..1_500 {
+        let line: Value = serde_json::from_str(&watching.line()).unwrap();
+        assert_eq!((&line["op"], &line["state"]), (&"put".into(), &true.into()));
+        assert_eq!(line["key"], format!("k{n:04}"));
+        assert_eq!((&line["value"], &line["more"]), (&n.into(), &true.into()));
+    }
+    let live: Value = serde_json::from_str(&watching.line()).unwrap();
+    assert_eq!(
+        (&live["op"], &live["more"]),
+        (&"live".into(), &false.into())
+    );
+    assert_eq!(
+        format!("{}:{}", live["epoch"].as_str().unwrap(), live["seq"]),
+        position(&serving)
+    );
+    serving.run(&["rm", "t", "k0007"]).ok();
+    let seq = live["seq"].as_u64().unwrap();
+    assert_eq!(watching.change(), change(seq + 1, "delete", "k0007"));
+    let people = Watching::start(&serving, &["t", "--state", "--prefix", "k14"]);
+    assert!(people.line().contains("  state   k1400  1400"));
+    let both = serving.run(&["watch", "t", "--state", "--from", "1"]);
+    both.failed(2, "--state");
+}
+
+/// Each key's last line is its state, whatever is written while the records are read, and nothing older
+/// comes after something newer.
+#[test]
+fn a_state_that_changes_while_it_is_read_goes_forward() {
+    const KEYS: u64 = 2_500;
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    let line = |n| format!("{{\"key\":\"k{n:04}\",\"value\":0}}\n");
+    let rows: String = (0..KEYS).map(line).collect();
+    serving.run(&["import", "t", &place.file("rows.ndjson", rows)]);
+    let watching = Watching::start(&serving, &["t", "--json", "--state"]);
+    for n in 0..40 {
+        let key = format!("k{:04}", (n * 613) % KEYS);
+        serving.run(&["set", "t", &key, "1"]).ok();
+    }
+    serving.run(&["set", "t", "zz", "1"]).ok();
+    let mut seen = std::collections::HashMap::new();
+    loop {
+        let line: Value = serde_json::from_str(&watching.line()).unwrap();
+        let Some(key) = line["key"].as_str().map(str::to_owned) else {
+            continue;
+        };
+        let seq = line["seq"].as_u64().unwrap();
+        if let Some(before) = seen.insert(key.clone(), seq) {
+            assert!(before < seq, "{key}: {before}, then {seq}");
+        }
+        if key == "zz" {
+            break;
+        }
+    }
+    for record in serving.run(&["ls", "t", "--json"]).json() {
+        let key = record["key"].as_str().unwrap();
+        assert_eq!(seen.get(key), record["seq"].as_u64().as_ref(), "{key}");
+    }
+}
+
+#[test]
+fn a_command_gets_each_change() {
+    let place = Place::with_table();
+    let serving = Serving::start(&place, &[]);
+    serving.run(&["set", "t", "a", "1"]).ok();
+    let command = "jq() { cat; }; jq; echo end";
+    let watching = Watching::start(&serving, &["t", "--state", "--exec", command]);
+    let told = |op: &str, key: &str| {
+        let line: Value = serde_json::from_str(&watching.line()).unwrap();
+        assert_eq!((&line["op"], &line["key"]), (&op.into(), &key.into()));
+        // The next one comes when the command has ended.
+        assert_eq!(watching.line(), "end");
+    };
+    told("put", "a");
+    serving.run_with("put b 1\ndelete a\n", &["txn", "t"]).ok();
+    told("put", "b");
+    told("delete", "a");
+
+    let failing = Watching::start(&serving, &["t", "--from", "1", "--exec", "exit 3"]);
+    let (code, _, err) = failing.end();
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("exit status: 3") && err.contains("--from "),
+        "{err}"
+    );
+    let again = err.split("--from ").nth(1).unwrap().trim();
+    let again = Watching::start(&serving, &["t", "--json", "--from", again]);
+    assert_eq!(again.change(), change(2, "put", "b"));
 }

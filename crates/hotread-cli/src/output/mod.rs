@@ -1,8 +1,13 @@
-//! What is printed on stdout: tables for people, JSON for scripts. Data cannot do anything to a
-//! terminal: control characters are escaped there.
+//! What is printed on stdout: tables for people, JSON and CSV for programs (`list.rs`). Data cannot do
+//! anything to a terminal: control characters are escaped there, and so is what does not show.
+
+pub(crate) mod colour;
+mod list;
+
+pub(crate) use list::{List, Machine, pretty};
 
 use anyhow::{Context, Result};
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -14,13 +19,21 @@ use tokio::sync::oneshot;
 /// Narrowest terminal that a table is fitted to, in columns.
 const MIN_WIDTH: u16 = 40;
 
-/// Widest column that is never cut, in characters: half a digest or half a time is of no use.
-const WHOLE: usize = 36;
+/// Widest column that is not cut while there is room, in characters: half a digest or half a time is of
+/// little use.
+const WHOLE: u16 = 36;
+
+/// Room that a wider column has at least, in characters; if there is less, all are cut alike.
+const LEAST: u16 = 10;
+
+/// Blanks between columns.
+const GAP: u16 = 2;
 
 /// Where answers go.
 pub(crate) struct Out {
     out: BufWriter<StdoutLock<'static>>,
     terminal: bool,
+    colour: bool,
 }
 
 impl Out {
@@ -28,6 +41,7 @@ impl Out {
         let out = io::stdout().lock();
         Self {
             terminal: out.is_terminal(),
+            colour: colour::is_wanted(&out),
             out: BufWriter::with_capacity(64 << 10, out),
         }
     }
@@ -35,6 +49,11 @@ impl Out {
     /// Is it read by a person?
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Returns whether headings and help are coloured.
+    pub(crate) fn has_colour(&self) -> bool {
+        self.colour
     }
 
     /// A line of text. On a terminal, its control characters are escaped.
@@ -45,10 +64,29 @@ impl Out {
         }
     }
 
+    /// A word with a tab after it.
+    pub(crate) fn word(&mut self, text: &str) -> Result<()> {
+        self.part(text)?;
+        self.text("\t")
+    }
+
     /// JSON on a line.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let json = serde_json::to_string(value).context("the answer cannot be written as JSON")?;
-        self.line(&json)
+        self.line(&list::to_json(value)?)
+    }
+
+    /// JSON on several lines.
+    pub(crate) fn pretty(&mut self, value: &impl Serialize) -> Result<()> {
+        self.part(&pretty(&list::to_json(value)?))?;
+        self.text("\n")
+    }
+
+    /// A value in a line for people: on a terminal, the begin of a long one.
+    pub(crate) fn shortened<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        match self.terminal {
+            true => shortened(value),
+            false => value.into(),
+        }
     }
 
     /// Text as it is, which is not data.
@@ -63,6 +101,15 @@ impl Out {
         }
         let mut lines = text.split_terminator('\n');
         lines.try_for_each(|line| self.line(line))
+    }
+
+    /// Text whose line ends are not data, without an end to the last line.
+    fn part(&mut self, text: &str) -> Result<()> {
+        if !self.terminal {
+            return self.text(text);
+        }
+        let lines: Vec<_> = text.split('\n').map(escape).collect();
+        self.text(&lines.join("\n"))
     }
 
     /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
@@ -84,12 +131,7 @@ impl Out {
             heading.max_height(1);
             table.set_header(heading);
         }
-        let mut wide = Vec::new();
         for row in rows {
-            wide.resize(wide.len().max(row.len()), false);
-            for (wide, cell) in wide.iter_mut().zip(&row) {
-                *wide |= cell.chars().nth(WHOLE).is_some();
-            }
             if self.terminal {
                 let mut row = Row::from(row.iter().map(|cell| escape(cut(cell)).into_owned()));
                 row.max_height(1);
@@ -98,14 +140,31 @@ impl Out {
                 table.add_row(row);
             }
         }
-        for (column, wide) in table.column_iter_mut().zip(wide) {
-            column.set_padding((0, 2));
-            if !wide {
+        let widths = table.column_max_content_widths();
+        let gaps = u16::try_from(widths.len())
+            .unwrap_or(u16::MAX)
+            .saturating_mul(GAP);
+        let room = table.width().unwrap_or(0).saturating_sub(gaps);
+        let needed = |width: &u16| u32::from(if *width > WHOLE { LEAST } else { *width });
+        let too_wide = fits && widths.iter().map(needed).sum::<u32>() > u32::from(room);
+        let level = too_wide.then(|| level(&widths, room));
+        for (column, width) in table.column_iter_mut().zip(widths) {
+            column.set_padding((0, GAP));
+            if let Some(level) = level {
+                let width = Width::Fixed(width.min(level) + GAP);
+                column.set_constraint(ColumnConstraint::Absolute(width));
+            } else if width <= WHOLE {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
-        for line in table.lines() {
-            written(writeln!(self.out, "{}", line.trim_end()))?;
+        for (at, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            let heads = self.colour && at == 0 && !heading.is_empty();
+            let line = match heads {
+                true => colour::bold(line).into(),
+                false => Cow::from(line),
+            };
+            written(writeln!(self.out, "{line}"))?;
         }
         Ok(())
     }
@@ -156,11 +215,50 @@ fn written(result: io::Result<()>) -> Result<()> {
     result.context("cannot write to stdout")
 }
 
-/// Characters that make a terminal do something, or text look like other text: control characters
-/// and those that turn the direction of writing.
+/// Characters that make a terminal do something, or text look like other text: control characters, line
+/// and paragraph separators, and Unicode's *default ignorable code points*, which do not show. Those that
+/// turn the direction of writing are among the last.
 fn is_active(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fff8}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+/// Returns the largest width to which columns can be cut so that together they have room.
+fn level(widths: &[u16], room: u16) -> u16 {
+    let fits = |level: &u16| {
+        let cut = widths.iter().map(|width| u32::from(*width.min(level)));
+        cut.sum::<u32>() <= u32::from(room)
+    };
+    (1..=room).rev().find(fits).unwrap_or(1)
+}
+
+/// The begin of a long value, with a mark that there is more.
+fn shortened(value: &str) -> Cow<'_, str> {
+    /// Characters of a value in a line: some lines of a terminal.
+    const SHOWN: usize = 200;
+    match value.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &value[..at]).into(),
+        None => value.into(),
+    }
 }
 
 /// As much of a cell as a terminal may show: wrapping a whole value of a megabyte takes long.
@@ -179,11 +277,15 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        // Writing to a String cannot fail. All active characters are below U+10000.
+        // Writing to a String cannot fail.
         let _ = match c {
             '\n' => escaped.write_str("\\n"),
             '\t' => escaped.write_str("\\t"),
-            c if is_active(c) => write!(escaped, "\\u{:04x}", u32::from(c)),
+            c if is_active(c) => {
+                let mut units = [0; 2];
+                let mut units = c.encode_utf16(&mut units).iter();
+                units.try_for_each(|unit| write!(escaped, "\\u{unit:04x}"))
+            }
             c => escaped.write_char(c),
         };
     }
@@ -235,6 +337,35 @@ mod tests {
         assert_eq!(before, after);
         assert!(matches!(escape("plain ä"), Cow::Borrowed(_)));
         assert_eq!(escape("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn what_does_not_show_is_shown_as_what_it_is() {
+        for (text, shown) in [
+            ("a\u{200b}b", r"a\u200bb"),
+            ("\u{feff}a", r"\ufeffa"),
+            ("a\u{2028}b", r"a\u2028b"),
+            ("a\u{e0041}", r"a\udb40\udc41"),
+            ("pass\u{ad}word", r"pass\u00adword"),
+        ] {
+            assert_eq!(escape(text), shown);
+            let json: String = serde_json::from_str(&format!("\"{shown}\"")).unwrap();
+            assert_eq!(json, text, "as JSON it is the same");
+        }
+    }
+
+    #[test]
+    fn columns_are_cut_alike_where_there_is_no_room() {
+        assert_eq!(level(&[31, 3, 8, 24, 1_000], 50), 13);
+        assert_eq!(level(&[3, 3], 60), 60);
+        assert_eq!(level(&[9; 40], 20), 1);
+    }
+
+    #[test]
+    fn long_values_are_shortened_with_a_mark() {
+        let long = "ä".repeat(201);
+        assert_eq!(shortened(&long), "ä".repeat(200) + "…");
+        assert_eq!(shortened(&long[2..]), &long[2..]);
     }
 
     #[test]
