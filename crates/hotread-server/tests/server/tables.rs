@@ -129,7 +129,8 @@ async fn a_table_gets_an_index_and_another_name() {
     let gone = api.get("/v1/tables/t").token(&admin);
     gone.refused(404, Code::UnknownTable).await;
     let there = api.get("/v1/tables/u/records/k").token(&admin);
-    assert_eq!(there.expect(200).await.json()["value"], "a word");
+    let record = there.expect(200).await.json();
+    assert_eq!(record["record"]["value"], "a word");
     alter("u", r#"{"search":false}"#)
         .token(&admin)
         .expect(200)
