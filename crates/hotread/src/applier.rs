@@ -58,6 +58,8 @@ impl<T: HotReadState> Applier<'_, T> {
             self.turn.pruned += batch.updates.len();
             batch.updates.discard(&mut self.turn.panics);
         }
+        // Other batches take the positions.
+        self.copies.sound_until = self.copies.sound_until.min(visible);
     }
 
     /// Makes visible what can be made visible, then catches up, within one piece of work.

@@ -130,3 +130,32 @@ proptest! {
         run.end(handles_first);
     }
 }
+
+/// A batch was rejected, the copy could not be cloned again, and a replacement superseded what was to be published
+/// before that batch. What came later was published in two parts all the same, the second of which readers of the
+/// first kept from being visible.
+#[test]
+fn what_follows_a_superseded_rejection_is_published_at_once() {
+    let mut run = Run::new(2, None);
+    for op in [
+        Op::CreateHandle,
+        Op::CreateHandle,
+        Op::Settle { quiescent: false },
+        Op::Replace,
+        Op::Queue(Kind::PanicOwned),
+        Op::Queue(Kind::PanicOwned),
+        Op::Refresh(0),
+        Op::ArmClone(2),
+        Op::Refresh(1),
+        Op::Batch(vec![Kind::PanicAt(1)]),
+        Op::Replace,
+        Op::Queue(Kind::Push),
+        Op::Refresh(0),
+        Op::Queue(Kind::Push),
+        Op::Quiescent(1),
+        Op::Maintain,
+    ] {
+        step(&mut run, &op);
+    }
+    run.end(false);
+}
