@@ -46,8 +46,9 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX
 export GIT_CEILING_DIRECTORIES=${root%/*}
 
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
-# A fault is a few lines in one file, and each is built behind another.
-export CARGO_INCREMENTAL=1
+# A fault is a few lines in one file, and each is built behind another: incrementally that takes seconds. An
+# interrupted run may leave what does not link; `rm -r target/debug/incremental` helps.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-1}
 
 # ---- patches ----
 
