@@ -1,5 +1,5 @@
-//! Questions to a table and their answers, the same for a store in the process, over HTTP and in a
-//! client. Answers are read from JSON as they are written; a store answers without JSON.
+//! Read requests to a table and their answers, shared by the store, the HTTP interface and the
+//! client. Answers can be read from and written as JSON; a store answers without JSON.
 
 use crate::evaluate::Change;
 use crate::name::{Category, Key};
@@ -12,31 +12,32 @@ use serde::{Deserialize, Serialize, Serializer};
 /// A range of a table's records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Only keys that begin with this; empty: all.
+    /// Prefix of the keys; empty for all keys.
     pub prefix: String,
-    /// Only keys after this one: the last page's `next`.
+    /// Key after which the page begins: `next` of the previous page.
     pub after: Option<Key>,
-    /// Only this category.
+    /// Category of the records; `None` for all.
     pub category: Option<Category>,
-    /// Most records of the page; 0: 100. A page has 1,000 at most, and fewer if they are large: the
-    /// record that makes 8 MiB of keys, categories and values ends it.
+    /// Largest number of records in the page; 0 selects 100. A page has at most 1,000 records, and
+    /// fewer if they are large: the record that reaches 8 MiB of keys, categories and values ends
+    /// it.
     pub limit: usize,
-    /// Only of this incarnation of the table: for all pages but the first, that of the first page's
-    /// position. `None`: of the one that exists.
+    /// Required epoch of the table; `None` accepts any. All pages but the first should set the
+    /// epoch of the first page's position.
     pub epoch: Option<Epoch>,
 }
 
-/// A search for words.
+/// A full-text search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
-    /// Words, all of which must be in a record's key or value; a word that ends in `*` stands for
-    /// all that begin so. Case and accents do not matter, nor does anything else have a meaning. Text in Han,
-    /// Hiragana or Katakana is found by any run of its characters.
+    /// Words that a record's key or value must all contain; a word that ends in `*` matches all
+    /// words with that prefix. Case and accents are ignored, and other characters have no special
+    /// meaning. Text in Han, Hiragana or Katakana is found by any run of its characters.
     pub query: String,
-    /// Only this category.
+    /// Category of the records; `None` for all.
     pub category: Option<Category>,
-    /// Most records of the answer, the best first; 0: 100. A store gives 1,000 at most, a server 100,
-    /// and both fewer if they are large: 8 MiB end an answer.
+    /// Largest number of records in the answer; 0 selects 100. A store returns at most 1,000, a
+    /// server 100, and both fewer if the records are large: 8 MiB end an answer.
     pub limit: usize,
 }
 
@@ -45,47 +46,48 @@ pub struct Search {
 pub struct Page {
     /// The records.
     pub records: Vec<Record>,
-    /// There may be more: go on [after](Scan::after) this key, even if the page is empty.
+    /// Key to continue [after](Scan::after), if there may be more records. The page itself can be
+    /// empty.
     #[serde(default)]
     pub next: Option<Key>,
-    /// The state that the records are of. Pages with the same position are of the same state.
+    /// State that the records are of. Pages with the same position show the same state.
     pub position: Position,
 }
 
 /// Records that a search found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Found {
-    /// The best first.
+    /// Records, best match first.
     pub records: Vec<Record>,
-    /// The records are at least as new as this.
+    /// Position that the records are at least as new as.
     pub position: Position,
 }
 
-/// Most transactions of a history that one answer has.
+/// Most transactions in one answer about the history.
 pub const MAX_CHANGES: usize = 1_000;
 
 /// A part of a table's history. In JSON each change has the form of a `txn` frame.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "ChangesForm")]
 pub struct Changes {
-    /// Oldest first, without gaps. Without the ids of transactions if they were read from JSON.
+    /// Transactions without gaps, oldest first. Their ids are absent if they were read from JSON.
     #[serde(serialize_with = "frames")]
     pub changes: Vec<Change>,
-    /// The table's position, or that of a moment before.
+    /// Position of the table, or an earlier one: the last change may be newer.
     pub position: Position,
-    /// The first transaction that the history keeps.
+    /// First transaction that the history keeps.
     pub floor: u64,
 }
 
 /// The answer to a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
-    /// The state that is the new content, and when it was committed.
+    /// State with the new content, and its commit time.
     #[serde(flatten)]
     pub committed: Committed,
-    /// Records that were new or different.
+    /// Number of records that were new or different.
     pub written: u64,
-    /// Records that are gone.
+    /// Number of records that were deleted.
     pub deleted: u64,
 }
 
@@ -93,7 +95,7 @@ fn frames<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::
     serializer.collect_seq(changes.iter().map(frame::Txn::of))
 }
 
-/// [`Changes`] as they are read.
+/// [`Changes`] in their JSON form.
 #[derive(Deserialize)]
 struct ChangesForm {
     changes: Vec<frame::Txn<'static>>,
@@ -103,7 +105,7 @@ struct ChangesForm {
 
 impl From<ChangesForm> for Changes {
     fn from(form: ChangesForm) -> Self {
-        // An answer is about one incarnation of the table.
+        // All changes of an answer are of one epoch.
         let Position { epoch, .. } = form.position;
         let change = |txn: frame::Txn<'static>| Change {
             position: Position { epoch, seq: txn.to },

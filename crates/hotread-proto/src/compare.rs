@@ -1,5 +1,5 @@
-//! Replacements that are compared with their table before they are handed to its writer, so that the writer
-//! is held for what changes and not for the whole table.
+//! Comparison of replacements with their table before evaluation, so that the writer is occupied
+//! for the differences and not for the whole table.
 
 use crate::digest::ItemHash;
 use crate::name::{Key, said_bytes};
@@ -11,39 +11,40 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use zeroize::Zeroize;
 
-/// A replacement and what it changes, worked out from one state of the table.
+/// A replacement with its differences from one state of the table.
 ///
-/// The table may move on before the replacement is evaluated: each key that is changed meanwhile is named
-/// with [`touch`](Self::touch), and [`advance`](Self::advance) says how far that is done. Clones share the
-/// records.
+/// The table may change before the replacement is evaluated. Each key that changes meanwhile is
+/// reported with [`touch`](Self::touch), and [`advance`](Self::advance) records how far this is
+/// done. Clones share the records.
 #[derive(Debug, Clone)]
 pub struct Compared {
     compared: Arc<Differences>,
-    /// The state that the differences and the touched keys together are of; `None`: no state, since the
-    /// id of the replacement was found to be answered already.
+    /// Position of the state that the differences and the touched keys together describe; `None` if
+    /// the id of the replacement was found to be committed already.
     at: Option<Position>,
-    /// Keys that were changed since the comparison.
+    /// Keys that changed since the comparison.
     touched: BTreeSet<Key>,
 }
 
 #[derive(Debug)]
 struct Differences {
     new: Replace,
-    /// The hash of the replacement's body, if it has an id.
+    /// Hash of the replacement's body, if it has an id.
     body: Option<u128>,
-    /// Places of the records by key, each key once.
+    /// Indices of the records in the order of their keys, each key once.
     sorted: Vec<u32>,
     differences: Vec<Difference>,
-    /// Overwrites the values in the end.
+    /// Set if the values must be overwritten on drop.
     secret: bool,
 }
 
-/// What becomes of one record.
+/// Difference of one record.
 #[derive(Debug, Clone)]
 pub(crate) enum Difference {
-    /// The record at this place of the replacement is new, or other than the old one of this hash.
+    /// The record at index `place` of the replacement is new, or differs from an old one with this
+    /// hash.
     Put { place: u32, old: Option<ItemHash> },
-    /// The record is gone.
+    /// The old record is to be deleted.
     Gone { key: Key, old: ItemHash },
 }
 
@@ -56,11 +57,11 @@ impl Drop for Differences {
 }
 
 impl Compared {
-    /// Compares a replacement with a table: a pass over the table, and memory for what differs, at most
-    /// `max_changes` records.
+    /// Compares a replacement with a table. Costs a pass over the table, and memory for the
+    /// differences, at most `max_changes` records.
     ///
     /// # Errors
-    /// If the table could not be read. That the replacement is refused is no error.
+    /// If the table could not be read. A refusal of the replacement is not an error.
     pub fn new<V: TableView>(
         view: &mut V,
         new: Replace,
@@ -91,7 +92,7 @@ impl Compared {
             return done(compared, None);
         }
         let stale = stale(&compared.new, head.position.seq);
-        // Sequence numbers only grow: what is behind now stays so.
+        // Sequence numbers only grow: an outdated condition stays outdated.
         if let Some(Refusal::TableSeq { expected, actual }) = stale
             && expected < actual
         {
@@ -103,14 +104,14 @@ impl Compared {
         let visit = |difference| {
             changed += 1;
             deleted += u64::from(matches!(difference, Difference::Gone { .. }));
-            // Counted beyond the limit, for the message.
+            // Differences beyond the limit are counted for the message.
             if changed <= max_changes {
                 differences.push(difference);
             }
         };
         differ(view, &compared.new.records, &compared.sorted, visit)?;
         if let Some(refusal) = deletes_too_much(&compared.new, deleted, head.records) {
-            // For another state, the condition is what the caller has to look at first.
+            // If the state differs from the expected one, the caller has to look at that first.
             return Ok(Err(stale.unwrap_or(refusal)));
         }
         if changed > max_changes {
@@ -120,31 +121,31 @@ impl Compared {
         done(compared, Some(head.position))
     }
 
-    /// The state of the table that it is compared with; `None` if that does not matter, because the
-    /// transaction with this id was committed before.
+    /// Returns the position of the state that the differences describe; `None` if a transaction
+    /// with the same id was committed before, so that the differences do not matter.
     #[must_use]
     pub fn at(&self) -> Option<Position> {
         self.at
     }
 
-    /// Notes that this record was changed since the comparison: it is looked at again when the replacement
-    /// is evaluated.
+    /// Reports that a record was changed since the comparison; evaluation compares it again.
     pub fn touch(&mut self, key: Key) {
         self.touched.insert(key);
     }
 
-    /// Notes that all keys of the changes up to this one were [touched](Self::touch).
+    /// Reports that all keys of the changes up to this position were [touched](Self::touch).
     pub fn advance(&mut self, to: Position) {
         self.at = Some(to);
     }
 
-    /// Records that are looked at when it is evaluated.
+    /// Returns the number of records that evaluation looks at.
     #[must_use]
     pub fn changes(&self) -> usize {
         self.compared.differences.len() + self.touched.len()
     }
 
-    /// Bytes of keys, categories and values of the records that differ, and of the note.
+    /// Returns the bytes of keys, categories and values of the records that differ, and of the
+    /// note.
     #[must_use]
     pub fn size(&self) -> usize {
         let size = |difference: &Difference| match difference {
@@ -156,11 +157,11 @@ impl Compared {
         differences.map(size).sum::<usize>() + said
     }
 
-    /// The replacement, to be compared again.
+    /// Returns the replacement, to be compared again.
     #[must_use]
     pub fn into_replace(self) -> Replace {
         match Arc::try_unwrap(self.compared) {
-            // What is dropped is empty then.
+            // `Drop` then overwrites nothing, because the replacement was taken out.
             Ok(mut compared) => std::mem::take(&mut compared.new),
             Err(shared) => shared.new.clone(),
         }
@@ -174,7 +175,7 @@ impl Compared {
         self.compared.body
     }
 
-    /// What differs from the table as it is now, in the order of the keys.
+    /// Visits the differences from the current table, in the order of the keys.
     pub(crate) fn apply<V: TableView>(
         &self,
         view: &mut V,
@@ -197,7 +198,7 @@ impl Compared {
             }
             Ok(())
         };
-        // Both in the order of the keys.
+        // Both sequences are in the order of the keys.
         for difference in &self.compared.differences {
             let key = self.compared.key(difference);
             while let Some(key) = touched.next_if(|touched| touched.as_str() < key.as_str()) {
@@ -232,18 +233,18 @@ impl Differences {
     }
 }
 
-/// The refusal of a replacement without records that does not say that the table is to be emptied.
+/// Returns the refusal of a replacement that has no records and does not allow that.
 pub(crate) fn empties(new: &Replace) -> Option<Refusal> {
     (new.records.is_empty() && !new.allow_empty).then_some(Refusal::EmptyReplacement)
 }
 
-/// The refusal of a replacement that was worked out from another state.
+/// Returns the refusal of a replacement that was made for another state.
 pub(crate) fn stale(new: &Replace, actual: u64) -> Option<Refusal> {
     let expected = new.if_seq.filter(|seq| *seq != actual)?;
     Some(Refusal::TableSeq { expected, actual })
 }
 
-/// The refusal of a replacement that deletes more than it may of a table with so many records.
+/// Returns the refusal of a replacement that deletes too much of a table with this many records.
 pub(crate) fn deletes_too_much(new: &Replace, deleted: u64, records: u64) -> Option<Refusal> {
     let max = new.max_deletions(records);
     (deleted > max).then_some(Refusal::TooManyDeletions {
@@ -253,10 +254,10 @@ pub(crate) fn deletes_too_much(new: &Replace, deleted: u64, records: u64) -> Opt
     })
 }
 
-/// The places of records in the order of their keys; of several with one key the last.
+/// Returns the indices of records in the order of their keys; of several with one key, the last.
 pub(crate) fn by_key(records: &[Put]) -> Vec<u32> {
     let key = |place: u32| records[place as usize].key.as_str();
-    // Each takes tens of bytes: memory ends before the numbers do.
+    // A record takes tens of bytes, so memory is exhausted before `u32` is.
     let mut sorted: Vec<u32> = (0..).take(records.len()).collect();
     sorted.sort_by(|a, b| key(*a).cmp(key(*b)));
     // `dedup` keeps the first of equals.
@@ -266,8 +267,8 @@ pub(crate) fn by_key(records: &[Put]) -> Vec<u32> {
     sorted
 }
 
-/// A merge of the new records, given by their places in the order of their keys, with the old ones: what
-/// differs.
+/// Merges the new records, given by their indices in the order of their keys, with the old ones,
+/// and visits the differences.
 pub(crate) fn differ<V: TableView>(
     view: &mut V,
     records: &[Put],

@@ -1,4 +1,4 @@
-//! The digest of a table, which two ends compare to know that they hold the same.
+//! Digest of a table: a checksum that two ends compare.
 
 use crate::strict::as_text;
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,46 +8,46 @@ use std::str::FromStr;
 use xxhash_rust::xxh3::Xxh3;
 use zeroize::Zeroizing;
 
-/// The hash of one record as of one change: 128 bits over its key, sequence number and value.
+/// Hash of one record as of its last change: 128 bits over key, sequence number and value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ItemHash(pub u128);
 
-/// The digest of a table: the sum of its records' hashes modulo 2^128. The order of the records
-/// does not matter, and a change costs the same whatever the size of the table.
+/// Digest of a table: the sum of its records' hashes modulo 2^128. It does not depend on the order
+/// of the records, and updating it for a change costs the same whatever the size of the table.
 ///
-/// It detects accidents. A digest of a plain table does not withstand an attacker who chooses
-/// values; one of a sealed table tells nothing about its values without the key.
+/// The digest detects accidents. That of a plain table does not withstand an attacker who chooses
+/// values; that of a sealed table discloses nothing about values without the key.
 ///
-/// Sums of hashes for sets are old; see Clarke et al., "Incremental Multiset Hash Functions and
+/// Based on sums of hashes for sets; see Clarke et al., "Incremental Multiset Hash Functions and
 /// Their Application to Memory Integrity Checking" (2003), where this is MSet-Add-Hash.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 
 impl Digest {
-    /// The digest of a table without records.
+    /// Digest of a table without records.
     pub const EMPTY: Self = Self(0);
 
-    /// A record came.
+    /// Adds a record.
     #[must_use]
     pub fn with(self, item: ItemHash) -> Self {
         Self(self.0.wrapping_add(item.0))
     }
 
-    /// A record went.
+    /// Removes a record.
     #[must_use]
     pub fn without(self, item: ItemHash) -> Self {
         Self(self.0.wrapping_sub(item.0))
     }
 }
 
-/// Of records in any order.
+/// Sums the hashes of records in any order.
 impl FromIterator<ItemHash> for Digest {
     fn from_iter<I: IntoIterator<Item = ItemHash>>(items: I) -> Self {
         items.into_iter().fold(Self::EMPTY, Self::with)
     }
 }
 
-/// What hashes the records of a table: XXH3-128 for plain tables, HMAC-SHA256 cut to its first 16
+/// Hash function of a table's records: XXH3-128 for plain tables, HMAC-SHA256 cut to its first 16
 /// bytes for sealed ones, where an unkeyed hash would let anyone test guesses of values.
 ///
 /// The bytes hashed for a record are the key's length in bytes as 4 bytes, the key, the sequence
@@ -66,22 +66,22 @@ impl fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// The hash of plain tables.
+    /// Hasher of plain tables.
     pub const PLAIN: Self = Self(None);
 
-    /// The hash of a sealed table, with its key.
+    /// Creates the hasher of a sealed table from its key.
     #[must_use]
     pub fn keyed(key: Zeroizing<[u8; 32]>) -> Self {
         Self(Some(key))
     }
 
-    /// Is this the hash of a sealed table?
+    /// Returns `true` for the hasher of a sealed table.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The hash of a record.
+    /// Computes the hash of a record.
     #[must_use]
     pub fn item(&self, key: &str, seq: u64, value: &[u8]) -> ItemHash {
         ItemHash(self.hash(|sink| {
@@ -91,7 +91,7 @@ impl Hasher {
         }))
     }
 
-    /// The hash of what `feed` hands over, whatever the pieces it comes in.
+    /// Hashes the bytes that `feed` passes on, independent of how they are split.
     pub(crate) fn hash(&self, feed: impl FnOnce(&mut dyn FnMut(&[u8]))) -> u128 {
         match &self.0 {
             None => {
@@ -110,7 +110,7 @@ impl Hasher {
     }
 }
 
-/// Feeds a text behind its length.
+/// Feeds the length of a text and then the text.
 pub(crate) fn text(sink: &mut dyn FnMut(&[u8]), text: &str) {
     let length = u32::try_from(text.len()).expect("names and values are far below 4 GiB");
     sink(&length.to_le_bytes());
@@ -141,7 +141,8 @@ macro_rules! hex {
     };
 }
 
-/// Each record of a snapshot has one, so it is made of two halves, which machines can multiply.
+/// Parses two halves, which is faster than multiplying 128-bit integers: a snapshot has one hash
+/// per record.
 fn parse_hex(text: &str) -> Option<u128> {
     let bytes: &[u8; 32] = text.as_bytes().try_into().ok()?;
     let half = |digits: &[u8]| {

@@ -1,5 +1,5 @@
-//! What an entry does to a table. A pure function: times, ids and preconditions are inside the
-//! entry, so that whoever applies the same entries in the same order gets the same outcomes.
+//! Evaluation of entries. A pure function: times, ids and preconditions are part of the entry, so
+//! applying the same entries in the same order always has the same outcomes.
 
 use crate::compare::{Compared, Difference, by_key, deletes_too_much, differ, empties, stale};
 use crate::digest::{Digest, Hasher, ItemHash};
@@ -13,36 +13,36 @@ use crate::view::{Committed, Head, TableView};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
-/// Something that was asked of a table, with all that its outcome depends on besides the table.
+/// A write request to a table, with everything but the table that its outcome depends on.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When it was asked, by the clock of whoever took it in. Made monotonic when it is evaluated:
-    /// a table's times never go backwards, though clocks do.
+    /// Time of submission, by the clock of the process that accepted the entry. Evaluation makes it
+    /// monotonic: a table's times never go backwards, though clocks may.
     pub at: Timestamp,
-    /// The author, as far as it is known; `None` for what no caller asked for, such as an expiry.
-    /// Nothing that decides the outcome.
+    /// Author, if known; `None` for an entry that no caller requested, such as an expiry. The
+    /// author does not affect the outcome.
     pub actor: Option<Actor>,
-    /// What was asked.
+    /// The request.
     pub body: Body,
 }
 
-/// What can be asked of a table.
+/// A write request.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// A transaction.
     Txn(Txn),
-    /// The whole content, compared with the table when it is evaluated: a pass over all of it.
+    /// The whole content, compared with the table during evaluation: a pass over all of the table.
     Replace(Replace),
-    /// The whole content, compared with the table before: what was found to differ is changed, and keys
-    /// that were touched since are looked at again.
+    /// The whole content, compared with the table beforehand: evaluation applies the differences
+    /// found, and compares again the keys that were changed since.
     Compared(Compared),
-    /// Delete those of these records that nobody has changed since they were found to be expired:
-    /// keys with the sequence numbers they had.
+    /// Expired records to delete: keys with the sequence numbers that they had. A record that was
+    /// changed since is kept.
     Expire(Vec<(Key, u64)>),
 }
 
 impl Body {
-    /// The reason that was given.
+    /// Returns the given reason.
     #[must_use]
     pub fn note(&self) -> Option<&Note> {
         match self {
@@ -59,7 +59,7 @@ impl Body {
         }
     }
 
-    /// What refuses it whatever the table is.
+    /// Returns the refusal that does not depend on the table, if there is one.
     fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Txn(txn) => txn.check().err().map(Refusal::from),
@@ -68,7 +68,7 @@ impl Body {
         }
     }
 
-    /// Its id and the hash of what it asks for, if it has an id.
+    /// Returns the id with the hash of the body, if there is an id.
     fn id(&self, hasher: &Hasher) -> Option<(TxnId, u128)> {
         match self {
             Self::Txn(txn) => Some((txn.id.clone()?, txn.body_hash(hasher))),
@@ -79,74 +79,73 @@ impl Body {
     }
 }
 
-/// What an entry does.
+/// Outcome of an entry.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It is the table's next transaction.
+    /// The entry is the table's next transaction.
     Committed(Change),
-    /// It was committed before, under the same id: the same answer again.
+    /// The entry was committed before under the same id; the answer is the same again.
     Repeated(Committed),
-    /// It does nothing, and takes no sequence number: an expiry of records that have been changed
-    /// since.
+    /// The entry does nothing and takes no sequence number: an expiry whose records have all been
+    /// changed since.
     Nothing,
-    /// It is refused, and nothing of it is applied.
+    /// The entry is refused, and nothing of it is applied.
     Refused(Refusal),
 }
 
-/// What a committed transaction did to its table: the unit that is stored in the history, sent to
-/// replicas and applied to the copies of a live table.
+/// Effect of a committed transaction: the unit that is stored in the history, sent to replicas and
+/// applied to the copies of a live table.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The state after it.
+    /// State after the transaction.
     pub position: Position,
-    /// When it was committed.
+    /// Commit time.
     pub at: Timestamp,
-    /// The digest after it.
+    /// Digest after the transaction.
     pub digest: Digest,
-    /// How many records there are after it.
+    /// Number of records after the transaction.
     pub records: u64,
-    /// What became of each record that it touched; each key at most once. There may be none: a
-    /// deletion of what was not there is a transaction, too.
+    /// Operations on records, each key at most once. The list can be empty: deleting an absent
+    /// record is a transaction as well.
     pub ops: Vec<ChangeOp>,
-    /// The transaction's id, and the hash of its body.
+    /// Transaction id, and hash of the body.
     pub id: Option<(TxnId, u128)>,
-    /// The author, if one is known. No part of the digest.
+    /// Author, if known. Not part of the digest.
     pub actor: Option<Actor>,
-    /// The reason, if one was given. No part of the digest.
+    /// Reason, if given. Not part of the digest.
     pub note: Option<Note>,
 }
 
-/// What became of a record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`, and
-/// `{"delete": {"key": "…", "cause": "expired"}}` for a record that was not deleted on request.
-/// Members that are not known are passed over.
+/// Effect on one record. In JSON `{"put": {record}}` or `{"delete": {"key": "…"}}`, and `{"delete":
+/// {"key": "…", "cause": "expired"}}` for a record that was not deleted on request. Unknown members
+/// are ignored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeOp {
-    /// It is this now.
+    /// The record is this now.
     Put(Record),
-    /// It is gone.
+    /// The record is gone.
     Delete {
         /// The record's key.
         key: Key,
-        /// Why it is gone.
+        /// Cause of the removal.
         #[serde(default, skip_serializing_if = "Removal::is_deleted")]
         cause: Removal,
     },
 }
 
-/// Why a record is gone. Part of the change and of the history; no part of the digest, and nothing
-/// that decides what a table holds.
+/// Cause of a record's removal. Part of the change and of the history; not part of the digest, and
+/// without effect on the content of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Removal {
-    /// A transaction or a replacement deleted it.
+    /// A transaction or a replacement deleted the record.
     #[default]
     Deleted,
-    /// Its `expires_at` had passed.
+    /// The record's `expires_at` had passed.
     Expired,
-    /// A cause that is not known: of a newer version, or of a removal that was seen only by its
-    /// effect.
+    /// An unknown cause: one of a newer version, or a removal of which only the effect was seen.
     #[serde(other)]
     Unknown,
 }
@@ -160,14 +159,14 @@ impl Removal {
 }
 
 impl ChangeOp {
-    /// A deletion on request.
+    /// Creates a deletion on request.
     #[must_use]
     pub fn delete(key: Key) -> Self {
         let cause = Removal::Deleted;
         Self::Delete { key, cause }
     }
 
-    /// The record's key.
+    /// Returns the record's key.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -176,7 +175,7 @@ impl ChangeOp {
         }
     }
 
-    /// Bytes of key, category and value.
+    /// Returns the bytes of key, category and value.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
@@ -187,7 +186,7 @@ impl ChangeOp {
 }
 
 impl Change {
-    /// What was answered.
+    /// Returns the answer to the transaction.
     #[must_use]
     pub fn committed(&self) -> Committed {
         Committed {
@@ -196,7 +195,7 @@ impl Change {
         }
     }
 
-    /// Where the table stands after it.
+    /// Returns the state of the table after the change.
     #[must_use]
     pub fn head(&self) -> Head {
         Head {
@@ -207,23 +206,23 @@ impl Change {
         }
     }
 
-    /// Bytes of keys, categories and values, and of what is said of it.
+    /// Returns the bytes of keys, categories, values, actor and note.
     #[must_use]
     pub fn size(&self) -> usize {
         self.ops.iter().map(ChangeOp::size).sum::<usize>() + self.said_bytes()
     }
 
-    /// Bytes of actor and note.
+    /// Returns the bytes of actor and note.
     #[must_use]
     pub fn said_bytes(&self) -> usize {
         said_bytes(self.actor.as_ref(), self.note.as_ref())
     }
 }
 
-/// Decides what an entry does to a table. The table is not changed; whoever applies the change
-/// moves the head.
+/// Decides what an entry does to a table, without changing the table: the caller applies the change
+/// and moves the head.
 ///
-/// Costs a look-up for each key that is named, a pass over the table for a replacement.
+/// Costs a look-up for each key in the entry; for a replacement, a pass over the table.
 ///
 /// # Errors
 /// If the table could not be read. That the entry is refused is an [`Outcome`], and no error.
@@ -251,7 +250,8 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
     match &entry.body {
         Body::Txn(txn) => {
             for Precondition { key, condition } in &txn.preconditions {
-                // Whether it was swept yet depends on what else there was to do.
+                // An expired record may or may not have been deleted yet; the outcome must not
+                // depend on that.
                 let existing = view.get(key)?;
                 let existing = existing.filter(|existing| !existing.is_expired(next.head.at));
                 let actual = existing.map(|existing| existing.seq);
@@ -326,7 +326,7 @@ pub fn evaluate<V: TableView>(view: &mut V, entry: &Entry) -> Result<Outcome, V:
     }))
 }
 
-/// The state after the entry, as far as it has been worked out.
+/// The state after the entry, as computed so far.
 struct Next {
     head: Head,
     hasher: Hasher,
@@ -358,7 +358,7 @@ impl Next {
         self.ops.push(ChangeOp::Put(new));
     }
 
-    /// What a replacement by these records makes of one of them.
+    /// Applies one difference of a replacement by these records.
     fn apply(&mut self, records: &[Put], difference: Difference) {
         match difference {
             Difference::Put { place, old } => self.put(&records[place as usize], old),
@@ -372,7 +372,7 @@ impl Next {
         self.ops.push(ChangeOp::Delete { key, cause });
     }
 
-    /// The limit that a replacement of so many records exceeds.
+    /// Returns the limit that a replacement of a table with this many records exceeds.
     fn exceeds(&self, new: &Replace, records: u64) -> Option<Refusal> {
         let is_deletion = |op: &&ChangeOp| matches!(op, ChangeOp::Delete { .. });
         let deleted = self.ops.iter().filter(is_deletion).count() as u64;
@@ -384,7 +384,7 @@ impl Next {
     }
 }
 
-/// Of several operations on a key only the last leaves a trace.
+/// Only the last operation on each key has an effect.
 fn last_for_each_key(ops: &[Op]) -> impl Iterator<Item = &Op> {
     let ops = ops.iter().enumerate();
     let last: Option<HashMap<&Key, usize>> =

@@ -1,35 +1,35 @@
-//! The vocabulary that every part of HotRead beyond one process shares: tables of records, the
-//! transactions that change them, the positions that name a state, and the digest that checks one.
+//! Shared vocabulary of HotRead's durable and replicated tables: records, the transactions that
+//! change them, the positions that name a state, and the digest that checks one.
 //!
-//! There is no I/O here, no clock and no randomness: whatever depends on them is handed in. So the
-//! same entries, applied in the same order anywhere, give the same table. The only threads are those of
-//! callbacks ([`OnChange`]).
+//! The crate has no I/O, clock or randomness; the caller passes in everything that depends on them.
+//! Applying the same entries in the same order therefore gives the same table everywhere. The only
+//! threads are those of callbacks ([`OnChange`]).
 //!
 //! | | |
 //! |---|---|
-//! | [`TableName`], [`Key`], [`Category`], [`TxnId`] | names, checked when they are made |
-//! | [`Value`] | JSON, compacted once and opaque after that |
+//! | [`TableName`], [`Key`], [`Category`], [`TxnId`] | names, checked on construction |
+//! | [`Value`] | JSON, compacted once and opaque afterwards |
 //! | [`Record`] | a key with its value and metadata, in one allocation |
-//! | [`Txn`], [`Replace`] | what changes a table, whole or not at all |
-//! | [`Compared`] | a replacement, and what it changes of a table |
+//! | [`Txn`], [`Replace`] | atomic changes to a table |
+//! | [`Compared`] | a replacement and its differences from a table |
 //! | [`evaluate`] | decides what an [`Entry`] does to a table |
-//! | [`Change`] | what a committed transaction did; the unit that is stored, sent and applied |
+//! | [`Change`] | the effect of a committed transaction; the unit that is stored, sent and applied |
 //! | [`Records`] | a table in memory: the state behind a [`HotRead`](hotread::HotRead) |
-//! | [`Scan`], [`Search`], [`Changes`] | what is asked of a table, and with [`Page`] and [`Found`] what is answered |
+//! | [`Scan`], [`Search`], [`Changes`] | requests to read a table; [`Page`] and [`Found`] are the answers |
 //! | [`Replicated`], [`TypedTable`], [`OnChange`] | a table as a state of a program's own type: the state, its calls, its callbacks |
-//! | [`TableOptions`], [`TableInfo`] | how a table is made, and what can be said of it |
-//! | [`TokenInfo`], [`Role`] | what tokens allow, and what is known of them |
-//! | [`Position`], [`Digest`] | which state this is, and whether it is what it should be |
-//! | [`session`] | how a replica follows a table: both ends, as state machines |
+//! | [`TableOptions`], [`TableInfo`] | options and description of a table |
+//! | [`TokenInfo`], [`Role`] | description of a token and the access it grants |
+//! | [`Position`], [`Digest`] | identity and checksum of a state |
+//! | [`session`] | replication of a table: both ends, as state machines |
 //! | [`http`] | bodies of requests and answers |
-//! | [`Code`], [`ErrorBody`], [`Success`] | how an answer says how it went |
+//! | [`Code`], [`ErrorBody`], [`Success`] | outcome of a request |
 //!
 //! # Costs
 //!
-//! A record of a plain table takes 43 bytes of header, its key, category and value, and the
-//! allocator's and [`Arc`](std::sync::Arc)'s overhead: one allocation, shared by both copies of a
-//! live table, whose trees hold 16 bytes for it each. Hashing runs at memory speed, except for
-//! sealed tables, where it is HMAC-SHA256.
+//! A record of a plain table takes 43 bytes of header, its key, category and value, and the overhead
+//! of the allocator and of [`Arc`](std::sync::Arc): one allocation, shared by both copies of a live
+//! table. The tree of each copy takes another 16 bytes per record. Hashing runs at memory speed,
+//! except for sealed tables, where the hash is HMAC-SHA256.
 //!
 //! The exact bytes that are hashed, with test vectors, are in `docs/wire.md`.
 
@@ -85,7 +85,7 @@ pub use typed_table_calls::read_value;
 pub use value::{InvalidValue, Value};
 pub use view::{Committed, Existing, Head, Remembered, TableView};
 
-/// The limits of the vocabulary, each with its unit.
+/// Limits of the vocabulary, each with its unit.
 pub mod limits {
     pub use crate::name::{
         MAX_ACTOR_BYTES, MAX_CATEGORY_BYTES, MAX_KEY_BYTES, MAX_NOTE_BYTES, MAX_TABLE_NAME_BYTES,

@@ -1,5 +1,5 @@
-//! Names of tables, keys, categories and transactions, and what is said of a transaction: checked when
-//! they are made, so that nothing further along has to check them again.
+//! Names of tables, keys, categories, transactions and authors, and notes. They are checked on
+//! construction, so that no other code has to check them.
 
 use crate::strict::parsed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,70 +8,70 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Longest table name, in bytes: it stands in URLs, file names of exports and metric labels.
+/// Longest table name, in bytes: names appear in URLs, file names of exports and metric labels.
 pub const MAX_TABLE_NAME_BYTES: usize = 64;
-/// Longest key, in bytes: it stands in URLs, which proxies cut at some thousands of bytes, and
-/// percent-encoding may triple it.
+/// Longest key, in bytes: keys appear in URLs, where percent-encoding may triple their length, and
+/// which proxies cut at some thousands of bytes.
 pub const MAX_KEY_BYTES: usize = 512;
 /// Longest category, in bytes.
 pub const MAX_CATEGORY_BYTES: usize = 64;
 /// Longest transaction id, in bytes: room for a UUID with a prefix.
 pub const MAX_TXN_ID_BYTES: usize = 64;
-/// Longest actor, in bytes: that of a token's name.
+/// Longest actor, in bytes: the length of the longest token name.
 pub const MAX_ACTOR_BYTES: usize = 64;
-/// Longest note, in bytes: a sentence or two, or a subject line with a link. It is kept and sent with
-/// each transaction.
+/// Longest note, in bytes: a sentence or two, or a subject line with a link. A note is stored and
+/// sent with each transaction.
 pub const MAX_NOTE_BYTES: usize = 512;
 
-/// Why a name was refused.
+/// Reason for refusing a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// There is nothing in it.
+    /// The name is empty.
     #[error("the {what} is empty; give at least one character")]
     Empty {
-        /// What was being named: `key`, `table name`, …
+        /// Kind of the name: `key`, `table name`, …
         what: &'static str,
     },
-    /// It is longer than allowed.
+    /// The name exceeds its limit.
     #[error("the {what} has {bytes} bytes; at most {max} are allowed")]
     TooLong {
-        /// What was being named.
+        /// Kind of the name.
         what: &'static str,
-        /// Its length, in bytes.
+        /// Length of the name, in bytes.
         bytes: usize,
         /// The limit, in bytes.
         max: usize,
     },
-    /// It is not UTF-8.
+    /// The name is not UTF-8.
     #[error("the {what} is not UTF-8 (byte {at}); encode it before it is used as a name")]
     NotUtf8 {
-        /// What was being named.
+        /// Kind of the name.
         what: &'static str,
-        /// Offset of the first byte that does not fit.
+        /// Offset of the first invalid byte.
         at: usize,
     },
-    /// It has a control character.
+    /// The name contains a control character.
     #[error("the {what} has the control character U+{code:04X} at byte {at}; remove it")]
     Control {
-        /// What was being named.
+        /// Kind of the name.
         what: &'static str,
-        /// The character's code point.
+        /// Code point of the character.
         code: u32,
-        /// Its offset, in bytes.
+        /// Offset of the character, in bytes.
         at: usize,
     },
-    /// It is `.` or `..`, which URLs resolve away.
+    /// The key is `.` or `..`, which URLs resolve away.
     #[error("a key cannot be `.` or `..`, which URLs resolve away; choose another")]
     Dots,
-    /// It does not have the form that is asked for.
+    /// The name does not have the required form.
     #[error("the {what} {name:?} is not of the form {form}; use only those characters")]
     Form {
-        /// What was being named.
+        /// Kind of the name.
         what: &'static str,
-        /// What was given, control characters escaped.
+        /// The rejected name, with control characters escaped.
         name: String,
-        /// The form, as a regular expression.
+        /// Required form, as a regular expression.
         form: &'static str,
     },
 }
@@ -92,10 +92,10 @@ fn utf8<'a>(what: &'static str, bytes: &'a [u8], max: usize) -> Result<&'a str, 
     })
 }
 
-/// One line of text: 1 to `max` bytes without control characters.
+/// Checks a line of text: 1 to `max` bytes without control characters.
 fn line(what: &'static str, text: &str, max: usize) -> Result<(), InvalidName> {
     length(what, text.as_bytes(), max)?;
-    // All but the rare name needs no decoding.
+    // Nearly all names are ASCII and need no decoding.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(());
     }
@@ -109,7 +109,7 @@ fn line(what: &'static str, text: &str, max: usize) -> Result<(), InvalidName> {
     }
 }
 
-/// Text of 1 to `max` bytes, each of which is allowed at its place.
+/// Checks a text of 1 to `max` bytes, each of which must be allowed at its place.
 fn form(
     what: &'static str,
     text: &str,
@@ -128,11 +128,11 @@ fn form(
     })
 }
 
-/// What all names share: text, read as a `&str`, parsed from one, and a string in JSON.
+/// Implements what all names share: access as `&str`, parsing, and a string in JSON.
 macro_rules! text {
     ($name:ident) => {
         impl $name {
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -203,7 +203,7 @@ impl TableName {
 
 /// A record's key: 1 to 512 bytes of UTF-8 without control characters, not `.` or `..`.
 ///
-/// Keys are compared and ordered as bytes: what looks the same in two Unicode normal forms is two
+/// Keys are compared and ordered by their bytes, so two Unicode normal forms of one text are two
 /// keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Box<str>);
@@ -225,16 +225,16 @@ impl Key {
         Self::new(utf8("key", key, MAX_KEY_BYTES)?)
     }
 
-    /// Whether the key can be a segment of a URL's path: none of its own segments, between slashes, is
-    /// empty, `.` or `..`. A proxy that decodes a path and tidies it up makes `b` of `a/../b`, and the
-    /// path of another record of its path.
+    /// Returns `true` if the key can be a segment of a URL's path: no segment of it, between
+    /// slashes, is empty, `.` or `..`. A proxy that decodes and normalizes a path would turn
+    /// `a/../b` into `b`, and the path of one record into that of another.
     #[must_use]
     pub fn is_tidy(&self) -> bool {
         let mut segments = self.0.split('/');
         segments.all(|segment| !matches!(segment, "" | "." | ".."))
     }
 
-    /// Has it the form of a key?
+    /// Checks the form of a key.
     pub(crate) fn check(key: &str) -> Result<(), InvalidName> {
         line("key", key, MAX_KEY_BYTES)?;
         match key {
@@ -244,14 +244,13 @@ impl Key {
     }
 }
 
-/// What a record is filed under: 1 to 64 bytes of UTF-8 without control characters. `general` unless
-/// one is given.
+/// A record's category: 1 to 64 bytes of UTF-8 without control characters. Defaults to `general`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Category(Cow<'static, str>);
 text!(Category);
 
 impl Category {
-    /// The category of records that were given none.
+    /// The default category.
     pub const GENERAL: Self = Self(Cow::Borrowed("general"));
 
     /// # Errors
@@ -264,7 +263,7 @@ impl Category {
         Ok(Self(category.to_owned().into()))
     }
 
-    /// Has it the form of a category?
+    /// Checks the form of a category.
     pub(crate) fn check(category: &str) -> Result<(), InvalidName> {
         line("category", category, MAX_CATEGORY_BYTES)
     }
@@ -276,8 +275,8 @@ impl Default for Category {
     }
 }
 
-/// Names a transaction, so that trying it again does it once: 1 to 64 printable ASCII characters
-/// without spaces.
+/// A transaction id, which makes a retry harmless: 1 to 64 printable ASCII characters without
+/// spaces.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId(Box<str>);
 text!(TxnId);
@@ -293,7 +292,7 @@ impl TxnId {
     }
 }
 
-/// The author of a transaction: a token's name, or that of a program. 1 to 64 bytes of UTF-8 without
+/// The author of a transaction: the name of a token or of a program. 1 to 64 bytes of UTF-8 without
 /// control characters. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actor(Arc<str>);
@@ -308,8 +307,8 @@ impl Actor {
     }
 }
 
-/// The reason for a transaction, in its author's words: 1 to 512 bytes of UTF-8 without control
-/// characters, so one line. Cheap to clone.
+/// The reason for a transaction, in its author's words: a line of 1 to 512 bytes of UTF-8 without
+/// control characters. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Note(Arc<str>);
 text!(Note);
@@ -331,7 +330,7 @@ impl Note {
     }
 }
 
-/// Bytes of what is said of a transaction.
+/// Returns the bytes of actor and note.
 pub(crate) fn said_bytes(actor: Option<&Actor>, note: Option<&Note>) -> usize {
     actor.map_or(0, |actor| actor.as_str().len()) + note.map_or(0, |note| note.as_str().len())
 }

@@ -1,8 +1,9 @@
 //! Callbacks for the changes of a typed table, in step with what its readers see.
 //!
-//! The thread that changes a table's state notes each change with the number of its update. Each callback
-//! has a thread of its own, which waits until readers see that update, applies the change to a copy of the
-//! state, and calls. So no callback runs under a lock, and a slow one keeps no thread but its own waiting.
+//! The thread that changes a table's state notes each change with the number of its update. Each
+//! callback has a thread of its own, which waits until readers see that update, applies the change
+//! to a copy of the state, and makes the call. No callback therefore runs under a lock, and a slow
+//! one delays only its own thread.
 
 use crate::replicated::{Replicated, ReplicatedKey, panic_message};
 use hotread::{HotRead, HotReadHandle, HotReadState, WaitError};
@@ -17,16 +18,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most changes that wait for one callback. Beyond it they are not kept, and the callback gets the
-/// difference between what it was told of last and the state at that time: bounds the memory that a slow
-/// callback takes, at the changes of a few seconds of a busy table.
+/// Most changes that wait for one callback. Further ones are dropped, and the callback gets the
+/// difference between the last reported state and the current one. This bounds the memory that a
+/// slow callback takes at the changes of a few seconds of a busy table.
 pub const MAX_CHANGES_BEHIND: usize = 65_536;
-/// Longest time until a callback's thread notices that its guard was dropped, while readers of old copies
-/// keep a change from being visible.
+/// Longest time until a callback's thread notices that its guard was dropped, while readers of old
+/// copies keep a change from becoming visible.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A state whose values can be looked up by the keys of their records, so that a change can be told with
-/// the value before and after it. The maps that follow tables are such states.
+/// A state whose values can be looked up by the keys of their records, so that a change can be
+/// reported with the value before and after it. The maps that follow tables are such states.
 ///
 /// ```
 /// use hotread_proto::Entries;
@@ -41,10 +42,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
     note = "a `HashMap<K, V>` or `BTreeMap<K, V>` has; for a state of your own, implement `Entries`"
 )]
 pub trait Entries: Replicated {
-    /// The value of the record with this key, if the state has it.
+    /// Returns the value of the record with this key, if the state has it.
     fn entry_of(&self, key: &str) -> Option<&Self::Value>;
 
-    /// All values with the keys of their records, in any order.
+    /// Iterates over all values with the keys of their records, in any order.
     fn all_entries(&self) -> impl Iterator<Item = (&str, &Self::Value)>;
 }
 
@@ -82,29 +83,29 @@ type Changes<S> = Arc<[(Arc<str>, <S as HotReadState>::Action)]>;
 /// The callbacks of one typed table.
 pub struct Callbacks<S: Replicated>(Mutex<Vec<Arc<Callback<S>>>>);
 
-/// What the table and the thread of one callback share.
+/// Shared data of a table and the thread of one callback.
 struct Callback<S: Replicated> {
     inbox: Mutex<Inbox<S>>,
-    /// Something was noted, or it has ended.
+    /// Signalled when a change was noted or the callback has ended.
     noted: Condvar,
     ended: AtomicBool,
-    /// Its guard is there.
+    /// Set as long as the guard exists.
     guarded: AtomicBool,
     panics: Mutex<Option<CallbackPanics>>,
 }
 
-/// What a callback was not told of yet.
+/// Changes that were not reported to a callback yet.
 struct Inbox<S: Replicated> {
     steps: VecDeque<Step<S>>,
-    /// In all of `steps`.
+    /// Number of changes in all of `steps`.
     changes: usize,
 }
 
 /// Changes that become visible together.
 struct Step<S: Replicated> {
-    /// The update with which they do.
+    /// Update with which the changes become visible.
     seq: u64,
-    /// `None`: not all of them are known, so that the whole state is compared.
+    /// The changes; `None` if some are unknown, so that the whole state is compared.
     changes: Option<Changes<S>>,
 }
 
@@ -112,30 +113,32 @@ struct Step<S: Replicated> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallbackPanics {
-    /// Number of them.
+    /// Number of panics.
     pub count: u64,
-    /// Message of the last one.
+    /// Message of the last panic.
     pub last: Arc<str>,
 }
 
-/// Keeps a callback of `on_change`: dropping it ends the calls. A call that runs at that moment runs to its
-/// end; it is not waited for, so that a callback may drop this itself. The table is followed as long as
-/// there is one of these.
+/// Guard of an `on_change` callback; dropping it ends the calls.
+///
+/// Dropping does not wait for a call in progress, so a callback may drop its own guard. The table
+/// is followed as long as one of these guards exists.
 #[must_use = "dropping it ends the calls"]
 pub struct OnChange {
     callback: Arc<dyn End>,
-    /// The table.
+    /// The table, kept alive.
     _kept: Arc<dyn Any + Send + Sync>,
 }
 
 trait End: Send + Sync {
-    /// The guard is dropped.
+    /// Ends the calls, because the guard is dropped.
     fn leave(&self);
     fn panics(&self) -> Option<CallbackPanics>;
 }
 
 impl OnChange {
-    /// Panics of this callback, if there were any. It is called for the next change after each of them.
+    /// Returns the panics of this callback, if there were any. After a panic, the callback is still
+    /// called for the next change.
     #[must_use]
     pub fn panics(&self) -> Option<CallbackPanics> {
         self.callback.panics()
@@ -161,25 +164,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<S: Replicated> Callbacks<S> {
-    /// No callbacks.
+    /// Creates an empty set of callbacks.
     #[must_use]
     pub fn new() -> Self {
         Self(Mutex::default())
     }
 
-    /// The changes that are about to be queued, if there is a callback to be told of them; to be
-    /// [noted](Self::note) when they are.
+    /// Returns the changes that are about to be queued if any callback needs them, to be
+    /// [noted](Self::note) once they are queued.
     #[must_use]
     pub fn keep(&self, changes: &[(Arc<str>, S::Action)]) -> Option<Changes<S>> {
         let is_asked_for = !lock(&self.0).is_empty();
         is_asked_for.then(|| changes.into())
     }
 
-    /// Notes changes that were queued, of which `seq` is the last update. `None`: there was no callback
-    /// when they were, or the whole state was replaced.
+    /// Notes queued changes, the last update of which is `seq`. `changes` is `None` if they were queued
+    /// without a callback, or replaced the whole state.
     pub fn note(&self, seq: u64, changes: Option<Changes<S>>) {
-        // Without the lock: what a callback supersedes is dropped by the program's own code, which may ask for
-        // the callbacks.
+        // The lock is released first: superseded changes are dropped by the program's own code,
+        // which may use the callbacks.
         let callbacks = {
             let mut all = lock(&self.0);
             all.retain(|callback| callback.is_guarded());
@@ -190,7 +193,7 @@ impl<S: Replicated> Callbacks<S> {
         }
     }
 
-    /// Panics of all callbacks whose guards are there.
+    /// Returns the panics of all callbacks whose guards exist.
     #[must_use]
     pub fn panics(&self) -> Option<CallbackPanics> {
         let callbacks = lock(&self.0);
@@ -202,7 +205,7 @@ impl<S: Replicated> Callbacks<S> {
         })
     }
 
-    /// Ends all of them: the table is not followed any more.
+    /// Ends all callbacks, because the table is not followed any longer.
     pub fn end(&self) {
         let callbacks = std::mem::take(&mut *lock(&self.0));
         for callback in callbacks {
@@ -210,11 +213,11 @@ impl<S: Replicated> Callbacks<S> {
         }
     }
 
-    /// Adds a callback for the changes that become visible from now on, and keeps `table` as long as its
-    /// guard.
+    /// Adds a callback for the changes that become visible from now on. Its guard keeps `table`
+    /// alive.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn add(
         &self,
         hot: &HotRead<S>,
@@ -237,7 +240,7 @@ impl<S: Replicated> Callbacks<S> {
         });
         lock(&self.0).push(callback.clone());
         let mut reader = hot.create_named_handle("on_change");
-        // What was queued before may have been noted before, or without its changes.
+        // Earlier updates may have been noted before, or without their changes.
         let queued = hot.latest_seq();
         reader.refresh();
         if reader.seq().unwrap_or_default() < queued {
@@ -251,7 +254,7 @@ impl<S: Replicated> Callbacks<S> {
         std::thread::Builder::new()
             .name("hotread-change".to_owned())
             .spawn(move || {
-                // The state's own code runs here, and the drop of what the callback has.
+                // The state's own code runs here, as does the destructor of the callback.
                 let run = AssertUnwindSafe(|| runs.run(&hot, reader, call));
                 if let Err(panic) = catch_unwind(run) {
                     runs.panicked(panic);
@@ -299,11 +302,11 @@ impl<S: Replicated> Callback<S> {
         inbox.steps.push_back(Step { seq, changes });
         drop(inbox);
         self.noted.notify_one();
-        // Values are the program's own, and not to be dropped under the lock.
+        // Values are the program's own and must not be dropped under the lock.
         drop(superseded);
     }
 
-    /// Nothing more is told.
+    /// Ends the calls.
     fn end(&self) {
         let mut inbox = lock(&self.inbox);
         self.ended.store(true, Ordering::Release);
@@ -320,11 +323,11 @@ impl<S: Replicated> Callback<S> {
             last: panic_message(&*panic).into(),
         });
         drop(panics);
-        // Its own drop may panic as well.
+        // Dropping the payload may panic as well.
         std::mem::forget(panic);
     }
 
-    /// Waits for what comes after the update `told`; `None`: it has ended.
+    /// Waits for the first step after update `told`; returns `None` once the callback has ended.
     fn next(&self, told: u64) -> Option<Step<S>> {
         let mut inbox = lock(&self.inbox);
         loop {
@@ -342,7 +345,8 @@ impl<S: Replicated> Callback<S> {
         }
     }
 
-    /// Waits until readers see an update; `false`: they will not, or it has ended.
+    /// Waits until readers see an update; returns `false` if they never will, or the callback has
+    /// ended.
     fn is_shown(&self, hot: &HotRead<S>, seq: u64) -> bool {
         loop {
             match hot.wait_published(seq, LOOK_EVERY) {
@@ -391,7 +395,7 @@ impl<S: Replicated> Callback<S> {
         }
     }
 
-    /// Calls, if the value has changed.
+    /// Makes the call if the value has changed.
     fn tell(
         &self,
         call: &mut impl FnMut(&str, Option<&S::Value>, Option<&S::Value>),
@@ -410,8 +414,8 @@ impl<S: Replicated> Callback<S> {
     }
 }
 
-/// A clone of the copy that a reader holds, and the last update that it has. The reader is dropped, so
-/// that no callback holds a copy.
+/// Clones the copy that a reader refers to, and returns it with its last update. The reader is
+/// dropped, so that no callback keeps a copy from being written.
 fn copy<S: Replicated>(reader: HotReadHandle<S>) -> (S, u64) {
     let held = reader.get().cloned().zip(reader.seq());
     held.expect("the reader was refreshed")

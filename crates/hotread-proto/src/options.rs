@@ -1,4 +1,4 @@
-//! What a table was made with, and what can be said of it.
+//! Options and description of a table.
 
 use crate::digest::Digest;
 use crate::name::TableName;
@@ -9,39 +9,39 @@ use crate::value::{Value, stored};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
-/// The options of a table. Those that an [`Alter`] has can be changed later; the others stay as they are for
-/// as long as the table lives.
+/// Options of a table. Those that an [`Alter`] has can be changed later; the others are fixed for
+/// the life of the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TableOptions {
-    /// Keep a full-text index of keys and values. About doubles the cost of a write.
+    /// Keeps a full-text index of keys and values. About doubles the cost of a write.
     pub search: bool,
-    /// Keep values encrypted on disk. Needs the store's passphrase; excludes `search`.
+    /// Encrypts values on disk. Requires the store's passphrase; excludes `search`.
     pub sealed: bool,
-    /// A JSON Schema that every value must fit. Draft 2020-12 unless it names another; references
+    /// A JSON Schema that every value must match: draft 2020-12 unless it names another. References
     /// to other documents are not followed.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "stored")]
     pub schema: Option<Value>,
-    /// How much of the past is kept.
+    /// Bounds of the history.
     #[serde(deserialize_with = "object")]
     pub history: History,
 }
 
-/// How much of a table's past is kept for those who follow it: as long as none of these is
-/// exceeded. What is exceeded is trimmed from the oldest end, some changes at a time.
+/// Bounds of the history that a table keeps for its followers. Beyond any of these bounds, the
+/// oldest transactions are trimmed, some at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
-    /// Transactions.
+    /// Largest number of transactions.
     pub max_changes: u64,
-    /// Age of a transaction, in seconds.
+    /// Largest age of a transaction, in seconds.
     pub max_age_s: u64,
-    /// Bytes of keys and values.
+    /// Most bytes of keys and values.
     pub max_bytes: u64,
 }
 
 impl History {
-    /// The age as a duration.
+    /// Returns the age as a duration.
     #[must_use]
     pub fn max_age(&self) -> Duration {
         Duration::from_secs(self.max_age_s)
@@ -49,8 +49,8 @@ impl History {
 }
 
 impl Default for History {
-    /// 10,000 transactions, one week, 256 MiB: a replica that was away over a weekend resumes, and
-    /// the past of a busy table does not outgrow its present by much.
+    /// Returns 10,000 transactions, one week and 256 MiB: a replica that was away over a weekend
+    /// resumes, and the history of a busy table does not outgrow its content by much.
     fn default() -> Self {
         Self {
             max_changes: 10_000,
@@ -60,10 +60,11 @@ impl Default for History {
     }
 }
 
-/// New values for a table's options. What is left out stays as it is.
+/// New values for some of a table's options; the others stay as they are.
 ///
-/// An alteration is no transaction: the table's position, its history and its readers stay. In JSON it has the
-/// members of [`TableOptions`] that change, with `"schema": null` for no schema, and `name` for another name.
+/// An alteration is not a transaction: the table's position, history and readers stay. In JSON it
+/// has the members of [`TableOptions`] that change, with `"schema": null` to remove the schema, and
+/// `name` for another name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alter {
@@ -89,69 +90,69 @@ struct AlterHistory {
 }
 
 impl Alter {
-    /// Changes nothing.
+    /// Creates an alteration that changes nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Has every value fit this JSON Schema, those included that are there.
+    /// Requires that every value matches this JSON Schema, including the existing ones.
     #[must_use]
     pub fn schema(mut self, schema: Value) -> Self {
         self.schema = Some(Some(schema));
         self
     }
 
-    /// Takes the schema away: every value fits.
+    /// Removes the schema, so that every value is accepted.
     #[must_use]
     pub fn no_schema(mut self) -> Self {
         self.schema = Some(None);
         self
     }
 
-    /// Gives the table another name; its epoch and its position stay. Those that follow it under the old name are told that there
-    /// is no such table.
+    /// Renames the table; its epoch and its position stay. Followers under the old name get an
+    /// error, as if the table did not exist.
     #[must_use]
     pub fn rename(mut self, name: TableName) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// Builds a search index, or takes it away.
+    /// Builds a search index, or removes it.
     #[must_use]
     pub fn search(mut self, search: bool) -> Self {
         self.search = Some(search);
         self
     }
 
-    /// Keeps so many transactions in the history.
+    /// Sets the number of transactions in the history.
     #[must_use]
     pub fn max_changes(mut self, transactions: u64) -> Self {
         self.history.max_changes = Some(transactions);
         self
     }
 
-    /// Keeps transactions of this age in the history, in seconds.
+    /// Sets the largest age of transactions in the history, in seconds.
     #[must_use]
     pub fn max_age_s(mut self, seconds: u64) -> Self {
         self.history.max_age_s = Some(seconds);
         self
     }
 
-    /// Keeps so many bytes of keys and values in the history.
+    /// Sets the bytes of keys and values in the history.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.history.max_bytes = Some(bytes);
         self
     }
 
-    /// The table's other name, if it gets one.
+    /// Returns the table's new name, if it gets one.
     #[must_use]
     pub fn name(&self) -> Option<&TableName> {
         self.name.as_ref()
     }
 
-    /// The options of a table that has `old` ones, once it is altered.
+    /// Returns the options that a table with `old` options has after the alteration.
     #[must_use]
     pub fn of(&self, old: &TableOptions) -> TableOptions {
         let (history, kept) = (&self.history, &old.history);
@@ -168,30 +169,30 @@ impl Alter {
     }
 }
 
-/// A value that is given, `null` for none.
+/// Reads a value, with `null` for no value.
 fn nullable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Value>>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(Some((value.as_str() != "null").then_some(value)))
 }
 
-/// What can be said of a table.
+/// Description of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableInfo {
-    /// Its name.
+    /// The table's name.
     pub name: TableName,
-    /// Its last transaction.
+    /// Position of the last transaction.
     #[serde(flatten)]
     pub position: Position,
-    /// The first transaction that is kept in the history; `seq + 1` if none is.
+    /// First transaction that the history keeps; `seq + 1` if it keeps none.
     pub floor: u64,
-    /// The digest of its records.
+    /// Digest of the table's records.
     pub digest: Digest,
-    /// How many records it has.
+    /// Number of records.
     pub records: u64,
-    /// When it was created.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When its last transaction was committed; when it was created, if there is none.
+    /// Commit time of the last transaction; the creation time if there is none.
     pub updated_at: Timestamp,
-    /// Its options.
+    /// The table's options.
     pub options: TableOptions,
 }

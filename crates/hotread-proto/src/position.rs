@@ -1,12 +1,12 @@
-//! Which state of which incarnation of a table is meant.
+//! Positions: a state of one epoch of a table.
 
 use crate::strict::as_text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// One incarnation of a table: a random number, new when the table is created, restored from a
-/// backup or sealed anew. Positions of different epochs cannot be compared.
+/// One incarnation of a table: a random number, drawn when the table is created, restored from a
+/// backup or rekeyed. Positions of different epochs cannot be compared.
 ///
 /// Written as 16 hexadecimal digits, so that no language rounds it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,9 +48,9 @@ impl FromStr for Epoch {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
-    /// The incarnation of the table.
+    /// Epoch of the table.
     pub epoch: Epoch,
-    /// The last transaction that the state contains.
+    /// Last transaction that the state contains.
     pub seq: u64,
 }
 

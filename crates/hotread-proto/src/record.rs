@@ -1,4 +1,4 @@
-//! A record, packed.
+//! Records in a packed form.
 
 use crate::digest::{Hasher, ItemHash};
 use crate::name::{Category, Key};
@@ -14,19 +14,19 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A key with its value, and what is known of them. Immutable, and cheap to clone: both copies of a
-/// live table, the log of recent changes and whoever sends them share one allocation.
+/// A key with its value and metadata. Immutable and cheap to clone: both copies of a live table,
+/// the log of recent changes and the sessions that send them share one allocation.
 ///
 /// Compared and ordered by key alone, as the members of a table are.
 #[derive(Clone)]
 pub struct Record(Bytes);
 
-/// The record's fields one after the other, so that it takes one allocation and a look-up by key
-/// one cache miss. Offsets below.
+/// The record's fields in one block, so that a record takes one allocation, and a look-up by key
+/// one cache miss. The offsets are below.
 #[derive(Clone)]
 enum Bytes {
     Plain(Arc<[u8]>),
-    /// Of a sealed table: overwritten when the last owner lets go.
+    /// Record of a sealed table: overwritten when the last owner drops it.
     Secret(Arc<Zeroizing<Vec<u8>>>),
 }
 
@@ -39,11 +39,11 @@ const EXPIRES: usize = 32;
 const KEY_LENGTH: usize = 40;
 const CATEGORY_LENGTH: usize = 42;
 const TEXT: usize = 43;
-/// Stands for a record that does not expire.
+/// Marks a record that does not expire.
 const NEVER: i64 = i64::MAX;
 
 impl Record {
-    /// A record as the transaction `seq` leaves it.
+    /// Creates a record as transaction `seq` leaves it.
     #[must_use]
     pub fn new(
         key: &Key,
@@ -61,8 +61,8 @@ impl Record {
         )
     }
 
-    /// A record that was stored or sent with its hash. Whether the hash is right is for
-    /// [`verify`](Self::verify) to say; `value` is taken for compact JSON.
+    /// Creates a record that was stored or sent with its hash. The hash is not checked (see
+    /// [`verify`](Self::verify)), and `value` is assumed to be compact JSON.
     #[expect(clippy::too_many_arguments, reason = "they are the fields of a record")]
     #[must_use]
     pub fn from_parts(
@@ -81,7 +81,7 @@ impl Record {
         )
     }
 
-    /// Key and category were checked.
+    /// Packs the fields; key and category must have been checked.
     #[expect(clippy::too_many_arguments, reason = "they are the fields of a record")]
     fn pack(
         key: &str,
@@ -124,63 +124,63 @@ impl Record {
             .expect("a slice of N bytes")
     }
 
-    /// Where the key ends.
+    /// Returns the end of the key.
     fn key_end(&self) -> usize {
         TEXT + usize::from(u16::from_le_bytes(self.field(KEY_LENGTH)))
     }
 
-    /// Where the category ends and the value begins.
+    /// Returns the end of the category, where the value begins.
     fn category_end(&self) -> usize {
         self.key_end() + usize::from(self.bytes()[CATEGORY_LENGTH])
     }
 
-    /// The key. Costs a check that it is UTF-8, some nanoseconds.
+    /// Returns the key. Costs a check for UTF-8, some nanoseconds.
     #[must_use]
     pub fn key(&self) -> &str {
         std::str::from_utf8(self.key_bytes()).expect("made from a str")
     }
 
-    /// The key's bytes, by which records are ordered.
+    /// Returns the key's bytes, by which records are ordered.
     #[must_use]
     pub fn key_bytes(&self) -> &[u8] {
         &self.bytes()[TEXT..self.key_end()]
     }
 
-    /// The value: compact JSON, as bytes.
+    /// Returns the value: compact JSON, as bytes.
     #[must_use]
     pub fn value(&self) -> &[u8] {
         &self.bytes()[self.category_end()..]
     }
 
-    /// The value as a Rust type.
+    /// Deserializes the value.
     ///
     /// # Errors
-    /// If it does not have that type's form.
+    /// If the value does not have the form of the type.
     pub fn value_as<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_slice(self.value())
     }
 
-    /// What the record is filed under.
+    /// Returns the category.
     #[must_use]
     pub fn category(&self) -> &str {
         let category = &self.bytes()[self.key_end()..self.category_end()];
         std::str::from_utf8(category).expect("made from a str")
     }
 
-    /// The transaction that last changed it.
+    /// Returns the transaction that last changed the record.
     #[must_use]
     pub fn seq(&self) -> u64 {
         u64::from_le_bytes(self.field(SEQ))
     }
 
-    /// When that was.
+    /// Returns the commit time of that transaction.
     #[must_use]
     pub fn updated_at(&self) -> Timestamp {
         Timestamp::from_millis(i64::from_le_bytes(self.field(UPDATED))).expect("made from one")
     }
 
-    /// From when on it counts as gone, if at all. It is deleted by a transaction some time after
-    /// that; a reader that must not use it in between compares.
+    /// Returns the expiry time, if there is one. A transaction deletes the record some time later;
+    /// a reader that must not use it in between compares this with its clock.
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         match i64::from_le_bytes(self.field(EXPIRES)) {
@@ -189,41 +189,42 @@ impl Record {
         }
     }
 
-    /// The record has expired by that clock: its server deletes it in a moment, or has no way to say
-    /// so. An expired record stays in its table until a transaction deletes it, and a replica shows it
-    /// until it hears of that.
+    /// Returns `true` if the record has expired at the time `now`. An expired record stays in its table
+    /// until a transaction of the server deletes it, shortly after the expiry. A replica shows the record
+    /// until it receives that transaction, which a lost connection delays.
     #[must_use]
     pub fn is_expired(&self, now: impl Into<Timestamp>) -> bool {
         let now = now.into();
         self.expires_at().is_some_and(|at| at <= now)
     }
 
-    /// Its part of the table's digest.
+    /// Returns the record's contribution to the table's digest.
     #[must_use]
     pub fn hash(&self) -> ItemHash {
         ItemHash(u128::from_le_bytes(self.field(HASH)))
     }
 
-    /// Is the hash that of key, sequence number and value?
+    /// Returns `true` if the hash is that of key, sequence number and value.
     #[must_use]
     pub fn verify(&self, hasher: &Hasher) -> bool {
         hasher.item(self.key(), self.seq(), self.value()) == self.hash()
     }
 
-    /// Does it belong to a sealed table?
+    /// Returns `true` for a record of a sealed table.
     #[must_use]
     pub fn is_secret(&self) -> bool {
         matches!(self.0, Bytes::Secret(_))
     }
 
-    /// Bytes of key, category and value.
+    /// Returns the bytes of key, category and value.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes().len() - TEXT
     }
 }
 
-/// `{"key","value","category","seq","updated_at","expires_at"?,"h"}`. Only with `serde_json`.
+/// Serializes `{"key","value","category","seq","updated_at","expires_at"?,"h"}`, with `serde_json`
+/// only.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let value = serde_json::from_slice(self.value()).map_err(S::Error::custom)?;
@@ -240,9 +241,9 @@ impl Serialize for Record {
     }
 }
 
-/// As it is written; fields that are not known are passed over. Only with `serde_json`, from text or
-/// bytes in memory. The value is any JSON of at most [`MAX_VALUE_BYTES`]; that it is what was hashed
-/// is for [`verify`](Record::verify) to say.
+/// Ignores unknown fields. Supports `serde_json` only, from text or bytes in memory. The value is
+/// any JSON of at most [`MAX_VALUE_BYTES`]; [`verify`](Record::verify) checks that it is what was
+/// hashed.
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Fields::deserialize(deserializer)?;
@@ -283,7 +284,7 @@ struct Fields<'a> {
 
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the value, which may be secret.
+        // The value may be secret.
         f.debug_struct("Record")
             .field("key", &self.key())
             .field("seq", &self.seq())
@@ -312,7 +313,7 @@ impl Ord for Record {
     }
 }
 
-/// As its key, by which it is found in a set. UTF-8 is ordered as its bytes are.
+/// Borrows the key, by which a set finds the record. UTF-8 text is ordered like its bytes.
 impl Borrow<[u8]> for Record {
     fn borrow(&self) -> &[u8] {
         self.key_bytes()

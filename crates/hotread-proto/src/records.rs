@@ -1,4 +1,4 @@
-//! A table in memory.
+//! Tables in memory.
 
 use crate::digest::{Digest, Hasher};
 use crate::evaluate::{Change, ChangeOp};
@@ -14,9 +14,8 @@ use std::sync::Arc;
 
 /// The records of a table as of one transaction, ordered by key: the state of a live table.
 ///
-/// A look-up is a search in a B-tree, with a cache miss for each key that it compares with. For
-/// look-ups by hash, or of values that are parsed already, keep a state of your own and feed it the
-/// changes.
+/// A look-up searches a B-tree, with a cache miss for each key that it compares with. For look-ups
+/// by hash, or of values that are parsed already, keep a state of your own and feed it the changes.
 #[derive(Debug, Clone)]
 pub struct Records {
     head: Head,
@@ -24,7 +23,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// A table that stands at `head` and has these records, in any order.
+    /// Creates a table in the state `head` with these records, in any order.
     #[must_use]
     pub fn new(head: Head, records: impl IntoIterator<Item = Record>) -> Self {
         Self {
@@ -33,35 +32,35 @@ impl Records {
         }
     }
 
-    /// The record with this key.
+    /// Returns the record with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Record> {
         self.records.get(key)
     }
 
-    /// How many there are.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Is there none?
+    /// Returns `true` if there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// All records, ordered by the bytes of their keys.
+    /// Iterates over all records in the order of their keys' bytes.
     pub fn iter(&self) -> btree_set::Iter<'_, Record> {
         self.records.iter()
     }
 
-    /// The records whose keys begin with `prefix`, in order.
+    /// Iterates over the records whose keys begin with `prefix`, in order.
     pub fn prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Record> + 'a {
         self.records.prefix(prefix)
     }
 
-    /// The records after this key, in order: where a scan goes on.
+    /// Iterates over the records after this key, in order: the continuation of a scan.
     pub fn after<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a Record> + use<'a> {
         self.records.after(key)
     }
@@ -70,31 +69,32 @@ impl Records {
         self.records.from(key)
     }
 
-    /// The last transaction that this state contains.
+    /// Returns the position of the last transaction that the state contains.
     #[must_use]
     pub fn position(&self) -> Position {
         self.head.position
     }
 
-    /// The digest after it, as it was committed.
+    /// Returns the digest after that transaction, as it was committed.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.head.digest
     }
 
-    /// When it was committed.
+    /// Returns the commit time of that transaction.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.head.at
     }
 
-    /// Where the table stands.
+    /// Returns position, digest, number of records and time of the state.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Hashes every record: do they give the digest, and is their number right?
+    /// Hashes every record, and returns `true` if the hashes, their sum and the number of records
+    /// are right.
     #[must_use]
     pub fn verify(&self, hasher: &Hasher) -> bool {
         self.records.iter().all(|record| record.verify(hasher))
@@ -116,7 +116,7 @@ impl HotReadState for Records {
     type Action = Arc<Change>;
 
     /// # Panics
-    /// If the change is not the next one of this table. No change is applied in part.
+    /// If the change is not the next one of this table; it is then not applied at all.
     fn apply_update(&mut self, change: &Arc<Change>) {
         let mut next = self.head.position;
         next.seq += 1;

@@ -1,36 +1,36 @@
-//! Why an entry is refused.
+//! Reasons for refusing an entry.
 
 use crate::name::{Key, TxnId};
 use crate::txn::{Condition, TxnTooLarge};
 
-/// Why an entry is refused.
+/// Reason for refusing an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It is outside the limits.
+    /// The transaction is outside the limits.
     #[error(transparent)]
     Limit(#[from] TxnTooLarge),
     /// A precondition does not hold.
-    #[error("precondition failed: {key:?} {}, but {}; read it again and decide anew", expected(*.condition), found(*.actual))]
+    #[error("precondition failed: {key:?} {}, but {}; read the record again before retrying", expected(*.condition), found(*.actual))]
     Precondition {
-        /// The key it is about.
+        /// Key of the record.
         key: Key,
-        /// What should have held.
+        /// Condition that the record had to meet.
         condition: Condition,
-        /// The transaction that last changed the record; `None`: there is no record.
+        /// Transaction that last changed the record; `None` if there is no record.
         actual: Option<u64>,
     },
-    /// The table has changed since the state that a replacement is for.
+    /// The table has changed since the state that a replacement was made for.
     #[error(
-        "precondition failed: the table should be at seq {expected}, but is at seq {actual}; read it again and decide anew"
+        "precondition failed: the table should be at seq {expected}, but is at seq {actual}; read the table again before retrying"
     )]
     TableSeq {
-        /// The transaction that should have been its last one.
+        /// Expected last transaction of the table.
         expected: u64,
-        /// The one that is.
+        /// Actual last transaction of the table.
         actual: u64,
     },
-    /// A replacement without records that does not say that the table is to be emptied.
+    /// A replacement has no records and does not set `allow_empty`.
     #[error(
         "the replacement has no records, and would empty the table; set allow_empty if that is meant"
     )]
@@ -40,11 +40,11 @@ pub enum Refusal {
         "the replacement would delete {deleted} of {records} records, and at most {max} may be deleted; make sure that it is complete, or allow more with max_delete_percent"
     )]
     TooManyDeletions {
-        /// Records that would be deleted.
+        /// Number of records that would be deleted.
         deleted: u64,
-        /// Records of the table.
+        /// Number of records in the table.
         records: u64,
-        /// Most of them that may be deleted.
+        /// Largest number of records that may be deleted.
         max: u64,
     },
     /// A replacement would change more records than are allowed in one step.
@@ -52,9 +52,9 @@ pub enum Refusal {
         "the replacement changes {changed} records, and at most {max} may change in one step, since all other writers wait meanwhile; write what changes in several transactions, or allow more changes"
     )]
     TooManyChanges {
-        /// Records that would be new, different or gone.
+        /// Number of records that would be new, different or gone.
         changed: u64,
-        /// Most of them that may be.
+        /// Largest number of records that may change.
         max: u64,
     },
     /// Too much of the table has changed since a replacement was compared with it.
@@ -62,14 +62,14 @@ pub enum Refusal {
         "too much of the table has changed while the replacement was compared with it; try again, or keep more history"
     )]
     Outdated,
-    /// The id was used for something else.
+    /// The transaction id was used for another body.
     #[error(
         "transaction id {id:?} was used at seq {seq} for another body; give each transaction an id of its own"
     )]
     IdReused {
-        /// The id.
+        /// Transaction id.
         id: TxnId,
-        /// The transaction that has it.
+        /// Transaction that was committed under this id.
         seq: u64,
     },
 }

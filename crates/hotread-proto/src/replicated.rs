@@ -80,33 +80,33 @@ pub trait Replicated: HotReadState {
     /// The type of the values that programs write to the table. [`Value`] takes any JSON.
     type Value;
 
-    /// The state of an empty table.
+    /// Returns the state of an empty table.
     fn empty() -> Self;
 
-    /// The state of an empty table that is about to get `records` records. [`empty`](Self::empty) unless
-    /// a type overrides it.
+    /// Returns the state of an empty table that is about to get `records` records. The default
+    /// calls [`empty`](Self::empty).
     #[must_use]
     fn with_capacity(records: usize) -> Self {
         let _ = records;
         Self::empty()
     }
 
-    /// The update that writes a record. `key` is the record's, to be shared.
+    /// Returns the update that writes a record. `key` is the record's, to be shared.
     ///
     /// # Errors
-    /// The reason why the state refuses the value, in one line: the server shows it to those who write.
-    /// The state then stays where it was until the record is changed or deleted. Whether a
-    /// record is refused must depend on its key, value and category alone. A panic counts as an error.
+    /// The reason why the state refuses the value, in one line, which the server shows to those who
+    /// write. The state then keeps its content until the record is changed or deleted. The decision
+    /// must depend on key, value and category of the record alone. A panic counts as an error.
     fn put(key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
 
-    /// The update that removes a record, which the state need not have.
+    /// Returns the update that removes a record, which the state need not have.
     fn delete(key: &Arc<str>) -> Self::Action;
 }
 
-/// A type of keys of the maps that follow tables: `Arc<str>`, which shares the key with the record, or
+/// A key type of the maps that follow tables: `Arc<str>`, which shares the key with the record, or
 /// `String`, which copies it.
 pub trait ReplicatedKey: Borrow<str> + Clone + Eq + Ord + Hash + Send + Sync + 'static {
-    /// The key of a record.
+    /// Creates the key of a record.
     fn from_shared(key: &Arc<str>) -> Self;
 }
 
@@ -183,7 +183,7 @@ impl Replicated for RecordSet {
 pub struct Decoder<S>(PhantomData<fn() -> S>);
 
 impl<S> Decoder<S> {
-    /// A decoder for this state.
+    /// Creates a decoder for this state.
     #[must_use]
     pub fn new() -> Self {
         Self(PhantomData)
@@ -200,7 +200,7 @@ impl<S: Replicated> Target for Decoder<S> {
     type Action = (Arc<str>, S::Action);
 
     fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String> {
-        // Whatever the panic left half done is not reachable afterwards: there is only the result.
+        // No state that the panic left incomplete is reachable afterwards; only the result is used.
         let put = catch_unwind(AssertUnwindSafe(|| S::put(key, record)));
         let put = put.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
@@ -214,14 +214,14 @@ impl<S: Replicated> Target for Decoder<S> {
     }
 }
 
-/// Returns the reason why a state would refuse a record that is about to be written; of a sealed table it
-/// says nothing of the value.
+/// Checks that a state would accept a record that is about to be written. For a sealed table, the
+/// error says nothing about the value.
 ///
 /// # Errors
-/// The reason, in one line.
+/// The reason why the state refuses the record, in one line.
 pub fn check_value<S: Replicated>(put: &Put, sealed: bool) -> Result<(), String> {
     let (key, value, category) = (&put.key, &put.value, &put.category);
-    // Number and time are not known yet, and no state may depend on them.
+    // Sequence number and time are not known yet, and no state may depend on them.
     let at = Timestamp::from(UNIX_EPOCH);
     let hasher = Hasher::default();
     let record = Record::new(key, value, category, 0, at, put.expires_at, &hasher);
@@ -233,7 +233,7 @@ pub fn check_value<S: Replicated>(put: &Put, sealed: bool) -> Result<(), String>
     })
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 #[must_use]
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -1,4 +1,4 @@
-//! How an answer says how it went: the same codes from library, command line and server.
+//! Outcome of a request: the library, the command line and the server use the same codes.
 
 use crate::name::{Key, TableName};
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use std::fmt;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What kind of error it is. Codes are stable; messages are for people.
+        /// Kind of an error. Codes are stable; messages are for people.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[non_exhaustive]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
-            /// A code that this version does not know: a failure that trying again does not mend.
-            /// Read in its place, never written.
+            /// An error code unknown to this version. Treated as permanent; deserialized only,
+            /// never sent.
             #[serde(rename = "UNKNOWN", other)]
             Unknown,
         }
 
         impl Code {
-            /// All codes that are written, in the order of the documentation.
+            /// All codes that can be sent, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// As it is written.
+            /// Returns the code as it is written in JSON.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -36,31 +36,31 @@ macro_rules! codes {
 codes! {
     /// A request that cannot be understood.
     BadRequest = "BAD_REQUEST",
-    /// A table name, key, category or transaction id that is not of the right form.
+    /// A table name, key, category or transaction id is malformed.
     InvalidName = "INVALID_NAME",
-    /// A value that is not JSON, or too deep.
+    /// A value is not JSON, or is nested too deeply.
     InvalidValue = "INVALID_VALUE",
-    /// A time that is none.
+    /// A time is malformed or out of range.
     InvalidTime = "INVALID_TIME",
-    /// Options of a table that do not go together, or a schema that is none.
+    /// The options of a table conflict, or its schema is not a valid JSON Schema.
     InvalidOptions = "INVALID_OPTIONS",
-    /// A value, transaction or replacement beyond its limit.
+    /// A value, transaction or replacement exceeds its limit.
     TooLarge = "TOO_LARGE",
-    /// A value that does not fit the table's schema.
+    /// A value does not match the table's schema.
     SchemaViolation = "SCHEMA_VIOLATION",
-    /// The table's schema costs more than is allowed, or is none: values cannot be checked.
+    /// The table's schema is invalid or costs more than is allowed, so values cannot be checked.
     UnusableSchema = "UNUSABLE_SCHEMA",
     /// No record has this key.
     NotFound = "NOT_FOUND",
-    /// There is no such table.
+    /// The table does not exist.
     UnknownTable = "UNKNOWN_TABLE",
-    /// There is a table with this name already.
+    /// A table with this name already exists.
     TableExists = "TABLE_EXISTS",
     /// A precondition does not hold.
     PreconditionFailed = "PRECONDITION_FAILED",
     /// The transaction id was used with another body.
     TxnIdReused = "TXN_ID_REUSED",
-    /// The position lies before the history that is kept.
+    /// The position lies before the history that the table keeps.
     Gone = "GONE",
     /// The position is of another incarnation of the table, or lies in its future.
     EpochChanged = "EPOCH_CHANGED",
@@ -70,9 +70,10 @@ codes! {
     Sealed = "SEALED",
     /// The passphrase is not the table's.
     WrongPassphrase = "WRONG_PASSPHRASE",
-    /// Too much is waiting to be committed.
+    /// Too many operations are waiting.
     Busy = "BUSY",
-    /// It took longer than it may, and was ended. Asking for less helps, asking again does not.
+    /// The operation exceeded its time limit and was cancelled. Asking for less helps; repeating
+    /// the same request does not.
     TookTooLong = "TOOK_TOO_LONG",
     /// Readers have held old copies of the table for too long.
     ReadersStalled = "READERS_STALLED",
@@ -82,57 +83,57 @@ codes! {
     StorageError = "STORAGE_ERROR",
     /// The database is damaged.
     Corrupt = "CORRUPT",
-    /// Whether the transaction was committed is not known; the same id finds out.
+    /// The outcome of the commit is unknown; repeating the request with the same id resolves it.
     CommitUnknown = "COMMIT_UNKNOWN",
-    /// The store was opened for reading only, or the file can only be read.
+    /// The store was opened read-only, or the file is not writable.
     ReadOnly = "READ_ONLY",
     /// Another process has the database open for writing, or holds a lock on it.
     InUse = "IN_USE",
-    /// There is no such file or directory, or it cannot be used.
+    /// The file or directory does not exist or cannot be used.
     NoSuchFile = "NO_SUCH_FILE",
     /// The file is not a HotRead database.
     Foreign = "FOREIGN",
     /// The database was written by a newer version.
     NewerSchema = "NEWER_SCHEMA",
-    /// The database was written by an older version and has to be migrated.
+    /// The database was written by an older version and must be migrated.
     OlderSchema = "OLDER_SCHEMA",
     /// The store is shutting down.
     Closed = "CLOSED",
-    /// A token is needed, and none or no valid one was given.
+    /// A token is required, and no valid one was given.
     Unauthenticated = "UNAUTHENTICATED",
-    /// The token does not allow this.
+    /// The token does not permit this.
     Forbidden = "FORBIDDEN",
-    /// The server does not answer to this `Host`.
+    /// The server does not serve this `Host`.
     HostNotAllowed = "HOST_NOT_ALLOWED",
     /// Pages of this origin may not use the server.
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED",
     /// Too many requests or frames in a short time.
     RateLimited = "RATE_LIMITED",
-    /// The server has as many connections as it takes.
+    /// The server has reached its connection limit.
     TooManyConnections = "TOO_MANY_CONNECTIONS",
-    /// There is nothing at this path.
+    /// No route has this path.
     UnknownRoute = "UNKNOWN_ROUTE",
-    /// The path does not have this method.
+    /// The path does not support this method.
     MethodNotAllowed = "METHOD_NOT_ALLOWED",
     /// The body is not declared as JSON.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
     /// The two ends of a session have no version in common.
     UnsupportedVersion = "UNSUPPORTED_VERSION",
-    /// A frame that the protocol does not allow where it came.
+    /// A frame arrived that the protocol does not allow at that point.
     ProtocolError = "PROTOCOL_ERROR",
-    /// It took too long; whether anything was done is not known.
+    /// The time limit was exceeded; whether the operation was carried out is unknown.
     Timeout = "TIMEOUT",
-    /// There is no token with this id.
+    /// No token has this id.
     UnknownToken = "UNKNOWN_TOKEN",
     /// A defect of the server.
     Internal = "INTERNAL",
-    /// A replica's type refuses a value. Only said by clients.
+    /// A replica's type refuses a value. Reported by clients only.
     Rejected = "REJECTED",
-    /// The server cannot be reached. Only said by clients.
+    /// The server cannot be reached. Reported by clients only.
     Unreachable = "UNREACHABLE",
-    /// The address to listen at is in use. Only said by the command.
+    /// The address to listen on is in use. Reported by the command only.
     AddressInUse = "ADDRESS_IN_USE",
-    /// The configuration is wrong. Only said by the command.
+    /// The configuration is invalid. Reported by the command only.
     BadConfig = "BAD_CONFIG",
 }
 
@@ -146,20 +147,20 @@ impl fmt::Display for Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ErrorBody {
-    /// What kind of error it is.
+    /// Kind of the error.
     pub code: Code,
-    /// What happened and what to do, in one line.
+    /// Cause and remedy, in one line.
     pub message: String,
-    /// The key that it is about, where there is one.
+    /// Key that the error is about, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
-    /// For a failed precondition, the record's actual sequence number, if there is a record.
+    /// For a failed precondition, the actual sequence number of the record, if the record exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
 }
 
 impl ErrorBody {
-    /// An error that is about no key in particular.
+    /// Creates an error that is not about a particular key.
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
         Self {
             code,
@@ -169,7 +170,7 @@ impl ErrorBody {
         }
     }
 
-    /// The absence of a record; `more` goes on in the sentence.
+    /// Creates the error for a missing record; `more` is appended to the message.
     #[must_use]
     pub fn no_record(table: &TableName, key: &Key, more: &str) -> Self {
         let message = format!(
@@ -183,15 +184,15 @@ impl ErrorBody {
     }
 }
 
-/// The body of an answer that reports success: its data, flat, beside `"ok": true`.
+/// The body of an answer that reports success: its data, flat, next to `"ok": true`.
 ///
-/// It reads back only data without a [`Value`](crate::Value) in it, whose text would be lost on the
-/// way. Read answers with values as a type that has a field `ok` of its own.
+/// Deserialization supports only data without a [`Value`](crate::Value) in it, because flattening
+/// loses a value's text. Read answers with values as a type that has a field `ok` of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success<T> {
-    /// Always `true`: an answer without it is none of ours.
+    /// Always `true`; an answer without this field was not produced by HotRead.
     pub ok: bool,
-    /// What was asked for.
+    /// Data of the answer.
     #[serde(flatten)]
     pub data: T,
 }

@@ -1,5 +1,5 @@
-//! Reading JSON by the rules of `docs/wire.md` where serde is more lenient: `null` is not "left out",
-//! and an array is not an object.
+//! Deserialization by the rules of `docs/wire.md` where serde is more lenient: `null` does not
+//! count as absent, and an array is not an object.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -8,11 +8,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-/// Reads a member that may be left out, and is not `null` when it is there: to be used as
+/// Reads an optional member that must not be `null` if it is present. To be used as
 /// `#[serde(default, deserialize_with = "given")]` for an `Option`.
 ///
 /// # Errors
-/// If the member does not have its type, of which `null` is not one.
+/// If the member has another type; `null` counts as another type.
 pub fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -21,7 +21,7 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-/// A `T` that is read from an object only. Derived code also takes an array, as the members in their
+/// A `T` that is read from an object only. Derived code also accepts an array with the members in
 /// order.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
@@ -51,7 +51,7 @@ where
     Object::deserialize(deserializer).map(|Object(read)| read)
 }
 
-/// Reads a member that may be left out, and is an object when it is there.
+/// Reads an optional member that must be an object if it is present.
 pub(crate) fn given_object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -66,12 +66,12 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    // In place: the allocation of one is that of the other.
+    // The conversion happens in place and reuses the allocation.
     let objects = Vec::<Object<T>>::deserialize(deserializer)?;
     Ok(objects.into_iter().map(|Object(read)| read).collect())
 }
 
-/// Reads a string that is parsed in place, without a copy; `expected` says in an error what it is.
+/// Parses a string in place, without a copy; `expected` describes it in errors.
 pub(crate) fn parsed<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
     T: FromStr<Err: fmt::Display>,
@@ -90,7 +90,7 @@ where
     deserializer.deserialize_str(Text(expected, PhantomData))
 }
 
-/// Shows a number in logs and JSON as its text, and reads it from that if it is told what to expect.
+/// Displays a type as its text in logs and JSON, and reads it back if `$expected` describes it.
 macro_rules! as_text {
     ($name:ident $(, $expected:literal)?) => {
         impl std::fmt::Debug for $name {

@@ -1,4 +1,4 @@
-//! The transaction builder of typed tables, the same for a store and for a client.
+//! Transaction builder of typed tables, shared by the store and the client.
 
 use crate::name::{Category, InvalidName, Key, Note, TxnId};
 use crate::time::Timestamp;
@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// Category, expiry and precondition of a record to be written, and the reason for it.
+/// Options of a write: category, expiry, precondition and reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct PutOptions {
@@ -26,7 +26,7 @@ enum Expiry {
 }
 
 impl PutOptions {
-    /// The category `general`, no expiry, no precondition and no note.
+    /// Creates options with the category `general` and without expiry, precondition or note.
     pub fn new() -> Self {
         Self::default()
     }
@@ -43,8 +43,8 @@ impl PutOptions {
         self
     }
 
-    /// Sets the time until the record expires, from the call that takes these options, by this machine's
-    /// clock.
+    /// Sets the time until the record expires, counted by this machine's clock from the call that
+    /// takes these options.
     pub fn expires_in(mut self, after: Duration) -> Self {
         self.expiry = Some(Expiry::In(after));
         self
@@ -68,7 +68,7 @@ impl PutOptions {
         self
     }
 
-    /// Sets the reason for the transaction: of all of it, if it has other operations.
+    /// Sets the reason for the transaction, including its other operations.
     pub fn note(mut self, note: &str) -> Self {
         self.note = Some(note.to_owned());
         self
@@ -82,10 +82,10 @@ pub enum InvalidInput {
     /// A key, a category, an id or a note that is malformed.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A value that has no form as JSON, or is too large or too deep.
+    /// A value that cannot be represented in JSON, or is too large or nested too deeply.
     #[error(transparent)]
     Value(#[from] InvalidValue),
-    /// A value that the table's own type could not be read from again, such as a `NaN`.
+    /// A value that cannot be read back as the table's type, such as a `NaN`.
     #[error("the value of {key:?} cannot be read again as the table's type: {reason}")]
     Unreadable {
         /// The record's key.
@@ -104,21 +104,20 @@ pub trait Commit {
     where
         Self: 'a;
 
-    /// Returns the reason why the table's type would refuse this record.
+    /// Checks that the table's type would accept a record.
     ///
     /// # Errors
-    /// The reason, in one line.
+    /// The reason why the type would refuse it, in one line.
     fn check(&self, put: &Put) -> Result<(), String>;
 
-    /// This machine's time, from which expiries are counted.
+    /// Returns this machine's time, from which expiries are counted.
     fn now(&self) -> Timestamp;
 
     /// Commits a transaction.
     fn commit(&self, txn: Txn) -> Self::Answer<'_>;
 }
 
-/// A transaction on a typed table, to be filled and then [committed](Self::commit): all of it or
-/// nothing.
+/// A transaction on a typed table, which [commits](Self::commit) as a whole or not at all.
 #[must_use = "a transaction does nothing until it is committed"]
 pub struct TableTxn<'a, T, V> {
     table: &'a T,
@@ -127,7 +126,7 @@ pub struct TableTxn<'a, T, V> {
 }
 
 impl<'a, T: Commit, V> TableTxn<'a, T, V> {
-    /// An empty transaction on a table.
+    /// Creates an empty transaction on a table.
     pub fn new(table: &'a T) -> Self {
         Self {
             table,
@@ -136,7 +135,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         }
     }
 
-    /// Writes a record, in the category `general` and without an expiry.
+    /// Adds a write of a record, in the category `general` and without an expiry.
     ///
     /// # Errors
     /// If the key or the value cannot be stored, or the value cannot be read again as the table's type.
@@ -147,7 +146,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         self.put_with(key, value, PutOptions::new())
     }
 
-    /// Writes a record with options.
+    /// Adds a write of a record with options.
     ///
     /// # Errors
     /// As for [`put`](Self::put), and if the category or the note is malformed.
@@ -180,8 +179,8 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         Ok(self)
     }
 
-    /// A record to be written, in the category `general` and without an expiry. It is not
-    /// [checked](Self::check).
+    /// Creates a record to write, in the category `general` and without an expiry, without
+    /// [checking](Self::check) it.
     ///
     /// # Errors
     /// If the key or the value cannot be stored.
@@ -192,10 +191,10 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         Ok(Put::new(Key::new(key)?, Value::serialize(value)?))
     }
 
-    /// Checks that a table's type would not refuse records that are about to be written.
+    /// Checks that a table's type would accept records that are about to be written.
     ///
     /// # Errors
-    /// [`InvalidInput::Unreadable`], with the first record that it would refuse.
+    /// [`InvalidInput::Unreadable`], with the first refused record.
     pub fn check(table: &T, records: &[Put]) -> Result<(), InvalidInput> {
         records.iter().try_for_each(|put| {
             table.check(put).map_err(|reason| InvalidInput::Unreadable {
@@ -205,7 +204,7 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         })
     }
 
-    /// Deletes a record, if the table has it.
+    /// Adds the deletion of a record, if the table has it.
     ///
     /// # Errors
     /// If the key is malformed.
@@ -250,8 +249,8 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         Ok(self)
     }
 
-    /// Gives the reason for the transaction, which the history keeps and followers get. Of several notes
-    /// the last one counts.
+    /// Sets the reason for the transaction, which the history keeps and followers receive. The last
+    /// of several notes counts.
     ///
     /// # Errors
     /// If the note is malformed.
@@ -260,13 +259,13 @@ impl<'a, T: Commit, V> TableTxn<'a, T, V> {
         Ok(self)
     }
 
-    /// Commits. The answer is the table's: a result, or a future of one.
+    /// Commits the transaction. The answer is the table's: a result, or a future of one.
     pub fn commit(self) -> T::Answer<'a> {
         self.table.commit(self.txn)
     }
 }
 
-/// Without the values.
+/// Omits the values.
 impl<T, V> fmt::Debug for TableTxn<'_, T, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableTxn")

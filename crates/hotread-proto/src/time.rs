@@ -1,4 +1,4 @@
-//! Points in time, as records carry them.
+//! Points in time, with the precision of records.
 
 use crate::strict::as_text;
 use serde::{Deserialize, Deserializer, de};
@@ -9,8 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999.
 ///
-/// Read as a number of milliseconds or as RFC 3339 with any offset, written as RFC 3339 in UTC, always
-/// with three digits after the second, so that times sort as text. What is finer than a millisecond is
+/// Read as a number of milliseconds or as RFC 3339 with any offset; written as RFC 3339 in UTC,
+/// always with three digits of a second's fraction, so that times sort as text. Finer fractions are
 /// cut off.
 ///
 /// ```
@@ -33,7 +33,7 @@ pub struct Timestamp(i64);
 )]
 #[non_exhaustive]
 pub struct InvalidTimestamp {
-    /// What was given, cut after 64 characters.
+    /// The rejected input, cut after 64 characters.
     pub given: String,
 }
 
@@ -51,10 +51,10 @@ impl Timestamp {
     /// The last millisecond of the year 9999, which RFC 3339 ends with.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// From milliseconds since 1970.
+    /// Creates a time from milliseconds since 1970.
     ///
     /// # Errors
-    /// If that is before 1970 or after 9999.
+    /// If the time is before 1970 or after 9999.
     pub fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
         if (0..=Self::MAX.0).contains(&millis) {
             Ok(Self(millis))
@@ -63,20 +63,20 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     #[must_use]
     pub fn millis(self) -> i64 {
         self.0
     }
 
-    /// This much later, at most the end of the year 9999.
+    /// Adds a duration, up to the end of the year 9999.
     #[must_use]
     pub fn saturating_add(self, duration: std::time::Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis).min(Self::MAX.0))
     }
 
-    /// This much earlier, at least 1970.
+    /// Subtracts a duration, down to the beginning of 1970.
     #[must_use]
     pub fn saturating_sub(self, duration: std::time::Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
@@ -84,7 +84,7 @@ impl Timestamp {
     }
 }
 
-/// The system's clock, brought into range.
+/// Converts the system's time, limited to the range.
 impl From<std::time::SystemTime> for Timestamp {
     fn from(time: std::time::SystemTime) -> Self {
         let since = time.duration_since(std::time::UNIX_EPOCH);
@@ -97,7 +97,7 @@ impl fmt::Display for Timestamp {
         let (seconds, millis) = (self.0.div_euclid(1_000), self.0.rem_euclid(1_000));
         let time = OffsetDateTime::from_unix_timestamp(seconds).ok();
         let text = time.and_then(|time| time.format(&Rfc3339).ok());
-        // Always three digits, so that times sort as text.
+        // Three digits always, so that times sort as text.
         let text = text.as_deref().and_then(|text| text.strip_suffix('Z'));
         f.pad(&format!("{}.{millis:03}Z", text.ok_or(fmt::Error)?))
     }
@@ -113,7 +113,7 @@ impl FromStr for Timestamp {
             if text.bytes().all(|b| b.is_ascii_digit()) {
                 return text.parse().ok();
             }
-            // The parser takes any character between date and time.
+            // The parser accepts any character between date and time.
             let between = text.as_bytes().get(10)?;
             let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
             let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);

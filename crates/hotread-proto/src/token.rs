@@ -1,5 +1,4 @@
-//! Tokens, as they are spoken of: what they allow, and what is known of them. Who has which is for the
-//! store to know.
+//! Roles and descriptions of tokens. The store knows the tokens themselves.
 
 use crate::name::TableName;
 use crate::time::Timestamp;
@@ -7,23 +6,23 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What a token allows, each with what is before it.
+/// Access that a token grants; each role includes the previous ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Reading and following tables.
+    /// Read and follow tables.
     Read,
-    /// Changing their records.
+    /// Change records.
     Write,
-    /// Making and dropping tables; and, if the token is not limited to some, tokens.
+    /// Create and drop tables; a token that is not limited to some tables also manages tokens.
     Admin,
 }
 
 impl Role {
-    /// All of them, the least first.
+    /// All roles, the least powerful first.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// As it is written.
+    /// Returns the role as it is written in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,34 +54,35 @@ impl FromStr for Role {
 #[non_exhaustive]
 pub struct ParseRoleError;
 
-/// What is known of a token: all but its secret.
+/// Description of a token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {
-    /// What it is called by where it is listed and revoked: 8 hexadecimal digits. No secret.
+    /// Public identifier, by which the token is listed and revoked: 8 hexadecimal digits.
     pub id: String,
-    /// Whose it is, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same name, so
-    /// that a new one can take over from an old one.
+    /// Name of the holder, for people: `[A-Za-z0-9._-]{1,64}`. Several tokens may have the same
+    /// name, so that a new token can replace an old one.
     pub name: String,
-    /// What it allows.
+    /// Access that the token grants.
     pub role: Role,
-    /// In which tables, by name, whether they are there or not; `None`: in all.
+    /// Names of the tables that the token is limited to, whether they exist or not; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<TableName>>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it ends by itself; `None`: it is valid until it is revoked.
+    /// Expiry time; `None` for a token that is valid until it is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
 impl TokenInfo {
-    /// Whether its time is over.
+    /// Returns `true` if the token has expired at the time `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
-    /// Does it allow what needs this role in this table, or, with no table, in the store as a whole?
+    /// Returns `true` if the token permits operations of this role on this table, or, without a
+    /// table, on the store as a whole.
     #[must_use]
     pub fn allows(&self, table: Option<&TableName>, role: Role) -> bool {
         let here = match (&self.tables, table) {
@@ -94,17 +94,17 @@ impl TokenInfo {
     }
 }
 
-/// A token that was just made. Its secret is told this once.
+/// A new token with its secret, which is disclosed only here.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct NewToken {
-    /// What is known of it from now on.
+    /// Description of the token.
     #[serde(flatten)]
     pub info: TokenInfo,
-    /// `hr_` and 64 hexadecimal digits.
+    /// Secret: `hr_` and 64 hexadecimal digits.
     pub secret: String,
 }
 
-/// Without the secret.
+/// Omits the secret.
 impl fmt::Debug for NewToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewToken")

@@ -1,4 +1,4 @@
-//! What is asked of a table: transactions and replacements.
+//! Write requests to a table: transactions and replacements.
 
 use crate::digest::{Hasher, text};
 use crate::name::{Category, Key, Note, TxnId, said_bytes};
@@ -8,33 +8,34 @@ use crate::value::Value;
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroize;
 
-/// Most operations in a transaction: what a reader applies in one go, some hundred microseconds.
+/// Most operations in a transaction: what a reader applies in one step, in some hundred
+/// microseconds.
 pub const MAX_TXN_OPS: usize = 1_000;
 /// Most bytes of keys, categories, values and note in a transaction.
 pub const MAX_TXN_BYTES: usize = 8 << 20;
-/// Most bytes of keys, categories and values that a replacement may change: they are one row of the
-/// history and one step of each replica.
+/// Most bytes of keys, categories and values that a replacement may change: they form one row of
+/// the history and one step of each replica.
 pub const MAX_REPLACE_BYTES: usize = 256 << 20;
 
-/// A record to be written whole.
+/// A whole record to write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Put {
-    /// Its key.
+    /// Key of the record.
     pub key: Key,
-    /// Its value.
+    /// Value of the record.
     pub value: Value,
-    /// What it is filed under.
+    /// Category of the record.
     #[serde(default)]
     pub category: Category,
-    /// From when on it counts as gone.
+    /// Expiry time: reads treat the record as absent from this instant.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
 }
 
 impl Put {
-    /// A record of the category `general` that does not expire.
+    /// Creates a record in the category `general` that does not expire.
     #[must_use]
     pub fn new(key: Key, value: Value) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl Put {
         }
     }
 
-    /// Bytes of key, category and value.
+    /// Returns the bytes of key, category and value.
     #[must_use]
     pub fn size(&self) -> usize {
         self.key.as_str().len() + self.category.as_str().len() + self.value.as_bytes().len()
@@ -63,17 +64,17 @@ impl Put {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", try_from = "OpFields")]
 pub enum Op {
-    /// Write a record, whether it was there or not.
+    /// Writes a record, whether it exists or not.
     Put(Put),
-    /// Take a record out. If there is none, nothing is wrong.
+    /// Deletes a record, if it exists.
     Delete {
-        /// Its key.
+        /// Key of the record.
         key: Key,
     },
 }
 
 impl Op {
-    /// The record's key.
+    /// Returns the record's key.
     #[must_use]
     pub fn key(&self) -> &Key {
         match self {
@@ -90,7 +91,7 @@ impl Op {
     }
 }
 
-/// What may stand in an operation: one member.
+/// The members of an operation, of which exactly one is present.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpFields {
@@ -118,19 +119,18 @@ impl TryFrom<OpFields> for Op {
     }
 }
 
-/// What must hold of a key for a transaction to be applied.
+/// A condition on a record, without which a transaction is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PreconditionFields")]
 pub struct Precondition {
-    /// The key, which the transaction need not change.
+    /// Key of the record, which the transaction need not change.
     pub key: Key,
-    /// What must hold.
+    /// Condition on that record.
     #[serde(flatten)]
     pub condition: Condition,
 }
 
-/// What may stand in a precondition. Read field by field, so that a second condition or a misspelt
-/// one is an error, not passed over.
+/// The members of a precondition. Reading each field makes a second or misspelt condition an error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PreconditionFields {
@@ -162,16 +162,16 @@ impl TryFrom<PreconditionFields> for Precondition {
     }
 }
 
-/// What must hold of a record.
+/// A condition on a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Condition {
-    /// It is there, and was last changed by this transaction.
+    /// The record exists and was last changed by this transaction.
     #[serde(rename = "if_seq")]
     Seq(u64),
-    /// There is none. In JSON `"if_absent": true`.
+    /// The record does not exist. In JSON `"if_absent": true`.
     #[serde(rename = "if_absent", serialize_with = "yes")]
     Absent,
-    /// There is one, whatever it is. In JSON `"if_present": true`.
+    /// The record exists. In JSON `"if_present": true`.
     #[serde(rename = "if_present", serialize_with = "yes")]
     Present,
 }
@@ -180,65 +180,65 @@ fn yes<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(true)
 }
 
-/// Operations that are applied in their order, all of them or none, if all preconditions hold.
+/// Operations that are applied in order, all or none, if all preconditions hold.
 ///
-/// As JSON `{"id": "…"?, "ops": [{"put": {…}}, {"delete": {"key": "…"}}], "if": [{"key": "…",
-/// "if_seq": 7}]?, "note": "…"?}`. Not `Display`ed or logged: it holds values.
+/// As JSON: `{"id": "…"?, "ops": [{"put": {…}}, {"delete": {"key": "…"}}], "if": [{"key": "…",
+/// "if_seq": 7}]?, "note": "…"?}`. Has no `Display` and is not logged, because it contains values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Txn {
-    /// Makes trying again harmless.
+    /// Transaction id, which makes a retry harmless.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<TxnId>,
-    /// At least one, at most [`MAX_TXN_OPS`].
+    /// Operations: at least one, at most [`MAX_TXN_OPS`].
     #[serde(deserialize_with = "objects")]
     pub ops: Vec<Op>,
-    /// Checked against the state before the first operation.
+    /// Preconditions, checked against the state before the first operation.
     #[serde(default, rename = "if", deserialize_with = "objects")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preconditions: Vec<Precondition>,
-    /// The reason for it, kept with the change in the history and told to followers. No part of what is
-    /// asked for: see [`body_hash`](Self::body_hash).
+    /// Reason for the transaction, kept in the history and sent to followers. Not part of the
+    /// [`body_hash`](Self::body_hash).
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
 }
 
 impl Txn {
-    /// An empty transaction, to be filled.
+    /// Creates an empty transaction.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Writes a record.
+    /// Adds a write of a record.
     #[must_use]
     pub fn put(mut self, put: Put) -> Self {
         self.ops.push(Op::Put(put));
         self
     }
 
-    /// Takes a record out.
+    /// Adds the deletion of a record.
     #[must_use]
     pub fn delete(mut self, key: Key) -> Self {
         self.ops.push(Op::Delete { key });
         self
     }
 
-    /// Only if the record is there and was last changed by transaction `seq`.
+    /// Requires that the record exists and was last changed by transaction `seq`.
     #[must_use]
     pub fn if_seq(self, key: Key, seq: u64) -> Self {
         self.only_if(key, Condition::Seq(seq))
     }
 
-    /// Only if there is no record with this key.
+    /// Requires that no record has this key.
     #[must_use]
     pub fn if_absent(self, key: Key) -> Self {
         self.only_if(key, Condition::Absent)
     }
 
-    /// Only if there is a record with this key, whatever it is.
+    /// Requires that a record has this key.
     #[must_use]
     pub fn if_present(self, key: Key) -> Self {
         self.only_if(key, Condition::Present)
@@ -249,21 +249,21 @@ impl Txn {
         self
     }
 
-    /// With an id, so that trying again is harmless.
+    /// Sets the id, which makes a retry harmless.
     #[must_use]
     pub fn id(mut self, id: TxnId) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// With the reason for it.
+    /// Sets the reason for the transaction.
     #[must_use]
     pub fn note(mut self, note: Note) -> Self {
         self.note = Some(note);
         self
     }
 
-    /// Bytes of keys, categories, values and note.
+    /// Returns the bytes of keys, categories, values and note.
     #[must_use]
     pub fn size(&self) -> usize {
         let ops = self.ops.iter().map(Op::size);
@@ -271,7 +271,7 @@ impl Txn {
         ops.chain(checked).sum::<usize>() + said_bytes(None, self.note.as_ref())
     }
 
-    /// Is it within the limits?
+    /// Checks the limits.
     ///
     /// # Errors
     /// If it has no operation, more operations or preconditions than [`MAX_TXN_OPS`], or more bytes
@@ -286,8 +286,8 @@ impl Txn {
         }
     }
 
-    /// A hash of all that it asks for, id and note aside: the same id with another body is a conflict.
-    /// A repetition with another note is none; the first note stays.
+    /// Returns a hash of everything but id and note: the same id with another body is a conflict. A
+    /// repetition with another note is accepted, and the first note stays.
     #[must_use]
     pub fn body_hash(&self, hasher: &Hasher) -> u128 {
         hasher.hash(|sink| {
@@ -318,30 +318,30 @@ impl Txn {
     }
 }
 
-/// The whole new content of a table, which replaces the old one in one visible step. Records that
-/// stay as they are keep their sequence number.
+/// The whole new content of a table, which replaces the old one in one visible step. Unchanged
+/// records keep their sequence number.
 ///
-/// Of several records with one key the last counts.
+/// If several records have the same key, the last one counts.
 ///
-/// A source that was cut off looks like a smaller table, so a replacement that would delete much is
-/// refused unless it says that this is meant.
+/// A truncated source looks like a smaller table. A replacement that would delete many records is
+/// therefore refused unless it explicitly allows that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replace {
-    /// Makes trying again harmless.
+    /// Transaction id, which makes a retry harmless.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<TxnId>,
-    /// All records that the table is to have.
+    /// All records that the table will have.
     #[serde(deserialize_with = "objects")]
     pub records: Vec<Put>,
-    /// The table's last transaction, without which the replacement is refused: one that was worked out
-    /// from an older state does not undo what came after.
+    /// Required last transaction of the table. A replacement that was made from an older state is
+    /// refused, so that it does not undo later changes.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_seq: Option<u64>,
-    /// Largest share of the table's records that may be deleted, in percent; from 100 on there is no
-    /// bound. [`DEFAULT_MAX_DELETE_PERCENT`] if it is left out; [`FREE_DELETIONS`] are always allowed.
+    /// Largest share of the table's records that may be deleted, in percent; 100 and above mean no
+    /// limit. Defaults to [`DEFAULT_MAX_DELETE_PERCENT`]; [`FREE_DELETIONS`] are always allowed.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_delete_percent: Option<u8>,
@@ -349,21 +349,21 @@ pub struct Replace {
     /// [`max_delete_percent`](Self::max_delete_percent) says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_empty: bool,
-    /// The reason for it, as that of a [transaction](Txn::note).
+    /// Reason for the replacement, like that of a [transaction](Txn::note).
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
 }
 
-/// Share of a table's records that a replacement may delete unless it says otherwise, in percent: a
-/// table that is refreshed keeps most of its keys.
+/// Default share of a table's records that a replacement may delete, in percent: a table that is
+/// refreshed keeps most of its keys.
 pub const DEFAULT_MAX_DELETE_PERCENT: u8 = 50;
-/// Records that a replacement may delete whatever share of the table they are, so that small tables can
-/// be replaced freely.
+/// Number of records that a replacement may delete from a table of any size, so that small tables
+/// can be replaced freely.
 pub const FREE_DELETIONS: u64 = 10;
 
 impl Replace {
-    /// A replacement by these records, with the default bound on deletions.
+    /// Creates a replacement with the default bound on deletions.
     #[must_use]
     pub fn new(records: Vec<Put>) -> Self {
         Self {
@@ -372,14 +372,14 @@ impl Replace {
         }
     }
 
-    /// Only if the table's last transaction is this one.
+    /// Requires that the table's last transaction is this one.
     #[must_use]
     pub fn if_seq(mut self, seq: u64) -> Self {
         self.if_seq = Some(seq);
         self
     }
 
-    /// However many records it deletes, also all of them.
+    /// Allows any number of deletions, including all records.
     #[must_use]
     pub fn unguarded(mut self) -> Self {
         self.max_delete_percent = Some(100);
@@ -387,14 +387,14 @@ impl Replace {
         self
     }
 
-    /// With the reason for it.
+    /// Sets the reason for the replacement.
     #[must_use]
     pub fn note(mut self, note: Note) -> Self {
         self.note = Some(note);
         self
     }
 
-    /// Most records that it may delete of a table with so many.
+    /// Returns the largest number of records that may be deleted from a table of this size.
     pub(crate) fn max_deletions(&self, records: u64) -> u64 {
         match self.max_delete_percent {
             _ if self.records.is_empty() => u64::MAX,
@@ -402,13 +402,13 @@ impl Replace {
             percent => {
                 let percent = u128::from(percent.unwrap_or(DEFAULT_MAX_DELETE_PERCENT));
                 let share = u128::from(records) * percent / 100;
-                // A share of `records` is not more than they are.
+                // A share of `records` is at most `records`.
                 u64::try_from(share).unwrap_or(records).max(FREE_DELETIONS)
             }
         }
     }
 
-    /// A hash of all that it asks for, id and note aside.
+    /// Returns a hash of everything but id and note.
     #[must_use]
     pub fn body_hash(&self, hasher: &Hasher) -> u128 {
         hasher.hash(|sink| {
@@ -429,7 +429,7 @@ impl Replace {
         })
     }
 
-    /// Bytes of keys, categories, values and note.
+    /// Returns the bytes of keys, categories, values and note.
     #[must_use]
     pub fn size(&self) -> usize {
         let said = said_bytes(None, self.note.as_ref());
@@ -465,21 +465,21 @@ impl Zeroize for Replace {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TxnTooLarge {
-    /// There is nothing to do.
+    /// The transaction has no operation.
     #[error("the transaction has no operation; give at least one")]
     Empty,
-    /// Too many operations or preconditions.
+    /// The transaction has too many operations or preconditions.
     #[error(
         "the transaction has {ops} operations or preconditions; at most {MAX_TXN_OPS} are allowed; split it, or replace the table"
     )]
     Ops {
-        /// How many.
+        /// Number of operations or of preconditions, whichever is larger.
         ops: usize,
     },
-    /// Too many bytes of keys, categories, values and note.
+    /// The transaction has too many bytes of keys, categories, values and note.
     #[error("the transaction has {bytes} bytes; at most {max} are allowed; split it")]
     Bytes {
-        /// How many.
+        /// Number of bytes.
         bytes: usize,
         /// The limit: [`MAX_TXN_BYTES`] or, for what a replacement changes, [`MAX_REPLACE_BYTES`].
         max: usize,

@@ -1,4 +1,4 @@
-//! The calls that typed tables of a store and of a server have in common.
+//! Interface that typed tables of a store and of a server have in common.
 
 use crate::calls::{Found, Page, Scan, Search};
 use crate::evaluate::Change;
@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// A typed table in a file of this process (`hotread_store::Table`) or on a server
-/// (`hotread_client::blocking::Table`), whose calls block their thread. For code that runs on both: an
-/// application that reads and writes through this trait is tested on a store in memory
-/// (`hotread_store::Store::temporary`), and runs against a server.
+/// (`hotread_client::blocking::Table`), whose calls block their thread. Intended for code that
+/// works with both: an application that reads and writes through this trait is tested with a store
+/// in memory (`hotread_store::Store::temporary`), and runs with a server.
 ///
 /// ```
 /// use hotread_proto::TypedTable;
@@ -30,7 +30,7 @@ use std::time::Duration;
 /// }
 /// ```
 ///
-/// Each call is the table's own of the same name, where more is said.
+/// Each call is described in more detail at the table's own method of the same name.
 pub trait TypedTable<V>:
     Clone
     + Send
@@ -43,27 +43,27 @@ pub trait TypedTable<V>:
     /// An error of [`wait_for`](Self::wait_for).
     type WaitForError: std::error::Error + Send + Sync + 'static;
 
-    /// A reader of the state, for one thread or task.
+    /// Creates a reader of the state, for one thread or task.
     fn reader(&self) -> HotReadHandle<Self::State>;
 
-    /// The last change that readers see.
+    /// Returns the position of the last change that readers see.
     fn position(&self) -> Position;
 
-    /// Greatest age of what readers see: they see every commit that was acknowledged before that time.
-    /// `None`: not known.
+    /// Returns the greatest possible age of the readers' state: it contains every commit that was
+    /// acknowledged before that time. `None` if the age is not known.
     fn age(&self) -> Option<Duration>;
 
     /// Waits until readers see a change.
     ///
     /// # Errors
-    /// The reason why they do not.
+    /// The reason why readers do not see it.
     fn wait_for(&self, position: Position, within: Duration) -> Result<(), Self::WaitForError>;
 
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a
     /// thread of its own, until the guard is dropped.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot create a thread.
     fn on_change(
         &self,
         call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
@@ -72,7 +72,7 @@ pub trait TypedTable<V>:
         Self::State: Entries,
         V: Clone + PartialEq;
 
-    /// The value of a record as of the last commit.
+    /// Returns the value of a record as of the last commit.
     ///
     /// # Errors
     /// If the key is malformed, the table cannot be read, or the type refuses the value.
@@ -80,43 +80,44 @@ pub trait TypedTable<V>:
     where
         V: DeserializeOwned;
 
-    /// A page of whole records, ordered by the bytes of their keys.
+    /// Returns a page of whole records, ordered by the bytes of their keys.
     ///
     /// # Errors
     /// If the table cannot be read.
     fn scan(&self, scan: &Scan) -> Result<Page, Self::Error>;
 
-    /// The records that have all the words of a query, the best first.
+    /// Returns the records that contain all words of a query, best match first.
     ///
     /// # Errors
     /// If the table has no search index, or cannot be read.
     fn search(&self, search: &Search) -> Result<Found, Self::Error>;
 
-    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](crate::MAX_CHANGES).
+    /// Returns the changes after `from`, oldest first, at most `limit` and at most
+    /// [`MAX_CHANGES`](crate::MAX_CHANGES).
     ///
     /// # Errors
     /// If the history does not go back to `from`, or cannot be read.
     fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Self::Error>;
 
-    /// The table's options and where it stands.
+    /// Returns the table's options and position.
     ///
     /// # Errors
     /// If the table cannot be read.
     fn info(&self) -> Result<TableInfo, Self::Error>;
 
-    /// Gives the table other options; position, history and readers stay.
+    /// Alters the table's options; position, history and readers stay.
     ///
     /// # Errors
-    /// If a record does not fit the new schema, or the table cannot be written.
+    /// If a record does not match the new schema, or the table cannot be written.
     fn alter(&self, alter: &Alter) -> Result<TableInfo, Self::Error>;
 
     /// Replaces the table's content, with the bounds and conditions of the replacement.
     ///
     /// # Errors
-    /// If it is refused, or cannot be written.
+    /// If the replacement is refused or cannot be written.
     fn replace_with(&self, new: Replace) -> Result<Committed, Self::Error>;
 
-    /// An empty transaction, to be filled.
+    /// Creates an empty transaction.
     fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
     }
@@ -152,7 +153,7 @@ pub trait TypedTable<V>:
         Ok(TypedTable::txn(self).delete(key)?.commit()?.position)
     }
 
-    /// Makes the table have exactly these records, in one visible step.
+    /// Replaces the table's records by exactly these, in one visible step.
     ///
     /// # Errors
     /// If a key or a value cannot be stored, or as for [`replace_with`](Self::replace_with).

@@ -1,4 +1,4 @@
-//! What the typed tables of a store and of a server do alike.
+//! Calls that the typed tables of a store and of a server share.
 
 use crate::name::Key;
 use crate::position::Position;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 impl Refused {
-    /// The refusal of a record's value. Of a sealed table it says nothing of the value, which the reason may
-    /// quote.
+    /// Creates the refusal of a record's value. For a sealed table it omits the reason, which may
+    /// quote the value.
     #[must_use]
     pub fn new(record: &Record, reason: impl ToString, sealed: bool) -> Self {
         Self {
@@ -34,17 +34,17 @@ impl Position {
     }
 }
 
-/// The value of a record of a table, which may be sealed.
+/// Deserializes the value of a record, whose table may be sealed.
 ///
 /// # Errors
-/// If the value cannot be read as this type.
+/// If the value does not have the form of the type.
 pub fn read_value<V: DeserializeOwned>(record: &Record, sealed: bool) -> Result<V, Refused> {
     let value = record.value_as();
     value.map_err(|error| Refused::new(record, error, sealed))
 }
 
 impl<T: Commit, V> TableTxn<'_, T, V> {
-    /// A replacement by these records, which are not [checked](Self::check).
+    /// Creates a replacement by these records, without [checking](Self::check) them.
     ///
     /// # Errors
     /// If a key or a value cannot be stored.
@@ -60,9 +60,10 @@ impl<T: Commit, V> TableTxn<'_, T, V> {
     }
 }
 
-/// Defines the calls that are the same for each type `Table<V, S>` of a typed table, whose crate has its
-/// `Error` in scope. `$on` has the calls of tables by their name `$name`, of the table `$this`. `$async` and
-/// `$await` are empty where calls block their thread. `$seen` says when readers see what was written.
+/// Defines the calls that all typed tables `Table<V, S>` share. The crate must have its `Error` in
+/// scope. `$on` is the object whose calls take the name `$name` of the table `$this`. `$async` and
+/// `$await` are empty where calls block their thread. `$seen` documents when readers see what was
+/// written.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! typed_table_calls {
@@ -72,7 +73,7 @@ macro_rules! typed_table_calls {
     ) => {
         #[allow(clippy::needless_question_mark, reason = "errors of a store are converted")]
         impl<V, S: $crate::Replicated> Table<V, S> {
-            /// The table's options and where it stands.
+            /// Returns the table's options and position.
             ///
             /// # Errors
             /// If the table was dropped, or cannot be read.
@@ -81,10 +82,10 @@ macro_rules! typed_table_calls {
                 Ok($on.table_info($name)$($await)*?)
             }
 
-            /// Gives the table other options; position, history and readers stay.
+            /// Alters the table's options; position, history and readers stay.
             ///
             /// # Errors
-            /// If the options do not go together or a record does not fit the new schema, or the table cannot
+            /// If the options conflict, a record does not match the new schema, or the table cannot
             /// be written.
             pub $($async)? fn alter(
                 &self,
@@ -94,7 +95,7 @@ macro_rules! typed_table_calls {
                 Ok($on.alter($name, alter)$($await)*?)
             }
 
-            /// Writes a record, and returns its position. On disk when this returns.
+            /// Writes a record, and returns its position. The write is durable when this returns.
             #[doc = $seen]
             ///
             /// # Errors
@@ -123,7 +124,7 @@ macro_rules! typed_table_calls {
                 Ok(txn.commit()$($await)*?.position)
             }
 
-            /// Deletes a record. A record that is not there is no error.
+            /// Deletes a record, if the table has it.
             ///
             /// # Errors
             /// If the key is malformed, or the transaction cannot be committed.
@@ -131,8 +132,8 @@ macro_rules! typed_table_calls {
                 Ok(self.txn().delete(key)?.commit()$($await)*?.position)
             }
 
-            /// Makes the table have exactly these records, in one visible step. Refused if that would delete
-            /// more than half of a table with more than a few records; see
+            /// Replaces the table's records by exactly these, in one visible step. Refused if this
+            /// would delete more than half of a table with more than a few records; see
             /// [`replace_with`](Self::replace_with).
             ///
             /// # Errors
@@ -148,7 +149,7 @@ macro_rules! typed_table_calls {
                 self.replace_with(new)$($await)*
             }
 
-            /// A page of whole records, ordered by the bytes of their keys.
+            /// Returns a page of whole records, ordered by the bytes of their keys.
             ///
             /// # Errors
             /// If the table was dropped, or cannot be read.
@@ -157,7 +158,7 @@ macro_rules! typed_table_calls {
                 Ok($on.scan($name, scan)$($await)*?)
             }
 
-            /// The records that have all the words of a query, the best first.
+            /// Returns the records that contain all words of a query, best match first.
             ///
             /// # Errors
             /// If the table was dropped or has no search index, or cannot be read.
@@ -169,9 +170,9 @@ macro_rules! typed_table_calls {
     };
 }
 
-/// Implements [`TypedTable`](crate::TypedTable) by the calls of such a table, whose crate also has its
-/// `WaitForError` in scope. `$state` has the calls about the state, of the table `$this`, and `$reader` is
-/// the one that makes a reader.
+/// Implements [`TypedTable`](crate::TypedTable) for such a table. The crate must also have its
+/// `WaitForError` in scope. `$state` is the object with the calls about the state of the table
+/// `$this`, and `$reader` is the call that creates a reader.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! impl_typed_table {

@@ -1,4 +1,4 @@
-//! Values: JSON that is checked and compacted once, and opaque after that.
+//! Values: JSON that is checked and compacted once, and opaque afterwards.
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,11 +14,10 @@ pub const MAX_VALUE_DEPTH: usize = 100;
 
 /// A JSON value as text without white space between its parts.
 ///
-/// It is parsed once, to see that it is JSON that all parsers read alike (no lone surrogates, numbers
-/// within the range of a double, no object with a member twice, at most [`MAX_VALUE_DEPTH`] deep), and
-/// not interpreted: the digits
-/// of numbers, the escapes in strings and the order of members stay as they were, so `1.0` and
-/// 2^53 + 1 survive. Two texts that differ are different values, whatever they mean.
+/// Parsing checks that all JSON parsers read the text alike: no lone surrogates, numbers within the
+/// range of a double, no object with a duplicate member, at most [`MAX_VALUE_DEPTH`] deep. The text
+/// is not interpreted: the digits of numbers, the escapes in strings and the order of members stay
+/// as they were, so `1.0` and 2^53 + 1 survive. Values are equal if their compact texts are.
 ///
 /// ```
 /// use hotread_proto::Value;
@@ -30,52 +29,52 @@ pub const MAX_VALUE_DEPTH: usize = 100;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Value(Box<str>);
 
-/// Why a value was refused.
+/// Reason for refusing a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidValue {
-    /// It is not JSON, or not JSON that common parsers read.
+    /// The text is not JSON, or not JSON that common parsers read.
     #[error("not JSON: {reason}; quote it if it is meant to be a string")]
     NotJson {
-        /// What the parser found, with line and column. It does not quote the value.
+        /// Complaint of the parser, with line and column. It does not quote the value.
         reason: String,
     },
     /// Arrays and objects are nested deeper than [`MAX_VALUE_DEPTH`].
     #[error("the value is nested more than {MAX_VALUE_DEPTH} deep; flatten it")]
     TooDeep,
-    /// An object in it has a member twice: some parsers read the first, and some the last.
+    /// An object in the value has a duplicate member: some parsers read the first, others the last.
     #[error(
         "an object in the value has a member twice: its last member ends at line {line} column {column}; give each member once"
     )]
     DuplicateMember {
-        /// The line in which the object's last member ends, from 1.
+        /// Line in which the object's last member ends, counted from 1.
         line: usize,
-        /// Where in that line, in bytes, from 1.
+        /// Column in that line, in bytes, counted from 1.
         column: usize,
     },
-    /// It is larger than [`MAX_VALUE_BYTES`].
+    /// The value is larger than [`MAX_VALUE_BYTES`].
     #[error(
         "the value has {bytes} bytes; at most {MAX_VALUE_BYTES} are allowed; split it over several keys"
     )]
     TooLarge {
-        /// Its size, in bytes: after compaction, if it came so far.
+        /// Size of the value in bytes, after compaction if it was compacted.
         bytes: usize,
     },
 }
 
 impl Value {
-    /// Checks and compacts.
+    /// Checks and compacts a JSON text.
     ///
     /// # Errors
-    /// If it is not JSON, has a member twice, is too deep or too large. Text of more than twice [`MAX_VALUE_BYTES`] is
-    /// refused without being looked at.
+    /// If the text is not JSON, has a duplicate member, is nested too deeply or is too large. Text
+    /// of more than twice [`MAX_VALUE_BYTES`] is refused unread.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidValue> {
         if json.len() > 2 * MAX_VALUE_BYTES {
             return Err(InvalidValue::TooLarge { bytes: json.len() });
         }
         let compact = compact(json)?;
-        // After the depth is known to be harmless; before the size is, so that errors of a large
-        // text are its own.
+        // The order matters: the depth must be known to be harmless first, and a malformed text
+        // must be reported as such even if it is too large.
         probe(json)?;
         if compact.len() > MAX_VALUE_BYTES {
             return Err(InvalidValue::TooLarge {
@@ -88,18 +87,19 @@ impl Value {
         Ok(Self(text.into_boxed_str()))
     }
 
-    /// A JSON string with this text.
+    /// Creates a JSON string with this text.
     ///
     /// # Errors
-    /// If it is too large.
+    /// If the text is too large.
     pub fn string(text: &str) -> Result<Self, InvalidValue> {
         Self::serialize(text)
     }
 
-    /// The JSON of anything that can be written as such.
+    /// Serializes a value as JSON.
     ///
     /// # Errors
-    /// If it cannot (a map with keys that are not strings), is too deep or too large.
+    /// If it has no form as JSON (such as a map whose keys are not strings), is nested too deeply
+    /// or is too large.
     pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, InvalidValue> {
         let json = serde_json::to_vec(value).map_err(|e| InvalidValue::NotJson {
             reason: e.to_string(),
@@ -107,22 +107,22 @@ impl Value {
         Self::parse(&json)
     }
 
-    /// The compact text.
+    /// Returns the compact text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The compact text, as bytes.
+    /// Returns the compact text as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// The value as a Rust type.
+    /// Deserializes the value.
     ///
     /// # Errors
-    /// If it does not have that type's form.
+    /// If the value does not have the form of the type.
     pub fn to<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(&self.0)
     }
@@ -130,12 +130,12 @@ impl Value {
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Values may be secret, and logs are not.
+        // Values may be secret, and logs are public.
         write!(f, "Value({} bytes)", self.0.len())
     }
 }
 
-/// Overwrites the text; what is left is not JSON.
+/// Overwrites the text; the result is not JSON.
 impl Zeroize for Value {
     fn zeroize(&mut self) {
         self.0.zeroize();
@@ -149,8 +149,8 @@ impl Serialize for Value {
     }
 }
 
-/// Reads text that was checked when it came in, perhaps by an earlier version, whose rules were others:
-/// to be used as `#[serde(deserialize_with = "stored")]` for what is stored. Only with `serde_json`.
+/// Reads a stored text, which an earlier version may have checked by other rules. To be used as
+/// `#[serde(deserialize_with = "stored")]`, with `serde_json` only.
 pub(crate) fn stored<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Value>, D::Error> {
@@ -160,7 +160,7 @@ pub(crate) fn stored<'de, D: Deserializer<'de>>(
     Ok(Some(Value(text.into_boxed_str())))
 }
 
-/// Only with `serde_json`.
+/// Supports `serde_json` only.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -168,7 +168,7 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// The parser's complaint without the text that it quotes in some.
+/// Converts the parser's complaint, without the text that some complaints quote.
 fn not_json(error: &serde_json::Error) -> InvalidValue {
     let (line, column) = (error.line(), error.column());
     let reason = match error.is_eof() {
@@ -178,8 +178,8 @@ fn not_json(error: &serde_json::Error) -> InvalidValue {
     InvalidValue::NotJson { reason }
 }
 
-/// Leaves out white space outside of strings, and counts how deep it goes. Whether it is JSON at
-/// all is the parser's to say.
+/// Removes white space outside of strings and checks the depth. The parser checks that the text is
+/// JSON.
 fn compact(json: &[u8]) -> Result<Vec<u8>, InvalidValue> {
     let mut out = Vec::with_capacity(json.len());
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -210,8 +210,8 @@ fn compact(json: &[u8]) -> Result<Vec<u8>, InvalidValue> {
     Ok(out)
 }
 
-/// Looks at every part of a value as a parser of real types would: serde_json's way of skipping a value
-/// accepts lone surrogates and numbers out of range.
+/// Parses every part of a value. When serde_json skips a value instead, it accepts lone surrogates
+/// and numbers out of range.
 fn probe(json: &[u8]) -> Result<(), InvalidValue> {
     let mut names = Names::default();
     let mut parser = serde_json::Deserializer::from_slice(json);
@@ -226,18 +226,18 @@ fn probe(json: &[u8]) -> Result<(), InvalidValue> {
     }
 }
 
-/// Names of the members of all objects that are open, the innermost last. One list for all of them:
+/// Member names of all open objects, the innermost last. One list serves all of them, because
 /// values have many small objects.
 #[derive(Default)]
 struct Names<'de> {
     open: Vec<Cow<'de, str>>,
-    /// An object has one of its names twice.
+    /// Set once an object has a duplicate name.
     twice: bool,
 }
 
 impl Names<'_> {
-    /// The innermost object ends, whose names begin at `from`. Takes O(n log n) comparisons, and no
-    /// hashes, which could be made to collide.
+    /// Closes the innermost object, whose names begin at `from`; returns `true` once there was a
+    /// duplicate. Takes O(n log n) comparisons, and no hashes, whose collisions could be provoked.
     fn close(&mut self, from: usize) -> bool {
         let names = &mut self.open[from..];
         names.sort_unstable();
@@ -247,7 +247,7 @@ impl Names<'_> {
     }
 }
 
-/// A part of a value. Keeps nothing but names.
+/// Visitor of one part of a value, which keeps nothing but names.
 struct Probe<'n, 'de>(&'n mut Names<'de>);
 
 impl<'de> DeserializeSeed<'de> for Probe<'_, 'de> {
@@ -281,7 +281,7 @@ impl<'de> Visitor<'de> for Probe<'_, 'de> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let from = self.0.open.len();
-        // Decoded: a name is the same however it is escaped.
+        // Names are compared after decoding their escapes.
         while let Some(Name(name)) = map.next_key()? {
             self.0.open.push(name);
             map.next_value_seed(Probe(&mut *self.0))?;
@@ -293,6 +293,6 @@ impl<'de> Visitor<'de> for Probe<'_, 'de> {
     }
 }
 
-/// A member's name, decoded; borrowed if it has no escapes.
+/// Decoded name of a member; borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,4 +1,4 @@
-//! A table as decisions about it see it.
+//! View of a table for the evaluation of entries.
 
 use crate::digest::{Digest, Hasher, ItemHash};
 use crate::name::{Key, TxnId};
@@ -7,71 +7,71 @@ use crate::time::Timestamp;
 use crate::txn::Put;
 use serde::{Deserialize, Serialize};
 
-/// What [`evaluate`](crate::evaluate()) needs to know of a table.
+/// Read access to a table, as needed by [`evaluate`](crate::evaluate()).
 pub trait TableView {
-    /// Why the table could not be read.
+    /// An error of reading the table.
     type Error;
 
-    /// Where the table stands.
+    /// Returns the current state of the table.
     fn head(&self) -> Head;
-    /// How its records are hashed.
+    /// Returns the hasher of the table's records.
     fn hasher(&self) -> &Hasher;
-    /// What there is under a key.
+    /// Returns the record with this key, if there is one.
     ///
     /// # Errors
     /// If the table could not be read.
     fn get(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
-    /// As [`get`](Self::get), with the category as well.
+    /// Returns the same as [`get`](Self::get), with the category.
     ///
     /// # Errors
     /// If the table could not be read.
     fn get_filed(&mut self, key: &Key) -> Result<Option<Existing>, Self::Error>;
-    /// All records in the order of their keys' bytes, each with its key.
+    /// Visits all records in the order of their keys' bytes, each with its key.
     ///
     /// # Errors
     /// If the table could not be read.
     fn scan(&mut self, visit: &mut dyn FnMut(&str, Existing)) -> Result<(), Self::Error>;
-    /// The transaction with this id, if it is remembered.
+    /// Returns the transaction with this id, if it is remembered.
     ///
     /// # Errors
     /// If the table could not be read.
     fn remembered(&mut self, id: &TxnId) -> Result<Option<Remembered>, Self::Error>;
 }
 
-/// Where a table stands.
+/// State of a table: position, digest, number of records and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Its last transaction.
+    /// Position of the last transaction.
     pub position: Position,
-    /// The digest after it.
+    /// Digest after that transaction.
     pub digest: Digest,
-    /// How many records there are.
+    /// Number of records.
     pub records: u64,
-    /// When it was committed.
+    /// Commit time of that transaction.
     pub at: Timestamp,
 }
 
-/// What a decision needs of a record that is there: not its value, whose hash stands for it.
+/// Metadata of an existing record. Its hash represents the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Existing {
-    /// The transaction that last changed it.
+    /// Transaction that last changed the record.
     pub seq: u64,
-    /// The hash of key, `seq` and value.
+    /// Hash of key, `seq` and value.
     pub hash: ItemHash,
-    /// What it is filed under; [`TableView::get`] need not fill this in.
+    /// Category of the record; [`TableView::get`] need not fill it in.
     pub category: String,
-    /// Expiry time, from which on preconditions take the record for absent.
+    /// Expiry time; preconditions treat the record as absent from then on.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Existing {
-    /// Whether the record had expired at this time.
+    /// Returns `true` if the record had expired at this time.
     #[must_use]
     pub fn is_expired(&self, at: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= at)
     }
 
-    /// Whether it is what it would be after this put.
+    /// Returns `true` if the put would change nothing but `seq` and time.
     pub(crate) fn is(&self, put: &Put, hasher: &Hasher) -> bool {
         put.category.as_str() == self.category
             && put.expires_at == self.expires_at
@@ -79,20 +79,20 @@ impl Existing {
     }
 }
 
-/// A transaction with an id that was committed not too long ago.
+/// A committed transaction whose id is still remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
-    /// What was answered.
+    /// Answer of the transaction.
     pub committed: Committed,
-    /// The hash of its body.
+    /// Hash of its body.
     pub body: u128,
 }
 
 /// The answer to a committed transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
-    /// The state that first contains it.
+    /// First state that contains the transaction.
     pub position: Position,
-    /// When it was committed. Never earlier than the table's transaction before it.
+    /// Commit time. Never earlier than that of the previous transaction of the table.
     pub at: Timestamp,
 }

@@ -1,11 +1,11 @@
-//! Bodies of requests and answers of the HTTP interface, each of them a JSON object, beyond those that
-//! a table's own vocabulary has: [`Txn`](crate::Txn), [`Replace`](crate::Replace),
-//! [`TableOptions`](crate::TableOptions) and [`TableInfo`], [`Page`](crate::Page) and the like. Requests
-//! are read strictly: a member that is unknown, or `null`, is an error. Answers are read leniently, since
-//! servers of later versions may say more. A server puts each answer into a
+//! Bodies of the HTTP interface's requests and answers, each a JSON object. The vocabulary of
+//! tables itself is elsewhere: [`Txn`](crate::Txn), [`Replace`](crate::Replace),
+//! [`TableOptions`](crate::TableOptions), [`TableInfo`], [`Page`](crate::Page) and the like.
+//! Requests are read strictly: an unknown or `null` member is an error. Answers are read leniently,
+//! since later versions may add members. A server wraps each answer in a
 //! [`Success`](crate::Success).
 //!
-//! `docs/wire.md` has the routes, and an example of each body, which is a test.
+//! `docs/wire.md` specifies the routes; its example of each body is a test.
 
 mod status;
 
@@ -24,7 +24,8 @@ use crate::view::Committed;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// Escapes a key or a parameter for a URL: all but what RFC 3986 leaves unreserved, as `%XX`.
+/// Percent-encodes a key or a parameter for a URL: everything but the unreserved characters of RFC
+/// 3986.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -32,7 +33,7 @@ pub fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(byte.into());
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(escaped, "%{byte:02X}");
         }
     }
@@ -42,7 +43,7 @@ pub fn escape(text: &str) -> String {
 /// The answer of `GET /v1/tables`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tables {
-    /// Those that the caller may read.
+    /// Tables that the caller may read.
     pub tables: Vec<TableInfo>,
 }
 
@@ -59,13 +60,13 @@ pub struct Tokens {
 pub struct TokenRequest {
     /// A name for people: `[A-Za-z0-9._-]{1,64}`.
     pub name: String,
-    /// What the token allows.
+    /// Access that the token grants.
     pub role: Role,
-    /// Only in these tables; `None`: in all.
+    /// Tables that the token is limited to; `None` for all.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<TableName>>,
-    /// The end of its validity; `None`: it is valid until it is revoked.
+    /// Expiry time; `None` for a token that is valid until it is revoked.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -76,12 +77,11 @@ pub struct TokenRequest {
 pub struct OneRecord {
     /// The record.
     pub record: Record,
-    /// The record is as it was there, or later.
+    /// Position that the record is at least as new as.
     pub position: Position,
 }
 
-/// The body of `PUT /v1/tables/{table}/records/{key}`: a record to be written whole, under the key of
-/// the path.
+/// The body of `PUT /v1/tables/{table}/records/{key}`: a whole record, without the key in the path.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordBody {
@@ -97,7 +97,7 @@ pub struct RecordBody {
 }
 
 impl RecordBody {
-    /// The record, under its key.
+    /// Returns the record under this key.
     #[must_use]
     pub fn under(self, key: Key) -> Put {
         Put {
@@ -109,18 +109,18 @@ impl RecordBody {
     }
 }
 
-/// The answer to a write of one record. It has the key, so that a client can see that nothing on the way
-/// made another one of it.
+/// The answer to a write of one record. It repeats the key, so that a client can detect a proxy
+/// that changed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// The state that first contains the write, and its time.
+    /// First state that contains the write, and its commit time.
     #[serde(flatten)]
     pub committed: Committed,
-    /// The record's key.
+    /// Key of the record.
     pub key: Key,
 }
 
-/// The answer of what has nothing more to say than that it went well.
+/// The answer of a request that has nothing to report but success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nothing {}
 

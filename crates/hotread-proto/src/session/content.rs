@@ -1,4 +1,4 @@
-//! What a replica has: the hash of each record that it received, and where it stands.
+//! Content of a replica: the hash of each received record, and the replica's positions.
 
 use super::following::{Batch, Cause, Refused, SEALED_REASON, Target};
 use super::frame::Has;
@@ -18,7 +18,7 @@ use crate::view::Head;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Values that are refused at one time, of which the server is told.
+/// Most refused values that are reported to the server at once.
 pub(super) const MAX_NACKS: usize = 8;
 
 #[derive(Debug)]
@@ -26,39 +26,39 @@ pub(super) struct Content<T: Target> {
     target: T,
     skip_bad_keys: bool,
     keep_ops: bool,
-    /// Nothing of the values may be told.
+    /// Set for a sealed table, of whose values nothing may be disclosed.
     pub(super) sealed: bool,
-    /// What was received; `None` for those who keep no records.
+    /// Received records; `None` for a client that keeps no records.
     index: Option<Index>,
-    /// Where the session stands; `None`: a snapshot is needed.
+    /// Last received state of the table; `None` if a snapshot is needed.
     pub(super) received: Option<Head>,
-    /// Is the digest there known? It is not before those who keep no records hear of it.
+    /// Set once the digest in `received` is known; a client that keeps no records learns it later.
     digest_known: bool,
-    /// Why what was received is not relied on.
+    /// Reason why the received state is not trusted.
     distrusted: Option<&'static str>,
-    /// Where the state that was given out stands.
+    /// Last state that was handed to the caller.
     applied: Option<Head>,
     held: Held<T::Action>,
     max_held_bytes: usize,
-    /// Most bytes that a table may have of which there is a state.
+    /// Largest table that the replica accepts, in bytes.
     pub(super) max_bytes: usize,
     /// Records that are left out of the state.
     pub(super) skipped: Refusals,
 }
 
-/// What came of something that was received.
+/// Result of receiving a transaction or a snapshot.
 pub(super) struct Received<A> {
     pub(super) batch: Option<Batch<A>>,
-    /// Values that are refused, of which nobody was told yet; not more than can be told.
+    /// Newly refused values, at most as many as can be reported.
     pub(super) news: Vec<Refused>,
-    /// Must everything be loaded again, and why?
+    /// Reason to load the whole table again, if there is one.
     pub(super) again: Option<&'static str>,
 }
 
-/// What became of a record.
+/// An operation that was entered into the index.
 struct Entered {
     key: Arc<str>,
-    /// Does the state have one under this key?
+    /// Set if the state has a record under this key.
     in_state: bool,
     op: ChangeOp,
 }
@@ -86,7 +86,7 @@ impl<T: Target> Content<T> {
         self.index.is_some()
     }
 
-    /// What the server is told of it.
+    /// Returns the state to name in `hello`.
     pub(super) fn has(&self) -> Option<Has> {
         self.received.map(|head| Has {
             epoch: head.position.epoch,
@@ -95,13 +95,13 @@ impl<T: Target> Content<T> {
         })
     }
 
-    /// The digest of what was received, as the server must have it.
+    /// Returns the digest of the received state, as the server must have it.
     pub(super) fn digest(&self) -> Option<Digest> {
         let head = self.received.filter(|_| self.digest_known);
         head.map(|head| head.digest)
     }
 
-    /// Where the state stands that was given out.
+    /// Returns the position of the last state that was handed to the caller.
     pub(super) fn position(&self) -> Option<Position> {
         self.applied.map(|head| head.position)
     }
@@ -110,12 +110,12 @@ impl<T: Target> Content<T> {
         self.held.refused.iter().next()
     }
 
-    /// Values that are refused, of which a server that does not know them is told.
+    /// Returns refused values to report to a server that does not know them.
     pub(super) fn nacks(&self) -> Vec<Refused> {
         self.held.refused.iter().take(MAX_NACKS).collect()
     }
 
-    /// Follows from here without having any records.
+    /// Begins at a position without having any records.
     pub(super) fn begin_at(&mut self, position: Position) {
         let head = Head {
             position,
@@ -127,7 +127,8 @@ impl<T: Target> Content<T> {
         self.applied = Some(head);
     }
 
-    /// The server's digest at what was received. Whoever keeps records has one of its own.
+    /// Takes over the server's digest of the received state. A client that keeps records has
+    /// computed its own.
     pub(super) fn learn(&mut self, digest: Digest) {
         if let (false, Some(head)) = (self.digest_known, &mut self.received) {
             head.digest = digest;
@@ -135,7 +136,7 @@ impl<T: Target> Content<T> {
         }
     }
 
-    /// The next session begins with a snapshot: what was received cannot be relied on.
+    /// Discards the received state, so that the next session begins with a snapshot.
     pub(super) fn distrust(&mut self, why: &'static str) {
         if self.keeps_records() {
             self.received = None;
@@ -143,17 +144,17 @@ impl<T: Target> Content<T> {
         }
     }
 
-    /// Bytes of keys, categories and values of the records that were received.
+    /// Returns the bytes of keys, categories and values of the received records.
     pub(super) fn bytes(&self) -> usize {
         self.index.as_ref().map_or(0, Index::bytes)
     }
 
-    /// Is the table larger than the state may be?
+    /// Returns `true` if the table is larger than the replica accepts.
     pub(super) fn is_too_large(&self) -> bool {
         self.bytes() > self.max_bytes
     }
 
-    /// Transactions came, from the one after what was received on.
+    /// Receives transactions `from` to `head`, the next ones after the received state.
     pub(super) fn change(
         &mut self,
         from: u64,
@@ -170,7 +171,7 @@ impl<T: Target> Content<T> {
         }
         let ops = ops.into_iter().map(|op| self.enter(op)).collect();
         let mut received = self.advance(from, head, ops, Cause::Txn);
-        // What was held back before makes it several.
+        // Together with changes that were withheld before, it would be several transactions.
         if let Some(batch) = &mut received.batch
             && batch.from == head.position.seq
         {
@@ -179,7 +180,7 @@ impl<T: Target> Content<T> {
         Ok(received)
     }
 
-    /// A snapshot is complete. What it has in common with the state is left as it is.
+    /// Receives a complete snapshot. Only its differences from the state are applied.
     pub(super) fn snapshot(
         &mut self,
         staging: Staging,
@@ -204,7 +205,8 @@ impl<T: Target> Content<T> {
         Ok(self.advance(head.position.seq, head, ops, cause))
     }
 
-    /// What leads from the state to these records. The index becomes theirs.
+    /// Returns the operations that lead from the state to these records, and rebuilds the index
+    /// from them.
     fn difference(&mut self, records: Vec<Record>) -> Vec<Entered> {
         let mut old = self.index.take().unwrap_or_default();
         let mut index = Index::with_capacity(records.len());
@@ -223,14 +225,14 @@ impl<T: Target> Content<T> {
                 ops.push(Entered { key, in_state, op });
             }
         }
-        // Those that the state has, and the snapshot does not; in an order that does not vary.
+        // Records that the state has and the snapshot lacks, in a deterministic order.
         let left = old.into_keys();
         let left = left.filter(|key| self.held.in_state(key).unwrap_or(true));
         let held = self.held.keys_in_state();
         let held = held.filter(|key| !index.contains(key)).cloned();
         let gone: BTreeSet<Arc<str>> = left.chain(held).collect();
         for key in gone {
-            // It may have been deleted or have expired.
+            // A snapshot does not tell whether the record was deleted or expired.
             let op = ChangeOp::Delete {
                 key: name(&key),
                 cause: Removal::Unknown,
@@ -259,7 +261,7 @@ impl<T: Target> Content<T> {
         Entered { key, in_state, op }
     }
 
-    /// What the target makes of an operation.
+    /// Asks the target for the update of an operation.
     fn ask(&mut self, key: &Arc<str>, op: ChangeOp) -> Change<T::Action> {
         let (action, refused) = match &op {
             ChangeOp::Delete { .. } => (Some(self.target.delete(key)), None),
@@ -278,7 +280,7 @@ impl<T: Target> Content<T> {
         }
     }
 
-    /// Leaves a record out if its value is refused: the change takes out what the state has of it.
+    /// Leaves a refused record out: the change removes what the state has under its key.
     fn leave_out(&mut self, key: &Arc<str>, change: &mut Change<T::Action>) {
         let refused = change.refused.take();
         if !self.keeps_records() {
@@ -293,8 +295,8 @@ impl<T: Target> Content<T> {
         }
     }
 
-    /// What was received leads to `head`. If the target takes all of it, and the table is not too large,
-    /// it becomes a batch, together with what was held back before.
+    /// Advances what was received to `head`. If the target accepts everything and the table is not
+    /// too large, the result is a batch that includes all changes withheld before.
     fn advance(
         &mut self,
         from: u64,
@@ -332,7 +334,8 @@ impl<T: Target> Content<T> {
             return received;
         }
         if self.held.is_empty() {
-            // A snapshot was in memory anyway. If it were let go of, the next one might be as well.
+            // A snapshot was in memory anyway. Discarding it would lead to another one of the same
+            // size.
             let max = match cause {
                 Cause::Txn => self.max_held_bytes,
                 Cause::First | Cause::Snapshot { .. } => self.max_held_bytes.saturating_add(bytes),
@@ -356,7 +359,7 @@ impl<T: Target> Content<T> {
         received
     }
 
-    /// Begins with a copy that was kept.
+    /// Begins with a saved copy.
     pub(super) fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
         let mut changes = Vec::with_capacity(records.len());
         let mut index = Index::with_capacity(records.len());
@@ -384,7 +387,7 @@ impl<T: Target> Content<T> {
     }
 }
 
-/// The value that is refused, if it is.
+/// Returns the refusal of a change, if there is one.
 fn refusal<A>(key: &str, change: &Change<A>) -> Option<Refused> {
     let (seq, reason) = change.refused.clone()?;
     let key = name(key);
@@ -417,7 +420,7 @@ fn batch<A>(
     }
 }
 
-/// Is each record what was hashed, and changed by one of these transactions?
+/// Returns `true` if each record has the right hash and was changed by one of these transactions.
 pub(super) fn genuine(ops: &[ChangeOp], from: u64, to: u64, sealed: bool) -> bool {
     ops.iter().all(|op| match op {
         ChangeOp::Put(record) => {
@@ -472,7 +475,7 @@ mod tests {
         }
     }
 
-    /// A replica that has nothing, and holds back little.
+    /// A replica without a state and with a small limit for withheld changes.
     fn content() -> Content<NoNull> {
         let mut content = Content::new(NoNull, true, false, false);
         content.max_held_bytes = 10_000;

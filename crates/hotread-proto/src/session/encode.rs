@@ -1,4 +1,4 @@
-//! What many sessions send: encoded once, and shared.
+//! Frames that many sessions send: encoded once and shared.
 
 use super::frame::{ServerFrame, Snapshot, Txn};
 use super::{PART_BYTES, PART_RECORDS};
@@ -37,7 +37,7 @@ impl Encoded {
         &self.change
     }
 
-    /// Its frames, in their order; at least one.
+    /// The frames, in order; at least one.
     #[must_use]
     pub fn frames(&self) -> &[Arc<str>] {
         &self.frames
@@ -50,7 +50,7 @@ impl Encoded {
     }
 }
 
-/// The frames of a transaction, or of several that were folded.
+/// Encodes a transaction, or several coalesced ones.
 pub(super) fn txn_frames(txn: &Txn<'_>) -> Vec<Arc<str>> {
     let (mut frames, mut at) = (Vec::new(), 0);
     loop {
@@ -74,8 +74,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// Encodes the records behind the key `after` (`None`: from the beginning), as many as make a
-    /// frame.
+    /// Encodes as many records as fit a frame, beginning after the key `after` (`None`: with the
+    /// first one).
     #[must_use]
     pub fn read(table: &Records, number: u32, after: Option<&str>) -> Self {
         let (mut bytes, mut records) = (0, Vec::<Record>::new());
@@ -107,19 +107,19 @@ impl Part {
         &self.text
     }
 
-    /// Where the table stood when it was read.
+    /// The state of the table that the part was read from.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Its last key, behind which the next part begins; `None`: the table ends here.
+    /// The last key, after which the next part begins; `None` if this part ends the table.
     #[must_use]
     pub fn last(&self) -> Option<&Arc<str>> {
         self.last.as_ref()
     }
 
-    /// How many records it has.
+    /// The number of records.
     #[must_use]
     pub fn records(&self) -> usize {
         self.records

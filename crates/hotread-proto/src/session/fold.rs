@@ -1,5 +1,5 @@
-//! Several transactions as one: of each key only what became of it last. What is said of a transaction is
-//! left out, unless there is only one.
+//! Coalescing of several transactions into one, with the last operation on each key. Actor and note
+//! are kept only of a single transaction.
 
 use super::frame::Txn;
 use crate::evaluate::{Change, ChangeOp};
@@ -8,12 +8,13 @@ use crate::view::Head;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Transactions that follow each other without a gap, folded by key.
+/// Consecutive transactions, coalesced by key.
 #[derive(Debug)]
 pub(super) struct Fold {
     /// The first transaction.
     from: u64,
-    /// Where the table stands after the last one; before `from`: there is none yet.
+    /// State of the table after the last transaction; before the first one, the state that they
+    /// follow.
     pub(super) head: Head,
     last: BTreeMap<Box<str>, ChangeOp>,
     /// Bytes of keys, categories and values.
@@ -23,7 +24,7 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    /// No transaction yet, after this state.
+    /// Creates an empty fold after this state.
     pub(super) fn after(head: Head) -> Self {
         Self {
             from: head.position.seq + 1,
@@ -45,12 +46,12 @@ impl Fold {
         self.said = (change.actor.clone(), change.note.clone());
     }
 
-    /// How many transactions it has.
+    /// Returns the number of transactions.
     pub(super) fn len(&self) -> u64 {
         self.head.position.seq + 1 - self.from
     }
 
-    /// As one transaction. There is at least one.
+    /// Returns the transactions as one. There must be at least one.
     pub(super) fn into_txn(self) -> Txn<'static> {
         let is_one = self.len() == 1;
         let (actor, note) = if is_one { self.said } else { (None, None) };

@@ -1,4 +1,4 @@
-//! The replica's end of a session, over all its connections. How it is doing is in `follow/status.rs`.
+//! The replica's end of a session, over all its connections. `follow/status.rs` has its status.
 
 mod status;
 
@@ -22,17 +22,20 @@ use crate::view::Head;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Acknowledgements are at least so far apart: they are for people who watch.
+/// Shortest time between acknowledgements, which are for people who watch.
 const ACK_EVERY: Duration = Duration::from_millis(100);
-/// The server is told of at most [`MAX_NACKS`] refused values in this time: they are for people, too,
-/// and a server counts frames.
+/// Time in which the server is sent at most [`MAX_NACKS`] refused values: they are for people as
+/// well, and a server limits the rate of frames.
 const NACKS_EVERY: Duration = Duration::from_secs(1);
-/// Wait before a table is tried again that was larger than the replica may be, in milliseconds: each
-/// attempt may load all of it.
+/// Wait before the next attempt to load a table that exceeded the replica's limit, in milliseconds:
+/// each attempt may load all of it.
 const TOO_LARGE_WAIT_MS: u64 = 60_000;
 
-/// The replica's end of a session, for as long as the replica lives. Times are those of any monotonic
-/// clock.
+/// The replica's end of a session, for the whole life of the replica.
+///
+/// Times are those of any monotonic clock. The caller passes in connections, frames and times
+/// (`handle_*`), and then does what [`poll_output`](Self::poll_output) returns until it returns
+/// `None`.
 #[derive(Debug)]
 pub struct Follow<T: Target> {
     config: FollowConfig,
@@ -41,31 +44,32 @@ pub struct Follow<T: Target> {
     content: Content<T>,
     staging: Option<Staging>,
     pieces: Pieces,
-    /// The last transaction of the table, as far as is known.
+    /// Last known transaction of the table.
     head: u64,
     floor: u64,
-    /// Where readers are; `None`: before the last snapshot, which may be another past.
+    /// Position that readers see; `None` before they see the last snapshot, whose history may
+    /// differ.
     published: Option<Position>,
-    /// Batches that were given out and of which readers are not known to see anything, oldest first:
-    /// how many snapshots came before each.
+    /// Batches that were handed to the caller and that readers are not known to see, oldest first,
+    /// each with the number of snapshots before it.
     unpublished: VecDeque<(Position, u64)>,
     snapshots: u64,
     acked: u64,
     ack_at: Duration,
     ping_at: Duration,
-    /// From then on the server may be told of refused values again.
+    /// Earliest time for further refusals to be reported to the server.
     nacks_at: Duration,
     live: bool,
-    /// When the server was last heard while it was live; `None`: it never was.
+    /// Time of the last frame while the replica was live; `None` if it never was.
     live_until: Option<Duration>,
     out: VecDeque<Output<T::Action>>,
     failed: Option<ErrorBody>,
-    /// Why the last connection ended.
+    /// Reason for the end of the last connection.
     trouble: Option<String>,
 }
 
 impl<T: Target> Follow<T> {
-    /// A replica that has nothing yet. It connects at once.
+    /// Creates a replica without a state. It connects at once.
     #[must_use]
     pub fn new(target: T, config: FollowConfig, now: Duration) -> Self {
         let replica = matches!(config.mode, Mode::Replica { .. });
@@ -101,10 +105,10 @@ impl<T: Target> Follow<T> {
         }
     }
 
-    /// Begins with a copy that was kept and checked, before anything else.
+    /// Restores a saved and checked copy. Must be called before anything else.
     ///
     /// # Errors
-    /// If the target refuses a value of it; the replica has nothing then, as before.
+    /// If the target refuses one of the values; the replica then has no state, as before.
     pub fn restore(&mut self, records: &Records) -> Result<Batch<T::Action>, Refused> {
         let batch = self.content.restore(records)?;
         self.head = batch.head.position.seq;
@@ -115,7 +119,7 @@ impl<T: Target> Follow<T> {
 
     // ---- in ----
 
-    /// The connection is open.
+    /// Reports that the connection is open.
     pub fn handle_connected(&mut self, now: Duration) {
         if !self.link.opened(now) {
             return;
@@ -134,18 +138,18 @@ impl<T: Target> Follow<T> {
         }));
     }
 
-    /// The connection was lost, or could not be opened.
+    /// Reports that the connection was lost or could not be opened.
     pub fn handle_disconnected(&mut self, why: &str, now: Duration) {
         if !self.link.is_down() {
             self.disconnected(why, now);
         }
     }
 
-    /// Readers can see the batch with this position.
+    /// Reports that readers can see the batch with this position.
     pub fn handle_published(&mut self, position: Position, now: Duration) {
         let mut unpublished = std::iter::from_fn(|| self.unpublished.pop_front());
         let published = unpublished.find(|(next, _)| *next == position);
-        // What was given out before the last snapshot says nothing about the table as it is now.
+        // Batches from before the last snapshot say nothing about the table as it is now.
         if published != Some((position, self.snapshots)) {
             return;
         }
@@ -156,7 +160,7 @@ impl<T: Target> Follow<T> {
         }
     }
 
-    /// A frame came.
+    /// Handles a frame.
     pub fn handle_text(&mut self, text: &str, now: Duration) {
         if self.link.is_down() || self.failed.is_some() {
             return;
@@ -184,15 +188,16 @@ impl<T: Target> Follow<T> {
         }
     }
 
-    /// A part of a frame came, of which the rest is on its way: the connection is slow, and not lost. Says
-    /// nothing about how old the content is.
+    /// Reports that part of a frame arrived and the rest is on its way, so that a slow connection
+    /// does not count as lost. This does not affect the age of the content.
     pub fn handle_part(&mut self, now: Duration) {
         if self.link.is_up() {
             self.link.heard_at = now;
         }
     }
 
-    /// To be called when the time that [`poll_timeout`](Self::poll_timeout) gave has come.
+    /// Handles the passing of time. Must be called at the time that
+    /// [`poll_timeout`](Self::poll_timeout) returned.
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.failed.is_some() {
             return;
@@ -211,12 +216,12 @@ impl<T: Target> Follow<T> {
 
     // ---- out ----
 
-    /// What is to be done next.
+    /// Returns the next action for the caller.
     pub fn poll_output(&mut self) -> Option<Output<T::Action>> {
         self.out.pop_front()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// Returns the time at which [`handle_timeout`](Self::handle_timeout) must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         if self.failed.is_some() {
@@ -262,7 +267,7 @@ impl<T: Target> Follow<T> {
             ServerFrame::Pong(pong) => {
                 self.head = self.head.max(pong.head);
                 let reached = self.published.map(|position| position.seq);
-                // Before the snapshot is complete, what readers see may be of another epoch.
+                // Before the snapshot is complete, readers may see a state of another epoch.
                 self.fresh
                     .pong(pong.n, pong.head, reached.filter(|_| self.live));
                 Ok(())
@@ -272,7 +277,7 @@ impl<T: Target> Follow<T> {
 
     fn welcomed(&mut self, welcome: Welcome, now: Duration) -> Result<(), Trouble> {
         if !matches!(self.link.state, State::Greeting { .. }) {
-            return Err(protocol("a welcome that nobody waited for"));
+            return Err(protocol("an unexpected welcome"));
         }
         if welcome.v != VERSION {
             let message = format!(
@@ -292,12 +297,12 @@ impl<T: Target> Follow<T> {
             Begin::Snapshot if self.content.keeps_records() => {
                 self.staging = Some(Staging::new(welcome.epoch, welcome.reason));
             }
-            Begin::Snapshot => return Err(protocol("a snapshot that nobody asked for")),
+            Begin::Snapshot => return Err(protocol("a snapshot that was not requested")),
             Begin::Resume => self.resumed(welcome.epoch, welcome.seq)?,
         }
         self.ping(now);
         if self.live {
-            // A server that has just met the replica does not know what it refuses.
+            // A server that has just met the replica does not know which values it refuses.
             self.nacks_at = now;
             self.complain(self.content.nacks(), now);
         }
@@ -402,7 +407,7 @@ impl<T: Target> Follow<T> {
             return Ok(());
         };
         if head.position.seq != heartbeat.at {
-            return Err(protocol("the server believes the replica elsewhere"));
+            return Err(protocol("the server reports a different position"));
         }
         self.content.learn(heartbeat.digest);
         if self.content.digest() != Some(heartbeat.digest) {
@@ -437,7 +442,7 @@ impl<T: Target> Follow<T> {
         self.send(&ClientFrame::Ping { n });
     }
 
-    /// Tells the server of refused values, unless it was told of others just now.
+    /// Reports refused values to the server, unless others were reported just before.
     fn complain(&mut self, refused: Vec<Refused>, now: Duration) {
         if refused.is_empty() || now < self.nacks_at {
             return;
@@ -483,8 +488,8 @@ impl<T: Target> Follow<T> {
         self.trouble = Some(why.to_owned());
     }
 
-    /// The connection could not be opened, for a reason that the server gave. A replica that has something to
-    /// give out keeps trying.
+    /// Reports that the server refused the connection with an error. A replica that has a state
+    /// keeps trying.
     pub fn handle_refused(&mut self, body: ErrorBody, now: Duration) {
         let events = matches!(self.config.mode, Mode::Events { .. });
         if body.code == Code::TooLarge {

@@ -1,4 +1,4 @@
-//! What a replica's end is told, and what it tells: the types around [`Follow`](super::Follow).
+//! Inputs and outputs of a replica's end: the types around [`Follow`](super::Follow).
 
 use crate::evaluate::ChangeOp;
 use crate::name::{Actor, Key, Note};
@@ -9,111 +9,120 @@ use crate::view::Head;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Reason that is told for a refused value of a sealed table: the state's own reason may quote it, and
-/// reasons are sent, logged and shown.
+/// Reason reported for a refused value of a sealed table. The state's own reason may quote the
+/// value, and reasons are sent, logged and shown.
 pub const SEALED_REASON: &str =
     "the value does not have the form that is needed (the table is sealed: no more is said)";
 
-/// How a replica follows its table.
+/// Configuration of a replica.
 #[derive(Debug, Clone)]
 pub struct FollowConfig {
-    /// What the server shows of it; see [`is_client_name`](super::is_client_name).
+    /// Name of the client in the server's lists and logs; see
+    /// [`is_client_name`](super::is_client_name).
     pub name: Option<String>,
-    /// What for.
+    /// Purpose of the session.
     pub mode: Mode,
-    /// Leaves records out that the target refuses, instead of staying where they are not there yet.
-    /// What the replica has is no state of the table then.
+    /// Leaves out records that the target refuses, instead of keeping the state before them. The
+    /// replica's state is then not one that the table had.
     pub skip_bad_keys: bool,
-    /// Gives [`Batch::ops`] out, for those who want events or keep a copy.
+    /// Fills [`Batch::ops`], for callers that need events or save a copy.
     pub keep_ops: bool,
-    /// How often it pings: how exactly it knows its age. Never less than once in each of the server's
-    /// heartbeats, nor more often than every [`MIN_HEARTBEAT`](super::MIN_HEARTBEAT).
+    /// Interval between pings, which determines the precision of the age. Bounded above by the
+    /// server's heartbeat and below by [`MIN_HEARTBEAT`](super::MIN_HEARTBEAT).
     pub ping_every: Duration,
-    /// Most bytes of keys, categories and values that a table may have. A larger one is no state of the
-    /// replica: it does not begin with one, and later keeps what was before, until the table is smaller.
+    /// Most bytes of keys, categories and values that the table may have. A larger table fails to
+    /// load; a replica whose table grows past the limit keeps its last state until the table is
+    /// small enough.
     pub max_bytes: usize,
-    /// Before there is a state, waits for a table that does not exist, and for a token that the server
-    /// does not know or that may not read the table, instead of failing.
+    /// Waits instead of failing, as long as the replica has no state, if the table does not exist,
+    /// or the server does not know the token or does not let it read the table.
     pub waits_for_table: bool,
-    /// The next connection may have another token, so that one that is revoked ends no more than the
+    /// Set if the next connection may have another token, so that a revoked token ends only the
     /// connection.
     pub renews_token: bool,
-    /// Any number; that of each client another one, so that they do not all come back at once.
+    /// Seed of the reconnection delays. Each client needs a different one, so that they do not all
+    /// reconnect at once.
     pub seed: u64,
 }
 
-/// What a session is for.
+/// Purpose of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Keeping a copy of the table.
+    /// Keeps a copy of the table.
     Replica {
-        /// May the server fold transactions if the replica is slow?
+        /// Allows the server to coalesce transactions when the replica is slow.
         coalesce: bool,
     },
-    /// Hearing of each transaction, without keeping records. It ends with an error if there would be
-    /// a gap. Nothing is held back: of a value that the target refuses there is no action.
+    /// Reports each transaction without keeping records. A gap ends the session with an error.
+    /// Nothing is withheld; a value that the target refuses yields no action.
     Events {
-        /// Those after this position; `None`: after the table's head.
+        /// Position after which to begin; `None` for the table's head.
         from: Option<Position>,
     },
 }
 
-/// What is to be done.
+/// An action for the caller.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Output<A> {
-    /// Open a connection, and say [`handle_connected`](super::Follow::handle_connected), or why not.
+    /// Open a connection, then call [`handle_connected`](super::Follow::handle_connected), or
+    /// report the failure.
     Connect,
     /// Send a frame.
     Send(String),
-    /// Close the connection. Nothing needs to be said then, and what still comes from it must not be
-    /// handed in.
+    /// Close the connection. The caller does not report this, and discards what still arrives from
+    /// the connection.
     Disconnect,
-    /// Publish a batch, and then say [`handle_published`](super::Follow::handle_published): once for
-    /// each, in their order.
+    /// Publish a batch, then call [`handle_published`](super::Follow::handle_published): once for
+    /// each batch, in order.
     Apply(Batch<A>),
-    /// It is over: trying again would not help.
+    /// Stop: the error is permanent.
     Failed(ErrorBody),
 }
 
-/// How a replica is doing.
+/// Status of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// It has no state yet.
+    /// The replica has no state yet.
     Connecting,
-    /// It follows. How old its content is at most, [`fresh_at`](super::Follow::fresh_at) says.
+    /// The replica follows the table. [`fresh_at`](super::Follow::fresh_at) bounds the age of its
+    /// content.
     Live,
-    /// It does not hear from the server, and keeps what it has.
+    /// The replica has no session, and keeps its state.
     Stale {
-        /// When it last heard, by the caller's clock; `None`: never, it began with a copy that was kept.
+        /// Time of the last frame, by the caller's clock; `None` if the replica began with a saved
+        /// copy and received no frame since.
         since: Option<Duration>,
     },
-    /// Its type refuses a value, and it keeps what was before that.
+    /// The replica's type refuses a value; readers keep the state before it.
     Rejected(Refused),
-    /// The table grew beyond [`max_bytes`](FollowConfig::max_bytes), and it keeps what was before that.
+    /// The table exceeds [`max_bytes`](FollowConfig::max_bytes); readers keep the state before
+    /// that.
     TooLarge {
-        /// Bytes of the table's keys, categories and values.
+        /// Size of the table: bytes of keys, categories and values.
         bytes: usize,
-        /// Most that it may have.
+        /// Largest size that the replica accepts.
         max: usize,
     },
-    /// It is over.
+    /// The replica has failed permanently.
     Failed(ErrorBody),
 }
 
-/// What turns records into the updates of a replica's state.
+/// Conversion of records into updates of a replica's state.
 pub trait Target {
     /// An update of the state.
     type Action;
 
-    /// The update that writes a record. `key` is the record's, shared with the replica's own books.
+    /// Returns the update that writes a record. `key` is the record's, shared with the replica's
+    /// index.
     ///
     /// # Errors
-    /// Why the state cannot have this value, in one line. It must depend on the record alone.
+    /// The reason why the state refuses the value, in one line. The decision must depend on the
+    /// record alone.
     fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
 
-    /// The update that takes a record out. There may be none.
+    /// Returns the update that removes a record, which the state need not have.
     fn delete(&mut self, key: &Arc<str>) -> Self::Action;
 }
 
@@ -121,43 +130,43 @@ pub trait Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the replica's type refuses the value of {key:?}, written at seq {seq}: {reason}")]
 pub struct Refused {
-    /// The record's key.
+    /// Key of the record.
     pub key: Key,
-    /// The transaction that wrote it.
+    /// Transaction that wrote the value.
     pub seq: u64,
-    /// Why.
+    /// Reason for the refusal.
     pub reason: String,
 }
 
-/// One publication of the replica: what becomes of its state.
+/// Updates that are published together.
 #[derive(Debug)]
 pub struct Batch<A> {
-    /// The first transaction that it contains; for a snapshot, the one that it stands at.
+    /// First transaction of the batch; for a snapshot, its position.
     pub from: u64,
-    /// Where the state stands after it.
+    /// State of the table after the batch.
     pub head: Head,
     /// Updates, to be published together.
     pub actions: Vec<A>,
-    /// The same as records and deletions, if they are [kept](FollowConfig::keep_ops).
+    /// The same changes as records and deletions, if they are [kept](FollowConfig::keep_ops).
     pub ops: Vec<ChangeOp>,
-    /// What it comes from.
+    /// Origin of the batch.
     pub cause: Cause,
-    /// The author, if it is exactly one transaction whose author is known.
+    /// Author, if the batch is exactly one transaction whose author is known.
     pub actor: Option<Actor>,
-    /// The reason, if it is exactly one transaction for which one was given.
+    /// Reason, if the batch is exactly one transaction for which one was given.
     pub note: Option<Note>,
 }
 
-/// What a batch comes from.
+/// Origin of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The first state: the updates build it from nothing.
+    /// The first state; the updates build it from an empty one.
     First,
-    /// A snapshot, because the session could not resume; the updates are what differs.
+    /// A snapshot, because the session could not resume. The updates are the differences.
     Snapshot {
-        /// Why.
+        /// Reason for the snapshot.
         reason: Option<String>,
     },
-    /// One transaction, or several that were folded.
+    /// One transaction, or several that were coalesced.
     Txn,
 }

@@ -1,5 +1,5 @@
-//! What travels in a session: text frames, each a JSON object with one member, whose name says what
-//! kind of frame it is. Kinds and members that are not known are passed over.
+//! Frames of a session: text messages, each a JSON object with one member, whose name is the kind
+//! of the frame. Unknown kinds and members are ignored.
 
 use super::{PART_BYTES, PART_RECORDS};
 use crate::digest::Digest;
@@ -15,48 +15,48 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a client sends.
+/// A frame sent by a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ClientFrame {
     /// The first frame of a connection.
     Hello(Hello),
-    /// The state after this transaction is what the client gives out now.
+    /// The client's readers see the state after this transaction.
     Ack {
-        /// The transaction.
+        /// Transaction that readers have reached.
         seq: u64,
     },
     /// The client's type refuses a value.
     Nack(Nack),
     /// Asks for a pong.
     Ping {
-        /// Comes back with it.
+        /// Number that the pong repeats.
         n: u64,
     },
-    /// Of a kind that this version does not know.
+    /// A frame of a kind unknown to this version.
     #[serde(skip)]
     Unknown,
 }
 
-/// Who follows, and from where on.
+/// The client's introduction: its version, its name and the state that it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The newest version of the protocol that the client speaks.
+    /// Newest version of the protocol that the client speaks.
     pub v: u32,
-    /// What the server shows of the client.
+    /// Name of the client in the server's lists and logs.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What the client has; absent if it has nothing.
+    /// State that the client has received; absent if it has no state.
     #[serde(default, deserialize_with = "given_object")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Has>,
-    /// May several transactions come as one, if the client is slow?
+    /// Allows the server to send several transactions as one when the client is far behind.
     #[serde(default)]
     pub coalesce: bool,
-    /// Send a snapshot if the session cannot resume? If not, that is an error, and a client that has
-    /// nothing begins at the head.
+    /// Requests a snapshot if the session cannot resume. Otherwise a failed resume is an error, and
+    /// a client without a state begins at the head.
     #[serde(default = "yes")]
     pub snapshot: bool,
 }
@@ -68,148 +68,150 @@ fn yes() -> bool {
 /// A state that a client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Has {
-    /// The incarnation of the table.
+    /// Epoch of the table.
     pub epoch: Epoch,
-    /// The last transaction that it has.
+    /// Last transaction that the state contains.
     pub seq: u64,
-    /// The digest there. Only a client that keeps no records may leave it out, and then is not told
-    /// if the table's past has become another.
+    /// Digest of the state. Only a client that keeps no records may omit it; such a client cannot
+    /// detect that the table's history was replaced.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
 
-/// A value that a client's type refuses. The client stays before that transaction until the record is
-/// changed or deleted.
+/// A value that a client's type refuses. The client's readers keep the state before that
+/// transaction until the record is changed or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nack {
-    /// The transaction that wrote it.
+    /// Transaction that wrote the value.
     pub seq: u64,
-    /// The record's key.
+    /// Key of the record.
     pub key: Key,
-    /// Why, in one line.
+    /// Reason for the refusal, in one line.
     #[serde(deserialize_with = "one_line")]
     pub reason: String,
 }
 
-/// What a server sends.
+/// A frame sent by a server.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ServerFrame<'a> {
-    /// The answer to hello.
+    /// Answer to `hello`.
     Welcome(Welcome),
-    /// Some records of a snapshot.
+    /// A part of a snapshot.
     Snapshot(Snapshot<'a>),
-    /// The snapshot is complete.
+    /// End of a snapshot.
     SnapshotEnd(SnapshotEnd),
-    /// What one transaction did, or several.
+    /// Effect of one transaction, or of several coalesced ones.
     Txn(Txn<'a>),
-    /// The connection is alive, and this was the last transaction sent on it.
+    /// Sign of life, with the last transaction sent on the connection.
     Heartbeat(Heartbeat),
-    /// The answer to a ping.
+    /// Answer to a ping.
     Pong(Pong),
-    /// The session cannot go on; a new one can.
+    /// End of a session; the client may open a new one.
     Reset(Reset),
-    /// The server is about to go away.
+    /// End of a session because the server is about to stop.
     Goodbye(Goodbye),
-    /// The session cannot go on, nor would a new one.
+    /// End of a session with an error; a new session would fail as well, unless the code says
+    /// otherwise.
     Error(ErrorBody),
-    /// Of a kind that this version does not know.
+    /// A frame of a kind unknown to this version.
     #[serde(skip)]
     Unknown,
 }
 
-/// How a session begins.
+/// First content of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Begin {
-    /// Records come first.
+    /// The records of a snapshot.
     Snapshot,
-    /// The transactions after the client's come.
+    /// The transactions after the client's position.
     Resume,
 }
 
-/// The answer to hello.
+/// Answer to `hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The version that both ends speak from now on.
+    /// Version that both ends speak from now on.
     pub v: u32,
-    /// What comes.
+    /// First content of the session.
     pub mode: Begin,
-    /// The incarnation of the table.
+    /// Epoch of the table.
     pub epoch: Epoch,
-    /// The last transaction of the table.
+    /// Last transaction of the table.
     pub head: u64,
-    /// The first transaction that the history keeps.
+    /// First transaction that the history keeps.
     pub floor: u64,
-    /// For a resumption, the last transaction that the client has: the next one comes next.
+    /// For a resume, the last transaction that the client has; the following one is sent next.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// A heartbeat comes at least so often.
+    /// Longest time between two heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Are the hashes keyed, so that the client can add but not check them?
+    /// Set if the hashes are keyed, so that the client can add but not compute them.
     #[serde(default)]
     pub sealed: bool,
-    /// Why there is a snapshot, if the client had something.
+    /// Reason for a snapshot, if the client had a state.
     #[serde(default, deserialize_with = "given_line")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// Some records, in the order of their keys' bytes, behind those of the part before.
+/// Records in the order of their keys' bytes, after those of the previous part.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Snapshot<'a> {
-    /// 1, 2, 3, …
+    /// Number of the part: 1, 2, 3, …
     pub part: u32,
-    /// At least one, unless the table is empty.
+    /// Records of the part; empty only if the table is.
     pub records: Cow<'a, [Record]>,
 }
 
-/// What the records sent so far, changed by the transactions sent so far, must come to.
+/// Expected result of applying the transactions of a snapshot to its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotEnd {
-    /// The last transaction that they contain.
+    /// Last transaction that the snapshot contains.
     pub at: u64,
-    /// How many records there are.
+    /// Number of records.
     pub count: u64,
-    /// Their digest.
+    /// Digest of the records.
     pub digest: Digest,
-    /// When that transaction was committed.
+    /// Commit time of transaction `at`.
     pub time: Timestamp,
 }
 
-/// What became of each record that was touched, from the state before `from` to that after `to`.
+/// Net effect of one or several transactions: each changed record as it is after `to`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Txn<'a> {
-    /// The first transaction.
+    /// First transaction.
     pub from: u64,
-    /// The last one; another than the first only if the client lets transactions be folded.
+    /// Last transaction; equal to `from` unless the client allows coalescing.
     pub to: u64,
-    /// When that one was committed.
+    /// Commit time of transaction `to`.
     pub at: Timestamp,
-    /// The digest after it.
+    /// Digest of the table after `to`.
     pub digest: Digest,
-    /// How many records there are after it.
+    /// Number of records after `to`.
     pub count: u64,
-    /// The author of the one transaction, if one is known; several that were folded have no author.
+    /// Author of the transaction, if known; absent for coalesced transactions.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
-    /// The reason for the one transaction, if one was given.
+    /// Reason for the transaction, if given; absent for coalesced transactions.
     #[serde(default, deserialize_with = "given")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
-    /// Each key at most once, over all pieces.
+    /// Operations, each key at most once over all pieces.
     pub ops: Cow<'a, [ChangeOp]>,
-    /// Is this a piece, with more to come? Nothing is applied before the last one.
+    /// Set if more pieces of the same transaction follow. The client applies them only after the
+    /// last one.
     #[serde(default)]
     pub more: bool,
 }
 
 impl Txn<'_> {
-    /// A change, whole.
+    /// Creates the frame of a whole change.
     #[must_use]
     pub fn of(change: &Change) -> Txn<'_> {
         Txn {
@@ -225,8 +227,8 @@ impl Txn<'_> {
         }
     }
 
-    /// The piece that begins with the operation `at`: as many as make a frame, at least one if there is
-    /// one. Each piece has the actor and the note.
+    /// Returns the piece that begins with operation `at`: as many operations as fit a frame, and at
+    /// least one if any is left. Each piece has the actor and the note.
     #[must_use]
     pub fn piece(&self, at: usize) -> Txn<'_> {
         let rest = &self.ops[at..];
@@ -247,65 +249,67 @@ impl Txn<'_> {
     }
 }
 
-/// Where this session stands.
+/// Position of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// The last transaction sent on it.
+    /// Last transaction sent in the session.
     pub at: u64,
-    /// The digest there.
+    /// Digest after that transaction.
     pub digest: Digest,
-    /// The last transaction of the table.
+    /// Last transaction of the table.
     pub head: u64,
 }
 
-/// The answer to a ping.
+/// Answer to a ping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pong {
-    /// The ping's number.
+    /// Number of the ping.
     pub n: u64,
-    /// The last transaction of the table when the ping came: whoever has reached it is as fresh as
-    /// the ping.
+    /// Last transaction of the table when the ping arrived: a replica that has reached it is as
+    /// fresh as the ping.
     pub head: u64,
 }
 
-/// The session cannot go on; a new one can.
+/// End of a session; the client may open a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
-    /// Why, in one line.
+    /// Reason, in one line.
     #[serde(deserialize_with = "one_line")]
     pub reason: String,
-    /// How long to wait at least.
+    /// Shortest wait before the client reconnects, in milliseconds.
     #[serde(default)]
     pub retry_after_ms: u64,
 }
 
-/// The server is about to go away.
+/// End of a session because the server is about to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goodbye {
-    /// Why, in one line.
+    /// Reason, in one line.
     #[serde(deserialize_with = "one_line")]
     pub reason: String,
-    /// Clients come back at random times within this span.
+    /// Time span in which clients reconnect, each at a random moment, in milliseconds.
     #[serde(default)]
     pub spread_ms: u64,
 }
 
 impl ClientFrame {
-    /// As text.
+    /// Returns the frame as JSON text.
     #[must_use]
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("a client's frame has no maps and no foreign JSON")
     }
 
+    /// Parses a frame.
+    ///
     /// # Errors
-    /// If it is not JSON, or not one object, or a member has another form than it should.
+    /// If the text is not one JSON object, or a member has the wrong form.
     pub fn decode(text: &str) -> Result<Self, BadFrame> {
         serde_json::from_str(text).map_err(BadFrame::from)
     }
 }
 
 impl ServerFrame<'_> {
-    /// As text.
+    /// Returns the frame as JSON text.
     #[must_use]
     pub fn encode(&self) -> String {
         serde_json::to_string(self)
@@ -314,25 +318,27 @@ impl ServerFrame<'_> {
 }
 
 impl ServerFrame<'static> {
+    /// Parses a frame.
+    ///
     /// # Errors
-    /// If it is not JSON, or not one object, or a member has another form than it should.
+    /// If the text is not one JSON object, or a member has the wrong form.
     pub fn decode(text: &str) -> Result<Self, BadFrame> {
         serde_json::from_str(text).map_err(BadFrame::from)
     }
 }
 
-/// A frame that cannot be read.
+/// A malformed frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a frame of {}: {reason}", super::SUBPROTOCOL)]
 #[non_exhaustive]
 pub struct BadFrame {
-    /// What the parser found, with its place. It does not quote values.
+    /// Complaint of the parser, with its place. It does not quote values.
     pub reason: String,
 }
 
 impl From<serde_json::Error> for BadFrame {
     fn from(error: serde_json::Error) -> Self {
-        // The parser's own words name fields and types; where it would quote, it is cut.
+        // The parser names fields and types; the cut bounds what it may quote.
         Self {
             reason: super::one_line(&error.to_string()),
         }
@@ -340,14 +346,14 @@ impl From<serde_json::Error> for BadFrame {
 }
 
 impl BadFrame {
-    /// As it is told to the other end.
+    /// Returns the error that the other end is sent.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
         ErrorBody::new(Code::ProtocolError, self)
     }
 }
 
-/// Reads an object's first member with a known name, and passes over the others.
+/// Reads the first member with a known name, and ignores unknown ones.
 macro_rules! one_member {
     ($frame:ty, $($name:literal => $read:expr,)*) => {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -386,7 +392,7 @@ macro_rules! one_member {
     };
 }
 
-/// A reason as it may be shown, whatever the other end sent.
+/// Reads a reason, made safe to display whatever the other end sent.
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     Ok(super::one_line(&text))

@@ -1,26 +1,26 @@
-//! How old a replica's content is at most, proved by the client's own clock: whoever has reached the
-//! head that a pong speaks of is as fresh as the ping was. What sits in a buffer proves nothing.
+//! Upper bound of a replica's age, proved by the client's own clock: a replica that has reached the
+//! head in a pong is as fresh as the ping was. Frames delayed in a buffer prove nothing newer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Most pings without a pong, and most pongs whose head was not reached. More tell nothing that
-/// these do not.
+/// Most pings without a pong, and most pongs whose head was not reached. More would add no
+/// information.
 const MAX_OPEN: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
     next: u64,
-    /// Pings without a pong: number and time.
+    /// Pings without a pong: number and time of each.
     pings: VecDeque<(u64, Duration)>,
-    /// Pongs whose head was not reached: the ping's time and the head.
+    /// Pongs whose head was not reached: time of the ping, and the head.
     pongs: VecDeque<(Duration, u64)>,
-    /// When the newest ping was sent whose pong's head was reached: the content was the newest then.
+    /// Send time of the newest ping whose pong's head was reached: the content was current then.
     pub(super) fresh_at: Option<Duration>,
 }
 
 impl Freshness {
-    /// The number of a ping that is sent now.
+    /// Registers a ping that is sent now, and returns its number.
     pub(super) fn ping(&mut self, now: Duration) -> u64 {
         self.next += 1;
         if self.pings.len() == MAX_OPEN {
@@ -30,9 +30,9 @@ impl Freshness {
         self.next
     }
 
-    /// A pong came, while `reached` is what readers can see.
+    /// Handles a pong; readers see the state after `reached`.
     pub(super) fn pong(&mut self, n: u64, head: u64, reached: Option<u64>) {
-        // Numbers that were never sent, or are long past, say nothing.
+        // Unknown and outdated numbers prove nothing.
         let Some(at) = self.pings.iter().position(|(number, _)| *number == n) else {
             return;
         };
@@ -41,12 +41,12 @@ impl Freshness {
         if reached.is_some_and(|seq| seq >= head) {
             self.prove(sent_at);
         } else if self.pongs.len() < MAX_OPEN {
-            // The oldest ones are kept: they are reached first.
+            // The oldest pongs are kept, because they are reached first.
             self.pongs.push_back((sent_at, head));
         }
     }
 
-    /// Readers can see the state after `seq` now.
+    /// Reports that readers see the state after `seq`.
     pub(super) fn reached(&mut self, seq: u64) {
         while let Some((sent_at, _)) = self.pongs.pop_front_if(|(_, head)| *head <= seq) {
             self.prove(sent_at);
@@ -57,7 +57,7 @@ impl Freshness {
         self.fresh_at = self.fresh_at.max(Some(sent_at));
     }
 
-    /// The connection is gone, and with it what was under way.
+    /// Forgets pings and pongs of a connection that has ended.
     pub(super) fn disconnected(&mut self) {
         self.pings.clear();
         self.pongs.clear();

@@ -1,6 +1,6 @@
-//! What a replica has received and does not give out, because its type refuses a value in it or because
-//! the table is too large. Of each key only what became of it last, and not even that once there is too
-//! much.
+//! Changes that a replica has received and does not publish yet, because its type refuses a value
+//! or the table is too large. Only the last change of each key is kept, and beyond a limit only the
+//! keys.
 
 use super::following::Cause;
 use super::refusals::Refusals;
@@ -8,22 +8,22 @@ use crate::evaluate::ChangeOp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most bytes that are held back: keys, values, and [`ENTRY_BYTES`] for each. Beyond it only the keys
-/// are kept, and the records are loaded again when nothing is refused any more.
+/// Most bytes of withheld changes: keys, values and [`ENTRY_BYTES`] for each. Beyond it only the
+/// keys are kept, and the records are loaded again once no value is refused any more.
 pub(super) const MAX_HELD_BYTES: usize = 64 << 20;
-/// What a change that is held back takes beside its key and value, in bytes: the tree's entry, the
-/// update, the allocations. So that deletions and small values count, too.
+/// Overhead of a withheld change, in bytes: the tree's entry, the update, the allocations.
+/// Deletions and small values therefore count as well.
 const ENTRY_BYTES: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Held<A> {
-    /// By key: what of the state differs from what was received.
+    /// Differences between the state and what was received, by key.
     keys: BTreeMap<Arc<str>, Entry<A>>,
     bytes: usize,
     max_bytes: usize,
-    /// There was too much: changes are not kept, only their keys.
+    /// Set once the limit was exceeded: only the keys are kept.
     let_go: bool,
-    /// The first transaction that is held back.
+    /// First withheld transaction.
     from: u64,
     cause: Cause,
     /// Values that are refused, oldest first.
@@ -32,29 +32,29 @@ pub(super) struct Held<A> {
 
 #[derive(Debug)]
 struct Entry<A> {
-    /// Does the state have a record under this key?
+    /// Set if the state has a record under this key.
     in_state: bool,
-    /// `None`: it was let go of.
+    /// `None` if the change was discarded because of the limit.
     change: Option<Change<A>>,
 }
 
-/// What became of a key.
+/// Last change of a key.
 #[derive(Debug)]
 pub(super) struct Change<A> {
-    /// What the target made of it, if anything.
+    /// The target's update, if it made one.
     pub(super) action: Option<A>,
-    /// The same as it came, if that is kept.
+    /// The operation as it was received, if operations are kept.
     pub(super) op: Option<ChangeOp>,
-    /// Of key and value.
+    /// Bytes of key and value.
     pub(super) bytes: usize,
-    /// Is the record gone after it?
+    /// Set if the change deletes the record.
     pub(super) deletes: bool,
-    /// The transaction whose value is refused, and why.
+    /// The transaction whose value is refused, and the reason.
     pub(super) refused: Option<(u64, String)>,
 }
 
 impl<A> Change<A> {
-    /// What it takes to hold it back.
+    /// Returns the bytes that the change counts for.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes + ENTRY_BYTES
     }
@@ -77,24 +77,24 @@ impl<A> Held<A> {
         self.keys.is_empty()
     }
 
-    /// Was something let go of, so that the records have to be loaded again?
+    /// Returns `true` if changes were discarded, so that the records have to be loaded again.
     pub(super) fn has_let_go(&self) -> bool {
         self.let_go && !self.keys.is_empty()
     }
 
-    /// Does the state have a record under this key? `None`: nothing is held back of it, so that it has
-    /// what was received.
+    /// Returns whether the state has a record under this key; `None` if no change of the key is
+    /// withheld, so that the state agrees with what was received.
     pub(super) fn in_state(&self, key: &str) -> Option<bool> {
         self.keys.get(key).map(|entry| entry.in_state)
     }
 
-    /// Keys under which the state has a record that may not be what was received.
+    /// Returns the keys under which the state has a record that may differ from what was received.
     pub(super) fn keys_in_state(&self) -> impl Iterator<Item = &Arc<str>> {
         let in_state = self.keys.iter().filter(|(_, entry)| entry.in_state);
         in_state.map(|(key, _)| key)
     }
 
-    /// What comes now is held back: the transactions from this one on, up to so many bytes.
+    /// Begins to withhold changes: the transactions from `from` on, up to `max_bytes`.
     pub(super) fn begin(&mut self, from: u64, cause: Cause, max_bytes: usize) {
         *self = Self {
             from,
@@ -104,7 +104,7 @@ impl<A> Held<A> {
         };
     }
 
-    /// Holds a change back. `in_state`: does the state have a record under this key?
+    /// Withholds a change. `in_state` is set if the state has a record under this key.
     pub(super) fn add(&mut self, key: Arc<str>, in_state: bool, mut change: Change<A>) {
         if let Some(old) = self.keys.remove(&key).and_then(|old| old.change) {
             self.bytes -= old.held_bytes();
@@ -114,7 +114,7 @@ impl<A> Held<A> {
             self.refused.insert(key.clone(), seq, reason);
         }
         if change.deletes && !in_state {
-            // As if it had never been there.
+            // A record that came and went leaves no trace.
             return;
         }
         let change = (!self.let_go).then_some(change);
@@ -129,8 +129,8 @@ impl<A> Held<A> {
         }
     }
 
-    /// What is held back, in the order of the keys, and what was said of it at the
-    /// [beginning](Self::begin). Nothing is held back any more.
+    /// Removes and returns the withheld changes in the order of their keys, with the arguments of
+    /// [`begin`](Self::begin).
     pub(super) fn take(&mut self) -> (u64, Cause, impl Iterator<Item = Change<A>> + use<A>) {
         let held = std::mem::replace(self, Self::new());
         let changes = held.keys.into_values().filter_map(|entry| entry.change);

@@ -1,5 +1,5 @@
-//! What a replica remembers of each record that it received: as much as it takes to check digests, and
-//! to tell which records of a snapshot are new to it.
+//! Index of the records that a replica received: what is needed to check digests, and to find the
+//! differences of a snapshot.
 
 use crate::digest::{Digest, ItemHash};
 use crate::evaluate::ChangeOp;
@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The records that were received, without their values. Takes about 70 bytes for each, and its key
-/// once, which is shared with the state.
+/// The received records without their values. Takes about 70 bytes per record, and the key once,
+/// which is shared with the state.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     records: HashMap<Arc<str>, Seen, Seed>,
@@ -18,8 +18,8 @@ pub(super) struct Index {
     bytes: usize,
 }
 
-/// Hashes keys with XXH3, which takes half the time of the standard hash for keys as they are, from a
-/// random seed, so that nobody can prepare keys that meet.
+/// Hashes keys with XXH3, which takes half the time of the standard hash on typical keys. The seed
+/// is random, so that colliding keys cannot be prepared.
 #[derive(Debug, Clone)]
 struct Seed(u64);
 
@@ -45,7 +45,7 @@ impl Hasher for KeyHasher {
     }
 
     fn write_u8(&mut self, _: u8) {
-        // What a str writes behind its bytes: there is nothing else in a key.
+        // A `str` writes this after its bytes; a key has nothing else.
     }
 
     fn finish(&self) -> u64 {
@@ -53,13 +53,13 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// A record.
+/// Metadata of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Of key, number and value.
+    /// Hash of key, sequence number and value.
     hash: [u64; 2],
-    /// Of category and times, which are not in the hash: of another past, or another table of the
-    /// same name, a record can differ in them alone.
+    /// Hash of category and times, which the item hash does not cover: a record of another history,
+    /// or of another table of the same name, can differ in them alone.
     rest: u64,
     /// Bytes of key, category and value.
     bytes: u32,
@@ -72,7 +72,8 @@ impl Seen {
         let expires_at = record
             .expires_at()
             .map_or(u64::MAX, |at| at.millis() as u64);
-        // Times have 48 bits: the upper ones of the first meet the lower ones of the second seldom.
+        // Times have 48 bits, so the upper bits of the first seldom meet the lower bits of the
+        // second.
         let times = updated_at ^ expires_at.rotate_left(32);
         let rest = xxh3_64_with_seed(record.category().as_bytes(), times);
         Self {
@@ -112,10 +113,10 @@ impl Index {
         }
     }
 
-    /// Takes a record out, and gives its key back to be used again.
+    /// Removes a record, and returns its key for reuse.
     pub(super) fn remove(&mut self, key: &str) -> Option<(Arc<str>, Seen)> {
         if self.records.is_empty() {
-            // The first load: there is nothing to look for.
+            // The first load has nothing to look up.
             return None;
         }
         let (key, seen) = self.records.remove_entry(key)?;
@@ -127,7 +128,7 @@ impl Index {
         self.records.into_keys()
     }
 
-    /// Digest and number of records after some operations on different keys.
+    /// Computes the digest and the number of records after operations on distinct keys.
     pub(super) fn after(&self, digest: Digest, count: u64, ops: &[ChangeOp]) -> (Digest, u64) {
         let (mut digest, mut count) = (digest, count);
         for op in ops {

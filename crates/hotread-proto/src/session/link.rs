@@ -1,31 +1,31 @@
-//! The connection under a replica: when it is opened, when it counts as lost, and how long to wait
-//! before the next one.
+//! Connection of a replica: when to open it, when to consider it lost, and how long to wait before
+//! the next attempt.
 
 use super::MIN_HEARTBEAT;
 use std::time::Duration;
 
-/// A connection that is not open, or not greeted, after this time is given up.
+/// Longest time to open a connection, and to be greeted on it.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
-/// So many heartbeats that did not come make a connection count as lost.
+/// Number of silent heartbeats after which a connection counts as lost.
 const SILENT_HEARTBEATS: u32 = 3;
-/// The first wait is at most this long, each further one twice as long as that before …
+/// Upper bound of the first wait; it doubles with each further attempt …
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// … up to this.
+/// … up to this bound.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Longest wait that a server may ask for.
+/// Longest wait that a server can request.
 const MAX_ASKED_WAIT: Duration = Duration::from_secs(60);
-/// A connection that has lasted so long was a good one: the next wait is the first one again.
+/// Duration after which a connection counts as good, so that the next wait is a first one again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// There is none; the next attempt is at this time.
+    /// No connection; the next attempt is made at this time.
     Down { retry_at: Duration },
-    /// It is being opened.
+    /// The connection is being opened.
     Opening { since: Duration },
-    /// It is open, and the server has not answered hello.
+    /// The connection is open, and the server has not answered `hello`.
     Greeting { since: Duration },
-    /// The session runs.
+    /// The session is established.
     Up { since: Duration },
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Link {
     pub(super) state: State,
     /// Attempts since the last good connection.
     attempts: u32,
-    /// What the server asked for: the next wait is drawn from this span, after this time.
+    /// Waits that the server requested: a span to draw from, added to a minimum.
     spread: Option<Duration>,
     at_least: Duration,
     pub(super) heartbeat: Duration,
@@ -55,7 +55,7 @@ impl Link {
         }
     }
 
-    /// Is it time to open one? Then it counts as being opened.
+    /// Returns `true` if it is time to open a connection, which then counts as being opened.
     pub(super) fn open(&mut self, now: Duration) -> bool {
         match self.state {
             State::Down { retry_at } if now >= retry_at => {
@@ -76,12 +76,12 @@ impl Link {
     }
 
     pub(super) fn welcomed(&mut self, heartbeat: Duration, now: Duration) {
-        // A server cannot make the client wait for ever, nor spin.
+        // A server must not make the client wait indefinitely, nor spin.
         self.heartbeat = heartbeat.clamp(MIN_HEARTBEAT, MAX_ASKED_WAIT);
         self.state = State::Up { since: now };
     }
 
-    /// Longest silence of a session that is not lost.
+    /// Returns the longest silence after which a session still counts as alive.
     pub(super) fn patience(&self) -> Duration {
         self.heartbeat * SILENT_HEARTBEATS
     }
@@ -94,19 +94,19 @@ impl Link {
         matches!(self.state, State::Down { .. })
     }
 
-    /// The next wait is to be drawn from this span; from the usual one, if it is 0: without any wait
-    /// all clients of a server would come back in the same moment.
+    /// Sets the span of the next wait. 0 selects the usual span, because without any wait all
+    /// clients of a server would reconnect at the same moment.
     pub(super) fn spread(&mut self, spread_ms: u64) {
         let spread = Duration::from_millis(spread_ms).min(MAX_ASKED_WAIT);
         self.spread = Some(spread).filter(|spread| !spread.is_zero());
     }
 
-    /// The next wait is to be this long at least.
+    /// Sets the minimum of the next wait.
     pub(super) fn at_least(&mut self, wait_ms: u64) {
         self.at_least = Duration::from_millis(wait_ms).min(MAX_ASKED_WAIT);
     }
 
-    /// The connection is gone, or was given up.
+    /// Reports that the connection has ended.
     pub(super) fn lost(&mut self, now: Duration) {
         match self.state {
             State::Down { .. } => return,
@@ -124,7 +124,8 @@ impl Link {
         };
     }
 
-    /// When it counts as lost, or is opened again, if nothing happens until then.
+    /// Returns the time at which the connection counts as lost, or is opened again, unless
+    /// something happens before.
     pub(super) fn deadline(&self) -> Duration {
         match self.state {
             State::Down { retry_at } => retry_at,
@@ -133,7 +134,7 @@ impl Link {
         }
     }
 
-    /// Why it counts as lost now, if it does.
+    /// Returns the reason why the connection counts as lost now, if it does.
     pub(super) fn overdue(&self, now: Duration) -> Option<&'static str> {
         if now < self.deadline() {
             return None;
@@ -146,8 +147,8 @@ impl Link {
         }
     }
 
-    /// From 0 to 1. SplitMix64 (Steele, Lea, Flood 2014): which numbers come matters little, but that
-    /// a thousand clients draw different ones.
+    /// Draws a number from 0 to 1 with SplitMix64 (Steele, Lea, Flood 2014). The sequence matters
+    /// little, as long as a thousand clients draw different ones.
     fn draw(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;

@@ -1,25 +1,25 @@
-//! The sync session: how a replica follows a table. Both ends as state machines, without sockets,
-//! clocks or randomness: text and times go in (`handle_*`), text and decisions come out (`poll_*`).
-//! So the same code runs in servers, clients, simulations and fuzzers.
+//! The sync session, which keeps a replica up to date: both ends as state machines without sockets,
+//! clocks or randomness. Text and times go in (`handle_*`), text and decisions come out (`poll_*`),
+//! so the same code runs in servers, clients, simulations and fuzzers.
 //!
 //! | | |
 //! |---|---|
-//! | [`frame`] | what travels: one JSON object a frame |
+//! | [`frame`] | the frames: one JSON object each |
 //! | [`Encoded`], [`Part`] | a change, and a part of a snapshot, encoded once for all sessions |
 //! | [`Serve`] | the server's end of one connection |
 //! | [`Follow`] | the replica's end, over all its connections |
 //!
-//! `docs/wire.md` is the specification; both ends here follow it and no more.
+//! `docs/wire.md` is the specification; both ends implement exactly that.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - What a replica gives out is a state that the table had, whole transactions only, unless it was
-//!   told to skip what its type refuses.
-//! - It is given out only after its digest was compared with the server's.
-//! - It resumes only where the server has the same digest at the same position; otherwise it takes a
-//!   snapshot, and is told why.
-//! - It never goes back, except to the content of a table that itself began anew.
-//! - A session that cannot go on ends with a reason. Nothing is left out silently.
+//! - A replica publishes only states that the table had, in whole transactions, unless it is
+//!   configured to skip values that its type refuses.
+//! - A state is published only after its digest was compared with the server's.
+//! - A session resumes only if the server has the same digest at the same position. Otherwise the
+//!   replica loads a snapshot and reports the reason.
+//! - A replica never goes back, except to the content of a table that has a new epoch.
+//! - A session that cannot continue ends with a reason; nothing is left out silently.
 
 mod content;
 mod encode;
@@ -48,37 +48,38 @@ pub use serving::{Answer, End, Event, ServeConfig, Want};
 
 use std::time::Duration;
 
-/// The WebSocket subprotocol that both ends must name.
+/// WebSocket subprotocol that both ends must name.
 pub const SUBPROTOCOL: &str = "hotread.v1+json";
-/// The newest version of the protocol, and the only one so far. A server of version N also speaks
-/// N − 1.
+/// Newest version of the protocol, and the only one so far. A server of version N also speaks N −
+/// 1.
 pub const VERSION: u32 = 1;
 
 /// Largest frame that a server sends, in bytes: the largest record, whose key may be escaped, and
-/// room for what is around it.
+/// room for the members around it.
 pub const MAX_SERVER_FRAME_BYTES: usize = 2 << 20;
 /// Largest frame that a client sends, in bytes: the longest key and reason with all escapes.
 pub const MAX_CLIENT_FRAME_BYTES: usize = 8 << 10;
-/// A frame with records ends once it has so many bytes of keys and values: small enough that others
-/// on the connection are not kept waiting, large enough that frames cost nothing.
+/// Bytes of keys and values that end a frame of records: few enough that other frames on the
+/// connection are not delayed, many enough that the cost per frame is negligible.
 pub const PART_BYTES: usize = 512 << 10;
-/// And once it has so many records: those with small values are long around them.
+/// Number of records that ends a frame of records: small values have comparatively much text around
+/// them.
 pub const PART_RECORDS: usize = 4_096;
-/// Shortest time between heartbeats, and between a client's pings.
+/// Shortest time between heartbeats, and between pings of a client.
 pub const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
-/// Longest name of a client, in bytes. Its characters are `A-Z a-z 0-9 . _ -`.
+/// Longest name of a client, in bytes; allowed characters: `A-Z a-z 0-9 . _ -`.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Longest reason that is sent, in bytes; what is longer is cut.
+/// Longest reason that is sent, in bytes; longer reasons are cut.
 pub const MAX_REASON_BYTES: usize = 512;
 
-/// Is it a client's name: 1 to [`MAX_NAME_BYTES`] of `A-Z a-z 0-9 . _ -`?
+/// Returns `true` if `name` is a valid client name: 1 to [`MAX_NAME_BYTES`] of `A-Z a-z 0-9 . _ -`.
 #[must_use]
 pub fn is_client_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// Cut to [`MAX_REASON_BYTES`], between characters, control characters replaced.
+/// Cuts a text to [`MAX_REASON_BYTES`] between characters, and replaces control characters.
 fn one_line(text: &str) -> String {
     let cut = &text[..text.floor_char_boundary(MAX_REASON_BYTES)];
     cut.replace(char::is_control, " ")

@@ -1,9 +1,9 @@
-//! A transaction that comes in several frames, until all of them are there.
+//! Assembly of a transaction that is sent in several frames.
 
 use super::trouble::{Trouble, protocol, within};
 use crate::evaluate::ChangeOp;
 
-/// The pieces of a transaction that have come so far.
+/// The pieces of a transaction that have arrived so far.
 #[derive(Debug, Default)]
 pub(super) struct Pieces(Option<Begun>);
 
@@ -16,17 +16,17 @@ struct Begun {
 }
 
 impl Pieces {
-    /// Are there some, and others still to come?
+    /// Returns `true` if some pieces have arrived and others have not.
     pub(super) fn are_open(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Throws away what has come.
+    /// Discards the pieces that have arrived.
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }
 
-    /// Takes a piece, and gives all operations out if it is the last one. Several pieces have at most
+    /// Adds a piece, and returns all operations if it is the last one. Several pieces have at most
     /// `max` bytes of keys, categories and values.
     pub(super) fn add(
         &mut self,
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn pieces_of_one_transaction_come_out_together_within_a_bound() {
         let mut pieces = Pieces::default();
-        // Adds deletions of these keys, and says which come out.
+        // Adds deletions of these keys, and returns the keys of a complete transaction.
         let mut add = |number, keys: &[&str], more| {
             let ops = keys
                 .iter()

@@ -1,16 +1,16 @@
-//! The values that a replica's type refuses at present, with the reasons of some.
+//! Values that a replica's type refuses at present, with the reasons for some of them.
 
 use super::following::Refused;
 use crate::name::Key;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Most refused values of which the reason is kept: of a table of another type it is all of them.
+/// Most refused values whose reason is kept: a table of another type may be refused entirely.
 const MAX_REASONS: usize = 1_024;
-/// Stands for the others.
-const NO_REASON: &str = "refused like many others, whose reasons were said";
+/// Reason given for all others.
+const NO_REASON: &str = "refused like many others, whose reasons were reported";
 
-/// Values that are refused, each as long as the record is as it is, by age and by key.
+/// Refused values, by age and by key; each is kept until its record changes.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     by_age: BTreeMap<(u64, Arc<str>), Option<Box<str>>>,
@@ -31,7 +31,7 @@ impl Refusals {
         self.by_age.insert((seq, key), reason);
     }
 
-    /// The record is another one now, or gone.
+    /// Removes a value whose record has changed or is gone.
     pub(super) fn remove(&mut self, key: &str) {
         if let Some((known, seq)) = self.by_key.remove_entry(key)
             && let Some(Some(_)) = self.by_age.remove(&(seq, known))
@@ -40,7 +40,7 @@ impl Refusals {
         }
     }
 
-    /// The oldest first.
+    /// Iterates over the refused values, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = Refused> {
         self.by_age.iter().map(|((seq, key), reason)| Refused {
             key: Key::new(key).expect("the key of a record"),

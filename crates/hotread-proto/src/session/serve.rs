@@ -1,7 +1,7 @@
 //! The server's end of one connection.
 //!
-//! It holds a place in the table's sequence of changes and asks for what comes next when the
-//! connection has room for it, so a slow client costs a number and not a queue.
+//! It keeps only a position in the table's sequence of changes, and asks for the next ones when the
+//! connection has room. A slow client therefore costs a number instead of a queue.
 
 mod begin;
 mod stream;
@@ -20,51 +20,53 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A client says hello within this time, or is sent away.
+/// Longest time from the upgrade to `hello`.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// A client that was not heard of for so many heartbeats is gone. It pings once in each.
+/// Number of heartbeats without a frame after which a client counts as gone. A client pings once in
+/// each.
 const SILENT_HEARTBEATS: u32 = 6;
-/// Frames that a client may send at once.
+/// Number of frames that a client may send at once.
 const FRAME_BURST: f64 = 200.0;
-/// Frames a second that a client may send for long: pings and acknowledgements need a few.
+/// Sustained rate of frames that a client may send; pings and acknowledgements need a few per
+/// second.
 const FRAMES_PER_SECOND: f64 = 50.0;
-/// A client that lets transactions be folded, and is behind by more than this many, gets folded ones:
-/// what a busy table commits in a tenth of a second.
+/// Number of pending transactions beyond which they are coalesced, if the client allows it: as many
+/// as a busy table commits in a tenth of a second.
 const FOLD_BEHIND: u64 = 1_024;
-/// Most transactions that are folded into one.
+/// Most transactions that are coalesced into one.
 const FOLD_CHANGES: u64 = 65_536;
-/// Most bytes of keys and values that are folded into one: what a session holds in memory.
+/// Most bytes of keys and values that are coalesced into one, which bounds the memory of a session.
 const FOLD_BYTES: usize = 8 << 20;
-/// How long a client waits before it tries again what failed at the server.
+/// Shortest wait of a client after a failure at the server, in milliseconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
 #[derive(Debug)]
 enum Phase {
-    /// Nobody has said hello.
+    /// No `hello` has arrived.
     Waiting,
-    /// The digest at the client's position was asked for.
+    /// The digest at the client's position was requested.
     Comparing { hello: Hello, has: Has },
     /// Parts are being sent.
     Parts {
         number: u32,
         after: Option<Arc<str>>,
-        /// Where the earliest and the latest part were read.
+        /// State of the earliest part, and position of the latest one.
         reads: Option<(Head, u64)>,
     },
     /// The changes up to `target` complete the snapshot.
     Completing { parts: u32, target: u64 },
-    /// Every change is sent when it comes.
+    /// Each change is sent when it is committed.
     Following,
-    /// What is queued is still sent, and nothing else.
+    /// Queued frames are still sent, and nothing else.
     Over,
 }
 
 #[derive(Debug, PartialEq)]
 enum Asked {
     Nothing,
-    /// To be handed out by `poll_want`.
+    /// To be returned by `poll_want`.
     Next(Want),
-    /// Handed out, not answered.
+    /// Returned, and not answered yet.
     Waiting,
 }
 
@@ -72,16 +74,16 @@ enum Asked {
 #[derive(Debug)]
 pub struct Serve {
     config: ServeConfig,
-    /// Where the table stands.
+    /// Current state of the table.
     head: Head,
     floor: u64,
     phase: Phase,
     coalesce: bool,
-    /// Where the table stood after the last transaction that was sent, or that the client had when the
-    /// session began.
+    /// State of the table after the last transaction that was sent, or that the client had at the
+    /// beginning of the session.
     sent: Head,
     frames: VecDeque<Arc<str>>,
-    /// Changes that come next.
+    /// Changes to send next.
     changes: VecDeque<Arc<Encoded>>,
     fold: Option<Fold>,
     asked: Asked,
@@ -91,14 +93,14 @@ pub struct Serve {
     heard_at: Duration,
     /// Frames that the client may still send, as of `heard_at`.
     allowance: f64,
-    /// The answer to the newest ping. One is enough: it says more than those before it, and a client
-    /// that sends but does not read costs no more.
+    /// Answer to the newest ping. It supersedes earlier ones, so that a client that sends without
+    /// reading costs no more memory.
     pong: Option<Pong>,
     heartbeat_due: bool,
 }
 
 impl Serve {
-    /// A connection was opened to a table that stands at `head` and whose history begins with `floor`.
+    /// Creates the end of a new connection to a table with this head and floor.
     #[must_use]
     pub fn new(config: ServeConfig, head: Head, floor: u64, now: Duration) -> Self {
         Self {
@@ -124,9 +126,9 @@ impl Serve {
 
     // ---- in ----
 
-    /// The table stands here now. To be called with what is newest before each
-    /// [`handle_text`](Self::handle_text): a pong must not claim less than what was acknowledged
-    /// before its ping.
+    /// Updates the state of the table. Must be called with the newest state before each
+    /// [`handle_text`](Self::handle_text): a pong must not name a smaller head than one that was
+    /// acknowledged before its ping.
     pub fn handle_head(&mut self, head: Head, floor: u64) {
         if head.position.epoch != self.head.position.epoch {
             self.handle_end(End::Dropped);
@@ -136,7 +138,7 @@ impl Serve {
         }
     }
 
-    /// A frame came.
+    /// Handles a frame.
     pub fn handle_text(&mut self, text: &str, now: Duration) {
         if self.is_ending() {
             return;
@@ -187,7 +189,7 @@ impl Serve {
         }
     }
 
-    /// To the [`Want`] that [`poll_want`](Self::poll_want) gave last.
+    /// Handles the answer to the [`Want`] that [`poll_want`](Self::poll_want) returned last.
     pub fn handle_answer(&mut self, answer: Answer) {
         if self.is_ending() || self.asked != Asked::Waiting {
             return;
@@ -206,7 +208,8 @@ impl Serve {
         }
     }
 
-    /// To be called when the time that [`poll_timeout`](Self::poll_timeout) gave has come.
+    /// Handles the passing of time. Must be called at the time that
+    /// [`poll_timeout`](Self::poll_timeout) returned.
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.is_ending() {
             return;
@@ -225,13 +228,13 @@ impl Serve {
         }
     }
 
-    /// The session is to end.
+    /// Ends the session.
     pub fn handle_end(&mut self, end: End) {
         if self.is_ending() {
             return;
         }
         match end {
-            End::Dropped => self.reset("the table was dropped, or began anew", 0),
+            End::Dropped => self.reset("the table was dropped or has a new epoch", 0),
             End::Goodbye { reason, spread } => self.end(&ServerFrame::Goodbye(Goodbye {
                 reason: one_line(&reason),
                 spread_ms: spread.as_millis() as u64,
@@ -242,7 +245,8 @@ impl Serve {
 
     // ---- out ----
 
-    /// What is needed to go on, if anything is. At most one at a time.
+    /// Returns the data that the session needs to continue, if any. At most one want is open at a
+    /// time.
     pub fn poll_want(&mut self) -> Option<Want> {
         match std::mem::replace(&mut self.asked, Asked::Waiting) {
             Asked::Next(want) => Some(want),
@@ -253,8 +257,8 @@ impl Serve {
         }
     }
 
-    /// The next frame to be sent. To be called when the connection has room for one; it may turn out
-    /// that something is [wanted](Self::poll_want) first.
+    /// Returns the next frame to send. Must be called when the connection has room for one;
+    /// afterwards data may be [wanted](Self::poll_want).
     pub fn poll_frame(&mut self) -> Option<Arc<str>> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
@@ -274,7 +278,7 @@ impl Serve {
         }
     }
 
-    /// Pongs and heartbeats: between transactions, and not before the welcome.
+    /// Pongs and heartbeats, which are sent between transactions and after the welcome.
     fn sign_of_life(&mut self) -> Option<ServerFrame<'static>> {
         if matches!(
             self.phase,
@@ -294,25 +298,25 @@ impl Serve {
         })
     }
 
-    /// Something to be shown, counted or logged.
+    /// Returns the next occurrence to be shown, counted or logged.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called.
+    /// Returns the time at which [`handle_timeout`](Self::handle_timeout) must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         (!self.is_ending()).then(|| self.heartbeat_at.min(self.silent_at()))
     }
 
-    /// Is everything said? Then the connection is to be closed.
+    /// Returns `true` once all frames have been sent and the connection should be closed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_ending() && self.frames.is_empty()
     }
 
-    /// The last transaction that was sent, or that the client had when the session began; 0 before
-    /// either.
+    /// Returns the last transaction that was sent, or that the client had at the beginning of the
+    /// session; 0 before that.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.position.seq
@@ -330,7 +334,7 @@ impl Serve {
 
     fn silent_at(&self) -> Duration {
         match self.phase {
-            // Other frames do not put it off.
+            // Other frames do not extend the time for `hello`.
             Phase::Waiting => self.opened_at + HELLO_WITHIN,
             _ => self.heard_at + self.config.heartbeat * SILENT_HEARTBEATS,
         }
@@ -368,7 +372,7 @@ impl Serve {
     }
 }
 
-/// Where a client is that was sent nothing of this table.
+/// State of a client that was sent nothing of this table.
 fn nothing(head: Head) -> Head {
     let Position { epoch, .. } = head.position;
     Head {

@@ -1,4 +1,4 @@
-//! What a server's end is told, and what it tells: the types around [`Serve`](super::Serve).
+//! Inputs and outputs of a server's end: the types around [`Serve`](super::Serve).
 
 use super::encode::{Encoded, Part};
 use super::frame::{Begin, Nack};
@@ -8,99 +8,100 @@ use crate::response::ErrorBody;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a session is served.
+/// Configuration of a session.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
-    /// How often the client hears from the server at least.
+    /// Longest time between two heartbeats.
     pub heartbeat: Duration,
-    /// Are the table's hashes keyed?
+    /// Set if the table's hashes are keyed.
     pub sealed: bool,
 }
 
-/// What is needed to go on. Answered by [`Serve::handle_answer`](super::Serve::handle_answer).
+/// Data that the session needs to continue. Answered by
+/// [`Serve::handle_answer`](super::Serve::handle_answer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Want {
     /// The digest at a position: [`Answer::Digest`].
     Digest {
-        /// Which.
+        /// Position of the digest.
         at: Position,
     },
     /// A part of a snapshot: [`Answer::Part`]. It may have been read for another session, but not
-    /// before the first change that the history has.
+    /// before the first change that the history keeps.
     Part {
-        /// Its number.
+        /// Number of the part.
         number: u32,
-        /// Its records come behind this key.
+        /// Key after which the part begins.
         after: Option<Arc<str>>,
     },
-    /// The next changes: [`Answer::Changes`]. There is at least one.
+    /// The next changes, at least one: [`Answer::Changes`].
     Changes {
-        /// Those after this one.
+        /// Last change before them.
         after: u64,
     },
 }
 
-/// What was wanted.
+/// Answer to a [`Want`].
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// `None`: the history does not have it.
+    /// The digest; `None` if the history does not have it.
     Digest(Option<Digest>),
     /// A part of a snapshot.
     Part(Arc<Part>),
-    /// Consecutive changes, the first of which was asked for.
+    /// Consecutive changes, beginning with the requested one.
     Changes(Vec<Arc<Encoded>>),
-    /// The history does not go back so far any more.
+    /// The history no longer goes back that far.
     Gone,
-    /// It could not be had; it may be had later.
+    /// The data is not available at the moment.
     Failed(ErrorBody),
 }
 
-/// Why a session ends from the server's side.
+/// Reason for the server to end a session.
 #[derive(Debug, Clone)]
 pub enum End {
-    /// The table was dropped, or is another one now. A new session finds out.
+    /// The table was dropped, or has a new epoch.
     Dropped,
-    /// The server goes away, and clients come back within a span of time.
+    /// The server stops, and clients reconnect within a time span.
     Goodbye {
-        /// Why.
+        /// Reason for the stop.
         reason: String,
-        /// The span.
+        /// Time span in which clients reconnect.
         spread: Duration,
     },
-    /// Trying again does not help.
+    /// A permanent error.
     Error(ErrorBody),
 }
 
-/// Something to be shown, counted or logged.
+/// An occurrence to be shown, counted or logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The client said who it is, and it was decided how the session begins.
+    /// The client introduced itself, and the mode of the session was decided.
     Begun {
-        /// The client's name for itself.
+        /// Name of the client.
         name: Option<String>,
-        /// How.
+        /// Mode of the session.
         mode: Begin,
-        /// Why with a snapshot, if the client had something.
+        /// Reason for a snapshot, if the client had a state.
         reason: Option<String>,
     },
-    /// The client has reached a transaction.
+    /// The client's readers have reached a transaction.
     Ack {
-        /// Which.
+        /// Transaction that they have reached.
         seq: u64,
     },
     /// The client's type refuses a value.
     Nack(Nack),
-    /// A snapshot was sent.
+    /// A snapshot was sent completely.
     SnapshotSent {
-        /// In so many parts.
+        /// Number of its parts.
         parts: u32,
     },
     /// Several transactions were sent as one.
     Folded {
-        /// So many.
+        /// Number of these transactions.
         transactions: u64,
     },
-    /// The session ends with a failure.
+    /// The session ends with an error.
     Failed(ErrorBody),
 }

@@ -1,5 +1,5 @@
-//! A snapshot that is being received: records in the order of their keys, read at slightly different
-//! times, and the changes since the earliest of these times.
+//! A snapshot that is being received: records in the order of their keys, read at slightly
+//! different times, and the changes since the earliest of these times.
 
 use super::trouble::{Trouble, protocol};
 use crate::evaluate::ChangeOp;
@@ -10,15 +10,15 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) struct Staging {
     pub(super) epoch: Epoch,
-    /// Why it came, if the replica had something.
+    /// Reason for the snapshot, if the replica had a state.
     pub(super) reason: Option<String>,
     parts: u32,
     records: Vec<Record>,
-    /// What became of records since.
+    /// Changes since the earliest part, by key.
     changed: BTreeMap<Box<str>, ChangeOp>,
-    /// The last change that came.
+    /// Last received change.
     pub(super) to: Option<u64>,
-    /// Bytes of keys, categories and values that it holds.
+    /// Bytes of keys, categories and values.
     pub(super) bytes: usize,
 }
 
@@ -60,7 +60,7 @@ impl Staging {
         }
     }
 
-    /// All records there are in the end.
+    /// Returns the records of the complete snapshot.
     pub(super) fn finish(self) -> Vec<Record> {
         if self.changed.is_empty() {
             return self.records;

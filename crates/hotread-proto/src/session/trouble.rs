@@ -1,15 +1,15 @@
-//! Why a replica gives a connection up, and whether it helps to come back.
+//! Reasons to give up a connection, and the classification of errors as transient or permanent.
 
 use crate::response::{Code, ErrorBody};
 
-/// Why a connection is given up.
+/// Reason to give up a connection.
 #[derive(Debug, PartialEq)]
 pub(super) enum Trouble {
-    /// The content cannot be relied on: the next session begins with a snapshot.
+    /// The content is not trusted: the next session begins with a snapshot.
     Damaged(&'static str),
-    /// What came does not follow the protocol, or the server ended the session.
+    /// A frame violated the protocol, or the server ended the session.
     Protocol(String),
-    /// The server does not serve this replica.
+    /// The server refused this replica.
     Refused(ErrorBody),
 }
 
@@ -27,7 +27,8 @@ pub(super) fn within(bytes: usize, max: usize) -> Result<(), Trouble> {
     Err(Trouble::Refused(ErrorBody::new(Code::TooLarge, message)))
 }
 
-/// What is missing may still be created: the table, the token, its right to read.
+/// Returns `true` for errors that a later creation resolves: of the table, the token, or its right
+/// to read.
 pub(super) fn may_come(code: Code) -> bool {
     matches!(
         code,
@@ -35,7 +36,7 @@ pub(super) fn may_come(code: Code) -> bool {
     )
 }
 
-/// May trying again help, though nobody does anything about it?
+/// Returns `true` for transient errors, which may pass without intervention.
 pub(super) fn passes(code: Code) -> bool {
     matches!(
         code,

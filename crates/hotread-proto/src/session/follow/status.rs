@@ -1,4 +1,4 @@
-//! How a replica's end is doing: what can be asked of it at any time.
+//! Status of a replica: all that can be queried at any time.
 
 use super::Follow;
 use crate::position::Position;
@@ -6,7 +6,7 @@ use crate::session::following::{Refused, Status, Target};
 use std::time::Duration;
 
 impl<T: Target> Follow<T> {
-    /// How it is doing.
+    /// Returns the current status of the replica.
     #[must_use]
     pub fn status(&self) -> Status {
         if let Some(body) = &self.failed {
@@ -30,75 +30,79 @@ impl<T: Target> Follow<T> {
         }
     }
 
-    /// Where the state stands that was given out last.
+    /// Returns the position of the last batch that was handed to the caller.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.content.position()
     }
 
-    /// The last transaction of the table, as far as is known.
+    /// Returns the last known transaction of the table.
     #[must_use]
     pub fn head(&self) -> u64 {
         self.head
     }
 
-    /// When the replica's content was certainly the table's; `None`: never since it began.
+    /// Returns the latest time at which the content is known to have equalled the table's; `None`
+    /// if there is no such time.
     #[must_use]
     pub fn fresh_at(&self) -> Option<Duration> {
         self.fresh.fresh_at
     }
 
-    /// The last transaction that it has received. It may be ahead of its [`position`](Self::position):
-    /// by what is held back while a value is refused.
+    /// Returns the position of the last received transaction. It is ahead of
+    /// [`position`](Self::position) while transactions are withheld because a value is refused.
     #[must_use]
     pub fn received(&self) -> Option<Position> {
         self.content.received.map(|head| head.position)
     }
 
-    /// How many records are left out of its state at present, with
+    /// Returns the number of records that are left out of the state because of
     /// [`skip_bad_keys`](crate::session::FollowConfig::skip_bad_keys).
     #[must_use]
     pub fn skipped_count(&self) -> usize {
         self.content.skipped.len()
     }
 
-    /// These records, oldest first. The reason is kept of the first thousand.
+    /// Returns the records that are left out, oldest first. The reasons of the first thousand are
+    /// kept.
     pub fn skipped(&self) -> impl Iterator<Item = Refused> {
         self.content.skipped.iter()
     }
 
-    /// A session with the server runs.
+    /// Returns `true` while a session with the server is established.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.link.is_up()
     }
 
-    /// Time without a word from the server after which a session counts as lost. A replica that follows
-    /// proves its age more often than that.
+    /// Returns the longest silence of the server before a session counts as lost. A replica that
+    /// follows proves its age more often than that.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.link.patience()
     }
 
-    /// Bytes of keys, categories and values of the records that it has received.
+    /// Returns the bytes of keys, categories and values of the records that the replica has
+    /// received.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.content.bytes()
     }
 
-    /// Is a snapshot being received? Then frames are large, and its last one takes long.
+    /// Returns `true` while a snapshot is being received. Frames are then large, and the last one
+    /// takes long to process.
     #[must_use]
     pub fn is_loading(&self) -> bool {
         self.staging.is_some()
     }
 
-    /// Why the last connection ended, if it did not end well.
+    /// Returns the reason for the end of the last connection, if it ended with one.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
 
-    /// Is the table sealed? Then nothing of it may be kept on disk.
+    /// Returns `true` if the table is sealed. Its content must then not be written to disk.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.content.sealed

@@ -1,4 +1,4 @@
-//! How a session begins: what the client has is compared with what the table is.
+//! Beginning of a session: the client's state is compared with the table.
 
 use super::{Asked, Phase, Serve};
 use crate::digest::Digest;
@@ -35,9 +35,9 @@ impl Serve {
         let Head { position, .. } = self.head;
         let seq = has.seq;
         if has.epoch != position.epoch {
-            self.begin_anew(hello, Code::EpochChanged, "the table began anew");
+            self.begin_anew(hello, Code::EpochChanged, "the table has a new epoch");
         } else if seq > position.seq {
-            let reason = format!("the table has not come to {seq} yet: its past became another");
+            let reason = format!("the table has not reached {seq} yet: its history was replaced");
             self.begin_anew(hello, Code::EpochChanged, &reason);
         } else if seq + 1 < self.floor {
             let reason = format!("the history begins with {}, after {seq}", self.floor);
@@ -59,7 +59,7 @@ impl Serve {
         };
         let seq = has.seq;
         match digest {
-            // At seq 0 there is no row of the history to compare with, nor anything in the table.
+            // At sequence number 0 both the history and the table are empty.
             None if seq != 0 => {
                 let reason = format!("the history does not have {seq} any more");
                 self.begin_anew(hello, Code::Gone, &reason);
@@ -67,7 +67,7 @@ impl Serve {
             there => {
                 let digest = there.unwrap_or(Digest::EMPTY);
                 if has.digest.is_some_and(|has| has != digest) {
-                    let reason = format!("the digest at {seq} differs: its past became another");
+                    let reason = format!("the digest at {seq} differs: its history was replaced");
                     return self.begin_anew(hello, Code::EpochChanged, &reason);
                 }
                 let epoch = has.epoch;

@@ -1,5 +1,5 @@
-//! What comes next in a session: the parts of a snapshot, what completes it, and then each change or
-//! several folded into one.
+//! Content of a session: the parts of a snapshot, the changes that complete it, and then each
+//! change or several coalesced ones.
 
 use super::{Asked, FOLD_BEHIND, FOLD_BYTES, FOLD_CHANGES, Phase, Serve};
 use crate::response::{Code, ErrorBody};
@@ -10,7 +10,7 @@ use crate::session::serving::{End, Event, Want};
 use std::sync::Arc;
 
 impl Serve {
-    /// Nothing is at hand: what comes next?
+    /// Decides what to send or to request next, once nothing is queued.
     pub(super) fn ask(&mut self) {
         if self.asked != Asked::Nothing {
             return;
@@ -38,7 +38,7 @@ impl Serve {
         }
     }
 
-    /// The last transaction that was sent or folded.
+    /// Returns the last transaction that was sent or coalesced.
     fn has(&self) -> u64 {
         let folded = self.fold.as_ref().map(|fold| fold.head);
         folded.unwrap_or(self.sent).position.seq
@@ -116,7 +116,7 @@ impl Serve {
         }
     }
 
-    /// Sends what was folded.
+    /// Sends the coalesced transactions.
     fn unfold(&mut self) {
         let Some(fold) = self.fold.take().filter(|fold| fold.len() > 0) else {
             return;
@@ -130,7 +130,7 @@ impl Serve {
     pub(super) fn take(&mut self, next: &Encoded) {
         self.frames.extend(next.frames().iter().cloned());
         self.sent = next.change().head();
-        // What completes a snapshot ends exactly there.
+        // A snapshot ends exactly at its target.
         if let Phase::Completing { target, .. } = self.phase
             && self.sent.position.seq == target
         {
