@@ -36,7 +36,7 @@ fn digest(hasher: &Hasher, content: &Content) -> Digest {
     items(hasher, content).into_iter().collect()
 }
 
-/// As specified, in other words.
+/// Computes the digest independently of the crate, as it is specified.
 fn sum(secret: &Secret, content: &Content) -> u128 {
     content
         .iter()
@@ -58,7 +58,7 @@ proptest! {
         (seq, value) in fields(),
         times in 1..40_usize,
     ) {
-        // Also values that are longer than what XXH3 works on at a time.
+        // Includes values longer than the block size of XXH3.
         let value = value.repeat(times);
         let hash = hasher(&secret).item(&key, seq, &value);
         prop_assert_eq!(hash.0, item_hash(&secret, &key, seq, &value));
@@ -105,7 +105,7 @@ proptest! {
             flip(&mut other, bit.index(value.len() * 8));
             prop_assert_ne!(rest.with(hasher.item(key, *seq, &other)), whole, "bit of value");
         }
-        // Of what is left UTF-8 by it.
+        // Only changes that leave the key valid UTF-8.
         let mut other = key.clone().into_bytes();
         flip(&mut other, bit.index(key.len() * 8));
         if let Ok(other) = String::from_utf8(other) {
@@ -115,7 +115,7 @@ proptest! {
 
     #[test]
     fn where_a_field_ends_shows(secret in secret(), key in key(), (seq, value) in fields()) {
-        // The same bytes but for the length: the key's end moved into what follows it.
+        // The same bytes except the length: the end of the key moves into the next field.
         let hasher = hasher(&secret);
         let mut bytes = key.clone().into_bytes();
         bytes.extend_from_slice(&seq.to_le_bytes());
@@ -233,7 +233,7 @@ proptest! {
             other(&|txn| txn.preconditions[at].condition = Condition::Seq(seq));
         }
         for other in others {
-            // Some of the changes change nothing.
+            // Some of the changes have no effect.
             let same = other.ops == txn.ops && other.preconditions == txn.preconditions;
             prop_assert_eq!(other.body_hash(&hasher) == hash, same, "{:?}", other);
         }

@@ -1,5 +1,5 @@
-//! `evaluate` against a model that shares nothing with it: any sequence of transactions,
-//! replacements and expiries, by clocks that go back, gives what the model says.
+//! `evaluate` compared with an independent model: any sequence of transactions, replacements and
+//! expiries, with clocks that go backwards, has the outcome of the model.
 
 mod support;
 
@@ -19,14 +19,14 @@ use support::model::{Answer, Model, Row};
 use support::view::MapView;
 use support::{Secret, config, hasher, item_hash, secret};
 
-/// Few, so that steps meet: prefixes of each other, and some whose bytes order otherwise than
-/// their characters in other encodings do.
+/// Few keys, so that steps interact: prefixes of each other, and some whose order by bytes differs
+/// from that of their characters in other encodings.
 const KEYS: [&str; 6] = ["a", "aa", "a/b", "b", "\u{e9}", "\u{1f600}"];
 
-/// What a step expects to find under a key.
+/// Expectation of a step about a key.
 #[derive(Debug, Clone)]
 enum Seen {
-    /// What there is.
+    /// The actual sequence number.
     Right,
     Absent,
     Present,
@@ -43,16 +43,16 @@ struct Step {
 #[derive(Debug, Clone)]
 enum What {
     Txn(Vec<Op>, Vec<(Key, Seen)>),
-    /// With some records as they are, before or after the new ones.
+    /// A replacement that keeps some records, before or after the new ones.
     Replace {
         new: Vec<Put>,
         keep: Vec<Key>,
         keep_first: bool,
     },
     Expire(Vec<(Key, Seen)>),
-    /// One of the earlier entries with an id, the same again.
+    /// Repetition of an earlier entry with an id.
     Again(Index),
-    /// All ids are forgotten, as they are after some time.
+    /// All ids are forgotten, as happens after some time.
     Forget,
 }
 
@@ -117,7 +117,8 @@ fn as_put(key: &str, row: &Row) -> Put {
 }
 
 impl Step {
-    /// As an entry, where the table stands as the model says. None for what is no entry.
+    /// Converts the step into an entry for the model's state; `None` for a step that is not an
+    /// entry.
     fn entry(self, model: &Model, earlier: &[Body]) -> Option<Entry> {
         let id = self.id.map(|id| TxnId::new(&format!("id-{id}")).unwrap());
         let actual = |key: &Key| model.rows.get(key.as_str()).map(|row| row.seq);
@@ -191,7 +192,7 @@ fn row(record: &Record) -> Row {
     }
 }
 
-/// All that can be seen of an outcome, values included.
+/// Describes an outcome completely, values included.
 fn describe(outcome: &Outcome) -> String {
     let Outcome::Committed(change) = outcome else {
         return format!("{outcome:?}");
@@ -225,7 +226,7 @@ fn answer(outcome: &Outcome) -> Answer {
     }
 }
 
-/// The change leads from the state that the model had to the one that it has.
+/// Checks that the change leads from the model's old state to its new one.
 fn check_change(
     secret: &Secret,
     change: &Change,
@@ -258,7 +259,7 @@ fn check_change(
             .map(|key| distinct.iter().position(|k| k == key))
             .collect(),
         Body::Expire(named) => {
-            // A key may be named before with another sequence number, which does nothing.
+            // A key may occur before with another sequence number, which has no effect.
             let first = |key: &&str| {
                 let seq = before.rows[*key].seq;
                 let mut named = named.iter();
@@ -306,7 +307,7 @@ fn same_records(a: &Records, b: &Records) -> bool {
     a.head() == b.head() && all(a) == all(b)
 }
 
-/// A replacement that was compared with a table before these changes.
+/// Creates a replacement that was compared with the table before these changes.
 fn compared(new: &Replace, then: &MapView, since: &[Arc<Change>]) -> Compared {
     let mut compared = Compared::new(&mut then.clone(), new.clone(), usize::MAX)
         .unwrap()
@@ -328,7 +329,7 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut records = empty.clone();
     let mut earlier = Vec::new();
     let mut changes: Vec<Arc<Change>> = Vec::new();
-    // What the twin was, after each change.
+    // State of the twin after each change.
     let mut past = vec![twin.clone()];
 
     for step in steps {
@@ -376,7 +377,7 @@ fn run(secret: &Secret, steps: Vec<Step>) -> Result<(), TestCaseError> {
         } else {
             prop_assert_eq!(&model.rows, &before.rows);
         }
-        // The whole content, also of what the change should have left alone.
+        // The whole content, including the records that the change must not affect.
         let content: Vec<_> = records
             .iter()
             .map(|record| (record.key().to_owned(), row(record)))
@@ -480,7 +481,7 @@ fn limits_come_before_ids_and_ids_before_preconditions() {
         .unwrap()
     };
 
-    // Its precondition does not hold any longer, which does not matter.
+    // Its precondition does not hold any longer, which must not matter.
     assert!(matches!(
         ask(&mut view, first.clone()),
         Outcome::Repeated(_)
@@ -547,7 +548,7 @@ fn a_transaction_and_a_replacement_with_one_id_are_two_bodies() {
     ));
 }
 
-/// What is said of an entry, and what its change says.
+/// Evaluates an entry of this actor, and applies its change.
 fn said(view: &mut MapView, actor: &str, body: Body) -> Outcome {
     let entry = Entry {
         at: Timestamp::EPOCH,
@@ -602,7 +603,7 @@ fn a_repetition_with_another_note_is_answered_as_the_first() {
         panic!("refused");
     };
     for again in [txn.clone(), txn.note(note("second"))] {
-        // Nor does it matter who repeats it.
+        // The actor of a repetition must not matter either.
         let again = said(&mut view, "api", Body::Txn(again));
         assert!(
             matches!(again, Outcome::Repeated(committed) if committed == first.committed()),
@@ -625,7 +626,7 @@ fn what_changes_nothing_takes_a_number_unless_it_is_an_expiry() {
     assert_eq!((change.position.seq, change.ops.len()), (3, 0));
     assert_eq!(change.digest, digest);
 
-    // Whereas a put of the same value is a change of the record.
+    // A put of the same value changes the record nevertheless.
     let change = commit(&mut view, Body::Txn(Txn::new().put(plain_put("a", "1"))));
     assert_eq!((change.position.seq, change.ops.len()), (4, 1));
     assert_ne!(change.digest, digest);
@@ -703,7 +704,7 @@ fn a_replacement_is_refused_for_what_it_would_delete() {
     assert_eq!(refusal(ask(&mut view, few(28))), None);
     let empty = ask(&mut view, Replace::new(Vec::new()));
     assert_eq!(refusal(empty), Some(Refusal::EmptyReplacement));
-    // Without records the word for that is enough.
+    // For a replacement without records, `allow_empty` is sufficient.
     let empty = Replace {
         allow_empty: true,
         max_delete_percent: Some(0),
@@ -739,7 +740,7 @@ fn a_comparison_counts_what_changes_and_holds_for_its_state_only() {
     let ask = |view: &mut MapView, keys: &[&str], max| {
         Compared::new(view, Replace::new(records(keys)), max).unwrap()
     };
-    // One is new and one is gone, whatever else there is.
+    // One record is new and one is gone; the others do not count.
     let few = ask(&mut view, &["a", "c"], 2).unwrap();
     assert_eq!((few.changes(), few.at()), (2, Some(view.head.position)));
     let refused = ask(&mut view, &["a", "c", "d"], 2).unwrap_err();

@@ -1,4 +1,4 @@
-//! Rules of the replica's end of a session, one by one: the server is played by the test.
+//! Rules of the replica's end of a session, one by one. The test plays the server.
 
 use hotread_proto::session::frame::{
     Begin, Goodbye, Heartbeat, ServerFrame, Snapshot, SnapshotEnd, Txn, Welcome,
@@ -18,7 +18,7 @@ use std::time::Duration;
 const S: fn(u64) -> Duration = Duration::from_secs;
 const EPOCH: Epoch = Epoch(7);
 
-/// Refuses values that are strings, and quotes them.
+/// Refuses strings, and quotes them in the reason.
 struct NoStrings;
 
 impl Target for NoStrings {
@@ -85,7 +85,7 @@ impl Pair {
         }
     }
 
-    /// Does what the replica asks for. Was it to close the connection?
+    /// Carries out the replica's requests. Returns `true` if it asked to close the connection.
     fn settle(&mut self) -> bool {
         let mut closed = false;
         while let Some(output) = self.follow.poll_output() {
@@ -153,7 +153,7 @@ impl Pair {
         }));
     }
 
-    /// One transaction. Was it to close the connection then?
+    /// Commits a transaction. Returns `true` if the replica then asked to close the connection.
     fn commit(&mut self, ops: &[(&str, Option<&str>)]) -> bool {
         self.seq += 1;
         let mut sent = Vec::new();
@@ -191,7 +191,7 @@ impl Pair {
         }));
     }
 
-    /// What the batches since the last call lead to.
+    /// Returns the net effect of the batches since the last call.
     fn actions(&mut self) -> Vec<(String, Option<String>)> {
         self.batches
             .drain(..)
@@ -200,7 +200,7 @@ impl Pair {
     }
 }
 
-/// A replica that has `a`.
+/// Creates a replica that has `a`.
 fn live() -> Pair {
     let mut pair = Pair::new();
     pair.open();
@@ -279,7 +279,7 @@ fn a_batch_of_one_transaction_says_who_and_why() {
     pair.commit(&[("a", Some("1"))]);
     let wanted = (Some("ops".to_owned()), Some("because of 1".to_owned()));
     assert_eq!(said(&pair.batches[1]), wanted);
-    // Held back until it is fixed: two transactions in one batch.
+    // The change is withheld until the value is fixed; both transactions then form one batch.
     pair.commit(&[("a", Some("\"no number\""))]);
     assert_eq!(pair.batches.len(), 2);
     pair.commit(&[("a", Some("2"))]);
@@ -320,7 +320,7 @@ fn errors_that_pass_are_waited_for_and_others_are_told() {
     }
 }
 
-/// The codes that pass, as the specification lists them.
+/// The transient codes must be those that the specification lists.
 #[test]
 fn the_errors_that_pass_are_those_of_the_specification() {
     let text = include_str!("../../../docs/wire.md");
@@ -382,7 +382,7 @@ fn reasons_are_one_line_and_those_of_a_sealed_table_quote_nothing() {
 }
 
 #[test]
-fn left_out_records_are_known_until_they_are_mended() {
+fn left_out_records_are_known_until_they_are_fixed() {
     let mut pair = Pair::with(|config| config.skip_bad_keys = true);
     pair.open();
     pair.snapshot();
@@ -394,7 +394,7 @@ fn left_out_records_are_known_until_they_are_mended() {
     assert_eq!(skipped(&pair), ["b", "c"]);
     assert_eq!(pair.follow.skipped_count(), 2);
     assert_eq!(pair.follow.status(), Status::Live);
-    // A snapshot in which they are the same does not make them forgotten.
+    // A snapshot with the same records must not make the replica forget the refusals.
     pair.follow.handle_disconnected("lost", pair.now);
     pair.open();
     pair.snapshot();

@@ -1,7 +1,7 @@
-//! What the fuzz targets of the session begin with, run through the same checks.
+//! Seeds of the session's fuzz targets, run through the same checks.
 
 mod fuzzing;
-// The table of the simulation, of which not everything is needed here.
+// The table of the simulation, only part of which is needed here.
 #[allow(dead_code)]
 #[path = "session/rng.rs"]
 mod rng;
@@ -26,7 +26,7 @@ fn run(target: &str, check: fn(&[u8])) {
         println!("{}", path.display());
         let data = std::fs::read(path).unwrap();
         check(&data);
-        // Half of it is another input, and costs little.
+        // Half of an input is another input, at little cost.
         check(&data[..data.len() / 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! What is written as JSON is read as what it was.
+//! JSON round trips.
 
 mod support;
 
@@ -17,7 +17,7 @@ proptest! {
     fn transactions(txn in txn()) {
         let json = serde_json::to_string(&txn).unwrap();
         prop_assert_eq!(serde_json::from_str::<Txn>(&json).unwrap(), txn.clone());
-        // White space between the parts is nothing.
+        // White space between the parts has no effect.
         let pretty = serde_json::to_string_pretty(&txn).unwrap();
         prop_assert_eq!(serde_json::from_str::<Txn>(&pretty).unwrap(), txn);
     }
@@ -79,12 +79,12 @@ fn what_is_asked_is_read_strictly() {
         r#"{"ops":[{"delete":{"key":"a","value":1}}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_absent":true,"if_none":true}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_absent":true,"if_seq":1}]}"#,
-        // A field that stands twice.
+        // A duplicate field.
         r#"{"ops":[],"ops":[]}"#,
         r#"{"ops":[{"put":{"key":"a","key":"b","value":1}}]}"#,
         r#"{"ops":[{"delete":{"key":"a"},"delete":{"key":"b"}}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_seq":1,"if_seq":2}]}"#,
-        // One that is missing, null or of another type.
+        // A field that is missing, null or of another type.
         r#"{}"#,
         r#"{"ops":null}"#,
         r#"{"ops":[],"if":null}"#,
@@ -103,7 +103,7 @@ fn what_is_asked_is_read_strictly() {
         r#"{"ops":[],"if":[{"key":"a","if_seq":-1}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_seq":18446744073709551616}]}"#,
         r#"{"ops":[],"if":[{"key":"a","if_seq":"1"}]}"#,
-        // An operation or a condition that does not exist, or does not hold anything.
+        // An operation or a condition that does not exist, or is empty.
         r#"{"ops":[{"put":{"key":"a","value":1,"expire":1}}]}"#,
         r#"{"ops":[{"patch":{"key":"a"}}]}"#,
         r#"{"ops":[{}]}"#,
@@ -128,7 +128,7 @@ fn what_is_asked_is_read_strictly() {
         r#""a\nb""#,
         r#"["a"]"#,
         r#""a","note":"b""#,
-        // Who asks is not for the asker to say.
+        // The caller cannot choose the actor.
         r#""a","actor":"ops""#,
     ] {
         let json = format!(r#"{{"ops":[],"note":{note}}}"#);
@@ -313,7 +313,7 @@ fn what_an_alteration_leaves_out_stays() {
 #[test]
 fn a_schema_keeps_its_text() {
     let read = |json: &str| serde_json::from_str::<TableOptions>(json).unwrap();
-    // Stored before values were checked for members that are there twice.
+    // Stored before values were checked for duplicate members.
     let options = read(r#"{"schema":{"b": 1, "b": 2}}"#);
     assert_eq!(options.schema.unwrap().as_str(), r#"{"b":1,"b":2}"#);
     let (epoch, seq) = (Epoch(7), 9);

@@ -1,5 +1,5 @@
-//! Whatever text or bytes come, a name, a position or a time is made of exactly those that have its
-//! form, and stays as it was written.
+//! Names, positions and times are parsed from exactly the texts that have their form, and are
+//! written as they were read.
 
 mod support;
 
@@ -13,7 +13,8 @@ use std::fmt::Debug;
 use std::time::{Duration, UNIX_EPOCH};
 use support::config;
 
-/// Texts on both sides of each rule: any; some with control characters; and long ones.
+/// Generates texts on both sides of each rule: any text, text with control characters, and long
+/// text.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -39,7 +40,8 @@ fn control(c: char) -> bool {
     matches!(u32::from(c), 0..=0x1f | 0x7f..=0x9f)
 }
 
-/// A name is made exactly if it should be, and then it is the text that was given, also in JSON.
+/// Checks that a name is accepted exactly if it should be, and is then the given text, also in
+/// JSON.
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug + AsRef<str>>(
     text: &str,
     made: Result<T, InvalidName>,
@@ -159,7 +161,7 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), at);
         prop_assert_eq!(serde_json::from_str::<Timestamp>(&millis.to_string()).unwrap(), at);
 
-        // The same digits with an offset mean a time that much earlier or later.
+        // The same digits with an offset mean a time that is earlier or later by it.
         let offset = (hours * 60 + minutes) * 60_000;
         let (sign, expected) = if sign { ('+', millis - offset) } else { ('-', millis + offset) };
         let text = at.to_string().replace('Z', &format!("{sign}{hours:02}:{minutes:02}"));

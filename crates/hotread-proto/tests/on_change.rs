@@ -1,4 +1,4 @@
-//! Callbacks of a state's changes: when they are called, and what becomes of those that are behind.
+//! Callbacks for a state's changes: when they run, and what happens if they fall behind.
 
 use hotread::{HotRead, MapUpdate};
 use hotread_proto::{Callbacks, MAX_CHANGES_BEHIND, OnChange};
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// What takes longer hangs.
+/// Time after which a test counts as hanging.
 const HANG: Duration = Duration::from_secs(120);
-/// Long enough for a callback that must not be called to be called.
+/// Time in which a callback that must not be called would be called.
 const A_WHILE: Duration = Duration::from_millis(150);
 
 type Map = HashMap<Arc<str>, i64>;
@@ -28,7 +28,7 @@ impl Table {
         }
     }
 
-    /// As a typed table does.
+    /// Puts a value like a typed table does.
     fn put(&self, key: &str, value: i64) {
         let key: Arc<str> = key.into();
         let changes = [(key.clone(), MapUpdate::Insert(key, value))];
@@ -101,14 +101,14 @@ fn a_callback_that_is_far_behind_gets_the_difference() {
     let table = Table::new();
     let (go, wait) = channel::<()>();
     let (_guard, hear) = table.listen(move |_| {
-        // The first call waits, and the others do not: there is no sender any more.
+        // The first call waits; later ones do not, because the sender is gone.
         let _ = wait.recv();
     });
     table.put("first", 0);
     for n in 0..=MAX_CHANGES_BEHIND {
         table.put(&(n % KEYS).to_string(), n as i64);
     }
-    // After more than is kept: none of the other keys is among these.
+    // The changes before exceeded the limit, so only this key is among the noted ones.
     table.put("last", 0);
     drop(go);
     let mut state = Map::new();

@@ -1,4 +1,4 @@
-//! Values: what is accepted is what serde_json reads, and nothing but white space is taken away.
+//! Values: everything that serde_json reads is accepted, and only white space is removed.
 
 mod support;
 
@@ -14,7 +14,7 @@ fn parsed(json: &[u8]) -> Json {
     serde_json::from_slice(json).unwrap()
 }
 
-/// How many members there are in all objects of a JSON text: colons outside of strings.
+/// Counts the members of all objects of a JSON text: the colons outside of strings.
 fn members(json: &[u8]) -> usize {
     let (mut members, mut in_string, mut escaped) = (0, false, false);
     for byte in json {
@@ -29,7 +29,7 @@ fn members(json: &[u8]) -> usize {
     members
 }
 
-/// Any bytes may come: no panic, and the same verdict as serde_json's.
+/// Checks that any bytes are handled without a panic, with the same verdict as serde_json's.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     match Value::parse(bytes) {
         Ok(value) => {
@@ -133,7 +133,7 @@ proptest! {
         parts in json_parts(),
         which in any::<Index>(),
     ) {
-        // Where a member of an object ends, a comma may follow, and the member once more.
+        // A comma may follow the end of a member, and the same member once more.
         let starts: Vec<_> = (1..parts.len()).filter(|&at| parts[at] == ":").collect();
         if !starts.is_empty() {
             let name = starts[which.index(starts.len())] - 1;
@@ -153,8 +153,8 @@ proptest! {
     }
 }
 
-/// An object with so many members, all of whose names begin alike, in an order that is not theirs;
-/// every tenth value is an object again.
+/// Creates an object with this many members in shuffled order, whose names share a prefix; every
+/// tenth value is an object as well.
 fn object(members: usize) -> String {
     let member = |n: usize| {
         let name = n.wrapping_mul(7_919) % members;
@@ -171,7 +171,7 @@ fn object(members: usize) -> String {
 
 #[test]
 fn looking_for_members_that_are_there_twice_takes_no_square() {
-    // No multiple of the step between two names, so that each is drawn once; about 1 MB of text.
+    // Not a multiple of the step between two names, so each name is drawn once; about 1 MB of text.
     const MANY: usize = 80_021;
     let time = |json: &str| {
         let took = (0..5).map(|_| {
@@ -184,7 +184,7 @@ fn looking_for_members_that_are_there_twice_takes_no_square() {
     let few = object(5_003);
     let many = object(MANY);
     let (few, many_took) = (time(&few), time(&many));
-    // Sixteen times as much: a square would take 256 times as long.
+    // Sixteen times the size: quadratic time would be 256 times as much.
     let most = 100 * few.max(Duration::from_micros(100));
     assert!(many_took < most, "{few:?} became {many_took:?}");
     let twice = many.replacen('{', "{\"000007\":1,", 1);
@@ -263,7 +263,7 @@ fn a_member_stands_once_in_an_object() {
         r#"{"a":{"a":1},"b":{"a":2,"b":3}}"#,
         r#"[{"a":1},{"a":1}]"#,
         r#"{"a":"a","A":1,"a ":2}"#,
-        // Equal to the eye, but not as text: there is no Unicode normalisation.
+        // Equal in appearance but not as text: there is no Unicode normalization.
         "{\"\u{e9}\":1,\"e\u{301}\":2}",
     ] {
         assert!(Value::parse(json.as_bytes()).is_ok(), "{json}");

@@ -1,4 +1,4 @@
-//! `docs/wire.md` says what the crate does: its limits, its codes, its examples, its test vectors.
+//! Checks of `docs/wire.md` against the crate: limits, codes, examples and test vectors.
 
 #[path = "support/document.rs"]
 mod document;
@@ -22,7 +22,7 @@ use std::fmt::Debug;
 use support::view::MapView;
 use zeroize::Zeroizing;
 
-/// The blocks of JSON, each with what it is an example of.
+/// Returns the JSON blocks, each with its kind.
 fn blocks() -> Vec<(String, String)> {
     let json = |item| match item {
         Item::Block(kind, text) => Some((kind.strip_prefix("json ")?.to_owned(), text)),
@@ -31,7 +31,7 @@ fn blocks() -> Vec<(String, String)> {
     document::items().into_iter().filter_map(json).collect()
 }
 
-/// Reads an example, and writes it as it was but for white space.
+/// Reads an example, and checks that it survives a round trip.
 fn example<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &str) -> T {
     let read: T = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {json}"));
     let again = serde_json::to_string(&read).unwrap();
@@ -39,13 +39,13 @@ fn example<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &str) -> T
     read
 }
 
-/// What the crate writes is what the document shows.
+/// Checks that the crate writes what the document shows.
 fn as_shown<T: Serialize>(given: &T, shown: &str) {
     let shown = Value::parse(shown.as_bytes()).unwrap();
     assert_eq!(serde_json::to_string(given).unwrap(), shown.as_str());
 }
 
-/// As the document lists the fields; the crate writes records, and does not read them.
+/// The fields as the document lists them; the crate writes such records but does not read them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecordExample {
@@ -104,7 +104,7 @@ fn every_example_is_read_and_written_as_it_stands() {
                 as_shown(&record, &json);
             }
             "vectors" => {}
-            // Frames of sessions, and what is said over HTTP, are for other tests.
+            // Other tests check frames of sessions and the bodies of the HTTP interface.
             "client" | "client-short" | "server" => continue,
             http if http.starts_with("http") => continue,
             other => panic!("nothing checks the example {other:?}: {json}"),
@@ -260,7 +260,7 @@ struct TimeVector {
     written: String,
 }
 
-/// A value that is compact already.
+/// Parses a value that is compact already.
 fn value(text: &str) -> Value {
     let value = Value::parse(text.as_bytes()).unwrap();
     assert_eq!(value.as_str(), text);

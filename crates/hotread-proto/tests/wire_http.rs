@@ -1,5 +1,4 @@
-//! `docs/wire.md` says what is asked and answered over HTTP: its examples. Its routes are compared with the
-//! server's in the tests of the server.
+//! Examples of the HTTP interface in `docs/wire.md`. The server's tests compare its routes.
 
 #[path = "support/document.rs"]
 mod document;
@@ -26,7 +25,7 @@ fn example(kind: &str) -> String {
     blocks.remove(0)
 }
 
-/// The body of a request, which is read and written as it is shown, and is strict.
+/// Checks that the body of a request survives a round trip and is read strictly.
 fn request<T: DeserializeOwned + Serialize>(kind: &str) -> T {
     let shown = example(kind);
     let mut changed = json(&shown);
@@ -34,7 +33,7 @@ fn request<T: DeserializeOwned + Serialize>(kind: &str) -> T {
     assert_eq!(serde_json::to_value(&read).unwrap(), changed);
     for member in changed.clone().as_object().unwrap().keys() {
         let was = std::mem::take(&mut changed[member]);
-        // A value is any JSON, and so is a schema to begin with.
+        // A value is any JSON, and initially so is a schema.
         let null = serde_json::from_str::<T>(&changed.to_string());
         let any = matches!(member.as_str(), "value" | "schema");
         assert!(null.is_err() || any, "{member}");
@@ -45,7 +44,7 @@ fn request<T: DeserializeOwned + Serialize>(kind: &str) -> T {
     read
 }
 
-/// An answer, which is read and written as it is shown, and may have more members.
+/// Checks that an answer survives a round trip and may have more members.
 fn answer<T: DeserializeOwned + Serialize>(kind: &str) -> T {
     let shown = example(kind);
     let read: T = serde_json::from_str(&shown).unwrap();
@@ -140,7 +139,7 @@ fn writes_are_as_shown() {
 #[test]
 fn the_status_is_as_shown() {
     let status: ServerStatus = serde_json::from_str(&example("status")).unwrap();
-    // Its figures are for people: absent ones read as zero.
+    // The figures of the store are for people: absent ones read as zero.
     assert_eq!(status.store, Some(Default::default()));
     let (mut shown, store) = (json(&example("status")), status.store.clone());
     shown["store"] = serde_json::to_value(store).unwrap();

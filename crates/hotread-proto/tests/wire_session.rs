@@ -1,5 +1,5 @@
-//! `docs/wire.md` says what the session does: its frames, its limits, its times, and whole sessions,
-//! which are run here through both ends.
+//! Checks of `docs/wire.md` against the session: frames, limits, times, and whole sessions, which
+//! are run through both ends.
 
 #[path = "support/document.rs"]
 mod document;
@@ -68,7 +68,8 @@ fn check_hashes(frame: &ServerFrame<'_>) {
     }
 }
 
-/// The names of all members, as the document's tables have them; lists are not looked into.
+/// Collects the names of all members in the notation of the document's tables, except those in
+/// lists.
 fn paths(json: &Json, before: &str, into: &mut BTreeSet<String>) {
     let Json::Object(members) = json else { return };
     for (name, member) in members {
@@ -167,7 +168,7 @@ fn every_limit_of_a_session_is_in_the_table_with_its_value() {
     assert!(is_client_name("api-7") && !is_client_name("api 7"));
 }
 
-/// The number at the beginning of a rule's value.
+/// Returns the number at the beginning of a rule's value.
 fn rule(of: &str, name: &str) -> u64 {
     let rows = document::rows(&[of, "value"]);
     let row = rows.iter().find(|row| row[0] == name);
@@ -306,7 +307,7 @@ fn follow(seed: u64) -> Follow<Rates> {
     Follow::new(Rates, config, S(0))
 }
 
-/// What it sends, without what else it wants.
+/// Returns the frames that the replica sends, and discards other outputs.
 fn sent(follow: &mut Follow<Rates>) -> Vec<String> {
     let output = std::iter::from_fn(|| follow.poll_output());
     let frame = |output| match output {
@@ -349,7 +350,7 @@ fn a_client_waits_for_its_server_as_long_as_the_document_says() {
     live.handle_timeout(silence);
     assert!(std::iter::from_fn(|| live.poll_output()).any(|o| matches!(o, Output::Disconnect)));
 
-    // Strange heartbeats are taken for the next sensible ones.
+    // Heartbeats out of range are clamped.
     let next = |heartbeat_ms| connected(S(1), heartbeat_ms).poll_timeout().unwrap() - S(1);
     let text = document::text();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -410,7 +411,7 @@ fn a_client_comes_back_when_the_document_says_so() {
 
 const WELCOME: &str = r#"{"welcome":{"v":1,"mode":"snapshot","epoch":"0000000000000007","head":0,"floor":1,"heartbeat_ms":60000}}"#;
 
-/// One transaction that puts these.
+/// Creates a transaction that puts these records.
 fn put_all(view: &mut MapView, values: &[(&str, &str)]) -> Arc<Encoded> {
     let put = |(key, value): &(&str, &str)| {
         Op::Put(Put {
@@ -519,7 +520,7 @@ fn the_end_of_a_session_is_its_last_frame() {
         serve.handle_text(r#"{"ping":{"n":1}}"#, S(0));
         let frames: Vec<_> = std::iter::from_fn(|| serve.poll_frame()).collect();
         assert!(frames.last().unwrap().starts_with(&format!("{{\"{kind}\"")));
-        // The document shows the same words.
+        // The document shows the same text.
         let last = serde_json::from_str::<Json>(frames.last().unwrap()).unwrap();
         let shown = last[kind]["reason"].as_str().unwrap();
         assert!(document::text().contains(shown), "{shown}");

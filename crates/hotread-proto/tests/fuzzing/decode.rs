@@ -1,5 +1,5 @@
-//! Any text as a frame of either end: what can be read is written again as something that reads the
-//! same, and what people see of it is one short line.
+//! Any text as a frame of either end: a frame that can be read survives a round trip, and what
+//! people see of it is one short line.
 
 use hotread_proto::session::MAX_REASON_BYTES;
 use hotread_proto::session::frame::{ClientFrame, ServerFrame};

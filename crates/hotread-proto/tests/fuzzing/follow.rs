@@ -1,5 +1,5 @@
-//! A server that says anything, in any order, to a replica. Much of it is what a server would say of a
-//! table, so that the replica gets somewhere; some of it is almost that, and some is just text.
+//! A server that sends a replica anything in any order. Many frames are valid for a table, so that
+//! the replica makes progress; some are nearly valid, and some are arbitrary text.
 
 use super::{Input, commit};
 use crate::table::{POISON, Table};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Refuses what begins like poison, if it is to.
+/// Refuses values that begin like poison, if the flag is set.
 struct Picky(bool);
 
 enum Write {
@@ -41,7 +41,7 @@ impl Target for Picky {
 
 struct Run {
     follow: Follow<Picky>,
-    /// Does it keep a state that must be the table's, if the server does not lie?
+    /// Set if the replica's state must be the table's, as long as the server is honest.
     whole: bool,
     refuses: bool,
     table: Table,
@@ -100,7 +100,7 @@ impl Run {
             fresh_at: None,
         };
         if kind > 1 && input.flag() {
-            // Without what it would refuse.
+            // Without the values that it refuses.
             let state = run.table.state();
             if let Ok(batch) = run.follow.restore(&state.clone()) {
                 run.apply(batch);
@@ -153,7 +153,7 @@ impl Run {
         self.poll();
     }
 
-    /// What a server might say now.
+    /// Returns a frame that a server may send at this point.
     fn frame(&mut self, kind: u8, input: &mut Input<'_>) -> Option<ServerFrame<'static>> {
         let head = self.table.now();
         let seq = head.position.seq;
@@ -194,7 +194,7 @@ impl Run {
             2 => {
                 self.part += 1;
                 let records: Vec<Record> = self.table.state().iter().cloned().collect();
-                // All of them, or some.
+                // All of the transactions, or some.
                 let (first, last) = match input.below(4) {
                     0 => (usize::from(input.below(6)), usize::from(input.below(12))),
                     _ => (0, records.len()),
@@ -240,7 +240,7 @@ impl Run {
         })
     }
 
-    /// The table as it was, in its present epoch.
+    /// Returns the table as it was, in its present epoch.
     fn state_at(&self, seq: u64) -> Option<&Records> {
         let mut at = Some(self.table.head);
         while let Some(id) = at {
@@ -253,7 +253,8 @@ impl Run {
         None
     }
 
-    /// What leads from what the replica has to the next state, or to the newest; or a piece of it.
+    /// Returns a transaction from the replica's state to the next or the newest one, or a piece of
+    /// it.
     fn txn(&self, folded: bool, input: &mut Input<'_>) -> Option<ServerFrame<'static>> {
         let newest = self.table.now().position.seq;
         let has = match self.follow.received() {
@@ -370,7 +371,7 @@ impl Run {
     }
 }
 
-/// With another byte in it, if that is text.
+/// Returns the text with one byte changed, if the result is text.
 fn spoilt(text: &str, input: &mut Input<'_>) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let at = usize::from(input.byte()) * 256 + usize::from(input.byte());

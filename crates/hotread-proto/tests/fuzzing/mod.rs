@@ -1,5 +1,5 @@
-//! What the fuzz targets of the session do with an input. `dev/fuzz/session` includes this, and so does
-//! the test that replays their corpora.
+//! Fuzz targets of the session. Both `dev/fuzz/session` and the test that replays their corpora
+//! include this module.
 
 pub mod decode;
 pub mod follow;
@@ -17,7 +17,7 @@ impl Input<'_> {
         self.0.is_empty()
     }
 
-    /// 0 once there is nothing left.
+    /// Returns the next byte; 0 once none is left.
     pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
@@ -26,7 +26,7 @@ impl Input<'_> {
         *first
     }
 
-    /// From 0 to `n - 1`, which must be less than 256.
+    /// Returns a number from 0 to `n - 1`; `n` must be less than 256.
     pub fn below(&mut self, n: u8) -> u8 {
         self.byte() % n
     }
@@ -35,13 +35,13 @@ impl Input<'_> {
         self.byte() & 1 == 1
     }
 
-    /// Up to 65 s, most of them short.
+    /// Returns a time of up to 65 s, most of them short.
     pub fn time(&mut self) -> Duration {
         let (scale, n) = (self.below(4), u64::from(self.byte()));
         Duration::from_millis(n << (scale * 2 + scale.saturating_sub(2) * 2))
     }
 
-    /// Up to 255 bytes, made to UTF-8.
+    /// Returns a text of up to 255 bytes, made valid UTF-8.
     pub fn text(&mut self) -> String {
         let length = usize::from(self.byte()).min(self.0.len());
         let (text, rest) = self.0.split_at(length);
@@ -54,7 +54,7 @@ fn key(input: &mut Input<'_>) -> Key {
     Key::new(&format!("k{}", input.below(12))).expect("a short name")
 }
 
-/// A transaction is committed.
+/// Commits a transaction.
 fn commit(table: &mut Table, input: &mut Input<'_>, now: Duration) {
     let mut txn = Txn::new();
     for _ in 0..=input.below(4) {

@@ -1,5 +1,5 @@
-//! A client that says anything, and a table and a connection that do anything, to the server's end.
-//! What it sends is read by a model of a replica, which must come to the table's digests.
+//! A client that sends anything, and a table and a connection that do anything, at the server's
+//! end. A model of a replica reads the frames, and its digests must equal the table's.
 
 use super::{Input, commit};
 use crate::table::Table;
@@ -13,9 +13,10 @@ use hotread_proto::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// More than so many at once are folded, if the client allows it.
+/// More transactions than are sent singly to a client that allows coalescing.
 const MANY: usize = 1_030;
-/// What is queued for a client that does not read: a welcome, an end, and what was asked for.
+/// Bound of the frames queued for a client that does not read: a welcome, an end, and the requested
+/// content.
 const MAX_QUEUED: usize = 400;
 
 struct Run {
@@ -25,17 +26,17 @@ struct Run {
     want: Option<Want>,
     pin: Option<u64>,
     hello: Option<Hello>,
-    /// Is what it says of the digest so?
+    /// Set if the client's digest is right.
     honest: bool,
-    /// The number of the newest ping, and the table's head then.
+    /// Number of the newest ping, and the table's head at that time.
     ping: Option<(u64, u64)>,
     heard: Heard,
-    /// Once in an input: they take their time.
+    /// Set once many transactions were committed; they take long, so an input may do this once.
     many: bool,
     large: bool,
 }
 
-/// What a replica would have by now.
+/// Expected content of a replica.
 #[derive(Default)]
 struct Heard {
     begin: Option<Begin>,
@@ -46,7 +47,7 @@ struct Heard {
     /// The last transaction.
     at: Option<u64>,
     more: bool,
-    /// Hashes by key; `None`: the client has records that are not known here.
+    /// Records by key; `None` if the client has records that are unknown here.
     records: Option<BTreeMap<String, Record>>,
 }
 
@@ -163,7 +164,7 @@ impl Run {
         while self.serve.poll_event().is_some() {}
     }
 
-    /// The server looks where the table stands.
+    /// Lets the server read the state of the table.
     fn look(&mut self) {
         self.serve.handle_head(self.table.now(), self.table.floor);
     }
@@ -233,7 +234,7 @@ impl Run {
         }));
     }
 
-    /// To what was wanted: what the table says, or that it cannot be had.
+    /// Answers the server's want with the table's content, or with a failure.
     fn answer(&mut self, input: &mut Input<'_>) {
         if self.want.is_none() {
             self.want = self.serve.poll_want();

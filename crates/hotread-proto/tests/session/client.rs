@@ -1,4 +1,4 @@
-//! A client of the simulation: the replica's end with its readers' state, and what must hold of it.
+//! A client of the simulation: the replica's end, the state of its readers, and the invariants.
 
 use crate::rng::Rng;
 use crate::table::{POISON, Table};
@@ -45,7 +45,7 @@ pub enum Kind {
     Events,
 }
 
-/// What a driver has to do next.
+/// Next action of a driver.
 pub enum Todo {
     Connect,
     Disconnect,
@@ -56,16 +56,16 @@ pub struct Client {
     pub kind: Kind,
     coalesce: bool,
     pub follow: Follow<Picky>,
-    /// What readers see, and which state of the table it is.
+    /// State that readers see, and its identity in the table.
     state: BTreeMap<String, Record>,
     pub seen: Option<(usize, Head)>,
     batches: VecDeque<(Duration, Batch<Write>)>,
     reports: VecDeque<(Duration, Position)>,
-    /// The last transaction, for those who want events.
+    /// Last transaction, for clients that want events.
     event: Option<usize>,
     from: Option<Position>,
     outputs: Vec<Output<Write>>,
-    /// Of this value the server must be told at once.
+    /// Value whose refusal must be reported to the server at once.
     owes_nack: Option<Refused>,
     pub repeated_nacks: u64,
     pub ended: u64,
@@ -112,9 +112,9 @@ impl Client {
         }
     }
 
-    /// The process ends and begins again, perhaps with the copy that it kept.
+    /// Ends the process and starts it again, perhaps with the saved copy.
     pub fn restart(&mut self, table: &Table, rng: &mut Rng, now: Duration) {
-        // Not ahead of the table, or behind its history: from somewhere, or from the head.
+        // A position between the history's beginning and the head, or the head.
         self.from = rng.one_in(2).then(|| table.now().position);
         let config = config(self.kind, self.coalesce, self.from, rng);
         let refuses = matches!(self.kind, Kind::Refusing | Kind::Skipping);
@@ -140,7 +140,7 @@ impl Client {
         }
     }
 
-    /// A frame came. True: the client gives the connection up for it.
+    /// Handles a frame. Returns `true` if the client then gives up the connection.
     pub fn hears(&mut self, text: &str, now: Duration) -> bool {
         let welcome = ServerFrame::decode(text);
         let refused = self.refused();
@@ -159,7 +159,7 @@ impl Client {
         left
     }
 
-    /// Does what is due, and says what the driver has to do.
+    /// Carries out what is due, and returns the driver's next action.
     pub fn poll(&mut self, table: &Table, rng: &mut Rng, now: Duration) -> Vec<Todo> {
         let mut tries = 0;
         while self.follow.poll_timeout().is_some_and(|at| at <= now) {
@@ -321,7 +321,7 @@ impl Client {
         }
     }
 
-    /// Is it where the table is?
+    /// Returns `true` if the client has the table's state.
     pub fn is_done(&self, table: &Table) -> bool {
         let live = self.follow.status() == hotread_proto::session::Status::Live;
         let at = match self.kind {
@@ -340,7 +340,7 @@ fn all(record: &Record) -> (&str, u64, &[u8], &str, hotread_proto::Timestamp) {
     (key, seq, value, record.category(), record.updated_at())
 }
 
-/// Some time after now, and after what waits already.
+/// Returns a time after now and after everything that waits already.
 fn later<T>(rng: &mut Rng, now: Duration, waiting: &VecDeque<(Duration, T)>) -> Duration {
     let delay = if rng.one_in(20) { 1_500 } else { 40 };
     let at = now + Duration::from_millis(rng.below(delay));

@@ -1,21 +1,22 @@
-//! What a bad proxy, or a machine with bad memory, does to a server's frames.
+//! Damage to a server's frames by a bad proxy, or by a machine with bad memory.
 
 use hotread_proto::session::frame::ServerFrame;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Damage {
-    /// A transaction, or a piece of one, does not come. (Of a lost `snapshot_end` nothing could tell,
-    /// and a connection that loses whole messages is none; this one is to try the checks.)
+    /// A transaction, or a piece of one, is lost. (The loss of a `snapshot_end` could not be
+    /// detected, and no real connection loses whole messages; this kind of damage tests the
+    /// checks.)
     Lost,
-    /// A frame comes twice.
+    /// A frame arrives twice.
     Twice,
-    /// Half a frame comes.
+    /// Half a frame arrives.
     Torn,
-    /// A value is another than was hashed.
+    /// A value differs from the one that was hashed.
     Value,
-    /// A digest is another than the server has.
+    /// A digest differs from the server's.
     Digest,
-    /// A record, or what became of one, is left out.
+    /// A record or an operation is missing.
     LeftOut,
 }
 
@@ -29,8 +30,8 @@ impl Damage {
         Self::LeftOut,
     ];
 
-    /// Can whoever keeps no records notice that it happened to this frame? Not if a piece of a
-    /// transaction is lost or doubled, and the last one comes.
+    /// Returns `true` if a client without records can detect the damage to this frame: not if a
+    /// piece of a transaction is lost or doubled, and the last one arrives.
     pub fn shows_without_records(self, text: &str) -> bool {
         match self {
             Self::Lost | Self::Twice => !text.ends_with("\"more\":true}}"),
@@ -39,7 +40,7 @@ impl Damage {
         }
     }
 
-    /// What comes instead of the frame; `None`: it is not of a kind to which this happens.
+    /// Returns the frames that replace this one; `None` if the damage does not apply to its kind.
     pub fn apply(self, text: &str) -> Option<Vec<String>> {
         let kind = |name: &str| text.starts_with(&format!("{{\"{name}\""));
         let records = kind("txn") || kind("snapshot");
@@ -76,7 +77,7 @@ fn leave_out(text: &str) -> Option<String> {
             part.records.to_mut().pop();
             Some(ServerFrame::Snapshot(part).encode())
         }
-        // A deletion may have been of nothing.
+        // A deletion may have had no effect.
         ServerFrame::Txn(mut txn) => {
             let put = |op: &hotread_proto::ChangeOp| matches!(op, hotread_proto::ChangeOp::Put(_));
             let at = txn.ops.iter().position(put)?;

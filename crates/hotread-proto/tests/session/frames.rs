@@ -1,4 +1,4 @@
-//! How frames are written and read: a large change in pieces, and what is no frame.
+//! Encoding and decoding of frames: a large change in pieces, and malformed frames.
 
 use hotread_proto::limits::{MAX_ACTOR_BYTES, MAX_NOTE_BYTES};
 use hotread_proto::session::frame::{ClientFrame, Hello, Pong, ServerFrame, Txn};
@@ -9,7 +9,7 @@ use hotread_proto::{
 };
 use std::sync::Arc;
 
-/// A record whose key, category and value have so many bytes together.
+/// Creates a record whose key, category and value have this many bytes together.
 fn record(bytes: usize) -> ChangeOp {
     let (key, category) = (Key::new("k").unwrap(), Category::GENERAL);
     let around = "k".len() + category.as_str().len() + "\"\"".len();

@@ -1,4 +1,4 @@
-//! What each end lets through: lengths of frames and reasons, and what counts as sent.
+//! Limits of both ends: lengths of frames and reasons, and which numbers count as sent.
 
 use crate::rules::{S, frames, head, serve};
 use hotread_proto::limits::{
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
 
-/// What people see must not depend on what a stranger sends, nor fill their screen.
+/// Text from strangers must not control or fill the screen of the people who see it.
 const LONG: &str = "long \u{1b}[31m\n\u{9b}";
 
 fn long() -> String {
@@ -156,14 +156,14 @@ fn a_frame_of_a_client_may_be_so_long_and_no_longer() {
     assert!(frames(&mut longer).starts_with("{\"error\""));
 }
 
-/// Records whose frame is as long as it gets: every byte of the names needs an escape.
+/// Creates records whose frame is as long as possible: every byte of the names needs an escape.
 fn longest(records: usize, bytes_each: usize, value: &Value) -> Vec<Record> {
     let last = Timestamp::from_millis(253_402_300_799_998).unwrap();
     let category = Category::new(&"\\".repeat(MAX_CATEGORY_BYTES)).unwrap();
     let key_bytes = (bytes_each - MAX_CATEGORY_BYTES - value.as_bytes().len()).min(MAX_KEY_BYTES);
     (0..records)
         .map(|n| {
-            // Different keys of the same length: n in binary.
+            // Distinct keys of the same length: n in binary.
             let key: String = (0..key_bytes)
                 .map(|bit| if n >> bit.min(63) & 1 == 1 { '"' } else { '\\' })
                 .collect();
@@ -177,7 +177,7 @@ fn longest(records: usize, bytes_each: usize, value: &Value) -> Vec<Record> {
 #[test]
 fn the_longest_frames_of_a_server_fit() {
     let small = Value::parse(b"0").unwrap();
-    // A byte less each, since actor and note count as well.
+    // One byte less for each, since actor and note count as well.
     let many = longest(PART_RECORDS, PART_BYTES / PART_RECORDS - 1, &small);
     let large =
         Value::parse(format!("\"{}\"", "x".repeat(MAX_VALUE_BYTES - 2)).as_bytes()).unwrap();

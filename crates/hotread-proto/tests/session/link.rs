@@ -1,4 +1,4 @@
-//! One client's connection in the simulation, and what is demanded of what travels on it.
+//! Connection of one client in the simulation, and the rules for its frames.
 
 use crate::client::Kind;
 use crate::damage::Damage;
@@ -10,27 +10,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A session over a sound connection gets on within this time, if there is anything to be told.
+/// Longest time without progress of a session over a sound connection, if there is anything to
+/// send.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(5);
-/// A client without a connection tries again within this time: the longest wait, and what the server
-/// asks for.
+/// Longest time without an attempt of a client without a connection: the longest wait, and the wait
+/// that the server requests.
 const BACK_WITHIN: Duration = Duration::from_secs(9);
 
-/// A client that nobody answers any more notices within this time: as long as it waits for a welcome,
-/// and a step.
+/// Longest time in which a client notices that the server is gone: its wait for a welcome, and a
+/// step.
 const NOTICED_WITHIN: Duration = Duration::from_millis(10_100);
 
 /// The server's end of a connection with its driver.
 pub struct Session {
     pub serve: Serve,
-    /// Changes after this one are kept for it.
+    /// Transaction after which changes are kept for the session.
     pub pin: Option<u64>,
     pub want: Option<(Duration, Want)>,
-    /// Must the session resume, as far as the table was looked at when hello came?
+    /// Set if the session must resume, judged by the table as it was when `hello` arrived.
     resumes: Option<bool>,
     hello: Option<Hello>,
     begun: bool,
-    /// When a heartbeat was sent last, or could not be.
+    /// Time of the last heartbeat, or the last time at which none could be sent.
     beat_at: Duration,
 }
 
@@ -47,17 +48,17 @@ impl Session {
         }
     }
 
-    /// A heartbeat was sent, or none can be: before the welcome, or while there is no room.
+    /// Notes a heartbeat, or that none can be sent: before the welcome, or without room.
     pub fn beats(&mut self, now: Duration) {
         self.beat_at = now;
     }
 
-    /// It comes in time, whatever else is sent.
+    /// Checks that the heartbeat is in time, whatever else is sent.
     pub fn check_heartbeat(&self, every: Duration, now: Duration) {
         assert!(now <= self.beat_at + every, "no heartbeat came in time");
     }
 
-    /// A frame of the client reaches the server.
+    /// Passes a frame of the client to the server.
     pub fn hears(&mut self, text: &str, table: &Table) {
         if let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(text) {
             self.resumes = Some(may_resume(&hello, table));
@@ -65,13 +66,13 @@ impl Session {
         }
     }
 
-    /// Was it decided how it begins?
+    /// Returns `true` once the beginning of the session was decided.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// It was decided how the session begins. The table may have changed since hello came; what it
-    /// says at both times is right.
+    /// Checks the decision about the beginning of the session. The table may have changed since
+    /// `hello` arrived; a decision that was right at either time is accepted.
     pub fn check_beginning(&mut self, mode: Begin, table: &Table) {
         self.begun = true;
         let hello = self.hello.as_ref().expect("a beginning without hello");
@@ -86,7 +87,7 @@ impl Session {
     }
 }
 
-/// The table in docs/wire.md.
+/// Implements the table in docs/wire.md.
 fn may_resume(hello: &Hello, table: &Table) -> bool {
     let Some(has) = hello.from else {
         return !hello.snapshot;
@@ -102,41 +103,41 @@ fn may_resume(hello: &Hello, table: &Table) -> bool {
     digest.is_some_and(|digest| has.digest.is_none_or(|has| has == digest))
 }
 
-/// One client's connection. Frames wait in it in their order.
+/// Connection of one client, with its queued frames in order.
 pub struct Link {
-    /// When the client hears that it is open, or, with false, that it cannot be.
+    /// Time at which the client learns the result of opening, and whether it succeeded.
     pub opening: Option<(Duration, bool)>,
     pub session: Option<Session>,
-    /// Does the client believe that there is a connection?
+    /// Set if the client believes that the connection exists.
     pub client: bool,
     pub up: VecDeque<(Duration, String)>,
     pub down: VecDeque<(Duration, Arc<str>)>,
-    /// Nothing comes through before this time.
+    /// Time before which nothing passes.
     pub silent_until: Duration,
     pub room: usize,
     pub speed: u64,
-    /// What happens to the next frame to which it can happen.
+    /// Damage to the next frame that it applies to.
     pub damage: Option<Damage>,
-    /// Did it happen on this connection?
+    /// Set once a frame was damaged.
     pub damaged: bool,
-    /// Did the server say on this connection why it ends?
+    /// Set once the server has given the reason for the end.
     pub ended: bool,
     watch: Watch,
 }
 
-/// What was told on this connection.
+/// Observations about one connection.
 #[derive(Debug, Default)]
 struct Watch {
     epoch: Option<Epoch>,
-    /// The table's head when the session began.
+    /// Head of the table at the beginning of the session.
     head: u64,
     in_snapshot: bool,
     reached: Option<Position>,
-    /// When something was told last, or nothing could be.
+    /// Time of the last progress, or the last time at which none was possible.
     moved_at: Duration,
-    /// When there was a connection, or an attempt at one.
+    /// Last time at which there was a connection or an attempt.
     busy_at: Duration,
-    /// When somebody was there at the other end, or the client knew that nobody is.
+    /// Last time at which the other end existed, or the client knew that it was gone.
     answered_at: Duration,
 }
 
@@ -162,7 +163,7 @@ impl Link {
         }
     }
 
-    /// Nothing is left of the connection.
+    /// Removes what is left of the connection.
     pub fn clear(&mut self) {
         self.opening = None;
         self.session = None;
@@ -184,7 +185,7 @@ impl Link {
         };
     }
 
-    /// The next frame for the client, or what damage makes of it.
+    /// Returns the next frame for the client, or what damage makes of it.
     pub fn next_down(&mut self, kind: Kind, now: Duration) -> Option<Vec<String>> {
         if !self.client || self.silent_until > now {
             return None;
@@ -202,7 +203,7 @@ impl Link {
         Some(vec![text.as_ref().to_owned()])
     }
 
-    /// What docs/wire.md says of the order of a server's frames.
+    /// Checks the order of a server's frames as specified in docs/wire.md.
     fn check_frame(&mut self, text: &str, kind: Kind, now: Duration) {
         let watch = &mut self.watch;
         assert!(!self.ended, "a frame after the last one: {text}");
@@ -256,12 +257,12 @@ impl Link {
         watch.moved_at = now;
     }
 
-    /// A connection that could carry everything for the last `span`?
+    /// Returns `true` if the connection could carry everything during the last `span`.
     pub fn is_sound(&self, span: Duration, now: Duration) -> bool {
         self.client && self.session.is_some() && self.silent_until + span <= now
     }
 
-    /// Nobody falls silent without a reason.
+    /// Checks that no end falls silent without a reason.
     pub fn check_progress(&mut self, at: Position, waits: bool, up: bool, now: Duration) {
         let watch = &mut self.watch;
         if self.client || self.opening.is_some() || !waits {

@@ -1,7 +1,7 @@
-//! The sync session, both ends together: a simulated world with everything that goes wrong in one,
-//! and the rules that the simulation does not show.
+//! Both ends of the sync session: a simulated world with all kinds of failures, and the rules that
+//! the simulation does not cover.
 //!
-//! `HOTREAD_SEEDS=2000` runs so many seeds, `HOTREAD_SEED=7` one of them.
+//! `HOTREAD_SEEDS=2000` runs 2,000 seeds, `HOTREAD_SEED=7` runs that one.
 
 mod client;
 mod damage;

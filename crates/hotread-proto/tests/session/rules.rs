@@ -1,4 +1,4 @@
-//! Rules of the session that the simulation does not show, one end at a time.
+//! Rules of the session that the simulation does not cover, one end at a time.
 
 use hotread_proto::session::{
     Answer, End, Follow, FollowConfig, Mode, Output, Serve, ServeConfig, Status, Target, Want,
@@ -290,7 +290,7 @@ fn a_replica_waits_as_a_server_asks_within_reason() {
         let waited = wait(1, &reset);
         assert!(waited >= least && waited <= least + first, "{waited:?}");
     }
-    // Without a span the wait is the usual one, so that not all clients come back at once.
+    // Without a span the usual wait applies, so that clients do not all reconnect at once.
     let goodbye = r#"{"goodbye":{"reason":"","spread_ms":0}}"#;
     let waits: Vec<_> = (0..100).map(|seed| wait(seed, goodbye)).collect();
     assert!(waits.iter().all(|wait| *wait <= first), "{waits:?}");
@@ -319,7 +319,7 @@ fn a_table_that_became_too_large_is_not_loaded_again_at_once() {
         follow.handle_text(text, at);
     }
     assert!(follow.trouble().unwrap().contains("1000 bytes"));
-    // What it has, it keeps.
+    // The client keeps its state.
     assert!(matches!(follow.status(), Status::Stale { .. }));
     assert_eq!(follow.position().unwrap().seq, 5);
     let wait = follow.poll_timeout().unwrap() - at;
@@ -363,7 +363,7 @@ fn a_revoked_token_ends_events_unless_there_may_be_another() {
         }
         let failed = matches!(follow.status(), Status::Failed(_));
         assert_eq!(failed, !renews);
-        // Refused before a session, it is over in any case.
+        // A refusal before a session is final in either case.
         if renews {
             let at = follow.poll_timeout().unwrap();
             follow.handle_timeout(at);

@@ -1,4 +1,4 @@
-//! How often what happened: a simulation in which nothing goes wrong proves nothing.
+//! Counts of what happened: a simulation without failures proves nothing.
 
 macro_rules! counters {
     ($($name:ident,)*) => {
@@ -14,7 +14,7 @@ macro_rules! counters {
         }
 
         impl Seen {
-            /// What did not happen at all.
+            /// Returns the events that did not happen at all.
             pub fn missing(&self) -> Vec<&'static str> {
                 let all = [$((stringify!($name), self.$name),)*];
                 let never = all.into_iter().filter(|(_, times)| *times == 0);

@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What some types refuse begins so.
+/// Prefix of the values that some types refuse.
 pub const POISON: &str = "\"poison";
 
 struct View<'a>(&'a Records);
@@ -62,19 +62,19 @@ pub struct Commit {
     pub parent: Option<usize>,
     pub state: Records,
     pub time: Duration,
-    /// What led to it; `None` for the first one of an epoch.
+    /// Change that led to the state; `None` for the first one of an epoch.
     pub change: Option<Arc<Encoded>>,
 }
 
 pub struct Table {
     pub commits: Vec<Commit>,
-    /// By epoch, seq and time of the commit.
+    /// Indices by epoch, seq and time of the commit.
     ids: HashMap<(Epoch, u64, Timestamp), usize>,
     pub head: usize,
     pub floor: u64,
-    /// Those from the floor on.
+    /// Changes from the floor on.
     pub history: VecDeque<Arc<Encoded>>,
-    /// Parts that were read, for whoever else can use them.
+    /// Parts that were read, for other sessions to use.
     parts: HashMap<(u32, Option<Arc<str>>), Arc<Part>>,
     clock: i64,
     values: u64,
@@ -117,13 +117,13 @@ impl Table {
         self.commits.push(commit);
     }
 
-    /// Which state is meant.
+    /// Returns the index of the state with this head.
     pub fn find(&self, head: &Head) -> Option<usize> {
         let Position { epoch, seq } = head.position;
         self.ids.get(&(epoch, seq, head.at)).copied()
     }
 
-    /// Is `old` a state on the way to `new`, or the same?
+    /// Returns `true` if `old` is the same state as `new`, or one on the way to it.
     pub fn leads_to(&self, old: usize, new: usize) -> bool {
         let mut at = Some(new);
         while let Some(id) = at.filter(|id| *id >= old) {
@@ -135,12 +135,12 @@ impl Table {
         false
     }
 
-    /// Was it lost, or is it of a table that was dropped?
+    /// Returns `true` if the state was lost, or is of a table that was dropped.
     pub fn is_dead(&self, id: usize) -> bool {
         !self.leads_to(id, self.head)
     }
 
-    /// The table as it was before `time`, for whoever claims to have that.
+    /// Returns the newest state that the table had before `time`.
     pub fn before(&self, time: Duration) -> Option<usize> {
         let behind = self.commits.partition_point(|commit| commit.time < time);
         behind.checked_sub(1)
@@ -168,7 +168,7 @@ impl Table {
         });
     }
 
-    /// The first transactions of the table that this state is of, once more: the same records under
+    /// Repeats the first transactions of the table that this state is of: the same records under
     /// the same numbers, at other times.
     pub fn replay(&mut self, state: usize, most: usize, time: Duration) {
         let mut changes = Vec::new();
@@ -194,7 +194,7 @@ impl Table {
         }
     }
 
-    /// What was committed last is lost, and nobody knows.
+    /// Loses the last commits without notice.
     pub fn lose(&mut self, mut last: u64) {
         self.parts.clear();
         while last > 0 && self.history.pop_back().is_some() {
@@ -237,7 +237,7 @@ impl Table {
         }
     }
 
-    /// `None`: it is gone.
+    /// Returns the changes after `after`; `None` if the history does not have them.
     pub fn changes(&self, after: u64, most: usize) -> Option<Vec<Arc<Encoded>>> {
         let skip = (after + 1).checked_sub(self.floor)?;
         Some(
@@ -319,7 +319,7 @@ impl Table {
         self.commit(Body::Replace(Replace::new(records).unguarded()), time);
     }
 
-    /// Mends what some types refuse, one key or all.
+    /// Fixes values that some types refuse: one key or all.
     pub fn fix(&mut self, rng: &mut Rng, all: bool, time: Duration) -> bool {
         let state = self.state();
         let poisoned = state

@@ -1,4 +1,4 @@
-//! What goes wrong in the simulation, and what happens to its table.
+//! Failures in the simulation, and events of its table.
 
 use crate::damage::Damage;
 use crate::world::{MS, World};
@@ -21,7 +21,7 @@ impl World {
                 for _ in 0..1_100 {
                     self.table.random_txn(&mut self.rng, self.now);
                 }
-                // All of it may be kept.
+                // The whole history may be kept.
                 self.keep = self.keep.max(if self.rng.one_in(4) { 5 } else { 2_500 });
             }
             95..=97 => self.cut(at),
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// The connection breaks. Each end is told, or not.
+    /// Breaks the connection. Each end may or may not be told.
     fn cut(&mut self, at: usize) {
         let link = &mut self.links[at];
         if link.session.is_none() {

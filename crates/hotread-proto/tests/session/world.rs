@@ -1,4 +1,4 @@
-//! The world of the simulation: a server that crashes, links that are slow and break, clients.
+//! World of the simulation: a server that crashes, slow and unreliable links, and clients.
 
 use crate::client::{Client, Kind, Todo};
 use crate::link::{Link, Session};
@@ -69,7 +69,7 @@ impl World {
             steps += 1;
             assert!(steps < 20_000, "it does not converge: {}", self.describe());
         }
-        // And it stays so, and is known to be fresh.
+        // The state must remain the same, and be known to be fresh.
         let (now, connects) = (self.now, self.connects);
         while self.now < now + MS(8_000) {
             self.step();
@@ -100,7 +100,8 @@ impl World {
         self.seen.ended = self.clients.iter().map(|client| client.ended).sum();
     }
 
-    /// Is everybody where the table is, on a connection that has both its ends, with little left on it?
+    /// Returns `true` if every client has the table's state over an intact connection with few
+    /// frames in flight.
     fn is_done(&self) -> bool {
         let mut all = self.clients.iter().zip(&self.links);
         all.all(|(client, link)| {
@@ -133,7 +134,7 @@ impl World {
             .iter()
             .filter_map(|link| link.session.as_ref()?.pin)
             .min();
-        // Now and then a pin does not help.
+        // A pin occasionally has no effect.
         let pinned = if self.rng.one_in(500) {
             u64::MAX
         } else {
@@ -254,17 +255,17 @@ impl World {
                 link.client = true;
                 client.follow.handle_connected(now);
             } else if self.rng.one_in(2) {
-                client.follow.handle_disconnected("nobody is there", now);
+                client.follow.handle_disconnected("no server", now);
             } else {
                 let busy = ErrorBody::new(Code::Busy, "not now");
                 client.follow.handle_refused(busy, now);
             }
         }
-        // What is on its way when the connection is closed does not come.
+        // Frames in flight are lost when the connection is closed.
         'frames: while let Some(texts) = link.next_down(client.kind, now) {
             for text in texts {
                 if client.hears(&text, now) {
-                    // A server and a connection without fault give no reason to.
+                    // An intact server and connection give no reason to.
                     assert!(link.damaged || link.ended, "{:?}", client.follow.trouble());
                     self.seen.noticed += u64::from(link.damaged && !link.ended);
                     break 'frames;
@@ -326,7 +327,7 @@ fn answer(
         Want::Changes { after } => {
             let most = if rng.one_in(4) { 600 } else { 40 };
             match table.changes(after, 1 + rng.below(most) as usize) {
-                // Of another table, perhaps: then the session is about to hear of that.
+                // The answer may be about another table, which the session is about to learn.
                 Some(changes) if !changes.is_empty() => Answer::Changes(changes),
                 _ => Answer::Gone,
             }

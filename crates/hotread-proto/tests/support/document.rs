@@ -1,4 +1,4 @@
-//! `docs/wire.md`, taken apart: its code blocks, its tables, and what stands under which heading.
+//! Parser of `docs/wire.md`: its code blocks, tables and headings.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -8,18 +8,18 @@ pub fn text() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// What a document is made of, as far as the tests look at it.
+/// Element of the document, as far as the tests need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A heading, without its marks.
     Heading(String),
-    /// A code block: what stands behind its mark, and its text.
+    /// A code block: its info string and its text.
     Block(String, String),
-    /// A table: its rows of cells, the first one its head.
+    /// A table: its rows of cells, beginning with the header.
     Table(Vec<Vec<String>>),
 }
 
-/// The document from its beginning to its end.
+/// Returns the elements of the document in order.
 pub fn items() -> Vec<Item> {
     let text = text();
     let mut items = Vec::new();
@@ -35,7 +35,7 @@ pub fn items() -> Vec<Item> {
             while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
                 rows.push(cells(row));
             }
-            // The line under the head.
+            // The delimiter row.
             rows.remove(1);
             items.push(Item::Table(rows));
         }
@@ -51,7 +51,7 @@ fn cells(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// The code blocks of this kind.
+/// Returns the code blocks with this info string.
 pub fn blocks(kind: &str) -> Vec<String> {
     let block = |item| match item {
         Item::Block(found, text) if found == kind => Some(text),
@@ -60,7 +60,7 @@ pub fn blocks(kind: &str) -> Vec<String> {
     items().into_iter().filter_map(block).collect()
 }
 
-/// All rows of all tables that begin with these cells, without their heads.
+/// Returns the rows of all tables whose header begins with these cells, without the headers.
 pub fn rows(head: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for item in items() {

@@ -1,6 +1,5 @@
-//! What the tests of this crate share: settings, generators, and hashes put together in another
-//! way than the crate does. The table that is evaluated against is in `view`, the model that says
-//! what must come out in `model`.
+//! Helpers that the tests of this crate share: settings, generators, and independently computed
+//! hashes. `view` has the table for evaluation, `model` the model of its outcome.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -16,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use zeroize::Zeroizing;
 
-/// So many cases, or as many as `PROPTEST_CASES` says.
+/// Returns a configuration with this many cases, unless `PROPTEST_CASES` sets another number.
 pub fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
@@ -27,7 +26,7 @@ pub fn config(cases: u32) -> ProptestConfig {
     }
 }
 
-/// The key of a sealed table, or none for a plain one.
+/// Key of a sealed table; `None` for a plain one.
 pub type Secret = Option<[u8; 32]>;
 
 pub fn secret() -> impl Strategy<Value = Secret> {
@@ -38,7 +37,7 @@ pub fn hasher(secret: &Secret) -> Hasher {
     secret.map_or(Hasher::PLAIN, |key| Hasher::keyed(Zeroizing::new(key)))
 }
 
-/// The item hash as `docs/wire.md` describes it: the bytes in one piece, HMAC by hand.
+/// Computes the item hash as `docs/wire.md` describes it: the bytes in one piece, HMAC by hand.
 pub fn item_hash(secret: &Secret, key: &str, seq: u64, value: &[u8]) -> u128 {
     let mut bytes = u32::try_from(key.len()).unwrap().to_le_bytes().to_vec();
     bytes.extend_from_slice(key.as_bytes());
@@ -47,7 +46,7 @@ pub fn item_hash(secret: &Secret, key: &str, seq: u64, value: &[u8]) -> u128 {
     hash(secret, &bytes)
 }
 
-/// Of any bytes, as records and bodies are hashed.
+/// Hashes any bytes like records and bodies.
 pub fn hash(secret: &Secret, bytes: &[u8]) -> u128 {
     let Some(secret) = secret else {
         return xxhash_rust::xxh3::xxh3_128(bytes);
@@ -67,7 +66,7 @@ pub fn hash(secret: &Secret, bytes: &[u8]) -> u128 {
         .fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
 }
 
-/// A JSON text in its parts, between which white space may stand.
+/// Generates the parts of a JSON text, between which white space may be inserted.
 pub fn json_parts() -> impl Strategy<Value = Vec<String>> {
     let number = r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,8})?([eE][+-]?[0-9]{1,2})?";
     let leaf = prop_oneof![
@@ -82,7 +81,7 @@ pub fn json_parts() -> impl Strategy<Value = Vec<String>> {
         prop_oneof![
             list.prop_map(|items| enclose("[", items, "]")),
             members.prop_map(|mut members| {
-                // Each name once, however it is written.
+                // Each name once, however it is escaped.
                 let mut names = HashSet::new();
                 members.retain(|(name, _)| {
                     names.insert(serde_json::from_str::<String>(name).unwrap())

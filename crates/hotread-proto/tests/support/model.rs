@@ -1,5 +1,5 @@
-//! What must come out, said as plainly as it can be: operations are applied one by one to a copy of
-//! the content, and nothing is hashed, folded or merged.
+//! Model of the evaluation, in the plainest form: operations are applied one by one to a copy of
+//! the content, without hashing, coalescing or merging.
 
 use hotread_proto::{Body, Condition, Op, Put, Replace, Txn, TxnId};
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,7 @@ pub struct Model {
     pub rows: BTreeMap<String, Row>,
     pub seq: u64,
     pub at: i64,
-    /// By id: the body as text, and what was answered.
+    /// Body as text, and answer, by transaction id.
     pub answers: HashMap<String, (String, u64, i64)>,
 }
 
@@ -122,7 +122,7 @@ fn row(put: &Put, seq: u64, at: i64) -> Row {
     }
 }
 
-/// The id, and all that was asked for beside it.
+/// Returns the id, and the rest of the request.
 fn named(body: &Body) -> Option<(String, String)> {
     let (id, text): (&TxnId, String) = match body {
         Body::Txn(txn) => {

@@ -1,5 +1,5 @@
-//! Runs a transcript of `docs/wire.md`: what the table does is done, and both ends must say what is
-//! shown, when it is shown, and nothing else.
+//! Runs a transcript of `docs/wire.md`: applies what happens to the table, and requires that both
+//! ends send exactly what is shown, when it is shown.
 
 use crate::support::view::MapView;
 use hotread_proto::session::{
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Wants objects with a number `rate`.
+/// Accepts objects with a number `rate`.
 #[derive(Debug)]
 pub struct Rates;
 
@@ -37,10 +37,10 @@ impl Target for Rates {
 }
 
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Times are shown in milliseconds, and nothing takes longer than one to be said.
+/// Time until a frame must be shown: times are in milliseconds, and no frame takes longer.
 const SHOWN: Duration = Duration::from_millis(1);
 
-/// Both ends, the table, and what was said and not shown yet.
+/// Both ends, the table, and the frames that were not shown yet.
 pub struct Transcript {
     follow: Follow<Rates>,
     serve: Option<Serve>,
@@ -50,11 +50,11 @@ pub struct Transcript {
     now: Duration,
     from_client: VecDeque<Output<()>>,
     from_server: VecDeque<Arc<str>>,
-    /// What the server wants, and the answer if that is as of now. It comes when it must.
+    /// The server's want, and its answer as of now, if known. It is answered as late as allowed.
     wanted: Option<(Want, Option<Answer>)>,
 }
 
-/// A record as it was found to have expired.
+/// A record that was found to have expired.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expired {
@@ -62,11 +62,11 @@ struct Expired {
     seq: u64,
 }
 
-/// What happens to the table.
+/// An event of the table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Happens {
-    /// Something is committed.
+    /// A transaction is committed.
     #[serde(default)]
     ops: Vec<Op>,
     /// These records have expired.
@@ -77,7 +77,7 @@ struct Happens {
     /// The history begins here.
     #[serde(default)]
     floor: Option<u64>,
-    /// The table was dropped and made anew.
+    /// The table was dropped and re-created.
     #[serde(default)]
     epoch: Option<Epoch>,
 }
@@ -135,7 +135,7 @@ impl Transcript {
                 "readers" => self.published(what),
                 "client" => self.client(what, line),
                 "server" => self.server(what, line),
-                _ => panic!("nobody of that name: {line}"),
+                _ => panic!("unknown participant: {line}"),
             }
             self.collect();
         }
@@ -316,7 +316,7 @@ impl Transcript {
     }
 }
 
-/// As it is shown what was given out.
+/// Formats an operation that was published.
 fn given_out(op: &ChangeOp) -> String {
     match op {
         ChangeOp::Put(record) => format!("+{}", record.key()),

@@ -1,4 +1,4 @@
-//! A table that is nothing but a map, to be evaluated against.
+//! A table in a map, as a view for evaluation.
 
 use super::{Secret, hasher};
 use hotread_proto::{
@@ -67,7 +67,7 @@ impl TableView for MapView {
         &self.hasher
     }
 
-    /// The category is left out, as it may be: nothing may depend on it here.
+    /// The category is omitted, as it may be: no decision may depend on it here.
     fn get(&mut self, key: &Key) -> Result<Option<Existing>, Infallible> {
         Ok(self.records.get(key.as_str()).map(|record| Existing {
             seq: record.seq(),
