@@ -218,7 +218,7 @@ impl Serve {
             let message = if matches!(self.phase, Phase::Waiting) {
                 "no hello came in time"
             } else {
-                "nothing was heard of the client; it pings once in each heartbeat"
+                "no frame of the client came in time; it must ping once in each heartbeat"
             };
             return self.fail(ErrorBody::new(Code::Timeout, message));
         }

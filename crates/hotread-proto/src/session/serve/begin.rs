@@ -85,7 +85,7 @@ impl Serve {
         if hello.snapshot {
             return self.begin_snapshot(hello, Some(reason.to_owned()));
         }
-        let message = format!("{reason}; changes in between cannot be told, read the whole table");
+        let message = format!("{reason}; changes in between are unavailable, read the whole table");
         self.fail(ErrorBody::new(code, message));
     }
 
