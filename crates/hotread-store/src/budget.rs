@@ -50,7 +50,7 @@ impl Budget {
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// The remaining time: `None` without a limit, zero after a cancellation.
+    /// Returns the remaining time: `None` without a limit, zero after a cancellation.
     #[must_use]
     pub fn left(&self) -> Option<Duration> {
         if self.0.cancelled.load(Ordering::Relaxed) {

@@ -471,7 +471,7 @@ pub(crate) fn write_standing(
     rows::execute(db, sql::HEAD, row).map(drop)
 }
 
-/// The error between a failed COMMIT and the reopening.
+/// Returns the error between a failed COMMIT and the reopening.
 pub(crate) fn not_open() -> StorageError {
     StorageError::io("the database is not open")
 }

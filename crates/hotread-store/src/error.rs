@@ -109,7 +109,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -242,7 +242,7 @@ impl CommitError {
         move |source| Self::Seal { table, source }
     }
 
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -337,7 +337,7 @@ pub enum TableError {
 }
 
 impl TableError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

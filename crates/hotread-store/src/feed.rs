@@ -186,7 +186,8 @@ impl Feed {
         }
     }
 
-    /// The position after which changes are wanted, by pins or by a follower that may pin them next.
+    /// Returns the position after which changes are wanted, by pins or by a follower that may pin them
+    /// next.
     pub(crate) fn wanted_after(&self) -> u64 {
         let recent = self.lock();
         // Pins before the history want nothing more.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Permissions of files with records: for their owner alone.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// Path of the file next to a database with this ending appended to its name: next to the file itself,
-/// whatever symbolic links lead to it, as SQLite resolves it.
+/// Returns the path of the file next to a database with this ending appended to its name: next to the
+/// file itself, whatever symbolic links lead to it, as SQLite resolves it.
 pub(crate) fn sibling(database: &Path, ending: &str) -> PathBuf {
     let file = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let mut name = file.into_os_string();
@@ -57,14 +57,14 @@ pub(crate) fn is_filled(read: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Bytes that are free on the disk for this process's user.
+/// Returns the bytes that are free on the disk for this process's user.
 #[cfg(unix)]
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Bytes that are free on the disk, if the system reports them.
+/// Returns the bytes that are free on the disk, if the system reports them.
 #[cfg(not(unix))]
 pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
     None

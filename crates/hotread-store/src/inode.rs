@@ -47,14 +47,14 @@ fn id(_: &Metadata) -> Id {
     (0, 0)
 }
 
-/// The number of names (hard links) of a file.
+/// Returns the number of names (hard links) of a file.
 #[cfg(unix)]
 pub(crate) fn names(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or(1, |meta| meta.nlink())
 }
 
-/// The number of names of a file.
+/// Returns the number of names of a file.
 #[cfg(not(unix))]
 pub(crate) fn names(_: &Path) -> u64 {
     1

@@ -72,12 +72,13 @@ impl Location {
         self.inode.as_ref().map_or(Ok(()), |it| it.check_names())
     }
 
-    /// Size of the write-ahead log.
+    /// Returns the size of the write-ahead log.
     pub(crate) fn wal_bytes(&self) -> u64 {
         std::fs::metadata(files::sibling(&self.path, "-wal")).map_or(0, |meta| meta.len())
     }
 
-    /// Size of the database's file, and the bytes that are free on its disk for this process's user.
+    /// Returns the size of the database's file, and the bytes that are free on its disk for this
+    /// process's user.
     pub(crate) fn room(&self) -> Option<(u64, u64)> {
         let size = std::fs::metadata(&self.path).ok()?.len();
         Some((size, files::free_bytes(&self.path)?))

@@ -47,7 +47,7 @@ fn below(version: i32) -> String {
 }
 
 impl MigrateError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> hotread_proto::Code {
         match self {

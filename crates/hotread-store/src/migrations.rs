@@ -272,7 +272,7 @@ fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     Ok(rows::forget_causes(ops).ok().flatten())
 }
 
-/// The ids of the tables that fulfil a condition.
+/// Returns the ids of the tables that fulfil a condition.
 pub(crate) fn table_ids(db: &Connection, condition: &str) -> rusqlite::Result<Vec<i64>> {
     db.prepare(&format!("SELECT id FROM tables WHERE {condition}"))?
         .query_map([], |row| row.get(0))?

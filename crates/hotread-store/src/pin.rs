@@ -51,7 +51,7 @@ impl Pin {
         })
     }
 
-    /// The position after which changes are kept.
+    /// Returns the position after which changes are kept.
     #[must_use]
     pub fn position(&self) -> Position {
         self.after

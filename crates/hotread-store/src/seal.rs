@@ -219,7 +219,7 @@ impl From<getrandom::Error> for SealError {
 }
 
 impl SealError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

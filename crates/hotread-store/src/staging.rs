@@ -62,7 +62,7 @@ impl Staging {
         }
     }
 
-    /// The path to write to until the file gets its name. No file has this path yet.
+    /// Returns the path to write to until the file gets its name. No file has this path yet.
     pub(crate) fn part(&self) -> PathBuf {
         self.folder.join(PART)
     }
@@ -109,7 +109,7 @@ fn parent(of: &Path) -> &Path {
     }
 }
 
-/// Options for writing a file that, if it is new, is for its owner alone.
+/// Returns options for writing a file that, if it is new, is for its owner alone.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);

@@ -139,7 +139,7 @@ impl Store {
         StoreBuilder::new(path.as_ref())
     }
 
-    /// The path of the database file.
+    /// Returns the path of the database file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.at.path
@@ -164,9 +164,9 @@ impl Store {
         table.unseal(self.0.passphrase.as_ref())
     }
 
-    /// Commits in a damaged write-ahead log that were skipped when this store was opened for writing,
-    /// as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only reads reports
-    /// the same damage earlier, before any store opens the file for writing.
+    /// Returns the commits in a damaged write-ahead log that were skipped when this store was opened
+    /// for writing, as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only
+    /// reads reports the same damage earlier, before any store opens the file for writing.
     #[must_use]
     pub fn wal_damage(&self) -> Option<WalDamage> {
         self.0.damage
@@ -233,7 +233,7 @@ impl Store {
         Self(self.0.clone(), Some(budget.clone()), self.2.clone())
     }
 
-    /// The read connections, bounded by this clone's budget.
+    /// Returns the read connections, bounded by this clone's budget.
     pub(crate) fn pool(&self) -> Pool {
         self.0.pool.within(self.1.clone())
     }
@@ -247,7 +247,7 @@ impl Store {
         Self(self.0.clone(), self.1.clone(), actor)
     }
 
-    /// The actor of writes through this clone.
+    /// Returns the actor of writes through this clone.
     #[must_use]
     pub fn actor(&self) -> Option<&Actor> {
         self.2.as_ref()
@@ -350,7 +350,7 @@ impl Store {
         Ok(table)
     }
 
-    /// Counters and the current status of the store.
+    /// Returns the counters and the current status of the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Some(writer) = &self.0.writer else {

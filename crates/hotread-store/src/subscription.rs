@@ -120,13 +120,13 @@ impl Subscription {
         }
     }
 
-    /// Position of the last change that was returned, or the start of the subscription.
+    /// Returns the position of the last change that was returned, or the start of the subscription.
     #[must_use]
     pub fn position(&self) -> Position {
         self.at
     }
 
-    /// Number of changes that this subscriber is behind the head.
+    /// Returns the number of changes that this subscriber is behind the head.
     #[must_use]
     pub fn lag(&self) -> u64 {
         let head = self.table.feed.head().position;

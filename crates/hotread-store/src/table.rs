@@ -193,13 +193,13 @@ impl OpenTable {
         self.seal.is_some()
     }
 
-    /// The keys of an unsealed table, and the epoch to which values are bound.
+    /// Returns the keys of an unsealed table, and the epoch to which values are bound.
     pub(crate) fn seal(&self) -> Option<(&Seal, Epoch)> {
         let seal = self.seal.as_ref()?;
         Some((seal.opened.get()?, seal.epoch))
     }
 
-    /// The encoding of values, once the table is unsealed.
+    /// Returns the encoding of values, once the table is unsealed.
     pub(crate) fn values(&self) -> Values<'_> {
         Values {
             table: &self.name,
@@ -207,7 +207,7 @@ impl OpenTable {
         }
     }
 
-    /// The hasher of records, once the table is unsealed.
+    /// Returns the hasher of records, once the table is unsealed.
     pub(crate) fn hasher(&self) -> Hasher {
         self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
     }
@@ -217,7 +217,8 @@ impl OpenTable {
         self.options.search || self.is_building
     }
 
-    /// The schema, if there is one. It is compiled on the first call, for which concurrent calls wait.
+    /// Returns the schema, if there is one. It is compiled on the first call, for which concurrent
+    /// calls wait.
     pub(crate) fn schema(&self) -> Result<Option<&Schema>, CommitError> {
         let Some(schema) = &self.options.schema else {
             return Ok(None);

@@ -100,7 +100,7 @@ fn is_unspaced(c: char) -> bool {
         | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The first characters of a text that fit into this number of bytes.
+/// Returns the first characters of a text that fit into this number of bytes.
 fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

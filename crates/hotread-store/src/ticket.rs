@@ -20,7 +20,7 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
-    /// The result of a transaction without effect, or of a repeated one.
+    /// Returns the result of a transaction without effect, or of a repeated one.
     pub(crate) fn nothing(committed: Committed) -> Self {
         Self {
             committed,

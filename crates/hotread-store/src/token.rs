@@ -148,8 +148,8 @@ fn is_hex(text: &str) -> bool {
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Random bytes as hexadecimal digits. Reserves all memory first, because a growing text leaves copies
-/// behind.
+/// Returns random bytes as hexadecimal digits. Reserves all memory first, because a growing text leaves
+/// copies behind.
 fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> {
     let mut bytes = Zeroizing::new([0; BYTES]);
     getrandom::fill(&mut *bytes)?;
@@ -219,7 +219,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -76,7 +76,6 @@ use std::time::{Duration, SystemTime};
 ///
 /// While the table is read for the first time, a panic of the state's code reaches the caller. Later it
 /// ends the table's state with [`Status::Failed`]; [`Store::table`] then creates another one.
-/// table's state with [`Status::Failed`]; [`Store::table`] makes another one.
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     shared: Arc<Shared<S>>,
     /// The store with the actor of the request: handles with several actors share one state.
@@ -200,7 +199,7 @@ typed_table_calls! {
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// The table's name.
+    /// Returns the table's name.
     #[must_use]
     pub fn name(&self) -> &TableName {
         &self.shared.name
@@ -229,16 +228,17 @@ impl<V, S: Replicated> Table<V, S> {
         self.shared.hot.readers()
     }
 
-    /// Position of the last change that readers see. It may lag while readers block a publication.
+    /// Returns the position of the last change that readers see. It may lag while readers block a
+    /// publication.
     #[must_use]
     pub fn position(&self) -> Position {
         self.shared.position()
     }
 
-    /// Upper bound of the age of what readers see, as for a replica: zero if they see every commit of
-    /// this store that was acknowledged before this call. `None` if they do not, or if that is unknown
-    /// because another thread is publishing the last commit at this moment or for a reason that
-    /// [`status`](Self::status) gives.
+    /// Returns an upper bound of the age of what readers see, as for a replica: zero if they see every
+    /// commit of this store that was acknowledged before this call. `None` if they do not, or if that
+    /// is unknown because another thread is publishing the last commit at this moment or for a reason
+    /// that [`status`](Self::status) gives.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.shared.sees_all().then_some(Duration::ZERO)

@@ -21,7 +21,7 @@ fn random_epoch() -> Result<Epoch, StorageError> {
     Ok(Epoch(getrandom::u64()?))
 }
 
-/// The content of a table's `options` column.
+/// Returns the content of a table's `options` column.
 pub(crate) fn options_column(options: &TableOptions) -> Result<String, TableError> {
     serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
         reason: e.to_string(),

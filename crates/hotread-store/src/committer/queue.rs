@@ -200,7 +200,7 @@ impl Queue {
         }
     }
 
-    /// The number of waiting transactions, and their bytes.
+    /// Returns the number of waiting transactions, and their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         let waiting = self.lock();
         (waiting.work.len(), waiting.bytes)
@@ -214,7 +214,7 @@ mod tests {
     use crate::{Store, TableOptions};
     use hotread_proto::{TableName, Txn};
 
-    /// A request of this size for the table.
+    /// Returns a request of this size for the table.
     fn request(table: &Arc<OpenTable>, size: usize) -> Work {
         Work::Request(Request {
             table: table.clone(),

@@ -118,7 +118,7 @@ impl std::fmt::Display for Holder {
 }
 
 impl OpenError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -171,7 +171,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -86,7 +86,7 @@ impl StorageError {
         self
     }
 
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -145,7 +145,7 @@ pub struct At {
 }
 
 impl At {
-    /// The row that begins on a line.
+    /// Returns the row that begins on a line.
     #[must_use]
     pub fn line(line: u64) -> Self {
         Self { line, item: None }

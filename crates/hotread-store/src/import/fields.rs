@@ -30,7 +30,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// The field with this number from 0, if the row has it.
+    /// Returns the field with this number from 0, if the row has it.
     pub(super) fn get(&self, number: usize) -> Option<&[u8]> {
         if number >= self.count.min(MAX_COLUMNS) {
             return None;
@@ -411,7 +411,7 @@ impl Table {
         })
     }
 
-    /// The columns' names.
+    /// Returns the columns' names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
@@ -516,7 +516,7 @@ impl Table {
         Ok(Put::new(key, Value::parse(json)?))
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         let fields = &self.splitter.fields;

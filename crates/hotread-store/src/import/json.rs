@@ -50,7 +50,7 @@ impl Lines {
         }
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.objects.buffered()
@@ -342,7 +342,7 @@ impl Array {
         matches!(self.state, State::Elements)
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.objects.buffered()

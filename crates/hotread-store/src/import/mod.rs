@@ -119,7 +119,7 @@ impl<'a> Rows<'a> {
         row
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     fn buffered(&self) -> usize {
         let parser = match &self.parser {

@@ -74,7 +74,7 @@ impl Objects {
         Ok(Put::new(key, Value::parse(value)?))
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.json.capacity()
@@ -209,7 +209,7 @@ fn decode<T>(json: &RawValue, read: impl FnOnce(&str) -> T) -> Result<T, RowReas
     Ok(read(&text.0))
 }
 
-/// The parser's message, with the column only: the parser counts lines from the row's own.
+/// Returns the parser's message, with the column only: the parser counts lines from the row's own.
 fn not_json(error: &serde_json::Error) -> RowReason {
     if error.is_data() {
         return RowReason::NotObject;

@@ -24,7 +24,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// The bytes that have been read but not taken.
+    /// Returns the bytes that have been read but not taken.
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -112,7 +112,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// The buffer's size, in bytes.
+    /// Returns the buffer's size, in bytes.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.buffer.len()

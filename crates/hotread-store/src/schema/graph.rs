@@ -108,7 +108,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Most steps for a value of one step, on any level.
+    /// Returns the most steps for a value of one step, on any level.
     pub(super) fn most_steps(&self) -> u64 {
         match self.is_quadratic {
             true => u64::MAX,
@@ -116,7 +116,7 @@ impl Graph {
         }
     }
 
-    /// Most steps for a value.
+    /// Returns the most steps for a value.
     pub(super) fn steps(&self, value: &Json) -> u64 {
         let (mut sizes, mut widest) = ([0; LEVELS], [1; LEVELS]);
         measure(value, 0, &mut sizes, &mut widest);
@@ -133,7 +133,8 @@ impl Graph {
         })
     }
 
-    /// For each node, the sum of `cost` over all evaluations for one value with `width` members.
+    /// Returns, for each node, the sum of `cost` over all evaluations for one value with `width`
+    /// members.
     fn sums(&self, width: u64, cost: impl Fn(&Node) -> u64) -> Vec<u64> {
         let mut sums: Vec<u64> = self.nodes.iter().map(cost).collect();
         for &at in self.order.iter().rev() {
@@ -146,10 +147,10 @@ impl Graph {
         sums
     }
 
-    /// Most steps for a value on each level, where the levels above have as many members as `widest`
-    /// gives. Returns `None` if the count takes too long. Follows the paths, by names and indexes, on
-    /// which a value may be reached at each level, as the set of nodes that are applied to it; many
-    /// paths share one set.
+    /// Returns the most steps for a value on each level, where the levels above have as many members as
+    /// `widest` gives. Returns `None` if the count takes too long. Follows the paths, by names and
+    /// indexes, on which a value may be reached at each level, as the set of nodes that are applied to
+    /// it; many paths share one set.
     fn by_level(&self, widest: &[u64; LEVELS]) -> Option<Vec<u64>> {
         let mut steps = Vec::with_capacity(LEVELS);
         let mut ways = BTreeSet::from([Applied::from([(0, 1)])]);
@@ -242,8 +243,8 @@ impl Graph {
 }
 
 impl Node {
-    /// The number of evaluations of each subschema for the same value, if that value has `width`
-    /// members.
+    /// Returns the number of evaluations of each subschema for the same value, if that value has
+    /// `width` members.
     fn times(&self, width: u64) -> u64 {
         match self.is_quadratic {
             true => width.saturating_add(1),
@@ -331,7 +332,7 @@ impl<'a> Builder<'a> {
         builder
     }
 
-    /// Names are collected everywhere, since a reference may lead to a place that no keyword leads to.
+    /// Collects names everywhere, since a reference may lead to a place that no keyword leads to.
     fn find_anchors(&mut self, json: &'a Json, place: String) {
         match json {
             Json::Object(members) => {
@@ -505,7 +506,7 @@ fn join(place: &str, name: &str) -> String {
     format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The number of parts of a JSON text.
+/// Returns the number of parts of a JSON text.
 fn size(json: &Json) -> u64 {
     match json {
         Json::Array(items) => items.iter().map(size).sum::<u64>() + 1,

@@ -53,7 +53,7 @@ impl StoreBuilder {
         }
     }
 
-    /// Options of a store that is deleted with its folder.
+    /// Returns options of a store that is deleted with its folder.
     pub(crate) fn temporary(folder: Folder) -> Self {
         let file = folder.path().join("store.db");
         Self {
@@ -203,7 +203,7 @@ impl StoreBuilder {
     }
 }
 
-/// The file name of the running program.
+/// Returns the file name of the running program.
 fn program() -> Option<Actor> {
     let path = std::env::current_exe().ok()?;
     let name = path.file_name()?.to_str()?;

@@ -209,7 +209,7 @@ impl Store {
         Pin::new(self.followed(table)?, after)
     }
 
-    /// The table, if this store receives its changes.
+    /// Returns the table, if this store receives its changes.
     fn followed(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
         if self.is_read_only() {
             return Err(ReadError::NotTold);

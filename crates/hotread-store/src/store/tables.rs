@@ -11,7 +11,7 @@ use crate::table::{self, TableRow};
 use hotread_proto::TableName;
 
 impl Store {
-    /// All tables, by name.
+    /// Returns all tables, by name.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -20,7 +20,7 @@ impl Store {
         Ok(rows.iter().map(TableRow::info).collect())
     }
 
-    /// The current options and counts of a table.
+    /// Returns the current options and counts of a table.
     ///
     /// # Errors
     /// If there is no such table, or the database cannot be read.

@@ -90,8 +90,8 @@ impl Store {
         Ok(NewToken { info, secret })
     }
 
-    /// All tokens, the oldest first, and by id where the times are equal. From memory; in a store that
-    /// only reads, from disk.
+    /// Returns all tokens, the oldest first, and by id where the times are equal. From memory; in a
+    /// store that only reads, from disk.
     ///
     /// # Errors
     /// If the store only reads, and the database cannot be read.
@@ -129,8 +129,8 @@ impl Store {
         self.job(move |committer| committer.revoke_token(&id, Last::Stays))
     }
 
-    /// The token with this secret, if it exists and has not expired: a hash and a look-up in memory. In
-    /// a store that only reads, always `None`.
+    /// Returns the token with this secret, if it exists and has not expired: a hash and a look-up in
+    /// memory. In a store that only reads, always `None`.
     ///
     /// A session that outlives the call remembers the [`token_generation`](Self::token_generation) that
     /// it read before the call, and authenticates again when that has changed.
@@ -149,7 +149,7 @@ impl Store {
         writer.is_none_or(|writer| writer.shared.tokens.count() > 0)
     }
 
-    /// A number that changes when a token is created or revoked, or expires.
+    /// Returns a number that changes when a token is created or revoked, or expires.
     #[must_use]
     pub fn token_generation(&self) -> u64 {
         let writer = self.0.writer.as_ref();

@@ -410,7 +410,7 @@ impl<S: Replicated> Follower<S> {
 
     // ---- what callers ask ----
 
-    /// The last change that readers see.
+    /// Returns the last change that readers see.
     pub(super) fn position(&self) -> Position {
         self.shown().visible(|update| self.is_visible(update))
     }
@@ -437,7 +437,7 @@ impl<S: Replicated> Follower<S> {
         outcome.is_ok()
     }
 
-    /// The name of a reader that blocks a publication, if there is such a reader.
+    /// Returns the name of a reader that blocks a publication, if there is such a reader.
     fn blocking_reader(&self) -> Option<Option<Arc<str>>> {
         let mut workers = self.hot.workers().into_iter();
         let blocking = workers.find(|worker| worker.blocking)?;

@@ -36,7 +36,7 @@ impl RefusedKeys {
         self.reasons.is_empty() && self.more.is_empty()
     }
 
-    /// One of the refused records, the same until it is changed or deleted.
+    /// Returns one of the refused records, the same until it is changed or deleted.
     pub(super) fn first(&self) -> Option<Refused> {
         let known = self.reasons.values().next().cloned();
         known.or_else(|| {

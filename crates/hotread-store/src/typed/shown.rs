@@ -53,14 +53,14 @@ impl Shown {
             || (self.refused.is_some() && self.at.has_reached(to))
     }
 
-    /// The update that brings readers to a position, if the state has reached it.
+    /// Returns the update that brings readers to a position, if the state has reached it.
     pub(super) fn update_of(&self, to: Position) -> Option<u64> {
         let mut applied = self.applied.iter();
         Some(applied.find(|(at, _)| at.has_reached(to))?.1)
     }
 
-    /// The last change that readers see, where `is_visible` returns `true` for each update that they
-    /// see.
+    /// Returns the last change that readers see, where `is_visible` returns `true` for each update that
+    /// they see.
     pub(super) fn visible(&mut self, is_visible: impl Fn(u64) -> bool) -> Position {
         while let Some((_, update)) = self.applied.get(1)
             && is_visible(*update)
