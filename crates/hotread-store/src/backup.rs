@@ -1,7 +1,8 @@
-//! Backups: a copy of the database as of one moment, made while it is written to, and its way back.
+//! Backups: copies of the database as of one moment, made while it is written to, and their
+//! restoration.
 
 use crate::error::{BackupError, ReadError, StorageError};
-use crate::files::beside;
+use crate::files::sibling;
 use crate::location::Location;
 use crate::migrations;
 use crate::staging::Staging;
@@ -13,26 +14,26 @@ use std::io;
 use std::path::Path;
 
 impl Store {
-    /// Writes a copy of the database to a new file, as of one moment: compact, complete in itself,
-    /// and safe on disk under that name or not there at all. Sealed tables stay sealed.
+    /// Writes a copy of the database, as of one moment, to a new file. The copy is compact and complete
+    /// in one file. It appears under its name only when it is durable. Sealed tables stay sealed.
     ///
-    /// Others go on writing meanwhile; the WAL grows by what they write.
+    /// Writes continue meanwhile; the WAL grows by their size.
     ///
     /// # Errors
-    /// If there is something of that name, or it cannot be written. What a process has left that was
-    /// killed while it made a backup is removed by the next one in the same folder.
+    /// If a file of that name exists, or the copy cannot be written. The remains of a backup whose
+    /// process was killed are removed by the next backup in the same folder.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let db = self.0.at.copier()?;
         copy(&db, to.as_ref(), |_| Ok(()))
     }
 
-    /// Makes a database of a backup. Each of its tables begins a new epoch, so that replicas that
-    /// were ahead of the backup notice; sequence numbers, history and transaction ids go on from
-    /// where they were.
+    /// Creates a database from a backup. Each of its tables begins a new epoch, so that replicas that
+    /// were ahead of the backup notice; sequence numbers, history and transaction ids continue from the
+    /// backup.
     ///
     /// # Errors
-    /// If `from` is not a database of ours, or damaged; if there is something at `to`, or it cannot
-    /// be written. `from` is left as it is.
+    /// If `from` is not a HotRead database, or is damaged; if a file exists at `to`, or it cannot be
+    /// written. `from` is unchanged.
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<(), BackupError> {
         let from = from.as_ref();
         crate::open::inspect_existing(from)?;
@@ -54,7 +55,7 @@ impl Store {
                 txn.execute("UPDATE tables SET epoch = ?2 WHERE id = ?1", [id, epoch])?;
             }
             txn.commit()?;
-            // All that can be checked without a passphrase.
+            // All checks that need no passphrase.
             let report = Report::of(db, |table| table.unseal(None)).map_err(|e| match e {
                 ReadError::Storage(e) => problem_of(from, e),
                 other => damaged(from, &other),
@@ -67,7 +68,7 @@ impl Store {
     }
 }
 
-/// Damage of the backup, or that it cannot be read at the moment.
+/// Maps damage of the backup to its own error, and other errors to failures of the read.
 fn problem_of(path: &Path, error: StorageError) -> BackupError {
     match error {
         StorageError::Corrupt { .. } => damaged(path, &error),
@@ -80,7 +81,7 @@ fn damaged(path: &Path, problem: &dyn Display) -> BackupError {
     BackupError::Damaged { path, problem }
 }
 
-/// `VACUUM INTO` a file beside the target, which then takes the target's name.
+/// Runs `VACUUM INTO` a file next to the target, which is then renamed to the target.
 fn copy(
     source: &Connection,
     to: &Path,
@@ -93,8 +94,8 @@ fn copy(
             _ => BackupError::File { path, source },
         }
     };
-    // SQLite would take a log or a journal for that of the new file.
-    for path in [to.to_owned(), beside(to, "-wal"), beside(to, "-journal")] {
+    // SQLite would take such a log or journal for that of the new file.
+    for path in [to.to_owned(), sibling(to, "-wal"), sibling(to, "-journal")] {
         if path.symlink_metadata().is_ok() {
             return Err(BackupError::Exists { path });
         }

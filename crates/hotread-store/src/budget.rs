@@ -1,5 +1,5 @@
-//! The budget of a unit of work on behalf of a caller: how long it may run, and whether the caller
-//! still waits for it.
+//! The budget of a unit of work on behalf of a caller: a time limit, and a flag by which the caller
+//! cancels it.
 
 use crate::error::StorageError;
 use rusqlite::Connection;
@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Instructions of SQLite's virtual machine between two looks at a budget: some tens of microseconds
-/// of work, compared with which the look costs nothing.
+/// Instructions of SQLite's virtual machine between two checks of a budget: some tens of microseconds
+/// of work, compared with which the check costs nothing.
 const LOOK_EVERY: c_int = 1_000;
 
-/// How long a unit of work may run, and a way to end it before: see [`Store::within`](crate::Store::within).
+/// A time limit for a unit of work, and a way to cancel it earlier: see
+/// [`Store::within`](crate::Store::within).
 ///
-/// Clones are the same budget, so that one thread may work within it and another one cancel it.
+/// Clones share one budget, so that one thread may work within it and another one cancel it.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 
@@ -25,13 +26,13 @@ struct Inner {
 }
 
 impl Budget {
-    /// A budget of so much time, from now on.
+    /// Returns a budget of this duration, starting now.
     #[must_use]
     pub fn lasting(limit: Duration) -> Self {
         Self::new(Instant::now().checked_add(limit))
     }
 
-    /// A budget that lasts until it is cancelled.
+    /// Returns a budget that lasts until it is cancelled.
     #[must_use]
     pub fn unlimited() -> Self {
         Self::new(None)
@@ -42,14 +43,14 @@ impl Budget {
         Self(Arc::new(Inner { until, cancelled }))
     }
 
-    /// Ends the work, which fails with [`StorageError::Interrupted`] within some milliseconds. Work
-    /// that is complete stays so.
+    /// Cancels the work, which fails with [`StorageError::Interrupted`] within some milliseconds.
+    /// Completed work is unaffected.
     pub fn cancel(&self) {
-        // ORDERING: the flag stands for itself.
+        // ORDERING: no other data depends on the flag.
         self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// The time that is left. `None`: there is no limit. Nothing is left once it was cancelled.
+    /// Returns the remaining time: `None` without a limit, zero after a cancellation.
     #[must_use]
     pub fn left(&self) -> Option<Duration> {
         if self.0.cancelled.load(Ordering::Relaxed) {
@@ -59,13 +60,13 @@ impl Budget {
         Some(until.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether the work is to end.
+    /// Returns `true` if the work must end.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         self.left() == Some(Duration::ZERO)
     }
 
-    /// An error if the work is to end: for loops that are not SQLite's.
+    /// Returns an error if the work must end: for loops outside SQLite.
     ///
     /// # Errors
     /// [`StorageError::Interrupted`].
@@ -76,14 +77,14 @@ impl Budget {
         }
     }
 
-    /// Has SQLite look at the budget whatever it runs on this connection.
+    /// Makes SQLite check the budget during every statement on this connection.
     pub(crate) fn watch(&self, db: &mut Connection) -> rusqlite::Result<()> {
         let budget = self.clone();
         db.progress_handler(LOOK_EVERY, Some(move || budget.is_spent()))
     }
 }
 
-/// The connection is the next caller's.
+/// Removes the budget from a connection before its next use.
 pub(crate) fn unwatch(db: &mut Connection) -> rusqlite::Result<()> {
     db.progress_handler(0, None::<fn() -> bool>)
 }

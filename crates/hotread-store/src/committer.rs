@@ -1,11 +1,12 @@
-//! The one thread that writes. What waits becomes one SQLite transaction, then one fsync, then the
-//! answers: group commit. Nothing is visible before COMMIT has returned.
+//! The one thread that writes. Waiting requests are committed in groups (group commit): one SQLite
+//! transaction, one fsync, then the answers. Nothing is visible before COMMIT has returned.
 //!
-//! - A transaction that is refused is decided before anything of it is written.
-//! - An error of SQLite before COMMIT fails the whole group, refusals included, which were decided on a
-//!   state that never came to be. Nothing of it is applied.
-//! - An error of COMMIT leaves unknown what is on disk. The group is answered so, and nothing more is
-//!   written until the database was reopened, its WAL brought to rest, and its heads compared.
+//! - A refused transaction is decided before anything of it is written.
+//! - An error of SQLite before COMMIT fails the whole group and applies nothing of it. Refusals fail as
+//!   well, since they were decided on a state that was rolled back.
+//! - An error of COMMIT leaves the content of the disk unknown. The group is answered so, and nothing
+//!   more is written until the database was reopened, its WAL was checkpointed, and its heads were
+//!   compared.
 
 mod admin;
 pub(crate) mod alter;
@@ -49,14 +50,14 @@ pub(crate) struct Committer {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) standing: HashMap<i64, Standing>,
     pub(crate) halted: Option<Halted>,
-    /// The database or its write-ahead log was moved or deleted.
+    /// Set while the database or its write-ahead log is moved or deleted.
     pub(crate) moved: bool,
-    /// It was told that the write-ahead log grows.
+    /// Set once the log has warned that the write-ahead log grows.
     pub(crate) log_is_large: bool,
     pub(crate) swept: Instant,
-    /// Time from one sweep to the next: none while there is more to delete.
+    /// Time from one sweep to the next: zero while there is more to delete.
     pub(crate) sweep_after: Duration,
-    /// The table at which the last sweep ended, by its id.
+    /// The id of the table at which the last sweep ended.
     pub(crate) swept_to: i64,
     pub(crate) aged: Instant,
     pub(crate) cooled: Instant,
@@ -64,14 +65,14 @@ pub(crate) struct Committer {
     clock: Timestamp,
 }
 
-/// Why a disk may be full.
+/// A possible reason for a full disk.
 pub(crate) const LOG_IS_HELD: &str =
     "a program with a read transaction on the database keeps its write-ahead log; end it";
 
-/// The changes of a group, by table, in their order.
+/// The changes of a group by table, in order of commit.
 type Changes = Vec<(Arc<OpenTable>, Vec<Arc<Change>>)>;
 
-/// What the committer shares with its callers.
+/// The parts of the committer that its callers share.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
@@ -80,10 +81,10 @@ pub(crate) struct Shared {
     pub(crate) tokens: Arc<Tokens>,
 }
 
-/// The transactions that are committed together.
+/// Transactions that are committed together.
 struct Group {
     begun: Instant,
-    /// Answers to those that were decided, to be sent after COMMIT.
+    /// Decided answers, to be sent after COMMIT.
     decided: Vec<(Reply, Answer)>,
     changes: Changes,
 }
@@ -124,7 +125,7 @@ impl Committer {
 
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
-        /// Answers those who wait, however the thread ends.
+        /// Answers the waiting callers, however the thread ends.
         struct Abandon(Arc<Queue>);
         impl Drop for Abandon {
             fn drop(&mut self) {
@@ -144,7 +145,7 @@ impl Committer {
         }
     }
 
-    /// The connection, unless writing has stopped.
+    /// Returns the connection, unless writing has stopped.
     pub(crate) fn db(&mut self) -> Result<&mut Connection, StorageError> {
         self.reconcile()?;
         self.db.as_mut().ok_or_else(not_open)
@@ -154,7 +155,7 @@ impl Committer {
         self.standing.get(&table.id).copied()
     }
 
-    /// Reads anew where each table stands.
+    /// Reads the head and floor of each table again.
     pub(crate) fn read_tables(&mut self) -> Result<Vec<table::TableRow>, StorageError> {
         let db = self.db.as_ref().ok_or_else(not_open)?;
         let rows = table::read_all(db)?;
@@ -191,7 +192,7 @@ impl Committer {
         }
     }
 
-    /// Everything up to COMMIT. An error concerns all requests, those included that were not decided yet.
+    /// Does everything up to COMMIT. An error applies to all requests, including those not yet decided.
     fn write(
         &mut self,
         requests: &mut impl Iterator<Item = Request>,
@@ -244,14 +245,14 @@ impl Committer {
 
     fn commit(&mut self, group: Group) {
         if group.changes.is_empty() {
-            // Refusals and repetitions only: there is nothing to write.
+            // Only refusals and repetitions: there is nothing to write.
             self.roll_back_clean();
         } else {
             let written = Instant::now();
             let db = self.db.as_ref().expect("the group was written through it");
             if let Err(e) = rows::execute(db, "COMMIT", []) {
                 let cause = self.explained(e.into());
-                tracing::error!(%cause, "COMMIT failed; nothing is written until the database was opened anew");
+                tracing::error!(%cause, "COMMIT failed; nothing is written until the database is reopened");
                 self.halt(cause.clone(), group.changes);
                 let replies = group.decided.into_iter().map(|(reply, _)| reply);
                 fail(replies, &CommitError::Unknown { cause });
@@ -264,13 +265,13 @@ impl Committer {
             publish(&group.changes, &self.standing);
         }
         answer(group.decided, &self.counters);
-        // While the callers prepare what comes next.
+        // Runs while the callers prepare their next requests.
         for (table, _) in &group.changes {
             table.live.maintain();
         }
     }
 
-    /// With the reason why the disk is full, if it is known.
+    /// Adds the reason for a full disk, if it is known.
     fn explained(&self, cause: StorageError) -> StorageError {
         match cause {
             StorageError::Full { .. } if self.counters.is_wal_held() => cause.within(LOG_IS_HELD),
@@ -278,7 +279,7 @@ impl Committer {
         }
     }
 
-    /// Nothing of the group was applied; where the tables stand is read anew.
+    /// Rolls the group back, of which nothing was applied, and reads the heads of the tables again.
     fn roll_back(&mut self) {
         self.roll_back_clean();
         self.counters.failed.add(1);
@@ -297,7 +298,7 @@ impl Committer {
         }
     }
 
-    /// The system's clock.
+    /// Returns the time of the system's clock, or the last one if the clock went back.
     pub(crate) fn now(&mut self) -> Timestamp {
         let now = Timestamp::from(SystemTime::now());
         if now < self.clock {
@@ -314,9 +315,9 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         let Some(db) = &self.db else { return };
-        // Leaves the database with its statistics in order; a failure does no harm.
+        // Updates the statistics of the database; a failure is harmless.
         let _ = db.execute_batch("PRAGMA optimize");
-        // Closing it would do the same only if no other connection were open.
+        // Closing the connection would do the same only if no other connection were open.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
         let busy = db.query_row(sql, [], |row| row.get::<_, bool>(0));
         match busy {
@@ -348,10 +349,10 @@ impl Group {
     }
 }
 
-/// The answer to a request, and what it changes.
+/// The answer to a request, and its change.
 type Decision = (Answer, Option<(Arc<OpenTable>, Change)>);
 
-/// One request against the state that the ones before it in the group leave.
+/// Decides one request against the state that the earlier ones of the group leave.
 fn decide(
     db: &Connection,
     registry: &Registry,
@@ -359,7 +360,8 @@ fn decide(
     table: &Arc<OpenTable>,
     entry: &mut Entry,
 ) -> Result<Decision, CommitError> {
-    // Sealed anew or altered meanwhile, it is the same table; dropped, it is none, whatever has its name.
+    // A table that was rekeyed or altered meanwhile is still this table; another one that has taken the
+    // name of a dropped table is not.
     let current = registry
         .get(&table.name)
         .filter(|current| current.id == table.id);
@@ -373,7 +375,7 @@ fn decide(
     }
     let table = current;
     if let Body::Compared(compared) = &mut entry.body {
-        // What is not up to date after this little is refused when it is evaluated.
+        // A comparison that is still outdated after this little work is refused during evaluation.
         replace::catch_up(db, &table, standing.head, compared, MAX_REST_BYTES)?;
     }
     let mut view = View::new(db, &table, standing.head, entry.at)?;
@@ -404,14 +406,14 @@ fn decide(
     Ok((Ok(Applied::nothing(committed)), None))
 }
 
-/// Checks what was checked when it was submitted against the schema that its table has got since.
+/// Checks the values of a request against a schema that the table has received since the submission.
 fn check_altered(table: &OpenTable, body: &Body) -> Result<(), CommitError> {
     match body {
         Body::Txn(txn) => txn.ops.iter().try_for_each(|op| match op {
             Op::Put(put) => table.check_schema(&put.key, &put.value),
             Op::Delete { .. } => Ok(()),
         }),
-        // There may be millions of values: not in the writer.
+        // There may be millions of values, which are not checked on the writer's thread.
         Body::Replace(_) | Body::Compared(_) => Err(Refusal::Outdated.into()),
         Body::Expire(_) => Ok(()),
     }
@@ -421,12 +423,12 @@ fn wipe(body: &mut Body) {
     match body {
         Body::Txn(txn) => txn.zeroize(),
         Body::Replace(replace) => replace.zeroize(),
-        // Overwritten when it is dropped.
+        // Overwritten on drop.
         Body::Compared(_) | Body::Expire(_) => {}
     }
 }
 
-/// After COMMIT: into the live tables, and to the subscribers.
+/// Publishes a committed group to the live tables and to the subscribers.
 fn publish(changes: &Changes, standing: &HashMap<i64, Standing>) {
     for (table, changes) in changes {
         table.live.push(changes);
@@ -469,7 +471,7 @@ pub(crate) fn write_standing(
     rows::execute(db, sql::HEAD, row).map(drop)
 }
 
-/// Between a failed COMMIT and the reopening.
+/// Returns the error between a failed COMMIT and the reopening.
 pub(crate) fn not_open() -> StorageError {
     StorageError::io("the database is not open")
 }

@@ -1,5 +1,5 @@
-//! What can go wrong, one enum for each kind of call. Every error has a stable code and a message in
-//! one line that says what to do.
+//! The errors, one enum for each kind of call. Every error has a stable code and a message in one line
+//! that says what to do.
 
 mod file;
 mod storage;
@@ -8,7 +8,8 @@ pub use self::file::{BackupError, Holder, OpenError};
 pub use self::storage::StorageError;
 pub(crate) use self::storage::{is_extended, is_without_index};
 
-/// Makes errors of SQLite and of the database those of a kind of call, by way of one of its variants.
+/// Converts errors of SQLite and of the database to those of a kind of call, through one of its
+/// variants.
 macro_rules! from_storage {
     ($($error:ident::$variant:ident from $($source:ty),+;)+) => {$($(
         impl From<$source> for $error {
@@ -30,7 +31,7 @@ from_storage! {
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
-/// Why a table could not be read.
+/// The reason why a table could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -40,7 +41,7 @@ pub enum ReadError {
         /// The name that was given.
         table: TableName,
     },
-    /// The table was not made to be searched.
+    /// The table has no search index.
     #[error("table {table} has no search index; alter the table to have one")]
     NoSearch {
         /// The table.
@@ -56,7 +57,7 @@ pub enum ReadError {
         /// The first transaction that is kept.
         floor: u64,
     },
-    /// The position is not one of this incarnation of the table, or of its future.
+    /// The position is not of this incarnation of the table, or lies in its future.
     #[error(
         "table {table} never was at {from}, it is at {head}; take the whole table and go on from its position"
     )]
@@ -65,10 +66,10 @@ pub enum ReadError {
         table: TableName,
         /// The position that was given.
         from: Position,
-        /// Where the table is.
+        /// The table's current position.
         head: Position,
     },
-    /// A listing was to go on in an incarnation of the table that is gone.
+    /// A listing was to continue in an incarnation of the table that is gone.
     #[error(
         "table {table} was dropped, restored or rekeyed while it was listed, and is of epoch {now} now instead of {epoch}; list it again from the beginning"
     )]
@@ -80,9 +81,9 @@ pub enum ReadError {
         /// The table's epoch.
         now: Epoch,
     },
-    /// A store that only reads is told of no changes.
+    /// A store that only reads receives no changes.
     #[error(
-        "the store was opened read-only, and nobody tells it of changes; open it for writing, or read the history now and then"
+        "a read-only store receives no change notifications; open it for writing, or poll `Store::changes`"
     )]
     NotTold,
     /// The store was closed.
@@ -93,22 +94,22 @@ pub enum ReadError {
     Seal {
         /// The table.
         table: TableName,
-        /// Why.
+        /// The cause.
         source: SealError,
     },
     /// The system refused the thread that completes publications of tables in memory.
     #[error("the system refused a thread: {reason}")]
     NoThread {
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// SQLite could not do it.
+    /// SQLite failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
 impl ReadError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -135,8 +136,8 @@ impl ReadError {
     }
 }
 
-/// Why a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of it was
-/// applied.
+/// The reason why a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of
+/// it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -160,26 +161,26 @@ pub enum CommitError {
         table: TableName,
         /// The record.
         key: Key,
-        /// Where in the value, as a JSON pointer; empty: the value as a whole.
+        /// The place in the value, as a JSON pointer; empty for the value as a whole.
         path: String,
-        /// What is wrong, without quoting the value.
+        /// The violation, without quoting the value.
         reason: String,
     },
-    /// The schema of the table cannot be used: it was stored by a version that did not bound what a
-    /// schema may cost. What is stored can be read and deleted.
+    /// The schema of the table cannot be used: it was stored by a version that did not bound the cost
+    /// of a schema. The stored records can be read and deleted.
     #[error(
         "the schema of table {table} cannot be used: {reason}; move the records to a table with another schema"
     )]
     UnusableSchema {
         /// The table.
         table: TableName,
-        /// What is wrong with the schema.
+        /// The problem with the schema.
         reason: String,
     },
-    /// Too much waits to be committed already.
+    /// The queue of the committer is full.
     #[error("{waiting} transactions wait to be committed; try again later")]
     Busy {
-        /// How many.
+        /// Transactions that wait.
         waiting: usize,
     },
     /// Readers hold old copies of the live table, and too many changes wait for them.
@@ -189,15 +190,15 @@ pub enum CommitError {
         table: TableName,
         /// Changes that are committed and not visible yet.
         waiting: u64,
-        /// The name of a handle that is in the way.
+        /// The name of a handle that blocks the publication.
         worker: Option<String>,
     },
-    /// COMMIT itself failed, so whether the transaction is in is not known.
+    /// COMMIT itself failed, so the transaction may or may not be stored.
     #[error(
-        "it is not known whether it was committed: {cause}; look whether it is there, or repeat it with the transaction id that it had, if it had one"
+        "it is unknown whether the change was committed: {cause}; check whether it is there, or retry it with its transaction id, if it had one"
     )]
     Unknown {
-        /// What COMMIT failed with.
+        /// The error of COMMIT.
         cause: StorageError,
     },
     /// The table is sealed, and cannot be opened.
@@ -205,7 +206,7 @@ pub enum CommitError {
     Seal {
         /// The table.
         table: TableName,
-        /// Why.
+        /// The cause.
         source: SealError,
     },
     /// The store was opened for reading only.
@@ -214,7 +215,7 @@ pub enum CommitError {
     /// The store is being closed.
     #[error("the store is being closed; open it again")]
     Closed,
-    /// SQLite could not do it.
+    /// SQLite failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -241,7 +242,7 @@ impl CommitError {
         move |source| Self::Seal { table, source }
     }
 
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -269,7 +270,7 @@ impl CommitError {
         }
     }
 
-    /// The error as an answer's body.
+    /// Returns the error as the body of an answer.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
         let mut body = ErrorBody::new(self.code(), self);
@@ -286,7 +287,7 @@ impl CommitError {
     }
 }
 
-/// A table that cannot be read cannot be written.
+/// Maps the errors of reading a table to those of writing it.
 impl From<ReadError> for CommitError {
     fn from(error: ReadError) -> Self {
         match error {
@@ -298,7 +299,7 @@ impl From<ReadError> for CommitError {
     }
 }
 
-/// Why tables could not be changed: created, dropped, sealed anew.
+/// The reason why tables could not be created, altered, dropped or rekeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
@@ -311,7 +312,7 @@ pub enum TableError {
     /// The schema is not a JSON Schema.
     #[error("the schema is not a JSON Schema that can be used here: {reason}")]
     InvalidSchema {
-        /// What is wrong with it.
+        /// The problem with the schema.
         reason: String,
     },
     /// Sealed tables cannot be searched.
@@ -325,18 +326,18 @@ pub enum TableError {
     )]
     SealedName,
     /// The table is not sealed.
-    #[error("table {table} is not sealed; there is nothing to seal anew")]
+    #[error("table {table} is not sealed, so it cannot be rekeyed")]
     NotSealed {
         /// The table.
         table: TableName,
     },
-    /// What holds for transactions holds for tables.
+    /// An error that transactions have as well.
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
 
 impl TableError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -1,5 +1,5 @@
-//! Writes records to files, which an [`import`](crate::import) reads back to the byte: JSON, by lines or as
-//! an array, and CSV or TSV.
+//! Writes records to files, which an [`import`](crate::import) reads back byte for byte: JSON, by lines
+//! or as an array, and CSV or TSV.
 //!
 //! A record is written piece by piece, without an allocation or a copy beyond the writer's own; the
 //! writer should be buffered.
@@ -10,15 +10,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Bytes that are collected before they are written to a file.
+/// Size of the buffer of a file.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Writes a file that has its name when it is whole and on disk, and not before: in place of what had
-/// the name, unless `write` fails. Only its owner may read it. To a device or a pipe it is written
+/// Writes a file that appears under its name only when it is complete and on disk, and then replaces a
+/// file with that name, unless `write` fails. Only its owner may read it. A device or a pipe is written
 /// directly.
 ///
 /// # Errors
-/// If `write` fails, or the file cannot be written. What had the name is as it was then.
+/// If `write` fails, or the file cannot be written. A file with that name is unchanged then.
 pub fn write_file(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
@@ -47,7 +47,7 @@ pub const CSV_COLUMNS: [&str; 6] = [
     "expires_at",
 ];
 
-/// How records are written.
+/// Formats of exported records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A line `{"key", "value", "category"?, "expires_at"?}` for each record.
@@ -57,15 +57,15 @@ pub enum Format {
     /// A header, [`CSV_COLUMNS`], and a line for each record: the value as JSON, times as RFC 3339, the
     /// last one empty if the record does not expire. Fields are quoted where they need to be.
     ///
-    /// Text is written as it is. A spreadsheet takes a key or category that begins with `=`, `+`, `-` or
-    /// `@` for a formula; open files with records of others as text.
+    /// Text is written unchanged. A spreadsheet interprets a key or category that begins with `=`, `+`,
+    /// `-` or `@` as a formula; open files with records of others as text.
     Csv,
     /// The same with tabs between fields.
     Tsv,
 }
 
-/// Writes records. What an import makes of them has the same keys, values, categories and expiries, to
-/// the byte.
+/// Writes records. An import of the output results in the same keys, values, categories and expiries,
+/// byte for byte.
 ///
 /// # Errors
 /// If writing fails.
@@ -134,8 +134,8 @@ fn line(record: &Record, delimiter: u8, out: &mut impl Write) -> io::Result<()> 
     out.write_all(b"\n")
 }
 
-/// A field, in quotation marks if it has a character that would end it. No field is empty, and none
-/// has a line end: keys and categories have no control characters, and JSON escapes them.
+/// Writes a field, in quotation marks if it contains the delimiter or a quote. Fields are never empty
+/// and contain no line ends: keys and categories have no control characters, and JSON escapes them.
 fn field(mut text: &[u8], delimiter: u8, out: &mut impl Write) -> io::Result<()> {
     if memchr::memchr2(delimiter, b'"', text).is_none() {
         return out.write_all(text);
@@ -218,7 +218,7 @@ mod tests {
         );
     }
 
-    /// Texts that are hard on quoting.
+    /// Texts that are difficult to quote.
     fn text() -> impl Strategy<Value = String> {
         "[a-c\",;#'\\\\ \u{e4}\u{feff}\u{2028}\u{1f600}=\\[{]{1,12}"
     }
@@ -295,7 +295,7 @@ mod tests {
             }
         }
 
-        /// The form with all fields, as the server answers it, is read as well.
+        /// The form with all fields, as in the server's answers, is read as well.
         #[test]
         fn records_as_json_are_imported(puts in puts()) {
             let lines = puts.iter().map(|put| serde_json::to_string(&record(put)).unwrap() + "\r\n");

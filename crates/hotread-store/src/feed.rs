@@ -1,6 +1,6 @@
-//! What a table's subscribers take: the recent changes in memory, once for all of them. A subscriber that falls
-//! behind them reads the history on disk, and has no queue of its own. And what can be asked of a table without
-//! its disk: where it stands, where its history begins, and from where on it is pinned.
+//! The recent changes of a table in memory, shared by all its subscribers. A subscriber that falls
+//! behind them reads the history on disk; no subscriber has a queue of its own. The feed also answers,
+//! without disk access, for the table's head, its floor and its pins.
 
 use crate::ticket::wake;
 use hotread_proto::{Change, Head};
@@ -9,36 +9,36 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Most changes that are kept in memory for a table that has subscribers.
+/// Most changes that are kept in memory for a table with subscribers.
 const MAX_RECENT: usize = 1_024;
 /// Most bytes of keys and values in them. The latest change is kept whatever its size.
 const MAX_RECENT_BYTES: usize = 16 << 20;
 
 pub(crate) struct Feed {
     recent: Mutex<Recent>,
-    /// Threads wait here.
+    /// Signalled when a change arrives or the feed is closed.
     moved: Condvar,
 }
 
 struct Recent {
-    /// The table after the last change, whether that is kept or not.
+    /// The head after the last change, even if that change is not kept.
     head: Head,
     /// The first change that the history on disk keeps.
     floor: u64,
-    /// The last changes without a gap, if there are subscribers.
+    /// The last changes without a gap, kept while there are subscribers.
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
     subscribers: usize,
-    /// The seat that the next subscriber gets.
+    /// The seat of the next subscriber.
     next_seat: u64,
-    /// Of the tasks that wait, one for each subscriber at most.
+    /// The wakers of waiting tasks, at most one for each subscriber.
     wakers: HashMap<u64, Waker>,
-    /// How many pins there are after each position.
+    /// The number of pins at each position.
     pins: BTreeMap<u64, usize>,
     closed: Option<Closed>,
 }
 
-/// Why no change will come any more.
+/// The reason why no further change will arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// The table was dropped, or began another epoch.
@@ -47,18 +47,18 @@ pub(crate) enum Closed {
     Store,
 }
 
-/// What the feed can say of the next change.
+/// The feed's answer to a request for a change.
 pub(crate) enum Taken {
     Change(Arc<Change>),
-    /// It has been let go of; the history has it, if anything has.
+    /// The change is no longer in memory; the history may have it.
     Behind,
-    /// There is none yet.
+    /// The change does not exist yet.
     Waiting,
-    /// There will be none.
+    /// The change will never exist.
     Closed(Closed),
 }
 
-/// A subscriber's place, where its waker is kept.
+/// The identity of a subscriber, by which its waker is kept.
 pub(crate) struct Seat(u64);
 
 impl Recent {
@@ -98,7 +98,7 @@ impl Feed {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes were committed, after which the history begins at `floor`.
+    /// Adds committed changes, after which the history begins at `floor`.
     pub(crate) fn push(&self, changes: &[Arc<Change>], floor: u64) {
         let Some(last) = changes.last() else { return };
         let mut recent = self.lock();
@@ -125,7 +125,7 @@ impl Feed {
         wake(sleepers);
     }
 
-    /// The change `seq`, waiting for it as long as `patience`.
+    /// Takes the change `seq`, waiting for it for at most `patience`.
     pub(crate) fn take(&self, seq: u64, patience: Duration) -> Taken {
         let recent = self.lock();
         let (recent, _) = self
@@ -137,14 +137,15 @@ impl Feed {
         recent.take(seq)
     }
 
-    /// The change `seq`; if there is none yet, `waker` is woken when there may be.
+    /// Takes the change `seq`; if it does not exist yet, `waker` is woken when it may.
     ///
-    /// No wake-up is lost. The look for the change and the leaving of the waker are one step under the lock, and
-    /// so are, in [`push`](Self::push) and [`close`](Self::close), what makes a look succeed and the taking of the
-    /// wakers. If the look comes first, its waker is taken, and nothing can fail before it is woken; if it comes
-    /// second, it succeeds.
+    /// No wake-up is lost. The look-up of the change and the storing of the waker are one step under
+    /// the lock. In [`push`](Self::push) and [`close`](Self::close), the event that makes a look-up
+    /// succeed and the taking of the wakers are one step as well. If the look-up is first, its waker is
+    /// taken, and nothing can fail before it is woken; if it is second, it succeeds.
     pub(crate) fn poll(&self, seq: u64, seat: &Seat, waker: &Waker) -> Taken {
-        // Wakers are user code, which does not run under the lock: neither cloned nor dropped.
+        // Wakers are user code, which must not run under the lock: they are neither cloned nor dropped
+        // there.
         let waker = waker.clone();
         let mut recent = self.lock();
         let taken = recent.take(seq);
@@ -165,7 +166,7 @@ impl Feed {
         self.lock().floor
     }
 
-    /// The history begins later than it did, with nothing committed.
+    /// Raises the floor without a commit.
     pub(crate) fn set_floor(&self, floor: u64) {
         self.lock().floor = floor;
     }
@@ -185,10 +186,11 @@ impl Feed {
         }
     }
 
-    /// The changes after this one are wanted by pins, or may be pinned next by a follower.
+    /// Returns the position after which changes are wanted, by pins or by a follower that may pin them
+    /// next.
     pub(crate) fn wanted_after(&self) -> u64 {
         let recent = self.lock();
-        // Pins that lie before the history want nothing more.
+        // Pins before the history want nothing more.
         let mut pins = recent.pins.range(recent.floor.saturating_sub(1)..);
         let pinned = pins.next().map(|(&seq, _)| seq);
         let is_followed = recent.subscribers > 0 || !recent.pins.is_empty();
@@ -278,7 +280,7 @@ mod tests {
             if reached() {
                 return;
             }
-            // There may be one core.
+            // There may be a single core.
             match turn % 1_000 {
                 999 => std::thread::yield_now(),
                 _ => std::hint::spin_loop(),
@@ -286,7 +288,7 @@ mod tests {
         }
     }
 
-    /// A task looks once while another thread does this: it finds something, or is woken.
+    /// Runs `act` on another thread while a task polls, which must find something or be woken.
     fn look_during(act: fn(&Feed)) {
         const ROUNDS: u64 = 30_000;
         let feed = Mutex::new(Arc::new(Feed::new(head(0), 1)));
@@ -296,7 +298,7 @@ mod tests {
                 for round in 1..=ROUNDS {
                     spin_until(|| begun.load(Ordering::SeqCst) == round);
                     let feed = feed.lock().unwrap().clone();
-                    // Sometimes earlier, sometimes later.
+                    // Vary the moment.
                     (0..round % 97).for_each(|_| std::hint::spin_loop());
                     act(&feed);
                     ended.store(round, Ordering::SeqCst);
@@ -315,14 +317,14 @@ mod tests {
                 (0..round % 89).for_each(|_| std::hint::spin_loop());
                 let found = !matches!(feed.poll(1, &seat, &waker), Taken::Waiting);
                 spin_until(|| ended.load(Ordering::SeqCst) == round);
-                // Both have ended; what was to wake it has.
+                // Both threads are done, and so are their wake-ups.
                 waited += u64::from(!found);
                 lost += u64::from(!found && !flag.is_up());
                 feed.leave(&seat);
             }
             (waited, lost)
         });
-        assert!(waited > 0, "nobody has waited");
+        assert!(waited > 0, "no task has waited");
         assert_eq!(lost, 0, "of {waited} that waited");
     }
 
@@ -368,7 +370,7 @@ mod tests {
             feed.pin(after);
             assert_eq!(feed.wanted_after(), wanted);
         }
-        // Gone already: it wants nothing more.
+        // The pinned position is before the floor, so this pin wants nothing.
         feed.pin(9);
         assert_eq!(feed.wanted_after(), 20);
         feed.pin(10);
@@ -379,7 +381,7 @@ mod tests {
             feed.unpin(after);
             assert_eq!(feed.wanted_after(), wanted);
         }
-        // What comes next is wanted, too, by whoever is about to pin it.
+        // The next change is wanted as well, because a follower may be about to pin it.
         feed.unpin(30);
         assert_eq!(feed.wanted_after(), 50);
         feed.unpin(60);

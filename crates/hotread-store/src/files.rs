@@ -1,22 +1,22 @@
-//! A database's files: their names, their permissions, and the room for them.
+//! The files of a database: names, permissions, and free space.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Permissions of files that hold records: of their owner alone.
+/// Permissions of files with records: for their owner alone.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// The file that stands beside a database under its name with this ending: beside the file itself,
-/// whatever symbolic links lead to it, as SQLite has it.
-pub(crate) fn beside(database: &Path, ending: &str) -> PathBuf {
+/// Returns the path of the file next to a database with this ending appended to its name: next to the
+/// file itself, whatever symbolic links lead to it, as SQLite resolves it.
+pub(crate) fn sibling(database: &Path, ending: &str) -> PathBuf {
     let file = std::fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
     let mut name = file.into_os_string();
     name.push(ending);
     name.into()
 }
 
-/// Gives a new file the permissions of the database: of a new one, those of [`PRIVATE`].
+/// Gives a new file the permissions of the database, or [`PRIVATE`] if the database does not exist yet.
 pub(crate) fn as_private_as(database: &Path, options: &mut OpenOptions) {
     #[cfg(unix)]
     {
@@ -36,19 +36,19 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     folder.create(path)
 }
 
-/// Creates the database's file, empty. SQLite gives the files beside it the same permissions.
+/// Creates the database's file, empty. SQLite gives the files next to it the same permissions.
 pub(crate) fn create(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
     let mut options = OpenOptions::new();
-    // Not only if it is new: the name may be a symbolic link.
+    // Also opens an existing file, since the name may be a symbolic link.
     options.write(true).create(true).truncate(false);
     as_private_as(path, &mut options);
     options.open(path).map(drop)
 }
 
-/// Whether a buffer was filled. `false`: the file ends before.
+/// Returns `true` if a buffer was filled, and `false` if the file ends before.
 pub(crate) fn is_filled(read: io::Result<()>) -> io::Result<bool> {
     match read {
         Ok(()) => Ok(true),
@@ -57,14 +57,14 @@ pub(crate) fn is_filled(read: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-/// Bytes that are free on the disk for this process's user.
+/// Returns the bytes that are free on the disk for this process's user.
 #[cfg(unix)]
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Bytes that are free on the disk, if the system says.
+/// Returns the bytes that are free on the disk, if the system reports them.
 #[cfg(not(unix))]
 pub(crate) fn free_bytes(_: &Path) -> Option<u64> {
     None

@@ -1,5 +1,5 @@
-//! What is read from files that may hold anything, for the fuzz target `stored_rows` and the test
-//! that replays its corpus. Not part of the interface.
+//! Readers of stored rows, for the fuzz target `stored_rows` and the test that replays its corpus. Not
+//! part of the public API.
 
 use crate::rows::{self, Values};
 use crate::seal::SealHeader;
@@ -8,11 +8,11 @@ use hotread_proto::{ChangeOp, Epoch, TableName, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-/// Reads bytes as what stands in rows: the first one says as what. Whatever is read without an error
-/// is written again as it was.
+/// Reads bytes as the content of a row, whose kind is the first byte. A row that is read without an
+/// error is written back and compared.
 ///
 /// # Panics
-/// If it is not.
+/// If the result differs.
 pub fn stored_row(data: &[u8]) {
     let Some((&kind, data)) = data.split_first() else {
         return;
@@ -59,7 +59,7 @@ fn change(data: &[u8], values: &Values<'_>) {
     assert_eq!(again, data, "a change is written in one way only");
 }
 
-/// A row of columns, each made of a byte for its type, one for its length, and its bytes.
+/// Reads a row of columns, each given by a byte for its type, one for its length, and its bytes.
 fn row(mut data: &[u8], columns: usize, read: impl FnOnce(&rusqlite::Row<'_>)) {
     let mut take = |bytes: usize| data.split_off(..bytes.min(data.len())).unwrap_or_default();
     let (mut select, mut values) = (Vec::new(), Vec::new());
@@ -72,7 +72,7 @@ fn row(mut data: &[u8], columns: usize, read: impl FnOnce(&rusqlite::Row<'_>)) {
         let mut number = [0; 8];
         let digits = bytes.len().min(8);
         number[..digits].copy_from_slice(&bytes[..digits]);
-        // Text in a damaged file need not be UTF-8, which binding it as text would make of it.
+        // Text in a damaged file need not be UTF-8. Binding it as text would make it so.
         select.push(match kind % 5 {
             3 => "CAST(? AS TEXT)",
             _ => "?",

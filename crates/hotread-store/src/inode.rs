@@ -1,19 +1,19 @@
-//! The database as the file that it is, whatever its name: one writer for it, and whether it still has
-//! its name.
+//! A database as a file, whatever its name: the lock of its one writer, and the check that the file
+//! still has its name.
 //!
-//! On POSIX systems closing any descriptor of a file drops all locks that the process holds on it by
-//! `fcntl`, SQLite's among them. So this module alone opens databases besides SQLite, keeps at most one
-//! descriptor for each file, and closes it when no connection of this process is left.
+//! On POSIX systems, closing any descriptor of a file drops all `fcntl` locks that the process holds on
+//! it, including those of SQLite. Apart from SQLite, only this module may therefore open databases. It
+//! keeps at most one descriptor for each file, and closes it when this process has no connection left.
 
 use crate::error::StorageError;
-use crate::files::{beside, is_filled};
+use crate::files::{is_filled, sibling};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// Device and number.
+/// Device and inode number.
 type Id = (u64, u64);
 
 /// The files that stores of this process have open.
@@ -25,7 +25,7 @@ pub(crate) struct Inode {
     id: Id,
     path: PathBuf,
     wal: PathBuf,
-    /// The write-ahead log, once it was seen.
+    /// The write-ahead log, once it was found.
     wal_id: OnceLock<Id>,
     state: Mutex<State>,
 }
@@ -47,26 +47,26 @@ fn id(_: &Metadata) -> Id {
     (0, 0)
 }
 
-/// Names that a file has.
+/// Returns the number of names (hard links) of a file.
 #[cfg(unix)]
 pub(crate) fn names(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or(1, |meta| meta.nlink())
 }
 
-/// Names that a file has.
+/// Returns the number of names of a file.
 #[cfg(not(unix))]
 pub(crate) fn names(_: &Path) -> u64 {
     1
 }
 
-/// Whether an open file still has this name.
+/// Returns `true` if an open file still has this name.
 pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(id(&file.metadata()?) == id(&std::fs::metadata(path)?))
 }
 
 impl Inode {
-    /// The file of this name. `None` where files have no numbers.
+    /// Returns the file of this name, or `None` where files have no inode numbers.
     pub(crate) fn of(path: &Path) -> io::Result<Option<Arc<Self>>> {
         if !cfg!(unix) {
             return Ok(None);
@@ -82,7 +82,7 @@ impl Inode {
                 None => {
                     let inode = Arc::new(Self {
                         id,
-                        wal: beside(&path, "-wal"),
+                        wal: sibling(&path, "-wal"),
                         path,
                         wal_id: OnceLock::new(),
                         state: Mutex::default(),
@@ -100,12 +100,12 @@ impl Inode {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the file unless it is open. `None`: another file has the name by now.
+    /// Opens the file unless it is open. Returns `None` if another file has the name now.
     fn file<'a>(&self, state: &'a mut State) -> io::Result<Option<&'a File>> {
         if state.file.is_none() {
             let file = File::open(&self.path)?;
             if id(&file.metadata()?) != self.id {
-                // Another store of this process may have this one open.
+                // Not closed, because another store of this process may have this file open.
                 std::mem::forget(file);
                 return Ok(None);
             }
@@ -114,10 +114,11 @@ impl Inode {
         Ok(state.file.as_ref())
     }
 
-    /// Takes the right to write the file. `false`: another process or another store of this one has it.
+    /// Takes the right to write the file. Returns `false` if another process, or another store of this
+    /// one, has it.
     ///
-    /// Elsewhere than on Linux this says nothing of other processes, since `flock` and the locks of SQLite
-    /// exclude each other there; a file with several names is refused before.
+    /// On systems other than Linux this has no effect on other processes, since `flock` and the locks
+    /// of SQLite exclude each other there; a file with several names is refused earlier.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.state();
         if state.is_locked {
@@ -137,7 +138,7 @@ impl Inode {
         Ok(true)
     }
 
-    /// Reads bytes of the file. `false`: it ends before, or another file has its name.
+    /// Reads bytes of the file. Returns `false` if it ends before, or another file has its name.
     pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
         let mut state = self.state();
         let Some(file) = self.file(&mut state)? else {
@@ -153,23 +154,24 @@ impl Inode {
         is_filled(read)
     }
 
-    /// Gives up the right to write the file.
+    /// Releases the right to write the file.
     pub(crate) fn unlock(&self) {
         let mut state = self.state();
         state.is_locked = false;
         if let Some(file) = &state.file {
-            // The system does the same when the file is closed.
+            // Closing the file has the same effect.
             let _ = file.unlock();
         }
     }
 
-    /// Fails if another file has the database's name by now, or none.
+    /// Fails if another file, or no file, has the database's name now.
     pub(crate) fn check_name(&self) -> Result<(), StorageError> {
         has_name(&self.path, self.id)
     }
 
-    /// Fails also if the write-ahead log was removed or replaced: what is written then would be lost with
-    /// the next opening. For the writer, beside which no process removes it. Costs two calls of `stat`.
+    /// Fails also if the write-ahead log was removed or replaced, since a write would be lost at the
+    /// next opening then. For the writer, during whose life no process removes the log. Costs two calls
+    /// of `stat`.
     pub(crate) fn check_names(&self) -> Result<(), StorageError> {
         self.check_name()?;
         if let Some(known) = self.wal_id.get() {
@@ -196,7 +198,7 @@ fn has_name(path: &Path, known: Id) -> Result<(), StorageError> {
 impl Drop for Inode {
     fn drop(&mut self) {
         let mut files = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before others may take the file for one that is not open here.
+        // Closed before another store may take the file for one that is not open in this process.
         drop(std::mem::take(&mut *self.state()));
         files.remove(&self.id);
     }

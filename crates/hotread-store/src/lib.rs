@@ -1,7 +1,7 @@
-//! Durable tables: in one SQLite file, and in memory behind a [`HotRead`](hotread::HotRead).
+//! Durable tables in one SQLite file, kept in memory behind a [`HotRead`](hotread::HotRead).
 //!
-//! A program opens a file, and has its tables in memory, where reading costs what it costs in
-//! [`hotread`]; every acknowledged change is on disk.
+//! A program opens a file and has its tables in memory, where a read costs what it costs in
+//! [`hotread`]. Every acknowledged change is on disk.
 //!
 //! ```
 //! use hotread_store::Store;
@@ -22,37 +22,38 @@
 //! # Ok::<(), hotread_store::Error>(())
 //! ```
 //!
-//! A [`Table`] is a state of the program's own type. Beneath it are records with JSON, for programs that
-//! know no type: [`Store::handle`] reads them all, [`Store::commit`] and the calls beside it take names and
-//! keys as they are stored.
+//! A [`Table`] is a state of the program's own type. Beneath it are records with JSON values, for
+//! programs without a type for them: [`Store::handle`] reads whole records, and [`Store::commit`] and
+//! the calls next to it take names and keys as they are stored.
 //!
-//! # What it costs
+//! # Costs
 //!
 //! | | |
 //! |---|---|
 //! | A read of a typed table | a load, a compare and a look-up in the program's own map |
 //! | A read through a handle of whole records | a load, a compare and a search in a B-tree |
-//! | A commit | an fsync, shared by all that wait at the time ([`Synchronous::Full`]); some microseconds without ([`Synchronous::Normal`]) |
-//! | Memory | of a live table one allocation a record (43 bytes of header, key, category, value) and 16 bytes in each of its two trees |
+//! | A commit | an fsync, shared by all commits that wait at the time ([`Synchronous::Full`]); some microseconds without one ([`Synchronous::Normal`]) |
+//! | Memory | for each record of a live table, one allocation (43 bytes of header, key, category, value) and 16 bytes in each of two trees |
+//! | | A live table is unloaded half a minute after its last handle is dropped, and loaded again on the next request |
 //! | Disk | each record, and each change for as long as the history keeps it |
-//! | | A table is let go of half a minute after its last handle, and loaded again when it is asked for |
-//! | Opening | nothing is read until a table is first asked for: then about a second for a million records |
+//! | Opening | reads no records; a table is loaded on first use: about a second for a million records |
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! An acknowledged transaction is on disk whole, and survives the loss of power (with
-//! [`Synchronous::Normal`]: the end of the process). Nothing is visible to any reader before that.
-//! What is refused, or fails before COMMIT, leaves nothing behind. `docs/durability.md` says how,
-//! what it assumes of the disk, and what the file looks like.
+//! An acknowledged transaction is on disk as a whole and survives the loss of power (with
+//! [`Synchronous::Normal`]: the end of the process). No reader sees it before that. A transaction that
+//! is refused, or that fails before COMMIT, leaves nothing behind. `docs/durability.md` explains how
+//! this is achieved, what is assumed of the disk, and the format of the file.
 //!
-//! All calls block; none needs an async runtime. The store runs one thread that writes and one that
-//! opens read connections. Two threads serve all stores of the process: one completes publications which
-//! readers have held up, and one moves typed tables on after commits of other callers. What a call reads can be given a [`Budget`].
+//! All calls block, and no async runtime is needed. The store runs one thread that writes and one that
+//! opens read connections. Two threads serve all stores of the process: one completes publications that
+//! readers have blocked, and one applies commits of other callers to typed tables. A [`Budget`] bounds
+//! the time that reading calls take.
 //!
 //! # Features
 //!
-//! `import`, which is off by default: the modules `import` and `export`, for records from files and into
-//! files, as CSV and TSV, as JSON by lines, and as JSON.
+//! `import` (off by default): the modules `import` and `export`, which read records from files and
+//! write them to files as CSV, TSV, JSON lines and JSON.
 
 #![warn(missing_docs)]
 
@@ -121,11 +122,11 @@ pub use verify::{Report, VerifiedTable};
 pub use view::REMEMBERED_TXNS;
 pub use wal::WalDamage;
 
-/// The statements of the write path, for benchmarks that run the same ones bare.
+/// The statements of the write path, for benchmarks that run them without the store.
 #[doc(hidden)]
 pub use view::sql;
 
-/// The example of this crate's README is a test.
+/// Runs the example of this crate's README as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct CrateReadme;

@@ -1,5 +1,5 @@
-//! A table in memory: loaded when it is first asked for, moved on by the committer after that, and let
-//! go of a while after its last handle.
+//! A table in memory: loaded when it is first requested, then updated by the committer, and unloaded a
+//! while after its last handle is dropped.
 
 use crate::error::{CommitError, ReadError};
 use hotread::{HotRead, HotReadState, Maintainer};
@@ -7,10 +7,10 @@ use hotread_proto::{Change, Records, TableName};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Copies of a live table: with readers stuck in two old ones, the others still see changes.
+/// Copies of a live table: readers may be stuck in two old ones while others still see changes.
 const COPIES: usize = 4;
-/// Time for which a table that is not in use stays in memory: a moment's pause is no reason to load it
-/// again, and a minute later its memory is free.
+/// Time for which an unused table stays in memory: long enough that a short pause causes no reload,
+/// short enough that its memory is soon free.
 const IDLE: Duration = Duration::from_secs(30);
 /// Most changes that may wait to become visible; more are refused.
 const MAX_INVISIBLE: u64 = 65_536;
@@ -18,27 +18,27 @@ const MAX_INVISIBLE: u64 = 65_536;
 pub(crate) struct Live {
     name: TableName,
     state: Mutex<State>,
-    /// Held while the table is loaded, so that it is loaded once.
+    /// Held while the table is loaded, so that it is loaded only once.
     loading: Mutex<()>,
 }
 
 enum State {
-    /// It was not asked for.
+    /// Not loaded.
     Cold,
-    /// It is read from disk; what is committed meanwhile.
+    /// Being read from disk, with the changes that are committed meanwhile.
     Loading(Vec<Arc<Change>>),
-    /// The committer moves it on.
+    /// Loaded, and updated by the committer.
     Warm(Warm),
 }
 
 struct Warm {
     hot: HotRead<Records>,
-    /// The last change that it was given. It may be ahead of the committer: what is read from disk
-    /// can be committed without having been handed over yet.
+    /// The last change that it contains. It may be ahead of the committer, because a load can read a
+    /// commit that the committer has not pushed yet.
     seq: u64,
-    /// When it was last asked for.
+    /// The time of the last request.
     used: Instant,
-    /// Completes publications that readers held up, for as long as it is here.
+    /// Completes publications that readers have blocked.
     _maintainer: Maintainer,
 }
 
@@ -52,7 +52,7 @@ impl Live {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the state was held leaves it whole: each step is one assignment.
+        // A panic under this lock leaves the state consistent, because each step is one assignment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,7 +63,7 @@ impl Live {
         }
     }
 
-    /// As [`warm`](Self::warm), for a caller of the store.
+    /// As [`warm`](Self::warm), for a request of a caller, which counts as a use.
     fn used(&self) -> Option<HotRead<Records>> {
         let State::Warm(warm) = &mut *self.lock() else {
             return None;
@@ -72,19 +72,20 @@ impl Live {
         Some(warm.hot.clone())
     }
 
-    /// Lets go of a table that is not held and was not asked for in a while, if it is one. To drop what
-    /// this returns takes as long as some commits, if the table is large.
+    /// Unloads the table if it has no handles and was not requested for a while. Dropping the result
+    /// takes as long as several commits if the table is large.
     #[must_use]
     pub(crate) fn cool(&self, now: Instant) -> Option<Cooled> {
         let mut state = self.lock();
-        // No caller gets hold of it meanwhile, which would be under this lock.
+        // No caller can obtain a handle meanwhile, because that needs this lock.
         let idle = matches!(&*state, State::Warm(warm)
             if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
         idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))
     }
 
-    /// The table in memory, loaded if it is not there yet. `load` reads it in several transactions, and gives the
-    /// last change of which it has a part; `snapshot` reads it in one.
+    /// Returns the table in memory, and loads it first if necessary. `load` reads it in several
+    /// transactions, and returns the last change of which it has seen any part; `snapshot` reads it in
+    /// one transaction.
     pub(crate) fn get(
         &self,
         load: impl FnOnce() -> Result<(Records, u64), ReadError>,
@@ -97,7 +98,7 @@ impl Live {
         if let Some(hot) = self.used() {
             return Ok(hot);
         }
-        // From here on every commit is either in what is read below, or in the list, or in both.
+        // From here on, every commit is in what is read below, in the list, or in both.
         *self.lock() = State::Loading(Vec::new());
         let unless_finished = Unwarmed(self);
         let (mut records, last_read) = load()?;
@@ -106,13 +107,13 @@ impl Live {
             _ => 0,
         };
         if last_read > handed_over.max(records.position().seq) {
-            // Its last parts have a part of a change that is not in the list yet.
+            // The last parts contain a part of a change that is not in the list yet.
             drop(records);
             records = snapshot()?;
         }
         let mut state = self.lock();
         let State::Loading(meanwhile) = &*state else {
-            // The next incarnation has taken over.
+            // The next incarnation of the table has taken over.
             return Err(ReadError::unknown(&self.name));
         };
         for change in meanwhile {
@@ -140,7 +141,7 @@ impl Live {
         Ok(hot)
     }
 
-    /// Changes were committed. They become visible together.
+    /// Adds committed changes, which become visible together.
     pub(crate) fn push(&self, changes: &[Arc<Change>]) {
         match &mut *self.lock() {
             State::Cold => {}
@@ -155,14 +156,14 @@ impl Live {
         }
     }
 
-    /// Brings the copy up to date that nobody reads, if there is one.
+    /// Updates the copy that no reader uses, if the table is loaded.
     pub(crate) fn maintain(&self) {
         if let Some(hot) = self.warm() {
             hot.maintain();
         }
     }
 
-    /// Those who hold handles of `old` follow this incarnation from now on.
+    /// Moves the handles of `old` to this incarnation.
     pub(crate) fn adopt(&self, old: &Live, records: impl FnOnce() -> Records) {
         let state = std::mem::replace(&mut *old.lock(), State::Cold);
         if let State::Warm(mut warm) = state {
@@ -173,7 +174,7 @@ impl Live {
         }
     }
 
-    /// Is there room for more changes?
+    /// Fails if too many changes wait to become visible.
     pub(crate) fn check(&self) -> Result<(), CommitError> {
         let (waiting, hot) = match &*self.lock() {
             State::Cold => return Ok(()),
@@ -196,20 +197,20 @@ impl Live {
     }
 }
 
-/// A table that is in memory no more but for this.
+/// An unloaded table, which this value is the last to hold.
 pub(crate) struct Cooled(#[expect(dead_code, reason = "it is held to be dropped")] State);
 
-/// Gives the memory of tables back, on a thread of its own.
+/// Frees the memory of unloaded tables, on a thread of its own.
 pub(crate) fn free(cooled: Vec<Cooled>) {
     let thread = std::thread::Builder::new().name("hotread-free".to_owned());
-    // Without a thread they are dropped here.
+    // If no thread can be started, they are dropped here.
     let _ = thread.spawn(move || {
         drop(cooled);
         hotread::memory::give_back();
     });
 }
 
-/// Makes a table cold again whose loading failed.
+/// Returns a table to `Cold` if its loading failed.
 struct Unwarmed<'a>(&'a Live);
 
 impl Drop for Unwarmed<'_> {

@@ -1,4 +1,4 @@
-//! Where a database is, and how connections to it are set up.
+//! The location of a database, and the setup of connections to it.
 
 use crate::error::{OpenError, StorageError, is_without_index};
 use crate::files;
@@ -10,31 +10,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long SQLite waits for locks of other programs.
+/// Time for which SQLite waits for locks of other programs.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Page cache of a connection, in KiB. The writer's holds the pages of a group of transactions.
+/// Page caches of connections, in KiB. The writer's holds the pages of a group of transactions.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
-/// Pages of WAL after which a commit checkpoints: 16 MiB. SQLite's 1,000 cost two more fsyncs per 4 MiB.
+/// Pages of WAL after which a commit checkpoints: 16 MiB. SQLite's default of 1,000 costs two fsyncs
+/// more for every 4 MiB.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// The WAL file is cut to this many bytes when it begins anew.
+/// Size in bytes to which the WAL file is truncated when it is restarted.
 pub(crate) const WAL_LIMIT_BYTES: i64 = 64 << 20;
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
-/// SQLite's VFS for a database that one process uses: its connections share an index of the write-ahead log in
-/// memory, and lock other processes out.
+/// SQLite's VFS for a database of a single process: its connections share an index of the write-ahead
+/// log in memory, and lock other processes out.
 const ALONE: &str = "unix-excl";
 
-/// A database that can be opened again and again.
+/// A database that can be opened repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct Location {
     pub(crate) path: PathBuf,
-    /// A SQLite VFS other than the system's; in tests.
+    /// An SQLite VFS other than the system's; in tests.
     pub(crate) vfs: Option<String>,
-    /// Connections use [`ALONE`], since there was no room for the index on the disk.
+    /// Set if connections use [`ALONE`], because the disk had no room for the index.
     pub(crate) is_alone: bool,
-    /// The file itself, for as long as connections to it are open.
+    /// The file itself, while connections to it are open.
     pub(crate) inode: Option<Arc<Inode>>,
 }
 
@@ -48,8 +49,8 @@ impl Location {
         }
     }
 
-    /// The same database for this process alone, after an error that says that there is no room for the
-    /// index of its write-ahead log. `None`: it is another error, or that does not help.
+    /// Returns the same database for this process alone, after an error that reports no room for the
+    /// index of its write-ahead log. Returns `None` after another error, or where that does not help.
     pub(crate) fn alone(&self, error: &rusqlite::Error) -> Option<Self> {
         let can = cfg!(unix) && self.vfs.is_none() && !self.is_alone;
         (can && is_without_index(error)).then(|| Self {
@@ -58,7 +59,7 @@ impl Location {
         })
     }
 
-    /// Holds on to the file that has the name now.
+    /// Opens the file that has the name now, and keeps it.
     pub(crate) fn hold(&mut self) -> Result<(), OpenError> {
         if self.vfs.is_none() {
             self.inode = Inode::of(&self.path).map_err(|e| self.storage(e))?;
@@ -66,30 +67,31 @@ impl Location {
         Ok(())
     }
 
-    /// Fails if what is written would not be found under the database's name.
+    /// Fails if a write would not be found under the database's name.
     pub(crate) fn check_names(&self) -> Result<(), StorageError> {
         self.inode.as_ref().map_or(Ok(()), |it| it.check_names())
     }
 
-    /// Size of the write-ahead log.
+    /// Returns the size of the write-ahead log.
     pub(crate) fn wal_bytes(&self) -> u64 {
-        std::fs::metadata(files::beside(&self.path, "-wal")).map_or(0, |meta| meta.len())
+        std::fs::metadata(files::sibling(&self.path, "-wal")).map_or(0, |meta| meta.len())
     }
 
-    /// Size of the database's file, and the bytes that are free on its disk for this process's user.
+    /// Returns the size of the database's file, and the bytes that are free on its disk for this
+    /// process's user.
     pub(crate) fn room(&self) -> Option<(u64, u64)> {
         let size = std::fs::metadata(&self.path).ok()?.len();
         Some((size, files::free_bytes(&self.path)?))
     }
 
-    /// Fails if another file would be read under the database's name.
+    /// Fails if a read would use another file under the database's name.
     pub(crate) fn check_name(&self) -> Result<(), StorageError> {
         self.inode.as_ref().map_or(Ok(()), |it| it.check_name())
     }
 
     pub(crate) fn open(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
         let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        // `./`, so that `file:x` and `:memory:` are names like all others.
+        // The prefix `./` makes `file:x` and `:memory:` ordinary names.
         let path = match self.path.is_relative() && self.vfs.is_none() {
             true => &Path::new(".").join(&self.path),
             false => &self.path,
@@ -112,16 +114,16 @@ impl Location {
         Ok(db)
     }
 
-    /// Whether the database has neither a WAL nor a journal, so that no process writes it.
+    /// Returns `true` if the database has neither a WAL nor a journal, so that no process writes it.
     pub(crate) fn is_at_rest(&self) -> bool {
         let missing = |ending| {
-            std::fs::symlink_metadata(files::beside(&self.path, ending))
+            std::fs::symlink_metadata(files::sibling(&self.path, ending))
                 .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
         };
         cfg!(unix) && self.vfs.is_none() && missing("-wal") && missing("-journal")
     }
 
-    /// A connection to a database at rest, which takes no lock and makes no file beside it.
+    /// Opens a connection to a database at rest, which takes no lock and creates no file next to it.
     pub(crate) fn open_at_rest(&self) -> rusqlite::Result<Connection> {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         let bytes = path.as_os_str().as_encoded_bytes().iter();
@@ -137,7 +139,8 @@ impl Location {
         Connection::open_with_flags(uri, flags)
     }
 
-    /// A connection for the committer. None maps the file: there a disk error would end the process.
+    /// Opens a connection for the committer. No connection maps the file, because a disk error in a
+    /// mapping would end the process.
     pub(crate) fn writer(&self, synchronous: Synchronous) -> rusqlite::Result<Connection> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "foreign_keys", true)?;
@@ -150,17 +153,18 @@ impl Location {
         Ok(db)
     }
 
-    /// A connection that only reads.
+    /// Opens a connection that only reads.
     pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
         self.reader_of().map(|(db, _)| db)
     }
 
-    /// A connection that only reads, and whether it may do so for one read only: as long as the
-    /// database is at rest, where SQLite wants to create files beside it, which a medium that can only be
-    /// read refuses; or with other processes locked out, where there is no room for the log's index.
+    /// Opens a connection that only reads, and returns `true` if it is good for one read only. That is
+    /// the case on a read-only medium, which refuses the files that SQLite wants to create, while the
+    /// database is at rest; and where there is no room for the log's index, so that other processes are
+    /// locked out.
     pub(crate) fn reader_of(&self) -> rusqlite::Result<(Connection, bool)> {
         let db = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        // A reader that closes last would otherwise try to move the WAL into the database.
+        // Otherwise, if this reader closes last, it would try to move the WAL into the database.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let sql = "SELECT count(*) FROM sqlite_schema";
         let first = db.query_row(sql, [], |row| row.get::<_, i64>(0)).err();
@@ -172,7 +176,7 @@ impl Location {
             drop(db);
             return Ok((alone.reader_of()?.0, true));
         } else {
-            // Damage is for those who read what is damaged.
+            // Damage is reported by the read that meets it.
             (db, false)
         };
         db.pragma_update(None, "query_only", true)?;
@@ -182,7 +186,7 @@ impl Location {
         Ok((db, once))
     }
 
-    /// A connection that only reads this database, and may write others: copies of it.
+    /// Opens a connection that only reads this database, and may write others: copies of it.
     pub(crate) fn copier(&self) -> rusqlite::Result<Connection> {
         let db = self.reader()?;
         db.pragma_update(None, "query_only", false)?;
@@ -195,7 +199,7 @@ impl Location {
     }
 }
 
-/// Whether COMMIT waits for an fsync.
+/// Sets whether COMMIT waits for an fsync.
 pub(crate) fn set_synchronous(db: &Connection, to: Synchronous) -> rusqlite::Result<()> {
     let to = match to {
         Synchronous::Full => "FULL",

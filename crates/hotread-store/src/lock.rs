@@ -1,5 +1,5 @@
-//! One writing process: a lock on a file beside the database, which says who holds it, and one on the
-//! database itself, which holds under every name that leads there.
+//! The lock of the one writing process: on a file next to the database, which names the holder, and on
+//! the database itself, which excludes writers under every name that leads there.
 
 use crate::error::{Holder, OpenError};
 use crate::files;
@@ -9,10 +9,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
-/// Most bytes of a lock file that are looked at.
+/// Most bytes of a lock file that are read.
 const MAX_BYTES: u64 = 4096;
 
-/// The right to write a database. The system gives it up when the process ends.
+/// The right to write a database. The system releases it when the process ends.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     file: File,
@@ -20,10 +20,11 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Takes the lock, or says who has it. Creates the database's file, empty, if there is none.
+    /// Takes the lock, or returns its holder as an error. Creates the database's file, empty, if it
+    /// does not exist.
     pub(crate) fn take(at: &mut Location) -> Result<Self, OpenError> {
-        // Beside the file itself, so that one file has one lock, whatever links lead to it.
-        let path = files::beside(&at.path, ".lock");
+        // Next to the file itself, so that a file has one lock, whatever links lead to it.
+        let path = files::sibling(&at.path, ".lock");
         let database = at.path.clone();
         let failed = |source| {
             let path = path.clone();
@@ -54,7 +55,7 @@ impl WriterLock {
         if let Some(inode) = &at.inode
             && !inode.try_lock().map_err(failed)?
         {
-            // Under another name, with another lock file: a mount.
+            // Locked through another name, with another lock file: a mount.
             return Err(in_use(Holder::default()));
         }
         let lock = Self {
@@ -62,14 +63,14 @@ impl WriterLock {
             database: at.inode.clone(),
         };
         match lock.announce(None) {
-            // The lock holds, whatever the file says.
+            // The lock is effective even if the file cannot be written.
             Err(e) if e.kind() == std::io::ErrorKind::StorageFull => {}
             announced => announced.map_err(failed)?,
         }
         Ok(lock)
     }
 
-    /// Writes down who holds it, for others to read.
+    /// Writes the holder into the file, for other processes to read.
     pub(crate) fn announce(&self, url: Option<String>) -> std::io::Result<()> {
         let holder = Holder {
             pid: std::process::id(),
@@ -88,9 +89,10 @@ impl Drop for WriterLock {
         if let Some(database) = &self.database {
             database.unlock();
         }
-        // So that no reader finds a process id that means nothing any more.
+        // Cleared, so that no reader finds the id of a process that has ended.
         let _ = self.file.set_len(0);
-        // A process that another thread is just starting has the file open, too, and with it the lock.
+        // A child process that another thread is starting has the file open as well, and with it the
+        // lock.
         let _ = self.file.unlock();
     }
 }

@@ -1,5 +1,5 @@
-//! Bringing a database to another version of its schema, in numbered steps that go both ways.
-//! `docs/durability.md` describes the newest one.
+//! Migration of a database to another version of its schema, in numbered steps that go both ways.
+//! `docs/durability.md` describes the newest version.
 
 use crate::error::{OpenError, StorageError, from_storage};
 use crate::location::Location;
@@ -10,30 +10,31 @@ use std::time::Duration;
 
 pub use crate::migrations::{ALL, LATEST, Migration};
 
-/// Where a database stands.
+/// The migration status of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// Its schema version, from 1 to [`LATEST`] if this crate can work with it.
+    /// The schema version, from 1 to [`LATEST`] if this crate supports it.
     pub version: i32,
 }
 
-/// Why a database could not be migrated. It is as it was: a migration is one transaction.
+/// The reason why a database could not be migrated. The database is unchanged: a migration is one
+/// transaction.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// It could not be opened.
+    /// The database could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// There is no way to that version.
+    /// The database cannot be migrated down to that version.
     #[error("there is no schema version {to} to go down to from version {from}; {}", below(*.from))]
     NoSuchVersion {
         /// The database's version.
         from: i32,
-        /// The version that was asked for.
+        /// The requested version.
         to: i32,
     },
-    /// SQLite could not do it.
+    /// SQLite failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -46,7 +47,7 @@ fn below(version: i32) -> String {
 }
 
 impl MigrateError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> hotread_proto::Code {
         match self {
@@ -59,17 +60,17 @@ impl MigrateError {
 
 from_storage! { MigrateError::Storage from rusqlite::Error; }
 
-/// The version of a database, which is not changed. Works with databases that are too old to be
+/// Returns the version of a database, which is not changed. Supports databases that are too old to be
 /// opened otherwise.
 ///
 /// # Errors
-/// If it cannot be read, or is none of ours, or newer than this version of the crate.
+/// If the file cannot be read, is not a HotRead database, or is newer than this version of the crate.
 pub fn status(path: impl AsRef<Path>) -> Result<Status, OpenError> {
     let version = open::inspect_existing(path.as_ref())?;
     Ok(Status { version })
 }
 
-/// Brings a database to the newest version, in one transaction. [`Store::open`](crate::Store::open)
+/// Migrates a database to the newest version, in one transaction. [`Store::open`](crate::Store::open)
 /// does the same.
 ///
 /// # Errors
@@ -81,11 +82,11 @@ pub fn up(path: impl AsRef<Path>) -> Result<Status, MigrateError> {
     Ok(Status { version })
 }
 
-/// Brings a database back to an older version, for a program that knows no newer one. What the older
-/// version has no place for is lost: see [`Migration::loses`].
+/// Migrates a database back to an older version, for a program that supports no newer one. Content that
+/// the older version cannot represent is lost: see [`Migration::loses`].
 ///
 /// # Errors
-/// As for opening it for writing; if it is at that version already or below; if SQLite fails.
+/// As for opening it for writing; if its version is `to` or lower already; if SQLite fails.
 pub fn down(path: impl AsRef<Path>, to: i32) -> Result<Status, MigrateError> {
     let mut at = Location::new(path.as_ref());
     let mut opened = open::raw_writer(&mut at, false, Duration::ZERO)?;

@@ -4,7 +4,7 @@ use crate::rows;
 use crate::search_index;
 use rusqlite::{Connection, Row, TransactionBehavior};
 
-/// In the header of every HotRead database: "HotR".
+/// The application id in the header of every HotRead database: "HotR".
 pub(crate) const APPLICATION_ID: i32 = 0x486f_7452;
 
 /// The newest schema version, which this version of the crate reads and writes.
@@ -14,18 +14,18 @@ pub const LATEST: i32 = 10;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Migration {
-    /// The version that it leads to.
+    /// The version after the step.
     pub version: i32,
-    /// What it adds.
+    /// The additions of the step.
     pub title: &'static str,
-    /// What going back loses.
+    /// The content that is lost by reversing the step.
     pub loses: &'static str,
     up: &'static str,
-    /// The way back, after [`prepare_descent`].
+    /// The SQL that reverses the step, after [`prepare_descent`].
     down: &'static str,
 }
 
-/// The history as version 1 had it.
+/// The history table of version 1.
 macro_rules! keyed_changes {
     () => {
         "CREATE TABLE changes (
@@ -114,7 +114,7 @@ pub const ALL: &[Migration] = &[
     Migration {
         version: 3,
         title: "full-text search, for the tables that ask for it",
-        loses: "the search indexes; tables that had one are tables without",
+        loses: "the search indexes; their tables continue without one",
         up: "
             CREATE TABLE search_rows (
                 id       INTEGER PRIMARY KEY,
@@ -129,7 +129,7 @@ pub const ALL: &[Migration] = &[
     Migration {
         version: 4,
         title: "tokens, by the hashes of their secrets",
-        loses: "the tokens; a server asks nobody for one then",
+        loses: "the tokens; a server then requires none",
         up: "
             CREATE TABLE tokens (
                 id         TEXT    PRIMARY KEY NOT NULL,
@@ -145,7 +145,7 @@ pub const ALL: &[Migration] = &[
     Migration {
         version: 5,
         title: "tokens that expire",
-        // Without their time they would be valid for good.
+        // Without their expiry they would be valid indefinitely.
         loses: "the tokens that expire",
         up: "ALTER TABLE tokens ADD COLUMN expires_at INTEGER;",
         down: "DELETE FROM tokens WHERE expires_at IS NOT NULL;
@@ -155,7 +155,7 @@ pub const ALL: &[Migration] = &[
         version: 6,
         title: "the cause of a removal, in the history",
         loses: "the cause of each removal: what expired looks deleted",
-        // Nothing changes in what is there: an older program would take a cause for damage.
+        // The step changes no data; an older program would take a cause for damage.
         up: "",
         down: "",
     },
@@ -178,7 +178,7 @@ pub const ALL: &[Migration] = &[
             CREATE INDEX records_by_expiry ON records (table_id, expires_at)
                 WHERE expires_at IS NOT NULL;
         ",
-        // As version 2 made it, to the letter.
+        // The same statement as in version 2.
         down: "DROP INDEX records_by_expiry;
             CREATE INDEX records_by_expiry ON records (expires_at)
                 WHERE expires_at IS NOT NULL;",
@@ -187,7 +187,8 @@ pub const ALL: &[Migration] = &[
         version: 9,
         title: "the history under numbers of its own",
         loses: "nothing",
-        // Without row numbers SQLite reads rows of up to 256 MiB whole on the way to a key.
+        // In a table without row numbers, SQLite reads rows of up to 256 MiB as a whole on the way to a
+        // key.
         up: "
             ALTER TABLE changes RENAME TO keyed;
             CREATE TABLE changes (
@@ -217,12 +218,12 @@ pub const ALL: &[Migration] = &[
         version: 10,
         title: "actor and note of each transaction, in the history",
         loses: "the actor and the note of every transaction",
-        // A note is a blob: in a sealed table it is encrypted.
+        // A note is a blob, because it is encrypted in a sealed table.
         up: "
             ALTER TABLE changes ADD COLUMN actor TEXT;
             ALTER TABLE changes ADD COLUMN note BLOB;
         ",
-        // They count in the size of the history.
+        // Actor and note count towards the size of the history.
         down: "UPDATE tables SET history_bytes = history_bytes - (
                      SELECT coalesce(sum(bytes - length(ops)), 0) FROM changes
                      WHERE place > tables.id << 40 AND place < (tables.id + 1) << 40
@@ -233,7 +234,7 @@ pub const ALL: &[Migration] = &[
     },
 ];
 
-/// What a step back does before its SQL, which cannot say it.
+/// Runs the part of a step back that its SQL cannot express, before that SQL.
 fn prepare_descent(step: i32, db: &Connection) -> rusqlite::Result<()> {
     match step {
         7 => clear_dropped(db),
@@ -265,20 +266,20 @@ fn forget_causes(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The operations of a change without causes, if they have one. What is damaged stays as it is.
+/// Returns the operations of a change without causes, if it has any. Damaged content is left unchanged.
 fn plain(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     let ops = row.get_ref(column)?.as_blob()?;
     Ok(rows::forget_causes(ops).ok().flatten())
 }
 
-/// The ids of the tables for which a condition holds.
+/// Returns the ids of the tables that fulfil a condition.
 pub(crate) fn table_ids(db: &Connection, condition: &str) -> rusqlite::Result<Vec<i64>> {
     db.prepare(&format!("SELECT id FROM tables WHERE {condition}"))?
         .query_map([], |row| row.get(0))?
         .collect()
 }
 
-/// Deletes all that dropped tables have left behind: in each version rows say which table they are of.
+/// Deletes all remains of dropped tables: in each version, rows contain the id of their table.
 fn clear_dropped(db: &Connection) -> rusqlite::Result<()> {
     for id in table_ids(db, "dropped_at IS NOT NULL")? {
         for table in ["search_rows", "records", "changes", "txn_ids"] {
@@ -293,7 +294,7 @@ fn clear_dropped(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// All steps that are missing. An empty database gets them all, and becomes ours.
+/// Runs all missing steps. An empty database gets all of them, and the application id.
 pub(crate) fn ascend(db: &mut Connection) -> rusqlite::Result<i32> {
     if version(db)? == LATEST {
         return Ok(LATEST);
@@ -309,7 +310,7 @@ pub(crate) fn ascend(db: &mut Connection) -> rusqlite::Result<i32> {
     Ok(LATEST)
 }
 
-/// The steps back from one version to another, which is at least 1.
+/// Reverses the steps from one version down to another, which is at least 1.
 pub(crate) fn descend(db: &mut Connection, from: i32, to: i32) -> rusqlite::Result<()> {
     let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let steps = ALL.iter().rev();
@@ -321,9 +322,9 @@ pub(crate) fn descend(db: &mut Connection, from: i32, to: i32) -> rusqlite::Resu
     txn.commit()
 }
 
-/// Makes everything that is in the WAL durable, by a transaction that changes nothing: SQLite writes
-/// a page for it whatever the page held before, and syncs the whole WAL. The connection must be at
-/// `synchronous = FULL`, as all are unless told otherwise, and the database at the newest version.
+/// Makes the content of the WAL durable, by a transaction without changes: SQLite writes a page for it
+/// regardless of the page's content, and syncs the whole WAL. The connection must be at `synchronous =
+/// FULL`, which is the default, and the database at the newest version.
 pub(crate) fn settle(db: &Connection) -> rusqlite::Result<()> {
     set_version(db, LATEST)
 }

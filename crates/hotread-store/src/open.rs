@@ -1,5 +1,5 @@
-//! Opening database files: what kind of file it is, and who may write it. Nothing is changed before it is
-//! known to be ours.
+//! Opening of database files: the kind of a file, and the right to write it. Nothing is changed before
+//! the file is known to be a HotRead database.
 
 use crate::error::{OpenError, StorageError, is_extended};
 use crate::location::Location;
@@ -12,22 +12,23 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How often it is tried to take a lock that another process has.
+/// Interval between attempts to take a lock that another process holds.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
 const NOT_SQLITE: &str = "it is not an SQLite database";
 
-/// What a file is.
+/// The kind of a file.
 enum Kind {
-    /// Nothing yet: no file, an empty one, or an SQLite database with nothing in it.
+    /// No content yet: no file, an empty one, or an SQLite database with nothing in it.
     Empty,
-    /// A HotRead database of a version that is known here.
+    /// A HotRead database of a version that this program knows.
     Ours(i32),
 }
 
 impl Location {
-    /// Looks at the file through a connection that cannot write, leaves the WAL alone, and creates no file.
-    /// Only a journal, left by a loss of power while the database was created, is rolled back.
+    /// Determines the kind of the file through a connection that cannot write, leaves the WAL alone,
+    /// and creates no file. Only a journal, left by a loss of power while the database was created, is
+    /// rolled back.
     fn inspect(&self) -> Result<Kind, OpenError> {
         let path = self.path.clone();
         if self.vfs.is_none() {
@@ -42,7 +43,7 @@ impl Location {
             match std::fs::metadata(&self.path) {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Kind::Empty),
                 Ok(meta) if !meta.is_file() => return Err(OpenError::NotAFile { path }),
-                // SQLite takes a single byte for nothing, and would overwrite it.
+                // SQLite treats a single byte as an empty database, and would overwrite it.
                 Ok(meta) if meta.len() == 1 => {
                     let reason = NOT_SQLITE.to_owned();
                     return Err(OpenError::Foreign { path, reason });
@@ -110,7 +111,7 @@ impl Location {
     }
 }
 
-/// The version of a database that must be there.
+/// Returns the version of a database that must exist.
 pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
     let at = Location::new(path);
     match at.inspect()? {
@@ -119,7 +120,7 @@ pub(crate) fn inspect_existing(path: &Path) -> Result<i32, OpenError> {
     }
 }
 
-/// Makes sure that there is a database of the newest version to read.
+/// Checks that there is a database of the newest version to read.
 pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
     match at.inspect()? {
         Kind::Empty => {
@@ -137,25 +138,25 @@ pub(crate) fn check_readable(at: &Location) -> Result<(), OpenError> {
 
 /// A database that may be written.
 pub(crate) struct Opened {
-    /// Closed before the lock is given up.
+    /// Closed before the lock is released.
     pub(crate) db: Connection,
     pub(crate) lock: WriterLock,
     /// Commits of an earlier process that a damaged log has lost.
     pub(crate) damage: Option<WalDamage>,
-    /// There was nothing before.
+    /// Set if there was no database before.
     pub(crate) created: bool,
-    /// There is no room to make sure that what the process before this one has left is on disk. It can
-    /// be read, and is written to as soon as there is room.
+    /// The error if there was no room to make durable what an earlier process has left. The database
+    /// can be read, and is written as soon as there is room.
     pub(crate) full: Option<StorageError>,
 }
 
-/// A connection in WAL mode to a database of any known version, and the right to write it.
+/// Opens a connection in WAL mode to a database of any known version, with the right to write it.
 pub(crate) fn raw_writer(
     at: &mut Location,
     create: bool,
     wait: Duration,
 ) -> Result<Opened, OpenError> {
-    // What cannot be ours gets no lock file beside it.
+    // A file of another kind gets no lock file next to it.
     let before = at.inspect()?;
     if matches!(before, Kind::Empty) && !create {
         check_readable(at)?;
@@ -163,7 +164,7 @@ pub(crate) fn raw_writer(
     let deadline = Instant::now() + wait;
     let lock = loop {
         match WriterLock::take(at) {
-            // One that serves the database does not end soon.
+            // A process that serves the database does not end soon.
             Err(OpenError::InUse { holder, .. })
                 if holder.url.is_none() && Instant::now() < deadline =>
             {
@@ -172,9 +173,9 @@ pub(crate) fn raw_writer(
             taken => break taken?,
         }
     };
-    // Again: whoever had the lock before may have changed it.
+    // Inspected again, because the last holder of the lock may have changed the file.
     let created = matches!(at.inspect()?, Kind::Empty);
-    // Before SQLite forgets it.
+    // Scanned before SQLite discards the damaged part.
     let damage = wal::scan(at).map_err(|e| at.storage(e))?;
     if created {
         not_emptied(at, damage)?;
@@ -209,7 +210,7 @@ pub(crate) fn raw_writer(
         tracing::error!(
             path = %at.path.display(),
             "there is no room for the index of the write-ahead log, which is in memory: no other process can \
-             read the database before this one has ended and was started again"
+             read the database until this one is restarted"
         );
     }
     Ok(Opened {
@@ -221,7 +222,7 @@ pub(crate) fn raw_writer(
     })
 }
 
-/// Opens for writing, creating and migrating as needed.
+/// Opens for writing; creates and migrates as needed.
 pub(crate) fn writer(
     at: &mut Location,
     create: bool,
@@ -231,7 +232,7 @@ pub(crate) fn writer(
     let mut opened = raw_writer(at, create, wait)?;
     let db = &mut opened.db;
     migrations::ascend(db).map_err(|e| at.storage(e))?;
-    // The process before this one may have ended before its fsync; what it left is read from now on.
+    // An earlier process may have ended before its fsync, and its frames are read from now on.
     if synchronous == Synchronous::Full {
         match migrations::settle(db).map_err(StorageError::from) {
             Err(full @ StorageError::Full { .. }) => opened.full = Some(full),
@@ -242,7 +243,7 @@ pub(crate) fn writer(
     Ok(opened)
 }
 
-/// Fails if there is nothing only because the log is damaged that has all there is.
+/// Fails if the database is empty only because the log that has its whole content is damaged.
 fn not_emptied(at: &Location, damage: Option<WalDamage>) -> Result<(), OpenError> {
     match damage {
         Some(damage) => Err(at.storage(StorageError::corrupt(damage))),
@@ -250,7 +251,7 @@ fn not_emptied(at: &Location, damage: Option<WalDamage>) -> Result<(), OpenError
     }
 }
 
-/// Says that the log has more than what counts.
+/// Logs that the write-ahead log contains more than SQLite applies.
 fn report(at: &Location, damage: &WalDamage) {
     let path = at.path.display();
     if damage.certain {

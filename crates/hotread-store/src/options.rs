@@ -1,16 +1,16 @@
-//! How a store is opened, beside the options of tables.
+//! Options for opening a store, and a re-export of the options of tables.
 
 pub use hotread_proto::{Alter, History, TableInfo, TableOptions};
 use serde::{Deserialize, Serialize};
 
-/// When an acknowledged write is safe.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
-    /// Survives the loss of power. Each group of transactions costs an fsync.
+    /// Writes survive the loss of power. Each group of transactions costs an fsync.
     #[default]
     Full,
-    /// Survives the end of the process. The loss of power may take the most recent ones, but
-    /// damages nothing and leaves no transaction in half.
+    /// Writes survive the end of the process. The loss of power may take the most recent transactions,
+    /// but corrupts nothing and leaves no transaction applied in part.
     Normal,
 }

@@ -1,4 +1,4 @@
-//! Keeping the beginning of a table's history where it is for a while.
+//! Pins, which keep the beginning of a table's history in place for a while.
 
 use crate::error::ReadError;
 use crate::feed::Closed;
@@ -7,17 +7,18 @@ use hotread_proto::Position;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// By how many changes a pin may make a table's history longer than its options say: what a busy
-/// table commits while a large snapshot of it is on its way.
+/// Most changes by which a pin may extend a table's history beyond its options: those that a busy table
+/// commits while a large snapshot of it is being sent.
 pub const MAX_PINNED_CHANGES: u64 = 100_000;
-/// By how many bytes of keys and values a pin may make a table's history larger: as much again as a
+/// Most bytes of keys and values by which a pin may extend a table's history: as many again as a
 /// history has by default.
 pub const MAX_PINNED_BYTES: u64 = 256 << 20;
-/// By how much a pin may make a table's history older: a snapshot that takes longer has failed.
+/// Longest age by which a pin may extend a table's history: a snapshot that takes longer has failed.
 pub const MAX_PINNED_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Keeps the changes after a position in a table's history: see [`Store::pin`](crate::Store::pin).
-/// Dropping it lets them go. Takes some bytes, and a short lock when it is made and dropped.
+/// A guard that keeps the changes after a position in a table's history: see
+/// [`Store::pin`](crate::Store::pin). Dropping it releases them. Takes some bytes, and a short lock
+/// when it is created and dropped.
 #[must_use = "the history is pinned for as long as this lives"]
 pub struct Pin {
     table: Arc<OpenTable>,
@@ -25,7 +26,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Pins what the table's history has after the position.
+    /// Pins the changes of the table's history after the position.
     pub(crate) fn new(table: Arc<OpenTable>, after: Position) -> Result<Self, ReadError> {
         if after.epoch != table.epoch {
             return Err(ReadError::NeverThere {
@@ -35,7 +36,7 @@ impl Pin {
             });
         }
         table.feed.pin(after.seq);
-        // From here on it is undone by its drop.
+        // From here on, the drop of the pin undoes this.
         let pin = Self { table, after };
         if !pin.is_void() {
             return Ok(pin);
@@ -50,14 +51,14 @@ impl Pin {
         })
     }
 
-    /// The changes after this position are kept.
+    /// Returns the position after which changes are kept.
     #[must_use]
     pub fn position(&self) -> Position {
         self.after
     }
 
-    /// Has it come to nothing? The changes are gone, because more was committed meanwhile than pins
-    /// may keep, or because the table was dropped or began a new epoch. It stays so.
+    /// Returns `true` if the pinned changes are gone, because more was committed meanwhile than pins
+    /// may keep, or because the table was dropped or began a new epoch. A void pin stays void.
     #[must_use]
     pub fn is_void(&self) -> bool {
         let feed = &self.table.feed;

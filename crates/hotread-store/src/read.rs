@@ -1,5 +1,5 @@
-//! Reading what is on disk, through a pool of connections: records, pages, searches, history. A read sees
-//! whatever was acknowledged before it began.
+//! Reads from disk, through a pool of connections: records, pages, searches, history. A read sees every
+//! transaction that was acknowledged before it began.
 
 use crate::budget::{self, Budget};
 use crate::error::{ReadError, StorageError};
@@ -23,24 +23,24 @@ use std::time::Duration;
 
 /// Most records in a page, which is one short read transaction and one answer.
 pub const MAX_PAGE: usize = 1_000;
-/// Records in a page unless something else is asked for.
+/// Default number of records in a page.
 pub const DEFAULT_PAGE: usize = 100;
-/// Most bytes of changes that are read at once; one larger change comes alone.
+/// Most bytes of changes that are read at once, except that a single change may exceed them.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
-/// Most bytes of keys, categories and values in a page or in a search's answer, which ends with the record
-/// that fills it. A page is read in one transaction, whose length this bounds as well: some tens of
-/// milliseconds.
+/// Most bytes of keys, categories and values in a page or in a search's result, which ends with the
+/// record that exceeds them. A page is read in one transaction, whose length this bounds as well: some
+/// tens of milliseconds.
 pub const MAX_PAGE_BYTES: usize = 8 << 20;
-/// Records read in one transaction of some tens of milliseconds while a table is loaded.
+/// Records that one transaction of some tens of milliseconds reads while a table is loaded.
 const LOAD_PAGE: usize = 50_000;
-/// Most records that room is made for before they are seen: the number in the file may be damaged.
+/// Most records for which memory is reserved in advance: the number in the file may be damaged.
 const RESERVED: usize = 1 << 22;
-/// How long a connection that is not used stays open, with what it caches.
+/// Time for which an unused connection stays open, with its cache.
 const IDLE: Duration = Duration::from_secs(30);
-/// How long a read waits for a connection.
+/// Time for which a read waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The read connections, and the budget within which they are used.
+/// The read connections, and the budget of their use.
 #[derive(Clone)]
 pub(crate) struct Pool {
     readers: r2d2::Pool<Readers>,
@@ -48,7 +48,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// The same connections, for work with a budget or without one.
+    /// Returns the same connections for work with another budget, or without one.
     pub(crate) fn within(&self, budget: Option<Budget>) -> Self {
         Self {
             readers: self.readers.clone(),
@@ -57,7 +57,7 @@ impl Pool {
     }
 }
 
-/// A read connection. It looks at the budget of the work it was taken for, until it is given back.
+/// A read connection. It checks the budget of its work until it is returned to the pool.
 pub(crate) struct Reader {
     db: r2d2::PooledConnection<Readers>,
     is_watched: bool,
@@ -79,19 +79,19 @@ impl DerefMut for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // It fails only for connections that others own.
+        // It fails only for connections that are shared with other code.
         if self.is_watched {
             let _ = budget::unwatch(&mut self.db);
         }
     }
 }
 
-/// Makes connections that only read.
+/// Opens connections that only read.
 #[derive(Debug)]
 pub(crate) struct Readers {
     at: Location,
-    /// A connection was opened that is good for one read only: each is used once from then on, so that the
-    /// next one sees whether the database still is as it was.
+    /// Set once a connection was opened that is good for one read only. From then on each connection is
+    /// used once, so that the next one checks whether the database is still in the same condition.
     once: AtomicBool,
 }
 
@@ -101,12 +101,12 @@ impl r2d2::ManageConnection for Readers {
 
     fn connect(&self) -> rusqlite::Result<Connection> {
         let (db, once) = self.at.reader_of()?;
-        // What the other connections read has another name, or none.
+        // The other connections may read a file that has another name by now, or none.
         self.at.check_name().map_err(|e| {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
             rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
         })?;
-        // ORDERING: a hint, of which only the pool's own connections make use.
+        // ORDERING: a hint, which only the pool's own connections use.
         self.once.fetch_or(once, Ordering::Relaxed);
         Ok(db)
     }
@@ -116,7 +116,7 @@ impl r2d2::ManageConnection for Readers {
     }
 
     fn has_broken(&self, db: &mut Connection) -> bool {
-        // Given back in the middle of a transaction, which would keep the WAL from being cut.
+        // Returned in the middle of a transaction, it would keep the WAL from being truncated.
         !db.is_autocommit() || self.once.load(Ordering::Relaxed)
     }
 }
@@ -126,7 +126,7 @@ pub(crate) struct Opener(Arc<ScheduledThreadPool>);
 
 impl Opener {
     pub(crate) fn new() -> io::Result<Self> {
-        // The pool panics if the system refuses its thread, mostly where it refuses this one, too.
+        // The pool panics if the system refuses its thread; in most cases it refuses this one as well.
         drop(std::thread::Builder::new().spawn(|| ())?.join());
         let threads = std::panic::catch_unwind(|| {
             ScheduledThreadPool::builder()
@@ -140,17 +140,17 @@ impl Opener {
 }
 
 impl Drop for Opener {
-    /// Waits until what the thread was asked to open is open: it keeps the pool and its connections a moment
-    /// longer than the caller that waited for one.
+    /// Waits until the thread has opened the requested connections, because it keeps the pool and its
+    /// connections a moment longer than the caller that waited.
     fn drop(&mut self) {
         let (done, finished) = mpsc::channel::<()>();
         self.0.execute(move || drop(done));
-        // Ends with the error that it was dropped.
+        // Ends with an error once the sender was dropped.
         let _ = finished.recv();
     }
 }
 
-/// At most `readers` connections, opened when they are needed.
+/// Creates a pool of at most `readers` connections, opened when they are needed.
 pub(crate) fn pool(at: Location, readers: u32, opener: &Opener) -> Result<Pool, StorageError> {
     let readers = r2d2::Pool::builder()
         .max_size(readers)
@@ -170,7 +170,7 @@ pub(crate) fn pool(at: Location, readers: u32, opener: &Opener) -> Result<Pool, 
     })
 }
 
-/// Errors of opening connections; whoever waited for one is told by the time-out.
+/// Logs errors of opening connections; callers that wait for one get a time-out.
 #[derive(Debug)]
 struct Log;
 
@@ -187,7 +187,7 @@ fn limit(asked: usize) -> usize {
     }
 }
 
-/// Waits for a connection. If none can be opened, what that fails with is said.
+/// Waits for a connection. If opening one fails, returns its error.
 pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
     let is_watched = pool.budget.is_some();
     let Some(budget) = &pool.budget else {
@@ -201,7 +201,7 @@ pub(crate) fn connection(pool: &Pool) -> Result<Reader, StorageError> {
     Ok(Reader { db, is_watched })
 }
 
-/// Reads in one transaction, given the table's head and the floor of its history in it.
+/// Reads in one transaction, to which the head and the floor of the table belong.
 pub(crate) fn at_head<R, E: From<ReadError>>(
     pool: &Pool,
     table: &OpenTable,
@@ -213,14 +213,14 @@ pub(crate) fn at_head<R, E: From<ReadError>>(
     read(&txn, head, floor)
 }
 
-/// Where a table stands in this transaction, and where its history begins.
+/// Returns the head and the floor of a table in this transaction.
 fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
     let sql =
         format!("SELECT {HEAD_COLUMNS}, floor FROM tables WHERE id = ?1 AND dropped_at IS NULL");
     let head = rows::first(db, &sql, [table.id], |row| {
         Ok::<_, StorageError>((rows::read_head(row)?, rows::read_count(row, 5)?))
     })?;
-    // Sealed anew meanwhile, its values cannot be read with the old keys.
+    // If the table was rekeyed meanwhile, its values cannot be read with the old keys.
     head.filter(|(head, _)| head.position.epoch == table.epoch)
         .ok_or_else(|| ReadError::unknown(&table.name))
 }
@@ -235,7 +235,7 @@ pub(crate) fn get(pool: &Pool, table: &OpenTable, key: &Key) -> Result<Option<Re
     })
 }
 
-/// Fails if the value is not the one that was written, as its hash shows.
+/// Fails if the value does not match its hash, and so is not the one that was written.
 fn checked(table: &OpenTable, hasher: &Hasher, record: Record) -> Result<Record, ReadError> {
     if record.verify(hasher) {
         return Ok(record);
@@ -261,7 +261,7 @@ pub(crate) fn scan(pool: &Pool, table: &OpenTable, scan: &Scan) -> Result<Page, 
     })
 }
 
-/// The records of a page, and the key after which the next one begins.
+/// Returns the records of a page, and the key after which the next page begins.
 fn page(
     txn: &Connection,
     table: &OpenTable,
@@ -270,7 +270,7 @@ fn page(
     let limit = limit(scan.limit);
     let after = scan.after.as_ref().map_or("", Key::as_str);
     let from = after.max(scan.prefix.as_str());
-    // Strictly after `after`, but a key that is the prefix belongs to it.
+    // Strictly after `after`, while a key that equals the prefix belongs to it.
     let compare = match scan.after.is_some() && from == after {
         true => ">",
         false => ">=",
@@ -278,7 +278,7 @@ fn page(
     let mut sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = :table AND r.key {compare} :from"
     );
-    // The first text after all that begin with the prefix. There is none if it is empty.
+    // The first text after all texts with the prefix. An empty prefix has no such text.
     let end = prefix_end(&scan.prefix);
     let end = end.as_deref().map(rusqlite::types::ToSqlOutput::from);
     let rows_wanted = limit as i64 + 1;
@@ -295,7 +295,7 @@ fn page(
     if let Some(category) = &category {
         sql.push_str(" AND r.category = :category");
         if *category != Category::GENERAL.as_str() {
-            // Lets SQLite use the partial index.
+            // Allows SQLite to use the partial index.
             sql.push_str(" AND r.category <> 'general'");
         }
         params.push((":category", category));
@@ -310,15 +310,16 @@ fn page(
     Ok((records, next.transpose()?))
 }
 
-/// The bytes that come right after all texts with this prefix, in the byte order of SQLite.
+/// Returns the bytes that follow directly after all texts with this prefix, in the byte order of
+/// SQLite.
 fn prefix_end(prefix: &str) -> Option<Vec<u8>> {
     let mut end = prefix.as_bytes().to_vec();
-    // No byte of UTF-8 is 0xff, so that the last one can always be raised.
+    // A byte of UTF-8 is never 0xff, so the last one can always be incremented.
     *end.last_mut()? += 1;
     Some(end)
 }
 
-/// Adds records until these have this number of bytes. Says whether there may be more then.
+/// Adds records until they have this number of bytes. Returns `true` if there may be more then.
 fn read_records(
     db: &Connection,
     table: &OpenTable,
@@ -371,7 +372,7 @@ pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<
     })
 }
 
-/// The changes after `from`, oldest first, as long as `admit` takes their sizes.
+/// Returns the changes after `from`, oldest first, while `admit` accepts their sizes.
 pub(crate) fn changes(
     pool: &Pool,
     table: &OpenTable,
@@ -396,7 +397,7 @@ pub(crate) fn changes(
             )
         };
         let from_seq = signed(from.seq);
-        // The sizes first: a row that is stepped to is read whole.
+        // Sizes are read first, because SQLite reads each row that it steps to as a whole.
         let mut admitted = 0_i64;
         {
             let mut sizes = txn.prepare_cached(&after("bytes"))?;
@@ -425,7 +426,7 @@ pub(crate) fn changes(
     })
 }
 
-/// Admits changes up to [`MAX_CHANGES_BYTES`], and one that is larger alone.
+/// Admits changes up to [`MAX_CHANGES_BYTES`], or a single larger one.
 pub(crate) fn some_bytes() -> impl FnMut(u64) -> bool {
     let mut all = 0;
     move |bytes| {
@@ -435,7 +436,7 @@ pub(crate) fn some_bytes() -> impl FnMut(u64) -> bool {
     }
 }
 
-/// The digest after a transaction that the history still has, or that is the head.
+/// Returns the digest after a transaction that the history still has, or that is the head.
 pub(crate) fn digest_at(
     pool: &Pool,
     table: &OpenTable,
@@ -456,8 +457,9 @@ pub(crate) fn digest_at(
     })
 }
 
-/// The whole table, read in parts, at the head of the first one. What was written meanwhile, up to the
-/// sequence number that is given with it, may be in it already, and is to be applied to it again.
+/// Returns the whole table, read in parts, at the head of the first part. It may contain parts of later
+/// changes, up to the sequence number that is returned with it; those changes must be applied to it
+/// again.
 pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), ReadError> {
     let sql = format!(
         "SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 AND r.key > ?2
@@ -483,14 +485,14 @@ pub(crate) fn load(table: &OpenTable, pool: &Pool) -> Result<(Records, u64), Rea
     }
 }
 
-/// The whole table as of one moment, in one read transaction.
+/// Returns the whole table as of one moment, in one read transaction.
 pub(crate) fn snapshot(table: &OpenTable, pool: &Pool) -> Result<Records, ReadError> {
     at_head(pool, table, |txn, head, _| {
         Ok(Records::new(head, all_records(txn, table)?))
     })
 }
 
-/// All records of a table, by key, as this connection sees them.
+/// Returns all records of a table, by key, as this connection sees them.
 pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Record>, ReadError> {
     let sql =
         format!("SELECT {RECORD_COLUMNS} FROM records r WHERE r.table_id = ?1 ORDER BY r.key");
@@ -499,7 +501,8 @@ pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Reco
     Ok(records)
 }
 
-/// A table by its name, for stores that only read: others may create and drop tables meanwhile.
+/// Returns a table by its name, for stores that only read: other processes may create and drop tables
+/// meanwhile.
 pub(crate) fn table(pool: &Pool, name: &TableName) -> Result<Option<TableRow>, ReadError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE name = ?1");
     let db = connection(pool)?;

@@ -1,5 +1,6 @@
-//! Replacements that hold the writer for what they change, and not for the whole table: they are compared
-//! with the table on the caller's thread, from a read connection, and brought up to date by the history.
+//! Replacements that occupy the writer only for the records that change, not for the whole table. They
+//! are compared with the table on the caller's thread, through a read connection, and updated from the
+//! history.
 
 use crate::error::{CommitError, StorageError};
 use crate::read::{self, Pool};
@@ -9,16 +10,16 @@ use crate::view::View;
 use hotread_proto::{Compared, Head, Key, Position, Refusal, Replace};
 use rusqlite::{Connection, params};
 
-/// Most bytes of the history that the writer looks through for what has changed since a comparison: those of
-/// some ten thousand small records, a tenth of a second.
+/// Most bytes of history that the writer reads for changes since a comparison: those of some ten
+/// thousand small records, a tenth of a second.
 pub(crate) const MAX_REST_BYTES: u64 = 1 << 20;
-/// How often a comparison begins again because the history does not go back to its beginning, and how often
-/// it is brought up to date before it is handed over.
+/// Most attempts at a comparison, which is repeated if the history no longer goes back to its
+/// beginning; and most rounds in which it is updated before it is submitted.
 pub(crate) const MAX_COMPARISONS: usize = 3;
 const MAX_ROUNDS: usize = 8;
 
-/// Compares a replacement with the table as it is on disk, and brings that up to date. The replacement is as it
-/// was if the table changes too fast, or cannot be read.
+/// Compares a replacement with the table on disk, and updates the comparison. The replacement is
+/// unchanged if the table changes too fast, or cannot be read.
 pub(crate) fn compare(
     pool: &Pool,
     table: &OpenTable,
@@ -45,8 +46,8 @@ pub(crate) fn compare(
     Err(Refusal::Outdated.into())
 }
 
-/// Brings what is known of a table up to date by `catch_up`, which gives the bytes of history that it read, as
-/// far as that is worth it. `false`: the history does not go back so far.
+/// Updates information on a table with `catch_up`, which returns the bytes of history that it read,
+/// until another round would gain little. Returns `false` if the history does not go back so far.
 pub(crate) fn follow(
     pool: &Pool,
     table: &OpenTable,
@@ -55,7 +56,7 @@ pub(crate) fn follow(
     for _ in 0..MAX_ROUNDS {
         match read::at_head(pool, table, |txn, head, _| catch_up(txn, head))? {
             None => return Ok(false),
-            // What came while this little was read is less still.
+            // Even less was written while this little was read.
             Some(bytes) if bytes < MAX_REST_BYTES / 4 => break,
             Some(_) => {}
         }
@@ -63,8 +64,8 @@ pub(crate) fn follow(
     Ok(true)
 }
 
-/// Notes the keys that were changed since a comparison, and gives the bytes of history that were read for it;
-/// `None`: the history does not have them, or they come to more than `max_bytes`.
+/// Marks the keys that were changed since a comparison, and returns the bytes of history that were
+/// read. Returns `None` if the history lacks a part of the changes, or if they exceed `max_bytes`.
 pub(crate) fn catch_up(
     db: &Connection,
     table: &OpenTable,
@@ -73,7 +74,7 @@ pub(crate) fn catch_up(
     max_bytes: u64,
 ) -> Result<Option<u64>, StorageError> {
     let Some(at) = compared.at() else {
-        // It was committed before, and is answered without being looked at.
+        // The replacement was committed before, and is answered without a comparison.
         return Ok(Some(0));
     };
     let mut touch = |key| compared.touch(key);
@@ -84,8 +85,9 @@ pub(crate) fn catch_up(
     Ok(bytes)
 }
 
-/// Visits the keys that were changed after one position and up to another, and gives the bytes of history that
-/// were read for it; `None`: the history does not have all of them, or they come to more than `max_bytes`.
+/// Visits the keys that were changed after one position up to another, and returns the bytes of history
+/// that were read. Returns `None` if the history lacks a part of the changes, or if they exceed
+/// `max_bytes`.
 pub(crate) fn changed_keys(
     db: &Connection,
     table: &OpenTable,
@@ -107,7 +109,7 @@ pub(crate) fn changed_keys(
     let (count, bytes) = sizes.query_row(range, |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
     })?;
-    // Trimmed, they are not all there.
+    // Some of the changes were trimmed.
     if count.cast_unsigned() != to.seq - after.seq || bytes > max_bytes {
         return Ok(None);
     }

@@ -1,5 +1,5 @@
-//! How records, changes and tables stand in rows; both directions. What is read is not trusted:
-//! whatever does not have the form that is written here is reported as damage.
+//! The encoding of records, changes and tables in rows, in both directions. Rows are not trusted:
+//! content that does not have the form written here is reported as damage.
 
 use crate::error::{CommitError, ReadError, StorageError};
 use crate::seal::{Place, Seal};
@@ -10,13 +10,13 @@ use hotread_proto::{
 use rusqlite::{Connection, Params, Row};
 use std::borrow::Cow;
 
-/// Version of the form of a change's operations, its first byte.
+/// Version of the encoding of a change's operations, its first byte.
 const OPS_VERSION: u8 = 1;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 /// A record that was removed because it had expired.
 const EXPIRE: u8 = 3;
-/// Stands for a record that does not expire.
+/// The encoding of "does not expire".
 const NEVER: i64 = i64::MAX;
 
 fn damaged(what: &str) -> StorageError {
@@ -25,7 +25,7 @@ fn damaged(what: &str) -> StorageError {
     ))
 }
 
-/// Gives each row of a statement to `visit`. The connection keeps the statement.
+/// Passes each row of a statement to `visit`. The connection keeps the statement.
 pub(crate) fn each<E: From<rusqlite::Error>>(
     db: &Connection,
     sql: &str,
@@ -52,12 +52,13 @@ pub(crate) fn first<T, E: From<rusqlite::Error>>(
     rows.next()?.map(read).transpose()
 }
 
-/// Runs a statement without rows, and gives the number of rows that it changed. The connection keeps it.
+/// Runs a statement without rows, and returns the number of rows that it changed. The connection keeps
+/// it.
 pub(crate) fn execute(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
     db.prepare_cached(sql)?.execute(params)
 }
 
-/// A 128-bit number as a blob, the most significant byte first.
+/// Encodes a 128-bit number as a blob, the most significant byte first.
 pub(crate) fn wide(number: u128) -> [u8; 16] {
     number.to_be_bytes()
 }
@@ -68,7 +69,7 @@ pub(crate) fn read_wide(row: &Row<'_>, column: usize) -> Result<u128, StorageErr
     Ok(u128::from_be_bytes(bytes.ok_or_else(|| damaged("a hash"))?))
 }
 
-/// A number that is never negative.
+/// Reads a number that must not be negative.
 pub(crate) fn read_count(row: &Row<'_>, column: usize) -> Result<u64, StorageError> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| damaged("a negative number"))
 }
@@ -83,16 +84,17 @@ pub(crate) fn read_expiry(row: &Row<'_>, column: usize) -> Result<Option<Timesta
     expires_at.map_err(|_| damaged("a time"))
 }
 
-/// SQLite's integers have a sign, ours do not; sequence numbers do not come that far.
+/// Reinterprets an unsigned number as SQLite's signed one; sequence numbers stay far below the sign
+/// bit.
 pub(crate) fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// How values of a table are read and written: as they are, or sealed.
+/// The encoding of a table's values: plain, or sealed.
 #[derive(Clone, Copy)]
 pub(crate) struct Values<'a> {
     pub(crate) table: &'a TableName,
-    /// With the epoch in which the table was sealed, to which its values are bound.
+    /// The keys, and the epoch in which the table was sealed, to which its values are bound.
     pub(crate) seal: Option<(&'a Seal, Epoch)>,
 }
 
@@ -109,7 +111,7 @@ impl<'a> Values<'a> {
         Some((seal, place))
     }
 
-    /// The value of a record, or without a key a note, from what is stored; and whether it is secret.
+    /// Decodes a stored value of a record, or without a key a note. The flag is set if it is secret.
     fn open<R>(
         &self,
         key: Option<&'a str>,
@@ -124,7 +126,7 @@ impl<'a> Values<'a> {
         Ok(with(&text.map_err(ReadError::seal(self.table))?, true))
     }
 
-    /// What is stored of a record's value, or without a key of a transaction's note.
+    /// Encodes a record's value, or without a key a transaction's note.
     pub(crate) fn close<'v>(
         &self,
         key: Option<&'a str>,
@@ -143,7 +145,7 @@ impl<'a> Values<'a> {
 pub(crate) const RECORD_COLUMNS: &str =
     "r.key, r.seq, r.updated_at, r.hash, r.value, r.category, r.expires_at";
 
-/// A record from the columns of [`RECORD_COLUMNS`].
+/// Reads a record from the columns of [`RECORD_COLUMNS`].
 pub(crate) fn read_record(row: &Row<'_>, values: &Values<'_>) -> Result<Record, ReadError> {
     let key = row.get_ref(0).map_err(StorageError::from)?.as_bytes().ok();
     let key = key
@@ -170,10 +172,10 @@ fn read_category(text: &[u8]) -> Result<Category, StorageError> {
     category.ok_or_else(|| damaged("a category"))
 }
 
-/// What [`read_head`] reads.
+/// The columns for [`read_head`].
 pub(crate) const HEAD_COLUMNS: &str = "epoch, head, digest, records, updated_at";
 
-/// Where a table stands, from the columns of [`HEAD_COLUMNS`].
+/// Reads the head of a table from the columns of [`HEAD_COLUMNS`].
 pub(crate) fn read_head(row: &Row<'_>) -> Result<Head, StorageError> {
     let epoch = Epoch(row.get::<_, i64>(0)?.cast_unsigned());
     Ok(Head {
@@ -187,7 +189,7 @@ pub(crate) fn read_head(row: &Row<'_>) -> Result<Head, StorageError> {
     })
 }
 
-/// Writes the operations of a change. `stored` gives what stands for a record's value.
+/// Writes the operations of a change, each with the stored form of its value.
 pub(crate) fn write_ops<'a>(
     ops: impl IntoIterator<Item = (&'a ChangeOp, &'a [u8])>,
     out: &mut Vec<u8>,
@@ -222,10 +224,10 @@ pub(crate) fn write_ops<'a>(
 /// Condition for the history of the table `?1`, whose places are numbered from `table_id << 40` on.
 pub(crate) const CHANGES_OF_TABLE: &str = "place > ?1 << 40 AND place < (?1 + 1) << 40";
 
-/// What [`read_change`] reads.
+/// The columns for [`read_change`].
 pub(crate) const CHANGE_COLUMNS: &str = "seq, at, digest, records, ops, actor, note";
 
-/// A change from the columns of [`CHANGE_COLUMNS`]. Ids are not part of the history.
+/// Reads a change from the columns of [`CHANGE_COLUMNS`]. Transaction ids are not part of the history.
 pub(crate) fn read_change(
     row: &Row<'_>,
     epoch: Epoch,
@@ -265,7 +267,7 @@ fn read_note(row: &Row<'_>, seq: u64, values: &Values<'_>) -> Result<Option<Note
     Ok(Some(note.map_err(|_| damaged("a note"))?))
 }
 
-/// Reads what [`write_ops`] wrote, from bytes that may be anything.
+/// Reads the output of [`write_ops`], from untrusted bytes.
 pub(crate) fn read_ops(
     blob: &[u8],
     seq: u64,
@@ -298,7 +300,7 @@ pub(crate) fn read_ops(
     Ok(ops)
 }
 
-/// The keys of what [`write_ops`] wrote, without their records.
+/// Reads the keys in the output of [`write_ops`], without their records.
 pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), StorageError> {
     each_op(blob, |_, _, key, _| {
         visit(Key::from_bytes(key).map_err(|_| damaged("a key"))?);
@@ -306,8 +308,8 @@ pub(crate) fn read_keys(blob: &[u8], mut visit: impl FnMut(Key)) -> Result<(), S
     })
 }
 
-/// Operations in which removals have no cause, as they were written before schema version 6; `None`
-/// if no removal has one. Values stay as they are stored.
+/// Returns the operations with all removals without a cause, as before schema version 6, or `None` if
+/// no removal has one. Stored values are unchanged.
 pub(crate) fn forget_causes(blob: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
     let mut plain: Option<Vec<u8>> = None;
     each_op::<StorageError>(blob, |at, tag, _, _| {
@@ -319,7 +321,7 @@ pub(crate) fn forget_causes(blob: &[u8]) -> Result<Option<Vec<u8>>, StorageError
     Ok(plain)
 }
 
-/// What is stored of a put besides its key.
+/// The stored parts of a put other than its key.
 struct StoredPut<'a> {
     category: &'a [u8],
     expires_at: i64,
@@ -327,7 +329,7 @@ struct StoredPut<'a> {
     value: &'a [u8],
 }
 
-/// Gives each operation's place, tag and key, and the rest of a put.
+/// Passes the offset, tag and key of each operation, and the rest of a put, to `visit`.
 fn each_op<E: From<StorageError>>(
     blob: &[u8],
     mut visit: impl FnMut(usize, u8, &[u8], Option<StoredPut<'_>>) -> Result<(), E>,

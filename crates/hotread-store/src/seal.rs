@@ -1,22 +1,22 @@
-//! Sealed tables: values and notes are encrypted under a key that is derived from a passphrase. What a row's
-//! ciphertext is bound to is decided here; where rows and headers are stored is not.
+//! Sealed tables: values and notes are encrypted under a key that is derived from a passphrase. This
+//! module decides what a ciphertext is bound to, and not where rows and headers are stored.
 //!
 //! # Costs
 //!
-//! Deriving the keys (600,000 rounds of PBKDF2) takes 0.07 s where the processor has instructions for
-//! SHA-256: once for each table that is created or opened. A value of 200 bytes is encrypted in 0.6 µs, most of
-//! it for the random nonce, and decrypted in 0.3 µs; one of 4 KiB in 1.6 µs and 1.8 µs. Stored it takes 28 bytes
-//! more.
+//! Deriving the keys (600,000 rounds of PBKDF2) takes 0.07 s on a processor with instructions for
+//! SHA-256, once for each table that is created or opened. A value of 200 bytes is encrypted in 0.6 µs,
+//! most of it for the random nonce, and decrypted in 0.3 µs; one of 4 KiB in 1.6 µs and 1.8 µs. A
+//! stored value is 28 bytes longer.
 //!
 //! # Limits
 //!
-//! A reader of the file learns keys of records, categories, times, sizes, which transaction changed what, and its
-//! actor; of values and notes nothing. A writer cannot put one value in another's place, or an older one back under
-//! a newer sequence number: table, epoch, key and sequence number are authenticated with each value. That rows are
-//! missing shows in the table's digest.
+//! A reader of the file learns keys of records, categories, times, sizes, which transaction changed
+//! which records, and its actor, but nothing of values and notes. A writer cannot move a value to
+//! another place, nor store an older one under a newer sequence number: table, epoch, key and sequence
+//! number are authenticated with each value. Missing rows are detected by the table's digest.
 //!
 //! Nonces are random. After 2^32 values under one key the odds that two of them share one reach one
-//! in 2^33, which is as far as NIST SP 800-38D lets a key go; seal the table anew before that, under
+//! in 2^33, which is as far as NIST SP 800-38D lets a key go; rekey the table before that, under
 //! a new salt and with it a new key, even if the passphrase stays the same. At a thousand writes per
 //! second that is after 49 days, at ten after thirteen years.
 
@@ -30,15 +30,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Longest passphrase, in bytes: room for any sentence and for keys in hexadecimal, and a bound on
-/// what is read of a file that was named by mistake.
+/// Longest passphrase, in bytes: enough for any sentence and for keys in hexadecimal, and a bound on
+/// the bytes that are read from a file that was named by mistake.
 pub(crate) const MAX_PASSPHRASE_BYTES: usize = 1_024;
 
 /// Rounds of PBKDF2-HMAC-SHA256 for new tables: OWASP's figure since 2023.
 pub(crate) const ROUNDS: u32 = 600_000;
-/// Fewest rounds that a header may ask for. Fewer make guessing cheap, and were never written.
+/// Fewest rounds that a header may have. Fewer make guessing cheap, and were never written.
 pub(crate) const MIN_ROUNDS: u32 = 100_000;
-/// Most rounds that a header may ask for, half a minute's work: a damaged one must not ask for hours.
+/// Most rounds that a header may have, half a minute's work: a damaged header must not cost hours.
 const MAX_ROUNDS: u32 = 100_000_000;
 
 const VERSION: u8 = 1;
@@ -46,41 +46,43 @@ const SALT_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
-/// What is encrypted to tell a wrong passphrase by.
+/// The plaintext by which a wrong passphrase is detected.
 const VERIFIER_TEXT: [u8; 16] = *b"hotread verifier";
 const VERIFIER_BYTES: usize = NONCE_BYTES + VERIFIER_TEXT.len() + TAG_BYTES;
 
-/// A passphrase with fewer bytes is warned of: with 600,000 rounds for each guess, words and dates of
+/// Passphrases with fewer bytes cause a warning: with 600,000 rounds for each guess, words and dates of
 /// this length are found in days.
 pub const SHORT_PASSPHRASE_BYTES: usize = 12;
 
-/// What a sealed table's keys are derived from. Overwritten in memory when it is dropped.
+/// The secret from which a sealed table's keys are derived. Overwritten in memory when it is dropped.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
-/// Why there is no passphrase.
+/// The reason why a passphrase is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassphraseError {
-    /// There is nothing in it.
+    /// It is empty.
     #[error("the passphrase is empty; give at least one character, better six words")]
     Empty,
     /// It is longer than 1,024 bytes.
-    #[error("the passphrase has more than {MAX_PASSPHRASE_BYTES} bytes; is this the right file?")]
+    #[error(
+        "the passphrase has more than {MAX_PASSPHRASE_BYTES} bytes; check that this is the right file"
+    )]
     TooLong,
-    /// The file that should hold it cannot be read.
+    /// The file with the passphrase cannot be read.
     #[error("cannot read the passphrase from {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl Passphrase {
-    /// A text, or bytes from elsewhere, taken as they are. The same text in another Unicode normal
-    /// form is another passphrase.
+    /// Returns a passphrase of a text, or of bytes from elsewhere, unchanged. The same text in another
+    /// Unicode normal form is another passphrase.
     ///
     /// # Errors
     /// If it is empty or longer than 1,024 bytes.
@@ -93,15 +95,15 @@ impl Passphrase {
         }
     }
 
-    /// Whether it has fewer than [`SHORT_PASSPHRASE_BYTES`]: who has a copy of the file tries all of those
-    /// that people choose.
+    /// Returns `true` if it has fewer than [`SHORT_PASSPHRASE_BYTES`]: an attacker with a copy of the
+    /// file can try all common passphrases of this length.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.0.len() < SHORT_PASSPHRASE_BYTES
     }
 
-    /// The first line of a file, without the LF or CRLF that ends it; what comes after it is not
-    /// looked at. White space belongs to it.
+    /// Reads the first line of a file, without the LF or CRLF at its end. Later lines are ignored.
+    /// White space is part of the passphrase.
     ///
     /// # Errors
     /// If the file cannot be read, or its first line is empty or longer than 1,024
@@ -111,7 +113,7 @@ impl Passphrase {
             path: path.to_owned(),
             source,
         };
-        // As much as is ever needed from the start: a Vec that grows leaves copies behind.
+        // All memory is reserved first, because a growing Vec leaves copies behind.
         let most = MAX_PASSPHRASE_BYTES + "\r\n".len();
         let mut text = Zeroizing::new(Vec::with_capacity(most));
         let file = std::fs::File::open(path).map_err(failed)?;
@@ -135,25 +137,25 @@ impl Passphrase {
     }
 }
 
-/// Shows nothing of it.
+/// Shows nothing of the passphrase.
 impl fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Passphrase")
     }
 }
 
-/// Why a sealed table cannot be opened, read or written. Shows no key and no value.
+/// The reason why a sealed table cannot be opened, read or written. Shows no key and no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
     /// The table is sealed, and the store was opened without a passphrase.
     #[error("it is sealed; give its passphrase")]
     NoPassphrase,
-    /// The passphrase is not the one that the table was sealed with, or the header is damaged in a
-    /// way that cannot be told from that.
+    /// The table was sealed with another passphrase, or its header is damaged in a way that looks the
+    /// same.
     #[error("the passphrase is not the table's; give the one that it was sealed with")]
     WrongPassphrase,
-    /// The header has another length than it should.
+    /// The length of the header is wrong.
     #[error(
         "the seal's header has {bytes} bytes instead of {}; restore it from a backup",
         SealHeader::BYTES
@@ -162,7 +164,7 @@ pub enum SealError {
         /// Its length, in bytes.
         bytes: usize,
     },
-    /// The header is of a version that is not known here.
+    /// The version of the header is unknown.
     #[error(
         "the seal's header is of version {version}, and only {VERSION} is known; use a newer HotRead, or restore it from a backup"
     )]
@@ -170,15 +172,15 @@ pub enum SealError {
         /// Its version.
         version: u8,
     },
-    /// The header asks for a number of rounds that was never written.
+    /// The number of rounds in the header is outside the permitted range.
     #[error(
         "the seal's header asks for {rounds} rounds, which is not between {MIN_ROUNDS} and {MAX_ROUNDS}; restore it from a backup"
     )]
     HeaderRounds {
-        /// How many.
+        /// The number of rounds.
         rounds: u32,
     },
-    /// A stored value is not what was stored there.
+    /// A stored value is damaged, or was moved here from another place.
     #[error(
         "the value of {key:?} at seq {seq} of the sealed table {table} is damaged; restore it from a backup"
     )]
@@ -187,10 +189,10 @@ pub enum SealError {
         table: TableName,
         /// The record's key.
         key: String,
-        /// The transaction that it belongs to.
+        /// The transaction that wrote it.
         seq: u64,
     },
-    /// A stored note is not what was stored there.
+    /// A stored note is damaged, or was moved here from another place.
     #[error(
         "the note of seq {seq} of the sealed table {table} is damaged; restore it from a backup"
     )]
@@ -200,10 +202,10 @@ pub enum SealError {
         /// The transaction that it belongs to.
         seq: u64,
     },
-    /// The operating system gave no random numbers.
+    /// The operating system returned no random numbers.
     #[error("no random numbers: {reason}; try again")]
     Random {
-        /// What it said.
+        /// The system's error.
         reason: String,
     },
 }
@@ -217,7 +219,7 @@ impl From<getrandom::Error> for SealError {
 }
 
 impl SealError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -233,7 +235,7 @@ impl SealError {
     }
 }
 
-/// What is stored with a table to derive its keys, and to tell a wrong passphrase. Not secret.
+/// Data that is stored with a table to derive its keys and to detect a wrong passphrase. Not secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SealHeader {
     rounds: u32,
@@ -242,12 +244,12 @@ pub(crate) struct SealHeader {
 }
 
 impl SealHeader {
-    /// Length as it is stored.
+    /// The length of the encoding.
     pub(crate) const BYTES: usize = Self::DERIVATION_BYTES + VERIFIER_BYTES;
-    /// Of this, what stands before the verifier, and is authenticated by it.
+    /// The length of the part before the verifier, which the verifier authenticates.
     const DERIVATION_BYTES: usize = 1 + 4 + SALT_BYTES;
 
-    /// As it is stored: version 1 | rounds 4 | salt 16 | verifier (nonce 12 | ciphertext 16 | tag 16);
+    /// Encodes as version 1 | rounds 4 | salt 16 | verifier (nonce 12 | ciphertext 16 | tag 16);
     /// numbers are little-endian.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = self.derivation().to_vec();
@@ -255,7 +257,7 @@ impl SealHeader {
         bytes
     }
 
-    /// From what was stored.
+    /// Decodes the stored header.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SealError> {
         let mut rest = bytes;
         let mut field = |length| rest.split_off(..length);
@@ -308,7 +310,7 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Keys for a new table, under a new salt, and what to store to derive them again.
+    /// Derives keys for a new table, under a new salt, and returns the header to derive them again.
     pub(crate) fn create(
         passphrase: &Passphrase,
         rounds: u32,
@@ -324,7 +326,7 @@ impl Seal {
         Ok((seal, header))
     }
 
-    /// The keys of a table that is there.
+    /// Derives the keys of an existing table.
     pub(crate) fn open(passphrase: &Passphrase, header: &SealHeader) -> Result<Self, SealError> {
         let seal = Self::derive(passphrase, header);
         match seal.unlock(&header.verifier, &header.associated_data()) {
@@ -343,12 +345,12 @@ impl Seal {
         }
     }
 
-    /// What is stored of a value or note: nonce 12 | ciphertext, as long as the text | tag 16.
+    /// Encrypts a value or note to nonce 12 | ciphertext, as long as the text | tag 16.
     pub(crate) fn encrypt(&self, place: Place<'_>, text: &[u8]) -> Result<Vec<u8>, SealError> {
         self.lock(text, &place.associated_data())
     }
 
-    /// The value or note that was stored for this place. Fails if it was stored for another.
+    /// Decrypts a value or note. Fails if it was stored for another place.
     pub(crate) fn decrypt(
         &self,
         place: Place<'_>,
@@ -358,14 +360,14 @@ impl Seal {
             .ok_or_else(|| place.damaged())
     }
 
-    /// What hashes the table's records.
+    /// Returns the hasher of the table's records.
     pub(crate) fn hasher(&self) -> Hasher {
         Hasher::keyed(self.digest_key.clone())
     }
 
     fn lock(&self, text: &[u8], associated_data: &[u8]) -> Result<Vec<u8>, SealError> {
         let nonce: [u8; NONCE_BYTES] = random()?;
-        // All of it from the start: a Vec that grows would leave the text behind.
+        // All memory is reserved first, because a growing Vec would leave the text behind.
         let mut locked = Vec::with_capacity(NONCE_BYTES + text.len() + TAG_BYTES);
         locked.extend_from_slice(&nonce);
         locked.extend_from_slice(text);
@@ -397,12 +399,12 @@ impl Seal {
     }
 }
 
-/// What a ciphertext is bound to.
+/// The place to which a ciphertext is bound.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) table: &'a TableName,
     pub(crate) epoch: Epoch,
-    /// The record whose value it is; `None`: the transaction's note.
+    /// The record whose value it is; `None` for the transaction's note.
     pub(crate) key: Option<&'a str>,
     pub(crate) seq: u64,
 }
@@ -429,7 +431,7 @@ impl Place<'_> {
     }
 }
 
-/// What for, and for what, each with its length before it as 4 bytes, little-endian.
+/// Encodes the purpose and the parts, each after its length as 4 bytes, little-endian.
 fn associated_data(purpose: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let all = || std::iter::once(&purpose).chain(parts);
     let mut data = Vec::with_capacity(all().map(|part| 4 + part.len()).sum());

@@ -1,15 +1,15 @@
-//! The search index of a table in the database: its name, its creation, what is written to it, and what a drop
-//! makes of it.
+//! The search index of a table in the database: its name, its creation, its updates, and its removal
+//! when the table is dropped.
 
 use crate::{rows, text};
 use rusqlite::{Connection, params};
 
-/// The name of a table's full-text index.
+/// Returns the name of a table's full-text index.
 pub(crate) fn name(id: i64) -> String {
     format!("search_{id}")
 }
 
-/// Creates a contentless index: it has the words, and not the values.
+/// Creates a contentless index, which has the words but not the values.
 pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "CREATE VIRTUAL TABLE {} USING fts5 (
@@ -19,12 +19,12 @@ pub(crate) fn create(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// Tells whether a table has an index, which may be half built.
+/// Returns `true` if a table has an index, which may be half built.
 pub(crate) fn exists(db: &Connection, id: i64) -> rusqlite::Result<bool> {
     db.table_exists(None, name(id).as_str())
 }
 
-/// Indexes a record, in place of what the index had of its key.
+/// Indexes a record, in place of its earlier entry.
 pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO search_rows (table_id, key) VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET key = excluded.key RETURNING id";
@@ -40,7 +40,7 @@ pub(crate) fn put(db: &Connection, id: i64, key: &str, value: &[u8]) -> rusqlite
     Ok(())
 }
 
-/// Takes a record out of the index, if it is there.
+/// Removes a record from the index, if it is there.
 pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()> {
     let sql = "DELETE FROM search_rows WHERE table_id = ?1 AND key = ?2 RETURNING id";
     let row: Option<i64> = rows::first(db, sql, params![id, key], |row| row.get(0))?;
@@ -49,7 +49,8 @@ pub(crate) fn delete(db: &Connection, id: i64, key: &str) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Drops an index in a moment: its large parts become plain tables, to be cleared as other rows are.
+/// Drops an index in a short time: its large parts become plain tables, to be deleted in batches like
+/// other rows.
 pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     let (index, [words, sizes]) = (name(id), set_aside_names(id));
     db.execute_batch(&format!(
@@ -59,7 +60,8 @@ pub(crate) fn set_aside(db: &Connection, id: i64) -> rusqlite::Result<()> {
     ))
 }
 
-/// The names of the words of a dropped table's index, and of the lengths of its texts.
+/// Returns the names of the tables with the words, and with the lengths of the texts, of a dropped
+/// index.
 pub(crate) fn set_aside_names(id: i64) -> [String; 2] {
     ["words", "sizes"].map(|part| format!("dropped_{id}_{part}"))
 }

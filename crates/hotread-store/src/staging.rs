@@ -1,7 +1,8 @@
-//! Files that get their name when they are whole: written in a folder beside the target, synced, renamed.
+//! Files that get their name when they are complete: written in a folder next to the target, synced,
+//! renamed.
 //!
-//! The folder has a lock file, so that what a dead process has left is known from what another one is
-//! writing. It is removed by the next one that writes into the same folder.
+//! The folder has a lock file, which tells the remains of a dead process from the work of a running
+//! one. The next process that writes into the same parent folder removes the remains.
 
 use crate::files::{PRIVATE, private_folder};
 use crate::inode;
@@ -10,9 +11,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the names of the folders end with; they begin with a dot.
+/// The ending of the folders' names, which begin with a dot.
 const ENDING: &str = ".hotread-part";
-/// The name of the lock file, and of the file that is not whole.
+/// The names of the lock file and of the incomplete file.
 const LOCK: &str = "lock";
 const PART: &str = "part";
 
@@ -25,7 +26,8 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Makes room for a file of this name. [`io::ErrorKind::ResourceBusy`]: another process writes one.
+    /// Prepares the writing of a file. Fails with [`io::ErrorKind::ResourceBusy`] if another process
+    /// writes one of this name.
     pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         let Some(name) = target.file_name() else {
             let kind = io::ErrorKind::InvalidFilename;
@@ -53,14 +55,14 @@ impl Staging {
                     let kind = io::ErrorKind::ResourceBusy;
                     return Err(io::Error::new(kind, "another process is writing it"));
                 }
-                // The process that had it has just removed it.
+                // The process that had the folder has just removed it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// Where to write, until it has its name. There is nothing of this name yet.
+    /// Returns the path to write to until the file gets its name. No file has this path yet.
     pub(crate) fn part(&self) -> PathBuf {
         self.folder.join(PART)
     }
@@ -70,12 +72,13 @@ impl Staging {
         private().create_new(true).open(self.part())
     }
 
-    /// Gives the file its name, durably. [`io::ErrorKind::AlreadyExists`]: something has it.
+    /// Gives the file its name, durably. Fails with [`io::ErrorKind::AlreadyExists`] if the name is
+    /// taken.
     pub(crate) fn publish_new(self) -> io::Result<()> {
         self.publish_by(rename_new)
     }
 
-    /// Gives the file its name, durably, in place of what has it.
+    /// Gives the file its name, durably, and replaces a file with that name.
     #[cfg(feature = "import")]
     pub(crate) fn publish(self) -> io::Result<()> {
         self.publish_by(|from, to| std::fs::rename(from, to))
@@ -94,7 +97,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What is left is removed by the next one.
+        // If this fails, the next process removes the folder.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
@@ -106,7 +109,7 @@ fn parent(of: &Path) -> &Path {
     }
 }
 
-/// To write a file that, if it is new, is for its owner alone.
+/// Returns options for writing a file that, if it is new, is for its owner alone.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -115,7 +118,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// A folder that another user has prepared could be read or changed by that user.
+/// Fails if the folder belongs to another user, who could read or change its content.
 #[cfg(unix)]
 fn check_owner(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -138,7 +141,8 @@ fn check_owner(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a folder, emptied of what a dead process has left. `None`: another process writes in it.
+/// Locks a folder and removes the remains of a dead process in it. Returns `None` if another process
+/// writes there.
 fn claim(folder: &Path) -> io::Result<Option<File>> {
     let path = folder.join(LOCK);
     let lock = private().create(true).truncate(false).open(&path)?;
@@ -147,7 +151,7 @@ fn claim(folder: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(e)) => return Err(e),
     }
-    // The folder of this lock may have been removed before it was taken, and another made.
+    // Before the lock was taken, the folder may have been removed, and another one created.
     if !inode::is_at(&lock, &path)? {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -160,7 +164,7 @@ fn claim(folder: &Path) -> io::Result<Option<File>> {
     Ok(Some(lock))
 }
 
-/// Removes what dead processes have left in a folder. If that fails, it is in nobody's way.
+/// Removes the remains of dead processes in a folder. A failure is harmless.
 fn clean(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else {
         return;
@@ -179,14 +183,14 @@ fn clean(parent: &Path) {
     }
 }
 
-/// Renames unless something has the name already.
+/// Renames unless the target exists.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
         use rustix::io::Errno;
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some file systems cannot.
+            // Some file systems do not support this.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             done => return Ok(done?),
         }

@@ -5,16 +5,16 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// What the handles of each table and type share, by name and type of the state. A state is made under the
-/// lock of its own entry, so that one that takes long to read keeps no other waiting.
+/// The shared states, by name of the table and type of the state. A state is created under the lock of
+/// its own entry, so that one that takes long to read does not delay the others.
 #[derive(Default)]
 pub(crate) struct States(Mutex<HashMap<(TableName, TypeId), Entry>>);
 
-/// What the handles of one table and type share, if there are any.
+/// The state that the handles of one table and type share, if there are such handles.
 pub(crate) type Entry = Arc<Mutex<Option<Weak<dyn Any + Send + Sync>>>>;
 
 impl States {
-    /// The entry of a table and type. Those of others that are not in use are removed.
+    /// Returns the entry of a table and type. Entries of others that are not in use are removed.
     pub(crate) fn entry(&self, name: &TableName, state: TypeId) -> Entry {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, entry| {

@@ -1,4 +1,4 @@
-//! What a store can say of its work.
+//! Counters of a store's work.
 
 use crate::error::StorageError;
 pub use hotread_proto::http::{Histogram, Stats};
@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the times of commits, [`Stats::group_us`] and [`Stats::commit_us`], in microseconds:
-/// from a COMMIT without an fsync to a disk that is in trouble.
+/// Upper bounds of the durations of commits, [`Stats::group_us`] and [`Stats::commit_us`], in
+/// microseconds: from a COMMIT without an fsync to a failing disk.
 pub const COMMIT_BOUNDS_US: &[u64] = &[
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 10_000_000,
 ];
 
-/// Upper bounds of the numbers of transactions in a group, [`Stats::group_sizes`], up to the most that a
-/// group has.
+/// Upper bounds of the numbers of transactions in a group, [`Stats::group_sizes`], up to the largest
+/// possible group.
 pub const GROUP_BOUNDS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// A histogram that is being filled.
@@ -52,7 +52,7 @@ impl Ranges {
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
-// ORDERING: the counters are for people; each stands for itself.
+// ORDERING: the counters are for display, and no other data depends on them.
 impl Counter {
     pub(crate) fn add(&self, number: u64) {
         self.0.fetch_add(number, Ordering::Relaxed);
@@ -93,9 +93,9 @@ impl Default for Counters {
     }
 }
 
-// ORDERING: as of the counters above.
+// ORDERING: as for the counters above.
 impl Counters {
-    /// A group was committed; how long it took in all, and its COMMIT.
+    /// Counts a committed group, with its total duration and that of its COMMIT.
     pub(crate) fn group(&self, transactions: usize, all: Duration, commit: Duration) {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let transactions = transactions as u64;
@@ -118,7 +118,7 @@ impl Counters {
         *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = cause.cloned();
     }
 
-    /// Fails with what stands in the way of writing.
+    /// Fails with the cause that prevents writing.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
         halted.clone().map_or(Ok(()), Err)

@@ -1,4 +1,4 @@
-//! The store: what a program opens, and the calls it makes.
+//! The store that a program opens, and its calls.
 
 mod alter;
 mod builder;
@@ -31,13 +31,14 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-/// Durable tables in one SQLite file. Cheap to clone; the file is closed when the last clone is
-/// dropped, after everything that was submitted is done.
+/// Durable tables in one SQLite file.
 ///
-/// One process writes a file, as [`OpenError::InUse`] says; others may read it.
+/// Cheap to clone. The file is closed when the last clone is dropped, after all submitted work is done.
 ///
-/// Clones share all but two things: the [budget](Self::within) of what they read, and the
-/// [actor](Self::acting_as) of what they write.
+/// One process at a time writes a file ([`OpenError::InUse`]); other processes may read it.
+///
+/// Clones share everything except the [budget](Self::within) of their reads and the
+/// [actor](Self::acting_as) of their writes.
 #[derive(Clone)]
 pub struct Store(
     pub(crate) Arc<Inner>,
@@ -48,11 +49,11 @@ pub struct Store(
 pub(crate) struct Inner {
     pub(crate) at: Location,
     pub(crate) passphrase: Option<Passphrase>,
-    /// Rounds of key derivation of tables that are sealed from now on.
+    /// Rounds of key derivation for tables that are sealed from now on.
     pub(crate) key_rounds: u32,
-    /// What is known of the tables. A store that only reads checks that it still holds.
+    /// The known tables. A store that only reads checks an entry against the file before it uses it.
     pub(crate) registry: Arc<Registry>,
-    /// Before `writer`, whose connection closes last and checkpoints.
+    /// Declared before `writer`, whose connection must close last, because its close checkpoints.
     pub(crate) pool: Pool,
     pub(crate) _opener: Opener,
     pub(crate) damage: Option<WalDamage>,
@@ -63,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) _folder: Option<Folder>,
 }
 
-/// What a store has that may write.
+/// The parts of a store that may write.
 pub(crate) struct Writer {
     pub(crate) shared: Shared,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
@@ -88,7 +89,7 @@ impl Drop for Writer {
 impl Writer {
     fn close(&self) {
         self.shared.queue.close();
-        // Others that close it wait until it is closed.
+        // Concurrent calls of `close` block here until the thread has ended.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take()
             && thread.join().is_err()
@@ -102,7 +103,7 @@ impl Writer {
 }
 
 impl Store {
-    /// Opens a file for reading and writing, creating it if there is none.
+    /// Opens a file for reading and writing, and creates it if it does not exist.
     ///
     /// # Errors
     /// As for [`StoreBuilder::open`].
@@ -110,10 +111,11 @@ impl Store {
         Self::builder(path).open()
     }
 
-    /// Opens an empty store that is deleted with its last clone: for an application's tests, and for tables that
-    /// need no more than a process's life. It is a file in a folder of its own in the system's folder for
-    /// temporary files, written without waiting for the disk ([`Synchronous::Normal`](crate::Synchronous::Normal)).
-    /// The folder is left behind if the process is killed.
+    /// Opens an empty store that is deleted with its last clone, for tests of applications and for
+    /// tables that need not outlive the process. Its file is in a folder of its own below the system's
+    /// folder for temporary files, and is written without waiting for the disk
+    /// ([`Synchronous::Normal`](crate::Synchronous::Normal)). The folder is left behind if the process
+    /// is killed.
     ///
     /// ```
     /// let store = hotread_store::Store::temporary()?;
@@ -124,7 +126,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// If there is no room, or the folder cannot be written.
+    /// If there is no space, or the folder cannot be written.
     pub fn temporary() -> Result<Self, OpenError> {
         let path = std::env::temp_dir();
         let folder = Folder::create(&path);
@@ -132,24 +134,24 @@ impl Store {
         StoreBuilder::temporary(folder).open()
     }
 
-    /// Opens a file in another way.
+    /// Returns a builder with options for opening a file.
     pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
         StoreBuilder::new(path.as_ref())
     }
 
-    /// The file.
+    /// Returns the path of the database file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.at.path
     }
 
-    /// Was it opened for reading only?
+    /// Returns `true` if the store was opened for reading only.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.0.writer.is_none()
     }
 
-    /// Whether there was no database before it was opened.
+    /// Returns `true` if this store created the database.
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.0.created
@@ -162,15 +164,16 @@ impl Store {
         table.unseal(self.0.passphrase.as_ref())
     }
 
-    /// Commits that were passed over when this store was opened for writing, because the write-ahead log was
-    /// damaged before them, as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only reads
-    /// finds the same before that.
+    /// Returns the commits in a damaged write-ahead log that were skipped when this store was opened
+    /// for writing, as `docs/durability.md` describes. [`verify`](Self::verify) of a store that only
+    /// reads reports the same damage earlier, before any store opens the file for writing.
     #[must_use]
     pub fn wal_damage(&self) -> Option<WalDamage> {
         self.0.damage
     }
 
-    /// Tells others that want to write the file where they can reach it instead.
+    /// Records a URL in the lock file, at which processes that want to write the file can reach this
+    /// store.
     ///
     /// # Errors
     /// If the lock file cannot be written.
@@ -181,22 +184,23 @@ impl Store {
         }
     }
 
-    /// Ends writing, also for other clones: commits what was submitted, and moves the write-ahead log into
-    /// the database, which is complete in its one file then. Dropping the last clone does the same; this is
-    /// for programs that end while tasks or threads still have one.
+    /// Ends writing for all clones: commits the submitted work and moves the write-ahead log into the
+    /// database, whose one file is then complete. Dropping the last clone does the same; this call is
+    /// for programs that end while tasks or threads still hold a clone.
     ///
-    /// A reader that has a transaction open keeps the log as it is; what is in it is not lost.
+    /// A reader with an open transaction keeps the log from being moved. Its content is not lost.
     pub fn close(&self) {
         if let Some(writer) = &self.0.writer {
             writer.close();
         }
     }
 
-    /// Fails while the database cannot be written: after a failed COMMIT, until it is known what is on
-    /// disk, and while another file has the database's name. Found out at each write, and once a second.
+    /// Fails while the database cannot be written: after a failed COMMIT until the content of the disk
+    /// is known, and while another file has the database's name. Both are checked at each write and
+    /// once a second.
     ///
     /// # Errors
-    /// What stands in the way.
+    /// The cause that prevents writing.
     pub fn check_writable(&self) -> Result<(), CommitError> {
         Ok(self.writer()?.shared.counters.check()?)
     }
@@ -205,7 +209,7 @@ impl Store {
         self.0.writer.as_ref().ok_or(CommitError::ReadOnly)
     }
 
-    /// Has the committer do something between groups.
+    /// Runs a closure on the committer's thread, between groups, and returns its result.
     pub(crate) fn job<R: Send + 'static, E: From<CommitError> + Send + 'static>(
         &self,
         work: impl FnOnce(&mut Committer) -> Result<R, E> + Send + 'static,
@@ -219,9 +223,9 @@ impl Store {
         answered.recv().unwrap_or(Err(CommitError::Closed.into()))
     }
 
-    /// The same store, whose reading calls keep to a budget: what SQLite does for them, and waiting
-    /// for a read connection, ends when it is spent, with [`StorageError::Interrupted`]. Writing calls,
-    /// and subscriptions once they were made, are not concerned.
+    /// Returns a clone whose reading calls keep to a budget. Once the budget is spent, SQLite's work
+    /// for them and the wait for a read connection end with [`StorageError::Interrupted`]. The budget
+    /// does not apply to writing calls, nor to subscriptions after their creation.
     ///
     /// [`StorageError::Interrupted`]: crate::StorageError::Interrupted
     #[must_use]
@@ -229,57 +233,58 @@ impl Store {
         Self(self.0.clone(), Some(budget.clone()), self.2.clone())
     }
 
-    /// The read connections, for work of this clone.
+    /// Returns the read connections, bounded by this clone's budget.
     pub(crate) fn pool(&self) -> Pool {
         self.0.pool.within(self.1.clone())
     }
 
     // ---- writing ----
 
-    /// The same store, whose writing calls are those of this actor, or of none: for a program that writes on
-    /// behalf of others, such as a server. [`StoreBuilder::actor`] says whose the calls are otherwise.
+    /// Returns a clone whose writes have this actor, or no actor: for a program that writes on behalf
+    /// of others, such as a server. Other writes have the actor of [`StoreBuilder::actor`].
     #[must_use]
     pub fn acting_as(&self, actor: Option<Actor>) -> Self {
         Self(self.0.clone(), self.1.clone(), actor)
     }
 
-    /// The actor of what is written through this clone.
+    /// Returns the actor of writes through this clone.
     #[must_use]
     pub fn actor(&self) -> Option<&Actor> {
         self.2.as_ref()
     }
 
-    /// Commits a transaction: on disk and in the history when this returns, and handed over to the
-    /// live table. There it becomes visible at once or, if another thread is completing a
-    /// publication, a moment later; if readers hold old copies, when they let go. Who needs to see
-    /// it waits: [`live`](Self::live), [`HotRead::wait_published`](hotread::HotRead::wait_published).
+    /// Commits a transaction. When this returns, the transaction is on disk and in the history, and has
+    /// been handed to the live table. It is visible there at once; a moment later if another thread is
+    /// completing a publication; or, if readers hold old copies, when they release them. A caller that
+    /// needs it to be visible waits with [`HotRead::wait_published`](hotread::HotRead::wait_published)
+    /// on [`live`](Self::live).
     ///
-    /// Waits for the group that the transaction falls into: with
+    /// Waits for the group that contains the transaction: with
     /// [`Synchronous::Full`](crate::Synchronous::Full) for an fsync, which many callers share.
     ///
     /// # Errors
-    /// If it is refused, or cannot be written; nothing of it is applied then. Only after
-    /// [`CommitError::Unknown`] it may have been: try again with the same id.
+    /// If the transaction is refused or cannot be written; nothing of it is applied then. Only after
+    /// [`CommitError::Unknown`] it may have been applied: retry with the same id.
     pub fn commit(&self, table: &TableName, txn: Txn) -> Result<Committed, CommitError> {
         self.submit(table, txn)?.wait()
     }
 
-    /// Hands a transaction over without waiting for it. Transactions that one thread submits for one
-    /// table are committed in that order.
+    /// Submits a transaction without waiting for its commit. Transactions that one thread submits for
+    /// one table are committed in that order.
     ///
-    /// Waits for room if too much is waiting already.
+    /// Waits for room if the queue is full.
     ///
     /// # Errors
-    /// What can be said before it is committed: there is no such table, a value does not fit its
-    /// schema, the transaction is outside the limits; [`CommitError::Busy`] if there was no room for
-    /// ten seconds.
+    /// Those that are found before the commit: there is no such table, a value does not fit its schema,
+    /// the transaction is outside the limits; [`CommitError::Busy`] if there was no room for ten
+    /// seconds.
     pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {
         self.submit_within(table, txn, PATIENCE)
     }
 
     /// As [`submit`](Self::submit), but does not wait for room: for callers that must not block, such
-    /// as tasks. What is left is the check of the table's schema; and the keys of a sealed table are
-    /// derived here if nobody has used it yet, which takes tenths of a second.
+    /// as tasks. What remains on the calling thread is the check against the table's schema and, on the
+    /// first use of a sealed table, the derivation of its keys, which takes tenths of a second.
     ///
     /// # Errors
     /// As for [`submit`](Self::submit); [`CommitError::Busy`] at once if there is no room.
@@ -287,9 +292,8 @@ impl Store {
         self.submit_within(table, txn, Duration::ZERO)
     }
 
-    /// Whether values for this table are checked in no more time than it takes to parse them: then
-    /// [`try_submit`](Self::try_submit) is fit for tasks. The table's schema is compiled if it was not
-    /// used yet.
+    /// Returns `true` if checking a value of this table takes no longer than parsing it, which makes
+    /// [`try_submit`](Self::try_submit) suitable for tasks. Compiles the table's schema on first use.
     ///
     /// # Errors
     /// If there is no such table, or its schema cannot be used.
@@ -346,7 +350,7 @@ impl Store {
         Ok(table)
     }
 
-    /// Counts, and how the store is doing.
+    /// Returns the counters and the current status of the store.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Some(writer) = &self.0.writer else {

@@ -1,4 +1,4 @@
-//! Following a table: from memory as long as one keeps up, from the history on disk otherwise.
+//! Following a table: from memory while the subscriber keeps up, otherwise from the history on disk.
 
 use crate::error::ReadError;
 use crate::feed::{Closed, Seat, Taken};
@@ -12,25 +12,26 @@ use std::time::{Duration, Instant};
 
 /// Every change of a table after a position, in order and without a gap.
 ///
-/// It holds no queue of its own. A subscriber that falls behind reads the history from disk; one
-/// that falls behind that is told so by [`ReadError::Gone`], and nothing is left out silently.
+/// A subscription has no queue of its own. A subscriber that falls behind the changes in memory reads
+/// the history from disk; one that falls behind the history gets [`ReadError::Gone`]. No change is
+/// skipped silently.
 pub struct Subscription {
     pool: Pool,
     table: Arc<OpenTable>,
     seat: Seat,
-    /// The last change that was handed out.
+    /// The last change that was returned.
     at: Position,
-    /// What was read from the history beyond it.
+    /// Changes after `at` that were read from the history.
     history: VecDeque<Arc<Change>>,
 }
 
-/// What [`Subscription::poll_next`] gives.
+/// The result of [`Subscription::poll_next`].
 #[derive(Debug, Clone)]
 pub enum Recent {
     /// The next change.
     Change(Arc<Change>),
-    /// It is not in memory any more. [`Subscription::next`] with no patience reads it from disk, where
-    /// blocking is allowed; then poll again.
+    /// The change is no longer in memory. Call [`Subscription::next`] with zero patience where blocking
+    /// is allowed, which reads it from disk; then poll again.
     Behind,
 }
 
@@ -41,7 +42,7 @@ impl Subscription {
         from: Position,
     ) -> Result<Self, ReadError> {
         let seat = table.feed.join();
-        // From here on it is dropped properly.
+        // From here on, `drop` leaves the feed.
         let mut subscription = Self {
             pool,
             table,
@@ -49,9 +50,9 @@ impl Subscription {
             at: from,
             history: VecDeque::new(),
         };
-        // Also tells whether the history goes back so far.
+        // Also checks that the history goes back so far.
         subscription.read_history()?;
-        // What it reads later is no part of the work that made it.
+        // Later reads are not part of the work that created the subscription.
         subscription.pool = subscription.pool.within(None);
         Ok(subscription)
     }
@@ -63,13 +64,13 @@ impl Subscription {
         Ok(())
     }
 
-    /// The next change, if it comes within `patience`.
+    /// Returns the next change if it arrives within `patience`.
     ///
     /// # Errors
-    /// [`ReadError::Gone`] if this subscriber has fallen behind the history that is kept, and
-    /// [`ReadError::UnknownTable`] if the table was dropped or began a new epoch. Neither changes if
-    /// one tries again: take the whole table, and subscribe from there. [`ReadError::Closed`] once
-    /// the store was closed and everything was handed out. [`ReadError::Storage`] may pass.
+    /// [`ReadError::Gone`] if this subscriber has fallen behind the history, and
+    /// [`ReadError::UnknownTable`] if the table was dropped or began a new epoch. Both are permanent:
+    /// take the whole table, and subscribe from there. [`ReadError::Closed`] once the store was closed
+    /// and all changes were returned. [`ReadError::Storage`] may be temporary.
     pub fn next(&mut self, patience: Duration) -> Result<Option<Arc<Change>>, ReadError> {
         let deadline = Instant::now() + patience;
         loop {
@@ -86,14 +87,14 @@ impl Subscription {
         }
     }
 
-    /// The next change, for tasks: never blocks and never touches the disk. Of several calls, the
-    /// waker of the last one is woken: when there is something to take, and when the table or the
-    /// store is closed. It may be woken for nothing.
+    /// Returns the next change, for tasks: never blocks and never uses the disk. Of several calls, the
+    /// waker of the last one is woken when there is a change, and when the table or the store is
+    /// closed. Spurious wake-ups are possible.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next) that stay: the table was dropped or began a new epoch, or the
-    /// store was closed and everything was handed out. Having fallen behind the history comes to
-    /// light in `next`, after [`Recent::Behind`].
+    /// The permanent ones of [`next`](Self::next): the table was dropped or began a new epoch, or the
+    /// store was closed and all changes were returned. A subscriber that has fallen behind the history
+    /// learns it from `next`, after [`Recent::Behind`].
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Recent, ReadError>> {
         if let Some(change) = self.history.pop_front() {
             return Poll::Ready(Ok(Recent::Change(self.hand_out(change))));
@@ -119,13 +120,13 @@ impl Subscription {
         }
     }
 
-    /// The last change that was handed out, or where the subscription began.
+    /// Returns the position of the last change that was returned, or the start of the subscription.
     #[must_use]
     pub fn position(&self) -> Position {
         self.at
     }
 
-    /// How many changes this subscriber is behind.
+    /// Returns the number of changes that this subscriber is behind the head.
     #[must_use]
     pub fn lag(&self) -> u64 {
         let head = self.table.feed.head().position;

@@ -1,4 +1,4 @@
-//! A table as the store knows it: what does not change as long as it lives, its live copies, and its feed.
+//! A table as the store knows it: its fixed properties, its live copies, and its feed.
 
 use crate::error::{CommitError, StorageError};
 use crate::feed::{Closed, Feed};
@@ -13,20 +13,21 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-/// A table with its options. Rekeyed it begins another epoch; altered it keeps copies and subscribers.
+/// A table with its options. Rekeying begins another epoch; altering keeps copies and subscribers.
 pub(crate) struct OpenTable {
     pub(crate) id: i64,
     pub(crate) name: TableName,
     pub(crate) epoch: Epoch,
     pub(crate) options: TableOptions,
-    /// Its search index is being built: what is written goes into the index, and it cannot be searched yet.
+    /// Set while its search index is being built: writes update the index, which cannot be searched
+    /// yet.
     pub(crate) is_building: bool,
     pub(crate) created_at: Timestamp,
-    /// Compiled when the first value is checked: a schema that is slow to compile, or of which that
-    /// has become impossible, concerns those who write to its table.
+    /// Compiled when the first value is checked, so that the cost or failure of compiling a schema
+    /// affects only the writers of its table.
     schema: OnceLock<Result<Schema, String>>,
     seal: Option<Arc<Sealing>>,
-    /// Held while the table is rekeyed, until the next incarnation is known.
+    /// Locked while the table is rekeyed, until the next incarnation is known.
     pub(crate) renewal: RwLock<()>,
     pub(crate) live: Arc<Live>,
     pub(crate) feed: Arc<Feed>,
@@ -39,13 +40,13 @@ struct Sealing {
     opened: OnceLock<Arc<Seal>>,
 }
 
-/// A table as its row has it.
+/// The content of a table's row.
 pub(crate) struct TableRow {
     pub(crate) table: OpenTable,
     pub(crate) standing: Standing,
 }
 
-/// Where a table stands, its history included.
+/// The head of a table, and the extent of its history.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) head: Head,
@@ -56,7 +57,7 @@ pub(crate) struct Standing {
 pub(crate) const TABLE_COLUMNS: &str = "epoch, head, digest, records, updated_at, floor, history_bytes, id, name, created_at, options, seal";
 
 impl TableRow {
-    /// From the columns of [`TABLE_COLUMNS`].
+    /// Reads the columns of [`TABLE_COLUMNS`].
     pub(crate) fn read(row: &Row<'_>) -> Result<Self, StorageError> {
         let damaged = |e: &dyn Display| StorageError::corrupt(format!("a table's row: {e}"));
         let head = rows::read_head(row)?;
@@ -92,7 +93,7 @@ impl TableRow {
     }
 }
 
-/// All tables there are, ordered by name.
+/// Returns all tables, ordered by name.
 pub(crate) fn read_all(db: &Connection) -> Result<Vec<TableRow>, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE dropped_at IS NULL ORDER BY name");
     let mut tables = Vec::new();
@@ -104,7 +105,7 @@ pub(crate) fn read_all(db: &Connection) -> Result<Vec<TableRow>, StorageError> {
 }
 
 impl Sealing {
-    /// The epoch, then the header.
+    /// Decodes the epoch and the header.
     fn read(blob: &[u8]) -> Result<Self, SealError> {
         let (epoch, header) = blob
             .split_first_chunk()
@@ -117,13 +118,13 @@ impl Sealing {
     }
 }
 
-/// What a table's `seal` column holds.
+/// Encodes a table's `seal` column.
 pub(crate) fn seal_column(header: &SealHeader, epoch: Epoch) -> Vec<u8> {
     [&epoch.0.to_be_bytes()[..], &header.encode()[..]].concat()
 }
 
 impl OpenTable {
-    /// The same table with other options.
+    /// Returns the same table with other options.
     pub(crate) fn altered(&self, options: TableOptions) -> Self {
         Self {
             id: self.id,
@@ -153,7 +154,7 @@ impl OpenTable {
         }
     }
 
-    /// Takes over the keys, if they are known there: of a table that this store has rekeyed.
+    /// Takes the keys of `known`, if it has them: for a table that this store has rekeyed.
     pub(crate) fn unseal_as(&self, known: &OpenTable) {
         if let (Some(seal), Some(known)) = (&self.seal, &known.seal)
             && seal.header == known.header
@@ -163,25 +164,25 @@ impl OpenTable {
         }
     }
 
-    /// Waits for the table's next incarnation, if it is just being made.
+    /// Waits until a new incarnation of the table that is being created is known.
     pub(crate) fn wait_renewed(&self) {
         drop(self.renewal.read().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Derives the table's keys, which takes tenths of a second the first time.
+    /// Derives the table's keys. The first call takes tenths of a second.
     pub(crate) fn unseal(&self, passphrase: Option<&Passphrase>) -> Result<(), SealError> {
         if let Some(seal) = &self.seal
             && seal.opened.get().is_none()
         {
             let passphrase = passphrase.ok_or(SealError::NoPassphrase)?;
             let keys = Seal::open(passphrase, &seal.header)?;
-            // Two at once derive the same.
+            // Concurrent derivations have the same result.
             let _ = seal.opened.set(Arc::new(keys));
         }
         Ok(())
     }
 
-    /// Sets the keys, which are known when the table was sealed just now.
+    /// Sets the keys, which are known when the table has just been sealed.
     pub(crate) fn set_keys(&self, keys: Option<Seal>) {
         if let (Some(seal), Some(keys)) = (&self.seal, keys) {
             let _ = seal.opened.set(Arc::new(keys));
@@ -192,13 +193,13 @@ impl OpenTable {
         self.seal.is_some()
     }
 
-    /// The keys and the epoch that values are bound to, once the table is unsealed.
+    /// Returns the keys of an unsealed table, and the epoch to which values are bound.
     pub(crate) fn seal(&self) -> Option<(&Seal, Epoch)> {
         let seal = self.seal.as_ref()?;
         Some((seal.opened.get()?, seal.epoch))
     }
 
-    /// For reading and writing values, once the table is unsealed.
+    /// Returns the encoding of values, once the table is unsealed.
     pub(crate) fn values(&self) -> Values<'_> {
         Values {
             table: &self.name,
@@ -206,17 +207,18 @@ impl OpenTable {
         }
     }
 
-    /// How records are hashed, once the table is unsealed.
+    /// Returns the hasher of records, once the table is unsealed.
     pub(crate) fn hasher(&self) -> Hasher {
         self.seal().map_or(Hasher::PLAIN, |(seal, _)| seal.hasher())
     }
 
-    /// Tells whether what is written goes into a search index.
+    /// Returns `true` if writes update a search index.
     pub(crate) fn is_indexed(&self) -> bool {
         self.options.search || self.is_building
     }
 
-    /// The schema, if there is one: compiled the first time, which others wait for meanwhile.
+    /// Returns the schema, if there is one. It is compiled on the first call, for which concurrent
+    /// calls wait.
     pub(crate) fn schema(&self) -> Result<Option<&Schema>, CommitError> {
         let Some(schema) = &self.options.schema else {
             return Ok(None);
@@ -235,7 +237,7 @@ impl OpenTable {
         }
     }
 
-    /// Whether a value would fit this schema, if it were the table's.
+    /// Checks a value against a schema that need not be the table's own.
     pub(crate) fn check(
         &self,
         schema: &Schema,
@@ -253,7 +255,7 @@ impl OpenTable {
     }
 }
 
-/// The tables that there are, by name.
+/// The tables of the store, by name.
 #[derive(Default)]
 pub(crate) struct Registry(RwLock<HashMap<TableName, Arc<OpenTable>>>);
 
@@ -263,7 +265,7 @@ impl Registry {
         tables.get(name).cloned()
     }
 
-    /// As [`get`](Self::get), for those who write.
+    /// As [`get`](Self::get), with the error of writing calls.
     pub(crate) fn known(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
         self.get(name).ok_or_else(|| CommitError::unknown(name))
     }
@@ -273,7 +275,8 @@ impl Registry {
         tables.values().cloned().collect()
     }
 
-    /// Takes in a table from disk, unless it is known. Gives the one that is used from now on.
+    /// Adds a table that was read from disk, unless it is known already. Returns the table to use from
+    /// now on.
     pub(crate) fn take_in(&self, read: OpenTable) -> Arc<OpenTable> {
         let known = self.get(&read.name);
         let known = known.filter(|known| (known.id, known.epoch) == (read.id, read.epoch));
@@ -290,7 +293,8 @@ impl Registry {
         table
     }
 
-    /// Gives back the table that had this name; its feed is the caller's to close, with no lock held.
+    /// Adds a table. Returns the table that had its name, whose feed the caller must close, with no
+    /// lock held.
     pub(crate) fn insert(&self, table: Arc<OpenTable>) -> Option<Arc<OpenTable>> {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         tables.insert(table.name.clone(), table)
@@ -305,8 +309,8 @@ impl Registry {
         }
     }
 
-    /// What is on disk may be other than what was known: takes tables out that are not there, and
-    /// takes in those that are there in an incarnation, or with options, that are not known.
+    /// Reconciles with the tables on disk: removes missing tables, and adds those whose incarnation or
+    /// options are unknown.
     pub(crate) fn follow(&self, rows: Vec<TableRow>) {
         for known in self.all() {
             let is_there =

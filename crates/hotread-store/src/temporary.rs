@@ -1,17 +1,17 @@
-//! Folders that are deleted with the store whose file is in them.
+//! Folders that are deleted together with the store in them.
 
 use crate::error::StorageError;
 use crate::files;
 use std::path::{Path, PathBuf};
 
-/// A folder of this process's own, which only its user may enter; deleted when it is dropped.
+/// A folder of this process, which only its user may enter; deleted on drop.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Creates a folder in another one.
+    /// Creates a folder within another one.
     pub(crate) fn create(parent: &Path) -> Result<Self, StorageError> {
-        // As random as an epoch, so that no other process has it, nor could make it first.
+        // As random as an epoch, so that no other process has this folder, or could create it first.
         let path = parent.join(format!("hotread-{:016x}", getrandom::u64()?));
         files::private_folder(&path)?;
         Ok(Self(path))

@@ -1,20 +1,21 @@
-//! Text for the full-text index: what of a record is indexed, and how a search is put to it. The
-//! index itself, an FTS5 table, is kept elsewhere.
+//! Text for the full-text index: the indexed text of a record, and the query of a search. The index
+//! itself, an FTS5 table, is kept elsewhere.
 
 use std::collections::HashSet;
 
-/// Most text of a record that is indexed, in bytes, before characters are separated. The index takes about as much room again as the
-/// text; a megabyte of it is as much as the largest value, unless that is all escapes.
+/// Most text of a record that is indexed, in bytes, before characters are separated. The index takes
+/// about as much space again as the text. The largest value has a megabyte of text at most, unless it
+/// is all escapes.
 pub(crate) const MAX_SEARCH_BYTES: usize = 1 << 20;
 /// Most words of a search: each is a walk through the index.
 pub(crate) const MAX_QUERY_WORDS: usize = 32;
-/// Longest word of a search, in bytes; what is beyond is cut off. As long as the longest key.
+/// Longest word of a search, in bytes; the rest is cut off. As long as the longest key.
 pub(crate) const MAX_QUERY_WORD_BYTES: usize = 512;
 
-/// Puts the text of a record that a search finds into `out`, in place of what was there: the key, then
-/// of the value all strings and names of members, decoded, and numbers, `true` and `false` as they are
-/// written, a line each. Cut off after [`MAX_SEARCH_BYTES`]. The value is taken for JSON; of other bytes
-/// some words are indexed. Costs a pass over the value, and an allocation for each string with escapes.
+/// Replaces `out` by the searchable text of a record: the key, then all strings and names of members of
+/// the value, decoded, and numbers, `true` and `false` as they are written, a line each. Truncated
+/// after [`MAX_SEARCH_BYTES`]. The value should be JSON; of other bytes some words are indexed. Costs a
+/// pass over the value, and an allocation for each string with escapes.
 pub(crate) fn search_text(key: &str, value: &[u8], out: &mut String) {
     out.clear();
     push(key, out);
@@ -39,14 +40,14 @@ pub(crate) fn search_text(key: &str, value: &[u8], out: &mut String) {
     }
 }
 
-/// Indexes the string that `json` begins with, and says how long it is.
+/// Indexes the string at the beginning of `json`, and returns its length.
 fn string(json: &[u8], out: &mut String) -> usize {
     let mut escapes = false;
     let mut at = 1;
     let end = loop {
         match memchr::memchr2(b'"', b'\\', &json[at..]) {
             Some(found) if json[at + found] == b'"' => break at + found + 1,
-            // The character after it belongs to it, whatever it is.
+            // The next character belongs to the escape, whatever it is.
             Some(found) if at + found + 2 <= json.len() => {
                 escapes = true;
                 at += found + 2;
@@ -65,7 +66,7 @@ fn string(json: &[u8], out: &mut String) -> usize {
     end
 }
 
-/// Adds a line, or as much of it as there is room for.
+/// Adds a line, truncated to the space that is left.
 fn push(text: &str, out: &mut String) {
     let room = MAX_SEARCH_BYTES.saturating_sub(out.len() + 1);
     let text = cut(text, room);
@@ -78,8 +79,9 @@ fn push(text: &str, out: &mut String) {
     separate(text, out);
 }
 
-/// Adds text as the index is to see it: without NUL, at which SQLite's functions for text stop, and with blanks
-/// around each character of a script that puts none between words, so that it is a word by itself.
+/// Adds text in the form for the index: without NUL, at which SQLite's functions for text stop, and
+/// with blanks around each character of a script without spaces, so that the character is a word by
+/// itself.
 fn separate(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
@@ -90,24 +92,24 @@ fn separate(text: &str, out: &mut String) {
     }
 }
 
-/// Tells whether a character is Han, Hiragana or Katakana: the tokenizer would take a sentence of them for one
-/// word.
+/// Returns `true` if a character is Han, Hiragana or Katakana: the tokenizer would take a sentence of
+/// them for one word.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}'
         | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}'
         | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The first characters of a text, in so many bytes.
+/// Returns the first characters of a text that fit into this number of bytes.
 fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// What a user typed, as an expression for FTS5's `MATCH` that is never a syntax error: records that
-/// contain all the words, which white space separates. A word that ends in `*` stands for all that begin
-/// so; quotes, parentheses, `AND` and `NEAR` are words or parts of words; the characters of a word in Han, Hiragana
-/// or Katakana are looked for one behind the other. A word counts once, and of more
-/// than [`MAX_QUERY_WORDS`] the first ones count. `None` if there is no word.
+/// Converts a user's input to an expression for FTS5's `MATCH` that is never a syntax error. It matches
+/// records that contain all the words, which white space separates. A word that ends in `*` matches all
+/// words with that prefix; quotes, parentheses, `AND` and `NEAR` are words or parts of words; the
+/// characters of a word in Han, Hiragana or Katakana must be adjacent. A word counts once, and only the
+/// first [`MAX_QUERY_WORDS`] words count. Returns `None` if there is no word.
 pub(crate) fn fts_query(user: &str) -> Option<String> {
     let mut query = String::new();
     let words = user
@@ -116,11 +118,11 @@ pub(crate) fn fts_query(user: &str) -> Option<String> {
         .map(|word| (word.trim_end_matches('*'), word.ends_with('*')))
         .filter(|(word, _)| !word.is_empty())
         .map(|(word, is_prefix)| (cut(word, MAX_QUERY_WORD_BYTES), is_prefix));
-    // Each is a walk through the index, and its case does not matter there.
+    // Each word is a walk through the index, which ignores case.
     let mut known = HashSet::new();
     let words = words.filter(|(word, is_prefix)| known.insert((word.to_lowercase(), *is_prefix)));
     for (word, is_prefix) in words.take(MAX_QUERY_WORDS) {
-        // Side by side they are joined by an AND that leaves out words without a letter or digit.
+        // Adjacent words are joined by an AND that leaves out words without a letter or digit.
         if !query.is_empty() {
             query.push(' ');
         }

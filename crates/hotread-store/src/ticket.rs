@@ -1,4 +1,4 @@
-//! The way back for the committer's answers: each is waited for by a thread or by a task.
+//! Tickets, by which a thread or a task waits for the committer's answer.
 
 use crate::error::{CommitError, StorageError};
 pub use hotread_proto::Replaced;
@@ -9,18 +9,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// What a transaction did.
+/// The effect of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Applied {
     pub(crate) committed: Committed,
     pub(crate) written: u64,
     pub(crate) deleted: u64,
-    /// The table has more records than before, those left out that had expired.
+    /// Set if the table has more unexpired records than before.
     pub(crate) grown: bool,
 }
 
 impl Applied {
-    /// Of a transaction that changes nothing, or nothing again.
+    /// Returns the result of a transaction without effect, or of a repeated one.
     pub(crate) fn nothing(committed: Committed) -> Self {
         Self {
             committed,
@@ -55,7 +55,7 @@ impl From<Applied> for Replaced {
 
 pub(crate) type Answer = Result<Applied, CommitError>;
 
-/// A place for one answer.
+/// The slot for one answer.
 #[derive(Default)]
 struct Slot {
     state: Mutex<State>,
@@ -65,7 +65,7 @@ struct Slot {
 #[derive(Default)]
 struct State {
     answer: Option<Answer>,
-    /// Of the task that waits, if one does.
+    /// The waker of the waiting task, if there is one.
     waker: Option<Waker>,
 }
 
@@ -84,9 +84,10 @@ impl Slot {
         answer.map(R::from)
     }
 
-    /// No wake-up is lost: looking and leaving the waker are one step, as are answering and taking it.
+    /// No wake-up is lost: the look-up and the storing of the waker are one step under the lock, as are
+    /// the answer and the taking of the waker.
     fn poll<R: From<Applied>>(&self, cx: &Context<'_>) -> Poll<Result<R, CommitError>> {
-        // A waker is user code, which does not run under the lock.
+        // A waker is user code, which must not run under the lock.
         let waker = cx.waker().clone();
         let mut state = self.lock();
         if let Some(answer) = state.answer.clone() {
@@ -99,12 +100,12 @@ impl Slot {
     }
 }
 
-/// The promise of an answer to [`Store::submit`](crate::Store::submit): a thread waits for it with
-/// [`wait`](Self::wait), a task by `.await`, on any executor. Dropping it does not take the
-/// transaction back. Polled again after its answer, it gives the same one.
+/// The pending answer to [`Store::submit`](crate::Store::submit): a thread waits for it with
+/// [`wait`](Self::wait), a task with `.await`, on any executor. Dropping it does not cancel the
+/// transaction. Polled after its answer, it returns the same answer again.
 pub struct Ticket(Arc<Slot>);
 
-/// The promise of an answer to [`Store::submit_replace`](crate::Store::submit_replace). As a
+/// The pending answer to [`Store::submit_replace`](crate::Store::submit_replace); otherwise as
 /// [`Ticket`].
 pub struct ReplaceTicket {
     ticket: Ticket,
@@ -112,11 +113,11 @@ pub struct ReplaceTicket {
     _new: Option<Compared>,
 }
 
-/// The promise of an answer, and of whether the table has grown: see [`Ticket::with_growth`].
+/// A pending answer that includes whether the table has grown: see [`Ticket::with_growth`].
 #[derive(Debug)]
 pub struct GrowthTicket(Ticket);
 
-/// The committer's end. Dropped without an answer, it answers [`CommitError::Unknown`].
+/// The committer's end of a ticket. Dropped without an answer, it answers [`CommitError::Unknown`].
 pub(crate) struct Reply(Option<Arc<Slot>>);
 
 pub(crate) fn ticket() -> (Ticket, Reply) {
@@ -133,10 +134,9 @@ impl Ticket {
         self.0.wait()
     }
 
-    /// The promise of an answer that also says whether the table has more records than before it: of a
-    /// transaction with a single put, whether the record is new. One that had expired counts as absent,
-    /// whether it was deleted yet or not. Of one that was committed before,
-    /// under the same id, it does not.
+    /// Converts to a ticket whose answer also tells whether the table has grown: for a transaction with
+    /// a single put, whether the record is new. An expired record counts as absent, even before it is
+    /// deleted. A transaction that was committed before, under the same id, has not grown the table.
     #[must_use]
     pub fn with_growth(self) -> GrowthTicket {
         GrowthTicket(self)
@@ -216,12 +216,12 @@ impl Drop for Reply {
     }
 }
 
-/// Wakes tasks, by user code, with no lock held. A panic of a waker does not end the committer.
+/// Wakes tasks, with no lock held. A panic in a waker, which is user code, does not end the committer.
 pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
             tracing::error!("a waker panicked");
-            // Dropping it may panic again.
+            // Dropping the panic's payload may panic again.
             std::mem::forget(panic);
         }
     }

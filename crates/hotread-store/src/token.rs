@@ -1,5 +1,5 @@
-//! Tokens, which say who may do what over the network, in memory and on disk, by the hashes of their secrets. The
-//! store keeps and finds them; a server of the store asks for them.
+//! Tokens, which grant callers access over the network, in memory and on disk, by the hashes of their
+//! secrets. The store keeps and finds tokens; a server of the store requires them.
 
 use crate::error::{CommitError, StorageError, from_storage};
 use crate::rows;
@@ -13,26 +13,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
-/// Most tokens of a store: one for each service of a large fleet. They are held in memory.
+/// Most tokens of a store: one for each service of a large fleet. They are kept in memory.
 pub const MAX_TOKENS: usize = 10_000;
-/// Most tables that a token is limited to.
+/// Most tables to which a token can be limited.
 pub const MAX_TOKEN_TABLES: usize = 256;
-/// Longest name of a token, in bytes: that of a client, whose rule for names is that for tokens.
+/// Longest name of a token, in bytes. The rule for names is the same as for clients.
 pub const MAX_TOKEN_NAME_BYTES: usize = MAX_NAME_BYTES;
 
-/// What secrets begin with, so that they can be told from others, and found where they do not belong.
+/// The beginning of each secret, by which secrets can be recognized, for example in logs.
 const PREFIX: &str = "hr_";
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 32;
 /// Hexadecimal digits of an id.
 pub(crate) const ID_DIGITS: usize = 8;
 
-/// SHA-256 of a secret, whose 256 random bits cannot be found from it, however fast it is.
+/// SHA-256 of a secret. The fast hash is sufficient, because 256 random bits cannot be guessed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SecretHash(pub(crate) [u8; 32]);
 
 impl SecretHash {
-    /// Of the text of a secret, if it has the form of one.
+    /// Returns the hash of a secret, if the text has the form of one.
     fn of(secret: &str) -> Option<Self> {
         let digits = secret.strip_prefix(PREFIX)?;
         (digits.len() == 2 * SECRET_BYTES && is_hex(digits))
@@ -40,18 +40,19 @@ impl SecretHash {
     }
 }
 
-/// The tokens in memory: those on disk, as of the last COMMIT that is known to have succeeded.
+/// The tokens in memory: those on disk as of the last COMMIT that is known to have succeeded.
 #[derive(Default)]
 pub(crate) struct Tokens {
     by_hash: RwLock<Known>,
-    /// How often they have changed.
+    /// The number of changes.
     generation: AtomicU64,
 }
 
 pub(crate) type Known = HashMap<SecretHash, Arc<TokenInfo>>;
 
-// ORDERING: the generation moves, releasing, after the tokens have: a thread that acquires the new one finds
-// the new tokens. A thread that has the old one may find either, and sees it move later.
+// ORDERING: the generation is incremented, with release, after the tokens have changed. A thread that
+// acquires the new generation finds the new tokens. A thread with the old one may find either, and sees
+// the change later.
 impl Tokens {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +64,7 @@ impl Tokens {
         read(&self.by_hash.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is on disk may be other than what is known.
+    /// Reconciles with the tokens on disk.
     pub(crate) fn reload(&self, db: &Connection) -> Result<(), StorageError> {
         let on_disk = read_all(db)?;
         if self.read(|known| *known != on_disk) {
@@ -72,7 +73,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// The token that has this secret. The time that this takes tells of its hash only.
+    /// Returns the token with this secret. The time of the look-up depends only on the secret's hash.
     pub(crate) fn find(&self, secret: &str) -> Option<Arc<TokenInfo>> {
         let hash = SecretHash::of(secret)?;
         self.read(|known| known.get(&hash).cloned())
@@ -91,14 +92,14 @@ impl Tokens {
     }
 }
 
-/// The oldest first.
+/// Returns the tokens, the oldest first.
 pub(crate) fn sorted(known: &Known) -> Vec<TokenInfo> {
     let mut tokens: Vec<_> = known.values().map(|info| (**info).clone()).collect();
     tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     tokens
 }
 
-/// All tokens on disk.
+/// Returns all tokens on disk.
 pub(crate) fn read_all(db: &Connection) -> Result<Known, StorageError> {
     let damaged = |what: &str| StorageError::corrupt(format!("a token's row: {what}"));
     let mut statement =
@@ -130,14 +131,14 @@ pub(crate) fn read_all(db: &Connection) -> Result<Known, StorageError> {
     Ok(tokens)
 }
 
-/// A new secret, and its hash.
+/// Returns a new secret, and its hash.
 pub(crate) fn new_secret() -> Result<(String, SecretHash), StorageError> {
     let secret = random_hex::<SECRET_BYTES>(PREFIX)?;
     let hash = SecretHash::of(&secret).expect("it has the form");
     Ok((secret, hash))
 }
 
-/// A new id, which another token may have.
+/// Returns a new id, which another token may have.
 pub(crate) fn new_id() -> Result<String, StorageError> {
     random_hex::<{ ID_DIGITS / 2 }>("")
 }
@@ -147,7 +148,8 @@ fn is_hex(text: &str) -> bool {
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Random bytes as hexadecimal digits. Room for all is made first: a text that grows leaves copies behind.
+/// Returns random bytes as hexadecimal digits. Reserves all memory first, because a growing text leaves
+/// copies behind.
 fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> {
     let mut bytes = Zeroizing::new([0; BYTES]);
     getrandom::fill(&mut *bytes)?;
@@ -159,64 +161,65 @@ fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> 
     Ok(text)
 }
 
-/// Why a token could not be made or revoked. Unless it is [`CommitError::Unknown`], nothing changed.
+/// The reason why a token could not be created or revoked. Unless it is [`CommitError::Unknown`],
+/// nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The name does not have the form that it must have.
+    /// The name is not valid.
     #[error("a token's name is of the form [A-Za-z0-9._-]{{1,64}}; use only those characters")]
     InvalidName,
-    /// The first token is not an admin, is limited to tables, or expires, so that none could make
-    /// others.
+    /// The first token is not an admin, is limited to tables, or expires, so that no further token
+    /// could be created.
     #[error(
         "the first token must be an admin that is not limited to tables and does not expire; make that one first"
     )]
     FirstNotAdmin,
-    /// It was to be limited to no table at all.
+    /// The list of tables is empty.
     #[error("a token that is limited to no table allows nothing; name a table, or do not limit it")]
     NoTables,
-    /// It was to be limited to too many tables.
+    /// The list of tables is too long.
     #[error(
         "a token may be limited to {MAX_TOKEN_TABLES} tables, and {given} were given; give it all tables, or make several tokens"
     )]
     TooManyTables {
-        /// How many.
+        /// Tables in the list.
         given: usize,
     },
-    /// It would be expired from the start.
-    #[error("the token would expire at {at}, which is over; give a time to come")]
+    /// The time of expiry has passed.
+    #[error("the token would expire at {at}, which has passed; give a later time")]
     Expired {
-        /// The time that was given.
+        /// The given time.
         at: Timestamp,
     },
-    /// There are as many tokens as there may be.
+    /// The store has the maximum number of tokens.
     #[error(
-        "there are {MAX_TOKENS} tokens, and there may not be more; revoke those that nobody uses"
+        "there are {MAX_TOKENS} tokens, the most that a store may have; revoke those that are not in use"
     )]
     TooMany,
     /// There is no token with this id.
-    #[error("there is no token {id}; look at the list for the ids of those that there are")]
+    #[error("there is no token {id}; list the tokens to see their ids")]
     Unknown {
         /// The id that was given, cut after some characters.
         id: String,
     },
-    /// The last admin would leave tokens behind that nobody can revoke.
+    /// Revoking the last admin would leave tokens that no caller can revoke.
     #[error(
         "this is the last admin that is not limited to tables and does not expire; make another one, or revoke the other tokens first"
     )]
     LastAdmin,
-    /// The last admin would leave a running server without one.
+    /// Revoking the last admin would leave a running server without one.
     #[error(
         "this is the last admin that is not limited to tables and does not expire, and a running server keeps one; create another one first"
     )]
     LastWhileServed,
-    /// What holds for transactions holds for tokens.
+    /// An error that transactions have as well.
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
 
 impl TokenError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

@@ -31,11 +31,11 @@ use std::ops::Deref;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-/// A table as a state `S` of the program's own type, `HashMap<Arc<str>, V>` unless another one is asked
-/// for. Values are decoded when they change, never for a read.
+/// A table as a state `S` of the program's own type, by default `HashMap<Arc<str>, V>`. Values are
+/// decoded when they change, never for a read.
 ///
-/// Made by [`Store::table`] and [`Store::table_as`]. Cheap to clone. The store stays open while there is
-/// a table of it.
+/// Created by [`Store::table`] and [`Store::table_as`]. Cheap to clone. The store stays open while one
+/// of its tables is alive.
 ///
 /// ```
 /// use hotread_store::Store;
@@ -58,31 +58,32 @@ use std::time::{Duration, SystemTime};
 ///
 /// # Values that the type refuses
 ///
-/// Other programs may write to the same table, or an older version of this one. A value that the type
-/// cannot be read from is refused: the state stays as it was before that change, for all records,
-/// [`status`](Self::status) says which record it is, and the state moves on when the record is changed or
-/// deleted. A table that has such a record at the start is an [`Error::Rejected`].
+/// Other programs may write to the same table, as may an older version of this one. A value that cannot
+/// be decoded into the type is refused: the state stays as it was before that change, for all records,
+/// and [`status`](Self::status) names the record. The state advances when that record is changed or
+/// deleted. If the table contains such a record at the start, the call returns [`Error::Rejected`].
 ///
 /// # Costs
 ///
-/// Two copies of the state, up to four while readers hold old ones; while the table is read, its records once
-/// more. A value that this handle writes is decoded before it is written, so that the type cannot refuse it
-/// afterwards, and again when the state takes it. A commit takes what others have committed before it on the
-/// calling thread; one thread of the process does that when no caller does. After a refused value was fixed,
-/// and after the table was created again, the whole table is read, which keeps that thread for as long.
+/// Two copies of the state, up to four while readers hold old ones; while the table is read, its
+/// records once more. A value that this handle writes is decoded before it is written, so that the type
+/// cannot refuse it afterwards, and again when the state takes it. A commit also applies earlier
+/// commits of other callers, on the calling thread; a thread of the process applies them when no caller
+/// does. After a refused value was fixed, and after the table was re-created, that thread reads the
+/// whole table.
 ///
 /// # Panics of the state's code
 ///
-/// While the table is read for the first time, a panic of the state's code is the caller's. Later it ends the
-/// table's state with [`Status::Failed`]; [`Store::table`] makes another one.
+/// While the table is read for the first time, a panic of the state's code reaches the caller. Later it
+/// ends the table's state with [`Status::Failed`]; [`Store::table`] then creates another one.
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     shared: Arc<Shared<S>>,
-    /// As the handle was asked for, with its actor: handles of several actors share one state.
+    /// The store with the actor of the request: handles with several actors share one state.
     store: Store,
     value: PhantomData<fn(V) -> V>,
 }
 
-/// What the handles of one table and type share. When it goes, the state is not followed any more.
+/// The state that the handles of one table and type share. Dropping it ends the following.
 struct Shared<S: Replicated>(Arc<Follower<S>>);
 
 impl<S: Replicated> Deref for Shared<S> {
@@ -94,7 +95,7 @@ impl<S: Replicated> Deref for Shared<S> {
 }
 
 impl<S: Replicated> Shared<S> {
-    /// What is in use already, or new.
+    /// Returns the shared state, or creates it.
     fn get(
         states: &States,
         name: &TableName,
@@ -125,15 +126,15 @@ impl<S: Replicated> Drop for Shared<S> {
 }
 
 impl Store {
-    /// The table of this name as a `HashMap<Arc<str>, V>`, created with the default options if it is not
-    /// there. See [`Table`].
+    /// Returns the table of this name as a `HashMap<Arc<str>, V>`, and creates it with the default
+    /// options if it does not exist. See [`Table`].
     ///
     /// The first call reads the whole table: about a second for a million records. Later calls for the
     /// same type share the state.
     ///
     /// # Errors
-    /// If the name has not the form of one, the table cannot be created or read, or it has a value that
-    /// `V` cannot be read from.
+    /// If the name is not valid, the table cannot be created or read, or it has a value that cannot be
+    /// decoded into `V`.
     pub fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
     where
         HashMap<Arc<str>, V>: Replicated<Value = V>,
@@ -141,7 +142,7 @@ impl Store {
         self.table_as(name)
     }
 
-    /// The table of this name as a state of any type that can follow a table; otherwise as
+    /// Returns the table of this name as a state of any type that can follow a table; otherwise as
     /// [`table`](Self::table).
     ///
     /// ```
@@ -163,7 +164,7 @@ impl Store {
         let name = TableName::new(name)?;
         let make = || Follower::start(self, &name).map(Shared);
         let shared = match self.is_read_only() {
-            // Each state is of the moment in which it is asked for.
+            // Each state of a read-only store is that of the moment of its request.
             true => Arc::new(make()?),
             false => {
                 self.create_if_absent(&name)?;
@@ -172,7 +173,7 @@ impl Store {
         };
         Ok(Table {
             shared,
-            // Without the budget of the caller, which it outlives.
+            // The handle outlives the caller's budget, so it does not inherit it.
             store: Self(self.0.clone(), None, self.2.clone()),
             value: PhantomData,
         })
@@ -181,7 +182,7 @@ impl Store {
     fn create_if_absent(&self, name: &TableName) -> Result<(), Error> {
         if self.0.registry.get(name).is_none() {
             match self.create_table(name, TableOptions::default()) {
-                // Another caller was faster.
+                // Another caller created it first.
                 Err(TableError::Exists { .. }) => {}
                 other => drop(other?),
             }
@@ -193,12 +194,12 @@ impl Store {
 typed_table_calls! {
     [] [] |table| table.store, table.name();
     "Readers see it as well, unless they [are in the way](Status::Blocked), the type \
-     [refuses a value](Status::Rejected) of another writer, or the status tells of something else that \
-     keeps them from it."
+     [refuses a value](Status::Rejected) of another writer, or the status names another cause that \
+     prevents it."
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// The table's name.
+    /// Returns the table's name.
     #[must_use]
     pub fn name(&self) -> &TableName {
         &self.shared.name
@@ -206,62 +207,67 @@ impl<V, S: Replicated> Table<V, S> {
 
     // ---- reading the state ----
 
-    /// A reader of the state, for one thread or task: [`HotReadHandle::current`] costs one load and one
-    /// compare. It keeps working after the table's handles and the store are gone. It waits for news by
-    /// [`HotReadHandle::wait_changed`], or [`HotReadHandle::changed`] in a task.
+    /// Returns a reader of the state, for one thread or task: [`HotReadHandle::current`] costs one load
+    /// and one compare. The reader keeps working after the table's handles and the store are gone. It
+    /// waits for changes with [`HotReadHandle::wait_changed`] or, in a task,
+    /// [`HotReadHandle::changed`].
     #[must_use]
     pub fn reader(&self) -> HotReadHandle<S> {
         self.shared.hot.create_handle()
     }
 
-    /// A reader with a name, which [`Status::Blocked`] tells.
+    /// Returns a reader with a name, which [`Status::Blocked`] reports.
     #[must_use]
     pub fn named_reader(&self, name: &str) -> HotReadHandle<S> {
         self.shared.hot.create_named_handle(name)
     }
 
-    /// A factory of readers, for code that must not write.
+    /// Returns a factory of readers, for code that must not write.
     #[must_use]
     pub fn readers(&self) -> Readers<S> {
         self.shared.hot.readers()
     }
 
-    /// The last change that readers see. While readers hold up a publication, it may be an earlier one.
+    /// Returns the position of the last change that readers see. It may lag while readers block a
+    /// publication.
     #[must_use]
     pub fn position(&self) -> Position {
         self.shared.position()
     }
 
-    /// Greatest age of what readers see, as of a replica: zero if they see every commit of this store that
-    /// was acknowledged before this call. `None`: they do not, or that is not known, because another thread
-    /// is just about to show them the last one, or for a reason that [`status`](Self::status) gives.
+    /// Returns an upper bound of the age of what readers see, as for a replica: zero if they see every
+    /// commit of this store that was acknowledged before this call. `None` if they do not, or if that
+    /// is unknown because another thread is publishing the last commit at this moment or for a reason
+    /// that [`status`](Self::status) gives.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.shared.sees_all().then_some(Duration::ZERO)
     }
 
-    /// The status of the state. Never waits for the disk.
+    /// Returns the status of the state. Never waits for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
     }
 
-    /// Waits until readers see a change, for example one that another program committed.
+    /// Waits until readers see the change at a position, for example one that another program
+    /// committed.
     ///
     /// # Errors
-    /// [`WaitForError`] says why they do not.
+    /// [`WaitForError`] gives the reason why readers do not see it.
     pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
         self.shared.wait_for(position, within)
     }
 
-    /// Calls `call` with the key, the old and the new value of each record that changes from now on, until
-    /// the guard is dropped. `None` as the old value: there was no record; as the new one: there is none.
+    /// Calls `call` with the key, the old and the new value of each record that changes from now on,
+    /// until the guard is dropped. The old value of a new record is `None`, and so is the new value of
+    /// a deleted one.
     ///
-    /// When it is called, every reader that asks sees that change, or a later one. The changes of a table
-    /// come in order. After the table was read as a whole (it was created again, or a
+    /// By the time of a call, every reader that asks sees that change or a later one. The changes of a
+    /// table arrive in order. After the table was read as a whole (it was re-created, or a
     /// [refused](Status::Rejected) value was fixed), and for a callback that is more than
-    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they come as the difference
-    /// to what it was told of last. A write after which the value is equal is no change.
+    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they arrive as the
+    /// difference from the last reported state. A write that leaves the value equal is not reported.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().expect("a folder");
@@ -279,12 +285,12 @@ impl<V, S: Replicated> Table<V, S> {
     ///
     /// # Costs
     ///
-    /// A thread of its own, on which it is called, and one more copy of the state. No lock is held
-    /// meanwhile: it may use the table, and be slow; that keeps neither readers nor writers waiting. A panic
-    /// is caught, the status is [`Status::CallbackPanicked`], and the next change is told.
+    /// One thread, on which `call` runs, and one more copy of the state. No lock is held during a call:
+    /// it may use the table and be slow without delaying readers or writers. A panic is caught; the
+    /// status is [`Status::CallbackPanicked`] then, and later changes are still reported.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&V>, Option<&V>) + Send + 'static,
@@ -300,7 +306,7 @@ impl<V, S: Replicated> Table<V, S> {
 
     // ---- writing ----
 
-    /// An empty transaction, to be filled.
+    /// Returns an empty transaction, to be filled.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().expect("a folder");
@@ -317,7 +323,7 @@ impl<V, S: Replicated> Table<V, S> {
         TableTxn::new(self)
     }
 
-    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    /// Replaces the table's content, within the limits and conditions of the replacement.
     ///
     /// # Errors
     /// As for [`Store::replace`].
@@ -330,11 +336,11 @@ impl<V, S: Replicated> Table<V, S> {
 
     // ---- reading the table ----
 
-    /// The value of a record as of the last commit, read from disk in some microseconds. Readers are for
-    /// the hot path.
+    /// Returns the value of a record as of the last commit, read from disk in some microseconds. On the
+    /// hot path use a [`reader`](Self::reader) instead.
     ///
     /// # Errors
-    /// If the key has not the form of one, the table cannot be read, or the type refuses the value.
+    /// If the key is not valid, the table cannot be read, or the type refuses the value.
     pub fn get(&self, key: &str) -> Result<Option<V>, Error>
     where
         V: DeserializeOwned,
@@ -347,7 +353,7 @@ impl<V, S: Replicated> Table<V, S> {
             .map_err(|refused| Error::rejected(self.name(), refused))
     }
 
-    /// The changes after `from`, oldest first, at most `limit`.
+    /// Returns the changes after `from`, oldest first, at most `limit`.
     ///
     /// # Errors
     /// As for [`Store::changes`].
@@ -355,7 +361,7 @@ impl<V, S: Replicated> Table<V, S> {
         Ok(self.store.changes(self.name(), from, limit)?)
     }
 
-    /// Every change after `from`, in order and without a gap.
+    /// Returns a subscription to every change after `from`, in order and without a gap.
     ///
     /// # Errors
     /// As for [`Store::subscribe`].
@@ -380,7 +386,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
     }
 
     /// Commits. When this returns, the transaction is on disk, and readers of the table see it unless
-    /// readers [are in the way](Status::Blocked) or the type [refuses a value](Status::Rejected).
+    /// other readers [are in the way](Status::Blocked) or the type [refuses a value](Status::Rejected).
     ///
     /// # Errors
     /// As for [`Store::commit`].

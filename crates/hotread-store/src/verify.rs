@@ -1,4 +1,4 @@
-//! Checking a database from one end to the other.
+//! Verification of a whole database.
 
 use crate::error::{ReadError, StorageError};
 use crate::options::TableInfo;
@@ -15,14 +15,13 @@ use serde::Serialize;
 /// Most problems that are reported.
 const MAX_PROBLEMS: usize = 100;
 
-/// What a check has found.
+/// The result of a verification.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// What is wrong, in words; at most 100. Empty: all is well.
+    /// Descriptions of the problems, at most 100. Empty if the database is intact.
     pub problems: Vec<String>,
-    /// Commits in the write-ahead log that do not count. A problem if it is certain that they were
-    /// acknowledged.
+    /// Commits in the write-ahead log that SQLite skips. A problem if they were certainly acknowledged.
     pub wal: Option<WalDamage>,
     /// The tables that could be read.
     pub tables: Vec<VerifiedTable>,
@@ -35,23 +34,23 @@ pub struct VerifiedTable {
     /// The table.
     #[serde(flatten)]
     pub info: TableInfo,
-    /// A digest of keys and values alone, without sequence numbers: tables with the same content
-    /// have the same one. `None` if the values could not be read.
+    /// A digest of keys and values alone, without sequence numbers: equal for tables with the same
+    /// content. `None` if the values could not be read.
     pub content: Option<Digest>,
-    /// Whether values were checked against their hashes. Not those of sealed tables without the
-    /// passphrase.
+    /// Set if values were checked against their hashes, which is impossible for sealed tables without
+    /// the passphrase.
     pub checked: bool,
 }
 
 impl Store {
-    /// Checks the database: SQLite's own integrity check; of each table the number and the hashes
-    /// of its records, the digest, the history without gaps, and of sealed tables every seal.
+    /// Checks the database: SQLite's own integrity check; of each table the number and the hashes of
+    /// its records, the digest, and the history without gaps; and of sealed tables every seal.
     ///
     /// Reads everything, in one read transaction.
     ///
     /// # Errors
     /// If the database cannot be read at all, or the passphrase is not that of a sealed table (without
-    /// one, what is sealed is left unchecked). What is wrong with the database is in the report.
+    /// a passphrase, sealed content is left unchecked). Problems of the database are in the report.
     pub fn verify(&self) -> Result<Report, ReadError> {
         let mut db = self.0.at.reader()?;
         let txn = db.transaction()?;
@@ -66,7 +65,7 @@ impl Store {
 }
 
 impl Report {
-    /// Of all there is in the database. `unseal` opens a sealed table, or says why it cannot.
+    /// Verifies the whole database. `unseal` opens a sealed table, or returns the reason why it cannot.
     pub(crate) fn of(
         db: &Connection,
         unseal: impl Fn(&OpenTable) -> Result<(), SealError>,
@@ -98,7 +97,7 @@ impl Report {
         })?;
         for row in tables {
             let info = row.info();
-            // Without the passphrase there is still much to check; with a wrong one it is wrong.
+            // Without a passphrase most checks are still possible; a wrong one is an error.
             let readable = match unseal(&row.table) {
                 Ok(()) => true,
                 Err(SealError::NoPassphrase) => false,
@@ -127,8 +126,8 @@ impl Report {
         Ok(report)
     }
 
-    /// Notes what an error says of the database. One that says nothing of it, such as that of a disk that
-    /// does not answer at the moment, ends the check.
+    /// Records the problem that an error shows. An error without relation to the content of the
+    /// database, such as that of an unresponsive disk, ends the verification.
     fn damage(&mut self, what: &str, error: ReadError) -> Result<(), ReadError> {
         match error {
             ReadError::Storage(StorageError::Corrupt { .. }) | ReadError::Seal { .. } => {
@@ -146,15 +145,15 @@ impl Report {
     }
 }
 
-/// Fails if a line of SQLite's check is about reading that failed, and not about what was read.
+/// Fails if a line of SQLite's check reports a failed read instead of damaged content.
 fn passing(line: &str) -> Result<(), StorageError> {
     let code = line.split_once("error code").and_then(|(_, rest)| {
         let rest = rest.trim_start_matches([' ', '=']);
         let digits = rest.find(|c: char| !c.is_ascii_digit());
         rest[..digits.unwrap_or(rest.len())].parse::<i32>().ok()
     });
-    // An extended code has the kind of error in its last byte. A page number beyond the file's end is
-    // reported in other words than a page that cannot be read.
+    // The last byte of an extended code is the kind of error. A page number beyond the file's end has
+    // another message than a page that cannot be read.
     match code.map(|code| code & 0xff) {
         None if line.contains("failed to get page") => Err(StorageError::io(line)),
         None | Some(rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_OK) => Ok(()),
@@ -162,7 +161,7 @@ fn passing(line: &str) -> Result<(), StorageError> {
     }
 }
 
-/// Checks a table; gives the digest of its content if its values can be read.
+/// Checks a table. Returns the digest of its content if its values can be read.
 fn check(
     db: &Connection,
     row: &TableRow,
@@ -185,7 +184,7 @@ fn check(
         digest = digest.with(ItemHash(rows::read_wide(row, 3)?));
         let key: String = row.get(0)?;
         if rows::read_count(row, 1)? > head.position.seq {
-            report.problem(format!("table {name}: {key:?} is of the future"));
+            report.problem(format!("table {name}: {key:?} is beyond the head"));
         }
         if !readable {
             return Ok(());

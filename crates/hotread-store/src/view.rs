@@ -1,5 +1,5 @@
-//! A table inside the committer's transaction: what `evaluate` asks of it, and the rows that a
-//! change becomes. The benchmarks run the same statements without the rest.
+//! A table within the committer's transaction: the queries of `evaluate`, and the rows that a change
+//! writes. The benchmarks run the same statements without the rest.
 
 use crate::error::{CommitError, StorageError};
 use crate::rows::{self, signed, wide};
@@ -12,21 +12,21 @@ use hotread_proto::{
 use rusqlite::{CachedStatement, Connection, Row, params};
 use std::borrow::Cow;
 
-/// How long a transaction id is remembered, in sequence numbers of its table: a retry comes within
-/// seconds, and this is at least some hundred groups.
+/// Sequence numbers of its table for which a transaction id is remembered: at least some hundred
+/// groups, while a retry follows within seconds.
 pub const REMEMBERED_TXNS: u64 = 10_000;
-/// Forgotten ids are removed each time this many transactions have been committed.
+/// Transactions after which forgotten ids are removed.
 const FORGET_EVERY: u64 = 1_024;
 
 /// The statements of the write path, named here so that the benchmarks can run the same.
 pub mod sql {
-    /// What is there under a key.
+    /// Reads the record of a key, without its value.
     pub const EXISTING: &str =
         "SELECT seq, hash, expires_at FROM records WHERE table_id = ?1 AND key = ?2";
     /// The same, with its category.
     pub const FILED: &str =
         "SELECT seq, hash, expires_at, category FROM records WHERE table_id = ?1 AND key = ?2";
-    /// A record written whole.
+    /// Writes a whole record.
     pub const PUT: &str = "
         INSERT INTO records (table_id, key, seq, updated_at, hash, value, category, expires_at)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -34,19 +34,19 @@ pub mod sql {
             seq = excluded.seq, updated_at = excluded.updated_at, hash = excluded.hash,
             value = excluded.value, category = excluded.category,
             expires_at = excluded.expires_at";
-    /// A record taken out.
+    /// Deletes a record.
     pub const DELETE: &str = "DELETE FROM records WHERE table_id = ?1 AND key = ?2";
-    /// A transaction in the history.
+    /// Writes a transaction to the history.
     pub const CHANGE: &str = "
         INSERT INTO changes
             (place, table_id, seq, at, digest, records, bytes, ops, actor, note)
         VALUES (?1 << 40 | ?2, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    /// Where a table stands, once for a group.
+    /// Writes the head of a table, once for a group.
     pub const HEAD: &str = "
         UPDATE tables SET head = ?2, digest = ?3, records = ?4, updated_at = ?5, floor = ?6,
             history_bytes = ?7
         WHERE id = ?1";
-    /// How many entries have been applied, once for a group.
+    /// Adds to the number of applied entries, once for a group.
     pub const APPLIED: &str = "UPDATE meta SET value = value + ?1 WHERE name = 'applied'";
 }
 
@@ -54,12 +54,12 @@ pub(crate) struct View<'a> {
     db: &'a Connection,
     table: &'a OpenTable,
     head: Head,
-    /// The time of what is decided.
+    /// The time of the transaction that is decided.
     at: Timestamp,
     hasher: Hasher,
-    /// Keys that were asked for and whose record had expired then.
+    /// Requested keys whose record had expired.
     expired: Vec<Key>,
-    /// Looked up once for a transaction, and not once for each of its keys.
+    /// Prepared once for a transaction, instead of once for each of its keys.
     existing: CachedStatement<'a>,
 }
 
@@ -118,7 +118,7 @@ impl TableView for View<'_> {
              WHERE table_id = ?1 ORDER BY key";
         rows::each(self.db, sql, [self.table.id], |row| {
             let key = row.get_ref(0)?.as_str().map_err(StorageError::corrupt)?;
-            // What damage has made of a key must not become the key of a change.
+            // A damaged key must not become the key of a change.
             Key::new(key).map_err(StorageError::corrupt)?;
             visit(key, existing(row, 1, row.get(4)?)?);
             Ok(())
@@ -144,7 +144,7 @@ impl TableView for View<'_> {
     }
 }
 
-/// What is there, from the columns `seq, hash, expires_at`, of which `first` is the first.
+/// Reads an existing record from the columns `seq, hash, expires_at`, starting at `first`.
 fn existing(row: &Row<'_>, first: usize, category: String) -> Result<Existing, StorageError> {
     Ok(Existing {
         seq: rows::read_count(row, first)?,
@@ -155,7 +155,8 @@ fn existing(row: &Row<'_>, first: usize, category: String) -> Result<Existing, S
 }
 
 impl View<'_> {
-    /// Does the table have more records after the change, those left out that had expired before it?
+    /// Returns `true` if the change increases the number of records, not counting those that had
+    /// expired before it.
     pub(crate) fn grows_by(&self, change: &Change) -> bool {
         let had_expired = |op: &&ChangeOp| self.expired.iter().any(|old| old.as_str() == op.key());
         let again = match self.expired.is_empty() {
@@ -165,7 +166,7 @@ impl View<'_> {
         change.records + again as u64 > self.head.records
     }
 
-    /// Writes a change, all but the table's head. Gives back its bytes in the history.
+    /// Writes a change, except for the table's head. Returns its bytes in the history.
     pub(crate) fn apply(&self, change: &Change) -> Result<u64, CommitError> {
         let Self { db, table, .. } = self;
         let values = table.values();
@@ -208,7 +209,7 @@ impl View<'_> {
             note,
         ])?;
         if let Some((id, body)) = &change.id {
-            // An id that is used again after it was forgotten takes the place of the old one.
+            // An id that is used again after it was forgotten replaces the old one.
             let sql = "INSERT OR REPLACE INTO txn_ids (table_id, txn_id, seq, at, body)
                  VALUES (?1, ?2, ?3, ?4, ?5)";
             let (id, at) = (id.as_str(), change.at.millis());

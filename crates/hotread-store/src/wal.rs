@@ -1,10 +1,10 @@
-//! What a write-ahead log has beyond its end: committed frames that SQLite passes over, since it stops
-//! at the first frame that is not as it was written.
+//! Detection of damage in a write-ahead log: committed frames after the first damaged frame, where
+//! SQLite stops.
 //!
-//! Each frame has the checksum of itself and all before it, so a frame proves that it was written right
-//! after the one before it, whatever became of the frames before that one.
+//! Each frame has a checksum over itself and all frames before it. A valid frame therefore proves that
+//! it was written directly after its predecessor, even if an earlier frame is damaged.
 
-use crate::files::{beside, is_filled};
+use crate::files::{is_filled, sibling};
 use crate::inode::Inode;
 use crate::location::Location;
 use serde::Serialize;
@@ -16,27 +16,27 @@ use std::time::Duration;
 
 const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
-/// The first four bytes; the last bit says that checksums are of big-endian numbers.
+/// The first four bytes; the last bit means that checksums are of big-endian numbers.
 const MAGIC: u32 = 0x377f_0682;
-/// The page size of this crate's databases, for a log whose header does not say.
+/// The page size of this crate's databases, for a log with a damaged header.
 const PAGE_BYTES: u32 = 4096;
-/// Looks at a log that another process may be writing, and how long to wait between them. What is
-/// damaged stays so; what is being written is whole by the next look.
+/// Number of scans of a log that another process may be writing, and the pause between them. Damage
+/// persists, while a frame that is being written is complete by the next scan.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Committed groups of transactions in the write-ahead log that do not count, because something before
-/// them is not as it was written.
+/// Committed groups of transactions in the write-ahead log that SQLite skips, because an earlier part
+/// of the log is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WalDamage {
-    /// The first frame that does not count, from 1 on; 0: the log's header is damaged, and no frame
-    /// counts.
+    /// The first frame that SQLite skips, from 1; 0 if the log's header is damaged, so that it skips
+    /// all frames.
     pub frame: u64,
-    /// Commits that lie beyond it, whole; at least as many as there were transactions.
+    /// Complete commits after the damage; at least one for each transaction.
     pub commits: u64,
-    /// Whether transactions are lost that were acknowledged. Otherwise the only commit beyond may be one
-    /// that was under way when power was lost.
+    /// Set if acknowledged transactions are certainly lost. Otherwise the only commit after the damage
+    /// may be one that was in progress when power was lost.
     pub certain: bool,
 }
 
@@ -51,19 +51,19 @@ impl fmt::Display for WalDamage {
     }
 }
 
-/// What there is in the log beside a database that no process writes.
+/// Scans the log next to a database that no process writes.
 pub(crate) fn scan(at: &Location) -> io::Result<Option<WalDamage>> {
     if at.vfs.is_some() {
         return Ok(None);
     }
-    let file = match File::open(beside(&at.path, "-wal")) {
+    let file = match File::open(sibling(&at.path, "-wal")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     scan_log(BufReader::with_capacity(1 << 20, file), at.inode.as_deref())
 }
 
-/// The same while another process may be writing.
+/// Scans the log while another process may be writing it.
 pub(crate) fn scan_live(at: &Location) -> io::Result<Option<WalDamage>> {
     let mut last = scan(at)?;
     for _ in 1..LOOKS {
@@ -83,7 +83,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-/// SQLite's checksum of numbers in pairs.
+/// SQLite's checksum of pairs of numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Checksum(u32, u32);
 
@@ -108,16 +108,17 @@ impl Checksum {
     }
 }
 
-/// A run of frames of which each was written right after the one before.
+/// A run of frames, each of which was written directly after the one before.
 #[derive(Default)]
 struct Run {
     commits: u64,
-    /// The last version of each page, and those that no commit has confirmed yet.
+    /// The last committed version of each page, and the versions that no commit has confirmed yet.
     pages: BTreeMap<u32, Vec<u8>>,
     pending: BTreeMap<u32, Vec<u8>>,
 }
 
-/// What lies beyond the end. A damaged header is passed over if all that follows is in the database.
+/// Scans the log for commits after the damage. A damaged header is ignored if all later frames are in
+/// the database.
 fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<WalDamage>> {
     let mut header = [0; HEADER_BYTES];
     if !is_filled(log.read_exact(&mut header))? {
@@ -133,7 +134,7 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
     };
     let mut salts = counts.then(|| <[u8; 8]>::try_from(&header[16..24]).expect("eight bytes"));
     let mut before = stored;
-    // The first frame that does not count.
+    // The first frame that SQLite skips.
     let mut end = (!counts).then_some(0);
     let (mut run, mut longest) = (Run::default(), Run::default());
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes as usize];
@@ -148,7 +149,7 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
             && before.of(&head[..8], big).of(page, big) == stored;
         before = stored;
         if !counts {
-            // Without the header, of the same log as the frame before.
+            // Without a header, the first valid frame determines the log's salts.
             salts = Some(own);
         }
         if !follows {
@@ -181,7 +182,7 @@ fn scan_log(mut log: impl Read, database: Option<&Inode>) -> io::Result<Option<W
     Ok(Some(WalDamage {
         frame,
         commits: longest.commits,
-        // With the next one begun, the one before had been synced.
+        // The second commit began only after the first one was synced.
         certain: !counts || longest.commits > 1,
     }))
 }

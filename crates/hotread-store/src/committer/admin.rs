@@ -1,4 +1,4 @@
-//! Creating, dropping and sealing tables anew: jobs that the committer does between groups.
+//! Creating, dropping and rekeying tables: jobs that the committer runs between groups.
 
 use super::{Committer, not_open, write_standing};
 use crate::error::{CommitError, StorageError, TableError};
@@ -16,30 +16,31 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A random epoch, for a new incarnation of a table.
+/// Returns a random epoch, for a new incarnation of a table.
 fn random_epoch() -> Result<Epoch, StorageError> {
     Ok(Epoch(getrandom::u64()?))
 }
 
-/// What a table's `options` column holds.
+/// Returns the content of a table's `options` column.
 pub(crate) fn options_column(options: &TableOptions) -> Result<String, TableError> {
     serde_json::to_string(options).map_err(|e| TableError::InvalidSchema {
         reason: e.to_string(),
     })
 }
 
-/// Reads a table's row back, as the next one that opens the database does.
+/// Reads a table's row back, as the next process that opens the database does.
 pub(super) fn read_back(db: &Connection, id: i64) -> Result<TableRow, StorageError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE id = ?1");
     db.query_row(&sql, [id], |row| Ok(TableRow::read(row)))?
 }
 
-/// What follows from an error of [`Committer::scrub`].
+/// Context of an error of [`Committer::scrub`].
 const NOT_SCRUBBED: &str =
-    "what was deleted may still be in the file: scrub it again when this has passed";
+    "what was deleted may still be in the file: scrub it again once the cause is fixed";
 
 impl Committer {
-    /// Runs `work` as one transaction. If COMMIT fails, what is on disk is unknown, as for a group.
+    /// Runs `work` as one transaction. After a failed COMMIT the content of the disk is unknown, as for
+    /// a group.
     pub(crate) fn transaction<R, E: From<CommitError>>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<R, E>,
@@ -98,7 +99,7 @@ impl Committer {
         Ok(self.enter(row, seal.map(|(seal, _)| seal), |_| {}))
     }
 
-    /// A table or its next incarnation is there, and others may use it.
+    /// Registers a table or its next incarnation, and makes it available to others.
     pub(super) fn enter(
         &mut self,
         row: TableRow,
@@ -114,17 +115,17 @@ impl Committer {
         info
     }
 
-    /// Frees the name. The rows are left to `clear`, since there may be millions.
+    /// Frees the name. The rows, of which there may be millions, are left to `clear`.
     pub(crate) fn drop_table(&mut self, name: &TableName) -> Result<(), TableError> {
         self.db()?;
         let table = self.registry.known(name)?;
         let now = self.now();
         self.transaction::<_, TableError>(|txn| {
-            // One that was never finished is there as well.
+            // An index whose building was interrupted exists as well.
             if search_index::exists(txn, table.id)? {
                 search_index::set_aside(txn, table.id)?;
             }
-            // No table has such a name, and each has another one.
+            // This name is invalid for a table, and unique.
             let name = format!("/{}", table.id);
             txn.execute(
                 "UPDATE tables SET name = ?2, dropped_at = ?3 WHERE id = ?1",
@@ -137,15 +138,16 @@ impl Committer {
         Ok(())
     }
 
-    /// Encrypts every value under the keys of another passphrase, forgets the history, whose values are
-    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the table.
+    /// Encrypts every value under the keys of another passphrase, deletes the history, whose values are
+    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the size of the
+    /// table.
     pub(crate) fn reseal(
         &mut self,
         table: &Arc<OpenTable>,
         new: (Seal, SealHeader),
     ) -> Result<TableInfo, TableError> {
         self.db()?;
-        // As what was committed before this job has left it.
+        // The state that the commits before this job have left.
         let current = self.registry.get(&table.name);
         let current = current.filter(|current| current.id == table.id);
         let (Some(table), Some(standing)) = (current, self.standing(table)) else {
@@ -155,9 +157,9 @@ impl Committer {
         let (seal, header) = new;
         let epoch = random_epoch()?;
         let mut records = Vec::new();
-        // Who cannot read the rows any more waits until it is known why.
+        // Readers that fail to decrypt rows wait on this lock for the new keys.
         let renewal = table.renewal.write();
-        // What the old rows leave behind in their pages is overwritten.
+        // Overwrites the remains of old rows in their pages.
         self.secure_delete(true)?;
         let sealed = self.transaction::<_, TableError>(|txn| {
             let hasher = seal.hasher();
@@ -202,7 +204,7 @@ impl Committer {
             )?;
             Ok(read_back(txn, table.id)?)
         });
-        // After a failed COMMIT there is no connection, and the next one begins without.
+        // After a failed COMMIT there is no connection, and the next one begins with the default.
         let _ = self.secure_delete(false);
         let row = sealed?;
         let head = row.standing.head;
@@ -219,7 +221,7 @@ impl Committer {
         Ok(db.pragma_update(None, "secure_delete", on)?)
     }
 
-    /// Leaves nothing of deleted rows in the file and its WAL.
+    /// Removes everything of deleted rows from the file and its WAL.
     pub(crate) fn scrub(&mut self) -> Result<(), CommitError> {
         let scrubbed = self.rewrite();
         scrubbed.map_err(|e| e.within(NOT_SCRUBBED).into())
@@ -227,7 +229,7 @@ impl Committer {
 
     fn rewrite(&mut self) -> Result<(), StorageError> {
         let db = self.db()?;
-        // The copy of the whole database is made in a file: in memory it would be as large.
+        // `VACUUM` copies the whole database to a file: in memory the copy would need as much memory.
         db.execute_batch("PRAGMA temp_store = FILE")?;
         let done = (|| {
             db.execute_batch("PRAGMA secure_delete = ON; VACUUM")?;

@@ -1,5 +1,5 @@
-//! Tables that get other options. A new schema is checked against what is there on the caller's thread, and the
-//! committer only looks through what has changed meanwhile.
+//! Altering of tables. A new schema is checked against the existing records on the caller's thread, and
+//! the committer checks only the changes since then.
 
 use super::Committer;
 use super::admin::{options_column, read_back};
@@ -16,9 +16,10 @@ use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most records that are indexed in one piece of work, which other writers wait for: some ten milliseconds.
+/// Most records that are indexed in one piece of work, for which other writers wait: some ten
+/// milliseconds.
 const MAX_INDEXED: usize = 1_000;
-/// Most bytes of values in such a piece, a last value that is larger aside.
+/// Most bytes of values in such a piece, except that its last value may exceed them.
 const MAX_INDEXED_BYTES: usize = 1 << 20;
 
 /// A schema that the records of a table fit, up to a position.
@@ -28,7 +29,8 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Checks all records of a table. `None`: the history lacks what has changed meanwhile.
+    /// Checks all records of a table. Returns `None` if the history lacks changes that were made
+    /// meanwhile.
     pub(crate) fn new(
         pool: &Pool,
         table: &OpenTable,
@@ -48,8 +50,8 @@ impl Checked {
         Ok(followed.then_some(checked))
     }
 
-    /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
-    /// history does not have all of it, or it comes to more than `max_bytes`.
+    /// Checks the changes up to `head`, and returns the bytes of history that were read. Returns `None`
+    /// if the history lacks a part of them, or if they exceed `max_bytes`.
     fn follow(
         &mut self,
         db: &Connection,
@@ -81,7 +83,8 @@ fn check_record(table: &OpenTable, schema: &Schema, row: &Row<'_>) -> Result<(),
 }
 
 impl Committer {
-    /// Gives a table other options. `None`: it has changed too much since it was checked.
+    /// Changes the options of a table. Returns `None` if the table has changed too much since the
+    /// check.
     pub(crate) fn alter(
         &mut self,
         table: &Arc<OpenTable>,
@@ -119,7 +122,8 @@ impl Committer {
             Ok(renamed.transpose()?)
         })?;
         if let Some(row) = renamed {
-            // As if it were dropped, for those who use it, and there from the beginning under its new name.
+            // Acts as a drop for users of the old name, and as a table with its whole content under the
+            // new one.
             self.registry.remove(&table.name);
             return Ok(Some(self.enter(row, None, |_| {})));
         }
@@ -129,7 +133,7 @@ impl Committer {
         Ok(Some(info))
     }
 
-    /// A table as it is now, whatever its options.
+    /// Returns the current incarnation of a table, whatever its options.
     pub(super) fn current(&mut self, table: &OpenTable) -> Result<Arc<OpenTable>, TableError> {
         self.db()?;
         let current = self.registry.get(&table.name);
@@ -138,8 +142,8 @@ impl Committer {
             .ok_or_else(|| CommitError::unknown(&table.name).into())
     }
 
-    /// Begins an index for what is written from now on. A process that ends before it is complete leaves a part
-    /// of an index, which is cleared before the next one is begun.
+    /// Begins an index for records that are written from now on. A process that ends before the index
+    /// is complete leaves a part of it, which is deleted before the next one is begun.
     pub(crate) fn begin_index(&mut self, table: &OpenTable) -> Result<(), TableError> {
         let current = self.current(table)?;
         if current.is_indexed() {
@@ -152,8 +156,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Indexes some records that the index does not have, in the order of their keys. Gives the last key; `None`
-    /// if there are no more, or there is no index any more.
+    /// Adds some records that the index lacks, in the order of their keys. Returns the last key, or
+    /// `None` if there are no more or the index was removed.
     pub(crate) fn index_some(
         &mut self,
         table: &OpenTable,

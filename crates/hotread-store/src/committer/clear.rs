@@ -1,5 +1,5 @@
-//! What dropped tables leave behind, deleted in bounded batches between groups. Dropping itself is one
-//! short transaction, in `admin`; what it marks is found here, also after a restart.
+//! Deletes the remains of dropped tables in bounded batches between groups. A drop itself is one short
+//! transaction, in `admin`; the tables that it has marked are found here, also after a restart.
 
 use super::Committer;
 use crate::error::{CommitError, TableError};
@@ -9,13 +9,13 @@ use crate::table::OpenTable;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
-/// Most rows that one batch deletes, which takes some milliseconds: a waiting group comes next.
+/// Most rows of one batch, which takes some milliseconds: a waiting group is next.
 const MAX_ROWS: usize = 1_000;
-/// Most bytes that one batch deletes, a last row that is larger aside: the pages of large values are
-/// freed one by one, so that this takes about as long as [`MAX_ROWS`] small ones.
+/// Most bytes of one batch, except that its last row may exceed them. The pages of large values are
+/// freed one by one, so that a batch of this size takes about as long as [`MAX_ROWS`] small rows.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// What a batch may still delete.
+/// The rows and bytes that a batch may still delete.
 struct Left {
     rows: usize,
     bytes: u64,
@@ -34,9 +34,9 @@ impl Left {
     }
 }
 
-/// Deletes rows of a dropped table from the first key on, as many as are left. `only` says which rows are its
-/// own, `?1` being its id, and `bytes` how many of a row count. Says whether more may be deleted, in which case
-/// no row is left.
+/// Deletes rows of a dropped table from the first key on, within what is left of the batch. `only` is
+/// the condition for its rows, where `?1` is its id, and `bytes` the size of a row. Returns `true` if
+/// the batch may delete more, in which case no row is left.
 fn delete(
     db: &Connection,
     id: i64,
@@ -65,7 +65,7 @@ fn delete(
 }
 
 impl Committer {
-    /// Deletes a batch of what the first of the dropped tables has left. Says whether there may be more.
+    /// Deletes a batch of the remains of the first dropped table. Returns `true` if there may be more.
     pub(crate) fn clear_dropped(&mut self) -> Result<bool, CommitError> {
         let db = self.db()?;
         let sql = "SELECT id FROM tables WHERE dropped_at IS NOT NULL ORDER BY dropped_at LIMIT 1";
@@ -77,12 +77,13 @@ impl Committer {
         Ok(true)
     }
 
-    /// Deletes a batch of the index that a table has no longer, or that a process has left half built. Says
-    /// whether there may be more.
+    /// Deletes a batch of an index that a table no longer has, or that a process has left half built.
+    /// Returns `true` if there may be more.
     pub(crate) fn clear_search(&mut self, table: &OpenTable) -> Result<bool, TableError> {
         let current = self.current(table)?;
         if current.is_indexed() {
-            // Another caller has begun the next one, which it does not before all is cleared.
+            // Another caller has begun the next index, which it does only after all of the old one is
+            // deleted.
             return Ok(false);
         }
         let id = current.id;
@@ -100,7 +101,7 @@ impl Committer {
     }
 }
 
-/// Deletes what is left of a dropped table, as far as that is in the batch; its own row last.
+/// Deletes the remains of a dropped table within the batch, the table's own row last.
 fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
     if !clear_index(db, id, left)? {
         return Ok(());
@@ -119,7 +120,8 @@ fn clear(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Deletes what is left of an index that was set aside, as far as that is in the batch; `true` if nothing is left.
+/// Deletes the remains of an index that was set aside, within the batch. Returns `true` if nothing is
+/// left.
 fn clear_index(db: &Connection, id: i64, left: &mut Left) -> rusqlite::Result<bool> {
     if !delete(db, id, left, ["search_rows", "table_id = ?1", "key", "0"])? {
         return Ok(false);
@@ -141,7 +143,8 @@ mod tests {
     use crate::{Store, TableOptions};
     use hotread_proto::{Key, Put, TableName, Txn, Value as Json};
 
-    /// Records that are left after each batch, of so many with values of so many bytes.
+    /// Returns the records that are left after each batch, given their number and the size of their
+    /// values.
     fn batches(records: usize, bytes: usize) -> Vec<i64> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.db");
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_in_rows_and_in_bytes() {
         assert_eq!(batches(2_500, 1), [1_500, 500, 0]);
-        // The one that goes beyond the bound is the last one.
+        // The record that exceeds the bound is the last one of its batch.
         assert_eq!(batches(12, 1_000_000), [7, 2, 0]);
     }
 }

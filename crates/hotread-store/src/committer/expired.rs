@@ -1,5 +1,5 @@
-//! Which records have expired, and which of them are deleted next: of each table its share, so that a
-//! table with a long backlog does not delay the others.
+//! The selection of expired records to delete. Each table has a share of a batch, so that a table with
+//! a long backlog does not delay the others.
 
 use crate::error::StorageError;
 use crate::rows;
@@ -8,11 +8,11 @@ use hotread_proto::{Key, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
-/// Records of a table that have expired: keys with sequence numbers, those first that expired first.
+/// Expired records by table: keys with sequence numbers, in the order of their expiry.
 pub(crate) type Expired = Vec<(Arc<OpenTable>, Vec<(Key, u64)>)>;
 
-/// Tables that have expired records, by id: the ones behind `after` first, then those up to it; at most
-/// `limit`. Takes a look-up for each table that has records with an expiry.
+/// Returns at most `limit` ids of tables with expired records: those after `after`, then those up to
+/// it. Takes a look-up for each table that has records with an expiry.
 pub(crate) fn tables(
     db: &Connection,
     now: Timestamp,
@@ -40,7 +40,8 @@ pub(crate) fn tables(
     Ok(found)
 }
 
-/// Expired records of these tables in equal shares, `limit` in all. Says whether there may be more.
+/// Returns expired records of these tables in equal shares, `limit` in all, and `true` if there may be
+/// more.
 pub(crate) fn share(
     db: &Connection,
     now: Timestamp,
@@ -53,7 +54,7 @@ pub(crate) fn share(
          ORDER BY expires_at LIMIT ?3 OFFSET ?4",
     )?;
     let mut expired: Expired = tables.map(|table| (table, Vec::new())).collect();
-    // Those that may have more, by their places.
+    // Indexes of the tables that may have more.
     let mut hungry: Vec<usize> = (0..expired.len()).collect();
     let mut left = limit;
     while left > 0 && !hungry.is_empty() {

@@ -1,6 +1,6 @@
-//! What the committer does between groups without being asked: it deletes expired records and what is left
-//! of dropped tables, and trims history that is too long, too large or too old. And its look, before each
-//! group, whether the database is still the file under its name.
+//! The committer's own work between groups: deleting expired records and the remains of dropped tables,
+//! and trimming history that is too long, too large or too old. Before each group it also checks that
+//! the database is still the file under its name.
 
 use super::queue::Request;
 use super::{Committer, LOG_IS_HELD, expired, not_open, write_standing};
@@ -17,23 +17,23 @@ use rusqlite::{Connection, Row, params};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How often expired records are looked for. A record may outlive its time by this much, and by what it
-/// takes to delete those of its table that expired before it.
+/// Interval between searches for expired records. A record may outlive its expiry by this time, and by
+/// the time that deleting earlier expired records of its table takes.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
-/// The same while nothing can be written: how often it is tried whether it can be again.
+/// Interval between attempts while nothing can be written.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// Most records that expire in one transaction of some milliseconds: a waiting group comes next.
+/// Most records that expire in one transaction of some milliseconds: a waiting group is next.
 const MAX_EXPIRED: usize = 500;
-/// Size of the write-ahead log from which on an operator is told, in bytes: four times what it is cut
-/// to, which it reaches only if a reader keeps its older part.
+/// Size of the write-ahead log, in bytes, above which a warning is logged: four times the size to which
+/// it is truncated. The log grows to it only if a reader keeps its older part.
 const LARGE_LOG_BYTES: u64 = 256 << 20;
-/// Room that a group may take besides its values, in bytes: pages of indexes and trees.
+/// Space that a group may need in addition to its values, in bytes: pages of indexes and trees.
 const GROUP_ROOM_BYTES: u64 = 16 << 20;
-/// Time between two searches for tables in memory that are not in use.
+/// Interval between searches for unused tables in memory.
 const COOL_EVERY: Duration = Duration::from_secs(5);
-/// How often history is looked at for its age.
+/// Interval between checks of the age of history.
 const AGE_EVERY: Duration = Duration::from_secs(10);
-/// Most changes that leave a table's history with one group.
+/// Most changes that one group trims from a table's history.
 const MAX_TRIMMED: usize = 1_000;
 
 impl Committer {
@@ -52,7 +52,7 @@ impl Committer {
                     self.sweep_after = if more { Duration::ZERO } else { SWEEP_EVERY };
                 }
                 Err(error) => {
-                    // Once, and not once a second.
+                    // Logged once, not once a second.
                     if self.sweep_after != RETRY_EVERY {
                         tracing::warn!(
                             %error,
@@ -72,31 +72,31 @@ impl Committer {
                 tracing::warn!(%error, "old history could not be trimmed; trying again");
                 false
             });
-            // If there is more, it goes on after the next group.
+            // If there is more, it continues after the next group.
             if !more {
                 self.aged = now;
             }
         }
     }
 
-    /// Lets go of unused tables in memory; not in a store that only reads, where they stand still.
+    /// Unloads unused tables. A store that only reads has no committer, and keeps its tables unchanged.
     fn cool(&self, now: Instant) {
         let tables = self.registry.all().into_iter();
         let cooled: Vec<_> = tables.filter_map(|table| table.live.cool(now)).collect();
         if !cooled.is_empty() {
             let tables = cooled.len();
-            tracing::debug!(tables, "tables that are not in use are in memory no more");
+            tracing::debug!(tables, "unused tables were unloaded");
             live::free(cooled);
         }
     }
 
-    /// Stops writing while what is written would not be found under the database's name.
+    /// Stops writing while a write would go to a file that no longer has the database's name.
     pub(crate) fn check_names(&mut self) -> Result<(), StorageError> {
         let checked = self.at.check_names();
         match &checked {
             Ok(()) if self.moved => {
                 self.moved = false;
-                tracing::warn!("the database has its name again, and is written to");
+                tracing::warn!("the database has its name again; writing resumes");
                 if self.halted.is_none() {
                     self.counters.halted(None);
                 }
@@ -111,14 +111,14 @@ impl Committer {
         checked
     }
 
-    /// Looks whether a reader keeps the log, and tells an operator once that it grows and why. Moves a log that has
-    /// filled the disk into the database once its reader is gone, which no commit does.
+    /// Checks whether a reader keeps the log, and warns once that it grows and why. Moves a log that
+    /// has filled the disk into the database once its reader has ended, which no commit does.
     fn watch_log(&mut self) {
         let bytes = self.at.wal_bytes();
         let is_long = bytes > WAL_LIMIT_BYTES.unsigned_abs();
         self.counters.wal_held(is_long && self.is_log_held());
         if bytes < LARGE_LOG_BYTES {
-            // Again if it grows again.
+            // The next growth is logged again.
             self.log_is_large &= bytes > LARGE_LOG_BYTES / 2;
         } else if !std::mem::replace(&mut self.log_is_large, true) {
             tracing::warn!(
@@ -129,7 +129,8 @@ impl Committer {
         }
     }
 
-    /// Moves the log into the database as far as readers allow. Says whether they keep a part of it.
+    /// Moves the log into the database as far as readers allow. Returns `true` if they keep a part of
+    /// it.
     fn is_log_held(&self) -> bool {
         let Some(db) = &self.db else {
             return self.counters.is_wal_held();
@@ -139,8 +140,9 @@ impl Committer {
         db.query_row(sql, [], is_held).unwrap_or(false)
     }
 
-    /// Fails while a reader keeps the log and, after a group of this size in bytes, the disk would not have the room
-    /// that the database needs to take the log in, without which nothing could be written again.
+    /// Fails while a reader keeps the log if, after a group of this size in bytes, the disk would lack
+    /// the space for moving the log into the database. Without that space nothing could be written
+    /// again.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
         let Some(db) = self.db.as_ref().filter(|_| self.counters.is_wal_held()) else {
             return Ok(());
@@ -150,7 +152,7 @@ impl Committer {
         let Some((size, free)) = self.at.room() else {
             return Ok(());
         };
-        // A value is in its record and in the history.
+        // A value is stored in its record and in the history.
         let group = bytes.saturating_mul(2).saturating_add(GROUP_ROOM_BYTES);
         let to_grow = all.unsigned_abs().saturating_sub(size);
         if to_grow.saturating_add(group) <= free {
@@ -161,12 +163,12 @@ impl Committer {
         })
     }
 
-    /// How long the committer may wait for work.
+    /// Returns the time for which the committer may wait for work.
     pub(crate) fn idle_for(&self) -> Duration {
         self.sweep_after.saturating_sub(self.swept.elapsed())
     }
 
-    /// Deletes expired records, at most [`MAX_EXPIRED`]. Says whether there may be more.
+    /// Deletes expired records, at most [`MAX_EXPIRED`]. Returns `true` if there may be more.
     fn sweep(&mut self) -> Result<bool, CommitError> {
         let now = self.now();
         let after = self.swept_to;
@@ -177,7 +179,7 @@ impl Committer {
         let Some(last) = overdue.last().copied() else {
             return Ok(false);
         };
-        // Rows of a table that is not known are those of a dropped one.
+        // Rows of an unknown table are those of a dropped one.
         let known = overdue.iter().filter_map(|id| tables.remove(id));
         let (expired, more) = expired::share(db, now, known, MAX_EXPIRED)?;
         self.swept_to = last;
@@ -186,7 +188,7 @@ impl Committer {
             let request = Request {
                 table,
                 at: now,
-                // No caller asked for it.
+                // Changes that no caller requested have no actor.
                 actor: None,
                 body: Body::Expire(keys),
                 size: 0,
@@ -198,13 +200,13 @@ impl Committer {
         if !requests.is_empty() {
             self.group(requests);
         }
-        // They are answered by now.
+        // All of them have been answered by now.
         tickets.into_iter().try_for_each(|it| it.wait().map(drop))?;
         Ok(more)
     }
 
-    /// Trims what is too old in tables, whether they are written or not, and what is too much of that
-    /// which was kept for somebody; at most [`MAX_TRIMMED`] of each. Says whether there may be more.
+    /// Trims changes that are too old, in all tables, and changes beyond the limits that were kept for
+    /// a reader; at most [`MAX_TRIMMED`] of each table. Returns `true` if there may be more.
     fn trim_aged(&mut self) -> Result<bool, StorageError> {
         let mut more = false;
         let now = self.now();
@@ -249,8 +251,8 @@ impl Committer {
     }
 }
 
-/// Whether there is so much history that it is trimmed: a sixteenth more than its options say, so that not every
-/// commit deletes something.
+/// Returns `true` if the history exceeds its options by a sixteenth, from which on it is trimmed. The
+/// margin spares most commits a deletion.
 fn is_too_much(history: History, standing: &Standing) -> bool {
     let kept = standing.head.position.seq + 1 - standing.floor;
     let changes = (history.max_changes / 16).min(1_024);
@@ -258,7 +260,7 @@ fn is_too_much(history: History, standing: &Standing) -> bool {
         || standing.history_bytes > history.max_bytes.saturating_add(history.max_bytes / 16)
 }
 
-/// Trims a table's history to what its options say of its length, some changes at a time.
+/// Trims a table's history to the length in its options, some changes at a time.
 pub(crate) fn trim(
     db: &Connection,
     table: &OpenTable,
@@ -270,8 +272,8 @@ pub(crate) fn trim(
     }
 }
 
-/// Deletes changes from the oldest on, at most [`MAX_TRIMMED`], as long as the history is longer or larger than
-/// its options say, or the oldest is of a time before `since`. Of those that are wanted more is kept.
+/// Deletes at most [`MAX_TRIMMED`] changes, oldest first, while the history is longer or larger than
+/// its options allow, or its oldest change is from before `since`. Wanted changes have wider limits.
 fn drop_oldest(
     db: &Connection,
     table: &OpenTable,

@@ -1,5 +1,5 @@
-//! What waits for the committer. Bounded: a caller that finds it full waits as long as it likes to, and then
-//! gives up with nothing done.
+//! The bounded queue of work for the committer. A caller that finds it full waits for a time of its
+//! choice, and then fails with nothing done.
 
 use super::Committer;
 use crate::error::CommitError;
@@ -12,21 +12,22 @@ use std::time::{Duration, Instant};
 
 /// Most transactions that wait. The group that is being committed does not count.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// Bytes that an operation counts for in addition to its own: it takes the time and the memory of as many more.
+/// Bytes that each operation counts for in addition to its own: the equivalent of its time and memory.
 pub(crate) const OP_BYTES: usize = 128;
-/// Most bytes of keys, values and operations that wait; one larger transaction may wait alone.
+/// Most bytes of keys, values and operations that wait; a single larger transaction may wait alone.
 pub(crate) const MAX_WAITING_BYTES: usize = 64 << 20;
-/// Most transactions in a group: what one fsync is shared by, and what one failure takes along.
+/// Most transactions of a group, which share one fsync and fail together.
 const MAX_GROUP: usize = 512;
-/// Most bytes in a group, which takes less than a second; a larger transaction is one alone.
+/// Most bytes of a group, which takes less than a second; a larger transaction is a group of its own.
 const MAX_GROUP_BYTES: usize = 16 << 20;
-/// A request of more bytes than this is a group alone, and what else waits may go before the next one: so
-/// that writers of other tables wait for one large commit at most, however many there are.
+/// A request of more bytes than this is a group of its own, and smaller requests may pass the next such
+/// one. Writers of other tables therefore wait for one large commit at most, whatever the number of
+/// large requests.
 const LARGE_BYTES: usize = 1 << 20;
-/// How long a caller waits for room before it is told that the store is busy.
+/// Time for which a caller waits for room before it gets [`CommitError::Busy`].
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Something to be decided and committed.
+/// A transaction to be decided and committed.
 pub(crate) struct Request {
     pub(crate) table: Arc<OpenTable>,
     pub(crate) at: Timestamp,
@@ -37,7 +38,7 @@ pub(crate) struct Request {
     pub(crate) reply: Reply,
 }
 
-/// Work that is done between groups, with the committer to itself.
+/// Work between groups, with exclusive use of the committer.
 pub(crate) type Job = Box<dyn FnOnce(&mut Committer) + Send>;
 
 pub(crate) enum Work {
@@ -45,13 +46,13 @@ pub(crate) enum Work {
     Job(Job),
 }
 
-/// What the committer is to do next.
+/// The committer's next work.
 pub(crate) enum Next {
     Group(Vec<Request>),
     Job(Job),
-    /// Nothing came in time.
+    /// No work arrived in time.
     Idle,
-    /// Everything is done, and nothing more will come.
+    /// All work is done, and no more will arrive.
     Closed,
 }
 
@@ -68,14 +69,14 @@ pub(crate) struct Queue {
 struct Waiting {
     work: VecDeque<Work>,
     bytes: usize,
-    /// The last group was a large request.
+    /// Set if the last group was a large request.
     was_large: bool,
     closed: bool,
 }
 
 impl Waiting {
-    /// The requests that are committed next. A large one is alone. After it, smaller ones pass those that
-    /// are as large, but none of its own table, and no job.
+    /// Removes the requests that are committed next. A large one is a group of its own. After it,
+    /// smaller requests pass the next large ones, but neither those of their own table nor a job.
     fn group(&mut self) -> Vec<Request> {
         let (mut group, mut bytes) = (Vec::new(), 0);
         let mut passed: Vec<Work> = Vec::new();
@@ -119,11 +120,11 @@ impl Waiting {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing here panics half-way through a change.
+        // No code under this lock panics in the middle of a change.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room as long as `patience`.
+    /// Adds work, waiting for room for at most `patience`.
     pub(crate) fn push(&self, work: Work, patience: Duration) -> Result<(), CommitError> {
         let size = match &work {
             Work::Request(request) => request.size,
@@ -155,7 +156,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Whatever waits, as far as it makes a group; waits for something to come.
+    /// Returns the next group or job, waiting for work for at most `patience`.
     pub(crate) fn next(&self, patience: Duration) -> Next {
         let mut waiting = self.lock();
         if waiting.work.is_empty() && !waiting.closed {
@@ -181,14 +182,14 @@ impl Queue {
         }
     }
 
-    /// Nothing more comes in; what is there is still done.
+    /// Refuses further work. Work in the queue is still done.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
         self.room.notify_all();
     }
 
-    /// What is there is not done either: the committer is gone.
+    /// Refuses further work, and fails the work in the queue, because the committer is gone.
     pub(crate) fn abandon(&self) {
         self.close();
         let work = std::mem::take(&mut self.lock().work);
@@ -199,7 +200,7 @@ impl Queue {
         }
     }
 
-    /// Transactions and bytes that wait.
+    /// Returns the number of waiting transactions, and their bytes.
     pub(crate) fn depth(&self) -> (usize, usize) {
         let waiting = self.lock();
         (waiting.work.len(), waiting.bytes)
@@ -213,7 +214,7 @@ mod tests {
     use crate::{Store, TableOptions};
     use hotread_proto::{TableName, Txn};
 
-    /// A request for one of two tables.
+    /// Returns a request of this size for the table.
     fn request(table: &Arc<OpenTable>, size: usize) -> Work {
         Work::Request(Request {
             table: table.clone(),
@@ -254,13 +255,13 @@ mod tests {
             queue.push(request(table, size), Duration::ZERO).unwrap();
         }
         assert_eq!(sizes(&queue), [large]);
-        assert_eq!(sizes(&queue), [1, 3], "those of the other table");
+        assert_eq!(sizes(&queue), [1, 3], "the requests of the other table");
         assert_eq!(sizes(&queue), [large + 1]);
         assert_eq!(sizes(&queue), [2], "behind the large one of its table");
         assert_eq!(sizes(&queue), [large + 2]);
         assert_eq!(queue.depth(), (0, 0));
 
-        // None passes a job.
+        // No request passes a job.
         let job = Work::Job(Box::new(|_| ()));
         for work in [request(&a, large), request(&a, large), job, request(&b, 1)] {
             queue.push(work, Duration::ZERO).unwrap();

@@ -1,4 +1,4 @@
-//! What follows a failed COMMIT: nothing more is written until it is known what is on disk.
+//! Recovery from a failed COMMIT: nothing more is written until the content of the disk is known.
 
 use super::{Changes, Committer, not_open, publish};
 use crate::error::StorageError;
@@ -7,22 +7,23 @@ use crate::migrations;
 use crate::options::Synchronous;
 use rusqlite::Connection;
 
-/// Writing has stopped, because it is not known what is on disk.
+/// The state while writing has stopped because the content of the disk is unknown.
 pub(crate) struct Halted {
     cause: StorageError,
-    /// What the group that failed was to become, by table.
+    /// The changes that the failed group would have made, by table.
     changes: Changes,
-    /// Keeps the WAL's index as it was before the COMMIT that failed. Were it built anew, frames of
-    /// that COMMIT would count, which no later fsync may make durable.
+    /// The failed connection, kept open so that the WAL's index stays as it was before the failed
+    /// COMMIT. A rebuilt index would include frames of that COMMIT, which no later fsync may make
+    /// durable.
     wreck: Option<Connection>,
 }
 
 impl Committer {
-    /// Stops writing until [`reconcile`](Self::reconcile) has found out what is on disk.
+    /// Stops writing until [`reconcile`](Self::reconcile) has determined the content of the disk.
     pub(crate) fn halt(&mut self, cause: StorageError, changes: Changes) {
         let earlier = self.halted.take().and_then(|halted| halted.wreck);
         let wreck = self.db.take().or(earlier).filter(|db| {
-            // What is left of its transaction would keep the WAL from being brought to rest.
+            // The rest of its transaction would prevent the checkpoint of the WAL.
             let _ = db.execute_batch("ROLLBACK");
             db.is_autocommit()
         });
@@ -34,27 +35,26 @@ impl Committer {
         });
     }
 
-    /// After a failed COMMIT: opens the database anew, brings its WAL to rest, and compares. Frames
-    /// of the failed group that lie in the WAL beyond its end, where the next recovery might find
-    /// them, are gone after the checkpoint, and durably so after the transaction that follows it; so
-    /// from then on what is read is what there is, and stays so.
+    /// After a failed COMMIT: reopens the database, checkpoints its WAL, and compares the heads. Frames
+    /// of the failed group may lie in the WAL beyond its end, where a later recovery might find them.
+    /// The checkpoint removes them, and the transaction that follows it makes that durable. From then
+    /// on, a read returns what is on disk and stays there.
     pub(crate) fn reconcile(&mut self) -> Result<(), StorageError> {
         self.check_names()?;
         let Some(halted) = &self.halted else {
             return Ok(());
         };
         let still = |e: StorageError| {
-            tracing::warn!(cause = %halted.cause, now = %e, "still not writing");
+            tracing::warn!(cause = %halted.cause, now = %e, "writing is still halted");
             e
         };
         let db = self
             .at
             .writer(Synchronous::Full)
             .map_err(|e| still(e.into()))?;
-        // Without room the database cannot grow by what is in the WAL, and would take what little
-        // there is. There is room in the WAL itself, or almost: the transaction below overwrites the
-        // first of the failed group's frames, and without that one's checksum the others count for
-        // nothing.
+        // On a full disk the database cannot grow by the content of the WAL, and a checkpoint would use
+        // up the last space. The WAL itself has room: the transaction below overwrites the first frame
+        // of the failed group, and without the checksum of that frame the others do not count.
         let no_room = matches!(halted.cause, StorageError::Full { .. });
         let busy: i64 = if no_room && halted.wreck.is_some() {
             0
@@ -63,15 +63,15 @@ impl Committer {
                 .map_err(|e| still(e.into()))?
         };
         if busy != 0 {
-            let detail = "a reader keeps the WAL from being brought to rest".to_owned();
+            let detail = "a reader prevents the checkpoint of the WAL".to_owned();
             return Err(still(StorageError::Locked { detail }));
         }
         migrations::settle(&db).map_err(|e| still(e.into()))?;
         set_synchronous(&db, self.synchronous).map_err(|e| still(e.into()))?;
         self.db = Some(db);
         let rows = self.read_tables()?;
-        // A table may have been created, dropped or sealed anew by the COMMIT that failed, or a token
-        // made or revoked.
+        // The failed COMMIT may have created, dropped or rekeyed a table, or created or revoked a
+        // token.
         self.registry.follow(rows);
         let db = self.db.as_ref().ok_or_else(not_open)?;
         self.tokens.reload(db)?;
@@ -87,7 +87,8 @@ impl Committer {
                 tracing::warn!(table = %table.name, "the group whose COMMIT failed is not there");
             }
         }
-        // A transaction that only trims may be there as well. After the heads, which no floor passes.
+        // A transaction that only trims may have been committed as well. After the heads, which no
+        // floor passes.
         for table in self.registry.all() {
             if let Some(standing) = self.standing(&table) {
                 table.feed.set_floor(standing.floor);

@@ -1,4 +1,4 @@
-//! Making and revoking tokens, and the end of those that expire: jobs that the committer does between
+//! Creating and revoking tokens, and deleting expired ones: jobs that the committer runs between
 //! groups.
 
 use super::Committer;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 /// Rule for the last token that is an admin of all tables.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Last {
-    /// It can be revoked if it is the last token at all.
+    /// It can be revoked if it is the only token.
     MayGo,
     /// It cannot be revoked.
     Stays,
 }
 
-/// Whether it allows everything everywhere, and does not expire.
+/// Returns `true` if the token permits everything everywhere, and does not expire.
 fn is_full_admin(info: &TokenInfo) -> bool {
     info.allows(None, Role::Admin) && info.expires_at.is_none()
 }
@@ -28,7 +28,7 @@ impl Committer {
         hash: SecretHash,
         mut info: TokenInfo,
     ) -> Result<TokenInfo, TokenError> {
-        // First of all finds out, if that is open, what tokens there are.
+        // If a COMMIT has failed, determines first which tokens exist.
         self.db()?;
         let known = self.tokens.count();
         if known >= MAX_TOKENS {
@@ -66,7 +66,8 @@ impl Committer {
             Ok(())
         });
         match made {
-            // Only this call has the secret, so whether it is there is found out now, if it can be.
+            // Only this call has the secret, so it determines at once, if possible, whether the token
+            // exists.
             Err(TokenError::Commit(CommitError::Unknown { cause })) => {
                 if self.reconcile().is_err() {
                     return Err(CommitError::Unknown { cause }.into());
@@ -86,7 +87,7 @@ impl Committer {
         Ok(info)
     }
 
-    /// Removes expired tokens: at once from memory, and from disk as soon as it can be written.
+    /// Removes expired tokens: from memory at once, and from disk as soon as it can be written.
     pub(crate) fn expire_tokens(&mut self, now: Timestamp) -> Result<(), TokenError> {
         let is_over = |token: &Arc<TokenInfo>| token.is_expired(now);
         if !self.tokens.read(|known| known.values().any(is_over)) {

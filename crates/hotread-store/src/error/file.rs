@@ -1,32 +1,32 @@
-//! What can go wrong with a database's file: with opening it, and with copying it.
+//! Errors of opening a database's file and of copying it.
 
 use super::storage::StorageError;
 use hotread_proto::Code;
 use std::path::PathBuf;
 
-/// Why a store could not be opened. Whatever was there is as it was.
+/// The reason why a store could not be opened. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The directory that the database should be in is not there.
+    /// The parent directory of the database does not exist.
     #[error("{} is not a directory; create it first", path.display())]
     NoDirectory {
         /// The directory.
         path: PathBuf,
     },
-    /// There is no such file, and it was not to be created.
+    /// The file does not exist, and was not to be created.
     #[error("{} does not exist; check the path, or create a table to begin a database", path.display())]
     NoFile {
         /// The file.
         path: PathBuf,
     },
-    /// It is a directory, or something else that is no file.
+    /// The path is a directory or another kind of file that cannot be a database.
     #[error("{} is not a file; give the path of a database", path.display())]
     NotAFile {
-        /// What was given.
+        /// The given path.
         path: PathBuf,
     },
-    /// Another process, or this one, has it open for writing.
+    /// Another process, or this one, has the file open for writing.
     #[error("{} is in use by {holder}; go through that process, or open it read-only", path.display())]
     InUse {
         /// The database.
@@ -43,25 +43,25 @@ pub enum OpenError {
         /// Names that the file has.
         names: u64,
     },
-    /// It is no SQLite database, or one of another program.
+    /// The file is not an SQLite database, or is one of another program.
     #[error("{} is not a HotRead database ({reason}); it was left as it is", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// How that shows.
+        /// The evidence for that.
         reason: String,
     },
-    /// It was written by a newer version of HotRead.
+    /// The file was written by a newer version of HotRead.
     #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, which can migrate it down to version {known}", path.display())]
     NewerSchema {
         /// The database.
         path: PathBuf,
         /// Its schema version.
         found: i32,
-        /// The newest version that is known here.
+        /// The newest version that this program knows.
         known: i32,
     },
-    /// It was written by an older version of HotRead, and was to be opened for reading only.
+    /// The file was written by an older version of HotRead, and was to be opened for reading only.
     #[error("{} has schema version {found}, and version {known} is needed; open it for writing once, which migrates it", path.display())]
     OlderSchema {
         /// The database.
@@ -76,15 +76,15 @@ pub enum OpenError {
     LockFile {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// SQLite could not read it.
+    /// SQLite could not read the file.
     #[error("{}: {source}", path.display())]
     Storage {
         /// The database.
         path: PathBuf,
-        /// What went wrong.
+        /// The underlying error.
         source: StorageError,
     },
     /// A thread could not be started.
@@ -92,13 +92,13 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-/// Who has a database open for writing, as its lock file says.
+/// The process that has a database open for writing, according to its lock file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
     /// The process id.
     #[serde(default)]
     pub pid: u32,
-    /// Where it serves the database, if it does.
+    /// The URL at which it serves the database, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
@@ -118,7 +118,7 @@ impl std::fmt::Display for Holder {
 }
 
 impl OpenError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -136,42 +136,42 @@ impl OpenError {
     }
 }
 
-/// Why a backup could not be made or restored.
+/// The reason why a backup could not be made or restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// Something with the target's name is there already.
+    /// A file with the target's name exists already.
     #[error("{} exists already; give a path where nothing is", path.display())]
     Exists {
         /// The target.
         path: PathBuf,
     },
-    /// The target could not be written, or the source not be copied.
+    /// The target could not be written, or the source could not be copied.
     #[error("{}: {source}; check permissions and free space", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The database to be restored cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The backup is damaged.
-    #[error("{} is damaged: {problem}; take an older one", path.display())]
+    #[error("{} is damaged: {problem}; use an older backup", path.display())]
     Damaged {
         /// The backup.
         path: PathBuf,
-        /// The first thing that is wrong with it.
+        /// The first problem that was found.
         problem: String,
     },
-    /// SQLite could not do it.
+    /// SQLite failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
 impl BackupError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {

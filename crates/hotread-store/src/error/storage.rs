@@ -1,44 +1,44 @@
-//! What the database, the system and SQLite can fail with.
+//! Errors of the database, the system and SQLite.
 
 use hotread_proto::Code;
 use rusqlite::ErrorCode;
 use std::path::PathBuf;
 
-/// SQLite could not do what it was asked to.
+/// A failure of SQLite, of the file or of the disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// No space left.
+    /// There is no space left.
     #[error("the disk is full ({detail}); make room and try again")]
     Full {
-        /// SQLite's words.
+        /// SQLite's message.
         detail: String,
     },
     /// The database is damaged.
     #[error("the database is damaged ({detail}); verify it, and restore a backup")]
     Corrupt {
-        /// What is wrong.
+        /// A description of the damage.
         detail: String,
     },
-    /// Another program holds a lock on the database, and did not let go in time.
+    /// Another program holds a lock on the database, and did not release it in time.
     #[error("another program has locked the database ({detail}); find out which, and try again")]
     Locked {
-        /// SQLite's words.
+        /// SQLite's message.
         detail: String,
     },
-    /// The file, or the medium that it is on, can only be read.
+    /// The file or its medium is read-only.
     #[error("the database can only be read ({detail}); check its permissions and its medium")]
     ReadOnly {
-        /// SQLite's words.
+        /// SQLite's message.
         detail: String,
     },
-    /// Another file has the database's name, or none: what is written would be lost with the next
+    /// Another file has the database's name, or no file has it: a write would be lost at the next
     /// opening.
     #[error("{}: {detail}; it was moved or deleted while it was open, so nothing is written; put the file back, or close the store and open it where it is now", path.display())]
     Moved {
         /// The file: the database or its write-ahead log.
         path: PathBuf,
-        /// What is there instead.
+        /// A description of the file that has the name now.
         detail: String,
     },
     /// All read connections are in use.
@@ -48,7 +48,7 @@ pub enum StorageError {
     NoReader,
     /// The [`Budget`](crate::Budget) of the work is spent: it took too long, or was cancelled.
     #[error(
-        "it took longer than it may, and was ended; ask for less at once, such as with fewer words or a smaller limit"
+        "the call took too long and was interrupted; ask for less at once, such as with fewer words or a smaller limit"
     )]
     Interrupted,
     /// Reading or writing failed.
@@ -56,7 +56,7 @@ pub enum StorageError {
         "the database could not be read or written ({detail}); check its permissions, the disk and the system's log"
     )]
     Io {
-        /// SQLite's words.
+        /// SQLite's message.
         detail: String,
     },
 }
@@ -72,7 +72,7 @@ impl StorageError {
         Self::Io { detail }
     }
 
-    /// With what has to be said besides.
+    /// Prefixes the error's detail with a context.
     pub(crate) fn within(mut self, what: &str) -> Self {
         match &mut self {
             Self::Full { detail }
@@ -86,7 +86,7 @@ impl StorageError {
         self
     }
 
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -122,7 +122,7 @@ impl From<rusqlite::Error> for StorageError {
             return Self::Full { detail };
         }
         let Some(code) = error.sqlite_error_code() else {
-            // Rows that do not have the form that this crate writes.
+            // A row does not have the form that this crate writes.
             return Self::Corrupt { detail };
         };
         match code {
@@ -136,12 +136,13 @@ impl From<rusqlite::Error> for StorageError {
     }
 }
 
-/// Whether there was no room for the index of the write-ahead log, for which SQLite has an error of its own.
+/// Returns `true` if there was no room for the index of the write-ahead log, for which SQLite has an
+/// error of its own.
 pub(crate) fn is_without_index(error: &rusqlite::Error) -> bool {
     is_extended(error, rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
-/// Whether it is the error of SQLite with this extended code.
+/// Returns `true` if the error has this extended code of SQLite.
 pub(crate) fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
     matches!(error, rusqlite::Error::SqliteFailure(e, _) if e.extended_code == code)
 }

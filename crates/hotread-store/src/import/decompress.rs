@@ -1,5 +1,5 @@
-//! Compressed files: gzip and zstd, told by their first bytes. What comes out is not kept, so that a
-//! small file that holds much takes no more memory than another.
+//! Compressed files: gzip and zstd, recognized by their first bytes. Decompressed data is streamed, so
+//! that a small file with much content takes no more memory than another.
 
 use super::input::Input;
 use flate2::bufread::MultiGzDecoder;
@@ -7,11 +7,11 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The reader, or what it decompresses to.
+/// Returns the reader, decompressed if necessary.
 pub(super) fn decompress<'a>(mut reader: Input<'a>) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match reader.sample(4)? {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(reader))),
-        // A frame, or one with data of a program's own before it.
+        // A frame, or one after data of another program.
         [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
             Box::new(Zstd::new(BufReader::new(reader))?)
         }
@@ -19,8 +19,8 @@ pub(super) fn decompress<'a>(mut reader: Input<'a>) -> io::Result<Box<dyn Read +
     })
 }
 
-/// All frames of a file. Each may ask for a window of 100 MiB, more than `zstd --ultra -22` does without
-/// `--long`.
+/// All frames of a file. Each may require a window of 100 MiB, more than `zstd --ultra -22` does
+/// without `--long`.
 struct Zstd<R> {
     reader: R,
     decoder: FrameDecoder,
@@ -29,11 +29,11 @@ struct Zstd<R> {
 
 impl<R: BufRead> Zstd<R> {
     fn new(reader: R) -> io::Result<Self> {
-        /// The header of a frame of no bytes.
+        /// The header of an empty frame.
         const EMPTY: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0];
 
         let mut decoder = FrameDecoder::new();
-        // It limits the window of every frame but the first.
+        // The decoder limits the window of every frame but the first, so the first one is empty.
         decoder.init(&EMPTY[..]).map_err(io::Error::other)?;
         Ok(Self {
             reader,
@@ -42,7 +42,7 @@ impl<R: BufRead> Zstd<R> {
         })
     }
 
-    /// Begins the next frame; `false` if there is none.
+    /// Begins the next frame. Returns `false` if there is none.
     fn begin(&mut self) -> io::Result<bool> {
         while !self.reader.fill_buf()?.is_empty() {
             match self.decoder.init(&mut self.reader) {

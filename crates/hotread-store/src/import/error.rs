@@ -1,5 +1,5 @@
-//! What can be wrong with a file, and with a row of it. Errors quote names and positions, never
-//! values, which may be secret.
+//! Errors of a file, and of a row of it. Errors quote names and positions, but never values, which may
+//! be secret.
 
 use super::limits::{MAX_COLUMNS, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
 use super::options::REST;
@@ -8,19 +8,19 @@ use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// Why a file cannot be read, or not further.
+/// The reason why a file, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// Reading failed.
     #[error("cannot read the file: {0}")]
     Io(#[from] io::Error),
-    /// The text begins with a byte that is 0 and one that is not, as UTF-16 does.
+    /// The text begins with a NUL and another byte, in either order, as UTF-16 does.
     #[error(
         "the file has NUL bytes, as UTF-16 without a byte order mark has; name its encoding, such as utf-16le"
     )]
     NulBytes,
-    /// A file of fields does not begin with its columns' names.
+    /// A file of fields does not begin with the names of its columns.
     #[error(
         "there is no header: the file has no rows; give the columns' names, or a file with a header"
     )]
@@ -28,16 +28,16 @@ pub enum ImportError {
     /// The header is longer than a row may be.
     #[error("the header has more than {MAX_ROW_BYTES} bytes; is this a CSV file?")]
     HeaderTooLong,
-    /// There are too many columns.
+    /// The file has too many columns.
     #[error("there are {columns} columns; at most {MAX_COLUMNS} are allowed")]
     TooManyColumns {
-        /// How many there are.
+        /// The number of columns.
         columns: usize,
     },
     /// A column's name is not UTF-8.
     #[error("the name of column {number} is not UTF-8; convert the file")]
     ColumnNotUtf8 {
-        /// Which column, from 1.
+        /// The number of the column, from 1.
         number: usize,
     },
     /// Two columns have the same name.
@@ -46,24 +46,24 @@ pub enum ImportError {
         /// The name.
         column: String,
     },
-    /// The column that holds the keys was not named.
+    /// No column was named for the keys.
     #[error(
         "it is not known which column holds the keys; name one of {}",
         list(columns)
     )]
     NoKey {
-        /// The columns there are.
+        /// The names of all columns.
         columns: Vec<String>,
     },
-    /// No column has the name that was given for one.
+    /// No column has the given name.
     #[error("no column is named {:?}; name one of {}", cut(.column), list(columns))]
     UnknownColumn {
-        /// The name that was given.
+        /// The given name.
         column: String,
-        /// The columns there are.
+        /// The names of all columns.
         columns: Vec<String>,
     },
-    /// The delimiter, the quote or the beginning of a comment cannot be one.
+    /// The delimiter, the quote or the beginning of a comment is not a valid one.
     #[error(
         "{:?} cannot be the delimiter, the quote or begin a comment here; \
          give different ASCII characters other than line ends",
@@ -73,7 +73,7 @@ pub enum ImportError {
         /// The character.
         byte: u8,
     },
-    /// A quoted field goes on to the end of the file, so that rows may have been taken for its text.
+    /// A quoted field extends to the end of the file, so that its text may include rows.
     #[error(
         "line {line}: a quote in the row that begins here is never closed; \
          close it, or double quotes that belong to the text"
@@ -88,7 +88,7 @@ pub enum ImportError {
          is this a file of rows, and is each quote closed?"
     )]
     Endless {
-        /// The line on which it begins.
+        /// The line on which the row or comment begins.
         line: u64,
     },
     /// The text around the rows is not JSON.
@@ -98,7 +98,7 @@ pub enum ImportError {
     NotJson {
         /// The line.
         line: u64,
-        /// What should be there.
+        /// The expected text.
         expected: &'static str,
     },
     /// The JSON is an object without an array of rows.
@@ -108,7 +108,7 @@ pub enum ImportError {
         named(.member.as_deref())
     )]
     NoArray {
-        /// The member that was asked for.
+        /// The requested member.
         member: Option<String>,
     },
     /// The JSON is an object with several arrays.
@@ -119,7 +119,7 @@ pub enum ImportError {
     SecondArray {
         /// The member whose array was read.
         first: String,
-        /// The member that has another.
+        /// The member with another array.
         second: String,
     },
 }
@@ -130,22 +130,22 @@ fn named(member: Option<&str>) -> String {
     })
 }
 
-/// There is no encoding of this name.
+/// The name of an encoding is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this encoding is not known; give one such as utf-8, utf-16le, latin1 or shift_jis")]
 pub struct UnknownEncoding;
 
-/// Where a row is.
+/// The position of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
-    /// Number of the line on which it begins, from 1.
+    /// Number of the line on which the row begins, from 1.
     pub line: u64,
-    /// Its number in a JSON array, from 1.
+    /// Number of the row in a JSON array, from 1.
     pub item: Option<u64>,
 }
 
 impl At {
-    /// The row that begins on a line.
+    /// Returns the row that begins on a line.
     #[must_use]
     pub fn line(line: u64) -> Self {
         Self { line, item: None }
@@ -163,7 +163,7 @@ impl fmt::Display for At {
     }
 }
 
-/// Names in quotation marks, as many as a line of text bears.
+/// Formats names in quotation marks, as many as fit on a line.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut text = String::new();
@@ -178,7 +178,7 @@ fn list(names: &[String]) -> String {
     text
 }
 
-/// The first characters of a name, as many as are needed to know it again.
+/// Shortens a name to its first characters.
 pub(super) fn cut(name: &str) -> &str {
     const SHOWN: usize = 64;
     match name.char_indices().nth(SHOWN) {
@@ -187,22 +187,22 @@ pub(super) fn cut(name: &str) -> &str {
     }
 }
 
-/// A row that is no record. The rows after it can be read.
+/// An error of one row. Later rows can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {reason}")]
 pub struct RowError {
-    /// Where it is.
+    /// The position of the row.
     pub at: At,
-    /// What is wrong with it.
+    /// The reason.
     #[source]
     pub reason: RowReason,
 }
 
-/// Why a row is no record.
+/// The reason why a row is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowReason {
-    /// It is longer than [`MAX_ROW_BYTES`].
+    /// The row is longer than [`MAX_ROW_BYTES`].
     #[error(
         "the row has more than {MAX_ROW_BYTES} bytes; split it, and see that each quote is closed"
     )]
@@ -213,9 +213,9 @@ pub enum RowReason {
          or allow flexible rows"
     )]
     Fields {
-        /// How many fields it has.
+        /// The number of fields.
         found: usize,
-        /// How many columns there are.
+        /// The number of columns.
         expected: usize,
     },
     /// A field is not UTF-8.
@@ -236,31 +236,31 @@ pub enum RowReason {
         /// Its type.
         kind: Kind,
     },
-    /// A column or member that makes the key is not there.
+    /// A column or member of the key is missing.
     #[error("{member:?}, which makes the key, is not there; add it, or name another key")]
     NoKey {
         /// Its name.
         member: String,
     },
-    /// A member that makes the key is there twice.
+    /// A member of the key occurs twice.
     #[error("{member:?}, which makes the key, is there twice; remove one")]
     KeyTwice {
         /// Its name.
         member: String,
     },
-    /// A member that makes the key is not a string or number.
+    /// A member of the key is not a string or number.
     #[error("{member:?}, which makes the key, is not a string or number; name another key")]
     KeyType {
         /// Its name.
         member: String,
     },
-    /// A part of a key contains what stands between parts.
+    /// A part of a key contains the separator of parts.
     #[error(
         "a part of the key has {separator:?} in it, so that different rows could have one key; \
          choose another separator"
     )]
     Separator {
-        /// What stands between parts.
+        /// The separator.
         separator: String,
     },
     /// The key or the category is invalid.
@@ -275,15 +275,15 @@ pub enum RowReason {
     /// A row is not JSON.
     #[error("not JSON: {reason} at column {column}; each row has to be an object")]
     NotJson {
-        /// What the parser found. It does not quote the line.
+        /// The parser's message, which does not quote the line.
         reason: String,
-        /// Where, in bytes from 1.
+        /// The position, in bytes from 1.
         column: usize,
     },
     /// A row is JSON, but not an object.
     #[error("not a JSON object; each row has to be one, such as {{\"key\": …, \"value\": …}}")]
     NotObject,
-    /// A field that is needed is not there.
+    /// A required field is missing.
     #[error(
         "the field {field:?} is missing; each row needs a key and a value, unless it is named which \
          of its members are the key"
@@ -292,13 +292,13 @@ pub enum RowReason {
         /// Its name.
         field: &'static str,
     },
-    /// A field is there twice.
+    /// A field occurs twice.
     #[error("the field {field:?} is there twice; remove one")]
     DuplicateField {
         /// Its name.
         field: &'static str,
     },
-    /// There is a field that means nothing here.
+    /// The row has a field that is not one of a record.
     #[error(
         "the field {field:?} is not one of a record; put it into the value, or name \
          the members that are the key"

@@ -1,20 +1,21 @@
-//! Reads any bytes as files of rows and checks what must hold whatever they are. For the tests here
-//! and for the fuzz targets, which include this file: so it names nothing but what is public.
+//! Reads arbitrary bytes as files of rows, and checks the invariants. Used by the tests of this module,
+//! and by the fuzz targets, which include this file and therefore restrict it to public names.
 
 use super::{
     At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
 };
 use std::io::{self, Read};
 
-/// As all formats. The first byte chooses what can be chosen.
+/// Reads the bytes in all formats. The first byte selects the options.
 pub fn rows(data: &[u8]) {
     csv(data);
     ndjson(data);
     json(data);
 }
 
-/// As fields. The bits of the first byte choose: 0 a semicolon, 1 comments, 2 no header, 3 short reads,
-/// 4 blanks, 5 flexible rows without empty members, 6 two keys that are kept, 7 types that are told.
+/// Reads the bytes as fields. The bits of the first byte select: 0 a semicolon, 1 comments, 2 no
+/// header, 3 short reads, 4 blanks, 5 flexible rows without empty members, 6 two keys that are kept, 7
+/// detected types.
 pub fn csv(data: &[u8]) {
     let Some((&choice, data)) = data.split_first() else {
         return;
@@ -47,12 +48,13 @@ pub fn csv(data: &[u8]) {
     same_however_it_is_read(data, &options, chosen(3));
 }
 
-/// As newline-delimited JSON. The bits of the first byte choose: 0 short reads, 1 the key `a`.
+/// Reads the bytes as newline-delimited JSON. The bits of the first byte select: 0 short reads, 1 the
+/// key `a`.
 pub fn ndjson(data: &[u8]) {
     json_as(data, Format::Ndjson);
 }
 
-/// As JSON, with the same choices, and 2: the array of the member `rows`.
+/// Reads the bytes as JSON, with the same bits, and 2: the array of the member `rows`.
 pub fn json(data: &[u8]) {
     json_as(data, Format::Json);
 }
@@ -68,7 +70,7 @@ fn json_as(data: &[u8], format: Format) {
     }
 }
 
-/// A file's rows as text, and how it ended.
+/// A file's rows as text, and its end.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     rows: Vec<Result<(At, hotread_proto::Put), RowError>>,
@@ -114,7 +116,7 @@ fn collect(rows: &mut Rows<'_>, outcome: &mut Outcome) -> Result<(), ImportError
     Ok(())
 }
 
-/// A reader that hands out no more than `size` bytes at once.
+/// A reader that returns at most `size` bytes at once.
 struct Pieces<'a> {
     data: &'a [u8],
     size: usize,

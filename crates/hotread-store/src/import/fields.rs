@@ -1,5 +1,5 @@
-//! Rows of fields: CSV and its kin, taken apart by `csv_core`, an automaton without buffers of its own,
-//! so that limits and line numbers are decided here; and fields between blanks.
+//! Rows of fields: CSV and its kin, split by `csv_core`, an automaton without buffers of its own, so
+//! that this module decides limits and line numbers; and fields between blanks.
 
 use super::error::cut;
 use super::keys::Keys;
@@ -18,11 +18,11 @@ use std::io::{self, Read};
 
 /// The fields of a row.
 pub(super) struct Fields {
-    /// Their text, unquoted, one behind the other; longer than what is used.
+    /// Their text, unquoted and concatenated; longer than the used part.
     text: Vec<u8>,
-    /// Where in `text` each of them ends.
+    /// The end of each field in `text`.
     ends: Vec<usize>,
-    /// How many there are; those beyond [`MAX_COLUMNS`] are not kept.
+    /// The number of fields; fields beyond [`MAX_COLUMNS`] are counted, but not kept.
     count: usize,
     line: u64,
     too_long: bool,
@@ -30,7 +30,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// The field with this number from 0, if the row has it.
+    /// Returns the field with this number from 0, if the row has it.
     pub(super) fn get(&self, number: usize) -> Option<&[u8]> {
         if number >= self.count.min(MAX_COLUMNS) {
             return None;
@@ -41,7 +41,7 @@ impl Fields {
     }
 }
 
-/// Without spaces and tabs at both ends.
+/// Removes spaces and tabs at both ends.
 fn blanks_off(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -49,20 +49,20 @@ fn blanks_off(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Takes rows apart.
+/// Splits rows into fields.
 struct Splitter {
     kind: Split,
     comment: Vec<u8>,
     fields: Fields,
-    /// Number of the line that the next byte belongs to.
+    /// Number of the line of the next byte.
     line: u64,
-    /// The byte before that one is a CR, which a LF belongs to.
+    /// Set if the previous byte is a CR, to which a LF belongs.
     after_cr: bool,
 }
 
 enum Split {
     Core(Box<Reader>),
-    /// Into so many fields at most.
+    /// At most this many fields.
     Blanks(usize),
 }
 
@@ -108,14 +108,14 @@ impl Splitter {
             None => builder.quoting(false),
         };
         let mut core = builder.delimiter(delimiter).build();
-        // It would leave out a byte order mark that its first input begins with. That has been seen
-        // to, and an empty line is nothing.
+        // It would skip a byte order mark at the beginning of its first input. The mark has been
+        // handled already, and an empty line has no effect.
         core.read_record(b"\n", &mut [0], &mut [0]);
         splitter.kind = Split::Core(Box::new(core));
         Ok(splitter)
     }
 
-    /// Takes a first line such as `sep=;`, by which spreadsheets tell each other the delimiter.
+    /// Takes a first line such as `sep=;`, by which spreadsheets declare the delimiter.
     fn separator_line<R: Read>(&mut self, source: &mut Source<R>) -> io::Result<Option<u8>> {
         let start = source.fill(b"\"sep=;\"\r\n".len())?;
         let quoted = usize::from(start.first() == Some(&b'"'));
@@ -135,7 +135,7 @@ impl Splitter {
         Ok(Some(delimiter))
     }
 
-    /// Reads the next row; `false` if there is none.
+    /// Reads the next row. Returns `false` if there is none.
     fn next<R: Read>(&mut self, source: &mut Source<R>) -> Result<bool, ImportError> {
         match self.kind {
             Split::Core(_) => self.next_quoted(source),
@@ -192,7 +192,8 @@ impl Splitter {
         };
         loop {
             let at_end = source.unread().is_empty() && !source.more()?;
-            // A row that ends with the file ends as if with a line, unless that would belong to it.
+            // A row that ends with the file is terminated by a line end, unless the line end would
+            // become part of it.
             let input = if at_end { b"\n" } else { source.unread() };
             let Fields { text, ends, .. } = &mut self.fields;
             let (result, read, out, fields) =
@@ -216,7 +217,7 @@ impl Splitter {
                     let text = &mut self.fields.text;
                     text.resize(2 * text.len(), 0);
                 }
-                // More fields than there may be columns: from here on they are only counted.
+                // There are more fields than columns may exist: from here on they are only counted.
                 ReadRecordResult::OutputEndsFull => ended = 0,
                 _ => {}
             }
@@ -229,7 +230,7 @@ impl Splitter {
         }
     }
 
-    /// Skips empty lines and comments; `false` at the end of the input.
+    /// Skips empty lines and comments. Returns `false` at the end of the input.
     fn find_row<R: Read>(&mut self, source: &mut Source<R>) -> Result<bool, ImportError> {
         loop {
             let start = source.fill(self.comment.len().max(1))?;
@@ -242,14 +243,14 @@ impl Splitter {
             } else if !self.comment.is_empty() && start.starts_with(&self.comment) {
                 self.skip_comment(source)?;
             } else {
-                // An LF that belongs to a CR would stand here.
+                // A LF that belongs to a CR would be here.
                 self.after_cr = false;
                 return Ok(true);
             }
         }
     }
 
-    /// Skips what comes before the next line end.
+    /// Skips the rest of the line.
     fn skip_comment<R: Read>(&mut self, source: &mut Source<R>) -> Result<(), ImportError> {
         let mut skipped = 0;
         self.after_cr = false;
@@ -279,8 +280,8 @@ fn count_lines(bytes: &[u8], line: &mut u64, after_cr: &mut bool) {
     }
 }
 
-/// A line without blanks at its ends, and without a comment, which stands at its beginning or after a
-/// blank.
+/// Removes blanks at the ends of a line, and a comment, which begins at the start of the line or after
+/// a blank.
 fn without_comment<'a>(line: &'a [u8], comment: &[u8]) -> &'a [u8] {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let begins = |at: &usize| {
@@ -294,7 +295,7 @@ fn without_comment<'a>(line: &'a [u8], comment: &[u8]) -> &'a [u8] {
     blanks_off(&line[..end.unwrap_or(line.len())])
 }
 
-/// The delimiter of the row that is next, as far as its first line tells it.
+/// Detects the delimiter from the first line of the next row.
 fn guess_delimiter<R: Read>(source: &mut Source<R>) -> io::Result<u8> {
     let ended = |text: &[u8]| memchr::memchr2(b'\n', b'\r', text);
     while ended(source.unread()).is_none()
@@ -319,12 +320,12 @@ fn guess_delimiter<R: Read>(source: &mut Source<R>) -> io::Result<u8> {
 pub(super) struct Table {
     splitter: Splitter,
     columns: Vec<Column>,
-    /// What becomes of the fields.
+    /// The use of the fields.
     form: Form,
     options: Options,
-    /// The first row, which was read for the number of columns, is yet to be given.
+    /// Set if the first row was read for the number of columns, and has not been returned yet.
     first: bool,
-    /// The value of the row at hand, as JSON.
+    /// The value of the current row, as JSON.
     json: Vec<u8>,
 }
 
@@ -335,7 +336,7 @@ struct Column {
     kind: Kind,
 }
 
-/// What becomes of the fields of a row.
+/// The use of the fields of a row.
 enum Form {
     /// Key, value, category and expiry, as they are exported.
     Exported,
@@ -383,7 +384,7 @@ impl Table {
                         columns: names.clone(),
                     };
                     let at = names.iter().position(|name| name == key);
-                    // Nothing is known of the columns of an empty file.
+                    // The columns of an empty file are unknown.
                     at.or(names.is_empty().then_some(0)).ok_or_else(unknown)
                 };
                 let keys: Result<_, _> = keys.iter().map(column).collect();
@@ -410,12 +411,12 @@ impl Table {
         })
     }
 
-    /// The columns' names.
+    /// Returns the columns' names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
 
-    /// Is the column part of the key?
+    /// Returns `true` if the column is part of the key.
     pub(super) fn is_key(&self, column: usize) -> bool {
         match &self.form {
             Form::Exported => true,
@@ -423,7 +424,7 @@ impl Table {
         }
     }
 
-    /// The fields of the next row.
+    /// Returns the fields of the next row.
     pub(super) fn next_fields<R: Read>(
         &mut self,
         source: &mut Source<R>,
@@ -446,7 +447,7 @@ impl Table {
         }))
     }
 
-    /// The record that the fields make.
+    /// Converts the fields to a record.
     fn record(&mut self) -> Result<Put, RowReason> {
         let (fields, columns) = (&self.splitter.fields, &self.columns);
         if fields.too_long {
@@ -477,7 +478,8 @@ impl Table {
             if !self.options.keep_key && keys.have(number) {
                 continue;
             }
-            // As JSON it takes at least as much, and up to six times as much, which need not be built.
+            // The field takes at least as many bytes as JSON, and up to six times as many, so the check
+            // precedes the conversion.
             let bytes = json.len() + field.len();
             if bytes > MAX_VALUE_BYTES {
                 return Err(InvalidValue::TooLarge { bytes }.into());
@@ -507,14 +509,14 @@ impl Table {
             }
             json_string(json, REST);
             json.push(b':');
-            // Strings are JSON, and a Vec takes them.
+            // Strings are JSON, and writing to a Vec cannot fail.
             let _ = serde_json::to_writer(&mut *json, &rest?);
         }
         json.push(b'}');
         Ok(Put::new(key, Value::parse(json)?))
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         let fields = &self.splitter.fields;
@@ -522,7 +524,7 @@ impl Table {
     }
 }
 
-/// A record of which each field has its column.
+/// Converts a row whose fields are those of a record.
 fn exported<'a>(text: impl Fn(usize) -> Result<&'a str, RowReason>) -> Result<Put, RowReason> {
     Ok(Put {
         key: Key::new(text(0)?)?,
@@ -542,7 +544,7 @@ fn utf8<'a>(field: &'a [u8], column: &str) -> Result<&'a str, RowReason> {
     })
 }
 
-/// The columns' names, from the first row.
+/// Reads the columns' names from the first row.
 fn header<R: Read>(
     splitter: &mut Splitter,
     source: &mut Source<R>,

@@ -1,4 +1,4 @@
-//! The text of a file: decompressed and in UTF-8, whatever it was before.
+//! The text of a file, decompressed and converted to UTF-8.
 
 use super::options::Encoding;
 use super::{ImportError, decompress};
@@ -9,22 +9,22 @@ use std::io::{self, Read};
 /// Bytes that are decoded at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// The text of a file. gzip and zstd are told by their first bytes, UTF-8 and UTF-16 by a byte order
-/// mark, which is left out.
+/// The text of a file. gzip and zstd are recognized by their first bytes, UTF-8 and UTF-16 by a byte
+/// order mark, which is removed.
 pub struct Input<'a> {
-    /// What was read ahead.
+    /// Bytes that were read ahead.
     head: Vec<u8>,
-    /// How much of it has been taken.
+    /// The number of bytes of `head` that were taken.
     taken: usize,
     rest: Box<dyn Read + 'a>,
 }
 
 impl<'a> Input<'a> {
-    /// Begins to read. The reader need not be buffered. A byte order mark counts more than the encoding
-    /// that is given; without both, the text is UTF-8.
+    /// Begins to read. The reader need not be buffered. A byte order mark takes precedence over the
+    /// given encoding; without either, the text is UTF-8.
     ///
     /// # Errors
-    /// If it cannot be read, or seems to be UTF-16.
+    /// If the file cannot be read, or seems to be UTF-16.
     pub fn new(reader: impl Read + 'a, encoding: Option<Encoding>) -> Result<Self, ImportError> {
         let mut raw = Self::plain(decompress::decompress(Self::plain(Box::new(reader)))?);
         let start = raw.sample(3)?;
@@ -42,7 +42,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The bytes as they are.
+    /// Returns the bytes without conversion.
     pub(super) fn plain(rest: Box<dyn Read + 'a>) -> Self {
         Self {
             head: Vec::new(),
@@ -51,7 +51,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The first so many bytes of what has not been read yet, or all of it. They can be read afterwards.
+    /// Returns up to this many of the unread bytes. They remain unread.
     ///
     /// # Errors
     /// If reading fails.
@@ -78,30 +78,30 @@ impl Read for Input<'_> {
     }
 }
 
-/// Without the text.
+/// Omits the text.
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Input").finish_non_exhaustive()
     }
 }
 
-/// Text of another encoding as UTF-8.
+/// A reader that converts text of another encoding to UTF-8.
 struct Decode<R> {
     reader: R,
     decoder: Decoder,
-    /// Room for what is read.
+    /// The buffer for encoded bytes.
     bytes: Vec<u8>,
-    /// What was decoded and not yet taken, from `taken`.
+    /// Decoded text, taken up to `taken`.
     text: Vec<u8>,
     taken: usize,
     end: Option<End>,
 }
 
-/// What follows the text that was decoded.
+/// The reason for the end of the decoded text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Input,
-    /// Bytes that are not of the encoding.
+    /// Bytes that are invalid in the encoding.
     Malformed,
 }
 
@@ -117,7 +117,7 @@ impl<R: Read> Decode<R> {
         }
     }
 
-    /// Decodes some more, if there is more. What stands before malformed bytes is still text.
+    /// Decodes more text, if there is any. Text before malformed bytes is still returned.
     fn decode(&mut self) -> io::Result<()> {
         self.taken = 0;
         self.text.clear();

@@ -1,5 +1,5 @@
-//! Rows of JSON: an object on each line; or the elements of an array, which are found by their
-//! brackets and quotes one by one, however large the array is.
+//! Rows of JSON: an object on each line; or the elements of an array, which are located one by one by
+//! their brackets and quotes, however large the array is.
 
 use super::object::Objects;
 use super::options::Options;
@@ -10,7 +10,7 @@ use std::io::Read;
 /// The rows of newline-delimited JSON.
 pub(super) struct Lines {
     objects: Objects,
-    /// How many have been taken.
+    /// The number of lines that have been taken.
     lines: u64,
 }
 
@@ -50,14 +50,14 @@ impl Lines {
         }
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.objects.buffered()
     }
 }
 
-/// Where in the text it is.
+/// The position within the structure of the text.
 enum State {
     Start,
     /// In the object around the array, before a member.
@@ -70,18 +70,18 @@ enum State {
 /// The rows of a JSON array.
 pub(super) struct Array {
     objects: Objects,
-    /// The member that has the array: the one that was asked for, or the one that was found.
+    /// The member with the array: the requested or the detected one.
     member: Option<String>,
     asked: bool,
-    /// Its array has been found.
+    /// Set once the array was found.
     found: bool,
     in_object: bool,
-    /// Nothing of the array or object has been seen yet, so that no comma stands before the next.
+    /// Set at the beginning of an array or object, where no comma precedes the next element.
     first: bool,
     state: State,
-    /// Number of the line that the next byte belongs to.
+    /// Number of the line of the next byte.
     line: u64,
-    /// How many elements have been taken.
+    /// The number of elements that have been taken.
     items: u64,
 }
 
@@ -128,7 +128,7 @@ impl Array {
         ImportError::NotJson { line, expected }
     }
 
-    /// The next byte that is not blank, which is not taken.
+    /// Returns the next byte that is not blank, without taking it.
     fn next_byte<R: Read>(&mut self, source: &mut Source<R>) -> Result<Option<u8>, ImportError> {
         loop {
             let unread = source.unread();
@@ -156,7 +156,7 @@ impl Array {
         Ok(())
     }
 
-    /// Takes the comma before the next part, or the closing bracket, after which there is none.
+    /// Takes the comma before the next part, or the closing bracket. Returns `false` after the bracket.
     fn part<R: Read>(&mut self, source: &mut Source<R>, close: u8) -> Result<bool, ImportError> {
         let first = std::mem::take(&mut self.first);
         match self.next_byte(source)? {
@@ -263,10 +263,11 @@ impl Array {
     }
 
     /// Finds the end of the value that begins with the next byte. It ends with its closing bracket or
-    /// quote, or before what stands behind a number or word; what it is otherwise is not looked at.
+    /// quote, or before the byte after a number or word. The value is not validated otherwise.
     fn extent<R: Read>(&mut self, source: &mut Source<R>) -> Result<Extent, ImportError> {
         let (mut depth, mut in_string) = (0_usize, false);
-        // How far it was looked at, of what is unread; and what was taken, as it is too long.
+        // The scanned part of the unread bytes; and the bytes that were taken because the value is too
+        // long.
         let (mut seen, mut skipped) = (0, 0);
         loop {
             let unread = source.unread();
@@ -341,22 +342,22 @@ impl Array {
         matches!(self.state, State::Elements)
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.objects.buffered()
     }
 }
 
-/// How far a value goes.
+/// The extent of a value.
 enum Extent {
-    /// It is the next so many unread bytes.
+    /// The value is this many of the unread bytes.
     Whole(usize),
-    /// It has more than [`MAX_ROW_BYTES`], and has been taken.
+    /// The value has more than [`MAX_ROW_BYTES`], and has been taken.
     Skipped,
 }
 
-/// Line ends.
+/// Counts line ends.
 fn lines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }

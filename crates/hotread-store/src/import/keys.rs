@@ -4,7 +4,7 @@ use super::RowReason;
 use super::options::Options;
 use hotread_proto::Key;
 
-/// What makes the key of a row.
+/// The parts of the key of a row.
 pub(super) struct Keys {
     /// Numbers of the columns or members, from 0.
     parts: Vec<usize>,
@@ -19,13 +19,13 @@ impl Keys {
         }
     }
 
-    /// Is this one part of the key?
+    /// Returns `true` if the column or member is part of the key.
     pub(super) fn have(&self, part: usize) -> bool {
         self.parts.contains(&part)
     }
 
-    /// The key of a row that has these parts. No part but the last has the separator in it: so two keys
-    /// are the same only if their parts are.
+    /// Returns the key of a row with these parts. Only the last part may contain the separator, so that
+    /// two keys are equal only if their parts are.
     pub(super) fn join<T: AsRef<str>>(
         &self,
         text: impl Fn(&usize) -> Result<T, RowReason>,

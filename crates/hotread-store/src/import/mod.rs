@@ -1,16 +1,16 @@
-//! Reads records from files: CSV and its kin, newline-delimited JSON, and JSON, compressed or not, in any
-//! encoding, row by row. What the files say of the rows is checked here; what becomes of the records, and
-//! which of two with the same key counts, is for the caller.
+//! Reads records from files, row by row: CSV and its kin, newline-delimited JSON, and JSON, compressed
+//! or not, in any encoding. This module checks the rows against the limits and options; the caller
+//! decides the use of the records, such as which of two with the same key counts.
 //!
-//! An [`Input`] is the text of a file, [`Rows`] are its records, and a [`Detector`] tells the types of its
-//! columns before.
+//! An [`Input`] is the text of a file, [`Rows`] are its records, and a [`Detector`] detects the types
+//! of its columns before.
 //!
 //! # Costs
 //!
-//! Each row costs the allocations of its record and no others: buffers are used again. Memory stays
-//! below 48 MiB whatever the input, since rows are limited to [`MAX_ROW_BYTES`]; a file that is compressed
-//! with zstd adds its window, of 100 MiB at most. A core reads 1.5 million rows of 90 bytes per second,
-//! CSV at about 150 MB/s and JSON at 250.
+//! Each row costs only the allocations of its record, since buffers are reused. Memory stays below 48
+//! MiB whatever the input, since rows are limited to [`MAX_ROW_BYTES`]; a file that is compressed with
+//! zstd adds its window, of 100 MiB at most. A core reads 1.5 million rows of 90 bytes per second, CSV
+//! at about 150 MB/s and JSON at 250.
 //!
 //! ```
 //! use hotread_store::import::{Format, Input, Options, Rows};
@@ -62,13 +62,13 @@ use std::fmt;
 /// A record that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Where it is.
+    /// The position in the file.
     pub at: At,
     /// The record.
     pub put: Put,
 }
 
-/// The rows of a file, one after the other. See the [module](self) for costs and an example.
+/// The rows of a file, in order. See the [module](self) for costs and an example.
 pub struct Rows<'a> {
     source: Source<Input<'a>>,
     parser: Parser,
@@ -85,7 +85,7 @@ impl<'a> Rows<'a> {
     /// Begins to read.
     ///
     /// # Errors
-    /// If the input cannot be read or, for fields, the options or the header are not what is needed.
+    /// If the input cannot be read or, for fields, the header does not match the options.
     pub fn new(input: Input<'a>, options: &Options) -> Result<Self, ImportError> {
         let mut source = Source::new(input);
         Ok(Self {
@@ -101,11 +101,11 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// The next row; `None` after the last one. The inner error is about this row only, and the next
-    /// call goes on behind it.
+    /// Returns the next row, or `None` after the last one. The inner error concerns this row only; the
+    /// next call continues after it.
     ///
     /// # Errors
-    /// If nothing after this can be read. There is no row after such an error.
+    /// If no further row can be read. No row follows such an error.
     pub fn next_row(&mut self) -> Result<Option<Result<Row, RowError>>, ImportError> {
         if self.ended {
             return Ok(None);
@@ -119,7 +119,7 @@ impl<'a> Rows<'a> {
         row
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     fn buffered(&self) -> usize {
         let parser = match &self.parser {
@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Without what is in the buffers.
+/// Omits the content of the buffers.
 impl fmt::Debug for Rows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rows")

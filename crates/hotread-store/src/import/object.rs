@@ -11,13 +11,13 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What becomes of objects.
+/// The conversion of objects to records.
 pub(super) struct Objects {
-    /// The members that make the key, if the objects are not as they are exported.
+    /// The members of the key, unless the objects are in the form of exports.
     names: Vec<String>,
     keys: Keys,
     keep_key: bool,
-    /// The value of the row at hand, as JSON.
+    /// The value of the current row, as JSON.
     json: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ impl Objects {
         }
     }
 
-    /// The record of a row whose key is one or more of its members.
+    /// Converts a row whose key is one or more of its members.
     fn keyed(&mut self, row: &[u8]) -> Result<Put, RowReason> {
         let mut members = Members {
             names: &self.names,
@@ -74,19 +74,19 @@ impl Objects {
         Ok(Put::new(key, Value::parse(value)?))
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.json.capacity()
     }
 }
 
-/// The members of a row, of which some make the key, and the others the value.
+/// The members of a row, of which some are the key, and the others the value.
 struct Members<'n, 'de> {
     names: &'n [String],
     /// The members with these names.
     parts: Vec<Option<&'de RawValue>>,
-    /// One of them that is there twice.
+    /// A duplicate member of the key.
     twice: Option<usize>,
     /// The other members, as an object.
     others: Option<&'n mut Vec<u8>>,
@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
-/// The record of a row that is as it is exported.
+/// Converts a row in the form of exports.
 fn exported(row: &[u8]) -> Result<Put, RowReason> {
     let fields: Exported<'_> = serde_json::from_slice(row).map_err(|e| not_json(&e))?;
     if let Some(reason) = fields.wrong {
@@ -181,7 +181,7 @@ fn exported(row: &[u8]) -> Result<Put, RowReason> {
     })
 }
 
-/// A name's text, decoded and checked.
+/// Decodes and checks a name.
 fn name<T>(
     field: &'static str,
     json: &RawValue,
@@ -193,7 +193,7 @@ fn name<T>(
     Ok(decode(json, check)??)
 }
 
-/// Milliseconds as a number, or a time as a string.
+/// Reads a time from milliseconds as a number, or from a string.
 fn time(json: &RawValue) -> Result<Timestamp, RowReason> {
     let parse = |text: &str| -> Result<Timestamp, InvalidTimestamp> { text.parse() };
     Ok(if json.get().starts_with('"') {
@@ -203,13 +203,13 @@ fn time(json: &RawValue) -> Result<Timestamp, RowReason> {
     })
 }
 
-/// Hands the text of a JSON string to `read`, without a copy of it unless it has escapes.
+/// Passes the text of a JSON string to `read`, without a copy unless it has escapes.
 fn decode<T>(json: &RawValue, read: impl FnOnce(&str) -> T) -> Result<T, RowReason> {
     let text: Text<'_> = serde_json::from_str(json.get()).map_err(|e| not_json(&e))?;
     Ok(read(&text.0))
 }
 
-/// The parser's complaint, with the column only: it counts lines from the row's own.
+/// Returns the parser's message, with the column only: the parser counts lines from the row's own.
 fn not_json(error: &serde_json::Error) -> RowReason {
     if error.is_data() {
         return RowReason::NotObject;
@@ -223,14 +223,14 @@ fn not_json(error: &serde_json::Error) -> RowReason {
     }
 }
 
-/// The members of a row as it is exported.
+/// The members of a row in the form of exports.
 #[derive(Default)]
 struct Exported<'a> {
     key: Option<&'a RawValue>,
     value: Option<&'a RawValue>,
     category: Option<&'a RawValue>,
     expires_at: Option<&'a RawValue>,
-    /// The first member that should not be there. It counts once the row is known to be JSON.
+    /// The first unknown or duplicate member. It is reported once the row is known to be JSON.
     wrong: Option<RowReason>,
 }
 
@@ -239,7 +239,7 @@ enum Field {
     Value,
     Category,
     ExpiresAt,
-    /// Written by HotRead, and not read: the table that the record is put into decides.
+    /// Written by exports, and ignored: the target table sets it.
     Ignored,
     Unknown(String),
 }

@@ -1,4 +1,4 @@
-//! How a file is to be read.
+//! Options for reading a file.
 
 use super::error::UnknownEncoding;
 use super::types::Kind;
@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-/// How the rows of a file are written.
+/// Formats of a file with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
     /// A row on each line, as fields between delimiters: CSV, TSV and their kin. Fields may be quoted,
-    /// with the quote doubled inside of them; lines end with LF, CRLF or CR. Empty lines are skipped, and
-    /// a first line `sep=;` names the delimiter.
+    /// with doubled quotes inside; lines end with LF, CRLF or CR. Empty lines are skipped, and a first
+    /// line `sep=;` sets the delimiter.
     Fields,
     /// A JSON object on each line.
     Ndjson,
-    /// JSON: an array of objects, or an object one member of which is such an array.
+    /// An array of objects, or an object with a member that is such an array.
     Json,
 }
 
 impl Format {
-    /// Format and delimiter that the ending of a file's name promises, in upper or lower case and
+    /// Returns the format and delimiter for the extension of a file's name, in upper or lower case and
     /// before `.gz` or `.zst`: `.csv`, `.tsv` or `.tab`, `.ndjson` or `.jsonl`, `.json`.
     #[must_use]
     pub fn of_name(path: &Path) -> Option<(Self, Option<Delimiter>)> {
@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// Format of a text that begins like this, if it is JSON.
+    /// Returns the format of a text with this beginning, if it is JSON.
     #[must_use]
     pub fn of_text(text: &[u8]) -> Option<Self> {
         let text = text.trim_ascii_start();
@@ -51,7 +51,7 @@ impl Format {
             b'{' => {
                 let line = text.split(|&byte| byte == b'\n').next()?;
                 let whole = serde_json::from_slice::<serde::de::IgnoredAny>(line);
-                // The whole of a long first line need not be in the text.
+                // The text may contain only a part of a long first line.
                 let cut = line.len() == text.len();
                 Some(match whole.is_ok() || cut {
                     true => Self::Ndjson,
@@ -63,35 +63,35 @@ impl Format {
     }
 }
 
-/// What stands between fields.
+/// The separator of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delimiter {
     /// An ASCII character.
     Byte(u8),
-    /// Spaces and tabs, any number of them. There are no quotes, the last column takes the rest of
-    /// the line, and a comment may also follow fields.
+    /// Any number of spaces and tabs. There are no quotes, the last column takes the rest of the line,
+    /// and a comment may also follow fields.
     Blanks,
 }
 
-/// Where the names of columns come from.
+/// The source of columns' names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Columns {
-    /// The first row; blanks around the names do not count.
+    /// The first row, without blanks around the names.
     FirstRow,
-    /// The caller, and all rows are records.
+    /// The caller; all rows are records.
     Named(Vec<String>),
-    /// Their numbers from 1, as many as the first row has fields; all rows are records.
+    /// Numbers from 1 for the fields of the first row; all rows are records.
     Numbered,
 }
 
-/// What an empty field is.
+/// The meaning of an empty field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
     /// An empty string in a column of text; `null` in a column of another type.
     Text,
     /// `null`.
     Null,
-    /// A member that is not there.
+    /// A missing member.
     Missing,
 }
 
@@ -110,47 +110,47 @@ impl FromStr for Encoding {
     }
 }
 
-/// How a file is to be read. What belongs to another format is ignored.
+/// Options for reading a file. Options of other formats are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// How its rows are written.
+    /// The format of the file.
     pub format: Format,
-    /// Names of the columns or members that make the key, joined with `key_separator`. With none of
-    /// them, each row says `{"key", "value", "category"?, "expires_at"?}`, as in exports; a file of
-    /// fields has to have the columns of [`export::CSV_COLUMNS`](crate::export::CSV_COLUMNS) for that,
-    /// or only one, which is the key.
+    /// Names of the columns or members of the key, joined with `key_separator`. If empty, each row has
+    /// the form `{"key", "value", "category"?, "expires_at"?}` of exports; a file of fields then needs
+    /// the columns of [`export::CSV_COLUMNS`](crate::export::CSV_COLUMNS), or only one, which is the
+    /// key.
     pub key: Vec<String>,
-    /// Text between the parts of a key. No part but the last may contain it.
+    /// Text between the parts of a key. Only the last part may contain it.
     pub key_separator: String,
-    /// The value has the key's columns or members, too.
+    /// Keeps the key's columns or members in the value.
     pub keep_key: bool,
     /// JSON: the member whose array has the rows, if there are several arrays.
     pub member: Option<String>,
-    /// Fields: what stands between them. If it is not given, it is the first of comma, or otherwise
-    /// semicolon or tab, that the header has outside of quotes.
+    /// Fields: their separator. If `None`, it is detected in the header, outside of quotes: comma if
+    /// there is one, else the first semicolon or tab.
     pub delimiter: Option<Delimiter>,
-    /// Fields: what may stand around them; none if nothing can.
+    /// Fields: the quote, or `None` if fields are never quoted.
     pub quote: Option<u8>,
     /// Fields: lines that begin with this text are skipped.
     pub comment: Option<String>,
-    /// Fields: where the columns' names come from.
+    /// Fields: the source of the columns' names.
     pub columns: Columns,
-    /// Fields: rows may have fewer fields than there are columns, whose members are then missing, and
+    /// Fields: rows may have fewer fields than there are columns, whose members are then missing; or
     /// more, which become an array in the member [`REST`].
     pub flexible: bool,
-    /// Fields: blanks around fields do not count.
+    /// Fields: removes blanks around fields.
     pub trim: bool,
-    /// Fields: what an empty one is.
+    /// Fields: the meaning of an empty one.
     pub empty: Empty,
-    /// Fields: the types of columns. Others are text.
+    /// Fields: the types of columns. Other columns are text.
     pub types: BTreeMap<String, Kind>,
 }
 
-/// Member of the fields that a row has more than there are columns.
+/// The member for the fields of a row beyond the number of columns.
 pub const REST: &str = "_rest";
 
 impl Options {
-    /// Options of a format: a header, quotes, no comments, records as in exports.
+    /// Returns the defaults of a format: a header, quotes, no comments, and the form of exports.
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self {
@@ -170,7 +170,7 @@ impl Options {
         }
     }
 
-    /// With the column or member that holds the keys.
+    /// Adds a column or member of the key.
     #[must_use]
     pub fn key(mut self, name: impl Into<String>) -> Self {
         self.key.push(name.into());

@@ -1,12 +1,12 @@
-//! The input as bytes: one buffer that is used again and again.
+//! The input as bytes, with one reused buffer.
 
 use super::{ImportError, MAX_ROW_BYTES, MAX_SKIPPED_BYTES};
 use std::io::{self, Read};
 
-/// What is read at once, in bytes: the default of most tools; more was not faster.
+/// Bytes that are read at once: the default of most tools; more was not faster.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
-/// A reader with its buffer. What lies between `start` and `end` has been read and not yet taken.
+/// A reader with its buffer. The bytes between `start` and `end` have been read but not taken.
 pub(super) struct Source<R> {
     reader: R,
     buffer: Vec<u8>,
@@ -24,19 +24,19 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// What has been read and not yet taken.
+    /// Returns the bytes that have been read but not taken.
     pub(super) fn unread(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Done with the first so many unread bytes.
+    /// Takes this many of the unread bytes.
     pub(super) fn take(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.end - self.start);
         self.start += bytes;
     }
 
-    /// Reads more behind the unread bytes, which may move; `false` at the end of the input. The
-    /// buffer doubles when the unread bytes fill it, so the caller bounds it.
+    /// Reads more after the unread bytes, which may move. Returns `false` at the end of the input. The
+    /// buffer doubles when the unread bytes fill it, so the caller must bound it.
     pub(super) fn more(&mut self) -> io::Result<bool> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -60,13 +60,13 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Waits until so many bytes are unread, or all that there are.
+    /// Reads until this many bytes are unread, or the input ends.
     pub(super) fn fill(&mut self, bytes: usize) -> io::Result<&[u8]> {
         while self.unread().len() < bytes && self.more()? {}
         Ok(self.unread())
     }
 
-    /// The next line, which ends with LF or with the input; `number` is its own.
+    /// Returns the next line, which ends with LF or with the input; `number` is its number.
     pub(super) fn line(&mut self, number: u64) -> Result<Option<Line>, ImportError> {
         let mut seen = 0;
         loop {
@@ -112,17 +112,17 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// The buffer's size, in bytes.
+    /// Returns the buffer's size, in bytes.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
         self.buffer.len()
     }
 }
 
-/// A line.
+/// The extent of a line.
 pub(super) enum Line {
-    /// It is the next so many unread bytes, and `end` bytes end it.
+    /// The line is this many of the unread bytes, of which the last `end` are the line end.
     Whole { bytes: usize, end: usize },
-    /// It has more than [`MAX_ROW_BYTES`], and has been taken.
+    /// The line has more than [`MAX_ROW_BYTES`], and has been taken.
     TooLong,
 }

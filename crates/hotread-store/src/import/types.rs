@@ -1,4 +1,4 @@
-//! Types of columns: how they are told, and how a field of one is written as JSON.
+//! Types of columns: their detection, and the conversion of fields to JSON.
 
 use super::fields::Table;
 use super::options::{Empty, Options};
@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// Type of a column's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A string, whatever it looks like.
+    /// A string, whatever its form.
     Text,
     /// A JSON number without fraction and exponent, of any size.
     Integer,
@@ -48,13 +48,13 @@ impl FromStr for Kind {
     }
 }
 
-/// There is no such type.
+/// The name of a type is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the types are text, integer, number, boolean and json")]
 pub struct UnknownKind;
 
 impl Kind {
-    /// Writes a field that is not empty as JSON; `false` if it is not of this type.
+    /// Writes a non-empty field as JSON. Returns `false` if it is not of this type.
     pub(super) fn write(self, field: &str, out: &mut Vec<u8>) -> bool {
         let fits = match self {
             Self::Text => {
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-/// Writes an empty field; `false` if there is nothing to be written.
+/// Writes an empty field. Returns `false` if it must be left out.
 pub(super) fn write_empty(kind: Kind, empty: Empty, out: &mut Vec<u8>) -> bool {
     match (empty, kind) {
         (Empty::Missing, _) => return false,
@@ -91,21 +91,21 @@ pub(super) fn write_empty(kind: Kind, empty: Empty, out: &mut Vec<u8>) -> bool {
 }
 
 pub(super) fn json_string(out: &mut Vec<u8>, text: &str) {
-    // A string is JSON, and a Vec takes it.
+    // A string is JSON, and writing to a Vec cannot fail.
     let _ = serde_json::to_writer(out, text);
 }
 
-/// How a JSON number is written.
+/// The notation of a JSON number.
 struct Form {
-    /// Digits without zeros before them.
+    /// Digits without leading zeros.
     digits: usize,
-    /// Those after the point.
+    /// Digits after the point.
     decimals: usize,
-    /// There is no exponent.
+    /// Set if there is no exponent.
     plain: bool,
 }
 
-/// The form of a JSON number.
+/// Determines the notation of a JSON number.
 fn number(text: &str) -> Option<Form> {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut rest = text.strip_prefix('-').unwrap_or(text).as_bytes();
@@ -142,10 +142,10 @@ fn number(text: &str) -> Option<Form> {
     rest.is_empty().then_some(form)
 }
 
-/// Type of a field that programs which read it as such write back as it was: so `007`, `+1`, `1e5`,
-/// `1.50`, `-0` and an integer beyond 2^53, which JavaScript does not tell from its neighbours, are text.
+/// Returns the most specific type that preserves a field when programs read and rewrite it. `007`,
+/// `+1`, `1e5`, `1.50`, `-0` and an integer beyond 2^53, which JavaScript rounds, are therefore text.
 fn canonical(field: &str) -> Kind {
-    /// Digits of which every double is told by: it gives them back.
+    /// Digits that every double preserves.
     const EXACT_DIGITS: usize = 15;
     const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 
@@ -172,21 +172,21 @@ fn canonical(field: &str) -> Kind {
     }
 }
 
-/// Tells the types of columns, over all files that are read: a column whose fields are all integers,
-/// numbers, or `true` and `false`, apart from empty ones, has that type. Any other is text.
+/// Detects the types of columns over several files: a column whose fields are all integers, numbers, or
+/// `true` and `false`, apart from empty ones, has that type. Any other column is text.
 ///
-/// A field is a number only if it is written as one is printed: `007`, `+1`, `1.50`, `1e5` and integers
-/// beyond 2^53 are text.
+/// A field is a number only in the notation in which numbers are printed: `007`, `+1`, `1.50`, `1e5`
+/// and integers beyond 2^53 are text.
 #[derive(Debug)]
 pub struct Detector {
-    /// Those that are not to be told.
+    /// The types that were given for columns, which are not detected.
     named: BTreeMap<String, Kind>,
-    /// Those of the columns so far; none if all their fields were empty.
+    /// The types detected so far; `None` if all fields of the column were empty.
     kinds: BTreeMap<String, Option<Kind>>,
 }
 
 impl Detector {
-    /// With the types of columns that need not be told.
+    /// Returns a detector with given types for some columns.
     #[must_use]
     pub fn new(named: BTreeMap<String, Kind>) -> Self {
         Self {
@@ -195,13 +195,14 @@ impl Detector {
         }
     }
 
-    /// Reads as much of a file as is kept until its rows are read: [`SAMPLE_BYTES`](super::SAMPLE_BYTES).
+    /// Reads as much of a file as is kept until its rows are read:
+    /// [`SAMPLE_BYTES`](super::SAMPLE_BYTES).
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn sample(&mut self, input: &mut Input<'_>, options: &Options) -> Result<(), ImportError> {
         let sample = input.sample(super::SAMPLE_BYTES)?;
-        // What a row that was cut off would be is not known.
+        // A row that the sample cuts off is ignored.
         let end = match sample.len() < super::SAMPLE_BYTES {
             true => sample.len(),
             false => memchr::memrchr(b'\n', sample).map_or(0, |at| at + 1),
@@ -209,11 +210,11 @@ impl Detector {
         self.read(Input::plain(Box::new(&sample[..end])), options)
     }
 
-    /// Reads a file of fields to its end, or to where its rows cannot be read any more, or until all
-    /// columns are known to be text.
+    /// Reads a file of fields to its end, to the first error that ends its rows, or until all columns
+    /// are known to be text.
     ///
     /// # Errors
-    /// If it cannot be read, or its header is not what is needed.
+    /// If the file cannot be read, or its header does not match the options.
     pub fn read(&mut self, input: Input<'_>, options: &Options) -> Result<(), ImportError> {
         let mut source = Source::new(input);
         let mut table = Table::new(options, &mut source)?;
@@ -237,7 +238,7 @@ impl Detector {
                 }
                 Ok(None) => break,
                 Err(error @ ImportError::Io(_)) => return Err(error),
-                // It is said when the rows are imported, behind those before it.
+                // The import reports the error, after the rows before it.
                 Err(_) => break,
             }
         }
@@ -247,10 +248,10 @@ impl Detector {
         Ok(())
     }
 
-    /// The types of all columns.
+    /// Returns the types of all columns.
     ///
     /// # Errors
-    /// If a type was given for a column that no file has.
+    /// If a type was given for a column that is in no file.
     pub fn finish(self) -> Result<BTreeMap<String, Kind>, ImportError> {
         let unknown = |name: &&String| !self.kinds.contains_key(*name);
         if let Some(name) = self.named.keys().find(unknown) {
@@ -268,7 +269,7 @@ impl Detector {
     }
 }
 
-/// The type of a column that has this field, too.
+/// Returns the type of a column to which this field is added.
 fn join(kind: Option<Kind>, field: &[u8]) -> Option<Kind> {
     if field.is_empty() || kind == Some(Kind::Text) {
         return kind;

@@ -1,82 +1,83 @@
 //! A schema as a graph, and the number of steps that a value takes through it.
 //!
 //! The nodes are the schema's subschemas. An edge leads to a subschema that is applied to the same
-//! value (`allOf`, `$ref` and such), or to one that is applied to the value's members or items. The
-//! number of ways to a node, counted level by level of the value, is the number of times that it is
-//! evaluated there. A cycle of edges that stay at the same value has no bound; one that goes down has
-//! the bound that the value's depth sets, and may still double with each level.
+//! value (`allOf`, `$ref` and such), or to one that is applied to the value's members or items. A node
+//! is evaluated once for each path that leads to it, so the evaluations are the paths, counted level by
+//! level of the value. A cycle of edges that stay at the same value has no bound. A cycle that descends
+//! is bounded by the depth of the value, and may still double the count with each level.
 //!
-//! The count never is too low. It is too high where alternatives exclude each other for other reasons
+//! The count is never too low. It is too high where alternatives exclude each other for reasons other
 //! than the names of members, and where the evaluation ends early.
 
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Most regular expressions in a schema. Each takes up to [`MAX_PATTERN_SIZE`](super::MAX_PATTERN_SIZE) compiled.
+/// Most regular expressions in a schema. Each compiles to at most
+/// [`MAX_PATTERN_SIZE`](super::MAX_PATTERN_SIZE).
 pub(super) const MAX_PATTERNS: usize = 64;
 /// Longest regular expression, in bytes.
 pub(super) const MAX_PATTERN_BYTES: usize = 1 << 10;
-/// Most subschemas that are evaluated for one value, not counting its members and items: a schema of a
-/// thousand alternatives, each with some parts, has less.
+/// Most subschemas that are evaluated for one value, not counting its members and items. A schema of a
+/// thousand alternatives, each with some parts, stays below it.
 const MAX_EXPANSION: u64 = 20_000;
 /// Most work that the count itself may take, in edges that are followed: some tenths of a second.
 const MAX_FOLLOWED: u64 = 4_000_000;
-/// Text of a value counts as one step for so many bytes.
+/// Bytes of a value's text that count as one step.
 const BYTES_A_STEP: usize = 16;
-/// Levels of a value, the outermost included: `MAX_VALUE_DEPTH` and one for what is innermost.
+/// Levels of a value, including the outermost: `MAX_VALUE_DEPTH`, and one for the innermost values.
 const LEVELS: usize = hotread_proto::limits::MAX_VALUE_DEPTH + 1;
 
-/// The subschemas, and what each costs.
+/// The subschemas and their costs.
 #[derive(Debug)]
 pub(super) struct Graph {
     nodes: Vec<Node>,
-    /// The nodes in an order in which edges to the same value lead on only, and the place of each in it.
+    /// The nodes in topological order of the edges to the same value, and the index of each node in it.
     order: Vec<usize>,
     place: Vec<usize>,
-    /// Whether some subschema looks at all members again for each member.
+    /// Set if a subschema visits all members again for each member.
     is_quadratic: bool,
-    /// Steps for one value on each level, if that does not depend on the value.
+    /// Steps for one value on each level, if they are independent of the value.
     levels: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Node {
-    /// Steps of its own: its keywords, and what they list.
+    /// Steps of the node itself: its keywords, and the elements that they list.
     weight: u64,
-    /// Applied to the same value.
+    /// Subschemas that are applied to the same value.
     same: Vec<usize>,
-    /// Applied to members and items.
+    /// Subschemas that are applied to members and items.
     down: Vec<(Child, usize)>,
     /// Bytes of patterns that members' names are compared with.
     names_weight: u64,
-    /// Evaluates what is applied to the same value once more for each member.
+    /// Set if the subschemas for the same value are evaluated once more for each member.
     is_quadratic: bool,
 }
 
-/// To which members or items a subschema is applied.
+/// The members or items to which a subschema is applied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Child {
-    /// All members, or all of which the schema says nothing else.
+    /// All members, or all that the schema does not mention otherwise.
     Member,
     /// The member of this name.
     Name(String),
     /// All items.
     Item,
-    /// The item at this place.
+    /// The item with this index.
     Index(usize),
 }
 
-/// How often nodes are applied to a value.
+/// The number of times that each node is applied to a value.
 type Applied = BTreeMap<usize, u64>;
 
 impl Graph {
-    /// The graph of a schema. Fails, with what follows the words "the schema", if what a value may cost has
-    /// no bound or too high a one.
+    /// Returns the graph of a schema. Fails if the cost of a value is unbounded or too high; the error
+    /// continues the words "the schema".
     pub(super) fn of(schema: &Json) -> Result<Self, String> {
         let mut builder = Builder::new(schema);
         builder.node("", schema)?;
-        // References lead to nodes that are only known now, and whose own references follow.
+        // References lead to nodes that are known only now, and that may have references of their own.
         while let Some((from, pointer)) = builder.references.pop() {
             builder.refer(from, &pointer)?;
         }
@@ -93,7 +94,7 @@ impl Graph {
             place,
             levels: Vec::new(),
         };
-        // Whatever node a member leads to.
+        // Each node may be the one that a member leads to.
         let most = graph.sums(0, |_| 1).into_iter().max().unwrap_or(0);
         if most > MAX_EXPANSION {
             return Err(format!(
@@ -102,12 +103,12 @@ impl Graph {
             ));
         }
         graph.levels = graph.by_level(&[1; LEVELS]).ok_or(
-            "its parts refer to each other in too many ways to say what a value costs; make it simpler",
+            "its parts refer to each other in too many ways to bound the cost of a value; make it simpler",
         )?;
         Ok(graph)
     }
 
-    /// Most steps for a value of one step, on whatever level.
+    /// Returns the most steps for a value of one step, on any level.
     pub(super) fn most_steps(&self) -> u64 {
         match self.is_quadratic {
             true => u64::MAX,
@@ -115,7 +116,7 @@ impl Graph {
         }
     }
 
-    /// Most steps for a value.
+    /// Returns the most steps for a value.
     pub(super) fn steps(&self, value: &Json) -> u64 {
         let (mut sizes, mut widest) = ([0; LEVELS], [1; LEVELS]);
         measure(value, 0, &mut sizes, &mut widest);
@@ -132,7 +133,8 @@ impl Graph {
         })
     }
 
-    /// For each node, the sum of `cost` over all evaluations for one value with `width` members.
+    /// Returns, for each node, the sum of `cost` over all evaluations for one value with `width`
+    /// members.
     fn sums(&self, width: u64, cost: impl Fn(&Node) -> u64) -> Vec<u64> {
         let mut sums: Vec<u64> = self.nodes.iter().map(cost).collect();
         for &at in self.order.iter().rev() {
@@ -145,9 +147,10 @@ impl Graph {
         sums
     }
 
-    /// Most steps for a value on each level, if those above have as many members as `widest` says. `None`: it
-    /// takes too long to say. Follows the ways, by names and places, in which a value may come to each level,
-    /// as what is applied to it then; many ways apply the same.
+    /// Returns the most steps for a value on each level, where the levels above have as many members as
+    /// `widest` gives. Returns `None` if the count takes too long. Follows the paths, by names and
+    /// indexes, on which a value may be reached at each level, as the set of nodes that are applied to
+    /// it; many paths share one set.
     fn by_level(&self, widest: &[u64; LEVELS]) -> Option<Vec<u64>> {
         let mut steps = Vec::with_capacity(LEVELS);
         let mut ways = BTreeSet::from([Applied::from([(0, 1)])]);
@@ -180,12 +183,13 @@ impl Graph {
                 break;
             }
         }
-        // Deeper values are looked at by no part of the schema.
+        // The schema does not apply to deeper values.
         steps.resize(LEVELS, 0);
         Some(steps)
     }
 
-    /// Adds what `way` applies to members and items. Gives the steps for the names of members.
+    /// Adds the nodes that `way` applies to members and items. Returns the steps for the names of
+    /// members.
     fn descend(
         &self,
         way: &Applied,
@@ -195,7 +199,7 @@ impl Graph {
     ) -> Option<u64> {
         let mut children: BTreeMap<&Child, Applied> = BTreeMap::new();
         let mut names = 0_u64;
-        // By their places, so that a node comes after all that lead to it.
+        // In topological order, so that a node follows all nodes that lead to it.
         let mut open: BTreeMap<usize, u64> = BTreeMap::new();
         for (&at, &times) in way {
             open.insert(self.place[at], times);
@@ -239,7 +243,8 @@ impl Graph {
 }
 
 impl Node {
-    /// How often what is applied to the same value is evaluated, if that has `width` members.
+    /// Returns the number of evaluations of each subschema for the same value, if that value has
+    /// `width` members.
     fn times(&self, width: u64) -> u64 {
         match self.is_quadratic {
             true => width.saturating_add(1),
@@ -251,7 +256,7 @@ impl Node {
 /// Counts a value's parts by level, text by its length, and the members of the widest part.
 fn measure(value: &Json, level: usize, sizes: &mut [u64; LEVELS], widest: &mut [u64; LEVELS]) {
     let text = |text: &str| (text.len() / BYTES_A_STEP) as u64;
-    // Values are not deeper.
+    // Values are not deeper than this.
     let level = level.min(LEVELS - 1);
     sizes[level] += 1;
     match value {
@@ -273,7 +278,7 @@ fn measure(value: &Json, level: usize, sizes: &mut [u64; LEVELS], widest: &mut [
     }
 }
 
-/// An order in which edges to the same value lead on only.
+/// Returns the nodes in topological order of the edges to the same value.
 fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     let mut into = vec![0; nodes.len()];
     for node in nodes {
@@ -298,15 +303,15 @@ fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     Ok(order)
 }
 
-/// What is known of a schema while its graph is built.
+/// The state of a graph under construction.
 struct Builder<'a> {
     root: &'a Json,
     nodes: Vec<Node>,
-    /// Nodes by their place, as a JSON pointer.
+    /// Nodes by their location, as a JSON pointer.
     places: HashMap<String, usize>,
-    /// Places of subschemas by the names that references may have for them.
+    /// Locations of subschemas by the names that references may use for them.
     anchors: HashMap<&'a str, Vec<String>>,
-    /// Places of documents within the document: `$id`.
+    /// Locations of documents within the document: `$id`.
     documents: Vec<String>,
     references: Vec<(usize, String)>,
     patterns: usize,
@@ -327,7 +332,7 @@ impl<'a> Builder<'a> {
         builder
     }
 
-    /// Names are looked for everywhere, since a reference may lead to a place that no keyword leads to.
+    /// Collects names everywhere, since a reference may lead to a place that no keyword leads to.
     fn find_anchors(&mut self, json: &'a Json, place: String) {
         match json {
             Json::Object(members) => {
@@ -354,7 +359,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The node of the subschema at a place, made if it was not seen yet.
+    /// Returns the node of the subschema at a location, created on the first visit.
     fn node(&mut self, place: &str, schema: &'a Json) -> Result<usize, String> {
         if let Some(known) = self.places.get(place) {
             return Ok(*known);
@@ -432,15 +437,15 @@ impl<'a> Builder<'a> {
                 self.references.push((at, to.clone()));
             }
             ("pattern", Json::String(pattern)) => node.weight += self.pattern(pattern)?,
-            // Only referred to.
+            // Applied only by reference.
             ("$defs" | "definitions", _) => {}
-            // The names of what is done with values, and lists of values.
+            // Annotations, and lists of values.
             _ => node.weight += size(keyword),
         }
         Ok(())
     }
 
-    /// What a regular expression costs for each piece of text.
+    /// Returns the cost of a regular expression for each piece of text.
     fn pattern(&mut self, pattern: &str) -> Result<u64, String> {
         self.patterns += 1;
         if self.patterns > MAX_PATTERNS {
@@ -456,22 +461,23 @@ impl<'a> Builder<'a> {
         Ok(pattern.len() as u64)
     }
 
-    /// Whether a document may be within this one. The specification's own, of unknown cost, never is.
+    /// Returns `true` if the document may be within this one. The specification's own documents, whose
+    /// cost is unknown, never are.
     fn is_within(&self, document: &str) -> bool {
         let mut ids = self.anchors.keys().filter(|id| !id.is_empty());
         !document.contains("json-schema.org")
             && ids.any(|id| id.ends_with(document) || document.ends_with(*id))
     }
 
-    /// Adds the edges of a reference: to all places that may be meant, if it is not clear which.
+    /// Adds the edges of a reference: to all possible targets, if it is ambiguous.
     fn refer(&mut self, from: usize, reference: &str) -> Result<(), String> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let fragment = decode(fragment);
         let mut places = BTreeSet::new();
         if !document.is_empty() && !self.is_within(document) {
-            // It leads nowhere.
+            // The reference has no target.
         } else if fragment.is_empty() || fragment.starts_with('/') {
-            // Of the document itself, or of one within it.
+            // In the document itself, or in one within it.
             let documents = self.documents.iter();
             places.extend(documents.map(|base| format!("{base}{fragment}")));
         } else if let Some(anchored) = self.anchors.get(fragment.as_str()) {
@@ -495,12 +501,12 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// A JSON pointer's next part (RFC 6901).
+/// Appends a part to a JSON pointer (RFC 6901).
 fn join(place: &str, name: &str) -> String {
     format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The parts of a JSON text.
+/// Returns the number of parts of a JSON text.
 fn size(json: &Json) -> u64 {
     match json {
         Json::Array(items) => items.iter().map(size).sum::<u64>() + 1,
@@ -509,7 +515,7 @@ fn size(json: &Json) -> u64 {
     }
 }
 
-/// Percent-decoded. What is no escape stays as it is.
+/// Decodes percent-encoded text. Invalid escapes are kept.
 fn decode(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

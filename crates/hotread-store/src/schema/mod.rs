@@ -1,8 +1,8 @@
-//! JSON Schema: what a table's values must look like.
+//! JSON Schema, which restricts the values of a table.
 //!
-//! A schema is another person's program, so that it is bounded before it runs: [`graph`] counts the
-//! steps that it takes at most. A schema without a bound is refused when it is stored, and a value that
-//! would take too many steps when it is checked.
+//! A schema is a program of another author, so its cost is bounded before it runs: [`graph`] counts the
+//! most steps that it takes. A schema without a bound is refused when it is stored, and a value that
+//! would take too many steps is refused when it is checked.
 
 mod graph;
 
@@ -13,19 +13,19 @@ use serde_json::Value as Json;
 
 /// Largest schema, in bytes: several times the largest common ones.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Largest regular expression when it is compiled, in bytes: Unicode classes with small counts fit, and
-/// no text takes more than tens of nanoseconds a byte.
+/// Largest compiled regular expression, in bytes: Unicode classes with small counts fit, and matching
+/// takes at most tens of nanoseconds for each byte of text.
 const MAX_PATTERN_SIZE: usize = 2 << 20;
-/// Most memory that a regular expression caches while it runs, in bytes, for each thread.
+/// Most memory, in bytes for each thread, that a regular expression caches while it runs.
 const MAX_PATTERN_CACHE: usize = 1 << 20;
 /// Most steps that the check of one value may take: some tenths of a second.
 const MAX_STEPS: u64 = 40_000_000;
-/// Most steps for which it is worked out what is wrong: that takes up to a hundred times as long.
+/// Most steps for which a violation is located, which takes up to a hundred times as long as the check.
 const MAX_EXPLAINED: u64 = 400_000;
-/// Up to this many steps for each 16 bytes of a value, a check takes no longer than parsing it.
+/// Most steps for each 16 bytes of a value with which a check takes no longer than parsing the value.
 const QUICK_STEPS: u64 = 64;
 
-/// A schema, ready to check values.
+/// A compiled schema.
 #[derive(Debug)]
 pub(crate) struct Schema {
     validator: Validator,
@@ -33,7 +33,8 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// Compiles a schema of bounded cost. Patterns run in linear time; other documents are refused.
+    /// Compiles a schema of bounded cost. Patterns run in linear time; references to other documents
+    /// are refused.
     pub(crate) fn compile(schema: &Value) -> Result<Self, String> {
         let bytes = schema.as_bytes().len();
         if bytes > MAX_SCHEMA_BYTES {
@@ -54,19 +55,19 @@ impl Schema {
         Ok(Self { validator, graph })
     }
 
-    /// Whether checking a value takes no longer than parsing it.
+    /// Returns `true` if checking a value takes no longer than parsing it.
     pub(crate) fn is_quick(&self) -> bool {
         self.graph.most_steps() <= QUICK_STEPS
     }
 
-    /// Where and why a value does not fit, without quoting it. Of a secret one, names of members are
-    /// not quoted either: only the schema's own words are.
+    /// Checks a value. The error is the place and reason of a violation, without quoting the value. For
+    /// a secret value, names of its members are not quoted either, only the schema's own words.
     pub(crate) fn check(&self, value: &Value, secret: bool) -> Result<(), (String, String)> {
         let value: Json = value.to().map_err(|e| (String::new(), e.to_string()))?;
         let steps = self.graph.steps(&value);
         if steps > MAX_STEPS {
             let reason = format!(
-                "checking it might take {steps} steps, and at most {MAX_STEPS} are taken; split \
+                "checking it might take {steps} steps, and at most {MAX_STEPS} are allowed; split \
                  the value, or give the table a simpler schema"
             );
             return Err((String::new(), reason));
@@ -75,13 +76,13 @@ impl Schema {
             return Ok(());
         }
         if steps > MAX_EXPLAINED {
-            let reason = "it does not meet it, and is too large to say where";
+            let reason = "it violates the schema, and is too large to say where";
             return Err((String::new(), reason.to_owned()));
         }
         self.validator.validate(&value).map_err(|e| {
             if secret {
                 let rule = e.schema_path();
-                return (String::new(), format!("it does not meet {rule} of it"));
+                return (String::new(), format!("it violates {rule} of the schema"));
             }
             (
                 e.instance_path().to_string(),

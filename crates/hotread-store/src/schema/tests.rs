@@ -15,7 +15,7 @@ fn check(schema: &str, value: &str) -> Result<(), (String, String)> {
     schema.check(&Value::parse(value.as_bytes()).unwrap(), false)
 }
 
-/// A schema whose part `n` applies part `n + 1` twice.
+/// Returns a schema whose part `n` applies part `n + 1` twice.
 fn doubling(levels: usize, last: &str) -> String {
     let parts: Vec<_> = (0..levels)
         .map(|n| {
@@ -73,7 +73,7 @@ fn recursion_into_members_is_allowed() {
 
 #[test]
 fn a_value_that_would_take_too_long_is_refused_at_once() {
-    // Twice as long for each level of the value.
+    // The cost doubles with each level of the value.
     let twice = r##"{"properties":{"x":{"$ref":"#"}},"patternProperties":{"x":{"$ref":"#"}}}"##;
     let nested = |levels: usize| format!("{}1{}", r#"{"x":"#.repeat(levels), "}".repeat(levels));
     assert_eq!(check(twice, &nested(8)), Ok(()));
@@ -144,7 +144,7 @@ fn common_schemas_are_quick_and_large_ones_are_not() {
     assert!(!compile(&listed).unwrap().is_quick());
 }
 
-/// The figure behind [`MAX_STEPS`]: the longest check that is allowed.
+/// Measures the longest check that [`MAX_STEPS`] allows.
 #[test]
 fn the_longest_check_is_bounded() {
     // Each of many items is evaluated by many parts.

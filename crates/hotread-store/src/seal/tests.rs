@@ -1,4 +1,4 @@
-//! What a seal keeps apart, and what its keys are.
+//! Tests of the separation of ciphertexts, and of the derivation of keys.
 
 use super::*;
 use proptest::prelude::*;
@@ -10,13 +10,13 @@ fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text).unwrap()
 }
 
-/// With as few rounds as can be, and once for all tests.
+/// Keys with the fewest rounds, derived once for all tests.
 fn sealed() -> &'static (Seal, SealHeader) {
     static SEALED: OnceLock<(Seal, SealHeader)> = OnceLock::new();
     SEALED.get_or_init(|| Seal::create(&passphrase(TEXT), MIN_ROUNDS).unwrap())
 }
 
-/// A record's value in epoch 7 at seq 3.
+/// The place of a record's value in epoch 7 at seq 3.
 fn place<'a>(table: &'a TableName, key: &'a str) -> Place<'a> {
     let (epoch, key, seq) = (Epoch(7), Some(key), 3);
     Place {
@@ -111,7 +111,7 @@ fn only_the_passphrase_opens() {
     }
 }
 
-/// Against `hashlib.pbkdf2_hmac` and `hmac` of Python.
+/// Compared with `hashlib.pbkdf2_hmac` and `hmac` of Python.
 #[test]
 fn keys_are_derived_as_documented() {
     const MASTER: &str = "ef177144eec9420cbc1093d2a8b344a92bc506d0d4ec9c028dd19f8324d8c1e6";
@@ -211,7 +211,7 @@ fn nothing_secret_shows() {
     assert_eq!(shown, "Passphrase Seal HMAC-SHA256");
 }
 
-/// Figures for the documentation: `cargo test --release -- --ignored --nocapture cost`.
+/// Measures the documented figures: `cargo test --release -- --ignored --nocapture cost`.
 #[test]
 #[ignore = "measures, and checks nothing"]
 fn cost() {

@@ -9,24 +9,25 @@ use crate::table::OpenTable;
 use hotread_proto::{Refusal, TableName};
 use std::sync::Arc;
 
-/// How often a check begins again because the table was altered by another caller, or because the history does
-/// not go back to its beginning.
+/// Attempts at a check. It is repeated if another caller alters the table, or if the history no longer
+/// goes back to the check's beginning.
 const MAX_CHECKS: usize = 3;
 
 impl Store {
-    /// Gives a table other options. Position, history, readers and subscribers of the table stay.
+    /// Changes the options of a table. Its position, history, readers and subscribers stay.
     ///
-    /// A new schema is checked against every record on this thread, from a read connection: other writers wait
-    /// for what they have written meanwhile to be checked, 1 MiB of it at most. A history that is to be shorter
-    /// is trimmed as it would be by time, some changes at a time. A search index is built some records at a time,
-    /// with other writers in between, and can be searched once this returns; one that is taken away cannot be
-    /// searched at once, and is deleted some rows at a time before this returns. Of an index that was not finished,
-    /// because the process ended, what is there is deleted when the next one is built.
+    /// A new schema is checked against every record on this thread, through a read connection. Other
+    /// writers wait only while the changes that were made meanwhile are checked, 1 MiB of them at most.
+    /// A history that becomes shorter is trimmed in pieces, as it is by age. A search index is built
+    /// some records at a time, with other writers in between, and can be searched once this returns.
+    /// One that is removed cannot be searched from then on, and is deleted some rows at a time before
+    /// this returns. The remains of an index whose building was interrupted by the end of the process
+    /// are deleted when the next one is built.
     ///
     /// # Errors
-    /// If there is no such table, or it cannot be read or written; if the schema is none; with
-    /// [`CommitError::Schema`] if a record does not fit it; with [`Refusal::Outdated`] if the table changes
-    /// faster than it can be checked, which may pass. The table is as it was then.
+    /// If there is no such table, or it cannot be read or written; if the schema is not valid; with
+    /// [`CommitError::Schema`] if a record does not fit it; with [`Refusal::Outdated`] if the table
+    /// changes faster than it can be checked, which may be temporary. The table is unchanged then.
     pub fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo, TableError> {
         self.writer()?;
         for _ in 0..MAX_CHECKS {

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! The options for opening a store.
 
 use super::{Inner, Store, Writer};
 use crate::committer::{Committer, Shared};
@@ -17,11 +17,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Read connections unless something else is asked for: one for each call that a server runs at a
-/// time. Each is opened when it is needed, and caches up to 2 MiB.
+/// Default number of read connections: one for each call that a server runs at a time. Each is opened
+/// when it is needed, and caches up to 2 MiB.
 const DEFAULT_READERS: u32 = 16;
 
-/// How a store is opened.
+/// Options for opening a store.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `open` is called"]
 pub struct StoreBuilder {
@@ -53,7 +53,7 @@ impl StoreBuilder {
         }
     }
 
-    /// Of a store that is deleted with its folder.
+    /// Returns options of a store that is deleted with its folder.
     pub(crate) fn temporary(folder: Folder) -> Self {
         let file = folder.path().join("store.db");
         Self {
@@ -63,79 +63,80 @@ impl StoreBuilder {
         }
     }
 
-    /// Whether to create the file if there is none. Yes, unless this says no.
+    /// Creates the file if it does not exist. Default: `true`.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Only reads, beside a process that writes or without one. Live tables stand still: they are
-    /// what they were when they were first asked for.
+    /// Opens for reading only, alongside a process that writes or without one. Live tables are not
+    /// updated: they stay at the state of their first use.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// When an acknowledged write is safe. [`Synchronous::Full`] unless this says otherwise.
+    /// Sets the failures that an acknowledged write survives. Default: [`Synchronous::Full`].
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// The passphrase of the sealed tables. Keys are derived when a table is first used, which takes
-    /// tenths of a second; a wrong passphrase is reported then, before anything is read.
+    /// Sets the passphrase of the sealed tables. The keys of a table are derived on its first use,
+    /// which takes tenths of a second; a wrong passphrase is reported then, before anything is read.
     pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
         self.passphrase = Some(passphrase);
         self
     }
 
-    /// How long to wait for a process that has the file open for writing. One that serves it, as its lock
-    /// file says, is not waited for. Zero unless this says otherwise.
+    /// Sets the time to wait for a process that has the file open for writing. A process that serves
+    /// the file, according to its lock file, is not waited for. Default: zero.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
         self
     }
 
-    /// The actor of what is written through the store: the history keeps it with each transaction, and
-    /// followers get it. The file name of the running program unless this says otherwise, or no actor where
-    /// that cannot be one; `None` for no actor. [`Store::acting_as`] gives another one to some of the
-    /// writes. What no caller asks for, such as the deletion of expired records, has no actor.
+    /// Sets the actor of the store's writes, which the history keeps with each transaction and
+    /// followers receive. Default: the file name of the running program, or no actor if that name is
+    /// not a valid one. `None` means no actor. [`Store::acting_as`] sets another actor for some of the
+    /// writes. Changes that no caller requested, such as the deletion of expired records, have no
+    /// actor.
     pub fn actor(mut self, actor: impl Into<Option<Actor>>) -> Self {
         self.actor = actor.into();
         self
     }
 
-    /// Most read connections, at least one. 16 unless this says otherwise.
+    /// Sets the maximum number of read connections, at least 1. Default: 16.
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
     }
 
-    /// An SQLite VFS other than the system's, by the name it is registered under: for tests that
-    /// lose power.
+    /// Sets an SQLite VFS other than the system's, by its registered name: for tests that simulate the
+    /// loss of power.
     #[doc(hidden)]
     pub fn vfs(mut self, vfs: &str) -> Self {
         self.at.vfs = Some(vfs.to_owned());
         self
     }
 
-    /// Tables that are sealed from now on get keys by the fewest rounds that a header may ask for, a sixth
-    /// of what they get otherwise: for tests that derive many.
+    /// Derives the keys of newly sealed tables with the fewest rounds that a header may have, a sixth
+    /// of the usual ones: for tests that derive many keys.
     #[doc(hidden)]
     pub fn quick_keys(mut self) -> Self {
         self.key_rounds = MIN_ROUNDS;
         self
     }
 
-    /// Opens the file: creates it if there is none, and brings it to the newest schema if it is
-    /// older. Reads the tokens and where each table stands; tables are loaded when they are first asked for.
+    /// Opens the file: creates it if it does not exist, and migrates it to the newest schema if it is
+    /// older. Reads the tokens and the head of each table; tables are loaded on first use.
     ///
-    /// On a full disk it is opened if it has the newest schema: what is there is read, and writing begins
-    /// when there is room ([`Store::check_writable`]).
+    /// On a full disk, a file with the newest schema is opened for reading, and writing begins when
+    /// there is space ([`Store::check_writable`]).
     ///
     /// # Errors
-    /// If it is not ours, too new, damaged, in use, or cannot be written. What was there is as it
-    /// was then.
+    /// If the file is not a HotRead database, or is too new, damaged, in use, or cannot be written. It
+    /// is unchanged then.
     pub fn open(mut self) -> Result<Store, OpenError> {
         let shared = Shared::default();
         let (mut damage, mut created, mut committer) = (None, false, None);
@@ -152,9 +153,9 @@ impl StoreBuilder {
         let pool = read::pool(at.clone(), self.readers, &opener).map_err(|e| at.storage(e))?;
         let registry = shared.registry.clone();
         let start = |(committer, lock): (Committer, WriterLock)| -> Result<_, OpenError> {
-            // Under the name that the file has now: reading goes on if it is moved before the first read. A
-            // simulated file system moves nothing, and its tests want the state of a store whose readers
-            // have been closed for being idle.
+            // Opens a connection while the file still has its name, so that reading continues if the
+            // file is moved before the first read. A simulated file system moves nothing, and its tests
+            // need the state of a store whose idle readers have been closed.
             if at.vfs.is_none() {
                 drop(read::connection(&pool));
             }
@@ -202,12 +203,12 @@ impl StoreBuilder {
     }
 }
 
-/// The name of the running program.
+/// Returns the file name of the running program.
 fn program() -> Option<Actor> {
     let path = std::env::current_exe().ok()?;
     let name = path.file_name()?.to_str()?;
     let name = name.strip_suffix(EXE_SUFFIX).unwrap_or(name);
-    // Linux adds this after the file was replaced, as by an update.
+    // Linux appends this if the file was replaced since the start, as by an update.
     let name = name.strip_suffix(" (deleted)").unwrap_or(name);
     Actor::new(name).ok()
 }

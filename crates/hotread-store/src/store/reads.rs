@@ -1,5 +1,5 @@
-//! Calls that read tables, on disk and in memory, and that follow them: their changes, where they stand, and
-//! where their history begins.
+//! Calls that read tables, on disk and in memory, and that follow them: their changes, their heads, and
+//! the floors of their histories.
 
 use super::Store;
 use crate::error::ReadError;
@@ -12,8 +12,8 @@ use hotread_proto::{Change, Digest, Head, Key, Position, Record, Records, TableN
 use std::sync::Arc;
 
 impl Store {
-    /// A table that may be read. If it began another epoch between the look and the reading, once
-    /// more.
+    /// Reads from a table that may be read. If the table began another epoch between the look-up and
+    /// the read, tries once more.
     pub(crate) fn reading<R>(
         &self,
         name: &TableName,
@@ -34,7 +34,8 @@ impl Store {
     fn readable(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
         let registry = &self.0.registry;
         let table = match self.is_read_only() {
-            // Another process may have dropped it, altered it, or made another one of that name.
+            // Another process may have dropped the table, altered it, or created another one of that
+            // name.
             true => read::table(&self.pool(), name)?.map(|row| registry.take_in(row.table)),
             false => registry.get(name),
         };
@@ -43,9 +44,9 @@ impl Store {
         Ok(table)
     }
 
-    /// The record with this key, as of the last commit.
+    /// Returns the record with this key, as of the last commit.
     ///
-    /// For the hot path there is [`handle`](Self::handle); this is some microseconds of SQLite.
+    /// Takes some microseconds in SQLite; for the hot path there is [`handle`](Self::handle).
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -53,7 +54,7 @@ impl Store {
         self.reading(table, |table| read::get(&self.pool(), table, key))
     }
 
-    /// A page of records, ordered by the bytes of their keys.
+    /// Returns a page of records, ordered by the bytes of their keys.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -61,19 +62,19 @@ impl Store {
         self.reading(table, |table| read::scan(&self.pool(), table, scan))
     }
 
-    /// The records that have all the words of a query, the best first.
+    /// Returns the records that contain all the words of a query, the best match first.
     ///
     /// # Errors
-    /// If there is no such table, or it was made without an index, or it cannot be read.
+    /// If there is no such table, it has no search index, or it cannot be read.
     pub fn search(&self, table: &TableName, search: &Search) -> Result<Found, ReadError> {
         self.reading(table, |table| read::search(&self.pool(), table, search))
     }
 
-    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`](crate::MAX_CHANGES).
-    /// None: `from` is the head.
+    /// Returns the changes after `from`, oldest first, at most `limit` and
+    /// [`MAX_CHANGES`](crate::MAX_CHANGES). The result is empty if `from` is the head.
     ///
     /// # Errors
-    /// If there is no such table, or its history does not go back to `from` or never had it, or it
+    /// If there is no such table, its history does not go back to `from` or never contained it, or it
     /// cannot be read.
     pub fn changes(
         &self,
@@ -86,9 +87,9 @@ impl Store {
         })
     }
 
-    /// As [`changes`](Self::changes), as far as `admit` takes them: it is told the bytes of each change
-    /// in the history before that is read, and the first one that it does not take ends the answer. For
-    /// callers that account for memory.
+    /// As [`changes`](Self::changes), for callers that account for memory: `admit` receives the size in
+    /// bytes of each change in the history before the change is read, and the first change that it
+    /// rejects ends the result.
     ///
     /// # Errors
     /// As for [`changes`](Self::changes).
@@ -99,7 +100,7 @@ impl Store {
         limit: usize,
         mut admit: impl FnMut(u64) -> bool,
     ) -> Result<Vec<Change>, ReadError> {
-        // Once more only if it failed before anything was read.
+        // A second attempt happens only if the first one failed before it read anything.
         let admit = std::cell::RefCell::new(&mut admit);
         self.reading(table, |table| {
             let mut admit = admit.borrow_mut();
@@ -107,7 +108,7 @@ impl Store {
         })
     }
 
-    /// The digest of a table as of a position, if the history has it.
+    /// Returns the digest of a table at a position, if the history has it.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -115,24 +116,24 @@ impl Store {
         self.reading(table, |table| read::digest_at(&self.pool(), table, at))
     }
 
-    /// The whole table as of one moment: of the live table if it is loaded, otherwise read from disk
-    /// in one go.
+    /// Returns the whole table as of one moment: a snapshot of the live table if it is loaded,
+    /// otherwise one read from disk.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
     pub fn snapshot(&self, table: &TableName) -> Result<Records, ReadError> {
         self.reading(table, |table| match table.live.warm() {
-            // In a store that only reads it stands still.
+            // The live table of a store that only reads is never updated.
             Some(hot) if !self.is_read_only() => Ok(hot.snapshot()),
             _ => read::snapshot(table, &self.pool()),
         })
     }
 
-    /// Every change after `from`, in order and without a gap, for as long as the history goes back
-    /// to where the subscriber is.
+    /// Returns a subscription to every change after `from`, in order and without a gap, for as long as
+    /// the history goes back to the subscriber's position.
     ///
     /// # Errors
-    /// As for [`changes`](Self::changes); and if the store only reads: then nobody tells it.
+    /// As for [`changes`](Self::changes); and if the store only reads, since it receives no changes.
     pub fn subscribe(&self, table: &TableName, from: Position) -> Result<Subscription, ReadError> {
         self.reading(table, |table| {
             if self.is_read_only() {
@@ -142,8 +143,8 @@ impl Store {
         })
     }
 
-    /// A handle on the live table, for a thread's hot loop. The first one loads the table: about a
-    /// second for a million records.
+    /// Returns a handle on the live table, for a thread's hot loop. The first call loads the table:
+    /// about a second for a million records.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -151,9 +152,9 @@ impl Store {
         self.live(table).map(|live| live.create_handle())
     }
 
-    /// The live table itself, to wait for changes to become visible, to see who holds them up, or to
-    /// name handles. Its state is the store's to change: an update queued by anyone else is lost,
-    /// or panics.
+    /// Returns the live table itself, to wait until changes are visible, to find readers that block a
+    /// publication, or to name handles. Only the store may update it: an update queued by other code is
+    /// lost, or panics.
     ///
     /// # Errors
     /// If there is no such table, or it cannot be read.
@@ -165,19 +166,20 @@ impl Store {
         })
     }
 
-    /// Where a table stands: after the last change that its subscribers were given, which is at least
-    /// the last one that was acknowledged before this call. No disk, one short lock.
+    /// Returns the position and digest of a table after the last change that its subscribers received.
+    /// That is at least the last change acknowledged before this call. Takes one short lock, and no
+    /// disk access.
     ///
     /// # Errors
-    /// If there is no such table; and if the store only reads: then nobody tells it, and
-    /// [`table_info`](Self::table_info) asks the disk.
+    /// If there is no such table; and if the store only reads, since it receives no changes:
+    /// [`table_info`](Self::table_info) reads the head from disk.
     pub fn head(&self, table: &TableName) -> Result<Head, ReadError> {
         self.followed(table).map(|table| table.feed.head())
     }
 
-    /// The first sequence number that a table's history keeps; `seq + 1` if it keeps none. No disk,
-    /// one short lock. It only rises; asked before [`head`](Self::head), it is at most one more than
-    /// that.
+    /// Returns the first sequence number that a table's history keeps, or `seq + 1` of the head if the
+    /// history is empty. Takes one short lock, and no disk access. The floor only rises; one that is
+    /// read before [`head`](Self::head) is at most one more than that.
     ///
     /// # Errors
     /// As for [`head`](Self::head).
@@ -185,27 +187,29 @@ impl Store {
         self.followed(table).map(|table| table.feed.floor())
     }
 
-    /// Keeps the changes after a position in the history, for as long as the [`Pin`] lives, though the table's
-    /// [`History`](crate::History) says otherwise: for a reader that is about to go through them. No disk, one short
-    /// lock.
+    /// Keeps the changes after a position in the history while the [`Pin`] lives, against the table's
+    /// [`History`](crate::History): for a reader that is about to read them. Takes one short lock, and
+    /// no disk access.
     ///
-    /// They may exceed its limits by [`MAX_PINNED_CHANGES`](crate::MAX_PINNED_CHANGES),
-    /// [`MAX_PINNED_BYTES`](crate::MAX_PINNED_BYTES) and [`MAX_PINNED_AGE`](crate::MAX_PINNED_AGE). What is beyond
-    /// that goes as if it were not pinned, and readers get [`ReadError::Gone`].
+    /// The changes may exceed the limits of the history by
+    /// [`MAX_PINNED_CHANGES`](crate::MAX_PINNED_CHANGES), [`MAX_PINNED_BYTES`](crate::MAX_PINNED_BYTES)
+    /// and [`MAX_PINNED_AGE`](crate::MAX_PINNED_AGE). Changes beyond that are trimmed as if they were
+    /// not pinned, and readers get [`ReadError::Gone`].
     ///
-    /// A pin holds if the table's head is at that position or before it when the pin is made, and the table had a
-    /// subscriber or another pin before. One that is farther back may be void at once, since its changes may be
-    /// leaving at this moment: [`Pin::is_void`], or the reading, will say so.
+    /// A pin holds if, when it is made, the table's head is at that position or before it, and the
+    /// table had a subscriber or another pin before. A pin farther back may be void at once, because
+    /// its changes may be being trimmed at that moment: [`Pin::is_void`] or the read reports it.
     ///
     /// # Errors
-    /// If there is no such table, or the position is of another epoch, or its history does not go back so far
-    /// ([`ReadError::Gone`]; of a short history that may have become so since the position was the head: take the
-    /// new one and try again); and if the store only reads, since the history is not its own then.
+    /// If there is no such table, the position is of another epoch, or the history does not go back so
+    /// far ([`ReadError::Gone`]; a short history may have moved past the position since it was the
+    /// head: take the new head and try again); and if the store only reads, since another process owns
+    /// the history then.
     pub fn pin(&self, table: &TableName, after: Position) -> Result<Pin, ReadError> {
         Pin::new(self.followed(table)?, after)
     }
 
-    /// A table whose changes this store is told of.
+    /// Returns the table, if this store receives its changes.
     fn followed(&self, name: &TableName) -> Result<Arc<OpenTable>, ReadError> {
         if self.is_read_only() {
             return Err(ReadError::NotTold);

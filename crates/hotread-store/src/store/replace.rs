@@ -1,4 +1,4 @@
-//! Calls that make a table have exactly the given records.
+//! Calls that replace the records of a table.
 
 use super::{Store, Writer};
 use crate::committer::queue::{OP_BYTES, PATIENCE};
@@ -11,24 +11,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Store {
-    /// Makes the table have exactly these records, in one transaction. Compared with the table on this thread,
-    /// from a read connection and within this store's [`Budget`](crate::Budget): other writers wait for what
-    /// changes, about 10 µs a record, and not for a pass over the table.
+    /// Makes the table contain exactly these records, in one transaction. This thread compares them
+    /// with the table, through a read connection and within this store's [`Budget`](crate::Budget);
+    /// other writers wait only for the records that change, about 10 µs each.
     ///
-    /// If the table changes so much meanwhile that no comparison holds, the committer's thread compares in
-    /// the end ([`Stats::whole_replacements`](crate::Stats::whole_replacements)): it never fails for what
-    /// others write.
+    /// If the table changes so fast that every comparison is outdated, the committer's thread compares
+    /// in the end ([`Stats::whole_replacements`](crate::Stats::whole_replacements)), so that the writes
+    /// of others never make a replacement fail.
     ///
     /// # Errors
-    /// As for [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if the table
-    /// gets another schema at the last moment.
+    /// As for [`commit`](Self::commit); if the table cannot be read; and with [`Refusal::Outdated`] if
+    /// the table gets another schema at the last moment.
     pub fn replace(&self, table: &TableName, mut new: Replace) -> Result<Replaced, CommitError> {
         for _ in 0..MAX_COMPARISONS {
-            // Each time, since the table may have been altered.
+            // In each round, since the table may have been altered.
             let (writer, table) = self.replaceable(table, &new)?;
             let compared = match compare(&self.pool(), &table, &mut new, usize::MAX) {
                 Ok(compared) => compared,
-                // It changes too fast, was sealed anew or dropped, or all read connections are in use.
+                // The table changes too fast, was rekeyed or dropped, or all read connections are in
+                // use.
                 Err(
                     CommitError::Refused(Refusal::Outdated)
                     | CommitError::UnknownTable { .. }
@@ -49,9 +50,10 @@ impl Store {
         self.push_whole(writer, table, new, PATIENCE)?.wait()
     }
 
-    /// Hands a replacement over, without waiting for it or for room: as [`try_submit`](Self::try_submit). The
-    /// committer compares it with the table, while all other writers wait; [`replace`](Self::replace) and
-    /// [`submit_compared`](Self::submit_compared) compare on the caller's thread.
+    /// Submits a replacement without waiting for its commit or for room, as
+    /// [`try_submit`](Self::try_submit) does. The committer compares it with the table while all other
+    /// writers wait; [`replace`](Self::replace) and [`submit_compared`](Self::submit_compared) compare
+    /// on the caller's thread.
     ///
     /// # Errors
     /// As for [`try_submit`](Self::try_submit).
@@ -64,14 +66,15 @@ impl Store {
         self.push_whole(writer, table, new, Duration::ZERO)
     }
 
-    /// Hands a replacement over that changes at most `max_changes` records. As
-    /// [`submit_replace`](Self::submit_replace), but compared with the table on this thread, in one transaction and
-    /// within this store's [`Budget`](crate::Budget): the writer is held for what changes, about 10 µs a record, and
-    /// for what others have written to the table meanwhile, 1 MiB of it at most.
+    /// Submits a replacement that changes at most `max_changes` records. As
+    /// [`submit_replace`](Self::submit_replace), but this thread compares it with the table, in one
+    /// transaction and within this store's [`Budget`](crate::Budget). The committer is busy with the
+    /// records that change, about 10 µs each, and with what others have written to the table meanwhile,
+    /// at most 1 MiB.
     ///
     /// # Errors
     /// As for [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and
-    /// [`Refusal::Outdated`] if the table has changed too much meanwhile, which may pass.
+    /// [`Refusal::Outdated`] if the table has changed too much meanwhile, which may be temporary.
     pub fn submit_compared(
         &self,
         table: &TableName,
@@ -83,7 +86,7 @@ impl Store {
         self.push_compared(writer, table, compared, Duration::ZERO)
     }
 
-    /// The table, if it may be written and the values fit its schema.
+    /// Returns the table if it may be written and the values fit its schema.
     fn replaceable(
         &self,
         table: &TableName,
@@ -97,7 +100,7 @@ impl Store {
         Ok((writer, table))
     }
 
-    /// To be compared by the committer.
+    /// Queues a replacement that the committer will compare.
     fn push_whole(
         &self,
         writer: &Writer,
@@ -118,7 +121,8 @@ impl Store {
         patience: Duration,
     ) -> Result<ReplaceTicket, CommitError> {
         let size = compared.size() + OP_BYTES * compared.changes();
-        // The last one that has the records drops them, which takes time for many: not the writer.
+        // This clone outlives the committer's: freeing many records takes time, which the writer must
+        // not spend.
         let kept = compared.clone();
         let ticket = self.push(writer, table, Body::Compared(compared), size, patience)?;
         Ok(ticket.replace(Some(kept)))

@@ -11,7 +11,7 @@ use crate::table::{self, TableRow};
 use hotread_proto::TableName;
 
 impl Store {
-    /// All tables, by name.
+    /// Returns all tables, by name.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -20,20 +20,20 @@ impl Store {
         Ok(rows.iter().map(TableRow::info).collect())
     }
 
-    /// A table, as it stands now.
+    /// Returns the current options and counts of a table.
     ///
     /// # Errors
-    /// If there is none, or the database cannot be read.
+    /// If there is no such table, or the database cannot be read.
     pub fn table_info(&self, table: &TableName) -> Result<TableInfo, ReadError> {
         let row = read::table(&self.pool(), table)?;
         let info = row.map(|row| row.info());
         info.ok_or_else(|| ReadError::unknown(table))
     }
 
-    /// Creates a table, empty, at the beginning of an epoch of its own.
+    /// Creates an empty table in an epoch of its own.
     ///
     /// # Errors
-    /// If there is one of this name, or the options do not go together, or it cannot be written.
+    /// If the name is taken, the options contradict each other, or the database cannot be written.
     pub fn create_table(
         &self,
         table: &TableName,
@@ -64,49 +64,50 @@ impl Store {
         if passphrase.is_short() {
             tracing::warn!(
                 %table,
-                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by who \
+                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by anyone who \
                  has the file; better six random words"
             );
         }
         Seal::create(passphrase, self.0.key_rounds).map_err(CommitError::seal(table))
     }
 
-    /// Drops a table with all its records and its history. Its name is free at once. Handles of it go on reading
-    /// what it was; its subscribers are told.
+    /// Drops a table with all its records and its history. Its name is free at once. Its handles keep
+    /// reading the last state; its subscriptions end with an error.
     ///
-    /// Its rows are deleted afterwards, also after the store was opened again, in pieces and in turns with other
-    /// writers, and their pages are used again; [`finish_drops`](Self::finish_drops) waits for it.
+    /// The rows are deleted afterwards, in small batches between other writes, and if necessary after
+    /// the store was opened again. Their pages are reused. [`finish_drops`](Self::finish_drops) waits
+    /// for the deletion.
     ///
     /// # Errors
-    /// If there is none, or it cannot be written.
+    /// If there is no such table, or the database cannot be written.
     pub fn drop_table(&self, table: &TableName) -> Result<(), TableError> {
         let name = table.clone();
         self.job(move |committer| committer.drop_table(&name))
     }
 
-    /// Waits until nothing of dropped tables is left in the file, and does the work meanwhile if nothing
-    /// else is to be done.
+    /// Waits until the file contains nothing of dropped tables. The committer works on the deletion
+    /// whenever it has nothing else to do.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the database cannot be written.
     pub fn finish_drops(&self) -> Result<(), TableError> {
         while self.job(Committer::clear_dropped)? {}
         Ok(())
     }
 
-    /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
-    /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
-    /// during which other tables are not written; how large the rest of the file is does not matter.
+    /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
+    /// and forgets the transaction ids. Takes memory and time for the whole table, whatever the size of
+    /// the rest of the file; writes to other tables wait meanwhile.
     ///
-    /// Values under the old passphrase may be left in parts of the file that are not in use, until
+    /// Values under the old passphrase may be left in unused parts of the file until
     /// [`scrub`](Self::scrub).
     ///
-    /// This store goes on with the new keys. [`StoreBuilder::passphrase`](crate::StoreBuilder::passphrase) takes the new passphrase
-    /// from the next opening on.
+    /// This store continues with the new keys. Later openings need the new passphrase in
+    /// [`StoreBuilder::passphrase`](crate::StoreBuilder::passphrase).
     ///
     /// # Errors
-    /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
-    /// it cannot be written. The table is as it was then.
+    /// If there is no such table, it is not sealed, this store has another passphrase than the table,
+    /// or the database cannot be written. The table is unchanged then.
     pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
         let known = self.0.registry.known(table)?;
         if !known.is_sealed() {
@@ -119,15 +120,15 @@ impl Store {
         self.job(move |committer| committer.reseal(&known, seal))
     }
 
-    /// Rewrites the file, so that nothing is left in it of what was deleted, such as values under an
-    /// earlier passphrase. Takes as long as a backup, during which nothing is written, and room for a
-    /// copy of the database in a temporary file (`SQLITE_TMPDIR`, else `/var/tmp`) and for another one
-    /// in the write-ahead log. Memory is bounded, however large the file is.
+    /// Rewrites the file, so that nothing deleted is left in it, such as values under an earlier
+    /// passphrase. Takes as long as a backup, during which writes wait, and space for a copy of the
+    /// database in a temporary file (`SQLITE_TMPDIR`, else `/var/tmp`) and for another one in the
+    /// write-ahead log. Memory is bounded, however large the file is.
     ///
     /// # Errors
-    /// If there is no room or it cannot be written: then what was deleted may still be there, and
-    /// everything else is as it was. [`StorageError::Locked`](crate::StorageError::Locked) says that a
-    /// reader keeps the write-ahead log.
+    /// If there is no space or the database cannot be written: deleted content may still be in the file
+    /// then, and everything else is unchanged. [`StorageError::Locked`](crate::StorageError::Locked)
+    /// means that a reader keeps the write-ahead log.
     pub fn scrub(&self) -> Result<(), TableError> {
         Ok(self.job(Committer::scrub)?)
     }

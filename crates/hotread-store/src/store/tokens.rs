@@ -1,4 +1,5 @@
-//! Calls that make, list, revoke and find tokens. The calls of this crate itself ask nobody for one.
+//! Calls that create, list, revoke and look up tokens. The calls of this crate themselves need no
+//! token.
 
 use super::Store;
 use crate::committer::tokens::Last;
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Checks what a token is to be, and brings its tables into order.
+/// Checks the name and the tables of a token to be created, and sorts the tables.
 fn check_new(
     name: &str,
     tables: Option<Vec<TableName>>,
@@ -28,16 +29,17 @@ fn check_new(
 }
 
 impl Store {
-    /// Makes a token. The secret is in the answer and nowhere else: only its SHA-256 is kept.
+    /// Creates a token. The answer contains its secret, of which the store keeps only the SHA-256.
     ///
-    /// From the first token on, a server of the store asks for one. So that others can be made then,
-    /// the first one must be an admin that is not limited to tables. It is valid until it is revoked.
+    /// From the first token on, a server of the store requires one. So that further tokens can be
+    /// created then, the first one must be an admin without a limit to tables. It is valid until it is
+    /// revoked.
     ///
     /// # Errors
-    /// If the name does not have its form, or there is something wrong with `tables`, or it is the
-    /// first one and not such an admin, or there are [`MAX_TOKENS`](crate::MAX_TOKENS), or it cannot be written. After
-    /// [`CommitError::Unknown`](crate::CommitError::Unknown), which only a disk that goes on failing
-    /// leads to, it may be there, and nobody has its secret: look for it in
+    /// If the name is not valid, `tables` is empty or too long, it is the first token and not such an
+    /// admin, there are [`MAX_TOKENS`](crate::MAX_TOKENS) already, or the database cannot be written.
+    /// After [`CommitError::Unknown`](crate::CommitError::Unknown), which only a disk that keeps
+    /// failing causes, the token may exist although its secret is lost: look for it in
     /// [`tokens`](Self::tokens), and revoke it.
     pub fn create_token(
         &self,
@@ -48,11 +50,12 @@ impl Store {
         self.make_token(name, role, tables, None)
     }
 
-    /// As [`create_token`](Self::create_token), but no request is let in by the token from that time on, by this
-    /// computer's clock. About a second later it is taken from the list, and what goes on by it ends.
+    /// As [`create_token`](Self::create_token), but the token admits no request from that time on, by
+    /// this computer's clock. About a second later it is removed from the list, and what it had
+    /// admitted ends.
     ///
     /// # Errors
-    /// As of [`create_token`](Self::create_token), and if that time is over already.
+    /// As for [`create_token`](Self::create_token), and if that time has passed already.
     pub fn create_expiring_token(
         &self,
         name: &str,
@@ -74,7 +77,7 @@ impl Store {
         expires_at: Option<Timestamp>,
     ) -> Result<NewToken, TokenError> {
         let info = TokenInfo {
-            // The committer's to say.
+            // The committer sets the id and the time.
             id: String::new(),
             created_at: Timestamp::EPOCH,
             tables: check_new(name, tables)?,
@@ -87,8 +90,8 @@ impl Store {
         Ok(NewToken { info, secret })
     }
 
-    /// All tokens, the oldest first, and by id where the times are the same. From memory; of a store
-    /// that only reads, from disk.
+    /// Returns all tokens, the oldest first, and by id where the times are equal. From memory; in a
+    /// store that only reads, from disk.
     ///
     /// # Errors
     /// If the store only reads, and the database cannot be read.
@@ -101,35 +104,36 @@ impl Store {
         }
     }
 
-    /// Revokes a token, by its id: no request is let in by it from now on. After the last one the store has none, as
-    /// before the first; a server that runs over the store stays closed then, until a token is created or the server
-    /// is started again. A server that takes such requests itself uses
-    /// [`revoke_token_but_last`](Self::revoke_token_but_last).
+    /// Revokes the token with this id: it admits no request from now on. After the last one the store
+    /// has no tokens, as before the first; a server that runs over the store stays closed then, until a
+    /// token is created or the server is restarted. For a server that takes such requests itself there
+    /// is [`revoke_token_but_last`](Self::revoke_token_but_last).
     ///
     /// # Errors
-    /// If there is none with this id, or others would be left and none of them an admin that is not limited to
-    /// tables, or it cannot be written. After [`CommitError::Unknown`](crate::CommitError::Unknown) try again:
-    /// [`TokenError::Unknown`] says then that it is gone.
+    /// If there is no token with this id, if the remaining tokens would lack an admin without a limit
+    /// to tables, or if the database cannot be written. After
+    /// [`CommitError::Unknown`](crate::CommitError::Unknown) try again: [`TokenError::Unknown`] then
+    /// means that the token is gone.
     pub fn revoke_token(&self, id: &str) -> Result<TokenInfo, TokenError> {
         let id = id.to_owned();
         self.job(move |committer| committer.revoke_token(&id, Last::MayGo))
     }
 
     /// As [`revoke_token`](Self::revoke_token), but keeps at least one admin of all tables: for
-    /// requests over the network, none of which may shut out all others.
+    /// requests over the network, which must not shut out all others.
     ///
     /// # Errors
-    /// As of [`revoke_token`](Self::revoke_token), and [`TokenError::LastWhileServed`].
+    /// As for [`revoke_token`](Self::revoke_token), and [`TokenError::LastWhileServed`].
     pub fn revoke_token_but_last(&self, id: &str) -> Result<TokenInfo, TokenError> {
         let id = id.to_owned();
         self.job(move |committer| committer.revoke_token(&id, Last::Stays))
     }
 
-    /// The token that has this secret, if there is one that has not expired: a hash and a look-up in memory. A store
-    /// that only reads finds none.
+    /// Returns the token with this secret, if it exists and has not expired: a hash and a look-up in
+    /// memory. In a store that only reads, always `None`.
     ///
-    /// A session that goes on remembers the [`token_generation`](Self::token_generation) that it asked for before
-    /// this, and asks again when that has moved.
+    /// A session that outlives the call remembers the [`token_generation`](Self::token_generation) that
+    /// it read before the call, and authenticates again when that has changed.
     #[must_use]
     pub fn authenticate(&self, secret: &str) -> Option<Arc<TokenInfo>> {
         let token = self.0.writer.as_ref()?.shared.tokens.find(secret)?;
@@ -137,14 +141,15 @@ impl Store {
         (!token.is_expired(now)).then_some(token)
     }
 
-    /// Whether there are tokens, so that a server asks for one. A store that only reads does not know, and says yes.
+    /// Returns `true` if there are tokens, so that a server requires one. A store that only reads does
+    /// not load the tokens, and returns `true`.
     #[must_use]
     pub fn has_tokens(&self) -> bool {
         let writer = self.0.writer.as_ref();
         writer.is_none_or(|writer| writer.shared.tokens.count() > 0)
     }
 
-    /// A number that moves when tokens are made or revoked, or expire.
+    /// Returns a number that changes when a token is created or revoked, or expires.
     #[must_use]
     pub fn token_generation(&self) -> u64 {
         let writer = self.0.writer.as_ref();

@@ -5,7 +5,7 @@ use hotread_proto::session::Refused;
 use hotread_proto::{InvalidInput, InvalidName, TableName};
 use std::io;
 
-/// Any error of this crate. What a call of its own can fail with is the precise error inside.
+/// Any error of this crate. The variants hold the precise error of each kind of call.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

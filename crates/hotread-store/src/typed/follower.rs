@@ -1,11 +1,12 @@
 //! A state that follows a table of its own store.
 //!
-//! A caller moves it on after its own commit, so that it reads what it wrote, and the runner does after the
-//! commits of others. There is no queue: a subscription takes changes from memory, or from the history if
-//! it has fallen behind.
+//! A caller advances the state after its own commit, so that it reads what it wrote; the runner does so
+//! after the commits of others. There is no queue: a subscription takes changes from memory, or from
+//! the history if it has fallen behind.
 //!
-//! The state's own code runs under `feed`. That code may ask for the table's status or position, which is
-//! in `shown`; calls that would wait for `feed` do not, if the thread holds one already.
+//! The state's own code runs under the lock of `feed`. That code may ask for the table's status or
+//! position, which are in `shown`. Calls that would need `feed` return early on a thread that holds it
+//! already.
 
 use super::error::Error;
 use super::refused::RefusedKeys;
@@ -29,57 +30,57 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Copies of the state: readers may be stuck in two outdated ones, and changes still become visible to
-/// the others.
+/// Number of copies of the state: readers may be stuck in two outdated ones while others still see
+/// changes.
 const COPIES: usize = 4;
-/// Most changes that may wait to become visible. Beyond it no more are taken from the table until
-/// readers let go of old copies; nothing is lost, since the table's history has them.
+/// Most changes that may wait to become visible. Beyond that, no more are taken from the table until
+/// readers release old copies; the table's history keeps them meanwhile.
 const MAX_INVISIBLE: u64 = 65_536;
-/// Most changes of one piece of work, so that one table does not keep the runner from others, nor a
-/// caller for longer than that at a time.
+/// Most changes in one piece of work, which bounds the delay of other tables on the runner, and of a
+/// caller.
 const MAX_STEP: usize = 1_024;
-/// Longest time that a commit waits for another thread that publishes its change at that moment.
+/// Longest time that a commit waits for another thread that is publishing its change.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
-/// Pauses between attempts to read a table that cannot be read.
+/// Bounds of the pause between attempts to read a table that cannot be read.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Message of a panic that may have quoted a value of a sealed table.
+/// Shown in place of a panic's message, which might quote a value of a sealed table.
 const SEALED_PANIC: &str = "the table is sealed: no more is said";
-/// Message of a state whose code panicked on another thread.
+/// Message for a state whose code panicked on another thread.
 const UNAPPLIED: &str = "a change could not be applied";
 
 thread_local! {
-    /// This thread moves a table on, so that the state's code may be what calls.
+    /// Set while this thread advances a table, so that a call on it may come from the state's own code.
     static WORKS: Cell<bool> = const { Cell::new(false) };
 }
 
 pub(super) struct Follower<S: Replicated> {
-    /// Weak, so that the store is closed by the program and not by the runner.
+    /// Weak, so that the program, not the runner, closes the store.
     store: Weak<Inner>,
     pub(super) name: TableName,
     pub(super) hot: HotRead<S>,
     pub(super) callbacks: Callbacks<S>,
-    /// Completes publications that readers held up.
+    /// Completes publications that readers have blocked.
     _maintainer: Maintainer,
-    /// A change was removed because the state's code panicked, on whatever thread applied it.
+    /// Set once an update was removed because the state's code panicked, on any thread that applies.
     broken: Arc<AtomicBool>,
     feed: Mutex<Feed>,
-    /// Locked for moments, and never for the state's code or the disk.
+    /// Locked briefly, and never while the state's code runs or the disk is used.
     shown: Mutex<Shown>,
     moved: Condvar,
     entry: Arc<Entry>,
 }
 
 struct Feed {
-    /// `None`: the table is to be read whole.
+    /// `None` if the table must be read as a whole.
     subscription: Option<Subscription>,
-    /// Records that the state refuses. While there is one, the state stays as it was.
+    /// Records that the state refuses. While there are any, the state does not change.
     refused: RefusedKeys,
     pause: Duration,
     retry_at: Instant,
 }
 
-/// The content of a table, as read from the disk.
+/// The content of a table, as read from disk.
 struct Loaded<S> {
     state: S,
     position: Position,
@@ -89,7 +90,7 @@ struct Loaded<S> {
 
 impl<S: Replicated> Loaded<S> {
     fn read(store: &Store, name: &TableName) -> Result<Self, ReadError> {
-        // Not the table in memory, which readers of it can keep from being the newest.
+        // Read from disk, because readers of the live table can keep it from being the newest.
         let (records, sealed) = store.reading(name, |table| {
             let records = read::snapshot(table, &store.pool())?;
             Ok((records, table.options.sealed))
@@ -154,12 +155,12 @@ impl<S: Replicated> Follower<S> {
             moved: Condvar::new(),
             entry: Arc::new(Entry::new(me.clone())),
         });
-        // Leaves the waker.
+        // The runner's first step leaves the waker.
         follower.entry.schedule();
         Ok(follower)
     }
 
-    /// The table as it is on disk, and the changes after that.
+    /// Returns the table as it is on disk, and a subscription to the changes after that.
     fn read_and_subscribe(
         store: &Store,
         name: &TableName,
@@ -170,18 +171,18 @@ impl<S: Replicated> Follower<S> {
         Ok((loaded, subscription.transpose()?))
     }
 
-    /// Ends: the program has no handle of the table any more. Waits for a piece of work that is under
-    /// way, which may hold the store.
+    /// Ends the following, because the program has dropped its last handle. Waits for a piece of work
+    /// in progress, which may hold the store.
     pub(super) fn retire(&self) {
         self.shown().ended = Some(Status::Closed);
         self.callbacks.end();
-        // The state's own code may have dropped the last handle; its work ends by the line above.
+        // The state's own code may have dropped the last handle; the line above ends its work.
         if !self.is_inside() {
             self.lock_feed().subscription = None;
         }
     }
 
-    /// Can it not go on, so that another one has to take its place?
+    /// Returns `true` if the state cannot continue, so that another one must take its place.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.status(), Status::Failed(_) | Status::Closed)
     }
@@ -191,7 +192,8 @@ impl<S: Replicated> Follower<S> {
     }
 
     fn lock_feed(&self) -> MutexGuard<'_, Feed> {
-        // A panic of the state's code is caught while it is held, and what it leaves is not used.
+        // A panic of the state's code is caught under this lock, and the state that it leaves is not
+        // used.
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,23 +201,24 @@ impl<S: Replicated> Follower<S> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is the caller the state's own code, which must not wait for what this thread does?
+    /// Returns `true` if the caller is the state's own code, which must not wait for this thread's
+    /// work.
     fn is_inside(&self) -> bool {
         WORKS.get() || self.hot.is_within_update()
     }
 
     // ---- moving on ----
 
-    /// Moves on to a change that was committed before, so that the caller reads it, unless readers are
-    /// in the way.
+    /// Advances to a change that was committed before, so that the caller reads it unless readers block
+    /// its publication.
     pub(super) fn catch_up(&self, to: Position) {
         while !self.shown().has_taken(to) && self.move_on(Some(to)) == Step::More {}
-        // What is left is the runner's.
+        // The runner does the rest.
         self.entry.schedule();
         let start = Instant::now();
         let update = self.shown().update_of(to);
         let Some(update) = update else { return };
-        // Another thread may apply at this moment, and publish what it finds queued.
+        // Another thread may be applying at this moment, and publishes what it finds queued.
         while self.hot.published_seq() < update
             && start.elapsed() < SETTLES_WITHIN
             && self.blocking_reader().is_none()
@@ -227,7 +230,7 @@ impl<S: Replicated> Follower<S> {
         }
     }
 
-    /// Takes changes up to `to`, or all that there are, in one piece of work.
+    /// Takes changes up to `to`, or all changes, in one piece of work.
     pub(super) fn move_on(&self, to: Option<Position>) -> Step {
         match self.is_inside() {
             true => Step::Done,
@@ -242,7 +245,7 @@ impl<S: Replicated> Follower<S> {
         let step = step.unwrap_or_else(|panic| {
             self.fail(&*panic);
             feed.subscription = None;
-            // Its own drop may panic as well.
+            // Dropping the panic's payload may panic as well.
             std::mem::forget(panic);
             Step::Done
         });
@@ -253,7 +256,7 @@ impl<S: Replicated> Follower<S> {
         step
     }
 
-    /// The state's code panicked: nothing is given to it any more.
+    /// Ends the state after its code panicked.
     fn fail(&self, panic: &(dyn Any + Send)) {
         let mut shown = self.shown();
         if matches!(shown.ended, Some(Status::Failed(_) | Status::Closed)) {
@@ -283,7 +286,8 @@ impl<S: Replicated> Follower<S> {
                 return Step::Later;
             }
             let Some(subscription) = &mut feed.subscription else {
-                // One whole table is one piece of work, and the rest of the table's.
+                // Reading a whole table is one piece of work, and includes all later changes of the
+                // table.
                 if has_read || Instant::now() < feed.retry_at {
                     return Step::Later;
                 }
@@ -305,7 +309,7 @@ impl<S: Replicated> Follower<S> {
                 Err(error @ (ReadError::Closed | ReadError::Storage(_))) => {
                     return self.unreadable(feed, &error);
                 }
-                // The table that comes next, or what it is now, is read whole.
+                // The next incarnation of the table, or its current content, is read as a whole.
                 Err(_) => feed.subscription = None,
             }
         }
@@ -338,7 +342,7 @@ impl<S: Replicated> Follower<S> {
         }
         if refused.is_some() || was_held {
             if refused.is_none() {
-                // What was held back is not kept: the table has it.
+                // The refused changes were not kept, so the table is read again.
                 feed.subscription = None;
             }
             return self.shown().hold(change.position, refused);
@@ -354,13 +358,13 @@ impl<S: Replicated> Follower<S> {
         self.callbacks.note(last, told);
     }
 
-    /// Reads the whole table, as it is now, and follows it from there.
+    /// Reads the whole table in its current state, and follows it from there.
     fn read_again(&self, feed: &mut Feed) -> Result<(), ReadError> {
         let store = self.store.upgrade().ok_or(ReadError::Closed)?;
         let (loaded, subscription) =
             Self::read_and_subscribe(&Store(store, None, None), &self.name)?;
         feed.subscription = subscription;
-        // Before the state's code sees the values, which may panic and say them.
+        // Set before the state's code sees the values, because its panics may quote them.
         self.shown().sealed = loaded.sealed;
         feed.refused = loaded.refused;
         feed.pause = FIRST_PAUSE;
@@ -378,13 +382,13 @@ impl<S: Replicated> Follower<S> {
         }
         drop(shown);
         if let Some(last) = last {
-            // Callbacks are told of the difference.
+            // Callbacks receive the difference.
             self.callbacks.note(last, None);
         }
         Ok(())
     }
 
-    /// The table cannot be followed now.
+    /// Records that the table cannot be followed now.
     fn unreadable(&self, feed: &mut Feed, error: &ReadError) -> Step {
         let (status, step) = match error {
             ReadError::Closed => (Status::Closed, Step::Done),
@@ -395,7 +399,7 @@ impl<S: Replicated> Follower<S> {
                 (Status::Unreadable(error.to_string().into()), Step::Later)
             }
         };
-        // Read whole once it can be: then it is certain that nothing is missing.
+        // Read as a whole once that is possible, so that certainly nothing is missing.
         feed.subscription = None;
         let mut shown = self.shown();
         if !shown.is_over() {
@@ -406,7 +410,7 @@ impl<S: Replicated> Follower<S> {
 
     // ---- what callers ask ----
 
-    /// The last change that readers see.
+    /// Returns the last change that readers see.
     pub(super) fn position(&self) -> Position {
         self.shown().visible(|update| self.is_visible(update))
     }
@@ -415,17 +419,17 @@ impl<S: Replicated> Follower<S> {
     pub(super) fn sees_all(&self) -> bool {
         let store = self.store.upgrade().filter(|store| store.writer.is_some());
         let table = store.and_then(|store| store.registry.get(&self.name));
-        // In this order: what is acknowledged is in the feed.
+        // The order matters: the feed has every acknowledged change.
         let head = table.map(|table| table.feed.head().position);
         head.is_some_and(|head| self.position().has_reached(head))
     }
 
-    /// Do readers see this update? Not if it was removed, which ends the state.
+    /// Returns `true` if readers see this update. A removed update is not visible, and ends the state.
     fn is_visible(&self, update: u64) -> bool {
         if self.hot.published_seq() < update {
             return false;
         }
-        // Decided, so that nothing is waited for.
+        // The outcome is decided already, so this does not wait.
         let outcome = self.hot.wait_published(update, Duration::ZERO);
         if outcome.is_err() {
             self.broken.store(true, Ordering::Release);
@@ -433,7 +437,7 @@ impl<S: Replicated> Follower<S> {
         outcome.is_ok()
     }
 
-    /// The name of a reader that keeps something from becoming visible.
+    /// Returns the name of a reader that blocks a publication, if there is such a reader.
     fn blocking_reader(&self) -> Option<Option<Arc<str>>> {
         let mut workers = self.hot.workers().into_iter();
         let blocking = workers.find(|worker| worker.blocking)?;
@@ -497,7 +501,7 @@ impl<S: Replicated> Follower<S> {
                             None => WaitForError::Timeout,
                         });
                     }
-                    // Its update was removed: the observer says so, perhaps in a moment.
+                    // The update was removed: the observer reports it, perhaps a moment later.
                     Err(_) => self.broken.store(true, Ordering::Release),
                 }
                 shown = self.shown();

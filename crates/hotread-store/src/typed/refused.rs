@@ -4,13 +4,13 @@ use hotread_proto::Key;
 use hotread_proto::session::Refused;
 use std::collections::{BTreeMap, HashSet};
 
-/// Records whose reasons are kept: one is shown at a time, and a table may have millions.
+/// Refused records whose reasons are kept: one is reported at a time, and a table may have millions.
 const MAX_REASONS: usize = 64;
 
 #[derive(Default)]
 pub(super) struct RefusedKeys {
     reasons: BTreeMap<Key, Refused>,
-    /// The others.
+    /// The keys of further refused records, without their reasons.
     more: HashSet<Key>,
 }
 
@@ -36,7 +36,7 @@ impl RefusedKeys {
         self.reasons.is_empty() && self.more.is_empty()
     }
 
-    /// One of them, the same until it is changed or deleted.
+    /// Returns one of the refused records, the same until it is changed or deleted.
     pub(super) fn first(&self) -> Option<Refused> {
         let known = self.reasons.values().next().cloned();
         known.or_else(|| {

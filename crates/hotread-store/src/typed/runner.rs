@@ -1,5 +1,5 @@
-//! The thread that moves typed tables on after commits of other callers: one for the process, however
-//! many tables there are.
+//! The thread that applies commits of other callers to typed tables: one for the process, whatever the
+//! number of tables.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,42 +9,42 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
-/// Pause before a table is tried again that could not be moved on: its readers hold old copies, or it
-/// could not be read.
+/// Pause before the next attempt for a table that could not advance, because its readers hold old
+/// copies or because it could not be read.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Work that a typed table has for the runner.
 pub(super) trait Advance: Send + Sync {
-    /// Does one bounded piece of it.
+    /// Does one bounded piece of the work.
     fn advance(&self) -> Step;
 }
 
-/// What is left after one piece of work.
+/// The work that is left after one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing until the next commit.
+    /// No work until the next commit.
     Done,
     /// Another piece, which can be done at once.
     More,
-    /// Something that has to be tried again later.
+    /// Work that must be retried later.
     Later,
 }
 
-/// A table's place at the runner, and the waker of its subscription. It keeps nothing alive: the store's
-/// own threads wake it, and must not be the last to hold a store.
+/// The entry of a table in the runner's queue, and the waker of the table's subscription. It keeps
+/// nothing alive: the store's own threads wake it, and must not be the last to hold a store.
 #[derive(Clone)]
 pub(super) struct Entry {
     table: Weak<dyn Advance>,
-    /// It waits for the runner.
+    /// Set while the table is in the queue.
     marked: Arc<AtomicBool>,
 }
 
 static RUNNER: Mutex<Option<Sender<Entry>>> = Mutex::new(None);
 
-/// Starts the thread, unless it runs.
+/// Starts the thread unless it runs already.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system refuses a thread.
 pub(super) fn start() -> io::Result<()> {
     let mut runner = RUNNER.lock().unwrap_or_else(PoisonError::into_inner);
     if runner.is_none() {
@@ -65,7 +65,7 @@ impl Entry {
         }
     }
 
-    /// Has the thread move the table on. The thread has at most one entry for each table.
+    /// Schedules the table for the thread. The queue has at most one entry for each table.
     pub(super) fn schedule(&self) {
         if !self.mark() {
             return;
@@ -115,9 +115,9 @@ fn step(entry: Entry, later: &mut Vec<Entry>, retry_at: &mut Instant) {
     let Some(table) = entry.table.upgrade() else {
         return;
     };
-    // A commit that this look misses makes another entry.
+    // A commit that this step misses adds another entry.
     entry.marked.store(false, Ordering::Release);
-    // The table may be dropped here, and its state's code may panic in that, as its payload may.
+    // The table may be dropped here. The state's code may panic during the drop, as may its payload.
     let step = catch_unwind(AssertUnwindSafe(move || table.advance()));
     let step = step.unwrap_or_else(|panic| {
         std::mem::forget(panic);

@@ -1,4 +1,4 @@
-//! What callers may ask of a typed table while it is moved on.
+//! The part of a typed table's status that callers may read while changes are applied.
 
 use super::status::Status;
 use hotread_proto::Position;
@@ -6,10 +6,10 @@ use hotread_proto::session::Refused;
 use std::collections::VecDeque;
 
 pub(super) struct Shown {
-    /// The last change that was taken from the table, whether the state has it or not.
+    /// The last change that was taken from the table, even if the state does not have it.
     pub(super) at: Position,
-    /// Changes that the state has, with the number of the last update of each in the `HotRead`: the last
-    /// one that readers are known to see, and those after it.
+    /// The last change that readers are known to see, and those after it that the state has, each with
+    /// the number of its last update in the `HotRead`.
     applied: VecDeque<(Position, u64)>,
     /// A value that the state refuses.
     pub(super) refused: Option<Refused>,
@@ -28,38 +28,39 @@ impl Shown {
         }
     }
 
-    /// The state has a change.
+    /// Records that the state has a change.
     pub(super) fn apply(&mut self, at: Position, update: u64) {
         self.at = at;
         self.refused = None;
         match self.applied.back_mut() {
-            // It changed nothing that readers see.
+            // The change has no effect that readers see.
             Some(last) if last.1 == update => last.0 = at,
             _ => self.applied.push_back((at, update)),
         }
     }
 
-    /// A change was taken, and the state stays as it was: because of this value, or until the table was
-    /// read again.
+    /// Records a change that was taken while the state stays as it was: because of the refused value,
+    /// or until the table is read again.
     pub(super) fn hold(&mut self, at: Position, refused: Option<Refused>) {
         self.at = at;
         self.refused = refused;
     }
 
-    /// Is it decided what becomes of this position: the state has it, or stays before it?
+    /// Returns `true` if the outcome for this position is known: the state has it, or stays before it.
     pub(super) fn has_taken(&self, to: Position) -> bool {
         let last = self.applied.back();
         last.is_some_and(|(at, _)| at.has_reached(to))
             || (self.refused.is_some() && self.at.has_reached(to))
     }
 
-    /// The update with which readers come to a position, if the state has that.
+    /// Returns the update that brings readers to a position, if the state has reached it.
     pub(super) fn update_of(&self, to: Position) -> Option<u64> {
         let mut applied = self.applied.iter();
         Some(applied.find(|(at, _)| at.has_reached(to))?.1)
     }
 
-    /// The last change that readers see, if `is_visible` says of an update whether they see it.
+    /// Returns the last change that readers see, where `is_visible` returns `true` for each update that
+    /// they see.
     pub(super) fn visible(&mut self, is_visible: impl Fn(u64) -> bool) -> Position {
         while let Some((_, update)) = self.applied.get(1)
             && is_visible(*update)
@@ -69,7 +70,7 @@ impl Shown {
         self.applied[0].0
     }
 
-    /// Will there be no change any more?
+    /// Returns `true` if the state will not change again.
     pub(super) fn is_over(&self) -> bool {
         matches!(
             self.ended,

@@ -5,32 +5,32 @@ use hotread_proto::{CallbackPanics, Epoch};
 use std::fmt;
 use std::sync::Arc;
 
-/// The status of a [`Table`](crate::Table) at the moment of the question.
+/// The status of a [`Table`](crate::Table) at the moment of the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// The state has every change that was committed, or is about to have it.
+    /// The state has every committed change, or is about to have it.
     Live,
-    /// The type refuses the value of a record. Readers keep the state from before that record was
-    /// written until it is changed or deleted; later changes wait as well.
+    /// The type refuses the value of a record. Readers keep the state from before that value until the
+    /// record is changed or deleted; later changes wait as well.
     Rejected(Refused),
-    /// A reader holds an old copy of the state, so that nothing newer can be made visible: the thread
-    /// that has this reader must ask for the current state, or drop the reader.
+    /// A reader holds an old copy of the state and so blocks publication: the thread or task with this
+    /// reader must ask for the current state, or drop the reader.
     Blocked {
         /// The [name](crate::Table::named_reader) of the reader.
         reader: Option<Arc<str>>,
     },
-    /// As `Live`, and a callback of [`on_change`](crate::Table::on_change) has panicked. Told until its guard
-    /// is dropped.
+    /// As `Live`, but a callback of [`on_change`](crate::Table::on_change) has panicked. Reported until
+    /// the callback's guard is dropped.
     CallbackPanicked(CallbackPanics),
-    /// The table was dropped. Readers keep its last state; a table that is created under the same name
-    /// is followed.
+    /// The table was dropped. Readers keep its last state; a table created under the same name is
+    /// followed.
     Dropped,
-    /// The store only reads, and the state is the table's from the moment it was asked for.
+    /// The store only reads, so the state stays as it was when it was requested.
     Fixed,
     /// The store was closed. Readers keep the last state.
     Closed,
-    /// The table could not be read, for this reason. It is tried again.
+    /// The table could not be read, for this reason. Reading is retried.
     Unreadable(Arc<str>),
     /// The state's own code panicked, with this message. Readers keep the last state. Drop the table's
     /// handles and ask for it again.
@@ -64,25 +64,25 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitForError {
-    /// The state did not get there in time. The table's status says what keeps it.
-    #[error("the table's state did not come to the position in time")]
+    /// The state did not reach the position in time. The table's status gives the cause.
+    #[error("the table's state did not reach the position in time")]
     Timeout,
-    /// The state is there, and readers hold old copies, so that it is not visible.
+    /// The state has reached the position, but is not visible because readers hold old copies.
     #[error("readers hold old copies of the table's state; let them ask for the current one")]
     Blocked,
-    /// The type refuses a value on the way.
+    /// The type refuses a value on the way to the position.
     #[error("{0}")]
     Rejected(Refused),
-    /// The table began another epoch: it was dropped and created, or encrypted with another passphrase.
+    /// The table began another epoch: it was re-created or rekeyed.
     #[error("the position is of an epoch that has ended; the table's is {now} now")]
     OtherEpoch {
         /// The table's epoch.
         now: Epoch,
     },
-    /// The table is not followed any more.
+    /// The table is no longer followed.
     #[error("{0}")]
     Ended(Status),
-    /// The call was made inside of an update of this state.
+    /// The call was made within an update of this state.
     #[error("an update of the state cannot wait for the state")]
     WithinUpdate,
 }

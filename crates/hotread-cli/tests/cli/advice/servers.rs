@@ -29,7 +29,7 @@ fn tokens_are_made_in_the_order_that_the_messages_give() {
         "--expires-at",
         "2001-01-01T00:00:00Z",
     ];
-    said(place.run(&over), 1, "give a time to come");
+    said(place.run(&over), 1, "give a later time");
     let message = said(
         place.run(&["token", "revoke", "0123"]),
         3,

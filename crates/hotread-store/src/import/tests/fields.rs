@@ -145,7 +145,7 @@ fn a_quote_that_is_never_closed_is_no_record() {
     let (rows, error) = fatal(&b"key,v\na,1\nb,\"2\nc,3\n"[..], csv("key"));
     assert_eq!(rows, 1);
     assert!(matches!(error, ImportError::UnclosedQuote { line: 3 }));
-    // Closed by the last byte, and a quote that is none.
+    // The last byte closes a quote; a quote within a field has no special meaning.
     assert_eq!(read("key,v\na,\"1\"", csv("key")).len(), 1);
     assert_eq!(
         read("key,v\na,5\"", csv("key")),
@@ -171,7 +171,7 @@ fn the_delimiter_is_told_by_the_header() {
             "{file}"
         );
     }
-    // One that is quoted is none, and a comma goes before others.
+    // A quoted delimiter does not count, and a comma has precedence.
     let file = "\"v, w\";key\n1;a\n";
     assert_eq!(
         all(file, csv("key")),
@@ -182,7 +182,7 @@ fn the_delimiter_is_told_by_the_header() {
         all(file, csv("key")),
         [("a".into(), r#"{"v;w":"1"}"#.into())]
     );
-    // A first row of data is no header.
+    // A first row of data is not a header.
     let options = Options {
         columns: Columns::Numbered,
         ..csv("1")
@@ -280,7 +280,7 @@ fn empty_fields_are_what_was_asked_for() {
 }
 
 proptest! {
-    /// Against a writer that quotes everything, as RFC 4180 allows.
+    /// Compared with a writer that quotes all fields, as RFC 4180 allows.
     #[test]
     fn fields_are_read_as_they_were_written(
         names in prop::collection::hash_set(

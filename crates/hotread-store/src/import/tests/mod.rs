@@ -1,4 +1,4 @@
-//! What imports make of good, bad and endless files.
+//! Imports of good, bad and endless files.
 
 mod fields;
 mod json;
@@ -25,7 +25,7 @@ fn array() -> Options {
     Options::new(Format::Json)
 }
 
-/// What the documentation promises.
+/// The limit that the documentation states.
 const MOST_MEMORY_BYTES: usize = 48 << 20;
 
 type Read1 = Result<(u64, String, String), RowError>;
@@ -64,7 +64,7 @@ fn bad(line: u64, reason: RowReason) -> Read1 {
     Err(RowError { at, reason })
 }
 
-/// The error that ends the file, after how many rows.
+/// The error that ends the file, and the number of rows before it.
 fn fatal(file: impl Read, options: Options) -> (usize, ImportError) {
     let mut rows = match open(file, &options) {
         Ok(rows) => rows,
@@ -86,7 +86,7 @@ fn fatal(file: impl Read, options: Options) -> (usize, ImportError) {
 
 #[test]
 fn rows_that_are_too_long_are_skipped() {
-    // Values are limited before rows are; what fits in a row may still be too large for a value.
+    // The limit of values precedes that of rows: a value in a valid row may still be too large.
     let long = "x".repeat(MAX_ROW_BYTES);
     let file = format!("key,v\na,1\n{long},2\nb,\"{long}\n\n\",1\n\"{long}\"\nc,3\n");
     assert_eq!(
@@ -127,7 +127,7 @@ fn rows_that_are_too_long_are_skipped() {
 
 #[test]
 fn values_that_are_too_large_are_skipped() {
-    // Each character takes six as JSON.
+    // Each character becomes six in JSON.
     let long = "\u{1}".repeat(MAX_VALUE_BYTES / 2);
     let file = format!("a,key,b\n{long}{long},k,\n{long},l,{long}\n{long},m,\n1,n,\n");
     let too_large = |row: &Read1| {
@@ -195,7 +195,7 @@ fn reading_fails_as_the_reader_does() {
     assert!(matches!(fatal(Broken, ndjson()).1, ImportError::Io(_)));
 }
 
-/// Bytes of which many mean something.
+/// Bytes, many of which have a special meaning.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         4 => prop::sample::select(&b"\r\n\"\",;#{}:a\\\xef\xbb\xbf"[..]),

@@ -55,7 +55,7 @@ fn text_is_decoded_by_mark_or_by_name() {
     assert_eq!(value(&big, "UTF-16BE"), expected[0].1);
     assert_eq!(value(b"key,v\na,\xe4\n", "latin1"), r#"{"v":"ä"}"#);
     assert_eq!(value(b"key,v\na,\x82\xa0\n", "shift_jis"), r#"{"v":"あ"}"#);
-    // A mark counts more than a name.
+    // A byte order mark takes precedence over a given encoding.
     assert_eq!(
         value(&marked(b"\xff\xfe", &little), "latin1"),
         expected[0].1
@@ -72,10 +72,10 @@ fn text_is_decoded_by_mark_or_by_name() {
     assert!("utf-7".parse::<Encoding>().is_err());
 }
 
-/// `{"key":"a","value":1}` twice, as two frames of zstd with a checksum and one that is to be skipped, by
+/// `{"key":"a","value":1}` twice, as two frames of zstd with a checksum and a skippable one, written by
 /// `zstd`.
 const ZSTD: &[u8] = include_bytes!("../testdata/two_frames.ndjson.zst");
-/// The same as two members of gzip, by `gzip`.
+/// The same as two members of gzip, written by `gzip`.
 const GZIP: &[u8] = include_bytes!("../testdata/two_members.ndjson.gz");
 
 #[test]
@@ -92,7 +92,7 @@ fn compressed_files_are_told_by_their_first_bytes() {
         let (_, error) = fatal(&damaged[..], ndjson());
         assert!(matches!(error, ImportError::Io(_)), "{error}");
     }
-    // A window of 3.75 TiB, which is not made room for.
+    // A window of 3.75 TiB, for which no memory is reserved.
     let huge = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 0x01, 0x00, 0x00];
     assert!(matches!(fatal(&huge[..], ndjson()).1, ImportError::Io(_)));
 }

@@ -60,7 +60,7 @@ fn types_are_told_by_all_fields_of_a_column() {
     ] {
         assert_eq!(of(fields), Kind::Text, "{fields:?}");
     }
-    // Over several files, whose columns may differ.
+    // Detection over several files, whose columns may differ.
     let kinds = told(&["key,a,b\n1,1,1\n", "b,key\n1.5,x\n"], &[]).unwrap();
     let named = |name: &str| kinds[name];
     assert_eq!(
