@@ -417,7 +417,7 @@ fn tokens_are_made_through_a_server_and_never_shown() {
     let revoked = run(Some(&admin), &["token", "revoke", id]).ok();
     assert_eq!(revoked, format!("token {id} of api was revoked\n"));
     run(Some(&admin), &["token", "revoke", id, "--json"]).failed_json(3, "UNKNOWN_TOKEN");
-    run(Some(&reader), &["get", "t", "k"]).failed(4, "no valid token");
+    run(Some(&reader), &["get", "t", "k"]).failed(4, "the token is not valid");
 }
 
 #[test]
