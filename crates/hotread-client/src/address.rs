@@ -1,32 +1,32 @@
-//! Where the server is.
+//! The server's address.
 
 use crate::connect::Target;
 use crate::error::Error;
 use tokio_tungstenite::tungstenite::http::Uri;
 
-/// What `http://host` means without a port.
+/// Port of an address that names none.
 const DEFAULT_PORT: u16 = 80;
 
-/// A server's address. Paths come behind it.
+/// A server's address. Request paths are appended to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// What to connect to.
+    /// Host name or IP addresses to connect to.
     pub(crate) target: Target,
-    /// Host and port, as they were given.
+    /// Host and port, as the caller wrote them.
     pub(crate) authority: String,
 }
 
 impl Address {
-    /// `http://host:port` or `ws://host:port`, which mean the same.
+    /// Parses `http://host:port` or `ws://host:port`, which mean the same.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let bad = |why: &str| Error::BadUrl(format!("{why}; give it as http://host:port"));
         let uri: Uri = url
             .parse()
-            .map_err(|_| bad("the server's address is no URL"))?;
+            .map_err(|_| bad("the server's address is not a URL"))?;
         match uri.scheme_str() {
             Some("http" | "ws") => {}
             Some("https" | "wss") => return Err(Error::TlsNotSupported),
-            _ => return Err(bad("the server's address is of another scheme than http")),
+            _ => return Err(bad("the server's address has a scheme other than http")),
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(bad("the server's address has a path"));
@@ -47,7 +47,7 @@ impl Address {
         })
     }
 
-    /// A URL: `http` for requests, `ws` for WebSockets. The path begins with a slash.
+    /// Returns a URL with scheme `http` for requests or `ws` for WebSockets. The path begins with a slash.
     pub(crate) fn url(&self, scheme: &str, path: &str) -> String {
         format!("{scheme}://{}{path}", self.authority)
     }

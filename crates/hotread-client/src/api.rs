@@ -1,4 +1,4 @@
-//! The calls: one for each thing that can be asked of a server.
+//! The calls of a client, one for each request that a server answers.
 
 use crate::client::Client;
 use crate::error::Error;
@@ -15,19 +15,19 @@ use serde::de::IgnoredAny;
 
 /// # Tables
 impl Client {
-    /// The tables that this client may read.
+    /// Returns the tables that this client may read.
     ///
     /// # Errors
-    /// [`Error`] says why not. That goes for all calls.
+    /// Any [`Error`], as all calls.
     pub async fn tables(&self) -> Result<Vec<TableInfo>, Error> {
         let answer: Tables = self.0.call(Call::get("/v1/tables")).await?;
         Ok(answer.tables)
     }
 
-    /// A table.
+    /// Returns a table's position and options.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or that of any call.
+    /// `UNKNOWN_TABLE`, or the error of any call.
     pub async fn table_info(&self, table: &str) -> Result<TableInfo, Error> {
         self.0.call(Call::get(path(table, "")?)).await
     }
@@ -35,36 +35,37 @@ impl Client {
     /// Creates a table. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `TABLE_EXISTS`, `INVALID_OPTIONS`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any
+    /// `TABLE_EXISTS`, `INVALID_OPTIONS`, [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any
     /// call.
     pub async fn create_table(
         &self,
         table: &str,
         options: &TableOptions,
     ) -> Result<TableInfo, Error> {
-        let doubt = "whether the table was created is not known; look whether it is there";
+        let doubt = "whether the table was created is not known; check whether it exists";
         let call = Call::change(Method::PUT, path(table, "")?, doubt);
         self.0.call(call.json(options)?).await
     }
 
-    /// Gives a table other options. Position, history and readers of the table stay. A new schema is checked
+    /// Changes the options of a table, whose position, history and readers stay. A new schema is checked
     /// against every record. Not repeated if the answer is lost.
     ///
     /// # Errors
     /// `UNKNOWN_TABLE`, `INVALID_OPTIONS`, `SCHEMA_VIOLATION` with the key of a record that does not fit,
-    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call. The table is as it was then.
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call. A refused change leaves the
+    /// table as it was.
     pub async fn alter(&self, table: &str, alter: &Alter) -> Result<TableInfo, Error> {
         let doubt = "whether the table was altered is not known; alter it again";
         let call = Call::change(Method::PATCH, path(table, "")?, doubt);
         self.0.call(call.json(alter)?).await
     }
 
-    /// Drops a table with all that is in it. Not repeated if the answer is lost.
+    /// Drops a table with all its records. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
+    /// `UNKNOWN_TABLE`, [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
     pub async fn drop_table(&self, table: &str) -> Result<(), Error> {
-        let doubt = "whether the table was dropped is not known; look whether it is still there";
+        let doubt = "whether the table was dropped is not known; check whether it still exists";
         let call = Call::change(Method::DELETE, path(table, "")?, doubt);
         self.0.call::<IgnoredAny>(call).await?;
         Ok(())
@@ -73,10 +74,10 @@ impl Client {
 
 /// # Reading
 impl Client {
-    /// A record; `None`: there is none.
+    /// Returns a record; `None`: there is no record with this key.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, or that of any call.
+    /// `UNKNOWN_TABLE`, or the error of any call.
     pub async fn get(&self, table: &str, key: &str) -> Result<Option<Record>, Error> {
         let key = Key::new(key)?;
         let key = key.as_str();
@@ -88,7 +89,8 @@ impl Client {
                 Err(error) => return Err(error),
             }
         } else {
-            // Proxies pass a query on as it is. Of all keys that begin with a key, that key is the first.
+            // Proxies forward a query unchanged. The first of all keys with a key as their prefix is that
+            // key.
             let scan = Scan {
                 prefix: key.to_owned(),
                 limit: 1,
@@ -100,18 +102,18 @@ impl Client {
         };
         match record {
             Some(record) if record.key() != key => Err(Error::Protocol(format!(
-                "the record {key:?} was asked for, and {:?} came",
+                "the record {key:?} was asked for, and {:?} was returned",
                 record.key()
             ))),
             record => Ok(record),
         }
     }
 
-    /// A page of records, by key. Each page is of one state, which its position names.
+    /// Returns a page of records, by key. Each page is of one state, whose position it names.
     ///
     /// # Errors
-    /// `UNKNOWN_TABLE`, `EPOCH_CHANGED` if the table is not of [`Scan::epoch`] any more, or that of any
-    /// call.
+    /// `UNKNOWN_TABLE`, `EPOCH_CHANGED` if the table's epoch is no longer [`Scan::epoch`], or the error of
+    /// any call.
     pub async fn scan(&self, table: &str, scan: &Scan) -> Result<Page, Error> {
         let prefix = Some(&scan.prefix).filter(|prefix| !prefix.is_empty());
         let call = Call::get(path(table, "/records")?)
@@ -123,11 +125,11 @@ impl Client {
         self.0.call(call).await
     }
 
-    /// Records whose keys or values have these words, the best first. The table must have been made
-    /// with `search`.
+    /// Returns the records whose keys or values contain these words, the best matches first. The table must
+    /// have been created with `search`.
     ///
     /// # Errors
-    /// `NO_SEARCH`, `UNKNOWN_TABLE`, or that of any call.
+    /// `NO_SEARCH`, `UNKNOWN_TABLE`, or the error of any call.
     pub async fn search(&self, table: &str, search: &Search) -> Result<Found, Error> {
         let call = Call::get(path(table, "/search")?)
             .query("q", Some(&search.query))
@@ -136,11 +138,11 @@ impl Client {
         self.0.call(call).await
     }
 
-    /// The transactions after a position, oldest first, as far as they are kept.
+    /// Returns the transactions after a position, oldest first, as far as the history keeps them.
     ///
     /// # Errors
-    /// `GONE` if the history does not go back so far, `EPOCH_CHANGED` if the table began anew, or that
-    /// of any call.
+    /// `GONE` if the history does not reach back that far, `EPOCH_CHANGED` if the position is of another
+    /// incarnation of the table, or the error of any call.
     pub async fn changes(
         &self,
         table: &str,
@@ -156,15 +158,16 @@ impl Client {
 
 /// # Writing
 ///
-/// Each write has a random id, unless it is given one, and is repeated with it if the answer is lost,
-/// a proxy answers in the server's place, or the server is busy: it is done once or not at all. If no
-/// attempt is answered, [`CommitUnknown`](Error::CommitUnknown) has the id to find out with.
+/// Each write has a random id, unless the caller gives one. It is repeated with that id if the answer is
+/// lost, a proxy answers in the server's place, or the server is busy, and is thus applied once or not at
+/// all. If no attempt is answered, [`CommitUnknown`](Error::CommitUnknown) has the id with which to find
+/// out.
 impl Client {
-    /// Writes a record of the category `general` that does not expire, whatever it had before: records are
-    /// written whole. Use [`put_record`](Self::put_record) for others.
+    /// Writes a record of the category `general` that does not expire. Records are written whole, so this
+    /// also replaces an earlier category and expiry. Use [`put_record`](Self::put_record) for others.
     ///
     /// # Errors
-    /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or that of any call.
+    /// `INVALID_NAME`, `INVALID_VALUE`, `SCHEMA_VIOLATION`, `TOO_LARGE`, or the error of any call.
     pub async fn put<V: Serialize + ?Sized>(
         &self,
         table: &str,
@@ -178,7 +181,7 @@ impl Client {
     /// Writes a record whole, with category and expiry, if the condition holds for its key.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and `PRECONDITION_FAILED`.
+    /// Those of [`put`](Self::put), and `PRECONDITION_FAILED`.
     pub async fn put_record(
         &self,
         table: &str,
@@ -190,18 +193,18 @@ impl Client {
             .await
     }
 
-    /// Takes a record out. If there is none, nothing is wrong.
+    /// Deletes a record. Deleting an absent one is not an error.
     ///
     /// # Errors
-    /// That of any call.
+    /// The error of any call.
     pub async fn delete(&self, table: &str, key: &str) -> Result<Position, Error> {
         Ok(self.delete_record(table, key, None).await?.position)
     }
 
-    /// Takes a record out, if the condition holds for it.
+    /// Deletes a record, if the condition holds for it.
     ///
     /// # Errors
-    /// `PRECONDITION_FAILED`, or that of any call.
+    /// `PRECONDITION_FAILED`, or the error of any call.
     pub async fn delete_record(
         &self,
         table: &str,
@@ -213,10 +216,10 @@ impl Client {
         self.txn(table, conditional(txn, key, condition)).await
     }
 
-    /// Several operations, all of them or none.
+    /// Commits several operations, all of them or none.
     ///
     /// # Errors
-    /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
+    /// `PRECONDITION_FAILED`, `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or the error of any call.
     pub async fn txn(&self, table: &str, mut txn: Txn) -> Result<Committed, Error> {
         txn.check().map_err(|error| match error {
             TxnTooLarge::Empty => Error::invalid(Code::BadRequest, error),
@@ -228,11 +231,11 @@ impl Client {
         self.0.call(call).await
     }
 
-    /// Replaces a table's whole content in one visible step. Records that stay as they are keep their
-    /// sequence number. Takes the memory of the records as JSON.
+    /// Replaces a table's whole content in one visible step. Unchanged records keep their sequence number.
+    /// Takes the memory of the records as JSON.
     ///
     /// # Errors
-    /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or that of any call.
+    /// `SCHEMA_VIOLATION`, `TOO_LARGE`, `TXN_ID_REUSED`, or the error of any call.
     pub async fn replace(&self, table: &str, mut new: Replace) -> Result<Replaced, Error> {
         let id = new.id.take().map_or_else(random_id, Ok)?;
         new.id = Some(id.clone());
@@ -244,28 +247,28 @@ impl Client {
 
 /// # The server
 impl Client {
-    /// The server's status: its tables, the sessions that follow them, and figures of the store.
+    /// Returns the server's status: its tables, the sessions that follow them, and figures of the store.
     ///
     /// # Errors
-    /// That of any call.
+    /// The error of any call.
     pub async fn status(&self) -> Result<ServerStatus, Error> {
         self.0.call(Call::get("/v1/status")).await
     }
 
-    /// All tokens, without their secrets.
+    /// Returns all tokens, without their secrets.
     ///
     /// # Errors
-    /// That of any call.
+    /// The error of any call.
     pub async fn tokens(&self) -> Result<Vec<TokenInfo>, Error> {
         let answer: Tokens = self.0.call(Call::get("/v1/tokens")).await?;
         Ok(answer.tokens)
     }
 
-    /// Makes a token that is valid until it is revoked. Not repeated if the answer is lost: look it up
+    /// Creates a token that is valid until it is revoked. Not repeated if the answer is lost: look for it
     /// among the [`tokens`](Self::tokens) then, and revoke it.
     ///
     /// # Errors
-    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
+    /// [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
     pub async fn create_token(
         &self,
         name: &str,
@@ -275,10 +278,11 @@ impl Client {
         self.make_token(name, role, tables, None).await
     }
 
-    /// As [`create_token`](Self::create_token), but the token ends by itself, by the server's clock.
+    /// Creates a token that expires at a time by the server's clock; otherwise the same as
+    /// [`create_token`](Self::create_token).
     ///
     /// # Errors
-    /// That of any call, and `BAD_REQUEST` if that time is over.
+    /// The error of any call, and `BAD_REQUEST` if that time is over.
     pub async fn create_expiring_token(
         &self,
         name: &str,
@@ -310,33 +314,33 @@ impl Client {
     /// Revokes a token, and ends the sessions that it began. Not repeated if the answer is lost.
     ///
     /// # Errors
-    /// `UNKNOWN_TOKEN`, [`OutcomeUnknown`](Error::OutcomeUnknown), or that of any call.
+    /// `UNKNOWN_TOKEN`, [`OutcomeUnknown`](Error::OutcomeUnknown), or the error of any call.
     pub async fn revoke_token(&self, id: &str) -> Result<TokenInfo, Error> {
         let path = format!("/v1/tokens/{}", segment(id)?);
-        let doubt = "whether the token was revoked is not known; look whether it is still there";
+        let doubt = "whether the token was revoked is not known; check whether it still exists";
         let call = Call::change(Method::DELETE, path, doubt);
         self.0.call(call).await
     }
 }
 
-/// The parameter of a limit; none for the server's own.
+/// Returns the parameter of a limit; `None` means the server's own.
 fn limit(limit: usize) -> Option<usize> {
     (limit > 0).then_some(limit)
 }
 
-/// The path of what belongs to a table.
+/// Returns a path below a table's.
 fn path(table: &str, rest: &str) -> Result<String, Error> {
     Ok(format!("/v1/tables/{}{rest}", TableName::new(table)?))
 }
 
-/// Passes each proxy unchanged as a segment of a path. Many decode `%2F`, merge slashes and resolve `..`
-/// before they pass a path on, and so does this client's own library with `%2E%2E`.
+/// Returns `true` if every proxy forwards the key unchanged as a segment of a path. Many decode `%2F`,
+/// merge slashes and resolve `..`, and so does this client's own library with `%2E%2E`.
 fn survives_in_a_path(key: &str) -> bool {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
     key.bytes().all(|byte| unreserved(byte) || byte == b'.') && !matches!(key, "." | "..")
 }
 
-/// A segment of a path that has to be one.
+/// Checks an id that has to be a segment of a path.
 fn segment(id: &str) -> Result<&str, Error> {
     if !id.is_empty() && survives_in_a_path(id) {
         return Ok(id);

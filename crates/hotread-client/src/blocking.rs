@@ -1,8 +1,8 @@
 //! The same client for programs without an async runtime: each call blocks its thread.
 //!
-//! All clones of a [`Client`], and what they made, share a runtime with one thread of its own, which
-//! follows the tables. Reading a replica involves neither. Do not call these from async code: they
-//! panic there.
+//! All clones of a [`Client`], and the objects that they create, share a runtime with one thread of its
+//! own, which follows the tables. Reading a replica involves neither. Do not call these functions from
+//! async code: they panic there.
 
 pub use crate::ReplicaBuilder;
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// The runtime and its thread, which end when this goes, without being waited for.
+/// The runtime and its thread, which end when this is dropped; the drop does not wait for them.
 #[derive(Debug)]
 pub(crate) struct Own {
     runtime: Handle,
@@ -33,7 +33,8 @@ pub(crate) struct Own {
 impl Own {
     fn start() -> Result<Arc<Self>, Error> {
         let refused = |error| Error::no_thread("client", error);
-        // Driven by a thread of this crate: tokio panics where the system refuses it one.
+        // A thread of this crate drives the runtime, because tokio panics where the system refuses it a
+        // thread.
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(refused)?;
         let handle = runtime.handle().clone();
@@ -41,7 +42,7 @@ impl Own {
         thread::Builder::new()
             .name("hotread-client".to_owned())
             .spawn(move || {
-                // An error: the other end is gone, which is what is waited for.
+                // An error means that the other end is gone, which is what this waits for.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();
             })
@@ -57,7 +58,7 @@ impl Own {
     }
 }
 
-/// Shows a wrapper as the type that it wraps.
+/// Formats a wrapper like the type that it wraps.
 macro_rules! debug_as_inner {
     ($([$($generics:tt)*] $type:ty;)*) => {$(
         impl $($generics)* fmt::Debug for $type {
@@ -75,7 +76,7 @@ debug_as_inner! {
     [] Events;
 }
 
-/// Passes calls on, and waits for them.
+/// Defines methods that pass calls on, and wait for them.
 macro_rules! calls {
     ([$($generics:tt)*] $type:ty = $of:literal, |$this:ident| $runtime:expr;
      $($(#[$doc:meta])*
@@ -85,7 +86,7 @@ macro_rules! calls {
                 $(#[$doc])*
                 ///
                 /// # Errors
-                #[doc = concat!("As the call of the same name of [`", $of, "`], where more is said.")]
+                #[doc = concat!("Those of [`", $of, "::", stringify!($name), "`], which has the details.")]
                 pub fn $name$(<$($call)*>)?(&self, $($arg: $takes),*) -> Result<$ok, Error>
                 $(where V: $bound)? {
                     let $this = self;
@@ -96,7 +97,7 @@ macro_rules! calls {
     };
 }
 
-/// A HotRead server, as [`crate::Client`]. Cheap to clone.
+/// A client of one HotRead server, as [`crate::Client`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     inner: crate::Client,
@@ -104,10 +105,11 @@ pub struct Client {
 }
 
 impl ClientBuilder {
-    /// As [`build`](Self::build), for programs without an async runtime.
+    /// Creates a client for a program without an async runtime; otherwise the same as
+    /// [`build`](Self::build).
     ///
     /// # Errors
-    /// As `build`, and if the system gives no thread.
+    /// Those of [`build`](Self::build), or if the system refuses a thread.
     pub fn build_blocking(self) -> Result<Client, Error> {
         Ok(Client {
             inner: self.build()?,
@@ -118,67 +120,67 @@ impl ClientBuilder {
 
 calls! {
     [] Client = "crate::Client", |client| client.runtime;
-    /// The tables that this client may read.
+    /// Returns the tables that this client may read.
     tables() -> Vec<TableInfo>;
-    /// A table's options and where it stands.
+    /// Returns a table's position and options.
     table_info(table: &str) -> TableInfo;
     /// Creates a table.
     create_table(table: &str, options: &TableOptions) -> TableInfo;
-    /// Gives a table other options.
+    /// Changes the options of a table.
     alter(table: &str, alter: &Alter) -> TableInfo;
-    /// Drops a table with all that is in it.
+    /// Drops a table with all its records.
     drop_table(table: &str) -> ();
-    /// A record; `None`: there is none.
+    /// Returns a record; `None`: there is no record with this key.
     get(table: &str, key: &str) -> Option<Record>;
-    /// A page of records, by key.
+    /// Returns a page of records, by key.
     scan(table: &str, scan: &Scan) -> Page;
-    /// Records with these words, the best first.
+    /// Returns the records with these words, the best matches first.
     search(table: &str, search: &Search) -> Found;
-    /// The transactions after a position, oldest first.
+    /// Returns the transactions after a position, oldest first.
     changes(table: &str, from: Position, limit: Option<usize>) -> Changes;
     /// Writes a record of the category `general` that does not expire.
     put[V: Serialize + ?Sized](table: &str, key: &str, value: &V) -> Position;
     /// Writes a record whole, under a condition.
     put_record(table: &str, put: Put, condition: Option<Condition>) -> Committed;
-    /// Takes a record out.
+    /// Deletes a record.
     delete(table: &str, key: &str) -> Position;
-    /// Takes a record out, under a condition.
+    /// Deletes a record, under a condition.
     delete_record(table: &str, key: &str, condition: Option<Condition>) -> Committed;
-    /// Several operations, all of them or none.
+    /// Commits several operations, all of them or none.
     txn(table: &str, txn: Txn) -> Committed;
     /// Replaces a table's whole content in one visible step.
     replace(table: &str, new: Replace) -> Replaced;
-    /// The server's status.
+    /// Returns the server's status.
     status() -> ServerStatus;
-    /// All tokens, without their secrets.
+    /// Returns all tokens, without their secrets.
     tokens() -> Vec<TokenInfo>;
-    /// Makes a token.
+    /// Creates a token.
     create_token(name: &str, role: Role, tables: Option<&[TableName]>) -> NewToken;
-    /// Makes a token that ends by itself.
+    /// Creates a token that expires.
     create_expiring_token(name: &str, role: Role, tables: Option<&[TableName]>, expires_at: Timestamp) -> NewToken;
     /// Revokes a token.
     revoke_token(id: &str) -> TokenInfo;
 }
 
 impl Client {
-    /// Begins with the server's address; end with
+    /// Returns a builder with the server's address; finish it with
     /// [`build_blocking`](ClientBuilder::build_blocking).
     pub fn builder(url: &str) -> ClientBuilder {
         crate::Client::builder(url)
     }
 
-    /// A client of the server at this address, with the default settings.
+    /// Returns a client of the server at this address, with the default settings.
     ///
     /// # Errors
-    /// As [`ClientBuilder::build_blocking`].
+    /// Those of [`ClientBuilder::build_blocking`].
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build_blocking()
     }
 
-    /// The table of this name as a `HashMap<Arc<str>, V>`, created if the server does not have it.
+    /// Returns the table of this name as a `HashMap<Arc<str>, V>`, created if the server does not have it.
     ///
     /// # Errors
-    /// As [`crate::Client::table`].
+    /// Those of [`crate::Client::table`].
     pub fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
     where
         HashMap<Arc<str>, V>: Replicated<Value = V>,
@@ -186,10 +188,10 @@ impl Client {
         self.table_as(name)
     }
 
-    /// The table of this name as a state of any type that can follow a table.
+    /// Returns the table of this name as a state of any type that can follow a table.
     ///
     /// # Errors
-    /// As [`crate::Client::table_as`].
+    /// Those of [`crate::Client::table_as`].
     pub fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let inner = self.runtime.block_on(self.inner.table_as::<S>(name))?;
         Ok(Table {
@@ -199,11 +201,10 @@ impl Client {
         })
     }
 
-    /// Follows a table, and returns when the state is complete. Waits as long as the server cannot be
-    /// reached.
+    /// Follows a table, and returns when the state is complete. Waits while the server cannot be reached.
     ///
     /// # Errors
-    /// As [`crate::Client::replica`].
+    /// Those of [`crate::Client::replica`].
     pub fn replica<S: Replicated>(&self, table: &str) -> Result<Replica<S>, Error> {
         let replica = self.runtime.block_on(self.inner.replica(table))?;
         Ok(self.replica_of(replica))
@@ -214,7 +215,7 @@ impl Client {
         Replica { inner, runtime }
     }
 
-    /// Follows a table with settings of its own; end with
+    /// Returns a builder of a replica with its own settings; finish it with
     /// [`start_blocking`](ReplicaBuilder::start_blocking).
     pub fn replica_builder(&self, table: &str) -> ReplicaBuilder {
         let mut builder = self.inner.replica_builder(table);
@@ -222,10 +223,10 @@ impl Client {
         builder
     }
 
-    /// The transactions of a table, one by one.
+    /// Streams the transactions of a table, one by one.
     ///
     /// # Errors
-    /// As [`crate::Client::events`].
+    /// Those of [`crate::Client::events`].
     pub fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
         Ok(Events {
             inner: self.runtime.block_on(self.inner.events(table, from))?,
@@ -235,10 +236,11 @@ impl Client {
 }
 
 impl ReplicaBuilder {
-    /// As [`start`](Self::start), for programs without an async runtime.
+    /// Starts a replica in a program without an async runtime; otherwise the same as
+    /// [`start`](Self::start).
     ///
     /// # Errors
-    /// As `start`, and if the system gives no thread.
+    /// Those of [`start`](Self::start), or if the system refuses a thread.
     pub fn start_blocking<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let runtime = self.runtime.clone().map_or_else(Own::start, Ok)?;
         Ok(Replica {
@@ -248,7 +250,7 @@ impl ReplicaBuilder {
     }
 }
 
-/// A table of a server as a state in this process, as [`crate::Table`]. It is a [`Replica`].
+/// A table of a server as a state in this process, as [`crate::Table`]. It dereferences to its [`Replica`].
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     inner: crate::Table<V, S>,
     client: Client,
@@ -262,24 +264,24 @@ typed_table_calls! {
 
 calls! {
     [<V, S: Replicated>] Table<V, S> = "crate::Table", |table| table.client.runtime;
-    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    /// Replaces the table's content, with the limits and conditions of `new`.
     replace_with(new: Replace) -> Replaced;
-    /// The value of a record as the server has it now.
+    /// Returns the value of a record as the server has it now.
     get(key: &str) -> Option<V> where DeserializeOwned;
-    /// The changes after `from`, oldest first, at most `limit`.
+    /// Returns the changes after `from`, oldest first, at most `limit`.
     changes(from: Position, limit: usize) -> Vec<Change>;
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// An empty transaction, to be filled.
+    /// Returns an empty transaction, to be filled.
     pub fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
     }
 
-    /// Every change after `from`, in order and without a gap.
+    /// Streams every change after `from`, in order and without a gap.
     ///
     /// # Errors
-    /// As [`crate::Table::subscribe`].
+    /// Those of [`crate::Table::subscribe`].
     pub fn subscribe(&self, from: Position) -> Result<Events, Error> {
         self.client.events(self.table().as_str(), Some(from))
     }
@@ -307,7 +309,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
 
 impl_typed_table!(|table| table.replica, create_handle);
 
-/// Readers, status, age and position.
+/// Dereferences to the replica, for readers, status, age and position.
 impl<V, S: Replicated> Deref for Table<V, S> {
     type Target = Replica<S>;
 
@@ -326,8 +328,8 @@ impl<V, S: Replicated> Clone for Table<V, S> {
     }
 }
 
-/// A table inside this process, as [`crate::Replica`], whose calls that need not wait are called on it
-/// directly. Cheap to clone.
+/// A table in the memory of this process, as [`crate::Replica`], to which it dereferences for all calls
+/// that do not wait. Cheap to clone.
 #[derive(Clone)]
 pub struct Replica<S: Replicated> {
     inner: crate::Replica<S>,
@@ -338,7 +340,7 @@ impl<S: Replicated> Replica<S> {
     /// Writes the copy on disk now.
     ///
     /// # Errors
-    /// As [`crate::Replica::save`].
+    /// Those of [`crate::Replica::save`].
     pub fn save(&self) -> Result<Position, SaveError> {
         self.runtime.block_on(self.inner.save())
     }
@@ -346,7 +348,7 @@ impl<S: Replicated> Replica<S> {
     /// Waits until readers see `at`, or a later position.
     ///
     /// # Errors
-    /// As [`crate::Replica::wait_for`].
+    /// Those of [`crate::Replica::wait_for`].
     pub fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         self.runtime.block_on(self.inner.wait_for(at, within))
     }
@@ -354,10 +356,10 @@ impl<S: Replicated> Replica<S> {
 
 impl<S: Entries> Replica<S> {
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a
-    /// thread of its own, until the guard is dropped.
+    /// thread of its own, until the guard is dropped. See [`crate::Replica::on_change`] for details.
     ///
     /// # Errors
-    /// As [`crate::Replica::on_change`], where more is said.
+    /// Those of [`crate::Replica::on_change`].
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,
@@ -369,7 +371,7 @@ impl<S: Entries> Replica<S> {
     }
 }
 
-/// Readers, status, age and position: all that does not wait.
+/// Dereferences to [`crate::Replica`], for readers, status, age and position: all calls that do not wait.
 impl<S: Replicated> Deref for Replica<S> {
     type Target = crate::Replica<S>;
 
@@ -385,16 +387,17 @@ pub struct Events {
 }
 
 impl Events {
-    /// The position after which it began.
+    /// Returns the position after which the stream began.
     #[must_use]
     pub fn from(&self) -> Position {
         self.inner.from()
     }
 
-    /// As [`next`](Iterator::next), for at most so long; `None`: nothing came.
+    /// Waits for the next transaction, for at most `time`; `None`: nothing arrived in that time, or the
+    /// stream has ended.
     pub fn next_within(&mut self, time: Duration) -> Option<Result<Event, Error>> {
         let next = self.inner.next();
-        // The timer needs the runtime when it is made.
+        // The timer has to be created inside the runtime.
         let waited = async { tokio::time::timeout(time, next).await };
         self.runtime.block_on(waited).ok().flatten()
     }

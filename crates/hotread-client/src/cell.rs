@@ -1,4 +1,4 @@
-//! What a replica's task tells those who ask how it is doing.
+//! The status of a replica, as its task publishes it.
 
 use crate::status::{Now, Status};
 use hotread_proto::ErrorBody;
@@ -9,11 +9,11 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) began: Instant,
-    /// The process that has the replica's task.
+    /// The process that runs the replica's task.
     pid: u32,
     pub(crate) now: watch::Sender<Now>,
-    /// Microseconds from `began` until the content was certainly the newest, plus one; 0: not known.
-    /// Beside `now`, so that reading it costs one load.
+    /// Microseconds from `began` until the content was last known to be the newest, plus one; 0: unknown.
+    /// Outside `now`, so that reading it costs one load.
     fresh: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ impl Cell {
         });
     }
 
-    /// It is over. What was said first counts.
+    /// Ends the replica with this reason, unless it already ended with another.
     pub(crate) fn fail(&self, body: ErrorBody) {
         self.now.send_if_modified(|now| {
             let first = !matches!(now.session, Status::Failed(_));
@@ -54,8 +54,8 @@ impl Cell {
         });
     }
 
-    /// How it is doing at this moment. A fork has the replica, though not the task that follows, and
-    /// perhaps a lock that nobody gives up any more.
+    /// Returns the status at this moment. A forked process has the replica without the task that follows
+    /// the table, and perhaps with a lock that no thread of it releases.
     pub(crate) fn status(&self) -> Status {
         match self.pid == std::process::id() {
             true => self.now().status(),
@@ -63,14 +63,14 @@ impl Cell {
         }
     }
 
-    /// Not to be held for long: the task waits for it.
+    /// Returns the latest report. Drop the reference soon: the task waits for it.
     pub(crate) fn now(&self) -> watch::Ref<'_, Now> {
         self.now.borrow()
     }
 
     pub(crate) fn age(&self) -> Option<Duration> {
-        // ORDERING: acquires what was published before that time was proved: whoever asks for the
-        // current state after this gets one that is at least so fresh.
+        // ORDERING: acquires what was published before that time was proved: a caller that asks for the
+        // current state after this gets one that is at least that fresh.
         let micros = self.fresh.load(Ordering::Acquire).checked_sub(1)?;
         let now = self.began.elapsed();
         Some(now.saturating_sub(Duration::from_micros(micros)))
@@ -83,7 +83,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(6);
 
-    /// What the task said last before it was stopped, so long ago.
+    /// Returns the last report of a task that was stopped `ago`.
     fn stopped(ago: Duration) -> Now {
         let at = Instant::now()
             .checked_sub(ago)
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn status_follows_from_the_age_at_the_moment_it_is_asked() {
         assert_eq!(stopped(Duration::ZERO).status(), Status::Live);
-        // Nothing was said since, and nothing of what was said has changed.
+        // There was no report since, and the last one is unchanged.
         let mut now = stopped(2 * PATIENCE);
         let proved = now.fresh_at.unwrap();
         assert_eq!(now.status(), Status::Stale { since: proved });

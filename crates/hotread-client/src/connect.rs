@@ -1,5 +1,5 @@
-//! TCP connections to a name that may have several addresses, of which some may be dead: for sessions, and
-//! for requests.
+//! TCP connections to a name that may have several addresses, some of them dead; used for sessions and for
+//! requests.
 
 use crate::heavy::elsewhere;
 use crate::progress::{MAX_UNSENT, Sent};
@@ -16,17 +16,17 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-/// Time after which the next address is tried as well, while those before it have not answered: the
+/// Time after which the next address is tried as well, while the earlier ones have not answered: the
 /// Connection Attempt Delay of RFC 8305.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
-/// A server that takes no connection within this time is taken for unreachable.
+/// Longest time of a connection attempt; after it the server counts as unreachable.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Sends requests, over connections that are used again.
+/// An HTTP client that reuses its connections.
 pub(crate) type Requests = Client<Connector, Sent>;
 
-/// What to connect to.
+/// The host to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
     Addresses(Vec<SocketAddr>),
@@ -34,7 +34,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// A name or an address, without the brackets of IPv6.
+    /// Parses a name or an address, without the brackets of IPv6.
     pub(crate) fn new(host: &str, port: u16) -> Self {
         match host.parse::<IpAddr>() {
             Ok(ip) => Self::Addresses(vec![(ip, port).into()]),
@@ -42,7 +42,7 @@ impl Target {
         }
     }
 
-    /// The addresses, which the system may take seconds to find.
+    /// Returns the addresses. The system may take seconds to look them up.
     async fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let (host, port) = match self {
             Self::Addresses(addresses) => return Ok(addresses.clone()),
@@ -51,20 +51,20 @@ impl Target {
         let found = elsewhere(move || (host, port).to_socket_addrs().map(Iterator::collect));
         found.await.unwrap_or_else(|_| {
             Err(io::Error::other(
-                "the system gives no thread that could look up the server's name",
+                "the system refuses a thread that looks up the server's name",
             ))
         })
     }
 }
 
-/// A client of a server.
+/// Returns the HTTP client of a server.
 pub(crate) fn requests(target: Target) -> Requests {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .build(Connector(target))
 }
 
-/// Connects requests to one server, whatever they name.
+/// A connector that connects every request to one server, whatever host the request names.
 #[derive(Clone)]
 pub(crate) struct Connector(Target);
 
@@ -84,7 +84,7 @@ impl Service<Uri> for Connector {
             let stream = timeout(CONNECT_WITHIN, connect(&target)).await;
             let stream = stream.map_err(late)??;
             stream.set_nodelay(true)?;
-            // Without it, what is sent is seen to move later, and that it does not move.
+            // A small send buffer shows early that bytes move, or that they do not.
             #[cfg(any(target_os = "linux", target_os = "android"))]
             let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT);
             Ok(TokioIo::new(stream))
@@ -92,13 +92,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Connects to the first address of a host that takes the connection, as RFC 8305 describes: addresses
-/// are tried side by side, each a little later than the one before, families in turn.
+/// Connects to the first address of a host that accepts, as RFC 8305 describes: addresses are tried in
+/// parallel, each a little later than the one before, with alternating families.
 pub(crate) async fn connect(target: &Target) -> io::Result<TcpStream> {
     first_of(in_turn(target.addresses().await?)).await
 }
 
-/// The same addresses, of one family and of the other in turn, each in its order.
+/// Returns the addresses with alternating families, each family in its own order.
 fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let of_first = |address: &SocketAddr| {
         let first = addresses.first();
@@ -114,7 +114,7 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     sorted
 }
 
-/// The first connection that is taken. The others are given up.
+/// Returns the first connection that is accepted, and abandons the others.
 async fn first_of(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut addresses = addresses.into_iter();
     let mut attempts = JoinSet::new();
@@ -148,10 +148,11 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket};
     use tokio::time::Instant;
 
-    /// If something takes longer, it hangs.
+    /// Time after which a test counts as hanging.
     const HANG: Duration = Duration::from_secs(60);
 
-    /// An address that answers nothing: its listener's queue is full. And what keeps it so.
+    /// An address that never answers, because its listener's queue is full, with the sockets that keep the
+    /// queue full.
     async fn dead() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -184,7 +185,7 @@ mod tests {
         let (listener, alive) = listening().await;
         let answers = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // What comes before the request is no answer to it.
+            // Bytes before the request are not an answer to it.
             stream.read_u8().await.unwrap();
             let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
             stream.write_all(answer).await.unwrap();

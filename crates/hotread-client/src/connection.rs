@@ -1,4 +1,4 @@
-//! Changes of the connections over which tables are followed.
+//! Events of the connections over which tables are followed.
 
 use hotread_proto::TableName;
 use hotread_proto::session::{Follow, Target};
@@ -11,17 +11,18 @@ use std::sync::Arc;
 pub enum ConnectionEvent {
     /// A session with the server began.
     Up,
-    /// There is no session. It is tried again until there is one; told again if the reason changes.
+    /// There is no session. The client retries until there is one; the event is repeated if the reason
+    /// changes.
     Down {
-        /// Why it ended, or could not begin.
+        /// Reason why the session ended, or did not begin.
         why: Arc<str>,
     },
 }
 
-/// Called with each change.
+/// A callback for each change.
 pub(crate) type OnConnection = Arc<dyn Fn(&TableName, &ConnectionEvent) + Send + Sync>;
 
-/// Tells of a table's connection what was not told yet.
+/// Reports changes of a table's connection, each once.
 pub(crate) struct Announcer<'a> {
     pub(crate) table: &'a TableName,
     pub(crate) callback: Option<&'a OnConnection>,
@@ -29,12 +30,12 @@ pub(crate) struct Announcer<'a> {
 }
 
 impl Announcer<'_> {
-    /// Looks how the session is.
+    /// Reports the session's current state, if it changed.
     pub(crate) fn look<T: Target>(&mut self, follow: &Follow<T>) {
         let event = match follow.trouble() {
             _ if follow.is_up() => ConnectionEvent::Up,
             Some(why) => ConnectionEvent::Down { why: why.into() },
-            // It was not tried yet.
+            // No attempt has been made yet.
             None => return,
         };
         if self.last.as_ref() == Some(&event) {
@@ -42,7 +43,7 @@ impl Announcer<'_> {
         }
         let table = self.table;
         match &event {
-            // As expected.
+            // The first connection is expected.
             ConnectionEvent::Up if self.last.is_none() => tracing::debug!(%table, "connected"),
             ConnectionEvent::Up => tracing::info!(%table, "the server is back"),
             ConnectionEvent::Down { why } => {
@@ -50,7 +51,7 @@ impl Announcer<'_> {
             }
         }
         if let Some(callback) = self.callback {
-            // It is not the replica's code, which goes on without it.
+            // The callback is not part of the replica, which continues without it.
             let told = catch_unwind(AssertUnwindSafe(|| callback(table, &event)));
             if told.is_err() {
                 tracing::error!(%table, "the callback for connections panicked");

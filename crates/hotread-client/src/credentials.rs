@@ -1,4 +1,4 @@
-//! The token that is sent with each request, and where the next one comes from.
+//! The token that is sent with each request, and the source of the next one.
 
 use crate::error::Error;
 use std::io;
@@ -6,29 +6,31 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-/// Where tokens come from.
+/// Source of tokens.
 #[derive(Clone)]
 pub(crate) enum Source {
-    /// No token is sent.
+    /// No source: no token is sent.
     Nowhere,
-    /// This one, always.
+    /// A constant token.
     Fixed(String),
-    /// What this file has in it, read again when a token is refused.
+    /// A file with the token, read again when the server refuses a token.
     File(PathBuf),
-    /// What this gives, asked again when a token is refused.
+    /// A function that returns the token, called again when the server refuses a token.
     Provider(Arc<dyn Fn() -> io::Result<String> + Send + Sync>),
 }
 
-/// The token as it is now.
+/// The current token.
 pub(crate) struct Credentials {
     source: Source,
-    /// The header with it; `None`: it was not asked for yet.
+    /// Header with the token; `None`: the source was not read yet.
     header: Mutex<Option<HeaderValue>>,
 }
 
 impl Credentials {
+    /// Returns credentials. A constant token is checked at once.
+    ///
     /// # Errors
-    /// If a token that is given already cannot be sent.
+    /// If the characters of a constant token do not fit into a header.
     pub(crate) fn new(source: Source) -> Result<Self, Error> {
         let header = match &source {
             Source::Fixed(token) => Some(header(token).map_err(Error::BadUrl)?),
@@ -38,10 +40,10 @@ impl Credentials {
         Ok(Self { source, header })
     }
 
-    /// The header to be sent.
+    /// Returns the header to be sent.
     ///
     /// # Errors
-    /// If there is to be a token, and there is none.
+    /// If the source of a token fails.
     pub(crate) fn current(&self) -> Result<Option<HeaderValue>, Error> {
         if matches!(self.source, Source::Nowhere) {
             return Ok(None);
@@ -55,13 +57,14 @@ impl Credentials {
         Ok(header)
     }
 
-    /// The server refused `used`. True: there is another one now.
+    /// Reads the source again after the server refused `used`. Returns `true` if there is a different token
+    /// now.
     pub(crate) fn renew(&self, used: Option<&HeaderValue>) -> bool {
         if !self.is_renewable() {
             return false;
         }
         if self.known().as_ref() != used {
-            // Another call was refused before.
+            // Another call has renewed the token already.
             return true;
         }
         let next = self.ask().ok();
@@ -70,14 +73,14 @@ impl Credentials {
         other
     }
 
-    /// Tokens may change.
+    /// Returns `true` if the source can return different tokens.
     pub(crate) fn is_renewable(&self) -> bool {
         matches!(self.source, Source::File(_) | Source::Provider(_))
     }
 
     fn ask(&self) -> Result<HeaderValue, Error> {
         let token = match &self.source {
-            Source::Nowhere => Err("there is to be none".to_owned()),
+            Source::Nowhere => Err("no source of tokens is set".to_owned()),
             Source::Fixed(token) => Ok(token.clone()),
             Source::File(path) => std::fs::read_to_string(path)
                 .map_err(|error| format!("{} cannot be read: {error}", path.display())),
@@ -88,7 +91,7 @@ impl Credentials {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<HeaderValue>> {
-        // No code of others runs while it is locked, so that it is whole even after a panic.
+        // No foreign code runs while it is locked, so the value is intact even after a panic.
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,7 +99,7 @@ impl Credentials {
 fn header(token: &str) -> Result<HeaderValue, String> {
     let value = HeaderValue::from_str(&format!("Bearer {token}"));
     let mut value = value
-        .map_err(|_| "the token has characters that no token has; copy it again".to_owned())?;
+        .map_err(|_| "the token has characters that no token may have; copy it again".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,4 +1,4 @@
-//! Drives a session: carries text, times and decisions between [`Follow`] and the world.
+//! Drives a session: carries frames, time and decisions between [`Follow`] and the outside world.
 
 use crate::connection::Announcer;
 use crate::endpoint::Endpoint;
@@ -11,30 +11,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// Where batches go.
+/// Destination of batches.
 pub(crate) trait Publish<T: Target>: Send {
-    /// Takes a batch, and says whether it is visible already. An error ends the session.
+    /// Takes a batch, and returns whether it is visible already. An error ends the session.
     fn apply(
         &mut self,
         batch: Batch<T::Action>,
     ) -> impl Future<Output = Result<bool, ErrorBody>> + Send;
 
-    /// Is there room for what the next frame may bring?
+    /// Returns `true` if there is room for the content of the next frame.
     fn has_room(&self) -> bool;
 
-    /// Timers run while there is no room. Otherwise the connection is not held to be lost because nothing is
-    /// read from it.
+    /// `true` if timers run while there is no room. If they do not, an unread connection does not count as
+    /// lost.
     const KEEPS_TIME: bool;
 
-    /// Resolves when something became visible (where it stands), or when there is room again. May be
-    /// dropped and called again.
+    /// Resolves with the position that became visible, or with `None` once there is room again. Cancel
+    /// safe.
     fn progress(&mut self) -> impl Future<Output = Result<Option<Position>, ErrorBody>> + Send;
 
-    /// How it is doing now, after each step.
+    /// Takes the session's current status, after each step.
     fn report(&mut self, follow: &Follow<T>);
 }
 
-/// What is the same for whatever follows a table.
+/// Returns the settings common to everything that follows a table.
 pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> FollowConfig {
     FollowConfig {
         name: endpoint.settings.name.clone(),
@@ -49,7 +49,7 @@ pub(crate) fn config(endpoint: &Arc<Endpoint>, mode: Mode, keep_ops: bool) -> Fo
     }
 }
 
-/// Runs until it fails for good, which is the result.
+/// Runs the session until it fails permanently, and returns that failure.
 pub(crate) async fn drive<T: Target + Send + 'static, P: Publish<T>>(
     mut follow: Follow<T>,
     publish: &mut P,
@@ -86,7 +86,7 @@ where
                     }
                 }
                 Output::Failed(body) => return body,
-                // A decision that this version does not know cannot be carried out.
+                // A decision unknown to this version cannot be carried out.
                 _ => {}
             }
         }
@@ -108,7 +108,7 @@ where
                     Ok(Some(text)) => follow = read(follow, text, now()).await,
                     Err(lost) => tell(&mut follow, lost, now()),
                 }
-                // Frames that never stop coming must not keep pings from being sent.
+                // Pings are sent on time even if frames never stop arriving.
                 if follow.poll_timeout().is_some_and(|at| at <= now()) {
                     follow.handle_timeout(now());
                 }
@@ -123,8 +123,8 @@ where
     }
 }
 
-/// Hands a frame in. Large ones are not read on this thread, nor the end of a snapshot, whose frame is
-/// small.
+/// Passes a frame to the session. A large frame, and the small one that ends a snapshot, are handled on
+/// another thread.
 async fn read<T: Target + Send + 'static>(
     mut follow: Follow<T>,
     text: Utf8Bytes,

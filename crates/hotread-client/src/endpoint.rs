@@ -1,4 +1,4 @@
-//! The server that a client speaks to, and how: what its calls and replicas share.
+//! The server's address and the client's settings, shared by its calls and replicas.
 
 use crate::address::Address;
 use crate::cache::Cache;
@@ -8,7 +8,7 @@ use crate::credentials::Credentials;
 use std::fmt;
 use std::time::Duration;
 
-/// A server, with the settings under which it is spoken to. All clones of a client share one.
+/// A server, with the settings of its client. All clones of a client share one.
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) credentials: Credentials,
@@ -17,21 +17,21 @@ pub(crate) struct Endpoint {
     pub(crate) http: Requests,
 }
 
-/// What is said when a client is made.
+/// Settings from the client's builder.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     pub(crate) ping_every: Duration,
     /// Longest time in which nothing of a call moves.
     pub(crate) max_silence: Duration,
-    /// Longest time until a table is followed; `None`: as long as it takes.
+    /// Longest time until a table is followed; `None`: unlimited.
     pub(crate) start_within: Option<Duration>,
-    /// Tables and tokens that do not exist are waited for.
+    /// `true` to wait for tables and tokens that do not exist yet.
     pub(crate) wait_for_tables: bool,
     pub(crate) on_connection: Option<OnConnection>,
 }
 
-/// Without the token.
+/// Omits the token.
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint")

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of calls.
 
 use hotread_proto::session::Refused;
 use hotread_proto::{Code, ErrorBody, InvalidInput, InvalidName, InvalidValue, TxnId};
@@ -6,83 +6,85 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a call failed.
+/// Reason why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server's address, the token or the name cannot be used.
+    /// The server's address, the token or the name is invalid.
     #[error("{0}")]
     BadUrl(String),
-    /// The token that was to be sent cannot be had.
-    #[error("no token can be had: {0}")]
+    /// The source of the token failed.
+    #[error("cannot get the token: {0}")]
     NoToken(String),
     /// The address begins with `https` or `wss`.
     #[error(
-        "the client does not speak TLS; give an http address, of a local proxy if the way is not private"
+        "the client does not speak TLS; give an http address, of a local proxy if the network is not private"
     )]
     TlsNotSupported,
-    /// What was given is refused before anything is sent.
+    /// An argument is invalid, or the system refused a resource; nothing was sent.
     #[error("{message}")]
     Invalid {
-        /// What kind of error it is.
+        /// Code of the error.
         code: Code,
-        /// What is wrong.
+        /// Description of the error.
         message: String,
     },
     /// A key or a value cannot be stored, or a value cannot be read as the table's type.
     #[error(transparent)]
     Input(#[from] InvalidInput),
-    /// The server says no.
+    /// The server refused the request.
     #[error("{body}")]
     Api {
-        /// The status of its answer; `None`: said in a session.
+        /// HTTP status of the answer; `None`: the error was sent in a session.
         status: Option<u16>,
-        /// What it says.
+        /// The server's error.
         body: ErrorBody,
     },
     /// The server cannot be reached. Nothing was changed.
-    #[error("the server cannot be reached: {0}; is it running there?")]
+    #[error(
+        "the server cannot be reached: {0}; check that it is running and that the address is correct"
+    )]
     Unreachable(String),
-    /// There was no answer in time to something that changes nothing.
+    /// A call that changes nothing had no answer in time.
     #[error("the server did not answer in time; try again")]
     Timeout,
-    /// A table was not followed within
-    /// [`start_within`](crate::ClientBuilder::start_within).
+    /// A table was not followed within [`start_within`](crate::ClientBuilder::start_within).
     #[error("the table could not be followed within {within:?}: {trouble}")]
     NotInTime {
-        /// How long it might take.
+        /// The limit, from [`start_within`](crate::ClientBuilder::start_within).
         within: Duration,
-        /// What was in the way last.
+        /// Last reason for the wait.
         trouble: String,
     },
-    /// Whether a write was done is not known, after all attempts.
+    /// The outcome of a write is unknown, after all attempts.
     #[error("whether transaction {id} was committed is not known: {cause}; repeat it with this id")]
     CommitUnknown {
-        /// Repeating the same with this id is harmless, and finds out.
+        /// Transaction id of the write. Repeating the write with this id is harmless, and returns its
+        /// outcome.
         id: TxnId,
-        /// What happened last.
+        /// Failure of the last attempt.
         cause: String,
     },
-    /// Whether a change was made that is not repeated, since it has no transaction id, is not known.
+    /// The outcome of a change is unknown. It has no transaction id, and is therefore not repeated.
     #[error("{doubt} ({cause})")]
     OutcomeUnknown {
-        /// What is not known, and how to find out.
+        /// Description of the unknown outcome, and of how to find out.
         doubt: &'static str,
-        /// What happened.
+        /// Failure of the attempt.
         cause: String,
     },
-    /// What came, in all attempts, is no answer of a HotRead server: a proxy before it may be without
-    /// one, or the address is another program's.
+    /// No attempt was answered by a HotRead server: the address may be another program's, or there may be
+    /// no server behind the proxy.
     #[error(
         "not an answer of a HotRead server: {0}; check the address, and the proxy if there is one"
     )]
     Protocol(String),
-    /// The replica's type refuses a value, and there is no state without it: the replica does not start.
+    /// The replica's type refuses a value, and there is no earlier state: the replica does not start.
     ///
-    /// Replicas that run already keep the state before that value. A new one starts if the record is
-    /// changed or deleted, with the status `Rejected` if it finds the last good copy on disk
-    /// ([`cache_dir`](crate::ClientBuilder::cache_dir)), or with the status `Partial` if it is told to
-    /// leave such records out ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
+    /// Replicas that already run keep the state before that value. A new one starts once the record is
+    /// changed or deleted; with the status `Rejected` if it finds the last good copy on disk
+    /// ([`cache_dir`](crate::ClientBuilder::cache_dir)); or with the status `Partial` if it leaves out such
+    /// records ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
     #[error(
         "{0}; change or delete that record, or let replicas start from a copy on disk (`cache_dir`) or \
          without such records (`skip_bad_keys`)"
@@ -94,7 +96,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kind of error it is, in the words of the server.
+    /// Returns the error's code; failures on the client's side have one of the same codes.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -113,7 +115,7 @@ impl Error {
         }
     }
 
-    /// As the server would say it.
+    /// Returns the error in the form of a server's error.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
         match self {
@@ -126,7 +128,7 @@ impl Error {
         }
     }
 
-    /// Said in a session.
+    /// Returns the error that was sent in a session.
     pub(crate) fn session(body: ErrorBody) -> Self {
         Self::Api { status: None, body }
     }
@@ -137,7 +139,7 @@ impl Error {
     }
 
     pub(crate) fn no_thread(what: &str, error: io::Error) -> Self {
-        let message = format!("the system gives no thread for the {what}: {error}");
+        let message = format!("the system refuses a thread for the {what}: {error}");
         Self::invalid(Code::Internal, message)
     }
 }

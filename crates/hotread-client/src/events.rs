@@ -14,21 +14,21 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Transactions that are received ahead of their reader. Beyond it the server waits; if that takes long,
-/// the session is resumed afterwards.
+/// Number of transactions received ahead of their reader. Beyond it the server has to wait; if the wait is
+/// long, the session is lost and resumed afterwards.
 const AHEAD: usize = 16;
 
-/// What a transaction did.
+/// The changes of one transaction.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// Where the table stood after it, and when it was committed.
+    /// Head of the table after the transaction, and the time of the commit.
     pub head: Head,
-    /// What became of each record that it touched, each key at most once.
+    /// Final operation on each record of the transaction, each key at most once.
     pub ops: Vec<ChangeOp>,
-    /// The author, if one is known.
+    /// Author of the transaction, if known.
     pub actor: Option<Actor>,
-    /// The reason, if one was given.
+    /// Reason for the transaction, if given.
     pub note: Option<Note>,
 }
 
@@ -38,22 +38,22 @@ pub struct Event {
 pub struct Events {
     from: Position,
     coming: mpsc::Receiver<Result<Event, Error>>,
-    /// Ends with this.
+    /// Task of the session, which ends when this is dropped.
     _task: JoinSet<()>,
 }
 
 impl Events {
-    /// The position after which it began. The events after it are all there.
+    /// Returns the position after which the stream began. It has every transaction after that position.
     #[must_use]
     pub fn from(&self) -> Position {
         self.from
     }
 
-    /// The next transaction. Waits as long as there is none, over lost connections. `None`: the error
-    /// that ended it was told before. May be dropped and called again; nothing is lost then.
+    /// Waits for the next transaction, also across lost connections. Returns `None` after the error that
+    /// ended the stream. Cancel safe: a dropped future loses no event.
     ///
     /// # Errors
-    /// If the events between cannot be told any more (`GONE`, `EPOCH_CHANGED`), or the server refuses.
+    /// If the next events are no longer available (`GONE`, `EPOCH_CHANGED`), or the server refuses.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         self.coming.recv().await
     }
@@ -68,12 +68,14 @@ impl Stream for Events {
 }
 
 impl Client {
-    /// The transactions of a table, one by one: those after `from`, or after where the table stands
-    /// now. Lost connections are made up for. Waits for the server as [`replica`](Self::replica) does.
+    /// Streams the transactions of a table, one by one: those after `from`, or after the table's current
+    /// position if that is `None`. Lost connections are resumed. Waits for the server as
+    /// [`replica`](Self::replica) does.
     ///
     /// # Errors
-    /// If the server refuses, or it takes longer than it may. `GONE` and `EPOCH_CHANGED`: it does not have
-    /// all that came after `from` any more.
+    /// If the server refuses, or the call takes longer than
+    /// [`start_within`](crate::ClientBuilder::start_within). `GONE` and `EPOCH_CHANGED`: the server no
+    /// longer has all transactions after `from`.
     pub async fn events(&self, table: &str, from: Option<Position>) -> Result<Events, Error> {
         let table = TableName::new(table)?;
         let (sender, coming) = mpsc::channel(AHEAD);
@@ -93,7 +95,7 @@ impl Client {
             let body = drive::drive(follow, &mut outlet, &endpoint, &table, began).await;
             let error = Error::session(body);
             match outlet.begun.take() {
-                // The caller, or the reader, may have gone.
+                // The caller, or the reader, may be gone.
                 Some(begun) => drop(begun.send(Err(error))),
                 None => drop(outlet.sender.send(Err(error)).await),
             }
@@ -107,7 +109,7 @@ impl Client {
     }
 }
 
-/// Keeps nothing.
+/// A target that keeps no state.
 #[derive(Debug)]
 struct Nothing;
 
@@ -121,12 +123,12 @@ impl Target for Nothing {
     fn delete(&mut self, _: &Arc<str>) {}
 }
 
-/// Hands events on.
+/// Sends events to their reader.
 struct Outlet {
     sender: mpsc::Sender<Result<Event, Error>>,
-    /// `None`: the session began.
+    /// Sender of the position at which the session begins; `None`: it has begun.
     begun: Option<oneshot::Sender<Result<Position, Error>>>,
-    /// What keeps the session from beginning.
+    /// Latest reason why the session has not begun.
     trouble: watch::Sender<Option<String>>,
 }
 
@@ -140,7 +142,8 @@ impl Publish<Nothing> for Outlet {
             actor: batch.actor,
             note: batch.note,
         };
-        // There is room: a frame that was read brings one at most. If the reader has gone, this task ends.
+        // There is room, because each frame that is read brings at most one event. If the reader is gone,
+        // this task ends.
         let _ = self.sender.try_send(Ok(event));
         Ok(true)
     }
@@ -153,7 +156,7 @@ impl Publish<Nothing> for Outlet {
         if self.has_room() {
             return std::future::pending().await;
         }
-        // An error means that nobody reads any more, and this task is ended.
+        // An error means that the reader is gone, and this task is about to end.
         drop(self.sender.reserve().await);
         Ok(None)
     }
@@ -165,7 +168,7 @@ impl Publish<Nothing> for Outlet {
         if let (Status::Live, Some(position)) = (follow.status(), follow.position())
             && let Some(begun) = self.begun.take()
         {
-            // The caller may have gone; then the task is being ended.
+            // The caller may be gone; then the task is about to end.
             let _ = begun.send(Ok(position));
         }
     }

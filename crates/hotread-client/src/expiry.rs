@@ -5,19 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Longest time between two looks at the clock: it may be set while nothing else happens.
+/// Longest time between two looks at the clock, which may be set at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// When records expire that the state has.
+/// Expiries of the state's records.
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
     keys: HashMap<Arc<str>, Timestamp>,
-    /// The same by time.
+    /// The same expiries, by time.
     due: BTreeSet<(Timestamp, Arc<str>)>,
 }
 
 impl Expiry {
-    /// Learns of changes of the table.
+    /// Records the changes of a batch.
     pub(crate) fn note(&mut self, ops: &[ChangeOp]) {
         for op in ops {
             match op {
@@ -27,7 +27,7 @@ impl Expiry {
         }
     }
 
-    /// Learns of a record.
+    /// Records the expiry of one record.
     pub(crate) fn put(&mut self, record: &Record) {
         self.forget(record.key());
         if let Some(at) = record.expires_at() {
@@ -43,7 +43,7 @@ impl Expiry {
         }
     }
 
-    /// Time until the clock has to be looked at; `None`: nothing expires.
+    /// Returns the time until the next look at the clock; `None`: no record expires.
     pub(crate) fn wait(&self) -> Option<Duration> {
         let (at, _) = self.due.first()?;
         let millis = at.millis().saturating_sub(now().millis());
@@ -51,7 +51,7 @@ impl Expiry {
         Some(wait.min(LOOK_EVERY))
     }
 
-    /// Takes those out that have expired.
+    /// Removes the records that have expired, and returns their keys.
     pub(crate) fn take_due(&mut self) -> Vec<Arc<str>> {
         let now = now();
         let mut keys = Vec::new();
@@ -76,7 +76,7 @@ pub(crate) mod tests {
     use super::*;
     use hotread_proto::{Category, Hasher, Key, Value};
 
-    /// A record that transaction `seq` wrote.
+    /// Returns a record written by transaction `seq`.
     pub(crate) fn put_at(key: &str, seq: u64, expires_at: Option<Timestamp>) -> ChangeOp {
         let (key, value) = (Key::new(key).unwrap(), Value::parse(b"1").unwrap());
         let (category, at) = (&Category::GENERAL, Timestamp::EPOCH);

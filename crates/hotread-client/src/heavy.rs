@@ -1,5 +1,5 @@
-//! Work that takes long, kept off the runtime's threads. The runtime's own threads for blocking work are not
-//! used: tokio panics if the system refuses it the first of them.
+//! Long work, run outside the runtime's threads. It does not use the runtime's blocking pool, because tokio
+//! panics if the system refuses the first thread of that pool.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,19 +8,19 @@ use std::thread;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
-/// A frame of this many bytes takes about a millisecond to be read: more than a runtime's thread should
-/// be kept from other tasks.
+/// Size of a frame that takes about a millisecond to read: more than a thread of the runtime should spend
+/// on one task.
 pub(crate) const HEAVY_FRAME_BYTES: usize = 64 << 10;
-/// So many updates take about a millisecond to be applied.
+/// Number of updates that take about a millisecond to apply.
 pub(crate) const HEAVY_UPDATES: usize = 4_096;
-/// Most threads at a time for heavy work, of all clients of the process: enough for the cores of large
-/// machines, and a few MiB of stacks.
+/// Most threads for heavy work at a time, for all clients of the process: enough for the cores of large
+/// machines, with a few MiB of stacks.
 const MAX_THREADS: usize = 64;
 
 static THREADS: Semaphore = Semaphore::const_new(MAX_THREADS);
 
-/// Does something on a thread of its own, and waits for it; in place if no thread can be had. If it panics, so
-/// does this.
+/// Runs `work` on a thread of its own, and waits for it; runs it in place if no thread is available. A
+/// panic of the work is propagated.
 pub(crate) async fn heavy<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     match elsewhere(work).await {
         Ok(result) => result,
@@ -28,8 +28,8 @@ pub(crate) async fn heavy<R: Send + 'static>(work: impl FnOnce() -> R + Send + '
     }
 }
 
-/// Does something on a thread of its own, and waits for it. If it panics, so does this. Without a thread the
-/// work is handed back. A thread costs some 20 µs, which is little where it is worth having one.
+/// Runs `work` on a thread of its own, and waits for it. Returns the work if no thread is available. A
+/// panic of the work is propagated. A thread costs about 20 µs, which is little compared with the work.
 pub(crate) async fn elsewhere<R, W>(work: W) -> Result<R, W>
 where
     R: Send + 'static,
@@ -38,16 +38,16 @@ where
     let Ok(place) = THREADS.try_acquire() else {
         return Err(work);
     };
-    // A thread that is refused takes with it what it was given, so the work comes later.
+    // A refused thread drops its closure, so the work is sent to it afterwards.
     let (hands_over, work_comes) = mpsc::channel::<W>();
     let (done, result) = oneshot::channel::<Result<R, Box<dyn Any + Send>>>();
     let runtime = Handle::current();
     let run = move || {
         let _place = place;
-        // The code of a user's type may want the runtime, as on the runtime's own threads.
+        // The code of a user's type may need the runtime, as on the runtime's own threads.
         let _entered = runtime.enter();
         if let Ok(work) = work_comes.recv() {
-            // The caller may have gone.
+            // The caller may be gone.
             let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
         }
     };

@@ -1,5 +1,5 @@
-//! Requests: how they are sent, when they are repeated, and what an answer means. An answer is what a
-//! HotRead server says: `"ok": true`, or an error with a code, and not what a proxy says in its place.
+//! Requests: sending, repetition, and the meaning of answers. Only a HotRead server's own answer counts:
+//! one with `"ok": true`, or an error with a code. The answer of a proxy in the server's place does not.
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -19,42 +19,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A request is sent at most so often. With the waits in between, that is a few seconds: a restart
-/// of the server.
+/// Most attempts of a request. With the waits in between they take a few seconds: a restart of the server.
 const ATTEMPTS: u32 = 6;
-/// The first wait is at most this long, each further one twice as long as that before …
+/// Longest first wait; each further wait may be twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// … up to this, which is also the most that a server may ask for.
+/// Longest wait between attempts, also if the server asks for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// Largest answer that is read, in bytes: the largest change with all escapes.
+/// Size of the largest answer that is read, in bytes: the largest change with all escapes.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
-/// Random bytes of a transaction's id: two are never the same.
+/// Random bytes of a transaction id: enough that no two are equal.
 const ID_BYTES: usize = 16;
 
 /// A request.
 pub(crate) struct Call<'a> {
     method: Method,
     path: String,
-    /// Shared by all attempts.
+    /// Body, shared by all attempts.
     body: Option<Bytes>,
-    /// May it be repeated?
+    /// Effect of a repetition.
     again: Again<'a>,
 }
 
-/// What repeating a request does.
+/// Effect of repeating a request.
 #[derive(Clone, Copy)]
 enum Again<'a> {
-    /// Nothing is changed by it.
+    /// The request changes nothing.
     Harmless,
-    /// It is a transaction with this id, which is done once.
+    /// The request is a transaction with this id, which is applied once.
     Once(&'a TxnId),
-    /// Something else than sending it once. If it was sent and not answered, this says so, and how to
-    /// find out.
+    /// A repetition has an effect of its own. If the request was sent and not answered, the error has this
+    /// text, which says how to find out.
     Never(&'static str),
 }
 
 impl<'a> Call<'a> {
-    /// A question. The path begins with a slash.
+    /// Returns a request that changes nothing. The path begins with a slash.
     pub(crate) fn get(path: impl Into<String>) -> Self {
         Self {
             method: Method::GET,
@@ -64,7 +63,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A change that is not repeated. `doubt` is what is said if its answer is lost.
+    /// Returns a change that is not repeated. `doubt` is the text of the error if its answer is lost.
     pub(crate) fn change(method: Method, path: impl Into<String>, doubt: &'static str) -> Self {
         Self {
             method,
@@ -73,7 +72,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A transaction, whose id is also in the body.
+    /// Returns a transaction, whose id is also in the body.
     pub(crate) fn once(path: String, body: &impl Serialize, id: &'a TxnId) -> Result<Self, Error> {
         let call = Self {
             method: Method::POST,
@@ -83,7 +82,7 @@ impl<'a> Call<'a> {
         call.json(body)
     }
 
-    /// With a body.
+    /// Adds a body.
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_vec(body);
         let body = body.map_err(|error| Error::invalid(Code::InvalidValue, error))?;
@@ -91,7 +90,7 @@ impl<'a> Call<'a> {
         Ok(self)
     }
 
-    /// With a parameter of the query.
+    /// Adds a parameter to the query.
     pub(crate) fn query(mut self, name: &str, value: Option<impl Display>) -> Self {
         if let Some(value) = value {
             let sign = if self.path.contains('?') { '&' } else { '?' };
@@ -103,35 +102,35 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An id that no other transaction has.
+/// Returns an id that no other transaction has.
 ///
 /// # Errors
-/// If the system has no randomness.
+/// If the system has no random numbers.
 pub(crate) fn random_id() -> Result<TxnId, Error> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| {
-        let what = "the system gives no random numbers for a transaction's id";
+        let what = "the system has no random numbers for a transaction's id";
         Error::invalid(Code::Internal, format!("{what}: {error}"))
     })?;
     let id = u128::from_ne_bytes(bytes);
     Ok(TxnId::new(&format!("{id:032x}"))?)
 }
 
-/// One attempt that did not succeed.
+/// An attempt that did not succeed.
 struct Failed {
     error: Error,
     /// Another attempt may succeed.
     passing: bool,
-    /// The request may have been carried out all the same.
+    /// The request may have been carried out nevertheless.
     perhaps: bool,
-    /// The answer also says that no attempt before this one was carried out.
+    /// The answer also proves that no earlier attempt was carried out.
     settles: bool,
-    /// How long the server wants to be left alone.
+    /// Wait that the server asks for.
     wait: Option<Duration>,
 }
 
 impl Endpoint {
-    /// Sends a request, and reads the answer. Repeats what may be repeated.
+    /// Sends a request, and reads the answer. Repeats a request where that is harmless.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Error> {
         let attempts = match call.again {
             Again::Never(_) => 1,
@@ -146,7 +145,8 @@ impl Endpoint {
             };
             perhaps |= failed.perhaps;
             if !failed.passing || attempt >= attempts {
-                // Once it may have been done, only an answer about this very transaction says whether.
+                // After an attempt that may have been carried out, only an answer about this transaction
+                // tells the outcome.
                 let unknown = perhaps && !failed.settles;
                 let cause = failed.error.to_string();
                 return Err(match call.again {
@@ -169,7 +169,7 @@ impl Endpoint {
         let token = || self.credentials.current().map_err(Failed::unsent);
         let used = token()?;
         match self.exchange(call, used.as_ref()).await {
-            // Nothing was done: tokens are looked at before anything else of a request is.
+            // Nothing was done: the server checks the token before anything else of a request.
             Err(failed)
                 if failed.error.code() == Code::Unauthenticated
                     && self.credentials.renew(used.as_ref()) =>
@@ -199,13 +199,13 @@ impl Endpoint {
                 Err(_) if progress.until() <= Instant::now() => {
                     return Err(Failed::unanswered(Error::Timeout));
                 }
-                // Something has moved.
+                // Something has moved, so the deadline is later now.
                 Err(_) => {}
             }
         }
     }
 
-    /// As [`exchange`](Self::exchange), however long it takes.
+    /// Sends a request once, without a deadline.
     async fn exchange_at_last<T: DeserializeOwned>(
         &self,
         call: &Call<'_>,
@@ -236,8 +236,8 @@ impl Endpoint {
             let chunk = match response.frame().await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
                 None => break,
-                // The connection of a request that is too large is closed while it is being sent: its
-                // status is there, and the rest may not be.
+                // The server closes the connection of a request that is too large while it is being sent:
+                // the status arrives, the rest may not.
                 Some(Err(_)) if status == StatusCode::PAYLOAD_TOO_LARGE => break,
                 Some(Err(error)) => return Err(broken(&error, false)),
             };
@@ -245,7 +245,7 @@ impl Endpoint {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(Failed {
                     passing: false,
-                    ..Failed::strange("the answer is larger than any should be")
+                    ..Failed::strange("the answer is larger than the limit")
                 });
             }
             body.extend_from_slice(&chunk);
@@ -258,7 +258,7 @@ impl Endpoint {
 }
 
 impl Failed {
-    /// Nothing was sent, and trying again does not help.
+    /// Returns the failure of a request that was not sent, and that a repetition does not help.
     fn unsent(error: Error) -> Self {
         Self {
             error,
@@ -269,7 +269,7 @@ impl Failed {
         }
     }
 
-    /// Whatever came, it does not say what became of the request.
+    /// Returns a failure that leaves the request's outcome open.
     fn unanswered(error: Error) -> Self {
         Self {
             passing: true,
@@ -278,15 +278,15 @@ impl Failed {
         }
     }
 
-    /// Something came that is not of a HotRead server.
+    /// Returns the failure of an answer that is not a HotRead server's.
     fn strange(what: impl Into<String>) -> Self {
         Self::unanswered(Error::Protocol(what.into()))
     }
 }
 
-/// There was no answer; `connecting`: there was no connection either.
+/// Returns the failure of a request without an answer. `connecting`: no connection was opened either.
 fn broken(error: &(dyn std::error::Error + 'static), connecting: bool) -> Failed {
-    // The chain ends with what the system says, which is what helps.
+    // The last error of the chain is the system's, which is the helpful one.
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -297,18 +297,18 @@ fn broken(error: &(dyn std::error::Error + 'static), connecting: bool) -> Failed
     }
 }
 
-/// The error that a HotRead server answered; `None`: another program did, or a newer server in words
-/// that say nothing to this client.
+/// Returns the error in a HotRead server's answer; `None`: the answer is another program's, or has a code
+/// unknown to this client.
 pub(crate) fn answered(body: &[u8]) -> Option<ErrorBody> {
     let body: ErrorBody = serde_json::from_slice(body).ok()?;
     (body.code != Code::Unknown).then_some(body)
 }
 
-/// The answer is no.
+/// Returns the failure that an error status means.
 fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
     let body = match answered(body) {
         Some(body) => body,
-        // A proxy that says so has not passed it on, and will not.
+        // A proxy with this status has not forwarded the request.
         None if status == StatusCode::PAYLOAD_TOO_LARGE => ErrorBody::new(
             Code::TooLarge,
             "the request is larger than the server takes, or a proxy before it; send less at once",
@@ -333,16 +333,16 @@ fn refused(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failed {
     }
 }
 
-/// Statuses after which the same request can be made again, as docs/wire.md says.
+/// Statuses after which the same request can be repeated, see docs/wire.md.
 const PASSING: [StatusCode; 3] = [
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
 
-/// Codes that also tell what became of earlier attempts with the same id: the server looked for the id,
-/// the request can never have been taken, or there is nothing left of what it may have done. Others,
-/// such as a token that was revoked meanwhile, say nothing about an attempt before.
+/// Returns `true` for codes that also tell the outcome of earlier attempts with the same id: the server
+/// looked for the id, or can never have accepted the request, or nothing is left of its effect. Other
+/// codes, such as that of a token revoked meanwhile, tell nothing about an earlier attempt.
 fn settles(code: Code) -> bool {
     matches!(
         code,
@@ -357,7 +357,7 @@ fn settles(code: Code) -> bool {
     )
 }
 
-/// Content of a success. A body that cannot be read is no answer.
+/// Parses the content of a success. An unreadable body counts as no answer.
 fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failed> {
     #[derive(Deserialize)]
     struct Ours {
@@ -368,15 +368,16 @@ fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failed> {
         _ => return Err(Failed::strange("it does not say \"ok\": true")),
     }
     serde_json::from_slice(answer).map_err(|error| {
-        // The parser's words may quote values; its place does not.
+        // The parser's message may quote values; its position does not.
         let (line, column) = (error.line(), error.column());
         Failed::strange(format!(
-            "the answer has another form than expected at line {line}, column {column}"
+            "the answer has an unexpected form at line {line}, column {column}"
         ))
     })
 }
 
-/// From half of it up to all of it, so that clients that failed together do not come back together.
+/// Returns a random time between half of `wait` and `wait`, so that clients that failed together retry at
+/// different times.
 fn jitter(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(0) as u32;
     wait / 2 + (wait / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
@@ -398,7 +399,7 @@ mod tests {
         );
     }
 
-    /// What becomes of a call with this answer: whether it passes, was perhaps done, and settles.
+    /// Returns the failure that this answer means: whether it is passing, perhaps done, and settles.
     fn of(status: u16, body: &str) -> (Error, [bool; 3]) {
         let status = StatusCode::from_u16(status).unwrap();
         let failed = refused(status, None, body.as_bytes());
@@ -437,7 +438,7 @@ mod tests {
             assert_eq!(flags, [true, true, false], "{status}");
             assert_eq!(error.code(), Code::ProtocolError, "{status}");
         }
-        // A proxy that says this has not passed it on.
+        // A proxy with this status has not forwarded the request.
         let (large, [passing, _, settles]) = of(413, "<html>");
         assert!(!passing && settles);
         assert_eq!(large.code(), Code::TooLarge);

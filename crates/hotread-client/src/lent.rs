@@ -1,4 +1,4 @@
-//! A connection that comes back when whoever it was lent to lets go of it.
+//! A connection that returns to its owner when its borrower drops it.
 
 use std::io;
 use std::pin::Pin;
@@ -7,20 +7,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-/// A stream that is lent. The handshake of a WebSocket takes its stream for good, and throws it away
-/// when the server answers something else, with the rest of that answer in it.
+/// A stream that is lent. The handshake of a WebSocket consumes its stream, and drops it when the server
+/// answers with something else, together with the rest of that answer.
 #[derive(Debug)]
 pub(crate) struct Lent {
     /// `None` while it is dropped.
     stream: Option<TcpStream>,
     back: Option<oneshot::Sender<TcpStream>>,
-    /// Bytes that have come over it.
+    /// Bytes received over the stream.
     pub(crate) received: u64,
 }
 
 impl Lent {
-    /// The stream, and where it comes back if it is dropped. When the receiver is dropped, the
-    /// stream is given for good.
+    /// Returns the lent stream, and the receiver to which it returns when it is dropped. If the receiver is
+    /// dropped first, the stream does not return.
     pub(crate) fn new(stream: TcpStream) -> (Self, oneshot::Receiver<TcpStream>) {
         let (back, comes_back) = oneshot::channel();
         let lent = Self {
@@ -39,7 +39,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
-            // Nobody may want it back.
+            // The owner may not want it back.
             let _ = back.send(stream);
         }
     }

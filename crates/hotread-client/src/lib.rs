@@ -1,19 +1,19 @@
 //! Replicas of HotRead tables inside the process that reads them, and calls to change the tables.
 //!
-//! A service reads routes, flags, prices or limits on every request, and they change now and then. A
-//! [`Replica`] is the table as a Rust value of your own type: reading it costs one load, one compare and
-//! the look-up, without a network, a lock or a parser in between.
+//! A service reads routes, flags, prices or limits on every request, while they change only occasionally. A
+//! [`Replica`] is a table as a Rust value of your own type. A read costs one load, one compare and the look-up,
+//! without a network, a lock or a parser in between.
 //!
 //! # What it costs
 //!
-//! - **Memory**: two copies of the state (more while readers hold old ones, up to four), and about 70
-//!   bytes for each record, with its key, which is shared with the state. While it is loaded, and with a
-//!   [`cache_dir`](ClientBuilder::cache_dir) always, the records themselves once more.
-//! - **Staleness**: about a round trip behind the server. [`Replica::age`] proves how old the content
-//!   is at most. If the server goes away, readers keep what they have.
-//! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and
-//!   large updates are handled on threads of their own, or by the task if the system gives none. When
-//!   readers hold old copies of a large table, another copy is made on the task's thread.
+//! - **Memory**: two copies of the state (up to four while readers refer to old ones), and about 70 bytes for
+//!   each record, including its key, which is shared with the state. While the table is loaded, and always with
+//!   a [`cache_dir`](ClientBuilder::cache_dir), the records are in memory a second time.
+//! - **Staleness**: about a round trip behind the server. [`Replica::age`] returns a proved upper bound of the
+//!   content's age. If the server goes away, readers keep the last state.
+//! - **CPU**: a task on the caller's runtime, which parses each changed record once. Large frames and large
+//!   updates are handled on threads of their own, or by the task if the system refuses a thread. When readers
+//!   refer to old copies of a large table, the task's thread makes another copy.
 //!
 //! # Example
 //!
@@ -36,11 +36,11 @@
 //!
 //! // A table in this process.
 //! let flags = client.replica::<HashMap<Arc<str>, Flag>>("flags").await?;
-//! let mut reader = flags.named_reader("worker-1"); // one for each worker
+//! let mut reader = flags.named_reader("worker-1"); // one for each thread or task
 //! let _on = reader.current().get("checkout-v2").is_some_and(|flag| flag.percent > 0);
 //! match reader.fresh(Duration::from_secs(30)) {
 //!     Ok(flags) => println!("{} flags", flags.len()),
-//!     Err(stale) => eprintln!("{stale}"), // do what is safe without them
+//!     Err(stale) => eprintln!("{stale}"), // use a safe default
 //! }
 //!
 //! // Writing, and reading one's own write.
@@ -58,7 +58,7 @@
 //!     other => eprintln!("{other:?}: {:?}", flags.trouble()),
 //! }
 //!
-//! // Records as they are; leaving out what the type refuses; limits.
+//! // Records without decoding; leaving out values that the type refuses; limits.
 //! let builder = client.replica_builder("routes").max_table_bytes(1 << 30);
 //! let routes = builder.skip_bad_keys(true).start::<RecordSet>().await?;
 //! println!("{} are left out", routes.left_out().len());
@@ -73,7 +73,7 @@
 //!     assert_eq!(body.code, Code::UnknownTable);
 //! }
 //!
-//! // Each transaction, none lost or folded.
+//! // Each transaction by itself, without a gap.
 //! let mut events = client.events("prices", Some(committed.position)).await?;
 //! while let Some(event) = events.next().await {
 //!     for op in event?.ops {
@@ -86,60 +86,61 @@
 //! # }
 //! ```
 //!
-//! Programs without an async runtime use [`blocking`]. A state of your own follows a table by
+//! Programs without an async runtime use [`blocking`]. A type of your own follows a table by implementing
 //! [`Replicated`].
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - Readers see states that the table had, whole transactions, each checked against the server's
-//!   digest, and never an older one after a newer; unless the replica was told to
-//!   [leave out](ReplicaBuilder::skip_bad_keys) what its type refuses.
-//! - [`Replica::status`] is decided when it is asked: after the process was stopped, or while the
-//!   replica's task gets no turn, it is [`Stale`](Status::Stale) and not [`Live`](Status::Live); in a
-//!   fork it is [`Forked`](Status::Forked). [`Replica::age`] is by the monotonic clock, which on Linux
-//!   does not count time in which the machine sleeps.
-//! - A value that the state's type cannot have is refused: a replica that runs stays before it, tells the
-//!   server, and goes on when the record is changed. See [`Status::Rejected`]. What happens **when the
-//!   program starts while such a value is there** is the program's choice: see [`Error::Rejected`].
-//! - **A record's expiry is a deletion by the server. A replica that is cut off from its server goes on to
-//!   show records that have expired.** Where that must not be, hide them by this machine's clock
+//! - Readers see states that the table had, with whole transactions, each checked against the server's
+//!   digest. They never see an older state after a newer one. A replica that [leaves
+//!   out](ReplicaBuilder::skip_bad_keys) refused values gives up the first of these.
+//! - [`Replica::status`] is determined when it is called. After the process was stopped, or while the
+//!   replica's task does not get to run, the status is [`Stale`](Status::Stale) and not
+//!   [`Live`](Status::Live); in a fork it is [`Forked`](Status::Forked). [`Replica::age`] uses the
+//!   monotonic clock, which on Linux does not count time in which the machine sleeps.
+//! - A value that the state's type cannot represent is refused: a running replica keeps the state before
+//!   that value, informs the server, and continues once the record is changed. See [`Status::Rejected`]. A
+//!   program that **starts while such a value is present** chooses what happens: see [`Error::Rejected`].
+//! - **A record's expiry is a deletion by the server. A replica that is cut off from its server continues
+//!   to show records that have expired.** Where that is not acceptable, hide them by this machine's clock
 //!   ([`hide_expired`](ReplicaBuilder::hide_expired)), or ask readers for a state that is
 //!   [fresh](Reader::fresh).
-//! - A replica never stops silently. When the state's own code panics or the runtime is shut down,
-//!   its status is [`Status::Failed`], and readers keep what they have.
-//! - Every write has a random id and is repeated with it, so that it is done once or not at all. Only
-//!   what a HotRead server says is an answer: what a proxy says in its place (504, a page of HTML) leads
-//!   to another attempt, and in the end to [`Error::CommitUnknown`] with the id to find out with. Changes
-//!   without an id (creating and dropping tables, tokens) are sent once, and end with
-//!   [`Error::OutcomeUnknown`]. The key of a record that comes is compared with the one asked for.
-//! - Tokens can be changed while the program runs: see [`token_file`](ClientBuilder::token_file).
-//! - All queues are bounded. If readers do not let go of old copies, the replica stops reading from
-//!   the server, and catches up afterwards.
+//! - A replica never stops silently. When the state's own code panics or the runtime is shut down, its
+//!   status is [`Status::Failed`], and readers keep the last state.
+//! - Every write has a random id and is repeated with it, so that it is applied once or not at all. Only
+//!   the answer of a HotRead server counts: the answer of a proxy in its place (504, a page of HTML) leads
+//!   to another attempt, and finally to [`Error::CommitUnknown`], which has the id with which to find out.
+//!   Changes without an id (creating and dropping tables, tokens) are sent once; if the answer is lost,
+//!   they fail with [`Error::OutcomeUnknown`]. The key of a returned record is compared with the requested
+//!   one.
+//! - Tokens can be replaced while the program runs: see [`token_file`](ClientBuilder::token_file).
+//! - All queues are bounded. If readers do not release old copies, the replica stops reading from the
+//!   server, and catches up afterwards.
 //!
 //! # Limits
 //!
 //! | limit | value | |
 //! |---|---|---|
-//! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`], at the start and later; a warning at 80 % |
-//! | table that is kept on disk | 4 GiB of keys and values | larger ones are not kept |
+//! | table of a replica | 64 GiB of keys and values | [`ReplicaBuilder::max_table_bytes`], at the start and later; a warning is logged at 80 % |
+//! | table kept on disk | 4 GiB of keys and values | larger ones are not kept |
 //! | time between copies on disk | 10 s | [`ClientBuilder::save_every`]; at most a twentieth of the time is spent writing |
-//! | wait for the server when there is a copy | 2 s | or the first attempt that fails |
-//! | copies of the state | 4 | while readers hold old ones |
-//! | updates that readers keep from being published | 65,536 | then nothing more is read from the server |
-//! | held back while a value is refused, or the table is too large | 64 MiB beyond a snapshot | then the table is loaded again afterwards |
-//! | an update that readers block is told | after 1 s | [`Status::Blocked`], and the log |
-//! | changes that wait for a callback | 65,536 | then it gets the difference: [`Replica::on_change`] |
-//! | beginning to follow a table | as long as it takes | [`ClientBuilder::start_within`], [`ClientBuilder::wait_for_tables`] |
-//! | wait before a table is tried again that was too large | 60 s | |
-//! | refused values told to the server | 8 a second | |
-//! | records that are left out, with reasons | 64 | [`Replica::left_out`]; their number is told of all |
+//! | wait for the server when there is a copy | 2 s | or until the first failed attempt |
+//! | copies of the state | 4 | while readers refer to old ones |
+//! | updates blocked by readers | 65,536 | then nothing more is read from the server |
+//! | pending while a value is refused, or the table is too large | 64 MiB beyond a snapshot | beyond it the table is reloaded afterwards |
+//! | report of an update blocked by readers | after 1 s | [`Status::Blocked`], and the log |
+//! | changes that wait for a callback | 65,536 | then it gets the difference: see [`Replica::on_change`] |
+//! | time to begin to follow a table | unlimited | [`ClientBuilder::start_within`], [`ClientBuilder::wait_for_tables`] |
+//! | wait before another attempt at a table that was too large | 60 s | |
+//! | refused values reported to the server | 8 a second | |
+//! | records that are left out, with reasons | 64 | [`Replica::left_out`]; all are counted |
 //! | events received ahead | 16 | then the server waits |
 //! | time between pings | 1 s | [`ClientBuilder::ping_every`], at least 10 ms |
-//! | connecting | 5 s for a request, 10 s for a session | addresses of a name side by side, 250 ms apart |
+//! | connecting | 5 s for a request, 10 s for a session | addresses of a name in parallel, 250 ms apart |
 //! | answer to a request | 30 s in which nothing moves ([`max_silence`](ClientBuilder::max_silence)), and 4 KiB a second on average | and a second for each MiB sent |
-//! | answer's size | 1 GiB | |
+//! | size of an answer | 1 GiB | |
 //! | attempts of a request | 6 | 0.1 s to 3 s apart |
-//! | wait before a session is tried again | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
+//! | wait before another attempt at a session | 0 to 5 s | growing from 0.25 s; up to 60 s if the server asks |
 //!
 //! There is no TLS. Use a tunnel or a local proxy where the network is not private.
 
@@ -192,7 +193,8 @@ pub use replica_builder::ReplicaBuilder;
 pub use status::{Status, TooStale, WaitForError};
 pub use table::Table;
 
-/// The examples of both READMEs are tests: of the project's here, since this crate depends on the others.
+/// Tests of the examples in both READMEs. The project's README is tested here, because this crate depends
+/// on the others.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,5 @@
-//! How long a call may take. It is given up when nothing moves, or when less moves than over the slowest link
-//! that is to work; not because it is large.
+//! Time limits of a call. It is abandoned when nothing moves, or when less moves than over the slowest link
+//! that must work; its size alone is no reason.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -10,19 +10,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The slowest that bytes may move for long, in bytes a second, as a server bounds it: a fifth of the slowest
-/// link that is to work.
+/// Lowest average rate, in bytes a second, the same as the server's limit: a fifth of the slowest link that
+/// must work.
 const MIN_RATE: u32 = 4 << 10;
-/// What a server does with a body takes a second for each so many bytes at most.
+/// Rate at which a server handles a body, in bytes a second, at the least.
 const BYTES_A_SECOND: u32 = 1 << 20;
-/// Bytes that the system takes of a connection before it has sent them, so that it is seen whether they move.
+/// Bytes that the system buffers of a connection before it has sent them; small, so that progress is seen.
 pub(crate) const MAX_UNSENT: u32 = 128 << 10;
-/// Bytes of a request that may be on their way without being seen to move: those, and what hyper keeps.
+/// Bytes of a request that may be in flight unseen: [`MAX_UNSENT`], and what hyper buffers.
 const MAX_UNSEEN: usize = 640 << 10;
-/// A body is handed over in parts of so many bytes.
+/// Size of the parts in which a body is handed over, in bytes.
 const PART_BYTES: usize = 64 << 10;
 
-/// What has moved of one exchange.
+/// Progress of one exchange.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// Longest time in which nothing moves.
@@ -40,7 +40,7 @@ struct Moved {
     received: usize,
 }
 
-/// The time that so many bytes take at this rate a second.
+/// Returns the time that `bytes` take at `rate` bytes a second.
 fn time_for(bytes: usize, rate: u32) -> Duration {
     Duration::from_secs_f64(bytes as f64 / f64::from(rate))
 }
@@ -63,19 +63,19 @@ impl Progress {
         self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many bytes of the body were taken to be sent.
+    /// Records that `bytes` of the body were taken to be sent.
     fn send(&self, bytes: usize, now: Instant) {
         let mut moved = self.moved();
         (moved.sent, moved.last) = (moved.sent + bytes, now);
     }
 
-    /// Something of the answer came.
+    /// Records that a part of the answer has arrived.
     pub(crate) fn receive(&self, bytes: usize, now: Instant) {
         let mut moved = self.moved();
         (moved.received, moved.last) = (moved.received + bytes, now);
     }
 
-    /// When it is given up, unless something moves before.
+    /// Returns the deadline, which progress moves.
     pub(crate) fn until(&self) -> Instant {
         let moved = self.moved();
         let work = time_for(self.body, BYTES_A_SECOND);
@@ -88,7 +88,7 @@ impl Progress {
     }
 }
 
-/// A request's body, which says when it is sent.
+/// A request's body, which records when its parts are sent.
 pub(crate) struct Sent {
     rest: Bytes,
     progress: Arc<Progress>,
@@ -136,7 +136,7 @@ mod tests {
     const SILENCE: Duration = Duration::from_secs(30);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Moves bytes at a rate until all have moved or it is given up; how long that took.
+    /// Moves bytes at a rate until all have moved or the deadline has passed, and returns the time it took.
     fn run(
         body: usize,
         answer: usize,

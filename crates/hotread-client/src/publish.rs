@@ -26,24 +26,25 @@ pub(crate) struct Options {
     pub(crate) hide_expired: bool,
 }
 
-/// A task that holds a reader while it waits for something holds a whole copy: with 4 copies, two
-/// such generations do not keep anything from being published.
+/// Copies of the state. A task that awaits while it holds a reader keeps a whole copy; with 4 copies, two
+/// such generations do not block publication.
 const COPIES: usize = 4;
-/// Once so many updates are queued that readers keep from being published, nothing more is read from the
-/// server. The session is lost in the end, and resumed when they have let go.
+/// Number of updates queued behind blocking readers above which nothing more is read from the server. The
+/// session is lost in the end, and resumed once the readers catch up.
 const MAX_QUEUED: usize = 65_536;
-/// A replica that has a copy from disk waits so long for the server before it is given out with it.
+/// Longest wait for the server of a replica that has a copy on disk; after it the replica starts from that
+/// copy.
 const OFFLINE_AFTER: Duration = Duration::from_secs(2);
-/// An update that readers have kept from being visible for so long is told.
+/// Time after which an update blocked by readers is reported.
 pub(crate) const BLOCKED_AFTER: Duration = Duration::from_secs(1);
-/// A table that fills so much of what it may have is warned of, in hundredths.
+/// Share of the largest size at which a table is logged as nearly too large, in percent.
 const WARN_AT_PERCENT: usize = 80;
-/// Most records that are left out of which the status tells more than their number.
+/// Most left-out records that the status lists; all of them are counted.
 const MAX_LEFT_OUT: usize = 64;
 
-/// What was queued and is not visible yet.
+/// Updates that are queued and not visible yet.
 struct Queued {
-    /// The number of its last update.
+    /// Number of the last update.
     seq: u64,
     position: Position,
     updates: usize,
@@ -53,32 +54,32 @@ struct Queued {
 /// An update with the key of its record.
 type Keyed<S> = (Arc<str>, <S as HotReadState>::Action);
 
-/// The first state of a replica, and what asks for copies of it on disk.
+/// The first state of a replica, with the handle that requests copies of it on disk.
 pub(crate) type First<S> = Result<(HotRead<S>, Option<Saver>), Error>;
 
 /// Publishes a replica's batches.
 pub(crate) struct Publisher<S: Replicated> {
     table: TableName,
     pub(crate) cell: Arc<Cell>,
-    /// What the cell is told next.
+    /// Next report to the cell.
     now: Now,
     state: Option<HotRead<S>>,
     callbacks: Arc<Callbacks<S>>,
-    /// The caller that waits for the first state.
+    /// Sender to the caller that waits for the first state.
     first: Option<oneshot::Sender<First<S>>>,
     queued: VecDeque<Queued>,
     queued_updates: usize,
     /// Resolves when the first of `queued` is visible.
     waiting: Option<Published>,
-    /// Writes what is given out to disk.
+    /// Writes the published records to disk.
     pub(crate) keeper: Option<Keeper>,
-    /// When the copy was written that it began with, if it did.
+    /// Time at which the copy was written that the replica started from, if it did.
     saved_at: Option<Timestamp>,
-    /// Until then the server is waited for, though there is a copy.
+    /// End of the wait for the server, if there is a copy to start from.
     offline_at: Option<Instant>,
-    /// What was received when the records were looked at that are left out.
+    /// Position received when the left-out records were last examined.
     left_out_at: Option<Position>,
-    /// What is hidden once it has expired; `None`: expired records are shown until they are deleted.
+    /// Expired records to hide; `None`: they are shown until the server deletes them.
     expiry: Option<Expiry>,
     pub(crate) options: Options,
     warned_of_size: bool,
@@ -114,7 +115,7 @@ impl<S: Replicated> Publisher<S> {
         }
     }
 
-    /// Begins with a copy from disk.
+    /// Starts from a copy on disk.
     pub(crate) async fn restore(&mut self, mut batch: Batch<Keyed<S>>, copy: &Loaded) {
         if let Some(expiry) = &mut self.expiry {
             copy.records.iter().for_each(|record| expiry.put(record));
@@ -125,10 +126,10 @@ impl<S: Replicated> Publisher<S> {
         self.begin(batch).await;
     }
 
-    /// Gives out the first state, or the reason why there will be none.
+    /// Sends the first state, or the reason why there will not be one, to the caller that waits for it.
     pub(crate) fn give(&mut self, state: First<S>) {
         if let Some(first) = self.first.take() {
-            // The caller may have gone.
+            // The caller may be gone.
             let _ = first.send(state);
         }
     }
@@ -149,7 +150,8 @@ impl<S: Replicated> Publisher<S> {
         self.now.visible = Some(batch.head.position);
     }
 
-    /// Those at the front that readers can see now; where they stand.
+    /// Removes the updates at the front that are visible to readers, and returns the position of the last
+    /// one.
     fn take_visible(&mut self) -> Option<Position> {
         let upto = self.state.as_ref()?.published_seq();
         let mut position = None;
@@ -177,7 +179,7 @@ impl<S: Replicated> Publisher<S> {
             session::Status::Stale { since: Some(since) } => Status::Stale {
                 since: self.cell.began + since,
             },
-            // It has not come to follow the server yet, or has what it began with, perhaps.
+            // The session has not begun yet, and the state may be the one from disk.
             _ => match self.saved_at {
                 Some(saved_at) => Status::Offline { saved_at },
                 None => Status::Stale {
@@ -187,14 +189,14 @@ impl<S: Replicated> Publisher<S> {
         }
     }
 
-    /// What hides the records that have expired by now.
+    /// Returns updates that hide the records that have expired by now.
     fn hide(&mut self) -> impl Iterator<Item = Keyed<S>> + use<S> {
         let due = self.expiry.as_mut().map(Expiry::take_due);
         let due = due.into_iter().flatten();
         due.map(|key| (key.clone(), S::delete(&key)))
     }
 
-    /// When something has to be done though nothing comes and nothing becomes visible.
+    /// Returns the time of the next work that neither a frame nor a publication triggers.
     fn wake(&self) -> Option<Instant> {
         let offline = self.offline_at.filter(|_| self.first.is_some());
         let quiet = !self.warned_of_readers;
@@ -205,7 +207,7 @@ impl<S: Replicated> Publisher<S> {
         [offline, blocked, expiry].into_iter().flatten().min()
     }
 
-    /// Does what is due. Says once that readers keep something from being visible.
+    /// Performs the work that is due. Reports once that readers block an update.
     async fn woken(&mut self) {
         let front = self.queued.front();
         let blocked = front.is_some_and(|front| front.since.elapsed() >= BLOCKED_AFTER);
@@ -222,17 +224,17 @@ impl<S: Replicated> Publisher<S> {
         }
     }
 
-    /// Says so once when the table comes near to what it may have.
+    /// Logs once that the table nears its largest size.
     fn look_at_size(&mut self, bytes: usize) {
         let (table, max) = (&self.table, self.options.max_bytes);
         let near = bytes / 100 >= max / 100 * WARN_AT_PERCENT / 100 && bytes > 0;
         if near && !self.warned_of_size {
-            tracing::warn!(%table, bytes, max, "a table is about to be too large for its replica");
+            tracing::warn!(%table, bytes, max, "a table nears its replica's max_table_bytes");
         }
         self.warned_of_size = near;
     }
 
-    /// Looks at what is left out, if something can have changed.
+    /// Examines the left-out records, if they can have changed.
     fn look_at_left_out(&mut self, follow: &Follow<Decoder<S>>) {
         let (at, count) = (follow.received(), follow.skipped_count());
         let known = (self.left_out_at, self.now.left_out_count);
@@ -244,8 +246,8 @@ impl<S: Replicated> Publisher<S> {
         self.now.left_out = follow.skipped().take(MAX_LEFT_OUT).collect();
     }
 
-    /// Returns `true` if the first state is to be given out: one from disk only when the server was tried,
-    /// so that a start while all is well is with what the table is now.
+    /// Returns `true` if the first state may be handed to the caller. A state from disk has to wait for the
+    /// first attempt to reach the server, so that a start on a healthy connection has the current table.
     fn is_ready(&self, follow: &Follow<Decoder<S>>) -> bool {
         let Some(offline_at) = self.offline_at else {
             return true;
@@ -257,7 +259,7 @@ impl<S: Replicated> Publisher<S> {
     }
 }
 
-/// Queues updates, many of them not on this thread, and has callbacks told of them.
+/// Queues updates and passes them to callbacks; many updates are handled on another thread.
 async fn queue<S: Replicated>(
     state: &HotRead<S>,
     callbacks: &Arc<Callbacks<S>>,
@@ -278,7 +280,7 @@ async fn queue<S: Replicated>(
     }
 }
 
-/// The output of a future; without one, nothing ever.
+/// Resolves with the output of the future; without a future, never.
 async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
@@ -286,8 +288,8 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-/// The reader that has been in the way of an update for the longest time, by its name, and how many
-/// there are; `None`: none is.
+/// Returns the name of the reader that has blocked an update for the longest time, and the number of
+/// blocking readers; `None`: no reader blocks.
 pub(crate) fn blocking<S: Replicated>(state: &HotRead<S>) -> Option<(Option<Arc<str>>, usize)> {
     let mut readers = state.workers();
     readers.retain(|reader| reader.blocking);
@@ -303,7 +305,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         let position = batch.head.position;
         if let Cause::Snapshot { reason } = &batch.cause {
             let reason = reason.as_deref().unwrap_or("the server did not say");
-            tracing::info!(table = %self.table, reason, "a replica was loaded anew");
+            tracing::info!(table = %self.table, reason, "a replica was reloaded");
         }
         if let Some(expiry) = &mut self.expiry {
             expiry.note(&batch.ops);
@@ -318,7 +320,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         };
         let updates = batch.actions.len();
         let result = queue(state, &self.callbacks, batch.actions).await;
-        // A batch of nothing is visible as soon as what is before it.
+        // An empty batch is visible together with the update before it.
         let seq = match updates {
             0 => state.latest_seq(),
             _ => result.last_seq,
@@ -392,7 +394,7 @@ impl<S: Replicated> Publish<Decoder<S>> for Publisher<S> {
         now.bytes = follow.bytes();
         self.warned_of_readers &= now.blocked_since.is_some();
         self.cell.set(now);
-        // The first state is given out when all that can be asked of it is known.
+        // The first state is handed over once its status is known.
         if let Some(state) = &self.state
             && self.first.is_some()
             && self.is_ready(follow)

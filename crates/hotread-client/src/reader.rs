@@ -9,12 +9,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A [`HotReadHandle`] that also knows how old what it reads is. Make one for each thread or task with
+/// A [`HotReadHandle`] that also knows the age of what it reads. Create one for each thread or task with
 /// [`Replica::reader`](crate::Replica::reader), and keep it.
 ///
-/// It is used as a handle is: [`current`](HotReadHandle::current) costs what it costs there. It does
-/// not keep the replica alive; after that has gone it reads on, and what it reads gets older. A clone is
-/// another reader, which holds no copy yet.
+/// A reader dereferences to its handle, and [`current`](HotReadHandle::current) has the same cost. It does
+/// not keep the replica alive: after the replica has ended, the reader still returns the last state, whose
+/// age grows. A clone is another reader, which refers to no copy yet.
 #[derive(Clone)]
 pub struct Reader<S: Replicated> {
     handle: HotReadHandle<S>,
@@ -26,23 +26,22 @@ impl<S: Replicated> Reader<S> {
         Self { handle, cell }
     }
 
-    /// The current state, if it is at most so old: it has everything that was acknowledged to anybody
-    /// `max` ago or earlier. One load, one compare and a look at the clock more than
+    /// Returns the current state if its age is at most `max`: it then has everything that was acknowledged
+    /// to any caller `max` ago or earlier. Costs one load, one compare and a look at the clock more than
     /// [`current`](HotReadHandle::current).
     ///
-    /// The age grows between pings, up to
-    /// [`ping_every`](crate::ClientBuilder::ping_every) and a round trip while all is well; a smaller
-    /// `max` than that fails now and then.
+    /// The age grows between pings, up to [`ping_every`](crate::ClientBuilder::ping_every) and a round trip
+    /// on a healthy connection; a `max` below that fails occasionally.
     ///
     /// # Errors
-    /// If it may be older, or how old it is is not known.
+    /// If the state may be older than `max`, or its age is unknown.
     pub fn fresh(&mut self, max: Duration) -> Result<&S, TooStale> {
-        // In this order: what is read afterwards is at least as fresh.
+        // The age is checked first, so that the state read afterwards is at least as fresh.
         TooStale::check(self.cell.age(), max)?;
         Ok(self.handle.current())
     }
 
-    /// How old the [`current`](HotReadHandle::current) state is at most, as
+    /// Returns the upper bound of the [`current`](HotReadHandle::current) state's age, as
     /// [`Replica::age`](crate::Replica::age).
     #[must_use]
     pub fn age(&self) -> Option<Duration> {

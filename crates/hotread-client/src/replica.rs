@@ -1,4 +1,4 @@
-//! A table inside this process.
+//! A table in the memory of this process.
 
 use crate::cache::{Keeper, Place, SaveError, Saver};
 use crate::cell::Cell;
@@ -26,26 +26,26 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// A table inside this process: a state that follows it, read at the price of a pointer.
+/// A table in the memory of this process: a state that follows it, read at the price of a pointer.
 ///
-/// What readers see is always a state that the table had, whole transactions, checked against the
-/// server's digest; it never goes back. When the server is away they keep what they have, and
-/// [`status`](Self::status) says so.
+/// Readers always see a state that the table had, with whole transactions, checked against the server's
+/// digest. The state never goes back. While the server is away readers keep the last state, and
+/// [`status`](Self::status) reports it.
 ///
-/// Cheap to clone. The task that follows ends when the last clone is dropped; handles can still be
-/// read after that.
+/// Cheap to clone. The task that follows the table ends when the last clone is dropped; handles can still
+/// be read after that.
 #[derive(Clone)]
 pub struct Replica<S: Replicated>(Arc<Shared<S>>);
 
-/// What the clones of one replica share.
+/// State shared by the clones of a replica.
 struct Shared<S: Replicated> {
     table: TableName,
     state: HotRead<S>,
     cell: Arc<Cell>,
     callbacks: Arc<Callbacks<S>>,
-    /// `None`: it keeps no copy on disk.
+    /// Handle that requests copies on disk; `None`: the replica keeps no copy.
     saver: Option<Saver>,
-    /// Ends with this.
+    /// Task that follows the table, which ends when this is dropped.
     _task: JoinSet<()>,
 }
 
@@ -56,10 +56,10 @@ impl<S: Replicated> Drop for Shared<S> {
 }
 
 impl ReplicaBuilder {
-    /// Makes the replica, as [`Client::replica`](crate::Client::replica) does.
+    /// Starts the replica, as [`Client::replica`](crate::Client::replica) does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Client::replica`](crate::Client::replica).
     pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let table = TableName::new(&self.table)?;
         let cell = Arc::new(Cell::new(Instant::now()));
@@ -86,7 +86,7 @@ impl ReplicaBuilder {
     }
 }
 
-/// Waits for the beginning of something that follows a table, as long as that may take.
+/// Waits until a table is followed, for at most `start_within`.
 pub(crate) async fn in_time<T>(
     endpoint: &Arc<Endpoint>,
     begins: oneshot::Receiver<Result<T, Error>>,
@@ -109,7 +109,7 @@ struct Following<S: Replicated> {
     publisher: Publisher<S>,
 }
 
-/// Says that it is over, also when the task is dropped with the runtime in the middle of its work.
+/// Reports the end of the replica, also when the runtime drops its task in the middle of the work.
 impl<S: Replicated> Drop for Following<S> {
     fn drop(&mut self) {
         let message = "the replica's task has ended: its runtime was shut down";
@@ -120,7 +120,7 @@ impl<S: Replicated> Drop for Following<S> {
 
 impl<S: Replicated> Following<S> {
     async fn run(mut self) {
-        // The state's own code runs in there. Whatever it leaves half done is not used any more.
+        // The state's own code runs inside. After a panic its half-done work is not used.
         let body = AssertUnwindSafe(self.follow()).catch_unwind().await;
         let body = body.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
@@ -152,7 +152,7 @@ impl<S: Replicated> Following<S> {
         drive::drive(follow, publisher, &self.endpoint, &self.table, began).await
     }
 
-    /// Begins with the copy on disk, if there is one that can be used, and keeps it from now on.
+    /// Starts from the copy on disk, if there is a usable one, and keeps the copy up to date.
     async fn restore(&mut self, config: FollowConfig, place: Place) -> Follow<Decoder<S>> {
         let (began, table) = (self.publisher.cell.began, self.table.clone());
         let (mut follow, restored, place) = heavy(move || {
@@ -161,12 +161,12 @@ impl<S: Replicated> Following<S> {
             let restored = place.load().and_then(|copy| {
                 let bytes: usize = copy.records.iter().map(|record| record.size()).sum();
                 if bytes > max {
-                    tracing::warn!(%table, bytes, max, "a copy of a table is larger than it may be");
+                    tracing::warn!(%table, bytes, max, "a copy of a table is larger than max_table_bytes");
                     return None;
                 }
                 let batch = follow.restore(&copy.records);
                 let batch = batch.inspect_err(|refused| {
-                    tracing::warn!(%table, %refused, "a copy of a table is of no use to this type");
+                    tracing::warn!(%table, %refused, "a copy of a table cannot be read as this type");
                 });
                 Some((batch.ok()?, copy))
             });
@@ -189,47 +189,48 @@ impl<S: Replicated> Following<S> {
 }
 
 impl<S: Replicated> Replica<S> {
-    /// The table.
+    /// Returns the table's name.
     #[must_use]
     pub fn table(&self) -> &TableName {
         &self.0.table
     }
 
-    /// A new handle for a worker: see [`HotReadHandle`]. Make one for each thread or task, and keep it.
+    /// Returns a new handle: see [`HotReadHandle`]. Create one for each thread or task, and keep it.
     #[must_use]
     pub fn create_handle(&self) -> HotReadHandle<S> {
         self.0.state.create_handle()
     }
 
-    /// As [`create_handle`](Self::create_handle), with a reader that can also be asked for a state that
-    /// is [fresh enough](Reader::fresh).
+    /// Returns a new reader: a handle that can also be asked for a state that is [fresh
+    /// enough](Reader::fresh).
     #[must_use]
     pub fn reader(&self) -> Reader<S> {
         Reader::new(self.create_handle(), self.0.cell.clone())
     }
 
-    /// As [`create_handle`](Self::create_handle), with a name by which [`Status::Blocked`] and the log tell
-    /// that this handle holds an old copy.
+    /// Returns a new handle with a name. [`Status::Blocked`] and the log report the name while the handle
+    /// refers to an old copy.
     #[must_use]
     pub fn create_named_handle(&self, name: &str) -> HotReadHandle<S> {
         self.0.state.create_named_handle(name)
     }
 
-    /// As [`reader`](Self::reader), with a name as of [`create_named_handle`](Self::create_named_handle).
+    /// Returns a new [`reader`](Self::reader) with a name, as
+    /// [`create_named_handle`](Self::create_named_handle) does.
     #[must_use]
     pub fn named_reader(&self, name: &str) -> Reader<S> {
         Reader::new(self.create_named_handle(name), self.0.cell.clone())
     }
 
-    /// The state as HotRead keeps it, to observe it or read without a handle. What is queued there
-    /// by others than the replica makes it another state than the table's.
+    /// Returns the underlying state, to observe it or to read it without a handle. An update that another
+    /// caller queues there makes the state differ from the table.
     #[must_use]
     pub fn state(&self) -> &HotRead<S> {
         &self.0.state
     }
 
-    /// Current status, decided at this moment: see [`Status`]. A short lock; if readers are in the way
-    /// of an update, a look at each of them.
+    /// Returns the current status, determined at the moment of the call: see [`Status`]. Takes a short
+    /// lock; if readers block an update, it also visits each reader.
     #[must_use]
     pub fn status(&self) -> Status {
         let status = self.0.cell.status();
@@ -253,31 +254,32 @@ impl<S: Replicated> Replica<S> {
         }
     }
 
-    /// Bytes of the keys, categories and values that the table has, which
-    /// [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes) bounds.
+    /// Returns the size of the table: bytes of keys, categories and values, the sum that
+    /// [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes) limits.
     #[must_use]
     pub fn table_bytes(&self) -> usize {
         self.0.cell.now().bytes
     }
 
-    /// The records that are left out at present, if it was told to
-    /// [`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys): the 64 that were written first.
+    /// Returns the records that are left out at present, if
+    /// [`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys) is set: the 64 that were written first.
     #[must_use]
     pub fn left_out(&self) -> Arc<[Refused]> {
         self.0.cell.now().left_out.clone()
     }
 
-    /// Why the last connection to the server ended, or there was none; `None`: none has yet.
+    /// Returns the reason why the last connection to the server ended, or could not be opened; `None`: no
+    /// connection has failed yet.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.0.cell.now().trouble.clone()
     }
 
-    /// Writes the copy on disk now, and returns its position once it is durable: for a program that is
-    /// about to end. Without it, what came in the last seconds may be missing there.
+    /// Writes the copy on disk now, and returns its position once it is durable. Call it before the program
+    /// ends; otherwise the copy may lack the last seconds.
     ///
     /// # Errors
-    /// If there is no [`cache_dir`](crate::ClientBuilder::cache_dir), or the table is not kept, or it
+    /// If there is no [`cache_dir`](crate::ClientBuilder::cache_dir), or the table is not kept, or the copy
     /// cannot be written.
     pub async fn save(&self) -> Result<Position, SaveError> {
         match &self.0.saver {
@@ -286,23 +288,26 @@ impl<S: Replicated> Replica<S> {
         }
     }
 
-    /// Greatest age of what readers see, proved by the client's own clock: it had everything that the
-    /// server had committed so long ago. `None`: that is not proved yet, since the replica began with a
-    /// copy on disk and does not follow the server. Costs one load and a look at the clock.
+    /// Returns an upper bound of the age of what readers see, proved by the client's own clock: the state
+    /// has everything that the server had committed that long ago. `None`: nothing is proved yet, because
+    /// the replica started from a copy on disk and does not follow the server. Costs one load and a look at
+    /// the clock.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.0.cell.age()
     }
 
-    /// Is the content at most so old? Workers ask their [`Reader`] instead, and get it with the answer.
+    /// Checks that the content is at most `max` old. Workers call [`Reader::fresh`] instead, which also
+    /// returns the state.
     ///
     /// # Errors
-    /// If it may be older.
+    /// If the content may be older than `max`.
     pub fn fresh(&self, max: Duration) -> Result<(), TooStale> {
         TooStale::check(self.age(), max)
     }
 
-    /// Transactions that the table has and readers cannot see yet, as far as is known.
+    /// Returns the number of transactions that the table has and readers cannot see yet, as far as is
+    /// known.
     #[must_use]
     pub fn lag(&self) -> u64 {
         let now = self.0.cell.now();
@@ -310,18 +315,18 @@ impl<S: Replicated> Replica<S> {
         now.head.saturating_sub(seq)
     }
 
-    /// Where the state stands that readers see who ask now.
+    /// Returns the position of the state that readers get now.
     #[must_use]
     pub fn position(&self) -> Position {
         let visible = self.0.cell.now().visible;
-        visible.expect("a replica is given out with its first state")
+        visible.expect("a replica has its first state")
     }
 
-    /// Waits until readers see `at`, the position that a write was answered with, or a later one. If
-    /// the replica is held by a value that was refused before, it waits for that to be mended.
+    /// Waits until readers see `at`, the position returned by a write, or a later one. If an earlier
+    /// refused value blocks the replica, the call waits for its correction.
     ///
     /// # Errors
-    /// [`WaitForError`] says why they do not.
+    /// [`WaitForError`] has the reason why readers do not see the position.
     pub async fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         let cell = &self.0.cell;
         let (asked, mut seen, mut decided) = (Instant::now(), cell.now.subscribe(), None);
@@ -329,7 +334,7 @@ impl<S: Replicated> Replica<S> {
             decided = decide(now, at, asked);
             decided.is_some()
         });
-        // If that takes too long, nothing is decided.
+        // After the timeout `decided` is still `None`.
         drop(timeout(within, waited).await);
         decided.unwrap_or_else(|| Err(too_late(&cell.now(), at)))
     }
@@ -337,17 +342,20 @@ impl<S: Replicated> Replica<S> {
 
 impl<S: Entries> Replica<S> {
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, until
-    /// the guard is dropped. `None` as the old value: there was no record; as the new one: there is none.
+    /// the guard is dropped. `None` as the old value: the record is new; as the new value: the record is
+    /// gone.
     ///
-    /// When it is called, every reader that asks sees that change, or a later one; [`position`](Self::position)
-    /// may tell of it a moment later. The changes of a table come in order. After a snapshot, after several
-    /// transactions came as one, and for a callback that is more than
-    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they come as the difference to
-    /// what it was told of last. A write after which the value is equal is no change.
+    /// A reader that asks while `call` runs gets that change, or a later one; [`position`](Self::position)
+    /// may follow a moment later. The changes of a table arrive in order. After a snapshot, after coalesced
+    /// transactions, and for a callback that is more than
+    /// [`MAX_CHANGES_BEHIND`](hotread_proto::MAX_CHANGES_BEHIND) changes behind, they arrive as the
+    /// difference from the last state that the callback was given. A write of an equal value is not a
+    /// change.
     ///
-    /// Costs a thread of its own, on which it is called, and one more copy of the state. No lock is held
-    /// meanwhile: it may use the replica, and be slow; that keeps neither readers nor the task waiting. A
-    /// panic is caught, the status is [`Status::CallbackPanicked`], and the next change is told.
+    /// Costs a thread of its own, which runs the callback, and one more copy of the state. No lock is held
+    /// meanwhile: the callback may use the replica, and may be slow without delaying readers or the task. A
+    /// panic is caught, the status becomes [`Status::CallbackPanicked`], and the next change is reported as
+    /// usual.
     ///
     /// ```no_run
     /// # use hotread_client::{Client, Error};
@@ -359,7 +367,7 @@ impl<S: Entries> Replica<S> {
     /// ```
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,

@@ -1,4 +1,4 @@
-//! A connection to the server's end of a session.
+//! The client's end of a session's connection.
 
 use crate::connect::connect;
 use crate::endpoint::Endpoint;
@@ -18,36 +18,36 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// Bytes that are read at once, and written at once.
+/// Bytes per read and write.
 const BUFFER: usize = 64 << 10;
-/// A frame of ours is small. If the connection does not take one for so long, it is lost.
+/// Longest time to send a frame, all of which are small; after it the connection counts as lost.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
-/// Most bytes of an answer that is no session: an error has a message of one line.
+/// Largest body of an answer other than a session, in bytes: an error has a message of one line.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
-/// The rest of such an answer comes within this time, or does not count.
+/// Longest wait for the rest of such an answer; a later one is ignored.
 const REFUSAL_WITHIN: Duration = Duration::from_secs(2);
 
 type Socket = WebSocketStream<Lent>;
 type Opening = Pin<Box<dyn Future<Output = Result<Socket, Lost>> + Send>>;
 
-/// Bytes of a frame that show that the rest is on its way: as many as come in a second over the slowest link
-/// that is to work, or fewer.
+/// Bytes of a frame that show that the rest is on its way: as many as arrive in a second over the slowest
+/// link that must work, or fewer.
 const PART_BYTES: u64 = 1 << 10;
 
-/// The connection as it is now.
+/// Current state of the connection.
 pub(crate) enum Wire {
     Closed,
     Opening(Opening),
-    /// With the bytes that had come when it was last asked for them.
+    /// An open socket, and the number of bytes received when [`is_heard`](Self::is_heard) was last called.
     Open(Box<Socket>, u64),
 }
 
-/// Why there is no connection.
+/// Reason why there is no connection.
 #[derive(Debug)]
 pub(crate) enum Lost {
-    /// The server said why.
+    /// The server's reason for its refusal.
     Refused(ErrorBody),
-    /// The connection broke, or there was none.
+    /// Failure of the connection, or of the attempt to open it.
     Broken(String),
 }
 
@@ -62,8 +62,8 @@ impl Wire {
         Self::Opening(Box::pin(open(endpoint.clone(), table.clone())))
     }
 
-    /// The next frame; `None`: it is open now. Nothing ever comes from a closed one. May be dropped and
-    /// called again. After an error it is closed.
+    /// Waits for the next frame, or returns `None` once the connection is open. A closed connection never
+    /// resolves. Cancel safe. After an error the connection is closed.
     pub(crate) async fn next(&mut self) -> Result<Option<Utf8Bytes>, Lost> {
         let came = match self {
             Self::Closed => std::future::pending().await,
@@ -79,7 +79,7 @@ impl Wire {
         came
     }
 
-    /// Whether something has come since it was asked, be it a part of a frame.
+    /// Returns `true` if bytes have arrived since the last call, also if they are only a part of a frame.
     pub(crate) fn is_heard(&mut self) -> bool {
         let Self::Open(socket, before) = self else {
             return false;
@@ -92,7 +92,7 @@ impl Wire {
         heard
     }
 
-    /// Sends a frame. After an error it is closed.
+    /// Sends a frame. After an error the connection is closed.
     pub(crate) async fn send(&mut self, frame: String) -> Result<(), Lost> {
         let Self::Open(socket, _) = self else {
             return Ok(());
@@ -100,7 +100,7 @@ impl Wire {
         let sent = match timeout(SEND_WITHIN, socket.send(Message::text(frame))).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the server takes nothing any more".to_owned(),
+            Err(_) => "the server no longer receives".to_owned(),
         };
         *self = Self::Closed;
         Err(Lost::Broken(sent))
@@ -111,9 +111,9 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
     loop {
         let why = match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text),
-            // Pings are answered below this.
+            // The WebSocket library answers pings.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-            Some(Ok(Message::Binary(_))) => "the server sent a frame that is no text".to_owned(),
+            Some(Ok(Message::Binary(_))) => "the server sent a frame that is not text".to_owned(),
             Some(Ok(Message::Close(_))) | None => "the server closed the connection".to_owned(),
             Some(Err(error)) => error.to_string(),
         };
@@ -121,7 +121,7 @@ async fn text(socket: &mut Socket) -> Result<Utf8Bytes, Lost> {
     }
 }
 
-/// Opens a session. If the token is refused and there is another one by now, tries again with that.
+/// Opens a session. If the token is refused and a new one is available, retries once with the new one.
 async fn open(endpoint: Arc<Endpoint>, table: TableName) -> Result<Socket, Lost> {
     let credentials = &endpoint.credentials;
     let token = || {
@@ -176,22 +176,22 @@ async fn greet(
     }
 }
 
-/// Reads what is missing of an answer: the handshake gives what came together with its head.
+/// Reads the rest of an answer; the handshake returns only the bytes that arrived together with its head.
 async fn rest(headers: &HeaderMap, body: &mut Vec<u8>, stream: impl AsyncRead + Unpin) {
     let length = headers.get(header::CONTENT_LENGTH);
     let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    // Without a length, in chunks for example, it ends when nothing more comes.
+    // An answer without a length, such as a chunked one, ends when no more bytes arrive.
     let wanted = length.unwrap_or(MAX_REFUSAL_BYTES).min(MAX_REFUSAL_BYTES);
     let missing = wanted.saturating_sub(body.len());
     let mut stream = stream.take(missing as u64);
-    // If it does not come, it is as if there were no answer.
+    // An incomplete answer counts as none.
     let _ = timeout(REFUSAL_WITHIN, stream.read_to_end(body)).await;
 }
 
-/// What an answer means that is not the beginning of a session. Of a proxy's it is not known what it
-/// means, so that it is as if there were none.
+/// Returns the meaning of an answer that does not begin a session. The answer of a proxy has an unknown
+/// meaning, and counts as a broken connection.
 fn refusal(status: StatusCode, body: &[u8]) -> Lost {
-    // What frames a chunk is around it.
+    // Skips the framing of chunks.
     let begins = body.iter().position(|byte| *byte == b'{').unwrap_or(0);
     let ends = body.iter().rposition(|byte| *byte == b'}');
     let object = ends.and_then(|ends| body.get(begins..=ends));

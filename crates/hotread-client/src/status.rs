@@ -1,89 +1,91 @@
-//! How a replica is doing, and what becomes of waiting for it.
+//! The status of a replica, and the outcome of waiting for a position.
 
 use hotread_proto::session::Refused;
 use hotread_proto::{CallbackPanics, ErrorBody, Position, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Current status of a replica, decided at the moment of the question: a replica whose process was
-/// stopped, or whose task gets no turn, is not [`Live`](Self::Live) when it is asked next.
+/// Current status of a replica, determined when it is asked for: a replica whose process was stopped, or
+/// whose task does not get to run, is not [`Live`](Self::Live) at the next call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// It follows, and its content was proved to be the table's within three of the server's heartbeats
-    /// (6 s, unless the server is told otherwise). [`Replica::age`](crate::Replica::age) is more exact.
+    /// The replica follows the table, and its content was proved to be the table's within three of the
+    /// server's heartbeats (6 s by default). [`Replica::age`](crate::Replica::age) is more precise.
     Live,
-    /// As `Live`, and it leaves records out that its type refuses, as it was told to
-    /// ([`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys)).
+    /// The replica is live, and leaves out records that its type refuses, because
+    /// [`skip_bad_keys`](crate::ReplicaBuilder::skip_bad_keys) is set.
     Partial {
-        /// How many.
+        /// Number of records that are left out.
         left_out: usize,
-        /// The one that was written first. [`Replica::left_out`](crate::Replica::left_out) has more.
+        /// The left-out record that was written first; [`Replica::left_out`](crate::Replica::left_out) has
+        /// more.
         first: Refused,
     },
-    /// As `Live`, and a callback of [`on_change`](crate::Replica::on_change) has panicked. Told until its guard
-    /// is dropped.
+    /// The replica is live, and a callback of [`on_change`](crate::Replica::on_change) has panicked. The
+    /// status remains until the callback's guard is dropped.
     CallbackPanicked(CallbackPanics),
-    /// It has not heard from the server, or its content has not been proved to be the table's, since
-    /// then. It keeps what it has.
+    /// The replica has not heard from the server, or its content has not been proved to be the table's,
+    /// since then. Readers keep the last state.
     Stale {
-        /// When it last heard from the server, or was last known to have what the table had.
+        /// Time at which it last heard from the server, or was last known to equal the table.
         since: Instant,
     },
-    /// Readers hold old copies of the state, so that nothing newer can be made visible: the task or
-    /// thread that has this reader must ask for the current state, or drop the reader.
+    /// Readers refer to old copies of the state, so that nothing newer can be published: the task or thread
+    /// with this reader must ask for the current state, or drop the reader.
     Blocked {
-        /// The [name](crate::Replica::named_reader) of the reader that has been in the way for the
-        /// longest time; `None`: it has no name.
+        /// The [name](crate::Replica::named_reader) of the reader that has blocked an update for the
+        /// longest time; `None`: that reader has no name.
         reader: Option<Arc<str>>,
-        /// How many readers are in the way.
+        /// Number of readers that block it.
         readers: usize,
-        /// Since when an update has waited for them.
+        /// Time since which an update has waited for the readers.
         since: Instant,
     },
-    /// It began with the copy on disk ([`cache_dir`](crate::ClientBuilder::cache_dir)), and has not
-    /// been known to have what the table has since.
+    /// The replica started from the copy on disk ([`cache_dir`](crate::ClientBuilder::cache_dir)), and has
+    /// not been known to equal the table since.
     Offline {
-        /// When that copy was written, by the clock of the machine that did. The content is at least
-        /// that old.
+        /// Time at which that copy was written, by the clock of the machine that wrote it. The content is
+        /// at least that old.
         saved_at: Timestamp,
     },
-    /// Its type refuses a value, and it keeps what was before that.
+    /// The replica's type refuses a value. Readers keep the state before that value.
     Rejected(Refused),
-    /// The table grew beyond [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes), and it keeps
-    /// what was before that. It goes on when the table is small enough again.
+    /// The table grew beyond [`max_table_bytes`](crate::ReplicaBuilder::max_table_bytes), and the replica
+    /// keeps the state before that. It continues once the table is small enough again.
     TooLarge {
         /// Bytes of the table's keys, categories and values.
         bytes: usize,
-        /// Most that it may have.
+        /// The limit.
         max: usize,
     },
-    /// The process was forked, and the task that follows the table is in the other process. Make another
-    /// client and another replica, and ask this one for nothing but its status and its readers' states.
+    /// The process was forked, and the task that follows the table is in the other process. Create another
+    /// client and another replica, and use this one for nothing but its status and its readers' states.
     Forked {
-        /// The process that it was made in.
+        /// Id of the process that created it.
         from: u32,
     },
-    /// It is over, and it keeps what it has: the state's own code panicked, or the runtime was shut
-    /// down. Make another replica.
+    /// The replica has ended: the state's own code panicked, or the runtime was shut down. Readers keep the
+    /// last state. Create another replica.
     Failed(ErrorBody),
 }
 
-/// A replica's content may be older than what was asked for.
+/// A replica's content may be older than the caller allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}, and at most {max:?} was asked for", match .age {
     Some(age) => format!("the replica's content may be {age:?} old"),
-    None => "how old the replica's content is is not known yet".to_owned(),
+    None => "the age of the replica's content is not known yet".to_owned(),
 })]
 pub struct TooStale {
-    /// How old it is at most; `None`: that is not known, since it began with a copy on disk.
+    /// Upper bound of the content's age; `None`: it is unknown, because the replica started from a copy on
+    /// disk.
     pub age: Option<Duration>,
-    /// How old it may be.
+    /// Limit that the caller set.
     pub max: Duration,
 }
 
 impl TooStale {
-    /// Is something of this age fresh enough?
+    /// Checks that content of this age is fresh enough.
     pub(crate) fn check(age: Option<Duration>, max: Duration) -> Result<(), Self> {
         match age {
             Some(age) if age <= max => Ok(()),
@@ -92,68 +94,72 @@ impl TooStale {
     }
 }
 
-/// Why a replica did not come to a position.
+/// Reason why a replica did not reach a position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitForError {
-    /// It has the position, but readers hold old copies, so that it cannot be made visible.
+    /// The replica has the position, but readers refer to old copies, so that the position cannot be
+    /// published.
     #[error("readers hold old copies of the replica's state; let them ask for the current one")]
     Blocked,
-    /// Its type refuses a value on the way there.
+    /// The replica's type refuses a value of the position, or one before it.
     #[error("{0}")]
     Rejected(Refused),
-    /// The table is too large from there on, or from before.
+    /// The table became too large at the position, or before it.
     #[error(
         "the table has {bytes} bytes of keys and values, and {max} are allowed; allow more, or delete records"
     )]
     TooLarge {
         /// Bytes of the table's keys, categories and values.
         bytes: usize,
-        /// Most that it may have.
+        /// The limit.
         max: usize,
     },
     /// The position is of another incarnation of the table.
-    #[error("the table began anew, and the position is of another incarnation; read it again")]
+    #[error(
+        "the table was re-created or restored, and the position is of another incarnation; read the table again"
+    )]
     EpochChanged,
-    /// It did not come there in time.
-    #[error("the replica did not come to the position in time; its status says how it is doing")]
+    /// The replica did not reach the position in time.
+    #[error("the replica did not reach the position in time; its status says why")]
     Timeout,
-    /// It is over.
+    /// The replica has ended.
     #[error("the replica has ended: {0}")]
     Failed(ErrorBody),
 }
 
-/// What the replica's task saw last. The status follows from this and the time.
+/// Latest report of the replica's task. The status follows from the report and the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// The status of the session. `Live` is `Stale` after a time, and `Partial` if something is left out.
+    /// Status of the session. `Live` turns into `Stale` after a time, and into `Partial` if records are
+    /// left out.
     pub(crate) session: Status,
-    /// When it became `Live`, if it is.
+    /// Time at which the session became `Live`, if it is.
     pub(crate) live_since: Instant,
-    /// Where readers are.
+    /// Position that is visible to readers.
     pub(crate) visible: Option<Position>,
-    /// Where the state stands that was queued last.
+    /// Position of the last queued state.
     pub(crate) queued: Option<Position>,
-    /// What was received, though it may be held back.
+    /// Position that was received, though its batch may be pending.
     pub(crate) received: Option<Position>,
-    /// The table's last transaction, as far as is known.
+    /// Head of the table, as far as is known.
     pub(crate) head: u64,
     pub(crate) fresh_at: Option<Instant>,
-    /// A replica that follows its table is never older than this.
+    /// Age beyond which a replica counts as stale.
     pub(crate) patience: Duration,
-    /// Since when readers keep something from being visible.
+    /// Time since which readers have blocked an update.
     pub(crate) blocked_since: Option<Instant>,
     /// Bytes of the table's keys, categories and values.
     pub(crate) bytes: usize,
-    /// Records that are left out: how many, and the first ones of them.
+    /// Number of left-out records, of which `left_out` has the first.
     pub(crate) left_out_count: usize,
     pub(crate) left_out: Arc<[Refused]>,
-    /// Why the last connection ended.
+    /// Reason for the end of the last connection.
     pub(crate) trouble: Option<Arc<str>>,
 }
 
 impl Now {
-    /// Of a replica that has nothing yet.
+    /// Returns the report of a replica without a state.
     pub(crate) fn new(began: Instant) -> Self {
         Self {
             session: Status::Stale { since: began },
@@ -172,12 +178,12 @@ impl Now {
         }
     }
 
-    /// The status at this moment, apart from what readers keep from being visible.
+    /// Returns the status at this moment, apart from blocking readers.
     pub(crate) fn status(&self) -> Status {
         if self.session != Status::Live {
             return self.session.clone();
         }
-        // The first state is as old as the session at most.
+        // The first state is at most as old as the session.
         let proved = self.fresh_at.unwrap_or(self.live_since);
         if proved.elapsed() > self.patience {
             return Status::Stale { since: proved };
@@ -192,7 +198,7 @@ impl Now {
     }
 }
 
-/// Why readers did not come to `at` in time.
+/// Returns the reason why readers did not reach `at` in time.
 pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     let reached = |position: Option<Position>| position.is_some_and(|there| there.has_reached(at));
     match (&now.session, now.visible) {
@@ -208,7 +214,7 @@ pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     }
 }
 
-/// Whether readers come to `at`; `None`: that cannot be said yet.
+/// Returns whether readers will reach `at`; `None`: that is not decided yet.
 pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(), WaitForError>> {
     let visible = now.visible?;
     if visible.has_reached(at) {
@@ -217,13 +223,13 @@ pub(crate) fn decide(now: &Now, at: Position, asked: Instant) -> Option<Result<(
     let same = |position: Position| position.epoch == at.epoch;
     match &now.session {
         Status::Failed(body) => return Some(Err(WaitForError::Failed(body.clone()))),
-        // If it was refused before, its fix may be on its way.
+        // If the refusal is an earlier one, its correction may be on its way.
         Status::Rejected(refused) if refused.seq == at.seq && now.received.is_some_and(same) => {
             return Some(Err(WaitForError::Rejected(refused.clone())));
         }
         _ => {}
     }
-    // What had been committed before this was asked is there, and it is of another incarnation.
+    // The replica has everything committed before the call, and is of another incarnation.
     let proved = now.fresh_at.is_some_and(|fresh| fresh >= asked);
     (!same(visible) && proved).then_some(Err(WaitForError::EpochChanged))
 }
@@ -238,7 +244,8 @@ mod tests {
         Position { epoch, seq }
     }
 
-    /// Readers are at 1:4; 1:7 was received, and what 5 wrote is refused.
+    /// Returns the report of a replica whose readers are at 1:4; 1:7 was received, and the value of 5 is
+    /// refused.
     fn held() -> Now {
         let refused = Refused {
             key: Key::new("a").unwrap(),
@@ -263,7 +270,7 @@ mod tests {
         for (seq, to_blame) in [(5, true), (7, true), (8, false)] {
             assert_eq!(rejected(&too_late(&now, at(1, seq))), to_blame, "{seq}");
         }
-        // The same number, of another incarnation.
+        // The same number in another incarnation.
         assert_eq!(decide(&now, at(2, 5), asked), None);
         assert_eq!(too_late(&now, at(2, 5)), WaitForError::EpochChanged);
     }

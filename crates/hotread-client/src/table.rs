@@ -17,14 +17,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Longest time that a commit waits, after it was acknowledged, until readers of the same table see it.
+/// Longest wait of an acknowledged commit until readers of the same table see it.
 const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
-/// A table of a server as a state `S` in this process, `HashMap<Arc<str>, V>` unless another one is
-/// asked for, with the calls that change it. Values are decoded once for each change, never for a read.
+/// A table of a server as a state `S` in this process, `HashMap<Arc<str>, V>` by default, with the calls
+/// that change the table. Values are decoded once for each change, never for a read.
 ///
-/// Made by [`Client::table`] and [`Client::table_as`]. It is a [`Replica`], with its readers, status and
-/// age. The same calls are those of a table in a file of this process (`hotread_store::Table`), without
+/// Created by [`Client::table`] and [`Client::table_as`]. It dereferences to its [`Replica`], with readers,
+/// status and age. A table in a file of this process (`hotread_store::Table`) has the same calls, without
 /// `.await`.
 ///
 /// ```no_run
@@ -38,9 +38,9 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// }
 ///
 /// let client = Client::new("http://127.0.0.1:7400")?;
-/// let flags = client.table::<Flag>("flags").await?; // created if it is not there
+/// let flags = client.table::<Flag>("flags").await?; // created if it does not exist
 /// let mut reader = flags.reader(); // one for each thread or task
-/// flags.put("checkout-v2", &Flag { on: true, percent: 5 }).await?; // on disk, and seen by `reader`
+/// flags.put("checkout-v2", &Flag { on: true, percent: 5 }).await?; // on disk, and visible to `reader`
 /// assert!(reader.current()["checkout-v2"].on);
 /// # Ok(())
 /// # }
@@ -48,26 +48,26 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 pub struct Table<V, S: Replicated = HashMap<Arc<str>, V>> {
     client: Client,
     replica: Replica<S>,
-    /// Nothing may be told of its values. Also if that is not known, without a server.
+    /// `true` if errors must not quote values; also without a server, while that is unknown.
     sealed: bool,
     value: PhantomData<fn(V) -> V>,
 }
 
 impl Client {
-    /// A client of the server at this address, with the default settings. Nothing is connected before
-    /// the first call.
+    /// Returns a client of the server at this address, with the default settings. The first call opens a
+    /// connection.
     ///
     /// # Errors
-    /// If the address cannot be used.
+    /// If the address is invalid.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::builder(url).build()
     }
 
-    /// The table of this name as a `HashMap<Arc<str>, V>`, created with the default options if the server
-    /// does not have it. See [`Table`], and [`replica`](Self::replica) for when it returns.
+    /// Returns the table of this name as a `HashMap<Arc<str>, V>`, created with the default options if the
+    /// server does not have it. See [`Table`]; it waits as [`replica`](Self::replica) does.
     ///
     /// # Errors
-    /// As for [`replica`](Self::replica), and if the table cannot be created.
+    /// Those of [`replica`](Self::replica), or if the table cannot be created.
     pub async fn table<V>(&self, name: &str) -> Result<Table<V>, Error>
     where
         HashMap<Arc<str>, V>: Replicated<Value = V>,
@@ -75,11 +75,11 @@ impl Client {
         self.table_as(name).await
     }
 
-    /// The table of this name as a state of any type that can follow a table; otherwise as
+    /// Returns the table of this name as a state of any type that can follow a table; otherwise the same as
     /// [`table`](Self::table).
     ///
     /// # Errors
-    /// As for [`table`](Self::table).
+    /// Those of [`table`](Self::table).
     pub async fn table_as<S: Replicated>(&self, name: &str) -> Result<Table<S::Value, S>, Error> {
         let replica = match self.replica(name).await {
             Err(error) if error.code() == Code::UnknownTable => {
@@ -108,15 +108,15 @@ typed_table_calls! {
 }
 
 impl<V, S: Replicated> Table<V, S> {
-    /// An empty transaction, to be filled.
+    /// Returns an empty transaction, to be filled.
     pub fn txn(&self) -> TableTxn<'_, Self, V> {
         TableTxn::new(self)
     }
 
-    /// Replaces the table's content, with the bounds and conditions of the replacement.
+    /// Replaces the table's content, with the limits and conditions of `new`.
     ///
     /// # Errors
-    /// As for [`Client::replace`].
+    /// Those of [`Client::replace`].
     pub async fn replace_with(&self, new: Replace) -> Result<Replaced, Error> {
         TableTxn::<Self, V>::check(self, &new.records)?;
         let replaced = self.client.replace(self.table().as_str(), new).await?;
@@ -124,13 +124,13 @@ impl<V, S: Replicated> Table<V, S> {
         Ok(replaced)
     }
 
-    /// Waits until readers see a position, unless that takes long or cannot be.
+    /// Waits until readers see a position, unless that takes too long or is impossible.
     async fn show(&self, position: Position) {
-        // What keeps readers from it is in the status.
+        // The status has the reason if readers do not see it.
         let _ = self.replica.wait_for(position, SHOWN_WITHIN).await;
     }
 
-    /// The value of a record as the server has it now. Readers are for the hot path.
+    /// Returns the value of a record as the server has it now. On the hot path, use a reader instead.
     ///
     /// # Errors
     /// If the key is malformed, the server cannot be asked, or the type refuses the value.
@@ -144,10 +144,10 @@ impl<V, S: Replicated> Table<V, S> {
         Ok(value.transpose().map_err(unreadable)?)
     }
 
-    /// The changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`].
+    /// Returns the changes after `from`, oldest first, at most `limit` and [`MAX_CHANGES`].
     ///
     /// # Errors
-    /// As for [`Client::changes`].
+    /// Those of [`Client::changes`].
     pub async fn changes(&self, from: Position, limit: usize) -> Result<Vec<Change>, Error> {
         let limit = Some(limit.min(MAX_CHANGES));
         let answer = self
@@ -157,10 +157,10 @@ impl<V, S: Replicated> Table<V, S> {
         Ok(answer.changes)
     }
 
-    /// Every change after `from`, in order and without a gap.
+    /// Streams every change after `from`, in order and without a gap.
     ///
     /// # Errors
-    /// As for [`Client::events`].
+    /// Those of [`Client::events`].
     pub async fn subscribe(&self, from: Position) -> Result<crate::Events, Error> {
         self.client.events(self.table().as_str(), Some(from)).await
     }
@@ -190,7 +190,7 @@ impl<V, S: Replicated> Commit for Table<V, S> {
     }
 }
 
-/// Readers, status, age and position.
+/// Dereferences to the replica, for readers, status, age and position.
 impl<V, S: Replicated> Deref for Table<V, S> {
     type Target = Replica<S>;
 

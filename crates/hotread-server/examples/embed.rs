@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 .copied()
                 .unwrap_or(false);
             println!("checkout-v2 is {}", if on { "on" } else { "off" });
-            reader.quiescent(); // while it sleeps, it holds nothing
+            reader.quiescent(); // refers to no copy while it sleeps
             std::thread::sleep(Duration::from_secs(1));
         }
     });

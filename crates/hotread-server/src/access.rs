@@ -1,11 +1,11 @@
-//! Who may ask: the rules that hold on every route, before anything else of a request is looked at.
+//! Rules that hold on every route, before anything else of a request is examined.
 //!
-//! A server on loopback is reachable from every web page that runs on the same machine. A page
-//! cannot choose the `Host` that its browser sends (DNS rebinding aside, which shows in it), nor
-//! leave out the `Origin`, nor send JSON to another origin without asking first: hence these rules.
-//! A proxy on the same machine makes the network look like loopback: while there are no tokens, a
-//! request that says that it was forwarded is refused. Once there are tokens, a secret that no page
-//! has is the protection, and any `Host` is answered.
+//! Every web page that runs on the same machine can reach a server on loopback. A page cannot choose the
+//! `Host` that its browser sends (except by DNS rebinding, which the `Host` reveals), nor omit the
+//! `Origin`, nor send JSON to another origin without a preflight: hence these rules. A proxy on the same
+//! machine makes the network look like loopback: while there are no tokens, requests with a sign of having
+//! been forwarded are refused. Once there are tokens, the protection is a secret that no page has, and any
+//! `Host` is answered.
 
 use crate::error::Failure;
 use axum::http::request::Parts;
@@ -13,17 +13,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use hotread_proto::Code;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// A `Host` or what is allowed as one.
+/// A `Host`, of a request or in the list of allowed ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
-    /// In lower case; of an address its usual form.
+    /// Name in lower case, or an address in its canonical form.
     name: String,
-    /// `None`: not said, or any.
+    /// Port; `None`: not given, or any.
     port: Option<u16>,
 }
 
 impl Host {
-    /// `name`, `name:port`, `address`, `[address]:port`.
+    /// Parses `name`, `name:port`, `address` or `[address]:port`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -54,7 +54,7 @@ impl Host {
         self.name == "localhost" || address().is_ok_and(|it| it.to_canonical().is_loopback())
     }
 
-    /// What is allowed without a port is allowed with any.
+    /// Returns `true` if `asked` is allowed. An entry without a port allows any port.
     fn allows(&self, asked: &Self) -> bool {
         const HTTP: u16 = 80;
         let asked_port = asked.port.unwrap_or(HTTP);
@@ -62,7 +62,7 @@ impl Host {
     }
 }
 
-/// Is it an origin: `scheme://host` or `scheme://host:port`, as browsers write it?
+/// Returns `true` for an origin: `scheme://host` or `scheme://host:port`, as browsers write it.
 pub(crate) fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else {
         return false;
@@ -74,18 +74,18 @@ pub(crate) fn is_origin(text: &str) -> bool {
         && Host::parse(host).is_some()
 }
 
-/// How much the `Host` of a request counts.
+/// Check of a request's `Host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hosts {
-    /// Not at all: the route tells nothing, and probes name whatever they find.
+    /// No check: the route reveals nothing, and probes use any name.
     Unread,
-    /// There is one, or the request is older than `Host`; tokens are the protection.
+    /// A `Host` is required, unless the request is older than the header; tokens are the protection.
     Any,
-    /// There is one, and it is loopback or listed.
+    /// A `Host` is required, and must be loopback or listed.
     Listed,
 }
 
-/// Whose requests are answered.
+/// Hosts and origins whose requests are answered.
 #[derive(Debug)]
 pub(crate) struct Allowed {
     hosts: Vec<Host>,
@@ -93,7 +93,7 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
-    /// From options that were checked.
+    /// Creates the lists from options that were checked.
     pub(crate) fn new(hosts: &[String], origins: &[String]) -> Self {
         Self {
             hosts: hosts.iter().filter_map(|host| Host::parse(host)).collect(),
@@ -101,7 +101,7 @@ impl Allowed {
         }
     }
 
-    /// Host and origin.
+    /// Checks host and origin.
     pub(crate) fn check(&self, request: &Parts, hosts: Hosts) -> Result<(), Failure> {
         if hosts != Hosts::Unread {
             self.check_host(request, hosts)?;
@@ -111,13 +111,13 @@ impl Allowed {
 
     fn check_host(&self, request: &Parts, hosts: Hosts) -> Result<(), Failure> {
         let refused = |message| Failure::new(Code::HostNotAllowed, message);
-        let unclear = || refused("the request is to have one Host; name it once");
+        let unclear = || refused("the request must have exactly one Host");
         let asked = one(&request.headers, &header::HOST).map_err(|()| unclear())?;
         if hosts == Hosts::Any && (asked.is_some() || request.version == Version::HTTP_10) {
             return Ok(());
         }
         let asked = asked.ok_or_else(unclear)?;
-        // A target with a host of its own, as proxies get it, counts as well.
+        // A target with a host of its own, as proxies get it, is checked as well.
         let target = request.uri.authority().map(|target| target.as_str());
         let is_allowed = |text: &str| {
             Host::parse(text).is_some_and(|host| {
@@ -128,17 +128,18 @@ impl Allowed {
             return Ok(());
         }
         Err(refused(
-            "the server does not answer to this Host; ask it by a loopback address or as \
+            "the server does not answer to this Host; address it by a loopback address or as \
              localhost, or allow the host when starting it",
         ))
     }
 
-    /// Are there origins whose pages may read answers, so that answers depend on the `Origin`?
+    /// Returns `true` if there are origins whose pages may read answers, so that answers depend on the
+    /// `Origin`.
     pub(crate) fn has_pages(&self) -> bool {
         !self.origins.is_empty()
     }
 
-    /// The origin of the page that asks, if the page may read the answer.
+    /// Returns the origin of the calling page, if the page may read the answer.
     pub(crate) fn page(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = one(headers, &header::ORIGIN).ok().flatten()?;
         let allowed = self.origins.iter().any(|allowed| allowed == origin);
@@ -154,8 +155,8 @@ impl Allowed {
         let text = |name| one(headers, name).map_err(|()| refused());
         let allowed = match text(&header::ORIGIN)? {
             Some(origin) => self.origins.iter().any(|allowed| allowed == origin),
-            // Browsers leave the origin out where a page only shows what it may not read, such as
-            // an image; whether that could be loaded would tell it something.
+            // Browsers omit the origin where a page only displays what it may not read, such as an image;
+            // whether that loads would reveal something.
             None => !matches!(text(&SEC_FETCH_SITE)?, Some("cross-site" | "same-site")),
         };
         allowed.then_some(()).ok_or_else(refused)
@@ -164,7 +165,7 @@ impl Allowed {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Headers by which proxies mark a request, besides all that begin with `x-forwarded`.
+/// Headers by which proxies mark a request, in addition to all that begin with `x-forwarded`.
 const FORWARDED: [&str; 10] = [
     "forwarded",
     "via",
@@ -178,16 +179,16 @@ const FORWARDED: [&str; 10] = [
     "fastly-client-ip",
 ];
 
-/// The sign by which a request shows that it comes from somewhere else than its connection does.
+/// Returns the header, or the version, which shows that a request was forwarded.
 pub(crate) fn forwarded(request: &Parts) -> Option<&str> {
     let is_sign = |name: &&str| name.starts_with("x-forwarded") || FORWARDED.contains(name);
     let header = request.headers.keys().map(HeaderName::as_str).find(is_sign);
-    // No program asks so any more, but proxies do, unless they are told otherwise.
+    // Programs no longer use HTTP/1.0, but proxies do by default.
     let old = (request.version <= Version::HTTP_10).then_some("HTTP/1.0");
     header.or(old)
 }
 
-/// A header that may stand there once.
+/// Returns a header that may occur once.
 pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -197,7 +198,7 @@ pub(crate) fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Optio
     }
 }
 
-/// May a server that has no tokens listen here?
+/// Returns `true` if a server without tokens may listen at this address.
 pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

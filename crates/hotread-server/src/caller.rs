@@ -1,22 +1,24 @@
-//! The caller of a request: its address and its token, and what both count as for limits.
+//! The caller of a request: its address and its token, and the identity under which its use of resources is
+//! counted.
 
 use hotread_proto::{Actor, Role, TableName, TokenInfo};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-/// Who is counted.
+/// Identity under which resources are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
     /// The server itself.
     Server,
     /// A token, by its id.
     Token(u64),
-    /// An address, or the network that it stands for.
+    /// An address, or the network that it represents.
     Peer(IpAddr),
 }
 
 impl Who {
-    /// Peers that are one and the same as far as limits go: a host of IPv6 has a /64 to itself.
+    /// Returns the identity of a peer. Addresses of one IPv6 /64 count as one, because a host has a /64 to
+    /// itself.
     pub(crate) fn peer(address: SocketAddr) -> Self {
         Self::Peer(match address.ip().to_canonical() {
             IpAddr::V6(address) if !address.is_loopback() => {
@@ -28,39 +30,39 @@ impl Who {
     }
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) peer: SocketAddr,
-    /// `None`: a program of this machine, which may do everything while the store has no tokens; or one that
-    /// is not known, where everything is open.
+    /// Token of the caller. `None`: a program of this machine, which may do everything while the store has
+    /// no tokens; or an unknown caller of an open route.
     pub(crate) token: Option<Arc<TokenInfo>>,
 }
 
 impl Caller {
-    /// The token's name, for logs and lists.
+    /// Returns the token's name, for logs and lists.
     pub(crate) fn name(&self) -> &str {
         self.token.as_ref().map_or("anonymous", |token| &token.name)
     }
 
-    /// The actor of what the caller writes: the token's name, whatever the request says. Without tokens
-    /// there is no actor, since any program of this machine may be asking.
+    /// Returns the actor of the caller's writes: the token's name, whatever the request says. Without
+    /// tokens there is no actor, because any program of this machine may be the caller.
     pub(crate) fn actor(&self) -> Option<Actor> {
-        // The names of tokens are actors.
+        // The names of tokens are valid actors.
         Actor::new(&self.token.as_ref()?.name).ok()
     }
 
-    /// With this role, on whatever tables.
+    /// Returns `true` if the caller has this role on any table.
     pub(crate) fn has(&self, role: Role) -> bool {
         self.is_allowed(|token| token.role >= role)
     }
 
-    /// With this role, on this table.
+    /// Returns `true` if the caller has this role on this table.
     pub(crate) fn has_on(&self, table: &TableName, role: Role) -> bool {
         self.is_allowed(|token| token.allows(Some(table), role))
     }
 
-    /// With this role, on all tables and what belongs to none.
+    /// Returns `true` if the caller has this role on all tables, and thus on the server itself.
     pub(crate) fn has_on_all(&self, role: Role) -> bool {
         self.is_allowed(|token| token.role >= role && token.tables.is_none())
     }
@@ -69,7 +71,7 @@ impl Caller {
         self.token.as_deref().is_none_or(by)
     }
 
-    /// Who that is, as far as limits go.
+    /// Returns the identity under which the caller's use of resources is counted.
     pub(crate) fn who(&self) -> Who {
         // Ids are hexadecimal digits, and random.
         let key = |id: &str| u64::from_str_radix(id, 16).unwrap_or(u64::MAX);

@@ -1,5 +1,6 @@
-//! A clock that shows no time that HTTP can write. An answer's `Date` has a year from 1970 to 9999, and hyper
-//! panics at each step of a connection while the clock shows another one, whether the header is wanted or not.
+//! Protection against a clock whose time HTTP cannot write. An answer's `Date` has a year from 1970 to
+//! 9999, and hyper panics at each step of a connection while the clock shows another one, also without that
+//! header.
 
 use crate::error::Failure;
 use axum::http::StatusCode;
@@ -9,15 +10,15 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The first second that is too late: 10000-01-01T00:00:00Z.
+/// First second that is too late: 10000-01-01T00:00:00Z.
 const END_S: u64 = 253_402_300_800;
 
-/// Milliseconds, as far as they can be counted.
+/// Returns the milliseconds of a time, saturating.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whether HTTP can write this machine's time.
+/// Returns `true` if HTTP can write this machine's time.
 pub(crate) fn is_writable() -> bool {
     can_write(SystemTime::now())
 }
@@ -27,13 +28,13 @@ fn can_write(now: SystemTime) -> bool {
     since.is_ok_and(|since| since.as_secs() < END_S)
 }
 
-/// What is said to those who come meanwhile.
+/// Returns the failure for requests at such a time.
 pub(crate) fn failure() -> Failure {
     let message = "the server's clock shows no year from 1970 to 9999, which HTTP cannot write; set the clock";
     Failure::new(Code::Internal, message).with_status(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// A connection, which ends when the clock leaps to where it would panic.
+/// Drives a connection, and ends it when the clock leaps to a time at which hyper would panic.
 pub(crate) fn guarded<F>(mut connection: Pin<&mut F>) -> impl Future<Output = hyper::Result<()>>
 where
     F: Future<Output = hyper::Result<()>>,

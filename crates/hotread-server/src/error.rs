@@ -1,4 +1,4 @@
-//! How a request fails: the code that says why, the status that goes with it, and the body.
+//! The failure of a request: its code, its status, and its body.
 
 use axum::http::StatusCode;
 use hotread_proto::{
@@ -7,18 +7,18 @@ use hotread_proto::{
 use hotread_store::{CommitError, ReadError, TableError, TokenError};
 use std::time::Duration;
 
-/// After how long to try again, in seconds, where nothing better is known.
+/// Default of the wait before another attempt, in seconds.
 const RETRY_AFTER_S: u64 = 1;
 
-/// Why a request was not done.
+/// Reason why a request failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     body: Box<ErrorBody>,
-    /// Another than the code's.
+    /// Status, if it differs from the code's.
     status: Option<StatusCode>,
-    /// How long to wait, if it is worth trying again.
+    /// Wait before another attempt, if that may succeed.
     pub(crate) wait: Duration,
-    /// The methods that there are instead.
+    /// Methods that the path supports instead.
     pub(crate) allow: Option<String>,
 }
 
@@ -27,27 +27,27 @@ impl Failure {
         ErrorBody::new(code, message).into()
     }
 
-    /// A request that cannot be understood.
+    /// Returns the failure of a request that cannot be understood.
     pub(crate) fn bad_request(message: impl std::fmt::Display) -> Self {
         Self::new(Code::BadRequest, message)
     }
 
-    /// A request without the body that it is to have.
+    /// Returns the failure of a request without its required body.
     pub(crate) fn missing_body() -> Self {
         Self::bad_request("the body is missing; send JSON")
     }
 
-    /// A defect. What it was is for the log.
+    /// Returns the failure of a bug. Its details are for the log.
     pub(crate) fn internal() -> Self {
-        Self::new(Code::Internal, "the server has a defect; its log says more")
+        Self::new(Code::Internal, "internal error of the server; see its log")
     }
 
-    /// The server is about to end.
+    /// Returns the failure of a request to a server that is about to end.
     pub(crate) fn closing() -> Self {
         Self::new(Code::Closed, "the server is shutting down")
     }
 
-    /// With another status than the code's.
+    /// Sets a status other than the code's.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
@@ -88,7 +88,7 @@ impl From<TableError> for Failure {
     }
 }
 
-/// Errors whose message is that of the failure, and the code of each.
+/// Converts errors into failures with the same message, and the code of each.
 macro_rules! failures {
     ($($error:ty => $code:expr),* $(,)?) => {
         $(impl From<$error> for Failure {
@@ -112,7 +112,7 @@ failures! {
     },
 }
 
-/// The status that goes with a code.
+/// Returns the status that belongs to a code.
 pub(crate) fn status(code: Code) -> StatusCode {
     match code {
         Code::BadRequest
@@ -132,7 +132,8 @@ pub(crate) fn status(code: Code) -> StatusCode {
         }
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::Timeout => StatusCode::REQUEST_TIMEOUT,
-        // The server was started without the passphrase, or with another: that is how it is.
+        // The server was started without the passphrase, or with another one: permanent until it is
+        // restarted.
         Code::TableExists
         | Code::TxnIdReused
         | Code::Sealed

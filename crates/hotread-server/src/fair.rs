@@ -1,4 +1,5 @@
-//! Turns at what is scarce, in shares, so that no caller and no table keeps the others waiting.
+//! Permits for a scarce resource, with a share for each caller and table, so that none of them starves the
+//! others.
 
 use crate::caller::Who;
 use dashmap::DashMap;
@@ -6,27 +7,27 @@ use hotread_proto::TableName;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Turns.
+/// Permits with shares: a fair semaphore.
 pub(crate) struct Fair {
     max: usize,
     shares: Shares,
     all: Arc<Semaphore>,
-    /// Only those of which there are turns, or which are waited for.
+    /// Shares of which there are permits, or for which a caller waits.
     taken: DashMap<Share, Arc<Semaphore>>,
-    /// Held by those who wait.
+    /// Reference held by each waiting caller.
     waiting: Arc<()>,
 }
 
-/// How many turns there are at most of each kind.
+/// Largest number of permits of each share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     pub(crate) of_caller: usize,
     pub(crate) of_table: usize,
-    /// Of a caller for one table: what leaves it some for other tables.
+    /// Share of a caller for one table, which leaves it permits for other tables.
     pub(crate) of_both: usize,
 }
 
-/// What has a share.
+/// Owner of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Share {
     Both(Who, TableName),
@@ -34,13 +35,13 @@ enum Share {
     Table(TableName),
 }
 
-/// A turn; given back when it is dropped.
+/// A permit, returned when it is dropped.
 pub(crate) struct Turn {
     _of_all: OwnedSemaphorePermit,
     _own: Vec<Seat>,
 }
 
-/// A share, for as long as there is a turn of it or a caller waits for one.
+/// A share, kept while there is a permit of it or a caller waits for one.
 struct Seat {
     fair: Arc<Fair>,
     share: Share,
@@ -49,16 +50,17 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        // A share is forgotten once its permit is back.
+        // A share is removed once its permit is returned.
         self.permit = None;
         let taken = &self.fair.taken;
-        // Under the map's lock, as is the look-up in `seat`: nobody gets hold of it meanwhile.
+        // Under the map's lock, as the look-up in `seat`, so that no other caller can get the semaphore
+        // meanwhile.
         taken.remove_if(&self.share, |_, of| Arc::strong_count(of) == 1);
     }
 }
 
 impl Fair {
-    /// `max` turns at a time, and `of_caller` of them for one caller.
+    /// Creates `max` permits, of which one caller may have `of_caller`.
     pub(crate) fn new(max: usize, of_caller: usize) -> Arc<Self> {
         let (of_table, of_both) = (max, of_caller);
         Self::with_shares(
@@ -71,7 +73,7 @@ impl Fair {
         )
     }
 
-    /// `max` turns at a time, in shares of at least one.
+    /// Creates `max` permits, with shares of at least one.
     pub(crate) fn with_shares(max: usize, shares: Shares) -> Arc<Self> {
         let max = max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
@@ -83,12 +85,12 @@ impl Fair {
         })
     }
 
-    /// Waits for a turn of a caller: first come, first served within each share, and then among all.
+    /// Waits for a permit of a caller: first come, first served within each share, and then among all.
     pub(crate) async fn next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Turn {
         // The semaphores are never closed.
         const OPEN: &str = "a semaphore that is never closed";
         let _waiting = self.waiting.clone();
-        // From the narrowest on, always in this order, so that no two wait for each other.
+        // From the narrowest on, always in this order, so that no two callers wait for each other.
         let mut own = Vec::with_capacity(3);
         for share in shares(who, table) {
             let (mut seat, of) = self.seat(share);
@@ -102,7 +104,7 @@ impl Fair {
         }
     }
 
-    /// A turn of a caller, if there is one at this moment.
+    /// Returns a permit of a caller, if one is free.
     pub(crate) fn try_next(self: &Arc<Self>, who: Who, table: Option<&TableName>) -> Option<Turn> {
         let mut own = Vec::with_capacity(3);
         for share in shares(who, table) {
@@ -117,7 +119,7 @@ impl Fair {
         })
     }
 
-    /// A place for one more turn of a share, and the permits of the share.
+    /// Returns a place for one more permit of a share, and the semaphore of the share.
     fn seat(self: &Arc<Self>, share: Share) -> (Seat, Arc<Semaphore>) {
         let max = match share {
             Share::Both(..) => self.shares.of_both,
@@ -138,14 +140,14 @@ impl Fair {
         )
     }
 
-    /// Turns that are taken, and those who wait for one.
+    /// Returns the number of permits in use, and the number of callers that wait.
     pub(crate) fn depth(&self) -> (usize, usize) {
         let taken = self.max - self.all.available_permits();
         (taken, Arc::strong_count(&self.waiting) - 1)
     }
 }
 
-/// The shares of which a turn takes part, the narrowest first.
+/// Returns the shares that a permit is part of, the narrowest first.
 fn shares(who: Who, table: Option<&TableName>) -> impl Iterator<Item = Share> {
     let both = table.map(|table| Share::Both(who, table.clone()));
     let of_table = table.map(|table| Share::Table(table.clone()));

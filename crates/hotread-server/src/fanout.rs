@@ -14,20 +14,20 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// Most changes that are kept encoded for a table: those that a session misses in a short absence.
+/// Most encoded changes kept for a table: those that a session misses in a short absence.
 const MAX_RECENT: usize = 1_024;
-/// Most bytes of them. The latest one is kept whatever its size.
+/// Most bytes of these changes. The latest one is kept whatever its size.
 const MAX_RECENT_BYTES: usize = 8 << 20;
-/// Changes that are encoded before sessions are woken.
+/// Number of changes that are encoded before sessions are woken.
 const MAX_BATCH: usize = 256;
-/// Changes that a session is given at once.
+/// Most changes that a session gets at once.
 const MAX_GIVEN: usize = 256;
-/// Larger ones are encoded where they do not keep others waiting. In bytes of keys and values.
+/// Bytes of keys and values from which changes are encoded on a blocking thread.
 const LARGE: usize = 256 << 10;
-/// How long to wait after the store failed to read.
+/// Pause after the store failed to read.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Reads of the history on behalf of followed tables at a time: each takes up to 32 MiB.
+/// Most concurrent reads of the history on behalf of followed tables; each takes up to 32 MiB.
 const MAX_READING: usize = 4;
 
 /// The tables that are followed.
@@ -46,7 +46,8 @@ impl Default for Fanouts {
 }
 
 impl Fanouts {
-    /// The table's, which is made if nobody follows the table yet. Must be called within a runtime.
+    /// Returns the fanout of a table, created if no session follows the table yet. Must be called within a
+    /// runtime.
     pub(crate) fn join(&self, store: &Store, table: &TableName) -> Result<Arc<Fanout>, ReadError> {
         let head = store.head(table)?;
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,8 +77,8 @@ pub(crate) struct Fanout {
     table: TableName,
     pub(crate) epoch: Epoch,
     recent: Mutex<Ring>,
-    /// Sent when there are changes; `true` once there will be no more, since the table was dropped or began
-    /// anew, or the store was closed.
+    /// Signal of new changes; `true` once there will be no more, because the table was dropped or
+    /// re-created, or the store was closed.
     pub(crate) moved: watch::Sender<bool>,
     pub(crate) parts: Parts,
 }
@@ -107,23 +108,23 @@ impl Ring {
     }
 }
 
-/// Where the changes after some transaction are.
+/// Place of the changes after a transaction.
 pub(crate) enum Recently {
-    /// Here are some of them.
+    /// Some of the changes, from memory.
     Here(Vec<Arc<Encoded>>),
-    /// In the history.
+    /// The changes are in the history only.
     Earlier,
-    /// They did not come yet.
+    /// The changes do not exist yet.
     Later,
 }
 
 impl Fanout {
     fn lock(&self) -> MutexGuard<'_, Ring> {
-        // Nothing panics while it is held.
+        // No code panics while it is locked.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The changes after this transaction, as far as they are kept here.
+    /// Returns the changes after this transaction, as far as they are in memory.
     pub(crate) fn after(&self, after: u64) -> Recently {
         let ring = self.lock();
         let Some(first) = ring.first() else {
@@ -140,14 +141,14 @@ impl Fanout {
         }
     }
 
-    /// The digest after a transaction that is kept here.
+    /// Returns the digest after a transaction whose change is in memory.
     pub(crate) fn digest_at(&self, at: u64) -> Option<Digest> {
         let ring = self.lock();
         let skip = usize::try_from(at.checked_sub(ring.first()?)?).ok()?;
         ring.changes.get(skip).map(|change| change.change().digest)
     }
 
-    /// The transaction from which on parts are shared, since the changes after it are kept.
+    /// Returns the transaction from which on parts are shared, because the changes after it are in memory.
     pub(crate) fn shared_since(&self, head: u64) -> u64 {
         self.lock().first().map_or(head, |first| first - 1)
     }
@@ -161,7 +162,8 @@ impl Fanout {
         self.moved.send_replace(false);
     }
 
-    /// Changes from the history, for a session that is further behind, with the memory that they take.
+    /// Reads changes from the history, for a session that is further behind, with the memory that they
+    /// take.
     pub(crate) fn read(
         &self,
         store: &Store,
@@ -175,7 +177,7 @@ impl Fanout {
     }
 }
 
-/// Takes the table's changes for as long as the table is followed, and says when there are no more.
+/// Receives the table's changes while the table is followed, and reports when there are no more.
 async fn follow(store: Store, fanout: Weak<Fanout>, reading: Arc<Semaphore>) {
     forward(store, &fanout, &reading).await;
     if let Some(fanout) = fanout.upgrade() {
@@ -183,11 +185,11 @@ async fn follow(store: Store, fanout: Weak<Fanout>, reading: Arc<Semaphore>) {
     }
 }
 
-/// Ends when there are no more changes, or no session follows the table.
+/// Returns when there are no more changes, or no session follows the table.
 async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) -> Option<()> {
     let (table, epoch) = fanout.upgrade().map(|it| (it.table.clone(), it.epoch))?;
     let mut subscription = subscribe(&store, &table, epoch, fanout, reading).await?;
-    // Not kept alive by this task.
+    // This task must not keep the store open.
     drop(store);
     let mut failing = false;
     loop {
@@ -204,7 +206,7 @@ async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) 
             }
             Poll::Ready(Ok(false))
         });
-        // Woken now and then to see whether a session is there still.
+        // Wakes once a second to check that there is still a session.
         let is_behind = tokio::time::timeout(Duration::from_secs(1), is_behind).await;
         if fanout.strong_count() == 0 {
             return None;
@@ -213,7 +215,7 @@ async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) 
         if !is_behind.unwrap_or(Ok(false)).ok()? {
             continue;
         }
-        // Reads on from the history on disk, if it can be read at the moment.
+        // Continues from the history on disk, if it can be read at the moment.
         let next = read(reading, move || {
             let next = subscription.next(Duration::ZERO);
             (subscription, next)
@@ -227,7 +229,7 @@ async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) 
             }
             Err(ReadError::Storage(error)) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%table, %error, "a table's history cannot be read; trying again");
+                    tracing::warn!(%table, %error, "a table's history cannot be read; retrying");
                 }
                 tokio::time::sleep(RETRY).await;
             }
@@ -236,7 +238,7 @@ async fn forward(store: Store, fanout: &Weak<Fanout>, reading: &Arc<Semaphore>) 
     }
 }
 
-/// Does what reads the history, on a thread for what blocks, when it is its turn.
+/// Runs a read of the history on a blocking thread, once it has a permit.
 async fn read<R, F>(reading: &Arc<Semaphore>, read: F) -> Option<R>
 where
     R: Send + 'static,
@@ -250,7 +252,7 @@ where
     tokio::task::spawn_blocking(read).await.ok()
 }
 
-/// From so far back that those who were away for a moment find what they missed.
+/// Subscribes from far enough back that sessions find what they missed in a short absence.
 async fn subscribe(
     store: &Store,
     table: &TableName,
@@ -280,7 +282,8 @@ async fn subscribe(
     None
 }
 
-/// `None` if they could not be encoded: without them, there would be a gap.
+/// Encodes changes and hands them to the sessions. Returns `None` if they could not be encoded, because
+/// without them there would be a gap.
 async fn hand_over(fanout: &Weak<Fanout>, changes: Vec<Arc<Change>>) -> Option<()> {
     if changes.is_empty() {
         return Some(());

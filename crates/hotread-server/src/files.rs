@@ -1,13 +1,13 @@
-//! The limit of open files: each connection takes one.
+//! The limit of open files, of which each connection takes one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files besides connections: database, readers, listener, what the runtime polls with, log.
+/// Files other than connections: database, readers, listener, the runtime's poller, log.
 const RESERVED: u64 = 128;
 
-/// Raises this process's soft limit of open files to its hard one, and returns what it is then:
-/// `None` for no limit. For programs that are a server; the soft limit is low for the sake of programs
-/// that count files with `select`.
+/// Raises this process's soft limit of open files to the hard one, and returns the result; `None`:
+/// unlimited. For programs that are servers; the soft limit is low for the sake of programs that use
+/// `select`.
 pub fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -16,12 +16,13 @@ pub fn raise_file_limit() -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
-        // As where the system has another limit below the hard one. What there is counts.
+        // The system may have another limit below the hard one; the present limit counts.
         Err(_) => limit.current,
     }
 }
 
-/// As many connections as there are open files for, and a word if those are fewer than asked for.
+/// Returns the number of connections that the open files suffice for, and logs a warning if that is less
+/// than `connections`.
 pub(crate) fn fitting(connections: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let fitting = fit(connections, limit);
@@ -38,7 +39,7 @@ pub(crate) fn fitting(connections: usize) -> usize {
 }
 
 fn fit(connections: usize, limit: Option<u64>) -> usize {
-    // At least some, however low the limit is: accepting tells when it fails.
+    // A few connections remain, however low the limit is: accepting reports its own failures.
     let files = |limit: u64| limit.saturating_sub(RESERVED).max(limit / 4).max(1);
     let files = limit.map_or(u64::MAX, files);
     connections.min(usize::try_from(files).unwrap_or(usize::MAX))

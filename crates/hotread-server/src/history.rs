@@ -1,37 +1,38 @@
-//! Reads a table's history in pieces of bounded size, for those who are behind and perhaps slow.
+//! Reads a table's history in pieces of bounded size, for sessions and streams that are behind and perhaps
+//! slow.
 
 use crate::error::Failure;
 use crate::limits::{Budget, Held};
 use hotread_proto::{Change, ChangeOp, Position, TableName};
 use hotread_store::Store;
 
-/// Bytes of keys and values that end a piece. It has one change more than that at most.
+/// Bytes of keys and values that end a piece, which may exceed them by one change.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 /// Most changes of a piece.
 const PIECE_CHANGES: usize = 256;
-/// Memory of a change for each byte in the history: as it is stored, as records, and as JSON.
+/// Memory of a change for each byte in the history: as stored, as records, and as JSON.
 const STORED_COST: usize = 3;
-/// Memory of an operation besides its bytes: as a record, and as JSON in a buffer that doubles.
+/// Memory of an operation in addition to its bytes: as a record, and as JSON in a buffer that doubles.
 const OP_COST: usize = 400;
 
-/// Some changes, and the memory that they take in every form that they are sent in.
+/// Some changes, and the memory that they take in every form in which they are sent.
 pub(crate) struct Piece {
     pub(crate) changes: Vec<Change>,
     pub(crate) held: Held,
 }
 
-/// The memory that a change takes, as records and as JSON.
+/// Returns the memory that a change takes, as records and as JSON.
 pub(crate) fn cost(change: &Change) -> usize {
     let ops: &[ChangeOp] = &change.ops;
     STORED_COST * change.size() + OP_COST * (ops.len() + 1)
 }
 
-/// The changes after `from`, oldest first: at most `limit`, and no more once they come to `bytes`.
-/// None: `from` is the head. Memory is taken before they are read, from the caller's budget; if there is
-/// not enough for all, there are fewer.
+/// Reads the changes after `from`, oldest first: at most `limit`, ending once they reach `bytes`. Returns
+/// `None` if `from` is the head. Memory is taken from the caller's budget before they are read; if it does
+/// not suffice for all, there are fewer changes.
 ///
 /// # Errors
-/// As [`Store::changes`]; and if there is no memory for the first of them.
+/// Those of [`Store::changes`], or if there is no memory for the first change.
 pub(crate) fn read(
     store: &Store,
     table: &TableName,
@@ -60,7 +61,7 @@ pub(crate) fn read(
     Ok(Piece { changes, held })
 }
 
-/// A piece, for those who read the history to its end.
+/// Reads a piece, for a caller that reads the history to its end.
 pub(crate) fn read_piece(
     store: &Store,
     table: &TableName,

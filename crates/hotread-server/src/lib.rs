@@ -1,4 +1,4 @@
-//! HTTP and WebSocket over a [`Store`]: what `hotread serve` runs, as a library.
+//! Serves a [`Store`] over HTTP and WebSocket. The command `hotread serve` runs this library.
 //!
 //! ```no_run
 //! use hotread_server::{Server, Store};
@@ -19,22 +19,22 @@
 //! | | |
 //! |---|---|
 //! | Memory | some 20 KiB for an idle connection; for requests, answers, streams and sessions together at most [`Options::max_buffered_bytes`], half of it for one caller |
-//! | Clients that are behind | at most 32 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for their turn. A quarter of that is for any one caller |
+//! | Clients that are behind | at most 32 at a time load a table, and at most 16 hold a piece of its history, of a MiB or one change; the others wait for a permit. A quarter of these is for one caller |
 //! | Blocking calls | at most 16 at a time: 6 of one caller, 6 for one table, 4 of one caller for one table. Reads take at most [`Options::max_read_ms`]. All end with their caller, and with the server |
-//! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls, of which one is kept. If the system refuses more, calls wait for those that there are |
-//! | A change that many follow | encoded once for all sync sessions of its table |
-//! | Live tables | a table that is loaded by followers is in memory, as [`Store::live`] says, until half a minute after the last one. Its recent changes take up to 24 MiB, and parts of snapshots 16 MiB while they are sent |
+//! | Threads | those of the caller's tokio runtime; some 24 of its threads for blocking calls, of which one is kept. If the system refuses further threads, calls wait for the existing ones |
+//! | A change with many followers | encoded once for all sync sessions of its table |
+//! | Live tables | a table that followers load is in memory, see [`Store::live`], until half a minute after the last one. Its recent changes take up to 24 MiB, and parts of snapshots 16 MiB while they are sent |
 //!
-//! # Who may ask
+//! # Access
 //!
-//! Without tokens in the store only programs on this machine, which may do everything, and no request
-//! that was forwarded by a proxy; with tokens only those who have one, in `Authorization: Bearer`. A
-//! server that had tokens stays closed when the last one is revoked. `/healthz` and `/readyz` tell
+//! Without tokens in the store, only programs on this machine have access, to everything, and requests
+//! forwarded by a proxy are refused. With tokens, each caller needs one, in `Authorization: Bearer`. A
+//! server that had tokens remains closed when the last one is revoked. `/healthz` and `/readyz` reveal
 //! nothing, and answer every request. Beyond loopback the server listens only if there are tokens and
-//! plaintext is allowed. Web pages are kept out by `Origin` and, as long as there are no tokens, by
-//! `Host`; those of [`Options::allowed_origins`] may use the server, and read its answers (CORS).
+//! plaintext is allowed. Web pages are kept out by `Origin` and, while there are no tokens, by `Host`;
+//! those of [`Options::allowed_origins`] may use the server, and read its answers (CORS).
 //!
-//! Every route is in one table, with what it needs; `docs/wire.md` has the formats, and
+//! One table has every route with its requirements; `docs/wire.md` specifies the formats, and
 //! `/v1/openapi.json` describes the HTTP interface.
 
 #![warn(missing_docs)]
@@ -78,9 +78,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// Changes the options of a server while it runs.
+/// Handle that changes the options of a running server.
 ///
-/// It keeps the store open, as the server does.
+/// A handle keeps the store open, as the server does.
 #[derive(Clone)]
 pub struct ServerHandle(Arc<AppState>);
 
@@ -91,11 +91,12 @@ impl fmt::Debug for ServerHandle {
 }
 
 impl ServerHandle {
-    /// Applies other options to requests and connections that come from now on. Sessions and connections
-    /// stay. Options that a running server cannot change keep their values, and are named.
+    /// Applies other options to requests and connections from now on. Existing sessions and connections
+    /// continue. Options that a running server cannot change keep their values, and are listed in the
+    /// result.
     ///
     /// # Errors
-    /// If an option is out of range, as [`Options::check`] says, also together with those that are kept;
+    /// If an option is out of range, see [`Options::check`], also in combination with those that are kept;
     /// then nothing is changed.
     pub fn reload(&self, options: Options) -> Result<Reloaded, OptionsError> {
         options.check()?;
@@ -119,7 +120,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Begins to make a server over a store, which others may use beside it.
+    /// Returns a builder of a server over a store, which other code may use at the same time.
     pub fn builder(store: Store) -> ServerBuilder {
         ServerBuilder::new(store)
     }
@@ -149,12 +150,12 @@ impl Server {
         ServerHandle(self.state.clone())
     }
 
-    /// Takes in connections and serves them, until `shutdown` comes. Then no more are taken in,
-    /// sessions are told to come back later, what was begun is finished, and what is not finished
-    /// within [`Options::drain_ms`] is cut off. A commit that was begun is done in any case.
+    /// Accepts connections and serves them, until `shutdown` resolves. Then no more are accepted, sessions
+    /// are told to reconnect later, running work is finished, and work that is not finished within
+    /// [`Options::drain_ms`] is cut off. A commit that has begun is completed in any case.
     ///
-    /// Runs on the caller's tokio runtime, which needs its timers and I/O. If this future is dropped,
-    /// all connections are closed at once.
+    /// Runs on the caller's tokio runtime, which needs its timers and I/O. If this future is dropped, all
+    /// connections are closed at once.
     ///
     /// # Errors
     /// If the listener can be reached from other machines without tokens, or without

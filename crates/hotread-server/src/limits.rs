@@ -1,4 +1,4 @@
-//! What the server takes in memory. Each limit of requests that is not an option is a constant here.
+//! Limits on the server's memory. Each limit of requests that is not an option is a constant here.
 
 use crate::caller::Who;
 use crate::error::Failure;
@@ -11,56 +11,57 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Largest head of a request, in bytes: room for an escaped key of 512 bytes, and what browsers send.
+/// Largest head of a request, in bytes: room for an escaped key of 512 bytes, and for browsers' headers.
 pub(crate) const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Buffer of a connection in each direction, in bytes. A head that does not fit is refused without
-/// being looked at; one that does can be answered with the reason.
+/// Buffer of a connection in each direction, in bytes. A head that does not fit is refused unread; one that
+/// fits can be answered with the reason.
 pub(crate) const MAX_BUFFER_BYTES: usize = 64 << 10;
 
-/// Largest body with one value, of a record or a schema, in bytes: not compact yet, and what is around it.
+/// Largest body with one value, of a record or a schema, in bytes: with white space, and the JSON around
+/// the value.
 pub(crate) const MAX_RECORD_BODY: usize = 2 * MAX_VALUE_BYTES + (64 << 10);
-/// Largest body with a transaction, in bytes: JSON may take twice what it says.
+/// Largest body with a transaction, in bytes: JSON may take twice the size of its content.
 pub(crate) const MAX_TXN_BODY: usize = 2 * MAX_TXN_BYTES;
 /// Largest body with a token, in bytes: room for some hundred tables.
 pub(crate) const MAX_TOKEN_BODY: usize = 64 << 10;
 
-/// How long a body may take before the rate counts.
+/// Time that a body may take before the rate counts.
 pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
-/// The slowest that a body may come after that, in bytes per second: slower than any link that a
-/// fleet is run over. Memory is held meanwhile.
+/// Lowest rate of a body after that, in bytes per second: below any link that a fleet runs over. Memory is
+/// held meanwhile.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
-/// What is set aside for a page before it is read, in bytes: its records, of which the last may be too
-/// many by one, and their JSON in a buffer that grows by doubling.
+/// Memory taken for a page before it is read, in bytes: its records, of which the last may exceed the page,
+/// and their JSON in a buffer that doubles.
 pub(crate) const PAGE_MEMORY: usize = 3 * (MAX_PAGE_BYTES + MAX_VALUE_BYTES);
-/// Bytes of changes that end an answer; a large one comes alone.
+/// Bytes of changes that end an answer; a larger change is alone in its answer.
 pub(crate) const CHANGES_BYTES: usize = 2 << 20;
-/// Most records that a search answers with: the best ones. They are read in one go.
+/// Most records of a search's answer: the best matches. They are read in one go.
 pub(crate) const MAX_FOUND: usize = 100;
 /// Longest query of a search, in bytes.
 pub(crate) const MAX_QUERY_BYTES: usize = 1 << 10;
 
-/// What a permit stands for, in bytes: permits are counted with 32 bits.
+/// Bytes of a permit: permits are counted with 32 bits.
 const UNIT: usize = 4 << 10;
-/// Callers that are known before those are forgotten who hold nothing.
+/// Number of known callers above which those that hold no memory are removed.
 const MANY_CALLERS: usize = 1_024;
-/// How often it is looked at whether much was let go of.
+/// Interval between checks for released memory.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
-/// Below so many bytes, the allocator may keep what was let go of.
+/// Bytes below which the allocator may keep released memory.
 const WORTH_GIVING_BACK: usize = 32 << 20;
 
-/// Bytes that requests and answers may take in memory, all together; half of them for one caller.
-/// No caller waits for them: one that waits holds what others wait for.
+/// Memory for all requests and answers together; half of it for one caller. No caller waits for memory: one
+/// that waits holds some that others wait for.
 pub(crate) struct Budgets {
     all: Arc<Semaphore>,
-    /// In units.
+    /// Memory of one caller, in units.
     each: usize,
-    /// Bytes that were given back since memory was last given back to the system.
+    /// Bytes that were released since memory was last returned to the system.
     released: AtomicUsize,
     callers: DashMap<Who, Weak<Semaphore>>,
 }
 
-/// What one caller may take.
+/// Memory budget of one caller.
 #[derive(Clone)]
 pub(crate) struct Budget {
     own: Arc<Semaphore>,
@@ -81,7 +82,7 @@ impl Budgets {
         })
     }
 
-    /// That of a caller.
+    /// Returns the budget of a caller.
     pub(crate) fn of(self: &Arc<Self>, who: Who) -> Budget {
         if self.callers.len() > MANY_CALLERS {
             self.callers.retain(|_, own| own.strong_count() > 0);
@@ -96,14 +97,14 @@ impl Budgets {
         Budget { own, budgets }
     }
 
-    /// Gives memory back to the system after much of it was let go of, for as long as it is polled.
+    /// Returns memory to the system after much of it was released, while this future is polled.
     pub(crate) async fn give_back(&self) {
         loop {
             tokio::time::sleep(GIVE_BACK_EVERY).await;
-            // ORDERING: the count stands for itself.
+            // ORDERING: the count is independent.
             if self.released.load(Ordering::Relaxed) >= WORTH_GIVING_BACK {
                 self.released.store(0, Ordering::Relaxed);
-                // It cannot panic; without the runtime there is nothing to be done.
+                // The task cannot panic; without the runtime there is no memory to return.
                 let given = tokio::task::spawn_blocking(hotread::memory::give_back);
                 drop(given.await);
             }
@@ -112,10 +113,10 @@ impl Budgets {
 }
 
 impl Budget {
-    /// So many bytes, at once or not at all.
+    /// Takes `bytes`, at once or not at all.
     ///
     /// # Errors
-    /// `BUSY` if they are not free at the moment, and `TOO_LARGE` if they never are.
+    /// `BUSY` if they are not free at the moment, and `TOO_LARGE` if they exceed the caller's share.
     pub(crate) fn take(&self, bytes: usize) -> Result<Held, Failure> {
         self.check(units(bytes) as usize)?;
         let (own, all) = self.permits(units(bytes))?;
@@ -123,7 +124,7 @@ impl Budget {
         Ok(Held { own, all, budget })
     }
 
-    /// Whether so many units can ever be taken.
+    /// Checks that so large a number of units can ever be taken.
     fn check(&self, units: usize) -> Result<(), Failure> {
         if units <= self.budgets.each {
             return Ok(());
@@ -136,7 +137,7 @@ impl Budget {
         Err(Failure::new(Code::TooLarge, message))
     }
 
-    /// So many units, of the caller's and of all.
+    /// Takes units from the caller's budget and from that of all.
     fn permits(&self, units: u32) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Failure> {
         let permit = |of: &Arc<Semaphore>| {
             let permit = of.clone().try_acquire_many_owned(units);
@@ -150,7 +151,7 @@ impl Budget {
     }
 }
 
-/// A part of the budget; given back when it is dropped.
+/// A part of the budget, returned when it is dropped.
 pub(crate) struct Held {
     own: OwnedSemaphorePermit,
     all: OwnedSemaphorePermit,
@@ -158,12 +159,12 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// How much there is, rounded up.
+    /// Returns the size in bytes, rounded up.
     pub(crate) fn bytes(&self) -> usize {
         self.all.num_permits() * UNIT
     }
 
-    /// As if it had been taken for so many bytes.
+    /// Changes the size, as if it had been taken for `bytes`.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Failure> {
         let (wanted, has) = (units(bytes) as usize, self.all.num_permits());
         if wanted > has {
@@ -178,9 +179,9 @@ impl Held {
         Ok(())
     }
 
-    /// So many units were given back.
+    /// Records that `units` were released.
     fn released(&self, units: usize) {
-        // Few are too little for the allocator to do anything about.
+        // Small amounts are not worth a pass of the allocator.
         if units > 16 {
             let released = &self.budget.budgets.released;
             released.fetch_add(units * UNIT, Ordering::Relaxed);

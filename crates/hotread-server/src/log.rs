@@ -1,17 +1,17 @@
-//! How much is logged of what peers can bring about: a failing disk or a misbehaving client makes a
-//! failure of each request, and would fill another disk with lines about it.
+//! Limits on log lines that peers can cause: with a failing disk or a misbehaving client each request
+//! fails, and a line for each would fill another disk.
 
 use hotread_proto::Code;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines of one kind that are logged in each span: enough to see what happens and to whom.
+/// Lines of one kind that are logged in each span: enough to see the problem and its victims.
 const LINES: u32 = 20;
-/// The span.
+/// Length of the span.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// What a line is about.
+/// Kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Line {
     /// A request that failed with this code.
@@ -24,7 +24,7 @@ pub(crate) enum Line {
     Nack,
 }
 
-/// The lines of each kind that were logged lately. There are as many kinds as codes.
+/// Recent lines of each kind. There are as many kinds as codes.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(Mutex<HashMap<Line, Lately>>);
 
@@ -36,13 +36,13 @@ struct Lately {
 }
 
 impl Lines {
-    /// If there is to be a line about this, how many were left out before it; otherwise it is left out.
+    /// Returns the number of lines omitted before this one; `None`: this one is to be omitted, too.
     pub(crate) fn take(&self, line: Line) -> Option<u64> {
         self.take_at(line, Instant::now())
     }
 
     fn take_at(&self, line: Line, now: Instant) -> Option<u64> {
-        // Each change leaves it sound.
+        // Each change leaves the map intact.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = all.entry(line).or_default();
         if lately.since.is_none_or(|since| now - since >= SPAN) {

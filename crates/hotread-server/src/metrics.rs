@@ -1,25 +1,27 @@
-//! What the server itself counts. How it is shown is in `http/metrics.rs`.
+//! The server's own counters. `http/metrics.rs` exposes them.
 
 use axum::http::StatusCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// 1xx to 5xx.
+/// Number of classes of status, 1xx to 5xx.
 const CLASSES: usize = 5;
 
-/// The counters, each with its name and its help on `/metrics`.
+/// Defines the counters, each with its name and its help on `/metrics`.
 macro_rules! metrics {
     ($($field:ident: $name:literal, $help:literal;)*) => {
-        /// What the server itself counts, since it was made. What the store counts is asked when it is shown.
-        // ORDERING: all of them are for people, and each stands for itself.
+        /// The server's own counters since its creation. The store's counters are read when they are
+        /// exposed.
+        // ORDERING: all of them are for people, and independent of each other.
         #[derive(Default)]
         pub(crate) struct Metrics {
             $(#[doc = $help] pub(crate) $field: AtomicU64,)*
-            /// Answers of each route, by its method and pattern, and of none in the end, by class of status.
+            /// Answers of each route, by its method and pattern, and class of status. The last entry counts
+            /// requests without a route.
             pub(crate) requests: Vec<(&'static str, &'static str, [AtomicU64; CLASSES])>,
         }
 
         impl Metrics {
-            /// All counters but those of requests: name, help and number.
+            /// Returns all counters except those of requests: name, help and number.
             pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
                 [$(($name, $help, read(&self.$field))),*].into_iter()
             }
@@ -28,16 +30,16 @@ macro_rules! metrics {
 }
 
 metrics! {
-    connections: "accepted_connections", "Connections taken in";
-    refused_connections: "refused_connections", "Connections without a place";
-    rate_limited: "rate_limited", "Requests that came too fast";
+    connections: "accepted_connections", "Connections accepted";
+    refused_connections: "refused_connections", "Connections refused because there were too many";
+    rate_limited: "rate_limited", "Requests refused because they were too frequent";
     event_streams: "accepted_event_streams", "Streams of events begun";
     events_sent: "events", "Events sent on streams";
     frames_sent: "frames", "Frames sent on sync sessions";
     bytes_sent: "frame_bytes", "Bytes of those frames";
-    resumes: "resumes", "Sync sessions that went on where they were";
+    resumes: "resumes", "Sync sessions that resumed";
     snapshots: "snapshots", "Snapshots sent";
-    folds: "folds", "Times that changes were folded";
+    folds: "folds", "Times that changes were coalesced";
     nacks: "nacks", "Values that clients refused";
     failed_sessions: "failed_sessions", "Sync sessions that ended with an error";
     lost_sessions: "lost_sessions", "Sync sessions whose connection was lost";
@@ -54,7 +56,7 @@ pub(crate) fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Metrics {
-    /// For these routes, by method and pattern, and for requests of none.
+    /// Creates counters for these routes, by method and pattern, and for requests without a route.
     pub(crate) fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
         let routes = routes.chain([("any", "unknown")]);
         let requests = routes.map(|(method, path)| (method, path, Default::default()));
@@ -64,7 +66,7 @@ impl Metrics {
         }
     }
 
-    /// A request was answered; `route` is its place in the table, or anything behind it.
+    /// Counts an answer; `route` is its index in the table, or any larger number.
     pub(crate) fn request(&self, route: usize, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES) - 1;
         let last = self.requests.len().saturating_sub(1);

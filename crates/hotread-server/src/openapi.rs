@@ -1,21 +1,21 @@
 //! The description of the HTTP interface, as OpenAPI 3.1.
 //!
-//! `openapi.json` has what only people know: summaries, answers, failures of an operation's own, and the forms
-//! of bodies. The table of routes adds rights, parameters, whether there is a body, and the failures that
-//! follow from them. The tests of the whole server compare forms with their types, and answers with the
-//! description.
+//! `openapi.json` has the parts written by hand: summaries, answers, failures specific to an operation, and
+//! the forms of bodies. The table of routes adds rights, parameters, the presence of a body, and the
+//! failures that follow from them. The tests of the whole server compare the forms with their types, and
+//! answers with the description.
 
 use crate::http::etag::Conditions;
 use crate::http::request::Takes;
 use crate::http::route::{Access, ROUTES, Route};
 use serde_json::{Value, json};
 
-/// The description of the HTTP interface as OpenAPI 3.1 in JSON: what `/v1/openapi.json` answers, for programs
-/// that make a client of it. It takes about a millisecond.
+/// Returns the description of the HTTP interface as OpenAPI 3.1 in JSON: the body of `/v1/openapi.json`,
+/// for programs that generate clients. Takes about a millisecond.
 #[must_use]
 pub fn openapi() -> String {
     let parsed = serde_json::from_str(include_str!("openapi.json"));
-    // The tests read it.
+    // The tests parse it.
     let mut doc: Value = parsed.expect("openapi.json is JSON");
     doc["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     for route in &ROUTES {
@@ -29,7 +29,7 @@ fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
-/// Adds to an operation what its route says.
+/// Adds the properties of its route to an operation.
 fn complete(operation: &mut Value, route: &Route) {
     let access = match route.access {
         Access::Open => "open".to_owned(),
@@ -72,7 +72,7 @@ fn complete(operation: &mut Value, route: &Route) {
     let names = route.path.split('/').filter_map(of_path);
     let names = names.chain(route.query.iter().chain(conditions).copied());
     let names = names.chain(route.once.then_some("Idempotency-Key"));
-    // The operation's own: what such a parameter means nowhere else.
+    // The operation's own parameters have a special meaning there.
     let mut parameters = operation["parameters"]
         .as_array()
         .cloned()
@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(body.is_object(), route.takes != Takes::Nothing, "{what}");
             let of_table = matches!(route.access, Access::Table(_));
             assert_eq!(of_table, route.path.contains("{table}"), "{what}");
-            // What an operation says of a parameter is of one that its route takes.
+            // Each parameter of an operation is one that its route supports.
             let own = operation["parameters"].as_array().unwrap().iter();
             for own in own.filter(|own| own["in"] == "query") {
                 assert!(

@@ -1,4 +1,4 @@
-//! How a server is run: what can be set, with defaults, and what is wrong with a setting.
+//! Options of a server, with their defaults and their checks.
 
 use crate::access::{Host, is_origin};
 use hotread_proto::Code;
@@ -11,11 +11,11 @@ use std::time::Duration;
 pub struct OptionInfo {
     /// The field of [`Options`].
     pub name: &'static str,
-    /// The field's description, in lines of Markdown.
+    /// Description of the field, in lines of Markdown.
     pub doc: &'static str,
-    /// Whether [`ServerHandle::reload`](crate::ServerHandle::reload) applies it to a running server.
+    /// `true` if [`ServerHandle::reload`](crate::ServerHandle::reload) applies it to a running server.
     pub reloads: bool,
-    /// The least and the most that is accepted, of numbers.
+    /// Minimum and maximum of a number.
     pub range: Option<(u64, u64)>,
 }
 
@@ -34,26 +34,26 @@ impl OptionInfo {
     }
 }
 
-/// Options that a running server was given.
+/// Result of giving options to a running server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// Names of those that differ from before, and apply from now on.
+    /// Names of those that changed, and apply from now on.
     pub changed: Vec<&'static str>,
-    /// Names of those that differ from before, and need a new server.
+    /// Names of those that differ, and need a new server.
     pub kept: Vec<&'static str>,
 }
 
-/// Defines each option once: its description, type, default, whether a running server takes it over, and
-/// the range of a number.
+/// Defines each option once: its description, type, default, whether a running server applies it, and the
+/// range of a number.
 macro_rules! options {
     ($(
         $(#[doc = $doc:literal])+
         $name:ident: $kind:ty = $default:expr, reloads: $reloads:literal $(, range: $min:expr => $max:expr)?;
     )+) => {
-        /// How a server is run. Times end in `_ms` and are in milliseconds.
+        /// Options of a server. Times end in `_ms` and are in milliseconds.
         ///
-        /// Read from a configuration file, it names what it does not know.
+        /// Deserialization rejects unknown names.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         #[non_exhaustive]
@@ -80,7 +80,7 @@ macro_rules! options {
                 range: options!(@range $($min => $max)?),
             }),+];
 
-            /// Numbers that are out of their range.
+            /// Returns an error for each number that is out of its range.
             fn out_of_range(&self) -> Vec<OptionsError> {
                 let mut wrong = Vec::new();
                 let mut options = Self::ALL.iter();
@@ -118,11 +118,11 @@ macro_rules! options {
 
 /// Longest time that can be set, in milliseconds: a day.
 const MAX_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Shortest heartbeat, in milliseconds: below that, it is the load.
+/// Shortest heartbeat, in milliseconds; a shorter one would itself be the load.
 const MIN_HEARTBEAT_MS: u64 = 10;
 /// Least memory for bodies, in bytes: the largest transaction and a page.
 const MIN_BUFFERED: u64 = 64 << 20;
-/// Most memory for bodies, in bytes: as far as it can be counted.
+/// Most memory for bodies, in bytes: the limit of the counter.
 const MAX_BUFFERED: u64 = 1 << 40;
 /// Highest rate: an interval is counted in nanoseconds.
 const MAX_RATE: u64 = 1_000_000_000;
@@ -130,109 +130,109 @@ const MAX_RATE: u64 = 1_000_000_000;
 const MAX_U32: u64 = u32::MAX as u64;
 
 options! {
-    /// Names or addresses that requests may name as `Host` as long as the store has no tokens, besides
-    /// `localhost` and loopback addresses, which always may; with a port, only with that port. Once there
-    /// are tokens, any `Host` is answered.
+    /// Names or addresses that requests may have as `Host` while the store has no tokens, in addition to
+    /// `localhost` and loopback addresses, which are always allowed; an entry with a port allows only that
+    /// port. Once there are tokens, any `Host` is answered.
     allowed_hosts: Vec<String> = Vec::new(), reloads: true;
     /// Origins whose web pages may use the server and read its answers, as `https://host` or
     /// `https://host:port`. Only these get CORS headers.
     allowed_origins: Vec<String> = Vec::new(), reloads: true;
-    /// Lets other machines connect although nothing is encrypted. Tokens are needed as well then, and
-    /// can be read on the way.
+    /// Allows unencrypted connections from other machines. Tokens are required as well then, and can be
+    /// read in transit.
     allow_plaintext: bool = false, reloads: false;
-    /// Interval at which a session or a stream of events that has nothing to say shows that it is alive.
-    /// Clients take three missed ones for a lost connection. Sessions keep the one that they began with.
+    /// Interval at which a silent session or stream of events shows that it is alive. Clients treat three
+    /// missed ones as a lost connection. Sessions keep the interval that they began with.
     heartbeat_ms: u64 = 2_000, reloads: true, range: MIN_HEARTBEAT_MS => MAX_MS;
-    /// Most connections at a time; further ones are told so and closed. At most as many as the limit of
-    /// open files allows. Each takes about 20 KiB while it is idle, and a file descriptor.
+    /// Most connections at a time; further ones are refused with the reason. At most as many as the limit
+    /// of open files allows. Each takes about 20 KiB while it is idle, and a file descriptor.
     max_connections: usize = 4_096, reloads: false, range: 1 => u64::MAX;
-    /// Most connections of one address, or of one /64 of IPv6: half of all, so that one host cannot keep
-    /// the others out.
+    /// Most connections of one address, or of one /64 of IPv6: half of all, so that one host cannot lock
+    /// out the others.
     max_connections_per_peer: usize = 2_048, reloads: false, range: 1 => u64::MAX;
-    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for
-    /// one caller.
+    /// Most streams of server-sent events at a time, each of which encodes for itself; half of them for one
+    /// caller.
     max_event_streams: usize = 256, reloads: false, range: 0 => MAX_U32;
     /// Requests per second that one token, or without a token one address, may make on average: more than
-    /// one connection manages, so that only mistakes meet it.
+    /// one connection manages, so that it affects mistakes only.
     rate_per_second: u32 = 20_000, reloads: true, range: 1 => MAX_RATE;
     /// Requests that one token, or without a token one address, may make at once.
     rate_burst: u32 = 20_000, reloads: true, range: 1 => MAX_U32;
-    /// Longest time that a connection may take for the head of a request, and be idle before it.
+    /// Longest time that a connection may take for the head of a request, or be idle before it.
     head_timeout_ms: u64 = 30_000, reloads: true, range: 1 => MAX_MS;
-    /// Longest time that a peer may take in nothing of what is sent to it, or less than 4 KiB a second of
-    /// it; a link of 20 kB/s is served.
+    /// Longest time for which a peer may receive nothing of what is sent to it, or less than 4 KiB a
+    /// second; a link of 20 kB/s is fast enough.
     write_timeout_ms: u64 = 30_000, reloads: true, range: 1 => MAX_MS;
     /// Largest body of a replacement, in bytes: some 400,000 records. It is the whole new content of a
     /// table, and takes three times that in memory, and 400 bytes for each record. At most half of
     /// `max_buffered_bytes`.
     max_replace_body_bytes: usize = 64 << 20, reloads: true, range: 1 => u64::MAX;
-    /// Most records that a replacement may change: those that are new, different or gone. They are
+    /// Most records that a replacement may change: those that are new, different or deleted. They are
     /// written in one commit, for which all other writers wait, at 5 to 10 µs each: less than a second.
-    /// Records that stay as they are do not count.
+    /// Unchanged records do not count.
     max_replace_changes: usize = 100_000, reloads: true, range: 1 => u64::MAX;
-    /// Memory that requests, answers, streams and sessions may take together, in bytes; one caller may
-    /// take half of it. Counted before it is taken: bodies, and what becomes of them until it is
-    /// committed; pages and changes, as they are read and as they are sent; what a connection still has to
-    /// send. Requests that find no room are told to come again; those that never will, so.
+    /// Memory for all requests, answers, streams and sessions together, in bytes; one caller may take half
+    /// of it. It is counted before it is used: bodies and their parsed content until they are committed;
+    /// pages and changes, as read and as sent; data that a connection still has to send. Requests beyond it
+    /// are refused, with the advice to retry if they can succeed later.
     max_buffered_bytes: usize = 1 << 30, reloads: false, range: MIN_BUFFERED => MAX_BUFFERED;
     /// Longest time that the reads of a request may take in the database: a page, a search, a part of the
-    /// history. A longer one is ended, since it keeps a core from others.
+    /// history. A longer one is cancelled, because it keeps a core from others.
     max_read_ms: u64 = 2_000, reloads: true, range: 1 => MAX_MS;
     /// Time that requests and sessions have to end once the server was told to stop.
     drain_ms: u64 = 10_000, reloads: true, range: 0 => MAX_MS;
-    /// Time within which clients of sessions that end with the server are asked to come back: without it,
-    /// they would all come at once.
+    /// Time within which clients of sessions that end with the server are asked to reconnect; without it,
+    /// they would all reconnect at once.
     goodbye_spread_ms: u64 = 2_000, reloads: true, range: 0 => MAX_MS;
 }
 
-/// Why no server can be made: a setting, or the store.
+/// Reason why no server can be created: an option, or the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {
-    /// It is no name, no address, and neither with a port.
+    /// The host is neither a name nor an address, with or without a port.
     #[error(
-        "allowed_hosts: {host:?} is no host; give a name or an address, if need be with a port"
+        "allowed_hosts: {host:?} is not a host; give a name or an address, with or without a port"
     )]
     Host {
-        /// What was given.
+        /// The given host.
         host: String,
     },
-    /// It is no origin.
+    /// The origin is not valid.
     #[error(
-        "allowed_origins: {origin:?} is no origin; give it as browsers send it, such as \
+        "allowed_origins: {origin:?} is not an origin; give it as browsers send it, such as \
          https://console.example:8443"
     )]
     Origin {
-        /// What was given.
+        /// The given origin.
         origin: String,
     },
-    /// A store that only reads knows neither its tokens nor its changes.
+    /// The store is read-only, and knows neither its tokens nor its changes.
     #[error("the store was opened read-only, and cannot be served; open it for writing")]
     ReadOnlyStore,
-    /// It is too small for anything to work.
+    /// The number is below the minimum.
     #[error("{name} is {given}; give at least {min}")]
     TooSmall {
-        /// The setting.
+        /// Name of the option.
         name: &'static str,
-        /// What was given.
+        /// The given number.
         given: u64,
-        /// The least that works.
+        /// The minimum.
         min: u64,
     },
-    /// It is too large for what it is counted with.
+    /// The number is above the maximum.
     #[error("{name} is {given}; give at most {max}")]
     TooLarge {
-        /// The setting.
+        /// Name of the option.
         name: &'static str,
-        /// What was given.
+        /// The given number.
         given: u64,
-        /// The most that works.
+        /// The maximum.
         max: u64,
     },
 }
 
 impl OptionsError {
-    /// The option that is wrong, unless it is the store.
+    /// Returns the name of the wrong option; `None`: the store is wrong.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         match self {
@@ -243,7 +243,7 @@ impl OptionsError {
         }
     }
 
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -254,15 +254,15 @@ impl OptionsError {
 }
 
 impl Options {
-    /// Can a server be run with these?
+    /// Checks that a server can run with these options.
     ///
     /// # Errors
-    /// The first setting that is wrong.
+    /// The first wrong option.
     pub fn check(&self) -> Result<(), OptionsError> {
         self.problems().into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Returns all settings that are wrong.
+    /// Returns an error for each wrong option.
     #[must_use]
     pub fn problems(&self) -> Vec<OptionsError> {
         let hosts = self.allowed_hosts.iter();
@@ -286,7 +286,7 @@ impl Options {
     /// Applies what differs in `new` as far as a running server can.
     ///
     /// # Errors
-    /// The first setting that is wrong together with those that stay; then all stay.
+    /// The first option that is wrong in combination with those that are kept; then all are kept.
     pub(crate) fn reload(&mut self, new: &Self) -> Result<Reloaded, OptionsError> {
         let mut merged = self.clone();
         let reloaded = merged.take_over(new);
@@ -295,7 +295,7 @@ impl Options {
         Ok(reloaded)
     }
 
-    /// How often to show life.
+    /// Returns the interval of heartbeats.
     #[must_use]
     pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
@@ -338,7 +338,7 @@ mod tests {
             (options.rate_burst, options.max_buffered_bytes),
             (7, 1 << 30)
         );
-        // More than half of the memory that stays.
+        // More than half of the memory, which is kept.
         new.max_replace_body_bytes = 700 << 20;
         new.rate_burst = 8;
         assert!(options.reload(&new).is_err());

@@ -1,15 +1,15 @@
-//! Parts of a table's snapshots: each is read and encoded once for all sessions that load it then.
+//! Parts of a table's snapshots: each is read and encoded once for all sessions that load it at the time.
 
 use hotread_proto::session::Part;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
-/// Most bytes of parts that are kept for a table: the distance between the fastest and the slowest of
-/// the sessions that share them. Slower ones read for themselves.
+/// Most bytes of parts kept for a table: the distance between the fastest and the slowest of the sessions
+/// that share them. Slower sessions read for themselves.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Where a part begins: its number, which is in its text, too, and the key before it.
+/// Beginning of a part: its number, which its text also has, and the key before it.
 pub(crate) type Place = (u32, Option<Arc<str>>);
 
 #[derive(Default)]
@@ -17,19 +17,20 @@ pub(crate) struct Parts(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
-    /// Oldest first.
+    /// Parts, oldest first.
     parts: VecDeque<(Place, Arc<OnceCell<Arc<Part>>>)>,
-    /// Sessions that are loading the table.
+    /// Number of sessions that load the table.
     loading: usize,
 }
 
 impl Parts {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Nothing panics while it is held.
+        // No code panics while it is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part at this place, if it was read after transaction `since`; otherwise a cell to be filled.
+    /// Returns the part at this place, if it was read after transaction `since`; otherwise a cell to be
+    /// filled.
     pub(crate) fn cell(&self, place: &Place, since: u64) -> Arc<OnceCell<Arc<Part>>> {
         let mut kept = self.lock();
         let is_new = |part: &Arc<Part>| part.head().position.seq >= since;
@@ -51,12 +52,12 @@ impl Parts {
         cell
     }
 
-    /// A session begins to load the table.
+    /// Records that a session begins to load the table.
     pub(crate) fn join(&self) {
         self.lock().loading += 1;
     }
 
-    /// It is done. The last one takes the parts along.
+    /// Records that a session has finished. The last one drops the parts.
     pub(crate) fn leave(&self) {
         let mut kept = self.lock();
         kept.loading -= 1;
@@ -114,7 +115,7 @@ mod tests {
         parts.leave();
         assert!(!parts.lock().parts.is_empty());
         parts.leave();
-        assert!(parts.lock().parts.is_empty(), "nobody needs them");
+        assert!(parts.lock().parts.is_empty(), "no session needs them");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! How often one caller may ask, or send what says nothing: a token bucket for each, in one atomic word.
+//! Rate limits of a caller, for requests and for input without content: a token bucket for each, in one
+//! atomic word.
 //!
-//! The word holds the bucket as a time, in the way of the generic cell rate algorithm (ITU-T I.371):
-//! the moment at which it will be full again. A request moves it on by the time that one request is
-//! worth; if that takes it further ahead than the time that a burst is worth, the request is refused.
+//! The word holds the bucket as a time, as in the generic cell rate algorithm (ITU-T I.371): the moment at
+//! which the bucket will be full again. A request moves it forward by the time that one request is worth;
+//! if that takes it further ahead than the time that a burst is worth, the request is refused.
 
 use crate::caller::Who;
 use dashmap::DashMap;
@@ -10,22 +11,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Most callers whose rate is known at a time, some 100 bytes each; those beyond share a bucket.
+/// Most callers with a bucket of their own, some 100 bytes each; those beyond share one.
 const MAX_CALLERS: usize = 16_384;
-/// How long to wait before callers are forgotten again, in nanoseconds: that is a pass over all.
+/// Time between two removals of idle callers, in nanoseconds; each visits all callers.
 const SWEEP_NS: u64 = 1_000_000_000;
 
-/// So many a second for long, and so many at once.
+/// A rate: an average a second, and a burst.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
-    /// What one is worth, in nanoseconds.
+    /// Time that one request is worth, in nanoseconds.
     interval: u64,
-    /// What a burst is worth, in nanoseconds.
+    /// Time that a burst is worth, in nanoseconds.
     burst: u64,
 }
 
 impl Rate {
-    /// Neither may be 0.
+    /// Returns a rate. Neither number may be 0.
     pub(crate) const fn new(per_second: u32, burst: u32) -> Self {
         let interval = 1_000_000_000 / per_second as u64;
         let burst = interval * burst as u64;
@@ -33,18 +34,18 @@ impl Rate {
     }
 }
 
-/// When the bucket is full again, in nanoseconds since some moment.
+/// Time at which the bucket is full again, in nanoseconds since a fixed moment.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// Takes so many out, or says how long they have to wait; `now` is the time since that moment.
+    /// Takes `many` out, or returns the time to wait; `now` is the time since the fixed moment.
     pub(crate) fn take(&self, many: u64, rate: Rate, now: Duration) -> Result<(), Duration> {
         let now = nanos(now);
         let worth = many.saturating_mul(rate.interval);
         let after = |full: u64| full.max(now).saturating_add(worth);
         let fits = |full| Some(after(full)).filter(|next| next - now <= rate.burst);
-        // ORDERING: each bucket stands for itself.
+        // ORDERING: each bucket is independent.
         let taken = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
@@ -57,7 +58,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Buckets for all callers.
+/// Buckets of all callers.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     began: Instant,
@@ -69,7 +70,7 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// `per_second` requests on average, `burst` at once.
+    /// Creates a limiter of `per_second` requests on average, and `burst` at once.
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         Self {
             began: Instant::now(),
@@ -87,7 +88,7 @@ impl Limiter {
         *rate = Rate::new(per_second.max(1), burst.max(1));
     }
 
-    /// Counts a request, or says how long to wait.
+    /// Counts a request, or returns the time to wait.
     pub(crate) fn take(&self, who: Who) -> Result<(), Duration> {
         self.take_at(who, self.began.elapsed())
     }
@@ -97,7 +98,7 @@ impl Limiter {
         if let Some(bucket) = self.buckets.get(&who) {
             return bucket.take(1, rate, now);
         }
-        // ORDERING: the count may be off by those that come at the same moment.
+        // ORDERING: the count may be off by the number of simultaneous callers.
         if self.known.load(Ordering::Relaxed) >= MAX_CALLERS {
             self.sweep(nanos(now));
         }
@@ -111,7 +112,7 @@ impl Limiter {
         bucket.take(1, rate, now)
     }
 
-    /// Forgets those whose bucket is full: a new one is the same.
+    /// Removes the callers whose bucket is full: a new one is the same.
     fn sweep(&self, now: u64) {
         let swept = self.swept.load(Ordering::Relaxed);
         if swept != 0 && now.saturating_sub(swept) < SWEEP_NS {

@@ -1,4 +1,4 @@
-//! The sync sessions that there are, for those who ask how a fleet is doing.
+//! The present sync sessions, for reports about a fleet.
 
 use crate::clock::millis;
 use dashmap::DashMap;
@@ -10,34 +10,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A session that has something to acknowledge and acknowledges nothing for this long is stuck: a client
-/// does so within a second of publishing, and its readers hold old copies for milliseconds.
+/// Time without an acknowledgement after which a session that owes one counts as stuck: a client
+/// acknowledges within a second of publishing, and its readers hold old copies for milliseconds.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// The sessions.
+/// The present sessions.
 #[derive(Default)]
 pub(crate) struct Registry {
-    /// The number of the last one.
+    /// Number of the last session.
     last: AtomicU64,
     sessions: DashMap<u64, Arc<Session>>,
 }
 
-/// What is known of a session.
+/// Knowledge about a session.
 pub(crate) struct Session {
     id: u64,
     peer: SocketAddr,
     table: TableName,
     since: Timestamp,
-    /// The last transaction that was sent, and the last one that was acknowledged.
+    /// Last transaction sent, and last one acknowledged.
     sent: AtomicU64,
     acked: AtomicU64,
     began: Instant,
-    /// Milliseconds after `began` since which the client is behind and has not moved; 0: it is not behind.
+    /// Milliseconds after `began` since which the client has been behind without progress; 0: it is not
+    /// behind.
     still_since: AtomicU64,
     told: Mutex<Told>,
 }
 
-/// What the client has said of itself.
+/// Information from the client about itself.
 #[derive(Default)]
 struct Told {
     name: String,
@@ -47,7 +48,7 @@ struct Told {
 
 impl Session {
     fn told(&self) -> MutexGuard<'_, Told> {
-        // Each change is one assignment.
+        // Each change is one assignment, so the value is intact even after a panic.
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,22 +58,22 @@ impl Session {
         told.mode = mode;
     }
 
-    // ORDERING: the numbers are for people; each stands for itself.
+    // ORDERING: the numbers are for people, and independent of each other.
     pub(crate) fn sent(&self, seq: u64) {
         self.sent.store(seq, Ordering::Relaxed);
-        // A client that never acknowledges anything, as those that keep no records, says nothing by it.
+        // A client that never acknowledges, because it keeps no records, is not stuck.
         let acked = self.acked.load(Ordering::Relaxed);
         if acked > 0 && acked < seq && self.still_since.load(Ordering::Relaxed) == 0 {
             self.still_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    /// Milliseconds after the beginning, 1 at least.
+    /// Returns the milliseconds since the beginning, at least 1.
     fn now(&self) -> u64 {
         millis(self.began.elapsed()).max(1)
     }
 
-    /// The client has reached a transaction. If it had refused a value, that is past.
+    /// Records that the client has reached a transaction, which also ends an earlier refusal.
     pub(crate) fn acked(&self, seq: u64) {
         let before = self.acked.swap(seq, Ordering::Relaxed);
         if seq >= self.sent.load(Ordering::Relaxed) {
@@ -90,7 +91,7 @@ impl Session {
         self.told().last_nack = Some(nack);
     }
 
-    /// But for its lag, which the table's head says.
+    /// Returns the status, except for the lag, which depends on the table's head.
     fn status(&self) -> SessionStatus {
         let told = self.told();
         SessionStatus {
@@ -107,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Why the client is not what its table is, if that has lasted or will.
+    /// Returns the reason why the client differs from its table, if that has lasted or will last.
     fn at_risk(&self, stuck_after: Duration) -> Option<AtRisk> {
         let told = self.told();
         let since = self.still_since.load(Ordering::Relaxed);
@@ -131,7 +132,7 @@ impl Session {
         })
     }
 
-    /// For logs: who it is about.
+    /// Returns a name of the client for logs.
     pub(crate) fn who(&self) -> String {
         let told = self.told();
         match told.name.as_str() {
@@ -142,9 +143,9 @@ impl Session {
 }
 
 impl Registry {
-    /// A session has begun. It is listed until what is returned is dropped.
+    /// Adds a session. It is listed until the returned value is dropped.
     pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr, table: &TableName) -> Listed {
-        // ORDERING: only that no number comes twice.
+        // ORDERING: no number may occur twice, and nothing else depends on it.
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session {
             id,
@@ -162,14 +163,14 @@ impl Registry {
         Listed { registry, session }
     }
 
-    /// All sessions, oldest first, but for their lag.
+    /// Returns all sessions, oldest first, without their lag.
     pub(crate) fn list(&self) -> Vec<SessionStatus> {
         let mut list: Vec<_> = self.sessions.iter().map(|entry| entry.status()).collect();
         list.sort_unstable_by_key(|session| session.id);
         list
     }
 
-    /// The sessions whose clients refuse a value of their table, or are stuck, oldest first.
+    /// Returns the sessions whose clients refuse a value of their table, or are stuck, oldest first.
     pub(crate) fn at_risk(&self) -> Vec<AtRisk> {
         let at_risk = self
             .sessions
@@ -181,7 +182,7 @@ impl Registry {
     }
 }
 
-/// A session's place in the list.
+/// Entry of a session in the list, removed when this is dropped.
 pub(crate) struct Listed {
     registry: Arc<Registry>,
     session: Arc<Session>,

@@ -1,4 +1,4 @@
-//! Listening: connections are taken in, within the limits, and let go of when the server stops.
+//! Listening: connections are accepted, within the limits, and closed when the server stops.
 
 use crate::access::is_loopback;
 use crate::caller::Who;
@@ -31,20 +31,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tower::ServiceExt;
 
-/// How long to wait when no connection can be taken in, mostly for want of file descriptors.
+/// Pause when no connection can be accepted, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Connections beyond the limit that are told so at a time. The others are closed without a word.
+/// Connections beyond the limit that are answered with the reason at a time. The others are closed without
+/// an answer.
 const MAX_REFUSALS: usize = 32;
-/// How long one of them may take to hear it.
+/// Longest time for such an answer.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
-/// Most bytes of its request that are read: a connection with unread bytes is reset before the answer is seen.
+/// Most bytes read of its request: closing a connection with unread bytes resets it before the peer sees
+/// the answer.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
-/// Why a server does not serve.
+/// Reason why a server does not serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Other machines could connect, and something that this needs is missing.
+    /// Other machines could connect, and a requirement for that is missing.
     #[error(
         "{address} can be reached from other machines{}{}; or listen on 127.0.0.1 behind a proxy \
          that encrypts",
@@ -54,9 +56,9 @@ pub enum ServeError {
     OtherMachines {
         /// The listener's address.
         address: SocketAddr,
-        /// The store has no tokens.
+        /// `true` if the store has no tokens.
         no_tokens: bool,
-        /// [`Options::allow_plaintext`](crate::Options::allow_plaintext) is not set.
+        /// `true` if [`Options::allow_plaintext`](crate::Options::allow_plaintext) is not set.
         no_plaintext: bool,
     },
     /// The listener cannot be used.
@@ -64,20 +66,20 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// What other machines need and do not have, with what to do.
+/// Parts of the message: the missing requirements, with the action to take.
 const NO_TOKENS: &str = ", and the store has no tokens: create one for an admin";
 const NO_PLAINTEXT: &str =
     ", and nothing would be encrypted: allow plaintext if you trust the network";
 
 impl ServeError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         Code::BadConfig
     }
 }
 
-/// Serves until `shutdown` comes and everything that was begun is done, or cut off.
+/// Serves until `shutdown` resolves and all running work is done, or cut off.
 pub(crate) async fn serve(
     state: Arc<AppState>,
     stop: watch::Sender<Drain>,
@@ -98,11 +100,11 @@ pub(crate) async fn serve(
     }
 
     let router = http::router(state.clone());
-    // Each socket holds a sender, whatever is spoken on it, so that the channel ends with the last.
+    // Each socket holds a sender, whatever protocol runs on it, so that the channel ends with the last one.
     let (alive, gone) = mpsc::channel(1);
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut connections = JoinSet::new();
-    // With them, so that it ends with them.
+    // In the same set, so that it ends with the connections.
     let giving = state.clone();
     connections.spawn(async move { giving.budgets.give_back().await });
     connections.spawn(work::keep_a_thread());
@@ -124,12 +126,13 @@ pub(crate) async fn serve(
                     failing = false;
                     let Some(turn) = state.places.try_next(Who::peer(peer), None) else {
                         count(&state.metrics.refused_connections);
-                        let message = "the server has as many connections as it takes; try again later";
+                        let message = "the server has too many connections; try again later";
                         refuse(stream, Failure::new(Code::TooManyConnections, message), &refusals);
                         continue;
                     };
                     count(&state.metrics.connections);
-                    // What is written is meant to go out. If it cannot be set, it is slower.
+                    // Written data should be sent at once. If the option cannot be set, the connection is
+                    // slower.
                     let _ = stream.set_nodelay(true);
                     let patience = Duration::from_millis(state.settings().options.write_timeout_ms);
                     let socket = Socket::new(stream, patience, (turn, alive.clone()));
@@ -138,7 +141,7 @@ pub(crate) async fn serve(
                 Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "connections cannot be taken in; raise the limit of open files, or allow fewer connections");
+                        tracing::warn!(%error, "connections cannot be accepted; raise the limit of open files, or allow fewer connections");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -163,16 +166,17 @@ pub(crate) fn check_address(state: &AppState, address: SocketAddr) -> Result<(),
     })
 }
 
-/// Lets as many connections wait to be taken in as there may be; the system takes no more than
-/// `net.core.somaxconn`. A runtime's listener has a queue of 128. Beyond its length, Linux (with SYN
-/// cookies, its default) drops the last packet of a connection: the peer takes itself for connected, and
-/// if it says nothing, neither side ever learns that it is not.
+/// Sets the length of the queue of connections to be accepted to the most connections; the system limits it
+/// to `net.core.somaxconn`. A runtime's listener has a queue of 128. Beyond its length, Linux (with SYN
+/// cookies, its default) drops the last packet of a handshake: the peer regards itself as connected, and if
+/// it sends nothing, neither side ever finds out.
 fn lengthen_queue(listener: &TcpListener, connections: usize) -> io::Result<()> {
     let length = i32::try_from(connections).unwrap_or(i32::MAX);
     Ok(rustix::net::listen(listener, length)?)
 }
 
-/// Tells those who find the database in use where to go instead: one small write, without a thread.
+/// Writes the server's address for processes that find the database in use: one small write, without a
+/// thread.
 fn announce(state: &AppState, address: SocketAddr) {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -185,7 +189,7 @@ fn announce(state: &AppState, address: SocketAddr) {
     }
 }
 
-/// The peer was gone before it was taken in.
+/// Returns `true` if the peer was gone before its connection was accepted.
 fn is_of_the_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(
@@ -220,12 +224,12 @@ async fn connection(state: Arc<AppState>, router: Router, socket: Socket, peer: 
         }
     };
     if let Err(error) = ended {
-        // Peers vanish; what they were doing was logged with their request.
+        // Peers vanish; their work was logged with their request.
         tracing::debug!(%peer, %error, "a connection ended with an error");
     }
 }
 
-/// Says why a connection is not served, if that takes no time.
+/// Tells a connection why it is not served, if that takes no time.
 fn refuse(mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
     let Ok(turn) = refusals.clone().try_acquire_owned() else {
         return;
@@ -238,12 +242,12 @@ fn refuse(mut stream: TcpStream, failure: Failure, refusals: &Arc<Semaphore>) {
             let mut rest = stream.take(REFUSAL_BYTES);
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
         };
-        // Late, or with an error: the connection is closed in any case.
+        // After a timeout or an error the connection is closed all the same.
         let _ = timeout(REFUSAL_PATIENCE, tell).await;
     });
 }
 
-/// Lets what was begun come to its end, for a while.
+/// Lets running work finish, for a while.
 async fn drain(
     state: &AppState,
     stop: &watch::Sender<Drain>,
@@ -260,6 +264,6 @@ async fn drain(
         tracing::warn!(open = open(), "connections are cut off");
     }
     connections.shutdown().await;
-    // Also what belongs to no connection.
+    // Also work that belongs to no connection.
     state.ended.send_replace(true);
 }

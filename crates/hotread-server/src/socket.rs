@@ -1,7 +1,7 @@
-//! A connection's socket: it holds a place for as long as it lives, whatever is spoken on it, and
-//! waits a bounded time for a peer that takes nothing in, or too little. A connection that is closed with bytes
-//! unread is reset, and the peer may lose the answer that it was sent: after an answer to a request
-//! whose body was not read, the socket reads on for a while.
+//! A connection's socket. It holds a permit while it exists, whatever protocol runs on it, and waits for a
+//! limited time for a peer that reads nothing, or too little. Closing a connection with unread bytes resets
+//! it, and the peer may lose the answer that it was sent; therefore the socket reads on for a while after
+//! an answer to a request whose body was not read.
 
 use crate::fair::Turn;
 use std::convert::Infallible;
@@ -16,35 +16,35 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-/// How long a closed connection is read on, if its peer goes on sending.
+/// Longest time for which a closed connection is read, if its peer continues to send.
 const LINGER: Duration = Duration::from_secs(30);
-/// How long a closed connection is read on while nothing comes.
+/// Time of silence after which a closed connection is no longer read.
 const LINGER_SILENCE: Duration = Duration::from_secs(2);
-/// Bytes that are read of a closed connection without a pause, and the pause after them: 64 MiB a second, so
-/// that what is thrown away does not take the cores from callers who are served.
+/// Bytes read from a closed connection without a pause, and the pause after them: 64 MiB a second, so that
+/// discarding bytes does not take the cores from callers that are being served.
 const LINGER_BURST: usize = 256 << 10;
 const LINGER_PAUSE: Duration = Duration::from_millis(4);
-/// Most bytes that are read of a closed connection: twice the largest body there is by default.
+/// Most bytes read from a closed connection: twice the largest body by default.
 const LINGER_BYTES: u64 = 512 << 20;
 
-/// The slowest that a peer may take in what is sent to it, for long, in bytes a second: a fifth of the slowest
-/// link that is to work. What waits for it is memory, and perhaps a turn.
+/// Lowest average rate at which a peer may receive, in bytes a second: a fifth of the slowest link that
+/// must work. Data that waits for the peer occupies memory, and perhaps a permit.
 const MIN_RATE: u32 = 4 << 10;
-/// Bytes that the system takes of a connection before it has sent them. Without a bound it takes megabytes,
-/// and says that there is room again when a third of them is gone: a slow peer takes a minute for that, which
-/// looks as if it took nothing in.
+/// Bytes that the system buffers of a connection before it has sent them. Without a limit it buffers
+/// megabytes, and reports room again only when a third of them is gone: a slow peer takes a minute for
+/// that, as if it received nothing.
 const MAX_UNSENT: u32 = 128 << 10;
 
-/// What a connection and those who speak on it know of each other.
+/// State shared by a connection and the protocols on it.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
     received: AtomicU64,
     unread: AtomicBool,
 }
 
-// ORDERING: each is a fact by itself, and one task at a time speaks on a connection.
+// ORDERING: each value is independent, and one task at a time uses a connection.
 impl Wire {
-    /// How many bytes have come, also those of which a protocol's parser says nothing.
+    /// Returns the number of bytes received, also of those that a protocol's parser does not report.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
@@ -53,7 +53,7 @@ impl Wire {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Whether the body of the request that came last is unread, at least in part.
+    /// Records whether the body of the last request is unread, at least in part.
     pub(crate) fn set_unread(&self, unread: bool) {
         self.unread.store(unread, Ordering::Relaxed);
     }
@@ -66,18 +66,18 @@ impl Wire {
 struct Lingering {
     until: Instant,
     most: u64,
-    /// Bytes that were read since the last pause.
+    /// Bytes read since the last pause.
     burst: usize,
-    /// Runs while nothing comes, or for a pause after a burst.
+    /// Timer of a silence, or of the pause after a burst.
     timer: Pin<Box<Sleep>>,
 }
 
-/// How long a peer is waited for: so long while it takes nothing in, and longer for what it takes. Time in
-/// which nothing waits for it gives back what was used up.
+/// The time for which a peer is waited for: `max` while it receives nothing, and longer for each byte that
+/// it receives. Time in which no data waits for it restores what was used up.
 struct Patience {
     max: Duration,
     left: Duration,
-    /// When it was as much as that, and whether the peer was waited for from then on.
+    /// Time at which `left` was computed, and whether data waits for the peer since then.
     at: Instant,
     waits: bool,
 }
@@ -92,16 +92,16 @@ impl Patience {
         }
     }
 
-    /// The peer took so many bytes in.
+    /// Records that the peer received `bytes`.
     fn took(&mut self, bytes: usize, now: Instant) {
         self.pass(now, false);
-        // More than this fills it anyhow.
+        // A larger number fills it in any case.
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let earned = Duration::from_secs(bytes.into()) / MIN_RATE;
         self.left = self.left.saturating_add(earned).min(self.max);
     }
 
-    /// Nothing more can be written now. When it is over.
+    /// Records that nothing more can be written now, and returns the end of the wait.
     fn wait(&mut self, now: Instant) -> Instant {
         self.pass(now, true);
         now + self.left
@@ -117,17 +117,17 @@ impl Patience {
     }
 }
 
-/// What a connection holds for as long as its socket lives: a turn, and a sign that it lives.
+/// A connection's permit, and a sign that its socket exists.
 type Place = (Turn, mpsc::Sender<Infallible>);
 
-/// A socket with its place.
+/// A socket with its permit.
 pub(crate) struct Socket {
     stream: TcpStream,
     wire: Arc<Wire>,
     patience: Patience,
-    /// Runs while nothing could be written that was to be.
+    /// Timer of a write that waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// What was sent is at its end, and what comes is thrown away.
+    /// State of a connection whose sending has ended, and whose received bytes are discarded.
     lingering: Option<Lingering>,
     _place: Place,
 }
@@ -149,7 +149,7 @@ impl Socket {
         self.wire.clone()
     }
 
-    /// Throws away what comes, until the peer closes, falls silent, or has sent enough.
+    /// Discards received bytes, until the peer closes, falls silent, or has sent enough.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self {
             stream,
@@ -196,7 +196,7 @@ impl Socket {
         }
     }
 
-    /// What became of a write, with an eye on the time.
+    /// Passes on the result of a write, and enforces the time limit.
     fn written(
         &mut self,
         written: Poll<io::Result<usize>>,
@@ -212,13 +212,13 @@ impl Socket {
         let stalled = &mut self.stalled;
         let stalled = stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         stalled.as_mut().poll(cx).map(|()| {
-            let message = "the peer takes nothing in, or too little";
+            let message = "the peer receives nothing, or too little";
             Err(io::Error::new(io::ErrorKind::TimedOut, message))
         })
     }
 }
 
-/// A hint: without it, slow peers need more patience.
+/// Limits the system's buffer. Only a hint: without it, slow peers take longer to detect.
 fn bound_unsent(stream: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT);
@@ -283,7 +283,7 @@ mod tests {
 
     const MAX: Duration = Duration::from_secs(30);
 
-    /// How long a peer is waited for that takes so many bytes in every so often.
+    /// Returns the time until a peer is abandoned that receives `bytes` in each interval of `every`.
     fn lasts(bytes: u32, every: Duration) -> Duration {
         let began = Instant::now();
         let mut patience = Patience::new(MAX, began);
@@ -306,7 +306,7 @@ mod tests {
         assert!(lasts(1, second) < MAX + second);
         assert!(lasts(MIN_RATE / 2, second) < 2 * MAX + second);
         assert!(lasts(MIN_RATE, second) > 99 * MAX);
-        // In pieces, as slow links take them.
+        // In pieces, as slow links receive them.
         assert!(lasts(25 * MIN_RATE, 20 * second) > 99 * MAX);
         assert_eq!(lasts(1 << 30, MAX), MAX);
     }

@@ -1,4 +1,4 @@
-//! What all requests and sessions of a server share.
+//! State shared by all requests and sessions of a server.
 
 use crate::access::Allowed;
 use crate::caller::Caller;
@@ -22,23 +22,24 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Most snapshots that are sent at a time; further sessions wait for their turn. Each holds about two
-/// frames of a megabyte, and each table that has some a cache of parts.
+/// Most snapshots sent at a time; further sessions wait for a permit. Each takes about two frames of a
+/// megabyte, and each table with a snapshot has a cache of parts.
 const MAX_SNAPSHOTS: usize = 32;
-/// And those of one caller: three that read nothing leave turns to a fourth.
+/// Most snapshots of one caller: three callers that read nothing leave permits to a fourth.
 const MAX_SNAPSHOTS_OF_CALLER: usize = 8;
 
-/// Those who may hold a piece of the history at a time; the others wait. Four for each caller.
+/// Most sessions and streams that hold a piece of the history at a time; further ones wait. Four for each
+/// caller.
 const MAX_READERS: usize = 16;
 const MAX_READERS_OF_CALLER: usize = 4;
 
-/// Once the server was told to stop: within which time clients are asked to come back.
+/// Time within which clients are asked to reconnect, once the server was told to stop.
 pub(crate) type Drain = Option<Duration>;
 
-/// The generation at which they were looked up, and the tokens by their ids.
+/// Generation of the tokens, and the tokens of that generation by their ids.
 type KnownTokens = (u64, HashMap<String, TokenInfo>);
 
-/// What may change while the server runs.
+/// Settings that may change while the server runs.
 pub(crate) struct Settings {
     pub(crate) options: Options,
     pub(crate) allowed: Allowed,
@@ -51,41 +52,41 @@ impl Settings {
     }
 }
 
-/// What all requests and sessions share.
+/// State shared by all requests and sessions.
 pub(crate) struct AppState {
     pub(crate) store: Store,
     settings: RwLock<Arc<Settings>>,
-    /// What `/v1/openapi.json` answers.
+    /// Body of `/v1/openapi.json`.
     pub(crate) description: Bytes,
     pub(crate) metrics: Metrics,
-    /// The sync sessions that there are.
+    /// Present sync sessions.
     pub(crate) sessions: Arc<Registry>,
-    /// The tables that are followed.
+    /// Tables that are followed.
     pub(crate) tables: Fanouts,
-    /// Turns at loading a table.
+    /// Permits to load a table.
     pub(crate) snapshots: Arc<Fair>,
     /// `Some` once the server was told to stop. An error of the channel means the same.
     pub(crate) shutdown: watch::Receiver<Drain>,
-    /// `true` once what was begun has had its time: what still runs is cancelled.
+    /// `true` once the drain time is over: whatever still runs is cancelled.
     pub(crate) ended: watch::Sender<bool>,
-    /// Moves when tokens were made or revoked through this server; others may do that, too, so that
-    /// [`Store::token_generation`] is to be looked at now and then.
+    /// Changes when tokens were created or revoked through this server. Other processes may do that, too,
+    /// so [`Store::token_generation`] has to be checked from time to time.
     pub(crate) tokens: watch::Sender<u64>,
-    /// The tokens that there were at some generation: thousands of sessions ask when they change.
+    /// Tokens of a known generation, kept because thousands of sessions ask when the tokens change.
     known_tokens: Mutex<Option<KnownTokens>>,
     pub(crate) limiter: Limiter,
     pub(crate) budgets: Arc<Budgets>,
-    /// Places for connections, each held for as long as its socket lives.
+    /// Permits for connections, each held while its socket exists.
     pub(crate) places: Arc<Fair>,
-    /// Turns at having a stream of server-sent events.
+    /// Permits for streams of server-sent events.
     pub(crate) streams: Arc<Fair>,
     pub(crate) turns: Turns,
-    /// Turns at holding a piece of a table's history.
+    /// Permits for a piece of a table's history.
     pub(crate) history: Arc<Fair>,
-    /// The generation of the tokens at the start, if there were none: while it is the present one, none was made.
+    /// Generation of the tokens at the start, if there were none: while it is current, none was created.
     open_at: Option<u64>,
     pub(crate) lines: Lines,
-    /// Tables whose keys are known if they are sealed, and whose values are checked quickly.
+    /// Tables whose keys are derived, if they are sealed, and whose values are checked quickly.
     pub(crate) warm: DashSet<TableName>,
 }
 
@@ -106,7 +107,7 @@ impl AppState {
         metrics: Metrics,
         shutdown: watch::Receiver<Drain>,
     ) -> Self {
-        // The generation first: a token that is made meanwhile has moved it.
+        // The generation is read first: a token created afterwards changes it.
         let generation = store.token_generation();
         let open_at = (!store.has_tokens()).then_some(generation);
         let streams = options.max_event_streams;
@@ -134,9 +135,9 @@ impl AppState {
         }
     }
 
-    /// The settings at present.
+    /// Returns the current settings.
     pub(crate) fn settings(&self) -> Arc<Settings> {
-        // They are replaced as a whole.
+        // The settings are replaced as a whole.
         let settings = self.settings.read();
         settings.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -155,23 +156,24 @@ impl AppState {
         Ok(reloaded)
     }
 
-    /// An error once the server is told to stop, or is gone.
+    /// Returns an error once the server was told to stop, or is gone.
     pub(crate) fn check_running(&self) -> Result<(), Failure> {
         let is_running = self.shutdown.borrow().is_none() && self.shutdown.has_changed().is_ok();
         is_running.then_some(()).ok_or_else(Failure::closing)
     }
 
-    /// Are programs of this machine served without a token? Until there is one for the first time: a
-    /// server that had tokens does not open its doors when the last one is revoked.
+    /// Returns `true` if programs of this machine are served without a token: until the first token is
+    /// created. A server that had tokens remains closed when the last one is revoked.
     pub(crate) fn is_open(&self) -> bool {
-        // A new token is there before the generation moves.
+        // A new token exists before the generation changes.
         !self.store.has_tokens() && self.open_at == Some(self.store.token_generation())
     }
 
-    /// For what goes on after its request: may the caller still do what it does? Looked up if the store's
-    /// [`token_generation`](Store::token_generation) has moved since it was `checked`. No I/O.
+    /// Checks again whether a caller still has its rights, for work that continues after its request. Looks
+    /// the token up if the store's [`token_generation`](Store::token_generation) has changed since the last
+    /// check, in `checked`. No I/O.
     pub(crate) fn is_still(&self, caller: &Caller, checked: &mut Option<u64>) -> bool {
-        // Before the tokens: what is kept is at least as new as its number says.
+        // Read before the tokens, so that the kept ones are at least as new as their number.
         let now = self.store.token_generation();
         if checked.replace(now) == Some(now) {
             return true;
@@ -188,22 +190,22 @@ impl AppState {
             let tokens = tokens.into_iter().map(|token| (token.id.clone(), token));
             *known = Some((now, tokens.collect()));
         }
-        // Tokens do not change; they come and go.
+        // Tokens never change; they are only created and revoked.
         let known = known.as_ref();
         known.is_some_and(|(_, tokens)| tokens.get(&token.id) == Some(&**token))
     }
 
-    /// Has those look again who go on after their request: tokens have changed.
+    /// Tells long-lived work that tokens have changed, so that it checks its caller again.
     pub(crate) fn tokens_changed(&self) {
         self.tokens.send_replace(self.store.token_generation());
     }
 
-    /// Does a unit of work that blocks, on a thread for that, when it is its turn. The store that it is
-    /// given keeps to its budget, which is spent when its time is over, when this future is dropped, and
-    /// when the server ends.
+    /// Runs a blocking unit of work on a thread for that, once it has a permit. The store passed to it has
+    /// a budget, which ends when the unit's time is over, when this future is dropped, and when the server
+    /// ends.
     ///
     /// # Errors
-    /// If too much is waiting already, or it panicked.
+    /// If too many units wait already, or the work panicked.
     pub(crate) async fn blocking<R: Send + 'static>(
         &self,
         unit: Unit,
@@ -215,14 +217,14 @@ impl AppState {
         let mut ended = self.ended.subscribe();
         let abandoned = Abandoned(budget);
         let mut done = tokio::task::spawn_blocking(move || {
-            // Also kept if the caller is gone: the thread is busy all the same.
+            // Also held if the caller is gone: the thread is busy all the same.
             let _turn = turn;
             work(&store)
         });
         let done = tokio::select! {
             biased;
             done = &mut done => done,
-            // What was begun has had its time; or with an error: the server is gone.
+            // The drain time is over; or, with an error, the server is gone.
             () = async { _ = ended.wait_for(|ended| *ended).await } => {
                 abandoned.0.cancel();
                 done.await

@@ -1,6 +1,6 @@
-//! Units of work: what blocks, on behalf of a caller. Each has a turn, of which every caller and every
-//! table has a share, and a budget, which ends with its time, with its caller and with the server. What
-//! it holds in memory is counted in [`limits`](crate::limits).
+//! Units of work: blocking calls on behalf of a caller. Each has a permit, of which every caller and every
+//! table has a share, and a budget, which ends with its time, with its caller and with the server. Its
+//! memory is counted in [`limits`](crate::limits).
 
 use crate::caller::Who;
 use crate::error::Failure;
@@ -11,21 +11,22 @@ use std::time::Duration;
 
 /// Units that run at a time: as many as the store has read connections. More would wait for the cores.
 const MAX_RUNNING: usize = 16;
-/// The shares of them: neither two callers nor two tables fill the turns, nor a caller and its worst table.
+/// Shares of the permits: neither two callers nor two tables take all of them, nor a caller with its
+/// busiest table.
 const SHARES: Shares = Shares {
     of_caller: 6,
     of_table: 6,
     of_both: 4,
 };
-/// Units of the server itself that run at a time besides: probes, which are always answered.
+/// Units of the server itself that run in addition: probes, which are always answered.
 const MAX_OWN: usize = 2;
 /// Units that wait, and those of one caller among them.
 const MAX_QUEUED: usize = 1_024;
 const MAX_QUEUED_OF_CALLER: usize = 256;
-/// How long they wait.
+/// Longest wait of a unit.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For whom something is done, on which table, and how long it may take.
+/// A unit of work: its caller, its table, and its time limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
     who: Who,
@@ -34,31 +35,31 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    /// Of the server itself, which asks for little.
+    /// Returns a unit of the server itself, for small work.
     pub(crate) fn own() -> Self {
         Self::of(Who::Server)
     }
 
-    /// Of a caller; without a limit in time, though it ends when its caller is gone.
+    /// Returns a unit of a caller, without a time limit; it still ends when its caller is gone.
     pub(crate) fn of(who: Who) -> Self {
         let (table, limit) = (None, None);
         Self { who, table, limit }
     }
 
-    /// It is about this table.
+    /// Assigns the unit to a table.
     pub(crate) fn on(mut self, table: &TableName) -> Self {
         self.table = Some(table.clone());
         self
     }
 
-    /// Its reads may take so long, once it runs.
+    /// Limits the time of the unit's reads, once it runs.
     pub(crate) fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
     }
 }
 
-/// Turns at calling what blocks.
+/// Permits for blocking calls.
 pub(crate) struct Turns {
     running: Arc<Fair>,
     queued: Arc<Fair>,
@@ -74,9 +75,9 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn, but not for long.
+    /// Waits for a permit, for a limited time.
     pub(crate) async fn next(&self, unit: &Unit) -> Result<Turn, Failure> {
-        let message = "too many calls are being served; try again later";
+        let message = "the server is busy with too many calls; try again later";
         let busy = || Failure::new(Code::Busy, message);
         let (who, table) = (unit.who, unit.table.as_ref());
         let (turns, queue) = match who {
@@ -92,20 +93,20 @@ impl Turns {
         turn.map_err(|_| busy())
     }
 
-    /// Calls that run, and calls that wait.
+    /// Returns the number of calls that run, and of calls that wait.
     pub(crate) fn depth(&self) -> (usize, usize) {
         (self.running.depth().0, self.queued.depth().0)
     }
 }
 
-/// How often the runtime's thread for blocking work is used: without work, it ends after 10 s by default.
+/// Interval between uses of the runtime's blocking thread, which otherwise ends after 10 s by default.
 const KEEP_EVERY: Duration = Duration::from_secs(4);
 
-/// Keeps one of the runtime's threads for blocking work, for as long as it is polled. While there is one, and the
-/// system refuses more, work waits for it; while there is none, tokio panics.
+/// Keeps one of the runtime's blocking threads alive while this future is polled. If the system refuses
+/// further threads, work waits for this one; without any, tokio panics.
 pub(crate) async fn keep_a_thread() {
     loop {
-        // It cannot panic; without the runtime there is nothing to be kept.
+        // The task cannot panic; without the runtime there is no thread to keep.
         let _ = tokio::task::spawn_blocking(|| ()).await;
         tokio::time::sleep(KEEP_EVERY).await;
     }
@@ -124,7 +125,7 @@ mod tests {
 
     const ONE: Who = Who::Token(1);
     const OTHER: Who = Who::Token(2);
-    /// Nothing takes so long unless it hangs.
+    /// Time after which a test counts as hanging.
     const HANG: Duration = Duration::from_secs(60);
 
     fn state() -> (tempfile::TempDir, Arc<AppState>) {
@@ -136,7 +137,7 @@ mod tests {
         (dir, Arc::new(state))
     }
 
-    /// Reads until its budget is spent, and says so.
+    /// Reads until its budget is spent, and returns the resulting error.
     fn read_on(store: &Store) -> StorageError {
         let began = Instant::now();
         while began.elapsed() < HANG {

@@ -187,7 +187,7 @@ mod tests {
             "7: there is no key server.hartbeat_ms; did you mean server.heartbeat_ms?",
             "8: server.drain_ms is -1; give a whole number",
             "9: server.heartbeat_ms is 1; heartbeat_ms is 1; give at least 10",
-            "10: allowed_hosts: \"a b\" is no host",
+            "10: allowed_hosts: \"a b\" is not a host",
             "11: server.rate_burst is 5000000000; ",
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");

@@ -417,7 +417,7 @@ fn tokens_are_made_through_a_server_and_never_shown() {
     let revoked = run(Some(&admin), &["token", "revoke", id]).ok();
     assert_eq!(revoked, format!("token {id} of api was revoked\n"));
     run(Some(&admin), &["token", "revoke", id, "--json"]).failed_json(3, "UNKNOWN_TOKEN");
-    run(Some(&reader), &["get", "t", "k"]).failed(4, "no valid token");
+    run(Some(&reader), &["get", "t", "k"]).failed(4, "the token is not valid");
 }
 
 #[test]
@@ -465,7 +465,7 @@ fn a_server_that_is_not_there_is_one_line() {
             scope.spawn(move || {
                 let ran = run(&[]);
                 assert!(ran.err.contains(url), "{ran:?}");
-                ran.failed(5, "is it running there?");
+                ran.failed(5, "check that it is running");
             });
             scope.spawn(move || run(&["--json"]).failed_json(5, "UNREACHABLE"));
         }
@@ -575,6 +575,6 @@ fn a_write_that_a_proxy_answers_for_is_done_once_or_its_id_finds_out() {
     assert_eq!(seq(), 2);
     run(100, &["rm", "t", "k", "--txn-id", "x", "--json"]).failed_json(6, "COMMIT_UNKNOWN");
     assert_eq!(seq(), 3);
-    run(1, &["table", "create", "new"]).failed(6, "look whether it is there");
+    run(1, &["table", "create", "new"]).failed(6, "check whether it exists");
     serving.run(&["table", "show", "new"]).ok();
 }

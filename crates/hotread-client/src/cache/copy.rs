@@ -1,10 +1,10 @@
-//! A table in memory, as it is to stand on disk, and what has happened to it since it was looked at.
+//! A table in memory, as it is to be written to disk, and the operations that were not applied to it yet.
 
 use super::file::MAX_TABLE_BYTES;
 use hotread_proto::{ChangeOp, Digest, Head, Record};
 use std::collections::{BTreeSet, HashSet};
 
-/// Once so many operations wait, of each key only the last one is kept.
+/// Number of waiting operations above which only the last one of each key is kept.
 const FOLD_AT: usize = 16_384;
 
 /// The records of a table.
@@ -14,14 +14,14 @@ pub(super) struct Copy {
     bytes: usize,
 }
 
-/// Why a table is not kept.
+/// Reason why a table is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotKept {
-    #[error("the table is sealed, and must not stand on disk in clear")]
+    #[error("the table is sealed, and must not be on disk unencrypted")]
     Sealed,
     #[error("the table has more than {} bytes of keys and values", MAX_TABLE_BYTES)]
     TooLarge,
-    #[error("the copy does not come to the table's digest, which is a defect of this client")]
+    #[error("the copy's digest is not the table's; this is a bug in hotread-client")]
     Wrong,
 }
 
@@ -49,7 +49,7 @@ impl Copy {
         }
     }
 
-    /// Is it the table that stands at `head`, and small enough?
+    /// Checks that the table equals the one at `head`, and is small enough.
     pub(super) fn check(&self, head: &Head) -> Result<(), NotKept> {
         if self.bytes > MAX_TABLE_BYTES {
             return Err(NotKept::TooLarge);
@@ -60,11 +60,11 @@ impl Copy {
     }
 }
 
-/// Operations that wait to be applied. They are as many as the table has keys at most, twice.
+/// Operations that wait to be applied; once there are many, at most twice as many as the table has keys.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     ops: Vec<ChangeOp>,
-    /// How many there were when they had been folded.
+    /// Number of operations left by the last coalescing.
     folded: usize,
 }
 
@@ -88,7 +88,7 @@ impl Waiting {
         std::mem::take(&mut self.ops)
     }
 
-    /// Keeps the last operation of each key, in the order in which they came.
+    /// Keeps the last operation of each key, in the order of arrival.
     fn fold(&mut self) {
         let mut later = HashSet::with_capacity(self.ops.len());
         let from_the_last = self.ops.iter().rev();

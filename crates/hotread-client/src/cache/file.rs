@@ -1,6 +1,6 @@
-//! The file of a copy: a header, one record a line, a checksum. What it says is believed only when all
-//! of it agrees: form, version, table, server, each record's hash, their number, the digest of the
-//! table, and the checksum of the file.
+//! The file of a copy: a header, one record a line, and a checksum. The file is used only if all of it
+//! agrees: format, version, table, server, the hash of each record, the number of records, the digest of
+//! the table, and the checksum of the file.
 
 use super::{ASIDE, COPY, LOCK, Place, UNFINISHED};
 use hotread_proto::session::MAX_SERVER_FRAME_BYTES;
@@ -13,23 +13,23 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// The version of the form that is written. Another one is not read.
+/// Version of the format that is written; the only one that is read.
 const VERSION: u32 = 1;
-/// Largest table that is kept, in bytes of keys, categories and values. A replica that wants a copy
-/// holds all of it in memory once more.
+/// Size of the largest table that is kept, in bytes of keys, categories and values. A replica with a copy
+/// on disk holds these a second time in memory.
 pub(crate) const MAX_TABLE_BYTES: usize = 4 << 30;
-/// Largest file that is read, in bytes: such a table with what is around its records.
+/// Size of the largest file that is read, in bytes: a table of [`MAX_TABLE_BYTES`] with the JSON around it.
 const MAX_FILE_BYTES: u64 = 4 * MAX_TABLE_BYTES as u64;
-/// Longest line, in bytes: the largest record, as it also fits into a frame.
+/// Length of the longest line, in bytes: the largest record, as it also fits into a frame.
 const MAX_LINE_BYTES: usize = MAX_SERVER_FRAME_BYTES;
-/// Bytes that are read and written at once.
+/// Bytes per read and write.
 const BUFFER: usize = 256 << 10;
-/// A process that writes the same copy is waited for so long, …
+/// Longest wait for another process that is writing the same copy.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
-/// … and looked at so often.
+/// Time between two attempts to take the lock.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
 
-/// The first line.
+/// The first line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     hotread_cache: u32,
@@ -43,20 +43,20 @@ struct Header {
     saved_at: Timestamp,
 }
 
-/// The last line: the checksum of all before it.
+/// The last line of the file: the checksum of everything before it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Footer {
     xxh3: String,
 }
 
-/// A copy that was checked.
+/// A copy that passed all checks.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) records: Records,
     pub(crate) saved_at: Timestamp,
 }
 
-/// Why a copy is not used.
+/// Reason why a copy is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("it was written by a newer version, in form {0}; this one writes {VERSION}")]
@@ -70,8 +70,9 @@ pub(super) enum Unusable {
 }
 
 impl Place {
-    /// The copy, if there is one that can be relied on. What cannot is set aside, so that it is never
-    /// looked at again. Takes as long as parsing the table does: not for a thread of the runtime.
+    /// Loads the copy, if there is one that passes all checks. An unusable one is set aside, so that it is
+    /// not read a second time. Takes as long as parsing the table: do not call it on a thread of the
+    /// runtime.
     pub(crate) fn load(&self) -> Option<Loaded> {
         let (path, aside) = (self.file(COPY), self.file(ASIDE));
         let why = match read(&path, self.table.as_str(), &self.server) {
@@ -80,7 +81,7 @@ impl Place {
         };
         let moved = match &why {
             Unusable::Unreadable(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            // A process that may not read it has no business moving it.
+            // A process that may not read the file has no business moving it.
             Unusable::Unreadable(_) => Ok(()),
             _ => fs::rename(&path, &aside),
         };
@@ -88,13 +89,13 @@ impl Place {
         match moved {
             Ok(()) => tracing::warn!(%path, %why, %aside, "a copy of a table is not used"),
             Err(error) => {
-                tracing::warn!(%path, %why, %error, "a copy of a table is not used, nor moved away");
+                tracing::warn!(%path, %why, %error, "a copy of a table is neither used nor moved away");
             }
         }
         None
     }
 
-    /// Writes a copy: complete and on disk when this returns, or as if nothing had happened.
+    /// Writes a copy: complete and durable on success, without effect on failure.
     pub(super) fn write<'a>(
         &self,
         head: Head,
@@ -102,7 +103,8 @@ impl Place {
     ) -> io::Result<()> {
         self.create_dir()?;
         let path = self.file(UNFINISHED);
-        // One that was given up with its process. No link is followed, and the mode is ours.
+        // Removes what a process that died while writing has left. Opening a new file follows no link, and
+        // sets the mode.
         remove(&path)?;
         let file = only_for_us().create_new(true).open(&path)?;
         let header = Header {
@@ -121,18 +123,19 @@ impl Place {
             sync_dir(&self.cache.dir)
         });
         if written.is_err() {
-            // It takes room on a disk that may be full. Whether that works changes nothing.
+            // Frees the room on a disk that may be full. The write has failed whether this works or not.
             let _ = fs::remove_file(&path);
         }
         written
     }
 
-    /// Takes the copy away.
+    /// Removes the copy.
     pub(super) fn remove(&self) -> io::Result<()> {
         remove(&self.file(COPY))
     }
 
-    /// The lock of the process that writes, which goes with the file. Waits for other processes.
+    /// Takes the lock of the process that writes, which is released with the returned file. Waits for other
+    /// processes.
     pub(super) fn lock(&self) -> io::Result<File> {
         self.create_dir()?;
         let mut options = only_for_us();
@@ -143,7 +146,7 @@ impl Place {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(error),
                 Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WITHIN => {
-                    let why = "another process has been writing this copy for long";
+                    let why = "another process is still writing this copy";
                     return Err(io::Error::other(why));
                 }
                 Err(TryLockError::WouldBlock) => thread::sleep(LOCK_EVERY),
@@ -160,7 +163,7 @@ impl Place {
     }
 }
 
-/// Removes a file, if there is one.
+/// Removes a file, if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -168,7 +171,8 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens files for writing. Tables are not for all who may use the machine.
+/// Returns options that open a file for writing, readable by its owner only: tables are not for every user
+/// of the machine.
 fn only_for_us() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -177,7 +181,7 @@ fn only_for_us() -> OpenOptions {
     options
 }
 
-/// Makes a name in a directory last.
+/// Makes the names in a directory durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(dir)?.sync_all()?;
@@ -203,7 +207,7 @@ fn write<'a>(
     out.out.flush()
 }
 
-/// Keeps the checksum of what is written.
+/// A writer that computes the checksum of what is written.
 struct Summing<W> {
     out: W,
     sum: Xxh3Default,
@@ -221,7 +225,7 @@ impl<W: Write> Summing<W> {
 fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
     let file = File::open(path)?;
     if file.metadata()?.len() > MAX_FILE_BYTES {
-        return Err(Unusable::Damaged("it is larger than copies are"));
+        return Err(Unusable::Damaged("it is larger than any copy"));
     }
     let mut lines = Lines {
         file: BufReader::with_capacity(BUFFER, file),
@@ -258,7 +262,7 @@ fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
         return Err(Unusable::Damaged("its checksum"));
     }
     if !lines.file.fill_buf()?.is_empty() {
-        return Err(Unusable::Damaged("it goes on behind its end"));
+        return Err(Unusable::Damaged("it continues after its end"));
     }
     let head = Head {
         position: header.position,
@@ -276,13 +280,13 @@ fn read(path: &Path, table: &str, server: &str) -> Result<Loaded, Unusable> {
     })
 }
 
-/// What any version's first line has.
+/// The part of the first line that every version has.
 #[derive(Deserialize)]
 struct Version {
     hotread_cache: u32,
 }
 
-/// The lines of a file, of bounded length, and the checksum of those that were read.
+/// The lines of a file, of bounded length, and the checksum of the lines read so far.
 struct Lines<R> {
     file: BufReader<R>,
     line: Vec<u8>,

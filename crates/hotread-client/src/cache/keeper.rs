@@ -1,4 +1,5 @@
-//! The thread that keeps a replica's copy: it has the records as they came, and writes them now and then.
+//! The thread that keeps a replica's copy: it holds the records as received, and writes them from time to
+//! time.
 
 use super::Place;
 use super::copy::{Copy, NotKept, Waiting};
@@ -9,30 +10,31 @@ use std::thread;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// Writing takes at most one part in so many of the time, however often a copy is to be written.
+/// Divisor of the share of time that writing may take, whatever the interval between copies is: at most a
+/// twentieth.
 const SHARE: u32 = 20;
 
-/// Why a copy was not written.
+/// Reason why a copy was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
     /// The client keeps no copies.
     #[error("the client keeps no copies of tables; give its builder a cache_dir")]
     NoCacheDir,
-    /// The table may not be kept, or cannot.
+    /// The table is not kept: it is sealed or too large, or its copy failed the check of its digest.
     #[error("{0}")]
     NotKept(String),
-    /// There is nothing to be kept yet, or the replica has ended.
+    /// There is no state to write yet, or the replica has ended.
     #[error("the replica has ended, or has no state yet")]
     Ended,
-    /// The file system does not take it.
+    /// The file system refused the write.
     #[error("the copy cannot be written: {0}; look at the cache_dir")]
     Io(String),
 }
 
 type Asked = oneshot::Sender<Result<Position, SaveError>>;
 
-/// The end of the thread that the replica holds. When it goes, what is new is written once more.
+/// The replica's end of the thread. When it is dropped, the thread writes what is new, and ends.
 #[derive(Debug)]
 pub(crate) struct Keeper(Arc<Shared>);
 
@@ -45,16 +47,16 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Waiting,
-    /// Where what waits leads to; `None`: nothing has happened.
+    /// Head of the table after the waiting operations; `None`: nothing has happened.
     head: Option<Head>,
     asked: Vec<Asked>,
-    /// The table is not to be kept.
+    /// Reason why the table must not be kept, if there is one.
     not_kept: Option<NotKept>,
     over: bool,
 }
 
 impl Shared {
-    /// Nothing panics while it is held, but memory may run out.
+    /// Locks the state. No code panics while it is locked, but memory may run out.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -66,10 +68,10 @@ impl Shared {
 }
 
 impl Keeper {
-    /// Begins with the records of the copy that is there.
+    /// Starts the thread with the records of the copy on disk.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system refuses a thread.
     pub(crate) fn start(place: Place, copy: Option<&Records>) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let writer = Writer {
@@ -85,7 +87,7 @@ impl Keeper {
         Ok(Self(shared))
     }
 
-    /// What was given out, and where the table stands after it.
+    /// Adds published operations, and the head of the table after them.
     pub(crate) fn add(&self, head: Head, ops: Vec<ChangeOp>) {
         self.0.tell(|state| {
             if state.not_kept.is_none() {
@@ -95,7 +97,7 @@ impl Keeper {
         });
     }
 
-    /// Nothing may be kept of the table, nor of what was kept before.
+    /// Stops keeping the table, and removes what was kept before.
     pub(crate) fn forget(&self) {
         self.0.tell(|state| {
             state.waiting.take();
@@ -104,7 +106,7 @@ impl Keeper {
         });
     }
 
-    /// Has a copy written at once.
+    /// Returns a handle with which a copy can be written at once.
     pub(crate) fn saver(&self) -> Saver {
         Saver(self.0.clone())
     }
@@ -116,7 +118,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Asks the thread, which may have ended.
+/// A handle that asks the thread to write, which may have ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Saver(Arc<Shared>);
 
@@ -128,7 +130,7 @@ impl Saver {
                 state.asked.push(asked);
             }
         });
-        // Nothing comes from a thread that has ended.
+        // A thread that has ended sends no answer.
         answer.await.unwrap_or(Err(SaveError::Ended))
     }
 }
@@ -137,9 +139,9 @@ struct Writer {
     shared: Arc<Shared>,
     place: Place,
     copy: Copy,
-    /// Where `copy` stands, if it is not what the replica began with.
+    /// Head of `copy`; `None`: `copy` is still the one that the replica started from.
     head: Option<Head>,
-    /// What is on disk.
+    /// Position of the file on disk.
     written: Option<Position>,
     next_at: Instant,
 }
@@ -159,7 +161,7 @@ impl Writer {
                 tracing::warn!(table = %self.place.table, %dir, error, "a copy of a table was not written");
             }
             for asked in work.asked {
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 let _ = asked.send(saved.clone());
             }
             if work.over {
@@ -168,8 +170,8 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to write and it is time, or a copy is asked for, or it is over. Takes
-    /// what waits.
+    /// Waits until a write is due, a copy is asked for, or the replica has ended. Takes the waiting
+    /// operations.
     fn wait(&self) -> Result<State, NotKept> {
         let mut state = self.shared.lock();
         loop {
@@ -195,7 +197,7 @@ impl Writer {
         }
     }
 
-    /// Writes what is not on disk yet, and says where the copy stands.
+    /// Writes what is not on disk yet, and returns the position of the copy.
     fn save(&mut self) -> Result<Position, SaveError> {
         let Some(head) = self.head else {
             return self.written.ok_or(SaveError::Ended);
@@ -216,7 +218,7 @@ impl Writer {
         Ok(head.position)
     }
 
-    /// The table is not kept: what there is of it goes, and whoever asks is told.
+    /// Stops keeping the table: removes its copy, and answers every caller with the reason.
     fn give_up(self, why: NotKept) {
         drop(self.copy);
         tracing::info!(table = %self.place.table, %why, "no copy of a table is kept");
@@ -228,7 +230,7 @@ impl Writer {
         loop {
             state.waiting.take();
             for asked in state.asked.drain(..) {
-                // Whoever asked may have gone.
+                // The caller may be gone.
                 let _ = asked.send(Err(SaveError::NotKept(why.to_string())));
             }
             if state.over {

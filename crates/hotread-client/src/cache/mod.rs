@@ -1,5 +1,5 @@
-//! Copies of tables on disk, so that a replica can start without its server: where they are, what
-//! they look like, and the thread that writes them.
+//! Copies of tables on disk, with which a replica can start without its server: their place, their format,
+//! and the thread that writes them.
 
 mod copy;
 mod file;
@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Least time between two copies of one table, unless the builder is told otherwise.
+/// Default of the least time between two copies of one table.
 pub(crate) const SAVE_EVERY: Duration = Duration::from_secs(10);
 
-/// Where copies are kept, and how often they are written.
+/// Directory of the copies, and the interval between them.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
     pub(crate) dir: PathBuf,
@@ -35,11 +35,11 @@ pub(crate) struct Place {
 
 /// Extension of the file of a copy.
 const COPY: &str = "copy";
-/// Extension of a copy that is being written. One process at a time does: it holds the lock.
+/// Extension of a copy that is being written, by the one process that holds the lock.
 const UNFINISHED: &str = "unfinished";
-/// Extension of the file that is locked by the process that writes.
+/// Extension of the file that the writing process locks.
 const LOCK: &str = "lock";
-/// Extension of the last copy that could not be used, kept for people to look at.
+/// Extension of the last unusable copy, kept for inspection.
 const ASIDE: &str = "set-aside";
 
 impl Cache {
@@ -53,9 +53,9 @@ impl Cache {
 }
 
 impl Place {
-    /// The path of a file. Its name says which table and, by a hash, which server:
-    /// `flags-9f86d081884c7d65.copy`. Names of tables are lower-case letters, digits, `_` and `-`, so that
-    /// nothing in them means anything to a file system; with the hash they are not reserved on any either.
+    /// Returns the path of a file. Its name has the table and, by a hash, the server:
+    /// `flags-9f86d081884c7d65.copy`. Names of tables are lower-case letters, digits, `_` and `-`, none of
+    /// which is special to a file system; with the hash, the name is not reserved on any of them either.
     fn file(&self, extension: &str) -> PathBuf {
         let hash = xxh3_64(self.server.as_bytes());
         let name = format!("{}-{hash:016x}.{extension}", self.table);

@@ -1,4 +1,4 @@
-//! Calls against a server that answers with what it was told.
+//! Calls against a server that answers from a script.
 
 use crate::common::Reply::{Answer, Nothing};
 use crate::common::Scripted;
@@ -87,7 +87,7 @@ async fn a_refusal_that_is_not_about_the_transaction_leaves_it_unknown() {
         ("PRECONDITION_FAILED", 412, true),
         ("TXN_ID_REUSED", 409, true),
     ] {
-        // The first attempt may have been committed, before the answer was lost.
+        // The first attempt may have been committed before the answer was lost.
         let server = Scripted::start(vec![strange(), Answer(status, error(code))]).await;
         let failed = client(&server).await.put("t", "k", &1).await.unwrap_err();
         let expected = if known { code } else { "COMMIT_UNKNOWN" };
@@ -116,7 +116,7 @@ async fn a_server_that_is_not_there_is_unreachable_even_for_writes() {
     let url = server.url();
     drop(server);
     let client = Client::builder(&url).build().unwrap();
-    // The listener goes with its task.
+    // The listener is dropped with its task.
     loop {
         let failed = client.put("t", "k", &1).await.unwrap_err();
         if matches!(failed, Error::Unreachable(_)) {

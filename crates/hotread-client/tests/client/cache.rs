@@ -1,4 +1,4 @@
-//! Copies on disk: starting without the server, and never with what is not right.
+//! Copies on disk: starting without the server, and refusing damaged copies.
 
 use crate::common::{Fake, HANG, until};
 use hotread_client::{
@@ -28,7 +28,7 @@ async fn replica(url: &str, dir: &Path) -> Replica<Numbers> {
     client.replica("t").await.unwrap()
 }
 
-/// The files with this extension.
+/// Returns the files with this extension.
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     files
@@ -51,7 +51,7 @@ fn content(replica: &Replica<Numbers>) -> Vec<(String, u64)> {
     pairs
 }
 
-/// A server that is away, and a directory with a copy of its table, which has `a` = 1 and `b` = 2.
+/// Returns a server that is away, and a directory with a copy of its table, which has `a` = 1 and `b` = 2.
 async fn offline() -> (Fake, TempDir) {
     let dir = TempDir::new().unwrap();
     let mut server = Fake::start().await;
@@ -110,7 +110,7 @@ async fn a_replica_whose_server_is_there_starts_with_what_the_table_is_now() {
 #[tokio::test]
 async fn another_table_of_the_same_name_replaces_the_copy() {
     let (mut server, dir) = offline().await;
-    server.begin_anew(77);
+    server.recreate(77);
     let at = server.put("new", "5");
     server.restart().await;
     let replica = replica(&server.url(), dir.path()).await;
@@ -139,7 +139,7 @@ async fn what_came_last_is_written_when_the_replica_goes() {
     until("it is written", || written().contains("late")).await;
 }
 
-/// Without its server a replica is not made from what is not a whole and sound copy.
+/// Checks that a replica without its server does not start from a damaged copy.
 async fn is_set_aside(damage: impl Fn(Vec<u8>) -> Vec<u8>, what: &str) {
     let (mut server, dir) = offline().await;
     let path = copy(dir.path());
@@ -257,11 +257,11 @@ async fn a_poisoned_table_is_started_from_the_last_good_copy() {
             if refused.key.as_str() == "b" && refused.seq == bad.seq)
     })
     .await;
-    // Without a copy there is nothing to start from.
+    // Without a copy there is no state to start from.
     let bare = Client::builder(&url).build().unwrap();
     let refused = bare.replica::<Numbers>("t").await.unwrap_err();
     assert_eq!(refused.code(), Code::Rejected);
-    // The copy stays the last good one, however often it is started.
+    // The copy remains the last good one, however often a replica starts.
     drop(replica);
     let replica = self::replica(&url, dir.path()).await;
     assert_eq!(content(&replica), good);
@@ -325,7 +325,7 @@ async fn two_replicas_may_share_a_directory() {
     assert!(server.begun().last().unwrap().0 == Begin::Resume);
 }
 
-/// What the other process does: it follows a server and saves, until it is killed.
+/// Runs the other process: it follows a server and saves, until it is killed.
 async fn save_until_killed(url: &str) {
     let dir = std::env::var("CACHE_DIR").unwrap();
     let replica = replica(url, Path::new(&dir)).await;
@@ -364,6 +364,6 @@ async fn a_process_that_is_killed_while_it_writes_leaves_a_whole_copy() {
     assert!(matches!(replica.status(), Status::Offline { .. }));
     assert!(content(&replica).len() >= large.len());
     assert!(files(dir.path(), "set-aside").is_empty());
-    // What was not finished does not pile up.
+    // Unfinished files do not accumulate.
     assert!(fs::read_dir(dir.path()).unwrap().count() <= 3);
 }

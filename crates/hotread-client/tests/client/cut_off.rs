@@ -1,5 +1,5 @@
-//! Bad connections: many replicas that were cut off for longer than the history lasts, while the table goes
-//! on changing; and a link over which a frame takes longer than a connection may be silent.
+//! Bad connections: many replicas that were cut off for longer than the history lasts, while the table
+//! continues to change; and a link over which a frame takes longer than a connection may be silent.
 
 use crate::common::proxy::Cable;
 use crate::common::server::Api;
@@ -17,7 +17,7 @@ const REPLICAS: u64 = 20;
 const RECORDS: u64 = 2_000;
 const HISTORY: u64 = 50;
 
-/// Snapshots that the server has sent.
+/// Returns the number of snapshots that the server has sent.
 async fn snapshots(api: &Api) -> u64 {
     let mut stream = TcpStream::connect(api.address).await.unwrap();
     let request = format!(
@@ -55,7 +55,7 @@ async fn replicas_behind_the_history_load_once_and_stay_live() {
 
     let cable = Cable::to(api.address).await;
     let client = Client::builder(&format!("http://{}", cable.address));
-    // Not more often: on a busy machine a connection would be given up that nothing is wrong with.
+    // Not more often: on a busy machine a healthy connection would be abandoned.
     let client = client
         .ping_every(Duration::from_millis(250))
         .build()
@@ -75,7 +75,7 @@ async fn replicas_behind_the_history_load_once_and_stay_live() {
     for n in 0..4 * HISTORY {
         writer.put("t", "00000", &n).await.unwrap();
     }
-    // It goes on changing while they come back.
+    // The table continues to change while the replicas return.
     let ends = Arc::new(AtomicBool::new(false));
     let told = ends.clone();
     let writing = tokio::spawn(async move {
@@ -113,7 +113,7 @@ async fn a_frame_that_is_long_in_coming_does_not_end_the_connection() {
     let writer = api.client(None).await;
     let value = "x".repeat(60_000);
     writer.put("t", "k", &value).await.unwrap();
-    // Three seconds, where three heartbeats are a fifth of that.
+    // Three seconds, five times as long as three heartbeats.
     let cable = Cable::slow(api.address, 20_000).await;
     let (told, mut events) = tokio::sync::mpsc::unbounded_channel();
     let client = Client::builder(&format!("http://{}", cable.address))

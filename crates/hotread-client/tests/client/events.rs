@@ -63,7 +63,7 @@ async fn what_cannot_be_told_without_a_gap_is_an_error() {
     assert_eq!(refused.code(), Code::EpochChanged);
 
     let mut events = client.events("t", None).await.unwrap();
-    server.begin_anew(2);
+    server.recreate(2);
     let error = events.next().await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::EpochChanged);
     assert!(events.next().await.is_none());

@@ -1,5 +1,5 @@
-//! The client: against servers that do what a test wants, and against the server itself. Tests share one
-//! process here, and change nothing that belongs to all of it.
+//! The client, against servers that do what a test wants, and against the real server. The tests share one
+//! process, and change no global state.
 
 mod common;
 

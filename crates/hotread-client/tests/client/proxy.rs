@@ -14,7 +14,7 @@ const GATEWAY_TIMEOUT: Says = Instead(
     "HTTP/1.1 504 Gateway Timeout\r\nconnection: close\r\ncontent-length: 7\r\n\r\ntimeout",
 );
 
-/// What proxies say when a server takes too long, is restarted, or answers what they do not like.
+/// Answers of proxies when a server takes too long, restarts, or answers something that the proxy rejects.
 const LIES: [Says; 8] = [
     GATEWAY_TIMEOUT,
     Instead("HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
@@ -30,7 +30,7 @@ const LIES: [Says; 8] = [
     Nothing,
 ];
 
-/// A server, a proxy before it that leaves paths as they are, and a client of the proxy.
+/// Returns a server, a proxy before it that leaves paths unchanged, and a client of the proxy.
 async fn proxied() -> (Api, Proxy, Client) {
     let api = Api::start().await;
     let proxy = Proxy::start(api.address, str::to_owned).await;
@@ -121,10 +121,10 @@ async fn a_change_without_an_id_that_a_proxy_answers_for_is_unknown() {
     let lie = || proxy.says(&[GATEWAY_TIMEOUT]);
     lie();
     let created = client.create_table("new", &TableOptions::default()).await;
-    unknown(created.map(drop), "whether it is there");
+    unknown(created.map(drop), "whether it exists");
     assert!(admin.table_info("new").await.is_ok());
     lie();
-    unknown(client.drop_table("new").await, "still there");
+    unknown(client.drop_table("new").await, "still exists");
     assert_eq!(
         admin.table_info("new").await.unwrap_err().code(),
         Code::UnknownTable
@@ -134,7 +134,7 @@ async fn a_change_without_an_id_that_a_proxy_answers_for_is_unknown() {
     unknown(created.map(drop), "revoke it");
 }
 
-/// As nginx does where it passes a path on that it has rewritten.
+/// Rewrites a path as nginx does when it forwards a rewritten one.
 fn normalised(path: &str) -> String {
     let path = path
         .replace("%2F", "/")
@@ -157,7 +157,7 @@ async fn each_key_is_read_as_it_is_through_a_proxy_that_normalises_paths() {
     let proxy = Proxy::start(api.address, normalised).await;
     let client = Client::builder(&proxy.url()).build().unwrap();
     for key in [".", ".."] {
-        // No path can say them.
+        // No path can contain them.
         let refused = client.get("t", key).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidName);
     }
@@ -175,7 +175,7 @@ async fn each_key_is_read_as_it_is_through_a_proxy_that_normalises_paths() {
             (*key, n.to_string().as_bytes())
         );
     }
-    // Of all that begin with it, another is the first.
+    // The first key with this prefix is another one.
     assert!(client.get("t", "a/").await.unwrap().is_none());
     for key in keys {
         client.delete("t", key).await.unwrap();
@@ -210,7 +210,7 @@ async fn an_answer_that_comes_while_the_body_is_still_being_sent_is_read() {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             attempts += 1;
-            // The head, and no more: what is unread makes the system reset the connection.
+            // The head, and no more: unread bytes make the system reset the connection.
             let mut head = [0; 64];
             tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head)
                 .await
@@ -240,7 +240,7 @@ async fn an_answer_that_comes_while_the_body_is_still_being_sent_is_read() {
     answered.abort();
 }
 
-/// Less than any of the transfers below takes.
+/// Shorter than any of the transfers below.
 const SILENCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]

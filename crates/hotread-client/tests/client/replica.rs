@@ -77,11 +77,11 @@ async fn after_a_lost_connection_it_resumes_without_a_snapshot() {
 }
 
 #[tokio::test]
-async fn a_table_that_began_anew_replaces_the_old_one() {
+async fn a_recreated_table_replaces_the_old_one() {
     let server = Fake::start().await;
     let old = server.put("old", "1");
     let replica = replica(&server).await;
-    server.begin_anew(2);
+    server.recreate(2);
     let new = server.put("new", "2");
     replica.wait_for(new, HANG).await.unwrap();
     assert_eq!(replica.create_handle().current().len(), 1);
@@ -135,7 +135,7 @@ async fn without_any_state_a_refused_value_is_an_error() {
     }
 }
 
-/// Its code panics when it meets certain values.
+/// A state whose code panics at certain values.
 #[derive(Clone, Debug)]
 struct Fragile(Numbers);
 
@@ -217,7 +217,7 @@ async fn what_is_no_session_is_given_up_and_tried_again() {
     ]);
     let replica = replica(&server).await;
     assert_eq!(value(&replica, "a"), Some(1));
-    // All of it was used up before.
+    // All of the budget was used up before.
     assert_eq!(server.tokens().len(), 5);
 }
 
@@ -249,7 +249,7 @@ async fn readers_with_old_copies_block_waiters_until_they_let_go() {
     let replica = replica(&server).await;
     let mut readers = Vec::new();
     let mut blocked = None;
-    // Each reader holds another copy.
+    // Each reader refers to another copy.
     for n in 1..=4 {
         let mut reader = replica.create_handle();
         reader.refresh();
@@ -298,7 +298,7 @@ async fn idle_readers_that_starve_another_are_named() {
     };
     assert!(reader.is_some_and(|name| name.starts_with("idle-")));
     assert_eq!(readers, 3);
-    // One that lets go is enough.
+    // One released reader is enough.
     idle[0].current();
     replica.wait_for(at, HANG).await.unwrap();
     until("it is live", || replica.status() == Status::Live).await;
@@ -382,7 +382,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert!(starting.await.is_ok());
 }
 
-/// The runtime that follows a table gets no turn, as if the process were stopped.
+/// Keeps the runtime that follows a table from running, as if the process were stopped.
 #[test]
 fn a_replica_whose_task_gets_no_turn_is_not_live() {
     let servers = tokio::runtime::Runtime::new().unwrap();
@@ -405,7 +405,7 @@ fn a_replica_whose_task_gets_no_turn_is_not_live() {
     servers.block_on(until("it is live", || replica.status() == Status::Live));
 }
 
-/// The runtime that follows a table is shut down under its replica.
+/// Shuts down the runtime that follows a table.
 #[test]
 fn a_replica_whose_runtime_is_gone_says_that_it_has_ended() {
     let servers = tokio::runtime::Runtime::new().unwrap();
@@ -419,7 +419,7 @@ fn a_replica_whose_runtime_is_gone_says_that_it_has_ended() {
     assert_eq!(value(&replica, "a"), Some(1));
 }
 
-/// Its code panics when a record is deleted.
+/// A state whose code panics when a record is deleted.
 #[derive(Clone, Debug)]
 struct KeepsAll(Numbers);
 
@@ -480,7 +480,7 @@ async fn a_replica_that_leaves_out_what_it_cannot_have_says_so() {
         server.nacks() == [("b".to_owned(), 1)]
     })
     .await;
-    // It goes on where a replica that leaves nothing out would stay.
+    // The replica continues where one that leaves nothing out would stop.
     let at = server.put("a", "2");
     replica.wait_for(at, HANG).await.unwrap();
     assert!(partial(replica.status()));

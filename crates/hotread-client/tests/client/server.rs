@@ -1,4 +1,4 @@
-//! The client against the server itself, over real connections.
+//! The client against the real server, over real connections.
 
 use crate::common::server::Api;
 use crate::common::{HANG, until};
@@ -173,8 +173,8 @@ async fn a_table_that_is_dropped_and_made_again_is_another_one() {
 #[tokio::test]
 async fn a_revoked_token_ends_the_session_and_the_replica_keeps_what_it_has() {
     let api = Api::start().await;
-    let nobody = api.client(None).await;
-    let admin = nobody.create_token("root", Role::Admin, None).await;
+    let anonymous = api.client(None).await;
+    let admin = anonymous.create_token("root", Role::Admin, None).await;
     let admin = api.client(Some(&admin.unwrap().secret)).await;
     let only_t = [TableName::new("t").unwrap()];
     let token = admin.create_token("reader", Role::Read, Some(&only_t));
@@ -184,7 +184,7 @@ async fn a_revoked_token_ends_the_session_and_the_replica_keeps_what_it_has() {
     let replica: Replica<Numbers> = reader.replica("t").await.unwrap();
     let refused = reader.put("t", "a", &2).await.unwrap_err();
     assert_eq!(refused.code(), Code::Forbidden);
-    let refused = nobody.replica::<Numbers>("t").await;
+    let refused = anonymous.replica::<Numbers>("t").await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     admin.revoke_token(&token.info.id).await.unwrap();
     until("it is stale", || {
@@ -221,7 +221,7 @@ async fn a_replica_outlives_restarts_of_the_server_and_its_writes_go_through() {
         replica.wait_for(at, HANG).await.unwrap();
         assert_eq!((value(&replica, "a"), at.seq), (Some(n), n + 1));
     }
-    // On a busy machine a connection may just have been too silent once more.
+    // On a busy machine a connection may just have been too silent again.
     until("it is live", || replica.status() == Status::Live).await;
 }
 
@@ -244,7 +244,7 @@ async fn events_come_one_by_one_and_a_gap_is_told() {
     let at = client.delete("t", "a").await.unwrap();
     assert_eq!(events.next().await.unwrap().unwrap().head.position, at);
     drop(events);
-    // The history is trimmed some changes at a time.
+    // The history is trimmed a few changes at a time.
     let began = Instant::now();
     let gone = loop {
         client.put("t", "a", &1).await.unwrap();
@@ -324,7 +324,7 @@ async fn a_large_table_is_loaded_and_followed() {
     client.replace("t", new).await.unwrap();
     let replica: Replica<HashMap<Arc<str>, serde_json::Value>> = client.replica("t").await.unwrap();
     assert_eq!(replica.create_handle().current().len(), 30_000);
-    // A transaction that does not fit a frame.
+    // A transaction that does not fit into a frame.
     let mut txn = Txn::new();
     txn.ops = (0..1_000)
         .map(|n| Op::Put(put(&format!("key/{n}"), &value(n + 1))))
@@ -381,7 +381,7 @@ async fn a_missing_table_or_token_is_waited_for_if_told_to() {
     let dir = tempfile::TempDir::new().unwrap();
     let file = dir.path().join("token");
     let builder = || Client::builder(&api.url()).token_file(&file);
-    // No file, no token: an error, unless it is to wait.
+    // Without the file there is no token: an error, unless the client waits.
     let refused = builder().build().unwrap().replica::<Numbers>("new").await;
     assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
     let patient = builder().wait_for_tables(true).build().unwrap();
@@ -409,8 +409,8 @@ async fn a_missing_table_or_token_is_waited_for_if_told_to() {
 #[tokio::test]
 async fn a_token_is_changed_under_replicas_events_and_calls() {
     let api = Api::start().await;
-    let nobody = api.client(None).await;
-    let root = nobody.create_token("root", Role::Admin, None).await;
+    let anonymous = api.client(None).await;
+    let root = anonymous.create_token("root", Role::Admin, None).await;
     let admin = api.client(Some(&root.unwrap().secret)).await;
     let first = admin.create_token("one", Role::Write, None).await.unwrap();
     let secret = Arc::new(std::sync::Mutex::new(first.secret));
@@ -433,7 +433,7 @@ async fn a_token_is_changed_under_replicas_events_and_calls() {
         let event = events.next().await.unwrap().unwrap();
         assert_eq!(event.head.position, at);
     }
-    // One that gives nothing new is an error.
+    // A provider that returns the same token again leads to an error.
     admin.revoke_token(&old).await.unwrap();
     let refused = client.put("t", "a", &4).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
@@ -447,7 +447,7 @@ async fn unread_events_come_without_a_gap_or_end_with_the_reason() {
     let client = api.client(None).await;
     let from = client.put("t", "a", &0).await.unwrap();
     let mut events = client.events("t", Some(from)).await.unwrap();
-    // More than is received ahead, more than is kept, and a restart: nobody reads meanwhile.
+    // More than is received ahead, more than is kept, and a restart, while the test does not read.
     for n in 1..=100 {
         client.put("t", "a", &n).await.unwrap();
         if n % 50 == 0 {
@@ -540,16 +540,16 @@ fn programs_without_a_runtime_do_the_same() {
 #[tokio::test]
 async fn events_and_changes_say_who_and_why() {
     let api = Api::start().await;
-    let nobody = api.client(None).await;
-    let start = nobody.table_info("t").await.unwrap().position;
-    let mut events = nobody.events("t", None).await.unwrap();
+    let anonymous = api.client(None).await;
+    let start = anonymous.table_info("t").await.unwrap().position;
+    let mut events = anonymous.events("t", None).await.unwrap();
     let note = |text: &str| Note::new(text).unwrap();
     let txn = Txn::new().put(put("a", "0")).note(note("before tokens"));
-    nobody.txn("t", txn).await.unwrap();
+    anonymous.txn("t", txn).await.unwrap();
     let mut seen = vec![events.next().await.unwrap().unwrap()];
     drop(events);
 
-    let token = nobody.create_token("deploy", Role::Admin, None).await;
+    let token = anonymous.create_token("deploy", Role::Admin, None).await;
     let client = api.client(Some(&token.unwrap().secret)).await;
     let mut events = client.events("t", None).await.unwrap();
     let table = client.table::<u64>("t").await.unwrap();

@@ -106,7 +106,7 @@ fn a_program_without_a_runtime_has_the_same_calls() {
     assert!(flags.reader().current().is_empty());
 }
 
-/// A program's own code, which a macro lets run on each backend: the calls differ by `.await` alone.
+/// A program's own code, which a macro runs on each backend: the calls differ by `.await` only.
 macro_rules! program {
     ($table:expr $(, $await:ident)?) => {{
         let table = $table;
@@ -154,7 +154,7 @@ async fn the_same_program_runs_on_a_file_and_on_a_server() {
     assert!(keys.is_empty());
 }
 
-/// What a callback was told: key, and the percents before and after.
+/// Arguments of a callback: key, and the percents before and after.
 type Told = (String, Option<u8>, Option<u8>);
 
 fn told(key: &str, old: Option<u8>, new: Option<u8>) -> Told {
@@ -177,21 +177,24 @@ async fn changes_are_told_once_with_old_and_new_value() {
         })
         .unwrap();
     let mut next = async || tokio::time::timeout(HANG, hear.recv()).await.unwrap();
-    // Of another program.
+    // Written by another program.
     for n in 1..=100 {
         client.put("percents", "a", &n).await.unwrap();
     }
     percents.delete("before").await.unwrap();
     let mut last = None;
     while last != Some(100) {
-        // Several transactions may come as one, and then of each key what became of it last.
+        // Several transactions may be coalesced, with the last value of each key.
         let ((key, old, new), seen) = next().await.unwrap();
         assert_eq!((&*key, old), ("a", last));
-        assert!(seen >= new, "told of {new:?} while readers see {seen:?}");
+        assert!(
+            seen >= new,
+            "{new:?} was reported while readers see {seen:?}"
+        );
         last = new;
     }
     assert_eq!(next().await.unwrap().0, told("before", Some(1), None));
-    // What another table of this name has is told as the difference.
+    // The content of a new table of this name is reported as the difference.
     client.drop_table("percents").await.unwrap();
     let new = Default::default();
     client.create_table("percents", &new).await.unwrap();
@@ -205,7 +208,7 @@ async fn changes_are_told_once_with_old_and_new_value() {
             None => drop(state.remove(&key)),
         }
     }
-    // Changes are told while the new table is still being compared with its digest.
+    // Changes are reported while the new table is still being compared with its digest.
     until("it is live", || percents.status() == Status::Live).await;
     drop(guard);
     assert_eq!(next().await, None, "the callback is dropped with its guard");
@@ -286,7 +289,7 @@ fn one_function_runs_on_a_temporary_store_and_a_server() {
     let flags = store.table::<Flag>("flags").unwrap();
     let in_memory = checkout(&flags).unwrap();
     drop((flags, store));
-    // The callback's thread is the last that has the table.
+    // The callback's thread is the last owner of the table.
     let start = std::time::Instant::now();
     while path.parent().unwrap().exists() {
         assert!(start.elapsed() < HANG, "{path:?} is left behind");

@@ -1,5 +1,5 @@
-//! Clients in a process to which the system gives no further thread. The library that stands for the system is
-//! the one of the server's tests, compiled here with the system's C compiler and preloaded.
+//! Clients in a process whose system refuses further threads. The library that acts as the system is the
+//! one of the server's tests, compiled here with the system's C compiler and preloaded.
 
 #![cfg(target_os = "linux")]
 
@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The file while which there is no thread is given to the process by this name.
+/// Variable with the file whose presence makes the system refuse threads.
 const NO_THREADS: &str = "HOTREAD_NO_THREADS";
 /// Larger than what is read on the runtime's own thread.
 const LARGE: usize = 200_000;
 
 type Texts = HashMap<Arc<str>, String>;
 
-/// What the process does that gets no threads.
+/// Runs the process that gets no threads.
 fn without_threads(url: &str) {
-    // Tokio's own threads for blocking work are gone at once.
+    // Tokio's blocking threads end at once.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(Duration::from_millis(1))
@@ -33,7 +33,7 @@ fn without_threads(url: &str) {
     followed.unwrap();
     let refused = Client::builder(url).build_blocking();
     let error = refused.map(drop).unwrap_err().to_string();
-    assert!(error.contains("no thread"), "{error}");
+    assert!(error.contains("refuses a thread"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let refused = hotread_store::Store::open(dir.path().join("test.db"));
     let error = refused.map(drop).unwrap_err();
@@ -46,7 +46,7 @@ async fn follow(url: &str) {
     let begun = client.replica::<Texts>("t").await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     std::fs::write(std::env::var_os(NO_THREADS).unwrap(), "").unwrap();
-    // A large transaction for one that follows, and a large snapshot for one that begins.
+    // A large transaction for an existing replica, and a large snapshot for a new one.
     let text = "x".repeat(LARGE);
     let at = client.put("t", "large", &text).await.unwrap();
     begun.wait_for(at, HANG).await.unwrap();
@@ -57,7 +57,7 @@ async fn follow(url: &str) {
     let named = url.replace("127.0.0.1", "localhost");
     let named = Client::builder(&named).build().unwrap();
     let error = named.table_info("t").await.unwrap_err().to_string();
-    assert!(error.contains("no thread"), "{error}");
+    assert!(error.contains("refuses a thread"), "{error}");
 }
 
 fn run_without_threads(test: &str, url: &str, dir: &Path) -> (bool, String) {
@@ -73,7 +73,7 @@ fn run_without_threads(test: &str, url: &str, dir: &Path) -> (bool, String) {
         .status();
     assert!(compiled.expect("there is a C compiler").success());
     let ran = hotread_testkit::process(test, url)
-        // The first thread of the harness is the one that runs it: it could not start another one either.
+        // The first thread of the harness runs the test, because a second one could not start.
         .arg("--test-threads=1")
         .env("LD_PRELOAD", &library)
         .env(NO_THREADS, dir.join("file"))

@@ -10,7 +10,7 @@ use hotread_proto::http::Nothing;
 use hotread_proto::{Position, Success};
 use serde::Serialize;
 
-/// Up to this size, in bytes, a body is not accounted for: the connection's buffer takes it.
+/// Largest body that is not accounted for, in bytes: the connection's buffer takes it.
 const SMALL: usize = 16 << 10;
 
 /// The answer to a request.
@@ -18,7 +18,7 @@ pub(crate) type Answer = Result<Response, Failure>;
 
 const JSON: &str = "application/json";
 
-/// A body with the part of the budget that it takes, until it is sent.
+/// A body with its part of the budget, until it is sent.
 struct Owned(
     Vec<u8>,
     #[expect(dead_code, reason = "given back when dropped")] Held,
@@ -30,29 +30,29 @@ impl AsRef<[u8]> for Owned {
     }
 }
 
-/// JSON of whatever kind.
+/// Returns a response with any JSON.
 pub(crate) fn json(status: StatusCode, data: &impl Serialize) -> Response {
     match serde_json::to_vec(data) {
         Ok(json) => with_type(status, JSON, json.into()),
         Err(error) => {
-            // Nothing that is answered has maps with other keys than strings.
+            // Answers have no maps with keys other than strings.
             tracing::error!(%error, "an answer cannot be written as JSON");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// Success, with its data beside it.
+/// Returns a success with its data.
 pub(super) fn success(data: &impl Serialize) -> Response {
     json(StatusCode::OK, &Success::new(data))
 }
 
-/// Success without data.
+/// Returns a success without data.
 pub(super) fn done() -> Response {
     success(&Nothing {})
 }
 
-/// Success with data that may be large: memory for it is held until it is sent.
+/// Returns a success with data that may be large; its memory is held until it is sent.
 pub(super) fn large(mut held: Held, data: &impl Serialize) -> Answer {
     let mut json = serde_json::to_vec(&Success::new(data)).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
@@ -67,13 +67,13 @@ pub(super) fn large(mut held: Held, data: &impl Serialize) -> Answer {
     Ok(with_type(StatusCode::OK, JSON, bytes))
 }
 
-/// A body of a kind.
+/// Returns a response of a content type.
 pub(crate) fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(kind))];
     (status, kind, Body::from(body)).into_response()
 }
 
-/// With the entity tag of a state.
+/// Adds the entity tag of a state.
 pub(super) fn tagged(mut response: Response, at: Position) -> Response {
     if let Ok(tag) = format!("\"{}-{}\"", at.epoch, at.seq).try_into() {
         response.headers_mut().insert(header::ETAG, tag);
@@ -81,13 +81,13 @@ pub(super) fn tagged(mut response: Response, at: Position) -> Response {
     response
 }
 
-/// The caller has it already.
+/// Returns 304: the caller has this state already.
 pub(super) fn not_modified(at: Position) -> Response {
     tagged(StatusCode::NOT_MODIFIED.into_response(), at)
 }
 
-/// Headers of all answers: no cache shows an old state as the present one, no browser takes an answer
-/// for something else than it is, and no page of another origin gets at it by embedding it.
+/// Adds the headers of all answers: caches must not serve an old state as the current one, browsers must
+/// not guess another content type, and pages of other origins must not embed an answer.
 pub(super) fn protect(headers: &mut HeaderMap) {
     const POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     let cache = HeaderValue::from_static("private, no-cache");
@@ -106,7 +106,7 @@ impl IntoResponse for Failure {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(status.as_u16(), 429 | 503) {
-            // Rounded up: too early is refused again.
+            // Rounded up, because an early attempt would be refused again.
             let seconds = self.wait.as_secs_f64().ceil().max(1.0) as u64;
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -122,9 +122,9 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A failure as the bytes of a whole response, for connections that get no further.
+/// Returns a failure as the bytes of a whole response, for connections that are refused.
 pub(crate) fn raw(failure: &Failure) -> Vec<u8> {
-    // It has strings and numbers, and cannot fail.
+    // A body of strings and numbers cannot fail.
     let body = serde_json::to_string(failure.body()).unwrap_or_default();
     let (status, bytes) = (failure.status(), body.len());
     let reason = status.canonical_reason().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Authentication of a request: by its token, or as of a program on this machine while there are no tokens.
+//! Authentication of a request: by its token, or as a program on this machine while there are no tokens.
 
 use crate::access::{forwarded, is_loopback, one};
 use crate::caller::Caller;
@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use hotread_proto::Code;
 use std::net::SocketAddr;
 
-/// The caller, by the token in `Authorization`, which is the only place for one.
+/// Returns the caller, by the token in `Authorization`, which is the only place for one.
 pub(super) fn authenticate(
     state: &AppState,
     peer: SocketAddr,
@@ -19,7 +19,7 @@ pub(super) fn authenticate(
         return without_token(peer, request);
     }
     let headers = &request.headers;
-    let wrong = || unauthenticated("this is no valid token; ask for one");
+    let wrong = || unauthenticated("the token is not valid; ask for one");
     let given = one(headers, &header::AUTHORIZATION).map_err(|()| wrong())?;
     let given = given.ok_or_else(|| {
         unauthenticated("a token is needed; send it as `Authorization: Bearer …`")
@@ -33,7 +33,7 @@ pub(super) fn authenticate(
     Ok(Caller { peer, token })
 }
 
-/// A program on this machine, while there are no tokens.
+/// Accepts a program on this machine, while there are no tokens.
 fn without_token(peer: SocketAddr, request: &Parts) -> Result<Caller, Failure> {
     if !is_loopback(peer) {
         return Err(unauthenticated(

@@ -1,5 +1,5 @@
-//! What is wrong with a body that could not be read: its place, and a code that says which part of
-//! the vocabulary it breaks. No value is quoted: values may be secret, and errors are logged.
+//! The error of an unreadable body: its place, and a code for the part of the vocabulary that it violates.
+//! No value is quoted: values may be secret, and errors are logged.
 
 use crate::error::Failure;
 use hotread_proto::{Category, ErrorBody, Key, Note, TableName, Timestamp, TxnId, Value};
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 use std::str::FromStr;
 
-/// The failure of a body that `error` was found in.
+/// Returns the failure of a body in which `error` was found.
 pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
     let at = format!("line {} column {}", error.line(), error.column());
     match error.classify() {
@@ -25,7 +25,7 @@ pub(super) fn failure(body: &[u8], error: &serde_json::Error) -> Failure {
     }
 }
 
-/// The parser's words without what they quote of the text: `invalid type: string "…", expected u64`.
+/// Returns the parser's message without its quotes from the text: `invalid type: string "…", expected u64`.
 fn unquoted(message: &str) -> String {
     let quotes = ["invalid type: ", "invalid value: "];
     let start = quotes.iter().find(|quote| message.starts_with(**quote));
@@ -37,7 +37,7 @@ fn unquoted(message: &str) -> String {
     format!("{start}{}{}", kind.trim_end(), &message[expected..])
 }
 
-/// The members whose forms have codes of their own, wherever they stand, and as they stand there.
+/// Members whose forms have codes of their own, at any depth, as raw JSON.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 struct Loose<'a> {
@@ -56,7 +56,7 @@ struct Loose<'a> {
     records: Option<&'a RawValue>,
 }
 
-/// The first member of a body that breaks the vocabulary.
+/// Returns the failure of the first member that violates the vocabulary.
 fn misformed(body: &[u8]) -> Option<Failure> {
     let body: Loose<'_> = serde_json::from_slice(body).ok()?;
     let record = |raw| record(&parsed(Some(raw))?);
@@ -73,7 +73,7 @@ fn misformed(body: &[u8]) -> Option<Failure> {
         .or_else(|| first(body.conditions, record))
 }
 
-/// What is wrong with a record, and which one it is.
+/// Returns the failure of a record, with its key.
 fn record(record: &Loose<'_>) -> Option<Failure> {
     if let misnamed @ Some(_) = misnamed::<Key>(record.key) {
         return misnamed;
@@ -89,12 +89,12 @@ fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// A string that does not have the form of a name.
+/// Returns the failure of a string that does not have the form of a name.
 fn misnamed<T: FromStr<Err: Into<Failure>>>(raw: Option<&RawValue>) -> Option<Failure> {
     Some(parsed::<String>(raw)?.parse::<T>().err()?.into())
 }
 
-/// A string or a number that is no time.
+/// Returns the failure of a string or a number that is not a time.
 fn mistimed(raw: &RawValue) -> Option<Failure> {
     let text = raw.get();
     match text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
@@ -103,7 +103,8 @@ fn mistimed(raw: &RawValue) -> Option<Failure> {
     }
 }
 
-/// The first failure among the items of an array, which may be any number; none is kept.
+/// Returns the first failure among the items of an array, without keeping the items, of which there may be
+/// any number.
 fn first<'a, F>(array: Option<&'a RawValue>, failure: F) -> Option<Failure>
 where
     F: Fn(&'a RawValue) -> Option<Failure>,

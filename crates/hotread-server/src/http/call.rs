@@ -28,13 +28,13 @@ pub(crate) struct Call {
     /// `Idempotency-Key`.
     pub(crate) id: Option<TxnId>,
     pub(crate) parts: Parts,
-    /// What the route takes as its body.
+    /// Body that the route takes.
     pub(super) takes: Takes,
     pub(super) names: Names,
     pub(super) body: Body,
 }
 
-/// What the path names.
+/// Names in the path.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) table: Option<TableName>,
@@ -43,18 +43,18 @@ pub(super) struct Names {
 }
 
 impl Call {
-    /// The table that the path names.
+    /// Returns the table in the path.
     pub(crate) fn table(&self) -> Result<TableName, Failure> {
         self.names.table.clone().ok_or_else(Failure::internal)
     }
 
-    /// The key that the path names.
+    /// Returns the key in the path.
     pub(super) fn key(&self) -> Result<Key, Failure> {
         self.names.key.clone().ok_or_else(Failure::internal)
     }
 
-    /// Does what blocks on behalf of the caller, as a unit of work on the table that the path names.
-    /// Reads take no longer than [`Options::max_read_ms`](crate::Options::max_read_ms).
+    /// Runs blocking work on behalf of the caller, as a unit of work on the table in the path. Reads take
+    /// at most [`Options::max_read_ms`](crate::Options::max_read_ms).
     pub(crate) fn blocking<R, W>(
         &self,
         work: W,
@@ -67,8 +67,8 @@ impl Call {
         async move { state.blocking(unit, work).await }
     }
 
-    /// Answers with what is read from the store, as [`blocking`](Self::blocking) does. It may be large:
-    /// so much memory is taken before, and then as much as the answer needs until it is sent.
+    /// Answers with the result of a read, which runs as in [`blocking`](Self::blocking). For large results,
+    /// `memory` bytes are taken before the read, and then as much as the answer needs until it is sent.
     pub(super) fn answer<T, R>(
         &self,
         memory: usize,
@@ -83,7 +83,7 @@ impl Call {
         async move { answer.await? }
     }
 
-    /// A unit of work on behalf of the caller.
+    /// Returns a unit of work on behalf of the caller.
     pub(crate) fn unit(&self) -> Unit {
         let limit = Duration::from_millis(self.state.settings().options.max_read_ms);
         let unit = Unit::of(self.caller.who()).within(limit);
@@ -93,17 +93,17 @@ impl Call {
         }
     }
 
-    /// What the caller may hold in memory.
+    /// Returns the caller's memory budget.
     pub(crate) fn budget(&self) -> Budget {
         self.state.budgets.of(self.caller.who())
     }
 
-    /// The id that the path names.
+    /// Returns the id in the path.
     pub(super) fn path_id(&self) -> Result<String, Failure> {
         self.names.id.clone().ok_or_else(Failure::internal)
     }
 
-    /// The body as what it should be, if there is one, with the memory that it takes.
+    /// Parses the body, if there is one, and returns it with its memory.
     pub(super) async fn body<T>(&mut self) -> Result<Option<(T, Held)>, Failure>
     where
         T: DeserializeOwned + Send + 'static,
@@ -117,7 +117,7 @@ impl Call {
         if bytes.is_empty() {
             return Ok(None);
         }
-        // An array would be read as the members in their order.
+        // The parser would accept an array as the members in their order.
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         if first.is_some_and(|byte| *byte != b'{') {
             return Err(Failure::bad_request("the body is not a JSON object"));
@@ -136,7 +136,7 @@ impl Call {
         }
     }
 
-    /// The body that there must be.
+    /// Parses a required body.
     pub(super) async fn needed_body<T>(&mut self) -> Result<(T, Held), Failure>
     where
         T: DeserializeOwned + Send + 'static,

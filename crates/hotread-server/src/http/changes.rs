@@ -21,11 +21,11 @@ pub(super) async fn get(call: Call) -> Answer {
     let answer = call.blocking(move |store| {
         let Piece { changes, held } =
             history::read(store, &table, from, limit, CHANGES_BYTES, &budget)?;
-        // Before the head, beyond which it does not lie then.
+        // Read before the head, so that the floor is at most the head.
         let floor = store.floor(&table)?;
         let position = store.head(&table)?.position;
         if position.epoch != from.epoch {
-            // Dropped and made again meanwhile: an answer is about one incarnation.
+            // The table was dropped and re-created meanwhile; an answer is about one incarnation.
             let head = position;
             return Err(ReadError::NeverThere { table, from, head }.into());
         }

@@ -1,48 +1,49 @@
-//! Entity tags, `"epoch-seq"`: requests that are only meant for a state.
+//! Entity tags, `"epoch-seq"`: requests that apply to one state only.
 //!
-//! A tag names a state of a record, and its form on the wire does not matter to it. So what a proxy
-//! makes of a tag when it compresses an answer counts as the tag: `W/"epoch-seq"` (nginx, Cloudflare)
-//! and `"epoch-seq-gzip"` (Apache).
+//! A tag identifies the state of a record, independently of its form on the wire. Therefore the forms that
+//! proxies give a tag when they compress an answer are accepted: `W/"epoch-seq"` (nginx, Cloudflare) and
+//! `"epoch-seq-gzip"` (Apache).
 
 use crate::access::one;
 use crate::error::Failure;
 use axum::http::{HeaderMap, HeaderName, header};
 use hotread_proto::Position;
 
-/// Which headers a route understands that make it do something only under a condition.
+/// Conditional headers that a route supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Conditions {
     None,
-    /// `If-None-Match` with entity tags: not again what the caller has.
+    /// `If-None-Match` with entity tags: skips the answer if the caller has this state.
     Cached,
-    /// `If-Match` with one entity tag or `*`, `If-None-Match: *`: only if the record is that, is
-    /// there, or is not there.
+    /// `If-Match` with one entity tag or `*`, `If-None-Match: *`: only if the record has that state,
+    /// exists, or is absent.
     Record,
     /// `If-Match` with one entity tag or `*`.
     Existing,
 }
 
-/// Under which condition a request is meant.
+/// Condition of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// Under any.
+    /// No condition.
     None,
-    /// If the record was last changed there.
+    /// The record was last changed at this position.
     Is(Position),
-    /// If the record cannot be that: the tag is none of ours.
+    /// A condition that cannot hold: the tag is not one of this server.
     IsImpossible,
-    /// If there is no record.
+    /// The record is absent.
     Absent,
-    /// If there is a record.
+    /// The record is present.
     Present,
-    /// If it is none of these.
+    /// The state is none of these.
     Not(Vec<Position>),
-    /// If there is nothing: the caller has whatever there is.
+    /// `If-None-Match: *`: the caller counts as having any state.
     NotAny,
 }
 
 impl Condition {
-    /// What the headers say. One that the route does not understand is an error, not passed over.
+    /// Reads the condition from the headers. An unsupported conditional header is an error, because
+    /// ignoring it would change the request's meaning.
     pub(super) fn read(headers: &HeaderMap, understood: Conditions) -> Result<Self, Failure> {
         let cached = understood == Conditions::Cached;
         let is = matches!(understood, Conditions::Record | Conditions::Existing);
@@ -55,18 +56,18 @@ impl Condition {
         ] {
             if !is_understood && headers.contains_key(&name) {
                 return Err(Failure::bad_request(format!(
-                    "{name} has no meaning here, and passing it over would do what is not meant; \
-                     leave it out"
+                    "{name} is not supported here, and ignoring it would change the request's \
+                     meaning; leave it out"
                 )));
             }
         }
         if cached {
-            // What a cache asks is a favour: what is not understood only costs an answer.
+            // A condition of a cache is optional: an unreadable one costs no more than an answer.
             return Ok(Self::cached(headers));
         }
         let value = |name: HeaderName| {
             one(headers, &name)
-                .map_err(|()| Failure::bad_request(format!("{name} is to be there once, as text")))
+                .map_err(|()| Failure::bad_request(format!("{name} must be given once, as text")))
         };
         let wrong = |message| Err(Failure::bad_request(message));
         match (value(header::IF_MATCH)?, value(header::IF_NONE_MATCH)?) {
@@ -89,7 +90,7 @@ impl Condition {
     fn cached(headers: &HeaderMap) -> Self {
         let mut tags = Vec::new();
         for value in headers.get_all(header::IF_NONE_MATCH) {
-            // Our tags have no commas in them.
+            // This server's tags have no commas.
             for tag in value.to_str().unwrap_or("").split(',') {
                 match tag.trim() {
                     "*" => return Self::NotAny,
@@ -100,7 +101,7 @@ impl Condition {
         Self::Not(tags)
     }
 
-    /// Does the caller have this state already?
+    /// Returns `true` if the caller already has this state.
     pub(super) fn has(&self, at: Position) -> bool {
         match self {
             Self::Not(tags) => tags.contains(&at),
@@ -110,10 +111,10 @@ impl Condition {
     }
 }
 
-/// Codings whose names proxies put behind a tag.
+/// Names of codings that proxies append to a tag.
 const CODINGS: [&str; 4] = ["gzip", "br", "zstd", "deflate"];
 
-/// `"epoch-seq"`, in exactly one form but for what proxies make of it.
+/// Parses `"epoch-seq"`, in exactly one form apart from the changes of proxies.
 fn parse(tag: &str) -> Option<Position> {
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
     let (epoch, rest) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;

@@ -1,6 +1,6 @@
-//! `/v1/tables/{table}/events`: a table's transactions as server-sent events, which every browser and
-//! many a tool can follow. There is no queue for each stream: what is read is sent, and who is slow
-//! reads the history on disk.
+//! `/v1/tables/{table}/events`: a table's transactions as server-sent events, which every browser and many
+//! tools can follow. A stream has no queue of its own: what is read is sent, and a slow client reads the
+//! history on disk.
 
 use super::answer::Answer;
 use super::call::Call;
@@ -32,11 +32,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A stream that is behind by no more changes than this takes them from memory, as a rule.
+/// Number of changes below which a stream usually takes the rest from memory.
 const NEAR: usize = 64;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells nginx and others not to buffer an answer.
+/// Asks nginx and others not to buffer an answer.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `GET /v1/tables/{table}/events`.
@@ -46,8 +46,8 @@ pub(super) async fn get(call: Call) -> Answer {
     state.check_running()?;
     let who = call.caller.who();
     let turn = state.streams.try_next(who, None).ok_or_else(|| {
-        let message = "there are as many streams of events as the server takes, of all or of one \
-                       caller; close some, or try again later";
+        let message = "there are too many streams of events, of all callers or of this one; close \
+                       some, or try again later";
         Failure::new(Code::TooManyConnections, message)
     })?;
     let sending = call.budget().take(0)?;
@@ -76,7 +76,7 @@ pub(super) async fn get(call: Call) -> Answer {
         count(&events.state.metrics.events_sent);
         Some((Ok::<_, Infallible>(Bytes::from(event)), events))
     });
-    // Neither kept nor compressed, and passed on at once, also by proxies that buffer.
+    // Neither stored nor compressed, and forwarded at once, also by proxies that buffer.
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store, no-transform"),
@@ -85,11 +85,11 @@ pub(super) async fn get(call: Call) -> Answer {
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
-/// Where to begin: where a client was that comes back, or where it says.
+/// Returns the position after which to begin: that of a returning client, or that of the query.
 fn begin(call: &Call) -> Result<Option<Position>, Failure> {
     let last = one(&call.parts.headers, &LAST_EVENT_ID)
-        .map_err(|()| Failure::bad_request("Last-Event-ID is to be there once, as epoch:seq"))?;
-    // Comes with the same URL again, so that it counts more than the query.
+        .map_err(|()| Failure::bad_request("Last-Event-ID must be given once, as epoch:seq"))?;
+    // A client reconnects with the same URL, so the header takes precedence over the query.
     match last {
         Some(last) if !last.is_empty() => Ok(Some(last.parse()?)),
         _ => call.query.read("from"),
@@ -101,36 +101,36 @@ struct Events {
     state: Arc<AppState>,
     caller: Caller,
     table: TableName,
-    /// The last change that was taken from the source.
+    /// Position of the last change taken from the source.
     at: Position,
     source: Source,
-    /// Where the stream begins, until that is said.
+    /// Position at which the stream begins, until it has been sent.
     begin: Option<Position>,
-    /// The rest of a change, from an operation on.
+    /// Rest of a change, from an operation on.
     rest: Option<(Arc<Change>, usize)>,
     shutdown: watch::Receiver<Drain>,
     tokens: watch::Receiver<u64>,
-    /// The generation of tokens at which the caller was last looked at.
+    /// Generation of tokens at which the caller was last checked.
     checked: Option<u64>,
-    /// The memory of the event that is sent, and of the rest of its change.
+    /// Memory of the event that is being sent, and of the rest of its change.
     sending: Held,
     _turn: Turn,
 }
 
-/// Where changes come from.
+/// Source of changes.
 enum Source {
-    /// The history, a piece at a time, as long as the stream is behind.
+    /// The history, a piece at a time, while the stream is behind.
     History(Piece),
-    /// Memory.
+    /// Recent changes in memory.
     Recent(Subscription),
-    /// Nowhere: it is over.
+    /// No source: the stream is over.
     Nothing,
 }
 
-/// A piece of the history, with the turn at holding one.
+/// A piece of the history, with its permit.
 struct Piece {
     changes: VecDeque<Arc<Change>>,
-    /// The size of the largest one.
+    /// Size of the largest change.
     largest: usize,
     _held: Held,
     _turn: Turn,
@@ -160,7 +160,7 @@ impl Piece {
 }
 
 impl Events {
-    /// The next event, or the end of the stream.
+    /// Returns the next event; `None`: the stream ends.
     async fn next(&mut self) -> Option<String> {
         let next = self.try_next().await;
         next.unwrap_or_else(|failure| Some(self.failed(failure)))
@@ -206,9 +206,9 @@ impl Events {
         Ok(None)
     }
 
-    /// A piece of the history was sent: the next one, or if there is not much left, from memory.
-    /// A subscription reads what it has missed at once, which is to be as little as a piece; the last
-    /// ones are taken to be as large as those before.
+    /// Continues after a piece of the history: with the next piece, or from memory if little is left. A
+    /// subscription reads everything it has missed at once, which must be no more than a piece; the
+    /// remaining changes are assumed to be as large as those before.
     async fn go_on(&mut self, largest: usize) -> Result<(), Failure> {
         let head = self.state.store.head(&self.table)?.position;
         let behind = usize::try_from(head.seq.saturating_sub(self.at.seq)).unwrap_or(usize::MAX);
@@ -225,21 +225,21 @@ impl Events {
     }
 
     async fn read_history(&mut self) -> Result<(), Failure> {
-        // What is held is given back before a turn is waited for.
+        // The piece is released before a permit is waited for.
         self.source = Source::Nothing;
         let piece = Piece::read(&self.state, &self.caller, &self.table, self.at).await?;
         self.source = Source::History(piece);
         Ok(())
     }
 
-    /// A change, or as much of it as makes an event. Only the last piece has an id, so that a client
-    /// that comes back begins with whole transactions.
+    /// Returns the event of a change, or of as much of it as fits into an event. Only the last part has an
+    /// id, so that a returning client begins with whole transactions.
     fn change(&mut self, change: Arc<Change>, at: usize) -> Result<String, Failure> {
         self.at = change.position;
         let whole = Txn::of(&change);
         let piece = whole.piece(at);
         let (fits, more) = (piece.ops.len(), piece.more);
-        // All of the change while a part of it is to be sent: others may have let go of it.
+        // Counts the whole change while a part of it remains, because other streams may have released it.
         let memory = match more || at > 0 {
             true => cost(&change),
             false => change.size(),
@@ -254,7 +254,7 @@ impl Events {
     fn failed(&mut self, failure: Failure) -> String {
         let body = failure.body();
         let kind = match body.code {
-            // The table is to be taken whole.
+            // The client has to load the table again.
             Code::Gone | Code::EpochChanged | Code::UnknownTable => "reset",
             _ => "error",
         };
@@ -271,17 +271,18 @@ impl Events {
         event(kind, None, body)
     }
 
-    /// The server stops. Browsers come back after `retry` milliseconds, each after another time.
+    /// Returns the last event of a stopping server. Browsers reconnect after `retry` milliseconds, a random
+    /// time.
     fn goodbye(&mut self, spread: Duration) -> String {
         let retry = RandomState::new().build_hasher().finish() % millis(spread).max(1);
-        let body = ErrorBody::new(Code::Closed, "the server is shutting down; come back");
+        let body = ErrorBody::new(Code::Closed, "the server is shutting down; reconnect");
         format!("retry: {retry}\n{}", self.end("goodbye", &body))
     }
 }
 
-/// An event. JSON that is written compactly has no line breaks, which would end it.
+/// Formats an event. Compact JSON has no line breaks, which would end the event.
 fn event(kind: &str, id: Option<Position>, data: &impl Serialize) -> String {
-    // Nothing that is sent has maps with other keys than strings.
+    // Events have no maps with keys other than strings.
     let data = serde_json::to_string(data).unwrap_or_default();
     match id {
         Some(id) => format!("event: {kind}\nid: {id}\ndata: {data}\n\n"),

@@ -1,4 +1,4 @@
-//! What is about the server itself: health, readiness, the description, the status.
+//! Routes about the server itself: health, readiness, the description, the status.
 
 use super::answer::{self, Answer};
 use super::call::Call;
@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use hotread_proto::http::{ServerStatus, TableStatus};
 use hotread_proto::{Code, Role, TableInfo};
 
-/// Most sessions at risk that are listed, the oldest; all are counted.
+/// Most sessions at risk that are listed, the oldest first; all are counted.
 const MAX_AT_RISK: usize = 100;
 
 /// `GET /healthz`: the process answers.
@@ -16,13 +16,13 @@ pub(super) async fn health(_call: Call) -> Answer {
     Ok(answer::done())
 }
 
-/// `GET /readyz`: it can be written to, and is not about to stop.
+/// `GET /readyz`: the server accepts writes, and is not about to stop.
 pub(super) async fn ready(call: Call) -> Answer {
     let state = &call.state;
     state.check_running()?;
     let halted = state.blocking(Unit::own(), |store| store.stats().halted);
     if halted.await?.is_some() {
-        // Why is for those who may see /v1/status.
+        // The reason is for callers that may see /v1/status.
         let message = "nothing can be written at the moment; the server's status says why";
         let failure = Failure::new(Code::StorageError, message);
         return Err(failure.with_status(StatusCode::SERVICE_UNAVAILABLE));
@@ -36,10 +36,10 @@ pub(super) async fn openapi(call: Call) -> Answer {
     Ok(answer::with_type(StatusCode::OK, "application/json", text))
 }
 
-/// `GET /v1/status`: the tables that the caller may read, and who follows them.
+/// `GET /v1/status`: the tables that the caller may read, and the sessions that follow them.
 pub(super) async fn status(call: Call) -> Answer {
     let (state, caller) = (&call.state, call.caller.clone());
-    // Before the tables, so that none is ahead of its table.
+    // Listed before the tables, so that no session is ahead of its table.
     let mut sessions = state.sessions.list();
     sessions.retain(|session| caller.has_on(&session.table, Role::Read));
     let mut at_risk = state.sessions.at_risk();

@@ -1,5 +1,5 @@
-//! `GET /metrics`: what is counted, as OpenMetrics text, which Prometheus reads. Labels are routes, classes
-//! of status, and tables: never names of clients, of which there is no end.
+//! `GET /metrics`: the counters as OpenMetrics text, which Prometheus reads. Labels are routes, classes of
+//! status, and tables, but never names of clients, whose number is unbounded.
 
 use super::answer::{self, Answer};
 use super::call::Call;
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The type of the text.
+/// Content type of the text.
 const TEXT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) async fn get(call: Call) -> Answer {
@@ -43,7 +43,7 @@ fn text(state: Arc<AppState>) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// One look at everything.
+/// One pass over all metrics.
 struct Scrape(Arc<AppState>);
 
 impl fmt::Debug for Scrape {
@@ -79,8 +79,8 @@ impl Scrape {
             gauge "commit_queue" "Transactions that wait" = stats.waiting as u64;
             gauge "commit_queue_bytes" "Bytes of the transactions that wait" = stats.waiting_bytes as u64;
             gauge "wal_bytes" "Size of SQLite's write-ahead log" = stats.wal_bytes;
-            gauge "wal_held" "Does a reader keep the write-ahead log from beginning anew?" = stats.wal_held.into();
-            gauge "halted" "Can nothing be written at the moment?" = stats.halted.is_some().into();
+            gauge "wal_held" "1 while a reader keeps the write-ahead log from restarting, else 0" = stats.wal_held.into();
+            gauge "halted" "1 while writes fail, else 0" = stats.halted.is_some().into();
             micros "sqlite_group_seconds" "Time from BEGIN to the end of COMMIT of a group, in SQLite" = &stats.group_us;
             micros "sqlite_commit_seconds" "Time of a group's COMMIT alone, with its fsync" = &stats.commit_us;
             sizes "commit_group_size" "Transactions in a group" = &stats.group_sizes;
@@ -97,11 +97,11 @@ impl Scrape {
             gauge "connections" "Connections that are open" = state.places.depth().0 as u64;
             gauge "calls" "Calls to the store that run" = calls.0 as u64;
             gauge "calls_waiting" "Calls to the store that wait" = calls.1 as u64;
-            gauge "snapshots_running" "Snapshots that are sent" = snapshots.0 as u64;
-            gauge "snapshots_waiting" "Snapshots that are sent, waiting for a turn" = snapshots.1 as u64;
+            gauge "snapshots_running" "Snapshots being sent" = snapshots.0 as u64;
+            gauge "snapshots_waiting" "Snapshots waiting to be sent" = snapshots.1 as u64;
             gauge "history_readers_running" "Readers of the history" = history.0 as u64;
-            gauge "history_readers_waiting" "Readers of the history, waiting for a turn" = history.1 as u64;
-            gauge "sessions_at_risk" "Sessions whose clients refuse a value of their table, or stand still" = at_risk as u64;
+            gauge "history_readers_waiting" "Readers waiting for the history" = history.1 as u64;
+            gauge "sessions_at_risk" "Sessions whose clients refuse a value of their table, or are stuck" = at_risk as u64;
             gauge "event_streams" "Streams of events that are open" = streams as u64;
         }
         for (name, help, number) in metrics.counters() {
@@ -121,7 +121,7 @@ impl Scrape {
         Ok(())
     }
 
-    /// By table: how many follow it, and how far the last of them is behind.
+    /// Writes, for each table, the number of its sessions and the lag of the slowest one.
     fn sessions(&self, out: &mut Out<'_>) -> fmt::Result {
         let mut tables: BTreeMap<TableName, (u64, u64)> = BTreeMap::new();
         for session in self.0.sessions.list() {
@@ -141,12 +141,12 @@ impl Scrape {
             Ok(())
         };
         write("sessions", "Sync sessions", |(sessions, _)| *sessions)?;
-        let help = "Transactions that the last replica has not acknowledged";
+        let help = "Transactions that the slowest replica has not acknowledged";
         write("lag", help, |(_, lag)| *lag)
     }
 }
 
-/// Where metrics are written.
+/// Destination of the metrics.
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
@@ -156,7 +156,7 @@ impl Out<'_> {
         help: &str,
         kind: MetricType,
     ) -> Result<MetricEncoder<'a>, fmt::Error> {
-        // The full stop is what the crate's own registry adds.
+        // The crate's own registry also adds the full stop.
         let help = format!("{help}.");
         self.0.encode_descriptor(name, &help, None, kind)
     }
@@ -169,7 +169,7 @@ impl Out<'_> {
         ConstGauge::new(number).encode(self.family(name, help, MetricType::Gauge)?)
     }
 
-    /// Times in microseconds, shown in seconds.
+    /// Writes a histogram of microseconds in seconds.
     fn micros(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
         self.histogram(name, help, histogram, 1e6)
     }

@@ -1,7 +1,7 @@
 //! HTTP: from a request to an answer.
 //!
-//! Every request goes one way: host and origin, token, rate, route, rights, form; then the route's
-//! handler, as a [`Call`] that has passed all that. Handlers are in the modules beside this one.
+//! Every request passes the same steps: host and origin, token, rate, route, rights, form. Then the route's
+//! handler gets it as a [`Call`]. The handlers are in the modules below this one.
 
 pub(crate) mod answer;
 mod authenticate;
@@ -49,7 +49,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The router: one way in for each path of the table, and one for all others.
+/// Returns the router: one entry for each path of the table, and one for all other paths.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
     let paths: BTreeSet<_> = ROUTES.iter().map(|route| route.path).collect();
     let handler = |path: Option<&'static str>| {
@@ -62,16 +62,16 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
     router.fallback(handler(None))
 }
 
-/// What is known of a request so far, for the log.
+/// Knowledge about a request so far, for the log.
 struct Seen {
     caller: Option<Caller>,
-    /// The route's place in the table; behind it, if there is none.
+    /// Index of the route in the table; its length, if there is no such route.
     route: usize,
 }
 
 async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Request) -> Response {
     let began = Instant::now();
-    // Put there by the connection.
+    // Set by the connection.
     let peer: Option<SocketAddr> = request.extensions().get().copied();
     let method = request.method().clone();
     let settings = state.settings();
@@ -88,7 +88,7 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     answer::protect(response.headers_mut());
     cors::share(response.headers_mut(), page, settings.allowed.has_pages());
     if wire.is_unread() && length.is_none_or(|length| length > request::INLINE as u64) {
-        // More than is worth reading for the next request's sake.
+        // The unread body is larger than what is worth reading to keep the connection.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
@@ -96,7 +96,7 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     state.metrics.request(seen.route, status);
     let name = seen.caller.as_ref().map_or("unknown", Caller::name);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    // The pattern: what the path names may be confidential.
+    // The pattern only: names in the path may be confidential.
     let (path, status) = (path.unwrap_or("unknown"), status.as_u16());
     match response.extensions().get::<Failure>() {
         Some(failure) if is_news(failure) => {
@@ -114,17 +114,17 @@ async fn serve(state: Arc<AppState>, path: Option<&'static str>, request: Reques
     response
 }
 
-/// A panic is a failure of this request, and of no other.
+/// Turns a panic into a failure of this request only.
 async fn caught(answer: impl Future<Output = Answer>) -> Answer {
     let answered = AssertUnwindSafe(answer).catch_unwind().await;
     answered.unwrap_or_else(|_| {
-        // What it said was printed by the panic hook.
+        // The panic hook has printed the message.
         tracing::error!("a request's handler panicked");
         Err(Failure::internal())
     })
 }
 
-/// Failures that an operator should know of. Load is in the metrics.
+/// Returns `true` for failures that an operator should know of. Load is in the metrics.
 fn is_news(failure: &Failure) -> bool {
     let code = failure.body().code;
     let is_load = matches!(code, Code::Busy | Code::Closed | Code::TooManyConnections);
@@ -166,7 +166,7 @@ async fn answer(
         failure
     })?;
 
-    // Browsers ask this without a token; it tells no more than the description does.
+    // Browsers send preflights without a token; the answer has no more than the public description.
     if let Some(path) = path.filter(|_| cors::is_preflight(&parts)) {
         return Ok(cors::preflight(path, &parts));
     }
@@ -197,7 +197,7 @@ async fn answer(
     .await
 }
 
-/// Is it within the limits? What is far outside never gets here.
+/// Checks the head's limits. What is far beyond them is refused before.
 fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let target = uri.path().len() + uri.query().map_or(0, str::len);
     let lines = headers
@@ -215,10 +215,10 @@ fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
 
 fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
     let Some(path) = path else {
-        let message = "there is nothing at this path; /v1/openapi.json says what there is";
+        let message = "there is nothing at this path; /v1/openapi.json lists the paths";
         return Err(Failure::new(Code::UnknownRoute, message));
     };
-    // What GET answers, without the body, which the router leaves out.
+    // HEAD has the answer of GET without the body, which the router removes.
     let method = match *method {
         Method::HEAD => &Method::GET,
         _ => method,
@@ -226,7 +226,7 @@ fn find(path: Option<&str>, method: &Method) -> Result<usize, Failure> {
     let found = |route: &Route| route.path == path && route.method == method;
     ROUTES.iter().position(found).ok_or_else(|| {
         let methods = methods(path);
-        let message = format!("the path does not have this method; it has {methods}");
+        let message = format!("the path does not support this method; it supports {methods}");
         let mut failure = Failure::new(Code::MethodNotAllowed, message);
         failure.allow = Some(methods);
         failure
@@ -251,20 +251,20 @@ async fn names(parts: &mut Parts) -> Result<Names, Failure> {
     Ok(names)
 }
 
-/// A key that the path names. Keys whose paths a proxy might tidy up into those of other keys
-/// (`a/../b` into `b`) are refused here, so that no client relies on what works without a proxy.
+/// Parses a key in the path. Keys whose paths a proxy might normalize into those of other keys (`a/../b`
+/// into `b`) are refused here, so that clients cannot rely on something that works only without a proxy.
 fn key(text: &str) -> Result<Key, Failure> {
     let key = Key::new(text)?;
     if key.is_tidy() {
         return Ok(key);
     }
-    let message = "a key with a segment that is empty, `.` or `..` is not for paths, which proxies \
-                   tidy up; read the record as the first with this prefix, and write it in a \
-                   transaction";
+    let message = "a key with a segment that is empty, `.` or `..` cannot be in a path, because \
+                   proxies normalize paths; read the record as the first with this prefix, and write \
+                   it in a transaction";
     Err(Failure::new(Code::InvalidName, message))
 }
 
-/// Before anything is said of whether a table exists.
+/// Checks the caller's rights, before an answer tells whether a table exists.
 fn check_rights(caller: &Caller, access: Access, table: Option<&TableName>) -> Result<(), Failure> {
     let has_here = |role| table.is_some_and(|table| caller.has_on(table, role));
     let (allowed, role, scope) = match access {

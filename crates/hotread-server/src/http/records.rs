@@ -15,7 +15,7 @@ use hotread_proto::{
 use hotread_store::{DEFAULT_PAGE, MAX_PAGE, ReadError, Store};
 use std::time::SystemTime;
 
-/// Those that have not expired.
+/// Returns the records that have not expired.
 fn present(mut records: Vec<Record>) -> Vec<Record> {
     let now = Timestamp::from(SystemTime::now());
     records.retain(|record| !record.is_expired(now));
@@ -27,7 +27,7 @@ pub(super) async fn list(call: Call) -> Answer {
     let table = call.table()?;
     let prefix = call.query.get("prefix").unwrap_or("").to_owned();
     if prefix.len() > MAX_KEY_BYTES {
-        let message = format!("no key has more than {MAX_KEY_BYTES} bytes; shorten the prefix");
+        let message = format!("keys have at most {MAX_KEY_BYTES} bytes; shorten the prefix");
         return Err(Failure::bad_request(message));
     }
     let scan = Scan {
@@ -45,7 +45,7 @@ pub(super) async fn list(call: Call) -> Answer {
     answer.await
 }
 
-/// `GET /v1/tables/{table}/search`: the best first.
+/// `GET /v1/tables/{table}/search`: the best matches first.
 pub(super) async fn search(call: Call) -> Answer {
     let table = call.table()?;
     let missing = || Failure::bad_request("q is missing; give the words to search for");
@@ -94,7 +94,7 @@ pub(super) async fn get(call: Call) -> Answer {
     answered.await?
 }
 
-/// A record, with a position that it is not older than, of the same epoch.
+/// Reads a record, and a position of the same epoch. The record is at least as new as the position.
 fn read(
     store: &Store,
     table: &TableName,
@@ -107,7 +107,7 @@ fn read(
         if before.epoch == after.epoch {
             return Ok((before, record));
         }
-        // Dropped and made again meanwhile.
+        // The table was dropped and re-created meanwhile.
         before = after;
     }
 }
@@ -134,7 +134,7 @@ pub(super) async fn put(mut call: Call) -> Answer {
 /// `DELETE /v1/tables/{table}/records/{key}`.
 pub(super) async fn delete(call: Call) -> Answer {
     let (table, key) = (call.table()?, call.key()?);
-    // With a precondition or an id, the store itself says what it makes of a record that is gone.
+    // With a precondition or an id, the store decides about an absent record.
     if call.condition == Condition::None && call.id.is_none() {
         let (name, wanted) = (table.clone(), key.clone());
         let read = call.blocking(move |store| store.get(&name, &wanted));
@@ -150,13 +150,13 @@ pub(super) async fn delete(call: Call) -> Answer {
     Ok(answer::success(&Written { committed, key }))
 }
 
-/// The transaction under the request's condition, with its id and its note.
+/// Returns the transaction under the request's condition, with its id and its note.
 fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn, Failure> {
     let mut txn = match &call.condition {
         Condition::Is(at) => {
             let head = call.state.store.head(table)?.position;
-            // A precondition has no epoch. If the table is made anew after this look, its records
-            // begin at seq 1 again.
+            // A precondition has no epoch. If the table is re-created after this check, its records begin
+            // at seq 1 again.
             if at.epoch != head.epoch {
                 let other = format!("{at} is of another incarnation of the table");
                 return Err(precondition(key, &other));
@@ -168,7 +168,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
         Condition::IsImpossible => {
             return Err(precondition(
                 key,
-                "If-Match is no entity tag of this server",
+                "If-Match is not an entity tag of this server",
             ));
         }
         Condition::None | Condition::Not(_) | Condition::NotAny => txn,
@@ -179,7 +179,7 @@ fn conditional(call: &Call, table: &TableName, key: Key, txn: Txn) -> Result<Txn
 }
 
 fn precondition(key: Key, why: &str) -> Failure {
-    let message = format!("precondition failed: {why}; read the record again and decide anew");
+    let message = format!("precondition failed: {why}; read the record again before you retry");
     let mut body = ErrorBody::new(Code::PreconditionFailed, message);
     body.key = Some(key);
     body.into()

@@ -1,4 +1,4 @@
-//! What a request says: the query, the headers that are about its body, and the body.
+//! Content of a request: the query, the headers about its body, and the body.
 
 use crate::access::one;
 use crate::error::Failure;
@@ -15,30 +15,30 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// From this size on, in bytes, JSON is parsed on a thread for what blocks: about a millisecond.
+/// Size in bytes from which JSON is parsed on a blocking thread: about a millisecond.
 pub(super) const INLINE: usize = 64 << 10;
-/// By how much the memory that is held for a body grows while it comes, in bytes.
+/// Steps in which the memory held for an arriving body grows, in bytes.
 const STEP: usize = 256 << 10;
 
-/// Memory of an object once it is parsed besides its text, in bytes: as asked for, record and operation.
+/// Memory of a parsed object in addition to its text, in bytes: as requested, record and operation.
 const OBJECT_COST: usize = 400;
-/// Memory of a body's text once it is parsed, for each byte: as asked for, and as records and history.
+/// Memory of a parsed body's text, for each byte: as requested, and as records and history.
 const TEXT_COST: usize = 2;
 
-/// What a route takes as its body.
+/// Body that a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
     Nothing,
-    /// JSON of at most so many bytes.
+    /// JSON of at most this many bytes.
     Json(usize),
-    /// The same, or nothing.
+    /// Optional JSON of at most this many bytes.
     Perhaps(usize),
     /// JSON of as many bytes as the options allow.
     Replacement,
 }
 
 impl Takes {
-    /// The largest body, in bytes.
+    /// Returns the size of the largest body, in bytes.
     pub(super) fn most(self, options: &Options) -> usize {
         match self {
             Self::Nothing => 0,
@@ -50,7 +50,7 @@ impl Takes {
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Is every `%` the beginning of an escape? Others are read in different ways by different programs.
+/// Checks that every `%` begins an escape. Different programs read others in different ways.
 pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
@@ -63,7 +63,7 @@ pub(super) fn check_escapes(text: &str) -> Result<(), Failure> {
     Err(Failure::bad_request(message))
 }
 
-/// The query's parameters, each of which stands there at most once.
+/// Parameters of the query, each of which occurs at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(&'static str, String)>);
 
@@ -82,7 +82,7 @@ impl Query {
                 Failure::bad_request(message)
             })?;
             if query.get(name).is_some() {
-                let message = format!("the query's parameter {name} is there twice");
+                let message = format!("the query has the parameter {name} twice");
                 return Err(Failure::bad_request(message));
             }
             query.0.push((name, decode(value)?));
@@ -95,7 +95,7 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The parameter as what it should be.
+    /// Parses a parameter.
     pub(crate) fn read<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure>
     where
         Failure: From<T::Err>,
@@ -103,7 +103,7 @@ impl Query {
         Ok(self.get(name).map(str::parse).transpose()?)
     }
 
-    /// `limit`, from 1 to `max`.
+    /// Returns `limit`, from 1 to `max`.
     pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Failure> {
         let Some(text) = self.get("limit") else {
             return Ok(default);
@@ -112,14 +112,14 @@ impl Query {
         match text.parse() {
             Ok(limit) if digits && (1..=max).contains(&limit) => Ok(limit),
             _ => {
-                let message = format!("limit is to be a number from 1 to {max}");
+                let message = format!("limit must be a number from 1 to {max}");
                 Err(Failure::bad_request(message))
             }
         }
     }
 }
 
-/// `+` is a space, as forms write it.
+/// Decodes escapes, and `+` as a space, as forms write it.
 fn decode(text: &str) -> Result<String, Failure> {
     let text = match text.contains('+') {
         true => Cow::Owned(text.replace('+', " ")),
@@ -131,20 +131,20 @@ fn decode(text: &str) -> Result<String, Failure> {
     Ok(decoded.into_owned())
 }
 
-/// The transaction id that the header gives.
+/// Returns the transaction id of the header.
 pub(super) fn idempotency_key(headers: &HeaderMap, known: bool) -> Result<Option<TxnId>, Failure> {
-    // Where it has no meaning, all that it asks for is so anyhow, or is said by the answer.
+    // Where the key is not supported, a repetition is harmless anyway, or the answer tells of it.
     if !known {
         return Ok(None);
     }
     let text = one(headers, &IDEMPOTENCY_KEY).map_err(|()| {
-        let message = "Idempotency-Key is to be there once, as printable ASCII";
+        let message = "Idempotency-Key must be given once, as printable ASCII";
         Failure::new(Code::InvalidName, message)
     })?;
     Ok(text.map(TxnId::new).transpose()?)
 }
 
-/// Whether there is a body that the route takes, as far as the headers tell.
+/// Checks the body as far as the headers tell: that the route takes one, of this type and size.
 pub(super) fn check_body(
     headers: &HeaderMap,
     takes: Takes,
@@ -156,7 +156,9 @@ pub(super) fn check_body(
     match (takes, body_length(headers) == Some(0)) {
         (Takes::Json(_) | Takes::Replacement, true) => Err(Failure::missing_body()),
         (Takes::Nothing | Takes::Perhaps(_), true) => Ok(()),
-        (Takes::Nothing, false) => Err(Failure::bad_request("there is no body here; leave it out")),
+        (Takes::Nothing, false) => Err(Failure::bad_request(
+            "this route takes no body; leave it out",
+        )),
         _ if !is_plain(headers) => {
             unsupported("the body is encoded, as with gzip; send it as it is")
         }
@@ -168,7 +170,7 @@ pub(super) fn check_body(
     }
 }
 
-/// How long the body is that comes, in bytes; `None`: that is not said.
+/// Returns the length of the body, in bytes; `None`: it is unknown.
 pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return None;
@@ -177,12 +179,12 @@ pub(super) fn body_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
-    let bad = || Failure::bad_request("Content-Length is no number");
+    let bad = || Failure::bad_request("Content-Length is not a number");
     let text = one(headers, &header::CONTENT_LENGTH).map_err(|()| bad())?;
     text.map(|text| text.parse().map_err(|_| bad())).transpose()
 }
 
-/// Does the body come as it is? `Transfer-Encoding` may cut it into chunks, and nothing else.
+/// Returns `true` if the body is not encoded, except in chunks by `Transfer-Encoding`.
 fn is_plain(headers: &HeaderMap) -> bool {
     let only = |name, allowed: &str| {
         let mut values = headers.get_all(name).iter();
@@ -204,7 +206,7 @@ fn too_large(max: usize) -> Failure {
     Failure::new(Code::TooLarge, message)
 }
 
-/// The memory that a body takes once it is parsed: many small records take many times their text.
+/// Returns the memory that a body takes once it is parsed: many small records take many times their text.
 pub(super) fn parsed(bytes: &[u8], takes: Takes) -> usize {
     let objects = match takes {
         Takes::Replacement => elements(bytes),
@@ -217,17 +219,17 @@ pub(super) fn parsed(bytes: &[u8], takes: Takes) -> usize {
     TEXT_COST * bytes.len() + OBJECT_COST * objects
 }
 
-/// How many objects there are in arrays of the outermost object, which the parser makes records of. Of what
-/// is not JSON, as many as the parser has seen before it notices, or more.
+/// Counts the objects in arrays of the outermost object, which the parser turns into records. For text that
+/// is not JSON the result is at least the number that the parser sees before it fails.
 fn elements(bytes: &[u8]) -> usize {
-    /// Of an object within an array within the outermost object.
+    /// Depth of an object within an array within the outermost object.
     const DEPTH: usize = 2;
     let (mut depth, mut found) = (0_usize, 0);
     let mut rest = bytes.iter();
     while let Some(byte) = rest.next() {
         match byte {
             b'"' => {
-                // To its end, over escapes.
+                // To the end of the string, over escapes.
                 while let Some(byte) = rest.next() {
                     match byte {
                         b'"' => break,
@@ -247,7 +249,7 @@ fn elements(bytes: &[u8]) -> usize {
     found
 }
 
-/// Reads a body, as long as it comes fast enough to be worth the memory.
+/// Reads a body, as long as it arrives fast enough to be worth the memory.
 pub(super) async fn receive(
     budget: &Budget,
     body: Body,
@@ -273,7 +275,7 @@ pub(super) async fn receive(
             return Err(too_large(max));
         }
         if wanted > room {
-            // As vectors grow, so that the largest costs no more steps than it has bits.
+            // Doubling, as vectors grow, keeps the number of steps logarithmic.
             room = wanted.max(2 * room).max(STEP);
             held.resize(room)?;
         }

@@ -1,5 +1,5 @@
-//! All routes, in one table: it makes the router, says who may use a route and what it takes, and a part of
-//! the description. There is no other way to a handler.
+//! All routes, in one table. It makes the router, holds the rights and the body that each route needs, and
+//! is a part of the description. No handler is reachable in another way.
 
 use super::answer::Answer;
 use super::call::Call;
@@ -11,40 +11,40 @@ use axum::http::Method;
 use hotread_store::Role;
 use std::pin::Pin;
 
-/// Who may use a route, once there are tokens.
+/// Right that a route needs, once there are tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Everybody: it tells nothing.
+    /// No right: the route reveals nothing.
     Open,
-    /// Whoever has a valid token.
+    /// A valid token.
     Token,
-    /// Whoever has this role on any table. It answers with what the caller may see.
+    /// This role on any table. The answer has only what the caller may see.
     Any(Role),
-    /// Whoever has this role on the table that the path names.
+    /// This role on the table in the path.
     Table(Role),
-    /// Whoever has this role on all tables: it is about the server.
+    /// This role on all tables: the route is about the server.
     Server(Role),
 }
 
 type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// What can be asked for, and by whom.
+/// A method and a path, with its requirements and its handler.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
-    /// As axum and OpenAPI write it: what stands in braces is any one segment.
+    /// Path in the form of axum and OpenAPI: a name in braces is any one segment.
     pub(crate) path: &'static str,
     pub(crate) access: Access,
     pub(crate) takes: Takes,
-    /// The query's parameters; others are an error.
+    /// Supported parameters of the query; others are an error.
     pub(crate) query: &'static [&'static str],
     pub(crate) conditions: Conditions,
-    /// Does it understand `Idempotency-Key`?
+    /// `true` if the route supports `Idempotency-Key`.
     pub(crate) once: bool,
     pub(crate) handler: Handler,
 }
 
-/// Routes of one method each.
+/// Defines constructors for routes of one method each.
 macro_rules! methods {
     ($($name:ident $method:ident),*) => {
         $(const fn $name(path: &'static str, access: Access, handler: Handler) -> Self {
@@ -90,7 +90,7 @@ impl Route {
     }
 }
 
-/// An async function as a [`Handler`].
+/// Turns an async function into a [`Handler`].
 macro_rules! to {
     ($handler:path) => {
         |call| Box::pin($handler(call))
@@ -148,7 +148,7 @@ pub(crate) static ROUTES: [Route; 23] = [
     Route::get("/v1/tables/{table}/sync", READ, to!(sync::follow)),
 ];
 
-/// The methods of a path, as `Allow` lists them.
+/// Returns the methods of a path, in the form of `Allow`.
 pub(super) fn methods(path: &str) -> String {
     let here = ROUTES.iter().filter(|route| route.path == path);
     let methods = here.map(|route| match &route.method {

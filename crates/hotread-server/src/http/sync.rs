@@ -11,13 +11,13 @@ use axum::http::StatusCode;
 use hotread_proto::session::{MAX_CLIENT_FRAME_BYTES, SUBPROTOCOL};
 use hotread_store::{ReadError, TableInfo};
 
-/// A connection buffers at most one frame beyond its write buffer, in bytes.
+/// Most bytes that a connection buffers: at most one frame beyond its write buffer.
 const MAX_WRITE_BUFFER: usize = 8 << 20;
-/// Messages of a client are read in pieces of this many bytes.
+/// Size of the pieces in which messages of a client are read, in bytes.
 const READ_BUFFER: usize = 4 << 10;
 
-/// `GET /v1/tables/{table}/sync`: upgrades a connection to a sync session. What can be refused is refused
-/// here, with a status.
+/// `GET /v1/tables/{table}/sync`: upgrades a connection to a sync session. Every refusal that is possible
+/// here is sent here, with a status.
 pub(super) async fn follow(mut call: Call) -> Answer {
     let table = call.table()?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut call.parts, &()).await;
@@ -31,14 +31,15 @@ pub(super) async fn follow(mut call: Call) -> Answer {
     })?;
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {
-        let message = format!("ask for the subprotocol {SUBPROTOCOL}, the only one there is");
+        let message =
+            format!("ask for the subprotocol {SUBPROTOCOL}, the only one that is supported");
         return Err(Failure::bad_request(message));
     }
     let wire = call.parts.extensions.remove().unwrap_or_default();
     let (state, caller) = (call.state, call.caller);
     state.check_running()?;
     let (name, unit) = (table.clone(), Unit::of(caller.who()).on(&table));
-    // Also opens the table if it is sealed, or says that it cannot be.
+    // Also unlocks a sealed table, or fails with the reason.
     let info = state.blocking(unit, move |store| -> Result<TableInfo, ReadError> {
         let info = store.table_info(&name)?;
         store.digest_at(&name, info.position)?;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use hotread_proto::http::Tables;
 use hotread_proto::{Alter, Code, Role, Success, TableOptions, Value};
 
-/// `GET /v1/tables`: those that the caller may read.
+/// `GET /v1/tables`: the tables that the caller may read.
 pub(super) async fn list(call: Call) -> Answer {
     let caller = call.caller.clone();
     let answer = call.answer(0, move |store| {
@@ -21,7 +21,7 @@ pub(super) async fn list(call: Call) -> Answer {
 /// `GET /v1/tables/{table}`.
 pub(super) async fn get(call: Call) -> Answer {
     let table = call.table()?;
-    // Without a look at the disk, for those who ask again and again.
+    // Without access to the disk, for clients that poll.
     let head = call.state.store.head(&table)?.position;
     if call.condition.has(head) {
         return Ok(answer::not_modified(head));
@@ -36,7 +36,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let table = call.table()?;
     let (options, _held) = call.body::<TableOptions>().await?.unzip();
     let options = options.unwrap_or_default();
-    // Options are read as leniently as those that are stored.
+    // Options are parsed as leniently as stored ones.
     if let Some(schema) = &options.schema {
         Value::parse(schema.as_bytes())?;
     }
@@ -46,11 +46,11 @@ pub(super) async fn create(mut call: Call) -> Answer {
     Ok(answer::tagged(response, info.position))
 }
 
-/// `PATCH /v1/tables/{table}`: gives it other options, or another name.
+/// `PATCH /v1/tables/{table}`: changes its options or its name.
 pub(super) async fn alter(mut call: Call) -> Answer {
     let table = call.table()?;
     let (alter, _held) = call.needed_body::<Alter>().await?;
-    // What it takes to create a table of that name.
+    // The same right as for creating a table of that name.
     if let Some(name) = alter.name()
         && !call.caller.has_on(name, Role::Admin)
     {
@@ -66,7 +66,7 @@ pub(super) async fn alter(mut call: Call) -> Answer {
     Ok(answer::tagged(answer::success(&info), info.position))
 }
 
-/// `DELETE /v1/tables/{table}`, with all that is in it.
+/// `DELETE /v1/tables/{table}`, with all its records.
 pub(super) async fn drop(call: Call) -> Answer {
     let table = call.table()?;
     let name = table.clone();

@@ -7,7 +7,7 @@ use hotread_proto::Success;
 use hotread_proto::http::{TokenRequest, Tokens};
 use hotread_store::Store;
 
-/// `GET /v1/tokens`: all of them, without their secrets.
+/// `GET /v1/tokens`: all tokens, without their secrets.
 pub(super) async fn list(call: Call) -> Answer {
     let tokens = |store: &Store| {
         Ok(Tokens {
@@ -35,14 +35,14 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let token = made.await??;
     call.state.tokens_changed();
     let (by, peer) = (call.caller.name(), call.caller.peer);
-    tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was made");
+    tracing::info!(id = token.info.id, role = %token.info.role, by, %peer, "a token was created");
     let mut response = answer::json(StatusCode::CREATED, &Success::new(&token));
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// `DELETE /v1/tokens/{id}`: and the sessions that it began end.
+/// `DELETE /v1/tokens/{id}`: also ends the sessions that the token began.
 pub(super) async fn revoke(call: Call) -> Answer {
     let id = call.path_id()?;
     let revoked = call.blocking(move |store| store.revoke_token_but_last(&id));

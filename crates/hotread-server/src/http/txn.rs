@@ -9,13 +9,13 @@ use hotread_proto::{Committed, Replace, TableName, Txn};
 use hotread_store::{CommitError, Store};
 use std::time::Duration;
 
-/// From this size on, in bytes of keys and values, a transaction is handed over on a thread for what
-/// blocks: its values may have to be checked against a schema, at some 100 MB/s. In tables whose schema
-/// takes longer, all are.
+/// Size in bytes of keys and values from which a transaction is submitted on a blocking thread: its values
+/// may have to be checked against a schema, at some 100 MB/s. Tables with a slower schema use such a thread
+/// for every transaction.
 const INLINE: usize = 16 << 10;
-/// How long the comparison of a replacement with its table may take, at about a microsecond a record.
+/// Longest time for comparing a replacement with its table, at about a microsecond a record.
 const COMPARE_WITHIN: Duration = Duration::from_secs(20);
-/// Memory that a record takes which a replacement deletes, in bytes: its key, and what is around it.
+/// Memory of a record that a replacement deletes, in bytes: its key, and what surrounds it.
 const GONE_COST: usize = MAX_KEY_BYTES + 128;
 
 /// `POST /v1/tables/{table}/txn`.
@@ -35,7 +35,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     new.id = same(new.id, call.id.take(), OTHER_ID)?;
     new.note = same(new.note, note, OTHER_NOTE)?;
     let max = call.state.settings().options.max_replace_changes;
-    // Before the comparison: what is gone is remembered by its key.
+    // Taken before the comparison, which collects the keys of deleted records.
     let old = usize::try_from(call.state.store.head(&table)?.records).unwrap_or(usize::MAX);
     let gone = call.budget().take(old.min(max) * GONE_COST)?;
     let unit = call.unit().within(COMPARE_WITHIN);
@@ -48,7 +48,7 @@ pub(super) async fn replace(mut call: Call) -> Answer {
     Ok(answer::success(&replaced))
 }
 
-/// Waits for an answer. Memory is held until then, also if no client waits for it any more.
+/// Waits for an answer. The memory is held until then, also if the client has gone.
 async fn holding<T, A>(memory: impl Send + 'static, answer: A) -> Result<T, Failure>
 where
     T: Send + 'static,
@@ -58,14 +58,15 @@ where
         let _memory = memory;
         answer.await
     });
-    // An error: the runtime ends.
+    // An error means that the runtime ends.
     Ok(answered.await.map_err(|_| Failure::closing())??)
 }
 
-const OTHER_ID: &str = "the body's id is another than Idempotency-Key; leave out one of them";
-const OTHER_NOTE: &str = "the body's note is another than the query's; leave out one of them";
+const OTHER_ID: &str = "the body's id differs from Idempotency-Key; leave out one of them";
+const OTHER_NOTE: &str = "the body's note differs from the query's; leave out one of them";
 
-/// An id or a note may be given in the body or outside it; in both only if they are the same.
+/// Returns the id or note, which may be in the body or outside it; in both places only if the two are
+/// equal.
 fn same<T: PartialEq>(
     body: Option<T>,
     outside: Option<T>,
@@ -77,8 +78,9 @@ fn same<T: PartialEq>(
     }
 }
 
-/// Hands a transaction over, and waits for its answer, and whether the table has grown by it. If the caller
-/// leaves, it is not taken back; the memory of a large one is held until it is applied.
+/// Submits a transaction, and waits for its answer, and for whether the table has grown. A submitted
+/// transaction is not withdrawn when the caller leaves; the memory of a large one is held until it is
+/// applied.
 pub(super) async fn submit(
     call: Call,
     table: &TableName,
@@ -87,8 +89,8 @@ pub(super) async fn submit(
 ) -> Result<(Committed, bool), Failure> {
     let (small, actor) = (txn.size() <= INLINE, call.caller.actor());
     let state = &call.state;
-    // The keys of a sealed table are derived at its first use, which takes tenths of a second, and the
-    // check of a schema may take longer than parsing.
+    // The first use of a sealed table derives its keys, which takes tenths of a second, and the check of a
+    // schema may take longer than parsing.
     let ticket = if small && state.warm.contains(table) {
         state.store.acting_as(actor).try_submit(table, txn)?
     } else {

@@ -1,5 +1,5 @@
-//! Sync sessions: drives the server's end of the protocol, [`Serve`], over a WebSocket. It brings what
-//! the session wants, and frames as long as the connection takes them.
+//! Sync sessions: drives the server's end of the protocol, [`Serve`], over a WebSocket. It fetches the data
+//! that the session wants, and sends frames as fast as the connection takes them.
 
 mod socket;
 mod want;
@@ -29,65 +29,66 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use want::{CatchingUp, Fetched, Held, Unsent};
 
-/// Frames are handed to the connection in pieces of this many bytes.
+/// Size of the pieces in which frames are handed to the connection, in bytes.
 pub(crate) const WRITE_BUFFER: usize = 16 << 10;
-/// Why a session ends for which there is no memory, and after how long its client may come back.
+/// Reason of a session that ends for lack of memory, and the time after which its client may reconnect.
 const CROWDED: &str = "requests, answers and sessions take all the memory that is set aside for them; \
-                       come back later";
+                       reconnect later";
 const CROWDED_RETRY: Duration = Duration::from_secs(1);
-/// Why a session ends before it has begun: the next attempt finds out more.
-const DROPPED: &str = "the table was dropped, or began again";
+/// Reason of a session that ends before it has begun; the next attempt learns more.
+const DROPPED: &str = "the table was dropped or re-created";
 
-/// What may happen next.
+/// A next event.
 enum Step {
     Text(Utf8Bytes),
     Want(Want),
     Fetched(Fetched),
-    /// The table has moved.
+    /// The table has changed.
     Moved,
     /// The table has ended.
     Ended,
-    /// It is time for a heartbeat, or something did not happen in time.
+    /// A heartbeat is due, or a time limit is over.
     Time,
     /// The server was told to stop.
     Drain(Duration),
     Tokens,
-    /// The session cannot go on.
+    /// The session cannot continue.
     Fail(Code, String),
     /// The connection is gone.
     Lost(String),
-    /// Everything is said.
+    /// All frames are sent.
     Over,
 }
 
 struct Session {
     state: Arc<AppState>,
     caller: Caller,
-    /// The generation of tokens at which the caller was last looked at.
+    /// Generation of tokens at which the caller was last checked.
     checked: Option<u64>,
     table: TableName,
     fanout: Arc<Fanout>,
     listed: Listed,
     serve: Serve,
     begun: Instant,
-    /// What is being fetched.
+    /// Fetch in progress.
     fetching: Option<Pin<Box<dyn Future<Output = Fetched> + Send>>>,
-    /// Changes that did not come yet.
+    /// Transaction after which changes are awaited.
     waiting_after: Option<u64>,
     held: Held,
     unsent: Unsent,
-    /// Until the client has caught up with the table after a snapshot.
+    /// History for a client that has not caught up with the table after a snapshot.
     catching_up: Option<CatchingUp>,
-    /// The memory of the connection's buffer: as much as the largest frame, which it keeps.
+    /// Memory of the connection's buffer: the size of the largest frame, which the connection keeps
+    /// allocated.
     buffer: limits::Held,
     controls: Controls,
-    /// Frames that the connection has not sent yet.
+    /// `true` if the connection has unsent frames.
     unflushed: bool,
-    /// When the session was over, but for its last frames.
+    /// Time at which the session ended, except for its last frames.
     ending_since: Option<Instant>,
 }
 
-/// Serves a session on a connection that was upgraded for it.
+/// Serves a session on an upgraded connection.
 pub(crate) async fn serve(
     state: Arc<AppState>,
     caller: Caller,
@@ -105,7 +106,7 @@ pub(crate) async fn serve(
         return turn_away(socket, wire, DROPPED, Duration::ZERO).await;
     }
     let Ok(buffer) = state.budgets.of(caller.who()).take(2 * WRITE_BUFFER) else {
-        // The client comes back later.
+        // The client will reconnect.
         return turn_away(socket, wire, CROWDED, CROWDED_RETRY).await;
     };
     let listed = state.sessions.enter(caller.peer, &table);
@@ -154,7 +155,7 @@ impl Session {
         let mut tokens = self.state.tokens.subscribe();
         loop {
             self.note_events();
-            // Looked up whenever tokens have changed, by whatever means, and before anything else is sent.
+            // Checked whenever tokens have changed, in any way, and before anything else is sent.
             if !self.state.is_still(&self.caller, &mut self.checked) {
                 let message = "the token was revoked, or tokens are needed now";
                 self.fail(Code::Unauthenticated, message);
@@ -165,7 +166,7 @@ impl Session {
             match step {
                 Step::Text(text) => {
                     count(&self.state.metrics.frames_received);
-                    // Newest first: a pong says how far the table is.
+                    // The head is refreshed first, because a pong reports it.
                     self.look_at_head();
                     self.serve.handle_text(text.as_str(), self.begun.elapsed());
                 }
@@ -203,7 +204,7 @@ impl Session {
             }
         }
         self.note_events();
-        // Gone from the lists, and nothing held, before the peer has its time to close.
+        // Removed from the lists, with all permits returned, before the peer gets its time to close.
         drop(self);
         socket::close(socket, wire).await;
     }
@@ -213,7 +214,7 @@ impl Session {
             .handle_end(End::Error(ErrorBody::new(code, message)));
     }
 
-    /// Whatever happens first. Reading goes on while the connection does not take what is written.
+    /// Returns the first event. Reading continues while the connection does not accept writes.
     async fn next(
         &mut self,
         socket: &mut WebSocket,
@@ -263,14 +264,14 @@ impl Session {
                 return Poll::Ready(Step::Over);
             }
             time.as_mut().poll(cx).map(|()| match is_ending {
-                true => Step::Lost("it did not take the last frames".to_owned()),
+                true => Step::Lost("the peer did not receive the last frames".to_owned()),
                 false => Step::Time,
             })
         })
         .await
     }
 
-    /// Hands over frames as long as the connection takes them. Ready if there is something else to do.
+    /// Hands over frames while the connection accepts them. Ready if there is something else to do.
     fn write(&mut self, to: &mut WebSocket, cx: &mut Context<'_>) -> Poll<Step> {
         let lost = |error: axum::Error| Poll::Ready(Step::Lost(error.to_string()));
         loop {
@@ -280,14 +281,14 @@ impl Session {
             let Some(frame) = self.serve.poll_frame() else {
                 break;
             };
-            // The last one is sent in any case: it is small.
+            // The last frame is sent in any case: it is small.
             let memory = frame.len() + 2 * WRITE_BUFFER;
             let is_crowded = memory > self.buffer.bytes() && self.buffer.resize(memory).is_err();
             if is_crowded && !self.serve.is_over() {
                 return Poll::Ready(Step::Fail(Code::Busy, CROWDED.to_owned()));
             }
             let metrics = &self.state.metrics;
-            // ORDERING: counters, each for itself.
+            // ORDERING: independent counters.
             count(&metrics.frames_sent);
             let bytes = frame.len() as u64;
             metrics.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
@@ -305,7 +306,7 @@ impl Session {
             }
             self.unflushed = false;
         }
-        // A snapshot that is sent whole gives its turn back now, not when something happens next.
+        // A snapshot that is completely sent returns its permit now, not at the next event.
         self.note_events();
         self.sent_all();
         if self.serve.is_over() {
@@ -315,7 +316,7 @@ impl Session {
     }
 
     fn look_at_head(&mut self) {
-        // The floor first: then it is not ahead of the head.
+        // The floor is read first, so that it is not ahead of the head.
         let store = &self.state.store;
         match (store.floor(&self.table), store.head(&self.table)) {
             (Ok(floor), Ok(head)) => self.serve.handle_head(head, floor),

@@ -1,4 +1,4 @@
-//! What a session does with its WebSocket: messages in, shared frames out, and the end.
+//! The WebSocket of a session: messages in, shared frames out, and the end.
 
 use super::Step;
 use crate::rate::{Bucket, Rate};
@@ -16,25 +16,26 @@ use tokio::time::{Instant, timeout};
 use tungstenite::Error;
 use tungstenite::error::ProtocolError;
 
-/// How long a session that is over waits for its last frames to be taken, and then once more for the
-/// peer to close: a peer that does not must not hold anything.
+/// Time for which a session that is over waits for its last frames to be sent, and then once more for the
+/// peer to close; after it a peer holds no more resources.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-/// Control messages that a peer may send: 50 a second for long, 200 at once, as many as frames.
+/// Control messages that a peer may send: 50 a second on average, 200 at once, as many as frames.
 const CONTROLS: Rate = Rate::new(50, 200);
-/// Bytes that a peer may send, whatever they are: 64 KiB a second for long, 256 KiB at once. Empty
-/// fragments of a message, of which the WebSocket tells nothing, cost as much as others: ten thousand a
-/// second are one per cent of a core. The burst is more than all that a client has to say in a minute.
+/// Bytes of any kind that a peer may send: 64 KiB a second on average, 256 KiB at once. Empty fragments of
+/// a message, which the WebSocket does not report, cost as much as others: ten thousand a second are one
+/// per cent of a core. The burst is more than a client has to send in a minute.
 const BYTES: Rate = Rate::new(64 << 10, 256 << 10);
-/// Most bytes of a peer that are thrown away after a session's last frame.
+/// Most bytes of a peer that are discarded after a session's last frame.
 const MAX_DRAINED: u64 = 1 << 20;
 
-/// What costs a session as much as frames: pings and pongs of the WebSocket, and whatever bytes come.
+/// Limits on input that costs a session as much as frames: the WebSocket's pings and pongs, and bytes of
+/// any kind.
 pub(super) struct Controls {
     began: Instant,
     messages: Bucket,
     bytes: Bucket,
     wire: Arc<Wire>,
-    /// How many of the bytes received are counted.
+    /// Number of received bytes that were already counted.
     counted: u64,
 }
 
@@ -49,7 +50,7 @@ impl Controls {
         }
     }
 
-    /// Have too many bytes come?
+    /// Returns `true` if too many bytes have arrived.
     fn is_flooded(&mut self) -> bool {
         let now = self.wire.received();
         let new = now - std::mem::replace(&mut self.counted, now);
@@ -57,7 +58,7 @@ impl Controls {
     }
 }
 
-/// The next message that says anything.
+/// Waits for the next message with content.
 pub(super) fn read(
     socket: &mut WebSocket,
     controls: &mut Controls,
@@ -65,13 +66,13 @@ pub(super) fn read(
 ) -> Poll<Step> {
     loop {
         let next = Pin::new(&mut *socket).poll_next(cx);
-        // Also if there is no message: fragments may have come.
+        // Checked without a message, too, because fragments may have arrived.
         if controls.is_flooded() {
             return Poll::Ready(flooded());
         }
         let step = match ready!(next) {
             Some(Ok(Message::Text(text))) => Step::Text(text),
-            // Answered by the connection itself.
+            // The connection itself answers them.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
                 match controls
                     .messages
@@ -97,11 +98,12 @@ fn flooded() -> Step {
 fn unreadable(what: &str) -> Step {
     Step::Fail(
         Code::ProtocolError,
-        format!("what came is no frame: {what}"),
+        format!("the message is not a frame: {what}"),
     )
 }
 
-/// A peer that broke the rules is told so; one that is gone is not. Either says nothing more.
+/// Returns the step for a failed connection. A peer that violated the protocol is told; one that is gone is
+/// not. Either sends no more messages.
 fn failed(error: axum::Error) -> Step {
     let words = error.to_string();
     match error.into_inner().downcast_ref::<Error>() {
@@ -113,7 +115,7 @@ fn failed(error: axum::Error) -> Step {
     }
 }
 
-/// A shared frame as a message, without copying it.
+/// Returns a shared frame as a message, without copying it.
 pub(super) fn text(frame: Arc<str>) -> Message {
     let bytes = Bytes::from_owner(Arc::<[u8]>::from(frame));
     match Utf8Bytes::try_from(bytes) {
@@ -122,9 +124,8 @@ pub(super) fn text(frame: Arc<str>) -> Message {
     }
 }
 
-/// Closes the connection of a session whose last frame was taken. What the peer still sends is thrown
-/// away, if it is not too much: closed with bytes unread, the connection would be reset, and the last
-/// frame might be lost.
+/// Closes the connection of a session whose last frame was sent. Limited input of the peer is discarded:
+/// closing with unread bytes would reset the connection, and might lose the last frame.
 pub(super) async fn close(mut socket: WebSocket, wire: Arc<Wire>) {
     let most = wire.received() + MAX_DRAINED;
     let frame = CloseFrame {
@@ -148,7 +149,7 @@ pub(super) async fn close(mut socket: WebSocket, wire: Arc<Wire>) {
         })
         .await
     };
-    // Late, or with an error: it is dropped in any case.
+    // After a timeout or an error the connection is dropped all the same.
     let _ = timeout(CLOSE_WITHIN, closed).await;
 }
 

@@ -1,4 +1,5 @@
-//! What a session wants to go on: parts of a snapshot, changes, digests; and what it holds meanwhile.
+//! The data that a session wants in order to continue: parts of a snapshot, changes, digests; and the
+//! permits that it holds meanwhile.
 
 use super::Session;
 use crate::caller::Who;
@@ -15,43 +16,43 @@ use hotread_proto::{Code, Position, TableName};
 use hotread_store::{Pin, ReadError};
 use std::sync::Arc;
 
-/// What was wanted, what the session holds for it from now on, and the memory of what is not sent yet.
+/// An answer, the permit that the session holds for it from now on, and the memory of unsent changes.
 pub(super) type Fetched = (Answer, Option<Held>, Unsent);
 
-/// What a session holds beyond its place in the sequence.
+/// Permit of a session, in addition to its position.
 #[derive(Default)]
 pub(super) enum Held {
     #[default]
     Nothing,
-    /// It loads the table.
+    /// The session loads the table.
     Snapshot(Snapshot),
-    /// It reads the history.
+    /// The session reads the history.
     History(#[expect(dead_code, reason = "given back when dropped")] Turn),
 }
 
-/// What a session holds as long as it loads the table.
+/// Resources of a session while it loads the table.
 pub(super) struct Snapshot {
     fanout: Arc<Fanout>,
-    /// Parts read before this transaction are of no use.
+    /// Parts read before this transaction are useless.
     since: u64,
     pub(super) catching_up: Option<CatchingUp>,
     _turn: Turn,
 }
 
-/// The memory of a piece of the history that was read and is not sent yet.
+/// Memory of a piece of the history that was read and is not sent yet.
 pub(super) type Unsent = Option<limits::Held>;
 
-/// The history from a snapshot on, for a client that has not caught up since: it would pass by one that takes
-/// long to read a large snapshot, which would load the table again and again.
+/// The history from a snapshot on, for a client that has not caught up since. Without it, the history could
+/// move past a client that takes long to read a large snapshot, which would load the table again and again.
 pub(super) struct CatchingUp {
     _history: Pin,
-    /// The head of the table when the client acknowledged something last.
+    /// Head of the table at the client's last acknowledgement.
     head: u64,
 }
 
 impl CatchingUp {
-    /// The client's readers have `acked`, while the table has `head`. True: it has caught up, since it is
-    /// less behind than from one acknowledgement to the next.
+    /// Records that the client's readers have `acked`, while the table has `head`. Returns `true` once the
+    /// client has caught up: it is less behind than from one acknowledgement to the next.
     pub(super) fn acked(&mut self, acked: u64, head: u64) -> bool {
         let before = std::mem::replace(&mut self.head, head);
         acked >= before.min(head)
@@ -65,8 +66,8 @@ impl Drop for Snapshot {
 }
 
 impl Session {
-    /// Begins to fetch what is wanted, if it is not at hand. What was held for the want before is
-    /// given back, unless it is of use for this one: all that came of it was taken.
+    /// Begins to fetch what the session wants, if it is not in memory. The permit of the previous want is
+    /// returned, unless it is useful for this one, because all data under it was taken.
     pub(super) fn fetch(&mut self, want: Want) {
         let (state, table, who) = (self.state.clone(), self.table.clone(), self.caller.who());
         let fanout = self.fanout.clone();
@@ -82,10 +83,11 @@ impl Session {
                 });
             }
             Want::Changes { after } => {
-                // A snapshot is held until it is complete: it pins the history that is wanted here. It stays
-                // with the session, which gives its turn back once it is sent, whatever is read meanwhile.
+                // A snapshot is held until it is complete: it pins the history that is wanted here. It
+                // stays with the session, which returns its permit once the snapshot is sent, whatever is
+                // read meanwhile.
                 let loads = matches!(self.held, Held::Snapshot(_));
-                // All that was read before was sent.
+                // Everything read before was sent.
                 self.sent_all();
                 match fanout.after(after) {
                     Recently::Here(changes) => self.serve.handle_answer(Answer::Changes(changes)),
@@ -129,7 +131,7 @@ impl Session {
         }
     }
 
-    /// Goes on with what was wanted.
+    /// Continues with the fetched data.
     pub(super) fn fetched(&mut self, (answer, held, unsent): Fetched) {
         self.fetching = None;
         if let Some(held) = held {
@@ -139,7 +141,7 @@ impl Session {
         self.serve.handle_answer(answer);
     }
 
-    /// Gives back what was held for changes that were read: the connection has taken all of them.
+    /// Releases the memory of changes that were read: the connection has taken all of them.
     pub(super) fn sent_all(&mut self) {
         self.unsent = None;
         if matches!(self.held, Held::History(_)) {
@@ -156,7 +158,8 @@ impl Session {
     }
 }
 
-/// A turn at loading the table, and the history from where on shared parts may have been read.
+/// Waits for a permit to load the table, and pins the history from the first position at which shared parts
+/// may have been read.
 async fn begin_snapshot(
     state: &AppState,
     fanout: &Arc<Fanout>,
@@ -180,7 +183,7 @@ async fn begin_snapshot(
     })
 }
 
-/// A part, which is read once for all sessions that want it at about this time.
+/// Reads a part, once for all sessions that want it at about this time.
 async fn read_part(
     state: &AppState,
     who: Who,
@@ -202,11 +205,11 @@ async fn read_part(
     part.await.cloned()
 }
 
-/// A failure, of which some mean that the table is to be taken whole.
+/// Returns the answer for a failure. Some failures mean that the client has to load the whole table.
 fn refused(failure: Failure) -> Answer {
     let body = failure.body();
     match body.code {
-        // The last one: there never is memory for the next change.
+        // `TOO_LARGE`: there will never be enough memory for the next change.
         Code::Gone | Code::EpochChanged | Code::UnknownTable | Code::TooLarge => Answer::Gone,
         _ => Answer::Failed(body.clone()),
     }

@@ -1,5 +1,5 @@
-//! Who may do what, over all routes: those of the OpenAPI description, which are those of the route
-//! table. What may not be done fails closed, and with the right code.
+//! Rights on all routes: those of the OpenAPI description, which are those of the route table. Forbidden
+//! requests fail closed, with the right code.
 
 use crate::common::routes::{is, routes};
 use crate::common::{self, Api, Reply};
@@ -9,8 +9,8 @@ use hotread_store::Role;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
-/// A server with a table `other` and tokens: so that whether `mine` is there is told only to whom it
-/// concerns, it is not there.
+/// A server with a table `other` and tokens. The table `mine` does not exist, so that only permitted
+/// callers may learn so.
 struct Tokens {
     admin: String,
     read: String,
@@ -33,7 +33,7 @@ impl Tokens {
     }
 }
 
-/// The checks of access were passed, whatever came of it then.
+/// Checks that the request passed the checks of access, whatever its result.
 fn passed(reply: &Reply, what: &str) {
     assert!(
         !matches!(reply.status, 401 | 403),
@@ -123,7 +123,7 @@ async fn a_token_does_what_its_role_allows_and_where() {
                 "server" => enough && only.is_none(),
                 scope => panic!("{scope}"),
             };
-            // A table that is made here is gone with the last one, as it was.
+            // A table created here is deleted again, so that it is absent for the next route.
             let reply = route.ask(&api).token(token).send().await;
             if allowed {
                 passed(&reply, &what);
@@ -141,7 +141,7 @@ async fn a_token_does_what_its_role_allows_and_where() {
 }
 
 #[tokio::test]
-async fn whether_a_table_exists_is_told_only_to_whom_it_concerns() {
+async fn only_permitted_callers_learn_whether_a_table_exists() {
     let api = Api::start().await;
     let tokens = Tokens::make(&api).await;
     for name in ["mine", "other"] {
@@ -230,7 +230,7 @@ async fn the_first_token_closes_the_door_and_the_last_one_does_not_open_it() {
     api.get("/v1/tables/mine").token(theirs).expect(200).await;
     let list = api.get("/v1/tokens").token(secret).expect(200).await;
     assert_eq!(list.json()["tokens"].as_array().unwrap().len(), 2);
-    assert!(!list.text().contains("hr_"), "secrets are told once");
+    assert!(!list.text().contains("hr_"), "secrets are shown once");
 
     let path = |token: &Value| format!("/v1/tokens/{}", token["id"].as_str().unwrap());
     let last = api.delete(&path(&admin)).token(secret);
@@ -252,7 +252,8 @@ async fn the_first_token_closes_the_door_and_the_last_one_does_not_open_it() {
         last.text()
     );
 
-    // A program that has the store can revoke it, and then no request is let in until there is another.
+    // A program with the store open can revoke it; then no request is accepted until there is another
+    // token.
     let (store, id) = (api.store.clone(), admin["id"].as_str().unwrap().to_owned());
     common::blocking(move || store.revoke_token(&id).unwrap()).await;
     api.get("/v1/tables")
@@ -280,7 +281,7 @@ async fn two_admins_that_revoke_each_other_at_once_leave_one() {
         let left = if revoked[0] { one } else { other };
         let tokens = api.get("/v1/tokens").token(&left).expect(200).await.json();
         assert!(!tokens["tokens"].as_array().unwrap().is_empty());
-        // Those of the rounds before go, so that each round has two.
+        // Tokens of earlier rounds are revoked, so that each round has two.
         let store = api.store.clone();
         common::blocking(move || {
             let tokens = store.tokens().unwrap();

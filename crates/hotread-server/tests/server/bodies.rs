@@ -1,4 +1,4 @@
-//! Bodies of all routes that take one: read strictly, by the rules of `docs/wire.md`.
+//! Bodies of all routes that take one: parsed strictly, by the rules of `docs/wire.md`.
 
 use crate::common::Api;
 use crate::common::routes::{is, routes};

@@ -1,5 +1,5 @@
-//! The server's description: its routes are those of `docs/wire.md`, and its bodies have the members of their
-//! types.
+//! The server's description: its routes are those of `docs/wire.md`, and its bodies have the members of
+//! their types.
 
 #[path = "../../../hotread-proto/tests/support/document.rs"]
 mod document;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the server's description says a route needs, in the document's words.
+/// Returns the right that a route needs, in the document's words.
 fn needs(access: &str) -> String {
     match access.split_once(':') {
         None if access == "open" => "–".to_owned(),
@@ -49,10 +49,11 @@ fn names(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
 }
 
-/// The members of a type are those of its description, and those that are always there are required.
+/// Checks that the members of a type are those of its description, and that those that are always present
+/// are required.
 fn compare<T: DeserializeOwned + Serialize>(name: &str, full: &str) {
     let schema = &DOC["components"]["schemas"][name];
-    // Raw values are read from text only.
+    // Raw values can be parsed from text only.
     let read = |body: &str| serde_json::from_str::<T>(body);
     let written = serde_json::to_value(read(full).unwrap()).unwrap();
     assert_eq!(names(&written), names(&schema["properties"]), "{name}");
@@ -60,7 +61,7 @@ fn compare<T: DeserializeOwned + Serialize>(name: &str, full: &str) {
     let always = names(&written).into_iter().filter(|member| {
         let mut without = written.clone();
         without.as_object_mut().unwrap().remove(member);
-        // A request has to have it; an answer always has it.
+        // A request must have the member; an answer always has it.
         match read(&without.to_string()) {
             Err(_) => true,
             Ok(read) => !strict && serde_json::to_value(read).unwrap().get(member).is_some(),
@@ -75,7 +76,7 @@ fn compare<T: DeserializeOwned + Serialize>(name: &str, full: &str) {
     );
 }
 
-/// Types with the names of their descriptions, and a body of each with all that it may have.
+/// Compares types with the descriptions of these names, by a body of each with all members.
 macro_rules! compare_all {
     ($($type:ty, $name:literal = $body:tt;)*) => {
         $(compare::<$type>($name, &json!($body).to_string());)*

@@ -1,4 +1,4 @@
-//! What holds on every route before anything else of a request is looked at: hosts, origins and pages,
+//! Checks that hold on every route before anything else of a request is examined: hosts, origins and pages,
 //! proxies, probes, HEAD.
 
 use crate::common::routes::{Route, is, routes};
@@ -30,7 +30,7 @@ async fn hosts_and_origins_are_checked_on_every_route_and_before_the_token() {
         routes.push(not_there("PATCH", "/v1/tables"));
         for route in routes {
             let what = route.what();
-            // With tokens, a Host is no protection, and whatever leads to the server is answered.
+            // With tokens, `Host` is no protection, and a request with any `Host` is answered.
             let (status, code) = match (route.access.as_str(), secured) {
                 ("open", _) => (200, ""),
                 (_, false) => (403, Code::HostNotAllowed.as_str()),
@@ -109,7 +109,8 @@ async fn head_is_get_without_a_body_on_every_route() {
         let get = route.ask(&api).send().await;
         assert_eq!(head.status, get.status, "{what}");
         for name in ["content-type", "etag", "content-length", "cache-control"] {
-            // Figures change between the two, and so does what is said of a session that is none.
+            // Figures change between the two requests, and so does the message about a session without an
+            // upgrade.
             let differs = ["/metrics", "/v1/status", "/v1/tables/mine/sync"];
             if name != "content-length" || !differs.contains(&&*route.path) {
                 assert_eq!(head.header(name), get.header(name), "{what}: {name}");
@@ -142,7 +143,7 @@ async fn without_tokens_forwarded_requests_are_refused_on_every_route() {
             is(&reply, 401, Code::Unauthenticated, &what);
         }
     }
-    // As nginx asks unless it is told otherwise.
+    // Like nginx in its default configuration.
     let old = b"GET /v1/tables HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     let old = api.send(old).await;
     is(&old, 401, Code::Unauthenticated, "HTTP/1.0");
@@ -195,7 +196,7 @@ async fn pages_of_allowed_origins_may_use_every_route_and_read_answers() {
         };
         shared(&reply, &what);
         if !route.path.ends_with("/events") {
-            // An error is read as well.
+            // A page can read an error as well.
             let asked = route.ask(&api).header("Origin", PAGE);
             let refused = asked.clone().send().await;
             shared(&refused, &what);
@@ -209,13 +210,13 @@ async fn pages_of_allowed_origins_may_use_every_route_and_read_answers() {
         assert_eq!(other.header("access-control-allow-origin"), None, "{what}");
         assert_eq!(other.header("access-control-allow-methods"), None, "{what}");
     }
-    // What depends on the origin says so to caches, also where no page asks.
+    // Answers that depend on the origin tell caches so, also in requests without a page.
     let reply = api.get("/healthz").expect(200).await;
     assert_eq!(reply.header("vary"), Some("origin"));
     let strict = Api::start().await;
     let reply = strict.get("/healthz").expect(200).await;
     assert_eq!(reply.header("vary"), None);
-    // Not a browser's question.
+    // Not a preflight.
     let options = api.ask("OPTIONS", "/v1/tables").token(&admin);
     options.refused(405, Code::MethodNotAllowed).await;
 }

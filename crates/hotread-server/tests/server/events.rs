@@ -1,4 +1,4 @@
-//! Server-sent events: every transaction once, in order, from where a client was; and an end with a
+//! Server-sent events: every transaction once, in order, from the client's position; and an end with a
 //! reason.
 
 use crate::common::{self, Api, Ask, hang, table};
@@ -22,7 +22,7 @@ struct Event {
 /// A stream of events.
 struct Stream {
     socket: TcpStream,
-    /// What came and was not read yet, chunks and all.
+    /// Received bytes that were not read yet, with chunk heads.
     bytes: Vec<u8>,
     /// The text of the chunks.
     text: String,
@@ -52,7 +52,7 @@ impl Stream {
         stream
     }
 
-    /// Reads up to this and past it; `None` at the end.
+    /// Reads up to and including `end`; `None` at the end of the stream.
     async fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {
             if let Some(at) = self.bytes.windows(end.len()).position(|w| w == end) {
@@ -67,7 +67,7 @@ impl Stream {
         }
     }
 
-    /// The next event that is none of the comments; `None` at the end.
+    /// Reads the next event, without comments; `None` at the end.
     async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -162,7 +162,7 @@ async fn an_expiry_says_that_it_is_one() {
         let data = stream.expect("txn").await.data;
         removals.extend(data["ops"][0].get("delete").cloned());
     }
-    // The sweep comes when it comes.
+    // The sweep may run at any time.
     removals.sort_by_key(|removal| removal["key"].to_string());
     let expected = [
         json!({ "key": "k" }),
@@ -195,7 +195,7 @@ async fn a_client_that_comes_back_misses_nothing() {
     );
     assert_eq!(stream.expect("txn").await.id.as_ref(), Some(&positions[1]));
     drop(stream);
-    // A browser sends the same URL again, and where it was.
+    // A browser repeats the URL, and sends its position.
     let again = api.get(&from).header("Last-Event-ID", &positions[2]);
     let mut stream = Stream::open(&api, again).await;
     stream.expect("begin").await;
@@ -230,7 +230,7 @@ async fn a_slow_client_reads_the_history_and_misses_nothing() {
     let mut stream = Stream::open(&api, api.get(EVENTS)).await;
     stream.expect("begin").await;
     let store = api.store.clone();
-    // More than memory keeps for subscribers, and than the connection takes unread.
+    // More than memory keeps for subscribers, and than the connection can hold unread.
     common::blocking(move || {
         let value = Text::string(&"x".repeat(20_000)).unwrap();
         let put = Put::new(Key::new("k").unwrap(), value);
@@ -351,7 +351,7 @@ async fn streams_are_limited_in_number() {
     hang(again).await;
 }
 
-/// Actor and note of a transaction, as an event or a list of changes has them.
+/// Returns actor and note of a transaction in an event or in a list of changes.
 fn said(txn: &Value) -> (Option<&str>, Option<&str>) {
     let text = |name: &str| txn.get(name).map(|text| text.as_str().unwrap());
     (text("actor"), text("note"))
@@ -362,13 +362,15 @@ async fn a_transaction_has_the_tokens_name_and_the_callers_note() {
     let api = Api::with_table("t").await;
     let mut stream = Stream::open(&api, api.get(EVENTS)).await;
     let begin = stream.expect("begin").await.id.unwrap();
-    // Without tokens any program of this machine may be asking.
+    // Without tokens any program of this machine may be the caller.
     let record = "/v1/tables/t/records/k";
     let put = |value: u32| json!({ "value": value });
-    let open = api.put(&format!("{record}?note=nobody+asks")).json(put(1));
+    let open = api
+        .put(&format!("{record}?note=without+a+token"))
+        .json(put(1));
     open.written().await;
     let event = stream.expect("txn").await.data;
-    assert_eq!(said(&event), (None, Some("nobody asks")));
+    assert_eq!(said(&event), (None, Some("without a token")));
     drop(stream);
 
     let (admin, _) = api.token(Role::Admin, None).await;
@@ -415,7 +417,7 @@ async fn a_transaction_has_the_tokens_name_and_the_callers_note() {
         ),
         (api.delete(&format!("{record}?note=gone")), Some("gone")),
     ];
-    let mut wanted = vec![(None, Some("nobody asks"))];
+    let mut wanted = vec![(None, Some("without a token"))];
     for (ask, note) in asks {
         ask.token(&deploy).written().await;
         let event = stream.expect("txn").await.data;
@@ -459,7 +461,7 @@ async fn who_asks_is_not_for_the_caller_to_say() {
             json!({ "records": [{ "key": "k", "value": 1 }], "actor": "ops" }),
             Code::BadRequest,
         ),
-        // Notes have a form, and there is one.
+        // A note must have the right form, and occur once.
         (
             api.put(&format!("{record}?note=")),
             json!({ "value": 1 }),

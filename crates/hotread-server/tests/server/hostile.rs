@@ -1,5 +1,5 @@
-//! A malicious peer: whatever it does, the server says what the specification says, stays within a
-//! stated amount of memory, and serves the others.
+//! A malicious peer: whatever it does, the server answers as specified, stays within a stated amount of
+//! memory, and serves the others.
 
 use crate::common::good::Good;
 use crate::common::peer::{BINARY, HANG, PING, PONG, Peer, TEXT, head, message, upgrade};
@@ -12,19 +12,19 @@ use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
 
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
-/// A consumer of events, for whom no snapshot is loaded.
+/// The hello of an events consumer, which loads no snapshot.
 const EVENTS: &str = r#"{"hello":{"v":1,"snapshot":false}}"#;
-/// Connections of one address that most tests get along with.
+/// Connections of one address that suffice for most tests.
 const CONNECTIONS: usize = 600;
 
-/// By how much the server's memory may grow under an attack, in bytes: what is counted, and some more for
-/// all else. That is the parts that snapshots share, the recent changes of two tables, 20 KiB for each of
-/// some hundred connections; and what the allocator keeps.
+/// Growth of the server's memory that an attack may cause, in bytes: the counted memory, and an allowance
+/// for the rest. That is the parts that snapshots share, the recent changes of two tables, 20 KiB for each
+/// of some hundred connections, and memory that the allocator keeps.
 const MAY_GROW: usize = BUFFERED + (32 << 20);
 
-/// A server under attack, with clients that have to be served.
+/// A server under attack, with clients that must be served.
 struct Attacked {
-    // Before the server, which goes with the next one.
+    // Dropped before the server, which is the next field.
     good: Good,
     victim: Victim,
     before: usize,
@@ -52,7 +52,7 @@ impl Attacked {
         self.victim.address
     }
 
-    /// To be called while the attack goes on, and after it.
+    /// Checks the guarantees. Call it during the attack, and after it.
     async fn holds(&mut self) {
         self.good.is_served().await;
         assert!(self.victim.is_running());
@@ -109,7 +109,7 @@ async fn what_is_no_frame_ends_the_session_and_says_so() {
         let end = peer.end().await;
         assert_eq!(end, ("error".into(), "PROTOCOL_ERROR".into()), "{what}");
     }
-    // In fragments that come to more than a frame may have, and without an end.
+    // In fragments that together exceed the largest frame, and without an end.
     let mut peer = Peer::upgraded(attacked.at(), BUSY).await;
     let mut fragments = message(0x01, &[b' '; 4_000]);
     for _ in 0..4 {
@@ -147,7 +147,7 @@ async fn floods_of_frames_end_the_session_and_cost_the_others_nothing() {
             let (address, flood) = (attacked.at(), flood.repeat(5_000));
             attack.spawn(async move {
                 let mut peer = Peer::greeted(address, BUSY, EVENTS).await;
-                // It may be closed before all of it is taken.
+                // The connection may be closed before all of it is sent.
                 let _ = peer.write(&flood).await;
                 (what, peer.end().await.1, code)
             });
@@ -169,7 +169,7 @@ async fn floods_of_empty_fragments_end_the_session() {
         let address = attacked.at();
         attack.spawn(async move {
             let mut peer = Peer::greeted(address, BUSY, EVENTS).await;
-            // The beginning of a message that never ends, and says nothing.
+            // The beginning of a message that never ends, and has no content.
             peer.write(&message(0x01, b"")).await.unwrap();
             let flood = message(0x00, b"").repeat(100_000);
             let _ = peer.write(&flood).await;
@@ -180,7 +180,7 @@ async fn floods_of_empty_fragments_end_the_session() {
     while let Some(ended) = attack.join_next().await {
         assert_eq!(ended.unwrap(), "RATE_LIMITED");
     }
-    // Some fragments are harmless.
+    // A few fragments are harmless.
     let mut peer = Peer::greeted(attacked.at(), BUSY, EVENTS).await;
     let ping = br#"{"ping":{"n":77}}"#;
     peer.write(&message(0x01, b"")).await.unwrap();
@@ -231,7 +231,7 @@ async fn large_and_nested_bodies_are_refused_and_not_kept() {
             let address = attacked.at();
             attack.spawn(async move {
                 let (got, code) = Peer::asks(address, request.as_bytes()).await;
-                // What is asked of the server at once may be more than it holds.
+                // The requests together may need more than the server's memory.
                 let busy = code == "BUSY";
                 let as_said = got == status && codes.contains(&code);
                 assert!(as_said || busy, "{got} {code}; {status} {codes}");
@@ -256,7 +256,7 @@ async fn slow_and_silent_peers_are_cut_off_wherever_they_stop() {
          Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"value\""
     );
     for _ in 0..40 {
-        // Nothing; half a head; half an upgrade; half a body. One byte more now and then.
+        // No bytes; half a head; half an upgrade; half a body. One byte more from time to time.
         for (begin, drip, status) in [
             (String::new(), "", ""),
             ("GET /healthz HTTP/1.1\r\nX: ".to_owned(), "x", ""),
@@ -289,7 +289,7 @@ async fn slow_and_silent_peers_are_cut_off_wherever_they_stop() {
                 assert_eq!(answer.split(' ').nth(1).unwrap_or_default(), status, "{answer}");
             });
         }
-        // An upgrade, and nothing; half a frame; hello, and nothing any more.
+        // An upgrade, and no frame; half a frame; hello, and no further frame.
         for said in [
             Vec::new(),
             message(TEXT, HELLO.as_bytes())[..9].to_vec(),
@@ -320,7 +320,7 @@ async fn connections_made_while_the_server_is_stopped_are_accepted() {
         silent.spawn(async move { peer.rest().await });
     }
     attacked.victim.signal(Signal::CONT);
-    // Connections are taken in by the order in which they came, so that the last is cut off last.
+    // Connections are accepted in the order of arrival, so that the last is cut off last.
     let began = Instant::now();
     let last = Peer::connect(address).await.rest().await;
     assert!(last.is_empty(), "nothing is said to those who say nothing");
@@ -335,11 +335,12 @@ async fn connections_made_while_the_server_is_stopped_are_accepted() {
     attacked.holds().await;
 }
 
-/// How patient the server is with peers that take little in, and what honest ones on a slow link read.
+/// The server's patience with slow peers, and the bytes that honest peers on a slow link read.
 const SLOW_PATIENCE: Duration = Duration::from_secs(8);
 const SLOW_BYTES: usize = 300_000;
 
-/// Reads so many bytes, so many in a second, and shows that it lives. How many came.
+/// Reads at most `most` bytes at `rate` bytes a second, and shows that it is alive. Returns the number of
+/// bytes received.
 async fn reads_slowly(mut peer: Peer, session: bool, rate: usize, most: usize) -> usize {
     const STEPS: u32 = 10;
     let mut some = vec![0; rate / STEPS as usize];
@@ -394,14 +395,14 @@ async fn peers_that_trickle_are_cut_off_and_slow_links_are_served() {
         let read = read.unwrap();
         assert!(read >= SLOW_BYTES, "cut off after {read} bytes");
     }
-    // Those that trickle read on what the system has of theirs; the server has let go of them.
+    // Slow peers continue to read what the system has buffered; the server has dropped them.
     let open = open_connections(address).await;
     assert!(open < 8, "{open} connections");
     assert_eq!(trickling.len(), 10);
     attacked.holds().await;
 }
 
-/// Connections that the server has.
+/// Returns the number of the server's connections.
 async fn open_connections(address: SocketAddr) -> usize {
     let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut peer = Peer::connect(address).await;
@@ -415,7 +416,7 @@ async fn open_connections(address: SocketAddr) -> usize {
         .unwrap()
 }
 
-/// Who holds a session, as the server sees it.
+/// Returns the number of sessions, as the server reports them.
 async fn sessions(address: SocketAddr) -> usize {
     let ask = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut peer = Peer::connect(address).await;
@@ -441,7 +442,7 @@ async fn peers_that_never_read_and_never_close_lose_their_sessions() {
     for _ in 0..32 {
         deaf.push(Peer::greeted(address, LARGE, HELLO).await);
     }
-    // They do not read, but they show that they live, as long as anybody listens.
+    // The peers do not read, but show that they are alive while the server listens.
     let mut lives = JoinSet::new();
     for mut peer in deaf {
         lives.spawn(async move {
@@ -456,7 +457,7 @@ async fn peers_that_never_read_and_never_close_lose_their_sessions() {
         ended.unwrap();
     }
     none_left(address).await;
-    // A session that was ended by the server, whose peer does not answer the close.
+    // A session that the server has ended, whose peer does not answer the close.
     let mut stays = Vec::new();
     for _ in 0..50 {
         let mut peer = Peer::greeted(address, BUSY, EVENTS).await;
@@ -475,14 +476,14 @@ async fn peers_that_never_read_and_never_close_lose_their_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_that_are_abandoned_midway_keep_nobody_from_loading() {
+async fn snapshots_abandoned_midway_keep_no_session_from_loading() {
     let mut attacked = Attacked::start().await;
     let address = attacked.at();
     let mut attack = JoinSet::new();
     for _ in 0..150 {
         attack.spawn(async move {
             let mut peer = Peer::greeted(address, LARGE, HELLO).await;
-            // Some go before their turn, some with a part half read.
+            // Some leave before they get a permit, some with a part half read.
             for _ in 0..3 {
                 let heard = tokio::time::timeout(Duration::from_millis(300), peer.hear()).await;
                 if !matches!(heard, Ok(Some(_))) {
@@ -511,7 +512,7 @@ async fn readers_of_the_history_who_take_nothing_in_hold_little() {
         let welcome: serde_json::Value = serde_json::from_str(&welcome).unwrap();
         welcome["welcome"]["epoch"].as_str().unwrap().to_owned()
     };
-    // As far back as there is a history, and beyond what is kept in memory.
+    // As far back as the history reaches, and beyond the changes kept in memory.
     let hello =
         format!(r#"{{"hello":{{"v":1,"snapshot":false,"from":{{"epoch":"{epoch}","seq":1}}}}}}"#);
     let events =
@@ -531,7 +532,7 @@ async fn readers_of_the_history_who_take_nothing_in_hold_little() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_up_to_the_limit_leave_room_for_others() {
-    // As many as this process may open, and the server one of whose addresses it is.
+    // As many as this process may open, and as the server accepts from one address by default.
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits
         .lines()
@@ -557,7 +558,7 @@ async fn connections_up_to_the_limit_leave_room_for_others() {
         let answer = String::from_utf8_lossy(&peer.rest().await).into_owned();
         refused += usize::from(answer.contains("TOO_MANY_CONNECTIONS"));
     }
-    // Some of those before, which said nothing after the upgrade, may have lost their places.
+    // Some of the earlier ones, which were silent after the upgrade, may have been closed.
     assert!(refused > 0, "the limit was met");
     drop(open);
     none_left(address).await;

@@ -1,4 +1,4 @@
-//! What a server does with those who ask too much, too slowly, or not in HTTP, and how it stops.
+//! A server's answers to peers that ask too much, too slowly, or not in HTTP, and its way of stopping.
 
 use crate::common::peer::Peer;
 use crate::common::{self, Api, Reply, hang, table};
@@ -17,10 +17,10 @@ fn options(change: impl FnOnce(&mut Options)) -> impl FnOnce(ServerBuilder) -> S
     }
 }
 
-/// All that comes before the connection is closed.
+/// Reads everything until the connection is closed.
 async fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Closed with a reset is closed, too.
+    // A reset closes the connection, too.
     let _ = hang(stream.read_to_end(&mut bytes)).await;
     bytes
 }
@@ -139,7 +139,7 @@ async fn what_is_not_http_is_refused() {
 async fn connections_beyond_the_limit_are_told_so_until_one_is_free() {
     let api = Api::with(|builder| builder.max_connections(2, 2)).await;
     let held = [api.connect().await, api.connect().await];
-    // Taken in one after the other: the third comes when both are.
+    // Accepted one after the other: the third is accepted after both.
     let refused = Reply::parse(&rest(api.connect().await).await);
     assert_eq!(
         (refused.status, refused.code()),
@@ -174,12 +174,12 @@ async fn one_peer_leaves_places_for_others() {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_back_and_others_are_not() {
+async fn too_frequent_callers_learn_when_to_retry_and_others_are_served() {
     const REQUESTS: usize = 60;
     let api = Api::with(|builder| builder.rate(1, 2)).await;
     let (one, _) = api.token(Role::Admin, None).await;
     let (other, _) = api.token(Role::Read, None).await;
-    // All at once, so that it takes a minute of a slow machine to let all of them pass.
+    // All at once, so that even a slow machine, which takes a minute for them, cannot let all of them pass.
     let ask = api.get("/v1/tables").token(&one).bytes();
     let ask = String::from_utf8(ask).unwrap();
     let keep = ask.replace("Connection: close\r\n", "");
@@ -251,7 +251,7 @@ async fn a_refusal_arrives_though_the_body_is_sent_to_its_end() {
             Code::OriginNotAllowed,
         ),
     ] {
-        // As clients do that read nothing before all is sent.
+        // Like a client that reads nothing before it has sent everything.
         let mut stream = api.connect().await;
         let bytes = ask.bytes();
         let bytes = String::from_utf8(bytes).unwrap();
@@ -263,7 +263,7 @@ async fn a_refusal_arrives_though_the_body_is_sent_to_its_end() {
         assert_eq!((reply.status, reply.code()), (status, code.to_string()));
         assert_eq!(reply.header("connection"), Some("close"));
     }
-    // A small one does not cost the connection.
+    // A small body does not cost the connection.
     let mut stream = api.connect().await;
     let small = api.put("/v1/tables/t/records/k").json(r#"{"value":1}"#);
     let small = String::from_utf8(small.bytes()).unwrap();
@@ -347,7 +347,7 @@ async fn stopping_finishes_what_was_begun_and_takes_nothing_new() {
     let (first, last) = ask.split_at(ask.len() - 3);
     let mut half = api.connect().await;
     half.write_all(first).await.unwrap();
-    // It says so when it begins to read the body.
+    // The server sends this when it begins to read the body.
     let mut goes_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
     hang(half.read_exact(&mut goes_on)).await.unwrap();
     api.stop();
@@ -402,7 +402,7 @@ async fn a_load_gives_its_turn_back_when_its_last_byte_is_sent() {
         .expect(201)
         .await;
     let mut sessions = Vec::new();
-    // More than one caller has turns.
+    // More sessions than one caller has permits.
     let load = async {
         for _ in 0..20 {
             let mut peer = Peer::greeted(api.address, "t", r#"{"hello":{"v":1}}"#).await;
@@ -469,7 +469,7 @@ async fn a_read_that_takes_too_long_has_an_error_of_its_own() {
         loop {
             let search = api.get("/v1/tables/t/search?q=wa+w*+wb*+wc+wd*+we+wf*");
             let reply = search.send().await;
-            // The time may also be over before a connection to read with is open.
+            // The time may also be over before a read connection is open.
             if reply.code() != Code::Busy.as_str() {
                 return reply;
             }
@@ -495,7 +495,7 @@ async fn a_replacement_that_would_hold_the_writers_up_is_refused() {
         api.post("/v1/tables/t/replace").json(body)
     };
     replace(&["a", "b"]).expect(200).await;
-    // What stays as it is does not count; what is gone does.
+    // Unchanged records do not count; deleted ones do.
     replace(&["a", "b", "c", "d"]).expect(200).await;
     replace(&["d", "c", "b", "a"]).expect(200).await;
     let refused = replace(&["a", "b", "c", "e", "f"]);

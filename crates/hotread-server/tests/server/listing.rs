@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// More than are read at once for anything else.
+/// More than any other read takes at once.
 const RECORDS: usize = 300;
 
 /// Writes all records of the table in one transaction.
@@ -18,7 +18,7 @@ fn rewrite(store: &Store, value: &str) {
     store.commit(&table("t"), txn).unwrap();
 }
 
-/// Does something again and again until what is returned is dropped.
+/// Repeats an action until the returned value is dropped.
 struct Meanwhile(Arc<AtomicBool>);
 
 impl Meanwhile {
@@ -43,7 +43,7 @@ impl Drop for Meanwhile {
     }
 }
 
-/// The position and the sequence numbers and values of a page's records.
+/// Returns the position, and the sequence numbers and values of a page's records.
 fn page(reply: &Reply) -> (String, Vec<u64>, Vec<String>) {
     let json = reply.json();
     let records = json["records"].as_array().unwrap();
@@ -79,7 +79,7 @@ async fn a_listing_never_mixes_a_table_with_its_successor() {
     let api = Api::with_table("t").await;
     let store = api.store.clone();
     blocking(move || rewrite(&store, "first")).await;
-    // Each incarnation has one transaction, and values of its own. Some live longer than others.
+    // Each incarnation has one transaction, and values of its own. They have different lifetimes.
     let writer = Meanwhile::repeat(&api, |store, n| {
         std::thread::sleep(Duration::from_millis(n % 3 * 20));
         store.drop_table(&table("t")).unwrap();
@@ -97,7 +97,7 @@ async fn a_listing_never_mixes_a_table_with_its_successor() {
     common::hang(whole).await;
 }
 
-/// Lists the table, and demands that it is of one incarnation. Did it come to its end?
+/// Lists the table, and checks that all pages are of one incarnation. Returns `true` if it reached the end.
 async fn list(api: &Api) -> bool {
     let (mut after, mut epoch) = (String::new(), None::<String>);
     let (mut records, mut values) = (0, Vec::new());
@@ -113,7 +113,7 @@ async fn list(api: &Api) -> bool {
                 assert!(epoch.is_some());
                 return false;
             }
-            // Between the two.
+            // Between the two incarnations.
             (404, "UNKNOWN_TABLE") => return false,
             other => panic!("{other:?}: {}", reply.text()),
         }
@@ -125,7 +125,7 @@ async fn list(api: &Api) -> bool {
         match reply.json()["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => {
-                // All of it, unless it was not filled yet.
+                // All of it, unless it was still empty.
                 let empty = position.ends_with(":0");
                 assert_eq!(records, if empty { 0 } else { RECORDS }, "{position}");
                 values.dedup();

@@ -1,6 +1,6 @@
-//! The server: its routes and sessions, and what malicious, greedy and unlucky peers do to it. Tests share
-//! one process here, and change nothing that belongs to all of it; a server whose memory or system is part
-//! of the test runs in a process of its own.
+//! The server: its routes and sessions, with malicious, greedy and unlucky peers. The tests share one
+//! process, and change no global state; a server whose memory or system is part of the test runs in a
+//! process of its own.
 
 mod common;
 

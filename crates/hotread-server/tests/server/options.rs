@@ -1,4 +1,4 @@
-//! Settings of a server, and what is wrong with one.
+//! Options of a server, and their errors.
 
 use hotread_server::Options;
 
@@ -14,9 +14,12 @@ fn the_defaults_are_fit_to_run_and_what_is_wrong_is_named() {
     assert_eq!(heartbeat, "heartbeat_ms is 0; give at least 10");
     assert!(wrong(&|o| o.max_replace_body_bytes = 2 << 30).starts_with("max_replace_body"));
     let host = wrong(&|o| o.allowed_hosts.push("http://a".into()));
-    assert!(host.contains(r#""http://a" is no host"#), "{host}");
+    assert!(host.contains(r#""http://a" is not a host"#), "{host}");
     let origin = wrong(&|o| o.allowed_origins.push("https://a/".into()));
-    assert!(origin.contains(r#""https://a/" is no origin"#), "{origin}");
+    assert!(
+        origin.contains(r#""https://a/" is not an origin"#),
+        "{origin}"
+    );
 }
 
 #[test]

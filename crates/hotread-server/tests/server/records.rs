@@ -1,5 +1,5 @@
-//! Records over HTTP: what is written is read again, under every key that there may be; conditions,
-//! ids, expiry, pages.
+//! Records over HTTP: written values are read again, under every possible key; conditions, ids, expiry,
+//! pages.
 
 use crate::common::{self, Api, Reply, table};
 use hotread_proto::Code;
@@ -38,7 +38,7 @@ async fn a_record_is_read_as_it_was_written() {
     assert_eq!(record["expires_at"], "2099-01-01T00:00:00.000Z");
     assert_eq!(record["updated_at"], put.json()["at"]);
 
-    // Whole, and nothing taken over.
+    // Written whole; the earlier category and expiry are gone.
     api.put("/v1/tables/t/records/k")
         .json(r#"{"value":null}"#)
         .expect(200)
@@ -189,7 +189,7 @@ async fn conditions_hold_or_nothing_is_done() {
             .refused(400, Code::BadRequest)
             .await;
     }
-    // As nginx and Apache make them when they compress an answer.
+    // In the form of nginx and Apache when they compress an answer.
     let weak = put(6).header("If-Match", &format!("W/{second}"));
     let third = etag(&weak.expect(200).await);
     let suffixed = third.replace("-3\"", "-3-gzip\"");
@@ -275,7 +275,7 @@ async fn trying_again_with_the_same_id_does_it_once() {
             .refused(400, Code::InvalidName)
             .await;
     }
-    // With an id, a deletion of what is not there is a transaction that can be tried again.
+    // With an id, the deletion of an absent record is a transaction that can be repeated.
     let delete = || {
         api.delete("/v1/tables/t/records/none")
             .header("Idempotency-Key", "d")

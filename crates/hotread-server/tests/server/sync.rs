@@ -1,5 +1,5 @@
-//! Sync sessions over real sockets: a store, a server, and replicas that are driven by the client's
-//! end of the protocol.
+//! Sync sessions over real sockets: a store, a server, and replicas that the client's end of the protocol
+//! drives.
 
 use crate::common::replica::{self, Replica, connect, connect_with, next_frame, say};
 use futures_util::stream::{SplitSink, SplitStream};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 
-/// A server on a free port, over a store in a folder of its own.
+/// A server on a free port, over a store in a directory of its own.
 struct Running {
     store: Option<Store>,
     address: SocketAddr,
@@ -180,7 +180,7 @@ async fn a_table_that_is_made_again_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_is_refused_holds_the_replica_back_until_it_is_mended() {
+async fn a_refused_value_stops_the_replica_until_it_is_fixed() {
     let running = Running::start().await;
     running.commit(Txn::new().put(put("a", "1")));
     let mut replica = Replica::new(running.address, "t");
@@ -243,13 +243,13 @@ async fn a_session_that_breaks_the_rules_is_told_so() {
     )
     .await;
     match next_frame(&mut socket).await {
-        // A connection that is cut with bytes unread may be reset before that is seen.
+        // A connection that is cut with unread bytes may be reset before the error is read.
         Some(ServerFrame::Error(body)) => assert_eq!(body.code, Code::ProtocolError),
         other => assert!(other.is_none(), "too large a frame: {other:?}"),
     }
 }
 
-/// Opens a session with a token, or without one, and gets its welcome.
+/// Opens a session with a token, or without one, and reads its welcome.
 async fn welcomed(running: &Running, secret: Option<&str>) -> replica::Socket {
     let mut socket = connect_with(running.address, "t", secret).await.unwrap();
     say(
@@ -263,7 +263,7 @@ async fn welcomed(running: &Running, secret: Option<&str>) -> replica::Socket {
     }
 }
 
-/// The session's last frame says that the token is not good any more.
+/// Checks that the session's last frame reports that the token is no longer valid.
 async fn is_shut_out(mut socket: replica::Socket) {
     loop {
         match next_frame(&mut socket).await {
@@ -285,7 +285,7 @@ async fn tokens_changed_by_another_process_end_their_sessions() {
     let store = running.store().clone();
     let anonymous = welcomed(&running, None).await;
     let admin = store.create_token("root", Role::Admin, None).unwrap();
-    // Whatever comes after that is not for them.
+    // Later changes are not for them.
     running.commit(Txn::new().put(put("a", "1")));
     is_shut_out(anonymous).await;
     let refused = connect_with(running.address, "t", None).await.unwrap_err();
@@ -362,8 +362,8 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
             frame => assert!(frame.is_some()),
         }
     }
-    // While it is busy with that, and only pings, more is committed than the connection and the history
-    // take.
+    // While it is busy with that, and only pings, more is committed than the connection and the history can
+    // hold.
     let (sink, mut stream, pinging) = pinging(socket);
     for _ in 0..CHANGES {
         tokio::task::block_in_place(commit);
@@ -382,7 +382,7 @@ async fn a_client_that_is_slow_after_its_snapshot_need_not_load_again() {
             other => panic!("after {at}: {other:?}"),
         }
     }
-    // Once it has caught up, the history is as short as it should be.
+    // Once it has caught up, the history is trimmed to its limit.
     let ack = Message::text(ClientFrame::Ack { seq: at }.encode());
     sink.lock().await.send(ack).await.unwrap();
     let began = std::time::Instant::now();
@@ -417,7 +417,7 @@ fn pinging(socket: replica::Socket) -> (Sink, SplitStream<replica::Socket>, Join
     (sink, stream, pinging)
 }
 
-/// More bytes than the connection of a client that reads nothing takes, in values of [`LARGE`] bytes.
+/// More values of [`LARGE`] bytes than the connection of a client that reads nothing can hold.
 const UNREAD: u64 = 50;
 const LARGE: usize = 200_000;
 
@@ -447,8 +447,8 @@ async fn a_snapshot_that_ends_behind_the_recent_changes_is_let_go_of() {
             over => panic!("the connection ended: {over:?}"),
         }
     };
-    // The connection is full of parts, then of changes up to the snapshot's end; the changes after it are
-    // only in the history when the client takes the end.
+    // The connection is full of parts, then of changes up to the snapshot's end; when the client reads the
+    // end, the changes after it are only in the history.
     let mut records = 0;
     let mut head = first;
     while records < UNREAD {
@@ -459,7 +459,7 @@ async fn a_snapshot_that_ends_behind_the_recent_changes_is_let_go_of() {
             records += part.records.len() as u64;
         }
     }
-    // More than the server has in memory, and the piece of the history that the end may be in.
+    // More than the server has in memory, and the piece of the history that may have the end.
     for _ in 0..3 {
         head += UNREAD;
         assert_eq!(all(), head);
@@ -476,14 +476,15 @@ async fn a_snapshot_that_ends_behind_the_recent_changes_is_let_go_of() {
             other => panic!("after {at}: {other:?}"),
         }
     }
-    // Its turn and the history are given back, as after any snapshot, once the client has caught up.
+    // The session's permit and the history are released, as after any snapshot, once the client has caught
+    // up.
     let began = std::time::Instant::now();
     while store.floor(&table).unwrap() <= snapshot {
         assert!(
             began.elapsed() < Duration::from_secs(60),
             "it is kept for good"
         );
-        // Little, so that this does not reach what pins may keep.
+        // Small, so that the limit of pinned history is not reached.
         let small = Txn::new().put(put("small", "1"));
         tokio::task::block_in_place(|| store.commit(&table, small).unwrap());
         if let ServerFrame::Txn(txn) = frame().await {

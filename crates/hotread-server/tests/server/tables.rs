@@ -1,4 +1,4 @@
-//! Tables, transactions, replacements, history, and what is said of the server.
+//! Tables, transactions, replacements, history, and the server's status.
 
 use crate::common::{self, Api, table};
 use hotread_proto::{Code, Key, Put, Txn, Value as Text};
@@ -272,7 +272,7 @@ async fn a_replacement_that_would_delete_most_is_refused() {
     for (count, max) in [(49, None), (98, Some(1)), (80, Some(19)), (1, Some(98))] {
         let ask = api.post(path).json(body(count, max));
         let deleted = 100 - count;
-        // Ten may always go.
+        // Ten deletions are always allowed.
         if deleted <= 10 {
             ask.expect(200).await;
             api.post(path).json(body(100, None)).expect(200).await;
@@ -419,7 +419,7 @@ async fn below_the_floor_the_history_is_gone() {
     let first = api.put("/v1/tables/t/records/k").json(r#"{"value":0}"#);
     let first = first.written().await.position();
     let path = format!("/v1/tables/t/changes?from={first}");
-    // History is trimmed now and then.
+    // The history is trimmed from time to time.
     let gone = async {
         loop {
             let store = api.store.clone();

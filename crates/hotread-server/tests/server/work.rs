@@ -1,5 +1,5 @@
-//! Callers that ask for as much work as they may, and honest ones on other tables who measure how they
-//! are served meanwhile.
+//! Callers that ask for as much work as they may, and honest callers on other tables that measure the
+//! service they get meanwhile.
 
 use crate::common::good::{FROM, Good};
 use crate::common::peer::{HANG, PING, Peer, TEXT, upgrade};
@@ -12,29 +12,29 @@ use tokio::net::TcpSocket;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
-/// How long an attack is measured, and how long the quiet before it.
+/// Duration of the measurement during an attack, and of the one before it.
 const MEASURED: Duration = Duration::from_secs(3);
-/// What reads and puts of others may take at most while an attack goes on, in addition to four times what they
-/// took before it. Generous: the tests share the machine, and run unoptimised. Without limits and shares
-/// they are not answered at all.
+/// Longest time of the others' reads and puts during an attack, in addition to four times the time before
+/// it. Generous: the tests share the machine, and run unoptimised. Without limits and shares the calls are
+/// not answered at all.
 const MAY_READ: Duration = Duration::from_secs(3);
 const MAY_PUT: Duration = Duration::from_secs(5);
-/// By how much memory may grow: by what is counted and a quarter of that, and by what SQLite's writer
-/// caches, which fills meanwhile.
+/// Growth of memory: the counted memory and a quarter of it, and the cache of SQLite's writer, which fills
+/// meanwhile.
 const MAY_GROW: usize = BUFFERED + BUFFERED / 4 + (64 << 20);
-/// What may stay of it: 96 MiB that SQLite's connections cache, writer and readers, and the recent changes
-/// of followed tables.
+/// Part of the growth that may remain: 96 MiB of caches of SQLite's connections, writer and readers, and
+/// the recent changes of followed tables.
 const STAYS: usize = 120 << 20;
-/// How long it may take to come back.
+/// Longest time until the rest is returned.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Connections that attackers may have.
 const CONNECTIONS: usize = 600;
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
 
-/// One attack at a time: the machine is what is shared.
+/// One attack at a time, because the attacks share the machine.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// The times that answers took.
+/// Times of answers.
 #[derive(Default)]
 struct Times {
     reads: Vec<Duration>,
@@ -46,7 +46,7 @@ fn p99(times: &mut [Duration]) -> Duration {
     times[(times.len() * 99).div_ceil(100).saturating_sub(1)]
 }
 
-/// An honest caller, one request after the other, for a while.
+/// An honest caller that sends one request after the other, for a while.
 async fn honest(address: SocketAddr, table: &str, until: Duration) -> Times {
     let began = Instant::now();
     let mut times = Times::default();
@@ -66,7 +66,7 @@ async fn honest(address: SocketAddr, table: &str, until: Duration) -> Times {
     times
 }
 
-/// The status and the body of an answer. Status 0: the connection ended without one.
+/// Returns the status and the body of an answer. Status 0: the connection ended without one.
 async fn ask(
     from: &str,
     address: SocketAddr,
@@ -86,7 +86,7 @@ async fn ask(
     let mut answer = Vec::new();
     let asked = async {
         let send = async {
-            // It may be refused before it is read to its end.
+            // The request may be refused before it is read to its end.
             let _ = write.write_all(head.as_bytes()).await;
             let _ = write.write_all(body.as_bytes()).await;
         };
@@ -99,7 +99,7 @@ async fn ask(
     (status.unwrap_or(0), body.to_owned())
 }
 
-/// As [`ask`], from where attackers are: what it was refused with, or nothing.
+/// Asks as [`ask`] does, from the attackers' address. Returns the refusal, if there is one.
 async fn attack(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let (status, answer) = ask("127.0.0.1", address, method, path, body).await;
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
@@ -107,9 +107,9 @@ async fn attack(address: SocketAddr, method: &str, path: &str, body: &str) -> (u
     (status, code)
 }
 
-/// A server with much to do, an honest caller who has measured how it is served, and attackers.
+/// A busy server, an honest caller that has measured its service, and attackers.
 struct Measured {
-    // Gone before the server is.
+    // Dropped before the server.
     attackers: JoinSet<()>,
     good: Good,
     victim: Victim,
@@ -140,7 +140,7 @@ impl Measured {
         self.victim.address
     }
 
-    /// So many that do the same again and again.
+    /// Starts `how_many` attackers that repeat the same action.
     fn attack<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         how_many: usize,
@@ -157,7 +157,7 @@ impl Measured {
         }
     }
 
-    /// The honest caller is served while they go on, and the memory is bounded.
+    /// Checks that the honest caller is served during the attack, and that the memory is bounded.
     async fn holds(&mut self) {
         let address = self.at();
         let measured = tokio::spawn(honest(address, LARGE, MEASURED));
@@ -186,7 +186,7 @@ impl Measured {
         self.good.is_served().await;
     }
 
-    /// The attackers are gone, and the memory comes back.
+    /// Stops the attackers, and checks that the memory is returned.
     async fn recovers(mut self) {
         self.attackers.shutdown().await;
         let began = Instant::now();
@@ -205,7 +205,7 @@ impl Measured {
 }
 
 fn search() -> String {
-    // Each word is another beginning of the same ones.
+    // Each word is another prefix of the same words.
     let words = "w* wa* wab* wabc* wb* wbc* wc* wd* we* wf* wg* wh* wi* wj* wabcd* wbcd* wcd*";
     let words = words.replace(' ', "+");
     format!("/v1/tables/{SEARCHED}/search?q={words}")
@@ -338,7 +338,7 @@ async fn streams_and_sessions_that_do_not_read_are_bounded_in_memory() {
         };
         let upgraded = upgraded.await;
         if upgraded.is_err() || &head != b"HTTP/1.1 101" {
-            // There are as many calls as it takes.
+            // The server has reached its limit of calls.
             return tokio::time::sleep(Duration::from_millis(500)).await;
         }
         if peer.say(TEXT, HELLO.as_bytes()).await.is_err() {
@@ -378,5 +378,5 @@ async fn a_stop_is_kept_to_whatever_runs() {
     let stopped = tokio::task::spawn_blocking(move || victim.stop(DRAIN + Duration::from_secs(20)));
     let stopped = stopped.await.unwrap();
     println!("stopped within {stopped:?}");
-    assert!(stopped.is_some(), "it goes on");
+    assert!(stopped.is_some(), "it continues");
 }

@@ -71,7 +71,7 @@ fn the_database_or_the_server_is_named_as_the_message_says() {
     let message = said(
         bare(&["table", "list", "--url", "http://127.0.0.1:9"], &[]),
         5,
-        "is it running there?",
+        "check that it is running",
     );
     assert!(message.contains("http://127.0.0.1:9"), "{message}");
     let secure = url.replace("http:", "https:");

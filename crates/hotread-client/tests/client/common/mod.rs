@@ -1,5 +1,5 @@
-//! Servers that are small enough to do exactly what a test wants: one that serves a table to sessions,
-//! and one that answers requests with what it was told.
+//! Servers small enough to do exactly what a test wants: one that serves a table to sessions, and one that
+//! answers requests from a script.
 
 pub mod proxy;
 pub mod server;
@@ -26,10 +26,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 
-/// If something takes longer, it hangs.
+/// Time after which a test counts as hanging.
 pub const HANG: Duration = Duration::from_secs(600);
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
@@ -43,7 +43,7 @@ struct Table {
     history: Vec<Arc<Change>>,
 }
 
-/// What a session began with.
+/// Beginning of a session.
 pub type Begun = (Begin, Option<String>);
 
 struct State {
@@ -52,7 +52,7 @@ struct State {
     cut: watch::Sender<u64>,
     silent: watch::Sender<bool>,
     sealed: AtomicBool,
-    /// What the next connections send in place of a session.
+    /// Messages that the next connections send in place of a session.
     garbage: Mutex<Vec<Message>>,
     begun: Mutex<Vec<Begun>>,
     nacks: Mutex<Vec<(String, u64)>>,
@@ -111,23 +111,23 @@ impl Fake {
         }
     }
 
-    /// Takes no connections any more, until it is started again.
+    /// Stops accepting connections, until it is started again.
     pub async fn stop(&mut self) {
         self.task.abort();
-        // The listener goes with the task.
+        // The listener is dropped with the task.
         let _ = (&mut self.task).await;
         self.cut();
         until("sessions end", || self.sessions() == 0).await;
     }
 
-    /// Takes connections again, at the same address.
+    /// Accepts connections again, at the same address.
     pub async fn restart(&mut self) {
         let listener = hotread_testkit::listen_again(self.address);
         let listener = TcpListener::from_std(listener).unwrap();
         self.task = accept(listener, self.state.clone());
     }
 
-    /// From now on the table counts as sealed, though its hashes are not keyed.
+    /// Treats the table as sealed from now on, though its hashes are not keyed.
     pub fn seal(&self) {
         self.state.sealed.store(true, Ordering::Relaxed);
     }
@@ -189,8 +189,8 @@ impl Fake {
         self.commit(&[(key, Some(json))])
     }
 
-    /// The table is dropped and made again, empty.
-    pub fn begin_anew(&self, epoch: u64) {
+    /// Drops the table and re-creates it, empty.
+    pub fn recreate(&self, epoch: u64) {
         *self.state.table.lock().unwrap() = table(epoch);
         self.cut();
     }
@@ -200,7 +200,7 @@ impl Fake {
         self.state.cut.send_modify(|cut| *cut += 1);
     }
 
-    /// Nothing is sent any more, though connections stay open.
+    /// Stops or resumes sending, while connections stay open.
     pub fn set_silent(&self, silent: bool) {
         self.state.silent.send_replace(silent);
     }
@@ -209,7 +209,7 @@ impl Fake {
         *self.state.garbage.lock().unwrap() = garbage;
     }
 
-    /// How sessions began.
+    /// Returns the beginnings of all sessions.
     pub fn begun(&self) -> Vec<Begun> {
         self.state.begun.lock().unwrap().clone()
     }
@@ -218,12 +218,12 @@ impl Fake {
         self.state.nacks.lock().unwrap().clone()
     }
 
-    /// The `Authorization` of each connection.
+    /// Returns the `Authorization` of each connection.
     pub fn tokens(&self) -> Vec<Option<String>> {
         self.state.tokens.lock().unwrap().clone()
     }
 
-    /// Sessions that are open.
+    /// Returns the number of open sessions.
     pub fn sessions(&self) -> usize {
         self.state.cut.receiver_count()
     }
@@ -243,7 +243,7 @@ impl State {
         self.table.lock().unwrap().records.head()
     }
 
-    /// `None`: it is not there yet.
+    /// Returns an answer; `None`: it is not available yet.
     fn answer(&self, want: &Want) -> Option<Answer> {
         let table = self.table.lock().unwrap();
         Some(match want {
@@ -385,14 +385,14 @@ async fn session(state: &State, mut socket: WebSocketStream<TcpStream>) {
     }
 }
 
-/// What is answered to a request.
+/// Answer to a request.
 pub enum Reply {
     Answer(u16, String),
-    /// The connection is closed without an answer.
+    /// Closes the connection without an answer.
     Nothing,
 }
 
-/// A server that answers with what it was told, and keeps what it was asked.
+/// A server that answers from a script, and records the requests.
 pub struct Scripted {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<(String, String)>>>,
@@ -439,7 +439,7 @@ impl Scripted {
         format!("http://{}", self.address)
     }
 
-    /// Head and body of each request.
+    /// Returns head and body of each request.
     pub fn requests(&self) -> Vec<(String, String)> {
         self.requests.lock().unwrap().clone()
     }

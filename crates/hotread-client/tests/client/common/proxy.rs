@@ -1,4 +1,4 @@
-//! A proxy that does to requests and answers what the test wants.
+//! A proxy that treats requests and answers as the test wants.
 
 use super::request;
 use std::net::SocketAddr;
@@ -9,20 +9,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What the proxy answers to a request that it has passed on.
+/// Answer of the proxy to a request that it has forwarded.
 #[derive(Debug, Clone)]
 pub enum Says {
-    /// What the server answered.
+    /// The server's answer.
     Truth,
     /// Status line, headers and body of its own.
     Instead(&'static str),
-    /// Nothing: it closes the connection.
+    /// No answer: it closes the connection.
     Nothing,
 }
 
 pub struct Proxy {
     pub address: SocketAddr,
-    /// What it says to the next requests, in their order; the truth to those after them.
+    /// Answers to the next requests, in order; later ones get the truth.
     pub script: Arc<Mutex<Vec<Says>>>,
     task: JoinHandle<()>,
 }
@@ -34,7 +34,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Before a server. `path` is what it makes of paths.
+    /// Starts a proxy before a server. `path` transforms the paths.
     pub async fn start(server: SocketAddr, path: fn(&str) -> String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -62,7 +62,7 @@ impl Proxy {
     }
 }
 
-/// Passes one request on, whole, and then decides.
+/// Forwards one request, whole, and then decides.
 async fn pass(
     mut stream: TcpStream,
     server: SocketAddr,
@@ -98,7 +98,7 @@ async fn pass(
     };
 }
 
-/// A way to a server that can be interrupted.
+/// A connection to a server that can be interrupted.
 pub struct Cable {
     pub address: SocketAddr,
     plugged: watch::Sender<bool>,
@@ -129,7 +129,7 @@ impl Cable {
                         return;
                     };
                     tokio::select! {
-                        // Either end may go first.
+                        // Either end may close first.
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                         _ = plugged.changed() => {}
                     }
@@ -143,7 +143,7 @@ impl Cable {
         }
     }
 
-    /// One over which so many bytes a second come from the server.
+    /// Returns a connection over which `bytes_per_second` arrive from the server.
     pub async fn slow(server: SocketAddr, bytes_per_second: usize) -> Self {
         const PAUSE: Duration = Duration::from_millis(50);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,7 +175,7 @@ impl Cable {
         }
     }
 
-    /// Cuts what goes through it, and lets nothing more through until it is plugged in again.
+    /// Cuts open connections, and lets none through until it is plugged in again.
     pub fn plug(&self, plugged: bool) {
         self.plugged.send_replace(plugged);
     }

@@ -1,4 +1,4 @@
-//! The server itself, over a store that goes with it.
+//! The real server, over a store that is dropped with it.
 
 use super::HANG;
 use hotread_client::{Client, TableOptions};
@@ -79,7 +79,7 @@ impl Api {
     }
 }
 
-/// Opens the store, as soon as the server before has let go of it.
+/// Opens the store, as soon as the previous server has closed it.
 async fn open(dir: &TempDir) -> Store {
     let path = dir.path().join("test.db");
     let opening = tokio::task::spawn_blocking(move || {

@@ -1,26 +1,26 @@
-//! What was committed, and whether what replicas show is that.
+//! Committed transactions, and the check that replicas show nothing else.
 
 use std::collections::BTreeMap;
 
 /// The content of the table: numbers by keys.
 pub(crate) type Content = BTreeMap<String, u64>;
 
-/// A stretch of the table's history. A new one begins when its past becomes another.
+/// A stretch of the table's history. A new one begins when the past of the table changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Era {
     epoch: String,
-    /// What it began with, and where.
+    /// Content and position at its beginning.
     content: Content,
     seq: u64,
-    /// What was acknowledged: a key and its number, by transaction.
+    /// Acknowledged writes: a key and its number, by transaction.
     acked: BTreeMap<u64, (String, u64)>,
 }
 
-/// All of them, oldest first.
+/// All eras, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger(Vec<Era>);
 
-/// What a replica showed.
+/// A state that a replica showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) epoch: String,
@@ -29,7 +29,7 @@ pub(crate) struct Seen {
 }
 
 impl Era {
-    /// The first transaction, not before this one, after which the table had this content.
+    /// Returns the first transaction, not before `not_before`, after which the table had this content.
     fn find(&self, wanted: &Content, not_before: u64) -> Option<u64> {
         let mut content = self.content.clone();
         let first = (self.seq >= not_before && content == *wanted).then_some(self.seq);
@@ -42,7 +42,7 @@ impl Era {
         })
     }
 
-    /// The table after a transaction; `None`, if it never had that.
+    /// Returns the table after a transaction; `None` if the table never had that state.
     fn at(&self, seq: u64) -> Option<Content> {
         let mut content = self.content.clone();
         let later = seq.checked_sub(self.seq)?;
@@ -57,7 +57,7 @@ impl Era {
 }
 
 impl Ledger {
-    /// The table has this content from now on, whatever it had.
+    /// Begins an era with this content.
     pub(crate) fn begin(&mut self, epoch: String, seq: u64, content: Content) {
         self.0.push(Era {
             epoch,
@@ -78,13 +78,13 @@ impl Ledger {
         self.0.iter().map(|era| era.acked.len()).sum()
     }
 
-    /// Has the table everything that was acknowledged, and nothing else?
+    /// Checks that the table has everything that was acknowledged, and nothing else.
     pub(crate) fn judge_table(&self, table: &Seen) -> Result<(), String> {
         let era = self.0.last().unwrap();
         let last = era.acked.keys().next_back().copied().unwrap_or(era.seq);
         if (table.seq, &table.epoch) != (last, &era.epoch) {
             return Err(format!(
-                "it stands at {}, and {last} was acknowledged",
+                "it is at {}, and {last} was acknowledged",
                 table.seq
             ));
         }
@@ -96,9 +96,8 @@ impl Ledger {
         }
     }
 
-    /// Is all that a replica showed, one after the other, a state that the table had, and never an
-    /// older one after a newer? Content is looked at after the position is: it may be newer, but not
-    /// older.
+    /// Checks that all states that a replica showed, one after the other, are states that the table had,
+    /// and never go back. The content is read after the position, so it may be newer, but not older.
     pub(crate) fn judge_replica(&self, all: &[Seen]) -> Result<(), String> {
         let mut at = (0, 0);
         for seen in all {
@@ -112,8 +111,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The position that was said, if it is one of this era for sure: not of one before it that had
-    /// the same epoch.
+    /// Returns the reported position, if it is certainly of this era, and not of an earlier one with the
+    /// same epoch.
     fn said(&self, era: usize, seen: &Seen) -> u64 {
         let first = self.0.iter().position(|era| era.epoch == seen.epoch);
         if first == Some(era) { seen.seq } else { 0 }
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_judge_finds_what_was_lost_and_what_nobody_wrote() {
+    fn the_judge_finds_lost_and_invented_writes() {
         let ledger = ledger();
         let whole = [("a", 2), ("b", 1)];
         assert!(ledger.judge_table(&seen("one", 3, &whole)).is_ok());
@@ -189,7 +188,7 @@ mod tests {
         assert!(ledger.judge_replica(&older).is_err(), "older than it says");
         let newer = [seen("one", 0, &[("a", 1)])];
         assert!(ledger.judge_replica(&newer).is_ok());
-        // Its past becomes another: then it may go back, once.
+        // The table's past changes; then the state may go back, once.
         ledger.begin("one".into(), 1, content(&[("a", 1)]));
         ledger.ack("one", 2, "a", 9);
         let other = seen("one", 2, &[("a", 9)]);

@@ -1,13 +1,13 @@
-//! Real processes over real sockets: the server and the replicas are killed with -9 in a loop while
-//! several writers write, and replicas follow through a connection that delays, cuts, truncates and
-//! repeats bytes. Then the table is dropped and made again, the database is restored from a backup, and
-//! a tail of acknowledged transactions is lost as `synchronous = NORMAL` may lose it with the power.
+//! Real processes over real sockets: the server and the replicas are killed with -9 in a loop while several
+//! writers write, and replicas follow through a connection that delays, cuts, truncates and repeats bytes.
+//! Then the table is dropped and re-created, the database is restored from a backup, and a tail of
+//! acknowledged transactions is lost, as a power failure may lose it with `synchronous = NORMAL`.
 //!
-//! Nothing that was acknowledged is lost but where it may be; every state that a replica shows is one
-//! that the table had, none goes back, and in the end each shows the head.
+//! No acknowledged transaction is lost except where that is allowed. Every state that a replica shows is
+//! one that the table had, states never go back, and in the end each replica shows the head.
 //!
-//! `HOTREAD_CHAOS_KILLS` sets how often the server is killed, 4 times unless it is set, and
-//! `HOTREAD_CHAOS_SEED` what the connection does.
+//! `HOTREAD_CHAOS_KILLS` sets the number of kills of the server, 4 by default, and `HOTREAD_CHAOS_SEED` the
+//! faults of the connection.
 
 mod judge;
 mod process;
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 const WRITERS: u64 = 3;
 const REPLICAS: usize = 3;
-/// Transactions that are acknowledged before the next thing happens.
+/// Transactions that are acknowledged before the next step.
 const STRETCH: usize = 40;
 
 fn setting(name: &str, unless: u64) -> u64 {
@@ -41,7 +41,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Writers, who try each number until it is acknowledged, and then the next one.
+/// Writers, which repeat each number until it is acknowledged, and then write the next one.
 struct Writers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -64,7 +64,7 @@ impl Writers {
                         );
                         let mut txn = hotread_client::Txn::new().put(put);
                         txn.id = Some(hotread_client::TxnId::new(&id).unwrap());
-                        // The same id: committed once, however often it is tried.
+                        // A transaction with the same id is committed once, however often it is repeated.
                         match client.txn(TABLE, txn).await {
                             Ok(committed) => break committed,
                             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -82,7 +82,7 @@ impl Writers {
         Self { stop, tasks }
     }
 
-    /// Everything that was begun is acknowledged then.
+    /// Stops the writers, after everything they began is acknowledged.
     async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
@@ -91,7 +91,7 @@ impl Writers {
     }
 }
 
-/// What the server has.
+/// Returns the server's table.
 async fn table(client: &Client) -> Seen {
     let page = client.scan(TABLE, &Scan::default()).await.unwrap();
     let number = |record: &hotread_client::Record| {
@@ -105,7 +105,7 @@ async fn table(client: &Client) -> Seen {
     }
 }
 
-/// Everything is at rest: the table is what was acknowledged, and each replica comes to be that.
+/// Waits until all is at rest: the table equals what was acknowledged, and each replica equals the table.
 async fn settle(client: &Client, ledger: &Arc<Mutex<Ledger>>, followers: &[Follower]) {
     let has = table(client).await;
     ledger.lock().unwrap().judge_table(&has).unwrap();
@@ -120,7 +120,7 @@ async fn settle(client: &Client, ledger: &Arc<Mutex<Ledger>>, followers: &[Follo
     }
 }
 
-/// The database as it is on disk while nobody has it open, the write-ahead log included.
+/// Copies the database on disk, including the write-ahead log, while no process has it open.
 fn copy_files(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     std::fs::create_dir(to).unwrap();
@@ -178,7 +178,7 @@ async fn kill_and_judge() {
         until("enough is acknowledged", || acked() >= enough).await;
     };
 
-    // Killed at any moment, with transactions on their way.
+    // Killed at any moment, with transactions in flight.
     let writers = Writers::start(&client, &ledger, 0);
     for kill in 0..kills {
         stretch().await;
@@ -187,13 +187,13 @@ async fn kill_and_judge() {
         stretch().await;
         let at = usize::try_from(kill).unwrap() % REPLICAS;
         let next = Follower::start(through);
-        // Dropped, and so killed; what it has shown stays.
+        // The drop kills it; the states that it has shown remain.
         killed.push(std::mem::replace(&mut followers[at], next).seen.clone());
     }
     writers.stop().await;
     settle(&client, &ledger, &followers).await;
 
-    // What was acknowledged since is lost with the power: an older state of the same epoch.
+    // A power failure loses recently acknowledged transactions: an older state of the same epoch.
     let before = table(&client).await;
     drop(server);
     copy_files(&files, &kept);
@@ -212,7 +212,7 @@ async fn kill_and_judge() {
     writers.stop().await;
     settle(&client, &ledger, &followers).await;
 
-    // An older state from a backup: of another epoch.
+    // An older state from a backup, with another epoch.
     drop(server);
     let (backup, live) = (dir.path().join("backup.db"), database.clone());
     tokio::task::spawn_blocking(move || {
@@ -232,7 +232,7 @@ async fn kill_and_judge() {
     writers.stop().await;
     settle(&client, &ledger, &followers).await;
 
-    // Dropped, and made again.
+    // Dropped and re-created.
     client.drop_table(TABLE).await.unwrap();
     client.create_table(TABLE, &options).await.unwrap();
     begin(table(&client).await);

@@ -1,4 +1,4 @@
-//! The processes that are killed: servers, and replicas that say what they show.
+//! The processes that are killed: servers, and replicas that print the states that they show.
 
 use super::judge::{Content, Seen};
 use hotread_client::Client;
@@ -12,13 +12,13 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the database or the server of a child is.
+/// Variables with a child's database and its server's address.
 const DATABASE: &str = "HOTREAD_CHAOS_DATABASE";
 const ADDRESS: &str = "HOTREAD_CHAOS_ADDRESS";
 pub(crate) const TABLE: &str = "t";
-/// The test whose program the children are.
+/// The test whose program the children run.
 const TEST: &str = "chaos::kills_lose_nothing_acknowledged_and_replicas_catch_up";
-/// Nothing takes so long unless it hangs.
+/// Time after which a test counts as hanging.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 
 /// A child process, killed with -9 when it is dropped.
@@ -36,7 +36,7 @@ impl Process {
         Self(child.unwrap())
     }
 
-    /// A server that listens, at any port if it is 0.
+    /// Starts a server, at any port if it is 0, and waits until it listens.
     pub(crate) fn server(address: SocketAddr, database: &Path) -> (Self, SocketAddr) {
         let mut process = Self::spawn("server", address, database);
         let out = process.0.stdout.take().unwrap();
@@ -54,7 +54,7 @@ impl Drop for Process {
     }
 }
 
-/// A replica in a process of its own, and all that it has shown.
+/// A replica in a process of its own, and all states that it has shown.
 pub(crate) struct Follower {
     _process: Process,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
@@ -67,7 +67,7 @@ impl Follower {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let shown = seen.clone();
         std::thread::spawn(move || {
-            // A line that was cut when it was killed says nothing.
+            // A line that was cut off by the kill is ignored.
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 let Some(line) = line.strip_prefix("shows ") else {
                     continue;
@@ -94,7 +94,7 @@ impl Follower {
     }
 }
 
-/// What the child does, until it is killed or its parent is gone.
+/// Runs the child, until it is killed or its parent is gone.
 pub(crate) fn run(role: &str) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -131,7 +131,7 @@ async fn follow(address: SocketAddr) {
     let client = client.ping_every(Duration::from_millis(200));
     let client = client.build().unwrap();
     let replica = loop {
-        // The way to the server is as bad as it is.
+        // The proxy may break any attempt.
         match client.replica::<BTreeMap<Arc<str>, u64>>(TABLE).await {
             Ok(replica) => break replica,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How often each was done: delayed, cut, truncated, repeated.
+/// Number of each fault: delayed, cut, truncated, repeated.
 pub(crate) type Done = Arc<[AtomicU64; 4]>;
-/// One piece in so many is treated badly.
+/// Divisor of the share of pieces with a fault.
 const ONE_IN: u64 = 12;
 /// Longest delay.
 const DELAY_MS: u64 = 40;
 
-/// Where it listens, until the runtime ends.
+/// Starts the proxy, which listens at the returned address until the runtime ends.
 pub(crate) async fn start(to: SocketAddr, seed: u64) -> (SocketAddr, Done) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -27,7 +27,7 @@ pub(crate) async fn start(to: SocketAddr, seed: u64) -> (SocketAddr, Done) {
             };
             let (count, random) = (count.clone(), Random(seed ^ (n << 32)));
             tokio::spawn(async move {
-                // While the server is away, the connection is just closed.
+                // While the server is away, the connection is closed.
                 let Ok(to) = TcpStream::connect(to).await else {
                     return;
                 };
@@ -43,7 +43,7 @@ pub(crate) async fn start(to: SocketAddr, seed: u64) -> (SocketAddr, Done) {
     (address, done)
 }
 
-/// Passes bytes on, one way, until one end is gone or they are cut.
+/// Forwards bytes, one way, until one end is gone or they are cut.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -52,7 +52,7 @@ async fn pass(
 ) {
     let mut bytes = [0; 4_096];
     loop {
-        // Of any size, so that what arrives is torn anywhere.
+        // Of any size, so that data is torn anywhere.
         let most = 1 + random.below(bytes.len() as u64) as usize;
         let Ok(read @ 1..) = from.read(&mut bytes[..most]).await else {
             return;

@@ -1,4 +1,4 @@
-//! Is an answer what the OpenAPI description says?
+//! The check that an answer agrees with the OpenAPI description.
 
 use super::Reply;
 use hotread_proto::Code;
@@ -10,13 +10,13 @@ use std::sync::{Arc, LazyLock, Mutex};
 pub static DOC: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(&hotread_server::openapi()).unwrap());
 
-/// Statuses that any operation may have, if it comes to the worst.
+/// Statuses that any operation may have in an emergency.
 const ANY: [u16; 4] = [408, 431, 500, 507];
 
 type Validators = HashMap<(String, String, u16), Arc<Validator>>;
 static VALIDATORS: LazyLock<Mutex<Validators>> = LazyLock::new(Mutex::default);
 
-/// The path as it is described.
+/// Returns the path as it is described.
 fn described_path(path: &str) -> Option<&'static str> {
     let path = path.split('?').next().unwrap();
     let segments: Vec<_> = path.split('/').collect();
@@ -49,7 +49,7 @@ fn validator(path: &str, method: &str, status: u16, schema: &Value) -> Arc<Valid
     validator.clone()
 }
 
-/// Panics if it is not.
+/// Panics if the answer disagrees.
 pub fn check(method: &str, path: &str, of_page: bool, reply: &Reply) {
     let what = format!("{method} {path}: {} {}", reply.status, reply.text());
     if method == "HEAD" {

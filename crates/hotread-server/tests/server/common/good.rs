@@ -1,4 +1,4 @@
-//! Clients that keep to the rules, and have to be served whatever others do.
+//! Clients that follow the rules, and must be served whatever the others do.
 
 use crate::common::replica::Replica;
 use crate::common::victim::BUSY;
@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
-/// Where they come from: not where the attackers come from.
+/// Address of the honest clients, which differs from the attackers'.
 pub(crate) const FROM: &str = "127.0.0.2";
-/// Nothing takes so long unless it hangs.
+/// Time after which a test counts as hanging.
 const HANG: Duration = Duration::from_secs(600);
 
-/// A replica that follows the busy table, and a caller who writes and reads over HTTP.
+/// A replica that follows the busy table, and a caller that writes and reads over HTTP.
 pub(crate) struct Good {
     followed: Arc<AtomicU64>,
     asked: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl Good {
         }
     }
 
-    /// Waits until both have got on.
+    /// Waits until both have made progress.
     pub(crate) async fn is_served(&self) {
         let now = || {
             let (followed, asked) = (&self.followed, &self.asked);

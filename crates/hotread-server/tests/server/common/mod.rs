@@ -1,5 +1,5 @@
-//! A server on a port of its own over a store in a temporary directory, and a client that sends what
-//! it is told to, byte for byte. Every answer is compared with the OpenAPI description.
+//! A server on a port of its own over a store in a temporary directory, and a client that sends given
+//! bytes. Every answer is compared with the OpenAPI description.
 
 mod described;
 pub mod good;
@@ -21,10 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Nothing takes so long unless it hangs.
+/// Time after which a test counts as hanging.
 pub const HANG: Duration = Duration::from_secs(600);
 
-/// A server that runs.
+/// A running server.
 pub struct Api {
     pub address: SocketAddr,
     pub store: Store,
@@ -64,7 +64,7 @@ impl Api {
         }
     }
 
-    /// With a table.
+    /// Starts a server with a table.
     pub async fn with_table(name: &str) -> Self {
         let api = Self::start().await;
         api.create(name, TableOptions::default()).await;
@@ -76,7 +76,7 @@ impl Api {
         blocking(move || store.create_table(&name, options).unwrap()).await;
     }
 
-    /// Makes a token, and gives its secret and its id.
+    /// Creates a token, and returns its secret and its id.
     pub async fn token(&self, role: Role, tables: Option<&[&str]>) -> (String, String) {
         let tables = tables.map(|tables| tables.iter().map(|name| table(name)).collect());
         let store = self.store.clone();
@@ -84,7 +84,7 @@ impl Api {
         (token.secret, token.info.id)
     }
 
-    /// Tells the server to stop, which it goes on to do.
+    /// Tells the server to stop, without waiting.
     pub fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
@@ -137,7 +137,7 @@ impl Api {
     }
 }
 
-/// Fails if it hangs.
+/// Fails if the future hangs.
 pub async fn hang<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANG, future).await.expect("it hangs")
 }
@@ -162,7 +162,7 @@ impl Ask {
         self
     }
 
-    /// Without the header of this name that is there already.
+    /// Removes the headers of this name.
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self
@@ -185,7 +185,7 @@ impl Ask {
         self.header("Content-Type", kind)
     }
 
-    /// The request as it is sent.
+    /// Returns the bytes of the request.
     pub fn bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         for (name, value) in &self.headers {
@@ -226,7 +226,7 @@ impl Ask {
         reply
     }
 
-    /// Sends a put, and expects that it is done, whether the record is new or not.
+    /// Sends a put, and expects its success, whether the record is new or not.
     pub async fn written(self) -> Reply {
         let reply = self.send().await;
         assert!(matches!(reply.status, 200 | 201), "{}", reply.text());
@@ -288,7 +288,7 @@ impl Reply {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// `epoch:seq` of an answer to a commit.
+    /// Returns the `epoch:seq` of an answer to a commit.
     pub fn position(&self) -> String {
         let position = &self.json()["position"];
         format!(

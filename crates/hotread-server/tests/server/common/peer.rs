@@ -1,4 +1,4 @@
-//! A peer that says over a socket whatever it wants to.
+//! A peer that sends any bytes over a socket.
 
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Nothing takes so long unless it hangs.
+/// Time after which a test counts as hanging.
 pub(crate) const HANG: Duration = Duration::from_secs(600);
 
 /// Kinds of WebSocket frames (RFC 6455, 5.2), final ones.
@@ -21,18 +21,18 @@ pub(crate) struct Peer(pub(crate) TcpStream);
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // Little is taken in by the system when the peer does not read.
+        // The system buffers little when the peer does not read.
         socket.set_recv_buffer_size(16 << 10).unwrap();
         Self(socket.connect(address).await.unwrap())
     }
 
-    /// What can be written before the server closes.
+    /// Writes until the server closes.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let written = tokio::time::timeout(HANG, self.0.write_all(bytes));
         written.await.expect("it hangs")
     }
 
-    /// Everything up to the end, however that comes about.
+    /// Reads everything up to the end of the connection, or its failure.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let read = tokio::time::timeout(HANG, self.0.read_to_end(&mut bytes));
@@ -40,10 +40,11 @@ impl Peer {
         bytes
     }
 
-    /// The status and the code of the answer to this request, and that the connection was closed.
+    /// Returns the status and the code of the answer to this request, and checks that the connection was
+    /// closed.
     pub(crate) async fn asks(address: SocketAddr, request: &[u8]) -> (u16, String) {
         let mut peer = Self::connect(address).await;
-        // It may be refused before it is read to its end.
+        // The request may be refused before it is read to its end.
         let _ = peer.write(request).await;
         let answer = peer.rest().await;
         let answer = String::from_utf8_lossy(&answer);
@@ -53,7 +54,7 @@ impl Peer {
         (status, body["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// A connection that was upgraded.
+    /// Opens an upgraded connection.
     pub(crate) async fn upgraded(address: SocketAddr, table: &str) -> Self {
         let mut peer = Self::connect(address).await;
         peer.write(upgrade(table, "hotread.v1+json").as_bytes())
@@ -69,7 +70,7 @@ impl Peer {
         peer
     }
 
-    /// One that has said hello.
+    /// Opens an upgraded connection that has sent hello.
     pub(crate) async fn greeted(address: SocketAddr, table: &str, hello: &str) -> Self {
         let mut peer = Self::upgraded(address, table).await;
         peer.say(TEXT, hello.as_bytes()).await.unwrap();
@@ -80,7 +81,7 @@ impl Peer {
         self.write(&message(kind, payload)).await
     }
 
-    /// The next text message. `None`: the connection was closed.
+    /// Reads the next text message. `None`: the connection was closed.
     pub(crate) async fn hear(&mut self) -> Option<String> {
         loop {
             let (kind, payload) = tokio::time::timeout(HANG, self.message())
@@ -108,8 +109,7 @@ impl Peer {
         Ok((kind, payload))
     }
 
-    /// What the last frame says: its kind, and the code if it has one. That it is the last one is
-    /// checked.
+    /// Returns the kind of the last frame, and its code if it has one. Checks that it is the last one.
     pub(crate) async fn end(&mut self) -> (String, String) {
         let mut last = String::new();
         while let Some(frame) = self.hear().await {
@@ -124,7 +124,7 @@ impl Peer {
     }
 }
 
-/// A request to upgrade.
+/// Returns a request to upgrade.
 pub(crate) fn upgrade(table: &str, protocol: &str) -> String {
     format!(
         "GET /v1/tables/{table}/sync HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
@@ -134,14 +134,14 @@ pub(crate) fn upgrade(table: &str, protocol: &str) -> String {
     )
 }
 
-/// A WebSocket message in one frame, masked with zeros.
+/// Returns a WebSocket message in one frame, masked with zeros.
 pub(crate) fn message(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = head(kind, payload.len() as u64);
     bytes.extend_from_slice(payload);
     bytes
 }
 
-/// The head of one, whatever follows.
+/// Returns the head of a frame.
 pub(crate) fn head(kind: u8, length: u64) -> Vec<u8> {
     const MASKED: u8 = 0x80;
     let mut bytes = vec![kind];

@@ -1,4 +1,4 @@
-//! A replica over a socket: the client's end of the protocol, as simply as it can be driven.
+//! A replica over a socket: the client's end of the protocol, driven in the simplest way.
 
 use futures_util::{SinkExt, StreamExt};
 use hotread_proto::session::frame::ServerFrame;
@@ -18,13 +18,13 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-/// Longest that anything may take: a hang, and no measure.
+/// Time after which a test counts as hanging; not a measure.
 const HANG: Duration = Duration::from_secs(600);
 
-/// Bytes that the system takes in before a client has read them.
+/// Bytes that the system buffers before a client has read them.
 const RECEIVED: u32 = 256 << 10;
 
-/// A connection, or the status and the code of the refusal.
+/// Opens a connection, or returns the status and the code of the refusal.
 pub(crate) async fn connect(
     address: SocketAddr,
     table: &str,
@@ -33,7 +33,7 @@ pub(crate) async fn connect(
     connect_as("127.0.0.1", address, table, protocol, None).await
 }
 
-/// With a token.
+/// Opens a connection with a token.
 pub(crate) async fn connect_with(
     address: SocketAddr,
     table: &str,
@@ -42,7 +42,7 @@ pub(crate) async fn connect_with(
     connect_as("127.0.0.1", address, table, Some(SUBPROTOCOL), secret).await
 }
 
-/// From one of this machine's addresses: as far as limits go, somebody else.
+/// Opens a connection from one of this machine's addresses, which is another caller for the limits.
 pub(crate) async fn connect_as(
     from: &str,
     address: SocketAddr,
@@ -51,7 +51,7 @@ pub(crate) async fn connect_as(
     secret: Option<&str>,
 ) -> Result<Socket, (u16, Option<Code>)> {
     let socket = TcpSocket::new_v4().unwrap();
-    // A client that reads nothing is to stop its server soon, whatever the system would take in for it.
+    // A client that reads nothing must soon stop its server, whatever the system could buffer.
     socket.set_recv_buffer_size(RECEIVED).unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     let stream = socket.connect(address).await.map_err(|_| (0, None))?;
@@ -80,7 +80,7 @@ pub(crate) async fn say(socket: &mut Socket, text: String) {
     socket.send(Message::text(text)).await.unwrap();
 }
 
-/// `None`: the connection was closed.
+/// Reads the next frame; `None`: the connection was closed.
 pub(crate) async fn next_frame(socket: &mut Socket) -> Option<ServerFrame<'static>> {
     loop {
         let message = tokio::time::timeout(HANG, socket.next()).await.unwrap();
@@ -92,7 +92,7 @@ pub(crate) async fn next_frame(socket: &mut Socket) -> Option<ServerFrame<'stati
     }
 }
 
-/// Takes any value but strings that say `poison`.
+/// A type that accepts any value except strings with `poison`.
 pub(crate) struct Text;
 
 impl Target for Text {
@@ -112,7 +112,7 @@ impl Target for Text {
 }
 
 pub(crate) struct Replica {
-    /// The address that it comes from, and the server's.
+    /// Address that it connects from, and the server's.
     from: &'static str,
     address: SocketAddr,
     table: String,
@@ -121,7 +121,7 @@ pub(crate) struct Replica {
     began: Instant,
     at: Option<Position>,
     pub(crate) state: HashMap<Arc<str>, String>,
-    /// What each publication came from, equal ones in a row once.
+    /// Cause of each publication; equal ones in a row are listed once.
     pub(crate) causes: Vec<Cause>,
 }
 
@@ -155,7 +155,7 @@ impl Replica {
         }
     }
 
-    /// Where its state stands.
+    /// Returns the position of its state.
     pub(crate) fn position(&self) -> Option<Position> {
         self.at
     }

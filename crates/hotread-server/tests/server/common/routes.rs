@@ -1,10 +1,10 @@
-//! All routes, as the OpenAPI description has them, with a request for each that is right.
+//! All routes of the OpenAPI description, with a valid request for each.
 
 use super::{Api, Ask, DOC, Reply};
 use hotread_proto::Code;
 use hotread_store::Role;
 
-/// A route, and a request for it that is right.
+/// A route, and a valid request for it.
 pub struct Route {
     pub method: String,
     pub path: String,

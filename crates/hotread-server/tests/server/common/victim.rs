@@ -1,5 +1,5 @@
-//! The server that is attacked: a process of its own, so that its memory can be measured. It also
-//! writes to its tables, without a pause, so that there is something to follow.
+//! The server under attack: a process of its own, so that its memory can be measured. It also writes to its
+//! tables, without a pause, so that there are changes to follow.
 
 use hotread_proto::{Key, Put, Replace, TableName, Txn, Value};
 use hotread_server::{Options, Server};
@@ -12,15 +12,15 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Tells the child where its database is.
+/// Variable with the child's database.
 const DATABASE: &str = "HOTREAD_HOSTILE_DATABASE";
-/// Connections that the server takes, and takes of one address.
+/// Variable with the most connections of one address; all together may have twice that.
 const MAX_CONNECTIONS: &str = "HOTREAD_HOSTILE_CONNECTIONS";
-/// Whether it has tables for those who ask for much work.
+/// Variable that adds tables for callers that ask for much work.
 const WORKING: &str = "HOTREAD_HOSTILE_WORKING";
-/// How long it waits for the head of a request, and for a peer that takes nothing in.
+/// Variable with the time limit for the head of a request, and for a peer that receives nothing.
 const PATIENCE_MS: &str = "HOTREAD_HOSTILE_PATIENCE";
-/// The file that takes its standard error.
+/// File with its standard error.
 const ERRORS: &str = "errors";
 /// A small table that changes all the time, and a large one, which is slow to load.
 pub(crate) const BUSY: &str = "busy";
@@ -28,8 +28,8 @@ pub(crate) const LARGE: &str = "large";
 /// Records of the large table, and bytes of each: 12 MB.
 pub(crate) const RECORDS: usize = 3_000;
 const RECORD_BYTES: usize = 4_000;
-/// A table with a full-text index, in which words that begin alike are in all records; and one whose
-/// values are checked by a schema that costs as much as is allowed.
+/// A table with a full-text index, whose records all have words with common prefixes; and one whose values
+/// are checked by the most expensive schema that is allowed.
 pub(crate) const SEARCHED: &str = "searched";
 pub(crate) const CHECKED: &str = "checked";
 /// Records of the searched table.
@@ -38,17 +38,17 @@ const SEARCHED_RECORDS: usize = 30_000;
 pub(crate) const REPLACED: usize = 20_000;
 /// Changes of the busy table before it is served: 4 MB, and more than memory keeps.
 const PAST: usize = 1_200;
-/// So many of them are committed together: it is not what is tested.
+/// Changes in one transaction, to save time.
 const GROUP: usize = 400;
 /// Pause between two changes of each table.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long it waits for what was begun when it is told to stop.
+/// Time for running work once it is told to stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
-/// How long its runtime keeps a thread for blocking work that has nothing to do.
+/// Time for which its runtime keeps an idle blocking thread.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(1);
-/// How patient it is, as a rule.
+/// Default of its patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-/// What the server may hold for bodies and answers.
+/// Memory that the server may take for bodies and answers.
 pub(crate) const BUFFERED: usize = 128 << 20;
 
 /// The process.
@@ -59,23 +59,24 @@ pub(crate) struct Victim {
 }
 
 impl Victim {
-    /// With tables for those who ask for much work.
+    /// Starts it with tables for callers that ask for much work.
     pub(crate) async fn working(connections: usize) -> Self {
         Self::start_as(connections, PATIENCE, true, Vec::new()).await
     }
 
-    /// With these in its environment.
+    /// Starts it with these variables in its environment.
     pub(crate) async fn with(environment: Vec<(&'static str, OsString)>) -> Self {
         Self::start_as(100, PATIENCE, false, environment).await
     }
 
-    /// That takes `connections` of one address, and twice as many of all, and is patient with peers
-    /// that say or take nothing.
+    /// Starts it with a limit of `connections` of one address, and twice as many of all, and a time limit
+    /// for silent peers.
     pub(crate) async fn start(connections: usize, patience: Duration) -> Self {
         Self::start_as(connections, patience, false, Vec::new()).await
     }
 
-    /// Each test begins with it: here the process takes another way than the test.
+    /// Starts it. Each test begins with this call, at which the child process takes another path than the
+    /// test.
     async fn start_as(
         connections: usize,
         patience: Duration,
@@ -115,7 +116,7 @@ impl Victim {
             .by_ref()
             .map(|line| line.unwrap())
             .find_map(|line| Some(line.strip_prefix("at ")?.parse().unwrap()));
-        // What the harness says later must find a reader, too.
+        // The harness's later output must have a reader, too.
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             child,
@@ -124,12 +125,12 @@ impl Victim {
         }
     }
 
-    /// What it has said on its standard error.
+    /// Returns its standard error so far.
     pub(crate) fn errors(&self) -> String {
         std::fs::read_to_string(self.dir.path().join(ERRORS)).unwrap()
     }
 
-    /// Memory of its own that is resident, in bytes.
+    /// Returns its resident anonymous memory, in bytes.
     pub(crate) fn resident(&self) -> usize {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).unwrap();
@@ -138,7 +139,7 @@ impl Victim {
         kib.parse::<usize>().unwrap() << 10
     }
 
-    /// Tells it to stop, and waits until it has. Says how long that took, unless it took too long.
+    /// Tells it to stop, and waits until it has. Returns the time that took; `None`: it took too long.
     pub(crate) fn stop(&mut self, within: Duration) -> Option<Duration> {
         drop(self.child.stdin.take());
         let began = Instant::now();
@@ -152,7 +153,7 @@ impl Victim {
         None
     }
 
-    /// Holds the process up, or lets it go on.
+    /// Stops or continues the process.
     pub(crate) fn signal(&self, signal: Signal) {
         let child = Pid::from_child(&self.child);
         kill_process(child, signal).unwrap();
@@ -173,7 +174,7 @@ impl Drop for Victim {
     }
 }
 
-/// What the process does, until its standard input ends.
+/// Runs the child, until its standard input ends.
 fn run() -> ! {
     let path = std::env::var(DATABASE).unwrap();
     let connections: usize = std::env::var(MAX_CONNECTIONS).unwrap().parse().unwrap();
@@ -188,7 +189,7 @@ fn run() -> ! {
     let all = Replace::new(records.collect());
     let large = TableName::new(LARGE).unwrap();
     store.replace(&large, all).unwrap();
-    // A past that memory does not have any more.
+    // A past that memory no longer has.
     let busy = TableName::new(BUSY).unwrap();
     for group in 0..PAST / GROUP {
         let submit = |n: usize| {
@@ -206,7 +207,7 @@ fn run() -> ! {
         let (store, table) = (store.clone(), TableName::new(name).unwrap());
         std::thread::spawn(move || {
             for n in 0_u64.. {
-                // Of some size, so that who does not read is behind soon.
+                // Large enough that a client that does not read is soon behind.
                 let value = format!(
                     "{{\"n\":{n},\"pad\":\"{filler}\"}}",
                     filler = "y".repeat(1_000)
@@ -214,7 +215,7 @@ fn run() -> ! {
                 let key = format!("busy {}", n % 100);
                 let put = Txn::new().put(put(&key, &value));
                 match store.commit(&table, put) {
-                    // The queue is full of what others write.
+                    // The queue is full of other callers' writes.
                     Ok(_) | Err(CommitError::Busy { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -237,7 +238,7 @@ fn run() -> ! {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("\nat {}", listener.local_addr().unwrap());
         let server = Server::builder(store).options(options).build().unwrap();
-        // On a thread of its own: those of the runtime are the server's.
+        // On a thread of its own, because the runtime's threads are the server's.
         let (ended, parent) = tokio::sync::oneshot::channel::<()>();
         std::thread::spawn(move || {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -252,11 +253,11 @@ fn run() -> ! {
         .enable_all()
         .build();
     runtime.unwrap().block_on(serve);
-    // The writers go with the process.
+    // The writers end with the process.
     std::process::exit(0);
 }
 
-/// Tables for those who ask for much work.
+/// Creates tables for callers that ask for much work.
 fn prepare(store: &Store) {
     let [searched, checked] = [SEARCHED, CHECKED].map(|name| TableName::new(name).unwrap());
     let options = TableOptions {

@@ -1,4 +1,4 @@
-/* What the system does to a server in trouble, while a file is there: no thread can be had, or the clock is
+/* The failures of a system in trouble, while a file exists: it refuses threads, or its clock is
    eight thousand years ahead. To be preloaded. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,5 +1,5 @@
-//! A server whose system refuses it something: threads, or a time that HTTP can write. A small library, which
-//! is compiled here with the system's C compiler and preloaded, stands for the system.
+//! A server whose system refuses it threads, or a time that HTTP can write. A small library, which is
+//! compiled here with the system's C compiler and preloaded, acts as the system.
 
 #![cfg(target_os = "linux")]
 
@@ -11,13 +11,13 @@ use std::process::Command;
 use std::time::Duration;
 
 const HELLO: &str = r#"{"hello":{"v":1}}"#;
-/// Longer than the server keeps a thread that has nothing to do.
+/// Longer than the server keeps an idle thread.
 const IDLE: Duration = KEEP_ALIVE.saturating_mul(4);
 
-/// Time between two looks at what the server has said.
+/// Time between two looks at the server's standard error.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Makes the library that stands for the system.
+/// Compiles the library that acts as the system.
 fn compile(library: &Path) {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/preload/faults.c");
     let compiled = Command::new("cc")
@@ -28,7 +28,7 @@ fn compile(library: &Path) {
     assert!(compiled.expect("there is a C compiler").success());
 }
 
-/// A server with the library, and the file for whose time it does its worst.
+/// A server with the library, and the file whose presence activates the library.
 struct Troubled {
     victim: Victim,
     file: PathBuf,
@@ -39,7 +39,7 @@ impl Troubled {
     async fn start(by: &'static str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (library, file) = (dir.path().join("faults.so"), dir.path().join("file"));
-        // The server's process comes by here, too.
+        // The server's process runs this code, too.
         if hotread_testkit::part().is_none() {
             compile(&library);
         }
@@ -65,7 +65,7 @@ impl Troubled {
         assert!(self.victim.is_running());
     }
 
-    /// What was asked of it, unless it panics meanwhile: then there may be no answer.
+    /// Returns the output of `asked`, unless the server panics meanwhile: then there may be no answer.
     async fn answers<T>(&mut self, asked: impl Future<Output = T>) -> T {
         let mut asked = std::pin::pin!(asked);
         loop {
@@ -95,7 +95,7 @@ async fn without_further_threads_tables_are_followed_or_refused() {
         let (status, code) = ask(address, "PUT", &format!("/v1/tables/{name}"), "{}").await;
         assert_eq!(status, 201, "{code}");
     }
-    // The threads that all of this took are gone then.
+    // By then the threads for all of this are gone.
     tokio::time::sleep(IDLE).await;
     troubled.begin();
     let follow = async {
@@ -130,7 +130,7 @@ async fn a_clock_beyond_the_year_9999_is_an_answer() {
     let mut follows = Peer::greeted(address, BUSY, HELLO).await;
     troubled.begin();
     assert_eq!(put().await, (503, "INTERNAL".to_owned()));
-    // Sessions go on, as does the writer.
+    // Sessions continue, and so does the writer.
     for _ in 0..20 {
         follows.hear().await.expect("it goes on");
     }
