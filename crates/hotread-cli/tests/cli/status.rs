@@ -62,7 +62,7 @@ fn tables_and_who_follows_them_are_shown() {
     let idle = serving.run(&["status"]);
     assert_eq!(
         (idle.code, idle.err.as_str()),
-        (0, "nobody follows a table now\n")
+        (0, "no client follows a table now\n")
     );
     let words: Vec<Vec<&str>> = idle
         .out

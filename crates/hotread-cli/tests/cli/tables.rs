@@ -242,7 +242,7 @@ fn sealed_tables_need_their_passphrase() {
         &["table", "reseal", "s", "--new-passphrase-file", &two],
     );
     assert_eq!(resealed.code, 0, "{resealed:?}");
-    assert!(resealed.out.contains("sealed anew"), "{resealed:?}");
+    assert!(resealed.out.contains("rekeyed"), "{resealed:?}");
     // Nothing else is written meanwhile.
     assert!(
         resealed.err.starts_with("rewriting the file of "),
