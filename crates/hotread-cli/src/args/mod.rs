@@ -241,7 +241,7 @@ Examples:
     Down {
         /// The version
         to: i32,
-        /// Do not ask for confirmation
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },
@@ -298,7 +298,7 @@ Examples:
     Drop {
         /// The table
         table: TableName,
-        /// Do not ask for confirmation
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },

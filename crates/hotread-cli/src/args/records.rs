@@ -206,7 +206,7 @@ pub(crate) struct RmArgs {
     /// Print the keys that would be deleted, and delete nothing
     #[arg(long, conflicts_with_all = ["if_seq", "txn_id"])]
     pub(crate) dry_run: bool,
-    /// With --prefix: do not ask for confirmation
+    /// With --prefix: skip the confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Only if the record (give just one key) was last changed by transaction N

@@ -12,7 +12,7 @@ use std::time::Duration;
 const WIDEST: u16 = 92;
 /// Narrowest terminal that text is fitted to.
 const NARROWEST: u16 = 30;
-/// Where text begins.
+/// Column at which text begins.
 const INDENT: u16 = 3;
 /// Width of the label before a value, where the terminal is wide enough.
 const LABEL: usize = 24;

@@ -39,7 +39,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts `hotread` with these arguments.
     ///
-    /// Must be called on the demo's main thread: the system takes the end of the thread that starts a
+    /// The caller must be the demo's main thread: the system takes the end of the thread that starts a
     /// process for the end of its parent.
     pub(super) fn start<A: AsRef<OsStr>>(name: &str, dir: &Path, args: &[A]) -> Result<Self> {
         let start = || -> Result<Self> {

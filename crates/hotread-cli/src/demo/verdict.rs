@@ -303,9 +303,9 @@ mod tests {
             assert_eq!(failed, [claim], "plant {at}: {checks:?}");
             assert!(facts.sentence(&checks).contains("false"));
         }
-        let mut nobody = good();
-        nobody.workers.clear();
-        assert!(nobody.judge().iter().filter(|check| !check.ok).count() > 4);
+        let mut empty = good();
+        empty.workers.clear();
+        assert!(empty.judge().iter().filter(|check| !check.ok).count() > 4);
         for Check { claim, .. } in good().judge() {
             let planted = plants.iter().any(|(planted, _)| *planted == claim);
             assert!(planted, "{claim}");

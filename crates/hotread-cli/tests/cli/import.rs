@@ -1,4 +1,4 @@
-//! import.
+//! `hotread import`.
 
 use super::{Place, Ran};
 
@@ -10,7 +10,7 @@ fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
     records.iter().map(of).collect()
 }
 
-/// The table was created, and said to be.
+/// Checks that the import created the table and reported it; returns its output.
 #[track_caller]
 fn created(ran: Ran) -> String {
     assert_eq!(
@@ -422,7 +422,7 @@ fn rows_that_are_large_make_small_transactions() {
     );
 }
 
-/// `key,on,percent` into the type of the README.
+/// The example `key,on,percent` of the README, for its type.
 #[test]
 fn types_are_told_by_the_columns_of_all_files() {
     let place = Place::new();
@@ -472,7 +472,7 @@ fn types_are_told_by_the_columns_of_all_files() {
     import("code").failed(2, "COLUMN=TYPE");
 }
 
-/// What a wrong guess does: it stops, and says what helps.
+/// A wrong guess stops the import with advice.
 #[test]
 fn a_pipe_is_judged_by_its_beginning_and_stops_where_that_was_wrong() {
     let place = Place::new();
@@ -623,7 +623,7 @@ fn a_signal_ends_it_and_says_how_to_go_on() {
         writeln!(stdin, "{{\"key\":\"{n}\",\"value\":{n}}}").unwrap();
     }
     stdin.flush().unwrap();
-    // Nothing more comes, so it waits for that once it has said that there is a table.
+    // The input stays open, so the import waits for more after it has created the table.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let committed = || place.run(&["table", "show", "t", "--json"]);
     while committed().out.is_empty() || committed().json()[0]["records"] != 2_000 {
