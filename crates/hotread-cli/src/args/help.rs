@@ -14,11 +14,11 @@ Exit codes:
   4  refused: precondition, schema, reused id, permission,
      a position that is gone, or it exists already
   5  the database cannot be used: missing, in use, foreign,
-     read-only, newer, sealed; or the server is unreachable,
-     is not a HotRead server, cannot use its address, or has
-     a wrong configuration
-  6  storage: damaged, full or unreadable; or the outcome of
-     a commit is unknown
+     read-only, newer or sealed; or the server cannot be
+     reached, is not HotRead, cannot use its address, or
+     has a wrong configuration
+  6  storage: damaged, full or unreadable; or the outcome
+     of a commit is unknown
   7  import --skip-bad left rows out";
 
 /// A blank at which no line is broken.
