@@ -22,7 +22,7 @@ const OFFERED: usize = 200;
 pub(crate) fn definition() -> Command {
     fn with_offers(command: Command) -> Command {
         let is_new = command.get_name() == "create";
-        // Of these commands, `key` names a column.
+        // For these commands, `key` names a column.
         let is_column = matches!(command.get_name(), "import" | "demo");
         let command = command.mut_args(|arg| match arg.get_id().as_str() {
             "table" if is_new => arg,

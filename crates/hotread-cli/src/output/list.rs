@@ -31,7 +31,8 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// With `pretty`, JSON is indented. `columns` are the members that become the columns of CSV.
+    /// Starts a list. With `pretty`, JSON is indented. `columns` are the members that become the columns
+    /// of CSV.
     pub(crate) fn new(format: Machine, pretty: bool, columns: &'static [&'static str]) -> Self {
         Self {
             format,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Extent of a sweep: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
+/// Returns the extent of a sweep: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
 pub fn every<T>(all: T, some: T) -> T {
     match std::env::var_os("HOTREAD_EVERY") {
         Some(_) => all,

@@ -626,7 +626,7 @@ fn a_lock_of_another_program_is_waited_for_and_then_reported() {
     assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
 }
 
-/// Work of the other process: opens a database, and prints the result.
+/// Runs in the other process: opens a database, and prints the result.
 fn open_and_say(path: &str) {
     match Store::open(path) {
         Ok(_) => println!("it opened"),

@@ -27,7 +27,7 @@ const BATCH: u64 = 300;
 /// Rounds with one database.
 const ROUNDS_EACH: u64 = 25;
 
-/// Work of the process that is killed: creates databases, or commits to one, which it opens as `full` or
+/// Runs in the process that is killed: creates databases, or commits to one, which it opens as `full` or
 /// `normal`.
 fn child(way: &str) {
     let path = std::env::var(DATABASE).unwrap();

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(when(&seen[1]), [1.5, 1.5], "all but the last");
         let updates = figures(&acks, &seen);
         assert_eq!((updates.committed, updates.per_s), (3, 0.6));
-        // Of 5, 1, 4, 0, 0; then of 9, 3, 8, 1.5, 1.5; and of 4, 2, 4 seconds.
+        // Quantiles of 5, 1, 4, 0, 0; then of 9, 3, 8, 1.5, 1.5; and of 4, 2, 4 seconds.
         assert_eq!(
             (updates.propagation_p50_us, updates.propagation_p99_us),
             (1e6, 5e6)
