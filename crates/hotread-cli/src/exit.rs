@@ -1,5 +1,4 @@
-//! How the command ends: exit codes, and the one line that says what went wrong. The codes are
-//! explained to users in `args/help.rs`.
+//! Exit codes, and the one line that reports an error. `args/help.rs` explains the codes to users.
 
 use crate::args;
 use crate::output::{Out, colour, escape};
@@ -18,18 +17,19 @@ use std::process::ExitCode;
 use std::task::Poll;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the exit code says.
+/// Meaning of an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Something else than the following.
+    /// Any other error.
     Error = 1,
-    /// The command line was not understood.
+    /// The command line is wrong.
     Usage = 2,
     /// There is no such table, key or token.
     NotFound = 3,
-    /// What was asked for contradicts what there is.
+    /// The request conflicts with the state of the table or the database.
     Refused = 4,
-    /// The database cannot be opened, or not for this; the server cannot be reached or started.
+    /// The database cannot be opened, or not for this command; or the server cannot be reached or
+    /// started.
     Unusable = 5,
     /// The database is damaged, or the disk failed.
     Storage = 6,
@@ -44,7 +44,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit code of an error.
+    /// Returns the exit code of an error code.
     fn of(code: Code) -> Self {
         match code {
             Code::NotFound | Code::UnknownTable | Code::UnknownToken => Self::NotFound,
@@ -75,13 +75,13 @@ impl Exit {
             Code::StorageFull | Code::StorageError | Code::Corrupt | Code::CommitUnknown => {
                 Self::Storage
             }
-            // Requests that are wrong in themselves, and what passes by waiting.
+            // Malformed requests, and conditions that pass by waiting.
             _ => Self::Error,
         }
     }
 }
 
-/// An error that the command itself finds, or for which it knows better how to end.
+/// An error found by the command itself, or one whose exit code it chooses.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -89,12 +89,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// With the exit code that belongs to the code.
+    /// Returns a failure with the exit code that belongs to `code`.
     pub(crate) fn new(code: Code, message: impl std::fmt::Display) -> Self {
         ErrorBody::new(code, message).into()
     }
 
-    /// A wrong command line.
+    /// Returns a failure for a wrong command line.
     pub(crate) fn usage(message: impl std::fmt::Display) -> Self {
         Self::with(Exit::Usage, ErrorBody::new(Code::BadRequest, message))
     }
@@ -112,15 +112,15 @@ impl std::fmt::Display for Failure {
 
 impl StdError for Failure {}
 
-/// With the exit code that belongs to its code.
+/// Takes the exit code that belongs to the body's code.
 impl From<ErrorBody> for Failure {
     fn from(body: ErrorBody) -> Self {
         Self::with(Exit::of(body.code), body)
     }
 }
 
-/// What is known of an error that stands somewhere in the chain of another: of the errors of the store,
-/// the client and this crate, which say all that there is to say.
+/// Returns the exit code and the body of an error of the store, the client or this crate. The message of
+/// such an error needs none of its causes.
 fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return Some((failure.exit, failure.body.clone()));
@@ -137,7 +137,7 @@ fn known(error: &(dyn StdError + 'static)) -> Option<(Exit, ErrorBody)> {
     Some((exit, body))
 }
 
-/// An error of the libraries, in their words.
+/// Returns an error of a library, in the library's words.
 fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     macro_rules! coded {
         ($($kind:ty => $code:expr),*) => {
@@ -176,8 +176,8 @@ fn of_library(error: &(dyn StdError + 'static)) -> Option<ErrorBody> {
     None
 }
 
-/// What is said of a database that cannot be opened, where the library speaks of calls that no command
-/// makes.
+/// Returns the message for a database that cannot be opened, where the library's message names calls
+/// rather than commands.
 fn of_file(error: &(dyn StdError + 'static)) -> Option<String> {
     let opening = match (error.downcast_ref(), error.downcast_ref()) {
         (Some(BackupError::Open(OpenError::NoFile { path })), _) => {
@@ -188,7 +188,7 @@ fn of_file(error: &(dyn StdError + 'static)) -> Option<String> {
     };
     let message = match opening {
         OpenError::NoFile { path } => format!(
-            "{} does not exist; check the path, or begin a database (`hotread table create`)",
+            "{} does not exist; check the path, or create a database (`hotread table create`)",
             path.display()
         ),
         OpenError::InUse { path, holder } => format!(
@@ -204,7 +204,7 @@ fn of_file(error: &(dyn StdError + 'static)) -> Option<String> {
     Some(message)
 }
 
-/// The command line that does what an error of a library says, to be appended to it.
+/// Returns the command that does what a library's message advises, to append to the message.
 fn hint(code: Code) -> &'static str {
     match code {
         Code::Corrupt => " (`hotread verify`, `hotread restore`)",
@@ -213,14 +213,14 @@ fn hint(code: Code) -> &'static str {
         Code::UnknownTable => " (`hotread table list`, `hotread table create`)",
         Code::NoSearch => " (`hotread table alter --search`)",
         Code::Sealed => " (`--passphrase-file FILE`)",
-        Code::Gone => " (`hotread export -v` tells it)",
+        Code::Gone => " (`hotread export -v` prints it)",
         Code::UnknownToken => " (`hotread token list`)",
         Code::HostNotAllowed => " (`hotread serve --allowed-host`)",
         _ => "",
     }
 }
 
-/// The exit code, and the error as it is reported.
+/// Returns the exit code of an error, and the error as it is reported.
 fn describe(error: &Error) -> (Exit, ErrorBody) {
     let mut context = String::new();
     for cause in error.chain() {
@@ -230,7 +230,7 @@ fn describe(error: &Error) -> (Exit, ErrorBody) {
         }
         context.push_str(&format!("{cause}: "));
     }
-    // A file that the user named, and not the database: `known` has those.
+    // A file that the user named; errors of the database are those of `known`.
     let code = match error.downcast_ref().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound) => Code::NoSuchFile,
         _ => Code::BadRequest,
@@ -239,18 +239,18 @@ fn describe(error: &Error) -> (Exit, ErrorBody) {
     (Exit::Error, ErrorBody::new(code, message))
 }
 
-/// The error as it is reported.
+/// Returns an error as it is reported.
 pub(crate) fn body(error: &Error) -> ErrorBody {
     describe(error).1
 }
 
-/// Waits for one of these signals from now on, and gives the first that comes.
+/// Listens for these signals from now on; the future yields the first that arrives.
 pub(crate) fn signalled<const N: usize>(
     kinds: [SignalKind; N],
 ) -> anyhow::Result<impl Future<Output = SignalKind>> {
     let on = |kind| signal(kind).map(|signal| (kind, signal));
     let signals: io::Result<Vec<_>> = kinds.into_iter().map(on).collect();
-    let mut signals = signals.context("signals cannot be waited for")?;
+    let mut signals = signals.context("cannot wait for signals")?;
     Ok(poll_fn(move |cx| {
         let mut came = signals
             .iter_mut()
@@ -259,7 +259,7 @@ pub(crate) fn signalled<const N: usize>(
     }))
 }
 
-/// The output is not read any more, as in `hotread ls | head -1`.
+/// Returns `true` if stdout was closed by its reader, as in `hotread ls | head -1`.
 pub(crate) fn is_broken_pipe(error: &Error) -> bool {
     let mut causes = error
         .chain()
@@ -267,16 +267,16 @@ pub(crate) fn is_broken_pipe(error: &Error) -> bool {
     causes.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Ends with an error: prints it, and gives the exit code.
+/// Prints an error, and returns the exit code of the process.
 pub(crate) fn report(error: &Error, json: bool) -> ExitCode {
     let (exit, body) = describe(error);
     print(&body, json);
     exit.into()
 }
 
-/// Prints an error, or something else that is not to be missed.
+/// Prints an error, or another message that must not be missed, to stderr.
 pub(crate) fn print(body: &ErrorBody, json: bool) {
-    // If stderr is closed, the exit code has to do.
+    // If stderr is closed, the exit code is all that remains.
     let _ = if json {
         let line = serde_json::to_string(body).unwrap_or_default();
         writeln!(io::stderr(), "{line}")
@@ -289,8 +289,8 @@ pub(crate) fn print(body: &ErrorBody, json: bool) {
     };
 }
 
-/// Ends with what the parser of the command line says: help and versions on stdout, errors in one
-/// line.
+/// Prints the answer of the argument parser, and returns the exit code: help and versions go to stdout,
+/// errors to stderr in one line.
 pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> ExitCode {
     use clap::error::ErrorKind as Kind;
     match error.kind() {
@@ -327,7 +327,7 @@ pub(crate) fn usage(error: &clap::Error, command: clap::Command, json: bool) -> 
     Exit::Usage.into()
 }
 
-/// The help of the command that the arguments name as far as they go.
+/// Returns the help of the command that the arguments name, as far as they are valid.
 fn help_so_far(mut command: clap::Command) -> clap::builder::StyledStr {
     command.build();
     for arg in std::env::args_os().skip(1) {
@@ -338,7 +338,7 @@ fn help_so_far(mut command: clap::Command) -> clap::builder::StyledStr {
     command.render_help()
 }
 
-/// Several lines of the parser's as one.
+/// Joins the lines of a parser error into one.
 fn usage_line(text: &str) -> String {
     let mut line = String::new();
     for part in text.lines().map(str::trim) {

@@ -1,5 +1,5 @@
-//! Logs go to stderr. Commands are silent unless more is asked for: what fails is said without them.
-//! A server says what an operator should know.
+//! Logging to stderr. Commands log nothing unless asked to, since errors are printed separately. A
+//! server logs what an operator should know.
 
 use crate::args::LogFormat;
 use crate::output::colour;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::io;
 use tracing_subscriber::EnvFilter;
 
-/// For a command.
+/// Starts the log of a command.
 pub(crate) fn begin(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter(verbose))
@@ -17,10 +17,10 @@ pub(crate) fn begin(verbose: u8) {
         .init();
 }
 
-/// Changes what a server logs.
+/// Changes the filter of a server's log.
 pub(crate) type SetFilter = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
 
-/// For a server, whose filter was checked.
+/// Starts the log of a server. Its filter must be valid.
 pub(crate) fn begin_serving(filter: &str, format: LogFormat) -> SetFilter {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
@@ -34,7 +34,7 @@ pub(crate) fn begin_serving(filter: &str, format: LogFormat) -> SetFilter {
             let set: SetFilter = Box::new(move |filter| {
                 let filter = EnvFilter::try_new(filter)?;
                 let set = handle.reload(filter);
-                set.context("the log's filter cannot be changed")
+                set.context("cannot change the log's filter")
             });
             set
         }};
@@ -45,7 +45,7 @@ pub(crate) fn begin_serving(filter: &str, format: LogFormat) -> SetFilter {
     }
 }
 
-/// `RUST_LOG` chooses in detail, unless more is asked for by `-v`.
+/// Returns the filter of a command's log: that of `RUST_LOG`, unless `-v` asks for a level.
 fn filter(verbose: u8) -> EnvFilter {
     let level = match verbose {
         0 => "off",

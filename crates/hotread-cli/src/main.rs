@@ -1,5 +1,5 @@
-//! The `hotread` command: reads its arguments, calls the store or a server, prints what it answers. No
-//! logic of tables lives here.
+//! The `hotread` command: parses its arguments, calls the store or a server, and prints the answer. The
+//! logic of tables lives in those crates.
 
 mod args;
 mod backend;
@@ -15,7 +15,7 @@ use output::Out;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A shell that asks what could come next; nothing is printed before it.
+    // Answers a shell that asks for completions; nothing may be printed before.
     CompleteEnv::with_factory(commands::complete::definition).complete();
     let cli = match args::parse() {
         Ok(cli) => cli,
@@ -25,14 +25,14 @@ fn main() -> ExitCode {
             return exit::usage(&error, args::command(), json);
         }
     };
-    // A server's log depends on its settings, which it reads first.
+    // `hotread serve` sets its log up itself, after reading its settings.
     if !matches!(cli.command, args::Cmd::Serve(_)) {
         log::begin(cli.global.verbose);
     }
     let json = cli.global.json;
     let mut out = Out::stdout();
     let done = commands::run(cli, &mut out);
-    // What was printed before an error stays, and comes before it.
+    // Output that was printed before an error stays, and precedes the error.
     let printed = out.finish();
     match done.and_then(|code| printed.map(|()| code)) {
         Ok(code) => code,

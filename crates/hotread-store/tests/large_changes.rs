@@ -1,11 +1,12 @@
-//! A change is found and measured without being read. A program of its own: the limit of SQLite's memory
-//! is one for the process.
+//! A change is found and measured without being read. A program of its own, because SQLite's memory
+//! limit is one per process.
 
 use hotread_proto::{Key, Put, Replace, TableName, Value};
 use hotread_store::{Store, TableOptions};
 
-/// Bytes of a change, and the most that SQLite may take.
+/// Bytes of a change.
 const CHANGE: usize = 64 << 20;
+/// Memory limit of SQLite, in bytes.
 const LIMIT: usize = 32 << 20;
 
 #[test]
@@ -46,9 +47,9 @@ fn a_change_is_found_and_measured_without_being_read() {
         sizes.len() == 1 && sizes[0] > (CHANGE / large * large) as u64,
         "{sizes:?}"
     );
-    // What stands behind it is found past it.
+    // The changes after it are found without reading it.
     let behind = store.changes(&table, after, 10).unwrap();
     assert_eq!(behind.len(), 1);
-    // The limit is one that reading it would meet.
+    // Reading the change would exceed the limit.
     assert!(store.changes(&table, start, 10).is_err());
 }

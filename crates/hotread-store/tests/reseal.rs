@@ -1,5 +1,5 @@
-//! A small sealed table in a large database: what sealing it anew costs. In a process of its own, whose
-//! memory is measured.
+//! Cost of rekeying a small sealed table in a large database. A process of its own, because its memory
+//! is measured.
 
 #[allow(dead_code, reason = "it is for the other tests, too")]
 #[path = "store/common.rs"]
@@ -11,18 +11,18 @@ use hotread_proto::{Replace, Txn};
 use hotread_store::{History, Passphrase, Store, StoreBuilder, TableOptions};
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes that memory may grow by: the page caches of the writer and of the copy, 64 MiB each, and some
+/// Bytes by which memory may grow: the page caches of the writer and of the copy, 64 MiB each, and some
 /// more. A copy in memory would take the 200 MiB of the file as well.
 const MAY_GROW_BYTES: u64 = 160 << 20;
 
-/// The memory is that of all tests of this file.
+/// Serializes the tests of this file, which share the memory that is measured.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text).unwrap()
 }
 
-/// A table `secret` of ten records, and a table `large` with so many bytes.
+/// Creates a table `secret` of ten records, and a table `large` of `bytes` bytes.
 fn with_tables(builder: StoreBuilder, bytes: usize) -> Store {
     let store = builder
         .passphrase(passphrase("old"))
@@ -71,7 +71,7 @@ fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
     });
     let scrubbing = writes(&|| store.scrub().unwrap());
     println!("{sealing} writes for the sealing, {scrubbing} for the file");
-    // Other tables wait for the first only, unless the file is to be rewritten.
+    // Other tables wait for the rekeying only, unless the file is rewritten meanwhile.
     assert!(sealing * 20 < scrubbing, "{sealing} {scrubbing}");
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
@@ -87,7 +87,7 @@ fn others_write_while_a_table_is_sealed_anew() {
     store
         .create_table(&name("other"), TableOptions::default())
         .unwrap();
-    // The clock of this test is what the disk is asked for.
+    // The test measures time in writes to the disk.
     let writes = || disk.counts().writes;
     let begun = writes();
     let committed = std::thread::scope(|scope| {
@@ -107,13 +107,13 @@ fn others_write_while_a_table_is_sealed_anew() {
     store.scrub().unwrap();
     let scrubbing = writes() - before;
     println!("{committed} writes until others had written, {scrubbing} for the file");
-    // They have waited for the table at most, and not for the file.
+    // The other writers waited for the table at most, and not for the file.
     assert!(committed * 4 < scrubbing, "{committed} {scrubbing}");
     assert_eq!(store.table_info(&name("other")).unwrap().records, 20);
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
-/// The most memory that this process had since it was asked last, in bytes, where the system says it.
+/// Returns the peak memory of this process since the last call, in bytes, if the system reports it.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -123,7 +123,7 @@ fn peak_bytes() -> Option<u64> {
 }
 
 #[test]
-fn sealing_anew_and_rewriting_a_large_file_take_bounded_memory() {
+fn rekeying_and_rewriting_a_large_file_take_bounded_memory() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new();
     let store = with_tables(Store::builder(scratch.path()), 96 << 20);

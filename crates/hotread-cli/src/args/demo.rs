@@ -12,10 +12,10 @@ const MAX_WORKERS: u16 = 16;
 const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=30.0;
 
 pub(crate) const DEMO_HELP: &str = "\
-Needs nothing, and takes about 15 seconds. The server listens on this machine only, the database is
-in a temporary folder, and both are gone afterwards. Set TMPDIR to have the folder on another disk.
+Needs no setup, and takes about 15 seconds. The server listens on this machine only, the database is
+in a temporary folder, and both are gone afterwards. Set TMPDIR to put the folder on another disk.
 
-The exit code is 1 if any of what the demo claims turns out to be false.
+The exit code is 1 if any claim of the demo turns out to be false.
 
 Examples:
   hotread demo
@@ -37,26 +37,26 @@ pub(crate) struct ShowArgs {
     /// Processes that read
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WORKERS)))]
     pub(crate) workers: u16,
-    /// How long each part is measured
+    /// Time for which each part is measured
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub(crate) seconds: Duration,
-    /// Records to begin with, a CSV or NDJSON file, instead of those that come with the command
+    /// Records to start with, a CSV or NDJSON file, instead of those that come with the command
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
-    /// With --data, of CSV: the column that holds the keys
+    /// With --data, for CSV: the column that holds the keys
     #[arg(long, value_name = "COLUMN", requires = "data")]
     pub(crate) key: Option<String>,
-    /// With --data: its format, if its name does not say
+    /// With --data: format of the file, if its name does not say
     #[arg(long, requires = "data")]
     pub(crate) format: Option<FileFormat>,
-    /// Claim a write that never was, so that the verdict must fail
+    /// Claim a write that never happened, so that the verdict must fail
     #[cfg(debug_assertions)]
     #[arg(long, hide = true)]
     pub(crate) claim_too_much: bool,
 }
 
 impl ShowArgs {
-    /// Is one write to be claimed that never was? For tests, in builds for them.
+    /// Returns `true` if the demo is to claim a write that never happened; only in builds for tests.
     pub(crate) fn claims_too_much(&self) -> bool {
         #[cfg(debug_assertions)]
         return self.claim_too_much;
@@ -65,7 +65,7 @@ impl ShowArgs {
     }
 }
 
-/// What the demo starts itself as.
+/// Role of a child process of the demo.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Child {
     /// Any command of this executable, which ends when the demo does
@@ -78,7 +78,7 @@ pub(crate) enum Child {
         #[arg(last = true, required = true)]
         args: Vec<OsString>,
     },
-    /// A process that reads; the first line of its stdin says what
+    /// A process that reads; the first line of its stdin is its task
     #[command(hide = true)]
     Worker,
 }

@@ -1,27 +1,27 @@
-//! The arguments of the commands that ask a server how things go: `hotread watch` and `status`.
+//! The arguments of the commands that observe a server: `hotread watch` and `status`.
 
 use super::values::Since;
 use clap::Args;
 use hotread_proto::TableName;
 
 pub(crate) const WATCH_HELP: &str = "\
-One line for each change, as it is committed: none is lost, and none are folded together. Changes
-come from a server (--url). If it goes away, watch waits for it, and goes on where it was; with -v it says
-when the server goes and comes back. If it cannot tell any more what happened in between (the history was cut, the table dropped or restored),
-watch ends with an error, such as GONE or EPOCH_CHANGED. It ends with ctrl-C, and when nobody reads
-its output any more.
+Prints one line for each change as it is committed. No change is lost, and each has a line of its own.
+Changes come from a server (--url). If the server goes away, watch waits for it and resumes where it was;
+-v reports when the server goes and comes back. If the changes in between are no longer known (the history
+was cut, or the table was dropped or restored), watch ends with an error such as GONE or EPOCH_CHANGED. It
+also ends on ctrl-C, and when its output is closed.
 
-The first line of a transaction says who made it and why, as far as that is known.
+The first line of a transaction names its actor and its note, where they are known.
 
 With --json each line has epoch, seq, time, op (put or delete), key, value, category, actor, note and
-more. Where more is true, the next line is of the same transaction. Go on with --from EPOCH:SEQ of the last line
-where more is false.
+more. If more is true, the next line belongs to the same transaction. To resume, give --from EPOCH:SEQ of
+the last line whose more is false.
 
-With --state the records that there are come first, as puts with \"state\": true and the seq of their
-last change, and then a line with op live and the position that the changes follow.
+With --state the existing records come first, as puts with \"state\": true and the seq of their last
+change, followed by a line with op live and the position that the changes follow.
 
-With --exec a shell runs the command for each change, with its JSON on stdin, one after the other. If one
-fails, watch ends, and says how to go on.
+With --exec a shell runs the command for each change, with its JSON on stdin, one change at a time. If a
+command fails, watch ends, and says how to resume.
 
 Examples:
   hotread --url 127.0.0.1:7400 watch flags
@@ -30,9 +30,9 @@ Examples:
   hotread watch flags --state --exec 'jq -c .key >> keys.log'";
 
 pub(crate) const STATUS_HELP: &str = "\
-LAG is how many transactions a subscriber has not acknowledged yet; POSITION is the last one that it
-has. LAST NACK is the last value that its type refuses: it stays before it until the record is
-changed. With --json all that the server tells is one object.
+LAG is the number of transactions that a subscriber has not acknowledged yet; POSITION is the last one
+that it has. LAST NACK is the last value that the subscriber's type refused: the subscriber stays before
+it until the record is changed. With --json, the whole report of the server is one object.
 
 Examples:
   hotread status --url http://127.0.0.1:7400
@@ -42,16 +42,17 @@ Examples:
 pub(crate) struct WatchArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Only keys that begin so
+    /// Only keys with this prefix
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
-    /// Begin after this transaction: its sequence number, or EPOCH:SEQ; without it, with the next one
+    /// Begin after this transaction: its sequence number, or EPOCH:SEQ [default: begin with the next
+    /// one]
     #[arg(long, value_name = "SEQ")]
     pub(crate) from: Option<Since>,
-    /// Print the records that there are first
+    /// Print the existing records first
     #[arg(long, conflicts_with = "from")]
     pub(crate) state: bool,
-    /// Run this command for each change, in place of printing it
+    /// Run this command for each change, instead of printing it
     #[arg(long, value_name = "COMMAND", conflicts_with = "json")]
     pub(crate) exec: Option<String>,
 }

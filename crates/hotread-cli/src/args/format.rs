@@ -1,4 +1,4 @@
-//! Formats of lists, and the options for them.
+//! Formats of lists, and the options that choose them.
 
 use clap::{Args, ValueEnum};
 
@@ -9,13 +9,13 @@ pub(crate) enum ListFormat {
     Table,
     /// One JSON array
     Json,
-    /// A JSON object on each line
+    /// A JSON object per line
     Ndjson,
     /// Comma-separated values under a heading
     Csv,
 }
 
-/// The options of each command that prints a list.
+/// Options of each command that prints a list.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct FormatArgs {
     /// Format of the list [default: table; with --json: ndjson]

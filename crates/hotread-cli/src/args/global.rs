@@ -1,4 +1,4 @@
-//! The options for all commands, and what they say together with the environment.
+//! The options for all commands, and their combination with the environment.
 
 use crate::exit::Failure;
 use clap::parser::ValueSource;
@@ -13,31 +13,31 @@ pub(crate) struct Global {
     /// The database
     #[arg(long, global = true, env = "HOTREAD_DB", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) db: Option<PathBuf>,
-    /// A server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
+    /// Server that has the database, instead of --db: 127.0.0.1:7400, http://host:7400
     #[arg(long, global = true, env = "HOTREAD_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) url: Option<String>,
-    /// The secret of a token, for --url. Other users see it in the list of processes: better set
-    /// the variable
+    /// Secret of a token, for --url. Other users can see it in the list of processes: prefer the
+    /// variable
     #[arg(long, global = true, env = "HOTREAD_TOKEN", value_name = "SECRET")]
     pub(crate) token: Option<Secret>,
     /// Answer in JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// A file with the passphrase of sealed tables; without it, it is asked for on a terminal
+    /// File with the passphrase of sealed tables [default: ask on the terminal]
     #[arg(long, global = true, env = "HOTREAD_PASSPHRASE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// How long to wait for another process that has the database open for writing
+    /// Longest wait for another process that has the database open for writing
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) wait: Duration,
-    /// Say more on stderr; twice, still more. RUST_LOG chooses in detail
+    /// Report more on stderr; repeat for more detail. RUST_LOG sets a filter
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Which of these stand on the command line.
+    /// Options of these that are on the command line.
     #[arg(skip)]
     pub(crate) given: Given,
 }
 
-/// Options that stand on the command line, and do not come from the environment.
+/// Options that are on the command line, as opposed to the environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Given {
     db: bool,
@@ -59,7 +59,8 @@ impl Given {
 }
 
 impl Global {
-    /// Paths among the settings of a server that were given, by their keys, and whether on the command line.
+    /// Returns the paths among a server's settings that were given, with their keys; `true` marks those
+    /// of the command line.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&'static str, &Path, bool)> {
         let given = self.given;
         let paths = [
@@ -75,12 +76,12 @@ impl Global {
     }
 }
 
-/// A path that is empty, as by `--db "$UNSET"`, is not given.
+/// Returns `true` if a path is given: an empty one, as by `--db "$UNSET"`, is not.
 fn is_said(path: &&Path) -> bool {
     !path.as_os_str().is_empty()
 }
 
-/// A text that is never shown.
+/// Text that is never shown.
 #[derive(Clone)]
 pub(crate) struct Secret(String);
 
@@ -102,7 +103,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a command works on.
+/// Resource that a command works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// A database that it opens itself.
@@ -114,27 +115,27 @@ pub(crate) enum Needs {
     Nothing,
 }
 
-/// Where a command finds its tables.
+/// Location of a command's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     File(PathBuf),
     Server(String),
-    /// Nobody said.
+    /// The location was not given.
     Unsaid,
 }
 
 impl Global {
-    /// Where a command finds its tables. What stands on the command line counts more than the
+    /// Returns the location of a command's tables. The command line takes precedence over the
     /// environment.
     ///
     /// # Errors
-    /// If what was given does not go together, or not with the command.
+    /// If the options conflict with each other or with the command.
     pub(crate) fn place(&self, needs: Needs) -> Result<Place, Failure> {
         let Given { db, url, .. } = self.given;
         let said = |what| Err(Failure::usage(what));
         let file = self.db.clone().filter(|path| !path.as_os_str().is_empty());
         let server = self.url.clone().filter(|url| !url.is_empty());
-        // As by `--db "$UNSET"`: what is in the environment was not meant.
+        // After `--db "$UNSET"`, falling back to the environment would be wrong.
         if db && file.is_none() {
             return said("--db is empty; name the database");
         }
@@ -182,7 +183,7 @@ impl Global {
         }
     }
 
-    /// The token, if there is one.
+    /// Returns the token, if one is given.
     pub(crate) fn token(&self) -> Option<Secret> {
         self.token
             .clone()

@@ -1,29 +1,30 @@
-//! The texts of `--help`, at any width. A text that comes after the options is written once, for lines
-//! of 100 columns: its paragraphs are filled again, and its indented lines, which are examples or lists,
-//! stay as they are, so that they can be pasted.
+//! The texts of `--help`, at any width. A text after the options is written once, for lines of 100
+//! columns: its paragraphs are refilled, and its indented lines, which are examples or lists, stay as
+//! they are, so that they can be pasted.
 
 use clap::Command;
 
-/// Said at the end of each help text. No line is longer than a narrow terminal.
+/// Last part of each help text. No line is longer than a narrow terminal.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  an error, such as a value that is not JSON
   2  wrong usage
   3  no such table, key or token
-  4  refused: a precondition, the schema, an id, a right,
+  4  refused: precondition, schema, reused id, permission,
      a position that is gone, or it exists already
   5  the database cannot be used: missing, in use, foreign,
-     read-only, newer, sealed; or the server: not reached,
-     not one, its address in use, its configuration wrong
-  6  storage: damaged, full, not readable; or it is unknown
-     whether a commit took place
+     read-only, newer or sealed; or the server cannot be
+     reached, is not HotRead, cannot use its address, or
+     has a wrong configuration
+  6  storage: damaged, full or unreadable; or the outcome
+     of a commit is unknown
   7  import --skip-bad left rows out";
 
 /// A blank at which no line is broken.
 const FIXED: char = '\u{a0}';
 
-/// The command with its help texts as they are shown, the exit codes in each.
+/// Returns the command with its help texts as they are shown, each with the exit codes.
 pub(super) fn explain(command: Command) -> Command {
     let text = match command.get_after_help() {
         Some(text) => format!("{text}\n\n{EXIT_CODES}"),
@@ -32,8 +33,8 @@ pub(super) fn explain(command: Command) -> Command {
     command.after_help(fill(&text)).mut_subcommands(explain)
 }
 
-/// Makes each paragraph a line, which the parser's help breaks where the terminal ends, and indented
-/// lines unbreakable.
+/// Joins each paragraph into one line, which the parser's help breaks at the width of the terminal, and
+/// makes indented lines unbreakable.
 fn fill(text: &str) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut in_paragraph = false;
@@ -51,7 +52,7 @@ fn fill(text: &str) -> String {
     filled
 }
 
-/// A help text as it is printed.
+/// Returns a help text as it is printed.
 pub(crate) fn plain(rendered: &str) -> String {
     rendered.replace(FIXED, " ")
 }

@@ -6,39 +6,39 @@ use hotread_store::import::{Delimiter, Encoding, Kind};
 use std::path::PathBuf;
 
 pub(crate) const IMPORT_HELP: &str = "\
-Formats: CSV and TSV, with a header unless --columns or --no-header says otherwise; the delimiter is told
-by a first line `sep=;` or by the header. NDJSON: an object on each line. JSON: an array of objects, or an
-object one member of which is such an array. gzip and zstd are told by their first bytes, UTF-8 and UTF-16
-by a byte order mark.
+Formats: CSV and TSV, with a header unless --columns or --no-header says otherwise; the delimiter is
+detected from a first line `sep=;` or from the header. NDJSON: an object on each line. JSON: an array of
+objects, or an object one member of which is such an array. gzip and zstd are detected by their first
+bytes, UTF-8 and UTF-16 by a byte order mark.
 
 Keys: --key names the column or member, or several. All others become the value, an object. Without
 --key, each row is a record as `hotread export` writes it: {\"key\": …, \"value\": …, \"category\"?: …,
 \"expires_at\"?: …}, or the same as columns; a single column is the key. A row replaces its record whole,
-category and expiry included. Of rows with the same key the last counts; the others are counted, and
-listed with -v.
+category and expiry included. If several rows have the same key, the last one wins; the others are
+counted, and listed with -v.
 
-Types: a column of CSV is integer, number or boolean if all its fields are, in all files; else it is
-text. Numbers count only as they would be printed: 007, +1, 1.50, 1e5 and integers beyond 2^53 are
+Types: a column of CSV is integer, number or boolean if all its fields are, in all files; otherwise it is
+text. Numbers must be written as they would be printed: 007, +1, 1.50, 1e5 and integers beyond 2^53 are
 text, unless --types says otherwise. An empty field is an empty string in a column of text, and null in
-any other. Files are read twice for that, pipes are judged by their first 8 MiB; a row further down that
-does not fit is a bad row.
+any other. Files are read twice to detect types. Of a pipe, the first 8 MiB decide; a later row that does
+not fit is a bad row.
 
-Rows are committed in transactions of at most 1,000. At the first bad row the import stops; the rows
-before it stay. With --skip-bad it goes on, and the exit code is 7. If it ends early, it says how many
-rows are in, and --skip-rows goes on behind them; to import them again does no harm. Ctrl-C ends it so,
-with the exit code 130.
+Rows are committed in transactions of at most 1,000. The import stops at the first bad row; the rows
+before it stay. With --skip-bad it continues, and the exit code is 7. An import that ends early reports
+how many rows are in, and --skip-rows continues after them; importing them again does no harm. Ctrl-C ends
+an import in the same way, with the exit code 130.
 
-With --replace nothing is changed until all has been read, and then all at once; the rows are held in
-memory for that, 1 GiB at most. A file that was cut off looks like a smaller table: a replacement that
-would delete more than half of the records (and more than 10) is refused unless --max-delete allows
-more; --if-seq refuses one that was worked out from an older state. The same members in another order
-are another value.
+With --replace nothing is changed until all rows have been read, and then everything at once; until then
+the rows are held in memory, 1 GiB at most. A truncated file looks like a smaller table: a replacement
+that would delete more than half of the records (and more than 10) is refused, unless --max-delete allows
+more. --if-seq refuses a replacement that was computed from an older state. The same members in another
+order are a different value.
 
-The database and the table are created if they are not there. Through a server (--url), each
-transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
-nothing is done twice. A server bounds what a replacement may change (100,000 records by default, in a
-body of 64 MiB). If an empty table is to get more than that, it is loaded in transactions, which is said;
-with --if-seq it is refused.
+The database and the table are created if they do not exist. Through a server (--url), each transaction is
+committed before the next is sent; if an answer is lost, the transaction is sent again, and takes effect
+once. A server limits what a replacement may change (100,000 records by default, in a body of 64 MiB). A
+larger replacement of an empty table is loaded in several transactions, which the import reports; with
+--if-seq it is refused.
 
 Examples:
   hotread import oui oui.csv --key Assignment
@@ -50,20 +50,20 @@ Examples:
   hotread import flags flags.ndjson --replace --max-delete 5% --if-seq 42
   curl https://example.org/prices.csv | hotread import prices - --format csv --key sku --types price=number";
 
-/// A file's format.
+/// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FileFormat {
     /// Comma-separated values
     Csv,
     /// Tab-separated values
     Tsv,
-    /// A JSON object on each line
+    /// A JSON object per line
     Ndjson,
     /// A JSON array of objects
     Json,
 }
 
-/// What an empty field is.
+/// Value of an empty field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EmptyField {
     /// An empty string; null in columns that are not text
@@ -74,12 +74,12 @@ pub(crate) enum EmptyField {
     Missing,
 }
 
-/// What `--types` says of a column, or of all that it does not name.
+/// Type that `--types` gives a column, or all columns that it does not name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TypeOf {
-    /// They are told by their fields.
+    /// Detected from the fields.
     Told,
-    /// They are text.
+    /// Text for all of them.
     Text,
     Column(String, Kind),
 }
@@ -91,14 +91,14 @@ pub(crate) struct ImportArgs {
     /// The files, or `-` for stdin
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
-    /// The files' format [default: by the ending of the name: .csv, .tsv, .tab, .ndjson, .jsonl, .json,
-    /// each also with .gz or .zst; else JSON by the first bytes]
+    /// Format of the files [default: by the ending of the name: .csv, .tsv, .tab, .ndjson, .jsonl,
+    /// .json, each also with .gz or .zst; otherwise JSON by the first bytes]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,
-    /// The column or member that is the key; several are joined
+    /// Column or member that is the key; several are joined
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     pub(crate) key: Vec<String>,
-    /// Stands between the parts of a key
+    /// Separator between the parts of a key
     #[arg(
         long,
         value_name = "TEXT",
@@ -106,13 +106,13 @@ pub(crate) struct ImportArgs {
         hide_default_value = true
     )]
     pub(crate) key_separator: String,
-    /// Leave the key in the value, too
+    /// Keep the key in the value as well
     #[arg(long, requires = "key")]
     pub(crate) keep_key: bool,
-    /// JSON: the member that has the array, if there are several
+    /// JSON: the member that holds the array, if there are several
     #[arg(long, value_name = "NAME")]
     pub(crate) member: Option<String>,
-    /// CSV: the columns' names, for files without a header
+    /// CSV: names of the columns, for files without a header
     #[arg(
         long,
         visible_alias = "header",
@@ -120,11 +120,11 @@ pub(crate) struct ImportArgs {
         value_delimiter = ','
     )]
     pub(crate) columns: Option<Vec<String>>,
-    /// CSV: there is no header; without --columns, the names are 1, 2, 3, …
+    /// CSV: the files have no header; without --columns, the names are 1, 2, 3, …
     #[arg(long)]
     pub(crate) no_header: bool,
-    /// CSV: what stands between fields; `\t` is a tab, `blanks` any number of spaces and tabs, where the
-    /// last column takes the rest of the line [default: comma, semicolon or tab, by the header]
+    /// CSV: separator of fields; `\t` is a tab, `blanks` any number of spaces and tabs, where the last
+    /// column takes the rest of the line [default: comma, semicolon or tab, by the header]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     pub(crate) delimiter: Option<Delimiter>,
     /// CSV: the quotation mark around fields, or `none`
@@ -133,14 +133,14 @@ pub(crate) struct ImportArgs {
     /// CSV: skip lines that begin with this
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) comment: Option<String>,
-    /// CSV: allow rows with fewer fields, whose members are then missing, and with more, which go into
-    /// the member `_rest`
+    /// CSV: allow rows with fewer fields, which then lack members, and with more, which go into the
+    /// member `_rest`
     #[arg(long)]
     pub(crate) flexible: bool,
-    /// CSV: leave out blanks around fields
+    /// CSV: strip blanks around fields
     #[arg(long)]
     pub(crate) trim: bool,
-    /// CSV: what an empty field becomes
+    /// CSV: value of an empty field
     #[arg(long, value_name = "WHAT")]
     pub(crate) empty: Option<EmptyField>,
     /// CSV: types of columns, text, integer, number, boolean or json; `text` alone for all others
@@ -149,16 +149,16 @@ pub(crate) struct ImportArgs {
     /// Encoding of files without a byte order mark, such as utf-16le or latin1 [default: utf-8]
     #[arg(long, value_name = "NAME")]
     pub(crate) encoding: Option<Encoding>,
-    /// Pass over the first N rows, which an earlier import brought in
+    /// Skip the first N rows, which an earlier import committed
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) skip_rows: u64,
     /// Refuse two rows with the same key
     #[arg(long)]
     pub(crate) unique: bool,
-    /// Change nothing; show what would be added, changed, and with --replace deleted
+    /// Change nothing; show what would be added, changed and, with --replace, deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Make the table equal the files, in one step: what is not in them is deleted
+    /// Make the table equal the files in one step: records that are not in the files are deleted
     #[arg(long)]
     pub(crate) replace: bool,
     /// With --replace: empty the table if there are no good rows
@@ -170,16 +170,16 @@ pub(crate) struct ImportArgs {
     /// With --replace: only if the table's last transaction is N
     #[arg(long, value_name = "N", requires = "replace")]
     pub(crate) if_seq: Option<u64>,
-    /// Says why, in one line: the history keeps it with each transaction
+    /// Reason for the change, in one line; the history keeps it with each transaction
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<Note>,
-    /// Leave bad rows out and go on; they are listed, the first 100 of them
+    /// Skip bad rows and continue; the first 100 of them are listed
     #[arg(long)]
     pub(crate) skip_bad: bool,
 }
 
 impl ImportArgs {
-    /// The first option that is given and is for CSV only.
+    /// Returns the first given option that is for CSV only.
     pub(crate) fn of_fields(&self) -> Option<&'static str> {
         let given = [
             ("--columns", self.columns.is_some()),
@@ -198,7 +198,7 @@ impl ImportArgs {
     }
 }
 
-/// A share in percent, with or without the sign.
+/// Parses a share in percent, with or without the sign.
 fn percent(text: &str) -> Result<u8, String> {
     match text.strip_suffix('%').unwrap_or(text).parse() {
         Ok(percent) if percent <= 100 => Ok(percent),
@@ -215,7 +215,7 @@ fn delimiter(text: &str) -> Result<Delimiter, String> {
     }
 }
 
-/// The quotation mark, if there is one.
+/// The quotation mark, if fields are quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quote(pub(crate) Option<u8>);
 

@@ -1,4 +1,4 @@
-//! What can stand on the command line, and the texts of `--help`. Nothing is done here.
+//! The grammar of the command line, and the texts of `--help`. Commands are run elsewhere.
 
 mod demo;
 mod follow;
@@ -33,18 +33,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 use values::bytes;
 
-/// Records in a table for people where no `--limit` is given: a few screens.
+/// Records listed in a table for people if no `--limit` is given: a few screens.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Transactions in a table for people where no `--limit` is given: one screen.
+/// Transactions listed in a table for people if no `--limit` is given: one screen.
 pub(crate) const DEFAULT_CHANGES: usize = 20;
-/// Bad rows that an import lists one by one; the others are only counted.
+/// Bad rows that an import lists individually; the others are only counted.
 pub(crate) const DEFAULT_LISTED: usize = 100;
 
-/// Durable tables, kept in one file, read and changed from the shell.
+/// Durable tables in one file, read and changed from the shell.
 ///
-/// A database is one file with tables of records. A record has a key, a JSON value, a category and,
-/// if it is to vanish by itself, a time of expiry. Each change is a transaction with a number, kept
-/// in the table's history for a while.
+/// A database is one file with tables of records. A record has a key, a JSON value, a category and, if
+/// it is to expire, an expiry time. Each change is a transaction with a number, kept in the table's
+/// history for a while.
 #[derive(Debug, Parser)]
 #[command(
     name = "hotread",
@@ -63,9 +63,9 @@ Examples:
   hotread serve
   hotread --url 127.0.0.1:7400 set flags dark-mode false
 
-Commands that only read work while another program has the database open for writing. Those that
-write go through that program if it is a server: with --url instead of --db.
-With --json, answers are JSON, lists one object on each line, and an error is one line of JSON on
+Commands that only read work while another program has the database open for writing. Commands that
+write go through that program if it is a server: give --url instead of --db.
+With --json, answers are JSON, lists are one object per line, and an error is one line of JSON on
 stderr: {\"code\", \"message\", …}."
 )]
 pub(crate) struct Cli {
@@ -77,10 +77,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Cmd {
-    /// Bring a database's schema to another version, or show its version
+    /// Migrate a database's schema to another version, or show its version
     #[command(subcommand)]
     Migrate(MigrateCmd),
-    /// Create, list, show, alter, drop or reseal tables
+    /// Create, list, show, alter, drop or rekey tables
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
@@ -92,7 +92,7 @@ pub(crate) enum Cmd {
     /// Delete records
     #[command(visible_alias = "del", after_help = records::RM_HELP)]
     Rm(RmArgs),
-    /// Do several changes at once, if conditions hold
+    /// Apply several changes at once, if conditions hold
     #[command(after_help = records::TXN_HELP)]
     Txn(TxnArgs),
     /// List records in the order of their keys
@@ -109,15 +109,15 @@ pub(crate) enum Cmd {
     Import(ImportArgs),
     /// Write all records of a table to a file or to stdout
     #[command(after_help = "\
-One state of the table is written, whatever is committed meanwhile; with -v or -o, its position is
-told on stderr. The table is held in memory for that. Through a server (--url), the state is that
-of a replica, checked by its digest; a transaction that is committed at the very moment may be in
-it without being counted in the position.
+The export is one state of the table, whatever is committed meanwhile; with -v or -o, its position is
+reported on stderr. The table is held in memory for that. Through a server (--url), the state is that
+of a replica, checked by its digest; a transaction that is committed during the read may be included
+without being counted in the position.
 
 NDJSON has one {\"key\", \"value\", \"category\"?, \"expires_at\"?} on each line, JSON an array of these.
-CSV and TSV have a column for each, and the column `value` holds JSON. An import reads each of them back
-to the byte, without --key.
-A file given with -o is replaced when all has been written, not before.
+CSV and TSV have a column for each, and the column `value` holds JSON. An import reads each of these
+formats back to the byte, without --key.
+A file given with -o is replaced only when everything has been written.
 
 Examples:
   hotread export flags > flags.ndjson
@@ -127,21 +127,21 @@ Examples:
     /// Show a table's last transactions, the newest last
     #[command(after_help = records::HISTORY_HELP)]
     History(HistoryArgs),
-    /// Copy the database to a file, while others read and write it
+    /// Copy the database to a file, while other processes read and write it
     #[command(after_help = "\
 The copy is one state of all tables, and a database itself.
 
 Examples:
   hotread backup /var/backups/app-monday.db")]
     Backup {
-        /// Where to; nothing may be there
+        /// The file to write; it must not exist
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
-    /// Make a database (--db) from a backup
+    /// Create a database (--db) from a backup
     #[command(after_help = "\
-The database given with --db must not exist. Its tables begin new epochs, so that nobody takes them
-for the continuation of what was there before.
+The database given with --db must not exist. Its tables begin new epochs, so that replicas do not take
+them for a continuation of the old ones.
 
 Examples:
   hotread --db app.db restore /var/backups/app-monday.db")]
@@ -153,16 +153,16 @@ Examples:
     /// Check the whole database, and show the tables' digests
     #[command(after_help = "\
 Reads everything. CONTENT is a digest of keys and values alone: tables with equal content have equal
-ones, also in different databases. Problems make the exit code 6.
+digests, also in different databases. The exit code is 6 if there are problems.
 
 Examples:
   hotread verify
   hotread verify --json | jq -r '.tables[] | [.name, .content] | @tsv'")]
     Verify,
-    /// Print a table's changes as they are committed, one on each line
+    /// Print a table's changes as they are committed, one per line
     #[command(after_help = follow::WATCH_HELP)]
     Watch(WatchArgs),
-    /// Show a server's tables, and who follows them
+    /// Show a server's tables and the clients that follow them
     #[command(after_help = follow::STATUS_HELP)]
     Status,
     /// Serve the database over HTTP and WebSocket
@@ -171,10 +171,10 @@ Examples:
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCmd),
-    /// Create, list or revoke the tokens that a server asks for
+    /// Create, list or revoke the tokens that a server requires
     #[command(subcommand)]
     Token(TokenCmd),
-    /// Show on this machine, in a quarter of a minute, what all of this is for
+    /// Demonstrate HotRead on this machine, in about 15 seconds
     #[command(after_help = demo::DEMO_HELP)]
     Demo(DemoArgs),
     /// Write manual pages of all commands to a folder
@@ -183,14 +183,14 @@ Examples:
   hotread man ~/.local/share/man/man1
   man hotread-get")]
     Man {
-        /// The folder, which is made if it is not there
+        /// The folder, created if it does not exist
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
     },
     /// Print a script that completes this command's arguments in a shell
     #[command(after_help = "\
-The script knows commands and options. A shell that asks the command each time offers tables and keys as
-well, those of --db, --url or the environment; to have that, put the first or second of these into the
+The script knows commands and options. To complete tables and keys as well, those of --db, --url or the
+environment, the shell must ask the command each time: put the first or second of these lines into the
 file that the shell reads at its start. (The third is for fish.)
 
   source <(COMPLETE=bash hotread)
@@ -227,39 +227,38 @@ impl Cmd {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MigrateCmd {
-    /// Bring the database to the newest version, as opening it for writing does
+    /// Migrate to the newest version, as opening the database for writing does
     #[command(after_help = "Examples:\n  hotread migrate up")]
     Up,
-    /// Bring the database back to an older version; tells what that loses
+    /// Migrate back to an older version; says what is lost
     #[command(after_help = "\
 Make a backup first.
 
 Examples:
-  # asks, after telling what is lost
+  # says what is lost, and asks
   hotread migrate down 2
   hotread migrate down 2 --yes")]
     Down {
         /// The version
         to: i32,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Show the database's version, and what the versions are
+    /// Show the database's version, and list all versions
     #[command(after_help = "Examples:\n  hotread migrate status")]
     Status,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TableCmd {
-    /// Create a table, and the database if it is not there
+    /// Create a table, and the database if it does not exist
     #[command(after_help = "\
-Sealed tables keep their values encrypted on disk. All sealed tables of a command have the passphrase
-that --passphrase-file or the terminal gives; through a server, the server's. Keys and categories
-are not encrypted.
+Sealed tables keep their values encrypted on disk. All sealed tables that a command uses have the
+passphrase that --passphrase-file or the terminal gives; through a server, that of the server. Keys and
+categories are not encrypted.
 
-The history is kept as long as none of its three limits is exceeded; sizes are given as 256MiB, ages
-as 7d or 12h.
+The history is kept within all of its three limits; sizes are given as 256MiB, ages as 7d or 12h.
 
 Examples:
   hotread table create flags
@@ -267,10 +266,10 @@ Examples:
   hotread table create keys --sealed --passphrase-file /etc/app/passphrase
   hotread table create prices --schema price.schema.json --history-changes 1000 --history-age 1d")]
     Create(CreateArgs),
-    /// Give a table another schema, index, name or length of history
+    /// Change a table's schema, index, name or history limits
     #[command(after_help = "\
-A new schema is checked against every record. If one does not fit, its key is told, and the table stays
-as it was. Position, history and readers of the table stay in any case.
+A new schema is checked against every record. If a record does not fit, the error names its key, and the
+table stays as it was. The table's position, history and readers stay in any case.
 
 Examples:
   hotread table alter prices --schema price.schema.json
@@ -284,7 +283,7 @@ Examples:
         after_help = "Examples:\n  hotread table list\n  hotread table list --json | jq -r .name"
     )]
     List(FormatArgs),
-    /// Show what can be said of a table
+    /// Show the details of a table
     #[command(
         after_help = "Examples:\n  hotread table show flags\n  hotread table show flags --json | jq .seq"
     )]
@@ -299,13 +298,13 @@ Examples:
     Drop {
         /// The table
         table: TableName,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long, short)]
         yes: bool,
     },
-    /// Give a sealed table a new passphrase
+    /// Rekey a sealed table with a new passphrase
     #[command(after_help = "\
-Every value is encrypted anew, and the table begins a new epoch. The old passphrase comes from
+Every value is encrypted again, and the table begins a new epoch. The old passphrase comes from
 --passphrase-file. Backups made before keep the old one.
 
 Examples:
@@ -313,7 +312,7 @@ Examples:
     Reseal {
         /// The table
         table: TableName,
-        /// A file with the new passphrase; without it, it is asked for on a terminal
+        /// File with the new passphrase [default: ask on the terminal]
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         new_passphrase_file: Option<PathBuf>,
     },
@@ -321,7 +320,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name: lower-case letters, digits, `-` and `_`
+    /// Name: lower-case letters, digits, `-` and `_`
     pub(crate) table: TableName,
     /// Keep a full-text index of keys and values; about doubles the cost of a write
     #[arg(long)]
@@ -329,7 +328,7 @@ pub(crate) struct CreateArgs {
     /// Keep values encrypted on disk
     #[arg(long)]
     pub(crate) sealed: bool,
-    /// A file with a JSON Schema that every value must fit
+    /// File with a JSON Schema that every value must fit
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema: Option<PathBuf>,
     #[command(flatten)]
@@ -341,41 +340,42 @@ pub(crate) struct CreateArgs {
 pub(crate) struct AlterArgs {
     /// The table
     pub(crate) table: TableName,
-    /// A file with a JSON Schema that every value must fit
+    /// File with a JSON Schema that every value must fit
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_schema")]
     pub(crate) schema: Option<PathBuf>,
-    /// Have no schema any more
+    /// Remove the schema
     #[arg(long)]
     pub(crate) no_schema: bool,
-    /// Build a full-text index; writers go on meanwhile
+    /// Build a full-text index, while writers continue
     #[arg(long, conflicts_with = "no_search")]
     pub(crate) search: bool,
-    /// Have no full-text index any more
+    /// Remove the full-text index
     #[arg(long)]
     pub(crate) no_search: bool,
-    /// Give the table another name; under the old one it is gone for programs that follow it
+    /// Rename the table; for programs that follow the old name, it is gone
     #[arg(long, value_name = "NAME")]
     pub(crate) rename: Option<TableName>,
     #[command(flatten)]
     pub(crate) history: KeptArgs,
 }
 
-/// How much of a table's past is kept: what is not given is the default of a new table, or stays.
+/// Limits of a table's history. A limit that is not given is the default for a new table, and stays as
+/// it is for an existing one.
 #[derive(Debug, Args)]
 pub(crate) struct KeptArgs {
-    /// Keep at most so many transactions in the history [default for a new table: 10000]
+    /// Most transactions to keep in the history [default for a new table: 10000]
     #[arg(long, value_name = "N")]
     pub(crate) history_changes: Option<u64>,
-    /// Keep transactions in the history for so long [default for a new table: 7days]
+    /// Longest time to keep transactions in the history [default for a new table: 7days]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) history_age: Option<Duration>,
-    /// Keep at most so many bytes of keys and values in the history [default for a new table: 256MiB]
+    /// Most bytes of keys and values to keep in the history [default for a new table: 256MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) history_bytes: Option<u64>,
 }
 
 impl KeptArgs {
-    /// The alteration that sets what is given.
+    /// Returns the alteration that sets the given limits.
     pub(crate) fn alter(&self) -> Alter {
         let age_s = self.history_age.map(|age| age.as_secs());
         let alter = self
@@ -391,7 +391,7 @@ impl KeptArgs {
 pub(crate) struct ExportArgs {
     /// The table
     pub(crate) table: TableName,
-    /// The format [default: by the ending of the file's name; else ndjson]
+    /// Format of the export [default: by the ending of the file's name; otherwise ndjson]
     #[arg(long)]
     pub(crate) format: Option<FileFormat>,
     /// Write to this file instead of stdout
@@ -399,7 +399,7 @@ pub(crate) struct ExportArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// Reads the command line and the environment.
+/// Parses the command line and the environment.
 ///
 /// # Errors
 /// If they are wrong, or ask for help.
@@ -410,12 +410,12 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The command as it is parsed and explained.
+/// Returns the command as it is parsed and explained.
 pub(crate) fn command() -> Command {
     help::explain(definition())
 }
 
-/// The one definition that parsing, help, manual pages and completion are made of.
+/// Returns the one definition of which parsing, help, manual pages and completion are made.
 pub(crate) fn definition() -> Command {
     // Variables may hold secrets.
     fn hide_values(command: Command) -> Command {
@@ -425,7 +425,8 @@ pub(crate) fn definition() -> Command {
     hide_values(Cli::command())
 }
 
-/// The options for all commands of a line that is not complete, and what else can be read of it.
+/// Parses an incomplete command line: the options for all commands, and the other arguments as far as
+/// they are valid.
 pub(crate) fn so_far(words: impl Iterator<Item = OsString>) -> Option<(Global, ArgMatches)> {
     let matches = definition()
         .ignore_errors(true)
@@ -445,7 +446,7 @@ mod tests {
         command().debug_assert();
     }
 
-    /// The words of each command in a line of a shell, as far as help texts use one.
+    /// Splits a line of a shell into the words of each command, as far as help texts use the syntax.
     fn commands(line: &str) -> Vec<Vec<String>> {
         let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
         let mut quote = None;
@@ -462,7 +463,7 @@ mod tests {
                         commands.push(std::mem::take(&mut words));
                     }
                 }
-                // Comments, and files that are read or written.
+                // A comment, or a redirection.
                 (None, '#' | '>' | '<') if word.is_none() => break,
                 _ => word.get_or_insert_default().push(c),
             }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const SET_HELP: &str = "\
-A record is written whole. Category and expiry that are not given here are general and never, whatever
-the record had before.
+A record is written whole: without --category, --expires-at and --ttl, its category is general and it
+never expires, whatever it had before.
 
 Examples:
   hotread set flags dark-mode true
@@ -17,7 +17,7 @@ Examples:
   hotread set motd today 'Hello, world' --string
   hotread set sessions s-17 '{}' --ttl 30m
   hotread set sales xmas 0.2 --expires-at 2026-12-27
-  # only if it was not changed since
+  # only if it has not changed since
   hotread set prices apple 0.5 --if-seq 12
   hotread set prices apple 0.6 --note 'new harvest'
   hotread set prices pear --file pear.json
@@ -25,13 +25,13 @@ Examples:
   hotread set docs readme --file README.md --string";
 
 pub(crate) const GET_HELP: &str = "\
-A record whose time of expiry has passed is not there, even if it has not been deleted yet.
+An expired record counts as absent, even if it has not been deleted yet.
 
-Of one key the value is printed. With several keys or --prefix, a line has the key, a tab and the value;
-with --raw values only. If some of the keys are not there, the others are printed, and the exit code is
+With one key, its value is printed. With several keys or --prefix, a line has the key, a tab and the value;
+with --raw only the value. If some of the keys do not exist, the others are printed, and the exit code is
 3. Keys are read one after the other.
 
---raw prints strings as text and ends with a new line, as jq -r does; --string prints the bytes of a
+--raw prints strings as text and ends with a newline, as jq -r does; --string prints the bytes of a
 string and nothing else, and refuses other values.
 
 --at shows records as they were after a transaction, as far as the history goes back.
@@ -46,19 +46,19 @@ Examples:
   hotread get flags dark-mode --json --pretty";
 
 pub(crate) const RM_HELP: &str = "\
-If some of the keys are not there, the others are deleted, and the exit code is 3. With --prefix, records
-are deleted in transactions of at most 1,000; it asks before, unless --yes is given. --dry-run prints the
-keys that would be deleted.
+If some of the keys do not exist, the others are deleted, and the exit code is 3. With --prefix, records
+are deleted in transactions of at most 1,000, after a confirmation unless --yes is given. --dry-run prints
+the keys that would be deleted.
 
 Examples:
   hotread rm flags dark-mode light-mode
-  # only if it was not changed since
+  # only if it has not changed since
   hotread rm flags dark-mode --if-seq 12
   hotread rm flags --prefix beta/ --dry-run
   hotread rm flags --prefix beta/ --yes";
 
 pub(crate) const TXN_HELP: &str = "\
-The transaction is an object of JSON, as docs/wire.md has it:
+The transaction is a JSON object, in the form of docs/wire.md:
 
   {\"ops\": [{\"put\": {\"key\": \"a\", \"value\": 1}},
            {\"delete\": {\"key\": \"b\"}}],
@@ -75,8 +75,8 @@ or lines, each an operation or a condition:
   if d present
   note moved
 
-All operations are done, or none: where a condition does not hold, the exit code is 4. Empty lines and
-lines that begin with # are passed over.
+All operations are applied, or none: if a condition does not hold, the exit code is 4. Empty lines and
+lines that begin with # are skipped.
 
 Examples:
   hotread txn stock move.txt
@@ -84,9 +84,9 @@ Examples:
   printf 'put a 1\\ndelete b\\n' | hotread txn stock";
 
 pub(crate) const LS_HELP: &str = "\
-A table for people shows 100 records; --json and the other formats have all. A list that is cut says so
-on stderr, with --json as an object with \"truncated\" and \"after\". On a terminal long values are
-shortened, and characters that do not show are shown as escapes; elsewhere everything is whole.
+A table for people shows 100 records; --json and the other formats list all. If a list is cut, stderr says
+so, with --json as an object with \"truncated\" and \"after\". On a terminal long values are shortened, and
+invisible characters are shown as escapes; elsewhere everything is printed in full.
 
 Examples:
   hotread ls flags
@@ -95,33 +95,33 @@ Examples:
   hotread ls flags --format csv > flags.csv
   hotread ls flags --keys-only
 
-Records are read page by page: a transaction that is committed in between shows in later pages
+Records are read page by page: a transaction that is committed in between appears in later pages
 only. For one state of a whole table use `hotread export`.";
 
 pub(crate) const SEARCH_HELP: &str = "\
-Finds records that have all the words, in any case, with or without accents; a word that ends in *
-stands for all that begin so.
+Finds records that contain all the words, whatever their case and accents; a word that ends in * matches
+all words that begin with it.
 
 Examples:
   hotread search oui cisco
   hotread search oui 'cisco sys*' --limit 20 --json";
 
 pub(crate) const KEYS_HELP: &str = "\
-One key a line; the same as `hotread ls --keys-only`.
+One key per line; the same as `hotread ls --keys-only`.
 
 Examples:
   hotread keys flags
   hotread keys flags --prefix beta/ | wc -l";
 
 pub(crate) const HISTORY_HELP: &str = "\
-ACTOR is who made the transaction: the name of the token that it came with, `hotread` if it was made by
-this command with --db, otherwise the name of the program that had the database open. Expiries have no
-actor. NOTE is what was given with --note. Both are members of the JSON as well: `actor`, `note`.
+ACTOR committed the transaction: the name of the token that came with it, `hotread` for this command with
+--db, otherwise the name of the program that had the database open. Expiries have no actor. NOTE is the
+text given with --note. Both are members of the JSON as well: `actor`, `note`.
 
---key and --prefix show only the transactions that touched such records, and of them only those
-operations. --from takes a sequence number of the table's present epoch, or EPOCH:SEQ.
+--key and --prefix show only the transactions that touched such records, and only their operations on
+these. --from takes a sequence number of the table's current epoch, or EPOCH:SEQ.
 
-With --json, a transaction that has an id shows it only with --db: a server does not tell it.
+With --json, the id of a transaction is shown only with --db: a server does not reveal it.
 
 Examples:
   hotread history flags
@@ -146,25 +146,25 @@ pub(crate) struct SetArgs {
     /// The value is text, to be stored as a JSON string
     #[arg(long)]
     pub(crate) string: bool,
-    /// What the record is filed under
+    /// Category of the record
     #[arg(long, default_value = "general")]
     pub(crate) category: Category,
-    /// When the record vanishes: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
+    /// Expiry time: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
     #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
     pub(crate) expires_at: Option<Timestamp>,
-    /// In how much time the record vanishes: 90s, 1h, 7d
+    /// Time until the record expires: 90s, 1h, 7d
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) ttl: Option<Duration>,
     /// Only if the record was last changed by transaction N
     #[arg(long, value_name = "N", conflicts_with = "if_absent")]
     pub(crate) if_seq: Option<u64>,
-    /// Only if there is no such record
+    /// Only if the record does not exist
     #[arg(long)]
     pub(crate) if_absent: bool,
-    /// Names the transaction: the same command again does nothing more
+    /// Id of the transaction: repeating the command with it has no further effect
     #[arg(long, value_name = "ID")]
     pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
+    /// Reason for the change, in one line; the history keeps it with the transaction
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<Note>,
 }
@@ -176,13 +176,13 @@ pub(crate) struct GetArgs {
     /// The keys
     #[arg(value_name = "KEY", required_unless_present = "prefix")]
     pub(crate) keys: Vec<Key>,
-    /// All records whose keys begin so
+    /// All records whose keys have this prefix
     #[arg(long, conflicts_with = "keys")]
     pub(crate) prefix: Option<String>,
-    /// As it was after this transaction: its sequence number, or EPOCH:SEQ
+    /// Show the records as of this transaction: its sequence number, or EPOCH:SEQ
     #[arg(long, value_name = "SEQ", conflicts_with = "prefix")]
     pub(crate) at: Option<Since>,
-    /// Print the text of a JSON string as it is: without quotes, escapes and an added newline
+    /// Print the text of a JSON string as it is: without quotes, escapes or an added newline
     #[arg(long, conflicts_with = "json")]
     pub(crate) string: bool,
     /// Print a JSON string as its text, without quotes and escapes, and any other value as JSON
@@ -200,22 +200,22 @@ pub(crate) struct RmArgs {
     /// The keys
     #[arg(value_name = "KEY", required_unless_present = "prefix")]
     pub(crate) keys: Vec<Key>,
-    /// All records whose keys begin so
+    /// All records whose keys have this prefix
     #[arg(long, conflicts_with = "keys")]
     pub(crate) prefix: Option<String>,
     /// Print the keys that would be deleted, and delete nothing
     #[arg(long, conflicts_with_all = ["if_seq", "txn_id"])]
     pub(crate) dry_run: bool,
-    /// With --prefix: do not ask
+    /// With --prefix: skip the confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Only if the record (just one may be named) was last changed by transaction N
+    /// Only if the record (give just one key) was last changed by transaction N
     #[arg(long, value_name = "N", conflicts_with = "prefix")]
     pub(crate) if_seq: Option<u64>,
-    /// Names the transaction: the same command again does nothing more
+    /// Id of the transaction: repeating the command with it has no further effect
     #[arg(long, value_name = "ID", conflicts_with = "prefix")]
     pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
+    /// Reason for the change, in one line; the history keeps it with the transaction
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<Note>,
 }
@@ -224,13 +224,13 @@ pub(crate) struct RmArgs {
 pub(crate) struct TxnArgs {
     /// The table
     pub(crate) table: TableName,
-    /// The file with the transaction; `-` is stdin
+    /// File with the transaction; `-` is stdin
     #[arg(default_value = "-", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// Names the transaction: the same command again does nothing more
+    /// Id of the transaction: repeating the command with it has no further effect
     #[arg(long, value_name = "ID")]
     pub(crate) txn_id: Option<TxnId>,
-    /// Says why, in one line: the history keeps it with the transaction
+    /// Reason for the change, in one line; the history keeps it with the transaction
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<Note>,
 }
@@ -239,29 +239,29 @@ pub(crate) struct TxnArgs {
 pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) range: RangeArgs,
-    /// Print the keys, one on each line
+    /// Print only the keys, one per line
     #[arg(long)]
     pub(crate) keys_only: bool,
 }
 
-/// The records that are listed, and how.
+/// The records to list, and the format of the list.
 #[derive(Debug, Args)]
 pub(crate) struct RangeArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Only keys that begin so
+    /// Only keys with this prefix
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
     /// Only records of this category
     #[arg(long)]
     pub(crate) category: Option<Category>,
-    /// Only keys behind this one, which need not exist
+    /// Only keys after this one, which need not exist
     #[arg(long, value_name = "KEY")]
     pub(crate) after: Option<Key>,
-    /// At most so many [default: 100 of a table for people, else all]
+    /// List at most N records [default: 100 in a table for people, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
-    /// All of them
+    /// List all records
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -272,13 +272,13 @@ pub(crate) struct RangeArgs {
 pub(crate) struct SearchArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Words to be found
+    /// Words to search for
     pub(crate) query: String,
     /// Only records of this category
     #[arg(long)]
     pub(crate) category: Option<Category>,
-    /// At most so many, up to 1000; through a server, up to 100 [default: 100 of a table for people,
-    /// else as many as there can be]
+    /// List at most N records, up to 1000; through a server, up to 100 [default: 100 in a table for
+    /// people, otherwise the maximum]
     #[arg(long, value_name = "N", value_parser = page)]
     pub(crate) limit: Option<usize>,
     #[command(flatten)]
@@ -289,23 +289,22 @@ pub(crate) struct SearchArgs {
 pub(crate) struct HistoryArgs {
     /// The table
     pub(crate) table: TableName,
-    /// Begin after this transaction: its sequence number, or EPOCH:SEQ; without it, the last ones are
-    /// shown
+    /// Begin after this transaction: its sequence number, or EPOCH:SEQ [default: show the last ones]
     #[arg(long, value_name = "SEQ")]
     pub(crate) from: Option<Since>,
-    /// Only what happened to this record
+    /// Only operations on this record
     #[arg(long)]
     pub(crate) key: Option<Key>,
-    /// Only what happened to records whose keys begin so
+    /// Only operations on records whose keys have this prefix
     #[arg(long, conflicts_with = "key")]
     pub(crate) prefix: Option<String>,
-    /// At most so many transactions [default: 20 of a table for people, else all]
+    /// Show at most N transactions [default: 20 in a table for people, otherwise all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) limit: Option<usize>,
-    /// All that the history has
+    /// Show the whole history
     #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
-    /// Show values, too
+    /// Show values as well
     #[arg(long)]
     pub(crate) values: bool,
     /// Show all operations of a transaction, not only the first 10

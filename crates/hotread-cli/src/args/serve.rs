@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const SERVE_HELP: &str = "\
-Settings come from a file, the environment and the command line; what comes later counts. The
-file is that of --config, or hotread.toml in this folder; paths in it are relative to it:
+Settings come from a file, the environment and the command line; the later of these win. The file is
+that of --config, or hotread.toml in this folder; paths in it are relative to it:
 
   db = \"app.db\"
   create = false
@@ -22,12 +22,12 @@ file is that of --config, or hotread.toml in this folder; paths in it are relati
   heartbeat_ms = 2000
   allowed_hosts = [\"flags.internal\"]
 
-SIGHUP has the file read again: the log, limits, times, hosts and origins change without an
-interruption; what needs a restart is named in the log, and a file with a mistake changes nothing.
+On SIGHUP the server reads the file again: the log, limits, times, hosts and origins change without an
+interruption. Settings that need a restart are named in the log, and a file with a mistake changes nothing.
 
 Without tokens every program on this machine may do everything, and requests that a proxy forwards
-are refused. Other machines need tokens and --allow-plaintext, or a proxy that encrypts. Stops at
-SIGINT or SIGTERM: what was begun is finished, and clients are told when to come back.
+are refused. Other machines need tokens and --allow-plaintext, or a proxy that encrypts. SIGINT and
+SIGTERM stop the server: work under way is finished, and clients are told when to come back.
 
 Examples:
   hotread serve --db app.db
@@ -38,23 +38,23 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A file with settings [default: hotread.toml, if it is in this folder]
+    /// File with settings [default: hotread.toml, if it is in this folder]
     #[arg(long, env = "HOTREAD_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Print the settings that count and where they come from, as a file, instead of serving
+    /// Print the effective settings and their sources, as a file, instead of serving
     #[arg(long)]
     pub(crate) print_config: bool,
     #[command(flatten)]
     pub(crate) given: Given,
 }
 
-/// How logs are written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
-    /// A JSON object on each line.
+    /// A JSON object per line.
     Json,
 }
 
@@ -62,8 +62,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum ConfigCmd {
     /// Check a configuration file of `hotread serve`, and list every problem with its line
     #[command(after_help = "\
-Keys, types and ranges are checked, not whether files and addresses in it are there. Problems make the
-exit code 5.
+Keys, types and ranges are checked; files and addresses in it need not exist. The exit code is 5 if there
+are problems.
 
 Examples:
   hotread config check
@@ -79,26 +79,26 @@ Examples:
 pub(crate) enum TokenCmd {
     /// Create a token, and print its secret, which is not kept and cannot be shown again
     #[command(after_help = "\
-The first token must be for an admin of all tables, and not expire. From then on a server asks for one
-with every request.
+The first token must have the role admin for all tables, and not expire. From then on a server requires a
+token with every request.
 
 Examples:
   hotread token create ops --role admin
   hotread token create api --role read --table flags --table prices
   hotread token create ci --role write --ttl 90d")]
     Create {
-        /// Whose it is, for people: A-Z a-z 0-9 . _ -
+        /// Name of its holder, for people: A-Z a-z 0-9 . _ -
         name: String,
-        /// What it allows; each role may do what those before it may
+        /// Permissions; each role includes those before it
         #[arg(long, value_name = "read|write|admin")]
         role: Role,
         /// Only for this table; may be repeated
         #[arg(long = "table", value_name = "TABLE")]
         tables: Vec<TableName>,
-        /// When the token ends: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
+        /// Expiry time: 2026-12-24 (in UTC), 2026-12-24T18:00:00Z, or milliseconds since 1970
         #[arg(long, value_name = "TIME", conflicts_with = "ttl", value_parser = time)]
         expires_at: Option<Timestamp>,
-        /// In how much time the token ends: 12h, 90d
+        /// Time until the token expires: 12h, 90d
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
     },
@@ -110,7 +110,7 @@ Examples:
     /// Revoke a token; a server ends the sessions that were opened with it
     #[command(after_help = "Examples:\n  hotread token revoke 5f3a09c1")]
     Revoke {
-        /// Its id, as `hotread token list` shows it
+        /// Id of the token, as `hotread token list` shows it
         id: String,
     },
 }

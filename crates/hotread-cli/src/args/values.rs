@@ -1,9 +1,9 @@
-//! Values of options: numbers with their units and bounds, times, and places in a history.
+//! Values of options: numbers with their units and bounds, times, and positions in a history.
 
 use hotread_proto::{InvalidTimestamp, Position, Timestamp};
 use std::str::FromStr;
 
-/// A number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`; with `kB`, `MB`, `GB` in steps of 1000.
+/// Parses a number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`; with `kB`, `MB`, `GB` in steps of 1000.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
@@ -42,7 +42,7 @@ pub(super) fn page(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A time; of a date alone, the begin of that day in UTC.
+/// Parses a time; a date alone is the beginning of that day in UTC.
 pub(super) fn time(text: &str) -> Result<Timestamp, InvalidTimestamp> {
     const DATE: &str = "2026-12-24";
     let is_date = text.len() == DATE.len() && text.as_bytes()[4] == b'-';
@@ -54,7 +54,7 @@ pub(super) fn time(text: &str) -> Result<Timestamp, InvalidTimestamp> {
     }
 }
 
-/// A place in a table's history: a position, or a sequence number of the epoch that the table has.
+/// A place in a table's history: a position, or a sequence number of the table's current epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Since {
     Seq(u64),

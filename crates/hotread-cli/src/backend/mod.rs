@@ -1,4 +1,4 @@
-//! Tables wherever they are: what commands do with them is written once, against [`Tables`].
+//! Tables in a file or behind a server: commands are written once, against [`Tables`].
 
 mod server;
 
@@ -13,18 +13,18 @@ use hotread_proto::{
 };
 use hotread_store::{MAX_PAGE, Store, Ticket};
 
-/// Records that a server gives of a search at most.
+/// Most records that a server returns for a search.
 const MAX_FOUND: usize = 100;
 
-/// What commands work with. What is answered, and how errors are told, does not depend on where the
-/// tables are. Each call blocks.
+/// Tables that commands work with, with the same answers and errors wherever the tables are. Each call
+/// blocks.
 pub(crate) enum Tables {
-    /// Of a database that this process has open.
+    /// Tables of a database that this process has open.
     File(Store),
     Server(Server),
 }
 
-/// Declares a call by what a store does for it, and what a client of a server does.
+/// Declares calls, each by what a store does for it and what a client of a server does.
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ok:ty {
         $store:ident => $here:expr,
@@ -45,7 +45,7 @@ macro_rules! calls {
 }
 
 calls! {
-    /// The tables that there are; of a server, those that the token may read.
+    /// Returns all tables; of a server, those that the token may read.
     tables() -> Vec<TableInfo> {
         store => store.tables(),
         client => client.tables(),
@@ -64,28 +64,29 @@ calls! {
     }
     drop_table(table: &TableName) -> () {
         // The command ends before the committer would have cleared a large table. The table is dropped
-        // in any case; if that fails, the next process to write goes on.
+        // in any case; if clearing it fails, the next process that writes continues.
         store => store.drop_table(table).map(|()| drop(store.finish_drops())),
         client => client.drop_table(table.as_str()),
     }
-    /// A record. One that has expired and is not deleted yet may be given or not.
+    /// Returns a record. A record that has expired and is not yet deleted may be returned.
     get(table: &TableName, key: &Key) -> Option<Record> {
         store => store.get(table, key),
         client => client.get(table.as_str(), key.as_str()),
     }
-    /// A page of records by key.
+    /// Returns a page of records by key.
     scan(table: &TableName, scan: &Scan) -> Page {
         store => store.scan(table, scan),
         client => client.scan(table.as_str(), scan),
     }
-    /// Some of the transactions after a position, oldest first, `limit` at most. None: it is the last.
+    /// Returns up to `limit` of the transactions after a position, oldest first; an empty list at the
+    /// head.
     changes(table: &TableName, from: Position, limit: usize) -> Vec<Change> {
         store => store.changes(table, from, limit),
         client => client
             .changes(table.as_str(), from, Some(limit.min(MAX_CHANGES)))
             .map(|answer| answer.changes),
     }
-    /// Hands a transaction over. What the schema refuses is refused here.
+    /// Submits a transaction. A value that the schema refuses is an error of this call.
     submit(table: &TableName, txn: Txn) -> Pending {
         store => store.submit(table, txn).map(Pending::Waiting),
         client => client.txn(table.as_str(), txn).map(Pending::Committed),
@@ -98,7 +99,7 @@ calls! {
         store => store.tokens(),
         client => client.tokens(),
     }
-    /// Makes a token; `tables`: only for these; `expires_at`: valid until then.
+    /// Creates a token for `tables` only, if given, and until `expires_at`, if given.
     create_token(
         name: &str, role: Role, tables: Option<Vec<TableName>>, expires_at: Option<Timestamp>
     ) -> NewToken {
@@ -118,12 +119,12 @@ calls! {
 }
 
 impl Tables {
-    /// Whether they are those of a server, which limits what one step may change.
+    /// Returns `true` for the tables of a server, which limits how much one step may change.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self, Self::Server(_))
     }
 
-    /// Most records that a search gives.
+    /// Returns the most records that a search finds.
     pub(crate) fn max_found(&self) -> usize {
         match self {
             Self::File(_) => MAX_PAGE,
@@ -131,7 +132,7 @@ impl Tables {
         }
     }
 
-    /// The records that have the words, the best first.
+    /// Returns the records that contain all words, best match first.
     pub(crate) fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
         let found = match self {
             Self::File(store) => store.search(table, search)?,
@@ -147,7 +148,7 @@ impl Tables {
         Ok(found.records)
     }
 
-    /// The whole table in one state.
+    /// Returns all records of a table, in one state.
     pub(crate) fn whole(&self, table: &TableName) -> Result<Whole> {
         let server = match self {
             Self::File(store) => {
@@ -159,10 +160,10 @@ impl Tables {
             }
             Self::Server(server) => server,
         };
-        // A replica waits for a server that is not there, and this is to say so.
+        // A replica would wait for a server that is unreachable; the command must report it.
         self.table(table)?;
         let replica = server.ask(|client| client.replica::<RecordSet>(table.as_str()))?;
-        // Before the state, which may be newer by then.
+        // Read before the state, which may be newer by then.
         let position = replica.position();
         let records = replica.create_handle().current().iter().cloned().collect();
         Ok(Whole { position, records })
@@ -171,22 +172,22 @@ impl Tables {
 
 /// One state of a table.
 pub(crate) struct Whole {
-    /// All transactions up to this one are in it. Of a server's table, those that were committed
-    /// while it was read may be in it as well.
+    /// Every transaction up to this one is included. With a server, transactions that were committed
+    /// during the read may be included as well.
     pub(crate) position: Position,
-    /// In the order of their keys.
+    /// Records in the order of their keys.
     pub(crate) records: Vec<Record>,
 }
 
-/// A transaction that was handed over.
+/// A submitted transaction.
 pub(crate) enum Pending {
-    /// It waits to be committed.
+    /// A transaction that waits to be committed.
     Waiting(Ticket),
     Committed(Committed),
 }
 
 impl Pending {
-    /// Waits until it is committed.
+    /// Waits until the transaction is committed.
     pub(crate) fn wait(self) -> Result<Committed> {
         match self {
             Self::Waiting(ticket) => Ok(ticket.wait()?),

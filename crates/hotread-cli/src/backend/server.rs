@@ -1,4 +1,4 @@
-//! A server, and how its errors are told.
+//! A server, and the reporting of its errors.
 
 use crate::args::Secret;
 use crate::exit::Failure;
@@ -6,7 +6,7 @@ use anyhow::Result;
 use hotread_client::{ClientBuilder, Error, blocking};
 use hotread_proto::Code;
 
-/// Where a server is, and what it wants to be shown.
+/// Address of a server, and the token that it is sent.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub(crate) url: String,
@@ -14,7 +14,7 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// The address may be without a scheme: `127.0.0.1:7400`.
+    /// Takes an address with or without a scheme: `127.0.0.1:7400`.
     pub(crate) fn new(url: String, token: Option<Secret>) -> Self {
         let url = match url.contains("://") {
             true => url,
@@ -23,7 +23,7 @@ impl Remote {
         Self { url, token }
     }
 
-    /// A client that is listed with this name where it follows a table.
+    /// Returns a builder of clients, which the server lists under this name where they follow a table.
     pub(crate) fn builder(&self, name: &str) -> ClientBuilder {
         let builder = blocking::Client::builder(&self.url).name(name);
         match &self.token {
@@ -32,7 +32,7 @@ impl Remote {
         }
     }
 
-    /// An error as this command tells it.
+    /// Returns an error as this command reports it.
     pub(crate) fn explain(&self, error: Error) -> anyhow::Error {
         match error {
             // Address and token are checked before anything is sent.
@@ -57,29 +57,29 @@ impl Remote {
                 );
                 Failure::from(body).into()
             }
-            // What the server says of what was asked of it.
+            // The server's answer about the request.
             Error::Api { .. } | Error::Invalid { .. } | Error::Rejected(_) => error.into(),
-            // It is about the server itself, or the way to it.
+            // Concerns the server itself, or the connection.
             _ => anyhow::Error::new(error).context(self.url.clone()),
         }
     }
 }
 
-/// A server that is asked.
+/// A client of a server, with a runtime for its calls.
 pub(crate) struct Server {
     remote: Remote,
     client: blocking::Client,
 }
 
 impl Server {
-    /// Nothing is sent yet.
+    /// Creates the client; sends nothing yet.
     pub(crate) fn new(remote: Remote) -> Result<Self> {
         let client = remote.builder("hotread-command").build_blocking();
         let client = client.map_err(|error| remote.explain(error))?;
         Ok(Self { remote, client })
     }
 
-    /// Makes a call.
+    /// Makes a call, and waits for its answer.
     pub(crate) fn ask<T>(
         &self,
         call: impl FnOnce(&blocking::Client) -> Result<T, Error>,

@@ -1,4 +1,4 @@
-//! Completion of tables and keys. A shell asks by running the command with `COMPLETE` set.
+//! Completion of tables and keys. The shell runs the command with `COMPLETE` set.
 
 use super::{Mode, Session};
 use crate::args::{self, Needs};
@@ -12,17 +12,17 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Longest wait for an answer: the shell can do nothing else meanwhile.
+/// Longest wait for an answer: the shell is blocked meanwhile.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Most keys that are offered: more are not looked through.
+/// Most keys that are offered, and so the most that are read.
 const OFFERED: usize = 200;
 
-/// The command with what is offered for its arguments.
+/// Returns the command with a completer for each argument that has one.
 pub(crate) fn definition() -> Command {
     fn with_offers(command: Command) -> Command {
         let is_new = command.get_name() == "create";
-        // There, a key is the name of a column.
+        // For these commands, `key` names a column.
         let is_column = matches!(command.get_name(), "import" | "demo");
         let command = command.mut_args(|arg| match arg.get_id().as_str() {
             "table" if is_new => arg,
@@ -36,7 +36,7 @@ pub(crate) fn definition() -> Command {
     with_offers(args::definition())
 }
 
-/// The tables whose names begin so.
+/// Returns the tables whose names have this prefix.
 fn tables(current: &OsStr) -> Vec<CompletionCandidate> {
     offer(current, |_, session, current| {
         let tables = session.tables(Mode::Read)?.tables()?;
@@ -45,7 +45,7 @@ fn tables(current: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
-/// The keys of the table before on the line that begin so.
+/// Returns the keys with this prefix, of the table that the line names before.
 fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     offer(current, |matches, session, current| {
         let mut matches = matches;
@@ -71,8 +71,8 @@ fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
-/// Offers what is found within the time, without words that a shell would read as something else. An error
-/// offers nothing: there is no place to report it.
+/// Offers the candidates that are found in time, except words that a shell would interpret. An error
+/// offers nothing, because there is no place to report it.
 fn offer(
     current: &OsStr,
     find: impl FnOnce(&ArgMatches, &Session, &str) -> Result<Vec<String>> + Send + 'static,
@@ -94,7 +94,7 @@ fn offer(
             needs: Needs::Tables,
             place,
         };
-        // The other end may have stopped waiting.
+        // The receiver may have timed out.
         let _ = send.send(find(&matches, &session, &current));
     };
     if thread::Builder::new().spawn(ask).is_err() {
@@ -114,7 +114,7 @@ fn offer(
         .collect()
 }
 
-/// The command line that is being typed: what comes after `--`.
+/// Returns the command line that is being typed: the arguments after `--`.
 fn line(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     args.skip_while(|arg| arg != "--").skip(1)
 }

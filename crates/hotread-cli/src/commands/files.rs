@@ -9,7 +9,7 @@ use hotread_store::{Report, Store};
 use serde::Serialize;
 use std::path::Path;
 
-/// The answer to a backup or a restoration.
+/// Answer to a backup or a restoration.
 #[derive(Serialize)]
 struct Written {
     file: String,

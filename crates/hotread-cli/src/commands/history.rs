@@ -13,12 +13,12 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::mem::take;
 
-/// Columns of the table; those of values, actors and notes are not always there.
+/// Columns of the table; those for values, actors and notes are optional.
 const HEADING: [&str; 7] = ["SEQ", "TIME", "", "KEY", "VALUE", "ACTOR", "NOTE"];
-/// Operations of a transaction that are shown unless all are asked for.
+/// Operations of a transaction that are shown without `--full`.
 const SHOWN: usize = 10;
 
-/// A transaction as JSON. The digest and the number of records are those after it.
+/// A transaction as JSON. The digest and the number of records are those after the transaction.
 #[derive(Serialize)]
 struct ChangeJson<'a> {
     epoch: Epoch,
@@ -50,7 +50,7 @@ enum OpJson<'a> {
     },
 }
 
-/// Columns of CSV, which has a row for each operation.
+/// Columns of CSV, with a row for each operation.
 const COLUMNS: &[&str] = &[
     "epoch", "seq", "at", "op", "key", "value", "cause", "actor", "note",
 ];
@@ -84,12 +84,12 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     let limit = args.limit.unwrap_or(usual);
     let info = tables.table(table)?;
     let head = info.position;
-    // The history may be cut while it is read; then the store says so.
+    // If the history is cut during the read, the store returns an error.
     let kept = info.floor.saturating_sub(1).min(head.seq);
     let chosen = args.key.is_some() || args.prefix.is_some();
-    // The last of those that are chosen are known when all have been read.
+    // The last matching transactions are known only when all have been read.
     let tail = chosen && args.from.is_none() && limit < usize::MAX;
-    // Transactions before those that are shown.
+    // Transactions that precede those shown.
     let mut earlier = 0;
     let mut from = match args.from {
         Some(from) => position(&tables, table, from)?,
@@ -153,7 +153,7 @@ pub(super) fn run(session: &Session, args: &HistoryArgs, out: &mut Out) -> Resul
     Ok(())
 }
 
-/// Returns whether an operation on this key is asked for.
+/// Returns `true` if `--key` or `--prefix` selects operations on this key.
 fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
     let named = args.key.as_ref().is_none_or(|it| it.as_str() == key);
     named
@@ -163,11 +163,11 @@ fn is_chosen(key: &str, args: &HistoryArgs) -> bool {
             .is_none_or(|prefix| key.starts_with(prefix))
 }
 
-/// The part of a history that has been printed.
+/// State of a history that is being printed.
 #[derive(Default)]
 struct Shown {
     some: bool,
-    /// Those of the table's last heading.
+    /// Columns of the table's last heading.
     columns: Option<[bool; HEADING.len()]>,
 }
 
@@ -250,7 +250,7 @@ fn json(change: &Change, values: bool) -> ChangeJson<'_> {
     }
 }
 
-/// An operation in a word, for programs.
+/// Returns an operation in a word, for programs.
 fn name(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
@@ -258,7 +258,7 @@ fn name(op: &ChangeOp) -> &'static str {
     }
 }
 
-/// An operation in a word, for people.
+/// Returns an operation in a word, for people.
 fn verb(op: &ChangeOp) -> &'static str {
     match op {
         ChangeOp::Put(_) => "put",
@@ -284,7 +284,7 @@ fn rows(change: &Change, full: bool) -> Vec<[String; 7]> {
         let more = count(more as u64, "other", "others");
         cells.push(("…", format!("and {more}; --full shows all"), String::new()));
     }
-    // Said once for each transaction.
+    // Printed once for each transaction.
     let mut seq = change.position.seq.to_string();
     let mut time = change.at.to_string();
     let mut actor = change

@@ -11,10 +11,10 @@ use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
 use serde::Serialize;
 use std::io::Write;
 
-/// Said where there is nothing to print.
+/// Note for an empty answer.
 pub(super) const NONE: &str = "no records";
 
-/// Columns of CSV where only keys are asked for.
+/// Columns of CSV for keys alone.
 pub(super) const KEY: &[&str] = &["key"];
 
 /// Columns of CSV, those of an export.
@@ -46,8 +46,8 @@ pub(super) fn print_keys<'a>(
     }
 }
 
-/// Hands over pages of the records that are there, `limit` records at most. The key that the rest comes
-/// after, if there may be more.
+/// Passes pages of the live records to the caller, at most `limit` records in all. Returns the key to
+/// continue after, if there may be more.
 pub(super) fn scan(
     tables: &Tables,
     table: &TableName,

@@ -1,4 +1,4 @@
-//! `hotread man`: manual pages, made of the definition that `--help` is made of.
+//! `hotread man`: manual pages, generated from the same definition as `--help`.
 
 use crate::args;
 use crate::output::{Out, count};
@@ -19,7 +19,7 @@ pub(super) fn run(dir: &Path, out: &mut Out) -> Result<()> {
     out.line(&format!("{pages} in {}", dir.display()))
 }
 
-/// Writes the page of a command and those of its subcommands; how many there are.
+/// Writes the pages of a command and its subcommands, and returns their number.
 fn write(command: &Command, dir: &Path) -> io::Result<u64> {
     let man = Man::new(command.clone());
     let mut page = Vec::new();
@@ -47,7 +47,7 @@ fn write(command: &Command, dir: &Path) -> io::Result<u64> {
     Ok(pages)
 }
 
-/// A text as a section: paragraphs are filled, and indented lines stay as they are.
+/// Writes a text as a section: paragraphs are filled, and indented lines stay as they are.
 fn section(title: &str, text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     writeln!(page, ".SH \"{title}\"")?;
     let mut fixed = false;
@@ -68,7 +68,7 @@ fn section(title: &str, text: &str, page: &mut Vec<u8>) -> io::Result<()> {
     }
 }
 
-/// A line of text for roff: no character of it is a command.
+/// Escapes a line of text for roff, so that it contains no requests.
 fn escape(line: &str) -> String {
     let text = line
         .replace('\\', "\\e")

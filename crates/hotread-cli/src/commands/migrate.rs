@@ -7,7 +7,7 @@ use anyhow::Result;
 use hotread_store::migrate::{self, ALL, LATEST, MigrateError};
 use serde::Serialize;
 
-/// The answer.
+/// Answer to each of the commands.
 #[derive(Serialize)]
 struct Status {
     version: i32,
@@ -83,7 +83,7 @@ fn status(session: &Session, out: &mut Out) -> Result<()> {
     let line = match version == LATEST {
         true => format!("schema version {version}, the newest"),
         false => format!(
-            "schema version {version}; {LATEST} is the newest, and `hotread migrate up` leads there"
+            "schema version {version}; {LATEST} is the newest, and `hotread migrate up` migrates to it"
         ),
     };
     session.answer(&status, &line, out)?;

@@ -1,4 +1,4 @@
-//! What each command does, one module for those that belong together; here, what they share.
+//! The commands, one module for those that belong together, and the code that they share.
 
 pub(crate) mod complete;
 mod config;
@@ -36,10 +36,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
 
-/// Said instead of a list of tables.
-const NO_TABLES: &str = "there are no tables; `hotread table create` makes one";
+/// Note in place of an empty list of tables.
+const NO_TABLES: &str = "there are no tables; `hotread table create` creates one";
 
-/// Runs a command. Its exit code is that of success but for some that have more to say.
+/// Runs a command. Its exit code is that of success, except for commands with outcomes of their own.
 pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
     let needs = cli.command.needs();
     let session = &mut Session {
@@ -78,20 +78,20 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the options for all commands say.
+/// The options for all commands, and the needs of the command.
 pub(crate) struct Session {
     global: Global,
     needs: Needs,
     place: Place,
 }
 
-/// What a database is opened for.
+/// Purpose for which a database is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Works while another process writes.
+    /// Reading, which works while another process writes.
     Read,
     Write,
-    /// And make it if it is not there.
+    /// Writing; the database is created if it does not exist.
     Create,
 }
 
@@ -100,12 +100,12 @@ impl Session {
         self.global.json
     }
 
-    /// Was more asked for than usual?
+    /// Returns `true` if `-v` is given.
     pub(crate) fn verbose(&self) -> bool {
         self.global.verbose > 0
     }
 
-    /// Prints an answer: as JSON, or for people in a line.
+    /// Prints an answer: as JSON, or as a line for people.
     fn answer(&self, json: &impl Serialize, line: &str, out: &mut Out) -> Result<()> {
         match self.json() {
             true => out.json(json),
@@ -113,7 +113,8 @@ impl Session {
         }
     }
 
-    /// Prints a whole list: to programs, or to people as a table, or as a note that it is empty.
+    /// Prints a whole list: for programs, or for people as a table; an empty table is replaced by a
+    /// note.
     fn print<T: Serialize>(
         &self,
         list: Option<List>,
@@ -134,22 +135,26 @@ impl Session {
         out.table(heading, items.iter().map(row))
     }
 
-    /// Nobody said where the tables are, or only in the environment for other commands.
+    /// Returns the error for a location that is not given, or only by a variable for other commands.
     fn unsaid(&self) -> Failure {
         Failure::usage(match self.needs {
-            Needs::Server => "which server? give --url http://127.0.0.1:7400, or set HOTREAD_URL",
+            Needs::Server => {
+                "no server is named; give --url http://127.0.0.1:7400, or set HOTREAD_URL"
+            }
             Needs::Tables => {
-                "which database? give --db FILE or --url URL, or set HOTREAD_DB or HOTREAD_URL"
+                "no database is named; give --db FILE or --url URL, or set HOTREAD_DB or HOTREAD_URL"
             }
             Needs::File if self.global.url.is_some() => {
                 "this works on the database itself, and not through the server of HOTREAD_URL; give \
                  --db FILE, or set HOTREAD_DB"
             }
-            Needs::File | Needs::Nothing => "which database? give --db FILE, or set HOTREAD_DB",
+            Needs::File | Needs::Nothing => {
+                "no database is named; give --db FILE, or set HOTREAD_DB"
+            }
         })
     }
 
-    /// Somebody said where the tables are.
+    /// Checks that the location of the tables is given.
     pub(crate) fn check_place(&self) -> Result<()> {
         match self.place {
             Place::Unsaid => Err(self.unsaid().into()),
@@ -157,7 +162,7 @@ impl Session {
         }
     }
 
-    /// The database's path, if it is one that this process opens.
+    /// Returns the path of the database, if this process is to open one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
@@ -165,12 +170,12 @@ impl Session {
         }
     }
 
-    /// The database's path.
+    /// Returns the path of the database.
     pub(crate) fn db(&self) -> Result<&Path> {
         Ok(self.file().ok_or_else(|| self.unsaid())?)
     }
 
-    /// The server, which the command needs.
+    /// Returns the server, which the command needs.
     pub(crate) fn server(&self) -> Result<Remote> {
         match self.place.clone() {
             Place::Server(url) => Ok(Remote::new(url, self.global.token())),
@@ -178,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Takes what a configuration file says where nothing was given.
+    /// Applies the paths of a configuration file where no option is given.
     fn or_file(&mut self, db: Option<PathBuf>, passphrase_file: Option<PathBuf>) {
         match db {
             Some(db) if self.place == Place::Unsaid => self.place = Place::File(db),
@@ -190,8 +195,8 @@ impl Session {
 
     fn builder(&self, mode: Mode, passphrase: Option<Passphrase>) -> Result<StoreBuilder> {
         let builder = Store::builder(self.db()?).create(mode == Mode::Create);
-        // Whatever the program is called. Not the user's name: the environment's is what anyone says it
-        // is, and a script's says nothing. A server tells people apart by their tokens.
+        // The actor is the program, under any file name. The user's name would come from the
+        // environment, which anyone can set. A server tells callers apart by their tokens.
         let builder = builder.actor(Actor::new("hotread").ok());
         let builder = builder.read_only(mode == Mode::Read).wait(self.global.wait);
         Ok(match passphrase {
@@ -200,13 +205,13 @@ impl Session {
         })
     }
 
-    /// The passphrase from the file that was named for it.
+    /// Reads the passphrase from the file that is given for it.
     fn passphrase(&self) -> Result<Option<Passphrase>> {
         let file = self.global.passphrase_file.as_deref();
         Ok(file.map(Passphrase::read_file).transpose()?)
     }
 
-    /// Opens the database for what it does to no table in particular.
+    /// Opens the database for work that needs no passphrase.
     pub(crate) fn store(&self, mode: Mode) -> Result<Store> {
         self.store_with(mode, self.passphrase()?)
     }
@@ -215,7 +220,7 @@ impl Session {
         let opened = self.builder(mode, passphrase)?.open();
         let opened = opened.inspect(|store| self.tell_damage(store));
         opened.map_err(|error| match &error {
-            // The server that has it open would do it as well.
+            // A server that has the database open could run this command.
             OpenError::InUse { path, holder } if self.needs == Needs::Tables => {
                 let Some(url) = &holder.url else {
                     return error.into();
@@ -229,7 +234,7 @@ impl Session {
         })
     }
 
-    /// Says what is lost in a database that was opened: from now on no check finds it.
+    /// Reports damage that opening the database found: later checks no longer see it.
     fn tell_damage(&self, store: &Store) {
         if let Some(damage) = store.wal_damage() {
             let what = match damage.certain {
@@ -243,8 +248,8 @@ impl Session {
         }
     }
 
-    /// Opens the database to work with a table. If the table turns out to be sealed and no
-    /// passphrase was given, it is asked for.
+    /// Opens the database to work with a table. Asks for the passphrase if the table is sealed and no
+    /// passphrase was given.
     pub(crate) fn store_for(&self, table: &TableName, mode: Mode) -> Result<Store> {
         let passphrase = self.passphrase()?;
         let given = passphrase.is_some();
@@ -258,7 +263,7 @@ impl Session {
         self.store_with(mode, Some(Passphrase::new(passphrase)?))
     }
 
-    /// The tables, wherever they are; or what `store` opens, if they are in a file.
+    /// Returns the tables of the server, or of the database that `store` opens.
     fn tables_or(&self, store: impl FnOnce() -> Result<Store>) -> Result<Tables> {
         Ok(match self.place {
             Place::File(_) => Tables::File(store()?),
@@ -266,17 +271,17 @@ impl Session {
         })
     }
 
-    /// The tables, for what it does to none in particular.
+    /// Returns the tables, for work that needs no passphrase.
     pub(crate) fn tables(&self, mode: Mode) -> Result<Tables> {
         self.tables_or(|| self.store(mode))
     }
 
-    /// The tables, to work with one of them.
+    /// Returns the tables, to work with one of them.
     pub(crate) fn tables_for(&self, table: &TableName, mode: Mode) -> Result<Tables> {
         self.tables_or(|| self.store_for(table, mode))
     }
 
-    /// The tables, to create a sealed one. A server has a passphrase; here, one is needed.
+    /// Returns the tables, to create a sealed one. A server has a passphrase; a database needs one here.
     fn tables_to_seal(&self) -> Result<Tables> {
         self.tables_or(|| {
             let passphrase = match self.passphrase()? {
@@ -288,20 +293,20 @@ impl Session {
         })
     }
 
-    /// Says that a passphrase that is about to be used is easily guessed.
+    /// Warns about a passphrase that is easily guessed.
     pub(crate) fn warn_if_short(&self, passphrase: &Passphrase) {
         if passphrase.is_short() {
             self.note(&format!(
-                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed by \
-                 who has the file; better six random words"
+                "the passphrase has fewer than {SHORT_PASSPHRASE_BYTES} bytes, which can be guessed from \
+                 the file; use six random words instead"
             ));
         }
     }
 
-    /// The list that programs get; `None` where people get a table. `columns`: those of CSV.
+    /// Returns the list for programs, or `None` if a table is to be printed. `columns` are those of CSV.
     ///
     /// # Errors
-    /// If JSON is to be indented, and there is none.
+    /// If `--pretty` is given and the format is not JSON.
     fn list(&self, args: FormatArgs, columns: &'static [&'static str]) -> Result<Option<List>> {
         let machine = match args.format {
             Some(ListFormat::Table) => None,
@@ -317,7 +322,7 @@ impl Session {
         Ok(machine.map(|machine| List::new(machine, args.pretty, columns)))
     }
 
-    /// Says on stderr that a list is not whole. `after`: the key that the rest comes after.
+    /// Reports on stderr that a list is cut. `after` is the key to continue after.
     fn tell_cut(&self, text: &str, after: Option<&str>) {
         #[derive(Serialize)]
         struct Cut<'a> {
@@ -340,17 +345,16 @@ impl Session {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    /// Something that is not the answer, for people only.
+    /// Prints a note on stderr, for people only.
     pub(crate) fn note(&self, text: &str) {
         if !self.json() {
-            // If stderr is closed, nothing is lost.
+            // If stderr is closed, the note is lost.
             let _ = writeln!(io::stderr(), "{}", escape(text));
         }
     }
 }
 
-/// The position that a table had after a transaction. A sequence number is one of the epoch that the
-/// table has.
+/// Returns the position of a table after a transaction. A sequence number belongs to the current epoch.
 fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
     let seq = match at {
         Since::Position(position) => return Ok(position),
@@ -364,7 +368,7 @@ fn position(tables: &Tables, table: &TableName, at: Since) -> Result<Position> {
     Ok(Position { seq, ..head })
 }
 
-/// Reads a file, or stdin where it is `-`, up to a byte more than the most that is of use.
+/// Reads a file, or stdin for `-`, up to `most` bytes and one more.
 fn read_input(file: &Path, most: u64) -> Result<Vec<u8>> {
     let mut input = Vec::new();
     if file == Path::new("-") {
@@ -380,12 +384,12 @@ fn read_input(file: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(input)
 }
 
-/// A word as a shell reads it.
+/// Quotes a word for a shell, if needed.
 fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether a person can be asked.
+/// Returns `true` if a person can be asked.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
@@ -394,7 +398,7 @@ fn ask_passphrase(prompt: &str) -> Result<String> {
     rpassword::prompt_password(prompt).context("cannot read the passphrase")
 }
 
-/// A passphrase that is not in use yet: asked for twice, since it is not shown while it is typed.
+/// Asks twice for a new passphrase, since it is not shown while it is typed.
 fn new_passphrase(otherwise: &str) -> Result<Passphrase> {
     if !can_ask() {
         return Err(Failure::usage(otherwise).into());
@@ -407,7 +411,7 @@ fn new_passphrase(otherwise: &str) -> Result<Passphrase> {
     Ok(Passphrase::new(first)?)
 }
 
-/// Asks before something is lost, unless `yes` was said already.
+/// Asks for confirmation before data is lost, unless `yes` is given.
 pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
     if yes {
         return Ok(());
@@ -430,13 +434,13 @@ pub(crate) fn confirm(yes: bool, question: &str) -> Result<()> {
     }
 }
 
-/// The time when this much has passed.
+/// Returns the time at which `ttl` will have passed.
 fn from_now(ttl: Duration) -> Timestamp {
     Timestamp::from(SystemTime::now()).saturating_add(ttl)
 }
 
-/// A runtime with so many threads of its own. Tokio panics where the system refuses it one, so it is tried
-/// first whether there are as many.
+/// Creates a runtime with `threads` worker threads. Tokio panics if the system refuses it a thread, so
+/// starting as many threads is tried first.
 pub(crate) fn runtime(threads: usize) -> io::Result<Runtime> {
     let hold = Mutex::new(());
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Records as they were: `hotread get --at`.
+//! Records as of an earlier transaction: `hotread get --at`.
 
 use crate::backend::Tables;
 use crate::exit::Failure;
@@ -6,19 +6,19 @@ use anyhow::Result;
 use hotread_proto::{ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
 use std::collections::HashMap;
 
-/// Operations of the history on a key.
+/// Operations of the history on one key.
 #[derive(Default)]
 struct Trace {
-    /// The last operation up to the position: the record, or that it was deleted.
+    /// Last operation up to the position: the record, or its deletion.
     then: Option<Option<Record>>,
-    /// An operation came later.
+    /// `true` if an operation came later.
     later: bool,
 }
 
-/// The records with these keys as they were at a position, in the order of the keys.
+/// Returns the records with these keys as of a position, in the order of the keys.
 ///
 /// # Errors
-/// If the history does not go back so far that it can be told.
+/// If the history does not go back far enough.
 pub(super) fn records(
     tables: &Tables,
     table: &TableName,
@@ -27,7 +27,7 @@ pub(super) fn records(
 ) -> Result<Vec<Option<Record>>> {
     let info = tables.table(table)?;
     if at.epoch != info.position.epoch || at.seq > info.position.seq {
-        // It says why not.
+        // This call returns the error for such a position.
         tables.changes(table, at, 1)?;
     }
     let now = |key| tables.get(table, key);
@@ -39,7 +39,7 @@ pub(super) fn records(
         traces = wanted
             .map(|(key, _)| (key.as_str(), Trace::default()))
             .collect();
-        // Of a key that is gone now, what came later tells that it was not there then.
+        // The later operations on a key that is absent now show that it was absent then.
         let all = keys.iter().zip(&now).any(|(_, now)| now.is_none());
         let until = if all { info.position.seq } else { at.seq };
         let seq = info.floor.saturating_sub(1);
@@ -65,7 +65,7 @@ pub(super) fn records(
             None if info.floor <= 1 || now.is_none() && !later => None,
             None => {
                 let message = format!(
-                    "the history of table {table} begins at seq {}, and does not tell of {key:?} at seq \
+                    "the history of table {table} begins at seq {}, and does not show {key:?} at seq \
                      {}; ask for a later one",
                     info.floor, at.seq
                 );
@@ -76,7 +76,7 @@ pub(super) fn records(
     Ok(records)
 }
 
-/// Reads the history after `from` as far as `until`.
+/// Reads the history after `from`, up to `until`.
 fn trace(
     tables: &Tables,
     table: &TableName,

@@ -1,4 +1,4 @@
-//! Records by their keys: `hotread set`, `get` and `rm`.
+//! Single records by key: `hotread set`, `get` and `rm`.
 
 use super::list::{KEY, NONE, print_keys, scan};
 use super::{Mode, Session, confirm, from_now, past, position, read_input};
@@ -15,8 +15,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Longest input, in bytes, white space between the parts of a value included: what is longer is no value,
-/// and is not read to its end.
+/// Longest input, in bytes. No valid value is longer, even with whitespace between its parts; a longer
+/// input is not read to its end.
 const MAX_INPUT_BYTES: u64 = 2 * MAX_VALUE_BYTES as u64;
 
 pub(super) fn set(session: &Session, args: SetArgs, out: &mut Out) -> Result<()> {
@@ -71,7 +71,7 @@ fn value_of(bytes: &[u8], string: bool) -> Result<Value> {
     })
 }
 
-/// Has it expired, and was not deleted yet? That takes a process that writes.
+/// Returns `true` if a record has expired but is not deleted yet, which takes a process that writes.
 pub(super) fn expired(record: &Record) -> bool {
     record.is_expired(SystemTime::now())
 }
@@ -122,7 +122,7 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
     }
     let more = match args.at {
         Some(_) => " at that position",
-        None => "; `hotread ls` lists those that there are",
+        None => "; `hotread ls` lists the keys",
     };
     match absent[..] {
         [] => Ok(()),
@@ -134,7 +134,7 @@ pub(super) fn get(session: &Session, args: &GetArgs, out: &mut Out) -> Result<()
     }
 }
 
-/// Prints a record's value, or with `--json` the record. One of several has its key before it.
+/// Prints a record's value, or with `--json` the record. If there are several, the key comes first.
 fn print(
     session: &Session,
     record: &Record,
@@ -190,7 +190,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     }
     let mut absent = Vec::new();
     let mut keys = args.keys;
-    // With a precondition or an id, the store itself says what it makes of a record that is gone.
+    // With a precondition or an id, the store decides about a record that does not exist.
     if args.if_seq.is_none() && args.txn_id.is_none() {
         let mut there = Vec::with_capacity(keys.len());
         for key in keys {
@@ -237,7 +237,7 @@ pub(super) fn rm(session: &Session, args: RmArgs, out: &mut Out) -> Result<()> {
     Err(not_found(&args.table, key, &format!("{others}{done}")))
 }
 
-/// Prints the keys of records that a command without `--dry-run` would delete.
+/// Prints the keys of the records that would be deleted without `--dry-run`.
 fn would_delete(session: &Session, keys: &[Key], out: &mut Out) -> Result<()> {
     let mut list = session
         .json()
@@ -249,7 +249,7 @@ fn would_delete(session: &Session, keys: &[Key], out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the records whose keys begin so.
+/// Deletes the records whose keys have this prefix.
 fn rm_prefix(session: &Session, tables: &Tables, args: RmArgs, out: &mut Out) -> Result<()> {
     let RmArgs { table, note, .. } = args;
     let prefix = args.prefix.unwrap_or_default();

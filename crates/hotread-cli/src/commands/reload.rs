@@ -1,4 +1,4 @@
-//! SIGHUP: the settings of a running server are read again.
+//! Reloading the settings of a running server on SIGHUP.
 
 use crate::config::{Given, Layers, file};
 use crate::exit;
@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use tokio::signal::unix::Signal;
 
-/// A server's settings, and what applies others to it.
+/// Settings of a server, and the handles that apply new ones.
 pub(super) struct Reload {
     pub(super) layers: Layers,
     pub(super) given: Given,
@@ -18,8 +18,8 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Reads the settings again at each of these signals. Ends when the terminal that the server was
-    /// started in is closed, which sends the same signal.
+    /// Reloads the settings at each signal. Ends when the terminal in which the server was started is
+    /// closed, which sends the same signal.
     pub(super) async fn run(mut self, mut hangups: Signal) {
         let in_terminal = has_terminal();
         while hangups.recv().await.is_some() {
@@ -32,13 +32,13 @@ impl Reload {
                 tracing::error!("the settings stay as they were: {message}");
             }
         }
-        // No signal can come any more.
+        // No further signal can arrive.
         std::future::pending().await
     }
 
     async fn reload(&mut self) -> Result<()> {
         let given = self.given.clone();
-        // The same file again, also where it has vanished: that is a mistake.
+        // The same file is read again; if it has vanished, that is an error.
         let path = self.layers.file.clone().or_else(file::discover);
         let read = move || -> Result<_> {
             let layers = Layers::read(path.as_deref(), &given)?;
@@ -47,7 +47,7 @@ impl Reload {
         };
         let read = tokio::task::spawn_blocking(read).await;
         let (layers, config) = read.context("the file could not be read")??;
-        // All of them first, so that a mistake changes nothing.
+        // The server checks all of them first, so that a mistake changes nothing.
         self.server.reload(config.server).map_err(Error::new)?;
         (self.set_filter)(&config.log)?;
         let changed = layers.changed(&self.layers).into_iter();
@@ -71,7 +71,7 @@ impl Reload {
     }
 }
 
-/// Whether this process still has the terminal that it writes to or reads from.
+/// Returns `true` if this process still has a terminal as its input or output.
 fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the end of the process waits for work that cannot be cancelled, such as parsing a body, once
-/// the server has let go of everything.
+/// Longest wait at the end of the process for work that cannot be cancelled, such as parsing a body,
+/// after the server has stopped.
 const LINGER: Duration = Duration::from_secs(2);
 
 pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Result<()> {
@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
     };
     let builder = session.builder(mode, session.passphrase()?)?;
     let store = builder.synchronous(config.synchronous).open()?;
-    // As JSON it is in the log.
+    // With a JSON log, the log has this.
     if store.is_new() && format == LogFormat::Text {
         let path = std::path::absolute(store.path()).unwrap_or_else(|_| store.path().to_owned());
         session.note(&format!(
@@ -66,12 +66,12 @@ pub(super) fn run(session: &mut Session, args: ServeArgs, out: &mut Out) -> Resu
         serve(session, &store, listener, server, reload, out).await
     });
     runtime.shutdown_timeout(LINGER);
-    // Tasks that were cut off may have the store still.
+    // Tasks that were aborted may still refer to the store.
     store.close();
     served
 }
 
-/// What the environment and the command line set.
+/// Returns the settings from the environment and the command line.
 fn given(session: &Session, mut given: Given) -> Given {
     for (key, path, on_command_line) in session.global.paths() {
         let source = match on_command_line {
@@ -123,9 +123,9 @@ async fn serve(
         .local_addr()
         .context("the listener has no address")?;
     server.check_address(address).map_err(with_commands)?;
-    // Before the first line tells anyone to come, so that none of them is missed.
+    // Installed before the first line on stdout, so that no signal that follows it is missed.
     let stop = exit::signalled([SignalKind::interrupt(), SignalKind::terminate()])?;
-    let hangups = signal(SignalKind::hangup()).context("signals cannot be waited for")?;
+    let hangups = signal(SignalKind::hangup()).context("cannot wait for signals")?;
     let url = format!("http://{address}");
     let line = format!("serving {} at {url}", store.path().display());
     session.answer(&Serving { url }, &line, out)?;
@@ -144,7 +144,7 @@ async fn serve(
     Ok(())
 }
 
-/// What keeps a server from serving other machines, with what to type.
+/// Returns the error that keeps a server from serving other machines, with the commands to type.
 fn with_commands(error: ServeError) -> anyhow::Error {
     let ServeError::OtherMachines {
         no_tokens,

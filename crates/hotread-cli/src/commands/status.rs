@@ -27,7 +27,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     }
     if status.sessions.is_empty() {
         out.flush().context("cannot write to stdout")?;
-        session.note("nobody follows a table now");
+        session.note("no client follows a table now");
         return Ok(());
     }
     let rows = status.sessions.into_iter().map(|subscriber| {
@@ -81,7 +81,7 @@ pub(super) fn run(session: &Session, out: &mut Out) -> Result<()> {
     Ok(())
 }
 
-/// What a client calls itself.
+/// Quotes the name of a client, if needed.
 fn named(name: String) -> String {
     if name.is_empty() {
         "-".to_owned()

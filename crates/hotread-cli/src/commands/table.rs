@@ -93,7 +93,7 @@ fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
     session.print(list, &tables, NO_TABLES, &heading, row, out)
 }
 
-/// The options that are set, in a word each.
+/// Returns the options that are set, in a word each.
 fn kind(options: &TableOptions) -> String {
     let search = options.search.then_some("search");
     let sealed = options.sealed.then_some("sealed");
@@ -163,7 +163,7 @@ fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) ->
 
 fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
     let store = session.store_for(table, Mode::Write)?;
-    // Before a person is asked for a new one.
+    // Checked before the person is asked for a new passphrase.
     let sealed = store.table_info(table)?.options.sealed;
     let new = match new {
         Some(path) => Passphrase::read_file(path)?,
@@ -177,9 +177,9 @@ fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Ou
     };
     session.warn_if_short(&new);
     let info = store.reseal(table, &new)?;
-    let line = format!("table {table} was sealed anew, and is at {}", info.position);
+    let line = format!("table {table} was rekeyed, and is at {}", info.position);
     session.answer(&info, &line, out)?;
-    // It is sealed anew whether or not this works.
+    // The table is rekeyed even if this fails.
     out.flush()?;
     let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);
     session.note(&format!(

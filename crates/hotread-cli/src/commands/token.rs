@@ -1,4 +1,4 @@
-//! `hotread token`: who may use a server.
+//! `hotread token`: tokens, which give access to a server.
 
 use super::{Mode, Session, from_now};
 use crate::args::{FormatArgs, TokenCmd};
@@ -57,7 +57,7 @@ fn list(session: &Session, format: FormatArgs, out: &mut Out) -> Result<()> {
             expires,
         ]
     };
-    let none = "there are no tokens; a server answers everybody on its own machine";
+    let none = "there are no tokens; a server answers every program on its machine";
     let heading = ["ID", "NAME", "ROLE", "TABLES", "CREATED", "EXPIRES"];
     session.print(list, &tokens, none, &heading, row, out)
 }

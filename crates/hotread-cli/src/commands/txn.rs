@@ -1,4 +1,4 @@
-//! `hotread txn`: a transaction that is read, as JSON or line by line.
+//! `hotread txn`: a transaction as JSON or in lines.
 
 use super::{Mode, Session, read_input};
 use crate::args::TxnArgs;
@@ -58,7 +58,7 @@ fn read(file: &Path) -> Result<Txn> {
     Ok(txn)
 }
 
-/// Adds what a line says.
+/// Adds the operation or condition of a line to a transaction.
 fn add(mut txn: Txn, line: &str) -> Result<Txn, String> {
     let (word, rest) = word(line);
     match word {
@@ -70,7 +70,7 @@ fn add(mut txn: Txn, line: &str) -> Result<Txn, String> {
         "delete" | "del" | "rm" => match key(rest)? {
             (key, "") => Ok(txn.delete(key)),
             (_, more) => Err(format!(
-                "{more:?} is too much; a key with blanks is put in \"\""
+                "{more:?} is not expected; put a key with blanks in \"\""
             )),
         },
         "if" => {
@@ -103,13 +103,13 @@ fn said(error: impl Display) -> String {
     error.to_string()
 }
 
-/// The first word and what comes after it.
+/// Splits off the first word.
 fn word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())
 }
 
-/// A key, as a word or as a JSON string, and what comes after it.
+/// Splits off a key, as a word or as a JSON string.
 fn key(text: &str) -> Result<(Key, &str), String> {
     if !text.starts_with('"') {
         let (name, rest) = word(text);

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// What became of a record, as JSON.
+/// Change of a record, as JSON.
 #[derive(Serialize)]
 struct ChangeJson<'a> {
     epoch: Epoch,
@@ -31,28 +31,28 @@ struct ChangeJson<'a> {
     category: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
-    /// Why the record is gone, unless a transaction deleted it.
+    /// Reason for a deletion by the store itself; `None` if a transaction deleted the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Removal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<&'a Actor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a Note>,
-    /// No change, but a record that was there.
+    /// `true` for a record of the initial state, which is no change.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     state: bool,
-    /// The next line is of the same transaction, or of the same state.
+    /// `true` if the next line belongs to the same transaction, or to the same state.
     more: bool,
-    /// The first of its transaction.
+    /// `true` for the first change of its transaction.
     #[serde(skip)]
     first: bool,
 }
 
-/// All records that there were have been told, as JSON.
+/// End of the initial state, as JSON.
 #[derive(Serialize)]
 struct LiveJson {
     epoch: Epoch,
-    /// The changes that follow are those after it.
+    /// Sequence number after which the following changes come.
     seq: u64,
     op: &'static str,
     more: bool,
@@ -60,13 +60,13 @@ struct LiveJson {
 
 pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<()> {
     let remote = session.server()?;
-    // The stream waits for a server that is not there; who begins should hear of it.
+    // The stream would wait for a server that is unreachable; at the start, the command must report it.
     let tables = Tables::Server(Server::new(remote.clone())?);
     tables.table(&args.table)?;
     let from = args.from.map(|from| position(&tables, &args.table, from));
     let from = from.transpose()?;
-    // One thread follows the table, and this one prints: a reader of the output that is slow does
-    // not keep pings from being answered.
+    // The runtime's thread follows the table, and this one prints: pings are answered even if the reader
+    // of the output is slow.
     let runtime = super::runtime(1).context("a thread could not be started")?;
     runtime.block_on(async {
         let explain = |error| remote.explain(error);
@@ -93,9 +93,9 @@ pub(super) fn run(session: &Session, args: &WatchArgs, out: &mut Out) -> Result<
     })
 }
 
-/// A page of the records that there were: changes up to `seq` are in it.
+/// A page of the initial state: changes up to `seq` are included.
 struct Told {
-    /// The last key that it covers; `None`: all that are left.
+    /// The last key that the page covers; `None`: all remaining keys.
     until: Option<Key>,
     seq: u64,
 }
@@ -104,12 +104,12 @@ struct Watch<'a> {
     session: &'a Session,
     args: &'a WatchArgs,
     out: &'a mut Out,
-    /// In the order of their keys. Empty as soon as no change can be in one of them.
+    /// Pages in the order of their keys. Empty once none of them can include a change.
     told: Vec<Told>,
 }
 
 impl Watch<'_> {
-    /// Tells the records if asked to, and then all changes, until there are no more, and why.
+    /// Prints the initial state if requested, and then all changes, until the stream ends or fails.
     async fn all(&mut self, client: &Client, mut events: Events) -> Result<()> {
         if self.args.state {
             self.state(client, events.from()).await?;
@@ -120,7 +120,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Tells the records that there are, at this position or later.
+    /// Prints the existing records, as of this position or later.
     async fn state(&mut self, client: &Client, from: Position) -> Result<()> {
         let mut scan = Scan {
             prefix: self.args.prefix.clone(),
@@ -157,7 +157,7 @@ impl Watch<'_> {
         self.flush()
     }
 
-    /// Tells a transaction, whole.
+    /// Prints a whole transaction.
     fn event(&mut self, event: &Event) -> Result<()> {
         let Event { head, ops, .. } = event;
         let Position { epoch, seq } = head.position;
@@ -197,7 +197,7 @@ impl Watch<'_> {
         self.flush()
     }
 
-    /// Prints a change, or hands it to the command.
+    /// Prints a change, or passes it to the command.
     fn tell(&mut self, change: ChangeJson<'_>) -> Result<()> {
         if let Some(command) = &self.args.exec {
             return execute(command, &change);
@@ -209,7 +209,7 @@ impl Watch<'_> {
         let value = change.value.map_or_else(String::new, |value| {
             format!("  {}", self.out.shortened(value.get()))
         });
-        // On the first line of the transaction.
+        // Printed on the first line of the transaction.
         let mut said = String::new();
         if change.first {
             said.extend(change.actor.map(|actor| format!("  by {actor}")));
@@ -226,7 +226,7 @@ impl Watch<'_> {
 }
 
 impl<'a> ChangeJson<'a> {
-    /// A record as its last change.
+    /// Returns a record in the form of its last change.
     fn put(epoch: Epoch, record: &'a Record) -> Result<Self> {
         let value = record.value_as().context("the value is not JSON")?;
         Ok(Self {
@@ -265,7 +265,7 @@ impl<'a> ChangeJson<'a> {
         }
     }
 
-    /// The change in a word, for people.
+    /// Returns the change in a word, for people.
     fn verb(&self) -> &'static str {
         match self.cause {
             Some(Removal::Expired) => "expire",
@@ -275,7 +275,7 @@ impl<'a> ChangeJson<'a> {
     }
 }
 
-/// Runs a command with the change on its stdin, and waits for its end.
+/// Runs a command with the change on its stdin, and waits for it to end.
 fn execute(command: &str, change: &ChangeJson<'_>) -> Result<()> {
     let started = Command::new("sh")
         .args(["-c", command])
@@ -284,7 +284,7 @@ fn execute(command: &str, change: &ChangeJson<'_>) -> Result<()> {
     let mut child = started.context("cannot start sh")?;
     if let Some(mut stdin) = child.stdin.take() {
         let json = serde_json::to_string(change).context("the change cannot be written as JSON")?;
-        // A command need not read it.
+        // The command need not read it.
         let _ = writeln!(stdin, "{json}");
     }
     let status = child.wait().context("cannot wait for the command")?;

@@ -1,4 +1,4 @@
-//! The configuration file: which one is read, and what is wrong with it, by line.
+//! Finding and parsing the configuration file, and the problems in it, by line.
 
 use super::setting::{SERVER, SETTINGS, Setting};
 use hotread_server::Options;
@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Table, Value};
 
-/// The file that is read if none is named, in the folder that the command is started in.
+/// Name of the file that is read from the working directory when no file is named.
 pub(crate) const DISCOVERED: &str = "hotread.toml";
 
-/// Names that are less alike than this, of at most 1, are not suggested.
+/// Least similarity, of at most 1, at which a known name is suggested.
 const ALIKE: f64 = 0.8;
 
-/// The file that is there to be found.
+/// Returns the configuration file in the working directory, if there is one.
 pub(crate) fn discover() -> Option<PathBuf> {
     let path = Path::new(DISCOVERED);
     path.is_file().then(|| path.to_owned())
 }
 
-/// Something that is wrong in a file.
+/// A problem in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
     pub(crate) line: usize,
@@ -33,10 +33,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The settings of a file, each with its line.
+/// Parses the settings of a file, each with its line.
 ///
 /// # Errors
-/// All that is wrong, in the order of the lines.
+/// All problems of the file, in the order of their lines.
 pub(crate) fn parse(text: &str) -> Result<Vec<(&'static Setting, Value, usize)>, Vec<Problem>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
@@ -57,7 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(&'static Setting, Value, usize)>,
         mut problems,
         ..
     } = reader;
-    // What follows from a line that is no TOML is no problem of its own.
+    // A line that is not TOML can cause further problems; only the first is reported.
     problems.retain(|problem| broken.iter().all(|broken| broken.line != problem.line));
     problems.extend(broken);
     problems.sort_by_key(|problem| problem.line);
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What only all options of the server together show.
+    /// Checks the options of the server against each other.
     fn check_options(&mut self) {
         let mut table = Table::new();
         for (setting, value, _) in &self.settings {
@@ -129,7 +129,7 @@ impl Reader<'_> {
         };
         for error in options.problems() {
             let key = error.name().map(|name| format!("{SERVER}.{name}"));
-            // A limit that another one makes too large may be the default.
+            // The default of one limit may be too large for the value given for another.
             let line = |key| {
                 self.settings
                     .iter()
@@ -142,11 +142,11 @@ impl Reader<'_> {
     }
 }
 
-/// Names a key that there is not, and the one that was probably meant.
+/// Describes an unknown key, and names the known key that was probably meant.
 fn unknown(key: &str) -> String {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let wrong = last(key);
-    // Also where it is in the wrong table.
+    // Keys of the other table are suggested as well.
     let likeness = |known: &Setting| {
         strsim::jaro_winkler(key, &known.key).max(strsim::jaro_winkler(&wrong, &last(&known.key)))
     };

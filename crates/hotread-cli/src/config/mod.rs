@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// The settings that count, as the server takes them.
+/// The effective settings, with the types that the server takes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
@@ -33,20 +33,20 @@ pub(crate) struct Config {
     pub(crate) server: Options,
 }
 
-/// The settings that count, each with where it comes from.
+/// The effective settings, each with its source.
 #[derive(Debug)]
 pub(crate) struct Layers {
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
-    /// A value for each setting but those that have no default.
+    /// A value for each setting, except those that are unset and have no default.
     set: Vec<(String, Value, Source)>,
 }
 
 impl Layers {
-    /// Reads the file, and lays what was given over it.
+    /// Reads the file, and applies the given settings on top.
     ///
     /// # Errors
-    /// If it cannot be read, or something in it is wrong.
+    /// If the file cannot be read, or has a problem.
     pub(crate) fn read(file: Option<&Path>, given: &Given) -> Result<Self> {
         let mut sets: Vec<Set> = SETTINGS
             .iter()
@@ -54,7 +54,7 @@ impl Layers {
             .collect();
         if let Some(path) = file {
             let settings = read(path)?.map_err(|problems| wrong(path, &problems))?;
-            // Wherever the server is started from.
+            // Paths in the file are relative to it, not to the working directory.
             let folder = path.parent().unwrap_or(Path::new(""));
             for (setting, value, line) in settings {
                 let value = match (&value, setting.is_global()) {
@@ -77,8 +77,10 @@ impl Layers {
         })
     }
 
+    /// Returns the settings as the server takes them.
+    ///
     /// # Errors
-    /// If options of the server that come from several places do not go together.
+    /// If options of the server conflict, which may come from different sources.
     pub(crate) fn config(&self) -> Result<Config> {
         let (mut table, mut server) = (Table::new(), Table::new());
         for (key, value, _) in &self.set {
@@ -94,7 +96,8 @@ impl Layers {
         Ok(config)
     }
 
-    /// Takes over what a running server can change; a later reload compares with what is in use.
+    /// Adopts the new values of settings that a running server can change, so that the next reload
+    /// compares with the values in use.
     pub(crate) fn take_over(&mut self, new: Self) {
         let stays = |key: &str| Setting::named(key).is_some_and(|setting| !setting.reloads);
         self.set.retain(|(key, ..)| stays(key));
@@ -108,7 +111,7 @@ impl Layers {
         found.map(|(_, value, source)| (value, *source))
     }
 
-    /// Settings whose value is another one than in `before`.
+    /// Returns the settings whose values differ from those in `before`.
     pub(crate) fn changed(&self, before: &Self) -> Vec<&'static Setting> {
         let value = |layers: &Self, setting: &Setting| {
             let found = layers.value(setting);
@@ -118,7 +121,7 @@ impl Layers {
         SETTINGS.iter().filter(changed).collect()
     }
 
-    /// Where a value comes from, for people.
+    /// Describes the source of a value, for people.
     fn origin(&self, setting: &Setting, source: Source) -> String {
         match source {
             Source::Default => "default".to_owned(),
@@ -132,7 +135,7 @@ impl Layers {
         }
     }
 
-    /// Each setting with its value, paths made absolute, and where that comes from.
+    /// Returns each setting with its value, paths made absolute, and its source.
     pub(crate) fn list(&self) -> impl Iterator<Item = (&'static Setting, Option<Value>, String)> {
         SETTINGS.iter().map(|setting| match self.value(setting) {
             None => (setting, None, "not set".to_owned()),
@@ -147,11 +150,10 @@ impl Layers {
         })
     }
 
-    /// A file with these settings, each with where it comes from.
+    /// Returns these settings as a configuration file, each with a comment that names its source.
     pub(crate) fn to_toml(&self) -> String {
-        let mut text = String::from(
-            "# The settings of `hotread serve` that count, each with where it comes from.\n",
-        );
+        let mut text =
+            String::from("# The effective settings of `hotread serve`, each with its source.\n");
         let mut in_server = false;
         for (setting, value, origin) in self.list() {
             let name = setting
@@ -178,17 +180,17 @@ fn absolute(path: &Path) -> String {
 
 type FileSettings = Vec<(&'static Setting, Value, usize)>;
 
-/// The settings of a file, or what is wrong with them.
+/// Reads the settings of a file, or the problems in it.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub(crate) fn read(path: &Path) -> Result<Result<FileSettings, Vec<Problem>>> {
     let text = std::fs::read_to_string(path);
     let text = text.with_context(|| format!("cannot read {}", path.display()))?;
     Ok(file::parse(&text))
 }
 
-/// Names the first problem, and how to see the others.
+/// Returns an error that names the first problem, and the command that lists the others.
 fn wrong(path: &Path, problems: &[Problem]) -> Failure {
     let path = path.display();
     let first = &problems[0];
@@ -225,7 +227,7 @@ mod tests {
         );
         assert_eq!(config.server.rate_burst, Options::default().rate_burst);
         assert_eq!(config.log_format, LogFormat::Text);
-        // What is printed is a file that says the same.
+        // The printed settings are a file with the same settings.
         let printed = layers.to_toml();
         assert!(
             printed.contains("drain_ms = 8  # --drain-ms\n"),

@@ -1,4 +1,4 @@
-//! The settings of `hotread serve`. One definition of each gives its key in the file, its environment
+//! The settings of `hotread serve`. One definition of each yields its key in the file, its environment
 //! variable, its flag with its help, and its line in `docs/guide/configuration.md`.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use toml::{Table, Value};
 use tracing_subscriber::EnvFilter;
 
-/// The table of the file that has the options of [`hotread_server`].
+/// The table of the file that holds the options of [`hotread_server`].
 pub(crate) const SERVER: &str = "server";
 
 /// A setting.
@@ -26,21 +26,22 @@ pub(crate) struct Setting {
     pub(crate) default: Option<Value>,
     /// Its description in Markdown, of which the first sentence is the flag's help.
     pub(crate) doc: String,
-    /// Whether SIGHUP applies it to a running server.
+    /// `true` if SIGHUP applies it to a running server.
     pub(crate) reloads: bool,
 }
 
-/// What a setting's value is.
+/// Type of a setting's value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
-    /// A path; in a file, relative to its folder. The flag is one for all commands.
+    /// A path; in a file, relative to the folder of the file. Its flag is one of the options for all
+    /// commands.
     Path,
     /// An address with a port.
     Address,
-    /// Directives as of `RUST_LOG`.
+    /// Directives in the form of `RUST_LOG`.
     Filter,
     One(&'static [&'static str]),
-    /// True or false; the flag, which has no value, sets the opposite of the default.
+    /// True or false; the flag takes no value, and sets the opposite of the default.
     Switch,
     /// A whole number, checked against the option's range.
     Number(&'static OptionInfo),
@@ -48,7 +49,7 @@ pub(crate) enum Kind {
     List,
 }
 
-/// All settings, in the order of the page.
+/// All settings, in the order of the configuration page.
 pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let own = |key: &str, flag: &str, kind, default: Option<Value>, doc: &str| Setting {
         key: key.to_owned(),
@@ -66,14 +67,14 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             "no-create",
             Kind::Switch,
             Some(true.into()),
-            "Creates the database if there is none. With the flag, a database that is not there is an error.",
+            "Creates the database if it does not exist. With the flag, a missing database is an error.",
         ),
         own(
             "passphrase_file",
             "passphrase-file",
             Kind::Path,
             None,
-            "A file with the passphrase of sealed tables.",
+            "File with the passphrase of sealed tables.",
         ),
         own(
             "listen",
@@ -81,7 +82,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             Kind::Address,
             Some("127.0.0.1:7400".into()),
             "Address and port to listen at; port 0 is any free one. Addresses that other machines can \
-             reach need tokens, and encryption or `server.allow_plaintext`.",
+             reach require tokens, and encryption or `server.allow_plaintext`.",
         ),
         own(
             "synchronous",
@@ -97,7 +98,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             Kind::Filter,
             Some("info".into()),
             "Events that are logged: `error`, `warn`, `info`, `debug` or `trace`, or directives such as \
-             `info,hotread_server=debug`. `-v` stands for `debug`, `-vv` for `trace`.",
+             `info,hotread_server=debug`. `-v` means `debug`, `-vv` means `trace`.",
         ),
         own(
             "log_format",
@@ -107,7 +108,7 @@ pub(crate) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
             "Form of the log on standard error: `text`, lines for people; `json`, an object on each line.",
         ),
     ];
-    // The variable that programs with this log have in common.
+    // The variable that programs with this logging library have in common.
     let log = settings.iter_mut().find(|setting| setting.key == "log");
     log.expect("it is one of those above").env = EnvFilter::DEFAULT_ENV.to_owned();
     settings.extend(of_the_server());
@@ -122,7 +123,7 @@ fn of_the_server() -> impl Iterator<Item = Setting> {
             .expect("each option has a default");
         let (kind, flag) = match &default {
             Value::Boolean(_) => (Kind::Switch, option.name),
-            // One at a time.
+            // The flag takes one item at a time.
             Value::Array(_) => (Kind::List, option.name.trim_end_matches('s')),
             _ => (Kind::Number(option), option.name),
         };
@@ -144,7 +145,7 @@ fn of_the_server() -> impl Iterator<Item = Setting> {
 }
 
 impl Kind {
-    /// The value of an environment variable or a flag.
+    /// Parses the value of an environment variable or a flag.
     fn parse(self, text: &str) -> Result<Value, String> {
         let value = match self {
             Self::Switch => text.parse().map(Value::Boolean).map_err(|_| wanted(self)),
@@ -159,10 +160,10 @@ impl Kind {
         Ok(value)
     }
 
-    /// Checks a value that may be of another type.
+    /// Checks a value, which may be of another type.
     ///
     /// # Errors
-    /// What is wrong with it, and what to give.
+    /// A description of what to give instead.
     pub(crate) fn check(self, value: &Value) -> Result<(), String> {
         let fits = match (self, value) {
             (Self::Path, Value::String(path)) => !path.is_empty(),
@@ -180,7 +181,7 @@ impl Kind {
         fits.then_some(()).ok_or_else(|| wanted(self))
     }
 
-    /// Type and unit, for the page.
+    /// Returns the type and the unit, for the configuration page.
     #[cfg(test)]
     fn describe(self) -> String {
         match self {
@@ -222,12 +223,13 @@ fn wanted(kind: Kind) -> String {
 }
 
 impl Setting {
-    /// The setting of this key.
+    /// Returns the setting with this key.
     pub(crate) fn named(key: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.key == key)
     }
 
-    /// Whether its flag is one for all commands, which [`Global`](crate::args::Global) has.
+    /// Returns `true` if its flag is one of the options for all commands, in
+    /// [`Global`](crate::args::Global).
     pub(crate) fn is_global(&self) -> bool {
         matches!(self.kind, Kind::Path)
     }
@@ -271,7 +273,7 @@ impl Setting {
         if !value_name.is_empty() {
             arg = arg.value_name(value_name);
         }
-        // A variable that is empty is not set.
+        // A variable that is empty counts as unset.
         if std::env::var_os(&self.env).is_none_or(|value| !value.is_empty()) {
             arg = arg.env(&*self.env);
         }
@@ -289,7 +291,7 @@ impl Setting {
 
 const LIMITS: &str = "Limits and times";
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Default,
@@ -297,19 +299,19 @@ pub(crate) enum Source {
     File(usize),
     Environment,
     Flag,
-    /// `-v`, which stands for a filter of the log.
+    /// `-v`, which sets the log's filter.
     Verbose,
 }
 
 /// A setting with the value that was given for it.
 pub(crate) type Set = (&'static Setting, Value, Source);
 
-/// What the environment and the command line set.
+/// Settings from the environment and the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Given(pub(crate) Vec<Set>);
 
 impl Given {
-    /// Sets a path or the log's filter, unless a flag of its own did.
+    /// Sets a path or the log's filter, unless its own flag was given.
     pub(crate) fn push(&mut self, key: &str, value: impl AsRef<str>, source: Source) {
         let set = |(set, _, by): &Set| set.key == key && *by == Source::Flag;
         if let Some(setting) = Setting::named(key).filter(|_| !self.0.iter().any(set)) {
@@ -364,7 +366,7 @@ impl FromArgMatches for Given {
 mod tests {
     use super::*;
 
-    /// Marks in the page between which the table is.
+    /// Marks around the table in the page.
     const BEGIN: &str = "<!-- settings: made by a test, which also compares -->\n";
     const END: &str = "<!-- end of settings -->\n";
 

@@ -1,4 +1,4 @@
-//! What is in the table: the records that come with the command, or a file of the user's.
+//! Records of the demo: those that come with the command, or a file of the user's.
 
 use super::process::{DB, Process};
 use super::protocol::Kind;
@@ -11,22 +11,22 @@ use hotread_proto::{Code, Key, Value};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where they are from, and under which licence: `data/README.md`.
+/// Records that come with the command. `data/README.md` names their source and licence.
 const VENDORS: &str = include_str!("../../data/vendors.csv");
-/// What they are.
+/// Description of these records.
 const NAME: &str = "who made a network card: prefixes of hardware addresses, and their vendors";
-/// Records that are asked for at a time.
+/// Most records of one request.
 const PAGE: usize = 1_000;
 
-/// Where the records come from.
+/// Source of the records.
 pub(super) struct Source {
     pub(super) table: &'static str,
-    /// For people.
+    /// Description for people.
     pub(super) name: String,
     file: PathBuf,
     /// Options of `hotread import`.
     options: Vec<String>,
-    /// If it is known.
+    /// Type of the values, if it is known.
     kind: Option<Kind>,
 }
 
@@ -57,20 +57,20 @@ impl Source {
         })
     }
 
-    /// The command that imports them; the file's name alone.
+    /// Returns the command that imports the records, with the name of the file alone.
     pub(super) fn command(&self) -> String {
         let file = Path::new(self.file.file_name().unwrap_or_default());
         let command = format!("hotread import {} {}", self.table, file.display());
         [&[command], &self.options[..]].concat().join(" ")
     }
 
-    /// Runs it.
+    /// Runs the import.
     pub(super) async fn import(&self, dir: &Path) -> Result<()> {
         let mut args = ["import", "--json", "--db"].map(OsString::from).to_vec();
         args.push(dir.join(DB).into());
         args.extend(self.options.iter().map(Into::into));
         args.extend(["--".into(), self.table.into(), self.file.clone().into()]);
-        // However large the file is: ctrl-C ends it.
+        // No time limit, since the file may be large; ctrl-C ends the import.
         match Process::start("import", dir, &args)?.end().await? {
             Some(error) => Err(Failure::with(Exit::Error, error).into()),
             None => Ok(()),
@@ -78,13 +78,13 @@ impl Source {
     }
 }
 
-/// The records as they were in the beginning.
+/// The records in their initial state.
 pub(super) struct Records {
     pub(super) keys: Vec<Key>,
-    /// Of the keys, in their order.
+    /// Values of the keys, in the same order.
     pub(super) values: Vec<Value>,
     pub(super) kind: Kind,
-    /// A value that is none of this kind.
+    /// A value of another kind than these.
     pub(super) poison: Value,
 }
 
@@ -118,7 +118,7 @@ impl Records {
     }
 }
 
-/// All records of a table, as the server has them.
+/// Fetches all records of a table from the server.
 pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut scan = Scan {
@@ -136,7 +136,7 @@ pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
     }
 }
 
-/// What all values are, or why that cannot be said.
+/// Returns the kind that all values have in common, or the reason why there is none.
 fn kind(values: &[Value]) -> Result<Kind, &'static str> {
     let kind = |value: &Value| match value.as_bytes().first() {
         Some(b'{') => Ok(Kind::Object),

@@ -1,5 +1,5 @@
-//! What the demo looks like: text that fits the terminal, figures in columns, and on a terminal a line that
-//! moves while something is measured.
+//! Output of the demo: text that fits the terminal, figures in columns, and on a terminal a progress
+//! line while something is measured.
 
 use crate::output::{Out, escape, grouped};
 use anyhow::{Context, Result};
@@ -12,23 +12,23 @@ use std::time::Duration;
 const WIDEST: u16 = 92;
 /// Narrowest terminal that text is fitted to.
 const NARROWEST: u16 = 30;
-/// Where text begins.
+/// Column at which text begins.
 const INDENT: u16 = 3;
-/// Width of what stands before a value, where the terminal is wide enough.
+/// Width of the label before a value, where the terminal is wide enough.
 const LABEL: usize = 24;
-/// Between two pictures of the line that moves.
+/// Interval between two frames of the progress line.
 const FRAME: Duration = Duration::from_millis(100);
-/// The line that moves.
+/// Template of the progress line.
 const TEMPLATE: &str = "   {spinner} {prefix}  {wide_msg}";
 
-/// Where the demo is shown.
+/// Destination of the demo's output.
 pub(super) struct Display<'a> {
     pub(super) out: &'a mut Out,
-    /// For programs: nothing is shown but the results.
+    /// `true` for programs: only the results are printed.
     json: bool,
     colour: bool,
     width: u16,
-    /// The line that moves.
+    /// The progress line.
     pub(super) bar: ProgressBar,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Display<'a> {
         }
     }
 
-    /// Says what is being done, until it is [`done`](Self::done).
+    /// Shows the current step on the progress line, until [`done`](Self::done).
     pub(super) fn doing(&self, what: &str) {
         self.bar.reset();
         self.bar.set_message("");
@@ -61,13 +61,13 @@ impl<'a> Display<'a> {
         self.bar.enable_steady_tick(FRAME);
     }
 
-    /// Takes the line that moves away.
+    /// Removes the progress line.
     pub(super) fn done(&self) {
         self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
     }
 
-    /// The beginning of a part, and what it is about.
+    /// Prints the heading of a part and its introduction.
     pub(super) fn part(&mut self, heading: &str, text: &str) -> Result<()> {
         self.heading(heading)?;
         self.prose(text)
@@ -79,12 +79,12 @@ impl<'a> Display<'a> {
         self.row([0, 0], vec![cell(text).add_attribute(Attribute::Bold)])
     }
 
-    /// A paragraph.
+    /// Prints a paragraph.
     pub(super) fn prose(&mut self, text: &str) -> Result<()> {
         self.row([INDENT, 0], vec![cell(text)])
     }
 
-    /// A figure, or what else there is to say of something.
+    /// Prints a figure or a fact with its label.
     pub(super) fn value(&mut self, name: &str, value: &str) -> Result<()> {
         let label = LABEL.min(usize::from(self.width) / 3);
         self.row(
@@ -93,8 +93,8 @@ impl<'a> Display<'a> {
         )
     }
 
-    /// Figures in columns, the first of which names the rows. No figure is cut in two, however narrow the
-    /// terminal is.
+    /// Prints figures in columns, the first of which names the rows. No figure is split, however narrow
+    /// the terminal is.
     pub(super) fn table<const N: usize>(&mut self, rows: &[[String; N]]) -> Result<()> {
         let rows = rows.iter().map(|row| row.iter().map(|text| cell(text)));
         let mut table = self.layout([INDENT, 3], rows.map(Iterator::collect));
@@ -105,7 +105,7 @@ impl<'a> Display<'a> {
         self.text(&(table.trim_fmt() + "\n"))
     }
 
-    /// Something to type.
+    /// Prints a command to type.
     pub(super) fn command(&mut self, command: &str) -> Result<()> {
         let (dim, plain) = if self.colour {
             ("\x1b[2m", "\x1b[0m")
@@ -115,26 +115,26 @@ impl<'a> Display<'a> {
         self.text(&format!("   {dim}$ {}{plain}\n", escape(command)))
     }
 
-    /// Something that was claimed, and whether it is so.
+    /// Prints a claim, and whether it is true.
     pub(super) fn check(&mut self, ok: bool, text: &str) -> Result<()> {
         let mark = cell(if ok { "ok    " } else { "FAILED" }).fg(colour(ok));
         self.row([INDENT, 1], vec![mark, cell(text)])
     }
 
-    /// The last word.
+    /// Prints the verdict.
     pub(super) fn verdict(&mut self, ok: bool, text: &str) -> Result<()> {
         self.text("\n")?;
         let text = cell(text).fg(colour(ok));
         self.row([INDENT, 0], vec![text.add_attribute(Attribute::Bold)])
     }
 
-    /// Cells side by side, wrapped where they do not fit.
+    /// Prints cells next to each other, wrapped where they do not fit.
     fn row(&mut self, gaps: [u16; 2], cells: Vec<Cell>) -> Result<()> {
         let table = self.layout(gaps, [cells]);
         self.text(&(table.trim_fmt() + "\n"))
     }
 
-    /// Cells with one gap before the first of a row, and another between them.
+    /// Lays out cells with one gap before the first of a row, and another between them.
     fn layout(&self, gaps: [u16; 2], rows: impl IntoIterator<Item = Vec<Cell>>) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).add_rows(rows);
@@ -175,7 +175,7 @@ fn colour(ok: bool) -> Color {
     if ok { Color::Green } else { Color::Red }
 }
 
-/// A time with a unit that fits it.
+/// Formats a time with a unit that fits it.
 pub(super) fn span(seconds: f64) -> String {
     let (number, unit) = match seconds {
         ..1e-6 => (seconds * 1e9, "ns"),
@@ -190,7 +190,7 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// A large number, whole.
+/// Formats a large number without its fraction.
 pub(super) fn whole(number: f64) -> String {
     grouped(number.round() as u64)
 }

@@ -1,4 +1,4 @@
-//! The workers, as the demo sees them: asks them, and waits for what they become.
+//! The workers, as seen by the demo: questions to them, and waits for their states.
 
 use super::WAIT;
 use super::process::Process;
@@ -12,27 +12,27 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Time between two looks at how workers are doing.
+/// Interval between two reports of a worker.
 const EVERY: Duration = Duration::from_millis(50);
 
 /// A worker.
 pub(super) struct Worker {
     pub(super) process: Process,
-    /// What is known of it.
+    /// Facts about this worker.
     pub(super) facts: WorkerFacts,
-    /// How it was doing, from the first look on.
+    /// Its reports, from the first one on.
     pub(super) reports: Vec<Now>,
 }
 
 /// All workers.
 pub(super) struct Fleet {
     pub(super) workers: Vec<Worker>,
-    /// Shows how they are doing.
+    /// Line that shows their states.
     bar: ProgressBar,
 }
 
 impl Fleet {
-    /// Starts workers, and waits until their replicas are complete.
+    /// Starts the workers, and waits until their replicas are complete.
     pub(super) async fn start(
         number: u16,
         dir: &Path,
@@ -61,7 +61,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Asks each worker the same; their answers, in their order.
+    /// Asks each worker the same question, and returns their answers in order.
     pub(super) async fn ask<T: DeserializeOwned>(&mut self, ask: &Ask) -> Result<Vec<T>> {
         for worker in &mut self.workers {
             worker.process.tell(ask)?;
@@ -85,24 +85,24 @@ impl Fleet {
         Ok(answers)
     }
 
-    /// What is known of them, in their order.
+    /// Returns the facts about the workers, in order.
     pub(super) fn facts(&mut self) -> impl Iterator<Item = &mut WorkerFacts> {
         self.workers.iter_mut().map(|worker| &mut worker.facts)
     }
 
-    /// Waits until this is so at the last look at each worker; `what` says it in words.
+    /// Waits until `so` holds for the last report of each worker; `what` describes the condition.
     pub(super) async fn until(&mut self, what: &str, so: impl Fn(&Now) -> bool) -> Result<()> {
         self.until_all(what, |reports| reports.last().is_some_and(&so))
             .await
     }
 
-    /// Waits until all workers are live, and readers see this transaction.
+    /// Waits until all workers are live, and their readers see this transaction.
     pub(super) async fn until_live(&mut self, what: &str, seq: u64) -> Result<()> {
         self.until(what, |now| now.state == State::Live && now.seq >= seq)
             .await
     }
 
-    /// Waits until this is so of all reports of each worker.
+    /// Waits until `so` holds for all reports of each worker.
     pub(super) async fn until_all(
         &mut self,
         what: &str,
@@ -118,14 +118,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Watches them for some time.
+    /// Collects reports for some time.
     pub(super) async fn watch(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
         self.until_all("be watched", |_| Instant::now() >= until)
             .await
     }
 
-    /// Asks how they are doing, after a moment.
+    /// Collects a report of each worker, after a pause.
     async fn look(&mut self) -> Result<()> {
         sleep(EVERY).await;
         let reports = self.ask(&Ask::Now).await?;
@@ -139,7 +139,7 @@ impl Fleet {
 }
 
 impl Worker {
-    /// How it was doing at the last look, in words.
+    /// Describes the last report.
     fn doing(&self) -> String {
         let state = |now: &Now| format!("{:?} at {}", now.state, now.seq).to_lowercase();
         let state = self.reports.last().map(state).unwrap_or_default();
@@ -147,7 +147,7 @@ impl Worker {
     }
 }
 
-/// The reports after a moment.
+/// Returns the reports after a moment.
 pub(super) fn since(reports: &[Now], moment: f64) -> &[Now] {
     &reports[reports.partition_point(|now| now.at <= moment)..]
 }

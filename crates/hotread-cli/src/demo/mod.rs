@@ -1,7 +1,7 @@
-//! `hotread demo`: a server, workers that hold replicas, and what happens to them. All in processes of
-//! their own, all on this machine, all gone afterwards.
+//! `hotread demo`: a server, workers that hold replicas, and faults that they survive. Each is a process
+//! of its own on this machine; all of them are gone afterwards.
 //!
-//! The parts are in `phases`; `verdict` says what they must have found.
+//! The parts are in `phases`; `verdict` judges their results.
 
 mod dataset;
 mod display;
@@ -36,13 +36,12 @@ use tokio::signal::unix::SignalKind;
 use verdict::{Check, Facts};
 use writer::Writer;
 
-/// How long the demo waits for anything before it says that it does not come. Far beyond what a slow
-/// machine takes.
+/// Longest wait of the demo for any step, far beyond the time that a slow machine takes.
 const WAIT: Duration = Duration::from_secs(60);
-/// Exit codes of programs that a signal ended begin here.
+/// Exit codes of programs that a signal ended start here.
 const BY_SIGNAL: u8 = 128;
 
-/// The results, for programs.
+/// Results, for programs.
 #[derive(Serialize)]
 struct Results {
     ok: bool,
@@ -53,7 +52,7 @@ struct Results {
     checks: Vec<Check>,
 }
 
-/// Shows it, or is one of the processes that it consists of.
+/// Runs the demo, or one of the processes that it consists of.
 pub(crate) fn run(json: bool, args: DemoArgs, out: &mut Out) -> Result<ExitCode> {
     match args.child {
         Some(Child::Attached { parent, args }) => process::become_attached(parent, &args)?,
@@ -63,7 +62,7 @@ pub(crate) fn run(json: bool, args: DemoArgs, out: &mut Out) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-/// A runtime on this thread: see `Process::start`.
+/// Creates a runtime on this thread: see `Process::start`.
 fn runtime() -> Result<Runtime> {
     Builder::new_current_thread()
         .enable_all()
@@ -71,13 +70,13 @@ fn runtime() -> Result<Runtime> {
         .context("no runtime could be started")
 }
 
-/// Locks what each change leaves whole.
+/// Locks a mutex whose value every change leaves intact, even if a thread panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shows it, unless a signal comes first. Everything that was started and made is ended and removed
-/// either way.
+/// Runs the demo until it ends or a signal arrives. In either case, all processes are ended and all
+/// files removed.
 fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
     let runtime = runtime()?;
     let shown = runtime.block_on(async {
@@ -90,14 +89,14 @@ fn begin(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
         tokio::select! {
             shown = show(json, args, out) => shown,
             kind = stopped => {
-                // If stderr is closed, nothing is lost.
+                // If stderr is closed, the note is lost.
                 let _ = writeln!(std::io::stderr(), "hotread: stopped; nothing is left running");
                 let signal = u8::try_from(kind.as_raw_value()).unwrap_or(0);
                 Ok(ExitCode::from(BY_SIGNAL.saturating_add(signal)))
             }
         }
     });
-    // Calls that still wait for a server which is gone are of no interest.
+    // Calls that still wait for a stopped server are abandoned.
     runtime.shutdown_background();
     shown
 }
@@ -113,7 +112,7 @@ async fn show(json: bool, args: &ShowArgs, out: &mut Out) -> Result<ExitCode> {
         stage.writer.claim_too_much();
     }
     phases::proof(&mut stage).await?;
-    // From here on the processes have ended, and the folder is gone.
+    // Ends the processes, and removes the folder.
     let (mut display, facts) = stage.end();
     let checks = facts.judge();
     let results = Results {
@@ -138,7 +137,7 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
     let folder = tempfile::Builder::new()
         .prefix("hotread-demo-")
         .tempdir()
-        .context("no temporary folder can be made; set TMPDIR to a folder that can be written")?;
+        .context("cannot create a temporary folder; set TMPDIR to a writable folder")?;
     let dir = folder.path();
     let source = Source::choose(args, dir)?;
     display.heading(
@@ -195,13 +194,13 @@ async fn start<'a>(args: &ShowArgs, mut display: Display<'a>) -> Result<Stage<'a
     })
 }
 
-/// Where the database is, and whether an fsync does anything there.
+/// Describes the place of the database; an fsync in memory has no effect.
 fn describe(dir: &Path, records: u64) -> String {
     let records = count(records, "record", "records");
     let mut place = format!("{records}, SQLite, in {}", dir.display());
     #[cfg(target_os = "linux")]
     {
-        /// What `statfs` calls tmpfs.
+        /// Type that `statfs` reports for tmpfs.
         const TMPFS: u64 = 0x0102_1994;
         if rustix::fs::statfs(dir).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(TMPFS)) {
             place +=
@@ -211,7 +210,7 @@ fn describe(dir: &Path, records: u64) -> String {
     place
 }
 
-/// The verdict, and what to do with it.
+/// Prints the verdict, and the next things to try.
 fn conclude(display: &mut Display<'_>, results: &Results) -> Result<()> {
     display.prose("Read back, and compared with the list of everything that was acknowledged:")?;
     for check in &results.checks {

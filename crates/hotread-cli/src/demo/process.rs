@@ -1,5 +1,5 @@
-//! Processes that the demo starts, all of this executable. They end with it: when it ends, is interrupted,
-//! panics or is killed.
+//! Processes that the demo starts, all of this executable. They end with the demo: when it ends, is
+//! interrupted, panics or is killed.
 
 use super::WAIT;
 use anyhow::{Context, Result, bail};
@@ -18,27 +18,28 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 
-/// The database, in the demo's folder.
+/// Name of the database in the demo's folder.
 pub(super) const DB: &str = "demo.db";
-/// Limits of the server: the demo asks as fast as it can, which a server otherwise takes for a mistake.
+/// Limits of the server: the demo sends requests as fast as it can, which a server would otherwise
+/// refuse.
 const LIMITS: &str = "[server]\nrate_per_second = 1000000000\nrate_burst = 1000000000\n";
-/// Pause before a port is tried again that something else has taken for a moment.
+/// Pause before another attempt at a port that is in use for a moment.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A process. It is killed when this is dropped.
+/// A process, which is killed on drop.
 pub(super) struct Process {
     name: String,
     child: Child,
-    /// Of its stdout.
+    /// Lines of its stdout.
     lines: Lines<BufReader<Receiver>>,
-    /// Its stderr.
+    /// File with its stderr.
     log: PathBuf,
 }
 
 impl Process {
     /// Starts `hotread` with these arguments.
     ///
-    /// To be called on the demo's main thread: the system takes the end of the thread that starts a
+    /// The caller must be the demo's main thread: the system takes the end of the thread that starts a
     /// process for the end of its parent.
     pub(super) fn start<A: AsRef<OsStr>>(name: &str, dir: &Path, args: &[A]) -> Result<Self> {
         let start = || -> Result<Self> {
@@ -47,13 +48,13 @@ impl Process {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["demo", "attached", "--parent", &parent, "--"]);
             command.args(args);
-            // What is set for the user's own databases and servers is not for these.
+            // Variables for the user's own databases and servers must not apply to these.
             for (name, _) in std::env::vars_os() {
                 if name.as_encoded_bytes().starts_with(b"HOTREAD_") || name == "RUST_LOG" {
                     command.env_remove(name);
                 }
             }
-            // A ctrl-C on the terminal is for the demo, which ends them in order.
+            // A ctrl-C on the terminal must reach only the demo, which ends these in order.
             command.process_group(0);
             command.stdin(Stdio::piped()).stdout(Stdio::piped());
             command.stderr(File::options().create(true).append(true).open(&log)?);
@@ -70,7 +71,7 @@ impl Process {
         start().with_context(|| format!("{name} could not be started"))
     }
 
-    /// The process's number.
+    /// Returns the id of the process.
     pub(super) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -82,17 +83,17 @@ impl Process {
         let told = stdin
             .context("the process has no stdin")?
             .write_all(line.as_bytes());
-        told.with_context(|| format!("{} hears no more: {}", self.name, self.last_words()))
+        told.with_context(|| format!("cannot write to {}: {}", self.name, self.last_words()))
     }
 
-    /// The next line of its stdout; `None`: it has ended.
+    /// Reads the next line of its stdout; `None`: it has ended.
     pub(super) async fn line(&mut self, within: Duration) -> Result<Option<String>> {
         let late = || format!("waited {within:?} for {}, which said nothing", self.name);
         let line = timeout(within, self.lines.next_line()).await;
         Ok(line.with_context(late)??)
     }
 
-    /// Waits for its end. `Some`: it was not a success.
+    /// Waits for its end. Returns its error, unless it succeeded.
     pub(super) async fn end(&mut self) -> Result<Option<ErrorBody>> {
         while self.lines.next_line().await?.is_some() {}
         if self.child.wait()?.success() {
@@ -105,10 +106,10 @@ impl Process {
         ))
     }
 
-    /// `kill -9`.
+    /// Kills the process with SIGKILL.
     ///
     /// # Errors
-    /// If it ends in another way than by this.
+    /// If the process ended in another way.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         let (name, status) = (&self.name, self.child.wait()?);
@@ -118,7 +119,7 @@ impl Process {
         Ok(())
     }
 
-    /// The last line that it said on stderr.
+    /// Returns the last line that it wrote to stderr.
     pub(super) fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty());
@@ -134,35 +135,35 @@ impl Drop for Process {
     }
 }
 
-/// Becomes `hotread` with these arguments, in a process that is killed when its parent ends, whatever ends
-/// the parent. Only Linux has such a signal: elsewhere, a demo that is killed with `kill -9` leaves its
-/// server behind.
+/// Becomes `hotread` with these arguments, in a process that is killed when its parent ends in any way.
+/// Only Linux has such a signal: elsewhere, a demo that is killed with `kill -9` leaves its server
+/// running.
 pub(super) fn become_attached(parent: i32, args: &[OsString]) -> Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Pid, getppid, set_parent_process_death_signal};
         set_parent_process_death_signal(Some(Signal::KILL))
             .context("the process cannot be made to end with its parent")?;
-        // It may have ended before that was set.
+        // The parent may have ended before the signal was set.
         if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
             bail!("the demo that started this process has ended");
         }
     }
     let _ = parent;
     let exe = std::env::current_exe().context("this executable cannot be found")?;
-    // Returns only if it does not succeed. The process keeps its number, and what was set above.
+    // Returns only on failure. The process keeps its id, and the signal that was set above.
     let error = Command::new(exe).args(args).exec();
     Err(error).context("this executable cannot be started again")
 }
 
-/// `hotread serve`.
+/// The server, a `hotread serve` process.
 pub(super) struct Server {
     pub(super) process: Process,
     pub(super) address: SocketAddr,
 }
 
 impl Server {
-    /// Starts it at an address; port 0 is any free one.
+    /// Starts the server at an address; port 0 is any free one.
     pub(super) async fn start(dir: &Path, listen: SocketAddr) -> Result<Self> {
         #[derive(Deserialize)]
         struct Serving {
@@ -181,7 +182,7 @@ impl Server {
                 let address = url.trim_start_matches("http://").parse()?;
                 return Ok(Self { process, address });
             }
-            // A connection that another program begins may have the port for a moment.
+            // A connection of another program may have the port for a moment.
             let error = process.end().await?.context("the server ended at once")?;
             if error.code != Code::AddressInUse || began.elapsed() > WAIT {
                 bail!("the server did not start: {error}");
@@ -190,7 +191,7 @@ impl Server {
         }
     }
 
-    /// Snapshots that it has sent since it was started, by its own count.
+    /// Returns the number of snapshots that the server has sent since it was started, from its metrics.
     pub(super) fn snapshots(&self) -> Result<u64> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(WAIT))?;

@@ -1,18 +1,19 @@
-//! Lines of JSON between the demo and its workers: the demo's on a worker's stdin, the worker's on its
-//! stdout. The first line is the worker's task, each further one a question; each has one answer.
+//! Lines of JSON between the demo and its workers: the demo writes to a worker's stdin, the worker to
+//! its stdout. The first line is the worker's task, and each further line a question; each has one
+//! answer.
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Seconds since a moment that all processes of this machine share.
+/// Returns the seconds since a moment that all processes of this machine share.
 pub(super) fn now() -> f64 {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// A worker's task. The answer comes once the replica is complete: the number of its records, and the
-/// seconds that it took.
+/// A worker's task. It is answered once the replica is complete, with the number of records and the
+/// seconds taken.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) server: String,
@@ -25,7 +26,7 @@ pub(super) struct Task {
 /// Type of a table's values in a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
-    /// The records that come with the command: a struct.
+    /// Struct of the records that come with the command.
     Vendor,
     Object,
     Text,
@@ -37,51 +38,52 @@ pub(super) enum Kind {
 /// A question.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// [`Now`].
+    /// The state of the worker: [`Now`].
     Now,
-    /// Look-ups in the replica, flat out: a [`Rate`].
+    /// Look-ups in the replica, without pauses: a [`Rate`].
     Read { seconds: f64 },
-    /// Look-ups over HTTP, flat out: a [`Rate`].
+    /// Look-ups over HTTP, without pauses: a [`Rate`].
     Http { seconds: f64 },
     /// Look-ups with pauses from now on: `()`.
     Paced,
     /// All [`Sighting`]s so far.
     Seen,
-    /// What readers see under these keys, in their order: [`Entries`].
+    /// Records that readers see under these keys, in the same order: [`Entries`].
     Values { keys: Vec<String> },
 }
 
-/// How a worker is doing.
+/// Report of a worker.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Now {
     pub(super) at: f64,
     pub(super) state: State,
-    /// Greatest age of what readers see, in seconds; `None`: not proved yet.
+    /// Greatest age of the state that readers see, in seconds; `None`: not proved yet.
     pub(super) age: Option<f64>,
     /// The newest transaction that a reader has seen.
     pub(super) seq: u64,
-    /// Look-ups of the paced reader since its start, and those of them that found nothing.
+    /// Look-ups of the paced reader since its start.
     pub(super) reads: u64,
+    /// Look-ups of these that found nothing.
     pub(super) misses: u64,
 }
 
-/// State of a replica, by its own account.
+/// State of a replica, as the replica reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     Live,
     Stale,
-    /// It refuses a value of this transaction.
+    /// The type refuses a value of this transaction.
     Rejected(u64),
 }
 
-/// Look-ups a second, and the number of look-ups that found nothing.
+/// Look-ups per second, and the number of look-ups that found nothing.
 pub(super) type Rate = (f64, u64);
 
-/// A transaction, and when a reader first saw it or a later one.
+/// A transaction, and the time when a reader first saw it or a later one.
 pub(super) type Sighting = (u64, f64);
 
 /// A record's value, and the transaction that wrote it.
 pub(super) type Entry = (u64, Value);
 
-/// Of each key; `None`: no such record.
+/// The record of each key; `None`: no such record.
 pub(super) type Entries = Vec<Option<Entry>>;

@@ -1,10 +1,10 @@
-//! What the demo has found, and whether that is what it claims. Nothing is measured here: a claim is
-//! a statement about figures, so that each can be tested with figures that are wrong.
+//! Facts that the demo has gathered, and the claims about them. Nothing is measured here: each claim is
+//! a function of figures, so that a test can give it wrong ones.
 
 use crate::output::{count, grouped};
 use serde::Serialize;
 
-/// What was found. Times are in the unit that ends their names.
+/// Facts that the demo has gathered. Names end with the unit of a time.
 #[derive(Default, Serialize)]
 pub(super) struct Facts {
     pub(super) records: u64,
@@ -15,65 +15,70 @@ pub(super) struct Facts {
     pub(super) writes: Writes,
 }
 
-/// Of one worker.
+/// Facts about one worker.
 #[derive(Default, Serialize)]
 pub(super) struct WorkerFacts {
     pub(super) name: String,
-    /// Records when it was first complete, and how long that took.
+    /// Records of the first complete state.
     pub(super) loaded_records: u64,
+    /// Time until the first complete state.
     pub(super) load_ms: f64,
-    /// Flat out.
+    /// Reads of the replica per second, without pauses.
     pub(super) reads_per_s: f64,
     pub(super) ns_per_read: f64,
     pub(super) http_reads_per_s: f64,
     pub(super) ns_per_http_read: f64,
-    /// How many reads of the replica take as long as one over HTTP.
+    /// Number of reads of the replica that take as long as one over HTTP.
     pub(super) factor: f64,
     /// Updates of the paced phase that its reader saw.
     pub(super) updates_seen: u64,
-    /// The server showed that it refused the poison, and why.
+    /// `true` if the server showed that the worker refused the poison, and why.
     pub(super) nack_shown: bool,
-    /// It kept the last good value meanwhile, and had the right one afterwards.
+    /// `true` if the worker kept the last good value meanwhile.
     pub(super) kept_good: bool,
+    /// `true` if the worker had the right value afterwards.
     pub(super) mended: bool,
-    /// Reads a second before and during the outage, by a reader that takes pauses.
+    /// Reads per second before the outage, by a reader that pauses.
     pub(super) paced_reads_per_s_before: f64,
+    /// Reads per second during the outage, by the same reader.
     pub(super) paced_reads_per_s_during: f64,
-    /// It said that it was stale, and how old its content was at most, when so much time had passed
-    /// since the server was killed.
+    /// `true` if the worker reported that it was stale.
     pub(super) said_stale: bool,
+    /// Greatest age of the content, by that report.
     pub(super) age_ms: f64,
+    /// Time of that report since the server was killed.
     pub(super) outage_ms: f64,
-    /// Times that it said to be fresher than it can have been.
+    /// Number of reports that claimed a fresher state than was possible.
     pub(super) claimed_fresher: u64,
-    /// From when the server was back until it was live again.
+    /// Time from the server's return until the worker was live again.
     pub(super) back_ms: f64,
     pub(super) resumed: bool,
-    /// Look-ups, of all phases, that found nothing.
+    /// Look-ups in all phases that found nothing.
     pub(super) misses: u64,
-    /// Acknowledged writes that are in it in the end.
+    /// Acknowledged writes that are present in the worker at the end.
     pub(super) present: u64,
 }
 
-/// Of the paced phase.
+/// Facts about the paced phase.
 #[derive(Default, Serialize)]
 pub(super) struct Updates {
     pub(super) committed: u64,
     pub(super) per_s: f64,
-    /// From sending a write until it is acknowledged.
+    /// Time from sending a write until its acknowledgement.
     pub(super) commit_p50_us: f64,
     pub(super) commit_p99_us: f64,
-    /// From the acknowledgement until a worker's reader sees it; 0 if that was before.
+    /// Time from the acknowledgement until a worker's reader sees the write; 0 if the reader saw it
+    /// before.
     pub(super) propagation_p50_us: f64,
     pub(super) propagation_p99_us: f64,
-    /// Of all sightings, those before the acknowledgement, in percent.
+    /// Share of sightings before the acknowledgement, in percent.
     pub(super) before_ack_percent: f64,
-    /// From sending a write until a worker's reader sees it.
+    /// Time from sending a write until a worker's reader sees it.
     pub(super) whole_p50_us: f64,
     pub(super) whole_p99_us: f64,
 }
 
-/// Of the poison.
+/// Facts about the poison.
 #[derive(Default, Serialize)]
 pub(super) struct Poison {
     pub(super) key: String,
@@ -81,38 +86,38 @@ pub(super) struct Poison {
     pub(super) reason: String,
 }
 
-/// Of the outage.
+/// Facts about the outage.
 #[derive(Default, Serialize)]
 pub(super) struct Outage {
     /// Writes that were acknowledged under load before the server was killed.
     pub(super) writes_before: u64,
-    /// Writes that were begun before it was back, and acknowledged after that.
+    /// Writes that began before the server was back, and were acknowledged after that.
     pub(super) writes_across: u64,
-    /// Snapshots that the server sent after it was back, by its own count.
+    /// Snapshots that the server sent after its return, from its metrics.
     pub(super) snapshots: u64,
 }
 
-/// Of all phases.
+/// Facts about the writes of all phases.
 #[derive(Default, Serialize)]
 pub(super) struct Writes {
     pub(super) acknowledged: u64,
-    /// Of these, those that are in the server in the end.
+    /// Acknowledged writes that are present in the server at the end.
     pub(super) present: u64,
-    /// Transactions of the table, by its own count.
+    /// Transactions of the table, by the table's own count.
     pub(super) transactions: u64,
 }
 
-/// A claim, and whether it is true.
+/// A claim, with its verdict.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     pub(super) claim: &'static str,
     pub(super) ok: bool,
-    /// With figures.
+    /// The claim with its figures.
     pub(super) text: String,
 }
 
 impl Facts {
-    /// All claims.
+    /// Judges all claims.
     pub(super) fn judge(&self) -> Vec<Check> {
         let (workers, updates, outage) = (&self.workers, &self.updates, &self.outage);
         let number = workers.len();
@@ -197,7 +202,7 @@ impl Facts {
         count(self.outage.snapshots, "snapshot", "snapshots")
     }
 
-    /// The verdict in one sentence.
+    /// Returns the verdict in one sentence.
     pub(super) fn sentence(&self, checks: &[Check]) -> String {
         let failed = checks.iter().filter(|check| !check.ok).count() as u64;
         if failed > 0 {
@@ -205,7 +210,7 @@ impl Facts {
             return format!("{claims} false. This is a bug in HotRead, or in this demo.");
         }
         format!(
-            "{} acknowledged, {} present after kill -9; resumed, {}; poison refused and mended; \
+            "{} acknowledged, {} present after kill -9; resumed, {}; poison refused and fixed; \
              nothing lost, nothing done twice.",
             grouped(self.writes.acknowledged),
             grouped(self.writes.present),
@@ -298,9 +303,9 @@ mod tests {
             assert_eq!(failed, [claim], "plant {at}: {checks:?}");
             assert!(facts.sentence(&checks).contains("false"));
         }
-        let mut nobody = good();
-        nobody.workers.clear();
-        assert!(nobody.judge().iter().filter(|check| !check.ok).count() > 4);
+        let mut empty = good();
+        empty.workers.clear();
+        assert!(empty.judge().iter().filter(|check| !check.ok).count() > 4);
         for Check { claim, .. } in good().judge() {
             let planted = plants.iter().any(|(planted, _)| *planted == claim);
             assert!(planted, "{claim}");

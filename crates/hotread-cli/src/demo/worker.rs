@@ -1,5 +1,5 @@
-//! A worker: a process that holds a replica and reads it. It does what it is asked on stdin, and ends when
-//! stdin does.
+//! A worker: a process that holds a replica and reads it. It answers the questions on stdin, and ends
+//! when stdin is closed.
 
 use super::protocol::{Ask, Entries, Kind, Now, Rate, Sighting, State, Task, now};
 use super::{WAIT, lock, runtime};
@@ -19,13 +19,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Time between two questions for the age of the replica to the server.
+/// Interval at which the replica asks the server for its age.
 const PING: Duration = Duration::from_millis(100);
-/// Look-ups between two looks at the clock.
+/// Look-ups between two reads of the clock.
 const BURST: usize = 1_024;
 /// Pause of the paced reader after each burst.
 const REST: Duration = Duration::from_millis(1);
-/// Pause before a replica that cannot go on is asked again.
+/// Pause between two attempts at a replica that cannot continue.
 const HELD: Duration = Duration::from_millis(10);
 
 /// A record of the data that comes with the command.
@@ -53,14 +53,14 @@ fn work<V: Typed>(task: Task, asks: impl Iterator<Item = String>, out: &mut Out)
         out.json(&answer)?;
         out.flush().context("cannot write to stdout")
     };
-    // One thread follows the table; readers have threads of their own.
+    // The runtime's thread follows the table; readers have threads of their own.
     let runtime = crate::commands::runtime(1)?;
     let began = now();
     let client = Client::builder(&task.server).name(&task.name);
     let client = client.ping_every(PING).build()?;
     let replica = runtime.block_on(client.replica::<Table<V>>(&task.table))?;
     let loaded = now() - began;
-    // An order that no cache can foresee.
+    // A random order, which no cache can predict.
     let order = RandomState::new();
     let mut keys: Vec<Arc<str>> = replica
         .state()
@@ -81,16 +81,16 @@ fn work<V: Typed>(task: Task, asks: impl Iterator<Item = String>, out: &mut Out)
     Ok(())
 }
 
-/// What the threads of a worker have found.
+/// Measurements of a worker's threads.
 #[derive(Default)]
 struct Noted {
     sightings: Vec<Sighting>,
-    /// Of the paced reader.
+    /// Look-ups of the paced reader.
     reads: u64,
     misses: u64,
 }
 
-/// What the threads of a worker share.
+/// State that the threads of a worker share.
 #[derive(Clone)]
 struct Worker<V: Typed> {
     task: Task,
@@ -118,7 +118,7 @@ impl<V: Typed> Worker<V> {
             Ask::Values { keys } => {
                 let read = |table: &Table<V>, key| {
                     let (seq, value) = table.records.get(key)?;
-                    // What was read from JSON can be written as JSON.
+                    // A value that was read from JSON can be written as JSON.
                     Some((*seq, to_value(value).ok()?))
                 };
                 let read = |table: &_| keys.iter().map(|key| read(table, &**key)).collect();
@@ -128,7 +128,7 @@ impl<V: Typed> Worker<V> {
     }
 
     fn now(&self) -> Result<Now> {
-        // The clock before the age: what had that age a moment later was not older at `at`.
+        // The clock is read before the age, so that the age at `at` is not understated.
         let at = now();
         let age = self.replica.age().map(|age| age.as_secs_f64());
         let state = match self.replica.status() {
@@ -150,8 +150,8 @@ impl<V: Typed> Worker<V> {
         })
     }
 
-    /// Calls `look_up` with one key after the other for some time; it says whether it found something. The
-    /// clock is looked at after each burst.
+    /// Calls `look_up` with one key after the other for some time; `look_up` returns `true` if it found
+    /// a record. The clock is read after each burst.
     fn measure(
         &self,
         seconds: f64,
@@ -173,8 +173,8 @@ impl<V: Typed> Worker<V> {
         }
     }
 
-    /// As a program without a replica does it: a request, and the answer's value as the type that it has in
-    /// the program.
+    /// Looks keys up as a program without a replica does: a request, and the answer's value as the type
+    /// that it has in the program.
     fn over_http(&self, seconds: f64) -> Result<Rate> {
         let runtime = runtime()?;
         let client = Client::new(&self.task.server)?;
@@ -202,8 +202,8 @@ impl<V: Typed> Worker<V> {
         }
     }
 
-    /// Notes when a reader of this process sees which change: one that is woken as soon as there is
-    /// something new asks for the current state, and looks at the clock.
+    /// Records when a reader of this process sees which change: a reader that is woken by each new state
+    /// loads the current state, and reads the clock.
     async fn watch(self) {
         let mut handle = self.replica.create_handle();
         loop {
@@ -224,16 +224,16 @@ fn finds<V: Typed>(handle: &mut HotReadHandle<Table<V>>, key: &str) -> bool {
     black_box(handle.current().records.get(black_box(key))).is_some()
 }
 
-/// A type of values in a worker.
+/// Type of the values in a worker.
 trait Typed: DeserializeOwned + Serialize + Clone + Send + Sync + 'static {}
 
 impl<V: DeserializeOwned + Serialize + Clone + Send + Sync + 'static> Typed for V {}
 
-/// A table in a worker. `HashMap<Arc<str>, V>` alone would do; this one also keeps the numbers of the
-/// transactions, so that a reader can tell which changes are in the very state that it sees.
+/// A table in a worker. `HashMap<Arc<str>, V>` alone would suffice; this type also keeps the numbers of
+/// the transactions, so that a reader can tell which changes the state that it sees contains.
 #[derive(Clone)]
 struct Table<V> {
-    /// With the transaction that wrote the value.
+    /// Records, each with the transaction that wrote it.
     records: HashMap<Arc<str>, (u64, V)>,
     /// The newest transaction that wrote a record.
     seq: u64,

@@ -1,4 +1,4 @@
-//! Writes records, and keeps a list of what the server has acknowledged, by which the verdict is reached.
+//! Writes records, and lists the writes that the server has acknowledged, which the verdict is based on.
 
 use super::dataset::{Records, Source};
 use super::protocol::{Entry, now};
@@ -13,40 +13,41 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// Most writes that wait for their answers at a time.
 const MAX_IN_FLIGHT: usize = 64;
-/// Pause before a write is tried again that the client has given up.
+/// Pause before another attempt at a write on which the client has given up.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A write that the server has acknowledged.
 #[derive(Debug, Clone)]
 pub(super) struct Ack {
-    /// Its record, as a place in [`Records::keys`].
+    /// Index of its record in [`Records::keys`].
     pub(super) key: usize,
     pub(super) value: Value,
     pub(super) seq: u64,
-    /// When it was first sent, and when it was acknowledged.
+    /// Time when the write was first sent.
     pub(super) sent: f64,
+    /// Time of the acknowledgement.
     pub(super) acked: f64,
 }
 
 impl Ack {
-    /// Is this record, with its transaction, as the write left it?
+    /// Returns `true` if the record, with its transaction, is as the write left it.
     pub(super) fn left(&self, found: Option<&Entry>) -> bool {
         let own = self.value.to::<serde_json::Value>();
         found.is_some_and(|(seq, value)| *seq == self.seq && own.is_ok_and(|own| own == *value))
     }
 
-    /// Is the write in this record: its value, or that of a later transaction?
+    /// Returns `true` if the record contains the write: its value, or that of a later transaction.
     pub(super) fn is_in(&self, found: Option<&Entry>) -> bool {
         found.is_some_and(|(seq, _)| *seq > self.seq) || self.left(found)
     }
 }
 
-/// The number of writes of which something is so.
+/// Counts the writes for which `so` holds.
 pub(super) fn number(acks: &[Ack], so: impl Fn(&Ack) -> bool) -> u64 {
     acks.iter().filter(|ack| so(ack)).count() as u64
 }
 
-/// Writes that go on until they are stopped; dropped, they end at once.
+/// Writes that continue until they are stopped; on drop, they end at once.
 pub(super) type Load = JoinSet<Result<()>>;
 
 /// Writes to the demo's table.
@@ -61,9 +62,9 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Book {
-    /// Writes that were begun.
+    /// Number of writes that have begun.
     begun: usize,
-    /// No more of a load are to be begun.
+    /// `true` if the load must begin no more writes.
     stopped: bool,
     acks: Vec<Ack>,
 }
@@ -79,27 +80,27 @@ impl Writer {
         })
     }
 
-    /// The acknowledged writes that were sent from a moment on.
+    /// Returns the acknowledged writes that were sent at or after a moment.
     pub(super) fn acks(&self, from: f64) -> Vec<Ack> {
         let mut acks = lock(&self.book).acks.clone();
         acks.retain(|ack| ack.sent >= from);
         acks
     }
 
-    /// Claims that a write was acknowledged which never was.
+    /// Claims an acknowledged write that never happened.
     pub(super) fn claim_too_much(&self) {
         let mut claim = self.acks(0.0).pop();
         claim.iter_mut().for_each(|claim| claim.seq += 1);
         lock(&self.book).acks.extend(claim);
     }
 
-    /// The last acknowledged value of a record.
+    /// Returns the last acknowledged value of a record.
     pub(super) fn current(&self, key: usize) -> Value {
         let last = self.acks(0.0).into_iter().rfind(|ack| ack.key == key);
         last.map_or_else(|| self.records.values[key].clone(), |ack| ack.value)
     }
 
-    /// Writes a record, and tries again with the transaction's id until it is acknowledged.
+    /// Writes a record, and retries with the same transaction id until the write is acknowledged.
     pub(super) async fn write(&self, key: usize, value: Value) -> Result<Ack> {
         let number = {
             let mut book = lock(&self.book);
@@ -113,7 +114,7 @@ impl Writer {
         let committed = loop {
             match self.client.txn(self.table, txn.clone()).await {
                 Ok(committed) => break committed,
-                // Whether it was done is not known, and the id makes another attempt harmless.
+                // The outcome is unknown, and the id makes another attempt harmless.
                 Err(Error::Unreachable(_) | Error::Timeout | Error::CommitUnknown { .. })
                     if began.elapsed() < WAIT =>
                 {
@@ -133,8 +134,8 @@ impl Writer {
         Ok(ack)
     }
 
-    /// Writes a value that another record had in the beginning: each time that it is this record's turn,
-    /// that of another one.
+    /// Writes a value that another record had initially; each turn of a record takes that of another
+    /// one.
     pub(super) async fn rewrite(&self, key: usize) -> Result<Ack> {
         let values = &self.records.values;
         let begun = lock(&self.book).begun;
@@ -142,13 +143,13 @@ impl Writer {
         self.write(key, values[other].clone()).await
     }
 
-    /// Begins so many writes a second, if the server keeps up, until they are stopped: about `most` of them
-    /// at the most. A record has one write at a time, so that its last acknowledged value is the one that
-    /// it must have.
+    /// Begins `per_second` writes a second, if the server keeps up, until they are stopped or about
+    /// `most` have begun. A record has one write at a time, so that its last acknowledged value is the
+    /// one that it must have.
     pub(super) fn start(self: &Arc<Self>, per_second: u32, most: usize) -> Load {
         let keys = self.records.keys.len();
-        // Each lane has records of its own, which it writes one after the other. All share the pace: after a
-        // pause of the machine, they do not all go on at once.
+        // Each lane writes records of its own, one after the other. All lanes share the pace, so that
+        // they do not all continue at once after a pause of the machine.
         let lanes = keys.min(MAX_IN_FLIGHT);
         let mut pace = interval(Duration::from_secs(1) / per_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -172,7 +173,7 @@ impl Writer {
         (0..lanes).map(lane).collect()
     }
 
-    /// Begins no more writes, and waits until all that were begun are acknowledged.
+    /// Begins no more writes, and waits until all of them are acknowledged.
     pub(super) async fn stop(&self, mut load: Load) -> Result<()> {
         lock(&self.book).stopped = true;
         let ended = async {

@@ -3,8 +3,8 @@
 use std::env;
 use std::io::IsTerminal;
 
-/// Returns whether to colour what is written there: it is a terminal that knows colours, and the user has
-/// not set `NO_COLOR` (<https://no-color.org>) or `CLICOLOR=0`.
+/// Returns `true` if output to `stream` is to be coloured: it is a terminal that supports colours, and
+/// the user has set neither `NO_COLOR` (<https://no-color.org>) nor `CLICOLOR=0`.
 pub(crate) fn is_wanted(stream: &impl IsTerminal) -> bool {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     stream.is_terminal()
@@ -13,12 +13,12 @@ pub(crate) fn is_wanted(stream: &impl IsTerminal) -> bool {
         && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Text in bold.
+/// Returns text in bold.
 pub(crate) fn bold(text: &str) -> String {
     format!("\u{1b}[1m{text}\u{1b}[0m")
 }
 
-/// Text as errors are marked.
+/// Returns text with the mark of an error.
 pub(crate) fn alarm(text: &str) -> String {
     format!("\u{1b}[1;31m{text}\u{1b}[0m")
 }

@@ -31,7 +31,8 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// `pretty`: JSON is indented. `columns`: the members that are the columns of CSV.
+    /// Starts a list. With `pretty`, JSON is indented. `columns` are the members that become the columns
+    /// of CSV.
     pub(crate) fn new(format: Machine, pretty: bool, columns: &'static [&'static str]) -> Self {
         Self {
             format,
@@ -82,7 +83,7 @@ impl List {
         rows.into_iter().try_for_each(|row| self.row(row, out))
     }
 
-    /// Ends the list. Without it, an array is not closed: it is not whole.
+    /// Ends the list. An array that is never ended stays open, so that a partial list is not valid JSON.
     pub(crate) fn end(self, out: &mut Out) -> Result<()> {
         match (self.format, self.begun) {
             (Machine::Json, true) => out.text("\n]\n"),
@@ -100,12 +101,12 @@ impl List {
     }
 }
 
-/// JSON of an answer.
+/// Returns the JSON of an answer.
 pub(crate) fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).context("the answer cannot be written as JSON")
 }
 
-/// A field of CSV: the column `value` is JSON, as an export has it; of other strings the text.
+/// Returns a field of CSV: JSON for the column `value`, as in an export; the text for other strings.
 fn cell(column: &str, json: &str) -> Result<String> {
     let text: Cow<'_, str> = match column != "value" && json.starts_with('"') {
         true => serde_json::from_str::<String>(json)
@@ -119,7 +120,7 @@ fn cell(column: &str, json: &str) -> Result<String> {
     })
 }
 
-/// Compact JSON, indented; numbers and strings stay as they are.
+/// Indents compact JSON; numbers and strings stay as they are.
 pub(crate) fn pretty(json: &str) -> String {
     let mut text = String::with_capacity(json.len() * 2);
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);

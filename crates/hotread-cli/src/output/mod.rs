@@ -1,5 +1,5 @@
-//! What is printed on stdout: tables for people, JSON and CSV for programs (`list.rs`). Data cannot do
-//! anything to a terminal: control characters are escaped there, and so is what does not show.
+//! Output to stdout: tables for people, JSON and CSV for programs (`list.rs`). On a terminal, control
+//! and invisible characters are escaped, so that data cannot control the terminal.
 
 pub(crate) mod colour;
 mod list;
@@ -19,17 +19,17 @@ use tokio::sync::oneshot;
 /// Narrowest terminal that a table is fitted to, in columns.
 const MIN_WIDTH: u16 = 40;
 
-/// Widest column that is not cut while there is room, in characters: half a digest or half a time is of
-/// little use.
+/// Widest column that is shown whole while there is room, in characters: half a digest or half a time is
+/// of little use.
 const WHOLE: u16 = 36;
 
-/// Room that a wider column has at least, in characters; if there is less, all are cut alike.
+/// Least width of a wider column, in characters; on a narrower terminal, all columns are cut alike.
 const LEAST: u16 = 10;
 
 /// Blanks between columns.
 const GAP: u16 = 2;
 
-/// Where answers go.
+/// Destination of answers.
 pub(crate) struct Out {
     out: BufWriter<StdoutLock<'static>>,
     terminal: bool,
@@ -46,17 +46,17 @@ impl Out {
         }
     }
 
-    /// Is it read by a person?
+    /// Returns `true` if stdout is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Returns whether headings and help are coloured.
+    /// Returns `true` if headings and help are to be coloured.
     pub(crate) fn has_colour(&self) -> bool {
         self.colour
     }
 
-    /// A line of text. On a terminal, its control characters are escaped.
+    /// Prints a line of text. On a terminal, its control characters are escaped.
     pub(crate) fn line(&mut self, text: &str) -> Result<()> {
         match self.terminal {
             true => written(writeln!(self.out, "{}", escape(text))),
@@ -64,24 +64,24 @@ impl Out {
         }
     }
 
-    /// A word with a tab after it.
+    /// Prints a word with a tab after it.
     pub(crate) fn word(&mut self, text: &str) -> Result<()> {
         self.part(text)?;
         self.text("\t")
     }
 
-    /// JSON on a line.
+    /// Prints JSON on a line.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
         self.line(&list::to_json(value)?)
     }
 
-    /// JSON on several lines.
+    /// Prints JSON on several lines.
     pub(crate) fn pretty(&mut self, value: &impl Serialize) -> Result<()> {
         self.part(&pretty(&list::to_json(value)?))?;
         self.text("\n")
     }
 
-    /// A value in a line for people: on a terminal, the begin of a long one.
+    /// Returns a value for one line: on a terminal, the beginning of a long value.
     pub(crate) fn shortened<'a>(&self, value: &'a str) -> Cow<'a, str> {
         match self.terminal {
             true => shortened(value),
@@ -89,12 +89,12 @@ impl Out {
         }
     }
 
-    /// Text as it is, which is not data.
+    /// Prints text as it is. Not for data, which is not escaped.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
         written(self.out.write_all(text.as_bytes()))
     }
 
-    /// Text of several lines that is data.
+    /// Prints data of several lines.
     pub(crate) fn lines(&mut self, text: &str) -> Result<()> {
         if !self.terminal {
             return self.text(text);
@@ -103,7 +103,7 @@ impl Out {
         lines.try_for_each(|line| self.line(line))
     }
 
-    /// Text whose line ends are not data, without an end to the last line.
+    /// Prints text whose line ends are not data, without a newline after the last line.
     fn part(&mut self, text: &str) -> Result<()> {
         if !self.terminal {
             return self.text(text);
@@ -112,7 +112,8 @@ impl Out {
         self.text(&lines.join("\n"))
     }
 
-    /// Rows under a heading. On a terminal a row takes one line, and what does not fit is cut.
+    /// Prints rows under a heading. On a terminal a row takes one line, and cells that do not fit are
+    /// cut.
     pub(crate) fn table(
         &mut self,
         heading: &[&str],
@@ -120,7 +121,7 @@ impl Out {
     ) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        // A terminal that does not know how wide it is says 0.
+        // A terminal of unknown width reports 0.
         let fits = self.terminal && table.width().is_some_and(|width| width >= MIN_WIDTH);
         table.set_content_arrangement(match fits {
             true => ContentArrangement::Dynamic,
@@ -169,19 +170,19 @@ impl Out {
         Ok(())
     }
 
-    /// Hands over what is still buffered, so that errors show.
+    /// Flushes the buffer, so that errors are reported.
     pub(crate) fn finish(mut self) -> Result<()> {
         written(self.out.flush())
     }
 }
 
-/// Waits until nobody reads stdout any more, which a command that rarely writes would not notice. If
-/// that cannot be told, it waits for ever.
+/// Waits until stdout is closed by its reader, which a command that rarely writes would not notice.
+/// Where that cannot be detected, the wait never ends.
 pub(crate) async fn hang_up() {
     let (tell, told) = oneshot::channel();
     let poll = move || {
         let out = io::stdout();
-        // Errors are told though nothing is asked for.
+        // `poll` reports errors even if no event is requested.
         let mut polled = [PollFd::new(&out, PollFlags::empty())];
         let done = loop {
             match event::poll(&mut polled, None) {
@@ -190,7 +191,7 @@ pub(crate) async fn hang_up() {
             }
         };
         if done.is_ok() {
-            // Nobody waits for it any more at the end.
+            // The receiver is gone if the command has ended.
             let _ = tell.send(());
         }
     };
@@ -200,7 +201,7 @@ pub(crate) async fn hang_up() {
     }
 }
 
-/// For those who write themselves.
+/// For code that writes through [`Write`].
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.write(bytes)
@@ -251,7 +252,7 @@ fn level(widths: &[u16], room: u16) -> u16 {
     (1..=room).rev().find(fits).unwrap_or(1)
 }
 
-/// The begin of a long value, with a mark that there is more.
+/// Returns the beginning of a long value, with a mark that there is more.
 fn shortened(value: &str) -> Cow<'_, str> {
     /// Characters of a value in a line: some lines of a terminal.
     const SHOWN: usize = 200;
@@ -261,7 +262,7 @@ fn shortened(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// As much of a cell as a terminal may show: wrapping a whole value of a megabyte takes long.
+/// Returns as much of a cell as a terminal may show: wrapping a value of a megabyte takes long.
 fn cut(cell: &str) -> &str {
     const SHOWN: usize = 1_000;
     match cell.char_indices().nth(SHOWN) {
@@ -270,7 +271,7 @@ fn cut(cell: &str) -> &str {
     }
 }
 
-/// Escapes what a terminal would take for a command, as JSON does: JSON stays what it is.
+/// Escapes characters that a terminal would interpret, in the way of JSON, so that JSON stays valid.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return text.into();
@@ -292,7 +293,7 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// The cells of those columns that are shown.
+/// Returns the cells of the columns that are shown.
 pub(crate) fn pick<T, const N: usize>(row: [T; N], shown: [bool; N]) -> Vec<T> {
     let cells = row.into_iter().zip(shown);
     cells
@@ -300,7 +301,7 @@ pub(crate) fn pick<T, const N: usize>(row: [T; N], shown: [bool; N]) -> Vec<T> {
         .collect()
 }
 
-/// A number with its thousands marked off.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -313,7 +314,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A count with its noun.
+/// Formats a count with its noun.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     match number {
         1 => format!("1 {one}"),

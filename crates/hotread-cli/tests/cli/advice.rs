@@ -1,4 +1,4 @@
-//! What messages say to do, done as it stands: it helps.
+//! Following the advice of messages, to the letter, helps.
 
 mod files;
 mod servers;
@@ -7,7 +7,7 @@ mod tables;
 use super::{Place, Ran, hotread};
 use std::path::Path;
 
-/// The command lines that a message has in backticks, without the name of the command.
+/// Returns the command lines that a message has in backticks, without the name of the command.
 fn quoted(message: &str) -> Vec<Vec<String>> {
     let parts = message.split('`').skip(1).step_by(2);
     let commands = parts.filter_map(|part| part.strip_prefix("hotread "));
@@ -15,7 +15,7 @@ fn quoted(message: &str) -> Vec<Vec<String>> {
     commands.map(words).collect()
 }
 
-/// What a command that failed says.
+/// Returns the message of a command that must fail.
 #[track_caller]
 fn said(ran: Ran, code: i32, words: &str) -> String {
     let message = ran.err.clone();
@@ -38,7 +38,7 @@ fn bare(args: &[&str], env: &[(&str, &Path)]) -> Ran {
     command.output().unwrap().into()
 }
 
-/// Texts of the source, without comments, line ends within texts joined.
+/// Returns the texts of the source, without comments, with continued string lines joined.
 fn texts(folder: &Path) -> String {
     let mut all = String::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -74,7 +74,7 @@ fn commands_that_messages_name_are_there_with_their_options() {
             .take_while(is_name)
             .map(String::as_str)
             .collect();
-        // Behind the names of commands may be those of tables or tokens.
+        // Names of tables or tokens may follow the name of a command.
         let help = loop {
             let help = bare(&[&names[..], &["--help"]].concat(), &[]);
             if help.code == 0 {
@@ -87,7 +87,7 @@ fn commands_that_messages_name_are_there_with_their_options() {
             assert!(help.contains(option.as_str()), "{words:?}");
         }
     }
-    // Libraries speak of their calls.
+    // Libraries advise with their own calls, not with commands.
     for library in [
         "hotread",
         "hotread-proto",

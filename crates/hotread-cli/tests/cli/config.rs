@@ -1,4 +1,4 @@
-//! The settings of a server: where they come from, how they are checked, and how they change while it runs.
+//! The settings of a server: their sources, their checks, and their changes while it runs.
 
 use super::{Place, hotread, serving::Serving};
 use std::io::{BufRead, BufReader};
@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long a line of the log may take.
+/// Longest wait for a line of the log.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The lines of a server's log as they come.
+/// Returns the lines of a server's log as they arrive.
 fn log(serving: &mut Serving) -> Receiver<String> {
     let (lines, log) = channel();
     let err = BufReader::new(serving.stderr());
@@ -23,7 +23,7 @@ fn log(serving: &mut Serving) -> Receiver<String> {
     log
 }
 
-/// The lines up to one with these words.
+/// Returns the lines up to one with these words.
 #[track_caller]
 fn until(log: &Receiver<String>, words: &str) -> String {
     let mut lines = String::new();
@@ -76,7 +76,7 @@ fn every_problem_of_a_file_is_listed_with_its_line() {
         (&2.into(), &"hotread.toml".into())
     );
     ran.failed_json(5, "BAD_CONFIG");
-    // A server says as much as fits on a line.
+    // A server reports a problem that fits on one line.
     place
         .run(&["serve"])
         .failed(5, "hotread.toml:1: there is no key lissten");
@@ -276,7 +276,7 @@ fn the_log_changes_with_the_file() {
 #[test]
 fn a_server_ends_with_its_terminal() {
     let place = Place::with_table();
-    // `script` gives it a terminal, and closes it when it is killed.
+    // `script` gives the server a terminal, and closes it when killed.
     let script = Command::new("script")
         .args(["-qfc"])
         .arg(format!(
@@ -299,7 +299,7 @@ fn a_server_ends_with_its_terminal() {
     }
     script.kill().unwrap();
     script.wait().unwrap();
-    // Then the database is free.
+    // The database is free again after that.
     let begun = std::time::Instant::now();
     while place.run(&["set", "t", "k", "1"]).code != 0 {
         assert!(begun.elapsed() < PATIENCE);

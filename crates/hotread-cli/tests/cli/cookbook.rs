@@ -7,16 +7,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What takes longer hangs.
+/// Time after which a command counts as hung.
 const HANG: Duration = Duration::from_secs(600);
 
-/// Fewest commands that a section has.
+/// Least number of commands in a section.
 const FEWEST: usize = 13;
 
-/// The address that the page has for a server.
+/// Address of the server in the page.
 const ADDRESS: &str = "127.0.0.1:7400";
 
-/// A section's commands, each with the output that follows it, if any does.
+/// Returns the commands of a section, each with the output that follows it, if any.
 fn commands(section: &str) -> Vec<(String, Option<String>)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/cookbook.md");
     let page = std::fs::read_to_string(page).unwrap();
@@ -38,7 +38,7 @@ fn commands(section: &str) -> Vec<(String, Option<String>)> {
     found
 }
 
-/// A shell that runs a line where the database is, and finds the command.
+/// Returns a shell that runs a line in the place, with the command in its path.
 fn shell(place: &Place, line: &str) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_hotread"));
     let path = std::env::var("PATH").unwrap_or_default();
@@ -78,7 +78,7 @@ fn the_one_liners_do_what_the_page_says() {
         }
         let is_endless = line.contains("--exec");
         if is_endless {
-            // So that it is the command, and not the shell, that is stopped.
+            // With `exec`, stopping the process stops the command, not the shell.
             line.insert_str(0, "exec ");
         }
         let mut command = shell(&place, &line);
@@ -98,7 +98,7 @@ fn the_one_liners_do_what_the_page_says() {
     assert!(serving.is_some(), "the page has examples with a server");
 }
 
-/// The last one goes on until it is stopped; what it is told is in a file.
+/// Runs the last command, which continues until it is stopped; its output is in a file.
 fn follow(place: &Place, mut command: Command) {
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     let log = place.path("changes.log");
@@ -150,7 +150,8 @@ const PEOPLE: &str = r#"[{"id": "ann", "age": 50}, {"id": "bob", "age": null}]"#
 
 fn compressed(with: &str, text: &str) -> Vec<u8> {
     if with == "zstd" {
-        // Not each machine has the command. A frame of one block that is stored as it is.
+        // Some machines lack the zstd command. A frame can consist of one block that is stored
+        // uncompressed.
         let mut frame = vec![
             0x28,
             0xb5,
@@ -217,7 +218,7 @@ fn the_commands_for_files_do_what_the_page_says() {
         let command = words.collect::<Vec<_>>().join(" ");
         let mut shell = shell(&place, &command);
         let ran: Ran = shell.env("HOTREAD_DB", place.db()).output().unwrap().into();
-        // Rows are left out where they are to be.
+        // Exit code of imports that skip bad rows.
         let expected = if command.contains("--skip-bad") { 7 } else { 0 };
         assert_eq!(ran.code, expected, "{command}: {ran:?}");
     }

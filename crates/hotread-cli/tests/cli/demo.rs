@@ -1,4 +1,4 @@
-//! `hotread demo`: what it shows, and that it can fail. It runs as short as it can here.
+//! `hotread demo`: its output, and its failure. It runs as briefly as possible here.
 
 use super::{Place, Ran, hotread};
 use std::process::Command;
@@ -8,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nothing takes that long: it hangs.
+/// Time after which a demo counts as hung.
 #[cfg(target_os = "linux")]
 const HANGS: Duration = Duration::from_secs(600);
 
-/// The demo, with its temporary folder in the place.
+/// Returns the demo, with its temporary folder in the place.
 fn demo(place: &Place, seconds: &str, args: &[&str]) -> Command {
     let mut command = hotread();
     command.args(["demo", "--seconds", seconds]).args(args);
     command.current_dir(place.path("."));
     command.env("TMPDIR", place.path("."));
-    // Settings of the user's are not for the demo's server.
+    // The user's settings must not apply to the demo's server.
     command.env("HOTREAD_DB", "nowhere/at-all.db");
     command.env("HOTREAD_LISTEN", "127.0.0.1:1");
     command
@@ -28,7 +28,7 @@ fn run(place: &Place, args: &[&str]) -> Ran {
     demo(place, "0.2", args).output().unwrap().into()
 }
 
-/// What demos have left in the place.
+/// Returns the folders that demos have left in the place.
 fn leftovers(place: &Place) -> Vec<String> {
     let entries = std::fs::read_dir(place.path(".")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -83,7 +83,7 @@ fn without_a_terminal_the_demo_prints_plain_lines() {
     assert!(leftovers(&place).is_empty());
 }
 
-/// Of builds that have the option.
+/// Only builds for tests have the option.
 #[cfg(debug_assertions)]
 #[test]
 fn a_write_that_was_claimed_and_is_not_there_fails_the_demo() {
@@ -117,7 +117,7 @@ fn data_that_cannot_be_shown_is_refused_in_one_line() {
     assert!(leftovers(&place).is_empty());
 }
 
-/// A demo that runs, with all of its processes.
+/// A running demo, with all of its processes.
 #[cfg(target_os = "linux")]
 struct Running {
     demo: Child,
@@ -126,7 +126,7 @@ struct Running {
 
 #[cfg(target_os = "linux")]
 impl Running {
-    /// Waits until it is in the middle of it.
+    /// Waits until the demo is in progress.
     fn start() -> Self {
         let place = Place::new();
         let demo = demo(&place, "30", &[])
@@ -141,13 +141,13 @@ impl Running {
         running
     }
 
-    /// The demo and those that it started, as their command lines: they share its temporary folder.
+    /// Returns the command lines of the demo and its processes, which share its temporary folder.
     fn processes(&self) -> Vec<String> {
         let mark = format!("TMPDIR={}", self.place.path(".").display());
         let processes = std::fs::read_dir("/proc").unwrap();
         let paths = processes.map(|process| process.unwrap().path());
         let ours = paths.filter(|path| {
-            // Those that have just ended, and those of others, cannot be read.
+            // Processes that have just ended, and those of other users, cannot be read.
             let environment = std::fs::read(path.join("environ")).unwrap_or_default();
             environment
                 .split(|&byte| byte == 0)

@@ -1,4 +1,4 @@
-//! What goes wrong outside of tables, and how it ends.
+//! Errors outside of tables, and their exit codes.
 
 use super::{Place, Ran, hotread};
 
@@ -16,7 +16,7 @@ fn a_database_has_to_be_named() {
 }
 
 #[test]
-fn a_database_that_is_not_there_is_not_made_by_the_way() {
+fn a_missing_database_is_not_created_as_a_side_effect() {
     let place = Place::new();
     for args in [
         &["ls", "t"][..],
@@ -50,7 +50,7 @@ fn a_database_that_is_not_there_is_not_made_by_the_way() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_left_alone() {
+fn a_foreign_file_is_left_alone() {
     let place = Place::new();
     let text = place.file(
         "notes.txt",
@@ -97,7 +97,7 @@ fn tables_that_are_not_there_are_named() {
 }
 
 #[test]
-fn names_that_are_none_are_wrong_usage() {
+fn invalid_names_are_wrong_usage() {
     let place = Place::with_table();
     place.run(&["get", "T", "k"]).failed(2, "[a-z0-9]");
     place.run(&["get", "t", ""]).failed(2, "empty");
@@ -153,7 +153,7 @@ fn while_another_process_writes_one_can_read_but_not_write() {
         &["migrate", "up"],
         &["migrate", "down", "1", "--yes"],
     ] {
-        // Not for the five seconds that a command waits unless it is told otherwise.
+        // Shorter than the default of five seconds.
         let args = [args, &["--wait", "100ms"]].concat();
         place.run(&args).failed(5, "is in use by process");
     }
@@ -165,7 +165,7 @@ fn while_another_process_writes_one_can_read_but_not_write() {
 }
 
 #[test]
-fn more_is_said_if_asked() {
+fn verbose_commands_report_more() {
     let place = Place::with_table();
     let export = place.run(&["export", "t", "-v"]);
     assert!(export.err.contains("0 records of t at "), "{}", export.err);

@@ -4,7 +4,7 @@ use super::{Place, Ran};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// A place with a table whose records have everything that records can have.
+/// Returns a place with a table whose records have every optional part.
 fn filled() -> Place {
     let place = Place::with_table();
     place
@@ -129,7 +129,7 @@ fn backups_are_made_and_restored() {
     assert!(!another.db().exists());
 }
 
-/// Runs a command that writes a copy, and kills it while it does, or in the moment in which it has.
+/// Runs a command that writes a copy, and kills it during the copy or just afterwards.
 fn kill_while_copying(place: &Place, args: &[&str], target: &str, after: Duration) -> bool {
     let folder = place.path(&format!(".{target}.hotread-part"));
     let mut child = place
@@ -179,7 +179,7 @@ fn a_killed_copy_leaves_nothing_under_its_name() {
     }
     println!("{killed} killed in the middle, {whole} had their names");
     assert!(killed > 0);
-    // The next one works, and takes away what is left.
+    // The next copy succeeds, and removes the remains of the killed ones.
     place.run(&["backup", "new.db"]).ok();
     let left = std::fs::read_dir(place.0.path()).unwrap();
     let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -225,7 +225,7 @@ fn verify_finds_damage() {
     let place = filled();
     let sound = place.run(&["verify"]).ok();
     assert!(sound.ends_with("1 table, no problems\n"), "{sound}");
-    // All that is in the WAL moves to the file, and one letter of a value changes there.
+    // Moves everything in the WAL to the file, and changes one letter of a value there.
     let bytes = {
         let backup = place.path("b.db");
         place.run(&["backup", backup.to_str().unwrap()]).ok();
@@ -253,7 +253,7 @@ fn verify_finds_damage() {
     let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_ne!(report["problems"].as_array().unwrap().len(), 0);
     ran.failed_json(6, "CORRUPT");
-    // Half of the file.
+    // Truncates the file to half.
     let file = place.file("half.db", &bytes[..bytes.len() / 2]);
     let ran: Ran = place.run(&["--db", &file, "verify"]);
     assert_eq!(ran.code, 6, "{ran:?}");

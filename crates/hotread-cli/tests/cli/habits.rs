@@ -1,11 +1,11 @@
-//! What people's fingers know from other commands.
+//! Habits from other commands that work here as well.
 
 use super::serving::Serving;
 use super::terminal::on_terminal;
 use super::{Place, Ran};
 use serde_json::{Value, json};
 
-/// A table `t` with some keys.
+/// Returns a table `t` with some keys.
 fn keys() -> Place {
     let place = Place::with_table();
     for key in ["a/1", "a/2", "b"] {
@@ -60,7 +60,7 @@ fn several_records_are_got_by_keys_or_a_prefix() {
     get(&["b", "--prefix", "a"]).failed(2, "--prefix");
     get(&["a/1", "b", "--string"]).failed(2, "just one key");
     get(&[]).failed(2, "<KEY>");
-    // More than a page.
+    // More than one page.
     let line = |n| format!("{{\"key\":\"n/{n:04}\",\"value\":{n}}}\n");
     let file = place.file("many.ndjson", (0..1_200).map(line).collect::<String>());
     assert_eq!(place.run(&["import", "t", &file]).code, 0);
@@ -112,7 +112,7 @@ fn a_prefix_is_deleted_after_asking() {
     );
     assert_eq!(place.run(&["keys", "t"]).ok(), "b\n");
     assert_eq!(rm(&["--yes"]).err, "no records\n");
-    // In transactions of at most 1,000.
+    // Deletions are committed in transactions of at most 1,000.
     let line = |n| format!("{{\"key\":\"a/{n:04}\",\"value\":{n}}}\n");
     let file = place.file("many.ndjson", (0..2_300).map(line).collect::<String>());
     assert_eq!(place.run(&["import", "t", &file]).code, 0);
@@ -122,7 +122,7 @@ fn a_prefix_is_deleted_after_asking() {
     assert!(last.contains("\"note\":\"cleared\""), "{last}");
 }
 
-/// The command that the message names empties a table.
+/// The command that the message names does empty a table.
 #[test]
 fn an_empty_prefix_deletes_nothing() {
     let place = keys();
@@ -178,7 +178,7 @@ fn a_transaction_is_read_as_json_or_lines() {
                     "if": [{"key": "a", "if_absent": true}], "note": "first"}"#;
     let done = place.run_with(body, &["txn", "t"]).ok();
     assert_eq!(done, "2 operations were committed, seq 1\n");
-    // The condition does not hold any more.
+    // The condition no longer holds.
     place
         .run_with(body, &["txn", "t"])
         .failed(4, "should be absent");
@@ -251,7 +251,7 @@ fn records_are_shown_as_they_were() {
 }
 
 #[test]
-fn what_the_history_does_not_tell_is_an_error() {
+fn a_state_before_the_history_is_an_error() {
     let place = Place::new();
     place
         .run(&["table", "create", "t", "--history-changes", "2"])
@@ -261,11 +261,11 @@ fn what_the_history_does_not_tell_is_an_error() {
         place.run(&["set", "t", "a", &n.to_string()]).ok();
     }
     let at = |key: &str, seq: &str| place.run(&["get", "t", key, "--at", seq]);
-    // It has not changed since.
+    // This record has not changed since.
     assert_eq!(at("old", "1").ok(), "1\n");
     assert_eq!(at("a", "41").ok(), "39\n");
     at("a", "3").failed(4, "the history of table t begins at seq");
-    // It is not there now, and nothing that is kept touched it.
+    // The key is absent now, and no operation of the history touched it.
     at("never", "40").failed(3, "no record \"never\"");
 }
 

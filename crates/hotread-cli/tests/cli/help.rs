@@ -89,7 +89,7 @@ fn completions_name_the_commands() {
     run(&["completions", "tcsh"]).failed(2, "bash");
 }
 
-/// Returns whether a line may be wider than the terminal, because it is pasted.
+/// Returns `true` if a line may be wider than the terminal, because it is meant to be pasted.
 fn is_pasted(line: &str) -> bool {
     line.starts_with("  ") && (line.contains("hotread ") || line.contains("HOTREAD_"))
 }
@@ -119,7 +119,7 @@ fn help_fits_a_narrow_terminal() {
                 line.chars().count() <= WIDTH || is_pasted(line) || line.starts_with("Usage:");
             assert!(fits, "{command:?}: {line:?}");
         }
-        // Broken once, where the terminal ends: the next word had no room.
+        // A paragraph is broken only where the next word does not fit.
         let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
         for pair in lines.windows(2) {
             let next = pair[1]

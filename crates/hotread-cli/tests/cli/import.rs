@@ -1,4 +1,4 @@
-//! import.
+//! `hotread import`.
 
 use super::{Place, Ran};
 
@@ -10,7 +10,7 @@ fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
     records.iter().map(of).collect()
 }
 
-/// The table was created, and said to be.
+/// Checks that the import created the table and reported it; returns its output.
 #[track_caller]
 fn created(ran: Ran) -> String {
     assert_eq!(
@@ -27,7 +27,7 @@ fn csv_rows_become_objects_and_the_last_of_a_key_counts() {
     let place = Place::new();
     let file = place.file("countries.csv", CSV);
     let said = created(place.run(&["import", "t", &file, "--key", "code"]));
-    let words = "3 rows read, 1 row had a key that stood before; 2 records in t; ";
+    let words = "3 rows read, 1 row had a key that appeared before; 2 records in t; ";
     assert!(said.starts_with(words), "{said}");
     assert!(said.contains(" rows/s; digest "), "{said}");
     let expected = [
@@ -167,7 +167,7 @@ fn a_bad_row_stops_it_and_what_came_before_stays() {
         "x.ndjson, line 1801: ",
         "\"value\" is missing",
         "1,800 rows before it were",
-        "--skip-rows 1800 goes on behind them",
+        "--skip-rows 1800 continues after them",
         "--skip-bad",
     ] {
         assert!(error.contains(words), "{error}");
@@ -259,7 +259,7 @@ fn a_replacement_makes_the_table_equal_the_file_in_one_step() {
     let said = place.run(&["import", "t", &file, "--replace"]).ok();
     assert!(
         said.starts_with(
-            "4 rows read, 1 row had a key that stood before, 2 written, 1 deleted; 3 records in t; "
+            "4 rows read, 1 row had a key that appeared before, 2 written, 1 deleted; 3 records in t; "
         ),
         "{said}"
     );
@@ -422,7 +422,7 @@ fn rows_that_are_large_make_small_transactions() {
     );
 }
 
-/// `key,on,percent` into the type of the README.
+/// The example `key,on,percent` of the README, for its type.
 #[test]
 fn types_are_told_by_the_columns_of_all_files() {
     let place = Place::new();
@@ -472,7 +472,7 @@ fn types_are_told_by_the_columns_of_all_files() {
     import("code").failed(2, "COLUMN=TYPE");
 }
 
-/// What a wrong guess does: it stops, and says what helps.
+/// A wrong guess stops the import with advice.
 #[test]
 fn a_pipe_is_judged_by_its_beginning_and_stops_where_that_was_wrong() {
     let place = Place::new();
@@ -489,7 +489,7 @@ fn a_pipe_is_judged_by_its_beginning_and_stops_where_that_was_wrong() {
     for words in [
         "\"v\" is not of the type integer",
         "--types COLUMN=text",
-        "goes on behind them",
+        "continues after them",
     ] {
         assert!(ran.err.contains(words), "{}", ran.err);
     }
@@ -510,8 +510,8 @@ fn duplicates_are_counted_listed_and_refused_as_asked_for() {
     let ran = place.run(&["import", "t", &one, &two, "--key", "code", "-v"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     for words in [
-        "one.csv, line 4: the key \"FI\" stood before",
-        "two.csv, line 2: the key \"SE\" stood before",
+        "one.csv, line 4: the key \"FI\" appeared before",
+        "two.csv, line 2: the key \"SE\" appeared before",
     ] {
         assert!(ran.err.contains(words), "{}", ran.err);
     }
@@ -524,7 +524,7 @@ fn duplicates_are_counted_listed_and_refused_as_asked_for() {
     for more in [&["--unique"][..], &["--unique", "--replace"]] {
         place.run(&[&import[..], more].concat()).failed(
             4,
-            "one.csv, line 4: the key \"FI\" stood before, which --unique refuses",
+            "one.csv, line 4: the key \"FI\" appeared before, which --unique refuses",
         );
     }
 }
@@ -572,7 +572,7 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let before = place.file("old.csv", format!("key,n\nsame,1\nchange,1\n{old}"));
     created(place.run(&["import", "t", &before, "--key", "key"]));
     let said = place.run(&import).ok();
-    let expected = "4 rows read, 1 row had a key that stood before; nothing was changed\n\
+    let expected = "4 rows read, 1 row had a key that appeared before; nothing was changed\n\
                     would add 1 record: \"add\"\n\
                     would change 1 record: \"change\"\n\
                     would leave 1 as they are\n";
@@ -623,7 +623,7 @@ fn a_signal_ends_it_and_says_how_to_go_on() {
         writeln!(stdin, "{{\"key\":\"{n}\",\"value\":{n}}}").unwrap();
     }
     stdin.flush().unwrap();
-    // Nothing more comes, so it waits for that once it has said that there is a table.
+    // The input stays open, so the import waits for more after it has created the table.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let committed = || place.run(&["table", "show", "t", "--json"]);
     while committed().out.is_empty() || committed().json()[0]["records"] != 2_000 {

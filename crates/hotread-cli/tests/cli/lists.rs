@@ -1,14 +1,14 @@
-//! Lists: whole for programs, fitted for people.
+//! Lists: complete for programs, fitted to the terminal for people.
 
 use super::serving::Serving;
 use super::terminal::on_terminal;
 use super::{Place, Ran};
 use serde_json::{Value, json};
 
-/// Records of the large table: more than a page of a scan.
+/// Records of the large table: more than one page of a scan.
 const MANY: usize = 1_500;
 
-/// A table `t` with the keys k0000 to k1499, whose values have the word `hotel`.
+/// Returns a table `t` with the keys k0000 to k1499, whose values contain the word `hotel`.
 fn many() -> Place {
     let place = Place::new();
     place.run(&["table", "create", "t", "--search"]).ok();
@@ -18,7 +18,7 @@ fn many() -> Place {
     place
 }
 
-/// The notice that a list is cut, in JSON.
+/// Returns the notice that a list is cut, in JSON.
 #[track_caller]
 fn cut(ran: &Ran) -> Value {
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -191,7 +191,7 @@ fn a_terminal_shows_rows_that_fit() {
         assert!(widest <= usize::from(width), "{widest}: {shown}");
         assert!(shown.contains("word word"), "{shown}");
     }
-    // Also if the columns that are not long have no room together.
+    // Also if the short columns do not fit together.
     let key = "a/rather/long/key/of/thirty/five/ch";
     let more = [
         "--category",
@@ -215,7 +215,7 @@ fn a_terminal_shows_rows_that_fit() {
         assert_eq!(shown.lines().count(), 4, "{shown}");
         assert!(shown.contains("a/rather/"), "{shown}");
     }
-    // Whole for programs, and in a pipe.
+    // The list is complete for programs, and in a pipe.
     assert!(place.run(&["ls", "t"]).ok().contains(&long));
     let (json, _) = on_terminal(place.command(&["ls", "t", "--json"]), 60, "");
     assert!(json.contains(&long), "{json}");

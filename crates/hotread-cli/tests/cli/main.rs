@@ -1,4 +1,4 @@
-//! The command as its users see it: what it prints, where, and how it ends.
+//! The command as its users see it: its output, where it is printed, and its exit codes.
 
 mod advice;
 mod config;
@@ -23,10 +23,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A directory with a database, or a place for one.
+/// A directory that contains a database, or will.
 struct Place(tempfile::TempDir);
 
-/// What a command printed, and how it ended.
+/// Output and exit code of a command.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -47,14 +47,14 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// It went well; what it printed.
+    /// Checks that the command succeeded; returns its output.
     #[track_caller]
     fn ok(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (0, ""), "{}", self.out);
         self.out
     }
 
-    /// As [`ok`](Self::ok), with a JSON document on each line.
+    /// Returns the output like [`ok`](Self::ok), as a JSON document per line.
     #[track_caller]
     fn json(self) -> Vec<serde_json::Value> {
         let out = self.ok();
@@ -63,7 +63,7 @@ impl Ran {
             .collect()
     }
 
-    /// It failed: one line on stderr, with these words.
+    /// Checks that the command failed, with one line on stderr that contains these words.
     #[track_caller]
     fn failed(self, code: i32, words: &str) {
         assert_eq!(self.code, code, "{self:?}");
@@ -74,7 +74,7 @@ impl Ran {
         );
     }
 
-    /// It failed: one line of JSON on stderr.
+    /// Checks that the command failed, with one line of JSON on stderr; returns it.
     #[track_caller]
     fn failed_json(self, code: i32, name: &str) -> serde_json::Value {
         assert_eq!(self.code, code, "{self:?}");
@@ -85,7 +85,7 @@ impl Ran {
     }
 }
 
-/// The command, without what the surroundings set.
+/// Returns the command, without the settings of the environment.
 fn hotread() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotread"));
     for name in [
@@ -101,20 +101,20 @@ fn hotread() -> Command {
     ] {
         command.env_remove(name);
     }
-    // No colour, also where a test has a terminal.
+    // No colour, even if a test has a terminal.
     command.env("TERM", "dumb");
     command.stdin(Stdio::null());
     command
 }
 
-/// Runs a command that reads this from stdin.
+/// Runs a command with this input on stdin.
 fn run_with(command: &mut Command, input: impl AsRef<[u8]>) -> Ran {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // It may end without having read all of it.
+    // The command may end before it has read all of its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_ref());
     child.wait_with_output().unwrap().into()
 }
@@ -124,7 +124,7 @@ impl Place {
         Self(hotread_testkit::folder())
     }
 
-    /// With an empty table `t`.
+    /// Creates a place with an empty table `t`.
     fn with_table() -> Self {
         let place = Self::new();
         place.run(&["table", "create", "t"]).ok();
@@ -161,7 +161,7 @@ impl Place {
         run_with(&mut self.command(args), input)
     }
 
-    /// The digest of the table's keys and values.
+    /// Returns the digest of the table's keys and values.
     fn content(&self, db: &Path, table: &str) -> String {
         let ran: Ran = hotread()
             .args(["verify", "--json", "--db"])

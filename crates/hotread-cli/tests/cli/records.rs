@@ -1,4 +1,4 @@
-//! set, get, rm, ls, search, history.
+//! `hotread set`, `get`, `rm`, `ls`, `search` and `history`.
 
 use super::{Place, Ran};
 use std::process::Stdio;
@@ -143,7 +143,7 @@ fn what_has_expired_is_not_there() {
 fn what_has_expired_does_not_count_in_lists() {
     let place = Place::with_table();
     place.run(&["set", "t", "b", "1"]).ok();
-    // Last, so that no command that writes deletes it.
+    // Written last, so that no later command that writes deletes it.
     let old = ["--expires-at", "2020-01-01T00:00:00Z"];
     place
         .run(&[&["set", "t", "a", "1"], &old[..]].concat())
@@ -153,7 +153,7 @@ fn what_has_expired_does_not_count_in_lists() {
     place.run(&["rm", "t", "a"]).failed(3, "no record \"a\"");
 }
 
-/// A table with the keys k0000 to k1499, in one import.
+/// Returns a table with the keys k0000 to k1499, in one import.
 fn many() -> Place {
     let place = Place::new();
     let lines = (0..1_500).map(|n| format!("{{\"key\":\"k{n:04}\",\"value\":{n}}}\n"));
@@ -334,7 +334,7 @@ fn a_note_is_shown_in_the_history() {
     assert!(lines[0].ends_with("NOTE"), "{shown}");
     assert!(lines[1].ends_with(note), "{shown}");
     assert!(lines[2].ends_with("hotread"), "{shown}");
-    // Once for a transaction.
+    // Printed once for a transaction.
     assert!(
         lines[3].ends_with("cleared") && !lines[4].contains("hotread"),
         "{shown}"
@@ -344,7 +344,7 @@ fn a_note_is_shown_in_the_history() {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(ran.err.contains("note"), "{ran:?}");
     }
-    // An export has records, and not what was said of them.
+    // An export has records, without their notes.
     assert_eq!(
         place.run(&["export", "t"]).ok(),
         "{\"key\":\"c\",\"value\":1}\n"

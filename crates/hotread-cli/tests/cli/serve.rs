@@ -1,4 +1,4 @@
-//! `hotread serve`, and the tokens that it asks for.
+//! `hotread serve`, and the tokens that it requires.
 
 use super::{Place, hotread, serving::Serving};
 use std::net::TcpStream;
@@ -40,7 +40,7 @@ fn settings_come_from_the_file_the_environment_and_the_command_line() {
         "hotread.toml",
         "listen = '127.0.0.1:1'\n[server]\nallowed_hosts = ['a.b']\n",
     );
-    // The port of the file cannot be had; the command line's counts.
+    // The port of the file is not available; that of the command line wins.
     let serving = Serving::start(&place, &["--config", &file]);
     let asked = |host: &str| {
         serving
@@ -79,7 +79,7 @@ fn what_keeps_a_server_from_starting_is_said_in_one_line() {
     ran.failed(5, "in use by process");
     let ran = other.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(ran.code, 5, "{ran:?}");
-    // All that is missing at once, with what to type, and nothing is said to be served.
+    // All requirements are named at once, with commands to type, and no address is printed.
     for said in [
         "no tokens",
         "nothing would be encrypted",
@@ -188,7 +188,7 @@ fn paths_in_a_configuration_file_are_relative_to_it() {
 }
 
 #[test]
-fn a_database_under_another_name_is_not_opened_beside_a_server() {
+fn a_served_database_is_not_opened_under_another_name() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     std::fs::hard_link(place.db(), place.path("other.db")).unwrap();
@@ -196,7 +196,7 @@ fn a_database_under_another_name_is_not_opened_beside_a_server() {
         .run(&["--db", "other.db", "set", "t", "k", "1"])
         .failed(5, "one of 2 names of the same file");
     std::fs::remove_file(place.path("other.db")).unwrap();
-    // Nor where the lock file was deleted.
+    // Nor after the lock file was deleted.
     std::fs::remove_file(place.path("test.db.lock")).unwrap();
     place
         .run(&["set", "t", "k", "1", "--wait", "0s"])
@@ -321,7 +321,7 @@ fn tokens_are_made_listed_and_revoked_and_a_server_asks_for_them() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_low_limit_of_open_files_is_raised_and_idle_connections_harm_nobody() {
+fn a_low_limit_of_open_files_is_raised() {
     const SOFT: usize = 160;
     let place = Place::with_table();
     let mut command = Command::new("sh");
@@ -338,7 +338,7 @@ fn a_low_limit_of_open_files_is_raised_and_idle_connections_harm_nobody() {
         .find(|line| line.starts_with("Max open files"));
     let files: Vec<_> = files.unwrap().split_whitespace().collect();
     assert_eq!(files[3], files[4], "the soft limit is the hard one");
-    // More than the limit that it was started with.
+    // More than the limit with which the server was started.
     let idle = |_| TcpStream::connect(&serving.address).unwrap();
     let idle: Vec<_> = (0..SOFT + 40).map(idle).collect();
     assert_eq!(serving.ask("GET", "/healthz", "", "").0, 200);

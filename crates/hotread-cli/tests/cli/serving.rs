@@ -1,14 +1,14 @@
-//! A server that runs, and commands that go through it.
+//! A running server, and commands that go through it.
 
 use super::{Place, Ran, hotread};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-/// A server that runs; killed when it goes out of scope.
+/// A running server; killed on drop.
 pub(super) struct Serving {
     child: Child,
-    /// `address:port`
+    /// Its address, as `address:port`.
     pub(super) address: String,
 }
 
@@ -29,7 +29,7 @@ impl Serving {
         Self::spawn(&mut place.command(&args))
     }
 
-    /// Its log, which is then no longer returned by [`stop`](Self::stop).
+    /// Returns the stderr with its log, which [`stop`](Self::stop) then no longer returns.
     pub(super) fn stderr(&mut self) -> std::process::ChildStderr {
         self.child.stderr.take().unwrap()
     }
@@ -38,7 +38,7 @@ impl Serving {
         self.child.id()
     }
 
-    /// A command that serves.
+    /// Starts a command that serves.
     pub(super) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -71,7 +71,7 @@ impl Serving {
         format!("http://{}", self.address)
     }
 
-    /// A command that goes through the server.
+    /// Returns a command that goes through the server.
     pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = hotread();
         command.env("HOTREAD_URL", self.url()).args(args);
@@ -86,7 +86,7 @@ impl Serving {
         super::run_with(&mut self.command(args), input)
     }
 
-    /// The status and the body of an answer.
+    /// Returns the status and the body of an answer.
     pub(super) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(&self.address).unwrap();
         let (address, length) = (&self.address, body.len());
@@ -105,7 +105,7 @@ impl Serving {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
-    /// Tells it to stop; its log.
+    /// Stops the server, and returns its log.
     pub(super) fn stop(mut self) -> String {
         let pid = self.child.id().to_string();
         let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();

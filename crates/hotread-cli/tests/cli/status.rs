@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What takes longer hangs.
+/// Time after which a command counts as hung.
 const HANG: Duration = Duration::from_secs(600);
 
-/// Takes only `1`, and says why in a way that could do something to a terminal.
+/// A type that takes only `1`, with a reason that could control a terminal.
 #[derive(Clone, Default)]
 struct Ones(BTreeMap<Arc<str>, ()>);
 
@@ -42,7 +42,7 @@ impl Replicated for Ones {
     }
 }
 
-/// Asks until it is so.
+/// Asks for the status until `is_so` holds.
 fn until(serving: &Serving, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
     let asked = Instant::now();
     loop {
@@ -62,7 +62,7 @@ fn tables_and_who_follows_them_are_shown() {
     let idle = serving.run(&["status"]);
     assert_eq!(
         (idle.code, idle.err.as_str()),
-        (0, "nobody follows a table now\n")
+        (0, "no client follows a table now\n")
     );
     let words: Vec<Vec<&str>> = idle
         .out

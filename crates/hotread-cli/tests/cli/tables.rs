@@ -1,4 +1,4 @@
-//! table create, list, show, drop, reseal; migrate.
+//! `hotread table create`, `list`, `show`, `drop` and `reseal`, and `hotread migrate`.
 
 use super::Place;
 use hotread_store::migrate::LATEST;
@@ -227,7 +227,7 @@ fn sealed_tables_need_their_passphrase() {
         let bytes = std::fs::read(place.path(file)).unwrap_or_default();
         assert!(!bytes.windows(6).any(|part| part == b"secret"), "{file}");
     }
-    // Sealed or not, the table can be told about, and checked as far as that goes.
+    // Without the passphrase, the table can still be listed, and partly checked.
     assert!(place.run(&["table", "list"]).ok().contains("sealed"));
     assert!(place.run(&["verify"]).ok().contains("sealed, not opened"));
     assert!(!with(&one, &["verify"]).ok().contains("not opened"));
@@ -242,8 +242,8 @@ fn sealed_tables_need_their_passphrase() {
         &["table", "reseal", "s", "--new-passphrase-file", &two],
     );
     assert_eq!(resealed.code, 0, "{resealed:?}");
-    assert!(resealed.out.contains("sealed anew"), "{resealed:?}");
-    // Nothing else is written meanwhile.
+    assert!(resealed.out.contains("rekeyed"), "{resealed:?}");
+    // No other process writes meanwhile.
     assert!(
         resealed.err.starts_with("rewriting the file of "),
         "{resealed:?}"

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
 
-/// Runs a command on a terminal of this width in columns, with this text typed. Returns what it showed, the
-/// typed text included, and its exit code.
+/// Runs a command on a terminal of this width in columns, and types this text. Returns the output, which
+/// includes the typed text, and the exit code.
 pub(super) fn on_terminal(mut command: Command, columns: u16, typed: &str) -> (String, i32) {
     let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&main).unwrap();
@@ -28,12 +28,12 @@ pub(super) fn on_terminal(mut command: Command, columns: u16, typed: &str) -> (S
     let end = || side.try_clone().unwrap();
     command.stdin(end()).stdout(end()).stderr(end());
     let mut child = command.spawn().unwrap();
-    // Reading ends when no process has the other end any more.
+    // Reading ends when no process has the other end open.
     drop((command, side));
     let mut main = File::from(main);
     main.write_all(typed.as_bytes()).unwrap();
     let (mut shown, mut some) = (Vec::new(), [0; 4096]);
-    // At its end a pseudo-terminal fails, where a pipe would be empty.
+    // At its end, a pseudo-terminal returns an error where a pipe would be empty.
     while let Ok(n @ 1..) = main.read(&mut some) {
         shown.extend_from_slice(&some[..n]);
     }

@@ -1,4 +1,4 @@
-//! The same commands on a database and through a server: they answer the same, and end the same.
+//! The same commands on a database and through a server have the same output and exit codes.
 
 use super::serving::Serving;
 use super::{Place, Ran, hotread};
@@ -7,8 +7,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-/// What differs between two runs of the same: times, epochs, and how fast it went. Columns are as
-/// wide as the times in them.
+/// Replaces the parts that differ between two runs of the same command: times, epochs and speeds.
+/// Columns are as wide as the times in them.
 fn neutral(text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.');
     let mut words = Vec::new();
@@ -50,7 +50,7 @@ fn what_differs_between_two_runs_is_told_from_the_rest() {
     assert_eq!(neutral("a; 0.1 s, 2 rows/s; b"), "a; b \n");
 }
 
-/// Commands, one after the other, with what is on their stdin.
+/// Commands to run one after the other, each with its stdin.
 const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["table", "list"]),
     (
@@ -209,7 +209,7 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "b", "--yes"]),
     ("", &["table", "drop", "a", "--yes", "--json"]),
-    // Before it: a server sweeps what has expired, and that is a transaction.
+    // Written before the expiry: a server sweeps expired records in a transaction.
     ("", &["set", "t", "there", "1"]),
     (
         "",
@@ -231,7 +231,7 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["token", "revoke", "00000000"]),
 ];
 
-/// The files that the script reads.
+/// Writes the files that the script reads.
 fn files(place: &Place) {
     place.file("schema.json", r#"{"type": "object", "required": ["rate"]}"#);
     place.file("bad.json", r#"{"type": "nothing"}"#);
@@ -248,7 +248,7 @@ fn files(place: &Place) {
     place.file("large.ndjson", large.collect::<String>());
 }
 
-/// A history without its actors.
+/// Removes the actors from a history.
 fn anonymous(history: &str) -> String {
     let json = "\"actor\":\"hotread\",";
     history
@@ -271,7 +271,7 @@ fn commands_answer_the_same_on_a_database_and_through_a_server() {
         let here = through(&mut here.command(args), &here);
         let there = through(&mut serving.command(args), &there);
         assert_eq!(here.code, there.code, "{args:?}: {here:?}, {there:?}");
-        // A server without tokens does not know who writes; a file's writer is this command.
+        // A server without tokens knows no actor; with a file, the actor is this command.
         let here_out = match args[0] {
             "history" => anonymous(&neutral(&here.out)),
             _ => neutral(&here.out),
@@ -332,7 +332,7 @@ fn a_command_line_says_where_the_tables_are() {
         env(false, false, &[args, &["--url", &url]].concat()).failed(2, "leave --url out");
         env(false, true, args).failed(2, "HOTREAD_URL");
     }
-    // What is in the environment for other commands does no harm.
+    // Variables for other commands do no harm.
     env(false, true, &["verify", "--db", "test.db"]).ok();
     for args in [&["watch", "t"][..], &["status"]] {
         env(false, false, args).failed(2, "HOTREAD_URL");
@@ -350,7 +350,7 @@ fn a_command_line_says_where_the_tables_are() {
     ] {
         env(false, false, &["ls", "t", "--url", url]).failed(2, words);
     }
-    // Who writes a database that is served is told how.
+    // The error for writing a served database says how to do it.
     let busy = place.run(&["set", "t", "k", "2"]);
     busy.failed(5, &format!("give --url {url} instead of --db"));
 }
@@ -408,7 +408,7 @@ fn tokens_are_made_through_a_server_and_never_shown() {
     );
     run(Some(&reader), &["set", "t", "k", "1"]).failed(4, "does not allow this");
     run(Some(&reader), &["token", "list", "--json"]).failed_json(4, "FORBIDDEN");
-    // On the command line it counts more than in the environment.
+    // The option on the command line takes precedence over the environment.
     let ran = run(Some(&reader), &["set", "t", "k", "1", "--token", &admin]);
     ran.ok();
     let tokens = run(Some(&admin), &["token", "list", "--json"]).json();
@@ -437,7 +437,7 @@ fn a_first_load_that_is_too_large_for_one_step_is_imported_in_pieces() {
     let said = "table t is empty, and 2,500 records are too many for one step of the server";
     assert!(first.err.starts_with(said), "{first:?}");
     assert!(first.out.contains("2,500 written, 0 deleted"), "{first:?}");
-    // From then on, what changes counts.
+    // After the first load, the number of changes is limited.
     let next = import("next.ndjson", 100, &[]).ok();
     assert!(next.contains("100 written, 0 deleted"), "{next}");
     import("large.ndjson", 300, &[]).failed(1, "write what changes in several transactions");
@@ -445,11 +445,11 @@ fn a_first_load_that_is_too_large_for_one_step_is_imported_in_pieces() {
 
 #[test]
 fn a_server_that_is_not_there_is_one_line() {
-    // Nobody has this port: it was had, and is given back.
+    // A port without a listener: it was bound, and is released.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    // All at once: each of them tries for some seconds.
+    // All at once, because each command retries for some seconds.
     std::thread::scope(|scope| {
         for args in [
             &["ls", "t"][..],
@@ -507,11 +507,11 @@ fn something_else_that_listens_there_is_told_from_a_server() {
         run(args).failed(5, words);
     }
     run(&["ls", "t", "--json"]).failed_json(5, "PROTOCOL_ERROR");
-    // It may be a proxy, and a server behind it may have done it.
+    // The answer may be that of a proxy, with a server behind it that executed the request.
     run(&["set", "t", "k", "1"]).failed(6, words);
 }
 
-/// A proxy that passes each request on, and answers the next ones in the server's place.
+/// Starts a proxy that passes each request on, but replaces the first `lies` answers by a timeout.
 fn proxy(address: &str, lies: usize) -> String {
     let (server, mut lies) = (address.to_owned(), lies);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -570,7 +570,7 @@ fn a_write_that_a_proxy_answers_for_is_done_once_or_its_id_finds_out() {
     unknown.failed(6, "--txn-id ");
     let (_, id) = err.trim().rsplit_once(' ').unwrap();
     assert_eq!(seq(), 2);
-    // What was said to find out with.
+    // Repeats the command with the id that the message gave.
     run(0, &["set", "t", "k", "2", "--txn-id", id]).ok();
     assert_eq!(seq(), 2);
     run(100, &["rm", "t", "k", "--txn-id", "x", "--json"]).failed_json(6, "COMMIT_UNKNOWN");

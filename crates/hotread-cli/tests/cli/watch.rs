@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// What takes longer hangs.
+/// Time after which a command counts as hung.
 const HANG: Duration = Duration::from_secs(600);
 
-/// A `watch` that runs; killed when it goes out of scope.
+/// A running `watch`; killed on drop.
 struct Watching {
     child: Child,
     lines: Receiver<String>,
@@ -44,14 +44,14 @@ impl Watching {
         self.lines.recv_timeout(HANG).expect("a line")
     }
 
-    /// A line of `--json`: seq, op, key.
+    /// Reads a line of `--json`: seq, op, key.
     fn change(&self) -> (u64, String, String) {
         let line: Value = serde_json::from_str(&self.line()).unwrap();
         let text = |name: &str| line[name].as_str().unwrap().to_owned();
         (line["seq"].as_u64().unwrap(), text("op"), text("key"))
     }
 
-    /// It ends by itself: its exit code, what it still printed, and its stderr.
+    /// Waits for it to end by itself; returns its exit code, its remaining output, and its stderr.
     fn end(mut self) -> (Option<i32>, Vec<String>, String) {
         let mut err = String::new();
         let mut pipe = self.child.stderr.take().unwrap();
@@ -61,7 +61,7 @@ impl Watching {
     }
 }
 
-/// The table's position.
+/// Returns the position of the table.
 fn position(serving: &Serving) -> String {
     let info = serving.run(&["table", "show", "t", "--json"]).json();
     format!("{}:{}", info[0]["epoch"].as_str().unwrap(), info[0]["seq"])
@@ -106,7 +106,7 @@ fn each_change_is_a_line_that_one_can_go_on_from() {
     let time = |name: &str| first[name].as_str().unwrap().ends_with('Z');
     assert!(time("time") && time("expires_at"), "{first}");
     assert_eq!(watching.change(), change(2, "put", "b/1"));
-    // All of a transaction, and that it is one.
+    // The operations of one transaction, marked as such.
     serving.run(&["rm", "t", "a", "b/1"]).ok();
     let more = |more: bool, key: &str| {
         let line: Value = serde_json::from_str(&watching.line()).unwrap();
@@ -182,7 +182,7 @@ fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
             let key = format!("k{}", round * WRITES + n);
             serving.run(&["set", "t", &key, "1"]).ok();
         }
-        // It is dropped first, which kills it.
+        // Dropping the server kills it.
         drop(serving);
         serving = Serving::start_at(&place, &address, &[]);
     }
@@ -197,7 +197,7 @@ fn nothing_is_lost_when_the_server_is_killed_again_and_again() {
 }
 
 #[test]
-fn a_server_that_goes_and_comes_back_is_told_if_asked_for() {
+fn an_outage_of_the_server_is_reported_if_asked_for() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let address = serving.address.clone();
@@ -216,7 +216,7 @@ fn a_server_that_goes_and_comes_back_is_told_if_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_told_any_more_is_an_error() {
+fn a_gap_in_the_changes_is_an_error() {
     let place = Place::new();
     let create = ["table", "create", "t", "--history-changes", "2"];
     place.run(&create).ok();
@@ -255,7 +255,7 @@ fn what_cannot_be_told_any_more_is_an_error() {
 }
 
 #[test]
-fn it_ends_quietly_when_nobody_reads_any_more() {
+fn it_ends_quietly_when_its_output_is_closed() {
     let place = Place::with_table();
     let serving = Serving::start(&place, &[]);
     let from = position(&serving);
@@ -266,7 +266,7 @@ fn it_ends_quietly_when_nobody_reads_any_more() {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
-    // Nothing is written after this.
+    // No line is written after this.
     drop(out);
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
@@ -327,7 +327,7 @@ fn it_ends_when_its_token_is_revoked() {
 }
 
 #[test]
-fn who_and_why_are_told_with_a_transaction() {
+fn actor_and_note_are_printed_with_a_transaction() {
     let place = Place::with_table();
     let create = ["token", "create", "deploy", "--role", "admin", "--json"];
     let token = place.run(&create).json().remove(0);
@@ -420,8 +420,8 @@ fn the_state_comes_before_the_changes() {
     both.failed(2, "--state");
 }
 
-/// Each key's last line is its state, whatever is written while the records are read, and nothing older
-/// comes after something newer.
+/// Each key's last line is its state, whatever is written during the reads, and no older change follows
+/// a newer one.
 #[test]
 fn a_state_that_changes_while_it_is_read_goes_forward() {
     const KEYS: u64 = 2_500;
@@ -466,7 +466,7 @@ fn a_command_gets_each_change() {
     let told = |op: &str, key: &str| {
         let line: Value = serde_json::from_str(&watching.line()).unwrap();
         assert_eq!((&line["op"], &line["key"]), (&op.into(), &key.into()));
-        // The next one comes when the command has ended.
+        // The next line comes after the command has ended.
         assert_eq!(watching.line(), "end");
     };
     told("put", "a");

@@ -1,4 +1,4 @@
-//! Tables that get other options while they are used.
+//! Tables whose options change while they are in use.
 
 use crate::common::{Scratch, key, name, put, value};
 use hotread_proto::{ChangeOp, Code, Position, Refusal, Replace, Search, TableName, Txn};
@@ -17,7 +17,7 @@ fn numbers() -> Alter {
     Alter::new().schema(value(NUMBERS))
 }
 
-/// The key of the record that does not fit.
+/// Returns the key of the record that does not fit.
 fn misfit(error: &TableError) -> &str {
     match error {
         TableError::Commit(CommitError::Schema { key, .. }) => key.as_str(),
@@ -120,7 +120,7 @@ fn a_shorter_history_is_trimmed() {
 }
 
 #[test]
-fn a_sealed_table_is_altered_and_sealed_anew() {
+fn a_sealed_table_is_altered_and_rekeyed() {
     let scratch = Scratch::new();
     let store = |passphrase: &str| -> Store {
         let builder =
@@ -152,7 +152,7 @@ fn a_sealed_table_is_altered_and_sealed_anew() {
     assert_eq!(refused.code(), Code::SchemaViolation);
 }
 
-/// Has threads stop however a test ends.
+/// Stops threads, however a test ends.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -161,8 +161,8 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Values that do not fit are written between the look at the table and the alteration, and are accepted before it to
-/// be committed after it.
+/// Values that do not fit are written between the check of the table and the alteration, and are
+/// accepted before the alteration to be committed after it.
 #[test]
 fn no_value_slips_past_an_alteration() {
     let scratch = Scratch::new();
@@ -198,12 +198,13 @@ fn no_value_slips_past_an_alteration() {
                 }
             };
             altered += 1;
-            // Behind what was handed over before the alteration was done.
+            // Submitted after the alteration has returned.
             store
                 .commit(&table, Txn::new().put(put("last", "0")))
                 .unwrap();
             let mut last = BTreeMap::new();
-            // Each writer writes its record again and again: so many transactions back, all of them are there.
+            // Each writer rewrites its record continually: within the last 200 transactions, each record
+            // appears.
             let seq = at.seq.saturating_sub(200);
             let around = store.changes(&table, Position { seq, ..at }, MAX_CHANGES);
             for change in around.unwrap() {
@@ -270,7 +271,7 @@ fn search(store: &Store, table: &TableName, query: &str) -> Vec<String> {
     found.iter().map(|record| record.key().to_owned()).collect()
 }
 
-/// More records than are indexed in one piece of work.
+/// More records than are indexed in one step.
 const MANY: usize = 2_500;
 
 fn many(store: &Store, table: &TableName) {
@@ -296,7 +297,7 @@ fn an_index_is_built_while_others_write() {
         let writer = scope.spawn(|| {
             let mut written = 0;
             while !stop.load(Relaxed) && written < MANY / 2 {
-                // Before and behind where the index has come to.
+                // Before and after the place that the index has reached.
                 let txn = Txn::new()
                     .put(put(&format!("k{written:04}"), r#""new""#))
                     .delete(key(&format!("k{:04}", MANY - 1 - written)));
@@ -356,7 +357,7 @@ fn an_index_is_taken_away_and_built_again() {
     assert_eq!(count(tables), 0);
 }
 
-/// As a process leaves it that ends while an index is built.
+/// The state that a process leaves if it ends during the building of an index.
 #[test]
 fn what_is_left_of_an_unfinished_index_is_cleared() {
     let scratch = Scratch::new();
@@ -374,7 +375,7 @@ fn what_is_left_of_an_unfinished_index_is_cleared() {
         .unwrap();
     }
     let store = scratch.open();
-    // It is not kept, and not in the way.
+    // The index is removed, and not in the way.
     store
         .commit(&table, Txn::new().put(put("k0001", "1")))
         .unwrap();
@@ -439,7 +440,7 @@ fn a_renamed_table_keeps_its_records_and_its_position() {
         );
         assert!(other_process.get(&new, &key("a")).unwrap().is_some());
 
-        // The old name is free.
+        // The old name is free again.
         store.create_table(&old, TableOptions::default()).unwrap();
         let error = store
             .alter(&new, &Alter::new().rename(old.clone()))

@@ -1,4 +1,4 @@
-//! Who made a transaction, and why: what is kept of it, where it is told, and what it counts for.
+//! Actors and notes of transactions: their storage, their readers, and their share in limits.
 
 use crate::common::{self, HANG, Scratch, files, name, put};
 use hotread_proto::limits::MAX_NOTE_BYTES;
@@ -18,7 +18,7 @@ fn note(text: &str) -> Note {
     Note::new(text).unwrap()
 }
 
-/// A store of the actor `job`, with a table `t`, and the table's beginning.
+/// Returns a store of the actor `job`, with a table `t` and the position of its beginning.
 fn store(scratch: &Scratch, options: TableOptions) -> (Store, TableName, Position) {
     let builder = Store::builder(scratch.path()).actor(actor("job"));
     let passphrase = Passphrase::new("long enough to be one").unwrap();
@@ -40,7 +40,7 @@ fn sealed() -> TableOptions {
     }
 }
 
-/// What is said of a change.
+/// Returns the actor and the note of a change.
 fn said(change: &Change) -> (Option<&str>, Option<&str>) {
     let actor = change.actor.as_ref().map(Actor::as_str);
     (actor, change.note.as_ref().map(Note::as_str))
@@ -153,7 +153,7 @@ fn a_note_of_a_sealed_table_is_nowhere_in_clear() {
     store.replace(&table, new).unwrap();
     let backup = scratch.file("backup.db");
     store.backup(&backup).unwrap();
-    // A copy of all files while the store is open, made so that SQLite keeps its locks.
+    // The files are copied while the store is open, in a way that keeps SQLite's locks.
     let copy = Scratch::new();
     let copied = std::process::Command::new("cp")
         .args(["-r", scratch.path().parent().unwrap().to_str().unwrap()])
@@ -230,7 +230,7 @@ fn what_cannot_be_an_actor_or_a_note_is_damage() {
     }
 }
 
-/// Changes of a history of 100,000 bytes after so many transactions with such a note.
+/// Returns the number of changes that a history of 100,000 bytes keeps of transactions with such a note.
 fn kept(options: TableOptions, transactions: u64, note: Option<&Note>) -> u64 {
     let scratch = Scratch::new();
     let history = History {
@@ -258,7 +258,7 @@ fn notes_count_in_the_size_of_the_history() {
     for options in [TableOptions::default(), sealed()] {
         assert_eq!(kept(options.clone(), 400, None), 400);
         let kept = kept(options, 400, Some(&long));
-        // At 550 bytes and more each; a sixteenth more is tolerated.
+        // Each change takes at least 550 bytes; an excess of a sixteenth is tolerated.
         assert!((150..200).contains(&kept), "{kept}");
     }
 }
@@ -303,7 +303,7 @@ fn typed_tables_say_who_and_why() {
         seq: 0,
         ..ours.position()
     };
-    // One state, and an actor for each handle.
+    // Both handles share one state, and each has an actor.
     let other = store.acting_as(Some(actor("api")));
     let theirs = other.table::<u32>("t").unwrap();
     ours.put("a", &1).unwrap();

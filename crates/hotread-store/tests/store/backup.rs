@@ -1,4 +1,4 @@
-//! Backups and their way back.
+//! Backups and their restoration.
 
 use crate::common::{self, Scratch, files, key, name, put};
 use hotread_proto::{Code, Hasher, Position, Txn, TxnId};
@@ -15,14 +15,14 @@ fn sealed(path: &Path, passphrase: &str) -> StoreBuilder {
         .quick_keys()
 }
 
-/// Without what a restored table has anew.
+/// Removes the epoch, which a restored table draws again.
 fn lasting(info: &TableInfo) -> TableInfo {
     let mut info = info.clone();
     info.position.epoch = hotread_proto::Epoch(0);
     info
 }
 
-/// Says stop when it is dropped, also by a panic.
+/// Sets the flag on drop, also after a panic.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -50,7 +50,7 @@ fn a_backup_under_writes_is_a_state_that_there_was() {
             while !done.load(Ordering::Relaxed) {
                 n += 1;
                 let value = format!("\"{n} {}\"", "x".repeat(500));
-                // `b` follows `a`.
+                // A transaction of `b` follows that of `a`.
                 for table in [&a, &b] {
                     let txn = Txn::new()
                         .put(put(&format!("{}", n % 100), &value))
@@ -114,7 +114,7 @@ fn what_is_there_is_not_overwritten() {
     assert!(error.to_string().contains("no/such/backup.db"), "{error}");
 }
 
-/// The folder in which a copy is written until it is whole.
+/// Returns the folder in which a copy is written until it is complete.
 fn staging(target: &Path) -> std::path::PathBuf {
     let name = target.file_name().unwrap().to_str().unwrap();
     target.with_file_name(format!(".{name}.hotread-part"))
@@ -183,7 +183,7 @@ fn a_folder_that_others_can_read_is_not_written_to() {
 }
 
 #[test]
-fn nothing_is_restored_beside_the_log_of_another_database() {
+fn nothing_is_restored_next_to_the_log_of_another_database() {
     let scratch = Scratch::new();
     let store = scratch.open();
     let backup = scratch.file("backup.db");
@@ -238,19 +238,19 @@ fn a_restored_database_is_the_same_in_new_epochs() {
     drop(store);
     let original = std::fs::read(&backup).unwrap();
     let restored = scratch.file("restored.db");
-    // Needs no passphrase.
+    // Restoring needs no passphrase.
     Store::restore(&backup, &restored).unwrap();
     assert_eq!(std::fs::read(&backup).unwrap(), original);
-    let beside: Vec<_> = files(scratch.path().parent().unwrap())
+    let present: Vec<_> = files(scratch.path().parent().unwrap())
         .into_keys()
         .collect();
     assert_eq!(
-        beside,
+        present,
         ["backup.db", "restored.db", "test.db", "test.db.lock"]
     );
 
     let store = sealed(&restored, "one").open().unwrap();
-    // Tokens are those of the backup, also one that was revoked since.
+    // The tokens are those of the backup, including one that has been revoked since.
     assert_eq!(store.tokens().unwrap(), tokens);
     for token in [&admin, &reader] {
         assert_eq!(
@@ -263,7 +263,7 @@ fn a_restored_database_is_the_same_in_new_epochs() {
         assert_eq!(lasting(before), lasting(now));
         assert_ne!(before.position.epoch, now.position.epoch);
         let table = &now.name;
-        // Who followed the old one notices; the history itself goes on.
+        // A subscriber of the old table gets an error; the history itself continues.
         assert!(store.changes(table, before.position, 10).is_err());
         let start = Position {
             seq: 0,
@@ -272,7 +272,7 @@ fn a_restored_database_is_the_same_in_new_epochs() {
         let changes = store.changes(table, start, 10).unwrap();
         assert_eq!(changes.len(), 5);
         assert_eq!(changes[4].digest, before.digest);
-        // Ids are remembered.
+        // Transaction ids are remembered.
         let again = store.commit(table, txn(3)).unwrap();
         assert_eq!(again.position, Position { seq: 4, ..start });
         let found = store.get(table, &key("a")).unwrap().unwrap();
@@ -319,7 +319,7 @@ fn an_older_backup_is_restored_to_the_newest_version() {
     Store::restore(scratch.path(), &target).unwrap();
     let mut after = files(scratch.path().parent().unwrap());
     after.remove("restored.db").unwrap();
-    // SQLite leaves these with an index of nothing and with nothing.
+    // SQLite may leave an index, and an empty log.
     after.remove("test.db-shm");
     assert!(after.remove("test.db-wal").is_none_or(|wal| wal.is_empty()));
     assert!(after == before);
@@ -371,7 +371,7 @@ fn what_cannot_be_restored_leaves_nothing_behind() {
     std::fs::remove_file(&backup).unwrap();
     refused(Code::NoSuchFile);
 
-    // Sound for SQLite, and yet not what was backed up.
+    // A file that is sound for SQLite, but differs from the backup.
     std::fs::write(&backup, &good).unwrap();
     let db = Connection::open(&backup).unwrap();
     db.execute_batch("UPDATE records SET value = x'3132' WHERE key = '7'")

@@ -1,4 +1,4 @@
-//! Work with a budget: it ends when that is spent, and schemas cost no more than is allowed.
+//! Work with a budget: it ends when the budget is spent, and schemas cost no more than is allowed.
 
 use crate::common::{Scratch, key, name, put, value};
 use hotread_proto::{Code, Key, Op, TableName, Txn, Value};
@@ -8,7 +8,7 @@ use hotread_store::{
 };
 use std::time::{Duration, Instant};
 
-/// Nothing takes so long unless it hangs.
+/// Time after which a call counts as hung.
 const HANG: Duration = Duration::from_secs(60);
 
 fn open(scratch: &Scratch) -> Store {
@@ -16,7 +16,7 @@ fn open(scratch: &Scratch) -> Store {
     builder.open().unwrap()
 }
 
-/// A table in which each word is in each record.
+/// Creates a table in which every record contains every word.
 fn searched(store: &Store, records: usize) -> TableName {
     let (table, options) = (
         name("searched"),
@@ -59,7 +59,7 @@ fn a_search_ends_with_its_budget_and_the_connection_is_used_again() {
         let error = hurried.search(&table, &slow()).unwrap_err();
         assert_eq!(error, ReadError::Storage(StorageError::Interrupted));
         assert_eq!(error.code(), Code::TookTooLong);
-        // The only connection there is.
+        // The only connection is used again.
         assert!(store.get(&table, &key("1")).unwrap().is_some());
     }
     let patient = store.within(&Budget::lasting(HANG));
@@ -90,7 +90,7 @@ fn every_read_keeps_to_its_budget() {
         let expected = ReadError::Storage(StorageError::Interrupted);
         assert_eq!(error, Some(expected), "{what}");
     }
-    // Others are not concerned, and writes are not reads.
+    // Other readers are not limited, and writes are not reads.
     store.live(&table).unwrap();
     ended
         .commit(&table, Txn::new().put(put("new", "1")))
@@ -117,7 +117,7 @@ fn a_search_answers_no_more_than_fits() {
     assert!((8 << 20..10 << 20).contains(&bytes), "{bytes}");
 }
 
-/// As a table's options: each of many parts applies the next one twice.
+/// Returns table options with a schema of many parts, each of which applies the next one twice.
 fn exploding() -> String {
     let parts: Vec<_> = (0..45)
         .map(|n| {
@@ -204,7 +204,7 @@ fn tables_say_whether_their_values_are_checked_quickly() {
     }
 }
 
-/// Threads of this process that are HotRead's.
+/// Counts the HotRead threads of this process.
 #[cfg(target_os = "linux")]
 fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
@@ -227,7 +227,7 @@ fn tables_in_memory_need_no_thread_each() {
             store.live(table).unwrap()
         })
         .collect();
-    // Those of other tests included.
+    // Includes the threads of other tests.
     let threads = threads();
     assert!(threads < TABLES / 3, "{threads} threads");
     drop(followed);

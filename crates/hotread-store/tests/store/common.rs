@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Helpers shared by the tests of this crate.
 
 use hotread_proto::{Category, Key, Put, TableName, Value};
 use hotread_store::Store;
@@ -11,10 +11,10 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What takes longer hangs.
+/// Time after which a call counts as hung.
 pub const HANG: Duration = Duration::from_secs(120);
 
-/// A directory with a database in it, gone at the end of the test: in memory, if there is room.
+/// A directory for a database, removed at the end of the test: in memory, if there is room.
 pub struct Scratch(TempDir);
 
 impl Scratch {
@@ -22,7 +22,7 @@ impl Scratch {
         Self(hotread_testkit::folder())
     }
 
-    /// On the disk of temporary files.
+    /// Creates the directory on the disk of temporary files.
     pub fn on_disk() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -60,8 +60,8 @@ pub fn put(name: &str, json: &str) -> Put {
     Put::new(key(name), value(json))
 }
 
-/// What is in a directory, by name. Not while this process has a database in it open: closing a file
-/// gives up the locks that SQLite holds on it.
+/// Returns the files of a directory, by name. Not for a directory in which this process has a database
+/// open: closing a file releases the locks that SQLite holds on it.
 pub fn files(of: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     std::fs::read_dir(of)
         .unwrap()
@@ -73,12 +73,12 @@ pub fn files(of: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>
         .collect()
 }
 
-/// Numbers that look random, and are the same each time. The seed is any number.
+/// Pseudo-random numbers, the same in each run. Any number can be the seed.
 pub struct Numbers(pub u64);
 
 impl Numbers {
     pub fn next(&mut self) -> u64 {
-        // SplitMix64
+        // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -91,27 +91,27 @@ impl Numbers {
     }
 }
 
-/// Something that was mounted, as root may; taken off at the end of the test.
+/// A mounted file system, which needs root; unmounted at the end of the test.
 pub struct Mounted(PathBuf);
 
 impl Mounted {
-    /// A file system in memory of so many KiB. `None`: this process may not mount.
+    /// Mounts a file system of `kib` KiB in memory. `None`: this process may not mount.
     pub fn tmpfs(at: &std::path::Path, kib: u64) -> Option<Self> {
         Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
     }
 
-    /// The directory itself, that nothing can be written to.
+    /// Mounts the directory itself read-only.
     pub fn read_only(at: &std::path::Path) -> Option<Self> {
         let mounted = Self::mount(at, &["--bind", at.to_str().unwrap()])?;
         Self::run(at, &["-o", "remount,ro,bind"]).then_some(mounted)
     }
 
-    /// A file under a second name, where there is one already.
+    /// Mounts a file over an existing file, as a second name.
     pub fn file(file: &std::path::Path, at: &std::path::Path) -> Option<Self> {
         Self::mount(at, &["--bind", file.to_str().unwrap()])
     }
 
-    /// Makes a file system in memory larger.
+    /// Grows a file system in memory.
     pub fn grow(&self, kib: u64) {
         assert!(Self::run(&self.0, &["-o", &format!("remount,size={kib}k")]));
     }
@@ -156,11 +156,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         std::thread::park_timeout(HANG);
-        assert!(begun.elapsed() < HANG, "nobody wakes the task");
+        assert!(begun.elapsed() < HANG, "no waker wakes the task");
     }
 }
 
-/// A waker that remembers whether it was woken.
+/// A waker that records that it was woken.
 #[derive(Default)]
 pub struct Flag(AtomicBool);
 
@@ -169,7 +169,7 @@ impl Flag {
         Arc::default()
     }
 
-    /// Since this was asked last.
+    /// Returns `true` if it was woken since the last call.
     pub fn was_woken(&self) -> bool {
         self.0.swap(false, Ordering::SeqCst)
     }
@@ -181,7 +181,7 @@ impl Wake for Flag {
     }
 }
 
-/// Waits until something is so that another thread does.
+/// Waits until `so` holds, by the work of another thread.
 pub fn until(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {

@@ -1,6 +1,6 @@
-//! A workload each of whose transactions can be told from what it left behind, and the judgement of
-//! a database that was found again: what was acknowledged is there, nothing is there in half, and
-//! trying again applies nothing twice.
+//! A workload whose transactions can be recognized by their traces, and the check of a database after a
+//! crash: acknowledged transactions are present, no transaction is partial, and a retry applies nothing
+//! twice.
 use crate::common::{Scratch, key, name, put};
 use hotread_faultfs::Disk;
 use hotread_proto::{
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What a sweep covers: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
+/// Returns the extent of a sweep: `all` before a release, when `HOTREAD_EVERY` is set, else `some`.
 pub fn every<T>(all: T, some: T) -> T {
     match std::env::var_os("HOTREAD_EVERY") {
         Some(_) => all,
@@ -20,26 +20,26 @@ pub fn every<T>(all: T, some: T) -> T {
     }
 }
 
-/// With the whole history; with a search index; with a history of some changes; replaced whole.
+/// Tables with the whole history, with a search index, with a short history, and with replacements.
 pub const TABLES: [&str; 4] = ["plain", "search", "short", "whole"];
 const SHORT: usize = 2;
 pub const WHOLE: usize = 3;
 /// Changes that the table `short` keeps.
 const SHORT_HISTORY: u64 = 20;
 
-/// Which transaction of the workload.
+/// A transaction of the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Spec {
     pub table: usize,
     pub worker: usize,
-    /// Counts up for each worker.
+    /// Number of the transaction among those of its worker.
     pub n: u64,
-    /// Bytes that each value is longer.
+    /// Padding of each value, in bytes.
     pub pad: usize,
 }
 
 impl Spec {
-    /// What its values carry, so that they can be told from all others.
+    /// Returns the mark of its values, which differs from all others.
     pub fn marker(&self) -> String {
         format!("{}-{}", self.worker, self.n)
     }
@@ -53,7 +53,7 @@ impl Spec {
         format!(r#"{{"txn":"{}","pad":"{pad}"}}"#, self.marker())
     }
 
-    /// Two records that must agree, and one that every other transaction takes out.
+    /// Returns two records that must agree, and one that every other transaction deletes.
     pub fn txn(&self) -> Txn {
         let [a, b, x] = ["a", "b", "x"].map(|part| format!("{}/{part}", self.worker));
         let json = self.json();
@@ -90,7 +90,7 @@ impl Spec {
 
 pub type Acked = (Spec, Committed);
 
-/// What was begun, and what was acknowledged.
+/// Transactions that were begun, and those that were acknowledged.
 #[derive(Default)]
 pub struct Ledger {
     begun: Mutex<Vec<Spec>>,
@@ -137,7 +137,8 @@ pub fn create_tables(store: &Store) {
     }
 }
 
-/// Commits transactions of one worker, some in flight together, until all are done or one fails.
+/// Commits the transactions of one worker, some of them in flight together, until all are done or one
+/// fails.
 pub fn work(store: &Store, ledger: &Ledger, worker: usize, ns: std::ops::Range<u64>, pad: usize) {
     let mut ns = ns.peekable();
     while ns.peek().is_some() {
@@ -175,14 +176,14 @@ pub fn work(store: &Store, ledger: &Ledger, worker: usize, ns: std::ops::Range<u
     }
 }
 
-/// The transaction that wrote a value.
+/// Returns the transaction that wrote a value.
 pub fn marker_of(json: &[u8]) -> String {
     let json = std::str::from_utf8(json).unwrap();
     let start = json.find(r#""txn":""#).expect("every value has its marker") + 7;
     json[start..].split('"').next().unwrap().to_owned()
 }
 
-/// The transaction that made a change, which must agree with itself.
+/// Returns the transaction that made a change, whose values must agree.
 fn marker_of_change(table: usize, change: &Change) -> String {
     let mut markers: Vec<String> = change
         .ops
@@ -199,7 +200,7 @@ fn marker_of_change(table: usize, change: &Change) -> String {
     markers.remove(0)
 }
 
-/// Do the records of each transaction agree?
+/// Checks that the records of each transaction agree.
 pub fn check_whole(table: usize, records: &Records) {
     if table == WHOLE {
         let mut markers: Vec<String> = records.iter().map(|r| marker_of(r.value())).collect();
@@ -237,7 +238,7 @@ pub fn same(a: &Records, b: &Records) -> bool {
         })
 }
 
-/// All changes that the history has.
+/// Returns all changes that the history has.
 pub fn history(store: &Store, info: &TableInfo) -> Vec<Change> {
     let mut from = Position {
         epoch: info.position.epoch,
@@ -258,14 +259,14 @@ pub fn history(store: &Store, info: &TableInfo) -> Vec<Change> {
     }
 }
 
-/// Where each transaction of a table is, by its marker; and the table's first seq that is known.
+/// Sequence number of each transaction of a table, by its marker; and the first one that is known.
 pub struct Found {
     pub at: HashMap<String, u64>,
     pub info: TableInfo,
     pub digests: HashMap<u64, Digest>,
 }
 
-/// Checks a table against itself.
+/// Checks a table against its own history.
 pub fn examine(store: &Store, table: usize) -> Found {
     let info = store.table_info(&name(TABLES[table])).unwrap();
     let changes = history(store, &info);
@@ -284,7 +285,7 @@ pub fn examine(store: &Store, table: usize) -> Found {
         .map(|change| (change.position.seq, change.digest))
         .collect();
     if info.floor == 1 {
-        // A model made of the changes is the table.
+        // The model that the changes produce must equal the table.
         let head = Head {
             position: Position {
                 seq: 0,
@@ -310,15 +311,16 @@ pub fn check_verify(store: &Store) {
     assert_eq!(report.problems, [] as [String; 0]);
 }
 
-/// Checks a database whose power or process was lost: gives how many acknowledged transactions are
-/// gone. Then tries again whatever may be missing, and checks that everything is there once.
+/// Checks a database after a crash or a loss of power, and returns the number of acknowledged
+/// transactions that are lost. Then retries each transaction that may be missing, and checks that each
+/// is present once.
 pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
     check_verify(store);
     let found = [0, 1, 2, 3].map(|table| examine(store, table));
     let known: HashMap<String, &Spec> = begun.iter().map(|spec| (spec.marker(), spec)).collect();
     for (table, found) in found.iter().enumerate() {
         for marker in found.at.keys() {
-            let spec = known.get(marker).expect("nobody has begun this one");
+            let spec = known.get(marker).expect("a transaction that was begun");
             assert_eq!(spec.table, table);
         }
     }
@@ -341,13 +343,13 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
             }
         }
     }
-    // The live tables are what is on disk.
+    // The live tables must equal those on disk.
     for info in found.iter().map(|found| &found.info) {
         let disk = store.snapshot(&info.name).unwrap();
         let mut live = store.handle(&info.name).unwrap();
         assert!(same(live.current(), &disk));
     }
-    // Trying again: what is there is not applied a second time.
+    // Retries: a transaction that is present is not applied a second time.
     let acknowledged: HashMap<Spec, u64> = acked
         .iter()
         .map(|(spec, committed)| (*spec, committed.position.seq))
@@ -370,7 +372,7 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
     check_verify(store);
     for (table, before) in found.iter().enumerate() {
         let found = examine(store, table);
-        // None of the past has changed.
+        // The past is unchanged.
         for (seq, digest) in &found.digests {
             assert!(
                 before
@@ -385,7 +387,7 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
         let disk = store.table_info(&found.info.name).unwrap();
         let mut live = store.handle(&found.info.name).unwrap();
         let begun = Instant::now();
-        // The thread that completes publications may be making it visible just now.
+        // The maintainer may be publishing the state at this moment.
         while live.current().position().seq < disk.position.seq {
             assert!(begun.elapsed() < Duration::from_secs(600), "not visible");
             std::thread::yield_now();
@@ -396,7 +398,7 @@ pub fn judge(store: &Store, acked: &[Acked], begun: &[Spec]) -> usize {
     lost
 }
 
-/// The same disk under another path: names on the simulated disk are paths, and each run has its
+/// Returns the same disk under another path: names on the simulated disk are paths, and each run has its
 /// own.
 pub fn moved(disk: &Disk, scratch: &Scratch) -> Disk {
     let there = Disk::new();

@@ -1,4 +1,4 @@
-//! Dropped tables: the name is free at once, and what is left of them goes in pieces that harm nobody.
+//! Dropped tables: the name is free at once, and the rest is cleared in small steps.
 
 use crate::common::{HANG, Scratch, key, name, put};
 use hotread_proto::{Code, Replace, TableName, Txn};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A store with a searched table `t` of so many records, and a table `other`.
+/// Creates a store with a searchable table `t` of `records` records, and a table `other`.
 fn with_records(scratch: &Scratch, records: usize) -> Store {
     let builder = Store::builder(scratch.path()).synchronous(Synchronous::Normal);
     let store = builder.open().unwrap();
@@ -29,7 +29,7 @@ fn fill(store: &Store, table: &TableName, records: usize) {
     store.replace(table, Replace::new(puts.collect())).unwrap();
 }
 
-/// Rows that belong to tables that are not there, those of their search indexes included.
+/// Counts the rows of tables that do not exist, including those of their search indexes.
 fn left(path: &Path) -> i64 {
     let db = Connection::open(path).unwrap();
     let count = |sql: &str| -> i64 { db.query_row(sql, [], |row| row.get(0)).unwrap() };
@@ -45,7 +45,7 @@ fn left(path: &Path) -> i64 {
 
 #[test]
 fn a_large_table_is_dropped_in_turns_with_writers() {
-    // HOTREAD_RECORDS for more.
+    // `HOTREAD_RECORDS` sets a larger number.
     let records = std::env::var("HOTREAD_RECORDS").map_or(100_000, |n| n.parse().unwrap());
     let scratch = Scratch::new();
     let store = with_records(&scratch, records);
@@ -72,7 +72,7 @@ fn a_large_table_is_dropped_in_turns_with_writers() {
     });
     println!("{records} gone in {took:?}; {written} others, the longest {longest:?}");
     assert_eq!(left(&scratch.path()), 0);
-    // Dropped by one transaction, it would hold one of the others up for all that time.
+    // A drop in one transaction would block another writer for all that time.
     assert!(
         longest * 2 < took && written >= 20,
         "{longest:?} of {took:?}"
@@ -103,7 +103,7 @@ fn the_name_is_free_at_once() {
     assert_eq!(refused.code(), Code::UnknownTable);
     store.finish_drops().unwrap();
     assert_eq!(left(&scratch.path()), 0);
-    // What has the name now is whole.
+    // The table that has the name now is complete.
     assert_eq!(store.table_info(&table).unwrap().records, 1);
     for (query, found) in [("word5", 1), ("word4", 0), ("word7", 0)] {
         let search = Search {
@@ -125,7 +125,7 @@ fn what_is_left_of_a_dropped_table_goes_after_a_restart() {
     let remaining = left(&scratch.path());
     assert!(remaining > 10_000, "{remaining}");
 
-    // Copies have it as well, and lose it as well.
+    // Copies contain the remains as well, and are cleared as well.
     let store = Store::builder(scratch.path()).read_only(true);
     let store = store.open().unwrap();
     assert_eq!(store.tables().unwrap().len(), 1);
@@ -145,7 +145,7 @@ fn what_is_left_of_a_dropped_table_goes_after_a_restart() {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.tables().unwrap().len(), 1);
         assert_eq!(store.verify().unwrap().problems, [""; 0]);
-        // By itself.
+        // Without any call.
         let begun = Instant::now();
         while left(&path) > 0 {
             assert!(begun.elapsed() < HANG);

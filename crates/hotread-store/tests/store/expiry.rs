@@ -1,4 +1,4 @@
-//! Expired records: how fast they are swept, beside what, and what they are until then.
+//! Expired records: the speed of the sweep alongside writers, and the records' absence before it.
 
 use crate::common::{HANG, Scratch, key, name, put};
 use hotread_proto::{Change, ChangeOp, Code, Position, Put, Removal, Replace, Timestamp, Txn};
@@ -66,12 +66,12 @@ fn many_that_expire_at_once_are_swept_in_turns_with_writers() {
     );
     let (batches, took) = (head - 1, begun.elapsed());
     println!("{RECORDS} swept in {batches} batches in {took:?}, with {written} other transactions");
-    // Pieces, between which others have their turn.
+    // The sweep is split into pieces, and other transactions run in between.
     assert!(
         batches >= RECORDS / 500 && written >= batches / 4,
         "{batches} {written}"
     );
-    // Ten times what it takes on a small, busy machine. A batch for each look would take longer.
+    // Ten times the duration on a small, busy machine. One batch per round would take longer.
     assert!(took < Duration::from_secs(RECORDS / 5_000), "{took:?}");
 }
 
@@ -85,7 +85,7 @@ fn a_backlog_of_one_table_does_not_delay_another_one() {
     store
         .replace(&name("t"), Replace::new(all.collect()))
         .unwrap();
-    // They expire later than all of the backlog.
+    // They expire later than the whole backlog.
     let few = ["a", "b", "c"].map(|key| expiring(key, now()));
     let few = few.into_iter().fold(Txn::new(), Txn::put);
     store.commit(&name("other"), few).unwrap();
@@ -123,7 +123,7 @@ fn a_table_that_is_written_with_a_short_ttl_stays_small() {
         written[begun.elapsed().as_secs() as usize] += 100;
         most = most.max(records(&store));
     }
-    // Never more than what any four seconds in a row have brought.
+    // At most the records of any four consecutive seconds.
     let four = written
         .windows(4)
         .map(|seconds| seconds.iter().sum::<u64>());
@@ -146,7 +146,7 @@ fn an_expired_record_is_absent_for_preconditions_before_it_is_swept() {
             .unwrap()
             .position
             .seq;
-        // Most are judged before they are swept, and some after; the answers are the same.
+        // Most are checked before they are swept, and some after; the answers are the same.
         let changed = Txn::new()
             .put(put(key.as_str(), "2"))
             .if_seq(key.clone(), seq);
@@ -162,7 +162,7 @@ fn an_expired_record_is_absent_for_preconditions_before_it_is_swept() {
     }
 }
 
-/// The keys that a change removes, each with its cause.
+/// Returns the keys that a change removes, each with the cause.
 fn removed(change: &Change) -> Vec<(String, Removal)> {
     let removal = |op: &ChangeOp| match op {
         ChangeOp::Delete { key, cause } => Some((key.to_string(), *cause)),

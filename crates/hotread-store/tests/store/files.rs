@@ -1,5 +1,5 @@
-//! Files that are none of ours, damaged, locked, read-only, or on a disk that is full: what is said
-//! of them, and that they stay as they are.
+//! Foreign, damaged, locked and read-only files, and full disks: the errors, and the files, which stay
+//! as they are.
 
 use crate::common::{self, Mounted, Numbers, Scratch, files, key, name, put};
 use hotread_proto::{Code, Hasher, Txn, TxnId};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes unless it hangs.
+/// Time after which a call counts as hung.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn read_only(path: &Path) -> Result<Store, OpenError> {
@@ -27,7 +27,7 @@ fn leave_wal(db: Connection) {
     db.close().unwrap();
 }
 
-/// Without what SQLite keeps beside a WAL to find its way in it, which is made anew as needed.
+/// Removes the index of a WAL, which SQLite rebuilds as needed.
 fn without_shm(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     files.retain(|name, _| !name.ends_with("-shm"));
     files
@@ -55,7 +55,7 @@ fn newer(path: &Path) -> Connection {
 
 type Make = fn(&Path);
 
-/// What may be found at a path, and what is said of it.
+/// Files that may be found at a path, and the code of the error for each.
 const NOT_OURS: &[(&str, Code, Make)] = &[
     ("a directory", Code::NoSuchFile, |path| {
         std::fs::create_dir(path).unwrap()
@@ -101,7 +101,7 @@ fn what_is_not_ours_is_said_to_be_that_and_left_as_it_is() {
         let scratch = Scratch::new();
         let path = scratch.path();
         make(&path);
-        // Opening a newer one makes a lock file, which stays.
+        // Opening a newer database creates a lock file, which stays.
         let before = without_shm(if path.is_dir() {
             BTreeMap::new()
         } else {
@@ -139,7 +139,7 @@ fn what_is_not_ours_is_said_to_be_that_and_left_as_it_is() {
 }
 
 #[test]
-fn nothing_appears_beside_a_database_at_rest_that_is_not_ours() {
+fn nothing_appears_next_to_a_foreign_database_at_rest() {
     let scratch = Scratch::new();
     foreign(&scratch.path(), "WAL").close().unwrap();
     for open in [
@@ -189,7 +189,7 @@ fn a_database_with_an_odd_name_is_a_file_of_that_name() {
         assert!(path.is_file(), "{odd}");
         read_only(&path).unwrap();
     }
-    // Also where no directory stands before it.
+    // Also without a directory in the path.
     for odd in ["file:hotread-odd.db?mode=memory", ":memory:"] {
         let error = Store::builder(odd).create(false).open().unwrap_err();
         assert!(
@@ -215,7 +215,7 @@ fn a_database_that_was_closed_is_one_file() {
         files.keys().collect::<Vec<_>>(),
         ["test.db", "test.db.lock"]
     );
-    // Moved alone, it has everything.
+    // Moved alone, the file contains everything.
     let other = scratch.file("other.db");
     std::fs::write(&other, &files["test.db"]).unwrap();
     let store = read_only(&other).unwrap();
@@ -224,7 +224,7 @@ fn a_database_that_was_closed_is_one_file() {
 
 // ---- damage ----
 
-/// A database with two tables, closed, and what is in them.
+/// Creates a database with two tables, and returns their content.
 #[test]
 fn it_is_one_file_as_soon_as_it_was_closed_even_after_a_first_read() {
     let scratch = Scratch::new();
@@ -232,7 +232,7 @@ fn it_is_one_file_as_soon_as_it_was_closed_even_after_a_first_read() {
     let store = scratch.open();
     store.create_table(&flags, TableOptions::default()).unwrap();
     drop(store);
-    // Each time a connection is opened by a thread that may still be busy with it.
+    // Each time, a thread opens a connection, and may still be busy with it at the end.
     for n in 0..200 {
         let store = scratch.open();
         let new = put("key", &n.to_string());
@@ -287,7 +287,8 @@ fn read_all(store: &Store) -> Result<BTreeMap<(String, String), Vec<u8>>, ReadEr
     Ok(found)
 }
 
-/// Reads all there is, in all ways; whether the check finds nothing wrong, and all can be read.
+/// Reads everything in every way; returns `true` if the check finds no problem and all records can be
+/// read.
 fn look(path: &Path, model: &BTreeMap<(String, String), Vec<u8>>) -> Result<bool, OpenError> {
     let store = read_only(path)?;
     for table in ["a", "b"].map(name) {
@@ -314,7 +315,7 @@ fn look(path: &Path, model: &BTreeMap<(String, String), Vec<u8>>) -> Result<bool
 }
 
 #[test]
-fn damaged_bytes_are_noticed_or_do_not_matter_and_harm_nobody() {
+fn damaged_bytes_are_noticed_or_do_not_matter() {
     let scratch = Scratch::new();
     let model = two_tables(&scratch);
     let path = scratch.path();
@@ -323,7 +324,7 @@ fn damaged_bytes_are_noticed_or_do_not_matter_and_harm_nobody() {
     let page = 4096;
     let mut numbers = Numbers(1);
 
-    // Each page as a whole; the first one says what file it is.
+    // Each page as a whole; the first one identifies the file.
     let mut unnoticed = Vec::new();
     for at in 0..good.len() / page {
         let mut bad = good.clone();
@@ -362,12 +363,12 @@ fn damaged_bytes_are_noticed_or_do_not_matter_and_harm_nobody() {
         let _ = look(&path, &model);
     }
 
-    // Ends that are missing.
+    // Truncated files.
     let mut noticed = 0;
     for _ in 0..40 {
         let end = 1 + numbers.below(good.len() as u64 - 1) as usize;
         std::fs::write(&path, &good[..end]).unwrap();
-        // What is cut off may be nothing but the unused rest of a page.
+        // The missing part may have been the unused rest of a page.
         noticed += usize::from(!matches!(look(&path, &model), Ok(true)));
     }
     assert!(noticed >= 35, "{noticed} of 40");
@@ -467,7 +468,7 @@ fn a_record_that_is_not_what_its_hash_says_is_not_given_out() {
             "{text}"
         );
     }
-    // It can be written over, and all is well.
+    // Writing the record again repairs it.
     store.commit(&table, Txn::new().put(put("b", "2"))).unwrap();
     assert_eq!(store.snapshot(&table).unwrap().len(), 2);
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
@@ -486,7 +487,7 @@ fn a_damaged_wal_leaves_whole_transactions() {
             .put(put("b", &n.to_string()));
         store.commit(&table, txn).unwrap();
     }
-    // As a process leaves them that is killed.
+    // The state that a killed process leaves.
     let (good, wal) = (
         std::fs::read(&path).unwrap(),
         std::fs::read(scratch.file("test.db-wal")).unwrap(),
@@ -510,7 +511,7 @@ fn a_damaged_wal_leaves_whole_transactions() {
         let error = match read_only(&scratch.path()) {
             Ok(store) => {
                 let report = store.verify().unwrap();
-                // What is there is whole; that there was more is said.
+                // The remaining transactions are whole, and the loss is reported.
                 let of_the_log = |line: &String| line.contains("write-ahead log");
                 let problems = &report.problems;
                 assert!(problems.iter().all(of_the_log), "{problems:?}");
@@ -529,7 +530,7 @@ fn a_damaged_wal_leaves_whole_transactions() {
         };
         assert_eq!(without_shm(files(scratch.path().parent().unwrap())), before);
         if let Some(error) = error {
-            // Before the first transaction it is no database of ours yet.
+            // Before its first transaction, the file is not a HotRead database yet.
             let codes = [Code::Foreign, Code::NoSuchFile, Code::Corrupt];
             assert!(codes.contains(&error.code()), "{error}");
         }
@@ -625,7 +626,7 @@ fn a_lock_of_another_program_is_waited_for_and_then_reported() {
     assert_eq!(store.table_info(&table).unwrap().position.seq, 1);
 }
 
-/// What the other process does: it opens a database, and says what came of it.
+/// Runs in the other process: opens a database, and prints the result.
 fn open_and_say(path: &str) {
     match Store::open(path) {
         Ok(_) => println!("it opened"),
@@ -664,11 +665,11 @@ fn a_second_writer_is_told_who_is_the_first() {
         "{said}"
     );
     assert_eq!(migrate::up(scratch.path()).unwrap_err().code(), Code::InUse);
-    // Whatever stands there is text of others.
+    // Any other text in the file is ignored.
     std::fs::write(scratch.file("test.db.lock"), [0xff; 10_000]).unwrap();
     assert_eq!(holder().pid, 0);
 
-    // Readers are let in.
+    // Readers are admitted.
     read_only(&scratch.path()).unwrap();
     let clone = store.clone();
     drop(store);
@@ -745,7 +746,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_passes() {
             }
         }
         assert_eq!(errors, 10, "the disk never got full");
-        // Reading goes on.
+        // Reading still works.
         for (key, text) in &acknowledged {
             let found = store.get(&table, &common::key(key)).unwrap();
             let found = found.unwrap_or_else(|| panic!("{key} is lost"));
@@ -753,7 +754,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_passes() {
         }
         assert!(store.verify().unwrap().problems.is_empty());
 
-        // Room is all it takes.
+        // Free space is enough to recover.
         std::fs::remove_file(&filler).unwrap();
         let start = Instant::now();
         loop {
@@ -776,7 +777,7 @@ fn a_full_disk_loses_nothing_acknowledged_and_passes() {
             txn = txn.delete(common::key(&key));
         }
         if !txn.ops.is_empty() {
-            // There may be no room for it in the history.
+            // The history may have no room for the transaction.
             let _ = store.commit(&table, txn);
         }
     }
@@ -803,7 +804,7 @@ fn a_full_disk_is_opened_for_reading_and_written_when_there_is_room() {
     };
     let path = directory.join("test.db");
     let table = name("t");
-    // As a process leaves it that is killed: with a log and its index.
+    // The state that a killed process leaves: with a log and its index.
     {
         let elsewhere = scratch.file("elsewhere.db");
         let store = Store::open(&elsewhere).unwrap();
@@ -869,7 +870,7 @@ fn a_reader_that_fills_the_disk_is_named_and_its_end_is_enough_to_go_on() {
             Err(error) => break error,
         }
         let begun = Instant::now();
-        // Longer than any log is without a reader; it is noticed before the disk is full.
+        // Longer than any log without such a reader; it is reported before the disk is full.
         while store.stats().wal_bytes > 80 << 20 && !store.stats().wal_held {
             assert!(begun.elapsed() < PATIENCE, "nothing says why the log grows");
             std::thread::sleep(Duration::from_millis(10));
@@ -878,13 +879,13 @@ fn a_reader_that_fills_the_disk_is_named_and_its_end_is_enough_to_go_on() {
     let codes = [Code::StorageFull, Code::CommitUnknown];
     assert!(codes.contains(&error.code()), "{error}");
     assert!(error.to_string().contains("read transaction"), "{error}");
-    // Reads go on, and what was acknowledged is there.
+    // Reading still works, and acknowledged transactions are present.
     let found = store.get(&table, &key("k")).unwrap().unwrap();
     assert_eq!(found.value(), text(written).as_bytes());
 
     reader.execute_batch("ROLLBACK").unwrap();
     let begun = Instant::now();
-    // Some hundred looks of the committer at its log.
+    // As many attempts as several hundred checks of the log by the committer.
     while let Err(error) = write(n + 1) {
         assert!(begun.elapsed() < PATIENCE / 5, "{error}");
         std::thread::sleep(Duration::from_millis(20));
@@ -917,7 +918,7 @@ fn a_replacement_that_does_not_fit_on_the_disk_leaves_what_was_there() {
     assert!(codes.contains(&error.code()), "{error}");
     assert_eq!(reader.current().len(), 1);
     assert_eq!(store.get(&table, &key("a")).unwrap().unwrap().seq(), 1);
-    // What it had written to the WAL is room again.
+    // The space that it had taken in the WAL is free again.
     let committed = store.commit(&table, Txn::new().put(put("b", "1"))).unwrap();
     assert_eq!(committed.position.seq, 2);
     assert_eq!(reader.current().len(), 2);

@@ -1,11 +1,11 @@
-//! What the fuzz targets begin with, run through the same checks.
+//! The seed corpora of the fuzz targets, run through the same checks.
 
 use hotread_store::import::{
     At, Columns, Delimiter, Detector, Empty, Format, ImportError, Input, Options, RowError, Rows,
 };
 use std::path::{Path, PathBuf};
 
-// It takes from `super` what is imported above.
+// The module uses the imports above through `super`.
 #[allow(dead_code)]
 #[path = "../../src/import/exercise.rs"]
 mod exercise;

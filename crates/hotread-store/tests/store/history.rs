@@ -1,4 +1,4 @@
-//! The past of a table: how much of it is kept, and those who follow it.
+//! The history of a table: its limits, and its subscribers.
 
 use crate::common::{Numbers, Scratch, key, name, put};
 use hotread_proto::{Code, Epoch, Position, Txn};
@@ -59,7 +59,7 @@ fn history_is_kept_as_its_options_say() {
             20,
             21,
         ),
-        // A change has some dozen bytes besides the value.
+        // A change takes some dozen bytes in addition to its value.
         (
             "bytes",
             History {
@@ -157,7 +157,7 @@ fn history_that_is_too_old_goes_also_when_nothing_is_written() {
     };
     store.create_table(&aged, keeping(history)).unwrap();
     store.create_table(&kept, TableOptions::default()).unwrap();
-    // More than are trimmed at once.
+    // More than one trim removes.
     for n in 0..2_500 {
         let txn = Txn::new().put(put(&(n % 5).to_string(), "1"));
         for table in [&aged, &kept] {
@@ -237,11 +237,11 @@ fn a_subscription_begins_where_the_history_has_it() {
 }
 
 #[test]
-fn who_keeps_up_misses_nothing_and_who_does_not_is_told() {
+fn a_subscriber_misses_nothing_or_gets_an_error() {
     let scratch = Scratch::new();
     let store = fast(&scratch);
     let table = name("t");
-    // Less than is kept in memory for subscribers, so that both ways are gone.
+    // Less than is kept in memory for subscribers, so that neither the memory nor the disk has it.
     let history = History {
         max_changes: 300,
         ..History::default()
@@ -257,7 +257,7 @@ fn who_keeps_up_misses_nothing_and_who_does_not_is_told() {
             .map(|slowness| {
                 let store = store.clone();
                 let table = &table;
-                // A thread that starts late would find the start gone.
+                // A thread that starts late would find the start trimmed.
                 let mut following = store.subscribe(table, start).unwrap();
                 scope.spawn(move || {
                     let mut numbers = Numbers(slowness);
@@ -273,7 +273,8 @@ fn who_keeps_up_misses_nothing_and_who_does_not_is_told() {
                             Err(ReadError::Gone { floor, .. }) => {
                                 assert!(floor > at + 1);
                                 gone += 1;
-                                // As one does then: take the table, and go on from there.
+                                // Recovers as a program would: takes the table, and continues from
+                                // there.
                                 let snapshot = store.snapshot(table).unwrap();
                                 assert!(snapshot.position().seq > at);
                                 at = snapshot.position().seq;
@@ -315,7 +316,7 @@ fn who_keeps_up_misses_nothing_and_who_does_not_is_told() {
         }
     };
     assert_eq!(error.code(), Code::Gone, "{error}");
-    // It stays told.
+    // The error persists.
     assert_eq!(stalled.next(PATIENCE).unwrap_err().code(), Code::Gone);
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
@@ -348,7 +349,8 @@ fn the_history_of_one_table_is_not_that_of_another() {
     assert_eq!(error.code(), Code::EpochChanged);
 }
 
-/// A table is loaded at any moment of a commit: what is read may be ahead of what is handed over.
+/// A table can be loaded at any moment of a commit: the loaded state may be ahead of the changes that
+/// follow.
 #[test]
 fn tables_are_loaded_and_followed_in_the_midst_of_commits() {
     let scratch = Scratch::new();

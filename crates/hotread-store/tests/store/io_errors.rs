@@ -1,7 +1,7 @@
-//! The disk fails, at every operation in turn: nothing that was acknowledged is lost, nothing is
-//! visible that was not committed, and writing goes on by itself once the disk is sound again.
+//! The disk fails at each operation in turn: no acknowledged transaction is lost, no uncommitted one is
+//! visible, and writing resumes by itself once the disk works again.
 //!
-//! At some operations; at all of them with `HOTREAD_EVERY` set, before a release.
+//! A sample of the operations is tested; with `HOTREAD_EVERY` set, before a release, all of them.
 
 use crate::common::{Scratch, key, name, put};
 use crate::crash::{self, check_verify, every, same};
@@ -18,10 +18,10 @@ fn on(scratch: &Scratch, disk: &Disk) -> StoreBuilder {
     Store::builder(scratch.path()).vfs(disk.vfs())
 }
 
-/// What takes longer hangs.
+/// Time after which a call counts as hung.
 const HANG: Duration = Duration::from_secs(600);
 
-/// What a table should hold: values by key.
+/// Expected content of a table: values by key.
 type Model = BTreeMap<String, String>;
 
 fn content(records: &Records) -> Model {
@@ -32,14 +32,14 @@ fn content(records: &Records) -> Model {
         .collect()
 }
 
-/// One step of the workload, that can be tried again.
+/// One step of the workload, which can be retried.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Two records of a live table, the second one alternating with its absence.
+    /// Two records of a live table, the second of which is alternately present and absent.
     Write(u64),
-    /// The whole table.
+    /// A replacement of the whole table.
     Replace(u64),
-    /// Some hundred kilobytes.
+    /// A transaction of several hundred kilobytes.
     Large(u64),
 }
 
@@ -100,13 +100,13 @@ impl Step {
     }
 }
 
-/// Everyone who looks at the table.
+/// All kinds of readers of the table.
 struct Observers {
     store: Store,
     table: TableName,
     live: HotReadHandle<Records>,
     feed: Subscription,
-    /// Made of what the subscription gives.
+    /// Records built from the changes of the subscription.
     followed: Records,
 }
 
@@ -122,11 +122,11 @@ impl Observers {
         }
     }
 
-    /// All of them see this, and nothing else.
+    /// Checks that all of them see this state.
     fn see(&mut self, model: &Model, context: &dyn Fn() -> String) {
         let page = self.read(|store, table| store.scan(table, &hotread_store::Scan::default()));
-        // What was committed is in the live table, but the thread that completes publications may
-        // be making it visible just now.
+        // The live table has the committed state, but the maintainer may be publishing it at this
+        // moment.
         let begun = Instant::now();
         while self.live.current().position().seq < page.position.seq {
             assert!(begun.elapsed() < HANG, "not visible {}", context());
@@ -137,7 +137,7 @@ impl Observers {
         assert!(content(live) == *model, "the live table {}", context());
         assert!(live.verify(&hotread_proto::Hasher::PLAIN), "{}", context());
         while let Some(change) = self.feed.next(Duration::ZERO).unwrap() {
-            // Panics if there is a gap or a repetition.
+            // Panics at a gap or a repetition.
             hotread::HotReadState::apply_update(&mut self.followed, &change);
         }
         assert!(same(&self.followed, live), "the subscriber {}", context());
@@ -150,7 +150,7 @@ impl Observers {
         assert_eq!(a.as_ref(), model.get("a"), "{}", context());
     }
 
-    /// A read may meet the fault itself; then it says so, and goes on when it is tried again.
+    /// Reads with retries: a read may meet the fault itself, which it reports.
     fn read<R>(&self, read: impl Fn(&Store, &TableName) -> Result<R, ReadError>) -> R {
         for _ in 0..3 {
             match read(&self.store, &self.table) {
@@ -163,7 +163,7 @@ impl Observers {
     }
 }
 
-/// What came of a sweep.
+/// Counts of a sweep.
 #[derive(Default, Debug)]
 struct Tally {
     faults: u64,
@@ -172,7 +172,8 @@ struct Tally {
     images: u64,
 }
 
-/// The workload on a disk that fails once, or until it is healed: gives whether it failed.
+/// Runs the workload on a disk that fails once, or until it is healed; returns `true` if the disk
+/// failed.
 fn suffer(base: &Disk, scratch: &Scratch, fault: Fault, tally: &mut Tally) -> bool {
     let table = name("t");
     let disk = base.crash(0);
@@ -195,11 +196,11 @@ fn suffer(base: &Disk, scratch: &Scratch, fault: Fault, tally: &mut Tally) -> bo
                 Err(CommitError::Storage(_)) => tally.failed += 1,
                 Err(e) => panic!("{e} {}", context()),
             }
-            // The disk is broken: what is visible is what was before. Reads go on.
+            // While the disk fails, the visible state is the last one before, and reads still work.
             if fault.op != Op::Read && fault.op != Op::Map {
                 observers.see(&model, &context);
             }
-            // What power would leave now has all that was acknowledged.
+            // A loss of power now would leave all acknowledged transactions.
             tally.images += 1;
             let image = disk.crash(tally.images);
             let other = Scratch::new();
@@ -252,7 +253,7 @@ fn base(scratch: &Scratch) -> Disk {
     disk
 }
 
-/// Each operation fails, one after the other; then each and all after it.
+/// Fails each operation in turn; then each together with all later ones.
 fn sweep(op: Op, file: Option<FileKind>, errors: &[Error], stride: usize) -> Tally {
     let scratch = Scratch::new();
     let base = base(&scratch);
@@ -310,9 +311,9 @@ fn a_failed_read_or_mapping_loses_nothing() {
     println!("{tally:?}");
 }
 
-/// The sync of a COMMIT fails, and so does what tries to mend it, at every operation in turn. Power
-/// lost then leaves a sound database: a later sync that succeeds does not make durable what the
-/// failed one left behind.
+/// The sync of a COMMIT fails, and then each operation of the reconciliation in turn. A loss of power
+/// then leaves a sound database: a later successful sync does not make the remains of the failed one
+/// durable.
 #[test]
 fn power_may_fail_while_a_failed_commit_is_reconciled() {
     let table = name("t");
@@ -335,13 +336,13 @@ fn power_may_fail_while_a_failed_commit_is_reconciled() {
         for has_readers in [false, true] {
             let scratch = Scratch::new();
             let disk = base(&scratch);
-            // What comes next changes pages that are in the database, and not in the WAL.
+            // The next transaction changes pages that are in the database, and not in the WAL.
             let first = on(&scratch, &disk).open().unwrap();
             first.commit(&table, large(1)).unwrap();
             drop(first);
             let store = on(&scratch, &disk).open().unwrap();
             let handle = has_readers.then(|| store.handle(&table).unwrap());
-            // All syncs fail: closing the database cannot bring the WAL to rest either.
+            // All syncs fail, so that closing the database cannot empty the WAL either.
             disk.fail(Fault {
                 times: u64::MAX,
                 ..Fault::nth(Op::Sync, 1)
@@ -366,12 +367,12 @@ fn power_may_fail_while_a_failed_commit_is_reconciled() {
     }
 }
 
-/// Once it was found out that a transaction is not there, it does not come back.
+/// A transaction that was found to be missing stays missing.
 #[test]
 fn what_was_found_missing_stays_missing() {
     let table = name("t");
     let mut unknown = 0;
-    // Fails once, after some failures before; then power is lost in some ways.
+    // Fails once, after earlier failures; then power is lost in several ways.
     let mut attempt = |fault: Fault, failures: u64, ways: u64| {
         let scratch = Scratch::new();
         let disk = base(&scratch);
@@ -384,11 +385,11 @@ fn what_was_found_missing_stays_missing() {
             let answer = store.commit(&table, Txn::new().put(put(record, "1")));
             match answer {
                 Err(CommitError::Unknown { .. }) => unknown += 1,
-                // It needs less than that.
+                // The commit needs fewer operations.
                 Ok(_) => return false,
                 Err(e) => panic!("{e}"),
             }
-            // Refused, so that it writes nothing itself.
+            // A refused transaction writes nothing itself.
             let refused = store.commit(&table, Txn::new().put(put("c", "1")).if_seq(key("c"), 7));
             assert!(matches!(refused, Err(CommitError::Refused(_))));
             true
@@ -409,8 +410,8 @@ fn what_was_found_missing_stays_missing() {
         }
         true
     };
-    // What a failed write leaves may be everything that was to be written; of the last one of a
-    // COMMIT that is the frame which completes it. What it leaves differs from failure to failure.
+    // A failed write may leave everything that was to be written, which includes the frame that
+    // completes a COMMIT. The remains differ from failure to failure.
     for failures in 0..6 {
         let writes = (1..).take_while(|&n| attempt(Fault::nth(Op::Write, n), failures, 1));
         let last = writes.last().unwrap();
@@ -420,7 +421,7 @@ fn what_was_found_missing_stays_missing() {
     assert!(unknown > 60, "{unknown}");
 }
 
-/// What is refused because of another transaction is refused only once that one is committed.
+/// A transaction that is refused because of another one is refused only once that one is committed.
 #[test]
 fn nothing_is_refused_for_a_transaction_that_failed() {
     let table = name("t");
@@ -433,7 +434,7 @@ fn nothing_is_refused_for_a_transaction_that_failed() {
             ..Fault::nth(Op::Write, 1)
         });
         let once = || Txn::new().put(put("b", "1")).if_absent(key("b"));
-        // The first keeps the committer busy, so that the others become one group.
+        // The first transaction keeps the committer busy, so that the others form one group.
         let large = (0..500).fold(Txn::new(), |txn, at| txn.put(put(&format!("{at}"), "1")));
         let tickets: Vec<_> = [large, once(), once(), once()]
             .into_iter()
@@ -448,8 +449,8 @@ fn nothing_is_refused_for_a_transaction_that_failed() {
     }
 }
 
-/// Creating and dropping tables, and each operation failing: afterwards the tables that are known
-/// are those on disk.
+/// Creating and dropping tables while each operation fails in turn: afterwards the known tables are
+/// those on disk.
 #[test]
 fn a_table_whose_creation_seemed_to_fail_is_known_if_it_is_there() {
     let (made, gone) = (name("made"), name("gone"));
@@ -479,7 +480,7 @@ fn a_table_whose_creation_seemed_to_fail_is_known_if_it_is_there() {
             let is_met = disk.counts().faults > 0;
             disk.heal();
             let has = |table: &TableName| store.table_info(table).is_ok();
-            // Something is written, so that it has been reconciled.
+            // A write makes sure that the store has been reconciled.
             store
                 .commit(&name("t"), Txn::new().put(put("x", "1")))
                 .unwrap();
@@ -503,7 +504,7 @@ fn a_table_whose_creation_seemed_to_fail_is_known_if_it_is_there() {
     }
 }
 
-/// A disk that stays broken: each commit says so, reads go on, and the store can be closed.
+/// On a disk that stays broken, each commit fails, reads still work, and the store can be closed.
 #[test]
 fn a_disk_that_stays_broken_stops_writes_and_nothing_else() {
     let scratch = Scratch::new();
@@ -533,7 +534,7 @@ fn a_disk_that_stays_broken_stops_writes_and_nothing_else() {
     assert!(begun.elapsed() < HANG, "it hangs");
 }
 
-/// Opening fails at every operation in turn, and is tried again: the database is what it was.
+/// Opening fails at each operation in turn, and is retried: the database is unchanged.
 #[test]
 fn an_opening_that_failed_leaves_the_database_as_it_was() {
     let table = name("t");
@@ -639,9 +640,9 @@ fn a_read_that_fails_is_not_told_as_damage() {
     assert!(failed > 20, "{failed} of {nth}");
 }
 
-/// Whatever of it finds no room: the table is as it was, or, if it is not known, whole.
+/// At any lack of room, the table is as it was, or whole if the outcome is unknown.
 #[test]
-fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
+fn rekeying_on_a_full_disk_leaves_everything_as_it_was() {
     let (table, pass) = (name("secret"), |text| Passphrase::new(text).unwrap());
     let scratch = Scratch::new();
     let disk = Disk::new();
@@ -674,7 +675,7 @@ fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
         let resealed = store.reseal(&table, &pass("new"));
         let scrubbed = store.scrub();
         disk.heal();
-        // Something is written, so that it has been reconciled.
+        // A write makes sure that the store has been reconciled.
         store
             .commit(&name("t"), Txn::new().put(put("x", "1")))
             .unwrap();

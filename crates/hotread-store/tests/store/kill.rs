@@ -1,7 +1,7 @@
-//! A process that commits is killed at any moment, on a real file system: the next one finds what
-//! was acknowledged, whole, and goes on with the same database.
+//! A process that commits is killed at any moment, on a real file system: the next one finds every
+//! acknowledged transaction, whole, and continues with the same database.
 //!
-//! `HOTREAD_KILLS` sets how many processes are killed, 50 unless it is set.
+//! `HOTREAD_KILLS` sets the number of processes to kill; the default is 50.
 
 use crate::common::{Scratch, name, put};
 use crate::crash::{Acked, Ledger, Spec, WHOLE, check_verify, create_tables, judge};
@@ -12,28 +12,30 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
 
-/// Tells the child where its database is, and from which number on it counts.
+/// Variable with the path of the child's database.
 const DATABASE: &str = "HOTREAD_KILL_DATABASE";
+/// Variable with the first number of the child's transactions.
 const FROM: &str = "HOTREAD_KILL_FROM";
 /// Threads that commit the workload.
 const WORKERS: usize = 3;
-/// The table of large batches, and the one that comes and goes.
+/// The table of large batches.
 const LARGE: &str = "large";
+/// The table that is created and dropped.
 const PASSING: &str = "passing";
 /// Records in a large batch.
 const BATCH: u64 = 300;
-/// A database serves so many rounds, then the next one begins.
+/// Rounds with one database.
 const ROUNDS_EACH: u64 = 25;
 
-/// What the killed process does, until it is killed: it creates databases, or commits to one, which it
-/// opens as `full` or `normal`.
+/// Runs in the process that is killed: creates databases, or commits to one, which it opens as `full` or
+/// `normal`.
 fn child(way: &str) {
     let path = std::env::var(DATABASE).unwrap();
     let from: u64 = std::env::var(FROM).unwrap().parse().unwrap();
     let out = Mutex::new(std::io::stdout());
     let say = |line: String| {
         let mut out = out.lock().unwrap();
-        // In one piece; the parent is there as long as this process is.
+        // Written in one piece; the parent outlives this process.
         let _ = out.write_all(format!("\n{line}\n").as_bytes());
         let _ = out.flush();
     };
@@ -110,11 +112,11 @@ fn batch(n: u64) -> Txn {
     })
 }
 
-/// What the children of one database have said so far.
+/// Lines that the children of one database have printed so far.
 #[derive(Default)]
 struct Said {
     ledger: Ledger,
-    /// The last thing of the thread with the large batches, and its number.
+    /// The last step of the thread with the large batches, and its number.
     last: Option<(String, u64)>,
     large: Option<u64>,
 }
@@ -150,13 +152,13 @@ impl Said {
                 self.last = Some((words[0].to_owned(), number(1)));
                 true
             }
-            // The test harness has words of its own.
+            // The test harness prints lines of its own.
             _ => false,
         }
     }
 }
 
-/// Runs a child until it has said so many acknowledgements, and kills it.
+/// Runs a child until it has printed `acks` acknowledgements, and kills it.
 fn round(path: &Path, way: &str, from: u64, acks: u64, said: &mut Said) {
     let mut child = hotread_testkit::process(&hotread_testkit::this_test(), way)
         .env(DATABASE, path)
@@ -172,7 +174,7 @@ fn round(path: &Path, way: &str, from: u64, acks: u64, said: &mut Said) {
         if out.read_line(&mut line).unwrap() == 0 {
             break;
         }
-        // A line without its end was not said: the process was killed.
+        // A line without its end was cut off by the kill.
         let Some(whole) = line.strip_suffix('\n') else {
             break;
         };
@@ -180,7 +182,7 @@ fn round(path: &Path, way: &str, from: u64, acks: u64, said: &mut Said) {
             heard += 1;
         }
         if heard >= acks && !is_killed {
-            // What it has said until it is dead counts, too.
+            // Lines that it prints until it is dead count as well.
             child.kill().unwrap();
             is_killed = true;
         }
@@ -189,7 +191,7 @@ fn round(path: &Path, way: &str, from: u64, acks: u64, said: &mut Said) {
     assert!(is_killed, "the child has ended by itself: {status}");
 }
 
-/// Is the batch there whole? The one after the last that was acknowledged may be there, too.
+/// Checks that the last acknowledged batch, or the one after it, is present whole.
 fn check_batches(store: &Store, said: &Said) {
     let number = |table: &str| {
         let records = store.snapshot(&name(table)).unwrap();
@@ -210,7 +212,7 @@ fn check_batches(store: &Store, said: &Said) {
         Err(ReadError::UnknownTable { .. }) => None,
         Err(e) => panic!("{e}"),
     };
-    // What was said last, or the step after it.
+    // The state after the last printed step, or after the next one.
     let is_possible = match what.as_str() {
         "created" => matches!(there, Some(None)) || there == Some(Some(*n)),
         "filled" => there == Some(Some(*n)) || there.is_none(),
@@ -238,12 +240,12 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
         }
         for at in first..kills.min(first + ROUNDS_EACH) {
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // Some are killed before they have done anything, most in full swing.
+            // Some are killed before they have done anything, most of them at full speed.
             let acks = (rng >> 33) % 60;
             let before = said.ledger.count();
-            // Beyond whatever a killed one may have begun.
+            // Beyond any number that a killed process may have begun.
             let from = (at - first) * 100_000;
-            // The end of the process takes nothing, whether commits wait for an fsync or not.
+            // A killed process loses nothing, whether or not commits wait for an fsync.
             let way = if at % 2 == 0 { "full" } else { "normal" };
             round(&scratch.path(), way, from, acks, &mut said);
             acknowledged += said.ledger.count() - before;
@@ -257,7 +259,7 @@ fn a_killed_process_leaves_what_it_has_acknowledged() {
                 store.drop_table(&name(PASSING)).unwrap();
             }
             said.last = None;
-            // What was tried again is acknowledged now.
+            // The retried transactions are acknowledged now.
             for spec in begun {
                 if !acked.iter().any(|(known, _)| *known == spec) {
                     let committed = spec.commit(&store).unwrap();
@@ -281,7 +283,7 @@ fn a_database_whose_creator_was_killed_can_be_opened() {
         let mut said = Said::default();
         round(&scratch.path(), "create", 0, 1 + kill % 4, &mut said);
         let (_, last) = said.last.unwrap();
-        // The last one that was said to be open, and the one that it was about to create.
+        // The last database that was reported to be open, and the one being created.
         for n in [last, last + 1] {
             let path = format!("{}-{n}", scratch.path().to_str().unwrap());
             let store = Store::open(path).unwrap();

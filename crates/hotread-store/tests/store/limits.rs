@@ -1,4 +1,4 @@
-//! Limits: each is told, and none of them is a dead end.
+//! Limits: each is reported, and a caller can continue after each.
 
 use crate::common::{Scratch, key, name, put};
 use hotread_proto::{
@@ -53,7 +53,7 @@ fn what_is_as_large_as_allowed_is_stored_and_read_back() {
     };
     refused(txn(ops(1_001)), TxnTooLarge::Ops { ops: 1_001 });
     refused(Txn::new(), TxnTooLarge::Empty);
-    // Eight MiB to the byte, and one more. Each key is a byte, each category seven.
+    // Exactly eight MiB, and one byte more. Each key is a byte, each category seven.
     let large = |more: usize| {
         let puts = (0..8).map(|n| {
             let bytes = (1 << 20) - 8 + if n == 0 { more } else { 0 };
@@ -185,7 +185,7 @@ fn many_committers_share_groups_and_are_all_answered() {
                     let key = key(&format!("{caller}-{n}"));
                     let new = put(key.as_str(), "1");
                     let committed = store.commit(table, Txn::new().put(new)).unwrap();
-                    // Whoever is answered reads it.
+                    // A caller whose commit returned can read the record.
                     let read = store.get(table, &key).unwrap().unwrap();
                     assert_eq!(read.seq(), committed.position.seq);
                 }
@@ -213,7 +213,7 @@ fn each_group_is_counted_by_its_size_and_its_times() {
     for _ in 0..5 {
         store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
     }
-    // Refused, and so no group.
+    // A refused transaction is in no group.
     let refused = Txn::new().put(put("a", "1")).if_seq(key("a"), 99);
     store.commit(&table, refused).unwrap_err();
     let other = hold(&scratch);
@@ -221,7 +221,7 @@ fn each_group_is_counted_by_its_size_and_its_times() {
     while store.stats().waiting > 0 {
         std::thread::yield_now();
     }
-    // These wait for the first, and make one group.
+    // These wait for the first one, and form one group.
     let tickets = (0..3).map(|_| store.submit(&table, Txn::new().put(put("a", "1"))));
     let tickets: Vec<_> = tickets.collect::<Result<_, _>>().unwrap();
     other.execute_batch("ROLLBACK").unwrap();
@@ -231,7 +231,7 @@ fn each_group_is_counted_by_its_size_and_its_times() {
     let stats = store.stats();
     assert_eq!((stats.groups, stats.committed), (7, 9));
     let sizes = &stats.group_sizes;
-    // Up to 1, to 2, to 4.
+    // Sizes up to 1, up to 2, and up to 4.
     assert_eq!((&sizes.counts[..3], sizes.sum), (&[6, 0, 1][..], 9));
     for times in [&stats.group_us, &stats.commit_us] {
         assert_eq!(times.counts.iter().sum::<u64>(), 7);
@@ -246,7 +246,7 @@ fn each_group_is_counted_by_its_size_and_its_times() {
 }
 
 #[test]
-fn a_refusal_in_a_group_is_nobody_elses() {
+fn a_refusal_in_a_group_concerns_one_caller() {
     let scratch = Scratch::new();
     let (store, table) = with_table(&scratch);
     let other = hold(&scratch);
@@ -296,7 +296,7 @@ fn what_was_submitted_is_done_before_the_file_is_closed() {
     for ticket in tickets {
         ticket.wait().unwrap();
     }
-    // What outlives the store goes on reading what there is.
+    // A handle that outlives the store still reads the last state.
     assert_eq!(reader.current().len(), 700);
     while following.position().seq < 700 {
         assert!(following.next(PATIENCE).unwrap().is_some());
@@ -340,7 +340,7 @@ fn readers_with_old_copies_are_named_and_block_for_a_while_only() {
         n += 1;
         store.commit(&table, Txn::new().put(put("a", &n.to_string())))
     };
-    // One worker in each copy.
+    // Holds one reader in each copy.
     let mut workers = Vec::new();
     for worker in 0..4 {
         commit().unwrap();
@@ -360,7 +360,7 @@ fn readers_with_old_copies_are_named_and_block_for_a_while_only() {
             waiting, worker, ..
         } => {
             assert!(*waiting >= 65_536);
-            // Those that wait in the queue may still follow.
+            // Transactions that wait in the queue may still follow.
             assert!(*waiting <= 65_536 + 1_024 + 512, "{waiting}");
             let worker = worker.as_deref().unwrap();
             assert!(worker.starts_with("worker-"), "{worker}");
@@ -369,7 +369,7 @@ fn readers_with_old_copies_are_named_and_block_for_a_while_only() {
         other => panic!("{other}"),
     }
     assert_eq!(error.code(), Code::ReadersStalled);
-    // What is on disk is read from there, and other tables are written.
+    // The disk has the newest state, and other tables can be written.
     assert!(store.get(&table, &key("a")).unwrap().unwrap().seq() > visible + 60_000);
     let other = name("other");
     store.create_table(&other, TableOptions::default()).unwrap();
@@ -394,7 +394,7 @@ fn a_store_without_readers_left_says_so() {
     let store = builder.open().unwrap();
     let table = name("t");
     store.create_table(&table, TableOptions::default()).unwrap();
-    // One connection is the least, and enough for all.
+    // The minimum of one connection is enough for all threads.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

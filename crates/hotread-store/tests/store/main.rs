@@ -1,5 +1,5 @@
-//! A store as its programs see it. One program, so that it is linked once and slow tests run beside others:
-//! tests share one process here, and change nothing that belongs to all of it.
+//! A store as its programs see it. All tests are in one program, which is linked once and runs slow
+//! tests in parallel with others: they share one process, and change nothing global.
 
 mod common;
 mod crash;

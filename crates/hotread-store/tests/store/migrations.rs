@@ -1,4 +1,4 @@
-//! The schema's versions: databases of each of them, the way up and the way down.
+//! Versions of the schema: databases of each version, and the migrations up and down.
 
 use crate::common::{HANG, Mounted, Scratch, category, files, key, name, put};
 use hotread_proto::{Change, Code, Hasher, Position, Timestamp, Txn, TxnId};
@@ -15,7 +15,7 @@ fn fixture(version: i32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}.db"))
 }
 
-/// A database as an older version left it.
+/// Copies a database that an older version left.
 fn copy(version: i32, scratch: &Scratch) {
     std::fs::copy(fixture(version), scratch.path()).unwrap();
 }
@@ -32,20 +32,20 @@ fn searched() -> TableOptions {
     }
 }
 
-/// The secrets of the fixtures' tokens: of an admin, and of one that may read the table `flags`.
+/// Secrets of the fixtures' tokens: of an admin, and of one that may read the table `flags`.
 const SECRETS: [&str; 2] = [
     "hr_000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
     "hr_202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f",
 ];
 
-/// The tokens that have these secrets, and the number of all.
+/// Returns the tokens that have these secrets, and the number of all tokens.
 fn tokens(store: &Store) -> ([Option<TokenInfo>; 2], usize) {
     let found = SECRETS.map(|secret| store.authenticate(secret).map(|info| (*info).clone()));
     (found, store.tokens().unwrap().len())
 }
 
-/// Writes the fixtures that are not there. The tables `flags`, `words` (searched) and `secret`
-/// (sealed), with two transactions each, and two tokens; then one step down after the other.
+/// Writes the missing fixtures. They have the tables `flags`, `words` (searchable) and `secret`
+/// (sealed), with two transactions each, and two tokens; each migration down writes the next fixture.
 ///
 /// `cargo test -p hotread-store --test store migrations -- --ignored`
 #[test]
@@ -80,7 +80,7 @@ fn write_the_fixtures() {
     let tables = Some(vec![name("flags")]);
     let reader = store.create_token("api-7", Role::Read, tables).unwrap();
     drop(store);
-    // Secrets are random, and these are to be known.
+    // Secrets are random, but those of the fixtures must be known.
     let db = Connection::open(scratch.path()).unwrap();
     for (token, secret) in [admin, reader].iter().zip(SECRETS) {
         let hash = Sha256::digest(secret).to_vec();
@@ -102,10 +102,10 @@ fn write_the_fixtures() {
     }
 }
 
-/// What each of the fixtures' tables has, and what is left of it in a database that was at
-/// `version`.
+/// Checks the content of each table of the fixtures, as far as a database that was at `version` keeps
+/// it.
 fn check(store: &Store, version: i32) {
-    // Deriving keys takes its time; not all who come by have the passphrase.
+    // Deriving keys takes time, so some calls open the store without the passphrase.
     let opened = !matches!(
         store.get(&name("secret"), &key("a")),
         Err(ReadError::Seal { .. })
@@ -170,7 +170,7 @@ fn check(store: &Store, version: i32) {
     }
     let infos = store.tokens().unwrap();
     if version >= 4 {
-        // The oldest first; they may have been made in the same millisecond.
+        // The oldest comes first, unless both were created in the same millisecond.
         let called = |name| infos.iter().find(|info| info.name == name).unwrap();
         let (ops, api) = (called("ops"), called("api-7"));
         assert_eq!((ops.role, api.role), (Role::Admin, Role::Read));
@@ -202,8 +202,8 @@ fn each_version_has_a_step_and_a_fixture() {
         assert_eq!(status.version, step.version);
         assert!(std::fs::read(fixture(step.version)).unwrap() == before);
     }
-    let beside = files(fixture(1).parent().unwrap());
-    assert_eq!(beside.len(), versions.len(), "{:?}", beside.keys());
+    let present = files(fixture(1).parent().unwrap());
+    assert_eq!(present.len(), versions.len(), "{:?}", present.keys());
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn databases_of_all_versions_are_opened_and_have_their_data() {
                 migrate::status(scratch.path()).unwrap().version,
                 migrate::LATEST
             );
-            // Going on is possible, and again at the same version nothing happens.
+            // Commits succeed, and migrating to the same version again changes nothing.
             let before = std::fs::read(scratch.path()).unwrap();
             migrate::up(scratch.path()).unwrap();
             assert!(std::fs::read(scratch.path()).unwrap() == before);
@@ -253,7 +253,7 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
     for to in 1..migrate::LATEST {
         let scratch = Scratch::new();
         copy(migrate::LATEST, &scratch);
-        // What comes from above is what an older version would have made.
+        // A database that was migrated down equals one of the older version.
         assert_eq!(migrate::down(scratch.path(), to).unwrap().version, to);
         assert_eq!(migrate::status(scratch.path()).unwrap().version, to);
         let schema = |path: &Path| -> Vec<String> {
@@ -271,14 +271,14 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         check(&store, to);
         assert_eq!(store.has_tokens(), to >= 4);
         if to < 4 {
-            // So the next token is the first one again.
+            // Therefore the next token is again the first.
             let refused = store.create_token("api-7", Role::Read, None);
             assert_eq!(refused.unwrap_err(), TokenError::FirstNotAdmin);
             store.create_token("ops", Role::Admin, None).unwrap();
         }
         let ends = store.create_expiring_token("short", Role::Read, None, Timestamp::MAX);
         let ends = ends.unwrap();
-        // A table that is searched can be made again.
+        // A searchable table can be created again.
         let words = name("words");
         store.drop_table(&words).unwrap();
         store.create_table(&words, searched()).unwrap();
@@ -294,11 +294,11 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
         let flags = store.live(&name("flags")).unwrap().snapshot();
         assert!(flags.verify(&Hasher::PLAIN));
         drop(store);
-        // Down with a search table that was made meanwhile.
+        // Migrates down with a searchable table that was created meanwhile.
         migrate::down(scratch.path(), to).unwrap();
         let store = Store::open(scratch.path()).unwrap();
         assert_eq!(store.table_info(&words).unwrap().options.search, to >= 3);
-        // Without its time, a token that expires would be valid for good.
+        // Without its expiry, an expiring token would be valid for good.
         let tokens = match to {
             ..4 => 0,
             4 => 2,
@@ -310,7 +310,7 @@ fn down_and_up_again_loses_what_it_says_and_nothing_else() {
     }
 }
 
-/// A table `t` in which a record was deleted and another one has expired; its history.
+/// Creates a table `t` with a deletion and an expiry; returns its history.
 fn with_an_expiry(store: &Store) -> Vec<Change> {
     let table = name("t");
     store.create_table(&table, TableOptions::default()).unwrap();
@@ -357,7 +357,7 @@ fn below_version_6_what_expired_looks_deleted() {
 }
 
 #[test]
-fn there_is_no_way_to_versions_that_are_none() {
+fn there_is_no_way_to_unknown_versions() {
     for version in 1..=migrate::LATEST {
         let scratch = Scratch::new();
         copy(version, &scratch);
@@ -405,7 +405,7 @@ fn an_older_database_is_not_read_without_being_migrated() {
     }
 }
 
-/// All that a database holds, whatever its pages look like.
+/// Returns the content of all tables of a database, independent of its pages.
 fn dump(path: &Path) -> Vec<String> {
     let db = Connection::open(path).unwrap();
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
@@ -434,7 +434,7 @@ fn dump(path: &Path) -> Vec<String> {
 
 #[test]
 fn a_migration_that_fails_changes_nothing() {
-    // Something that the last step stumbles over.
+    // An object that makes the last step fail.
     for (version, obstacle) in [
         (1, "CREATE TABLE search_rows (x)"),
         (2, "CREATE TABLE search_rows (x)"),
@@ -455,7 +455,7 @@ fn a_migration_that_fails_changes_nothing() {
         let status = migrate::status(scratch.path()).unwrap();
         assert_eq!(status.version, version);
     }
-    // The first steps down work, the last but one does not.
+    // The first steps down succeed, the last but one fails.
     let scratch = Scratch::new();
     copy(migrate::LATEST, &scratch);
     let db = Connection::open(scratch.path()).unwrap();

@@ -1,5 +1,5 @@
-//! Random sequences of calls against tables that are plain maps: after each call the store, its
-//! live tables, its history and its subscribers must say what the maps say.
+//! Random sequences of calls against a model of plain maps: after each call, the store, its live tables,
+//! its history and its subscribers must agree with the maps.
 
 use crate::common::{self, Scratch, category, key, name, put};
 use hotread::HotReadHandle;
@@ -40,7 +40,7 @@ struct Cell {
     seq: u64,
 }
 
-/// What was asked, as an id stands for it.
+/// A request, as an id identifies it.
 #[derive(Debug, Clone, PartialEq)]
 enum Asked {
     Txn(Vec<Op>, Vec<Precondition>),
@@ -51,7 +51,7 @@ struct Table {
     options: TableOptions,
     at: Position,
     cells: BTreeMap<String, Cell>,
-    /// What each transaction did, from the first on.
+    /// Changes of each transaction, from the first on.
     changes: Vec<BTreeMap<String, Option<Cell>>>,
     digests: Vec<Digest>,
     ids: HashMap<TxnId, (Committed, Asked)>,
@@ -100,7 +100,7 @@ impl Table {
         match asked {
             Asked::Txn(ops, preconditions) => {
                 for Precondition { key, condition } in preconditions {
-                    // What expired long ago is absent, whether it was swept already or not.
+                    // A record that expired long ago is absent, swept or not.
                     let cell = self.cells.get(key.as_str());
                     let cell = cell.filter(|cell| cell.expires_at != Some(long_ago()));
                     let actual = cell.map(|cell| cell.seq);
@@ -185,7 +185,7 @@ fn cell(record: &hotread_proto::Record) -> Cell {
 #[derive(Debug, Clone)]
 struct NewCell {
     key: usize,
-    /// Nothing: it is deleted.
+    /// `None` deletes the record.
     value: Option<u8>,
     category: usize,
     expiry: u8,
@@ -302,8 +302,8 @@ impl World {
         self.store = Some(builder.open().unwrap());
     }
 
-    /// Takes up what the store did by itself: deleting what has expired. Up to, and without, what
-    /// was asked for, if anything was.
+    /// Applies the store's own deletions of expired records, up to but without the sequence number
+    /// `until`, if given.
     fn absorb(&mut self, table: &'static str, until: Option<u64>) {
         let Some(model) = self.tables.get_mut(table) else {
             return;
@@ -632,7 +632,7 @@ impl World {
         }
     }
 
-    /// Everything that can be read of a table is what the model has.
+    /// Checks that every way to read the table agrees with the model.
     fn check(&mut self, table: &'static str) {
         let to = name(table);
         let store = self.store.as_ref().unwrap().clone();
@@ -655,7 +655,7 @@ impl World {
                 (model.cells.len() as u64, model.digest())
             );
             assert_eq!(info.options, model.options);
-            // The history goes back to the floor, and is as long as it should be.
+            // The history goes back to the floor, and has the expected length.
             let kept = info.position.seq + 1 - info.floor;
             assert!(kept <= model.options.history.max_changes.saturating_add(1_024));
             assert!(model.options.history.max_changes != 5 || kept <= 5);
@@ -768,7 +768,7 @@ proptest! {
     }
 }
 
-/// What is not said of a record is `general`.
+/// The default category is `general`.
 #[test]
 fn the_first_category_is_the_one_without_a_name() {
     assert_eq!(Category::GENERAL.as_str(), CATEGORIES[0]);

@@ -1,5 +1,4 @@
-//! Disks that are so full that there is no room for the index of the write-ahead log, which SQLite wants even
-//! to read.
+//! Disks without room for the index of the write-ahead log, which SQLite needs even for reading.
 
 #![cfg(target_os = "linux")]
 
@@ -23,8 +22,8 @@ struct Full {
 }
 
 impl Full {
-    /// With these of the files of a database that has `a` = 1, as a process leaves them that is killed; or, if
-    /// there is only one, as it is left by an orderly stop. `None`: this process may not mount.
+    /// Creates it with some of the files of a database in which `a` is 1: several files are those of a
+    /// killed process, one file is that of an orderly stop. `None`: this process may not mount.
     fn with(endings: &[&str]) -> Option<Self> {
         let scratch = Scratch::new();
         let directory = scratch.file("small");
@@ -65,7 +64,7 @@ impl Full {
         std::fs::remove_file(&self.filler).unwrap();
     }
 
-    /// Opened for writing, it is read at once and written once there is room.
+    /// Checks that the store, opened for writing, reads at once, and writes once there is room.
     fn is_read_and_then_written(&self) {
         let store = Store::open(&self.path).unwrap();
         assert!(index_bytes(&self.path) < 4096, "there was room for it");
@@ -89,7 +88,7 @@ impl Full {
         assert!(store.verify().unwrap().problems.is_empty());
         drop(store);
 
-        // The next one is opened as always, and lets others read.
+        // The next opening is as usual, and admits readers.
         let store = Store::open(&self.path).unwrap();
         self.reads(&store, b"2");
         assert!(index_bytes(&self.path) > 0);
@@ -97,7 +96,7 @@ impl Full {
     }
 }
 
-/// Size of the index of the write-ahead log on the disk.
+/// Returns the size of the index of the write-ahead log on the disk.
 fn index_bytes(path: &Path) -> u64 {
     let index = format!("{}-shm", path.to_str().unwrap());
     std::fs::metadata(index).map_or(0, |meta| meta.len())
@@ -124,7 +123,7 @@ fn what_an_attempt_without_room_leaves_is_no_obstacle() {
     let Some(full) = Full::with(&[""]) else {
         return;
     };
-    // Files without a byte, as SQLite leaves them that cannot go on.
+    // Empty files, as SQLite leaves them if it cannot continue.
     for ending in ["-wal", "-shm"] {
         File::create(format!("{}{ending}", full.path.to_str().unwrap())).unwrap();
     }

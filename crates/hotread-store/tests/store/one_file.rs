@@ -1,4 +1,4 @@
-//! One file, one writer, whatever its name; and the file that is written is the one of that name.
+//! One file has one writer, whatever its name; and the file that is written is the one of that name.
 #![cfg(unix)]
 
 use crate::common::{HANG, Mounted, Scratch, key, name, put};
@@ -37,7 +37,7 @@ fn is_moved(done: Result<(), CommitError>) {
     assert_eq!(error.code(), Code::StorageError);
 }
 
-/// Waits for the look at the names that is taken once a second.
+/// Waits for the check of the names, which runs every second.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -58,7 +58,7 @@ fn a_hard_link_does_not_open_a_second_writer() {
         "{error}"
     );
     assert_eq!(error.code(), Code::InUse);
-    // The one that has it goes on; with the link, nobody opens it again.
+    // The present writer continues; while the link exists, the file cannot be opened again.
     for n in 0..100 {
         set(&store, &n.to_string()).unwrap();
     }
@@ -110,7 +110,7 @@ fn refused_writers_take_no_lock_from_the_one_that_writes() {
         assert_eq!(get(&reader.unwrap()), n.to_string().as_bytes());
     }
     // A closing descriptor would have dropped SQLite's locks: the last connection of another process
-    // would then take the log away.
+    // would then remove the log.
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let own = format!(" {} ", std::process::id());
     if cfg!(target_os = "linux") {
@@ -140,7 +140,7 @@ fn a_database_that_is_moved_away_is_read_and_not_written() {
     assert_eq!(get(&store), b"1");
     assert!(store.stats().halted.is_some());
     is_moved(store.check_writable());
-    // Where it is now, it is in use as well.
+    // Under its new name, it is in use as well.
     let error = Store::open(&elsewhere).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     std::fs::rename(&elsewhere, scratch.path()).unwrap();
@@ -162,8 +162,10 @@ fn a_database_that_is_replaced_or_deleted_is_not_written() {
         } else {
             std::fs::remove_file(scratch.path()).unwrap();
         }
-        // Also while nothing is written.
-        eventually("nobody looks", || store.check_writable().is_err());
+        // Also without any writes.
+        eventually("the name is not checked", || {
+            store.check_writable().is_err()
+        });
         is_moved(set(&store, "2"));
         let error = store
             .create_table(&name("u"), TableOptions::default())
@@ -181,7 +183,7 @@ fn a_log_that_is_deleted_stops_writing_and_loses_nothing() {
     let log = scratch.file("test.db-wal");
     std::fs::remove_file(&log).unwrap();
     is_moved(set(&store, "2"));
-    // Closing moves into the database what no name leads to any more.
+    // Closing writes the log into the database, although no name leads to that file any more.
     drop(store);
     let store = scratch.open();
     assert_eq!(get(&store), b"1");
@@ -205,7 +207,7 @@ fn no_reader_is_given_another_file_of_the_same_name() {
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                // Connections that would have to be opened are refused.
+                // New connections are refused.
                 if let Ok(Some(record)) = store.get(&name("t"), &key("a")) {
                     assert_eq!(record.value(), b"1");
                 }
@@ -214,7 +216,7 @@ fn no_reader_is_given_another_file_of_the_same_name() {
     });
 }
 
-/// What the file has by itself, without what is beside it.
+/// Returns the content of the file alone, without its log.
 fn alone(scratch: &Scratch) -> Vec<u8> {
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("alone.db");
@@ -240,7 +242,7 @@ fn a_store_that_is_closed_is_one_file_whoever_still_follows_it() {
         let clone = store.clone();
         clone.close();
         assert_eq!(alone(&scratch), b"1");
-        // The other clones read, and are told that nothing is written any more.
+        // The other clones still read, and get an error for writes.
         assert_eq!(get(&store), b"1");
         assert_eq!(set(&store, "2").unwrap_err(), CommitError::Closed);
         clone.close();
@@ -272,7 +274,7 @@ fn what_is_created_is_its_owners_alone() {
     let restored = scratch.file("restored.db");
     Store::restore(&backup, &restored).unwrap();
     assert_eq!(mode(&restored), 0o600);
-    // What others were given, they keep, for all files of the database.
+    // Permissions that others were given are kept, for all files of the database.
     drop(store);
     let group = std::fs::Permissions::from_mode(0o660);
     std::fs::set_permissions(scratch.path(), group).unwrap();

@@ -1,4 +1,4 @@
-//! Pins: what they keep in a table's history, and where that ends.
+//! Pins: the history that they keep, and the limits of that.
 
 use crate::common::{HANG, Scratch, name, put};
 use hotread_proto::{Code, Epoch, Position, TableName, Txn};
@@ -15,7 +15,7 @@ fn fast(scratch: &Scratch) -> Store {
     builder.open().unwrap()
 }
 
-/// With limits that are out of reach but for those that are given.
+/// Returns options with limits out of reach, except the given one.
 fn keeping(limit: impl FnOnce(&mut History)) -> TableOptions {
     let mut history = History {
         max_changes: u64::MAX,
@@ -41,7 +41,7 @@ fn at(store: &Store, table: &TableName, seq: u64) -> Position {
     Position { seq, ..head }
 }
 
-/// What the history has after a position.
+/// Returns the sequence numbers of the history after a position.
 fn after(store: &Store, from: Position, table: &TableName) -> Result<Vec<u64>, ReadError> {
     let changes = store.changes(table, from, 1_000)?;
     Ok(changes.iter().map(|change| change.position.seq).collect())
@@ -65,7 +65,7 @@ fn what_is_pinned_is_kept_beyond_the_limits_and_no_longer() {
         let second = store.pin(&table, at(&store, &table, 100)).unwrap();
         let again = store.pin(&table, second.position()).unwrap();
         commit(&store, &table, 100);
-        // All that came after the pin is there, and nothing that came before it.
+        // Every change after the pin is kept, and no change before it.
         assert_eq!(store.floor(&table), Ok(51));
         let kept = after(&store, first.position(), &table).unwrap();
         assert_eq!(kept, (51..=200).collect::<Vec<_>>());
@@ -121,7 +121,8 @@ fn what_cannot_be_pinned_is_refused() {
     assert!(pin.is_void());
 }
 
-/// The table keeps no history at all: what is committed at the moment of the pin is just leaving.
+/// The table keeps no history: a transaction that is committed at the moment of the pin is just being
+/// trimmed.
 #[test]
 fn a_pin_at_the_head_keeps_all_that_is_committed_later() {
     let scratch = Scratch::new();
@@ -132,7 +133,7 @@ fn a_pin_at_the_head_keeps_all_that_is_committed_later() {
     let _following = store.subscribe(&table, at(&store, &table, 0)).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        /// Also when the test fails.
+        /// Stops the writer, even if the test fails.
         struct Stop<'a>(&'a AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -149,7 +150,7 @@ fn a_pin_at_the_head_keeps_all_that_is_committed_later() {
         }
         let _stop = Stop(&done);
         for _ in 0..200 {
-            // Until one was made while the head was where it was believed to be.
+            // Retries until a pin is made while the head has not moved.
             let (head, pin) = loop {
                 let head = store.head(&table).unwrap().position;
                 match store.pin(&table, head) {
@@ -169,7 +170,7 @@ fn a_pin_at_the_head_keeps_all_that_is_committed_later() {
     });
 }
 
-/// A database whose history is made longer, larger or older behind the store's back.
+/// Opens a database whose history was made longer, larger or older by SQL.
 fn altered(scratch: &Scratch, sql: &str) -> Store {
     let db = Connection::open(scratch.path()).unwrap();
     db.execute_batch(sql).unwrap();
@@ -213,7 +214,8 @@ fn a_pin_is_void_once_it_keeps_too_much() {
         commit(&store, table, enough);
         assert!(!behind.is_void(), "{table}");
         assert_eq!(store.floor(table), Ok(1));
-        // The oldest goes, as much as is needed, and the pin with it; the other one still holds.
+        // The oldest changes are trimmed as far as needed, and void the first pin; the other one still
+        // holds.
         commit(&store, table, 1);
         assert!(behind.is_void() && !later.is_void(), "{table}");
         let error = after(&store, behind.position(), table).unwrap_err();
@@ -259,7 +261,7 @@ fn a_pin_keeps_what_is_too_old_for_a_while() {
         assert!(begun.elapsed() < HANG, "nothing is trimmed");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Comes after the round that this was seen of.
+    // Served after the round of maintenance that was just observed.
     store.create_table(&name("new"), keeping(|_| {})).unwrap();
     assert_eq!((store.floor(pinned), pin.is_void()), (Ok(3), false));
     assert_eq!(after(&store, pin.position(), pinned).unwrap(), [3, 4, 5]);
@@ -267,7 +269,7 @@ fn a_pin_keeps_what_is_too_old_for_a_while() {
     assert_eq!(after(&store, late.position(), older).unwrap(), [4, 5]);
 }
 
-/// Nothing is written any more, and so no commit trims.
+/// No transaction is written, and so no commit trims.
 #[test]
 fn what_was_pinned_goes_also_when_nothing_is_written() {
     let scratch = Scratch::new();

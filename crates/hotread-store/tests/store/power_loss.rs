@@ -1,6 +1,7 @@
-//! Power is lost at any moment: what was acknowledged is there, whole, and nothing else has changed.
+//! Power is lost at any moment: acknowledged transactions are present and whole, and nothing else has
+//! changed.
 //!
-//! Some moments and seeds; all of them with `HOTREAD_EVERY` set, before a release.
+//! A sample of moments and seeds is tested; with `HOTREAD_EVERY` set, before a release, all of them.
 
 use crate::common::{Scratch, key, name, put};
 use crate::crash::{
@@ -20,7 +21,7 @@ fn on(scratch: &Scratch, disk: &Disk) -> StoreBuilder {
     Store::builder(scratch.path()).vfs(disk.vfs())
 }
 
-/// A disk as a power failure left it, and what was known then.
+/// A disk after a power failure, with the transactions known at that time.
 struct Image {
     disk: Disk,
     seed: u64,
@@ -28,7 +29,7 @@ struct Image {
     begun: Vec<Spec>,
 }
 
-/// Several threads commit, one reads; power is lost `moments` times, each in some ways.
+/// Runs threads that commit and one that reads; power is lost `moments` times, each in several ways.
 fn run(synchronous: Synchronous, seed: u64, each: u64, moments: u64, pad: usize) -> Vec<Image> {
     let scratch = Scratch::new();
     let disk = Disk::new();
@@ -91,13 +92,13 @@ fn run(synchronous: Synchronous, seed: u64, each: u64, moments: u64, pad: usize)
     images
 }
 
-/// Opens what is left, as a program would; gives how much is lost.
+/// Opens the remains as a program would, and returns the number of lost transactions.
 fn lost(image: &Image, synchronous: Synchronous) -> usize {
     let scratch = Scratch::new();
     let disk = moved(&image.disk, &scratch);
     let store = on(&scratch, &disk).synchronous(synchronous).open().unwrap();
     let lost = judge(&store, &image.acked, &image.begun);
-    // Power is lost again. What was tried again is acknowledged now.
+    // Power is lost again. The retried transactions are acknowledged now.
     let again = disk.crash(image.seed);
     disk.power_off();
     drop(store);
@@ -113,7 +114,7 @@ fn lost(image: &Image, synchronous: Synchronous) -> usize {
     lost
 }
 
-/// What the log is said to have lost, by a look at it on the real file system.
+/// Returns the loss that opening the log on the real file system reports.
 fn said_of_the_log(image: &Image) -> Option<WalDamage> {
     let scratch = Scratch::new();
     for (from, _) in image.disk.files() {
@@ -130,7 +131,7 @@ fn acknowledged_transactions_survive_the_loss_of_power() {
     for seed in 0..every(12, 6) {
         for image in run(Synchronous::Full, seed, 40, 8, 0) {
             assert_eq!(lost(&image, Synchronous::Full), 0, "seed {}", image.seed);
-            // Nothing is lost, and nothing is said to be: of the group that was under way, at most.
+            // No loss is reported, except for a group that was under way.
             let said = said_of_the_log(&image);
             assert!(said.is_none_or(|damage| !damage.certain), "{said:?}");
             in_doubt += u32::from(said.is_some());
@@ -146,7 +147,7 @@ fn large_transactions_survive_the_loss_of_power() {
     }
 }
 
-/// The log is moved into the database, and stops after some pages; power is lost then.
+/// The log is being moved into the database, and the move stops after some pages; then power is lost.
 #[test]
 fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
     let table = name("t");
@@ -162,7 +163,7 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
             times: u64::MAX,
             ..Fault::nth(Op::Write, 1)
         });
-        // Each is some hundred pages with its history; a checkpoint is due after 4,000.
+        // Each has several hundred pages with its history; a checkpoint is due after 4,000.
         let commits = 45;
         for n in 0..commits {
             let mut large = large.clone();
@@ -174,7 +175,7 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
         let images: Vec<Disk> = (0..3)
             .map(|seed| disk.crash(at as u64 * 3 + seed))
             .collect();
-        // It is moved in the end, and power is lost once more.
+        // The move succeeds in the end, and power is lost once more.
         disk.heal();
         store.commit(&table, Txn::new().put(put("x", "1"))).unwrap();
         let last = disk.crash(at as u64);
@@ -191,8 +192,8 @@ fn nothing_is_lost_while_the_log_is_moved_into_the_database() {
     }
 }
 
-/// The control: the simulated disk does lose what was not synced, and these tests do see it. What
-/// is left has no transaction in half.
+/// The control: the simulated disk does lose unsynced writes, and these tests notice it. The remains
+/// contain no partial transaction.
 #[test]
 fn without_a_sync_only_the_last_transactions_may_be_lost() {
     let (mut images, mut with_losses) = (0, 0);
@@ -209,8 +210,8 @@ fn without_a_sync_only_the_last_transactions_may_be_lost() {
     );
 }
 
-/// Does the workload with all operations failing from the first on, then from the second, and so on
-/// until it needs no more; and judges what power failures at these moments leave.
+/// Runs the workload with all operations failing from the first on, then from the second, and so on
+/// until it needs no more; and checks the remains of power failures at these moments.
 fn at_every_operation(
     stride: u64,
     seeds: u64,
@@ -354,8 +355,8 @@ fn acknowledged_tokens_are_there_and_revoked_ones_are_not() {
         drop(store);
         disk
     };
-    // Tokens that were begun to be made, by name, with their secrets if they were acknowledged; and
-    // whether they were revoked, if that was begun.
+    // Tokens whose creation was begun, by name, with their secrets if acknowledged, and the outcome of
+    // their revocation, if begun.
     type Made = Vec<(String, Option<NewToken>, Option<bool>)>;
     let made = std::cell::RefCell::new(Made::new());
     let images = at_every_operation(
@@ -400,7 +401,7 @@ fn acknowledged_tokens_are_there_and_revoked_ones_are_not() {
 }
 
 #[test]
-fn a_table_is_sealed_anew_whole_or_not_at_all() {
+fn a_table_is_rekeyed_whole_or_not_at_all() {
     let (table, old, new) = (name("secret"), "the old one", "the new one");
     let pass = |text: &str| Passphrase::new(text).unwrap();
     let scratch = Scratch::new();
@@ -479,8 +480,8 @@ fn a_table_is_sealed_anew_whole_or_not_at_all() {
     }
 }
 
-/// A process ends after it has written a transaction, and before that is durable. The next one finds
-/// it, and may not acknowledge it before it is.
+/// A process ends after it has written a transaction that is not durable yet. The next process finds the
+/// transaction, and may acknowledge it only once it is durable.
 #[test]
 fn an_unsynced_log_of_another_process_is_synced_before_it_counts() {
     let table = name("t");
@@ -497,7 +498,7 @@ fn an_unsynced_log_of_another_process_is_synced_before_it_counts() {
             .unwrap();
         first.create_table(&table, TableOptions::default()).unwrap();
         let unsynced = first.commit(&table, txn()).unwrap();
-        // As if it had been killed: nothing is closed, the lock is free.
+        // As after a kill: nothing is closed, and the lock is free.
         std::mem::forget(first);
         std::fs::remove_file(scratch.file("test.db.lock")).unwrap();
         let second = on(&scratch, &disk).open().unwrap();
@@ -511,8 +512,8 @@ fn an_unsynced_log_of_another_process_is_synced_before_it_counts() {
     }
 }
 
-/// With `Synchronous::Normal` a position may come to stand for another state than the one that was
-/// lost. The digest tells them apart.
+/// With `Synchronous::Normal`, a position may later identify another state than the lost one. The digest
+/// distinguishes them.
 #[test]
 fn the_digest_tells_a_lost_state_from_the_one_in_its_place() {
     let table = name("t");

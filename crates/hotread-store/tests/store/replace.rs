@@ -1,5 +1,5 @@
-//! Replacements that are compared with their table outside of the writer: what they do while others write, and
-//! for how long they hold the writer.
+//! Replacements that are compared with their table outside of the writer: their effect while others
+//! write, and the time for which they block the writer.
 
 use crate::common::{self, Numbers, Scratch, name, put};
 use hotread_proto::{Code, Put, Refusal, Replace, TableName, Txn};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Records that are replaced.
+/// Number of records to replace.
 const RECORDS: usize = 20_000;
 
 fn with_table(scratch: &Scratch, options: TableOptions) -> (Store, TableName) {
@@ -18,7 +18,7 @@ fn with_table(scratch: &Scratch, options: TableOptions) -> (Store, TableName) {
     (store, table)
 }
 
-/// All records, a few of which have a value of this round.
+/// Returns all records, a few of which have a value of this round.
 fn content(round: usize) -> Vec<Put> {
     let value = |n: usize| if n.is_multiple_of(1_000) { round } else { 0 };
     (0..RECORDS)
@@ -44,7 +44,7 @@ fn the_writer_is_held_for_what_changes() {
         assert_eq!((replaced.written, replaced.deleted), (20, 0));
         Duration::from_micros(store.stats().group_us.sum - before)
     };
-    // The least of some, since others use the machine, too.
+    // The minimum of several runs, since other programs use the machine too.
     let whole = (0..5).map(|_| held(false)).min().unwrap();
     let changes = (0..5).map(|_| held(true)).min().unwrap();
     assert!(4 * changes < whole, "{changes:?}, and {whole:?} for all");
@@ -73,10 +73,10 @@ fn replacements_of_embedders_are_compared_outside_of_the_writer() {
 }
 
 #[test]
-fn a_replacement_of_a_table_that_never_stands_still_is_made() {
+fn a_replacement_succeeds_while_its_table_keeps_changing() {
     let scratch = Scratch::new();
     let history = History {
-        // No comparison can be brought up to date.
+        // Without a history, no comparison can be brought up to date.
         max_changes: 0,
         ..History::default()
     };
@@ -112,7 +112,7 @@ fn a_replacement_of_a_table_that_never_stands_still_is_made() {
 #[test]
 fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
     let scratch = Scratch::new();
-    // All of it: it is gone through in the end.
+    // The whole history is kept, and checked at the end.
     let history = History {
         max_changes: u64::MAX >> 1,
         ..History::default()
@@ -165,7 +165,7 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
         done.store(true, Ordering::Relaxed);
     });
     let mut state = BTreeMap::new();
-    let (mut seen, mut beside) = (0, 0);
+    let (mut seen, mut by_others) = (0, 0);
     let head = store.head(&table).unwrap().position.seq;
     loop {
         let change = follows.next(common::HANG).unwrap();
@@ -185,12 +185,12 @@ fn a_replacement_is_the_table_whatever_was_written_meanwhile() {
                 assert!(state.values().all(|value| value == b"1"));
                 assert_eq!(written + deleted, change.ops.len() as u64);
             }
-            None => beside += 1,
+            None => by_others += 1,
         }
         if change.position.seq == head {
             break;
         }
     }
     assert_eq!(seen, replaced.len());
-    assert!(beside > seen, "others wrote {beside} times");
+    assert!(by_others > seen, "others wrote {by_others} times");
 }

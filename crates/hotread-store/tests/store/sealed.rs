@@ -1,4 +1,4 @@
-//! Sealed tables: who gets at the values, and where they are to be found.
+//! Sealed tables: access to the values, and their absence elsewhere.
 
 use crate::common::{Scratch, files, key, name, put, value};
 use hotread_proto::{Code, Position, Replace, Txn};
@@ -64,7 +64,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
             let start = Position { seq: 0, ..at };
             let get = || store.get(&table, &key("a")).err();
             let handle = || store.handle(&table).err();
-            // Each attempt with a wrong one derives keys, which takes its time.
+            // Each attempt with a wrong passphrase derives keys, which takes time.
             let errors = if given.is_some() {
                 vec![get(), handle()]
             } else {
@@ -97,7 +97,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
                 assert_eq!(report.tables[1].content, None);
                 assert_eq!(report.problems, [""; 0]);
             }
-            // What is not sealed is there for all.
+            // Tables that are not sealed can be read by all.
             assert!(store.get(&plain, &key("a")).unwrap().is_some());
             assert_eq!(store.tables().unwrap().len(), 2);
             if !read_only {
@@ -128,7 +128,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
-/// Takes what is logged, by whichever thread.
+/// Collects the log of all threads.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -180,7 +180,7 @@ fn values_are_nowhere_in_clear() {
     said += &format!("{new:?}");
     store.replace(&table, new).unwrap();
     store.commit(&table, Txn::new().delete(key("12"))).unwrap();
-    // Refused in all ways.
+    // Transactions that are refused in every way.
     let refused = [
         Txn::new().put(put("10", &secret(1))).if_absent(key("10")),
         Txn::new().put(put("10", &format!(r#"{{"known": "{SECRET}"}}"#))),
@@ -212,7 +212,7 @@ fn values_are_nowhere_in_clear() {
             assert!(!contains(&bytes, b"that is not shown"), "{when}: {file}");
         }
     };
-    // A copy of all files while the store is open, made so that SQLite keeps its locks.
+    // The files are copied while the store is open, in a way that keeps SQLite's locks.
     let copy = Scratch::new();
     let copied = std::process::Command::new("cp")
         .args(["-r", scratch.path().parent().unwrap().to_str().unwrap()])
@@ -227,7 +227,7 @@ fn values_are_nowhere_in_clear() {
     let new = passphrase("another that is not shown");
     said += &format!("{new:?}");
     store.reseal(&table, &new).unwrap();
-    // What is damaged.
+    // Damaged values.
     drop((store, reader, following));
     found("closed");
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
@@ -256,7 +256,7 @@ fn values_are_nowhere_in_clear() {
     }
 }
 
-/// What is stored of the values, and the rows of the history.
+/// Returns the stored values, and the rows of the history.
 fn stored(path: &Path) -> Vec<Vec<u8>> {
     let db = rusqlite::Connection::open(path).unwrap();
     let mut statement = db
@@ -300,7 +300,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
     assert_ne!(info.digest, before.digest);
     assert_eq!(store.table_info(&table).unwrap(), info);
 
-    // History is gone, and who followed it is told.
+    // The history is gone, and its subscriber gets an error.
     let error = following.next(PATIENCE).unwrap_err();
     assert!(matches!(error, ReadError::UnknownTable { .. }), "{error}");
     let error = store.changes(&table, before.position, 1).unwrap_err();
@@ -313,7 +313,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
     };
     let error = store.changes(&table, earlier, 1).unwrap_err();
     assert_eq!(error.code(), Code::Gone, "{error}");
-    // The live table goes on.
+    // The live table continues.
     let now: Vec<_> = reader
         .current()
         .iter()
@@ -336,7 +336,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
     let files = files(scratch.path().parent().unwrap());
     for (file, bytes) in &files {
         for value in &old {
-            // Long enough not to be there by chance.
+            // Long enough not to occur by chance.
             let part = &value[value.len() / 2..][..20.min(value.len() / 2)];
             assert!(!contains(bytes, part), "{file} has an old value");
         }
@@ -355,7 +355,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
 }
 
 #[test]
-fn nobody_notices_that_a_table_is_sealed_anew() {
+fn readers_and_writers_do_not_notice_a_rekeying() {
     let scratch = Scratch::new();
     let table = name("secret");
     let store = open(&scratch.path(), "0");
@@ -468,7 +468,7 @@ fn new_seals_ask_for_as_many_rounds_as_owasp_does() {
         let db = rusqlite::Connection::open(scratch.path()).unwrap();
         let sql = "SELECT seal FROM tables WHERE name = 'secret'";
         let header: Vec<u8> = db.query_row(sql, [], |row| row.get(0)).unwrap();
-        // Behind the epoch and the version.
+        // The bytes after the epoch and the version.
         u32::from_le_bytes(header[9..13].try_into().unwrap())
     };
     store.create_table(&table, sealed()).unwrap();

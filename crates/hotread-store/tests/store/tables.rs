@@ -1,4 +1,4 @@
-//! What a table does for the program that opened it.
+//! Tables of the program that opened the store.
 
 use crate::common::{Scratch, category, key, name, put, value};
 use hotread_proto::{Condition, Digest, Hasher, Position, Refusal, Replace, Timestamp, Txn, TxnId};

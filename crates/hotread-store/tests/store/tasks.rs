@@ -1,5 +1,5 @@
-//! What a store offers to tasks, which must not block: answers, changes and positions. There is no
-//! runtime here: wakers are made by hand.
+//! The interface for tasks, which must not block: answers, changes and positions. The tests use no
+//! runtime, and make wakers themselves.
 
 use crate::common::{Flag, HANG, Numbers, Scratch, block_on, key, name, put};
 use hotread_proto::{Code, Position, Replace, TableName, Txn};
@@ -34,7 +34,7 @@ fn poll_once(following: &mut Subscription, waker: &Waker) -> Poll<Result<Recent,
     following.poll_next(&mut Context::from_waker(waker))
 }
 
-/// The sequence number of the next change, read from disk if that is needed.
+/// Returns the sequence number of the next change, read from disk if necessary.
 async fn next(following: &mut Subscription, behind: &mut u64) -> Result<u64, ReadError> {
     match poll_fn(|cx| following.poll_next(cx)).await? {
         Recent::Change(change) => Ok(change.position.seq),
@@ -72,7 +72,7 @@ fn tasks_follow_a_table_while_threads_write_it_and_miss_nothing() {
             scope.spawn(move || {
                 for n in 0..LAST / 2 {
                     let ticket = store.submit(table, txn(n)).unwrap();
-                    // Sometimes one after the other, so that tasks fall asleep in between.
+                    // Pauses now and then, so that tasks fall asleep in between.
                     if n % (20 + writer) == 0 {
                         block_on(ticket).unwrap();
                     }
@@ -158,12 +158,12 @@ fn waiting_tasks_are_woken_by_a_change_and_by_the_end() {
         table: tables[at].clone(),
     };
 
-    // Whoever is answered finds that those who wait have been woken.
+    // When a commit returns, the waiting tasks have been woken.
     store.commit(&tables[0], txn(1)).unwrap();
     assert_eq!(woken(), [true, false, false, false]);
     let polled = poll_once(&mut following[0], &wakers[0]);
     assert!(matches!(polled, Poll::Ready(Ok(Recent::Change(_)))));
-    // It has not asked to be woken again.
+    // The task has not asked to be woken again.
     store.commit(&tables[0], txn(2)).unwrap();
     assert_eq!(woken(), [false; 4]);
 
@@ -181,7 +181,7 @@ fn waiting_tasks_are_woken_by_a_change_and_by_the_end() {
     assert_eq!(woken(), [false, false, false, true]);
     let polled = poll_once(&mut following[3], &wakers[3]);
     assert!(matches!(polled, Poll::Ready(Err(ReadError::Closed))));
-    // What was not handed out yet comes before the end.
+    // Pending changes come before the end.
     let polled = poll_once(&mut following[0], &wakers[0]);
     assert!(matches!(polled, Poll::Ready(Ok(Recent::Change(_)))));
     let polled = poll_once(&mut following[0], &wakers[0]);
@@ -202,7 +202,7 @@ fn wakers_are_let_go_of() {
     drop(following);
     assert_eq!(Arc::strong_count(&flag), 1);
 
-    // The committer waits, and with it the tickets.
+    // The committer waits, and the tickets with it.
     let other = Connection::open(scratch.path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut tickets = [0, 1].map(|n| store.submit(&table, txn(n)).unwrap());
@@ -215,16 +215,16 @@ fn wakers_are_let_go_of() {
     drop(dropped);
     other.execute_batch("ROLLBACK").unwrap();
     kept.wait().unwrap();
-    // Both are committed: a ticket that is dropped takes nothing back.
+    // Both are committed: dropping a ticket does not cancel the transaction.
     assert_eq!(store.head(&table).unwrap().position.seq, 2);
     assert!(flag.was_woken());
     drop(store);
     assert_eq!(Arc::strong_count(&flag), 1);
 }
 
-/// Wakers are user code.
+/// Wakers are user code, and may panic.
 #[test]
-fn a_waker_that_panics_stops_nobody_else() {
+fn a_waker_that_panics_stops_no_other_task() {
     struct Bomb;
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {
@@ -274,13 +274,13 @@ fn tickets_are_awaited_or_waited_for() {
             deleted,
             ..
         } = replaced.unwrap();
-        // One of them was there.
+        // One of the records existed before.
         assert_eq!((committed.position.seq, written, deleted), (2, 2, 0));
     });
     let replaced = store.submit_replace(&table, records(1)).unwrap().wait();
     assert_eq!(replaced.unwrap().deleted, 2);
 
-    // However late, and once more.
+    // However late, and a second time.
     let mut ticket = store.submit(&table, txn(1)).unwrap();
     store.commit(&table, txn(2)).unwrap();
     for _ in 0..2 {
@@ -307,7 +307,7 @@ fn of_several_polls_of_a_ticket_the_last_ones_waker_is_woken() {
         assert!(polled.is_pending());
     }
     other.execute_batch("ROLLBACK").unwrap();
-    // Answered after the first.
+    // Answered after the first one.
     store.commit(&table, txn(2)).unwrap();
     block_on(ticket).unwrap();
     let woken = flags.each_ref().map(|flag| flag.was_woken());
@@ -348,7 +348,7 @@ fn without_room_a_task_is_told_at_once() {
     other.execute_batch("ROLLBACK").unwrap();
     drop(store);
     for ticket in tickets {
-        // Those that were taken are answered; some failed if the lock was held for too long.
+        // Submitted transactions are answered; some fail if the lock was held for too long.
         let answer = block_on(ticket);
         assert!(matches!(answer, Ok(_) | Err(CommitError::Storage(_))));
     }
@@ -397,7 +397,7 @@ fn head_and_floor_are_those_on_disk() {
     assert_eq!(reader.floor(&table).unwrap_err(), ReadError::NotTold);
     store.drop_table(&table).unwrap();
     assert_eq!(store.head(&table).unwrap_err().code(), Code::UnknownTable);
-    // The next one of that name is another one.
+    // The next table of that name is another table.
     store.create_table(&table, TableOptions::default()).unwrap();
     agree(&store);
 }

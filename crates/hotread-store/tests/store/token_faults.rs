@@ -1,4 +1,4 @@
-//! Tokens on a disk that fails: whoever is told that one was made or revoked can rely on it.
+//! Tokens on a disk that fails: a caller can rely on an acknowledged creation or revocation.
 
 use crate::common::{Scratch, name, put};
 use crate::crash::{self, check_verify};
@@ -21,8 +21,8 @@ fn base(scratch: &Scratch) -> Disk {
     disk
 }
 
-/// Making and revoking tokens, and each operation failing: afterwards those are let in whose tokens
-/// are on disk, and nobody was told otherwise.
+/// Creating and revoking tokens while each operation fails in turn: afterwards the valid tokens are
+/// those on disk, and no acknowledgement was wrong.
 #[test]
 fn tokens_are_known_afterwards_as_they_are_on_disk() {
     let mut failed = 0;
@@ -47,7 +47,7 @@ fn tokens_are_known_afterwards_as_they_are_on_disk() {
             let revoked = store.revoke_token(&old.info.id);
             let is_met = disk.counts().faults > 0;
             disk.heal();
-            // Something is written, so that it has been reconciled.
+            // A write makes sure that the store has been reconciled.
             store
                 .commit(&name("t"), Txn::new().put(put("x", "1")))
                 .unwrap();
@@ -57,7 +57,7 @@ fn tokens_are_known_afterwards_as_they_are_on_disk() {
             assert!(has("admin") && is_let_in(&store, &admin.secret));
             match &created {
                 Ok(new) => assert!(has("new") && is_let_in(&store, &new.secret)),
-                // It was tried to find out at once, and only a disk that fails again prevents that.
+                // Reconciliation was tried at once, and only another failure of the disk prevents it.
                 Err(TokenError::Commit(CommitError::Unknown { .. })) => assert!(times > 1),
                 Err(TokenError::Commit(CommitError::Storage(_))) => assert!(!has("new")),
                 Err(e) => panic!("{e}"),
@@ -70,7 +70,7 @@ fn tokens_are_known_afterwards_as_they_are_on_disk() {
             }
             assert_eq!(is_let_in(&store, &old.secret), has("old"));
             failed += u64::from(created.is_err()) + u64::from(revoked.is_err());
-            // What is known is what is on disk, and stays so.
+            // The known tokens are those on disk, and stay so.
             let other = Scratch::new();
             let image = crash::moved(&disk.crash(after), &other);
             let reopened = on(&other, &image).open().unwrap();
@@ -85,8 +85,8 @@ fn tokens_are_known_afterwards_as_they_are_on_disk() {
     assert!(failed > 20, "{failed}");
 }
 
-/// A COMMIT failed, and what it was to write is on disk after all: here it is written by hand, without
-/// the sync that fails.
+/// A COMMIT failed, but its writes are on disk after all: here they are made by hand, without the sync
+/// that fails.
 #[test]
 fn tokens_of_a_failed_commit_are_known_if_they_are_there() {
     let scratch = Scratch::new();
@@ -113,7 +113,7 @@ fn tokens_of_a_failed_commit_are_known_if_they_are_there() {
     db.execute(sql, [Sha256::digest(&secret).to_vec()]).unwrap();
     drop(db);
     let generation = store.token_generation();
-    // Until that is known, those are let in who were before.
+    // Until reconciliation, the tokens that were valid before are valid.
     assert!(store.authenticate(&old.secret).is_some());
     disk.heal();
     let txn = Txn::new().put(put("x", "1"));

@@ -1,4 +1,4 @@
-//! Tokens: who gets one, who is let in by it, and what is on disk of it.
+//! Tokens: their creation, their permissions, and their traces on disk.
 
 use crate::common::{Scratch, name};
 use hotread_faultfs::Disk;
@@ -20,7 +20,7 @@ fn admin(store: &Store) -> NewToken {
     store.create_token("ops", Role::Admin, None).unwrap()
 }
 
-/// The id of the token that lets in with this secret.
+/// Returns the id of the token that has this secret.
 fn who(store: &Store, secret: &str) -> Option<String> {
     store.authenticate(secret).map(|token| token.id.clone())
 }
@@ -55,7 +55,7 @@ fn a_token_is_valid_across_restarts_until_it_is_revoked() {
         let reader = Store::builder(scratch.path()).read_only(true);
         let reader = reader.open().unwrap();
         assert_eq!(reader.tokens().unwrap(), infos);
-        // It lets nobody in, and asks everybody.
+        // It accepts no token, and requires one of every caller.
         assert_eq!(who(&reader, &first.secret), None);
         assert!(reader.has_tokens());
         let refused = reader.create_token("x", Role::Admin, None).unwrap_err();
@@ -102,7 +102,7 @@ fn only_the_secret_itself_lets_in() {
     ] {
         assert_eq!(who(&store, &wrong), None, "{}", wrong.len());
     }
-    // One never gets the same twice.
+    // No two secrets are equal.
     let made: Vec<_> = (0..50)
         .map(|_| store.create_token("ops", Role::Admin, None).unwrap())
         .collect();
@@ -133,7 +133,7 @@ fn the_first_token_is_an_admin_and_the_last_admin_stays() {
     let first = admin(&store);
     let limited = store.create_token("x", Role::Admin, some()).unwrap();
     let reader = store.create_token("x", Role::Read, None).unwrap();
-    // Neither of the others could make or revoke tokens.
+    // Neither of the other tokens could create or revoke tokens.
     let refused = store.revoke_token(&first.info.id).unwrap_err();
     assert_eq!(
         (&refused, refused.code()),
@@ -149,7 +149,7 @@ fn the_first_token_is_an_admin_and_the_last_admin_stays() {
         );
         store.revoke_token(&token.info.id).unwrap();
     }
-    // Alone, it may go; then it is as in the beginning.
+    // The last token may be revoked; then the store is as in the beginning.
     store.revoke_token(&next.info.id).unwrap();
     assert!(!store.has_tokens());
     let refused = store.create_token("x", Role::Read, None);
@@ -195,12 +195,12 @@ fn a_token_ends_when_its_time_is_over() {
     let long = long.unwrap();
     let found = store.authenticate(&short.secret);
     assert!(found.is_some() || now() >= soon);
-    // One that ends is no admin to rely on.
+    // An admin token that expires does not count as the last admin.
     let last = store.revoke_token(&admin.info.id).unwrap_err();
     assert_eq!(last, TokenError::LastAdmin);
 
     let generation = store.token_generation();
-    // Asked without a pause, so that it ends by itself before it is swept.
+    // Asked without a pause, so that the token expires before it is swept.
     let mut asked = now();
     while asked < soon.saturating_add(Duration::from_millis(50)) {
         let found = store.authenticate(&short.secret);
@@ -217,7 +217,7 @@ fn a_token_ends_when_its_time_is_over() {
     assert!(store.token_generation() > generation, "sessions look again");
     let left = [admin.info.id, long.info.id];
     assert!(left.iter().all(|id| ids(&store).contains(id)));
-    // From disk, too.
+    // The same from disk.
     drop(store);
     let store = scratch.open();
     assert_eq!(ids(&store).len(), 2);
@@ -374,7 +374,7 @@ fn there_is_a_limit_to_tokens() {
     assert!(who(&store, &first.secret).is_some());
 }
 
-/// In the database, its log, backups, messages and what is printed for debugging.
+/// Searches the database, its log, backups, messages and debug output for the secrets.
 #[test]
 fn the_secret_is_nowhere_but_in_the_answer() {
     let scratch = Scratch::new();
@@ -396,14 +396,14 @@ fn the_secret_is_nowhere_but_in_the_answer() {
         for token in &tokens {
             assert!(
                 disk.contains(token.info.id.as_bytes()),
-                "it is looked for in vain"
+                "the search does not find the id either"
             );
             assert!(!disk.contains(digits(token).as_bytes()));
             assert!(!disk.contains(&raw(token)));
             assert!(!disk.contains(&raw(token)[..8]));
         }
     };
-    // In the log, and after it was moved into the database.
+    // In the log, and after the log was moved into the database.
     check(&disk);
     store.revoke_token(&tokens[0].info.id).unwrap();
     let image = disk.crash(0);

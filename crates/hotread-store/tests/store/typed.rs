@@ -1,5 +1,5 @@
-//! Typed tables: what readers see after a commit, with values that the type refuses, and when the table
-//! or the store goes.
+//! Typed tables: the state that readers see after a commit, values that the type refuses, and the end of
+//! the table or the store.
 
 use crate::common::{HANG, until};
 use hotread_store::proto::limits::MAX_VALUE_DEPTH;
@@ -45,7 +45,7 @@ impl Fixture {
         self.store.table("flags").unwrap()
     }
 
-    /// Writes a value past the type, as another program may.
+    /// Writes a value without the type, as another program may.
     fn write(&self, key: &str, json: &str) -> Position {
         let put = Put::new(
             Key::new(key).unwrap(),
@@ -100,7 +100,7 @@ fn readers_see_what_others_commit() {
     flags.wait_for(at, HANG).unwrap();
     assert_eq!(reader.current()["a"], ON);
 
-    // Without a call of this table, the runner moves it on.
+    // The runner advances the table without a call.
     let mut last = at;
     for n in 0..3_000 {
         last = there.write("b", &format!(r#"{{"on":false,"percent":{}}}"#, n % 100));
@@ -116,7 +116,7 @@ fn a_table_opened_again_has_what_it_had() {
     let path = there.store.path().to_owned();
     for round in 0..20 {
         let store = Store::open(&path);
-        // The one before is closed by then, whatever the runner was about to do.
+        // The previous table is closed by then, whatever the runner was about to do.
         let Fixture {
             dir: _,
             store: first,
@@ -160,7 +160,7 @@ fn handles_of_one_type_share_their_state() {
         .table_as::<BTreeMap<String, Flag>>("flags")
         .unwrap();
     one.put("a", &ON).unwrap();
-    // The same state, so no wait.
+    // The states are the same, so there is no wait.
     assert_eq!(other.reader().current()["a"], ON);
     let at = other.position();
     raw.wait_for(at, HANG).unwrap();
@@ -205,7 +205,7 @@ fn a_refused_value_keeps_the_last_good_state_until_it_is_fixed() {
     assert!(!reader.current().contains_key("b"));
     assert_eq!(flags.position(), good);
 
-    // A fix of one of the two is not enough.
+    // Fixing one of the two is not enough.
     flags.put("a", &OFF).unwrap();
     assert!(matches!(flags.status(), Status::Rejected(refused) if refused.key.as_str() == "c"));
     let fixed = flags.delete("c").unwrap();
@@ -232,7 +232,7 @@ fn a_table_with_a_refused_value_does_not_start() {
         "{error}"
     );
     assert!(error.to_string().contains("\"a\""), "{error}");
-    // Whole records have no such values.
+    // A table of whole records refuses no value.
     assert_eq!(
         there
             .store
@@ -318,7 +318,7 @@ fn the_file_is_free_when_store_and_tables_are_dropped() {
         let store = Store::open(&path).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let flags = store.table::<Flag>("flags").unwrap();
         let other = flags.clone();
-        // A refused value and its fix make the runner read the table, with the store in its hands.
+        // A refused value and its fix make the runner read the table, while it holds the store.
         let raw = store.table_as::<RecordSet>("flags").unwrap();
         raw.put("a", &Value::parse(b"1").unwrap()).unwrap();
         raw.delete("a").unwrap();
@@ -449,7 +449,7 @@ fn a_value_that_cannot_be_stored_is_an_error() {
     for _ in 0..=MAX_VALUE_DEPTH {
         deep = Nested(Some(Box::new(deep)));
     }
-    // An `Option` is no level of JSON.
+    // An `Option` adds no level of JSON.
     table.put("a", &HashMap::from([(1, deep)])).unwrap();
 
     let numbers = there.store.table::<f64>("numbers").unwrap();
@@ -522,7 +522,8 @@ fn many_threads_open_two_tables_at_once() {
                     for round in 0..20 {
                         let name = ["t", "u"][(n + round) % 2];
                         let key = format!("{n}-{round}");
-                        // Two types of each table, and each is the last of its own at some time.
+                        // There are two types of each table, and each is at some time the last of its
+                        // own.
                         if n % 3 == 0 {
                             let table = there.store.table_as::<BTreeMap<String, u64>>(name);
                             let table = table.unwrap();

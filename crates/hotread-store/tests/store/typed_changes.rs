@@ -1,4 +1,5 @@
-//! Callbacks of typed tables: each change once, in order, when readers see it, whatever the callback does.
+//! Callbacks of typed tables: each change once, in order, when readers see it, whatever the callback
+//! does.
 
 use crate::common::{HANG, Scratch, name, put, until};
 use hotread::HotReadHandle;
@@ -9,10 +10,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Long enough for a callback that must not be called to be called.
+/// Long enough for an unwanted call of a callback to happen.
 const A_WHILE: Duration = Duration::from_millis(150);
 
-/// What a callback was told: key, old and new value.
+/// Arguments of a callback: key, old and new value.
 type Told = (String, Option<i64>, Option<i64>);
 
 fn told(key: &str, old: Option<i64>, new: Option<i64>) -> Told {
@@ -27,7 +28,7 @@ fn listen(table: &Table<i64>) -> (OnChange, Receiver<Told>) {
     (guard.unwrap(), hear)
 }
 
-/// The next changes, so many of them.
+/// Returns the next `count` changes.
 fn take(hear: &Receiver<Told>, count: usize) -> Vec<Told> {
     (0..count)
         .map(|_| hear.recv_timeout(HANG).unwrap())
@@ -55,7 +56,7 @@ fn each_change_is_told_once_with_old_and_new_value() {
     table.put("a", &2).unwrap();
     let txn = table.txn().put("b", &3).unwrap().delete("a").unwrap();
     txn.commit().unwrap();
-    // Of another program.
+    // A transaction of another program.
     let txn = hotread_store::proto::Txn::new().put(put("b", "4"));
     store.commit(&name("t"), txn).unwrap();
     table.delete("before").unwrap();
@@ -79,7 +80,7 @@ fn each_change_is_told_once_with_old_and_new_value() {
     );
 }
 
-/// Readers that hold every copy of the table's state, the last of which has 3 under `a`.
+/// Returns readers that hold every copy of the table's state, the last of which has 3 under `a`.
 fn stall(table: &Table<i64>) -> Vec<HotReadHandle<HashMap<Arc<str>, i64>>> {
     let readers = (0..4).map(|n| {
         table.put("a", &n).unwrap();
@@ -167,7 +168,8 @@ fn no_change_is_lost_however_it_meets_the_beginning() {
         }
         table.put("end", &0).unwrap();
         for (_guard, hear, seen) in all {
-            // What was told leads from what was seen at the beginning, or a little before, to the end.
+            // The reported changes lead from the state seen at the beginning, or shortly before, to the
+            // end.
             let mut state: BTreeMap<String, i64> = BTreeMap::new();
             loop {
                 let (key, old, new) = hear.recv_timeout(HANG).unwrap();
@@ -234,7 +236,7 @@ fn a_slow_callback_keeps_nothing_waiting_and_gets_the_difference() {
     });
     table.put("first", &0).unwrap();
     assert_eq!(take(&hear, 1), [told("first", None, Some(0))]);
-    // More than is kept for it: of each key, only what became of it.
+    // More changes than are kept for it: of each key, only the outcome is reported.
     let mut reader = table.reader();
     let keys: Vec<String> = (0..1_000).map(|n| format!("{n:03}")).collect();
     let rounds = MAX_CHANGES_BEHIND / keys.len() + 2;
@@ -311,7 +313,7 @@ fn what_is_read_again_is_told_as_the_difference() {
         .commit()
         .unwrap();
     let (_guard, hear) = listen(&table);
-    // A refused value holds the state, and what comes with its fix is told at once.
+    // A refused value holds the state, and the changes that come with its fix are reported at once.
     let write = |key: &str, json: &str| {
         let txn = hotread_store::proto::Txn::new().put(put(key, json));
         store.commit(&name("t"), txn).unwrap().position
@@ -330,7 +332,7 @@ fn what_is_read_again_is_told_as_the_difference() {
         both,
         [told("a", Some(1), Some(5)), told("c", None, Some(3))]
     );
-    // Dropped and created again: what the new table has not is gone.
+    // Dropped and created again: records that the new table lacks count as deleted.
     store.drop_table(&name("t")).unwrap();
     store.create_table(&name("t"), Default::default()).unwrap();
     let at = write("b", "7");
@@ -369,7 +371,7 @@ fn a_waiting_reader_misses_no_change() {
     assert_eq!(reader.wait_changed(HANG), Ok(true), "nothing was read yet");
     reader.current();
     assert_eq!(reader.wait_changed(Duration::from_millis(20)), Ok(false));
-    // Between the look and the wait.
+    // Between the read and the wait.
     table.put("a", &0).unwrap();
     assert_eq!(reader.wait_changed(Duration::ZERO), Ok(true));
     let writer = table.clone();

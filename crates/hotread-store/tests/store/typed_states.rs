@@ -1,4 +1,4 @@
-//! Typed tables whose state's own code is slow, panics or asks back, and whose readers or other threads
+//! Typed tables whose state's own code is slow, panics or calls back, and whose readers or other threads
 //! are in the way.
 
 use hotread::HotReadState;
@@ -26,15 +26,15 @@ fn name(table: &str) -> TableName {
     TableName::new(table).unwrap()
 }
 
-/// Writes a value past the type, as another program may.
+/// Writes a value without the type, as another program may.
 fn write(store: &Store, table: &str, key: &str, json: &str) -> Position {
     let value = Value::parse(json.as_bytes()).unwrap();
     let txn = Txn::new().put(Put::new(Key::new(key).unwrap(), value));
     store.commit(&name(table), txn).unwrap().position
 }
 
-/// A map of numbers with code of a test in it: before an update is applied, before a record is read, and
-/// when a state is made for a table's content.
+/// A map of numbers with test code in it: before an update is applied, before a record is read, and when
+/// a state is created for a table's content.
 macro_rules! state {
     ($name:ident, apply: |$value:ident| $apply:expr, put: |$record:ident| $check:block, load: $load:block) => {
         #[derive(Clone, Default)]
@@ -78,7 +78,8 @@ macro_rules! state {
     };
 }
 
-/// Readers that hold every copy of a table's state, each another one; and the last change they saw.
+/// Returns readers that hold every copy of a table's state, each another one; and the last change they
+/// saw.
 fn stall<S: Replicated<Value = i64>>(
     table: &Table<i64, S>,
 ) -> (Vec<hotread::HotReadHandle<S>>, Position) {
@@ -101,7 +102,7 @@ fn an_update_that_panics_later_ends_the_state() {
         let (_dir, store) = store();
         let table = store.table_as::<Bomb>("t").unwrap();
         let (readers, seen) = stall(&table);
-        // Applied by the thread that publishes once the readers have let go.
+        // Applied by the thread that publishes, once the readers have moved on.
         let bomb = table.put("b", &99).unwrap();
         let last = if is_last {
             bomb
@@ -109,7 +110,7 @@ fn an_update_that_panics_later_ends_the_state() {
             table.put("c", &7).unwrap()
         };
         drop(readers);
-        // Without a call that asks what became of an update.
+        // No call asks for the outcome of an update.
         until("the state has ended", || {
             matches!(table.status(), Status::Failed(_))
         });
@@ -118,7 +119,7 @@ fn an_update_that_panics_later_ends_the_state() {
         assert!(ended(table.wait_for(bomb, HANG)), "{is_last}");
         assert!(matches!(table.status(), Status::Failed(_)), "{is_last}");
         assert!(table.position().seq >= seen.seq && table.position().seq < bomb.seq);
-        // The table is not concerned, and another type reads it.
+        // The table is not affected, and another type reads it.
         assert_eq!(table.get("b").unwrap(), Some(99));
         let numbers = store.table::<i64>("t").unwrap();
         assert_eq!(numbers.reader().current()["b"], 99);
@@ -150,7 +151,7 @@ fn a_commit_is_seen_while_another_thread_applies() {
     for n in 0..300 {
         table.put("a", &n).unwrap();
         assert_eq!(table.reader().current().0["a"], n);
-        // The maintainer brings the other copy up to date at one time or another.
+        // The maintainer brings the other copy up to date at some time.
         std::thread::sleep(Duration::from_micros((n as u64 * 137) % 12_000));
     }
 }
@@ -304,7 +305,7 @@ fn a_panic_on_the_runner_leaves_other_tables_alone() {
         let table = store.table_as::<DropBomb>("t").unwrap();
         table.put("a", &1).unwrap();
         ARMED.store(true, SeqCst);
-        // The last to drop it is this thread or the runner.
+        // Either this thread or the runner drops the table last.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(table)));
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -340,7 +341,7 @@ fn the_states_code_may_ask_its_own_table() {
     std::thread::spawn(move || told.send(own.put("a", &1)));
     let put = done.recv_timeout(HANG).expect("no call hangs");
     put.unwrap();
-    // Once for each copy, the second time perhaps on another thread.
+    // Called once for each copy, the second time perhaps on another thread.
     table.put("a", &2).unwrap();
     let answers = ANSWERS.lock().unwrap();
     assert!(!answers.is_empty());
@@ -360,12 +361,12 @@ fn a_table_asked_for_after_a_drop_is_a_new_one() {
     again.put("b", &2).unwrap();
     assert_eq!(*again.reader().current(), HashMap::from([("b".into(), 2)]));
     assert_eq!(again.status(), Status::Live);
-    // The older handle is of the same state.
+    // The older handle shares the state.
     assert_eq!(table.position(), again.position());
 }
 
 #[test]
-fn a_table_that_is_held_is_not_given_out_as_if_it_were_not() {
+fn a_table_with_a_held_state_is_refused() {
     let (_dir, store) = store();
     let table = store.table::<i64>("t").unwrap();
     write(&store, "t", "bad", "[]");
@@ -407,7 +408,7 @@ fn a_commit_is_seen_however_many_came_before_it() {
     let (_dir, store) = store();
     let plug = store.table_as::<Plug>("plug").unwrap();
     let table = store.table::<i64>("t").unwrap();
-    // The runner is busy, so that the commit below has all of it to do.
+    // The runner is busy, so that the commit below has all the work.
     for others in [1_021, 1_022, 1_023, 2_500] {
         HOLD.store(true, SeqCst);
         let plugged = write(&store, "plug", "x", "1");

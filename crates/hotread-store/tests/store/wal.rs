@@ -1,5 +1,5 @@
-//! Damage in the write-ahead log of a database that no process has open: commits that would be passed
-//! over are noticed and said.
+//! Damage in the write-ahead log of a database that no process has open: commits that would be skipped
+//! are noticed and reported.
 
 use crate::common::{Numbers, Scratch, name, put};
 use hotread_proto::{Code, Txn};
@@ -9,10 +9,10 @@ use std::path::Path;
 
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 4096;
-/// Commits after the one that creates the table.
+/// Number of commits after the one that creates the table.
 const COMMITS: u64 = 40;
 
-/// A database and its log as a process leaves them that is killed.
+/// Returns a database and its log in the state that a killed process leaves.
 fn left_by_a_killed_process() -> (Vec<u8>, Vec<u8>) {
     let scratch = Scratch::new();
     let store = scratch.open();
@@ -32,25 +32,25 @@ fn left_by_a_killed_process() -> (Vec<u8>, Vec<u8>) {
     }
     let read = |file: &str| std::fs::read(scratch.file(file)).unwrap();
     let files = (read("test.db"), read("test.db-wal"));
-    // Read by this process, which gave up SQLite's locks; nothing else has it open.
+    // This process has read the files, which released SQLite's locks; no other process has them open.
     drop(store);
     files
 }
 
-/// For each frame, whether it ends a commit.
+/// Returns, for each frame, `true` if it ends a commit.
 fn commits(wal: &[u8]) -> Vec<bool> {
     let frames = wal[HEADER..].chunks_exact(FRAME);
     frames.map(|frame| frame[4..8] != [0; 4]).collect()
 }
 
-/// What opening says, and what a check before it says.
+/// Returns the damage that opening reports, and the report of a check before it.
 fn look(database: &[u8], wal: &[u8]) -> (Option<WalDamage>, Report) {
     let scratch = Scratch::new();
     std::fs::write(scratch.path(), database).unwrap();
     std::fs::write(scratch.file("test.db-wal"), wal).unwrap();
     let reader = |path: &Path| Store::builder(path).read_only(true).open();
     let report = reader(&scratch.path()).unwrap().verify().unwrap();
-    // Looking changes nothing.
+    // The check changes nothing.
     assert!(std::fs::read(scratch.file("test.db-wal")).unwrap() == wal);
     let store = Store::open(scratch.path()).unwrap();
     let damage = store.wal_damage();
@@ -94,7 +94,7 @@ fn frames_that_were_taken_back_are_not_reported() {
         let sql = "INSERT INTO meta VALUES (?1, zeroblob(3000))";
         db.execute(sql, [format!("{n}")]).unwrap();
     };
-    // It begins to write before it is taken back; two commits take the first of its frames.
+    // A transaction begins to write and is rolled back; two commits overwrite its first frames.
     db.execute_batch("BEGIN").unwrap();
     (0..200).for_each(insert);
     db.execute_batch("ROLLBACK").unwrap();
@@ -126,7 +126,7 @@ fn damage_before_later_commits_is_reported() {
         let mut damaged = wal.clone();
         damaged[HEADER + frame * FRAME + place] ^= 1 << numbers.below(8);
         let (damage, report) = look(&database, &damaged);
-        // A frame with a broken checksum proves nothing of the next one either.
+        // A frame with a broken checksum makes the next one unprovable as well.
         let provable = after((frame + 2).min(commits.len()));
         if provable == 0 {
             continue;
@@ -172,7 +172,7 @@ fn a_damaged_header_of_a_log_already_moved_is_not_reported() {
         let txn = Txn::new().put(put("a", &n.to_string()));
         store.commit(&name("t"), txn).unwrap();
     }
-    // All of it is in the database then, and still in the log.
+    // Everything is in the database then, and still in the log.
     let other = Connection::open(scratch.path()).unwrap();
     let moved = "PRAGMA wal_checkpoint(PASSIVE)";
     other.query_row(moved, [], |_| Ok(())).unwrap();

@@ -1,4 +1,4 @@
-//! What an import would change.
+//! `hotread import --dry-run`: the changes that an import would make.
 
 use super::load::{self, Job, Loaded};
 use super::{Files, Read, exit_code, say_read};
@@ -11,14 +11,14 @@ use hotread_proto::{Code, Put, Record};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Keys that are shown of each kind of change.
+/// Keys that are shown for each kind of change.
 const SHOWN: usize = 5;
 
-/// Records of which one thing is said.
+/// Records with the same kind of change.
 #[derive(Debug, Default, Serialize)]
 struct Group {
     count: u64,
-    /// The first of their keys.
+    /// Keys of the first ones.
     first: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Group {
         }
     }
 
-    /// `3 records: "a", "b", "c"`
+    /// Formats the group as `3 records: "a", "b", "c"`.
     fn tell(&self) -> String {
         let keys: Vec<_> = self.first.iter().map(|key| format!("{key:?}")).collect();
         let records = count(self.count, "record", "records");
@@ -42,19 +42,19 @@ impl Group {
     }
 }
 
-/// What would be done, as JSON.
+/// Planned changes, as JSON.
 #[derive(Serialize)]
 struct Plan<'a> {
     table: &'a str,
     dry_run: bool,
-    /// The table would be created.
+    /// `true` if the table would be created.
     created: bool,
     #[serde(flatten)]
     read: Read<'a>,
     added: Group,
     changed: Group,
     unchanged: Group,
-    /// Of a replacement.
+    /// Records that a replacement would delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<Group>,
 }
@@ -81,7 +81,7 @@ pub(super) fn run(
             deleted.add(record.key());
         }
     };
-    // Both are in the order of their keys.
+    // Rows and records are both in the order of their keys.
     for (key, (_, put)) in &rows {
         while let Some(record) = left.next_if(|record| record.key() < key.as_str()) {
             delete(record);
@@ -94,7 +94,7 @@ pub(super) fn run(
     }
     left.for_each(delete);
     let gone = deleted.as_ref().map_or(0, |group| group.count);
-    // What the table itself would say.
+    // The same check as that of the table.
     let allowed = match args.max_delete {
         100 => u64::MAX,
         percent => (before.len() as u64 * u64::from(percent) / 100).max(FREE_DELETIONS),
@@ -140,7 +140,7 @@ pub(super) fn run(
     Ok(exit_code(&loaded))
 }
 
-/// The table's records, if it is there.
+/// Returns the records of the table, if it exists.
 fn before(session: &Session, args: &crate::args::ImportArgs) -> Result<Option<Vec<Record>>> {
     let read = session
         .tables_for(&args.table, Mode::Read)

@@ -1,4 +1,4 @@
-//! What an import ends with, said of the file and the line.
+//! Errors that end an import, with the file and the line.
 
 use super::files::{Files, Origin};
 use super::load::RECORD_BYTES;
@@ -9,7 +9,7 @@ use hotread_proto::Code;
 use hotread_store::import::{ImportError, RowReason};
 use std::fmt::Display;
 
-/// A replacement without rows, or without good ones.
+/// Returns the error for a replacement without rows, or without good rows.
 pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::Error {
     let message = format!(
         "{name} has no {rows}, and replacing would empty table {}; nothing was changed; \
@@ -19,7 +19,7 @@ pub(super) fn would_empty(name: &str, rows: &str, args: &ImportArgs) -> anyhow::
     Failure::new(Code::BadRequest, message).into()
 }
 
-/// An error after which there are no more rows.
+/// Returns the error after which no more rows can be read.
 pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow::Error {
     let usage = match error {
         ImportError::NoKey { .. } | ImportError::UnknownColumn { .. } => Some(" with --key COLUMN"),
@@ -39,7 +39,7 @@ pub(super) fn unreadable(error: &ImportError, name: &str, done: &str) -> anyhow:
     }
 }
 
-/// Stops at a bad row.
+/// Returns the error for a bad row at which the import stops.
 pub(super) fn bad_row(
     reason: &RowReason,
     origin: Origin,
@@ -74,25 +74,26 @@ pub(super) fn stopped(
     Failure::new(code, message).into()
 }
 
-/// A key that stands twice, which was not to be.
+/// Returns the error for a repeated key under `--unique`.
 pub(super) fn not_unique(key: &str, origin: Origin, files: &Files, done: &str) -> anyhow::Error {
     let place = files.place(origin);
-    let message = format!("{place}: the key {key:?} stood before, which --unique refuses ({done})");
+    let message =
+        format!("{place}: the key {key:?} appeared before, which --unique refuses ({done})");
     Failure::new(Code::PreconditionFailed, message).into()
 }
 
-/// More rows than may be held in memory.
+/// Returns the error for more rows than may be held in memory.
 pub(super) fn too_many(name: &str, most_bytes: usize) -> anyhow::Error {
     let message = format!(
-        "{name}: the rows take more than {} bytes of memory, {RECORD_BYTES} bytes a row included, which \
-         are the most that are compared with the table as a whole; nothing was changed; import \
-         without --replace or --dry-run, into a new table if it is to equal the file",
+        "{name}: the rows take more than {} bytes of memory ({RECORD_BYTES} bytes per row included), \
+         the limit of --replace and --dry-run; nothing was changed; import without these options, \
+         into a new table if it must equal the file",
         grouped(most_bytes as u64)
     );
     Failure::new(Code::TooLarge, message).into()
 }
 
-/// A signal came.
+/// Returns the error for an import that a signal ended.
 pub(super) fn interrupted(name: &str, done: &str) -> anyhow::Error {
     let message = format!("{name}: interrupted ({done})");
     Failure::new(Code::BadRequest, message).into()

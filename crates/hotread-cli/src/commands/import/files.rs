@@ -1,4 +1,4 @@
-//! The files of an import: which they are, how each is read, and all their rows in order.
+//! The files of an import: their formats, and their rows in order.
 
 use super::failures::{bad_row, unreadable};
 use super::interrupt;
@@ -19,27 +19,27 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-/// How often it is looked for an interruption while nothing comes.
+/// Interval at which an interruption is checked for while no input arrives.
 const LOOK: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// Text by which JSON is told where no name says so, in bytes: most first lines.
+/// Bytes of a file by which JSON is detected if no name tells the format: enough for most first lines.
 const TOLD_BYTES: usize = 64 << 10;
 
-/// Where a row comes from.
+/// Origin of a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     file: usize,
     at: At,
-    /// Its number among the rows of all files, from 1.
+    /// Number of the row among those of all files, from 1.
     pub(super) number: u64,
 }
 
-/// A row, which may be a bad one.
+/// A row, good or bad.
 pub(super) type FileRow = (Origin, Result<Put, RowReason>);
 
-/// What cannot be read any further.
+/// A file that cannot be read any further.
 pub(super) struct Broken {
     pub(super) name: String,
     pub(super) error: ImportError,
@@ -49,9 +49,9 @@ struct Source {
     name: String,
     path: PathBuf,
     options: Options,
-    /// It can be read twice, and has so many bytes.
+    /// Size in bytes of a file that can be read twice.
     size: Option<u64>,
-    /// What was opened, until it is read.
+    /// The opened input, until it is read.
     input: Option<Input<'static>>,
 }
 
@@ -59,16 +59,16 @@ struct Source {
 pub(super) struct Files {
     sources: Vec<Source>,
     bar: ProgressBar,
-    /// The file at hand.
+    /// Index of the current file.
     file: usize,
     rows: Option<Rows<'static>>,
     number: u64,
-    /// The first row, which was read before the others.
+    /// The first row, which was read ahead.
     first: Option<FileRow>,
 }
 
 impl Files {
-    /// Opens all of them, and finds out how each is to be read. `bar` is told what was read.
+    /// Opens all files, and determines the format of each. `bar` shows the bytes that are read.
     pub(super) fn open(args: &ImportArgs, bar: &ProgressBar) -> Result<Self> {
         let stdin = args.files.iter().filter(|path| is_stdin(path)).count();
         if stdin > 1 {
@@ -89,7 +89,7 @@ impl Files {
                 name,
                 path: path.clone(),
                 options,
-                // What was read ahead is read again.
+                // A regular file is opened again, so its sample is not lost.
                 input: size.is_none().then_some(input),
                 size,
             })
@@ -106,12 +106,12 @@ impl Files {
         })
     }
 
-    /// Bytes of all of them, if that is known.
+    /// Returns the size of all files together, if it is known.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.sources.iter().map(|source| source.size).sum()
     }
 
-    /// Finds out the types of columns, of which files are read once for that.
+    /// Detects the types of columns; files are read once for that.
     pub(super) fn tell_types(&mut self, args: &ImportArgs) -> Result<()> {
         let mut named = BTreeMap::new();
         for given in &args.types {
@@ -146,10 +146,10 @@ impl Files {
         Ok(())
     }
 
-    /// Reads the first row, which comes again; `true` if there is none.
+    /// Reads the first row ahead; returns `true` if there are no rows.
     ///
     /// # Errors
-    /// If it is bad, and those are not to be left out.
+    /// If the row is bad, unless bad rows are skipped.
     pub(super) fn check_first(&mut self, args: &ImportArgs) -> Result<bool> {
         let first = self.next(args);
         let first = first.map_err(|broken| unreadable(&broken.error, &broken.name, ""))?;
@@ -163,7 +163,7 @@ impl Files {
         Ok(self.first.is_none())
     }
 
-    /// The next row, which may be a bad one.
+    /// Returns the next row, good or bad.
     pub(super) fn next(&mut self, args: &ImportArgs) -> Result<Option<FileRow>, Broken> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
@@ -204,12 +204,12 @@ impl Files {
         Ok(None)
     }
 
-    /// Where a row is, for people.
+    /// Describes the place of a row, for people.
     pub(super) fn place(&self, origin: Origin) -> String {
         format!("{}, {}", self.sources[origin.file].name, origin.at)
     }
 
-    /// What is said of a bad row.
+    /// Returns a bad row with its place.
     pub(super) fn bad(&self, origin: Origin, message: String) -> Bad {
         let At { line, item } = origin.at;
         Bad {
@@ -220,7 +220,7 @@ impl Files {
         }
     }
 
-    /// The files' names, for people.
+    /// Returns the names of the files, for people.
     pub(super) fn names(&self) -> String {
         match &self.sources[..] {
             [only] => only.name.clone(),
@@ -229,7 +229,7 @@ impl Files {
     }
 }
 
-/// A row that was left out.
+/// A bad row that was skipped.
 #[derive(Debug, Serialize)]
 pub(super) struct Bad {
     file: String,
@@ -254,7 +254,7 @@ fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-/// A file that was named on the command line.
+/// Opens a file that was named on the command line.
 fn checked(path: &Path) -> Result<File> {
     if is_stdin(path) {
         let stdin = io::stdin().as_fd().try_clone_to_owned();
@@ -275,7 +275,7 @@ fn checked(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A file that is read once more.
+/// Opens a file again.
 fn reopen(
     path: &Path,
     args: &ImportArgs,
@@ -289,7 +289,7 @@ fn input(file: File, args: &ImportArgs, bar: &ProgressBar) -> Result<Input<'stat
     Input::new(Reader { file, bar }, args.encoding)
 }
 
-/// A file that is read until a signal comes.
+/// A file whose reads end at a signal.
 struct Reader {
     file: File,
     bar: ProgressBar,
@@ -314,7 +314,7 @@ impl Read for Reader {
     }
 }
 
-/// How a file is to be read.
+/// Returns the options with which a file is read.
 fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Options> {
     let named = Format::of_name(path);
     let tab = Some(Delimiter::Byte(b'\t'));
@@ -331,7 +331,7 @@ fn options(args: &ImportArgs, path: &Path, input: &mut Input<'_>) -> Result<Opti
             let text = input.sample(TOLD_BYTES).map_err(ImportError::Io);
             let text = text.map_err(|error| unreadable(&error, &path.display().to_string(), ""))?;
             let told = Format::of_text(text).ok_or_else(|| {
-                let message = "what the file is cannot be told from its name; \
+                let message = "the format cannot be detected from the file's name; \
                                give --format csv, tsv, ndjson or json";
                 Failure::usage(message)
             });

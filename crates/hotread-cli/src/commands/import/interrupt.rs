@@ -1,4 +1,5 @@
-//! What Ctrl-C does to an import: it ends reading, so that what was read is committed and said.
+//! Interruption of an import: Ctrl-C ends reading, and the rows that were read are committed and
+//! reported.
 
 use crate::exit;
 use anyhow::{Context, Result};
@@ -6,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{process, thread};
 use tokio::signal::unix::SignalKind;
 
-/// Exit code of a command that was interrupted, as of one that SIGINT ended.
+/// Exit code of an interrupted command, the same as after SIGINT.
 pub(super) const EXIT: u8 = 130;
 
 static CAME: AtomicBool = AtomicBool::new(false);
 
-/// Waits for signals from now on: the first ends reading, the second the process.
+/// Listens for signals from now on: the first ends reading, the second the process.
 pub(super) fn watch() -> Result<()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("signals cannot be waited for")?;
+        .context("cannot wait for signals")?;
     let first = {
         let _inside = runtime.enter();
         exit::signalled(kinds)?
@@ -25,7 +26,7 @@ pub(super) fn watch() -> Result<()> {
     let wait = move || {
         runtime.block_on(async {
             first.await;
-            // ORDERING: nothing is handed over with it.
+            // ORDERING: the flag publishes no other data.
             CAME.store(true, Ordering::Relaxed);
             if let Ok(second) = exit::signalled(kinds) {
                 second.await;
@@ -36,10 +37,10 @@ pub(super) fn watch() -> Result<()> {
     thread::Builder::new()
         .spawn(wait)
         .map(drop)
-        .context("signals cannot be waited for")
+        .context("cannot wait for signals")
 }
 
-/// Has a signal come?
+/// Returns `true` if a signal has arrived.
 pub(super) fn came() -> bool {
     CAME.load(Ordering::Relaxed)
 }

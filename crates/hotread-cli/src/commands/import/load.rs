@@ -1,4 +1,4 @@
-//! Brings rows into a table: in transactions that are committed while the next are read, or all in
+//! Loading rows into a table: in transactions that are committed while the next rows are read, or all in
 //! one step.
 
 use super::failures::{
@@ -19,35 +19,35 @@ use indicatif::ProgressBar;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Instant;
 
-/// Transactions that are on their way to the disk while the next is read: enough for the store to
-/// commit several with one fsync, few enough that they do not take much memory.
+/// Most transactions in flight: enough for the store to commit several with one fsync, few enough to
+/// take little memory.
 const MAX_IN_FLIGHT: usize = 16;
-/// Rows between two looks at the clock for the progress bar.
+/// Rows between two updates of the progress bar.
 const PROGRESS_ROWS: u64 = 1_000;
-/// Most memory that the rows of a replacement take, in bytes: four times what a replacement may change,
-/// since rows that stay as they are count here and not there.
+/// Most memory that the rows of a replacement take, in bytes: four times the most that a replacement may
+/// change, since rows that stay as they are count here but not there.
 pub(super) const MAX_HELD_BYTES: usize = 1 << 30;
 /// Memory that a row takes in addition to its text: the key twice, and its place in a tree.
 pub(super) const RECORD_BYTES: usize = 200;
 
-/// What is done with which files.
+/// Arguments of one import.
 pub(super) struct Job<'a> {
     pub(super) args: &'a ImportArgs,
-    /// Keys that stood before are listed.
+    /// `true` if rows with repeated keys are listed.
     pub(super) list: bool,
     pub(super) bar: &'a ProgressBar,
 }
 
-/// How it went.
+/// Result of an import.
 #[derive(Default)]
 pub(super) struct Loaded {
     /// Rows that were read, bad ones included.
     pub(super) rows: u64,
     pub(super) bad_rows: u64,
-    /// The first of them.
+    /// The first bad rows.
     pub(super) bad: Vec<Bad>,
     pub(super) seen: Seen,
-    /// Of a replacement: records written and deleted.
+    /// Records that a replacement wrote, and those that it deleted.
     pub(super) replaced: Option<(u64, u64)>,
 }
 
@@ -60,22 +60,22 @@ impl Loaded {
     }
 }
 
-/// Why reading ended.
+/// Reason for the end of reading.
 enum End {
     /// There are no more rows.
     Done,
-    /// A row is bad, and those are not to be left out.
+    /// A bad row, where such rows are not skipped.
     Bad(Origin, RowReason),
-    /// A key stood before, and none is to stand twice.
+    /// A repeated key, under `--unique`.
     Again(Origin, Key),
-    /// What comes after it cannot be read.
+    /// An input that cannot be read any further.
     Broken(Broken),
-    /// A signal came.
+    /// A signal.
     Interrupted,
 }
 
 impl End {
-    /// An error, unless all was read; `done` says what has become of the rows so far.
+    /// Returns an error unless all rows were read; `done` describes the rows so far.
     fn check(&self, files: &Files, done: &str) -> Result<()> {
         Err(match self {
             Self::Done => return Ok(()),
@@ -87,8 +87,8 @@ impl End {
     }
 }
 
-/// Reads all rows but those that are passed over. `each` takes the good ones; bad ones are left out, or
-/// end it.
+/// Reads all rows except those that are passed over. `each` takes the good rows; a bad row is skipped,
+/// or ends reading.
 fn read(
     job: &Job<'_>,
     files: &mut Files,
@@ -134,7 +134,7 @@ fn read(
             if list {
                 let row = || {
                     format!(
-                        "{}: the key {:?} stood before",
+                        "{}: the key {:?} appeared before",
                         files.place(origin),
                         put.key.as_str()
                     )
@@ -146,7 +146,7 @@ fn read(
     }
 }
 
-/// All records of the files, in the order of their keys, and where they come from.
+/// Reads the records of all files, in the order of their keys, with their origins.
 pub(super) fn hold(
     job: &Job<'_>,
     files: &mut Files,
@@ -179,7 +179,7 @@ pub(super) fn commit(tables: &Tables, job: &Job<'_>, mut files: Files) -> Result
         &mut loaded,
         |origin, put, files, loaded| batches.add(origin, put, files, loaded),
     )?;
-    // What stands before a bad row, or before the end of what can be read, is good.
+    // The rows before a bad row, or before the end of readable input, are good.
     batches.submit(&files, &mut loaded)?;
     batches.wait(0, &files)?;
     end.check(&files, &batches.so_far())?;
@@ -192,23 +192,23 @@ struct Batches<'a> {
     table: &'a TableName,
     skip_bad: bool,
     note: Option<&'a Note>,
-    /// The keys of the transaction at hand, if the table has a schema: then no key stands twice in a
-    /// transaction, so that an error that names a key names a row.
+    /// Keys of the current transaction, if the table has a schema. Such a transaction has no key twice,
+    /// so that an error that names a key names a row.
     keys: Option<HashSet<Key>>,
     txn: Txn,
-    /// Where the operations come from, if the table has a schema.
+    /// Origins of the operations, if the table has a schema.
     origins: Vec<Origin>,
-    /// Number of the last row in it.
+    /// Number of the last row in the current transaction.
     last: u64,
     bytes: usize,
     in_flight: VecDeque<Flight>,
-    /// Rows that are committed.
+    /// Number of committed rows.
     committed: u64,
-    /// Number of the last row before which all are committed, or left out.
+    /// Number of the last row up to which all rows are committed or skipped.
     settled: u64,
 }
 
-/// A transaction that was handed over.
+/// A submitted transaction.
 struct Flight {
     pending: Pending,
     rows: u64,
@@ -254,7 +254,7 @@ impl<'a> Batches<'a> {
         Ok(())
     }
 
-    /// Hands the transaction at hand over. Rows that the schema refuses are left out, or end it.
+    /// Submits the current transaction. Rows that the schema refuses are skipped, or end the import.
     fn submit(&mut self, files: &Files, loaded: &mut Loaded) -> Result<()> {
         while !self.txn.ops.is_empty() {
             let mut txn = match &self.keys {
@@ -290,7 +290,7 @@ impl<'a> Batches<'a> {
         self.wait(MAX_IN_FLIGHT, files)
     }
 
-    /// The row with this key is not for this table.
+    /// Handles a row that the schema refuses.
     fn refused(
         &mut self,
         key: &Key,
@@ -307,7 +307,7 @@ impl<'a> Batches<'a> {
             loaded.leave_out(files, origin, reason);
             return Ok(());
         }
-        // The rows before it are committed, if there is nothing wrong with them.
+        // The rows before it are committed, if they are good.
         let origin = self.origins[at];
         self.txn.ops.truncate(at);
         self.origins.truncate(at);
@@ -318,7 +318,7 @@ impl<'a> Batches<'a> {
         Err(stopped(code, origin, files, &reason, &self.so_far()))
     }
 
-    /// Waits until no more than so many transactions are under way.
+    /// Waits until at most `in_flight` transactions are under way.
     fn wait(&mut self, in_flight: usize, files: &Files) -> Result<()> {
         while self.in_flight.len() > in_flight {
             let Some(flight) = self.in_flight.pop_front() else {
@@ -335,17 +335,17 @@ impl<'a> Batches<'a> {
         Ok(())
     }
 
-    /// A transaction was not committed. Those behind it may have been.
+    /// Returns the error for a transaction that was not committed. Later ones may have been committed.
     fn failed(&mut self, error: anyhow::Error, files: &Files) -> anyhow::Error {
         for flight in std::mem::take(&mut self.in_flight) {
-            // The rows of those are imported twice, which does no harm.
+            // Their rows are imported again, which does no harm.
             let _ = flight.pending.wait();
         }
         let name = files.names();
         error.context(match self.committed {
             0 => format!("{name}, in the first rows"),
             rows => format!(
-                "{name}, after {}, --skip-rows {} goes on behind them",
+                "{name}, after {}, --skip-rows {} continues after them",
                 count(rows, "row", "rows"),
                 self.settled
             ),
@@ -356,7 +356,7 @@ impl<'a> Batches<'a> {
         match self.committed {
             0 => "nothing was imported".to_owned(),
             rows => format!(
-                "{} before it {} imported, --skip-rows {} goes on behind them",
+                "{} before it {} imported, --skip-rows {} continues after them",
                 count(rows, "row", "rows"),
                 if rows == 1 { "was" } else { "were" },
                 self.settled
@@ -365,7 +365,7 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// The key whose value the table's schema refuses, and what is said of it, if that is the error.
+/// Returns the key whose value the table's schema refuses, and the message, if that is the error.
 fn misfit(error: &anyhow::Error) -> Option<(Key, String)> {
     match exit::body(error) {
         ErrorBody {
@@ -378,7 +378,8 @@ fn misfit(error: &anyhow::Error) -> Option<(Key, String)> {
     }
 }
 
-/// What becomes of a replacement that is refused; with the option that allows it, if it deletes too much.
+/// Adds to the error of a refused replacement; names the option that allows more deletions, if those are
+/// the reason.
 fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
     match exit::body(&error) {
         ErrorBody {
@@ -391,8 +392,8 @@ fn refused(error: anyhow::Error, name: &str) -> anyhow::Error {
     }
 }
 
-/// Makes the table what the files are, in one step. If that is too much for a server, and the table is
-/// empty, in several: then nothing of it was there before, and `say` is told.
+/// Makes the table equal the files in one step. If that is too much for a server and the table is empty,
+/// uses several steps, which `say` reports; no earlier content is lost.
 pub(super) fn replace(
     tables: &Tables,
     job: &Job<'_>,
@@ -405,7 +406,7 @@ pub(super) fn replace(
     let mut records = hold(job, &mut files, &mut loaded)?;
     let info = tables.table(&args.table)?;
     let schema = info.options.schema.is_some();
-    // A condition on the table holds for one step.
+    // A condition on the table holds for one step only.
     let may_split = info.records == 0 && args.if_seq.is_none() && tables.is_remote();
     loop {
         if records.is_empty() && !args.allow_empty {
@@ -463,7 +464,7 @@ pub(super) fn replace(
                 DONE,
             ));
         }
-        // Each costs another look at all of them.
+        // Each bad row costs another pass over the files.
         if loaded.bad.len() == DEFAULT_LISTED {
             let message = format!(
                 "more than {DEFAULT_LISTED} rows are bad, the last one that was looked at \

@@ -1,5 +1,4 @@
-//! `hotread import`: which files, read how, into which table, and what is said in the end. How the
-//! rows get there is in `load.rs`.
+//! `hotread import`: opening the files and the table, and reporting the result. `load.rs` does the work.
 
 mod dry_run;
 mod failures;
@@ -24,16 +23,17 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// What was done, as JSON.
+/// Result of an import, as JSON.
 #[derive(Serialize)]
 struct Imported<'a> {
     table: &'a str,
     created: bool,
     #[serde(flatten)]
     read: Read<'a>,
-    /// Of a replacement: records that were new or different, and that are gone.
+    /// Records that a replacement wrote because they were new or different.
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<u64>,
+    /// Records that a replacement deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<u64>,
     records: u64,
@@ -43,14 +43,14 @@ struct Imported<'a> {
     seconds: f64,
 }
 
-/// What was read, as JSON.
+/// Rows that were read, as JSON.
 #[derive(Serialize)]
 struct Read<'a> {
     rows: u64,
     bad_rows: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bad: &'a Vec<Bad>,
-    /// Rows whose key stood before.
+    /// Rows with a key that appeared before.
     duplicates: u64,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn run(session: &Session, args: ImportArgs, out: &mut Out) -> Result<
     let bar = ProgressBar::hidden();
     let mut files = Files::open(&args, &bar)?;
     files.tell_types(&args)?;
-    // Before anything is created: a file that is not what it should be shows in its first row.
+    // Checked before anything is created: a file of the wrong kind fails at its first row.
     let empty = files.check_first(&args)?;
     if empty && args.replace && !args.allow_empty {
         return Err(would_empty(&files.names(), "rows", &args));
@@ -152,7 +152,7 @@ fn exit_code(loaded: &Loaded) -> ExitCode {
     }
 }
 
-/// Lists what is to be known of rows, and says how many there were.
+/// Lists bad and repeated rows, and returns a summary of the rows that were read.
 fn say_read(session: &Session, loaded: &Loaded) -> String {
     let list = |listed: &mut dyn Iterator<Item = String>, all: u64, what: &str| {
         let mut left = all;
@@ -167,9 +167,13 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
     let Loaded { bad, seen, .. } = loaded;
     let (mut bad, mut again) = (bad.iter().map(Bad::to_string), seen.listed.iter().cloned());
     list(&mut bad, loaded.bad_rows, "bad rows");
-    list(&mut again, seen.again, "rows with keys that stood before");
+    list(
+        &mut again,
+        seen.again,
+        "rows with keys that appeared before",
+    );
     if !seen.is_exact() {
-        session.note("there are more keys than are remembered: there may be more of them twice");
+        session.note("there are more keys than fit in memory: more of them may be repeated");
     }
     let mut done = count(loaded.rows, "row", "rows") + " read";
     if loaded.bad_rows > 0 {
@@ -177,12 +181,12 @@ fn say_read(session: &Session, loaded: &Loaded) -> String {
     }
     if seen.again > 0 {
         let keys = count(seen.again, "row had a key", "rows had keys");
-        done.push_str(&format!(", {keys} that stood before"));
+        done.push_str(&format!(", {keys} that appeared before"));
     }
     done
 }
 
-/// The tables, and whether the one that is meant had to be created.
+/// Returns the tables; `true` if the table of the import had to be created.
 fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
     let tables = session.tables_for(name, Mode::Create)?;
     match tables.table(name) {
@@ -199,7 +203,7 @@ fn table(session: &Session, name: &TableName) -> Result<(Tables, bool)> {
 const OF_FILES: &str = "{bar:30} {percent:>3}% {bytes} of {total_bytes}, {msg}, {eta} left";
 const OF_PIPES: &str = "{spinner} {bytes}, {msg}, {elapsed}";
 
-/// Shows how far it is, to those who watch.
+/// Shows progress on a terminal.
 fn show(bar: &ProgressBar, size: Option<u64>) {
     let template = match size {
         Some(bytes) => {
@@ -208,7 +212,7 @@ fn show(bar: &ProgressBar, size: Option<u64>) {
         }
         None => OF_PIPES,
     };
-    // The templates are right: a test draws both.
+    // The templates are valid: a test draws both.
     bar.set_style(
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
     );

@@ -1,26 +1,25 @@
-//! Keys that stand in the files more than once.
+//! Keys that appear in the files more than once.
 
 use crate::args::DEFAULT_LISTED;
 use hotread_proto::Key;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Most keys that are remembered: those that a hash table of 75 MB takes. Of later ones, only those that
-/// stood among these are told.
+/// Most keys that are remembered, in a hash table of 75 MB. Later keys are compared with these only.
 const MAX_KEYS: usize = 7_000_000;
 
 /// Keys so far, by 64 bits of their hashes: of ten million keys, two share them once in 400,000 imports.
 #[derive(Default)]
 pub(super) struct Seen {
     hashes: HashSet<u64>,
-    /// Rows whose key stood before.
+    /// Number of rows with a key that appeared before.
     pub(super) again: u64,
-    /// Where the first of them are, for people, if they are asked for.
+    /// Places of the first of them, for people, if they are listed.
     pub(super) listed: Vec<String>,
 }
 
 impl Seen {
-    /// Is this the first row with this key?
+    /// Records a key; returns `true` if it is the first row with this key.
     pub(super) fn first(&mut self, key: &Key) -> bool {
         let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(key.as_str());
         let first = match self.hashes.len() < MAX_KEYS {
@@ -31,14 +30,14 @@ impl Seen {
         first
     }
 
-    /// Remembers where a row is whose key stood before.
+    /// Lists a row whose key appeared before.
     pub(super) fn list(&mut self, row: impl FnOnce() -> String) {
         if self.listed.len() < DEFAULT_LISTED {
             self.listed.push(row());
         }
     }
 
-    /// Were all keys remembered?
+    /// Returns `true` if all keys were remembered.
     pub(super) fn is_exact(&self) -> bool {
         self.hashes.len() < MAX_KEYS
     }

@@ -1,4 +1,4 @@
-//! What is shown, one part after the other, and what the parts share.
+//! The parts of the demo, and the state that they share.
 
 mod outage;
 mod poison;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Of the reads.
+/// Introduction to the reads.
 const ABOUT: &str = "\
     What a service looks up on every request (a flag, a route, a limit) must cost next to nothing. Each \
     worker looks up real keys in a loop: in its replica, where that is one load, one compare and a \
@@ -30,13 +30,13 @@ const ABOUT: &str = "\
 const DEBUG: &str = "\
     This is a build for debugging: a release build reads many times as fast (cargo run --release -- \
     demo).";
-/// Keys that a worker is asked for at a time.
+/// Keys in one question to a worker.
 const KEYS: usize = 500;
 
-/// All that a part needs. The processes end before the folder goes.
+/// State of the demo. The processes end before the folder is removed.
 pub(super) struct Stage<'a> {
     pub(super) display: Display<'a>,
-    /// How long each part is measured.
+    /// Time for which each part is measured.
     pub(super) time: Duration,
     pub(super) writer: Arc<Writer>,
     pub(super) facts: Facts,
@@ -52,7 +52,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Flat out: how fast workers read their replicas, and the same over HTTP.
+/// Measures reads without pauses: of the replicas, and over HTTP.
 pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
     let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     display.part("2  Reading, flat out", ABOUT)?;
@@ -86,7 +86,7 @@ pub(super) async fn reads(stage: &mut Stage<'_>) -> Result<()> {
     }
 }
 
-/// Reads everything back: what was acknowledged must be in the server, and in every worker.
+/// Reads everything back: each acknowledged write must be in the server and in every worker.
 pub(super) async fn proof(stage: &mut Stage<'_>) -> Result<()> {
     let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     display.heading("6  Verdict")?;

@@ -1,5 +1,5 @@
-//! `kill -9` of the server under load: the workers go on reading, say that they are stale, and resume
-//! when it is back.
+//! `kill -9` of the server under load: the workers go on reading, report that they are stale, and resume
+//! when the server is back.
 
 use super::Stage;
 use crate::demo::display::{span, whole};
@@ -12,12 +12,12 @@ use crate::output::count;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Writes a second that are begun. The history keeps 10,000 transactions, of which the workers may
-/// miss some seconds' worth, and still resume.
+/// Writes begun per second. The history keeps 10,000 transactions, so that workers which miss some
+/// seconds' worth can still resume.
 const PACE: u32 = 1_000;
-/// Most writes under load, so that this holds however long it takes.
+/// Most writes under load, so that the history suffices however long the outage takes.
 const MOST: usize = 8_000;
-/// The server is away at least this long after all workers have noticed: several looks at each.
+/// Least duration of the outage after all workers have noticed it: several reports of each.
 const SHORTEST: Duration = Duration::from_millis(1_000);
 
 pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
@@ -58,7 +58,8 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
     let address = stage.server.address;
     display.command(&format!("hotread serve --db demo.db --listen {address}"))?;
     display.doing("the server is back");
-    // Live at a state that only the new server can have sent: its first write is yet to come.
+    // A live state after this moment can only come from the new server, whose first write has yet to
+    // come.
     let again = |now: &Now| now.at > back && now.state == State::Live;
     fleet
         .until("be live again after the server came back", again)
@@ -119,7 +120,7 @@ pub(in crate::demo) async fn outage(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 impl WorkerFacts {
-    /// What a worker reported before the server was killed, and after that.
+    /// Adds what a worker reported before and after the server was killed.
     fn note(&mut self, reports: &[Now], killed: f64) {
         let during = since(reports, killed);
         self.paced_reads_per_s_before = reads_per_second(&reports[..reports.len() - during.len()]);
@@ -133,7 +134,7 @@ impl WorkerFacts {
     }
 }
 
-/// Paced reads a second between the first and the last report.
+/// Returns the paced reads per second between the first and the last report.
 fn reads_per_second(reports: &[Now]) -> f64 {
     match reports {
         [first, .., last] => (last.reads - first.reads) as f64 / (last.at - first.at),

@@ -1,5 +1,5 @@
-//! A value that the workers' type refuses: they keep what they have, the server shows who refused
-//! what, and the next good value puts it right.
+//! A value that the workers' type refuses: they keep their state, the server shows which worker refused
+//! which value, and the next good value fixes it.
 
 use super::Stage;
 use crate::demo::WAIT;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const ABOUT: &str = "\
-    Somebody writes a value that is JSON, but not what the workers' type can hold. One bad write must \
+    A program writes a value that is JSON, but does not fit the workers' type. One bad write must \
     not take a whole fleet down: the workers refuse it, keep their last good state, and say so. (A table \
     with a JSON Schema would not have let it in; this one has none.)";
-/// The record that is poisoned, as a place in the list of them, …
+/// Index of the record that is poisoned.
 const VICTIM: usize = 0;
-/// … and another one that is changed after it, if there is one.
+/// Index of a record that is changed afterwards, if there is one.
 const NEXT: usize = 1;
-/// Time between two questions to the server.
+/// Interval between two questions to the server.
 const EVERY: Duration = Duration::from_millis(20);
 
 pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
@@ -38,7 +38,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
             now.state == State::Rejected(bad.seq)
         })
         .await?;
-    // Waits until the server shows for each worker that it refused the value, and why.
+    // Waits until the server shows, for each worker, that it refused the value and why.
     let until = Instant::now() + WAIT;
     let mut reason = String::new();
     loop {
@@ -60,7 +60,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
         }
         sleep(EVERY).await;
     }
-    // What is changed behind it waits for it: readers see no state that the table never had.
+    // A later change waits behind the bad value: readers see no state that the table never had.
     let behind = match keys.len() > NEXT {
         true => Some(writer.rewrite(NEXT).await?),
         false => None,
@@ -81,7 +81,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
     let fixed: Vec<Entries> = fleet.ask(&values).await?;
 
     let good: Value = good.to()?;
-    // At the bad value's number it would be the bad value.
+    // With the number of the bad value, it would be the bad value.
     let is_good = |(seq, value): &Entry| *seq < bad.seq && *value == good;
     let passed = |entries: &Entries| {
         let next = entries.get(NEXT).and_then(Option::as_ref);

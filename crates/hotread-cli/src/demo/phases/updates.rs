@@ -1,4 +1,4 @@
-//! Paced: how fast changes are on disk, and how fast workers see them.
+//! Updates at a steady pace: the time until they are on disk, and until workers see them.
 
 use super::Stage;
 use crate::demo::display::{span, whole};
@@ -8,14 +8,14 @@ use crate::demo::writer::{Ack, number};
 use crate::output::grouped;
 use anyhow::{Context, Result};
 
-/// Updates a second that are begun: far from what the server can do, so that what is measured is the
-/// way of one, not a queue.
+/// Updates begun per second: far below the server's limit, so that the latency of one update is
+/// measured, not a queue.
 const PACE: u32 = 500;
 
 pub(in crate::demo) async fn updates(stage: &mut Stage<'_>) -> Result<()> {
     let (display, fleet) = (&mut stage.display, &mut stage.fleet);
     let about = format!(
-        "Nobody polls: records are rewritten over HTTP, {PACE} a second; each is on disk (fsync) \
+        "No worker polls: records are rewritten over HTTP, {PACE} a second; each is on disk (fsync) \
          before it is acknowledged, and pushed to the workers. All processes read the same clock."
     );
     display.part("3  Changing records while they are read", &about)?;
@@ -59,13 +59,13 @@ pub(in crate::demo) async fn updates(stage: &mut Stage<'_>) -> Result<()> {
     ))
 }
 
-/// When a worker saw the first state that contains a write.
+/// Returns the time when a worker saw the first state that contains a write.
 fn sighting(ack: &Ack, seen: &[Sighting]) -> Option<f64> {
     let at = seen.partition_point(|(seq, _)| *seq < ack.seq);
     seen.get(at).map(|(_, at)| *at)
 }
 
-/// The figures of these writes, by what each worker saw.
+/// Computes the figures of these writes from the sightings of each worker.
 fn figures(acks: &[Ack], seen: &[Vec<Sighting>]) -> Updates {
     let mut sightings = Vec::new();
     for seen in seen {
@@ -94,14 +94,14 @@ fn figures(acks: &[Ack], seen: &[Vec<Sighting>]) -> Updates {
     }
 }
 
-/// Seconds, as microseconds in their order. What happened before it could be expected took no time.
+/// Returns seconds as sorted microseconds. A negative time counts as 0.
 fn sorted_us(seconds: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut micros: Vec<_> = seconds.map(|seconds| seconds.max(0.0) * 1e6).collect();
     micros.sort_unstable_by(f64::total_cmp);
     micros
 }
 
-/// The value below which a share of these lie, by the nearest rank.
+/// Returns the quantile `share`, by the nearest rank.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
@@ -124,7 +124,7 @@ mod tests {
                 acked,
             }
         };
-        // Answers need not come in the order of the transactions.
+        // Answers need not arrive in the order of the transactions.
         let acks = [ack(2, 0.0, 4.0), ack(1, 0.0, 2.0), ack(3, 1.0, 5.0)];
         let seen = [vec![(1, 3.0), (3, 9.0)], vec![(2, 1.5)]];
         let when = |seen: &[Sighting]| {
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(when(&seen[1]), [1.5, 1.5], "all but the last");
         let updates = figures(&acks, &seen);
         assert_eq!((updates.committed, updates.per_s), (3, 0.6));
-        // Of 5, 1, 4, 0, 0; then of 9, 3, 8, 1.5, 1.5; and of 4, 2, 4 seconds.
+        // Quantiles of 5, 1, 4, 0, 0; then of 9, 3, 8, 1.5, 1.5; and of 4, 2, 4 seconds.
         assert_eq!(
             (updates.propagation_p50_us, updates.propagation_p99_us),
             (1e6, 5e6)

@@ -1,4 +1,4 @@
-//! Messages about the database as a file, and which one is meant.
+//! Messages about the file of the database, and the choice of a database.
 
 use super::{bare, quoted, said};
 use crate::{Place, serving::Serving};
@@ -67,7 +67,7 @@ fn the_database_or_the_server_is_named_as_the_message_says() {
         "leave --token out",
     );
 
-    // A server that is not there yet.
+    // No server is there yet.
     let message = said(
         bare(&["table", "list", "--url", "http://127.0.0.1:9"], &[]),
         5,
@@ -178,7 +178,7 @@ fn permissions_are_named_where_they_are_what_is_wrong() {
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    // Its own place, where every user finds the program.
+    // A copy in a place where every user finds the program.
     let program = place.path("hotread");
     std::fs::copy(env!("CARGO_BIN_EXE_hotread"), &program).unwrap();
     let run = |args: &[&str]| {
@@ -204,12 +204,12 @@ fn permissions_are_named_where_they_are_what_is_wrong() {
         written.err.contains("check") && written.err.contains("permissions"),
         "{written:?}"
     );
-    // As they say.
+    // Follows the advice.
     mode(&place.db(), 0o666);
     mode(&place.path(""), 0o777);
-    for beside in ["test.db.lock", "test.db-wal", "test.db-shm"] {
-        if place.path(beside).exists() {
-            mode(&place.path(beside), 0o666);
+    for file in ["test.db.lock", "test.db-wal", "test.db-shm"] {
+        if place.path(file).exists() {
+            mode(&place.path(file), 0o666);
         }
     }
     Ran::from(run(&["set", "t", "k", "1"]).unwrap()).ok();
@@ -250,7 +250,7 @@ fn a_damaged_database_is_verified_and_restored() {
         let commands = quoted(&export.err);
         assert_eq!(commands, [vec!["verify"], vec!["restore"]], "{export:?}");
     }
-    // The path of the damaged one is taken, as the answer says.
+    // The path is taken by the damaged database, as the message says.
     said(
         place.run(&["restore", "good.db"]),
         4,

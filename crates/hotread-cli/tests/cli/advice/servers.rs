@@ -115,7 +115,7 @@ fn a_server_is_started_as_its_refusals_say() {
     assert!(message.contains(&serving.address), "{message}");
     Serving::start_at(&other, "127.0.0.1:0", &[]).stop();
 
-    // A Host that is not listed, a page that is not, and a request that was forwarded.
+    // A Host and an Origin that are not allowed, and a forwarded request.
     let host = |serving: &Serving| {
         let mut socket = std::net::TcpStream::connect(&serving.address).unwrap();
         let request =
@@ -158,7 +158,7 @@ fn a_server_is_started_as_its_refusals_say() {
     assert_eq!(ask(&serving, &headers).0, 200);
     drop(serving);
 
-    // All that other machines need, typed as it is said.
+    // Types all commands that other machines need, as the message says.
     let everywhere = ["serve", "--listen", "0.0.0.0:0"];
     let message = said(other.run(&everywhere), 5, "Type `hotread token create");
     other.typed(&quoted(&message)[0], &["--json"]).json();

@@ -146,7 +146,7 @@ fn a_history_that_is_gone_is_taken_up_from_the_whole_table() {
     let begun = std::time::Instant::now();
     let gone = loop {
         let ran = place.run(&["history", "t", "--from", &first]);
-        // It is cut off behind the writer.
+        // The history is trimmed after the commits.
         if ran.code != 0 || begun.elapsed().as_secs() > 60 {
             break ran;
         }
