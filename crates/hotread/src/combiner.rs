@@ -114,7 +114,7 @@ impl<T: HotReadState> Shared<T> {
                 Err(now) => right = now,
             }
         }
-        self.submit_beside(updates, patience)
+        self.submit_contended(updates, patience)
     }
 
     /// Returns the number of updates that are not visible, if `len` more would exceed
@@ -127,7 +127,7 @@ impl<T: HotReadState> Shared<T> {
 
     /// Queues a batch while another thread holds the right.
     #[cold]
-    fn submit_beside(
+    fn submit_contended(
         &self,
         updates: Updates<T>,
         patience: Patience,

@@ -97,7 +97,7 @@ pub struct HotReadHandle<T: HotReadState> {
     seen: Option<u64>,
 }
 
-// SAFETY: a handle owns its slot, which is an atomic reached through the shared state, and gives out
+// SAFETY: a handle owns its slot, which is an atomic reached through the shared state, and returns
 // `&T` only; `T` is Send + Sync by the trait. Not Sync: it has no use.
 unsafe impl<T: HotReadState> Send for HotReadHandle<T> {}
 

@@ -343,12 +343,12 @@ impl Registry {
     fn grow(&self, ledger: &mut Ledger) -> usize {
         let number = ledger.leaves.len();
         let leaf = NonNull::from(Box::leak(Box::new(Leaf::new(FAN))));
-        let beside = ledger.leaves[number - 1].above;
-        let (root, branch) = match beside {
+        let last = ledger.leaves[number - 1].above;
+        let (root, branch) = match last {
             Some(above) if leaf_index(number) != 0 => above,
             _ => {
                 let branch = NonNull::from(Box::leak(Box::new(Branch::new())));
-                let root = match beside {
+                let root = match last {
                     Some((root, _)) if branch_index(number) != 0 => root,
                     _ => self.grow_root(),
                 };
