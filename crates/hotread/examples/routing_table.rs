@@ -1,8 +1,9 @@
 //! A routing table, read by worker threads while it changes.
 //!
-//! Shows a state of one's own, batches that readers see whole or not at all, and what happens
-//! when a worker holds on to an old table: who it is, that nobody waits for it, and how its
-//! update becomes visible in the end. Checks on every request that it never met half of a batch.
+//! Shows a state of your own, batches that readers see whole or not at all, and the effects of a
+//! worker that holds on to an old table: how it is identified, that no other thread waits for it,
+//! and how the update that it blocks becomes visible. Checks on every request that it never saw
+//! half of a batch.
 //!
 //! ```sh
 //! cargo run --release -p hotread --example routing_table
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use hotread::{HotRead, HotReadHandle, HotReadState, QueueResult};
 
-/// Which backend serves which paths. The longest prefix decides.
+/// Table from path prefixes to backends. The longest prefix decides.
 #[derive(Clone, Default)]
 struct Routes {
     by_prefix: BTreeMap<String, Backend>,
@@ -71,21 +72,21 @@ fn route(prefix: &'static str, name: &str, release: u32) -> Change {
     Change::Route(prefix, Backend { name, release })
 }
 
-/// What a worker saw.
+/// Observations of one worker.
 #[derive(Default)]
 struct Served {
     requests: u64,
     by_release: BTreeMap<u32, u64>,
     unrouted: u64,
-    /// Requests that met two releases which were deployed together.
+    /// Requests that saw two releases of routes that are deployed together.
     mixed: u64,
 }
 
-/// Handles requests until told to stop.
+/// Handles requests until `stop` is set.
 fn work(mut reader: HotReadHandle<Routes>, stop: &AtomicBool) -> Served {
     let mut served = Served::default();
     while !stop.load(Relaxed) {
-        // Once for each request: the same table from its beginning to its end.
+        // Once for each request: the same table from beginning to end.
         let routes = reader.current();
         let page = routes.find("/api/orders/17");
         let admin = routes.find("/api/admin/users");
@@ -102,7 +103,7 @@ fn work(mut reader: HotReadHandle<Routes>, stop: &AtomicBool) -> Served {
     // The handle is dropped here, and lets go of its copy.
 }
 
-/// A worker with one long request: it keeps its table until `finish` says so.
+/// Handles one long request, which keeps its table until `finish` receives a message.
 fn one_long_request(
     mut reader: HotReadHandle<Routes>,
     started: Sender<()>,
@@ -110,7 +111,7 @@ fn one_long_request(
 ) -> Option<Arc<str>> {
     let routes = reader.current();
     let before = routes.by_prefix.len();
-    // Neither call fails while `main` lives; if it does not, there is nobody left to tell.
+    // Both calls succeed while `main` lives; afterwards, an error needs no handling.
     let _ = started.send(());
     let _ = finish.recv();
     assert_eq!(routes.by_prefix.len(), before, "its table changed under it");
@@ -148,7 +149,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let stop = AtomicBool::new(false);
     let served = thread::scope(|scope| {
-        // `stop` is set however this closure ends, or the scope would wait for ever.
+        // `stop` is set however this closure ends; the scope would wait forever otherwise.
         let _stop_guard = StopOnDrop(&stop);
         let workers: Vec<_> = (0..3)
             .map(|index| {
@@ -166,7 +167,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 route("/api/admin", "admin", release),
             ]);
             show(&format!("release {release}, both routes"), &table, result);
-            // If a worker was not quite done with the other copy: waits, and publishes then.
+            // Waits, and then publishes, if a worker still held the other copy.
             table.wait_published(result.last_seq, second)?;
         }
 
@@ -206,13 +207,13 @@ fn run() -> Result<(), Box<dyn Error>> {
             next.as_deref().unwrap_or("?")
         );
         thread::sleep(Duration::from_millis(20));
-        // The updates have stopped, so nobody publishes what was blocked, unless asked to.
+        // The updates have stopped, so the blocked one is published only on request.
         let maintained = table.maintain();
         println!(
             "maintain(): published {}, blocked {}",
             maintained.published, maintained.blocked_by_workers
         );
-        // If another worker had been stopped on the old copy at this moment: until it goes on.
+        // If another worker was stopped on the old copy at this moment, waits until it goes on.
         table.wait_published(result.last_seq, second)?;
         let seen = table.read(|routes| routes.find("/files/a").map(|b| Arc::clone(&b.name)));
         if seen.as_deref() != Some("cdn") {

@@ -1,13 +1,12 @@
-//! Use from tokio tasks, in the two ways that fit them.
+//! Use from tokio tasks, in the two ways that suit them.
 //!
-//! - `read`: a task may move to another thread at every `await`, and needs nothing of its own for
-//!   this. The state is held only while the closure runs.
+//! - `read`: a task may move to another thread at every `await` and needs no handle. The state is
+//!   held only while the closure runs.
 //! - A handle for each worker: cheaper still, for tasks that loop. A reference from `current()`
 //!   that lives across an `await` keeps its copy from being updated meanwhile, so look up what you
 //!   need, and call `quiescent()` before an `await` that may take long.
 //!
-//! The writer awaits `published(seq)` to know when everybody who asks sees its update.
-//!
+//! The writer awaits `published(seq)` to know when every reader that asks sees its update.
 //! ```sh
 //! cargo run --release -p hotread --example tokio_tasks
 //! ```
@@ -27,7 +26,7 @@ type Prices = HashMap<String, u64>;
 
 const BASKET: [&str; 3] = ["apple", "bread", "cheese"];
 
-/// A request handler: prices one basket after another, each from a single state.
+/// A request handler that prices one basket after another, each from a single state.
 async fn handle_requests(prices: HotRead<Prices>, requests: u64) -> (u64, u64) {
     let (mut lowest, mut highest) = (u64::MAX, 0);
     for request in 0..requests {
@@ -41,11 +40,11 @@ async fn handle_requests(prices: HotRead<Prices>, requests: u64) -> (u64, u64) {
     (lowest, highest)
 }
 
-/// A worker with a handle of its own: answers orders until there are no more.
+/// A worker with a handle of its own, which answers orders until there are no more.
 async fn work(mut reader: HotReadHandle<Prices>, mut orders: mpsc::Receiver<Order>) -> u64 {
     let mut answered = 0;
     loop {
-        // Without orders this may take for ever. Hold no copy meanwhile.
+        // The wait for an order may never end. Hold no copy meanwhile.
         reader.quiescent();
         let Some(order) = orders.recv().await else {
             return answered;
@@ -53,7 +52,7 @@ async fn work(mut reader: HotReadHandle<Prices>, mut orders: mpsc::Receiver<Orde
         // Copy out what is needed; do not keep the reference across an `await`.
         let price = reader.current().get(order.item).copied();
         sleep(Duration::from_millis(1)).await; // as if to ship it
-        // An error says that nobody waits for the answer any more.
+        // An error means that the answer is no longer awaited.
         let _ = order.answer.send(price).await;
         answered += 1;
     }
@@ -90,12 +89,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let batch = BASKET.map(|item| MapUpdate::Insert(item.to_owned(), price));
         let start = Instant::now();
         let result = prices.queue_updates(batch);
-        // Often true at once (`result.published`). If a reader is still on the other copy, the
-        // future starts a thread that publishes as soon as it is not.
+        // Often true at once (`result.published`). If a reader still holds the other copy, the
+        // future starts a thread that publishes as soon as the reader lets go.
         timeout(Duration::from_secs(5), prices.published(result.last_seq)).await??;
         slowest = slowest.max(start.elapsed());
 
-        // From here on everybody who asks sees this price, also a worker on another thread.
+        // From here on every reader that asks sees this price, also a worker on another thread.
         for (queue, item) in queues.iter().zip(BASKET) {
             let answer = answer.clone();
             queue.send(Order { item, answer }).await?;

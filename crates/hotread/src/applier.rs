@@ -1,5 +1,5 @@
-//! Applying what is queued: choose a free copy, bring it up to date, publish it, and prepare
-//! the next. Runs only with the right to apply; all user code of a publication runs here.
+//! Applying queued updates: choose a free copy, bring it up to date, publish it, and prepare the
+//! next. Runs only with the right to apply; all user code of a publication runs here.
 
 use std::mem;
 use std::time::Instant;
@@ -16,14 +16,14 @@ use crate::turn::Turn;
 
 enum Obtained {
     Copy(usize),
-    /// It was published at once.
+    /// The replacement was published at once.
     Published,
     Blocked,
     /// `Clone` panicked; the next turn tries again.
     NoClone,
 }
 
-/// The position of a batch that panicked, what it panicked with, and what it had not yet applied.
+/// The position of a batch that panicked, the payload, and the updates that it had not yet applied.
 type Failure<T> = (u64, Payload, Vec<<T as HotReadState>::Action>);
 
 pub(crate) struct Applier<'a, T: HotReadState> {
@@ -42,13 +42,13 @@ impl<T: HotReadState> Applier<'_, T> {
         self.copies.append(batch);
     }
 
-    /// Tells observers how much is in the log.
+    /// Records how many updates are in the log, for observers.
     pub(crate) fn count_retained(&self) {
         let updates = self.copies.log.updates();
         self.shared.progress.set_retained(updates);
     }
 
-    /// Drops the batches that no copy has: a replacement that follows makes them superfluous.
+    /// Drops the batches that no copy has: a following replacement makes them superfluous.
     #[cold]
     fn supersede(&mut self) {
         let visible = self.copies.visible();
@@ -58,13 +58,15 @@ impl<T: HotReadState> Applier<'_, T> {
             self.turn.pruned += batch.updates.len();
             batch.updates.discard(&mut self.turn.panics);
         }
-        // Other batches take the positions.
+        // Later batches take these positions.
         self.copies.sound_until = self.copies.sound_until.min(visible);
     }
 
-    /// Makes visible what can be made visible, then catches up, within one piece of work.
+    /// Publishes as many batches as possible, then brings copies up to date, within one piece of
+    /// work.
     ///
-    /// `thorough`: bring every free copy up to date, not only the next to be published.
+    /// With `thorough`, brings every free copy up to date rather than only the next to be
+    /// published.
     pub(crate) fn advance(&mut self, thorough: bool) {
         self.turn.work = 0;
         self.turn.blocked = false;
@@ -88,7 +90,7 @@ impl<T: HotReadState> Applier<'_, T> {
                 self.turn.work = 0;
                 self.catch_up(thorough);
             }
-            // Catching up looks at the slots again: a reader may have let go meanwhile.
+            // Catching up scans the slots again: a reader may have let go meanwhile.
             if !self.turn.blocked || self.copies.most_advanced_free().is_none() {
                 break;
             }
@@ -110,12 +112,12 @@ impl<T: HotReadState> Applier<'_, T> {
         &self.shared.settings.limits
     }
 
-    /// The bound on the work of this turn is reached.
+    /// Returns `true` if the turn's bound on work is reached.
     fn is_spent(&self) -> bool {
         self.turn.work >= self.limits().piece
     }
 
-    /// Publishes until all is visible, no copy is to be had, or the turn is spent.
+    /// Publishes until every batch is visible, no copy is available, or the turn is spent.
     fn make_visible(&mut self) {
         self.turn.blocked = false;
         self.turn.no_clone = false;
@@ -148,7 +150,8 @@ impl<T: HotReadState> Applier<'_, T> {
                     if self.copies.all[index].position < target {
                         self.bring_up(index, target);
                     }
-                    // On a panic a batch is gone and the copy cloned again: look again.
+                    // After a panic, the batch is gone and the copy was cloned again, so look
+                    // again.
                     let copy = &self.copies.all[index];
                     if copy.is_live() && copy.position > visible {
                         self.publish(index);
@@ -167,7 +170,7 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Lets the published copy pass rejected batches, which have nothing for it.
+    /// Moves the published copy past rejected batches, which contain nothing for it.
     fn pass_rejected(&mut self) {
         while (self.copies.log.get(self.copies.visible())).is_some_and(Batch::is_gone) {
             self.copies.all[self.copies.published].position += 1;
@@ -176,7 +179,7 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Drops what can never become visible, and the copies that no reader holds.
+    /// Drops updates that can never become visible, and the copies that no reader holds.
     pub(crate) fn close(&mut self) {
         self.copies.unusual.set(Unusual::CLOSED, true);
         self.turn.blocked = false;
@@ -198,7 +201,7 @@ impl<T: HotReadState> Applier<'_, T> {
         self.shared.progress.set_retained(0);
     }
 
-    /// A free copy with a value: one that there is, one cloned again, or one more.
+    /// Returns a free copy with a value: an existing one, one cloned again, or an additional one.
     fn obtain(&mut self) -> Obtained {
         self.copies.scan(&self.shared.hot.registry);
         if let Some(index) = self.copies.most_advanced_free() {
@@ -216,11 +219,11 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// A copy with the replacement that is next.
+    /// Returns a copy that has the next replacement.
     ///
-    /// Where other updates follow it, it is cloned, so that it is still there if one of them panics;
-    /// the log moves it into another copy later. Where none does, or `Clone` panics, it is moved in
-    /// and published: then the other copies are cloned when they are needed.
+    /// If other updates follow the replacement, it is cloned, so that it is still available if one
+    /// of them panics; the log moves it into another copy later. If none follow, or `Clone` panics,
+    /// the replacement is moved in and published; the other copies are cloned when they are needed.
     #[cold]
     fn obtain_replaced(&mut self) -> Obtained {
         self.copies.scan(&self.shared.hot.registry);
@@ -247,7 +250,7 @@ impl<T: HotReadState> Applier<'_, T> {
         Obtained::Published
     }
 
-    /// Moves the replacement that is next into an empty copy, and publishes that.
+    /// Moves the next replacement into an empty copy, and publishes that copy.
     fn install(&mut self, index: usize) {
         let position = self.copies.visible();
         let Some(last) = self.copies.log.get(position).map(Batch::last) else {
@@ -270,7 +273,8 @@ impl<T: HotReadState> Applier<'_, T> {
         self.prune();
     }
 
-    /// Applies to a free copy what it lacks below the position `limit`, until the turn is spent.
+    /// Applies to a free copy the batches that it lacks below the position `limit`, until the turn
+    /// is spent.
     ///
     /// If user code panics, the batch is rejected unless it is visible already, and the copy is
     /// cloned again.
@@ -307,7 +311,7 @@ impl<T: HotReadState> Applier<'_, T> {
         let state = unsafe { Node::get_mut(copy.node) };
         let (len, last) = (batch.updates.len(), batch.last());
         let is_gone = batch.is_gone();
-        // Out here, so that a panic does not drop the rest of a batch while it unwinds.
+        // Declared outside, so that a panic does not drop the rest of a batch while it unwinds.
         let mut rest = Vec::new().into_iter();
         let done = self.turn.panics.attempt(|| match batch.updates {
             Updates::One(update) => state.apply_owned(update),
@@ -315,7 +319,7 @@ impl<T: HotReadState> Applier<'_, T> {
                 rest = updates.into_iter();
                 rest.by_ref().for_each(|update| state.apply_owned(update));
             }
-            // Not by assignment, which may carry the state over the stack.
+            // No assignment, which may move the state over the stack.
             Updates::Replace(mut value) => mem::swap(state, &mut *value),
             Updates::Call(call) => call(state),
             Updates::Gone(_) => {}
@@ -333,14 +337,14 @@ impl<T: HotReadState> Applier<'_, T> {
         None
     }
 
-    /// Applies to a free copy, by reference, batches that stand together in memory; drops those
-    /// that only this copy lacked.
+    /// Applies to a free copy, by reference, batches that are adjacent in memory; drops those that
+    /// only this copy lacked.
     fn apply_run(&mut self, index: usize, limit: u64) -> Option<Failure<T>> {
         let only_ours = self.copies.others_position(index);
         let bound = self.limits().piece;
         let copy = &mut self.copies.all[index];
         // SAFETY: the copy is free: not published, and no slot has named it since, so no reader
-        // refers to it or can come to; and only the holder of the right, which we are, writes.
+        // refers to it or can do so; and only the holder of the right, which we are, writes.
         let state = unsafe { Node::get_mut(copy.node) };
         let log = &mut self.copies.log;
         let (start, first) = (log.start(), copy.position);
@@ -348,7 +352,8 @@ impl<T: HotReadState> Applier<'_, T> {
         let done = self.turn.panics.attempt(|| {
             let run = log.run(first);
             for batch in &run[..run.len().min((limit - first) as usize)] {
-                // A replacement is moved if it can be: once all before it has left the log.
+                // A replacement is moved where possible: once all batches before it have left the
+                // log.
                 if work >= bound
                     || batch.is_replacement() && start < position && position < only_ours
                 {
@@ -373,8 +378,8 @@ impl<T: HotReadState> Applier<'_, T> {
         None
     }
 
-    /// Clears up after a panic of the batch at `position`, which may have left the copy half
-    /// changed. What was visible stays, and is in the published copy.
+    /// Recovers from a panic of the batch at `position`, which may have left the copy half changed.
+    /// Visible batches are kept, since the published copy has them.
     #[cold]
     pub(crate) fn fail(
         &mut self,
@@ -402,7 +407,7 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Takes out a batch whose first application panicked.
+    /// Removes a batch whose first application panicked.
     fn reject(&mut self, position: u64) {
         self.copies.unusual.set(Unusual::SETTLE_DUE, true);
         self.copies.sound_until = position;
@@ -421,11 +426,12 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Gives a free copy the published value, by cloning that.
+    /// Gives a free copy the published value, by cloning that value.
     fn rebuild(&mut self, index: usize) -> bool {
         self.empty(index);
         if self.turn.clone_panicked {
-            // Once a turn is enough: a `Clone` that also asks to be maintained would never end.
+            // One attempt a turn: a `Clone` that panics and also asks for maintenance would never
+            // end.
             return false;
         }
         let published = self.copies.published_node();
@@ -454,8 +460,8 @@ impl<T: HotReadState> Applier<'_, T> {
         if self.copies.all[index].content != Content::Empty {
             let node = self.copies.all[index].node;
             self.copies.retire(index, Content::Empty);
-            // SAFETY: the copy is free and had a value; it is marked empty before the drop, so
-            // that a panic in it cannot lead to a second.
+            // SAFETY: the copy is free and had a value; it is marked empty before the drop, so that
+            // a panic in the drop cannot lead to a second.
             self.turn.panics.run(|| unsafe { Node::clear(node) });
         }
     }
@@ -483,7 +489,7 @@ impl<T: HotReadState> Applier<'_, T> {
         self.shared.announce(&mut self.turn.panics);
     }
 
-    /// Brings copies that have come free up to date while there is nothing to publish.
+    /// Brings free copies up to date while there is nothing to publish.
     fn catch_up(&mut self, thorough: bool) {
         self.copies.scan(&self.shared.hot.registry);
         let end = self.copies.visible();
@@ -517,7 +523,7 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// Gives up copies that are too far behind or no longer needed.
+    /// Retires copies that are too far behind or no longer needed.
     fn trim(&mut self) {
         let spare = self.limits().spare;
         let lag = self.limits().lag;
@@ -543,7 +549,7 @@ impl<T: HotReadState> Applier<'_, T> {
         }
     }
 
-    /// By the times that both took last, is a clone faster than applying `updates`?
+    /// Returns `true` if, by the last measured times, a clone is faster than applying `updates`.
     fn is_cloning_faster(&self, updates: u64) -> bool {
         let (Some(clone), Some(piece)) = (self.copies.clone_time, self.copies.update_time) else {
             return false;
@@ -552,14 +558,14 @@ impl<T: HotReadState> Applier<'_, T> {
         clone.as_secs_f64() * 2.0 < piece.as_secs_f64() * pieces
     }
 
-    /// Drops from the log what every live copy has, after one that lacked it was given up.
-    /// Where none was, the last copy that lacked an update has taken it.
+    /// Drops from the log the batches that every live copy has, after a copy that lacked them was
+    /// retired. Otherwise the last copy that lacked an update has taken it from the log.
     fn prune(&mut self) {
         let needed = self.copies.least_position(None);
         self.turn.pruned += (self.copies.log).drop_before(needed, &mut self.turn.panics);
     }
 
-    /// Says how far updates are visible or rejected, where a publication did not say it.
+    /// Publishes how far updates are visible or rejected, where a publication did not do so.
     fn settle(&mut self) {
         let settled = self.copies.settled_at(self.copies.visible());
         if self.shared.progress.settled() < settled {
@@ -569,7 +575,7 @@ impl<T: HotReadState> Applier<'_, T> {
     }
 }
 
-/// How long a piece takes, if `work` took as long as since `began`.
+/// Time that a piece takes, if `work` took the time since `began`.
 fn per_piece(began: Instant, work: usize, piece: usize) -> Option<std::time::Duration> {
     (work > 0).then(|| began.elapsed().mul_f64(piece as f64 / work as f64))
 }

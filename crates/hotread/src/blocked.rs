@@ -1,5 +1,6 @@
 //! The short path of a batch that stays queued: readers hold every copy that could take it, as the
-//! turn before found and noted. What `applier` and `combiner` do in that case, and nothing else.
+//! turn before found and noted. Does the work of `applier` and `combiner` in that case, and only
+//! that.
 
 use crate::HotReadState;
 use crate::copies::{Copies, Unusual};
@@ -8,11 +9,12 @@ use crate::registry::Registry;
 use crate::results::QueueResult;
 use crate::shared::Shared;
 
-/// Batches between two that take the long path, which looks at the clock and tells the observer.
+/// Batches between two that take the long path, which reads the clock and calls the observer.
 const LOOK: u64 = 64;
 
 impl<T: HotReadState> Copies<T> {
-    /// Is every copy but the published one still held, and nothing else to be done?
+    /// Returns `true` if every copy except the published one is still held, and no other work is
+    /// due.
     #[inline]
     fn stays_blocked(&self, registry: &Registry) -> bool {
         self.unusual.is_only(Unusual::NOTED)
@@ -26,8 +28,8 @@ impl<T: HotReadState> Copies<T> {
 }
 
 impl<T: HotReadState> Shared<T> {
-    /// Appends the batch to the log and gives the right to apply up, if no copy can take it. Hands
-    /// it back otherwise.
+    /// Appends the batch to the log and gives up the right to apply, if no copy can take the batch;
+    /// returns the batch otherwise.
     #[inline]
     pub(crate) fn defer(&self, batch: Batch<T>) -> Result<QueueResult, Batch<T>> {
         let (first, last) = (batch.first, batch.last());

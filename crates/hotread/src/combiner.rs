@@ -1,10 +1,11 @@
-//! Writers: the queue, and the right to apply. This is flat combining (Hendler, Incze, Shavit and
-//! Tzafrir, 2010): the thread that holds the right applies for all that queue meanwhile, so that writers do
-//! not hand the copies around.
+//! Writers: the queue, and the right to apply. Writers use flat combining (Hendler, Incze, Shavit
+//! and Tzafrir, 2010): the thread that holds the right applies the updates that others queue
+//! meanwhile, so that the copies do not move between writers' caches.
 //!
 //! The work of one call for others is bounded. A holder that has helped for long enough hands the
-//! right to a caller that waits, and lets no further batches in until one does. So is what can be
-//! queued ahead of a caller by others that run: at the bound, a caller waits for room.
+//! right to a caller that waits, and admits no further batches until one does. The updates of
+//! running writers that can be queued ahead of a caller are bounded, too: at the bound, a caller
+//! waits for room.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -26,10 +27,11 @@ use crate::sync::holding;
 use crate::tending::When;
 use crate::turn::Turn;
 
-/// Batches in an intake that are few: a holder that gets no more twice in a row lets some gather.
+/// Number of batches below which an intake counts as small. After two small ones in a row, the
+/// holder lets batches gather.
 const GATHERED: usize = 16;
 
-/// Pauses for about a microsecond, so that a caller that queues without a pause need not meet the
+/// Pauses for about a microsecond, so that a caller that queues without a pause does not meet the
 /// holder at the lock for each batch.
 fn gather() {
     if cfg!(not(any(hotread_loom, hotread_shuttle))) {
@@ -37,18 +39,18 @@ fn gather() {
     }
 }
 
-/// A batch that was not queued, because of so many others.
+/// A batch that was not queued, because too many updates are ahead of it.
 struct Refused<T: HotReadState> {
     updates: Updates<T>,
     pending: u64,
     limit: usize,
 }
 
-/// How a caller takes being one too many.
+/// A caller's choice where there is no room.
 #[derive(Clone, Copy)]
 enum Patience {
     Waits,
-    /// Refused, also when more than so many updates are not visible.
+    /// Takes a refusal instead; also if more than this number of updates would not be visible.
     Refuses(u64),
 }
 
@@ -56,7 +58,7 @@ impl<T: HotReadState> Shared<T> {
     /// Queues one batch, and applies it unless another thread is applying.
     #[inline]
     pub(crate) fn queue(&self, updates: Updates<T>) -> QueueResult {
-        // Never refused: it waits.
+        // Never refused: the call waits instead.
         self.submit(updates, Patience::Waits).unwrap_or_default()
     }
 
@@ -112,26 +114,27 @@ impl<T: HotReadState> Shared<T> {
                 Err(now) => right = now,
             }
         }
-        self.submit_beside(updates, patience)
+        self.submit_contended(updates, patience)
     }
 
-    /// How many updates are not visible, if `len` more would exceed `max_pending`.
+    /// Returns the number of updates that are not visible, if `len` more would exceed
+    /// `max_pending`.
     fn exceeds(&self, right: u64, len: u64, max_pending: u64) -> Option<u64> {
-        // What was settled since `right` was loaded may be more than that knows of.
+        // Updates settled since `right` was loaded may have numbers above the last one in it.
         let pending = (right >> SEQ_SHIFT).saturating_sub(self.progress.settled());
         (pending.saturating_add(len) > max_pending).then_some(pending)
     }
 
     /// Queues a batch while another thread holds the right.
     #[cold]
-    fn submit_beside(
+    fn submit_contended(
         &self,
         updates: Updates<T>,
         patience: Patience,
     ) -> Result<QueueResult, Refused<T>> {
         let len = updates.len() as u64;
         let limits = &self.settings.limits;
-        // A thread that holds some state's right must not wait for the holder of another's, who
+        // A thread that holds some state's right must not wait for the holder of another's, which
         // might be waiting for this thread.
         let waits = !holding::any();
         let mut waited = false;
@@ -172,7 +175,7 @@ impl<T: HotReadState> Shared<T> {
                 });
             }
             let numbers = if enters { len << SEQ_SHIFT } else { 0 };
-            // ORDERING: nothing passes between us and the holder but what the lock guards.
+            // ORDERING: only what the lock guards passes between us and the holder.
             if (self.right)
                 .compare_exchange(right, (right + numbers) | AGAIN, Relaxed, Relaxed)
                 .is_err()
@@ -185,7 +188,7 @@ impl<T: HotReadState> Shared<T> {
             }
             let caller = Contender::new();
             if waited {
-                // It has waited before: it comes first.
+                // A caller that has waited before comes first.
                 queue.line.push_front(StdArc::clone(&caller));
             } else {
                 queue.line.push_back(StdArc::clone(&caller));
@@ -200,7 +203,7 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// Leaves a batch in the inbox, for the holder.
+    /// Puts a batch into the inbox, for the holder.
     fn leave(&self, mut queue: QueueGuard<'_, T>, batch: Batch<T>) -> QueueResult {
         let len = batch.updates.len();
         let (first, last) = (batch.first, batch.last());
@@ -209,7 +212,7 @@ impl<T: HotReadState> Shared<T> {
         let was_blocked = queue.blocked_since.is_some();
         drop(queue);
         let published = self.progress.visible(first, last);
-        // What the holder has found since may differ; inside an update it is about to.
+        // The holder may have found otherwise since; inside an update, it is about to look.
         let blocked =
             was_blocked && !self.progress.is_applying_here() && self.has_outdated_readers();
         QueueResult {
@@ -238,7 +241,7 @@ impl<T: HotReadState> Shared<T> {
         self.answer(first, last, len, turn)
     }
 
-    /// Applies what is in the inbox, then `updates`; the right was handed to the caller.
+    /// Applies the batches in the inbox, then `updates`; the right was handed to the caller.
     fn apply_granted(&self, mut queue: QueueGuard<'_, T>, updates: Updates<T>) -> QueueResult {
         let len = updates.len();
         // Numbers under the lock, so that all in the inbox have lower ones.
@@ -285,13 +288,13 @@ impl<T: HotReadState> Shared<T> {
 
     // ---- holding the right ----
 
-    /// Works until no caller has asked for more, or the right is handed on; the caller has just
-    /// taken it.
+    /// Works until no caller has asked for more or the right is handed on; the caller has just
+    /// taken the right.
     ///
-    /// `own` is the first number of the caller's batch. `quick`: if that is all, the queue need
-    /// not be looked at.
+    /// `own` is the first number of the caller's batch. With `quick`, the queue is looked at only
+    /// if there is more to do.
     ///
-    /// Does not unwind: panics of user code are in the turn it returns.
+    /// Does not unwind: panics of user code are in the turn that it returns.
     #[inline]
     pub(crate) fn hold(
         &self,
@@ -313,14 +316,15 @@ impl<T: HotReadState> Shared<T> {
         }
         holding::leave();
         mem::forget(no_unwind);
-        // A maintainer sees to what it found, but not to what it took on meanwhile.
+        // A maintainer continues with the work that it found, but not with updates that it took on
+        // meanwhile.
         if !turn.is_maintainer || turn.helped > 0 {
             self.attend();
         }
         turn
     }
 
-    /// Tells an idle maintainer that something is left for the second copy.
+    /// Wakes an idle maintainer if the second copy lacks updates.
     #[inline]
     pub(crate) fn attend(&self) {
         if self.tending.wants_attention() && self.progress.retained() > 0 {
@@ -328,12 +332,12 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// Gives the right up on the straight path, where the word is known. `false`: a caller has asked
-    /// for more.
+    /// Gives the right up on the straight path, where the word is known. `false`: a caller has
+    /// asked for more.
     #[inline]
     pub(crate) fn give_up_straight(&self, right: u64) -> bool {
-        // ORDERING: release what we did to the copies to the next holder. Sequence numbers are given
-        // out beside a holder only together with `AGAIN`.
+        // ORDERING: release what we did to the copies to the next holder. While a thread holds the
+        // right, sequence numbers are assigned to others only together with `AGAIN`.
         self.right
             .compare_exchange(right, right & !APPLYING, Release, Relaxed)
             .is_ok()
@@ -364,14 +368,14 @@ impl<T: HotReadState> Shared<T> {
     fn take_inbox(&self, queue: &mut Queue<T>) -> VecDeque<Batch<T>> {
         let spare = mem::take(&mut queue.spare);
         let taken = mem::replace(&mut queue.inbox, spare);
-        // Under the lock, so that the count is at no time too low.
+        // Under the lock, so that the count is never too low.
         self.progress
             .add_retained(mem::take(&mut queue.inbox_updates));
         taken
     }
 
-    /// The rest of a turn in which there is more to do: others' batches, callers that wait, a
-    /// blocked publication to be noted, the end.
+    /// Serves what remains of a turn: others' batches, callers that wait, a blocked publication to
+    /// be noted, the end of the state.
     #[cold]
     #[inline(never)]
     pub(crate) fn serve_queue(&self, turn: &mut Turn) {
@@ -389,7 +393,7 @@ impl<T: HotReadState> Shared<T> {
             }
             // ORDERING: no other thread changes these bits while we hold the right and the lock.
             self.right.fetch_and(!AGAIN, Relaxed);
-            // A backlog that this turn has not finished is left to the next.
+            // A backlog that this turn has not finished is left for the next.
             let leaves_more = turn.more;
             let spent = turn.helped >= limits.help || leaves_more;
             if !queue.inbox.is_empty() || queue.thorough {
@@ -400,7 +404,7 @@ impl<T: HotReadState> Shared<T> {
                 turn.helped += queue.inbox_updates;
                 let thorough = mem::take(&mut queue.thorough);
                 if thorough {
-                    // Callers that ask for maintenance are served within bounds, too.
+                    // Requests for maintenance are served within bounds, too.
                     turn.asked = true;
                     turn.helped += limits.help.div_ceil(16);
                 }
@@ -444,7 +448,7 @@ impl<T: HotReadState> Shared<T> {
 
     /// Hands the right to a caller that waits.
     fn hand_over(&self, mut queue: QueueGuard<'_, T>, next: &Contender) {
-        // What is left in the queue is the next holder's.
+        // Work left in the queue belongs to the next holder.
         self.right.fetch_or(AGAIN, Relaxed);
         queue.draining = false;
         self.progress.end_turn();
@@ -452,7 +456,7 @@ impl<T: HotReadState> Shared<T> {
         next.tell(GRANTED);
     }
 
-    /// Gives the right up under the lock, and leaves there what observers need to know.
+    /// Gives the right up under the lock, and records there what observers need.
     fn finish(&self, mut queue: QueueGuard<'_, T>, turn: &mut Turn) {
         queue.draining = false;
         if let Some(blocked_for) = queue.note(turn, &self.settings.limits)
@@ -472,14 +476,14 @@ impl<T: HotReadState> Shared<T> {
         self.right.fetch_and(!APPLYING, Release);
         drop(queue);
         if turn.no_clone && turn.asked {
-            // No reader will wake a waiter that left its wish with us.
+            // No reader will wake a waiter that has left its request with us.
             self.hand_on();
         } else if (turn.no_clone || turn.blocked) && !turn.is_maintainer {
             self.tending.schedule(When::Now);
         }
     }
 
-    /// Finds a waiter, or else a maintainer, to go on with what this turn has left.
+    /// Finds a waiter, or else a maintainer, to continue with the work that this turn has left.
     pub(crate) fn hand_on(&self) {
         if self.hot.watch.is_led() {
             self.hot.watch.wake();
@@ -501,7 +505,8 @@ impl<T: HotReadState> Shared<T> {
         });
     }
 
-    /// Counts the panics of a turn and tells the observer of its events. The right is given up.
+    /// Counts the panics of a turn and calls the observer with its events, after the right was
+    /// given up.
     #[inline]
     pub(crate) fn report(&self, turn: &mut Turn) {
         if turn.panics.caught != 0 {

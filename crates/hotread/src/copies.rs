@@ -1,4 +1,4 @@
-//! The copies, and how far each has come. Touched only by the holder of the right to apply.
+//! The copies, and the progress of each. Touched only by the holder of the right to apply.
 
 use std::ptr::NonNull;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use crate::log::{Batch, Log};
 use crate::node::Node;
 use crate::registry::Registry;
 
-/// Copies at most: one bit each in a word, and memory for that many states.
+/// Largest number of copies: one bit each in a word, and memory for that number of states.
 pub const MAX_COPIES: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Has applied every batch of the log below its position.
     Live,
-    /// A value left too far behind to catch up: to be dropped and cloned again.
+    /// A value too far behind to catch up; to be dropped and cloned again.
     Abandoned,
     /// No value.
     Empty,
@@ -24,12 +24,12 @@ pub(crate) enum Content {
 pub(crate) struct StateCopy<T> {
     pub(crate) node: NonNull<Node<T>>,
     pub(crate) content: Content,
-    /// Not published, and seen in no slot since: stays true until it is published again,
-    /// because readers take only what is published.
+    /// Not published, and seen in no slot since: stays true until the copy is published again,
+    /// because readers take only the published copy.
     pub(crate) free: bool,
-    /// Publications since this copy was last of use. Saturates.
+    /// Publications since this copy was last used. Saturates.
     pub(crate) idle: u32,
-    /// Of the first batch of the log that a live copy lacks.
+    /// Position of the first batch of the log that a live copy lacks.
     pub(crate) position: u64,
     /// Sequence number of the last update that a live copy has.
     pub(crate) seq: u64,
@@ -46,35 +46,37 @@ pub(crate) struct Copies<T: HotReadState> {
     pub(crate) all: Vec<StateCopy<T>>,
     /// Index of the published copy, which is always live.
     pub(crate) published: usize,
-    /// Copies that are live.
+    /// Number of live copies.
     pub(crate) live: usize,
     pub(crate) generation: u64,
     pub(crate) log: Log<T>,
     /// The last sequence number that reached the log.
     pub(crate) taken: u64,
     pub(crate) max_copies: usize,
-    /// The batch at this position panicked: what is below it is published first, so that it is
-    /// applied no third time if another one panics.
+    /// The batch at this position panicked: the batches below it are published first, so that they
+    /// are not applied a third time if another batch panics.
     pub(crate) sound_until: u64,
-    /// How long the last clone took, and the last application of many updates, a piece each.
+    /// Duration of the last clone.
     pub(crate) clone_time: Option<Duration>,
+    /// Time for one piece of work, in the last application of many updates.
     pub(crate) update_time: Option<Duration>,
-    /// What is left from earlier turns.
+    /// Conditions left from earlier turns.
     pub(crate) unusual: Unusual,
 }
 
-/// What keeps an update from the straight path: bits, so that one comparison sees them all.
+/// Conditions that keep an update from the straight path, as bits, so that one comparison covers
+/// all.
 #[derive(Default)]
 pub(crate) struct Unusual(u8);
 
 impl Unusual {
-    /// A copy was given up: the log may hold what no copy lacks.
+    /// A copy was retired: the log may hold batches that no copy lacks.
     pub(crate) const PRUNE_DUE: u8 = 1;
-    /// A batch was rejected: more may be settled than the last publication said.
+    /// A batch was rejected: more updates may be settled than the last publication recorded.
     pub(crate) const SETTLE_DUE: u8 = 2;
-    /// The queue was told of a publication that did not come about.
+    /// A publication that did not succeed is noted in the queue.
     pub(crate) const NOTED: u8 = 4;
-    /// The last `HotRead` is gone: nothing will be applied any more.
+    /// The last `HotRead` is gone: no update will be applied any more.
     pub(crate) const CLOSED: u8 = 8;
 
     #[inline]
@@ -95,7 +97,7 @@ impl Unusual {
         self.0 = self.0 & !bit | if value { bit } else { 0 };
     }
 
-    /// Unsets a bit. Was it set?
+    /// Unsets a bit, and returns `true` if it was set.
     pub(crate) fn take(&mut self, bit: u8) -> bool {
         let was = self.has(bit);
         self.set(bit, false);
@@ -154,13 +156,14 @@ impl<T: HotReadState> Copies<T> {
         self.all[self.published].node
     }
 
-    /// The position up to which batches are visible.
+    /// Position up to which batches are visible.
     #[inline]
     pub(crate) fn visible(&self) -> u64 {
         self.all[self.published].position
     }
 
-    /// The last number below a position: all up to it are applied or rejected there.
+    /// The last number below a position: a copy there has applied, or passed as rejected, all
+    /// updates up to it.
     #[inline]
     pub(crate) fn settled_at(&self, position: u64) -> u64 {
         match self.log.get(position) {
@@ -169,7 +172,7 @@ impl<T: HotReadState> Copies<T> {
         }
     }
 
-    /// Ends a copy's being live, if it was: it lacks nothing of the log any more.
+    /// Marks a copy as no longer live, so that the log need not keep batches for it.
     pub(crate) fn retire(&mut self, index: usize, content: Content) {
         let copy = &mut self.all[index];
         if copy.is_live() {
@@ -179,7 +182,7 @@ impl<T: HotReadState> Copies<T> {
         copy.content = content;
     }
 
-    /// The free live copy that lacks least; of equals the one used last.
+    /// Returns the free live copy that lacks least; of equals, the one used last.
     #[inline]
     pub(crate) fn most_advanced_free(&self) -> Option<usize> {
         let mut best: Option<usize> = None;
@@ -198,15 +201,15 @@ impl<T: HotReadState> Copies<T> {
         best
     }
 
-    /// A free copy whose value must be made first.
+    /// Returns a free copy whose value must be made first.
     pub(crate) fn free_without_value(&self) -> Option<usize> {
         self.all
             .iter()
             .position(|copy| copy.free && !copy.is_live())
     }
 
-    /// A copy for a value that is there already: one without a value, or else the one that lacks
-    /// most, or one more.
+    /// Returns a copy for a value that exists already: one without a value, or else the one that
+    /// lacks most, or an additional one.
     pub(crate) fn free_for_replacement(&mut self) -> Option<usize> {
         self.free_without_value()
             .or_else(|| {
@@ -217,24 +220,25 @@ impl<T: HotReadState> Copies<T> {
             .or_else(|| (self.all.len() < self.max_copies).then(|| self.add()))
     }
 
-    /// How far the other live copies have come at least: what lies below, only `index`, which is
-    /// not the published copy, lacks.
+    /// Least position of the other live copies: the batches below it are lacking only in `index`,
+    /// which is not the published copy.
     #[inline]
     pub(crate) fn others_position(&self, index: usize) -> u64 {
         if self.all.len() == 2 {
-            // The other one is the published.
+            // The other copy is the published one.
             self.visible()
         } else {
             self.least_position(Some(index))
         }
     }
 
-    /// Is the batch that this copy lacks first the first of the log, lacked by no other copy, and
-    /// better moved into this one than applied by reference?
+    /// Returns `true` if the first batch that this copy lacks is the first of the log, no other
+    /// copy lacks it, and moving it into this copy is better than applying it by reference.
     #[inline]
     pub(crate) fn can_move_front(&self, index: usize) -> bool {
         let position = self.all[index].position;
-        // Where there is nothing to move out of an update, moving it only costs.
+        // Moving an update out of the log only costs, if the update owns nothing that could be
+        // moved.
         let moves = || {
             std::mem::needs_drop::<T::Action>()
                 || self.log.get(position).is_some_and(Batch::is_replacement)
@@ -242,7 +246,7 @@ impl<T: HotReadState> Copies<T> {
         position == self.log.start() && position < self.others_position(index) && moves()
     }
 
-    /// The least position of the live copies, except one.
+    /// Least position of the live copies, except one.
     pub(crate) fn least_position(&self, except: Option<usize>) -> u64 {
         let mut least = u64::MAX;
         for (index, copy) in self.all.iter().enumerate() {
@@ -285,7 +289,7 @@ impl<T: HotReadState> Copies<T> {
         }
     }
 
-    /// A reader holds a copy that lacks something that is visible.
+    /// Returns `true` if a reader holds a copy that lacks a visible update.
     pub(crate) fn is_held_back(&self) -> bool {
         let visible = self.visible();
         self.all.iter().enumerate().any(|(index, copy)| {
@@ -299,14 +303,14 @@ impl<T: HotReadState> Copies<T> {
         })
     }
 
-    /// Some copy lacks something that is visible, or has to be made again.
+    /// Returns `true` if some copy lacks a visible update, or has to be made again.
     pub(crate) fn is_behind(&self) -> bool {
         let visible = self.visible();
         let lacks = |copy: &StateCopy<T>| copy.is_live() && copy.position < visible;
         self.live < 2 || self.all.iter().any(lacks)
     }
 
-    /// Visible updates that a copy at `position` lacks. Rejected numbers count as well.
+    /// Number of visible updates that a copy at `position` lacks. Rejected numbers count as well.
     pub(crate) fn lag(&self, position: u64) -> u64 {
         let visible = self.settled_at(self.visible());
         match self.log.get(position) {

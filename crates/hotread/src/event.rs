@@ -1,20 +1,21 @@
-//! What happens beside the calls: for logs and metrics.
+//! Events for logs and metrics that no call returns.
 
 use std::time::Duration;
 
 use crate::results::WorkerStatus;
 
-/// Something that an operator may want to know; see
+/// An event that an operator may want to know of; see
 /// [`HotReadBuilder::observer`](crate::HotReadBuilder::observer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// Updates have been invisible for this long, because readers hold every copy that could take
-    /// them. Told after a second, and whenever the time has doubled, by the call that finds it so.
+    /// them. Reported after a second, and again whenever that time has doubled, by the call that
+    /// finds it.
     Blocked {
         /// The readers that hold an outdated copy.
         by: Vec<WorkerStatus>,
-        /// How long the publication has been blocked.
+        /// Time for which the publication has been blocked.
         blocked_for: Duration,
     },
     /// A batch panicked when it was first applied, and was removed.
@@ -25,6 +26,6 @@ pub enum Event {
         last_seq: u64,
     },
     /// A copy that a panic left half changed was cloned again, which costs one clone of the state.
-    /// Not told if `Clone` panicked as well; then the copy is made when it is next needed.
+    /// Not reported if `Clone` panicked as well; the copy is then rebuilt when it is next needed.
     Rebuilt,
 }

@@ -1,4 +1,4 @@
-//! A worker's handle: the hot path.
+//! A reader's handle: the hot path.
 
 mod changed;
 mod guard;
@@ -17,25 +17,26 @@ use crate::registry::{Claim, Owner, Slot};
 use crate::shared::Shared;
 use crate::sync::Arc;
 
-/// One worker's view of a [`HotRead`](crate::HotRead): a copy of the state, kept until the worker
-/// asks again.
+/// A reader's view of a [`HotRead`](crate::HotRead): a copy of the state, kept until the reader
+/// asks for a newer one.
 ///
-/// Make one for each thread or task with [`create_handle`](crate::HotRead::create_handle) and
-/// keep it: making one takes a short lock, and so does dropping one. It can be sent to another
-/// thread, and reads on after the last `HotRead` is gone.
+/// Create one for each thread or task with [`create_handle`](crate::HotRead::create_handle) and
+/// keep it: creating and dropping one takes a short lock. A handle can be sent to another thread,
+/// and still reads after the last `HotRead` is gone.
 ///
-/// While it holds an outdated copy, that copy cannot take updates. Call [`current`](Self::current)
-/// again soon, or [`quiescent`](Self::quiescent) before the worker goes idle; dropping the handle
-/// does the latter, and [`with`](Self::with) does it after each read. A handle that is leaked
-/// (`mem::forget`) while it holds a copy holds it for as long as the state lives.
+/// While the handle holds an outdated copy, that copy cannot take updates. Call
+/// [`current`](Self::current) again soon, or [`quiescent`](Self::quiescent) before the reader goes
+/// idle; dropping the handle makes it quiescent, and [`with`](Self::with) does so after each read.
+/// A handle that is leaked (`mem::forget`) while it holds a copy holds that copy until the state is
+/// freed.
 ///
-/// In a task, go quiescent before each `.await` that may take long: a handle that holds a copy
-/// across it keeps updates from every reader.
+/// In a task, make the handle quiescent before each `.await` that may take long: a handle that
+/// holds a copy across it delays updates for every reader.
 ///
 /// # What the borrow checker forbids
 ///
-/// A reference obtained from a handle lives until the handle's next use that could move it
-/// forward, and no longer than the handle:
+/// A reference obtained from a handle is valid until the next use of the handle that could move it
+/// forward, and at most as long as the handle:
 ///
 /// ```compile_fail,E0499
 /// # use hotread::{HotRead, MapUpdate}; use std::collections::HashMap;
@@ -63,7 +64,7 @@ use crate::sync::Arc;
 /// assert!(state.is_some());
 /// ```
 ///
-/// The same three, in an order that compiles:
+/// The same three programs, in an order that compiles:
 ///
 /// ```
 /// # use hotread::{HotRead, MapUpdate}; use std::collections::HashMap;
@@ -85,18 +86,18 @@ use crate::sync::Arc;
 ///
 /// # After `fork`
 ///
-/// The child may read through handles that its own (the forking) thread owned, and see the state
-/// as it was; it must not queue updates, and the slots of the parent's other threads stay held.
+/// The child may read through handles that its own (the forking) thread owned, and sees the state
+/// as of the fork. It must not queue updates; the slots of the parent's other threads stay held.
 pub struct HotReadHandle<T: HotReadState> {
-    /// The copy named by our slot, validated. Null: quiescent.
+    /// The copy named by the slot, validated. Null: quiescent.
     held: *mut Node<T>,
     shared: Arc<Shared<T>>,
     claim: Claim,
-    /// The generation let go of last. `None`: nothing was read yet.
+    /// The generation last let go of. `None`: nothing was read yet.
     seen: Option<u64>,
 }
 
-// SAFETY: a handle owns its slot, which is an atomic reached through the shared state, and gives out
+// SAFETY: a handle owns its slot, which is an atomic reached through the shared state, and returns
 // `&T` only; `T` is Send + Sync by the trait. Not Sync: it has no use.
 unsafe impl<T: HotReadState> Send for HotReadHandle<T> {}
 
@@ -117,12 +118,12 @@ impl<T: HotReadState> HotReadHandle<T> {
         unsafe { self.claim.slot() }
     }
 
-    /// The newest published state.
+    /// Returns the newest published state.
     ///
     /// Costs one relaxed load and a compare while nothing was published since the last call;
     /// otherwise a fence and the cache misses of a state that another core has written. Never
-    /// waits: if publications keep coming in between, it takes another round for each. If a thread
-    /// or a maintainer waits for the copy that this lets go of, the last reader to do so wakes it.
+    /// waits: a publication during the call costs another round. If a thread or a maintainer waits
+    /// for the copy that this call lets go of, the last reader to let go wakes it.
     ///
     /// Never goes backwards, and always sees whole batches.
     #[inline]
@@ -132,15 +133,15 @@ impl<T: HotReadState> HotReadHandle<T> {
             held = self.shared.move_forward(self.slot(), held);
             self.held = held;
         }
-        // SAFETY: `published` is never null, so `held` is not either: it equals it, or was just
-        // taken. Our slot names it, so it is not written until we let go, which takes `&mut self`.
+        // SAFETY: `published` is never null. `held` equals it or was just taken, so it is not null
+        // either. Our slot names it, so it is not written until we let go, which takes `&mut self`.
         unsafe { Node::get(NonNull::new_unchecked(held)) }
     }
 
-    /// Moves to the newest published copy, and says whether that changed what [`get`](Self::get)
-    /// returns.
+    /// Moves to the newest published copy, and returns `true` if that changed what
+    /// [`get`](Self::get) returns.
     ///
-    /// Same cost as [`current`](Self::current).
+    /// Costs the same as [`current`](Self::current).
     #[inline]
     pub fn refresh(&mut self) -> bool {
         let held = self.held;
@@ -151,9 +152,9 @@ impl<T: HotReadState> HotReadHandle<T> {
         outdated
     }
 
-    /// The copy held, without asking for a newer one. `None` when quiescent.
+    /// Returns the copy held, without asking for a newer one. `None` when quiescent.
     ///
-    /// Takes `&self`, so that early returns and loops that refresh first borrow-check.
+    /// Takes `&self`, so that early returns, and loops that refresh first, pass the borrow checker.
     #[inline]
     #[must_use]
     pub fn get(&self) -> Option<&T> {
@@ -161,7 +162,7 @@ impl<T: HotReadState> HotReadHandle<T> {
         NonNull::new(self.held).map(|held| unsafe { Node::get(held) })
     }
 
-    /// The copy held, by a handle that holds one.
+    /// The copy held. Called only on a handle that holds one.
     pub(crate) fn held(&self) -> &T {
         debug_assert!(!self.held.is_null());
         match self.get() {
@@ -170,9 +171,10 @@ impl<T: HotReadState> HotReadHandle<T> {
         }
     }
 
-    /// Runs `f` on the newest published state, and lets go of it afterwards, also by a panic.
+    /// Runs `f` on the newest published state and lets go of it afterwards, also if `f` panics.
     ///
-    /// Costs a fence more than [`current`](Self::current), since the copy has to be taken each time.
+    /// Costs a fence more than [`current`](Self::current), since the copy has to be taken each
+    /// time.
     #[inline]
     pub fn with<R>(&mut self, f: impl FnOnce(&T) -> R) -> R {
         struct Release<'a, T: HotReadState>(&'a mut HotReadHandle<T>);
@@ -184,10 +186,12 @@ impl<T: HotReadState> HotReadHandle<T> {
         f(Release(self).0.current())
     }
 
-    /// Lets go of the copy: this worker holds up no update until it calls
-    /// [`current`](Self::current) again. Costs a store, and nothing if the handle is quiescent
-    /// already; elsewhere than on Linux, a fence as well. The last reader to let go of a copy that a
-    /// thread or a maintainer waits for wakes it.
+    /// Lets go of the copy: this reader delays no update until its next call of
+    /// [`current`](Self::current).
+    ///
+    /// Costs a store, or nothing if the handle is quiescent already; on systems other than Linux,
+    /// also a fence. If a thread or a maintainer waits for the copy, the last reader to let go of
+    /// it wakes it.
     #[inline]
     pub fn quiescent(&mut self) {
         if !self.held.is_null() {
@@ -197,30 +201,32 @@ impl<T: HotReadState> HotReadHandle<T> {
         }
     }
 
-    /// The generation held: 0 at the start, one more for each publication. `None` when quiescent.
+    /// Generation of the copy held: 0 at the start, one more for each publication. `None` when
+    /// quiescent.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         // SAFETY: nodes live as long as the shared state.
         NonNull::new(self.held).map(|held| unsafe { Node::generation(held) })
     }
 
-    /// Sequence number of the last update that the copy held has: it has all updates up to that one, but
-    /// for rejected ones, and none after it. `None` when quiescent.
+    /// Sequence number of the last update in the copy held. The copy has all updates up to that
+    /// one, except rejected ones, and no later update. `None` when quiescent.
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         // SAFETY: nodes live as long as the shared state.
         NonNull::new(self.held).map(|held| unsafe { Node::seq(held) })
     }
 
-    /// Would [`current`](Self::current) return the copy held now? `false` when quiescent.
+    /// Returns `true` if [`current`](Self::current) would return the copy held now. `false` when
+    /// quiescent.
     #[inline]
     #[must_use]
     pub fn is_latest(&self) -> bool {
         self.shared.is_published(self.held)
     }
 
-    /// Would [`current`](Self::current) return a newer state than it did last? `true` before the
-    /// first call. Costs two loads.
+    /// Returns `true` if [`current`](Self::current) would return a newer state than it did last,
+    /// and before the first call. Costs two loads.
     #[inline]
     #[must_use]
     pub fn has_changed(&self) -> bool {
@@ -231,8 +237,8 @@ impl<T: HotReadState> HotReadHandle<T> {
             .is_none_or(|seen| self.progress().generation() > seen)
     }
 
-    /// Resolves when [`current`](Self::current) would return a newer state than it did last, at
-    /// once before the first call. While it waits, the handle is quiescent.
+    /// Returns a future that resolves when [`current`](Self::current) would return a newer state
+    /// than it did last; before the first call, at once. While it waits, the handle is quiescent.
     ///
     /// ```
     /// # use hotread::{HotRead, MapUpdate}; use std::collections::HashMap;
@@ -248,13 +254,13 @@ impl<T: HotReadState> HotReadHandle<T> {
     ///
     /// # Errors
     ///
-    /// [`WaitError::Closed`](crate::WaitError::Closed) if the last `HotRead` is gone and everything
-    /// was seen.
+    /// [`WaitError::Closed`](crate::WaitError::Closed) if the last `HotRead` is gone and the reader
+    /// has seen its last state.
     pub fn changed(&mut self) -> Changed<'_, T> {
         Changed::new(self)
     }
 
-    /// A handle of a part of the state, for code that needs no more of it.
+    /// Converts the handle into one of a part of the state, for code that needs only that part.
     ///
     /// ```
     /// # use hotread::{HotRead, HotReadState};
@@ -273,13 +279,13 @@ impl<T: HotReadState> HotReadHandle<T> {
         &self.shared.progress
     }
 
-    /// The generation that was read last.
+    /// The generation read last.
     pub(crate) fn seen_generation(&self) -> Option<u64> {
         self.generation().or(self.seen)
     }
 }
 
-/// A second handle, quiescent and without a name.
+/// Creates a second handle, quiescent and without a name.
 impl<T: HotReadState> Clone for HotReadHandle<T> {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.shared), None)

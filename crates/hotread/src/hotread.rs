@@ -1,4 +1,4 @@
-//! The writer's side of the public interface.
+//! The writers' side of the public interface.
 
 mod builder;
 
@@ -24,25 +24,25 @@ use crate::shared::Shared;
 use crate::sync::Arc;
 use crate::tending::Tending;
 
-/// Updates in a batch at most. Only a batch of updates without a size can have more.
+/// Largest number of updates in a batch. Only a batch of zero-sized updates can exceed it.
 pub const MAX_BATCH: usize = 1 << 31;
 
-/// State that changes in small steps, for readers that cannot wait.
+/// A state that changes in small steps, shared by the readers and writers of one process.
 ///
-/// Cheap to clone; all clones are the same state. Every method takes `&self` and may be called
-/// from any thread. See the [crate documentation](crate) for how it works and what it costs.
+/// Cheap to clone; all clones refer to the same state. Every method takes `&self` and may be called
+/// from any thread. See the [crate documentation](crate) for the costs and the protocol.
 pub struct HotRead<T: HotReadState> {
     shared: Arc<Shared<T>>,
     owner: StdArc<Owner<T>>,
 }
 
-/// A [`HotRead`] that does not keep the state changeable: see [`HotRead::downgrade`].
+/// A reference to a state that does not keep it open for updates; see [`HotRead::downgrade`].
 pub struct WeakHotRead<T: HotReadState> {
     owner: StdWeak<Owner<T>>,
 }
 
 impl<T: HotReadState> HotRead<T> {
-    /// A state with two copies: `initial`, and a clone of it made here.
+    /// Creates a state with two copies: `initial` and one clone of it.
     ///
     /// # Panics
     ///
@@ -51,7 +51,7 @@ impl<T: HotReadState> HotRead<T> {
         Self::builder(initial).build()
     }
 
-    /// A state with other settings than the defaults.
+    /// Returns a builder for a state with settings other than the defaults.
     pub fn builder(initial: T) -> HotReadBuilder<T> {
         HotReadBuilder::new(initial)
     }
@@ -64,24 +64,23 @@ impl<T: HotReadState> HotRead<T> {
 
     // ---- reading ----
 
-    /// A new handle, quiescent until its first [`current`](HotReadHandle::current).
+    /// Creates a handle, which is quiescent until its first [`current`](HotReadHandle::current).
     ///
-    /// O(1), under a short lock that no reader or publication takes; never waits for an update
-    /// that is being applied. Costs a slot of 128 bytes, made in groups of 64, which are used again
-    /// but not freed before the state goes.
+    /// O(1), under a short lock that no read and no publication takes, so it never waits for an
+    /// update that is being applied. A handle costs a slot of 128 bytes; slots are allocated in
+    /// groups of 64, reused, and freed with the state.
     #[must_use]
     pub fn create_handle(&self) -> HotReadHandle<T> {
         HotReadHandle::new(Arc::clone(&self.shared), None)
     }
 
-    /// As [`create_handle`](Self::create_handle), with the name that [`workers`](Self::workers)
-    /// shows.
+    /// Creates a handle with a name, which [`workers`](Self::workers) reports.
     #[must_use]
     pub fn create_named_handle(&self, name: impl Into<StdArc<str>>) -> HotReadHandle<T> {
         HotReadHandle::new(Arc::clone(&self.shared), Some(name.into()))
     }
 
-    /// A factory of handles that cannot write, for code that must only read.
+    /// Returns a factory of handles that cannot write, for code that may only read.
     #[must_use]
     pub fn readers(&self) -> Readers<T> {
         Readers {
@@ -89,24 +88,25 @@ impl<T: HotReadState> HotRead<T> {
         }
     }
 
-    /// Runs `f` on the published state, from any thread and without a handle to manage.
+    /// Runs `f` on the published state, from any thread and without a handle.
     ///
-    /// Costs a full fence and a few nanoseconds more than a handle. The copy is held only while
-    /// `f` runs. The first call on a thread registers a slot for it, which the thread frees when
-    /// it ends. Inside another `read` of the same state on the same thread, `f` sees the copy
-    /// that the outer one sees, except while the thread's storage is being torn down.
+    /// Costs a full fence and a few nanoseconds more than a read through a handle. The copy is held
+    /// only while `f` runs. The first call on a thread registers a slot for that thread, which is
+    /// released when the thread ends. Inside another `read` of the same state on the same thread,
+    /// `f` sees the copy that the outer call sees, except while the thread's storage is being torn
+    /// down.
     #[inline]
     pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         crate::read::read(&self.shared, f)
     }
 
-    /// Holds the published state until the guard is dropped. For a value that has to be returned or
-    /// sent; a worker that reads again and again keeps a handle.
+    /// Returns a guard that holds the published state until it is dropped, for a value that has to
+    /// be returned or sent. A reader that reads repeatedly keeps a handle instead.
     pub fn guard(&self) -> HotReadGuard<T> {
         HotReadGuard::new(self.create_handle())
     }
 
-    /// A clone of the published state. Holds the copy while cloning.
+    /// Returns a clone of the published state. Holds the copy while cloning.
     #[must_use]
     pub fn snapshot(&self) -> T {
         self.read(T::clone)
@@ -114,34 +114,35 @@ impl<T: HotReadState> HotRead<T> {
 
     // ---- writing ----
 
-    /// Queues an update, and tries at once to apply it to a free copy and publish that.
+    /// Queues an update, applies it to a free copy if there is one, and publishes that copy.
     ///
-    /// Waits for no reader. If workers still hold every copy that could take the update, it stays
-    /// queued ([`blocked_by_workers`](QueueResult::blocked_by_workers)) until the next call of
-    /// this or of [`maintain`](Self::maintain) after a worker has let go. No thread makes that call
-    /// by itself, unless there is a [`Maintainer`], a thread in
+    /// Never waits for a reader. If readers still hold every copy that could take the update, it
+    /// stays queued ([`blocked_by_workers`](QueueResult::blocked_by_workers)) until the next call
+    /// of this method or of [`maintain`](Self::maintain) after a reader has let go. HotRead makes
+    /// that call by itself only if there is a [`Maintainer`], a thread in
     /// [`wait_published`](Self::wait_published), or a [`published`](Self::published) future.
     ///
-    /// If another thread is applying, that one applies this update, too, and this call returns at
-    /// once. Only if more than 128 updates of other running writers are queued ahead does it wait
-    /// for room: for as long as the thread that applies takes for those, or until it has had its
-    /// turn to apply. From inside an update of any state it does not wait.
+    /// If another thread is applying, that thread applies this update as well, and this call
+    /// returns at once. A call waits for room only if more than 128 updates of other running
+    /// writers are queued ahead of it: until the applying thread has taken those updates, or until
+    /// this thread has had its turn to apply. A call from inside an update, of any state, does not
+    /// wait.
     ///
     /// Updates queued by one thread are applied in that order.
     ///
     /// Cost: two compare-and-swaps, an application of the update to each copy, one fence, and a
-    /// look at each handle's slot. The second copy gets small updates together with the next
-    /// publication. Beyond its own batch, one call applies at most about 6,000 updates of other
-    /// writers, and 16,384 of a backlog that readers had held up to each of two copies; what is left
-    /// of that, the next calls apply.
+    /// look at each handle's slot. Small updates reach the second copy together with the next
+    /// publication. Besides its own batch, one call applies at most about 6,000 updates of other
+    /// writers, plus 16,384 updates of a backlog to each of two copies; the following calls apply
+    /// what is left.
     ///
     /// # Panics
     ///
-    /// If `apply_update` panics the first time it gets this update, the update's whole batch is
-    /// removed and the panic resumed here. If another thread is applying, the panic stays there,
-    /// and [`wait_published`](Self::wait_published) answers [`WaitError::Rejected`]. Panics of other
+    /// If the first application of this update panics, its whole batch is removed and the panic is
+    /// resumed here. If another thread is applying, the panic stays on that thread, and
+    /// [`wait_published`](Self::wait_published) returns [`WaitError::Rejected`]. Panics of other
     /// callers' updates, of clones and of drops are caught: [`panics`](Self::panics) counts them,
-    /// and an [observer](HotReadBuilder::observer) is told of rejections.
+    /// and an [observer](HotReadBuilder::observer) receives the rejections.
     #[inline]
     pub fn queue_update(&self, update: T::Action) -> QueueResult {
         self.shared.queue_one(update)
@@ -149,12 +150,12 @@ impl<T: HotReadState> HotRead<T> {
 
     /// Queues a batch, which becomes visible as a whole.
     ///
-    /// The iterator is consumed first. Otherwise as [`queue_update`](Self::queue_update).
+    /// Consumes the iterator first; otherwise the same as [`queue_update`](Self::queue_update).
     ///
     /// # Panics
     ///
-    /// As `queue_update`, and if the iterator panics or yields more than [`MAX_BATCH`] updates; then
-    /// nothing is queued.
+    /// As `queue_update`; also if the iterator panics or yields more than [`MAX_BATCH`] updates, in
+    /// which case nothing is queued.
     pub fn queue_updates(&self, updates: impl IntoIterator<Item = T::Action>) -> QueueResult {
         let mut updates: Vec<T::Action> = updates.into_iter().collect();
         assert_fits(updates.len());
@@ -168,13 +169,16 @@ impl<T: HotReadState> HotRead<T> {
         }
     }
 
-    /// Queues a batch unless that brought the updates that are not visible yet above
-    /// [`max_pending`](HotReadBuilder::max_pending), or the call had to wait for room behind other
-    /// writers. Maintains before it refuses. Waits for no thread.
+    /// Queues a batch, or refuses it where it would have to wait or would exceed a limit.
+    ///
+    /// A batch is refused if it would raise the number of updates that are not yet visible above
+    /// [`max_pending`](HotReadBuilder::max_pending), or if the call would have to wait for room
+    /// behind other writers. The call maintains the state once before it refuses, and waits for no
+    /// other thread.
     ///
     /// # Errors
     ///
-    /// [`BacklogFull`] gives the updates back.
+    /// [`BacklogFull`] returns the updates.
     ///
     /// # Panics
     ///
@@ -190,12 +194,13 @@ impl<T: HotReadState> HotRead<T> {
         self.shared.try_queue(updates)
     }
 
-    /// Queues a change by a closure, as one update in the order of the others. Its first answer
-    /// reaches the caller: an update that may fail returns a `Result`.
+    /// Queues a closure that changes the state, as one update in the order of the others, and
+    /// returns a [`Reply`] that receives the closure's result. An update that may fail returns a
+    /// `Result`.
     ///
-    /// `change` runs once for each copy and follows the contract of
-    /// [`HotReadState::apply_update`]: the same state has to give the same change. An update that
-    /// fails leaves the state as it was.
+    /// `change` runs once for each copy and follows the contract of [`HotReadState::apply_update`]:
+    /// equal states must change equally. The reply keeps the result of the first run. An update
+    /// that fails leaves the state unchanged.
     ///
     /// ```
     /// use hotread::HotRead;
@@ -226,70 +231,76 @@ impl<T: HotReadState> HotRead<T> {
     /// Replaces the whole state, as one update in the order of the others.
     ///
     /// Readers see the old state or the new one. The new value is moved into one copy and cloned
-    /// into each other. Updates that are not visible yet are dropped, as they would be replaced:
-    /// they count as visible with it.
+    /// into each other copy. Earlier updates that are not visible yet are dropped, since the new
+    /// value replaces their effect; they count as visible together with it.
     pub fn replace(&self, state: T) -> QueueResult {
         self.shared.queue(Updates::Replace(Box::new(state)))
     }
 
-    /// Publishes what is queued if readers have let go of a copy, and brings copies that have
-    /// come free up to date, so that the log empties.
+    /// Publishes queued updates if readers have let go of a copy, and brings free copies up to
+    /// date, so that the log empties.
     ///
-    /// To be called from time to time when updates may stop while workers are stale. If no handle
-    /// holds an outdated copy, one call makes every queued update visible, and a second one empties
-    /// the log (the first does both if all handles are quiescent). Behind a batch that panics it may take
-    /// one call more, since what precedes the batch is published first. Works on what was queued when
-    /// it began, in pieces, between which other callers get their turn. Waits for no reader, and for
-    /// another thread only where [`queue_update`](Self::queue_update) would.
+    /// Call it from time to time if updates may stop while readers hold outdated copies. If no
+    /// handle holds an outdated copy, one call makes every queued update visible and a second one
+    /// empties the log (if all handles are quiescent, the first call does both). Behind a batch
+    /// that panics, one more call may be needed, since the updates before that batch are published
+    /// first.
+    ///
+    /// Covers the updates that were queued when the call began, in pieces, between which other
+    /// callers get their turn. Waits for no reader, and for another thread only where
+    /// [`queue_update`](Self::queue_update) would.
     ///
     /// Panics of user code are caught; see [`panics`](Self::panics).
     pub fn maintain(&self) -> MaintenanceResult {
         self.shared.maintain(Caller::User)
     }
 
-    /// Has the process's maintainer thread complete blocked publications as soon as a worker lets
-    /// go, and bring the second copy up to date, for as long as the returned value lives.
+    /// Registers the state with the process's maintainer thread, which completes blocked
+    /// publications as soon as a reader lets go and brings the second copy up to date. The
+    /// registration lasts until the returned value is dropped.
     ///
     /// # Errors
     ///
-    /// The system's error, if it refuses the thread.
+    /// The system's error if it refuses to start the thread.
     pub fn spawn_maintainer(&self) -> io::Result<Maintainer> {
         Tending::register(&self.shared.tending).map(Maintainer::new)
     }
 
-    /// A future that does what a [`Maintainer`] does, on the caller's runtime: spawn it. It runs
-    /// updates when it is polled, a bounded piece each time, and ends with the last `HotRead`.
+    /// Returns a future that does the work of a [`Maintainer`] on the caller's runtime; spawn it as
+    /// a task. Each poll runs updates, at most one bounded piece, and the future ends with the last
+    /// `HotRead`.
     ///
-    /// One at a time: a second one takes over from the first. It is woken by updates that find it
-    /// idle, and by a reader that lets go of a copy that it waits for; having no clock, it does not
-    /// collect updates for the second copy as the thread does.
+    /// One such future works at a time; a second one takes over from the first. It is woken by
+    /// updates that find it idle, and by a reader that lets go of a copy that it waits for. It has
+    /// no clock, so unlike the thread it does not collect updates for the second copy.
     pub fn maintenance(&self) -> Maintenance {
         Maintenance::new(&self.shared.tending)
     }
 
     // ---- waiting ----
 
-    /// Blocks until the update with this sequence number is visible, maintaining meanwhile.
+    /// Blocks until the update with this sequence number is visible, and maintains the state
+    /// meanwhile.
     ///
-    /// A timeout of zero makes one attempt, which is one bounded piece of work; no call exceeds its
-    /// timeout by more than that. Of the threads that wait for one state, one is woken by readers;
-    /// the others by the publication. For the number see [`QueueResult::last_seq`]; 0 is visible
-    /// from the start.
+    /// The sequence number is [`QueueResult::last_seq`]; 0 is visible from the start. A timeout of
+    /// zero makes one attempt, which is one bounded piece of work; no call exceeds its timeout by
+    /// more than that. Of the threads that wait for one state, readers wake one; the publication
+    /// wakes the others.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] says why the update is not visible.
+    /// [`WaitError`] gives the reason why the update is not visible.
     pub fn wait_published(&self, seq: u64, timeout: Duration) -> Result<(), WaitError> {
         self.shared.wait(seq, timeout)
     }
 
-    /// A future that resolves when the update with this sequence number is visible, or with the
-    /// reason why it will not be.
+    /// Returns a future that resolves when the update with this sequence number is visible, or with
+    /// the reason why it never will be.
     ///
-    /// Needs no runtime. While it waits, the process's maintainer thread, or a
-    /// [`maintenance`](Self::maintenance) future, completes blocked publications of this state.
-    /// Polling runs no updates. If the system refuses the thread, it resolves with
-    /// [`WaitError::NoThread`].
+    /// Needs no runtime. While the future waits, the process's maintainer thread or a
+    /// [`maintenance`](Self::maintenance) future completes blocked publications of this state.
+    /// Polling it runs no updates. If the system refuses to start the thread, the future resolves
+    /// with [`WaitError::NoThread`].
     pub fn published(&self, seq: u64) -> Published {
         let Shared {
             progress, tending, ..
@@ -299,20 +310,21 @@ impl<T: HotReadState> HotRead<T> {
 
     // ---- observing ----
 
-    /// Returns `true` within an update of this state, on the thread that applies it: calls that wait for
-    /// updates answer [`WaitError::WithinUpdate`] there.
+    /// Returns `true` within an update of this state, on the thread that applies it. Calls that
+    /// wait for updates return [`WaitError::WithinUpdate`] there.
     #[must_use]
     pub fn is_within_update(&self) -> bool {
         self.shared.progress.is_applying_here()
     }
 
-    /// Publications so far.
+    /// Number of publications so far.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.progress.generation()
     }
 
-    /// Sequence number of the last update queued. The first is 1; 0: none yet.
+    /// Sequence number of the last update queued. The first update has number 1; 0 means that no
+    /// update was queued.
     #[must_use]
     pub fn latest_seq(&self) -> u64 {
         self.shared.latest_seq()
@@ -325,22 +337,23 @@ impl<T: HotReadState> HotRead<T> {
         self.shared.progress.published_seq()
     }
 
-    /// Updates that are queued, or that some copy still lacks. Never 0 while an update whose call
-    /// has returned is invisible or not yet applied to every copy. Takes a short lock.
+    /// Number of updates that are queued or that some copy still lacks. Never 0 while an update
+    /// whose call has returned is invisible or missing from a copy. Takes a short lock.
     #[must_use]
     pub fn queued_update_count(&self) -> usize {
         self.shared.queued_update_count()
     }
 
-    /// Every handle, and every thread that has used [`read`](Self::read): what it holds, and
-    /// whether it is in the way. O(handles), under the registration lock for 64 of them at a time.
+    /// Lists every handle, and every thread that has used [`read`](Self::read), with the generation
+    /// held and whether it blocks a publication. O(handles), under the registration lock for 64 of
+    /// them at a time.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerStatus> {
         self.shared.workers()
     }
 
-    /// Panics of user code that were caught: of updates (those resumed to their callers included),
-    /// clones, drops, wakers and the observer.
+    /// Number of panics of user code that were caught: of updates (including those resumed to their
+    /// callers), clones, drops, wakers and the observer.
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.shared
@@ -348,15 +361,16 @@ impl<T: HotReadState> HotRead<T> {
             .load(crate::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Whether this is all that holds the state: no clone, handle, guard or factory of readers exists
-    /// besides. For an owner that lets go of what is not in use, while no other thread can clone this one.
+    /// Returns `true` if no other clone, handle, guard or factory of readers of this state exists.
+    /// For an owner that drops states that are not in use, while no other thread can clone this
+    /// one.
     #[must_use]
     pub fn is_unshared(&self) -> bool {
         // Ours, and the owner's.
         StdArc::strong_count(&self.owner) == 1 && Arc::strong_count(&self.shared) == 2
     }
 
-    /// A reference that does not keep the state changeable.
+    /// Returns a reference that does not keep the state open for updates.
     #[must_use]
     pub fn downgrade(&self) -> WeakHotRead<T> {
         WeakHotRead {
@@ -365,7 +379,7 @@ impl<T: HotReadState> HotRead<T> {
     }
 }
 
-/// Another reference to the same state.
+/// Returns another reference to the same state.
 impl<T: HotReadState> Clone for HotRead<T> {
     fn clone(&self) -> Self {
         Self {
@@ -400,7 +414,7 @@ impl<T: HotReadState> fmt::Debug for HotRead<T> {
 }
 
 impl<T: HotReadState> WeakHotRead<T> {
-    /// The `HotRead`, unless the last one was dropped.
+    /// Returns the `HotRead`, or `None` if the last one was dropped.
     #[must_use]
     pub fn upgrade(&self) -> Option<HotRead<T>> {
         let owner = self.owner.upgrade()?;

@@ -1,4 +1,4 @@
-//! The updates that some copy still lacks, batch by batch, in the order they were queued.
+//! The updates that some copy still lacks, batch by batch, in the order in which they were queued.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -6,15 +6,15 @@ use std::mem;
 use crate::HotReadState;
 use crate::panics::Panics;
 
-/// What one call queued: visible as a whole, or not at all.
+/// The updates of one call, which become visible together or not at all.
 pub(crate) enum Updates<T: HotReadState> {
     One(T::Action),
     Many(Vec<T::Action>),
     /// A change by a closure.
     Call(Box<dyn Fn(&mut T) + Send + Sync>),
-    /// The whole state, replaced.
+    /// A replacement of the whole state.
     Replace(Box<T>),
-    /// What is left of a batch that was rejected, or moved into a copy: its numbers.
+    /// The numbers of a batch that was rejected or moved into a copy.
     Gone(u64),
 }
 
@@ -28,7 +28,7 @@ impl<T: HotReadState> Updates<T> {
         }
     }
 
-    /// Applies by reference.
+    /// Applies the updates by reference.
     #[inline]
     pub(crate) fn apply(&self, state: &mut T) {
         match self {
@@ -52,7 +52,7 @@ impl<T: HotReadState> Updates<T> {
 }
 
 pub(crate) struct Batch<T: HotReadState> {
-    /// Sequence number of its first update.
+    /// Sequence number of the batch's first update.
     pub(crate) first: u64,
     pub(crate) updates: Updates<T>,
 }
@@ -68,7 +68,7 @@ impl<T: HotReadState> Batch<T> {
         Self::new(seq, Updates::One(update))
     }
 
-    /// Sequence number of its last update.
+    /// Sequence number of the batch's last update.
     #[inline]
     pub(crate) fn last(&self) -> u64 {
         let numbers = match &self.updates {
@@ -88,7 +88,7 @@ impl<T: HotReadState> Batch<T> {
     }
 }
 
-/// Batches in a segment of the log: large enough to make segments rare, small enough that growing
+/// Batches in a segment of the log: large enough that segments are rare, small enough that growing
 /// by one is a small piece of work.
 const SEGMENT: usize = 1024;
 
@@ -97,17 +97,18 @@ const SEGMENT: usize = 1024;
 /// It grows by segments: one large buffer would move a whole backlog whenever it grows.
 pub(crate) struct Log<T: HotReadState> {
     front: VecDeque<Batch<T>>,
-    /// All but the last are full. Empty unless `front` was filled.
+    /// Segments behind `front`, all but the last of which are full. Empty unless `front` was
+    /// filled.
     rest: VecDeque<VecDeque<Batch<T>>>,
     /// Position of the front batch.
     start: u64,
-    /// The position that the next batch will get.
+    /// Position of the next batch to be added.
     end: u64,
-    /// Updates in all batches.
+    /// Number of updates in all batches.
     updates: usize,
 }
 
-/// The only update of a log, in place.
+/// The only update of a log, for replacement in place.
 pub(crate) struct Only<'a, T: HotReadState> {
     pub(crate) update: &'a mut T::Action,
     seq: &'a mut u64,
@@ -116,7 +117,7 @@ pub(crate) struct Only<'a, T: HotReadState> {
 }
 
 impl<'a, T: HotReadState> Only<'a, T> {
-    /// Puts the next update in its place, and gives both.
+    /// Replaces the update by the next one, and returns both.
     #[inline]
     pub(crate) fn replace(self, seq: u64, next: T::Action) -> (T::Action, &'a T::Action) {
         *self.seq = seq;
@@ -182,7 +183,8 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
-    /// Batches from this position on that stand together in memory: at least one, if there is one.
+    /// Returns the batches from this position on that are adjacent in memory: at least one, if the
+    /// log has any there.
     #[inline]
     pub(crate) fn run(&self, position: u64) -> &[Batch<T>] {
         let offset = (position - self.start) as usize;
@@ -200,7 +202,7 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
-    /// Is it empty, or an update by itself?
+    /// Returns `true` if the log is empty or holds a single update that was queued by itself.
     #[inline]
     pub(crate) fn holds_at_most_one_update(&self) -> bool {
         match self.end - self.start {
@@ -212,7 +214,7 @@ impl<T: HotReadState> Log<T> {
         }
     }
 
-    /// The update of a log that holds at most one.
+    /// Returns the update of a log that holds at most one.
     #[inline]
     pub(crate) fn only(&mut self) -> Option<Only<'_, T>> {
         debug_assert!(self.holds_at_most_one_update());
@@ -237,14 +239,15 @@ impl<T: HotReadState> Log<T> {
         Some(batch)
     }
 
-    /// Drops the batches before this position; returns how many updates they had.
+    /// Drops the batches before this position; returns the number of their updates.
     pub(crate) fn drop_before(&mut self, position: u64, panics: &mut Panics) -> usize {
         let before = self.updates;
         while self.start < position && !self.front.is_empty() {
             let batches = ((position - self.start) as usize).min(self.front.len());
             for batch in self.front.drain(..batches) {
                 self.updates -= batch.updates.len();
-                // There is no user code to catch a panic of in dropping a number.
+                // Dropping an update without drop code runs no user code, so there is no panic to
+                // catch.
                 if mem::needs_drop::<T::Action>() || !matches!(batch.updates, Updates::One(_)) {
                     batch.updates.discard(panics);
                 }
@@ -260,7 +263,7 @@ impl<T: HotReadState> Log<T> {
         if self.front.is_empty() {
             match self.rest.pop_front() {
                 Some(next) => self.front = next,
-                // A backlog leaves with its updates; the room for it need not stay.
+                // A backlog leaves with its updates; its buffer need not stay.
                 None if self.front.capacity() > 256 => self.front.shrink_to(64),
                 None => {}
             }
@@ -280,7 +283,7 @@ impl<T: HotReadState> Log<T> {
         Some(batch)
     }
 
-    /// Takes what a batch holds and leaves its numbers in its place.
+    /// Takes the updates of a batch and leaves its numbers in their place.
     pub(crate) fn take(&mut self, position: u64) -> Option<Updates<T>> {
         let offset = position.checked_sub(self.start)? as usize;
         let batch = match offset.checked_sub(self.front.len()) {

@@ -1,5 +1,5 @@
-//! Maintenance: publishing what is queued and catching up, on behalf of a call, a waiter or the
-//! maintainer; and the end of a state.
+//! Maintenance: publishing queued updates and bringing copies up to date, for a call, a waiter or
+//! the maintainer; and the end of a state.
 
 use std::sync::Arc as StdArc;
 
@@ -13,7 +13,7 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::sync::holding;
 use crate::turn::Turn;
 
-/// What became of a wish for maintenance.
+/// Answer to a request for maintenance.
 enum Asked {
     /// The holder will look again.
     Noted,
@@ -23,7 +23,8 @@ enum Asked {
 }
 
 impl<T: HotReadState> Shared<T> {
-    /// Applies what was queued when it began, piece by piece, and catches up.
+    /// Applies the updates that were queued when it began, piece by piece, and brings copies up to
+    /// date.
     pub(crate) fn maintain(&self, caller: Caller) -> MaintenanceResult {
         let latest = self.latest_seq();
         let queued = self.queued_update_count();
@@ -45,7 +46,7 @@ impl<T: HotReadState> Shared<T> {
             result.blocked_by_workers = turn.blocked || turn.held_back;
             self.report(&mut turn);
             more = turn.more;
-            // What is left may have been queued since.
+            // Remaining work may have been queued since.
             let is_done = self.progress.settled() >= latest;
             if more && is_done || !more && !turn.behind {
                 break;
@@ -57,7 +58,7 @@ impl<T: HotReadState> Shared<T> {
         result
     }
 
-    /// One piece of maintenance. What is left?
+    /// Does one piece of maintenance, and returns what is left.
     pub(crate) fn maintain_piece(&self, caller: Caller) -> Left {
         let Some(mut turn) = self.maintain_once(caller) else {
             return Left::Busy;
@@ -76,7 +77,7 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// A turn of maintenance. `None`: another thread is applying, and will look again.
+    /// Takes a turn of maintenance. `None`: another thread is applying and will look again.
     fn maintain_once(&self, caller: Caller) -> Option<Turn> {
         let mut right = self.right.load(Relaxed);
         loop {
@@ -103,8 +104,8 @@ impl<T: HotReadState> Shared<T> {
         }))
     }
 
-    /// Makes the holder of the right look once more or, if it has done its share, waits for the
-    /// right.
+    /// Makes the holder of the right look once more; if the holder has done its share, waits for
+    /// the right.
     #[cold]
     fn ask_for_maintenance(&self, caller: Caller) -> Asked {
         let mut queue = self.queue.lock();
@@ -133,15 +134,15 @@ impl<T: HotReadState> Shared<T> {
         Asked::Free
     }
 
-    /// The last `HotRead` is gone: what a handle may still see is applied once more, and what is
-    /// then blocked is dropped.
+    /// Closes the state after its last `HotRead`: applies once more what a handle may still see,
+    /// and drops what is blocked after that.
     pub(crate) fn close(&self) {
         if self.hot.registry.has_handles() {
             self.maintain(Caller::User);
         }
         self.queue.lock().closed = true;
         let mut right = self.right.load(Relaxed);
-        // If a thread holds the right, it is this one, inside an update, or one that polls a
+        // A thread that holds the right here is this one, inside an update, or one that polls a
         // `Maintenance`; it looks at the queue before it gives the right up.
         while right & APPLYING == 0 {
             match self

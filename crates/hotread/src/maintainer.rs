@@ -1,4 +1,4 @@
-//! Who keeps a state maintained, and what ends with its last `HotRead`.
+//! The registration that keeps a state maintained, and the end of a state with its last `HotRead`.
 
 use std::fmt;
 use std::sync::{Arc as StdArc, Weak as StdWeak};
@@ -10,17 +10,18 @@ use crate::sync::Arc;
 use crate::tending::{Registration, Tended};
 use crate::watch::Leader;
 
-/// Keeps a state maintained for as long as it lives: blocked publications are completed when a
-/// worker lets go, and what the second copy still lacks is applied soon after.
+/// Registration of a state with the maintainer: until it is dropped, blocked publications are
+/// completed when a reader lets go, and the second copy receives the updates that it lacks soon
+/// after.
 ///
-/// All maintained states of a process share one thread, `hotread-maintainer`, which starts with
-/// the first registration and ends a second after the last. It works in bounded pieces, in turn
-/// for each state; updates run on it, so one that takes long delays the maintenance of others.
+/// All maintained states of a process share one thread, `hotread-maintainer`, which starts with the
+/// first registration and ends a second after the last. The thread works in bounded pieces, in turn
+/// for each state. Updates run on it, so a slow update delays the maintenance of other states.
 ///
-/// While publications are not blocked, an update that finds the maintainer idle wakes it, which
-/// happens at most ten times a second; other updates pay one load.
+/// While no publication is blocked, an update that finds the maintainer idle wakes it, at most ten
+/// times a second; other updates pay one load.
 ///
-/// Dropping it ends the registration. So does dropping the last `HotRead`.
+/// Dropping the last `HotRead` ends the registration as well.
 #[must_use = "the state is maintained until this is dropped"]
 pub struct Maintainer {
     _registration: Registration,
@@ -40,7 +41,7 @@ impl fmt::Debug for Maintainer {
     }
 }
 
-/// What a maintainer keeps alive of a state while it works on it.
+/// The part of a state that a maintainer keeps alive while it works on it.
 pub(crate) struct Tendee<T: HotReadState>(pub(crate) Arc<Shared<T>>);
 
 impl<T: HotReadState> Tended for Tendee<T> {
@@ -57,7 +58,7 @@ impl<T: HotReadState> Tended for Tendee<T> {
     }
 }
 
-/// Shared by all clones of a `HotRead`; its drop is the drop of the last of them.
+/// Owner shared by all clones of a `HotRead`; dropped with the last clone.
 pub(crate) struct Owner<T: HotReadState> {
     tendee: StdArc<Tendee<T>>,
 }

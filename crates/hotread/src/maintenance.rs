@@ -11,7 +11,7 @@ use crate::sync::barrier;
 use crate::tending::{Tending, When};
 use crate::watch::Leader;
 
-/// Maintains a state for as long as it is polled; see
+/// Future that maintains a state while it is polled; see
 /// [`HotRead::maintenance`](crate::HotRead::maintenance).
 #[must_use = "futures do nothing unless awaited"]
 pub struct Maintenance {
@@ -33,7 +33,7 @@ impl Maintenance {
 impl Future for Maintenance {
     type Output = ();
 
-    /// Runs updates: one bounded piece.
+    /// Applies updates, at most one bounded piece.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if this.tending.is_retired() {

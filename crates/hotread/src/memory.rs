@@ -1,11 +1,11 @@
-//! Memory that is free, given back to the system.
+//! Return of free memory to the system.
 
-/// Gives the system back what the allocator keeps of freed memory: for a process that has just let go of
-/// much, such as a large table. glibc's allocator keeps most of it otherwise, in an arena for each thread.
-/// Elsewhere it does nothing.
+/// Returns memory that the allocator keeps after it was freed to the system, for a process that has
+/// just dropped large data, such as a large table. glibc's allocator otherwise keeps most of it, in
+/// an arena for each thread. Does nothing on other targets.
 ///
-/// Costs a pass over the free memory, some milliseconds for each 100 MiB, during which other threads may
-/// wait to allocate.
+/// Costs a pass over the free memory, some milliseconds for each 100 MiB, during which other
+/// threads may wait to allocate.
 #[doc(hidden)]
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,4 +1,4 @@
-//! A copy of the user's state, at an address that stays.
+//! A copy of the user's state, at an address that never changes.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -10,24 +10,24 @@ use crate::sync::atomic::{
 };
 
 /// One copy. Nodes are freed only with the shared state; dropping an extra copy drops the `T`
-/// inside and leaves the node, so that an address which a reader is about to validate stays good.
+/// inside and leaves the node, so that an address that a reader is about to validate remains valid.
 ///
 /// Aligned to two cache lines (processors prefetch them in pairs), so that writing one copy does
-/// not disturb readers of its neighbour in memory; the value stands first, so that the pointer
-/// that readers compare is the pointer they return.
+/// not disturb readers of its neighbor in memory. The value is the first field, so that the pointer
+/// that readers compare is the pointer that they return.
 #[repr(C, align(128))]
 pub(crate) struct Node<T> {
     value: UnsafeCell<MaybeUninit<T>>,
-    /// The generation at which this copy was last published.
+    /// Generation at which this copy was last published.
     generation: AtomicU64,
-    /// The last update that the copy had when it was last published.
+    /// Number of the last update that the copy had when it was last published.
     seq: AtomicU64,
 }
 
 impl<T> Node<T> {
-    /// A node without a value, leaked: the copies free it with [`Node::free`].
+    /// Allocates a node without a value, leaked: the copies free it with [`Node::free`].
     ///
-    /// Made in place: `Box::new` would carry the size of the state over the stack.
+    /// Constructed in place: `Box::new` would move the size of the state over the stack.
     pub(crate) fn allocate() -> NonNull<Self> {
         let mut node = Box::<Self>::new_uninit();
         // SAFETY: the pointer is to the box's own memory. After this every field is initialised,
@@ -64,7 +64,7 @@ impl<T> Node<T> {
         unsafe { &mut *node.as_ptr().cast::<T>() }
     }
 
-    /// Makes the value of a node that has none. If `make` panics, it still has none.
+    /// Creates the value of a node that has none. If `make` panics, the node stays without a value.
     ///
     /// # Safety
     /// The node is alive, has no value, and is used by no other thread.
@@ -73,7 +73,7 @@ impl<T> Node<T> {
         unsafe { node.as_ptr().cast::<T>().write(make()) }
     }
 
-    /// Moves a boxed value into a node that has none, without carrying it over the stack.
+    /// Moves a boxed value into a node without a value, avoiding the stack.
     ///
     /// # Safety
     /// As [`Node::fill`].
@@ -87,7 +87,7 @@ impl<T> Node<T> {
         }
     }
 
-    /// Drops the value in place; after this, even by a panic, the node has none.
+    /// Drops the value in place; afterwards, even after a panic, the node has no value.
     ///
     /// # Safety
     /// As [`Node::get_mut`].
@@ -101,8 +101,8 @@ impl<T> Node<T> {
     #[inline]
     pub(crate) unsafe fn generation(node: NonNull<Self>) -> u64 {
         // SAFETY: passed on to the caller; the field is an atomic, so no claim to the value.
-        // ORDERING: a reader that holds the copy acquired it with the pointer; to an observer it
-        // is a report.
+        // ORDERING: a reader that holds the copy acquired it with the pointer; for an observer, the
+        // value is only reported.
         unsafe { &(*node.as_ptr()).generation }.load(Relaxed)
     }
 
@@ -123,7 +123,7 @@ impl<T> Node<T> {
         unsafe { &(*node.as_ptr()).generation }.store(generation, Release);
     }
 
-    /// Before the pointer to the node is published, which releases it.
+    /// Sets the sequence number, before the pointer to the node is published, which releases it.
     ///
     /// # Safety
     /// The node is alive.

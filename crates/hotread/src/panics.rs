@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resu
 
 use crate::{HotRead, HotReadHandle, HotReadState, Maintainer, Published, Readers, WeakHotRead};
 
-/// What a panic carries.
+/// Payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Counts the panics that were caught; the panic hook has reported each.
@@ -17,7 +17,8 @@ pub(crate) struct Panics {
 impl Panics {
     /// Runs user code. `Err` carries the payload of its panic.
     ///
-    /// The caller vouches for unwind safety: it drops or rebuilds whatever `code` was changing.
+    /// The caller is responsible for unwind safety: it drops or rebuilds whatever `code` was
+    /// changing.
     #[inline]
     pub(crate) fn attempt<R>(&mut self, code: impl FnOnce() -> R) -> Result<R, Payload> {
         catch_unwind(AssertUnwindSafe(code)).inspect_err(|_| self.caught += 1)
@@ -29,7 +30,7 @@ impl Panics {
         self.attempt(code).map_err(discard).ok()
     }
 
-    /// Drops items one by one, so that one that panics keeps no other from being dropped. (A `Vec`
+    /// Drops items one by one, so that a panic of one drop leaves no other item undropped. (A `Vec`
     /// would abort the process at the second panic.)
     pub(crate) fn drop_each<A>(&mut self, items: Vec<A>) {
         let mut items = items.into_iter();
@@ -41,12 +42,13 @@ impl Panics {
 #[cold]
 pub(crate) fn discard(payload: Payload) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        // Dropping this one could go on without end, so it is leaked.
+        // Dropping this payload could panic without end, so it is leaked.
         std::mem::forget(second);
     }
 }
 
-/// Resumes a panic, unless this thread is unwinding already: that would abort the process.
+/// Resumes a panic, unless this thread is already unwinding, where a second panic would abort the
+/// process.
 #[cold]
 pub(crate) fn resume(payload: Payload) {
     if std::thread::panicking() {
@@ -56,7 +58,7 @@ pub(crate) fn resume(payload: Payload) {
     }
 }
 
-/// Ends the process if it is dropped: on the stack of code that must not unwind, because a copy
+/// Ends the process when dropped. Placed on the stack of code that must not unwind, because a copy
 /// would be left half changed and the right to apply held forever.
 pub(crate) struct NoUnwind;
 

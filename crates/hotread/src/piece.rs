@@ -1,26 +1,26 @@
-//! A piece of maintenance: who asks for it, and what it leaves.
+//! A piece of maintenance: its caller, and the work that it leaves.
 
-/// Who asks for maintenance.
+/// The caller of maintenance.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caller {
     User,
-    /// It must not wait for another thread.
+    /// Must not wait for another thread.
     Hasty,
-    /// It sees to what is left by itself.
+    /// Continues with remaining work by itself.
     Maintainer,
 }
 
-/// What one piece of maintenance has left.
+/// Work left after one piece of maintenance.
 pub(crate) enum Left {
     Nothing,
-    /// Another thread is applying, and will look again.
+    /// Another thread is applying and will look again.
     Busy,
-    /// More than one piece.
+    /// Work for more than one piece.
     More,
-    /// Something is not visible, because readers hold every copy that could take it.
+    /// An update is not visible, because readers hold every copy that could take it.
     Blocked,
-    /// Everything is visible, but readers hold a copy that lacks some of it.
+    /// Every update is visible, but readers hold a copy that lacks some of them.
     HeldBack,
-    /// Something is not visible, because `Clone` panicked.
+    /// An update is not visible, because `Clone` panicked.
     NoClone,
 }

@@ -1,7 +1,7 @@
-//! How far the sequence of updates has come, and who waits for it to come further.
+//! Progress of the sequence of updates, and the waiters for further progress.
 //!
-//! An allocation of its own and without the state's type, so that a future that waits for a
-//! publication keeps neither the state nor its copies alive.
+//! Allocated separately and without the state's type, so that a future that waits for a publication
+//! keeps neither the state nor its copies alive.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
@@ -17,8 +17,8 @@ use crate::sync::atomic::{
 };
 use crate::sync::{Mutex, holding};
 
-/// Rejected batches whose numbers are remembered for waiters that ask later. Each stands for a
-/// panic, so a program that has more of them has other worries.
+/// Rejected batches whose numbers are remembered for waiters that ask later. Each is the result of
+/// a panic, so a program with more of them has larger problems.
 pub(crate) const MAX_REJECTED: usize = 1024;
 
 pub(crate) struct Progress {
@@ -28,17 +28,17 @@ pub(crate) struct Progress {
     closed: AtomicBool,
 }
 
-/// What each publication writes, and what it looks at.
+/// Fields that each publication writes, and those that it reads.
 struct Line {
-    /// Publications so far.
+    /// Number of publications so far.
     generation: AtomicU64,
-    /// The last update that readers can see.
+    /// Number of the last update that readers can see.
     published_seq: AtomicU64,
-    /// Every update up to here is visible or rejected.
+    /// Every update up to this number is visible or rejected.
     settled: AtomicU64,
     /// Updates in the log and, under the queue's lock, in the inbox.
     retained: AtomicUsize,
-    /// The last update that was ever rejected: what came later needs no look at the list.
+    /// Number of the last update that was ever rejected: later updates need no look at the list.
     last_rejected: AtomicU64,
     /// Number of entries in `waiters`.
     waiting: AtomicUsize,
@@ -50,7 +50,7 @@ struct Line {
 struct Rejected {
     /// First and last number of each rejected batch, ascending.
     ranges: VecDeque<(u64, u64)>,
-    /// Up to here, what was rejected is no longer known.
+    /// Rejections up to this number are no longer known.
     forgotten: u64,
 }
 
@@ -60,10 +60,10 @@ struct Waiters {
     by_kind: [BTreeMap<(u64, u64), Waker>; 3],
 }
 
-/// What a waiter waits for, and what it can do meanwhile.
+/// The event that a waiter waits for; also tells its ability to lead meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// A thread, for an update to be settled. It can lead.
+    /// A thread, for an update to be settled. Can lead.
     Thread = 0,
     /// A task, for an update to be settled.
     Task = 1,
@@ -101,7 +101,7 @@ impl Progress {
 
     // ---- the holder of the right to apply ----
 
-    /// Tells of a publication; a full fence and [`Progress::wake`] must follow.
+    /// Records a publication; a full fence and [`Progress::wake`] must follow.
     #[inline]
     pub(crate) fn publish(&self, generation: u64, seq: u64, settled: u64) {
         // ORDERING: release, after the pointer: a thread that sees these sees at least that copy.
@@ -110,15 +110,15 @@ impl Progress {
         self.line.settled.store(settled, Release);
     }
 
-    /// Tells how far updates are visible or rejected, without a publication.
+    /// Records how far updates are visible or rejected, without a publication.
     pub(crate) fn settle(&self, settled: u64) {
         self.line.settled.store(settled, Release);
     }
 
-    /// Remembers a rejected batch; before `settled` passes it.
+    /// Remembers a rejected batch. Called before `settled` passes it.
     pub(crate) fn reject(&self, first: u64, last: u64) {
         let mut rejected = self.rejected.lock();
-        // Not always the last: a batch may panic at its second attempt, after a later one was
+        // Not always at the end: a batch may panic at its second attempt, after a later one was
         // rejected at the first.
         let at = rejected.ranges.partition_point(|&(_, end)| end < first);
         match at.checked_sub(1).map(|before| &mut rejected.ranges[before]) {
@@ -134,21 +134,21 @@ impl Progress {
         self.line.last_rejected.store(last, Release);
     }
 
-    /// Says that this thread holds the right to apply.
+    /// Records that this thread holds the right to apply.
     #[inline]
     pub(crate) fn begin_turn(&self) {
         self.line.holder.store(holding::thread(), Relaxed);
     }
 
-    /// Says so no longer; before the right is given up.
+    /// Clears that record, before the right is given up.
     #[inline]
     pub(crate) fn end_turn(&self) {
         self.line.holder.store(0, Relaxed);
     }
 
-    /// Is this thread inside an update of this very state?
+    /// Returns `true` if this thread is inside an update of this very state.
     pub(crate) fn is_applying_here(&self) -> bool {
-        // ORDERING: a thread reads its own store, or that of another thread, which differs.
+        // ORDERING: a thread reads its own store or another thread's, which differs.
         self.line.holder.load(Relaxed) == holding::thread()
     }
 
@@ -172,7 +172,7 @@ impl Progress {
         self.line.waiting.load(Relaxed) != 0
     }
 
-    /// Wakes the waiters whose wait is over. The caller's full barrier is behind what it stored.
+    /// Wakes the waiters whose wait is over. The caller has passed a full barrier since its stores.
     #[inline]
     pub(crate) fn wake(&self, panics: &mut Panics) {
         if self.has_waiters() {
@@ -201,7 +201,7 @@ impl Progress {
         }
     }
 
-    // ---- everyone ----
+    // ---- any thread ----
 
     pub(crate) fn generation(&self) -> u64 {
         self.line.generation.load(Acquire)
@@ -224,18 +224,18 @@ impl Progress {
         self.closed.load(Acquire)
     }
 
-    /// Is this batch visible?
+    /// Returns `true` if this batch is visible.
     #[inline]
     pub(crate) fn visible(&self, first: u64, last: u64) -> bool {
         self.settled() >= last && self.verdict(first).is_ok()
     }
 
-    /// The end of a wait for `seq`, if it has come.
+    /// Returns the outcome of a wait for `seq`, if the wait is over.
     pub(crate) fn outcome(&self, seq: u64) -> Option<Result<(), WaitError>> {
         if self.settled() >= seq {
             Some(self.verdict(seq))
         } else if self.is_closed() {
-            // Settled may have moved just before the closing.
+            // `settled` may have moved just before the closing.
             Some(if self.settled() >= seq {
                 self.verdict(seq)
             } else {
@@ -246,7 +246,7 @@ impl Progress {
         }
     }
 
-    /// What became of an update that is settled.
+    /// Returns the outcome of an update that is settled.
     #[inline]
     fn verdict(&self, seq: u64) -> Result<(), WaitError> {
         if seq > self.line.last_rejected.load(Acquire) {
@@ -258,7 +258,7 @@ impl Progress {
     #[cold]
     fn look_up(&self, seq: u64) -> Result<(), WaitError> {
         let rejected = self.rejected.lock();
-        // The first range that does not end before `seq`.
+        // Find the first range that does not end before `seq`.
         let index = rejected.ranges.partition_point(|&(_, last)| last < seq);
         match rejected.ranges.get(index) {
             Some(&(first, _)) if first <= seq => Err(WaitError::Rejected),
@@ -267,7 +267,8 @@ impl Progress {
         }
     }
 
-    /// Registers a waker for an update or a generation; another look at it must follow.
+    /// Registers a waker for an update or a generation; the caller must check that target again
+    /// afterwards.
     pub(crate) fn register(&self, kind: Waiting, target: u64, waker: Waker) -> WaiterKey {
         let mut waiters = self.waiters.lock();
         let key = (target, waiters.next_id);
@@ -280,7 +281,7 @@ impl Progress {
         WaiterKey(kind, key)
     }
 
-    /// Takes a waker back; it is returned so that it drops outside the lock.
+    /// Removes a waker and returns it, so that it drops outside the lock.
     pub(crate) fn unregister(&self, WaiterKey(kind, key): WaiterKey) -> Option<Waker> {
         let mut waiters = self.waiters.lock();
         let waker = waiters.by_kind[kind as usize].remove(&key);
@@ -296,7 +297,7 @@ impl Progress {
         };
         let waker = waker.clone();
         drop(waiters);
-        // A thread's waker is our own, and unparks it.
+        // A thread's waker is of this crate, and only unparks it.
         waker.wake();
         true
     }

@@ -10,17 +10,18 @@ use crate::progress::{Progress, WaiterKey, Waiting};
 use crate::results::WaitError;
 use crate::tending::{Registration, Tending, When};
 
-/// Resolves when an update is visible; see [`HotRead::published`](crate::HotRead::published).
+/// Future that resolves when an update is visible; see
+/// [`HotRead::published`](crate::HotRead::published).
 ///
 /// Keeps neither the `HotRead` nor the state alive. Dropping it cancels the wait.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Published {
     seq: u64,
-    /// What was wrong from the start.
+    /// The error of a wait that can never end.
     refused: Option<WaitError>,
     progress: StdArc<Progress>,
     tending: StdArc<Tending>,
-    /// Makes sure that a maintainer completes the publication.
+    /// Keeps a maintainer at work that completes the publication.
     registration: Option<Registration>,
     key: Option<WaiterKey>,
 }
@@ -53,7 +54,7 @@ impl Published {
 impl Future for Published {
     type Output = Result<(), WaitError>;
 
-    /// Runs no user code but the clone and the drop of wakers.
+    /// Runs no user code except the clone and the drop of wakers.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(error) = this.refused {

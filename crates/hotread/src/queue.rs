@@ -1,4 +1,5 @@
-//! What writers leave to the holder of the right to apply, and callers that wait for it.
+//! Batches that writers leave to the holder of the right to apply, and callers that wait for the
+//! holder.
 
 use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
@@ -14,26 +15,26 @@ use crate::sync::atomic::{
 use crate::sync::{MutexGuard, clock, thread};
 use crate::turn::Turn;
 
-/// Behind the short lock, under which no user code runs.
+/// Data behind the short lock, under which no user code runs.
 pub(crate) struct Queue<T: HotReadState> {
     /// Batches that no holder has taken yet. Empty unless [`AGAIN`] is set.
     pub(crate) inbox: VecDeque<Batch<T>>,
     pub(crate) inbox_updates: usize,
-    /// The buffer of an earlier inbox, emptied.
+    /// The emptied buffer of an earlier inbox.
     pub(crate) spare: VecDeque<Batch<T>>,
     /// Contenders that wait for room, or for the right. Empty unless [`AGAIN`] is set.
     pub(crate) line: VecDeque<StdArc<Contender>>,
-    /// The holder has done its share: nothing more is let in until it has handed the right on.
+    /// The holder has done its share: nothing more is admitted until it has handed the right on.
     pub(crate) draining: bool,
-    /// A caller that found the right taken called `maintain`.
+    /// A caller that found the right taken has called `maintain`.
     pub(crate) thorough: bool,
     /// The last `HotRead` was dropped.
     pub(crate) closed: bool,
-    /// What that left behind was dropped.
+    /// The updates left by that drop were discarded.
     pub(crate) disposed: bool,
-    /// When the publication that is now blocked was first found so.
+    /// Time at which the publication that is now blocked was first found blocked.
     pub(crate) blocked_since: Option<Instant>,
-    /// For how long it will have been blocked when that is next told.
+    /// Time blocked at which the next report is due.
     pub(crate) report_at: Duration,
 }
 
@@ -44,9 +45,9 @@ pub(crate) struct Contender {
 }
 
 const WAIT: u8 = 0;
-/// There is room: try again.
+/// Answer of the holder: there is room, try again.
 pub(crate) const RETRY: u8 = 1;
-/// The right to apply is yours.
+/// Answer of the holder: this caller now has the right to apply.
 pub(crate) const GRANTED: u8 = 2;
 
 impl Contender {
@@ -58,12 +59,12 @@ impl Contender {
     }
 
     pub(crate) fn tell(&self, answer: u8) {
-        // ORDERING: release what the holder did, for the caller that it hands the right to.
+        // ORDERING: release what the holder did, for the caller that receives the right.
         self.answer.store(answer, Release);
         self.thread.unpark();
     }
 
-    /// Waits for the answer. Was the right granted?
+    /// Waits for the answer. Returns `true` if the right was granted.
     pub(crate) fn wait(&self) -> bool {
         loop {
             match self.answer.load(Acquire) {
@@ -102,7 +103,7 @@ impl<T: HotReadState> Queue<T> {
         !self.draining && self.inbox_updates < limits.inbox
     }
 
-    /// Notes whether a publication is blocked, and says whether its blocking is to be reported.
+    /// Records whether a publication is blocked, and returns the time blocked if a report is due.
     pub(crate) fn note(&mut self, turn: &Turn, limits: &Limits) -> Option<Duration> {
         if !turn.blocked {
             self.blocked_since = None;

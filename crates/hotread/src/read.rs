@@ -11,14 +11,14 @@ use crate::registry::{Claim, Owner, Registry, Slot};
 use crate::shared::Shared;
 use crate::sync::local;
 
-/// A thread's slot for one state. Keeps the registry, but neither the copies nor the state.
+/// A thread's slot for one state. Keeps the registry alive, but neither the copies nor the state.
 struct ThreadSlot {
     claim: Claim,
     registry: StdArc<Registry>,
-    /// Running `read`s that hold the slot's copy. A count, since coroutines of one thread may end
-    /// in another order than they began.
+    /// Number of running `read`s that hold the slot's copy. A count, since coroutines of one thread
+    /// may end in another order than they began.
     readers: Cell<usize>,
-    /// The copy that they hold.
+    /// The copy that those `read`s hold.
     held: Cell<*mut ()>,
 }
 
@@ -48,8 +48,8 @@ impl Drop for ThreadSlot {
     }
 }
 
-/// A slot at an address that stays, and to which `LAST` and running `read`s may point while the
-/// map moves its entries: a `Box` would claim to be the only pointer to it.
+/// A slot at an address that never changes, so that `LAST` and running `read`s may point to it
+/// while the map moves its entries; a `Box` would claim to be the only pointer to it.
 struct Pinned(NonNull<ThreadSlot>);
 
 impl Drop for Pinned {
@@ -62,22 +62,23 @@ impl Drop for Pinned {
 /// All slots of a thread, by the id of their state.
 struct ThreadSlots {
     by_id: BTreeMap<u64, Pinned>,
-    /// Look for slots of states that are gone when there are this many.
+    /// Number of slots at which the thread next looks for ones whose state is gone.
     sweep_at: usize,
 }
 
-/// Slots that a thread keeps before it first looks for ones whose state is gone.
+/// Number of slots at which a thread first looks for ones whose state is gone.
 const MIN_SWEEP: usize = 8;
 
 impl Drop for ThreadSlots {
     fn drop(&mut self) {
-        // The thread ends: a `read` in a later destructor must not find what is freed here.
+        // The thread ends: a `read` in a later destructor must not find the slots that are freed
+        // here.
         let _ = LAST.try_with(|last| last.set((0, ptr::null())));
     }
 }
 
 local! {
-    /// The slot used last. Id 0 is no state's. Has no destructor, which makes it cheap to reach.
+    /// The slot used last. No state has id 0. Has no destructor, which makes the access cheap.
     static LAST: Cell<(u64, *const ThreadSlot)> = Cell::new((0, ptr::null()))
 }
 local! {
@@ -87,19 +88,20 @@ local! {
     })
 }
 
-/// Runs `f` on the published state. The copy is held while `f` runs and no longer.
+/// Runs `f` on the published state. The copy is held only while `f` runs.
 #[inline]
 pub(crate) fn read<T: HotReadState, R>(shared: &Shared<T>, f: impl FnOnce(&T) -> R) -> R {
     let (id, last) = LAST.with(Cell::get);
     if id == shared.hot.id {
-        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, for a state that is alive
-        // (we are called with it): such slots go only with the thread, which resets `LAST` first.
+        // SAFETY: `LAST` names a slot of this thread's `SLOTS`, for a state that is alive (it is an
+        // argument of this call). Such slots are freed only with the thread, which resets `LAST`
+        // first.
         return read_in(shared, unsafe { &*last }, f);
     }
     match find(shared.hot.id, &shared.hot.registry) {
         // SAFETY: as above.
         Some(slot) => read_in(shared, unsafe { slot.as_ref() }, f),
-        // The thread is being torn down and its storage is gone: a slot for this read alone.
+        // The thread is being torn down and its storage is gone: use a slot for this read alone.
         None => read_in(shared, &ThreadSlot::new(&shared.hot.registry), f),
     }
 }
@@ -122,8 +124,8 @@ fn read_in<T: HotReadState, R>(
     };
     slot.readers.set(slot.readers.get() + 1);
     let _holding = Holding { shared, slot };
-    // SAFETY: the slot names the copy, validated, until the last of its readers is gone, also by a
-    // panic; and `_holding` is one.
+    // SAFETY: the slot names the copy, validated, until the last of its readers is gone, also after
+    // a panic; `_holding` is one of them.
     f(unsafe { Node::get(node) })
 }
 
@@ -144,7 +146,8 @@ impl<T: HotReadState> Drop for Holding<'_, T> {
     }
 }
 
-/// This thread's slot for a state, made if there is none. `None`: the thread is being torn down.
+/// Returns this thread's slot for a state, which is created if missing. `None`: the thread is being
+/// torn down.
 #[cold]
 #[inline(never)]
 fn find(id: u64, registry: &StdArc<Registry>) -> Option<NonNull<ThreadSlot>> {
@@ -152,7 +155,8 @@ fn find(id: u64, registry: &StdArc<Registry>) -> Option<NonNull<ThreadSlot>> {
         .try_with(|slots| {
             let slots = &mut *slots.borrow_mut();
             if slots.by_id.len() >= slots.sweep_at && !slots.by_id.contains_key(&id) {
-                // Dropping a slot of a state that is gone frees its registry, and runs no user code.
+                // Dropping a slot of a state that is gone frees its registry, and runs no user
+                // code.
                 // SAFETY: alive while it is in the map.
                 let is_closed = |slot: &Pinned| unsafe { slot.0.as_ref() }.registry.is_closed();
                 slots.by_id.retain(|_, slot| !is_closed(slot));

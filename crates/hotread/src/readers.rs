@@ -1,4 +1,4 @@
-//! A way to read that cannot write.
+//! Read-only access to a state.
 
 use std::fmt;
 use std::sync::Arc as StdArc;
@@ -8,24 +8,24 @@ use crate::handle::{HotReadGuard, HotReadHandle};
 use crate::shared::Shared;
 use crate::sync::Arc;
 
-/// Makes handles and reads, and can do nothing else: to be given to code that must not write.
+/// Factory of handles and reads without access to the writing methods, for code that must not
+/// write.
 ///
-/// Obtained from [`HotRead::readers`](crate::HotRead::readers). Cheap to clone. Works on after the
-/// last `HotRead` is gone, when the state no longer changes.
+/// Obtained from [`HotRead::readers`](crate::HotRead::readers). Cheap to clone. Still works after
+/// the last `HotRead` is gone, when the state no longer changes.
 pub struct Readers<T: HotReadState> {
     pub(crate) shared: Arc<Shared<T>>,
 }
 
 impl<T: HotReadState> Readers<T> {
-    /// A new handle, quiescent until its first [`current`](HotReadHandle::current); see
-    /// [`HotRead::create_handle`](crate::HotRead::create_handle).
+    /// Creates a handle, which is quiescent until its first [`current`](HotReadHandle::current);
+    /// see [`HotRead::create_handle`](crate::HotRead::create_handle).
     #[must_use]
     pub fn create_handle(&self) -> HotReadHandle<T> {
         HotReadHandle::new(Arc::clone(&self.shared), None)
     }
 
-    /// As [`create_handle`](Self::create_handle), with the name that
-    /// [`workers`](crate::HotRead::workers) shows.
+    /// Creates a handle with a name, which [`workers`](crate::HotRead::workers) reports.
     #[must_use]
     pub fn create_named_handle(&self, name: impl Into<StdArc<str>>) -> HotReadHandle<T> {
         HotReadHandle::new(Arc::clone(&self.shared), Some(name.into()))
@@ -37,19 +37,19 @@ impl<T: HotReadState> Readers<T> {
         crate::read::read(&self.shared, f)
     }
 
-    /// Holds the published state until the guard is dropped; see
+    /// Returns a guard that holds the published state until it is dropped; see
     /// [`HotRead::guard`](crate::HotRead::guard).
     pub fn guard(&self) -> HotReadGuard<T> {
         HotReadGuard::new(self.create_handle())
     }
 
-    /// A clone of the published state. Holds the copy while cloning.
+    /// Returns a clone of the published state. Holds the copy while cloning.
     #[must_use]
     pub fn snapshot(&self) -> T {
         self.read(T::clone)
     }
 
-    /// Publications so far.
+    /// Number of publications so far.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.progress.generation()
@@ -63,7 +63,7 @@ impl<T: HotReadState> Readers<T> {
     }
 }
 
-/// Another reference to the same state.
+/// Returns another reference to the same state.
 impl<T: HotReadState> Clone for Readers<T> {
     fn clone(&self) -> Self {
         Self {

@@ -1,13 +1,14 @@
-//! The readers' slots: which copy each handle holds.
+//! The readers' slots, which record the copy that each handle holds.
 //!
 //! A slot is one padded atomic pointer. Slots live in leaves that are never moved or freed while
-//! the registry lives, so that a writer can scan them without a lock while others register and
-//! leave. Above the leaves stand two levels of bits that say below which of them slots have an
-//! owner, so that a scan costs what the present readers cost, however many there were before.
+//! the registry lives, so that a writer can scan them without a lock while readers register and
+//! leave. Two levels of bits above the leaves record below which of them slots have an owner, so
+//! that the cost of a scan depends on the present readers rather than on all that there ever were.
 //!
-//! The registry knows nothing of the state's type: only a slot's owner may dereference what it
-//! names, so here it is only an address. It is shared by the state and, through `read`, by the
-//! storage of threads, which may outlive the state: hence an allocation of its own.
+//! The registry does not know the state's type: only a slot's owner may dereference the pointer in
+//! it, so to the registry it is only an address. The registry is shared by the state and, through
+//! `read`, by the storage of threads, which may outlive the state; so it has an allocation of its
+//! own.
 
 use std::ptr::{self, NonNull};
 use std::sync::Arc as StdArc;
@@ -20,9 +21,10 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Slots in the first leaf, which most states never exceed.
+/// Number of slots in the first leaf, which most states never exceed.
 const FIRST: usize = if cfg!(hotread_loom) { 1 } else { 8 };
-/// Slots in every other leaf, leaves in a branch, and branches in a root: a word has a bit for each.
+/// Number of slots in every other leaf, of leaves in a branch, and of branches in a root: a word
+/// has a bit for each.
 const FAN: usize = if cfg!(hotread_loom) { 2 } else { 64 };
 
 /// Names the copy that one reader holds, or is about to validate. Null: quiescent.
@@ -36,7 +38,7 @@ struct Leaf {
     slots: Box<[CachePadded<Slot>]>,
 }
 
-/// A level above: bit `i` is set while an owner stands below child `i`.
+/// A level above the leaves: bit `i` is set while a slot below child `i` has an owner.
 struct Branch<C> {
     occupied: AtomicU64,
     children: [AtomicPtr<C>; FAN],
@@ -48,8 +50,8 @@ struct Root {
     next: *const Root,
 }
 
-/// A claimed slot. It is `Copy`, because its owner stores it; only the owner may use it, and
-/// must hand it back exactly once.
+/// A claimed slot. It is `Copy`, because its owner stores it; only the owner may use it, and must
+/// release it exactly once.
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     slot: NonNull<Slot>,
@@ -58,7 +60,7 @@ pub(crate) struct Claim {
     owner: Owner,
 }
 
-/// What a slot was claimed for.
+/// The owner of a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A handle, which can read after the last `HotRead` is gone.
@@ -70,17 +72,17 @@ pub(crate) enum Owner {
 pub(crate) struct Registry {
     first: Leaf,
     roots: AtomicPtr<Root>,
-    /// Set when the state is gone, so that threads forget the slots they kept for `read`.
+    /// Set when the state is gone, so that threads forget the slots that they kept for `read`.
     closed: AtomicBool,
     ledger: Mutex<Ledger>,
 }
 
-/// What only registration, leaving and observers need.
+/// Data that only registration, leaving and observers need.
 struct Ledger {
     leaves: Vec<LeafEntry>,
-    /// Leaves with a slot to spare; the last one is used first.
+    /// Leaves with a free slot; the last one is used first.
     with_room: Vec<usize>,
-    /// Owners that are handles.
+    /// Number of owners that are handles.
     handles: usize,
 }
 
@@ -123,7 +125,7 @@ impl Leaf {
         true
     }
 
-    /// All slots have an owner.
+    /// Returns `true` if every slot has an owner.
     fn is_full(&self) -> bool {
         let all = u64::MAX >> (u64::BITS as usize - self.slots.len());
         self.occupied.load(Relaxed) == all
@@ -138,13 +140,13 @@ impl<C> Branch<C> {
         }
     }
 
-    /// Visits the children below which an owner stands, until `visit` says `false`.
+    /// Visits the children with an owner below them, until `visit` returns `false`.
     fn scan(&self, mut visit: impl FnMut(&C) -> bool) -> bool {
         let mut occupied = self.occupied.load(Acquire);
         while occupied != 0 {
             let index = occupied.trailing_zeros() as usize;
             occupied &= occupied - 1;
-            // SAFETY: a child whose bit is set was stored before, and lives as long as we.
+            // SAFETY: a child whose bit is set was stored before, and lives as long as `self`.
             let child = unsafe { self.children[index].load(Acquire).as_ref() };
             if child.is_some_and(|child| !visit(child)) {
                 return false;
@@ -210,9 +212,9 @@ impl Registry {
         }
     }
 
-    /// Gives a slot back. The owner has let go of its copy before.
+    /// Releases a slot, whose owner has let go of its copy before.
     pub(crate) fn release(&self, claim: Claim) {
-        // SAFETY: the caller owns the claim, so the slot is one of ours.
+        // SAFETY: the caller owns the claim, so the slot belongs to this registry.
         let slot = unsafe { claim.slot.as_ref() };
         debug_assert!(slot.held.load(Relaxed).is_null(), "released while held");
         let mut ledger = self.ledger.lock();
@@ -223,7 +225,7 @@ impl Registry {
         let leaf = unsafe { entry.leaf.as_ref() };
         let was_full = leaf.is_full();
         // ORDERING: a scan that no longer sees a bit acquires with it all that the owners below
-        // have read: their releases come before this one by the lock.
+        // have read: the lock orders their releases before this one.
         let before = leaf.occupied.fetch_and(!(1 << claim.index), Release);
         if before == 1 << claim.index
             && let Some((root, branch)) = entry.above
@@ -243,9 +245,9 @@ impl Registry {
         drop(name);
     }
 
-    /// Calls `visit` with every owned slot, until it says `false`.
+    /// Calls `visit` with every owned slot, until it returns `false`.
     ///
-    /// Complete for every reader whose validation succeeded before the caller's last full fence:
+    /// Complete for every reader whose validation succeeded before the caller's last full fence;
     /// see `docs/orderings.md`.
     #[inline]
     pub(crate) fn scan(&self, mut visit: impl FnMut(&Slot) -> bool) {
@@ -257,7 +259,7 @@ impl Registry {
     #[inline(never)]
     fn scan_roots(&self, visit: &mut impl FnMut(&Slot) -> bool) {
         let mut next: *const Root = self.roots.load(Acquire);
-        // SAFETY: a root reached from the head was published whole, and lives as long as we.
+        // SAFETY: a root reached from the head was published complete, and lives as long as `self`.
         while let Some(root) = unsafe { next.as_ref() } {
             if !root
                 .branch
@@ -269,7 +271,7 @@ impl Registry {
         }
     }
 
-    /// Does a slot name this copy?
+    /// Returns `true` if a slot names this copy.
     #[inline]
     pub(crate) fn is_held(&self, copy: *mut ()) -> bool {
         let mut held = false;
@@ -280,7 +282,7 @@ impl Registry {
         held
     }
 
-    /// A slot that names this copy, drawn at random from all that do.
+    /// Returns a slot that names this copy, drawn at random from all that do.
     pub(crate) fn draw_holder(&self, copy: *mut (), seed: u64) -> Option<NonNull<Slot>> {
         let (mut drawn, mut seen, mut random) = (None, 0_u64, seed | 1);
         self.scan(|slot| {
@@ -299,8 +301,8 @@ impl Registry {
         drawn
     }
 
-    /// Every owned slot's name and the copy it names. For observers: takes the lock for a leaf at
-    /// a time.
+    /// Lists the name of every owned slot and the copy named in it, for observers. Takes the lock
+    /// for one leaf at a time.
     pub(crate) fn workers(&self) -> Vec<(Option<StdArc<str>>, *mut ())> {
         let mut workers = Vec::new();
         for number in 0.. {
@@ -323,7 +325,7 @@ impl Registry {
         workers
     }
 
-    /// Is there a handle?
+    /// Returns `true` if there is a handle.
     pub(crate) fn has_handles(&self) -> bool {
         self.ledger.lock().handles != 0
     }
@@ -336,17 +338,17 @@ impl Registry {
         self.closed.load(Acquire)
     }
 
-    /// Adds a leaf, and what has to stand above it.
+    /// Adds a leaf, and the branch and root above it where they are missing.
     #[cold]
     fn grow(&self, ledger: &mut Ledger) -> usize {
         let number = ledger.leaves.len();
         let leaf = NonNull::from(Box::leak(Box::new(Leaf::new(FAN))));
-        let beside = ledger.leaves[number - 1].above;
-        let (root, branch) = match beside {
+        let last = ledger.leaves[number - 1].above;
+        let (root, branch) = match last {
             Some(above) if leaf_index(number) != 0 => above,
             _ => {
                 let branch = NonNull::from(Box::leak(Box::new(Branch::new())));
-                let root = match beside {
+                let root = match last {
                     Some((root, _)) if branch_index(number) != 0 => root,
                     _ => self.grow_root(),
                 };
@@ -378,7 +380,7 @@ impl Registry {
     }
 }
 
-/// Index of a leaf in its branch; the first leaf stands above all branches.
+/// Index of a leaf in its branch; the first leaf belongs to no branch.
 fn leaf_index(number: usize) -> usize {
     (number - 1) % FAN
 }
@@ -403,7 +405,7 @@ impl Drop for Registry {
             for branch in &root.branch.children {
                 let branch = branch.load(Relaxed);
                 if !branch.is_null() {
-                    // SAFETY: leaked in `grow`; its leaves went above.
+                    // SAFETY: leaked in `grow`; its leaves were freed above.
                     drop(unsafe { Box::from_raw(branch) });
                 }
             }

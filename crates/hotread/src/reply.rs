@@ -1,4 +1,4 @@
-//! Updates by a closure, and what they answer.
+//! Updates by a closure, and their results.
 
 use std::fmt;
 use std::sync::{Arc as StdArc, OnceLock};
@@ -7,8 +7,8 @@ use crate::HotReadState;
 use crate::log::Updates;
 use crate::results::QueueResult;
 
-/// What [`HotRead::update`](crate::HotRead::update) answers: how the update was queued, and what its
-/// closure returned when it was applied.
+/// Result of [`HotRead::update`](crate::HotRead::update): the state of the queued update, and the
+/// value that its closure returned.
 #[derive(Clone)]
 pub struct Reply<R> {
     result: QueueResult,
@@ -16,20 +16,20 @@ pub struct Reply<R> {
 }
 
 impl<R> Reply<R> {
-    /// How the update was queued.
+    /// Returns the result of queueing the update.
     #[must_use]
     pub fn result(&self) -> QueueResult {
         self.result
     }
 
-    /// The update's sequence number, to wait for.
+    /// Sequence number of the update, for `wait_published`.
     #[must_use]
     pub fn seq(&self) -> u64 {
         self.result.last_seq
     }
 
-    /// What the closure returned the first time it ran. There is an answer as soon as the update is
-    /// visible. `None`: it was not applied yet, or it panicked.
+    /// Returns the value of the closure's first run, which is available as soon as the update is
+    /// visible. `None` if the update was not applied yet, or panicked.
     #[must_use]
     pub fn get(&self) -> Option<&R> {
         self.answer.get()
@@ -45,7 +45,7 @@ impl<R: fmt::Debug> fmt::Debug for Reply<R> {
     }
 }
 
-/// Wraps `change` so that its first answer is kept.
+/// Wraps `change` so that its first result is kept.
 pub(crate) fn queue<T: HotReadState, R: Send + Sync + 'static>(
     change: impl Fn(&mut T) -> R + Send + Sync + 'static,
     queue: impl FnOnce(Updates<T>) -> QueueResult,
@@ -53,7 +53,7 @@ pub(crate) fn queue<T: HotReadState, R: Send + Sync + 'static>(
     let answer = StdArc::new(OnceLock::new());
     let ours = StdArc::clone(&answer);
     let call = Box::new(move |state: &mut T| {
-        // The other copies give the same answer.
+        // The other copies return the same value.
         let _ = ours.set(change(state));
     });
     let result = queue(Updates::Call(call));

@@ -1,49 +1,50 @@
-//! What the calls answer.
+//! Results and errors of the calls.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What became of a batch by the time that its call returned; see [`QueueResult::outcome`].
+/// State of a batch when its call returned; see [`QueueResult::outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Readers that ask from now on see the batch.
     Visible,
-    /// Not visible yet, and no reader is known to be in the way: another thread is applying and
-    /// goes on with this batch, or a backlog is larger than one call applies, and the next calls
-    /// (or a [`Maintainer`](crate::Maintainer), or a thread that waits) go on with it.
+    /// The batch is not visible yet, although no reader is known to hold the copies. Either another
+    /// thread is applying and goes on with this batch, or a backlog is larger than one call
+    /// applies; then the next calls, a [`Maintainer`](crate::Maintainer) or a waiting thread
+    /// continue with it.
     Pending,
-    /// Not visible, because workers hold every copy that could take the batch.
+    /// The batch is not visible, because readers hold every copy that could take it.
     Blocked,
 }
 
-/// The answer to a queued batch of updates.
+/// Result of queueing a batch of updates.
 ///
 /// `published` and `blocked_by_workers` are never both true; [`outcome`](Self::outcome) names the
-/// three cases. May be ignored: what is not visible yet stays queued.
+/// three cases. The result may be ignored: a batch that is not visible yet stays queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueResult {
-    /// Sequence number of the batch's first update. The first update ever is 1; 0: nothing was
-    /// queued.
+    /// Sequence number of the batch's first update. The first update ever has number 1; 0 means
+    /// that nothing was queued.
     pub first_seq: u64,
     /// Sequence number of the batch's last update.
     pub last_seq: u64,
-    /// Updates in this batch.
+    /// Number of updates in this batch.
     pub queued_updates: usize,
-    /// Applications that this call made, counted once for each update and copy: this batch's,
-    /// those of others that it took on, and catching up.
+    /// Number of applications that this call made, counted once for each update and copy: this
+    /// batch's, those of other batches that it took on, and those that brought a copy up to date.
     pub applied_updates: usize,
-    /// Readers that ask from now on see the batch, whichever call published it.
+    /// `true` if readers that ask from now on see the batch, whichever call published it.
     pub published: bool,
-    /// Not visible, because workers still hold every copy that could take the batch. It becomes
-    /// visible with the next `queue_update` or `maintain` after one of them has let go, or at
-    /// once then if there is a [`Maintainer`](crate::Maintainer).
+    /// `true` if the batch is not visible because readers still hold every copy that could take it.
+    /// The batch becomes visible with the next `queue_update` or `maintain` after one of those
+    /// readers has let go; with a [`Maintainer`](crate::Maintainer), as soon as one has.
     pub blocked_by_workers: bool,
 }
 
 impl QueueResult {
-    /// What became of the batch by the time that the call returned. An empty one is visible.
+    /// Returns the state of the batch when the call returned. An empty batch counts as visible.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         if self.published || self.queued_updates == 0 {
@@ -56,63 +57,64 @@ impl QueueResult {
     }
 }
 
-/// The answer to [`HotRead::maintain`](crate::HotRead::maintain).
+/// Result of [`HotRead::maintain`](crate::HotRead::maintain).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenanceResult {
-    /// Applications that this call made, counted once for each update and copy.
+    /// Number of applications that this call made, counted once for each update and copy.
     pub applied_updates: usize,
-    /// Updates that left the log, because every copy has them.
+    /// Number of updates that left the log, because every copy has them.
     pub pruned_updates: usize,
-    /// This call published.
+    /// `true` if this call published.
     pub published: bool,
-    /// A worker still holds an older generation, and this kept the call from finishing its work: an
-    /// update is not visible yet, or a copy could not be brought up to date, so that the log could
-    /// not empty. Also if another thread is applying.
+    /// `true` if a reader still holds an older generation and so kept the call from finishing its
+    /// work: an update is not visible yet, or a copy could not be brought up to date and the log
+    /// could not empty. Also set if another thread is applying.
     pub blocked_by_workers: bool,
-    /// Another thread is applying; it will look again before it stops. What this call counts is what
-    /// it did before.
+    /// `true` if another thread is applying; that thread looks again before it stops. The counts
+    /// cover what this call did before it found that thread.
     pub busy: bool,
 }
 
-/// One reader, as [`HotRead::workers`](crate::HotRead::workers) found it.
+/// Status of one reader, as reported by [`HotRead::workers`](crate::HotRead::workers).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// The name given to [`create_named_handle`](crate::HotRead::create_named_handle); for the
-    /// slot that a thread keeps for [`read`](crate::HotRead::read), the thread's name.
+    /// The name given to [`create_named_handle`](crate::HotRead::create_named_handle); for the slot
+    /// that a thread keeps for [`read`](crate::HotRead::read), the thread's name.
     pub name: Option<Arc<str>>,
-    /// The generation of the copy it holds. `None`: it is quiescent.
+    /// Generation of the copy held. `None`: quiescent.
     pub generation: Option<u64>,
-    /// A publication waits, and this reader holds an outdated copy.
+    /// `true` if a publication waits and this reader holds an outdated copy.
     pub blocking: bool,
-    /// How long that publication has been waiting.
+    /// Time for which that publication has been waiting.
     pub blocking_for: Option<Duration>,
 }
 
-/// Why a wait for an update ended without it being visible.
+/// Reason why a wait for an update ended before the update was visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The time was up. [`HotRead::workers`](crate::HotRead::workers) says who is in the way.
+    /// The timeout passed. [`HotRead::workers`](crate::HotRead::workers) lists the readers that
+    /// block the publication.
     Timeout,
-    /// The update, or another of its batch, panicked when it was first applied: the whole batch
-    /// was removed and will never be visible.
+    /// The update, or another of its batch, panicked when it was first applied. The whole batch was
+    /// removed and will never be visible.
     Rejected,
-    /// No such update was queued; `latest` is the last number given out.
+    /// No update with this sequence number was queued; `latest` is the number of the last one.
     NotQueued {
-        /// What `latest_seq()` was.
+        /// Value of `latest_seq()` at the time of the call.
         latest: u64,
     },
     /// The last `HotRead` was dropped before the update could be published.
     Closed,
-    /// The wait would be for itself: the calling thread is inside an update of this state.
+    /// The call would wait for itself: the calling thread is inside an update of this state.
     WithinUpdate,
-    /// The system refused the maintainer's thread, which a future needs so that blocked publications
-    /// are completed.
+    /// The system refused to start the maintainer's thread, which a future needs so that blocked
+    /// publications are completed.
     NoThread,
-    /// Whether so old an update was published or rejected is no longer known. Happens only
-    /// after more than a thousand separate rejections.
+    /// The update is so old that it is no longer known whether it was published or rejected.
+    /// Happens only after more than a thousand separate rejections.
     Forgotten,
 }
 
@@ -140,7 +142,7 @@ impl fmt::Display for WaitError {
                  `maintenance()` future, or wait with `wait_published`",
             ),
             WaitError::Forgotten => f.write_str(
-                "too many batches were rejected since to tell what became of this update",
+                "too many batches were rejected since to know whether this update was published",
             ),
         }
     }
@@ -148,15 +150,16 @@ impl fmt::Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// A batch that was refused because too many updates are ahead of it; gives it back.
+/// A batch that was refused because too many updates are ahead of it; returns the updates.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BacklogFull<A> {
-    /// The batch, untouched.
+    /// The updates of the batch, untouched.
     pub updates: Vec<A>,
-    /// Updates that were queued and not yet visible, or not yet taken by the thread that applies.
+    /// Number of updates that were queued and not yet visible, or not yet taken by the applying
+    /// thread.
     pub pending: usize,
-    /// The limit that they have reached: the one given to
+    /// The limit that those updates have reached: the one given to
     /// [`max_pending`](crate::HotReadBuilder::max_pending), or 128 updates behind other writers.
     pub max_pending: usize,
 }

@@ -5,7 +5,7 @@ pub(crate) const APPLYING: u64 = 1;
 /// Bit of `Shared::right`: another caller found it held, and the holder must look at the queue
 /// before it gives the right up. Set and cleared under the queue's lock only.
 pub(crate) const AGAIN: u64 = 2;
-/// Sequence numbers have 62 bits: at a billion updates a second, they last for 146 years.
+/// Sequence numbers have 62 bits: at a billion updates a second, they suffice for 146 years.
 pub(crate) const SEQ_SHIFT: u32 = 2;
 
 /// The word of `Shared::right` for a caller that takes the right with `len` sequence numbers.
@@ -15,7 +15,7 @@ pub(crate) struct Next {
     pub(crate) seq: u64,
 }
 
-/// `None`: another thread holds the right.
+/// Returns `None` if another thread holds the right.
 #[inline]
 pub(crate) fn next_right(right: u64, len: u64) -> Option<Next> {
     (right & APPLYING == 0).then(|| Next {

@@ -1,4 +1,4 @@
-//! What a builder settles: limits of work and memory, and who is told of events.
+//! Settings of a builder: limits of work and memory, and the observer of events.
 
 use std::sync::Arc as StdArc;
 use std::time::Duration;
@@ -6,29 +6,31 @@ use std::time::Duration;
 use crate::event::Event;
 
 /// Bounds on work and memory. Parameters rather than constants, so that the models, which use small
-/// ones, check what ships.
+/// values, check the code that ships.
 #[derive(Clone)]
 pub(crate) struct Limits {
-    /// Updates that may be queued ahead of a caller by others that run, before it waits for room.
-    /// A few microseconds of work for a small state, some ten for a large map.
+    /// Updates of other running writers that may be queued ahead of a caller before it waits for
+    /// room. A few microseconds of work for a small state, some ten for a large map.
     pub(crate) inbox: usize,
-    /// Updates of others that one call applies before it hands the right on: some four inboxes.
+    /// Updates of other callers that one call applies before it hands the right on: about four
+    /// inboxes.
     pub(crate) help: usize,
     /// Applications in one piece of work, after which a backlog is left for the next one; about a
     /// millisecond for a large map.
     pub(crate) piece: usize,
-    /// Visible updates that the other copy may get together with the next publication rather than
-    /// at once. Spares small updates a second pass; a large batch is not kept in memory for it.
+    /// Visible updates that the other copy may receive together with the next publication rather
+    /// than at once. Spares small updates a second pass; a large batch is not kept in memory for
+    /// it.
     pub(crate) deferred: usize,
     /// Updates that readers already see and that the log keeps for a copy that a stalled reader
-    /// holds. A copy further behind is cloned when it comes free, so that the log stays bounded.
+    /// holds. A copy further behind is cloned when it becomes free, so that the log stays bounded.
     pub(crate) lag: u64,
-    /// Publications that an extra copy sits out before it is dropped. Cloning a large state costs
-    /// about as much as some thousand updates, so dropping at once would clone over and over.
+    /// Publications that do not need an extra copy before it is dropped. Cloning a large state
+    /// costs about as much as some thousand updates, so dropping at once would clone repeatedly.
     pub(crate) spare: u32,
-    /// How long a maintainer leaves the second copy behind while nothing is blocked.
+    /// Time for which a maintainer leaves the second copy behind while no publication is blocked.
     pub(crate) tick: Duration,
-    /// How long a publication is blocked before the observer is told.
+    /// Time for which a publication is blocked before the observer is called.
     pub(crate) report: Duration,
 }
 
@@ -44,7 +46,7 @@ impl Limits {
         report: Duration::from_secs(1),
     };
 
-    /// Small ones, so that the models reach them.
+    /// Small values, so that the models reach the limits.
     #[cfg(all(test, any(hotread_loom, hotread_shuttle)))]
     pub(crate) const SMALL: Self = Self {
         inbox: 2,
@@ -58,10 +60,10 @@ impl Limits {
     };
 }
 
-/// What is told of events.
+/// Callback that receives events.
 pub(crate) type Observer = StdArc<dyn Fn(&Event) + Send + Sync>;
 
-/// What the builder has settled.
+/// Settings chosen through the builder.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) max_copies: usize,

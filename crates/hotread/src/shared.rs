@@ -1,7 +1,7 @@
-//! What all handles of one state share, and the readers' side of the protocol: how a reader takes
-//! a copy and lets go of it. The writers' side is `combiner`.
+//! The data that all handles of one state share, and the readers' side of the protocol: how a
+//! reader takes a copy and lets go of it. The writers' side is in `combiner`.
 //!
-//! The argument for every ordering here is `docs/orderings.md`.
+//! The argument for every ordering is in `docs/orderings.md`.
 
 use std::ptr;
 use std::ptr::NonNull;
@@ -27,21 +27,22 @@ use crate::sync::{Arc, Mutex, UnsafeCell, barrier};
 use crate::tending::Tending;
 use crate::watch::Watch;
 
-/// Ids are never reused, so that a thread can keep slots by id without keeping states alive.
+/// Next id of a state. Ids are never reused, so that a thread can keep slots by id without keeping
+/// states alive.
 static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 pub(crate) struct Shared<T: HotReadState> {
-    /// What readers look at; written once for each publication.
+    /// Fields that readers load; written once for each publication.
     pub(crate) hot: CachePadded<Hot<T>>,
     pub(crate) progress: StdArc<Progress>,
     /// The right to apply; see `combiner`.
     pub(crate) right: CachePadded<AtomicU64>,
     pub(crate) queue: CachePadded<Mutex<Queue<T>>>,
-    /// Touched only with the right to apply.
+    /// Touched only by the holder of the right to apply.
     pub(crate) copies: UnsafeCell<Copies<T>>,
-    /// Who completes publications that no caller completes.
+    /// Maintainer of the publications that no caller completes.
     pub(crate) tending: StdArc<Tending>,
-    /// Panics of user code that were caught.
+    /// Number of panics of user code that were caught.
     pub(crate) panics: AtomicU64,
     pub(crate) settings: Settings,
 }
@@ -54,8 +55,8 @@ pub(crate) struct Hot<T> {
     pub(crate) id: u64,
 }
 
-// SAFETY: `T` and its actions are Send + Sync by the trait. Copies are shared with readers of
-// many threads (Sync) and written, moved and dropped by whichever holds the right (Send).
+// SAFETY: `T` and its actions are Send + Sync by the trait. Copies are shared with readers on many
+// threads (Sync) and written, moved and dropped by the thread that holds the right (Send).
 unsafe impl<T: HotReadState> Send for Shared<T> {}
 // SAFETY: as above; `copies` is only touched with the right to apply.
 unsafe impl<T: HotReadState> Sync for Shared<T> {}
@@ -65,7 +66,7 @@ impl<T: HotReadState> Shared<T> {
         barrier::prepare();
         let mut copies = Copies::new(settings.max_copies);
         let second = copies.add();
-        // Made before anything else: if it panics there is only a node to take back.
+        // Cloned before anything else is made: a panic then leaves only a node to free.
         let mut panics = Panics::default();
         let made = panics.attempt(|| {
             // SAFETY: a new node, known to no other thread.
@@ -100,23 +101,24 @@ impl<T: HotReadState> Shared<T> {
         })
     }
 
-    /// Is `held` the published copy? The hot path: one relaxed load, one compare.
+    /// Returns `true` if `held` is the published copy. The hot path: one relaxed load, one compare.
     #[inline(always)]
     pub(crate) fn is_published(&self, held: *mut Node<T>) -> bool {
-        // ORDERING: relaxed suffices. If the pointer is the one held, the reader acquired that
-        // copy when it took it; the copy cannot have been rewritten and published again since,
-        // because this reader's slot named it all the while.
+        // ORDERING: relaxed suffices. If the pointer is the one held, the reader acquired that copy
+        // when it took it. The copy cannot have been rewritten and published again since, because
+        // this reader's slot has named it since then.
         ptr::eq(self.hot.published.load(Relaxed), held)
     }
 
-    /// Takes the published copy for the owner of `slot`, which held `old` (null: nothing).
+    /// Takes the published copy for the owner of `slot`, which held `old` (null: no copy).
     ///
-    /// Everything is passed by value, so that the compiler may keep a handle's fields in registers.
+    /// All arguments are passed by value, so that the compiler may keep a handle's fields in
+    /// registers.
     #[cold]
     #[inline(never)]
     pub(crate) fn move_forward(&self, slot: &Slot, old: *mut Node<T>) -> *mut Node<T> {
         let (node, passed) = self.take(slot);
-        // ORDERING: the fences in `take` stand between the slot and this look.
+        // ORDERING: the fences in `take` lie between the slot's store and this load.
         if self.hot.watch.is_led() {
             self.release_watched(old);
             self.release_watched(passed);
@@ -124,18 +126,19 @@ impl<T: HotReadState> Shared<T> {
         node.as_ptr()
     }
 
-    /// Names the published copy in `slot` and validates it. Returns it, and a copy named in passing,
-    /// if there was one. Lock-free: another round means that there was a publication meanwhile.
+    /// Names the published copy in `slot` and validates it. Returns that copy, and another one that
+    /// was named in passing, if any. Lock-free: another round means that there was a publication
+    /// meanwhile.
     #[inline]
     pub(crate) fn take(&self, slot: &Slot) -> (NonNull<Node<T>>, *mut Node<T>) {
         let mut passed = ptr::null_mut();
         let mut candidate = self.hot.published.load(Relaxed);
         loop {
-            // ORDERING: release, because it also lets go of the copy named before: a writer that
-            // reads this has all our reads of that one behind it.
+            // ORDERING: release, because the store also lets go of the copy named before: a writer
+            // that reads it has all our reads of that copy behind it.
             slot.held.store(candidate.cast(), Release);
-            // ORDERING: against the fence after a publication. Either our slot is seen by the scans
-            // after it, or we see the new pointer and go round again.
+            // ORDERING: against the fence after a publication. Either the scans after that fence
+            // see our slot, or we see the new pointer and take another round.
             fence(SeqCst);
             // ORDERING: acquire the contents of the copy that this pointer publishes.
             let now = self.hot.published.load(Acquire);
@@ -149,7 +152,7 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// Tells the leader of a copy that was named in passing, before another one is.
+    /// Reports a copy that was named in passing to the leader, before the slot names another one.
     #[inline]
     pub(crate) fn pass(&self, passed: *mut Node<T>) {
         if self.hot.watch.is_led() {
@@ -157,31 +160,32 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// Lets go of `held` on behalf of the owner of `slot`.
+    /// Lets go of `held` for the owner of `slot`.
     #[inline]
     pub(crate) fn let_go(&self, slot: &Slot, held: *mut Node<T>) {
-        // ORDERING: release: our reads of the copy come before whatever a scan allows.
+        // ORDERING: release: our reads of the copy come before any write that a scan permits.
         slot.held.store(ptr::null_mut(), Release);
         barrier::light();
-        // ORDERING: the barrier stands between the slot and this look, against the heavy one of a
-        // leader between its installation and its last look at the slots.
+        // ORDERING: the barrier lies between the slot's store and this load, against the heavy
+        // barrier of a leader between its installation and its last look at the slots.
         if self.hot.watch.is_led() {
-            // ORDERING: of the readers that held the copy, the one whose fence comes last sees
-            // that all others have let go.
+            // ORDERING: of the readers that held the copy, the one whose fence comes last sees that
+            // all others have let go.
             fence(SeqCst);
             self.release_watched(held);
         }
     }
 
-    /// Wakes the leader if `copy` is outdated and no other reader holds it. This reader has let
-    /// go of it, and passed a full fence since.
+    /// Wakes the leader if `copy` is outdated and no other reader holds it. This reader has let go
+    /// of the copy and passed a full fence since.
     #[cold]
     #[inline(never)]
     fn release_watched(&self, copy: *mut Node<T>) {
         if copy.is_null() || self.is_published(copy) {
             return;
         }
-        // SAFETY: nodes live as long as we. Whatever generation it has got since will do.
+        // SAFETY: nodes live as long as the shared state. A generation that the copy got meanwhile
+        // serves as well.
         let generation = unsafe { Node::generation(NonNull::new_unchecked(copy)) };
         let watch = &self.hot.watch;
         if !watch.is_held_elsewhere(&self.hot.registry, copy.cast(), generation) {
@@ -197,8 +201,8 @@ impl<T: HotReadState> Shared<T> {
 
     // ---- publishing, with the right to apply ----
 
-    /// Makes `node` what readers get. A full fence must follow before the next scan, and
-    /// [`Progress::wake`] after that.
+    /// Publishes `node`. A full fence must follow before the next scan, and [`Progress::wake`]
+    /// after that.
     #[inline]
     pub(crate) fn publish(&self, node: NonNull<Node<T>>, generation: u64, seq: u64, settled: u64) {
         // SAFETY: the nodes are alive.
@@ -210,11 +214,11 @@ impl<T: HotReadState> Shared<T> {
         self.progress.publish(generation, seq, settled);
     }
 
-    /// The fence after a publication, and the waiters that it concerns.
+    /// Passes the fence that follows a publication, and wakes the waiters concerned.
     #[inline]
     pub(crate) fn announce(&self, panics: &mut Panics) {
-        // ORDERING: against the fence in `take`, and against the barrier of a waiter that
-        // registers and then looks at what is settled.
+        // ORDERING: against the fence in `take`, and against the barrier of a waiter that registers
+        // and then loads `settled`.
         fence(SeqCst);
         self.progress.wake(panics);
     }
@@ -226,7 +230,7 @@ impl<T: HotReadState> Shared<T> {
         queue.inbox_updates() + self.progress.retained()
     }
 
-    /// Does a handle hold a copy that is not the published one?
+    /// Returns `true` if a handle holds a copy that is not the published one.
     pub(crate) fn has_outdated_readers(&self) -> bool {
         let mut outdated = false;
         self.hot.registry.scan(|slot| {
@@ -247,8 +251,8 @@ impl<T: HotReadState> Shared<T> {
                 let blocking_for = blocked_for.filter(|_| outdated);
                 WorkerStatus {
                     name,
-                    // SAFETY: nodes live as long as we; this reads the atomic beside the value,
-                    // not the value, which only the slot's owner may.
+                    // SAFETY: nodes live as long as the shared state. This reads the atomic next to
+                    // the value; the value itself is only for the slot's owner.
                     generation: held.map(|held| unsafe { Node::generation(held) }),
                     blocking: blocking_for.is_some(),
                     blocking_for,
@@ -276,7 +280,7 @@ impl<T: HotReadState> Drop for Shared<T> {
                     let cleared = panics.attempt(|| unsafe { Node::clear(copy.node) });
                     first = first.take().or(cleared.err());
                 }
-                // SAFETY: allocated by the copies, which have just let go of it.
+                // SAFETY: allocated by the copies, which no longer refer to it.
                 unsafe { Node::free(copy.node) };
             }
         });

@@ -1,6 +1,6 @@
-//! The straight path of one update: two live copies, all visible, no reader in the way, no other
-//! writer. What `combiner` and `applier` do in that case, and nothing else; whatever is unusual
-//! is left to them.
+//! The straight path of one update: two live copies, all updates visible, no reader in the way, no
+//! other writer. Does the work of `combiner` and `applier` in that case and only that; unusual
+//! cases are left to them.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,8 +19,8 @@ use crate::sync::{barrier, holding};
 use crate::turn::Turn;
 
 impl<T: HotReadState> Copies<T> {
-    /// The copy that the next update goes to and its place, if it is the usual case: one of two live
-    /// ones that lacks at most one visible update.
+    /// Returns the copy that the next update goes to and its index, in the usual case: one of two
+    /// live copies, which lacks at most one visible update.
     #[inline]
     fn straight(&self) -> Option<(usize, &StateCopy<T>)> {
         let [first, second] = self.all.as_slice() else {
@@ -67,7 +67,8 @@ impl<T: HotReadState> Shared<T> {
         }
     }
 
-    /// Applies to the copy what it lacks and the update, and publishes it; gives the right up.
+    /// Applies to the copy the update that it lacks and the new one, publishes it, and gives the
+    /// right up.
     #[inline]
     fn apply_straight(
         &self,
@@ -120,7 +121,8 @@ impl<T: HotReadState> Shared<T> {
             }
         }
         self.progress.end_turn();
-        // ORDERING: the fence after a publication, where the exchange is none.
+        // ORDERING: the fence after a publication, on targets where the exchange is not a fence
+        // itself.
         barrier::before_rmw();
         let given_up = self.give_up_straight(next.word);
         barrier::after_rmw();
@@ -144,7 +146,7 @@ impl<T: HotReadState> Shared<T> {
         result
     }
 
-    /// Clears up after a panic on the straight path, and finishes the turn.
+    /// Recovers from a panic on the straight path, and finishes the turn.
     #[cold]
     fn recover(&self, index: usize, seq: u64, failure: Failure) -> Turn {
         let mut turn = Turn {
@@ -156,7 +158,7 @@ impl<T: HotReadState> Shared<T> {
             applier.copies.taken = seq;
             applier.copies.all[index].free = true;
             let visible = applier.copies.visible();
-            // Of the two batches, the one that was visible before stands below `visible`.
+            // Of the two batches, the one that was already visible has a position below `visible`.
             let position = if failure.own { visible } else { visible - 1 };
             applier.fail(index, position, visible, Some(failure.payload), Vec::new());
             applier.advance(false);
@@ -175,11 +177,11 @@ impl<T: HotReadState> Shared<T> {
 
 struct Failure {
     payload: Payload,
-    /// The new update panicked, rather than the one that the copy lacked.
+    /// `true` if the new update panicked, rather than the one that the copy lacked.
     own: bool,
 }
 
-/// Puts the update into the log in place of the one that the copy lacks, and applies both.
+/// Replaces the update that the copy lacked in the log by the new one, and applies both.
 #[inline]
 fn apply_one<T: HotReadState>(
     log: &mut Log<T>,
@@ -188,14 +190,15 @@ fn apply_one<T: HotReadState>(
     update: T::Action,
 ) -> Result<(), Failure> {
     // SAFETY: the copy is free: not published, and no slot has named it since, so no reader refers
-    // to it or can come to; and only the holder of the right, which we are, writes.
+    // to it or can do so; and only the holder of the right, which we are, writes.
     let state = unsafe { Node::get_mut(node) };
-    // Out here, so that a panic of the update that the copy lacks does not lose it.
+    // Declared outside, so that a panic of the update that the copy lacks does not lose it.
     let mut update = Some(update);
     let mut own = false;
     let done = catch_unwind(AssertUnwindSafe(|| {
         let next = match log.only() {
-            // Where there is nothing to move out of an update, moving it only costs.
+            // Moving an update out of the log only costs, if the update owns nothing that could be
+            // moved.
             Some(only) if !mem::needs_drop::<T::Action>() => {
                 state.apply_update(only.update);
                 update.take().map(|update| only.replace(seq, update).1)

@@ -1,8 +1,8 @@
-//! The primitives everything else in this crate is built from, chosen once: std's in
-//! production, loom's or shuttle's under a model, an instrumentable mutex under ThreadSanitizer.
+//! The synchronization primitives of this crate, selected in one place: std's in production, loom's
+//! or shuttle's under a model, an instrumentable mutex under ThreadSanitizer.
 //!
-//! Nothing else in the crate names `std::sync::atomic`, `std::thread` or a mutex directly, so
-//! that the code that is checked is the code that ships.
+//! No other module names `std::sync::atomic`, `std::thread` or a mutex directly, so that the code
+//! that is checked is the code that ships.
 
 #[path = "sync/barrier.rs"]
 pub(crate) mod barrier;
@@ -40,7 +40,7 @@ pub(crate) mod thread {
 #[path = "sync/loom_thread.rs"]
 mod loom_thread;
 
-/// `thread_local!`, with the constant initialiser that makes the access free where std allows it.
+/// `thread_local!` with the constant initializer that makes the access free where std allows it.
 #[cfg(hotread_loom)]
 macro_rules! local {
     ($(#[$attr:meta])* static $name:ident: $type:ty = $init:expr) => {
@@ -61,8 +61,8 @@ macro_rules! local {
 }
 pub(crate) use local;
 
-/// A mutex without poisoning: no user code ever runs under one of this crate's locks, so a
-/// panic cannot leave what they guard half changed.
+/// A mutex without poisoning: no user code ever runs under one of this crate's locks, so a panic
+/// cannot leave the data behind them half changed.
 #[derive(Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
@@ -103,8 +103,8 @@ impl<T> Mutex<T> {
     }
 }
 
-/// An `UnsafeCell` whose accesses the models can see: loom checks their causality, and under
-/// shuttle they are counted and overlapping ones fail, because the optimiser would hide a race.
+/// An `UnsafeCell` whose accesses the models can see. loom checks their causality; under shuttle
+/// they are counted, and overlapping ones fail, because the optimizer would hide a race.
 pub(crate) struct UnsafeCell<T: ?Sized> {
     #[cfg(hotread_shuttle)]
     accesses: std::sync::atomic::AtomicIsize,
@@ -138,7 +138,7 @@ impl<T> UnsafeCell<T> {
         f(self.inner.get())
     }
 
-    /// Runs `f` on a pointer that it may write through, if nobody else uses the cell meanwhile.
+    /// Runs `f` on a pointer that it may write through, if no other thread uses the cell meanwhile.
     #[inline]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(hotread_shuttle)]
@@ -154,8 +154,8 @@ impl<T> UnsafeCell<T> {
 mod shuttle_access {
     use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-    /// Counts readers up from zero; a writer is -1. shuttle runs one thread at a time, so plain
-    /// relaxed counting is exact; the yields let others run in the middle of an access.
+    /// Count of readers, or -1 for a writer. shuttle runs one thread at a time, so plain relaxed
+    /// counting is exact; the yields let other threads run in the middle of an access.
     pub(super) struct Access<'a>(&'a AtomicIsize, isize);
 
     pub(super) fn enter(count: &AtomicIsize, write: bool) -> Access<'_> {
@@ -180,13 +180,13 @@ mod shuttle_access {
     }
 }
 
-/// Which thread holds rights to apply: what must not wait for itself.
+/// Record of the threads that hold rights to apply, so that none waits for itself.
 pub(crate) mod holding {
     use std::cell::Cell;
 
     local! {
-        /// Rights to apply, of whatever states, that this thread holds. A count rather than a list
-        /// of stack frames: coroutines may end in another order than they began.
+        /// Number of rights to apply, of any states, that this thread holds. A count rather than a
+        /// list of stack frames: coroutines may end in another order than they began.
         static HELD: Cell<usize> = Cell::new(0)
     }
 
@@ -200,12 +200,12 @@ pub(crate) mod holding {
         HELD.with(|held| held.set(held.get() - 1));
     }
 
-    /// Does this thread hold any?
+    /// Returns `true` if this thread holds a right to apply.
     pub(crate) fn any() -> bool {
         HELD.with(|held| held.get() != 0)
     }
 
-    /// A number that no other thread has while this one lives; never 0.
+    /// Returns a number that no other thread has while this one lives; never 0.
     #[cfg(not(any(hotread_loom, hotread_shuttle)))]
     #[inline]
     pub(crate) fn thread() -> usize {
@@ -227,7 +227,7 @@ pub(crate) mod holding {
     }
 }
 
-/// Clocks, where there are any: not in a model, which must repeat itself, and not in a browser.
+/// Clocks, where available: not in a model, which must be repeatable, and not in a browser.
 pub(crate) mod clock {
     use std::time::Instant;
 
@@ -242,7 +242,7 @@ pub(crate) mod clock {
         (!NONE).then(Instant::now)
     }
 
-    /// The time, if there is so much to do that taking it costs little.
+    /// Returns the time, if there is enough work that taking the time costs little in comparison.
     #[inline]
     pub(crate) fn if_many(batches: u64) -> Option<Instant> {
         (batches >= 1024).then(now).flatten()

@@ -1,4 +1,4 @@
-//! The registration of one state with the process's maintainer, or with a task that plays its part.
+//! Registration of one state with the process's maintainer, or with a task in its place.
 
 mod service;
 
@@ -21,50 +21,50 @@ pub(crate) trait Tended: Send + Sync {
     /// One piece of maintenance.
     fn piece(&self) -> Left;
 
-    /// Makes `leader` what readers wake; `false` if another one leads.
+    /// Makes `leader` the one that readers wake; `false` if another one leads.
     fn lead(&self, leader: &StdArc<Leader>) -> bool;
 
-    /// Ends that, and finds a successor among the threads that wait, unless another one leads.
-    /// `false`: there is none.
+    /// Ends that lead, and finds a successor among the threads that wait, unless another one leads.
+    /// `false`: no thread waits.
     fn pass_lead(&self, leader: &StdArc<Leader>) -> bool;
 }
 
-/// How soon a maintainer is to look.
+/// Urgency of a maintainer's next look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// After a while: something is left for the second copy.
+    /// After a pause: the second copy lacks updates.
     Tick,
     Now,
 }
 
-/// There is no maintainer.
+/// The state has no maintainer.
 const NONE: u8 = 0;
-/// The maintainer has nothing to do.
+/// The maintainer is idle.
 const IDLE: u8 = 1;
-/// It will look after a while.
+/// The maintainer will look after a pause.
 const TICK: u8 = 2;
-/// It will look soon.
+/// The maintainer will look soon.
 const NOW: u8 = 3;
 
 /// One state's registration.
 pub(crate) struct Tending {
     state: AtomicU8,
-    /// In the orders of the process's maintainer.
+    /// Set while the state is in the orders of the process's maintainer.
     enlisted: AtomicBool,
     registered: Mutex<Registered>,
     service: StdArc<Service>,
     tended: OnceLock<StdWeak<dyn Tended>>,
-    /// How long a maintainer may leave the second copy behind.
+    /// Time for which a maintainer may leave the second copy behind.
     pub(crate) tick: Duration,
 }
 
 #[derive(Default)]
 struct Registered {
-    /// Registrations with the process's maintainer.
+    /// Number of registrations with the process's maintainer.
     with_service: usize,
-    /// There was one at some time, so that it may still be at work.
+    /// There was a registration at some time, so that the maintainer may still be at work.
     ever: bool,
-    /// A task that does the work instead.
+    /// A task that maintains the state instead.
     task: Option<(u64, Waker)>,
     next_task: u64,
     /// The last `HotRead` is gone.
@@ -89,9 +89,9 @@ impl Tending {
         }
     }
 
-    /// Names the state; once, before it is shared.
+    /// Sets the state to maintain; called once, before the state is shared.
     pub(crate) fn set_tended(&self, tended: StdWeak<dyn Tended>) {
-        // A second call would find the same state.
+        // A second call would set the same state.
         let _ = self.tended.set(tended);
     }
 
@@ -99,11 +99,11 @@ impl Tending {
         self.tended.get()?.upgrade()
     }
 
-    /// Is there a maintainer that has nothing to do? What an update pays while it is so.
+    /// Returns `true` if there is a maintainer and it is idle. An update pays this load meanwhile.
     #[inline]
     pub(crate) fn wants_attention(&self) -> bool {
-        // ORDERING: the maintainer says so before its last look, for which it takes the right to
-        // apply; a turn that comes after that look sees it.
+        // ORDERING: the maintainer stores this before its last look, for which it takes the right
+        // to apply; a turn that comes after that look sees it.
         self.state.load(Relaxed) == IDLE
     }
 
@@ -132,13 +132,13 @@ impl Tending {
         }
     }
 
-    /// Enters the orders of the process's maintainer. `false`: it stands there.
+    /// Enters the orders of the process's maintainer. `false`: the state is in them already.
     pub(crate) fn enlist(&self) -> bool {
         !self.enlisted.swap(true, AcqRel)
     }
 
-    /// Leaves the orders, and says when a look is wanted; `None`: it is not, and what was planned
-    /// is to be forgotten.
+    /// Leaves the orders, and returns how soon a look is wanted. `None`: none is wanted, and
+    /// planned looks are to be dropped.
     pub(crate) fn wanted(&self) -> Option<When> {
         self.enlisted.swap(false, AcqRel);
         match self.state.load(Acquire) {
@@ -148,8 +148,8 @@ impl Tending {
         }
     }
 
-    /// The maintainer begins to look: what happens from now on is scheduled again. `false`: it is
-    /// no longer wanted.
+    /// Marks the beginning of the maintainer's look: events from now on schedule another one.
+    /// `false`: maintenance is no longer wanted.
     pub(crate) fn begin(&self) -> bool {
         let mut state = self.state.load(Acquire);
         while state != NONE {
@@ -161,7 +161,8 @@ impl Tending {
         false
     }
 
-    /// Registers with the process's maintainer. The error is the system's, which refused a thread.
+    /// Registers with the process's maintainer. The error is the system's, which refused to start a
+    /// thread.
     pub(crate) fn register(tending: &StdArc<Self>) -> io::Result<Registration> {
         let mut registered = tending.registered.lock();
         // While a task does the work, no thread is needed.
@@ -176,7 +177,7 @@ impl Tending {
         })
     }
 
-    /// Makes a task do the work, or gives it another waker. Returns the task's number.
+    /// Makes a task maintain the state, or replaces the task's waker. Returns the task's number.
     pub(crate) fn register_task(self: &StdArc<Self>, number: Option<u64>, waker: Waker) -> u64 {
         let mut registered = self.registered.lock();
         let number = number.unwrap_or_else(|| {
@@ -215,8 +216,8 @@ impl Tending {
         }
     }
 
-    /// Ends all maintenance: the last `HotRead` is going. When this returns, the process's
-    /// maintainer works on this state no longer, unless it is the maintainer that calls.
+    /// Ends all maintenance, as the last `HotRead` is dropped. When this returns, the process's
+    /// maintainer no longer works on this state, unless the maintainer itself is the caller.
     pub(crate) fn retire(self: &StdArc<Self>) {
         let mut registered = self.registered.lock();
         registered.retired = true;
@@ -237,7 +238,7 @@ impl Tending {
     }
 }
 
-/// One wish for maintenance by the process's maintainer.
+/// One registration for maintenance by the process's maintainer.
 pub(crate) struct Registration {
     tending: StdArc<Tending>,
 }

@@ -1,4 +1,4 @@
-//! Checks for your own [`HotReadState`]: is `apply_update` as deterministic as it must be?
+//! Checks of the contract of your own [`HotReadState`].
 //!
 //! ```
 //! use hotread::{HotReadState, testing::check_contract};
@@ -22,13 +22,13 @@ use std::fmt;
 
 use crate::HotReadState;
 
-/// Which part of the contract of [`HotReadState`] is broken, and at which update.
+/// A violation of the contract of [`HotReadState`], and the update at which it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
     /// A fresh clone differs from its original.
     Clone {
-        /// Updates that had been applied to the original.
+        /// Number of updates that had been applied to the original.
         after: usize,
     },
     /// The same update made two equal states differ.
@@ -36,7 +36,7 @@ pub enum Violation {
         /// Index of the update.
         update: usize,
     },
-    /// `apply_owned` did something else than `apply_update`.
+    /// `apply_owned` and `apply_update` had different effects.
     Owned {
         /// Index of the update.
         update: usize,
@@ -76,18 +76,18 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// Applies `updates` to several copies in the ways that [`HotRead`](crate::HotRead) does, and
-/// checks with `same` after each that the copies agree.
+/// checks with `same` after each update that the copies agree.
 ///
-/// The copies: one that gets every update by `apply_update`; a second that gets the same a step
-/// later; one that gets each by `apply_owned`; and one that is cloned anew from the first before
+/// There are four copies: one receives every update by `apply_update`; a second receives the same a
+/// step later; one receives each update by `apply_owned`; and one is cloned from the first before
 /// each update. `same` must compare what readers can see: usually `|a, b| a == b`.
 ///
 /// Costs four applications, two clones and five comparisons for each update.
 ///
 /// # Errors
 ///
-/// The first [`Violation`] found. A check that passes is evidence, not proof: give it updates that
-/// reach every branch, and more than one order of them.
+/// The first [`Violation`] found. A check that passes is evidence rather than proof: give it
+/// updates that reach every branch, in more than one order.
 pub fn check_contract<T: HotReadState>(
     initial: T,
     updates: impl IntoIterator<Item = T::Action>,

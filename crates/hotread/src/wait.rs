@@ -21,7 +21,7 @@ struct Place<'a, T: HotReadState> {
     shared: &'a Shared<T>,
     leader: StdArc<Leader>,
     key: Option<WaiterKey>,
-    /// It has registered, so that it may have been woken to lead.
+    /// The waiter has registered, so that it may have been woken to lead.
     joined: bool,
 }
 
@@ -49,7 +49,7 @@ impl<T: HotReadState> Place<'_, T> {
 }
 
 impl<T: HotReadState> Drop for Place<'_, T> {
-    /// Leaves, whichever way the wait ends. A leader has a successor; a follower wakes no thread.
+    /// Ends the wait, whatever its outcome. A leader gets a successor; a follower wakes no thread.
     fn drop(&mut self) {
         self.unregister();
         if self.joined && !self.shared.pass_lead(&self.leader) {
@@ -59,19 +59,19 @@ impl<T: HotReadState> Drop for Place<'_, T> {
 }
 
 impl<T: HotReadState> HotReadHandle<T> {
-    /// Waits until [`current`](Self::current) would return a newer state than it did last, and returns
-    /// `true`; `false` after `timeout`. The same as [`changed`](Self::changed), for a thread. While it
-    /// waits, the handle is quiescent.
+    /// Waits until [`current`](Self::current) would return a newer state than it did last, and
+    /// returns `true`, or `false` after `timeout`. The counterpart of [`changed`](Self::changed)
+    /// for a thread. While it waits, the handle is quiescent.
     ///
     /// # Errors
     ///
-    /// [`WaitError::Closed`] if the last `HotRead` is gone and everything was seen;
+    /// [`WaitError::Closed`] if the last `HotRead` is gone and the reader has seen its last state;
     /// [`WaitError::WithinUpdate`] within an update of this state.
     pub fn wait_changed(&mut self, timeout: Duration) -> Result<bool, WaitError> {
         if self.progress().is_applying_here() {
             return Err(WaitError::WithinUpdate);
         }
-        // A timeout beyond the clock's range is none.
+        // A timeout beyond the clock's range never passes.
         let deadline = Instant::now().checked_add(timeout);
         let waker = Waker::from(StdArc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
@@ -101,7 +101,7 @@ impl<T: HotReadState> Shared<T> {
         if self.progress.is_applying_here() {
             return Err(WaitError::WithinUpdate);
         }
-        // A timeout beyond the clock's range is none.
+        // A timeout beyond the clock's range never passes.
         let deadline = Instant::now().checked_add(timeout);
         let time_left =
             || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -120,7 +120,7 @@ impl<T: HotReadState> Shared<T> {
                     (None, Some(Duration::ZERO)) => Err(WaitError::Timeout),
                     _ => continue,
                 };
-                // The leader may have left it to us, and sleep.
+                // The leader may have left the work to us and be asleep.
                 self.hand_on();
                 return outcome;
             }
@@ -136,8 +136,8 @@ impl<T: HotReadState> Shared<T> {
             if self.hot.watch.lead(&place.leader) {
                 attempt = true;
                 let certain = barrier::heavy();
-                // The last look. If it finds another thread applying, that one will look again, and
-                // wakes us if it publishes; if it finds the copy held, its readers will wake us.
+                // The last look. A thread that is found applying will look again, and wakes us if
+                // it publishes; if the copy is found held, its readers will wake us.
                 match self.maintain_piece(Caller::User) {
                     Left::More => continue,
                     Left::NoClone => pause = Some(left.unwrap_or(POLL).min(POLL)),
@@ -163,7 +163,7 @@ impl<T: HotReadState> Shared<T> {
     }
 
     /// Ends the lead of `leader`, and finds a successor among the threads that wait, unless another
-    /// one leads. `false`: there is none.
+    /// one leads. `false`: no thread waits.
     pub(crate) fn pass_lead(&self, leader: &StdArc<Leader>) -> bool {
         self.hot.watch.resign(leader);
         // ORDERING: against the fence between a follower's registration and its look at the leader.

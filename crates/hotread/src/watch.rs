@@ -2,8 +2,8 @@
 //!
 //! However many threads and tasks wait for a publication, at most one of them watches the slots;
 //! the others wait for the publication itself (`progress`). A reader that lets go of an outdated
-//! copy looks at one pointer. Only if a leader is there does it look whether another reader still
-//! holds that copy, and only the last to let go wakes the leader.
+//! copy loads one pointer. Only if a leader is installed does the reader look for another holder of
+//! that copy, and only the last reader to let go wakes the leader.
 
 use std::ptr;
 use std::sync::Arc as StdArc;
@@ -20,22 +20,22 @@ use crate::sync::atomic::{
 };
 use crate::sync::thread;
 
-/// How long a waiter sleeps at most where no wake-up is certain: the kernel refused the barrier, or
-/// `Clone` panicked. Then it looks for itself.
+/// Longest sleep of a waiter that may not be woken, because the kernel refused the barrier or
+/// `Clone` panicked. The waiter then looks for itself.
 pub(crate) const POLL: Duration = Duration::from_millis(1);
 
 pub(crate) struct Watch {
     /// Null while no leader watches. The pointer owns a reference count.
     leader: AtomicPtr<Leader>,
-    /// A slot that held the copy that was let go of last: the first place to look for another
-    /// holder. In a line of its own: readers write it, and all others read the line of `leader`.
+    /// A slot that held the copy last let go of: the first place to look for another holder. On a
+    /// cache line of its own: some readers write it, while all others read the line of `leader`.
     hint: CachePadded<AtomicPtr<Slot>>,
 }
 
-/// A thread or a task that can lead, again and again.
+/// A thread or a task that can lead repeatedly.
 pub(crate) struct Leader {
     notify: Notify,
-    /// Installed, and no reader has taken it yet.
+    /// Set while the entry is installed and no reader has taken it.
     armed: AtomicBool,
 }
 
@@ -45,7 +45,7 @@ enum Notify {
 }
 
 impl Leader {
-    /// The calling thread.
+    /// Creates an entry for the calling thread.
     pub(crate) fn thread() -> StdArc<Self> {
         Self::new(Notify::Thread(thread::current()))
     }
@@ -61,14 +61,15 @@ impl Leader {
         })
     }
 
-    /// Will a wake-up come? If not, it has come, and user code that ran since may have used up the
-    /// thread's token: then the thread must look again rather than park.
+    /// Returns `true` if a wake-up is still to come. Otherwise it has happened, and user code that
+    /// ran since may have used up the thread's token: then the thread must look again rather than
+    /// park.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Acquire)
     }
 
-    /// Wakes it. A thread's token is a store and perhaps a system call; a task's waker is user
-    /// code, whose panic would hit a reader that has nothing to do with it.
+    /// Wakes the leader. For a thread, this costs a store and perhaps a system call. A task's waker
+    /// is user code, whose panic must not reach an unrelated reader.
     fn wake(&self) {
         self.armed.store(false, Release);
         match &self.notify {
@@ -88,17 +89,18 @@ impl Watch {
         }
     }
 
-    /// Is there a leader? The load that every letting go pays.
+    /// Returns `true` if there is a leader. Every reader that lets go pays this load.
     #[inline(always)]
     pub(crate) fn is_led(&self) -> bool {
         !self.leader.load(Acquire).is_null()
     }
 
-    /// Installs `leader` if there is none, and says whether it leads. A heavy barrier and a last
-    /// look at the slots must follow before it sleeps.
+    /// Installs `leader` if there is none, and returns `true` if it leads. A heavy barrier and a
+    /// last look at the slots must follow before it sleeps.
     pub(crate) fn lead(&self, leader: &StdArc<Leader>) -> bool {
         let ours = StdArc::as_ptr(leader).cast_mut();
-        // Also if it leads already: the reader that took it before may have marked it only since.
+        // Set also if it leads already: the reader that took it before may have cleared it only
+        // since.
         leader.armed.store(true, Relaxed);
         if ptr::eq(self.leader.load(Acquire), ours) {
             return true;
@@ -117,7 +119,7 @@ impl Watch {
         installed
     }
 
-    /// Ends the lead of `leader`, if no reader has done so.
+    /// Ends the lead of `leader`, unless a reader has done so.
     pub(crate) fn resign(&self, leader: &StdArc<Leader>) {
         let ours = StdArc::as_ptr(leader).cast_mut();
         if self
@@ -144,9 +146,10 @@ impl Watch {
         }
     }
 
-    /// Does another reader hold `copy`? The caller has let go of it, and passed a full fence since.
+    /// Returns `true` if another reader holds `copy`. The caller has let go of the copy and passed
+    /// a full fence since.
     ///
-    /// `number` is another one for each publication.
+    /// `number` differs for each publication.
     pub(crate) fn is_held_elsewhere(
         &self,
         registry: &Registry,
@@ -154,12 +157,12 @@ impl Watch {
         number: u64,
     ) -> bool {
         let hint = self.hint.load(Acquire);
-        // SAFETY: slots live as long as the registry, which lives as long as we.
+        // SAFETY: slots live as long as the registry, which outlives `self`.
         if unsafe { hint.as_ref() }.is_some_and(|slot| slot.held.load(Acquire) == copy) {
             return true;
         }
-        // Of all holders one at random: then it is rarely the next to let go, and among n readers
-        // about log n have to look through the slots, in whatever order they let go.
+        // Draw one holder at random: then it is rarely the next to let go, and among n readers
+        // about log n have to scan the slots, in whatever order they let go.
         let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         match registry.draw_holder(copy, seed) {
             Some(slot) => {

@@ -1,5 +1,5 @@
-//! What the calls answer is true: who is in the way, how much is queued, what became of a batch,
-//! and to whom a panic belongs.
+//! The results of calls are true: blocking readers, the number of queued updates, the state of a
+//! batch, and the caller to which a panic belongs.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn with_copies(max_copies: usize) -> (HotRead<Probe>, Arc<Care>) {
     (builder.max_copies(max_copies).build(), care)
 }
 
-// ---- who is in the way ----
+// ---- blocking readers ----
 
 #[test]
 fn maintain_says_so_when_an_update_is_blocked() {
@@ -62,7 +62,7 @@ fn maintain_says_so_when_only_the_second_copy_is_held() {
     assert_eq!(hot.published_seq(), hot.latest_seq());
     let result = hot.maintain();
     assert!(result.blocked_by_workers && !result.published);
-    // It moves on to the published copy, and is in the way of nothing any more.
+    // It moves on to the published copy, and blocks nothing any more.
     handle.current();
     let result = hot.maintain();
     assert!(!result.blocked_by_workers);
@@ -130,7 +130,7 @@ fn an_empty_log_is_blocked_by_no_reader() {
     }
 }
 
-// ---- how much is queued ----
+// ---- number of queued updates ----
 
 #[test]
 fn the_count_is_that_of_what_some_copy_lacks() {
@@ -149,7 +149,7 @@ fn the_count_is_that_of_what_some_copy_lacks() {
 
 /// While any update is known to be invisible after the count was taken, the count is not 0.
 #[test]
-fn the_count_is_never_nought_while_an_update_is_invisible() {
+fn the_count_is_never_zero_while_an_update_is_invisible() {
     finishes(|| {
         for maintained in [false, true] {
             let (hot, _care) = probe();
@@ -192,9 +192,9 @@ fn the_count_is_never_nought_while_an_update_is_invisible() {
     });
 }
 
-/// The update stops when it gets to the second copy: the first has it, and it is visible.
+/// The update stops when it reaches the second copy: the first has it, and it is visible.
 #[test]
-fn nor_while_the_second_copy_is_just_getting_it() {
+fn the_count_is_not_zero_while_the_second_copy_is_updated() {
     finishes(|| {
         let (hot, _care) = probe();
         let gate = Gate::default();
@@ -220,7 +220,7 @@ fn nor_while_the_second_copy_is_just_getting_it() {
     });
 }
 
-// ---- what became of a batch ----
+// ---- state of a batch ----
 
 #[test]
 fn an_outcome_names_each_of_three_cases() {
@@ -260,7 +260,8 @@ fn nothing_is_visible_at_once() {
     assert_eq!(hot.queue_updates([]).outcome(), Outcome::Visible);
 }
 
-/// The caller that is told nothing by the thread that applies is told that readers are in the way.
+/// A caller whose update neither it nor the applying thread can publish learns that readers block
+/// it.
 #[test]
 fn a_caller_whose_update_stays_blocked_is_told_so() {
     finishes(|| {
@@ -273,7 +274,7 @@ fn a_caller_whose_update_stays_blocked_is_told_so() {
             });
             for thread in threads {
                 let result = thread.join().unwrap();
-                // Which of them applies is open, and the other may find it at work.
+                // Either thread may apply, and the other may find it at work.
                 assert!(!result.published);
                 let is_told = result.outcome() == Outcome::Blocked;
                 assert!(is_told || number == 2, "{number}: {result:?}");
@@ -389,9 +390,10 @@ fn a_maintainer_frees_what_a_reader_held_when_it_lets_go() {
     });
 }
 
-// ---- whose panic it is ----
+// ---- panics and their callers ----
 
-/// Of three callers whose batches one thread applies, two panic: none is resumed to that thread.
+/// Two of three callers whose batches one thread applies panic: neither panic is resumed to that
+/// thread.
 #[test]
 fn a_thread_that_applies_for_others_gets_its_own_result() {
     finishes(|| {
@@ -420,7 +422,8 @@ fn a_thread_that_applies_for_others_gets_its_own_result() {
     });
 }
 
-/// And if its own panics as well, that is what it gets, while the others get theirs done.
+/// If its own batch panics as well, that panic is resumed to it, while the others' batches
+/// complete.
 #[test]
 fn a_thread_that_applies_for_others_gets_its_own_panic() {
     finishes(|| {

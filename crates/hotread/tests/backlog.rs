@@ -1,5 +1,5 @@
-//! What a stalled reader leaves behind: memory and the work of the calls that follow are bounded.
-//! Counted, not timed.
+//! Bounds on the memory, and on the work of later calls, that a stalled reader causes. Counted
+//! rather than timed.
 
 mod support;
 
@@ -16,7 +16,7 @@ const PIECE: usize = 16_384;
 /// Visible updates that the log keeps for a copy that a reader holds.
 const MAX_LAG_UPDATES: usize = 65_536;
 
-/// Applications that `code` makes.
+/// Runs `code` and counts the applications that it makes.
 fn applications<R>(care: &Care, code: impl FnOnce() -> R) -> (R, usize) {
     let before = care.applications.load(SeqCst);
     let result = code();
@@ -102,7 +102,7 @@ fn superseded_updates_are_dropped_at_once() {
 #[test]
 fn visible_updates_are_not_superseded() {
     let (hot, care) = probe();
-    // The second copy lacks what is visible; the replacement is moved into it.
+    // The second copy lacks a visible update; the replacement is moved into it.
     hot.queue_updates([push(1), push(2)]);
     let mut reader = hot.create_handle();
     reader.current();

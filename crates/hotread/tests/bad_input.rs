@@ -1,5 +1,5 @@
-//! Calls with odd arguments, at odd times and from odd places: each has a documented outcome.
-//! Panics of user code are in `panics.rs`, waits in `waiting.rs`.
+//! Calls with unusual arguments, at unusual times and from unusual places: each has a documented
+//! outcome. Panics of user code are in `panics.rs`, waits in `waiting.rs`.
 
 mod support;
 
@@ -30,7 +30,7 @@ fn with_pending(max_pending: usize) -> HotRead<Probe> {
         .build()
 }
 
-/// How many outdated generations can be held while updates still go through.
+/// Number of outdated generations that can be held while updates are still published.
 fn tolerated(hot: &HotRead<Probe>) -> usize {
     let mut handles = Vec::new();
     while hot.queue_update(push(0)).published {
@@ -51,14 +51,14 @@ fn tolerated(hot: &HotRead<Probe>) -> usize {
             .filter(|w| w.generation.is_some())
             .count()
     );
-    // The last handle holds the published copy, and the outdated one before it was too many.
+    // The last handle holds the published copy, and the outdated one before it was one too many.
     handles.len() - 2
 }
 
 // ---- settings ----
 
 #[test]
-fn max_copies_of_nought_and_one_mean_two() {
+fn max_copies_of_zero_and_one_mean_two() {
     for max_copies in [0, 1, 2] {
         let (hot, care) = with_copies(max_copies);
         assert_eq!(tolerated(&hot), 0);
@@ -88,7 +88,7 @@ fn a_huge_max_copies_means_the_most_there_can_be() {
 }
 
 #[test]
-fn max_pending_of_nought_refuses_everything_but_nothing() {
+fn max_pending_of_zero_refuses_all_but_an_empty_batch() {
     let hot = with_pending(0);
     let full = hot.try_queue_updates(vec![push(1)]).unwrap_err();
     assert_eq!(
@@ -125,7 +125,7 @@ fn a_refused_batch_is_given_back_and_can_be_tried_again() {
         "one still fits"
     );
     handle.quiescent();
-    // What is pending could be published by now: it maintains before it refuses.
+    // The pending updates can be published by now: the call maintains before it refuses.
     let result = hot.try_queue_updates(full.updates).unwrap();
     assert_eq!(
         (result.first_seq, result.last_seq, result.published),
@@ -179,7 +179,7 @@ fn rejected_updates_are_not_pending() {
     assert!(hot.try_queue_updates(vec![push(4), push(5)]).is_ok());
 }
 
-// ---- nothing, and a lot ----
+// ---- empty and large batches ----
 
 #[test]
 fn queueing_nothing_does_nothing_and_answers_zeros() {
@@ -215,7 +215,7 @@ fn a_large_batch_is_visible_as_a_whole() {
 // ---- handles ----
 
 #[test]
-fn a_leaked_handle_holds_its_copy_for_ever_and_is_named() {
+fn a_leaked_handle_holds_its_copy_forever_and_is_named() {
     let care = Arc::<Care>::default();
     let hot = HotRead::builder(Probe::new(&care)).max_copies(3).build();
     let mut handle = hot.create_named_handle("leaked");
@@ -253,7 +253,7 @@ fn a_leaked_handle_holds_its_copy_for_ever_and_is_named() {
 }
 
 #[test]
-fn a_leaked_quiescent_handle_is_in_nobodys_way() {
+fn a_leaked_quiescent_handle_blocks_nothing() {
     let (hot, _care) = probe();
     mem::forget(hot.create_handle());
     for number in 0..10 {
@@ -282,7 +282,7 @@ fn a_handle_that_is_dropped_on_another_thread_lets_go_there() {
     );
 }
 
-// ---- from inside ----
+// ---- calls from inside updates ----
 
 #[test]
 fn an_update_inside_an_update_is_queued_for_each_copy() {
@@ -357,8 +357,8 @@ fn an_update_may_observe_what_it_is_part_of() {
         }),
     ];
     apply_everywhere(&hot, batch);
-    // At first it is not visible; then it is, but the second copy still lacks it. In the log it
-    // is all the while, and our handle is the only worker.
+    // At first the update is not visible; later it is, but the second copy still lacks it. It is in
+    // the log throughout, and our handle is the only reader.
     assert_eq!(
         *found.lock().unwrap(),
         [(0, 2, 0, 0, 2, 1), (2, 2, 2, 1, 2, 1)]
@@ -418,7 +418,7 @@ fn a_reader_may_queue_and_sees_its_copy_unchanged_meanwhile() {
     settle(&hot);
 }
 
-// ---- afterwards ----
+// ---- after the last drop ----
 
 #[test]
 fn a_weak_hotread_is_worth_nothing_after_the_last_drop() {

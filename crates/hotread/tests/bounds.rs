@@ -1,5 +1,5 @@
-//! What is bounded when a reader stalls, and when it comes back: the log, the copies, the clones
-//! that are made. The numbers are those the documentation gives.
+//! Bounds while a reader is stalled, and after it returns: on the log, the copies, and the clones
+//! made. The numbers are those of the documentation.
 
 mod support;
 
@@ -9,9 +9,9 @@ use hotread::HotRead;
 use support::sum::{Add, Sum, stalled};
 use support::{Probe, hold_up, probe, push, settle};
 
-/// Updates that are visible and that the log keeps for a copy somebody holds.
+/// Visible updates that the log keeps for a copy that a reader holds.
 const MAX_LAG_UPDATES: usize = 65_536;
-/// Publications that an extra copy sits out before it is dropped.
+/// Publications that do not need an extra copy before it is dropped.
 const SPARE_PUBLICATIONS: usize = 1_024;
 /// Applications in one piece of work.
 const PIECE: usize = 16_384;
@@ -39,7 +39,7 @@ fn a_copy_held_too_long_is_given_up_and_the_log_is_bounded() {
         assert!(longest <= MAX_LAG_UPDATES + batch, "{longest}");
         assert!(
             hot.queued_update_count() <= batch,
-            "nobody needs the log any more"
+            "no copy needs the log any more"
         );
         check(&hot, updates as u64);
         let held = handle.get().map(|state| (state.count, state.sum));
@@ -109,7 +109,7 @@ fn an_extra_copy_unused_for_a_thousand_publications_is_dropped() {
         "dropped after {publications}"
     );
     assert_eq!(hot.queued_update_count(), 0, "the log kept what it lacked");
-    // Another, should one be needed again, uses the same place.
+    // Another extra copy, if needed again, uses the same slot.
     handle.current();
     for _ in 0..2 {
         assert!(hot.queue_update(Add(3)).published);

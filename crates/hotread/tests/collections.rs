@@ -13,7 +13,7 @@ macro_rules! map_test {
         fn $name() {
             let hot = HotRead::new($map::<u64, String>::new());
             let all = |hot: &HotRead<$map<u64, String>>| {
-                // Twice, so that both copies are seen.
+                // Twice, so that both copies are read.
                 let mut twice = [0, 1].map(|_| {
                     hot.remove(u64::MAX);
                     let mut all: Vec<_> = hot.snapshot().into_iter().collect();
@@ -89,7 +89,7 @@ set_test!(a_btree_set_takes_the_usual_changes, BTreeSet);
 
 #[test]
 fn an_equal_element_takes_the_place_of_the_one_before() {
-    /// Equal by its first part.
+    /// Compared by its first field.
     #[derive(Clone, Debug)]
     struct Entry(u64, u64);
     impl PartialEq for Entry {

@@ -1,5 +1,6 @@
-//! Writers that find another thread applying: the work of one call is bounded, so is what can be
-//! queued ahead of a caller, and the right to apply is handed on. Counted, not timed.
+//! Writers that find another thread applying: the work of one call is bounded, as is the number of
+//! updates queued ahead of a caller, and the right to apply is handed on. Counted rather than
+//! timed.
 
 mod support;
 
@@ -12,14 +13,14 @@ use hotread::{HotRead, Outcome, QueueResult};
 use support::sum::{Add, Sum, blocked, sum};
 use support::{FOREVER, Gate, Probe, Step, finishes, probe, push, run, seen, settle};
 
-/// Updates that may be queued ahead of a caller by others that run.
+/// Updates of other running writers that may be queued ahead of a caller.
 const ROOM: usize = 128;
 /// Updates of others after which a call hands the right to apply on.
 const HELP: usize = 512;
-/// Updates that the second copy may get together with the next publication.
+/// Updates that the second copy may receive together with the next publication.
 const DEFERRED: usize = 64;
-/// What one call takes on at most: it looks at what it has done before it takes all that has been
-/// queued, twice if no caller waits at the first look.
+/// Updates that one call takes on at most: it checks its work before it takes all queued updates,
+/// twice if no caller waits at the first check.
 const TAKEN_ON: usize = HELP + 2 * ROOM;
 
 /// Applications that one call makes at most, for a batch of its own: to both copies.
@@ -27,7 +28,8 @@ fn most_applications(own: usize) -> usize {
     2 * (own + TAKEN_ON + DEFERRED)
 }
 
-/// A state whose right to apply is held by a thread inside the update 0, until the gate opens.
+/// Returns a state whose right to apply is held by a thread inside the update 0, until the gate
+/// opens.
 fn occupied() -> (HotRead<Probe>, Gate, JoinHandle<QueueResult>) {
     let (hot, _care) = probe();
     let gate = Gate::default();
@@ -76,14 +78,14 @@ fn join<R>(threads: Vec<JoinHandle<R>>) -> Vec<R> {
 
 // ---- flat out ----
 
-/// What one writer has seen of the bounds.
+/// Extremes that one writer has observed.
 #[derive(Default)]
 struct Extremes {
     backlog: usize,
     applied: usize,
 }
 
-/// Queues so many batches, and looks after each call.
+/// Queues this number of batches, and checks the state after each call.
 fn write(hot: &HotRead<Sum>, batches: usize, batch: usize) -> Extremes {
     let mut extremes = Extremes::default();
     for _ in 0..batches {
@@ -110,7 +112,7 @@ fn flat_out(writers: usize, batches: usize, batch: usize) {
             })
         })
         .collect();
-    // One queue fills while another is being applied, and each writer has a batch in hand.
+    // One queue fills while another is being applied, and each writer has a batch of its own.
     let backlog = 2 * (ROOM + batch) + DEFERRED + writers * batch;
     for extremes in join(threads) {
         assert!(extremes.backlog <= backlog, "{} queued", extremes.backlog);
@@ -136,7 +138,7 @@ fn writers_of_batches_keep_to_the_bounds_as_well() {
 }
 
 #[test]
-fn a_light_writer_gets_through_beside_four_flat_out() {
+fn a_light_writer_gets_through_with_four_flat_out() {
     finishes(|| {
         let (hot, _care) = sum(2);
         let stop = Arc::new(AtomicBool::new(false));
@@ -188,9 +190,9 @@ fn maintain_returns_though_writers_go_on() {
     });
 }
 
-/// Two pieces, one for each copy, and what a call takes on without a backlog.
+/// Two pieces, one for each copy, and the updates that a call takes on without a backlog.
 #[test]
-fn a_call_takes_one_piece_of_a_released_backlog_beside_others() {
+fn a_call_takes_one_piece_of_a_released_backlog_among_others() {
     const BACKLOG: usize = 400_000;
     const PIECE: usize = 16_384;
     finishes(|| {
@@ -310,7 +312,7 @@ fn an_update_queued_from_inside_an_update_waits_for_no_room() {
 }
 
 #[test]
-fn nor_does_one_queued_from_inside_an_update_of_another_state() {
+fn an_update_queued_inside_another_states_update_waits_for_no_room() {
     finishes(|| {
         let (hot, gate, holder) = occupied();
         fill(&hot);
@@ -359,8 +361,8 @@ fn two_states_that_queue_into_each_other_do_not_deadlock() {
             .collect();
         gates.iter().for_each(Gate::arrived);
         states.iter().for_each(fill);
-        // Both are inside, and neither has room for the other. Twice: each has queued when it
-        // stops again.
+        // Both threads are inside an update, and neither state has room for the other's. Twice:
+        // each has queued when it stops again.
         for _ in 0..2 {
             gates.iter().for_each(Gate::open);
             gates.iter().for_each(Gate::arrived);
@@ -380,8 +382,8 @@ fn two_states_that_queue_into_each_other_do_not_deadlock() {
 
 // ---- the right is handed on ----
 
-/// Stops the holder when it has taken on more than its share, and returns its gate. The callers
-/// that then wait for room come next.
+/// Stops the holder when it has taken on more than its share, and returns its gate. Callers that
+/// wait for room afterwards come next.
 fn overworked() -> (HotRead<Probe>, Gate, JoinHandle<QueueResult>) {
     let (hot, gate, holder) = occupied();
     let second = gate.step(0);
@@ -416,7 +418,7 @@ fn a_holder_that_has_done_its_share_hands_the_right_on() {
 fn maintain_waits_for_its_turn_behind_an_overworked_holder() {
     finishes(|| {
         let (hot, gate, holder) = overworked();
-        // Without a caller in line the holder goes on, and lets no further batch in meanwhile.
+        // Without a caller in line the holder goes on, and admits no further batch meanwhile.
         let third = gate.step(3);
         assert_eq!(hot.queue_update(third).outcome(), Outcome::Pending);
         gate.open();
@@ -443,7 +445,7 @@ fn try_queue_updates_does_not_wait_for_an_overworked_holder() {
         hot.queue_update(gate.step(3));
         gate.open();
         gate.arrived();
-        // Nothing is ahead, but the holder lets nothing in until it has handed the right on.
+        // No update is ahead, but the holder admits none until it has handed the right on.
         let full = hot.try_queue_updates(vec![push(4)]).unwrap_err();
         assert_eq!(full.updates.len(), 1);
         gate.open();
@@ -454,7 +456,7 @@ fn try_queue_updates_does_not_wait_for_an_overworked_holder() {
     });
 }
 
-/// Every caller in line gets through, whichever of them takes the right over.
+/// Every caller in line is served, whichever of them takes the right over.
 #[test]
 fn a_long_line_of_callers_is_served_to_the_last() {
     finishes(|| {

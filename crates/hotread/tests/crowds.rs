@@ -1,5 +1,5 @@
-//! Many that wait for one publication: all are woken, whichever of them watches the readers, and
-//! whoever gives up meanwhile.
+//! Many waiters for one publication: all are woken, whichever of them watches the readers and
+//! whichever stop waiting meanwhile.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use hotread::{HotRead, HotReadHandle, WaitError};
 use support::{FOREVER, Probe, block_on, finishes, hold_up, panic_at, probe, push, seen, settle};
 
-/// Short enough to be up before the reader lets go.
+/// Short enough to pass before the reader lets go.
 const SHORT: Duration = Duration::from_millis(2);
 
 type Waited = Result<(), WaitError>;
@@ -27,7 +27,7 @@ fn all(threads: Vec<JoinHandle<Waited>>, expected: Waited) {
     }
 }
 
-/// A blocked update's number, and the reader that blocks it.
+/// Returns a blocked update's number, and the reader that blocks it.
 fn blocked() -> (HotRead<Probe>, u64, HotReadHandle<Probe>) {
     let (hot, _care) = probe();
     let handle = hold_up(&hot, 1);
@@ -35,7 +35,7 @@ fn blocked() -> (HotRead<Probe>, u64, HotReadHandle<Probe>) {
     (hot, seq, handle)
 }
 
-/// Most likely, those that were started wait by then.
+/// Sleeps until the started threads most likely wait.
 fn let_them_sleep() {
     thread::sleep(Duration::from_millis(20));
 }
@@ -92,7 +92,7 @@ fn two_hundred_threads_time_out_behind_a_reader_that_stays() {
     });
 }
 
-/// The first to come watches the readers; it leaves while the second waits.
+/// The first waiter watches the readers; it leaves while the second waits.
 #[test]
 fn a_leader_that_times_out_is_succeeded_by_a_follower() {
     finishes(|| {
@@ -132,7 +132,7 @@ fn a_maintainer_goes_on_when_the_thread_that_led_times_out() {
             let maintainer = hot.spawn_maintainer().unwrap();
             assert_eq!(leader.join().unwrap(), Err(WaitError::Timeout));
             drop(handle);
-            // Nobody calls: only the maintainer can publish it.
+            // No caller acts: only the maintainer can publish it.
             while hot.published_seq() < seq {
                 thread::yield_now();
             }
@@ -142,7 +142,7 @@ fn a_maintainer_goes_on_when_the_thread_that_led_times_out() {
 }
 
 #[test]
-fn threads_wait_beside_a_maintainer_and_after_it() {
+fn threads_wait_alongside_a_maintainer_and_after_it() {
     finishes(|| {
         for stays in [true, false] {
             let (hot, seq, handle) = blocked();
@@ -159,7 +159,7 @@ fn threads_wait_beside_a_maintainer_and_after_it() {
     });
 }
 
-/// Each waits for its own of many blocked updates, the later of which are rejected or fine.
+/// Each waits for its own of many blocked updates, the later of which are rejected or sound.
 #[test]
 fn each_of_many_waiters_learns_what_became_of_its_update() {
     finishes(|| {
@@ -188,7 +188,7 @@ fn each_of_many_waiters_learns_what_became_of_its_update() {
     });
 }
 
-/// Of many readers of the outdated copy, the last to let go wakes the one that watches.
+/// Of many readers of the outdated copy, the last to let go wakes the waiter that watches.
 #[test]
 fn the_last_of_many_readers_to_let_go_wakes_the_waiters() {
     finishes(|| {
@@ -230,7 +230,7 @@ fn the_last_of_many_readers_to_let_go_wakes_the_waiters() {
     });
 }
 
-/// Readers let go again and again, and each waiter waits again and again.
+/// Readers let go repeatedly, and each waiter waits repeatedly.
 #[test]
 fn a_crowd_waits_while_readers_come_and_go() {
     finishes(|| {

@@ -1,4 +1,4 @@
-//! What an observer is told: of rejections, of copies cloned again, and of readers in the way.
+//! Events that an observer receives: rejections, copies cloned again, and readers that block.
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! A forked child may read through the handles that its thread owned. It does nothing else, and
-//! leaves by `_exit`. A file of its own, so that no other test runs while it forks.
+//! ends by `_exit`. A file of its own, so that no other test runs while it forks.
 
 #![cfg(target_os = "linux")]
 
@@ -9,7 +9,7 @@ use std::thread;
 
 use hotread::{HotRead, HotReadHandle, HotReadState};
 
-/// All numbers are equal, unless somebody writes what somebody reads.
+/// An array of equal numbers, unless a thread writes while another reads.
 #[derive(Clone)]
 struct Equal([u64; 64]);
 
@@ -26,7 +26,7 @@ fn consistent(state: &Equal) -> bool {
     state.0.iter().all(|&number| number == state.0[0])
 }
 
-/// What the child does; the answer is its exit status. Must not allocate, lock or panic.
+/// Runs in the child; the result is its exit status. Must not allocate, lock or panic.
 fn child(
     held: &mut HotReadHandle<Equal>,
     quiescent: &mut HotReadHandle<Equal>,
@@ -43,7 +43,7 @@ fn child(
     }
     let generation = held.generation();
     for _ in 0..1_000 {
-        // The parent goes on publishing, but nobody does so here.
+        // The parent continues to publish, but no thread does so here.
         if !consistent(quiescent.current()) || quiescent.generation() != generation {
             return 3;
         }
@@ -73,8 +73,8 @@ fn a_child_reads_the_state_as_it_was_when_it_was_forked() {
     });
     for _ in 0..30 {
         let before = held.current().0[0];
-        // SAFETY: the child runs `child`, which reads memory and does atomic operations, and
-        // ends without destructors.
+        // SAFETY: the child runs `child`, which reads memory and does atomic operations, and ends
+        // without destructors.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let status = child(&mut held, &mut quiescent, before);
@@ -83,7 +83,7 @@ fn a_child_reads_the_state_as_it_was_when_it_was_forked() {
         }
         assert!(pid > 0, "fork failed");
         let mut status = 0;
-        // SAFETY: waits for our own child.
+        // SAFETY: waits for a child of this process.
         let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
         assert_eq!((waited, status), (pid, 0), "the child failed or died");
     }

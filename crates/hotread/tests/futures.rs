@@ -29,7 +29,7 @@ fn wakes(waker: &CountingWaker) -> usize {
     waker.0.load(SeqCst)
 }
 
-/// A blocked update's number, and the reader that blocks it.
+/// Returns a blocked update's number, and the reader that blocks it.
 fn blocked() -> (HotRead<Probe>, u64, HotReadHandle<Probe>, Arc<Care>) {
     let (hot, care) = probe();
     let handle = hold_up(&hot, 1);
@@ -37,7 +37,7 @@ fn blocked() -> (HotRead<Probe>, u64, HotReadHandle<Probe>, Arc<Care>) {
     (hot, seq, handle, care)
 }
 
-// ---- of an update ----
+// ---- waiting for an update ----
 
 #[test]
 fn awaiting_inside_an_update_is_refused() {
@@ -98,7 +98,7 @@ fn polling_runs_no_update() {
         let mut future = hot.published(hot.queue_update(step).last_seq);
         let waker = Arc::default();
         drop(handle);
-        // No reader is in the way any more, so that the next maintenance can publish.
+        // No reader blocks any more, so that the next maintenance can publish.
         while poll(&mut future, &waker).is_pending() {
             thread::yield_now();
         }
@@ -161,7 +161,7 @@ fn an_update_that_is_not_awaited_yet_wakes_no_task() {
     assert_eq!(wakes(&waker), 0, "its future was dropped");
 }
 
-// ---- that maintains ----
+// ---- maintaining ----
 
 #[test]
 fn a_maintenance_future_completes_what_readers_blocked() {
@@ -309,7 +309,7 @@ async fn one_thread_reads_writes_and_maintains() {
     maintenance.await.unwrap();
 }
 
-// ---- of any change ----
+// ---- waiting for any change ----
 
 #[test]
 fn changed_resolves_at_once_before_the_first_read() {
@@ -416,7 +416,7 @@ fn a_dropped_changed_future_is_woken_no_more() {
     assert_eq!((wakes(&waker), Arc::strong_count(&waker)), (0, 1));
 }
 
-/// Whenever it says so, `current` returns something newer, and otherwise not.
+/// Whenever `has_changed` is true, `current` returns a newer state, and otherwise it does not.
 #[test]
 fn has_changed_is_in_step_with_current() {
     finishes(|| {

@@ -1,4 +1,5 @@
-//! Handles and `read`: made, moved and dropped at any time, by any thread, also by one that ends.
+//! Handles and `read`: created, moved and dropped at any time, by any thread, also by one that
+//! ends.
 
 mod support;
 
@@ -104,7 +105,7 @@ fn a_handle_works_on_whichever_thread_it_is_moved_to() {
     settle(&hot);
 }
 
-/// Time it takes to make so many handles, have each read, and drop them.
+/// Time to create this number of handles, read through each, and drop them.
 fn make_and_drop(count: usize, newest_first: bool) -> Duration {
     let hot = HotRead::new(Map::new());
     let start = Instant::now();
@@ -124,7 +125,8 @@ fn make_and_drop(count: usize, newest_first: bool) -> Duration {
 #[test]
 fn the_cost_of_handles_grows_with_their_number() {
     for newest_first in [false, true] {
-        // Quadratic would be a hundredfold. Other work on the machine may disturb a try or two.
+        // Quadratic cost would be a hundredfold. Other work on the machine may disturb an attempt
+        // or two.
         let ratio = (0..5)
             .map(|_| {
                 let few = make_and_drop(10_000, newest_first);
@@ -187,7 +189,7 @@ async fn tasks_keep_handles_across_awaits_and_threads() {
     assert_eq!(hot.queued_update_count(), 0);
 }
 
-// ---- workers ----
+// ---- status of readers ----
 
 #[test]
 fn workers_tells_who_blocks_and_for_how_long() {
@@ -470,7 +472,7 @@ fn a_handle_says_which_update_its_copy_has() {
         assert_eq!(handle.current().len() as u64, n);
         assert_eq!(handle.seq(), Some(queued));
     }
-    // A batch, a replacement, and what is not visible yet.
+    // A batch, a replacement, and an update that is not visible yet.
     let batch = hot.queue_updates((11..=15).map(|n| hotread::MapUpdate::Insert(n, n)));
     handle.current();
     assert_eq!(handle.seq(), Some(batch.last_seq));

@@ -1,5 +1,5 @@
-//! What comes and goes leaves nothing behind: bytes allocated, counted by the allocator. A file
-//! of its own, so that no other test allocates meanwhile.
+//! Allocations of passing states, handles and waits: bytes left behind, counted by the allocator. A
+//! file of its own, so that no other test allocates meanwhile.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::Future;
@@ -14,7 +14,7 @@ struct Counting;
 
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: passes every call on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size() as isize, Relaxed);
@@ -34,7 +34,7 @@ static ALLOCATOR: Counting = Counting;
 
 type Map = std::collections::BTreeMap<u64, u64>;
 
-/// Bytes left behind by the second of two rounds: what the first has made room for may stay.
+/// Bytes left behind by the second of two rounds: capacity that the first has allocated may stay.
 fn left_behind(mut round: impl FnMut()) -> isize {
     round();
     let before = LIVE.load(Relaxed);
@@ -42,7 +42,7 @@ fn left_behind(mut round: impl FnMut()) -> isize {
     LIVE.load(Relaxed) - before
 }
 
-/// More than any accident of capacity, and less than a leak in each of a thousand steps.
+/// Larger than accidents of capacity, and smaller than a leak in each of a thousand steps.
 const SOME: isize = 8_000;
 
 fn states_that_were_read_on_a_thread_that_lives_on() -> isize {
@@ -135,10 +135,10 @@ fn a_backlog_at_its_first_occurrence() -> isize {
     LIVE.load(Relaxed) - before
 }
 
-/// One test, so that these run one after another.
+/// Runs all cases in one test, so that they run one after another.
 #[test]
 fn what_comes_and_goes_leaves_nothing_behind() {
-    /// What it does, and the bytes it leaves behind.
+    /// A description of the case, and the function that returns the bytes it leaves behind.
     type Round = (&'static str, fn() -> isize);
     let rounds: [Round; 7] = [
         (

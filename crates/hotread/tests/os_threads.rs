@@ -1,6 +1,6 @@
-//! How many threads of the operating system maintenance takes: one for the process while states
-//! are registered, none some time after, and none at all with a future that maintains. A file of
-//! its own, with one test, so that no other test starts threads meanwhile.
+//! Number of operating system threads that maintenance uses: one for the process while states are
+//! registered, none some time after, and none with a future that maintains. A file of its own, with
+//! one test, so that no other test starts threads meanwhile.
 
 #![cfg(target_os = "linux")]
 
@@ -19,7 +19,7 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Returns when so few threads are left.
+/// Returns when the number of threads has fallen to this one.
 fn threads_fall_to(expected: usize) {
     let begun = Instant::now();
     while threads() > expected {
@@ -33,7 +33,7 @@ fn is_pending(future: &mut Published) -> bool {
     poll == Poll::Pending
 }
 
-/// A state with a blocked update, which is awaited, and the reader that blocks it.
+/// Returns a state with a blocked update, which is awaited, and the reader that blocks it.
 fn awaited() -> (HotRead<Probe>, HotReadHandle<Probe>, Published) {
     let (hot, _care) = probe();
     let handle = hold_up(&hot, 1);
@@ -52,7 +52,7 @@ fn a_thousand_awaited_states_share_one_thread() {
         assert_eq!(seen(hot), [1, 2]);
     }
     assert!(threads() <= before + 1, "{} threads", threads() - before);
-    // The futures are done, so none of the states needs a maintainer, though all are there.
+    // The futures are done, so none of the states needs a maintainer, although all of them exist.
     threads_fall_to(before);
     drop(awaited);
 }
@@ -69,7 +69,7 @@ fn a_thousand_maintainers_share_one_thread() {
     assert!(threads() <= before + 1, "{} threads", threads() - before);
     drop(maintained);
     threads_fall_to(before);
-    // And then another is started.
+    // Afterwards, another one is started.
     let (hot, handle, future) = awaited();
     drop(handle);
     assert_eq!(block_on(future), Ok(()));
@@ -119,7 +119,7 @@ fn a_maintenance_future_needs_no_thread() {
     });
 }
 
-/// One test, so that these run one after another.
+/// Runs all cases in one test, so that they run one after another.
 #[test]
 fn maintenance_takes_one_thread_or_none() {
     waiting_on_threads_starts_none();

@@ -1,6 +1,7 @@
 //! Panics of user code: in updates, clones, drops, iterators and closures. Each has a documented
 //! outcome: a panic reaches the caller whose own batch panicked at its first application, if that
-//! call applied it; any other panic is caught and counted. Nothing is lost, nothing deadlocks.
+//! call applied it; any other panic is caught and counted. No update is lost, and no call
+//! deadlocks.
 
 mod support;
 
@@ -112,7 +113,7 @@ fn an_update_that_panics_on_a_later_copy_is_visible_and_stays() {
     settle(&hot);
 }
 
-/// A batch that is too large to be put off is applied to both copies by its own call.
+/// A batch that is too large to be deferred is applied to both copies by its own call.
 #[test]
 fn a_later_copys_panic_does_not_reach_the_caller_either() {
     let (hot, care) = probe();
@@ -163,7 +164,7 @@ fn maintain_never_panics_and_finishes_the_work_of_all() {
     settle(&hot);
 }
 
-/// The caller applies what readers had held up, and among it a batch that panics.
+/// The caller applies a backlog that readers had blocked, which includes a batch that panics.
 #[test]
 fn a_panic_in_the_backlog_does_not_reach_the_next_caller() {
     let (hot, _care) = probe();
@@ -177,7 +178,7 @@ fn a_panic_in_the_backlog_does_not_reach_the_next_caller() {
     settle(&hot);
 }
 
-/// Both panic in one call: that of its own batch comes out.
+/// Both batches panic in one call: the panic of its own is resumed.
 #[test]
 fn of_several_panics_the_callers_own_is_resumed() {
     let (hot, _care) = probe();
@@ -202,15 +203,15 @@ fn try_queue_updates_loses_no_batch_to_a_panic_of_others() {
     let full = hot.try_queue_updates(vec![push(3)]).unwrap_err();
     assert_eq!(full.updates.len(), 1);
     drop(handle);
-    // It maintains before it refuses, and what it applies panics.
+    // The call maintains before it refuses, and the updates that it applies panic.
     let result = hot.try_queue_updates(full.updates).unwrap();
     assert_eq!(result.outcome(), Outcome::Visible);
     assert_eq!((seen(&hot), hot.panics()), (vec![1, 3], 1));
     settle(&hot);
 }
 
-/// Two blocked batches. The second panics first, so the copy is thrown away and the first is
-/// tried again, and now it panics: the rejections come in the opposite order of the numbers.
+/// Two blocked batches. The second panics first, so the copy is discarded and the first is applied
+/// again, and now it panics: the rejections occur in the opposite order of the numbers.
 #[test]
 fn a_rejected_number_stays_rejected_in_any_order_of_panics() {
     let (hot, _care) = probe();
@@ -246,7 +247,7 @@ fn after_a_thousand_rejections_the_oldest_are_forgotten() {
     assert_eq!(verdict(&hot, 0), Ok(()));
 }
 
-/// An abort would end the whole test run.
+/// Passes only if no abort ends the whole test run.
 #[test]
 fn a_panicking_update_queued_while_unwinding_does_not_abort() {
     struct AtExit(HotRead<Probe>, mpsc::Sender<QueueResult>);
@@ -320,7 +321,7 @@ fn a_panicking_clone_loses_no_update() {
     let hot = HotRead::builder(Probe::new(&care)).max_copies(3).build();
     let handle = hold_up(&hot, 1);
     care.clone_panics.store(2, SeqCst);
-    // No copy is free, so a third is to be made. No reader is to blame that it is not.
+    // No copy is free, so a third is to be made. Its absence is not due to a reader.
     for number in [2, 3] {
         let result = hot.queue_update(push(number));
         assert_eq!(result.outcome(), Outcome::Pending);
@@ -336,7 +337,7 @@ fn a_panicking_clone_loses_no_update() {
     assert_eq!(care.live(), 0);
 }
 
-/// Each attempt asks for another, so it must not be made before the call returns.
+/// Each attempt asks for another, so none may be made before the call returns.
 #[test]
 fn a_clone_that_maintains_and_panics_is_tried_once_a_call() {
     finishes(|| {
@@ -415,7 +416,8 @@ fn a_replacement_needs_no_clone_to_be_visible() {
     settle(&hot);
 }
 
-/// It is cloned, so that what follows becomes visible with it; if that fails, it comes first.
+/// A replacement is cloned, so that the following updates become visible with it; if that fails, it
+/// is published first.
 #[test]
 fn a_replacement_and_what_follows_are_visible_at_once() {
     for clone_panics in [0, 1] {
@@ -489,7 +491,7 @@ fn an_action_that_panics_when_dropped_stays_visible() {
     handle.current();
     hot.queue_updates([on_drop(1, || planned_panic(1)), push(2)]);
     assert_eq!(handle.current().seen, [1, 2]);
-    // The last copy takes it whole, and drops it in the middle of its update.
+    // The last copy takes the action by value, and drops it in the middle of its update.
     hot.maintain();
     assert_eq!((hot.queued_update_count(), seen(&hot)), (0, vec![1, 2]));
     assert_eq!(hot.panics(), 1);

@@ -1,5 +1,5 @@
-//! What users of hotread 0.1 rely on. Each test states one promise that the tests of the published
-//! crate, version 0.1.2, make, in the terms of the present interface.
+//! Properties that users of hotread 0.1 rely on. Each test states one that the tests of the
+//! published crate, version 0.1.2, check, in terms of the present interface.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{Care, Probe, finishes, probe, push, seen};
 
 type Prices = BTreeMap<&'static str, u32>;
 
-/// A reader that holds the state from before the update 7, which is visible to all others.
+/// Returns a state and a reader that holds it from before the update 7, which other readers see.
 fn outdated_reader() -> (HotRead<Probe>, HotReadHandle<Probe>) {
     let (hot, _care) = probe();
     let mut reader = hot.create_handle();
@@ -23,7 +23,7 @@ fn outdated_reader() -> (HotRead<Probe>, HotReadHandle<Probe>) {
     (hot, reader)
 }
 
-/// Handles that hold this generation.
+/// Number of handles that hold this generation.
 fn holders(hot: &HotRead<Probe>, generation: u64) -> usize {
     let workers = hot.workers().into_iter();
     workers
@@ -196,7 +196,7 @@ fn maintain_brings_the_old_copy_up_after_its_reader_left() {
 }
 
 #[test]
-fn the_same_after_a_maintain_that_was_blocked() {
+fn maintain_brings_the_old_copy_up_after_a_blocked_maintain() {
     let (hot, mut reader) = outdated_reader();
     assert!(hot.maintain().blocked_by_workers);
     reader.quiescent();
@@ -218,8 +218,8 @@ fn an_update_stays_in_the_log_until_both_copies_have_it() {
     assert_eq!(hot.queued_update_count(), 0);
 }
 
-/// Each update is awaited before the next one is queued, so that no later call can be what
-/// publishes it: only the readers' asking again and the maintenance can.
+/// Each update is awaited before the next one is queued, so that no later call can publish it: only
+/// the readers, which ask again, and the maintenance can.
 #[test]
 fn busy_readers_get_each_update_from_maintenance_alone() {
     const UPDATES: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! The stress of `threads.rs` in the form that ThreadSanitizer can judge: no test harness, plain
+//! The stress of `threads.rs` in a form that ThreadSanitizer can judge: no test harness, plain
 //! spawn and join. Built with `--cfg hotread_tsan` it runs for longer; see `docs/testing.md`.
 
 #[path = "support/stress.rs"]

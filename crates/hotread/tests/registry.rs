@@ -1,5 +1,5 @@
-//! The readers' slots: handles come and go by the thousand, on many threads, and a publication
-//! finds each reader that is there, however many there were.
+//! The readers' slots: thousands of handles are created and dropped on many threads, and a
+//! publication finds each reader that is present, however many there were before.
 
 mod support;
 
@@ -11,8 +11,8 @@ use hotread::{HotRead, HotReadHandle, Outcome};
 use support::finishes;
 use support::sum::{Add, Sum, sum};
 
-/// Checks that this reader, which holds the published copy, is found in the way of the update
-/// after the next, and no other reader is.
+/// Checks that this reader, which holds the published copy, is found to block the update after the
+/// next, and that no other reader is.
 fn is_found(hot: &HotRead<Sum>, handle: &mut HotReadHandle<Sum>) {
     handle.current();
     assert_eq!(hot.queue_update(Add(1)).outcome(), Outcome::Visible);
@@ -42,7 +42,7 @@ fn a_reader_is_found_after_a_hundred_thousand_have_gone() {
     is_found(&hot, &mut hot.create_handle());
 }
 
-/// The slots stand in trees of 64 × 64 × 64; the first few are outside of them.
+/// The slots are in trees of 64 × 64 × 64, except the first few.
 #[test]
 fn there_may_be_more_handles_than_one_tree_of_slots_holds() {
     let (hot, care) = sum(2);
@@ -99,14 +99,14 @@ fn handles_keep_their_names_while_others_come_and_go() {
         .collect();
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), handles.len(), "no name is lost or told twice");
+    assert_eq!(names.len(), handles.len(), "no name is lost or repeated");
 }
 
 #[test]
 fn a_reader_is_found_while_many_threads_claim_and_release() {
     finishes(|| {
         let (hot, _care) = sum(2);
-        // In front of our reader, so that it shares its leaf with those that come and go.
+        // Ahead of our reader, so that it shares its leaf with those that come and go.
         let front: Vec<_> = (0..60).map(|_| hot.create_handle()).collect();
         let mut reader = hot.create_handle();
         drop(front);
@@ -116,7 +116,7 @@ fn a_reader_is_found_while_many_threads_claim_and_release() {
                 let (hot, stop) = (hot.clone(), Arc::clone(&stop));
                 thread::spawn(move || {
                     while !stop.load(SeqCst) {
-                        // Quiescent, so that they are in no way; some reach other leaves.
+                        // Quiescent, so that they block nothing; some reach other leaves.
                         let handles: Vec<_> =
                             (0..1 + thread * 40).map(|_| hot.create_handle()).collect();
                         drop(handles);

@@ -1,4 +1,4 @@
-//! Mistakes that were made once. Each test opens with its story.
+//! Regression tests. Each opens with the history of its defect.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use hotread::{HotRead, HotReadState};
 /// Long enough for any machine; reached only when the test fails.
 const FOREVER: Duration = Duration::from_secs(120);
 
-/// A name with a NUL byte made the maintainer's thread impossible to start: std panics on it, after
-/// the maintainer had been counted, so that futures waited for one that was not there.
+/// A name with a NUL byte made it impossible to start the maintainer's thread: std panics on it,
+/// after the maintainer had been counted, so that futures waited for a thread that did not exist.
 #[test]
 fn a_state_may_have_any_name() {
     let hot = HotRead::builder(Arc::new(0)).name("a\0b").build();
@@ -23,7 +23,7 @@ fn a_state_may_have_any_name() {
     );
 }
 
-/// How `apply_update` came to use up a wake-up: it parks, as scoped threads and channels do.
+/// A state whose `apply_update` may use up a wake-up: it parks, as scoped threads and channels do.
 #[derive(Clone)]
 struct Parks(u64);
 
@@ -38,8 +38,9 @@ impl HotReadState for Parks {
     }
 }
 
-/// A maintainer announced itself as a sleeper and looked once more; an update that it applied then
-/// parked, which used up the wake-up meant for the maintainer, and it slept on though nobody blocked.
+/// A maintainer announced itself as a sleeper and looked once more. An update that it applied then
+/// parked, which used up the wake-up meant for the maintainer, and it slept on although no reader
+/// blocked.
 #[test]
 fn an_update_that_parks_does_not_swallow_a_wake_up() {
     let hot = HotRead::new(Parks(0));
@@ -105,8 +106,8 @@ impl HotReadState for Fragile {
     fn apply_update(&mut self, (): &()) {}
 }
 
-/// A thread that waits found another applying, and slept; that one failed to clone and left, without
-/// a copy and without waking anybody.
+/// A thread that waits found another one applying, and slept. That one failed to clone and left,
+/// without a copy and without waking any thread.
 #[test]
 fn who_waits_for_a_holder_that_fails_to_clone_is_woken() {
     let (fail, go_on) = (Arc::default(), Arc::default());
@@ -133,7 +134,7 @@ fn who_waits_for_a_holder_that_fails_to_clone_is_woken() {
         let hot = hot.clone();
         move || hot.wait_published(2, FOREVER)
     });
-    // Let it find the writer at work, more often than not.
+    // Let the waiter find the writer at work in most runs.
     thread::sleep(Duration::from_millis(50));
     fail.store(false, SeqCst);
     go_on.store(true, SeqCst);

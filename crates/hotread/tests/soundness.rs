@@ -1,5 +1,5 @@
-//! What safe code may do with coroutines, panics while dropping, huge batches and small stacks,
-//! without a copy being written that somebody reads, and without an abort.
+//! Safe code with coroutines, panics while dropping, huge batches and small stacks: no copy is
+//! written while a reader refers to it, and no panic aborts.
 
 mod support;
 
@@ -23,8 +23,8 @@ use support::{
 
 type Steps = Coroutine<(), (), ()>;
 
-/// A coroutine that suspends itself inside a `read`, and says with what the read began. It looks
-/// at the state again whenever it is resumed.
+/// A coroutine that suspends itself inside a `read`, and records the state with which the read
+/// began. It checks that state whenever it is resumed.
 fn reading(hot: &HotRead<Probe>, suspensions: usize, began_with: &Rc<RefCell<Vec<u64>>>) -> Steps {
     let (hot, began_with) = (hot.clone(), Rc::clone(began_with));
     Coroutine::new(move |yielder: &Yielder<(), ()>, ()| {
@@ -104,7 +104,7 @@ fn a_coroutine_that_is_leaked_inside_a_read_holds_its_copy() {
     })
     .join()
     .unwrap();
-    // The thread's storage is gone, and what the coroutine holds is not written.
+    // The thread's storage is gone, and the copy that the coroutine holds is not written.
     assert!(!is_blocked(&hot, 1));
     assert!(is_blocked(&hot, 2));
     assert!(hot.maintain().blocked_by_workers);
@@ -176,11 +176,11 @@ fn writing(hot: &HotRead<Probe>) -> Steps {
 }
 
 #[test]
-fn calls_beside_a_coroutine_that_is_inside_an_update() {
+fn calls_while_a_coroutine_is_inside_an_update() {
     finishes(|| {
         let (hot, _care) = probe();
         let mut writer = writing(&hot);
-        // This thread is inside the update, wherever it is.
+        // This thread is inside the update, wherever it was suspended.
         let waited = hot.wait_published(1, Duration::MAX);
         assert_eq!(waited, Err(WaitError::WithinUpdate));
         assert_eq!(hot.queue_update(push(2)).outcome(), Outcome::Pending);
@@ -266,13 +266,13 @@ fn a_closure_may_suspend_the_coroutine_too() {
 
 // ---- panics while a panic is handled ----
 
-/// Its actions panic whenever they are dropped with the flag set, also while unwinding.
+/// State whose actions panic whenever they are dropped with the flag set, also while unwinding.
 #[derive(Clone, Default)]
 struct Touchy(Vec<u64>);
 
 struct TouchyAction {
     number: u64,
-    /// Panics when applied: by reference, by value, or not at all.
+    /// The kind of application that panics: by reference, by value, or neither.
     panics: Panics,
     drop_panics: bool,
 }
@@ -310,8 +310,8 @@ impl HotReadState for Touchy {
 
     fn apply_owned(&mut self, mut update: TouchyAction) {
         if update.panics == Panics::ByValue {
-            // Its own drop would be a second panic while this one unwinds: that is the state's
-            // affair. The rest of the batch is the library's.
+            // Its own drop would be a second panic while this one unwinds, for which the state is
+            // responsible. The library is responsible for the rest of the batch.
             update.drop_panics = false;
             planned_panic(update.number);
         }
@@ -327,7 +327,7 @@ fn touchy(first: Panics) -> [TouchyAction; 4] {
     })
 }
 
-/// An abort would end the whole test run; so in all of these.
+/// Passes only if no abort ends the whole test run, like the following tests.
 #[test]
 fn the_rest_of_a_batch_may_panic_when_it_is_dropped() {
     let hot = HotRead::new(Touchy::default());
@@ -372,7 +372,7 @@ fn what_is_dropped_with_the_state_may_panic() {
     }
 }
 
-/// A payload whose drop panics, and that of the panic again.
+/// A payload whose drop panics, with a payload whose drop panics as well.
 struct Nasty(usize);
 
 impl Drop for Nasty {
@@ -398,7 +398,7 @@ fn a_payload_may_panic_when_it_is_dropped_and_so_may_that_one() {
     hot.maintain();
     assert_eq!((seen(&hot), hot.panics()), (vec![1], 3));
     let caught = catch_unwind(AssertUnwindSafe(|| hot.queue_update(nasty(5))));
-    // It is ours to drop, so it is leaked here.
+    // This payload belongs to the test, so it is leaked here.
     mem::forget(caught.unwrap_err());
     settle(&hot);
 }
@@ -463,7 +463,7 @@ impl HotReadState for Big {
     }
 }
 
-/// Half a mebibyte in a stack of four, of which the optimiser is no help.
+/// A state of half a mebibyte fits a stack of four, also without optimization.
 #[test]
 fn a_large_state_fits_a_small_stack() {
     let thread = thread::Builder::new().stack_size(4 << 20).spawn(|| {
@@ -482,7 +482,7 @@ fn a_large_state_fits_a_small_stack() {
         hot.maintain();
         assert!(hot.queue_update((0, 1)).published);
         assert_eq!(hot.guard().0[BIG - 1], 7);
-        // A panic has its copy cloned again.
+        // A panic causes its copy to be cloned again.
         assert!(catch_unwind(AssertUnwindSafe(|| hot.queue_update((BIG, 1)))).is_err());
         assert!(hot.queue_update((1, 1)).published);
         assert_eq!(hot.read(|state| state.0[..3].to_vec()), [1, 1, 7]);

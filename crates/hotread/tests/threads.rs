@@ -1,5 +1,4 @@
-//! Real threads on the real machine: readers and writers in each other's way, and waiters that
-//! must all be woken.
+//! Readers and writers on real threads that delay each other, and waiters that must all be woken.
 
 #[path = "support/stress.rs"]
 mod stress;
@@ -64,8 +63,8 @@ fn a_maintainer_under_stress() {
     });
 }
 
-/// Whoever finds another applying leaves its update to that one; without readers in the way
-/// everything is visible when all have returned.
+/// A writer that finds another one applying leaves its update to that one; without readers in the
+/// way, every update is visible when all calls have returned.
 #[test]
 fn what_writers_leave_to_each_other_is_not_stranded() {
     finishes(|| {
@@ -101,7 +100,7 @@ fn what_writers_leave_to_each_other_is_not_stranded() {
     });
 }
 
-/// The answers of `queue_update` agree with what a handle then sees.
+/// The results of `queue_update` agree with the state that a handle then sees.
 #[test]
 fn what_is_said_to_be_published_is_seen() {
     finishes(|| {
@@ -144,8 +143,8 @@ fn replacements_and_updates_keep_one_order_on_all_copies() {
                 let mut last = (0, 0);
                 while !stop.load(SeqCst) {
                     let seen = &handle.current().seen;
-                    // One writer replaces by [n], the other pushes 1, 2, 3, …: what was pushed
-                    // since the last replacement is an unbroken run, each time a later one.
+                    // One writer replaces by [n], the other pushes 1, 2, 3, …: the numbers pushed
+                    // since the last replacement are an unbroken run, each time a later one.
                     let (base, pushed) = seen
                         .split_first()
                         .map_or((0, seen.as_slice()), |(b, p)| (*b, p));
@@ -185,7 +184,7 @@ fn replacements_and_updates_keep_one_order_on_all_copies() {
 
 /// Neither readers nor other writers wait while an update is being applied.
 #[test]
-fn nobody_waits_for_an_update_that_takes_long() {
+fn no_thread_waits_for_a_slow_update() {
     finishes(|| {
         let (hot, _care) = probe();
         let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
@@ -201,7 +200,7 @@ fn nobody_waits_for_an_update_that_takes_long() {
             }
         });
         entered.wait();
-        // All of this while the update is under way.
+        // All of this happens while the update is under way.
         let result = hot.queue_update(push(2));
         assert!(!result.published && !result.blocked_by_workers);
         assert!(hot.maintain().busy);
@@ -309,7 +308,7 @@ fn tasks_wait_for_publications_that_other_tasks_block() {
     });
 }
 
-/// The last `HotRead`, handles and maintainers go at the same time on different threads.
+/// The last `HotRead`, handles and maintainers are dropped at the same time on different threads.
 #[test]
 fn everything_may_be_dropped_at_once() {
     finishes(|| {

@@ -1,5 +1,5 @@
-//! Waiting for an update to become visible, as a thread and as a future, and the maintainers
-//! that complete blocked publications meanwhile.
+//! Waiting for an update to become visible, on a thread and as a future, and the maintainers that
+//! complete blocked publications meanwhile.
 
 mod support;
 
@@ -18,10 +18,10 @@ use support::{
     planned_panic, probe, push, run, seen, settle,
 };
 
-/// Lets go of the copy a little later, in as many ways as there are.
+/// Lets go of the copy a little later, in each of the possible ways.
 fn lets_go(mut handle: HotReadHandle<Probe>, way: usize) {
     thread::spawn(move || {
-        // Few: each may cost a time slice on a busy machine.
+        // Only a few: each may cost a time slice on a busy machine.
         for _ in 0..way % 20 {
             thread::yield_now();
         }
@@ -33,7 +33,7 @@ fn lets_go(mut handle: HotReadHandle<Probe>, way: usize) {
                 // Still holds a copy, but the published one.
             }
         }
-        // Dropped with the thread, long after.
+        // Dropped with the thread, much later.
         thread::sleep(Duration::from_millis(1));
     });
 }
@@ -55,7 +55,7 @@ fn a_timeout_of_zero_makes_one_attempt() {
         Err(WaitError::Timeout)
     );
     handle.quiescent();
-    assert_eq!(seen(&hot), [1], "nobody has maintained");
+    assert_eq!(seen(&hot), [1], "no thread has maintained");
     assert_eq!(hot.wait_published(seq, Duration::ZERO), Ok(()));
     assert_eq!(seen(&hot), [1, 2]);
 }
@@ -88,7 +88,7 @@ fn a_wait_without_end_is_woken_by_the_reader_that_lets_go() {
     });
 }
 
-/// Both have gone to sleep, most likely, when the update that another thread applies is through.
+/// Both waiters most likely sleep by the time the update that another thread applies is done.
 #[test]
 fn waiters_learn_what_became_of_an_update_others_apply() {
     for panics in [false, true] {
@@ -175,7 +175,7 @@ fn waiting_inside_an_update_for_what_is_not_visible_is_refused() {
     });
     apply_everywhere(&hot, [step]);
     let not_queued = Err(WaitError::NotQueued { latest: 2 });
-    // While the second copy is updated the update is visible already.
+    // While the second copy is updated, the update is visible already.
     let first = [Ok(()), Err(WaitError::WithinUpdate), not_queued];
     let second = [Ok(()), Ok(()), not_queued];
     assert_eq!(*answers.lock().unwrap(), [first, second]);
@@ -184,7 +184,7 @@ fn waiting_inside_an_update_for_what_is_not_visible_is_refused() {
 
 /// The wait is for the outer state, and the thread is inside updates of both.
 #[test]
-fn so_is_waiting_inside_nested_updates_of_two_states() {
+fn waiting_inside_nested_updates_of_two_states_is_refused() {
     let (outer, _care) = probe();
     let (inner, _care) = probe();
     let answers = Arc::new(Mutex::new(Vec::new()));
@@ -407,7 +407,7 @@ fn a_maintainer_survives_panics_and_counts_them() {
             let expected = [Ok(()), Err(WaitError::Rejected), Ok(())];
             assert_eq!(seqs.map(|seq| block_on(hot.published(seq))), expected);
         }
-        // They are counted when the maintainer's turn is over, just after the publication.
+        // The panics are counted when the maintainer's turn is over, just after the publication.
         while hot.panics() < 3 {
             thread::yield_now();
         }
@@ -417,7 +417,7 @@ fn a_maintainer_survives_panics_and_counts_them() {
     });
 }
 
-/// A clone that fails once, as for want of memory.
+/// A clone that fails once, as for lack of memory.
 #[test]
 fn a_maintainer_tries_again_after_a_clone_has_panicked() {
     finishes(|| {
@@ -425,7 +425,7 @@ fn a_maintainer_tries_again_after_a_clone_has_panicked() {
         let hot = HotRead::builder(Probe::new(&care)).max_copies(3).build();
         let handle = hold_up(&hot, 1);
         let maintainer = hot.spawn_maintainer().unwrap();
-        // By then it sleeps, most likely.
+        // By then it most likely sleeps.
         thread::sleep(Duration::from_millis(20));
         care.clone_panics.store(1, SeqCst);
         assert!(!hot.queue_update(push(2)).blocked_by_workers);
@@ -492,7 +492,7 @@ fn an_idle_maintainer_sleeps_until_a_publication_is_blocked() {
         let (hot, _care) = probe();
         let maintainer = hot.spawn_maintainer().unwrap();
         let (sender, receiver) = mpsc::channel();
-        // Long idle, then blocked: by then it sleeps, most likely.
+        // Long idle, then blocked: by then it most likely sleeps.
         thread::sleep(Duration::from_millis(20));
         let handle = hold_up(&hot, 1);
         let seq = hot.queue_update(push(2)).last_seq;

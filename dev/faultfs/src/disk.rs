@@ -1,6 +1,6 @@
-//! The model of the disk: names, files, handles, and what each operation does to them. It knows
-//! nothing of SQLite's types; `vfs` and `io` translate. The bytes of a file are in `file`, what a
-//! power failure leaves of them in `image`.
+//! The model of the disk: names, files, handles, and the effect of each operation on them. It knows
+//! nothing of SQLite's types; `vfs` and `io` translate. The bytes of a file are in `file`, the
+//! remains after a power failure in `image`.
 
 use crate::fault::{Counts, Error, Fault, Faults, FileKind, Op};
 use crate::file::File;
@@ -10,14 +10,14 @@ use crate::shm::{SharedMemory, ShmError, ShmMode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
-/// Decides how much a failing write wrote. Fixed, so that a test that makes the same calls meets
+/// Seed of the lengths that failing writes write. Fixed, so that tests that make the same calls get
 /// the same disk.
 const FAULT_SEED: u64 = 0x00d1_5c00;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FileId(u64);
 
-/// An open file. Whoever got it from [`Model::open`] gives it back to [`Model::close`].
+/// An open file. The caller of [`Model::open`] returns it to [`Model::close`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handle {
     id: HandleId,
@@ -26,29 +26,29 @@ pub(crate) struct Handle {
     pub(crate) is_read_only: bool,
 }
 
-/// How a file shall be opened.
+/// Mode in which a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Opening {
     pub(crate) creates: bool,
-    /// Together with `creates`: fails if the file is there already.
+    /// Together with `creates`: fails if the file exists already.
     pub(crate) is_exclusive: bool,
     pub(crate) is_read_only: bool,
 }
 
-/// Why an operation was not done.
+/// Reason why an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The power is off.
     Off,
-    /// As a [`Fault`] wanted it.
+    /// A [`Fault`] made it fail.
     Injected(Op, Error),
-    /// There is no such file.
+    /// The file does not exist.
     Absent,
-    /// There is one already, or the handle may only read.
+    /// The file exists already, or the handle may only read.
     Forbidden,
     /// The file would become too long.
     Full,
-    /// A lock excludes it.
+    /// A lock excludes the operation.
     Busy,
     /// A request that SQLite never makes.
     Misuse,
@@ -69,10 +69,10 @@ impl From<ShmError> for Refusal {
     }
 }
 
-/// A file and those who have it open.
+/// A file and its open handles.
 #[derive(Debug, Default)]
 struct Node {
-    /// The name it was created under; it may have gone to another file since.
+    /// Name under which the file was created; another file may have it since.
     name: Option<String>,
     file: File,
     handles: u32,
@@ -80,12 +80,12 @@ struct Node {
     shm: SharedMemory,
 }
 
-/// What stands in the directory under a name.
+/// Directory entry of a name.
 #[derive(Debug, Default)]
 struct Entry {
     current: Option<FileId>,
     durable: Option<FileId>,
-    /// What came between the two, in order; the last is `current`.
+    /// Values between `durable` and `current`, in order; the last is `current`.
     unsynced: Vec<(u64, Option<FileId>)>,
 }
 
@@ -100,8 +100,8 @@ impl Entry {
         self.unsynced.clear();
     }
 
-    /// Makes durable that `file` came here, and all that was before; not what happened after.
-    /// False if it was durable already.
+    /// Makes the creation of `file` under this name durable, with all earlier changes but no later
+    /// ones. Returns `false` if it was durable already.
     fn settle_creation(&mut self, file: FileId) -> bool {
         let created = self
             .unsynced
@@ -114,23 +114,23 @@ impl Entry {
         created.is_some()
     }
 
-    /// The files that may be found here, now or after a power failure.
+    /// Files that may have this name, now or after a power failure.
     fn possible(&self) -> impl Iterator<Item = FileId> {
         let unsynced = self.unsynced.iter().filter_map(|&(_, file)| file);
         self.durable.into_iter().chain(self.current).chain(unsynced)
     }
 }
 
-/// A disk. Operations take effect at once and one after the other; whoever shares it locks it.
+/// A disk. Operations take effect at once and one after the other; users that share it lock it.
 #[derive(Debug)]
 pub(crate) struct Model {
     names: BTreeMap<String, Entry>,
     nodes: BTreeMap<FileId, Node>,
-    /// The next sync through one of these syncs the directory, too.
+    /// The next sync through one of these handles also syncs the directory.
     directory_syncs: BTreeSet<HandleId>,
     faults: Faults,
     is_off: bool,
-    /// The number of the next change, file or handle.
+    /// Number of the next change, file or handle.
     next: u64,
     rng: fastrand::Rng,
 }
@@ -150,7 +150,7 @@ impl Default for Model {
 }
 
 impl Model {
-    // What tests do with a disk.
+    // Operations of tests on a disk.
 
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.faults.add(fault);
@@ -168,7 +168,7 @@ impl Model {
         self.is_off = true;
     }
 
-    /// What a power failure now would leave.
+    /// Returns the disk that a power failure now would leave.
     pub(crate) fn crash(&self, seed: u64) -> Model {
         let file_changes = self.nodes.values().flat_map(|node| node.file.unsynced());
         let name_changes = self.names.values().flat_map(|entry| &entry.unsynced);
@@ -212,7 +212,7 @@ impl Model {
         self.sweep();
     }
 
-    /// The files that have a name, by name.
+    /// Files that have a name, in order of their names.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.names.iter().filter_map(|(name, entry)| {
             let node = self.nodes.get(&entry.current?)?;
@@ -225,9 +225,9 @@ impl Model {
         Some(node.file.content())
     }
 
-    // What SQLite does with a disk.
+    // Operations of SQLite on a disk.
 
-    /// Opens `name`, or a new file without any.
+    /// Opens `name`, or a new file without a name.
     pub(crate) fn open(&mut self, name: Option<&str>, how: Opening) -> Result<Handle, Refusal> {
         let kind = FileKind::of(name);
         self.meet(Op::Open, kind)?;
@@ -254,7 +254,7 @@ impl Model {
         Ok(handle)
     }
 
-    /// Closes a file and lets go of its locks; also with the power off.
+    /// Closes a file and releases its locks; also with the power off.
     pub(crate) fn close(&mut self, handle: Handle) {
         let node = self.node(handle);
         node.handles -= 1;
@@ -264,7 +264,8 @@ impl Model {
         self.sweep();
     }
 
-    /// Fills `into`, behind the end of the file with zeros; returns how many bytes there were.
+    /// Fills `into`, with zeros behind the end of the file; returns the number of bytes that were
+    /// read.
     pub(crate) fn read(
         &mut self,
         handle: Handle,
@@ -310,7 +311,7 @@ impl Model {
         }
     }
 
-    /// Makes a file durable, and that it was created.
+    /// Makes a file and its creation durable.
     ///
     /// The first sync of a log or a journal through a handle that may have created it syncs the
     /// directory, as SQLite's unix VFS does.
@@ -368,7 +369,7 @@ impl Model {
         outcome
     }
 
-    /// The length of the file that `name` is, if any.
+    /// Returns the length of the file with this name, if it exists.
     pub(crate) fn len_of(&self, name: &str) -> Result<Option<usize>, Refusal> {
         self.powered()?;
         Ok(self.content(name).map(<[u8]>::len))
@@ -379,7 +380,7 @@ impl Model {
         Ok(self.node(handle).locks.lock(handle.id, level)?)
     }
 
-    /// Also with the power off.
+    /// Lowers a lock; also with the power off.
     pub(crate) fn unlock(&mut self, handle: Handle, level: Level) {
         self.node(handle).locks.unlock(handle.id, level);
     }
@@ -413,7 +414,7 @@ impl Model {
         Ok(self.node(handle).shm.lock(handle.id, first, count, mode)?)
     }
 
-    /// Also with the power off.
+    /// Releases locks of the shared memory; also with the power off.
     pub(crate) fn shm_unlock(
         &mut self,
         handle: Handle,
@@ -423,7 +424,7 @@ impl Model {
         Ok(self.node(handle).shm.unlock(handle.id, first, count)?)
     }
 
-    /// Also with the power off.
+    /// Releases the shared memory; also with the power off.
     pub(crate) fn shm_unmap(&mut self, handle: Handle) {
         self.node(handle).shm.unmap(handle.id);
     }
@@ -476,7 +477,7 @@ impl Model {
         self.sweep();
     }
 
-    /// Nothing, everything, or something in between of `len` bytes.
+    /// Draws a length: 0, `len`, or one in between.
     fn failed_write_len(&mut self, len: usize) -> usize {
         match self.rng.u32(..3) {
             0 => 0,
@@ -485,7 +486,7 @@ impl Model {
         }
     }
 
-    /// Forgets the files that nobody can come back to.
+    /// Removes files that are neither open nor reachable by a name.
     fn sweep(&mut self) {
         let possible: BTreeSet<FileId> = self.names.values().flat_map(Entry::possible).collect();
         self.nodes

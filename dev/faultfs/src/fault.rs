@@ -1,10 +1,10 @@
-//! Which operations shall fail, how, and how many there have been. What a failing operation leaves
-//! behind is decided where the operation is: in `disk`.
+//! Operations that are to fail, in which way, and counts of all operations. The effect of a failing
+//! operation is decided in `disk`, where the operation is.
 
 /// An operation of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Whichever of the others comes; only to ask for a [`Fault`]. Locks and lengths never fail.
+    /// Any of the other operations; only for use in a [`Fault`]. Locks and lengths never fail.
     Any,
     /// A file is opened or created. SQLite sees `SQLITE_CANTOPEN`.
     Open,
@@ -12,26 +12,26 @@ pub enum Op {
     Read,
     /// Bytes are written. SQLite sees `SQLITE_IOERR_WRITE`, or `SQLITE_FULL`.
     ///
-    /// A prefix of any length may have been written nevertheless, up to all of it.
+    /// A prefix of any length may have been written nevertheless, up to all bytes.
     Write,
     /// A file is cut, or lengthened with zeros. SQLite sees `SQLITE_IOERR_TRUNCATE`, and the file
     /// keeps its length.
     Truncate,
     /// A file is made durable. SQLite sees `SQLITE_IOERR_FSYNC`.
     ///
-    /// As on Linux, the failure marks the data clean: a later sync that succeeds does not make it
-    /// durable unless it was written again in between.
+    /// As on Linux, the failure marks the data clean: a later sync that succeeds makes it durable
+    /// only if it was written again in between.
     Sync,
     /// A file is deleted. SQLite sees `SQLITE_IOERR_DELETE`.
     ///
-    /// If the directory was to be synced, too, it may be that step which failed: then the file is
-    /// gone, but not durably.
+    /// If the directory was to be synced as well, that step may be the one that failed: then the
+    /// file is gone, but not durably.
     Delete,
     /// A region of shared memory is mapped. SQLite sees `SQLITE_IOERR_SHMMAP`.
     Map,
 }
 
-/// How an operation fails.
+/// Way in which an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Error {
     /// The device reports an error.
@@ -41,10 +41,10 @@ pub enum Error {
     Full,
 }
 
-/// What a file is to SQLite, by its name.
+/// Kind of a file to SQLite, derived from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileKind {
-    /// A database, or whatever is none of the following.
+    /// A database, or any file not covered below.
     Database,
     /// A write-ahead log: `…-wal`.
     Wal,
@@ -73,12 +73,12 @@ impl FileKind {
     }
 }
 
-/// Operations that shall fail; to be given to [`Disk::fail`](crate::Disk::fail).
+/// Operations that are to fail; passed to [`Disk::fail`](crate::Disk::fail).
 ///
 /// ```
 /// use hotread_faultfs::{Error, Fault, FileKind, Op};
 ///
-/// // The third sync of the log, and from then on all.
+/// // The third sync of the log, and all later ones.
 /// let fault = Fault { file: Some(FileKind::Wal), times: u64::MAX, ..Fault::nth(Op::Sync, 3) };
 /// assert_eq!((fault.after, fault.error), (2, Error::Io));
 /// ```
@@ -86,19 +86,19 @@ impl FileKind {
 pub struct Fault {
     /// The operations that fail.
     pub op: Op,
-    /// On which files; on all, if `None`.
+    /// Kind of files concerned; `None` for all files.
     pub file: Option<FileKind>,
-    /// How many of these operations succeed before, counted from the call of `fail`.
+    /// Number of these operations that succeed before, counted from the call of `fail`.
     pub after: u64,
-    /// How they fail.
+    /// Way in which they fail.
     pub error: Error,
-    /// How many fail after that; `u64::MAX` for all.
+    /// Number of operations that fail after that; `u64::MAX` for all.
     pub times: u64,
 }
 
 impl Fault {
-    /// The `n`-th operation from now on, counted from 1, fails with [`Error::Io`], and only this
-    /// one. Zero means the first, too.
+    /// Makes only the `n`-th operation from now on fail, with [`Error::Io`]. `n` is counted from 1;
+    /// 0 means the first as well.
     pub const fn nth(op: Op, n: u64) -> Fault {
         Fault {
             op,
@@ -110,7 +110,7 @@ impl Fault {
     }
 }
 
-/// How many operations a [`Disk`](crate::Disk) has been asked for, whether they succeeded or not.
+/// Number of operations requested of a [`Disk`](crate::Disk), including those that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counts {
     /// Files opened.
@@ -146,7 +146,7 @@ impl Counts {
     }
 }
 
-/// The faults asked for, and what has been counted.
+/// The requested faults, and the counts.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     active: Vec<Fault>,
@@ -166,8 +166,8 @@ impl Faults {
         self.counts
     }
 
-    /// Counts an operation, and says whether it shall fail. Each fault counts for itself, so that
-    /// two of them on the same operation do not shift each other.
+    /// Counts an operation, and returns the error if it is to fail. Each fault counts for itself,
+    /// so that two faults on the same operation do not shift each other.
     pub(crate) fn meet(&mut self, op: Op, kind: FileKind) -> Option<Error> {
         self.counts.count(op);
         let mut error = None;

@@ -1,20 +1,20 @@
-//! One file: what its readers see, what is durable of it, and what lies in between. What a power
-//! failure makes of that is in `image`.
+//! One file: the bytes that its readers see, the durable bytes, and the changes in between. The
+//! remains after a power failure are computed in `image`.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// What the medium writes as a whole or not at all: the least that disks have promised.
+/// Size that the medium writes whole or not at all: the least that disks have promised.
 pub(crate) const SECTOR_BYTES: usize = 512;
 
-/// No file grows beyond; the disk is full then. A test that comes here has lost its way, and should
-/// hear of it before the machine runs out of memory.
+/// Largest file; the disk is full beyond it. A test that reaches it has a defect, and should fail
+/// before the machine runs out of memory.
 pub(crate) const MAX_FILE_BYTES: usize = 1 << 30;
 
 /// A change that no sync has covered yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// Its place among all changes of the disk.
+    /// Number of the change among all changes of the disk.
     pub(crate) seq: u64,
     pub(crate) kind: ChangeKind,
 }
@@ -24,12 +24,12 @@ pub(crate) enum ChangeKind {
     Write {
         offset: usize,
         data: Box<[u8]>,
-        /// How long the file was before, if this made it longer.
+        /// Length of the file before, if this write made it longer.
         extends: Option<usize>,
-        /// A sync failed on it, so that no later one will make it durable.
+        /// A sync failed on the change, so that no later one will make it durable.
         doomed: bool,
     },
-    /// The file was given this length; what it gained are zeros.
+    /// The file was given this length; added bytes are zeros.
     Truncate { len: usize },
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// A file of which everything is durable.
+    /// Returns a file whose bytes are all durable.
     pub(crate) fn settled(content: Vec<u8>) -> File {
         File {
             durable: content.clone(),
@@ -63,8 +63,8 @@ impl File {
         &self.unsynced
     }
 
-    /// Fills `into` from `offset` on, with zeros behind the end of the file; returns how many
-    /// bytes there were.
+    /// Fills `into` from `offset` on, with zeros behind the end of the file; returns the number of
+    /// bytes that were read.
     pub(crate) fn read(&self, offset: usize, into: &mut [u8]) -> usize {
         let available = self.content.get(offset..).unwrap_or_default();
         let count = available.len().min(into.len());
@@ -74,8 +74,8 @@ impl File {
         count
     }
 
-    /// Writes `data` at `offset`; a gap before it becomes zeros. False if the file would become too
-    /// long, and then nothing is written.
+    /// Writes `data` at `offset`; a gap before it becomes zeros. Returns `false`, and writes
+    /// nothing, if the file would become too long.
     pub(crate) fn write(&mut self, seq: u64, offset: usize, data: &[u8]) -> bool {
         let end = match offset.checked_add(data.len()) {
             Some(end) if end <= MAX_FILE_BYTES => end,
@@ -100,7 +100,7 @@ impl File {
         true
     }
 
-    /// Gives the file the length `len`. False if that is too long.
+    /// Gives the file the length `len`. Returns `false` if that is too long.
     pub(crate) fn truncate(&mut self, seq: u64, len: usize) -> bool {
         if len > MAX_FILE_BYTES {
             return false;
@@ -115,7 +115,7 @@ impl File {
         true
     }
 
-    /// Makes durable the length, and each sector written since the last sync as it is now; but not
+    /// Makes durable the length, and each sector written since the last sync as it is now, except
     /// those whose sync failed before.
     pub(crate) fn sync(&mut self) {
         let mut dirty = BTreeSet::new();
@@ -130,7 +130,7 @@ impl File {
                     dirty.extend(sectors(offset..offset + data.len()));
                 }
                 ChangeKind::Write { doomed: true, .. } => {}
-                // What was cut off must not come back if the file has grown again.
+                // Bytes that were cut off must not reappear if the file has grown again.
                 ChangeKind::Truncate { len } => self.durable.truncate(len),
             }
         }
@@ -142,8 +142,8 @@ impl File {
         }
     }
 
-    /// A sync that fails: the data written so far counts as clean, and is not. Lengths are metadata
-    /// and wait for the next sync.
+    /// Fails a sync: the data written so far counts as clean without being durable. Lengths are
+    /// metadata and wait for the next sync.
     pub(crate) fn fail_sync(&mut self) {
         for change in &mut self.unsynced {
             if let ChangeKind::Write { doomed, .. } = &mut change.kind {
@@ -153,7 +153,7 @@ impl File {
     }
 }
 
-/// The sectors that `bytes`, which are not none, lie in.
+/// Returns the sectors that contain `bytes`, which must not be empty.
 pub(crate) fn sectors(bytes: Range<usize>) -> std::ops::RangeInclusive<usize> {
     bytes.start / SECTOR_BYTES..=(bytes.end - 1) / SECTOR_BYTES
 }

@@ -1,20 +1,20 @@
-//! What a power failure leaves: of each file the durable bytes and some of the changes since, torn
-//! at sectors; of each name some earlier file. Everything here follows from the seed.
+//! Remains after a power failure: of each file the durable bytes and some of the changes since,
+//! torn at sectors; of each name some earlier file. All of it follows from the seed.
 
 use crate::file::{Change, ChangeKind, File, SECTOR_BYTES, sectors};
 use fastrand::Rng;
 
-/// How likely an unsynced piece survives: nothing, a little, half, nearly everything, everything.
-/// The extremes are where most of the programs' mistakes show, so they come as often as the rest.
+/// Probabilities that an unsynced piece survives: none, small, half, nearly 1, 1. The extremes
+/// reveal most mistakes of programs, so they are as frequent as the others.
 const CHANCES: [f64; 5] = [0.0, 0.05, 0.5, 0.95, 1.0];
 
-/// Which changes that no sync covered have reached the medium nevertheless.
+/// Selection of the unsynced changes that have reached the medium nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Survival {
-    /// Each piece with this probability, whatever becomes of the others.
+    /// Each piece with this probability, independently of the others.
     Chance(f64),
-    /// All before this one; of this one, each piece with probability one half; none behind it. This
-    /// is a medium that keeps the order.
+    /// All pieces before this one; of this one, each piece with probability one half; no later
+    /// piece. A medium that keeps the order.
     Before(u64),
 }
 
@@ -31,12 +31,13 @@ impl Survival {
 #[derive(Debug)]
 pub(crate) struct Failure {
     rng: Rng,
-    /// For all files, or if `None`, for each its own.
+    /// Survival common to all files; `None` if each file has its own.
     common: Option<Survival>,
 }
 
 impl Failure {
-    /// The one that `seed` stands for, if the changes that may survive have numbers from `unsynced`.
+    /// Returns the failure of a `seed`, if the changes that may survive have numbers from
+    /// `unsynced`.
     pub(crate) fn new(seed: u64, unsynced: std::ops::Range<u64>) -> Failure {
         let mut rng = Rng::with_seed(seed);
         let common = match rng.u32(..4) {
@@ -47,13 +48,13 @@ impl Failure {
         Failure { rng, common }
     }
 
-    /// How much of the next file survives.
+    /// Returns the survival of the next file's changes.
     pub(crate) fn survival(&mut self) -> Survival {
         self.common.unwrap_or_else(|| chance(&mut self.rng))
     }
 
-    /// How many of a name's unsynced changes, given by their numbers, have become durable. They do
-    /// so in order: a directory is kept in the file system's journal.
+    /// Returns the number of a name's unsynced changes, given by their numbers, that have become
+    /// durable. They do so in order: a directory is kept in the file system's journal.
     pub(crate) fn name_changes(
         &mut self,
         survival: Survival,
@@ -64,7 +65,7 @@ impl Failure {
             .count()
     }
 
-    /// The bytes left of `file`.
+    /// Returns the bytes that remain of `file`.
     pub(crate) fn bytes(&mut self, survival: Survival, file: &File) -> Vec<u8> {
         let mut image = Image {
             bytes: file.durable().to_vec(),
@@ -113,7 +114,8 @@ fn chance(rng: &mut Rng) -> Survival {
     Survival::Chance(CHANCES[rng.usize(..CHANCES.len())])
 }
 
-/// A write may lengthen the file in several steps, each to a boundary between sectors.
+/// Returns the surviving end of a write, which may lengthen the file in several steps, each to a
+/// boundary between sectors.
 fn surviving_end(before: usize, end: usize, survival: Survival, rng: &mut Rng) -> usize {
     let is_whole = survival == Survival::Chance(1.0) || rng.bool();
     if is_whole {
@@ -123,8 +125,8 @@ fn surviving_end(before: usize, end: usize, survival: Survival, rng: &mut Rng) -
     boundary.clamp(before, end)
 }
 
-/// A file in the making. Data and length survive independently, so that `bytes` may be longer than
-/// `len`, or shorter; a length without its data reads as zeros.
+/// A file under construction. Data and length survive independently, so that `bytes` may be longer
+/// or shorter than `len`; a length without its data reads as zeros.
 struct Image {
     bytes: Vec<u8>,
     len: usize,
@@ -241,7 +243,7 @@ mod tests {
         assert_ne!(image(1, &file), image(2, &file));
     }
 
-    /// Against an oracle that knows for each byte all it may be.
+    /// Compares with an oracle of all possible values of each byte.
     #[test]
     fn each_byte_is_one_that_was_written_there() {
         let mut rng = Rng::with_seed(5);
@@ -273,7 +275,7 @@ mod tests {
                     bytes.dedup();
                 }
             }
-            // A sync leaves out what a failed one doomed, so the oracle needs the durable bytes.
+            // A sync omits sectors that a failed one doomed, so the oracle needs the durable bytes.
             for (at, &byte) in file.durable().iter().enumerate() {
                 possible[at].push(byte);
             }

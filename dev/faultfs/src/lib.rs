@@ -1,19 +1,19 @@
-//! A disk for SQLite, in memory, that loses power and fails: to test what a program that stores
-//! its state in SQLite finds again, and what it does meanwhile.
+//! A disk for SQLite, in memory, that loses power and fails, for tests of programs that store their
+//! state in SQLite: of the state that they find afterwards, and of their behavior meanwhile.
 //!
 //! A [`Disk`] is a SQLite VFS. Connections opened on it write, sync, lock and share memory as they
 //! do on a real disk. At any moment, from any thread, [`Disk::crash`] returns the disk that a power
-//! failure at this moment would leave: everything that was synced, and of the rest some pieces.
-//! Which pieces follows from a seed, so one moment yields as many failures as one cares to look at.
-//! [`Disk::fail`] makes chosen operations fail.
+//! failure at this moment would leave: everything that was synced, and some pieces of the rest. The
+//! pieces follow from a seed, so one moment yields any number of failures. [`Disk::fail`] makes
+//! chosen operations fail.
 //!
-//! # What it costs
+//! # Costs
 //!
 //! - **Memory**: each file twice, as its readers see it and as it is durable, and a copy of each
-//!   write until the next sync of its file. A program that never syncs pays for all it ever wrote.
-//!   Some 500 bytes for each `Disk` are never freed, see [`Disk::vfs`].
+//!   write until the next sync of its file. A program that never syncs keeps a copy of each write.
+//!   Some 500 bytes for each `Disk` are never freed; see [`Disk::vfs`].
 //! - **Time**: each operation takes one mutex of the disk. A sync copies the sectors written since
-//!   the last, a crash all files; either holds up all others meanwhile.
+//!   the last one, a crash copies all files; other operations wait meanwhile.
 //!
 //! # Example
 //!
@@ -43,46 +43,46 @@
 //!
 //! # How to test with it
 //!
-//! - **A program whose connections are opened by a library** that knows no VFS takes the disk from
-//!   a URI: `file:a.db?vfs=` and [`Disk::vfs`], with `SQLITE_OPEN_URI`. Nothing of it is in the
-//!   file system: there is no directory to create and no file to look for but with
-//!   [`Disk::files`].
-//! - **Power failures**: note what the program has acknowledged, call [`Disk::crash`], and only then
-//!   note what it has begun. Of the image, what was acknowledged must be there, what was not begun
-//!   must not, and nothing in between may be there in part. Several seeds at one moment are
-//!   cheaper than several moments, and find other mistakes. A failure during recovery is a crash
-//!   of the image, once it was opened.
+//! - **A program whose connections are opened by a library** without VFS support takes the disk
+//!   from a URI: `file:a.db?vfs=` and [`Disk::vfs`], with `SQLITE_OPEN_URI`. The disk is not in the
+//!   file system: there is no directory to create, and its files are found only by [`Disk::files`].
+//! - **Power failures**: record the transactions that the program has acknowledged, call
+//!   [`Disk::crash`], and only then record those that it has begun. The image must contain each
+//!   acknowledged transaction, none that was not begun, and each one in between as a whole or not
+//!   at all. Several seeds at one moment are cheaper than several moments, and find other mistakes.
+//!   A failure during recovery is a crash of the image after it was opened.
 //! - **Errors**: a [`Fault`] at the first operation, then at the second, and so on, until a run has
-//!   met none ([`Counts::faults`]): no place is left out. With `times: u64::MAX` and [`Op::Any`]
-//!   it becomes a power failure at each operation.
-//! - **Plant a fault in the program**, such as `PRAGMA synchronous = OFF`, and see the test fail.
+//!   met no fault ([`Counts::faults`]), covers every operation. With `times: u64::MAX` and
+//!   [`Op::Any`] it becomes a power failure at each operation.
+//! - **Plant a fault in the program**, such as `PRAGMA synchronous = OFF`, and check that the test
+//!   fails.
 //!
 //! # The medium
 //!
-//! What the simulation assumes, and lets happen:
+//! Assumptions and behavior of the simulation:
 //!
 //! - **Sectors** of 512 bytes are written whole or not at all. Of a write that was not synced, each
-//!   sector's piece survives or not. In most images the pieces fare independently of each other,
-//!   which reorders them, too: within a sector that is more than a page cache would do. In some
-//!   images everything happens in order up to a point. How much survives (nothing, little, half,
-//!   nearly all, all) differs between images, and in some between files.
-//! - **Lengths** survive or not, apart from the data. A file that has become longer, but whose data
-//!   was lost, reads as zeros there. A truncation may be undone.
-//! - **What was not written is not harmed** (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`, as SQLite's unix
-//!   VFS assumes by default). Nothing else is promised to SQLite: neither atomic writes, nor
-//!   ordered ones, nor that a file grows only with its data.
-//! - **A sync that succeeded is true**: media that lie about it, or that damage what was durable,
-//!   are not simulated.
-//! - **A sync that failed** is as bad as on Linux: what was written so far counts as clean. Readers
-//!   see it, but no later sync makes it durable unless its sector is written again. (Before the
-//!   next sync a power failure may find some of it durable, after it none.) The file's length
-//!   waits for the next sync.
+//!   sector's piece survives or not. In most images the pieces survive independently of each other,
+//!   which also reorders them: within a sector, a page cache would not do so. In some images
+//!   everything happens in order up to a point. The fraction that survives (none, little, half,
+//!   nearly all, all) differs between images, and in some images between files.
+//! - **Lengths** survive or not, independently of the data. A file that has become longer, but
+//!   whose data was lost, reads as zeros there. A truncation may be undone.
+//! - **Bytes that were not written are not harmed** (`SQLITE_IOCAP_POWERSAFE_OVERWRITE`, as
+//!   SQLite's unix VFS assumes by default). Nothing else is promised to SQLite: neither atomic
+//!   writes, nor ordered ones, nor that a file grows only with its data.
+//! - **A sync that succeeded is reliable**: media that report success wrongly, or that damage
+//!   durable data, are not simulated.
+//! - **A sync that failed** is as harmful as on Linux: the data written so far counts as clean.
+//!   Readers see it, but no later sync makes it durable unless its sector is written again. (A
+//!   power failure before the next sync may preserve some of it; after that sync, none is left.)
+//!   The file's length waits for the next sync.
 //! - **A write that failed** may have written a prefix: nothing, everything or a part.
-//! - **Names**: that a file was created is durable after its first sync. All names are durable as
-//!   they are once the directory was synced. As in SQLite's unix VFS, that happens with the first
-//!   sync of a log or a journal through each handle that may create it, and with a deletion that
-//!   asks for it (`PRAGMA synchronous = EXTRA`). Otherwise a deleted file may be there again, and so
-//!   may the one that had the name before; each name fares for itself.
+//! - **Names**: a file's creation is durable after its first sync. All names are durable as of the
+//!   last sync of the directory. As in SQLite's unix VFS, that happens with the first sync of a log
+//!   or a journal through each handle that may create it, and with a deletion that asks for it
+//!   (`PRAGMA synchronous = EXTRA`). Otherwise a deleted file may reappear, and so may the file
+//!   that had the name before, independently for each name.
 //! - **Shared memory and locks** are gone after a power failure, as are files without a name.
 //!
 //! # What is not simulated
@@ -91,9 +91,9 @@
 //! files (`PRAGMA mmap_size` has no effect, and returns no row); several processes; slowness. No
 //! file grows beyond 1 GiB.
 //!
-//! A power failure follows from its seed and the state of the disk. A whole run of SQLite does not
-//! repeat, though: it draws the salts of its log from the randomness of the default VFS, and threads
-//! take turns as they like.
+//! A power failure follows from its seed and the state of the disk. A whole run of SQLite is not
+//! repeatable, however: SQLite draws the salts of its log from the randomness of the default VFS,
+//! and threads are scheduled arbitrarily.
 
 mod disk;
 mod fault;
@@ -110,20 +110,20 @@ use crate::vfs::{Registration, locked};
 use std::fmt;
 use std::sync::{Arc, MutexGuard};
 
-/// A simulated disk, known to SQLite as a VFS. Clones are the same disk.
+/// A simulated disk, registered with SQLite as a VFS. Clones refer to the same disk.
 ///
-/// See the [crate's documentation](crate) for what it does to files.
+/// See the [crate's documentation](crate) for its effects on files.
 #[derive(Clone)]
 pub struct Disk {
     registration: Arc<Registration>,
 }
 
 impl Disk {
-    /// An empty disk, whose VFS is registered, but not as the default.
+    /// Creates an empty disk, whose VFS is registered, but not as the default.
     ///
     /// # Panics
     ///
-    /// If SQLite cannot be initialised, as under a failing allocator.
+    /// If SQLite cannot be initialized, as under a failing allocator.
     pub fn new() -> Disk {
         Disk::of(Model::default())
     }
@@ -134,26 +134,26 @@ impl Disk {
         }
     }
 
-    /// The name of the VFS, unique within the process, for
+    /// Returns the name of the VFS, unique within the process, for
     /// [`Connection::open_with_flags_and_vfs`](rusqlite::Connection::open_with_flags_and_vfs) or
     /// the `vfs` parameter of a URI.
     ///
     /// SQLite knows the name until the last clone of the disk is dropped. Connections that are open
-    /// then keep the files and go on working. With the last of them the files are freed, but not the
-    /// record of the VFS, some 500 bytes: SQLite does not tell when it uses it no longer.
+    /// then keep the files and continue to work. With the last of them the files are freed, but not
+    /// the record of the VFS, some 500 bytes: SQLite does not report when it stops using it.
     pub fn vfs(&self) -> &str {
         &self.registration.name
     }
 
-    /// The disk that a power failure at this moment would leave. The same seed at the same moment
-    /// leaves the same.
+    /// Returns the disk that a power failure at this moment would leave. The same seed at the same
+    /// moment gives the same disk.
     ///
-    /// May be called while connections write. What happens in a single write or sync is torn, too:
-    /// an unsynced write may survive in part, and a sync under way is one that has not happened.
+    /// May be called while connections write. A single write or sync is torn, too: an unsynced
+    /// write may survive in part, and a sync under way has not happened.
     ///
-    /// This disk goes on; [`power_off`](Disk::power_off) stops it. The other one has power and no
-    /// faults, and its [`counts`](Disk::counts) are zero. Costs a copy of all files, and holds up
-    /// all operations meanwhile.
+    /// This disk continues to work; [`power_off`](Disk::power_off) stops it. The returned disk has
+    /// power and no faults, and its [`counts`](Disk::counts) are zero. Costs a copy of all files,
+    /// for which all operations wait.
     ///
     /// # Panics
     ///
@@ -163,37 +163,38 @@ impl Disk {
         Disk::of(image)
     }
 
-    /// From now on all operations fail with `SQLITE_IOERR`, those under way excepted, so that
-    /// connections from before a power failure can do nothing. They can be closed, and what they
-    /// have cached they may still return.
+    /// Makes all operations from now on fail with `SQLITE_IOERR`, except those under way, so that
+    /// connections from before a power failure can do nothing. Such connections can be closed, and
+    /// may still return cached data.
     pub fn power_off(&self) {
         self.model().power_off();
     }
 
-    /// Lets operations fail, in addition to those that already shall.
+    /// Adds a fault to those that are active.
     pub fn fail(&self, fault: Fault) {
         self.model().fail(fault);
     }
 
-    /// Forgets all faults. What they have done stays.
+    /// Removes all faults. Their effects remain.
     pub fn heal(&self) {
         self.model().heal();
     }
 
-    /// What has been asked of the disk so far. [`Counts::faults`] tells whether a fault was met.
+    /// Returns the counts of operations so far. [`Counts::faults`] counts those that a fault made
+    /// fail.
     pub fn counts(&self) -> Counts {
         self.model().counts()
     }
 
-    /// Whether these bytes, in one piece, are in any file as its readers see it. Looks through all
-    /// of them. No bytes are in each file.
+    /// Returns `true` if any file, as its readers see it, contains these bytes in one piece.
+    /// Searches all files. The empty sequence is in each file.
     pub fn contains(&self, needle: &[u8]) -> bool {
         self.model()
             .files()
             .any(|(_, content)| find(content, needle))
     }
 
-    /// Names and lengths, in bytes, of all files, by name. Shared memory is no file.
+    /// Returns names and lengths, in bytes, of all files, by name. Shared memory is not a file.
     pub fn files(&self) -> Vec<(String, u64)> {
         let model = self.model();
         model
@@ -202,13 +203,13 @@ impl Disk {
             .collect()
     }
 
-    /// A copy of a file as its readers see it.
+    /// Returns a copy of a file as its readers see it.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         self.model().content(name).map(<[u8]>::to_vec)
     }
 
-    /// Puts a file in place, durably, as if another program had renamed it to `name`: whoever has a
-    /// file of this name open keeps that one.
+    /// Puts a file in place, durably, as if another program had renamed it to `name`: a connection
+    /// that has a file of this name open keeps that file.
     pub fn write(&self, name: &str, bytes: impl Into<Vec<u8>>) {
         self.model().place(name, bytes.into());
     }

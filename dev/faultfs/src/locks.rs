@@ -1,5 +1,5 @@
-//! The five levels of lock on a database file, among the connections of this process, and with
-//! SQLite's unix VFS as the example. The eight locks on shared memory are in `shm`.
+//! The five levels of lock on a database file, among the connections of this process, modeled on
+//! SQLite's unix VFS. The eight locks on shared memory are in `shm`.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HandleId(pub(crate) u64);
 
-/// Somebody else holds a lock that excludes the one asked for.
+/// Another handle holds a lock that excludes the one requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy;
 
-/// What SQLite locks a database file to; each level includes the ones before.
+/// Lock levels of a database file in SQLite; each level includes the ones before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     None,
-    /// May read. Any number may hold it.
+    /// May read. Any number of handles may hold it.
     Shared,
-    /// Means to write. One holds it, beside others that read.
+    /// Intends to write. One handle holds it, while others may read.
     Reserved,
     /// Waits for readers to leave; new ones are refused.
     Pending,
-    /// Writes; nobody else holds anything.
+    /// Writes; no other handle holds a lock.
     Exclusive,
 }
 
-/// Who holds which level on one file.
+/// Levels held on one file, by handle.
 #[derive(Debug, Default)]
 pub(crate) struct FileLocks {
-    /// Only levels above `None`.
+    /// Contains only levels above `None`.
     held: BTreeMap<HandleId, Level>,
 }
 
@@ -37,8 +37,8 @@ impl FileLocks {
         self.held.get(&handle).copied().unwrap_or(Level::None)
     }
 
-    /// Raises the level of `handle`. SQLite asks for `Pending` never, and for more than `Shared`
-    /// only if it holds that.
+    /// Raises the level of `handle`. SQLite never requests `Pending`, and requests more than
+    /// `Shared` only if it holds that.
     ///
     /// A holder of `Reserved` that is refused `Exclusive` because of readers is left with
     /// `Pending`, so that they cannot starve it.
@@ -72,7 +72,7 @@ impl FileLocks {
         }
     }
 
-    /// Whether anybody, the asker included, holds `Reserved` or more.
+    /// Returns `true` if any handle, the caller's included, holds `Reserved` or more.
     pub(crate) fn is_reserved(&self) -> bool {
         self.held.values().any(|&level| level >= Level::Reserved)
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_refused_exclusive_keeps_nobody_out() {
+    fn a_reader_refused_exclusive_keeps_no_reader_out() {
         let mut locks = FileLocks::default();
         assert_eq!(locks.lock(A, Level::Shared), Ok(()));
         assert_eq!(locks.lock(B, Level::Shared), Ok(()));

@@ -1,6 +1,6 @@
-//! The shared memory of a database in WAL mode: regions whose address stays the same, and eight
-//! locks, each shared or exclusive. Both live as long as a connection uses them, and never longer:
-//! a power failure takes them away, and so does the last connection that lets go.
+//! The shared memory of a database in WAL mode: regions whose address never changes, and eight
+//! locks, each shared or exclusive. Both live only while a connection uses them: a power failure
+//! removes them, and so does the last connection that releases them.
 
 use crate::locks::{Busy, HandleId};
 use std::collections::BTreeMap;
@@ -8,21 +8,21 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// How many locks there are, as `SQLITE_SHM_NLOCK`.
+/// Number of locks, as `SQLITE_SHM_NLOCK`.
 pub(crate) const SLOTS: u32 = 8;
 
-/// Atomics, since their memory may be written through a shared reference; an `Arc`, since moving
-/// it leaves the pointers valid that SQLite was given.
+/// Atomics, since their memory may be written through a shared reference; an `Arc`, since moving it
+/// does not invalidate the pointers that SQLite has.
 type Region = Arc<[AtomicU64]>;
 
 const WORD_BYTES: usize = size_of::<AtomicU64>();
 
-/// Why a region or a lock was not given.
+/// Reason why a region or a lock was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShmError {
-    /// Somebody else holds a lock that excludes the one asked for.
+    /// Another handle holds a lock that excludes the one requested.
     Busy,
-    /// A lock was asked for that is none, or before any region.
+    /// The lock does not exist, or was requested before any region.
     Misuse,
 }
 
@@ -32,14 +32,14 @@ impl From<Busy> for ShmError {
     }
 }
 
-/// Whether a lock is taken together with others.
+/// Mode of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShmMode {
     Shared,
     Exclusive,
 }
 
-/// Bit `n` of each for lock `n`.
+/// Locks of a handle: bit `n` of each field for lock `n`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     shared: u8,
@@ -54,8 +54,8 @@ pub(crate) struct SharedMemory {
 }
 
 impl SharedMemory {
-    /// The region at `index`, of `bytes`, zeros at first; null if it does not exist and `extend`
-    /// is false. Valid until `handle` is given to [`unmap`](Self::unmap).
+    /// Returns the region at `index`, of `bytes`, zeros at first; null if it does not exist and
+    /// `extend` is false. Valid until [`unmap`](Self::unmap) is called for `handle`.
     pub(crate) fn map(
         &mut self,
         handle: HandleId,
@@ -82,7 +82,7 @@ impl SharedMemory {
         }))
     }
 
-    /// Takes the `count` locks from `first` on, all or none.
+    /// Takes the `count` locks from `first` on, all or none of them.
     pub(crate) fn lock(
         &mut self,
         handle: HandleId,
@@ -124,7 +124,7 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Lets go of the locks of `handle`, and of the memory if it was the last to use it.
+    /// Releases the locks of `handle`, and the memory if `handle` was the last to use it.
     pub(crate) fn unmap(&mut self, handle: HandleId) {
         self.users.remove(&handle);
         if self.users.is_empty() {
@@ -163,12 +163,12 @@ mod tests {
         assert_eq!(
             shm.map(B, 0, 32_768, false).unwrap(),
             first,
-            "somebody uses it still"
+            "another handle uses it"
         );
         shm.unmap(B);
         assert!(
             shm.map(A, 0, 32_768, false).unwrap().is_null(),
-            "nobody did"
+            "no longer in use"
         );
     }
 

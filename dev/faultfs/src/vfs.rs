@@ -14,29 +14,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest name of a file, in bytes, with the zero at its end; as in SQLite's unix VFS.
+/// Longest name of a file, in bytes, including the zero at its end; as in SQLite's unix VFS.
 const MAX_PATH_BYTES: c_int = 512;
 
-/// 1970-01-01T00:00Z, in milliseconds since the beginning of the Julian calendar, which is what
-/// SQLite counts from.
+/// 1970-01-01T00:00Z, in milliseconds since the beginning of the Julian calendar, SQLite's origin
+/// of time.
 const UNIX_EPOCH_JULIAN_MS: i64 = 210_866_760_000_000;
 
 const DAY_MS: f64 = 86_400_000.0;
 
-/// A disk that several connections use.
+/// A disk shared by several connections.
 pub(crate) type Shared = Arc<Mutex<Model>>;
 
-/// The model is consistent after each operation, and a panic inside one would be a bug of this
-/// crate that its test shall report, not the lock.
+/// Locks the model, also after a panic. The model is consistent after each operation; a panic
+/// inside one would be a bug of this crate, which its test should report rather than the lock.
 pub(crate) fn locked(model: &Mutex<Model>) -> MutexGuard<'_, Model> {
     model.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A VFS that SQLite knows.
+/// A VFS registered with SQLite.
 ///
-/// SQLite hands out pointers to it without telling when they are no longer used: a connection keeps
-/// one even if it has no file open. So the record itself is never freed, and what it refers to is
-/// held weakly: some 500 bytes stay behind for each disk, but not its files.
+/// SQLite distributes pointers to it without reporting when they are no longer used: a connection
+/// keeps one even if it has no file open. So the record itself is never freed, and it refers to the
+/// disk weakly: some 500 bytes remain for each disk, but not its files.
 struct Record(NonNull<ffi::sqlite3_vfs>);
 
 // SAFETY: The record is only dereferenced by SQLite, which guards `pNext` with a mutex of its own;
@@ -48,7 +48,7 @@ unsafe impl Sync for Record {}
 /// All records, so that leak checkers find them.
 static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
 
-/// Keeps a disk known to SQLite under a name of its own.
+/// Keeps a disk registered with SQLite under a name of its own.
 pub(crate) struct Registration {
     pub(crate) name: String,
     pub(crate) model: Shared,
@@ -58,7 +58,7 @@ pub(crate) struct Registration {
 impl Registration {
     /// # Panics
     ///
-    /// If SQLite cannot be initialised.
+    /// If SQLite cannot be initialized.
     pub(crate) fn new(model: Model) -> Registration {
         // ORDERING: only uniqueness matters.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -119,7 +119,8 @@ impl Drop for Registration {
     }
 }
 
-/// Keeps panics, which would be bugs of this crate, from SQLite, which could not survive them.
+/// Catches panics, which would be bugs of this crate, before they reach SQLite, which could not
+/// survive them.
 pub(crate) fn guarded(call: impl FnOnce() -> Result<(), c_int>) -> c_int {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => ffi::SQLITE_OK,
@@ -128,7 +129,7 @@ pub(crate) fn guarded(call: impl FnOnce() -> Result<(), c_int>) -> c_int {
     }
 }
 
-/// What SQLite's unix VFS would have returned.
+/// Returns the code that SQLite's unix VFS would have returned.
 pub(crate) fn code(refusal: Refusal) -> c_int {
     match refusal {
         Refusal::Off => ffi::SQLITE_IOERR,
@@ -151,23 +152,23 @@ pub(crate) fn code(refusal: Refusal) -> c_int {
     }
 }
 
-/// The disk behind a VFS, unless all that kept it is gone.
+/// Returns the disk behind a VFS, unless all its owners are gone.
 ///
 /// # Safety
 ///
 /// `vfs` is the record of a [`Registration`].
 unsafe fn disk(vfs: *mut ffi::sqlite3_vfs) -> Result<Shared, c_int> {
-    // SAFETY: By the contract; records are never freed, nor is what `pAppData` points to, and
-    // nobody writes to either field.
+    // SAFETY: By the contract; records are never freed, nor is the target of `pAppData`, and no
+    // thread writes to either field.
     let weak = unsafe { &*(*vfs).pAppData.cast::<Weak<Mutex<Model>>>() };
     weak.upgrade().ok_or(ffi::SQLITE_IOERR)
 }
 
-/// A name that SQLite gives us; names that are not UTF-8 are refused.
+/// Returns a name that SQLite passes; names that are not UTF-8 are refused.
 ///
 /// # Safety
 ///
-/// `name` is null or a string that ends with zero and stays as it is for `'a`.
+/// `name` is null or a string that ends with zero and does not change during `'a`.
 unsafe fn file_name<'a>(name: *const c_char) -> Result<Option<&'a str>, c_int> {
     if name.is_null() {
         return Ok(None);
@@ -199,7 +200,7 @@ unsafe extern "C" fn open(
             is_exclusive: flags & ffi::SQLITE_OPEN_EXCLUSIVE != 0,
             is_read_only,
         };
-        // A file that shall vanish with its handle needs no name.
+        // A file that is removed with its handle needs no name.
         let name = name.filter(|_| flags & ffi::SQLITE_OPEN_DELETEONCLOSE == 0);
         let handle = locked(&model)
             .open(name, how)
@@ -248,18 +249,18 @@ unsafe extern "C" fn access(
         // SAFETY: SQLite passes a string that lives during the call.
         let name = unsafe { file_name(name) }?.ok_or(ffi::SQLITE_MISUSE)?;
         let len = locked(&model).len_of(name).map_err(code)?;
-        // As on unix, an empty file counts as none: to SQLite it is a journal of nothing.
+        // As on unix, an empty file does not count: to SQLite it is an empty journal.
         let found = match flags {
             ffi::SQLITE_ACCESS_EXISTS => len.is_some_and(|len| len > 0),
             _ => len.is_some(),
         };
-        // SAFETY: SQLite passes a place for the answer.
+        // SAFETY: SQLite passes a place for the result.
         unsafe { out.write(c_int::from(found)) };
         Ok(())
     })
 }
 
-/// The disk has one directory, and names are taken as they are.
+/// Returns the name unchanged: the disk has one directory.
 unsafe extern "C" fn full_pathname(
     _vfs: *mut ffi::sqlite3_vfs,
     name: *const c_char,
@@ -278,7 +279,7 @@ unsafe extern "C" fn full_pathname(
     })
 }
 
-// No extensions are on the disk.
+// The disk has no extensions.
 
 unsafe extern "C" fn dl_open(_: *mut ffi::sqlite3_vfs, _: *const c_char) -> *mut c_void {
     ptr::null_mut()
@@ -329,7 +330,7 @@ fn julian_ms() -> i64 {
 }
 
 unsafe extern "C" fn current_time(_: *mut ffi::sqlite3_vfs, out_days: *mut f64) -> c_int {
-    // SAFETY: SQLite passes a place for the answer.
+    // SAFETY: SQLite passes a place for the result.
     unsafe { out_days.write(julian_ms() as f64 / DAY_MS) };
     ffi::SQLITE_OK
 }
@@ -338,12 +339,12 @@ unsafe extern "C" fn current_time_ms(
     _: *mut ffi::sqlite3_vfs,
     out: *mut ffi::sqlite3_int64,
 ) -> c_int {
-    // SAFETY: SQLite passes a place for the answer.
+    // SAFETY: SQLite passes a place for the result.
     unsafe { out.write(julian_ms()) };
     ffi::SQLITE_OK
 }
 
-/// There is no operating system with more to say.
+/// Returns no further error: there is no operating system below.
 unsafe extern "C" fn last_error(_: *mut ffi::sqlite3_vfs, _: c_int, _: *mut c_char) -> c_int {
     0
 }

@@ -1,5 +1,5 @@
-//! Each operation of a workload fails once, in turn, and power is lost then: what was acknowledged
-//! must be there, whatever the error was.
+//! Each operation of a workload fails once, in turn, followed by a power failure: acknowledged
+//! transactions must be present, whatever the error was.
 
 mod common;
 
@@ -9,12 +9,12 @@ use rusqlite::{Connection, ErrorCode};
 
 const TRANSACTIONS: u64 = 8;
 
-/// How many times in a row a transaction may fail before the fault counts as permanent.
+/// Number of failures in a row after which a fault counts as permanent.
 const ATTEMPTS: u32 = 3;
 
-/// Writes all transactions through one connection at a time, and returns how many were
-/// acknowledged. What fails is tried again, as a program would do, on the same connection or, if
-/// `reconnects`, on a new one.
+/// Writes all transactions through one connection at a time, and returns the number acknowledged. A
+/// failed one is retried, as a program would do, on the same connection or, if `reconnects`, on a
+/// new one.
 fn work(disk: &Disk, mode: Mode, reconnects: bool) -> u64 {
     let mut connection: Option<Connection> = None;
     let mut acknowledged = 0;
@@ -39,8 +39,8 @@ fn work(disk: &Disk, mode: Mode, reconnects: bool) -> u64 {
     acknowledged
 }
 
-/// Lets the first operation fail, then the second, and so on until the workload needs no more.
-/// Returns how many there were.
+/// Makes the first operation fail, then the second, and so on until the workload needs no more.
+/// Returns their number.
 fn fail_each(mode: Mode, fault: Fault) -> u64 {
     let prepared = prepared(mode);
     let mut after = 0;
@@ -52,7 +52,7 @@ fn fail_each(mode: Mode, fault: Fault) -> u64 {
         for seed in 0..3 {
             let image = disk.crash(after * 3 + seed);
             match judge(&image) {
-                // A transaction that failed may have happened nevertheless.
+                // A transaction that failed may have taken effect nevertheless.
                 Verdict::Whole(last) => assert!(
                     (acknowledged..=acknowledged + 1).contains(&last),
                     "{acknowledged} acknowledged, {last} left; {fault:?} after {after}"

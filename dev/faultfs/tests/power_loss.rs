@@ -1,5 +1,5 @@
-//! SQLite itself on the simulated disk: what it promises holds after each power failure, and what
-//! it does not promise is seen to fail. The latter are the faults that the simulation must catch.
+//! SQLite itself on the simulated disk: its promises hold after each power failure, and properties
+//! that it does not promise are seen to fail. The simulation must catch the latter.
 
 mod common;
 
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What became of the images of one run.
+/// Results for the images of one run.
 #[derive(Debug, Default)]
 struct Losses {
     images: u32,
     /// Images that lack acknowledged transactions.
     lossy: u32,
-    /// The most that one image lacks.
+    /// Largest number that one image lacks.
     most_lost: u64,
     torn: Vec<String>,
     corrupt: Vec<String>,
@@ -31,7 +31,7 @@ impl Losses {
             Verdict::Whole(last) => {
                 assert!(
                     last <= begun,
-                    "transaction {last} of {begun} comes from nowhere"
+                    "transaction {last} of {begun} was never begun"
                 );
                 self.lossy += u32::from(last < acknowledged);
                 self.most_lost = self.most_lost.max(acknowledged.saturating_sub(last));
@@ -46,10 +46,10 @@ impl Losses {
     }
 }
 
-/// How far the writer is.
+/// Progress of the writer.
 #[derive(Default)]
 struct Progress {
-    /// It may go on up to this transaction.
+    /// Last transaction that it may write.
     allowed: AtomicU64,
     begun: AtomicU64,
     acknowledged: AtomicU64,
@@ -71,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// Reads until the end, and returns how many different states there were.
+    /// Reads until the end, and returns the number of different states seen.
     fn read(&self, connection: &Connection) -> u64 {
         let (mut last, mut states) = (0, 0);
         while !self.stop.load(Ordering::Acquire) {
@@ -159,7 +159,7 @@ fn a_rollback_journal_deleted_durably_loses_nothing() {
     assert!(losses.none_is_broken() && losses.lossy == 0, "{losses:?}");
 }
 
-/// The journal comes back, and takes the last transaction with it.
+/// The journal reappears, and undoes the last transaction.
 #[test]
 fn an_unsynced_deletion_of_a_rollback_journal_may_lose_the_last() {
     let losses = crash_repeatedly(Mode("DELETE", "FULL"), 1, 150);
@@ -183,7 +183,7 @@ fn a_truncated_rollback_journal_loses_nothing() {
     assert!(losses.none_is_broken() && losses.lossy == 0, "{losses:?}");
 }
 
-/// Power fails again while SQLite recovers, and again after it went on.
+/// Power fails again while SQLite recovers, and once more after it continued.
 #[test]
 fn recovery_survives_a_power_failure() {
     for seed in 0..60 {
@@ -299,7 +299,7 @@ fn files_can_be_looked_at_and_put_in_place() {
 }
 
 #[test]
-fn the_name_of_the_disk_may_stand_in_a_uri() {
+fn the_name_of_the_disk_may_be_in_a_uri() {
     let disk = prepared(WAL_FULL);
     let uri = format!("file:{}?vfs={}", common::DATABASE, disk.vfs());
     let connection = Connection::open(uri).unwrap();

@@ -1,8 +1,8 @@
-//! What the tests of several crates share: folders for databases, addresses that are used again, and further
-//! processes.
+//! Helpers shared by the tests of several crates: folders for databases, addresses that are reused,
+//! and further processes.
 //!
-//! A further process of a test, such as one that is killed, is the test's own program, started again to run
-//! the same test, which then plays another part:
+//! A further process of a test, such as one that is killed, is the test's own program, started
+//! again to run the same test in another role:
 //!
 //! ```no_run
 //! #[test]
@@ -25,22 +25,22 @@ use tempfile::TempDir;
 
 /// File system in memory, where Linux has one.
 const MEMORY: &str = "/dev/shm";
-/// Room that it must have, in bytes: for the largest databases of tests that run at a time, and to spare.
-/// Containers often have 64 MB.
+/// Free space required in it, in bytes: more than the largest databases of tests that run at the
+/// same time need. Containers often have 64 MB.
 const ROOM_BYTES: u64 = 2 << 30;
 
-/// Longest time that an address stays in use by others.
+/// Longest time for which an address may stay in use by other processes.
 const IN_USE: Duration = Duration::from_secs(600);
 
-/// The variable that tells a process its part.
+/// Environment variable that gives a process its part.
 const PART: &str = "HOTREAD_TEST_PART";
 
-/// Part of this process, if a test started it by [`process`].
+/// Returns the part of this process, if a test started it by [`process`].
 pub fn part() -> Option<String> {
     std::env::var(PART).ok()
 }
 
-/// Name of the test that runs on this thread.
+/// Returns the name of the test that runs on this thread.
 ///
 /// # Panics
 /// On a thread that the test harness did not start.
@@ -50,8 +50,8 @@ pub fn this_test() -> String {
     name.expect("the thread of a test").to_owned()
 }
 
-/// Command that runs a test of this program in a process of its own, which plays a part. What it prints comes
-/// among lines of the harness.
+/// Returns a command that runs a test of this program in a process of its own, with the given part.
+/// Its output appears among lines of the harness.
 ///
 /// # Panics
 /// If the system does not know this program's file.
@@ -63,12 +63,12 @@ pub fn process(test: &str, part: &str) -> Command {
     command
 }
 
-/// Listener, for an asynchronous runtime, at the address of one that is closed. Waits while the address is in
-/// use: a process that another test is just starting has copies of all that is open, and a connection of
-/// another test may have got the port.
+/// Returns a listener, for an asynchronous runtime, at the address of one that is closed. Waits
+/// while the address is in use: a process that another test is just starting has copies of all open
+/// files, and a connection of another test may have got the port.
 ///
 /// # Panics
-/// If the address stays in use, or cannot be listened at.
+/// If the address stays in use, or listening at it fails.
 pub fn listen_again(address: SocketAddr) -> TcpListener {
     let began = Instant::now();
     let listener = loop {
@@ -83,11 +83,12 @@ pub fn listen_again(address: SocketAddr) -> TcpListener {
     listener
 }
 
-/// Folder for databases, removed when it is dropped: in memory if there is room, where a commit does not wait
-/// for a disk. What disks do is for the tests on the simulated one.
+/// Creates a folder for databases, removed when it is dropped: in memory if there is space, where a
+/// commit does not wait for a disk. The behavior of disks is left to the tests on the simulated
+/// one.
 ///
 /// # Panics
-/// If no folder can be made.
+/// If no folder can be created.
 pub fn folder() -> TempDir {
     let made = match room_bytes(Path::new(MEMORY)) {
         Some(ROOM_BYTES..) => tempfile::tempdir_in(MEMORY),

@@ -1,9 +1,9 @@
 //! IP address to country: several threads look up addresses while ranges are replaced under them.
 //!
-//! Shows a state of one's own (ranges in a `BTreeMap`), batches that readers see whole or not at
-//! all, a handle for each thread, and a maintainer that completes publications which a reader
-//! held up. Prints lookups and updates per second, and how stale the readers were; checks that no
-//! lookup ever fell into the gap of a half-replaced range.
+//! Shows a state of your own (ranges in a `BTreeMap`), batches that readers see whole or not at
+//! all, a handle for each thread, and a maintainer that completes blocked publications. Prints
+//! lookups and updates per second, and how stale the readers were; checks that no lookup found the
+//! gap of a half-replaced range.
 //!
 //! ```sh
 //! cargo run --release -p hotread --example ip_country
@@ -32,16 +32,17 @@ use table::{Change, Countries, Country, Range, parse_address};
 
 // ---- the readers ----
 
-/// What one thread did.
+/// Results of one reading thread.
 #[derive(Default)]
 struct Looked {
-    /// Lookups that found no range. Every address looked up has one, so there must be none.
+    /// Lookups that found no range. Every address looked up has one, so the number must be 0.
     gaps: u64,
-    /// From queueing each batch to this thread's first look at a table that has it.
+    /// Times from queueing a batch to this thread's first look at a table that has it.
     staleness: Histogram,
 }
 
-/// The hot loop of a worker: `current()` before each lookup costs a load and a compare.
+/// Looks addresses up in the hot loop of a reader: `current()` before each lookup costs a load and
+/// a compare.
 fn look_up(
     mut reader: HotReadHandle<Countries>,
     addresses: &[u32],
@@ -57,7 +58,7 @@ fn look_up(
                 if reader.current().country_of(address).is_none() {
                     looked.gaps += 1;
                 }
-                // Only to measure: which batches are new in this table?
+                // Only to measure: the batches that are new in this table.
                 let table = reader.current();
                 if table.batches != batches {
                     for age in queued_at.ages(batches..table.batches) {
@@ -74,7 +75,7 @@ fn look_up(
 
 // ---- the writer ----
 
-/// What the writer did.
+/// Results of the writer.
 #[derive(Default)]
 struct Wrote {
     replaced: u64,
@@ -82,9 +83,9 @@ struct Wrote {
     held_up: u64,
 }
 
-/// Splits ranges in two and puts them back together, `rate` of them each second.
+/// Splits ranges in two and joins them again, `rate` of them each second.
 ///
-/// `own` is the writer's private copy, against which the table is checked in the end.
+/// `own` is the writer's private copy, with which the table is compared at the end.
 fn replace_ranges(
     table: &HotRead<Countries>,
     own: &mut Countries,
@@ -116,9 +117,9 @@ fn replace_ranges(
     wrote
 }
 
-/// Gives the second half of a whole range to another country, or takes it back if it was given.
+/// Assigns the second half of a whole range to another country, or joins the halves again.
 ///
-/// The updates are one batch: no reader finds the gap that is there between them.
+/// The updates are one batch: no reader finds the gap between them.
 fn split_or_join(own: &Countries, first: u32, whole: Range, other: Country) -> [Change; 3] {
     let now = own.ranges[&first];
     if now.last < whole.last {
@@ -133,7 +134,7 @@ fn split_or_join(own: &Countries, first: u32, whole: Range, other: Country) -> [
         left.last = middle;
         right.country = other;
         [
-            // Of a range that is a single address, there is no second half.
+            // A range of a single address has no second half.
             Change::Set(whole.last.min(middle.saturating_add(1)), right),
             Change::Set(first, left),
             Change::EndOfBatch,
@@ -152,8 +153,8 @@ fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let mut own = loaded.clone();
     let addresses = random_addresses(&loaded, 1 << 16);
     let table = HotRead::builder(loaded).max_copies(settings.copies).build();
-    // Completes a publication as soon as the reader that held it up has let go. Without it, that
-    // would be done by the next `queue_updates`: good enough for a steady stream of updates.
+    // Completes a publication as soon as the reader that blocks it has let go. Without it, the next
+    // `queue_updates` would do so: good enough for a steady stream of updates.
     let _maintainer = table.spawn_maintainer();
 
     let running = AtomicBool::new(true);
@@ -183,7 +184,7 @@ fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let wrote = wrote.map_err(|_| "check failed: the writer panicked")?;
     let looked = looked.map_err(|_| "check failed: a reader panicked")?;
 
-    // Every reader is gone, so nothing can hold up what is still queued.
+    // Every reader is gone, so queued updates cannot be blocked.
     table.wait_published(table.latest_seq(), Duration::from_secs(10))?;
     let lookups = lookups.into_inner();
     report(
@@ -301,7 +302,7 @@ fn show_progress(
     Ok(())
 }
 
-/// Addresses that have a range, so that a lookup which finds none has seen something wrong.
+/// Draws addresses that have a range, so that a lookup without a result reveals a defect.
 fn random_addresses(countries: &Countries, count: usize) -> Vec<u32> {
     let ranges: Vec<_> = countries.ranges.iter().collect();
     let mut random = Random(2);

@@ -1,10 +1,10 @@
-//! Small tools: staleness, random numbers, and figures for people.
+//! Small tools: staleness, random numbers, and formatting of figures.
 
 use std::ops;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// When each of the last million batches was queued.
+/// Queueing times of the last million batches.
 pub struct QueuedAt {
     start: Instant,
     ns: Vec<AtomicU64>,
@@ -38,7 +38,7 @@ impl QueuedAt {
     }
 }
 
-/// SplitMix64: small, fast, and the same on every run.
+/// SplitMix64: small, fast, and the same in every run.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The state: ranges of addresses, and how they are read from a file.
+//! The state: ranges of addresses, read from a file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use hotread::HotReadState;
 #[derive(Clone, Default)]
 pub struct Countries {
     pub ranges: BTreeMap<u32, Range>,
-    /// How many batches are in; only there to measure staleness.
+    /// Number of batches applied; only used to measure staleness.
     pub batches: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct Range {
     pub country: Country,
 }
 
-/// An ISO 3166-1 code; `??` where it is not known.
+/// An ISO 3166-1 code; `??` if unknown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Country([u8; 2]);
 

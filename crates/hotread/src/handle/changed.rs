@@ -10,7 +10,7 @@ use crate::HotReadState;
 use crate::progress::{WaiterKey, Waiting};
 use crate::results::WaitError;
 
-/// Resolves when there is something newer to read; see
+/// Future that resolves when there is a newer state to read; see
 /// [`HotReadHandle::changed`](crate::HotReadHandle::changed).
 #[must_use = "futures do nothing unless awaited"]
 pub struct Changed<'a, T: HotReadState> {
@@ -39,7 +39,7 @@ impl<T: HotReadState> Future for Changed<'_, T> {
         if this.handle.has_changed() {
             return Poll::Ready(Ok(()));
         }
-        // Waiting, it must not hold up what it waits for.
+        // A handle that waits must not block the publication that it waits for.
         this.handle.quiescent();
         let next = this.handle.seen_generation().map_or(0, |seen| seen + 1);
         let progress = this.handle.progress();

@@ -6,13 +6,13 @@ use std::ops::Deref;
 use super::HotReadHandle;
 use crate::HotReadState;
 
-/// Holds one copy of the state until it is dropped. `Send` and `'static`, so that it can be
+/// A copy of the state, held until the guard is dropped. `Send` and `'static`, so that it can be
 /// returned, stored and sent.
 ///
-/// Making one costs a handle (a short lock) and a read. While it lives, its copy cannot take
-/// updates: with two copies, nothing is published after the next publication. A guard that lives
-/// across an `.await` holds up every update for as long as that takes; take what is needed out of
-/// it first, or allow more [copies](crate::HotReadBuilder::max_copies).
+/// Creating one costs a handle (a short lock) and a read. While the guard lives, its copy cannot
+/// take updates: with two copies, one more publication succeeds and the following ones wait. A
+/// guard that lives across an `.await` delays updates for as long as that takes; read what is
+/// needed first and drop the guard, or allow more [copies](crate::HotReadBuilder::max_copies).
 #[must_use = "the copy is let go of when the guard is dropped"]
 pub struct HotReadGuard<T: HotReadState> {
     handle: HotReadHandle<T>,
@@ -24,7 +24,7 @@ impl<T: HotReadState> HotReadGuard<T> {
         Self { handle }
     }
 
-    /// The generation held.
+    /// Generation of the copy held.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.handle.generation().unwrap_or_default()
@@ -45,7 +45,7 @@ impl<T: HotReadState + fmt::Debug> fmt::Debug for HotReadGuard<T> {
     }
 }
 
-/// A handle that shows a part of the state; see [`HotReadHandle::project`].
+/// A handle that reads a part of the state; see [`HotReadHandle::project`].
 pub struct Projection<T: HotReadState, U: ?Sized> {
     handle: HotReadHandle<T>,
     part: fn(&T) -> &U,
@@ -56,8 +56,8 @@ impl<T: HotReadState, U: ?Sized> Projection<T, U> {
         Self { handle, part }
     }
 
-    /// The part of the newest published state; costs what [`HotReadHandle::current`] costs, and the
-    /// projection.
+    /// Returns the part of the newest published state. Costs what [`HotReadHandle::current`] costs,
+    /// and the projection.
     #[inline]
     pub fn current(&mut self) -> &U {
         (self.part)(self.handle.current())
@@ -69,14 +69,14 @@ impl<T: HotReadState, U: ?Sized> Projection<T, U> {
         self.handle.quiescent();
     }
 
-    /// The handle of the whole state.
+    /// Returns the handle of the whole state.
     #[must_use]
     pub fn into_handle(self) -> HotReadHandle<T> {
         self.handle
     }
 }
 
-/// A second one, quiescent.
+/// Creates a second projection, quiescent.
 impl<T: HotReadState, U: ?Sized> Clone for Projection<T, U> {
     fn clone(&self) -> Self {
         Self::new(self.handle.clone(), self.part)

@@ -9,11 +9,11 @@ use crate::copies::MAX_COPIES;
 use crate::event::Event;
 use crate::settings::{Limits, Settings};
 
-/// Settings of a new [`HotRead`].
+/// Builder of a [`HotRead`] with settings other than the defaults.
 #[derive(Clone)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct HotReadBuilder<T: HotReadState> {
-    /// Boxed, so that a large state is not moved over the stack again and again.
+    /// Boxed, so that a large state is not moved over the stack repeatedly.
     initial: Box<T>,
     settings: Settings,
 }
@@ -32,36 +32,36 @@ impl<T: HotReadState> HotReadBuilder<T> {
         }
     }
 
-    /// Lets the pool grow to `n` copies while readers hold outdated ones; `n` copies tolerate
-    /// `n - 2` distinct stalled generations. The default is 2.
+    /// Lets the number of copies grow to `n` while readers hold outdated ones; `n` copies tolerate
+    /// `n - 2` distinct stalled generations. Default: 2.
     ///
-    /// Each copy costs the memory of the state. An extra one is made by cloning the published
-    /// state when no copy is free, and dropped when 1,024 publications did not need it.
+    /// Each copy costs the memory of the state. An extra copy is a clone of the published state,
+    /// made when no copy is free and dropped after 1,024 publications that did not need it.
     ///
-    /// 0 and 1 mean 2, because one copy is being read while the other is written; more than
-    /// [`MAX_COPIES`] means that many.
+    /// Values below 2 mean 2, because one copy is read while another is written; values above
+    /// [`MAX_COPIES`] mean [`MAX_COPIES`].
     pub fn max_copies(mut self, n: usize) -> Self {
         self.settings.max_copies = n.clamp(2, MAX_COPIES);
         self
     }
 
-    /// Lets [`try_queue_updates`](HotRead::try_queue_updates) refuse a batch that would bring the
-    /// updates that are not visible yet above `n`. The default is no limit.
+    /// Lets [`try_queue_updates`](HotRead::try_queue_updates) refuse a batch that would raise the
+    /// number of updates that are not yet visible above `n`. Default: no limit.
     ///
-    /// [`queue_update`](HotRead::queue_update) and its kin accept whatever the limit. With 0,
-    /// every `try_queue_updates` of anything is refused.
+    /// The limit does not apply to [`queue_update`](HotRead::queue_update) and the other methods
+    /// that queue. With 0, `try_queue_updates` refuses every batch that is not empty.
     pub fn max_pending(mut self, n: usize) -> Self {
         self.settings.max_pending = Some(n);
         self
     }
 
-    /// Names the state, for `Debug`.
+    /// Names the state, for its `Debug` output.
     pub fn name(mut self, name: impl Into<StdArc<str>>) -> Self {
         self.settings.name = Some(name.into());
         self
     }
 
-    /// Tells `observer` of each [`Event`], on the thread whose call finds it, after that call has
+    /// Calls `observer` with each [`Event`], on the thread whose call finds it, after that call has
     /// done its work. A panic of the observer is caught.
     pub fn observer(mut self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.settings.observer = Some(StdArc::new(observer));
@@ -74,7 +74,7 @@ impl<T: HotReadState> HotReadBuilder<T> {
         self
     }
 
-    /// Makes the state and its second copy, which costs one clone.
+    /// Creates the state and its second copy, which costs one clone.
     ///
     /// # Panics
     ///

@@ -1,8 +1,8 @@
-//! Models of the protocol, on the crate's own code: every interleaving of small scenarios under
-//! loom, many random ones of the same and of larger scenarios under shuttle.
+//! Models of the protocol, on the crate's own code: loom runs every interleaving of small
+//! scenarios, and shuttle many random ones of these and of larger scenarios.
 //!
-//! Each comment `Fault:` names the planted faults, `faults/hotread/*.patch`, that the model catches;
-//! `scripts/faults.sh` proves it.
+//! Each comment `Fault:` names the planted faults, `faults/hotread/*.patch`, that the model
+//! catches; `scripts/faults.sh` proves it.
 
 mod readers;
 #[cfg(hotread_shuttle)]
@@ -51,14 +51,14 @@ pub(crate) fn explore_sparingly(scenario: impl Fn() + Send + Sync + 'static) {
 #[cfg(hotread_shuttle)]
 pub(crate) use explore_fairly as explore_sparingly;
 
-/// Runs random schedules, for scenarios in which threads park. shuttle's `park` may wake for no
-/// reason, and its other scheduler would let one thread do that for ever.
+/// Runs random schedules, for scenarios in which threads park. shuttle's `park` may wake
+/// spuriously, and its other scheduler would let one thread do so forever.
 #[cfg(hotread_shuttle)]
 pub(crate) fn explore_fairly(scenario: impl Fn() + Send + Sync + 'static) {
     shuttle::check_random(scenario, 2 * iterations());
 }
 
-/// Schedules of each kind; `HOTREAD_SHUTTLE_ITERATIONS` asks for more.
+/// Number of schedules of each kind; `HOTREAD_SHUTTLE_ITERATIONS` raises it.
 #[cfg(hotread_shuttle)]
 fn iterations() -> usize {
     std::env::var("HOTREAD_SHUTTLE_ITERATIONS")
@@ -67,8 +67,7 @@ fn iterations() -> usize {
         .unwrap_or(20_000)
 }
 
-/// Counts what is alive, to show that everything is dropped exactly once, and the panics that were
-/// planned.
+/// Counts of live values, which show that each is dropped exactly once, and of planned panics.
 #[derive(Clone, Default)]
 pub(crate) struct Census(StdArc<Counts>);
 
@@ -106,14 +105,14 @@ impl Drop for Resident {
     }
 }
 
-/// The updates seen so far, in a cell whose accesses the model checks: a reader that looks while
-/// or before a writer's change is ordered fails the model.
+/// The updates seen so far, in a cell whose accesses the model checks: a read that is not ordered
+/// after a writer's change fails the model.
 pub(crate) struct Seen {
     updates: UnsafeCell<Vec<u64>>,
     _resident: Resident,
 }
 
-// SAFETY: the cell is what the models watch; sharing it soundly is what they check.
+// SAFETY: the models check that sharing the cell is sound.
 unsafe impl Send for Seen {}
 // SAFETY: as above.
 unsafe impl Sync for Seen {}
@@ -146,7 +145,7 @@ impl Clone for Seen {
     }
 }
 
-/// One update: a number, or one that panics when it is applied.
+/// One update: a number, possibly one that panics when it is applied.
 #[derive(Clone)]
 pub(crate) struct Note {
     number: u64,
@@ -170,7 +169,7 @@ impl HotReadState for Seen {
     }
 }
 
-/// A state, and what it and its updates count.
+/// A state, and the counts of the values in it and its updates.
 pub(crate) struct Fixture {
     pub(crate) hot: HotRead<Seen>,
     pub(crate) census: Census,
@@ -190,15 +189,15 @@ impl Fixture {
         note(&self.census, number)
     }
 
-    /// What is left in the log when nobody reads and everything has been maintained.
+    /// Returns the size of the log after all maintenance, without readers.
     pub(crate) fn settled_log(&self) -> usize {
         self.hot.maintain();
         self.hot.queued_update_count()
     }
 
-    /// Everything is dropped exactly once, also when `handles` outlive the `HotRead`; and nothing
-    /// has panicked inside an update that was not to. There the checkers report a copy that is
-    /// written while it is read, and the core catches that as it catches all panics of updates.
+    /// Checks that every value was dropped exactly once, also when `handles` outlive the `HotRead`,
+    /// and that no unplanned panic occurred inside an update. The checkers report there that a copy
+    /// is written while it is read, and the core catches that panic like all panics of updates.
     pub(crate) fn end(self, handles: Vec<HotReadHandle<Seen>>) {
         let Self { hot, census } = self;
         let planned = census.0.planned_panics.load(SeqCst);
@@ -225,7 +224,7 @@ pub(crate) fn bomb(census: &Census, number: u64) -> Note {
     }
 }
 
-/// A whole prefix 1, 2, 3, … as many as the generation says.
+/// Checks that the updates are a whole prefix 1, 2, 3, …, and returns its length.
 pub(crate) fn assert_prefix(seen: &Seen) -> usize {
     let updates = seen.updates();
     let expected: Vec<u64> = (1..=updates.len() as u64).collect();

@@ -1,11 +1,11 @@
-//! Readers beside one writer: invariants 1 and 2, and the life of slots and copies.
+//! Readers while one writer publishes: invariants 1 and 2, and the life of slots and copies.
 
 use super::{Fixture, Seen, assert_prefix, explore, note, thread};
 use crate::HotReadHandle;
 use crate::settings::Limits;
 
-/// A reader moves forward as often as it can while a writer publishes; it looks at the copy it
-/// holds twice, so that a write meanwhile is seen.
+/// A reader moves forward as often as it can while a writer publishes. It looks at the copy it
+/// holds twice, so that a write in between is seen.
 fn moving_forward(copies: usize, updates: u64, steps: usize) {
     explore(move || {
         let fixture = Fixture::new(copies);
@@ -41,7 +41,7 @@ fn moving_forward_with_two_copies() {
     moving_forward(2, 2, 2);
 }
 
-/// With a third copy the writer comes round to the first while a reader is still deciding.
+/// With a third copy, the writer returns to the first one while a reader is still validating it.
 /// Fault: no_reader_fence, no_writer_fence, no_validation.
 #[test]
 fn moving_forward_with_three_copies() {
@@ -73,7 +73,7 @@ fn moving_forward_with_three_copies() {
 }
 
 /// A reader looks at an outdated copy a last time and lets go of it, in each of the three ways. If
-/// the writer's scan sees that, the look is behind it.
+/// the writer's scan sees that, the look happened before the write.
 /// Fault: relaxed_slot, relaxed_scan.
 #[test]
 fn a_copy_is_written_only_after_the_last_look() {
@@ -99,7 +99,7 @@ fn a_copy_is_written_only_after_the_last_look() {
     }
 }
 
-/// A reader that stays where it is; the writer makes a third copy and goes on.
+/// A reader keeps its copy; the writer makes a third copy and goes on.
 #[test]
 fn growth_while_a_reader_holds() {
     explore(|| {
@@ -114,7 +114,7 @@ fn growth_while_a_reader_holds() {
         });
         for number in 1..=2 {
             let result = fixture.hot.queue_update(fixture.note(number));
-            // The other reader may hold one more copy, which leaves none.
+            // The other reader may hold one more copy, so that no copy is free.
             assert!(result.published || result.blocked_by_workers);
         }
         assert_eq!(stalled.get().map(|held| held.len()), Some(0));
@@ -181,7 +181,7 @@ fn quiescent_and_back() {
     });
 }
 
-/// A handle is made, used and dropped while a writer publishes.
+/// A handle is created, used and dropped while a writer publishes.
 /// Fault: relaxed_publish.
 #[test]
 fn creation_and_drop_during_publication() {
@@ -200,7 +200,7 @@ fn creation_and_drop_during_publication() {
     });
 }
 
-/// One thread drops its handle while another makes one, which may get the same slot.
+/// One thread drops its handle while another creates one, which may get the same slot.
 #[test]
 fn a_slot_is_used_again() {
     explore(|| {
@@ -222,7 +222,7 @@ fn a_slot_is_used_again() {
     });
 }
 
-/// The last slot of a leaf is given back and claimed again: scans see its new owner.
+/// The last slot of a leaf is released and claimed again: scans see its new owner.
 /// Fault: branch_bit_kept_clear.
 #[test]
 fn a_leaf_is_used_again() {
@@ -247,7 +247,7 @@ fn a_leaf_is_used_again() {
     });
 }
 
-/// Of two readers in one leaf, one leaves: scans see the other.
+/// One of two readers in a leaf leaves: scans see the other.
 /// Fault: branch_bit_cleared_early.
 #[test]
 fn a_neighbour_in_the_leaf_leaves() {
@@ -294,7 +294,8 @@ fn read_and_read_inside_read() {
     });
 }
 
-/// Whoever has seen a generation, or a number as published, gets at least that from `current`.
+/// A thread that has seen a generation, or a number as published, gets at least that one from
+/// `current`.
 /// Fault: generation_first.
 #[test]
 fn generation_is_never_ahead_of_current() {
@@ -319,7 +320,7 @@ fn generation_is_never_ahead_of_current() {
     });
 }
 
-/// The last `HotRead` goes while a reader moves forward, and the reader is the last of all.
+/// The last `HotRead` is dropped while a reader moves forward, and the reader is the last owner.
 #[test]
 fn a_handle_outlives_the_state() {
     explore(|| {
@@ -328,7 +329,7 @@ fn a_handle_outlives_the_state() {
         let census = fixture.census.clone();
         handle.current();
         fixture.hot.queue_update(note(&census, 1));
-        // Blocked until the reader lets go, which it may do before or after the end.
+        // Blocked until the reader lets go, which may happen before or after the end.
         fixture.hot.queue_update(note(&census, 2));
         let reader = thread::spawn(move || {
             let first = assert_prefix(handle.current());

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::{Fixture, Seen, bomb, explore, explore_fairly, note, thread};
 use crate::HotReadHandle;
 
-/// What one writer's updates look like: its number, then its step.
+/// Range of numbers of one writer: an update is its writer's number times this, plus its step.
 const STEPS: u64 = 100;
 
-/// Each writer's updates appear in its order, whichever thread applied them, and pairs are never split.
+/// Checks that each writer's updates appear in its order, whichever thread applied them, and that
+/// pairs are never split.
 fn assert_orderly(seen: &Seen, before: usize) -> usize {
     let updates = seen.updates();
     assert!(updates.len() >= before, "went backwards");
@@ -30,8 +31,8 @@ fn assert_orderly(seen: &Seen, before: usize) -> usize {
     updates.len()
 }
 
-/// Readers with handles and with `read` come, hold, go and let go, beside writers of single
-/// updates and of batches, with two to four copies.
+/// Readers with handles and with `read` come, hold, move on and let go, while writers queue single
+/// updates and batches, with two to four copies.
 #[test]
 fn readers_come_and_go_beside_writers() {
     for copies in 2..=4 {
@@ -126,8 +127,8 @@ fn writers_contend_and_nothing_is_stranded() {
     });
 }
 
-/// More writers than the bounds let in: callers wait in line for room and for the right, some
-/// give up, and maintenance waits as well. None sleeps forever.
+/// More writers than the bounds admit: callers wait in line for room and for the right, some stop
+/// waiting, and maintenance waits as well. Every one of them wakes.
 /// Fault: no_retry, line_left_behind.
 #[test]
 fn writers_at_the_bounds_wait_in_line() {

@@ -1,5 +1,5 @@
-//! Who completes a blocked publication, and no lost wake-up: loom fails a model in which a thread
-//! sleeps for ever.
+//! Completion of blocked publications, without a lost wake-up: loom fails a model in which a thread
+//! sleeps forever.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use crate::sync::atomic::{
 use crate::sync::thread as park;
 use crate::{HotRead, HotReadHandle, WaitError};
 
-/// How a reader lets go of the copy that a publication waits for.
+/// Lets go of the copy that a publication waits for, in one of the reader's ways.
 fn let_go(handle: &mut HotReadHandle<Seen>, how: Release) {
     match how {
         Release::Refresh => assert!(handle.refresh()),
@@ -29,7 +29,7 @@ enum Release {
     Quiescent,
 }
 
-/// A fixture with update 1 published and update 2 blocked by the handle.
+/// Returns a fixture with update 1 published and update 2 blocked by the handle.
 fn blocked() -> (Fixture, HotReadHandle<Seen>) {
     let fixture = Fixture::new(2);
     let mut handle = fixture.hot.create_handle();
@@ -39,7 +39,7 @@ fn blocked() -> (Fixture, HotReadHandle<Seen>) {
     (fixture, handle)
 }
 
-/// The same, with two handles in the way.
+/// Returns the same fixture with two handles that block update 2.
 fn blocked_by_two() -> (Fixture, [HotReadHandle<Seen>; 2]) {
     let fixture = Fixture::new(2);
     let mut handles = [fixture.hot.create_handle(), fixture.hot.create_handle()];
@@ -109,7 +109,7 @@ fn a_waiter_completes_when_a_read_ends() {
     });
 }
 
-/// Two waiters, one of them the reader itself: one completes the publication, both hear of it.
+/// Two waiters, one of them the reader itself: one completes the publication, and it wakes both.
 #[test]
 fn two_waiters_hear_of_one_publication() {
     explore_fairly(|| {
@@ -125,7 +125,7 @@ fn two_waiters_hear_of_one_publication() {
     });
 }
 
-/// The waiter finds another thread applying, and hears of its publication.
+/// The waiter finds another thread applying, and is woken by its publication.
 /// Fault: straight_forgets_waiters.
 #[test]
 fn a_waiter_hears_of_anothers_publication() {
@@ -145,7 +145,7 @@ fn a_waiter_hears_of_anothers_publication() {
     });
 }
 
-/// Nobody calls anything once the reader has let go: the maintainer must.
+/// No call follows once the reader has let go: the maintainer must publish.
 /// Fault: no_barrier_letting_go.
 #[test]
 fn a_maintainer_completes() {
@@ -161,7 +161,7 @@ fn a_maintainer_completes() {
     });
 }
 
-/// Counts its applications, and wakes the thread that made it at each.
+/// Counts its applications, and wakes the thread that created it at each.
 struct Bell {
     applied: StdArc<AtomicUsize>,
 }
@@ -185,8 +185,8 @@ impl Bell {
     }
 }
 
-/// The maintainer is idle, perhaps, when an update leaves the second copy behind: it applies the
-/// update there as well.
+/// The maintainer may be idle when an update leaves the second copy behind: it applies the update
+/// there as well.
 /// Fault: idle_maintainer_unasked, maintainer_forgets_helped.
 #[test]
 fn an_idle_maintainer_is_woken() {
@@ -199,7 +199,7 @@ fn an_idle_maintainer_is_woken() {
     });
 }
 
-/// The publication is blocked only when the maintainer is idle already.
+/// The publication is blocked only after the maintainer is idle.
 #[test]
 fn a_maintainer_completes_what_is_blocked_later() {
     explore_sparingly(|| {
@@ -230,7 +230,7 @@ fn a_future_starts_a_maintainer() {
     });
 }
 
-/// Everything is visible, but a reader holds a copy that lacks an update: once it lets go, the
+/// Every update is visible, but a reader holds a copy that lacks one: once it lets go, the
 /// maintainer applies the update to that copy as well.
 /// Fault: maintainer_leaves_lag.
 #[test]
@@ -258,7 +258,7 @@ fn a_future_hears_of_a_publication_under_way() {
         let writer = thread::spawn(move || {
             hot.queue_update(update);
         });
-        // Wherever the writer is, it will be visible or the number is not given out yet.
+        // Wherever the writer is, the update will be visible, or its number is not assigned yet.
         let outcome = block_on(fixture.hot.published(1));
         assert!(matches!(
             outcome,
@@ -269,7 +269,7 @@ fn a_future_hears_of_a_publication_under_way() {
     });
 }
 
-/// The last `HotRead` goes while a future waits: it is told.
+/// The last `HotRead` is dropped while a future waits, which wakes the future.
 #[test]
 fn a_future_hears_of_the_end() {
     explore_fairly(|| {
@@ -283,7 +283,7 @@ fn a_future_hears_of_the_end() {
     });
 }
 
-/// A publication beside which nobody else works wakes a task that waits for a change.
+/// A publication wakes a task that waits for a change, with no other thread at work.
 /// Fault: no_straight_fence.
 #[test]
 fn a_task_hears_of_a_change() {
@@ -302,8 +302,8 @@ fn a_task_hears_of_a_change() {
     });
 }
 
-/// A waiter works for the leader as well, which found it at work, and has what it wants before the
-/// leader has: it hands on what is left.
+/// A waiter works for the leader as well, which found it at work. The waiter's update is visible
+/// before the leader's, and the waiter hands on the remaining work.
 /// Fault: rest_not_handed_on.
 #[test]
 fn a_waiter_that_leaves_hands_on_what_is_left() {
@@ -360,7 +360,7 @@ fn the_last_reader_to_let_go_wakes_the_leader() {
     });
 }
 
-/// They let go at the same time: each may find the other still there, but not both.
+/// Both let go at the same time: each may find the other still there, but not both.
 #[test]
 fn of_two_readers_that_let_go_at_once_one_wakes_the_leader() {
     explore_sparingly(|| {

@@ -1,4 +1,4 @@
-//! Writers beside each other: the right to apply, batches, order, panics.
+//! Several writers: the right to apply, batches, order, panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{HotRead, HotReadState, WaitError};
 
-/// Two writers queue at once: whichever of them applies, both are visible at rest, in either order.
+/// Two writers queue at once: whichever of them applies, both updates are visible in the end, in
+/// either order.
 /// Fault: no_again.
 #[test]
 fn the_right_to_apply_strands_nothing() {
@@ -30,8 +31,8 @@ fn the_right_to_apply_strands_nothing() {
     });
 }
 
-/// A `maintain` that finds another thread applying leaves its wish behind: what the reader lets go
-/// of just before is not overlooked.
+/// A `maintain` that finds another thread applying leaves its request behind: a copy that the
+/// reader let go of just before is not overlooked.
 /// Fault: no_again.
 #[test]
 fn a_busy_maintain_is_made_up_for() {
@@ -54,8 +55,8 @@ fn a_busy_maintain_is_made_up_for() {
     });
 }
 
-/// Two writers queue behind a reader that blocks them and lets go meanwhile: what neither of them
-/// can publish, maintenance publishes.
+/// Two writers queue behind a reader that blocks them and lets go meanwhile: maintenance publishes
+/// what neither of them can publish.
 /// Fault: deferred_and_left.
 #[test]
 fn blocked_writers_strand_nothing() {
@@ -103,8 +104,8 @@ fn updates_of_one_thread_stay_in_order() {
     });
 }
 
-/// A writer queues more than the holder of the right lets in, waits for room, and is handed the
-/// right once the holder has done its share.
+/// A writer queues more than the holder of the right admits, waits for room, and receives the right
+/// once the holder has done its share.
 /// Fault: no_retry, granted_first.
 #[test]
 fn a_writer_waits_for_room_and_for_the_right() {
@@ -147,7 +148,7 @@ fn a_batch_is_seen_whole() {
     });
 }
 
-/// Invariant 3, with a reader that comes and goes: at rest two calls empty the log.
+/// Invariant 3, with a reader that comes and goes: in the end, two calls empty the log.
 /// Fault: no_catch_up, leak_updates.
 #[test]
 fn maintenance_empties_the_log() {
@@ -173,8 +174,8 @@ fn maintenance_empties_the_log() {
     });
 }
 
-/// A batch that panics is removed whole, its copy rebuilt, and the other writer's update goes
-/// through, whichever of the two was applying.
+/// A batch that panics is removed whole, its copy is rebuilt, and the other writer's update becomes
+/// visible, whichever of the two was applying.
 /// Fault: no_rebuild.
 #[test]
 fn a_panic_removes_its_batch_and_no_other() {
@@ -189,7 +190,7 @@ fn a_panic_removes_its_batch_and_no_other() {
         let update = fixture.note(1);
         let ours = catch_unwind(AssertUnwindSafe(|| fixture.hot.queue_update(update))).is_err();
         let theirs = writer.join().unwrap();
-        // If the other thread was applying, the panic stays there, and harms no one.
+        // If the other thread was applying, the panic stays on that thread.
         assert!(!ours, "a panic of another caller's batch");
         assert!(
             theirs || fixture.hot.panics() == 1,
@@ -212,7 +213,7 @@ fn a_panic_removes_its_batch_and_no_other() {
     });
 }
 
-/// A copy that a panic left half changed is cloned anew while a reader holds the published one.
+/// A copy that a panic left half changed is cloned again while a reader holds the published one.
 #[test]
 fn a_rebuilt_copy_is_sound() {
     explore(|| {
@@ -257,8 +258,8 @@ fn a_replaced_state_is_moved_in_and_cloned() {
     });
 }
 
-/// A `replace` is blocked, and the reader lets go at any moment. It drops only what is not visible,
-/// and whoever catches up leaves it to be published.
+/// A `replace` is blocked, and the reader lets go at any moment. The `replace` drops only invisible
+/// updates, and a thread that catches up leaves it to be published.
 /// Fault: supersede_too_far.
 #[test]
 fn a_blocked_replace_is_not_lost() {
@@ -308,7 +309,7 @@ impl HotReadState for Chain {
     }
 }
 
-/// An update queued from inside an update is queued once for each copy, and applied after.
+/// An update queued from inside an update is queued once for each copy, and applied later.
 #[test]
 fn an_update_queues_another() {
     explore(|| {

@@ -11,7 +11,7 @@ use crate::{HotRead, HotReadState, QueueResult};
 pub enum MapUpdate<K, V> {
     /// Sets the value of a key, as `insert` does.
     Insert(K, V),
-    /// Removes a key if it is there.
+    /// Removes a key, if the map has it.
     Remove(K),
     /// Removes every key.
     Clear,
@@ -47,16 +47,16 @@ macro_rules! map_state {
             }
         }
 
-        /// Updates of a map. Each is [`queue_update`](HotRead::queue_update) or
-        /// [`update`](HotRead::update) by another name, with the same costs and panics.
+        /// Shorthands for the updates of a map. Each calls [`queue_update`](HotRead::queue_update)
+        /// or [`update`](HotRead::update), with the same costs and panics.
         impl<$($bound)*> HotRead<$map> {
-            /// Queues the setting of a key's value.
+            /// Queues an update that sets a key's value.
             #[inline]
             pub fn insert(&self, key: K, value: V) -> QueueResult {
                 self.queue_update(MapUpdate::Insert(key, value))
             }
 
-            /// Queues the removal of a key, if it is there by then.
+            /// Queues the removal of a key, if the map has it by then.
             #[inline]
             pub fn remove(&self, key: K) -> QueueResult {
                 self.queue_update(MapUpdate::Remove(key))
@@ -67,8 +67,8 @@ macro_rules! map_state {
                 self.queue_update(MapUpdate::Clear)
             }
 
-            /// Queues a change of a key's value, if the key is there by then. `change` runs once for
-            /// each copy.
+            /// Queues a change of a key's value, if the map has the key by then. `change` runs once
+            /// for each copy.
             pub fn modify(
                 &self,
                 key: K,
@@ -82,8 +82,8 @@ macro_rules! map_state {
                 .result()
             }
 
-            /// Queues the removal of every key for which `keep` says `false`. `keep` runs once for
-            /// each key and copy.
+            /// Queues the removal of every key for which `keep` returns `false`. `keep` runs once
+            /// for each key and copy.
             pub fn retain(
                 &self,
                 keep: impl Fn(&K, &mut V) -> bool + Send + Sync + 'static,
@@ -96,14 +96,14 @@ macro_rules! map_state {
 }
 
 map_state! {
-    /// Keys and values are cloned once for each copy but the last; wrap large ones in an `Arc`,
+    /// Keys and values are cloned once for each copy except the last; wrap large ones in an `Arc`,
     /// which also lets the copies share them.
     HashMap<K, V, S>,
     [K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'static,
      S: BuildHasher + Clone + Send + Sync + 'static]
 }
 map_state! {
-    /// Keys and values are cloned once for each copy but the last; wrap large ones in an `Arc`,
+    /// Keys and values are cloned once for each copy except the last; wrap large ones in an `Arc`,
     /// which also lets the copies share them.
     BTreeMap<K, V>,
     [K: Clone + Ord + Send + Sync + 'static, V: Clone + Send + Sync + 'static]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::HotReadState;
 
-/// A value that each update replaces whole. The copies share it, so two cost no more than one.
+/// A value that each update replaces as a whole. The copies share it, so two cost no more than one.
 impl<V: Send + Sync + 'static> HotReadState for Arc<V> {
     type Action = Arc<V>;
 

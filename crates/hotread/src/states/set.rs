@@ -11,7 +11,7 @@ use crate::{HotRead, HotReadState, QueueResult};
 pub enum SetUpdate<K> {
     /// Adds an element, or replaces one that is equal to it.
     Insert(K),
-    /// Removes an element if it is there.
+    /// Removes an element, if the set has it.
     Remove(K),
     /// Removes every element.
     Clear,
@@ -19,8 +19,8 @@ pub enum SetUpdate<K> {
 
 macro_rules! set_state {
     ($set:ty, [$($bound:tt)*]) => {
-        /// Elements are cloned once for each copy but the last; wrap large ones in an `Arc`, which
-        /// also lets the copies share them.
+        /// Elements are cloned once for each copy except the last; wrap large ones in an `Arc`,
+        /// which also lets the copies share them.
         impl<$($bound)*> HotReadState for $set {
             type Action = SetUpdate<K>;
 
@@ -48,8 +48,8 @@ macro_rules! set_state {
             }
         }
 
-        /// Updates of a set. Each is [`queue_update`](HotRead::queue_update) or
-        /// [`update`](HotRead::update) by another name, with the same costs and panics.
+        /// Shorthands for the updates of a set. Each calls [`queue_update`](HotRead::queue_update)
+        /// or [`update`](HotRead::update), with the same costs and panics.
         impl<$($bound)*> HotRead<$set> {
             /// Queues the addition of an element.
             #[inline]
@@ -57,7 +57,7 @@ macro_rules! set_state {
                 self.queue_update(SetUpdate::Insert(key))
             }
 
-            /// Queues the removal of an element, if it is there by then.
+            /// Queues the removal of an element, if the set has it by then.
             #[inline]
             pub fn remove(&self, key: K) -> QueueResult {
                 self.queue_update(SetUpdate::Remove(key))
@@ -68,8 +68,8 @@ macro_rules! set_state {
                 self.queue_update(SetUpdate::Clear)
             }
 
-            /// Queues the removal of every element for which `keep` says `false`. `keep` runs once
-            /// for each element and copy.
+            /// Queues the removal of every element for which `keep` returns `false`. `keep` runs
+            /// once for each element and copy.
             pub fn retain(
                 &self,
                 keep: impl Fn(&K) -> bool + Send + Sync + 'static,

@@ -2,8 +2,8 @@
 
 use crate::{HotRead, HotReadState, QueueResult};
 
-/// One change of a `Vec`. An index that is out of range panics as it does there, so that the batch
-/// is rejected.
+/// One change of a `Vec`. An index that is out of range panics as it does in `Vec`, so that the
+/// batch is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VecUpdate<V> {
@@ -11,18 +11,18 @@ pub enum VecUpdate<V> {
     Push(V),
     /// Replaces the element at an index.
     Set(usize, V),
-    /// Inserts an element before an index, and moves those behind it.
+    /// Inserts an element before an index, and shifts the elements behind it.
     Insert(usize, V),
-    /// Removes the element at an index, and moves those behind it.
+    /// Removes the element at an index, and shifts the elements behind it.
     Remove(usize),
-    /// Keeps the first elements, and drops the others.
+    /// Keeps the first elements and drops the others.
     Truncate(usize),
     /// Removes every element.
     Clear,
 }
 
-/// Elements are cloned once for each copy but the last; wrap large ones in an `Arc`, which also lets
-/// the copies share them.
+/// Elements are cloned once for each copy except the last; wrap large ones in an `Arc`, which also
+/// lets the copies share them.
 impl<V: Clone + Send + Sync + 'static> HotReadState for Vec<V> {
     type Action = VecUpdate<V>;
 
@@ -47,15 +47,15 @@ impl<V: Clone + Send + Sync + 'static> HotReadState for Vec<V> {
     }
 }
 
-/// Updates of a `Vec`. Each is [`queue_update`](HotRead::queue_update) or
-/// [`update`](HotRead::update) by another name, with the same costs and panics.
+/// Shorthands for the updates of a `Vec`. Each calls [`queue_update`](HotRead::queue_update) or
+/// [`update`](HotRead::update), with the same costs and panics.
 impl<V: Clone + Send + Sync + 'static> HotRead<Vec<V>> {
-    /// Queues the appending of an element.
+    /// Queues an update that appends an element.
     pub fn push(&self, value: V) -> QueueResult {
         self.queue_update(VecUpdate::Push(value))
     }
 
-    /// Queues the replacement of the element at an index.
+    /// Queues an update that replaces the element at an index.
     pub fn set(&self, index: usize, value: V) -> QueueResult {
         self.queue_update(VecUpdate::Set(index, value))
     }
@@ -65,8 +65,8 @@ impl<V: Clone + Send + Sync + 'static> HotRead<Vec<V>> {
         self.queue_update(VecUpdate::Clear)
     }
 
-    /// Queues the removal of every element for which `keep` says `false`. `keep` runs once for each
-    /// element and copy.
+    /// Queues the removal of every element for which `keep` returns `false`. `keep` runs once for
+    /// each element and copy.
     pub fn retain(&self, keep: impl Fn(&V) -> bool + Send + Sync + 'static) -> QueueResult {
         self.update(move |vec: &mut Vec<V>| vec.retain(|value| keep(value)))
             .result()

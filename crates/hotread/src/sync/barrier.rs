@@ -1,14 +1,14 @@
 //! The asymmetric barrier between letting go of a copy and going to sleep.
 //!
-//! A reader that lets go stores its slot and then looks for a leader; a leader installs itself
-//! and then looks at the slots. Each needs a full barrier between its two steps, or both can
-//! miss the other and the wake-up is lost. Leaders are rare and readers are not, so where Linux
-//! offers `membarrier` the leader makes every running thread of the process execute the
-//! barrier, and the reader's side is a compiler fence. See membarrier(2) and Mathieu Desnoyers'
-//! work on `sys_membarrier`, which liburcu uses the same way.
+//! A reader that lets go stores its slot and then looks for a leader; a leader installs itself and
+//! then looks at the slots. Each needs a full barrier between its two steps, or each can miss the
+//! other and the wake-up is lost. Leaders are rare and readers are not, so where Linux offers
+//! `membarrier` the leader makes every running thread of the process execute the barrier, and the
+//! reader's side is a compiler fence. See membarrier(2) and Mathieu Desnoyers' work on
+//! `sys_membarrier`, which liburcu uses the same way.
 //!
-//! `--cfg hotread_no_membarrier` does without it, for sandboxes that kill a process for the system
-//! call rather than refuse it; both sides then pay a fence.
+//! `--cfg hotread_no_membarrier` avoids the system call, for sandboxes that kill a process for it
+//! rather than refuse it; both sides then pay a fence.
 
 #[cfg(all(
     target_os = "linux",
@@ -39,7 +39,7 @@ mod imp {
     static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: membarrier takes two integers and touches no memory of ours.
+        // SAFETY: membarrier takes two integers and touches no memory of the process.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 
@@ -48,12 +48,13 @@ mod imp {
         if MODE.load(Relaxed) == UNKNOWN {
             let registered = membarrier(REGISTER_PRIVATE_EXPEDITED);
             let mode = if registered { ASYMMETRIC } else { SYMMETRIC };
-            // The first answer stands: a reader must not stop fencing, nor start, for another.
+            // The first answer stays in effect: a reader must neither stop nor start fencing
+            // because of another.
             let _ = MODE.compare_exchange(UNKNOWN, mode, Relaxed, Relaxed);
         }
     }
 
-    /// The reader's half.
+    /// Executes the reader's half.
     #[inline]
     pub(crate) fn light() {
         if MODE.load(Relaxed) == ASYMMETRIC {
@@ -64,7 +65,7 @@ mod imp {
         }
     }
 
-    /// The leader's half. `false`: the kernel refused, and the leader must poll.
+    /// Executes the leader's half. `false`: the kernel refused, and the leader must poll.
     pub(crate) fn heavy() -> bool {
         fence(SeqCst);
         MODE.load(Relaxed) != ASYMMETRIC
@@ -103,8 +104,8 @@ mod imp {
 
 pub(crate) use imp::{heavy, light, prepare};
 
-/// A full fence that a compare-and-swap follows: on x86 that is one itself, so that only the
-/// compiler has to keep the order.
+/// Executes a full fence that a compare-and-swap follows. On x86 the compare-and-swap is one
+/// itself, so only the compiler has to keep the order.
 #[inline]
 pub(crate) fn before_rmw() {
     if cfg!(all(
@@ -117,7 +118,7 @@ pub(crate) fn before_rmw() {
     }
 }
 
-/// Keeps what follows that compare-and-swap behind it.
+/// Keeps the code that follows that compare-and-swap behind it.
 #[inline]
 pub(crate) fn after_rmw() {
     std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);

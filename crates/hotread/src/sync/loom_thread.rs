@@ -1,8 +1,8 @@
 //! Parking for loom.
 //!
 //! loom 0.7's own `unpark` forgets the wake-up of a thread that is blocked on something else at
-//! that moment, such as a mutex; std remembers it. Its `Notify` remembers, and also wakes for no
-//! reason at times, as std may.
+//! that moment, such as a mutex; std remembers it. loom's `Notify` remembers it as well, and also
+//! wakes spuriously at times, as std may.
 
 use std::cell::RefCell;
 use std::io;
@@ -40,7 +40,7 @@ pub(crate) fn park() {
     current().0.wait();
 }
 
-/// loom has no clock: a timeout there is one that never ends.
+/// Parks without a timeout: loom has no clock, so a timeout never passes there.
 pub(crate) fn park_timeout(_: Duration) {
     park();
 }

@@ -19,8 +19,8 @@ use crate::watch::{Leader, POLL};
 
 /// Longest pause before another attempt to clone, after `Clone` has panicked.
 const MAX_RETRY: Duration = Duration::from_secs(1);
-/// How long the thread stays when no state is registered, so that a program whose tasks wait now
-/// and then does not start a thread for each wait.
+/// Time for which the thread stays without a registered state, so that a program whose tasks wait
+/// occasionally does not start a thread for each wait.
 const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Service {
@@ -29,14 +29,14 @@ pub(crate) struct Service {
 
 #[derive(Default)]
 struct Inner {
-    /// Each state at most once: what is wanted of it stands in its `Tending`.
+    /// Each state at most once; the kind of look that is wanted is in its `Tending`.
     orders: VecDeque<StdArc<Tending>>,
     /// Callers that wait until a state is forgotten.
     forgetting: Vec<(StdArc<Tending>, StdArc<Done>)>,
-    /// Registrations; the thread ends some time after the last.
+    /// Number of registrations; the thread ends some time after the last one does.
     registered: usize,
     thread: Option<thread::Thread>,
-    /// The process that started it: after a `fork`, the child has no such thread.
+    /// Id of the process that started the thread: after a `fork`, the child does not have it.
     process: u32,
 }
 
@@ -47,14 +47,15 @@ impl Inner {
     }
 }
 
-/// Told when the thread has forgotten a state.
+/// Signal that the thread has forgotten a state.
 struct Done {
     thread: thread::Thread,
     done: AtomicBool,
 }
 
 impl Service {
-    /// The one of this process; in a model, one for each state, since each run begins from nothing.
+    /// Returns the service of this process; in a model, one for each state, since each run starts
+    /// from scratch.
     pub(crate) fn get() -> StdArc<Self> {
         let new = || {
             StdArc::new(Self {
@@ -98,11 +99,11 @@ impl Service {
         self.wake(&inner);
     }
 
-    /// Has the thread see what is wanted of a state.
+    /// Makes the thread look at a state.
     pub(crate) fn order(self: &StdArc<Self>, tending: &StdArc<Tending>) {
         let mut inner = self.inner.lock();
-        // The thread is missing where a task did the work until now. If the system refuses one, the
-        // next order tries again.
+        // The thread is missing where a task did the work until now. If the system refuses to start
+        // one, the next order tries again.
         if inner.registered > 0 && self.start(&mut inner).is_err() {
             return;
         }
@@ -111,7 +112,7 @@ impl Service {
         }
     }
 
-    /// Has the thread, if it runs, forget a state that is no longer wanted.
+    /// Makes the thread, if it runs, forget a state that is no longer wanted.
     pub(crate) fn forget(&self, tending: &StdArc<Tending>) {
         let mut inner = self.inner.lock();
         if inner.running().is_some() {
@@ -126,13 +127,13 @@ impl Service {
         self.wake(inner);
     }
 
-    /// Returns when the thread does not work any more on a state, which is no longer wanted.
+    /// Returns when the thread no longer works on a state, which is no longer wanted.
     pub(crate) fn forget_and_wait(&self, tending: &StdArc<Tending>) {
         let mut inner = self.inner.lock();
         let Some(thread) = inner.running() else {
             return;
         };
-        // Called by an update that the thread itself applies, it cannot wait for itself.
+        // An update that the thread itself applies may be the caller; it cannot wait for itself.
         let waits = thread.id() != thread::current().id();
         let done = StdArc::new(Done {
             thread: thread::current(),
@@ -156,19 +157,19 @@ impl Service {
     }
 }
 
-/// What the thread has before it.
+/// The thread's work.
 struct Worker {
     service: StdArc<Service>,
     due: VecDeque<Look>,
     later: Vec<(Look, Instant)>,
-    /// Those whose readers will wake this thread.
+    /// States whose readers will wake this thread.
     watched: Vec<(StdArc<Tending>, StdArc<Leader>)>,
 }
 
 /// A state to be looked at.
 struct Look {
     tending: StdArc<Tending>,
-    /// The pause before the next attempt, if `Clone` panics.
+    /// Pause before the next attempt, if `Clone` panics.
     retry: Duration,
 }
 
@@ -262,9 +263,9 @@ impl Worker {
         }
     }
 
-    /// Forgets what is planned for a state.
+    /// Drops the plans for a state.
     ///
-    /// `wanted`: because it is about to be looked at.
+    /// `wanted`: the state is about to be looked at.
     fn drop_plans(&mut self, tending: &StdArc<Tending>, wanted: bool) {
         self.due.retain(|due| !due.is_at(tending));
         self.later.retain(|(later, _)| !later.is_at(tending));
@@ -282,7 +283,8 @@ impl Worker {
         });
     }
 
-    /// Finds what readers have woken us for, and what has waited for long enough.
+    /// Collects the states for which readers have woken the thread, and those whose pause has
+    /// passed.
     fn find_due(&mut self) {
         let fired = self
             .watched
@@ -320,7 +322,7 @@ impl Worker {
     fn watch(&mut self, look: Look, tended: &dyn Tended) {
         let leader = Leader::thread();
         if !tended.lead(&leader) {
-            // Another thread leads, and schedules us when it leaves without a successor.
+            // Another thread leads, and schedules this one when it leaves without a successor.
             return;
         }
         let certain = barrier::heavy();
@@ -336,8 +338,8 @@ impl Worker {
     }
 }
 
-/// One piece of maintenance. User code's panics are caught where it runs; a panic of our own must
-/// not end the maintenance of other states.
+/// Does one piece of maintenance. Panics of user code are caught where it runs; a panic of this
+/// crate must not end the maintenance of other states.
 fn piece(tended: &dyn Tended) -> Left {
     match catch_unwind(AssertUnwindSafe(|| tended.piece())) {
         Ok(left) => left,

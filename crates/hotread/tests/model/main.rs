@@ -1,5 +1,5 @@
-//! Any sequence of calls on one thread behaves as a plain list of batches does: see `run.rs` for
-//! the calls and the checks, and `world.rs` for the user code that runs in between.
+//! Any sequence of calls on one thread behaves like a plain list of batches: see `run.rs` for the
+//! calls and the checks, and `world.rs` for the user code that runs in between.
 
 mod run;
 mod world;
@@ -94,7 +94,7 @@ fn step(run: &mut Run, op: &Op) {
     run.check();
 }
 
-/// More with `PROPTEST_CASES`.
+/// Configuration of the cases; `PROPTEST_CASES` raises their number.
 const CASES: u32 = 2_000;
 
 fn config() -> ProptestConfig {
@@ -131,9 +131,9 @@ proptest! {
     }
 }
 
-/// A batch was rejected, the copy could not be cloned again, and a replacement superseded what was to be published
-/// before that batch. What came later was published in two parts all the same, the second of which readers of the
-/// first kept from being visible.
+/// A batch was rejected, the copy could not be cloned again, and a replacement superseded the
+/// batches to be published before that one. Later batches were nevertheless published in two parts,
+/// and readers of the first part blocked the second.
 #[test]
 fn what_follows_a_superseded_rejection_is_published_at_once() {
     let mut run = Run::new(2, None);

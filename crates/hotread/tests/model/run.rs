@@ -1,5 +1,5 @@
-//! The model: a list of accepted batches and what became of each. Each call is made on the real
-//! thing and entered here; what must then hold is in `run/check.rs`.
+//! The model: a list of accepted batches and their outcomes. Each call is made on the real state
+//! and entered here; the conditions that must hold afterwards are in `run/check.rs`.
 
 mod check;
 
@@ -27,12 +27,12 @@ impl Batch {
     }
 }
 
-/// A real handle and what it must show.
+/// A real handle and the state that it must show.
 struct Reader {
     handle: HotReadHandle<State>,
     /// Generation and content at the time it was taken.
     held: Option<(u64, Vec<u64>)>,
-    /// The generation last held, also by way of quiescence.
+    /// Generation last held, possibly before going quiescent.
     newest: u64,
 }
 
@@ -45,12 +45,12 @@ pub struct Run {
     max_copies: usize,
     max_pending: Option<usize>,
     generation: u64,
-    /// What readers saw of each generation.
+    /// State that readers saw of each generation.
     contents: BTreeMap<u64, Vec<u64>>,
     replaces: usize,
 }
 
-/// What a call found and did, beside its result.
+/// Effects of a call in addition to its result.
 struct Effects {
     events: Vec<Event>,
     queued_before: usize,
@@ -117,7 +117,7 @@ impl Run {
         self.batches.last().map_or(0, |batch| batch.last)
     }
 
-    /// What readers see when they see everything up to `last`.
+    /// The state that readers see when everything up to `last` is visible.
     fn content(&self, last: u64) -> Vec<u64> {
         let mut content = Vec::new();
         for batch in self
@@ -144,7 +144,7 @@ impl Run {
             .find(|batch| !batch.rejected && batch.first > published)
     }
 
-    /// Every number up to here is visible or rejected.
+    /// Every number up to this one is visible or rejected.
     fn settled(&self) -> u64 {
         self.pending()
             .map_or(self.latest(), |batch| batch.first - 1)
@@ -185,7 +185,7 @@ impl Run {
         batch.len()
     }
 
-    /// What is not visible when a replacement is queued is dropped.
+    /// Drops the batches that are not visible when a replacement is queued.
     fn supersede(&mut self) {
         let published = self.published_seq();
         let invisible = self.batches.iter_mut().filter(|b| b.first > published);
@@ -196,15 +196,15 @@ impl Run {
 
     // ---- calls ----
 
-    /// Makes a call that may run user code, and enters in the model what that code did.
+    /// Makes a call that may run user code, and enters the effects of that code in the model.
     fn call<R>(&mut self, code: impl FnOnce(&HotRead<State>) -> R) -> (R, Effects) {
         let (result, effects) = self.call_accepting(0, code);
         let result = result.expect("the caller has no batch whose panic could be resumed");
         (result, effects)
     }
 
-    /// As [`Run::call`], for a call that queues a batch of `len` updates, or is about to if it
-    /// does not refuse. `None`: that batch panicked when it was first applied.
+    /// As [`Run::call`], for a call that queues a batch of `len` updates unless it refuses it.
+    /// `None`: that batch panicked when it was first applied.
     fn call_accepting<R>(
         &mut self,
         len: usize,
@@ -243,7 +243,7 @@ impl Run {
         (result, effects)
     }
 
-    /// Enters what user code did during a call.
+    /// Enters the effects of user code during a call.
     fn enter(&mut self, effects: &mut Effects) {
         let mut panics = 0;
         for event in &effects.events {
@@ -297,8 +297,8 @@ impl Run {
     }
 
     pub fn try_queue(&mut self, kinds: &[Kind]) {
-        // It may maintain before it queues, and what then queues from inside would take the
-        // numbers that these are built with.
+        // The call may maintain before it queues, and updates then queued from inside would take
+        // the numbers that these are built with.
         if world(|w| w.live_nests.get()) > 0 {
             self.maintain();
         }
@@ -346,13 +346,13 @@ impl Run {
             .any(|r| r.handle.get().is_some());
         let (result, effects) = self.call(HotRead::maintain);
         self.check_maintained(&effects, result);
-        // An update queued from inside another comes as if from another thread; what comes before
-        // one that is rejected is published first, and readers may be in the way of the rest.
+        // An update queued from inside another is treated like one of another thread. Batches
+        // before a rejected one are published first, and readers may block the rest.
         let uncontended = !effects.clone_panicked() && !effects.nested() && effects.rejected == 0;
         if uncontended && free {
             assert!(
                 self.pending().is_none(),
-                "nobody was in the way of {:?}",
+                "no reader was in the way of {:?}",
                 self.pending()
             );
         }
@@ -367,8 +367,8 @@ impl Run {
         readers.any(|r| r.handle.get().is_some() && !r.handle.is_latest())
     }
 
-    /// What follows a batch that was rejected while others before it were not visible is published
-    /// after those, and readers may be in the way of that.
+    /// Batches after one that was rejected while earlier ones were not visible are published after
+    /// those, and readers may block that second publication.
     fn needs_two_publications(&self) -> bool {
         let published = self.published_seq();
         let waiting = self.batches.iter().filter(|b| b.first > published);
@@ -376,7 +376,7 @@ impl Run {
         waiting.any(|batch| batch.rejected)
     }
 
-    /// Lets every reader move on, or go, and maintains: then nothing is left to do.
+    /// Lets every reader move on or go, and maintains; no work is left afterwards.
     pub fn settle(&mut self, quiescent: bool) {
         disarm();
         let mut calm = 0;
@@ -399,13 +399,13 @@ impl Run {
                 return;
             }
             if effects.nested() {
-                // Queued meanwhile, from inside other updates: like another call.
+                // Queued meanwhile, from inside other updates: treated like another call.
                 assert!(round < 200, "nested updates queue no others");
                 calm = 0;
                 continue;
             }
             if (twice || effects.rejected > 0) && !quiescent {
-                // What follows may need the readers to move on again.
+                // The following batches may need the readers to move on again.
                 continue;
             }
             calm += 1;
@@ -442,8 +442,8 @@ impl Run {
     }
 
     pub fn snapshot(&mut self) {
-        // Its panics are those of the caller's own clone and drop, so none is caught.
-        // The snapshot is bound, so that what was cloned is dropped if its own drop panics.
+        // Panics of the snapshot are those of the caller's own clone and drop, so none is caught.
+        // The snapshot is bound, so that the clone is dropped if its own drop panics.
         let seen = catch_unwind(AssertUnwindSafe(|| {
             let snapshot = self.hot().snapshot();
             let seen = snapshot.seen.clone();

@@ -1,7 +1,7 @@
-//! The user's code in these runs: a state and actions that count their live instances, panic
-//! where they were told to, call back into the `HotRead`, and keep a journal of it all.
+//! The user's code in these runs: a state and actions that count their live instances, panic on
+//! demand, call back into the `HotRead`, and record all of it in a journal.
 //!
-//! Everything runs on one thread, so what is shared lives in a thread-local [`World`].
+//! Everything runs on one thread, so shared data lives in a thread-local [`World`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::panic::resume_unwind;
 use hotread::{HotRead, HotReadState, WaitError, WeakHotRead};
 use std::time::Duration;
 
-/// What user code did during one call.
+/// Event in user code during one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An application panicked; `visible`: readers could see the update by then.
@@ -18,7 +18,7 @@ pub enum Event {
         seq: u64,
         visible: bool,
     },
-    /// `Clone` of a state panicked whose last update is `last`.
+    /// `Clone` of a state whose last update is `last` panicked.
     ClonePanicked {
         last: u64,
         visible: bool,
@@ -35,18 +35,18 @@ pub enum Event {
 pub struct World {
     pub hot: RefCell<Option<WeakHotRead<State>>>,
     pub events: RefCell<Vec<Event>>,
-    /// Times each update was applied or begun to be, by any copy.
+    /// Applications of each update that were begun, by any copy.
     pub applications: RefCell<HashMap<u64, u32>>,
     /// `apply_update` and `apply_owned` calls that returned.
     pub applied: Cell<usize>,
     pub live_states: Cell<isize>,
     pub live_actions: Cell<isize>,
     pub live_nests: Cell<isize>,
-    /// Panic at the n-th next clone or drop; 0: not armed.
+    /// Countdown to the clone or drop that panics; 0: not armed.
     pub clone_fuse: Cell<u32>,
     pub state_drop_fuse: Cell<u32>,
     pub action_drop_fuse: Cell<u32>,
-    /// The library did what it must not: used or dropped something twice, and the like.
+    /// Violations by the library, such as a value used or dropped twice.
     pub faults: RefCell<Vec<String>>,
 }
 
@@ -58,7 +58,7 @@ pub fn world<R>(f: impl FnOnce(&World) -> R) -> R {
     WORLD.with(f)
 }
 
-/// Forgets an earlier case.
+/// Resets the world for the next case.
 pub fn reset() {
     world(|w| {
         *w.hot.borrow_mut() = None;
@@ -81,7 +81,7 @@ pub fn disarm() {
     });
 }
 
-/// Without the panic hook, whose output would bury that of a real failure.
+/// Panics without the panic hook, whose output would bury that of a real failure.
 fn planned_panic(event: Event) -> ! {
     world(|w| w.events.borrow_mut().push(event));
     resume_unwind(Box::new("planned"));
@@ -97,19 +97,19 @@ fn fault(text: String) {
     world(|w| w.faults.borrow_mut().push(text));
 }
 
-/// The `HotRead` of this run. `None`: the last one was dropped.
+/// Returns the `HotRead` of this run. `None`: the last one was dropped.
 fn hot() -> Option<HotRead<State>> {
     world(|w| w.hot.borrow().as_ref().and_then(WeakHotRead::upgrade))
 }
 
-/// Can readers see the update with this number?
+/// Returns `true` if readers can see the update with this number.
 fn visible(seq: u64) -> bool {
     hot().is_some_and(|hot| hot.read(|state| state.last() >= seq))
 }
 
 const ALIVE: u64 = 0x616c_6976_6521;
 
-/// Counts itself; notices a second drop, or bytes that are not one.
+/// Counts its instances; detects a second drop, or bytes that are not a canary.
 struct Canary(u64);
 
 impl Canary {
@@ -123,7 +123,7 @@ impl Canary {
     }
 }
 
-/// The numbers of the updates applied since the last replacement.
+/// Numbers of the updates applied since the last replacement.
 pub struct State {
     pub seen: Vec<u64>,
     canary: Canary,
@@ -172,7 +172,7 @@ impl Drop for State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Push,
-    /// Panics at the n-th application, having changed the state by half.
+    /// Panics at the n-th application, after half the change.
     PanicAt(u32),
     /// Panics when it is applied by `apply_owned`.
     PanicOwned,
@@ -183,7 +183,7 @@ pub enum Kind {
 }
 
 pub struct Action {
-    /// Equal to its sequence number.
+    /// Equals the update's sequence number.
     pub seq: u64,
     pub kind: Kind,
     canary: Canary,

@@ -1,5 +1,5 @@
-//! A state for tests: it counts its live instances, its actions are closures, and its clones
-//! and drops panic on demand. And the little that tests need of a runtime.
+//! A state for tests: it counts its live instances, its actions are closures, and its clones and
+//! drops panic on demand. Also the few parts of a runtime that tests need.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use hotread::{HotRead, HotReadHandle, HotReadState};
 
-/// Far beyond what anything here takes; only a failing test comes to wait for so long.
+/// Far longer than any test takes; only a failing test waits for all of it.
 pub const FOREVER: Duration = Duration::from_secs(600);
 
 /// The payload of a panic that a test planned.
@@ -28,7 +28,7 @@ pub fn planned_panic(number: u64) -> ! {
     resume_unwind(Box::new(Planned(number)))
 }
 
-/// Runs code that is to panic as planned, and says with which number.
+/// Runs code that is to panic as planned, and returns the number of its panic.
 pub fn panics<R>(code: impl FnOnce() -> R) -> u64 {
     let Err(panic) = catch_unwind(AssertUnwindSafe(code)) else {
         panic!("it was to panic, and did not");
@@ -47,10 +47,10 @@ pub struct Care {
     /// Calls of `apply_update` and `apply_owned`.
     pub applications: AtomicUsize,
     pub clones: AtomicUsize,
-    /// So many clones, or drops, to come will panic.
+    /// Number of the next clones, or drops, that panic.
     pub clone_panics: AtomicUsize,
     pub drop_panics: AtomicUsize,
-    /// Runs at each clone, before it may panic.
+    /// Runs at each clone, before the clone may panic.
     pub on_clone: Mutex<Option<HookCode>>,
 }
 
@@ -141,11 +141,11 @@ impl HotReadState for Probe {
     }
 }
 
-/// Which application of an update it is.
+/// One application of an update.
 pub struct Application {
-    /// Counted from 1, over all copies.
+    /// Number of the application, counted from 1 over all copies.
     pub nth: usize,
-    /// By `apply_owned`.
+    /// `true` if applied by `apply_owned`.
     pub owned: bool,
 }
 
@@ -203,13 +203,13 @@ pub fn panic_at(number: u64, n: usize) -> Step {
     })
 }
 
-/// Where updates stop until the test lets them go on.
+/// A gate at which updates stop until the test opens it.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<GateState>);
 
 #[derive(Default)]
 struct GateState {
-    /// Arrivals, and how many of them may go on.
+    /// Number of arrivals, and how many of them may pass.
     counts: Mutex<(usize, usize)>,
     changed: Condvar,
 }
@@ -226,7 +226,7 @@ impl Gate {
         }
     }
 
-    /// Waits until an update has arrived that no call of [`Gate::open`] was for yet.
+    /// Waits until an update has arrived for which [`Gate::open`] was not called yet.
     pub fn arrived(&self) {
         let mut counts = self.0.counts.lock().unwrap();
         while counts.0 <= counts.1 {
@@ -234,7 +234,7 @@ impl Gate {
         }
     }
 
-    /// Lets one more update go on.
+    /// Lets one more update pass.
     pub fn open(&self) {
         self.0.counts.lock().unwrap().1 += 1;
         self.0.changed.notify_all();
@@ -251,38 +251,38 @@ impl Gate {
     }
 }
 
-/// A state with two copies, and its counters.
+/// Returns a state with two copies, and its counters.
 pub fn probe() -> (HotRead<Probe>, Arc<Care>) {
     let care = Arc::<Care>::default();
     (HotRead::new(Probe::new(&care)), care)
 }
 
-/// What readers see.
+/// Returns the state that readers see.
 pub fn seen(hot: &HotRead<Probe>) -> Vec<u64> {
     hot.read(|state| state.seen.clone())
 }
 
-/// Publishes `push(number)` behind the back of a new handle, which so holds the other of the two
-/// copies: whatever is queued next is blocked until it lets go.
+/// Publishes `push(number)` after a new handle has taken the other of the two copies: the following
+/// updates are blocked until that handle lets go.
 pub fn hold_up(hot: &HotRead<Probe>, number: u64) -> HotReadHandle<Probe> {
     let mut handle = hot.create_named_handle("in the way");
     handle.current();
     let result = hot.queue_update(push(number));
     assert!(!result.blocked_by_workers);
-    // A maintainer may be applying, and then publishes it for us.
+    // A maintainer may be applying, and then publishes it instead.
     while hot.published_seq() < result.last_seq {
         thread::yield_now();
     }
     handle
 }
 
-/// Queues a batch and has it applied to every copy, which `queue_updates` may put off.
+/// Queues a batch and applies it to every copy, which `queue_updates` may defer.
 pub fn apply_everywhere(hot: &HotRead<Probe>, batch: impl IntoIterator<Item = Step>) {
     hot.queue_updates(batch);
     hot.maintain();
 }
 
-/// Applies everything to every copy, with no handle in the way, and checks that the copies agree.
+/// Applies every update to every copy, with no handle in the way, and checks that the copies agree.
 pub fn settle(hot: &HotRead<Probe>) {
     while hot.maintain().busy {
         thread::yield_now();
@@ -302,7 +302,7 @@ pub fn settle(hot: &HotRead<Probe>) {
     }
 }
 
-/// Runs code that might hang, on a thread of its own; fails rather than hang.
+/// Runs code that might hang on a thread of its own; fails instead of hanging.
 pub fn finishes<R: Send + 'static>(code: impl FnOnce() -> R + Send + 'static) -> R {
     let (sender, receiver) = mpsc::channel();
     let runner = thread::spawn(move || {

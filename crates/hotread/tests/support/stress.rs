@@ -1,8 +1,8 @@
-//! Readers, writers and holders on real threads, and a state in which a torn read, a lost or
-//! repeated update, a split batch or a write behind a reader's back shows.
+//! Readers, writers and holders on real threads, and a state that detects a torn read, a lost or
+//! repeated update, a split batch, or a write to a copy that a reader holds.
 //!
 //! Uses plain spawn and join, and no lock or channel of its own: ThreadSanitizer cannot see into
-//! the precompiled ones, and what they order would hide races besides.
+//! the precompiled ones, and the order that they impose would hide races as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
@@ -13,13 +13,13 @@ use hotread::{HotRead, HotReadState};
 pub const WRITERS: usize = 3;
 
 pub struct Ledger {
-    /// All equal to the number of updates applied.
+    /// Numbers that all equal the number of updates applied.
     mirror: [u64; 48],
     /// The last number from each writer.
     last: [Box<u64>; WRITERS],
-    /// A batch has begun and not ended. Never seen from outside.
+    /// Set between the beginning and the end of a batch. Readers never see it set.
     open: bool,
-    /// An update came out of order, or twice.
+    /// Set if an update was out of order, or applied twice.
     wrong: bool,
     live: Arc<AtomicIsize>,
 }
@@ -59,7 +59,7 @@ impl Ledger {
         self.open = open;
     }
 
-    /// Checks it, and sums it up in one number.
+    /// Checks the state, and returns a number that summarizes it.
     fn check(&self) -> u64 {
         assert!(
             self.mirror.iter().all(|&number| number == self.mirror[0]),
@@ -118,12 +118,12 @@ pub struct Stress {
     pub max_copies: usize,
     /// Updates by each writer.
     pub updates: u64,
-    /// Each of these many times.
+    /// Number of readers of each kind.
     pub readers: usize,
     pub maintainer: bool,
 }
 
-/// Something like chance, and the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Chance(u64);
 
 impl Chance {
@@ -215,7 +215,7 @@ fn write(hot: &HotRead<Ledger>, writer: usize, updates: u64, mut chance: Chance)
     }
 }
 
-/// A worker with a handle of its own, which now and then keeps its copy for longer.
+/// A reader with a handle of its own, which occasionally keeps its copy for longer.
 fn keep_a_handle(hot: &HotRead<Ledger>, stop: &AtomicBool, mut chance: Chance) {
     let mut handle = hot.create_handle();
     let mut newest = 0;
@@ -238,7 +238,7 @@ fn keep_a_handle(hot: &HotRead<Ledger>, stop: &AtomicBool, mut chance: Chance) {
     }
 }
 
-/// A worker that makes, clones and drops handles all the time.
+/// A reader that creates, clones and drops handles all the time.
 fn change_handles(hot: &HotRead<Ledger>, stop: &AtomicBool, mut chance: Chance) {
     let mut handle = hot.create_handle();
     while !stop.load(Relaxed) {
@@ -254,7 +254,7 @@ fn change_handles(hot: &HotRead<Ledger>, stop: &AtomicBool, mut chance: Chance) 
     }
 }
 
-/// A worker without a handle.
+/// A reader without a handle.
 fn read_without(hot: &HotRead<Ledger>, stop: &AtomicBool, mut chance: Chance) {
     let mut newest = 0;
     while !stop.load(Relaxed) {

@@ -1,4 +1,4 @@
-//! A state that stays small however many updates it takes, and counts what is done to it.
+//! A state that stays small however many updates it takes, and counts its clones and applications.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,7 +18,7 @@ impl Sum {
         Self::with(care, 0)
     }
 
-    /// As if one update had added `number`.
+    /// Returns the state that one update of `number` would leave.
     pub fn with(care: &Arc<Care>, number: u64) -> Self {
         care.live.fetch_add(1, SeqCst);
         Self {
@@ -57,7 +57,7 @@ impl HotReadState for Sum {
     }
 }
 
-/// A state with this many copies, and its counters.
+/// Returns a state with this many copies, and its counters.
 pub fn sum(max_copies: usize) -> (HotRead<Sum>, Arc<Care>) {
     let care = Arc::<Care>::default();
     let hot = HotRead::builder(Sum::new(&care))
@@ -66,7 +66,8 @@ pub fn sum(max_copies: usize) -> (HotRead<Sum>, Arc<Care>) {
     (hot, care)
 }
 
-/// The update 7 is published to both copies, and a reader holds the published one.
+/// Returns a state with the update 7 published to both copies, and a reader that holds the
+/// published one.
 pub fn stalled(max_copies: usize) -> (HotRead<Sum>, HotReadHandle<Sum>, Arc<Care>) {
     let (hot, care) = sum(max_copies);
     hot.queue_update(Add(7));
@@ -76,7 +77,7 @@ pub fn stalled(max_copies: usize) -> (HotRead<Sum>, HotReadHandle<Sum>, Arc<Care
     (hot, handle, care)
 }
 
-/// Behind a reader that holds the older copy, with as many updates blocked.
+/// Returns a state with this number of updates blocked by a reader that holds the older copy.
 pub fn blocked(updates: usize) -> (HotRead<Sum>, HotReadHandle<Sum>, Arc<Care>) {
     let (hot, handle, care) = stalled(2);
     assert!(hot.queue_update(Add(1)).published);

@@ -1,4 +1,4 @@
-//! What each operation does to the disk, and what a power failure makes of it.
+//! Effects of each operation on the disk, and of a power failure on them.
 
 use super::*;
 
@@ -87,7 +87,7 @@ fn the_first_sync_of_a_log_makes_all_names_durable() {
 }
 
 #[test]
-fn a_deleted_file_stays_with_those_who_have_it_open() {
+fn a_deleted_file_remains_for_open_handles() {
     let mut model = Model::default();
     let first = model.open(Some("a"), CREATE).unwrap();
     model.write(first, 0, b"first").unwrap();
@@ -158,7 +158,7 @@ fn without_power_only_letting_go_works() {
 }
 
 #[test]
-fn opening_honours_what_was_asked_for() {
+fn opening_respects_the_requested_mode() {
     let mut model = Model::default();
     assert_eq!(
         model.open(Some("a"), Opening::default()).err(),

@@ -1,4 +1,4 @@
-//! The calls that SQLite makes on an open file, translated to the disk's.
+//! SQLite's calls on an open file, translated to the disk's.
 
 use super::{Shared, code, guarded, locked};
 use crate::disk::{Handle, Refusal};
@@ -11,17 +11,17 @@ use std::ptr;
 use std::slice;
 use std::sync::atomic::{Ordering, fence};
 
-/// What SQLite allocates for an open file, in its own memory.
+/// Memory of an open file, allocated by SQLite.
 #[repr(C)]
 pub(crate) struct SimFile {
-    /// SQLite looks for this at the beginning.
+    /// First field, where SQLite expects it.
     base: ffi::sqlite3_file,
     /// From `Box::into_raw`; owned, and valid while `base` has methods.
     open: *mut OpenFile,
 }
 
 impl SimFile {
-    /// SQLite makes no calls on a file without methods.
+    /// A file without methods, on which SQLite makes no calls.
     pub(crate) const CLOSED: SimFile = SimFile {
         base: ffi::sqlite3_file {
             pMethods: ptr::null(),
@@ -68,14 +68,15 @@ pub(crate) static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 
 /// # Safety
 ///
-/// SQLite makes this call: `file` was opened by our `xOpen` and is not closed before `'a` ends.
+/// SQLite makes this call: `file` was opened by this VFS's `xOpen` and is not closed before `'a`
+/// ends.
 unsafe fn opened<'a>(file: *mut ffi::sqlite3_file) -> &'a OpenFile {
     // SAFETY: A file that was opened begins with a `SimFile` whose `open` is valid until `xClose`.
     // Only shared references are made of it.
     unsafe { &*(*file.cast::<SimFile>()).open }
 }
 
-/// An offset or a length, which SQLite never makes negative.
+/// Converts an offset or a length, which SQLite never makes negative.
 fn size(value: impl TryInto<usize>) -> Result<usize, c_int> {
     value.try_into().map_err(|_| ffi::SQLITE_MISUSE)
 }
@@ -113,8 +114,8 @@ unsafe extern "C" fn read(
             return Err(ffi::SQLITE_MISUSE);
         }
         let into = into.cast::<u8>();
-        // SAFETY: SQLite passes a buffer of so many bytes, which nobody else uses during the call;
-        // it may not be initialised, so it is filled before a reference to it is made.
+        // SAFETY: SQLite passes a buffer of `bytes` bytes, which no other code uses during the
+        // call; it may be uninitialized, so it is filled before a reference to it is made.
         let into = unsafe {
             into.write_bytes(0, bytes);
             slice::from_raw_parts_mut(into, bytes)
@@ -140,7 +141,7 @@ unsafe extern "C" fn write(
         if data.is_null() {
             return Err(ffi::SQLITE_MISUSE);
         }
-        // SAFETY: SQLite passes so many bytes, and does not change them during the call.
+        // SAFETY: SQLite passes a buffer of this size, and does not change it during the call.
         let data = unsafe { slice::from_raw_parts(data.cast::<u8>(), bytes) };
         // SAFETY: The caller is SQLite.
         let open = unsafe { opened(file) };
@@ -177,7 +178,7 @@ unsafe extern "C" fn file_size(
         let open = unsafe { opened(file) };
         let len = locked(&open.model).len(open.handle).map_err(code)?;
         let len = ffi::sqlite3_int64::try_from(len).map_err(|_| ffi::SQLITE_IOERR_FSTAT)?;
-        // SAFETY: SQLite passes a place for the answer.
+        // SAFETY: SQLite passes a place for the result.
         unsafe { out.write(len) };
         Ok(())
     })
@@ -207,13 +208,13 @@ unsafe extern "C" fn check_reserved_lock(file: *mut ffi::sqlite3_file, out: *mut
         // SAFETY: The caller is SQLite.
         let open = unsafe { opened(file) };
         let is_reserved = locked(&open.model).is_reserved(open.handle).map_err(code)?;
-        // SAFETY: SQLite passes a place for the answer.
+        // SAFETY: SQLite passes a place for the result.
         unsafe { out.write(c_int::from(is_reserved)) };
         Ok(())
     })
 }
 
-/// The disk has nothing to be controlled: SQLite does without.
+/// Refuses: the disk has no controls, which SQLite does not need.
 unsafe extern "C" fn file_control(
     _: *mut ffi::sqlite3_file,
     _op: c_int,
@@ -226,7 +227,7 @@ unsafe extern "C" fn sector_size(_: *mut ffi::sqlite3_file) -> c_int {
     SECTOR_BYTES as c_int
 }
 
-/// Only what SQLite's unix VFS promises, too.
+/// Returns only the properties that SQLite's unix VFS promises, too.
 unsafe extern "C" fn device_characteristics(_: *mut ffi::sqlite3_file) -> c_int {
     ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
 }
@@ -239,7 +240,7 @@ unsafe extern "C" fn shm_map(
     out: *mut *mut c_void,
 ) -> c_int {
     guarded(|| {
-        // SAFETY: SQLite passes a place for the answer.
+        // SAFETY: SQLite passes a place for the result.
         unsafe { out.write(ptr::null_mut()) };
         // SAFETY: The caller is SQLite.
         let open = unsafe { opened(file) };
@@ -247,7 +248,7 @@ unsafe extern "C" fn shm_map(
         let region = locked(&open.model)
             .shm_map(open.handle, index, bytes, extend != 0)
             .map_err(|refusal| shm_code(refusal, ffi::SQLITE_IOERR_SHMMAP))?;
-        // SAFETY: As above. The region stays where it is until this file unmaps it or is closed.
+        // SAFETY: As above. The region keeps its address until this file unmaps it or is closed.
         unsafe { out.write(region) };
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! A workload of numbered transactions, and the judgement of what a power failure left of it.
+//! A workload of numbered transactions, and a check of what a power failure left of it.
 
 // Each test file uses a part.
 #![allow(dead_code)]
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 pub const DATABASE: &str = "test.db";
 
-/// A transaction deletes what the one so many before it wrote, so that pages are used again.
+/// Distance to the transaction whose rows a transaction deletes, so that pages are reused.
 const WINDOW: u64 = 20;
 
-/// So small that transactions spill into the log before they commit.
+/// Size so small that transactions spill into the log before they commit.
 const CACHE_PAGES: u32 = 10;
 
-/// So few that the log is checkpointed and begun anew all the time.
+/// Size so small that the log is checkpointed and restarted all the time.
 const CHECKPOINT_PAGES: u32 = 30;
 
-/// Longer than any test shall wait for a lock.
+/// Longer than any test may wait for a lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn open(disk: &Disk, access: OpenFlags) -> Result<Connection> {
@@ -39,13 +39,13 @@ pub fn reader(disk: &Disk) -> Result<Connection> {
     open(disk, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
-/// How SQLite is to write: its `journal_mode`, and its `synchronous`.
+/// SQLite's way of writing: its `journal_mode`, and its `synchronous`.
 #[derive(Clone, Copy, Debug)]
 pub struct Mode(pub &'static str, pub &'static str);
 
 pub const WAL_FULL: Mode = Mode("WAL", "FULL");
 
-/// A connection that writes.
+/// Opens a connection that writes.
 pub fn writer(disk: &Disk, Mode(journal_mode, synchronous): Mode) -> Result<Connection> {
     let connection = connect(disk)?;
     connection.execute_batch(&format!(
@@ -57,7 +57,7 @@ pub fn writer(disk: &Disk, Mode(journal_mode, synchronous): Mode) -> Result<Conn
     Ok(connection)
 }
 
-/// A disk with the tables in place, durably.
+/// Returns a disk with the tables in place, durably.
 pub fn prepared(Mode(journal_mode, _): Mode) -> Disk {
     let disk = Disk::new();
     let connection = writer(&disk, Mode(journal_mode, "EXTRA")).unwrap();
@@ -74,7 +74,7 @@ pub fn prepared(Mode(journal_mode, _): Mode) -> Disk {
     disk
 }
 
-/// One transaction: two rows come, two go, and the number of the last is noted.
+/// Makes one transaction: it adds two rows, removes two, and records its number as the last.
 pub fn transact(connection: &mut Connection, txn: u64) -> Result<()> {
     let transaction = connection.transaction()?;
     for half in 0..2 {
@@ -95,8 +95,8 @@ pub fn transact(connection: &mut Connection, txn: u64) -> Result<()> {
     transaction.commit()
 }
 
-/// The number of the last transaction if the connection sees each as a whole; otherwise what it
-/// sees instead.
+/// Returns the number of the last transaction if the connection sees each as a whole; otherwise a
+/// description of what it sees.
 pub fn whole_transactions(connection: &Connection) -> Result<Result<u64, String>> {
     let snapshot = connection.unchecked_transaction()?;
     let last: i64 = snapshot.query_row("SELECT txn FROM last", [], |row| row.get(0))?;
@@ -115,14 +115,14 @@ pub fn whole_transactions(connection: &Connection) -> Result<Result<u64, String>
     })
 }
 
-/// What is left on a disk.
+/// State of a disk.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     /// Whole transactions up to this one.
     Whole(u64),
     /// Parts of transactions.
     Torn(String),
-    /// SQLite itself finds fault with it.
+    /// SQLite itself reports corruption.
     Corrupt(String),
 }
 

@@ -1,11 +1,11 @@
-//! What must hold after a call, after every step, and at the end.
+//! Conditions after a call, after every step, and at the end.
 
 use hotread::{HotRead, MaintenanceResult, Outcome, QueueResult, WorkerStatus};
 
 use super::{Batch, Effects, Run};
 use crate::world::{disarm, world};
 
-/// Each panic costs a clone, and that many clones are a piece of work.
+/// Number of clones that make a piece of work; each panic costs a clone.
 const SPENT: usize = 15;
 
 impl Run {
@@ -44,14 +44,14 @@ impl Run {
             self.hot().generation() > effects.generation_before
         );
         self.check_applied(effects, result.applied_updates);
-        // An update queued from inside another comes as if from another thread.
+        // An update queued from inside another is treated like one of another thread.
         if effects.nested() {
             return;
         }
         assert_eq!(result.blocked_by_workers, self.has_outdated_readers());
         let left = effects.queued_before - self.hot().queued_update_count();
         let left = left - effects.rejected;
-        // What leaves by a panic is not counted.
+        // Updates that leave the log by a panic are not counted.
         assert!(
             result.pruned_updates == left || effects.panicked() && result.pruned_updates < left,
             "{} != {left}",
@@ -69,7 +69,7 @@ impl Run {
         );
     }
 
-    /// After a call that applies: whatever is not visible is held up by readers.
+    /// Checks, after a call that applies, that readers block every update that is not visible.
     pub(super) fn check_progress(&self, effects: &Effects) {
         if let Some(pending) = self.pending()
             && !effects.clone_panicked()
@@ -83,7 +83,7 @@ impl Run {
         }
     }
 
-    /// After every step.
+    /// Checks the conditions that hold after every step.
     pub fn check(&mut self) {
         world(|w| assert_eq!(*w.faults.borrow(), Vec::<String>::new()));
         let hot = &self.hots[0];
@@ -174,12 +174,12 @@ impl Run {
         let in_use = self.copies_in_use();
         let applied = world(|w| w.applied.get());
         let hots = std::mem::take(&mut self.hots);
-        // A panicking update may be among the last ones applied: none of them is resumed.
+        // A panicking update may be among the last ones applied: none of these panics is resumed.
         drop(hots);
         world(|w| {
-            assert_eq!(w.live_actions.get(), 0, "nobody will apply them any more");
+            assert_eq!(w.live_actions.get(), 0, "they will never be applied");
             if handles_first {
-                assert_eq!(w.applied.get(), applied, "nobody could see it");
+                assert_eq!(w.applied.get(), applied, "no reader could see it");
                 assert_eq!(w.live_states.get(), 0);
             } else if !self.readers.is_empty() {
                 assert_eq!(w.live_states.get() as usize, in_use, "held or published");
