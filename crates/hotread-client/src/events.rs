@@ -83,6 +83,7 @@ impl Client {
         let (trouble, last_trouble) = watch::channel(None);
         let mut outlet = Outlet {
             sender,
+            full: false,
             begun: Some(begun),
             trouble,
         };
@@ -126,6 +127,9 @@ impl Target for Nothing {
 /// Sends events to their reader.
 struct Outlet {
     sender: mpsc::Sender<Result<Event, Error>>,
+    /// The channel was full after the last event. The reader makes room at any time, so `has_room` and the
+    /// `progress` after it rely on this flag, which changes only in this task.
+    full: bool,
     /// Sender of the position at which the session begins; `None`: it has begun.
     begun: Option<oneshot::Sender<Result<Position, Error>>>,
     /// Latest reason why the session has not begun.
@@ -145,19 +149,21 @@ impl Publish<Nothing> for Outlet {
         // There is room, because each frame that is read brings at most one event. If the reader is gone,
         // this task ends.
         let _ = self.sender.try_send(Ok(event));
+        self.full = self.sender.capacity() == 0;
         Ok(true)
     }
 
     fn has_room(&self) -> bool {
-        self.sender.capacity() > 0
+        !self.full
     }
 
     async fn progress(&mut self) -> Result<Option<Position>, ErrorBody> {
-        if self.has_room() {
+        if !self.full {
             return std::future::pending().await;
         }
         // An error means that the reader is gone, and this task is about to end.
         drop(self.sender.reserve().await);
+        self.full = false;
         Ok(None)
     }
 
@@ -171,5 +177,58 @@ impl Publish<Nothing> for Outlet {
             // The caller may be gone; then the task is about to end.
             let _ = begun.send(Ok(position));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use hotread_proto::session::Cause;
+    use hotread_proto::{Digest, Timestamp};
+
+    fn batch(seq: u64) -> Batch<()> {
+        Batch {
+            from: seq,
+            head: Head {
+                position: Position {
+                    epoch: "00c0ffee00c0ffee".parse().unwrap(),
+                    seq,
+                },
+                digest: Digest::EMPTY,
+                records: seq,
+                at: Timestamp::EPOCH,
+            },
+            actions: Vec::new(),
+            ops: Vec::new(),
+            cause: Cause::Txn,
+            actor: None,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn room_is_noticed_whenever_the_reader_makes_it() {
+        let (sender, mut coming) = mpsc::channel(AHEAD);
+        let mut outlet = Outlet {
+            sender,
+            full: false,
+            begun: None,
+            trouble: watch::channel(None).0,
+        };
+        for seq in 1..=AHEAD as u64 {
+            assert!(outlet.has_room());
+            assert!(outlet.progress().now_or_never().is_none());
+            let applied = outlet.apply(batch(seq)).now_or_never();
+            assert!(applied.unwrap().unwrap());
+        }
+        assert!(!outlet.has_room());
+        assert!(outlet.progress().now_or_never().is_none());
+        // Between the two calls of one step: the step reads nothing, and `progress` ends it.
+        assert!(!outlet.has_room());
+        coming.try_recv().unwrap().unwrap();
+        let made = outlet.progress().now_or_never();
+        assert_eq!(made.expect("it resolves").unwrap(), None);
+        assert!(outlet.has_room());
     }
 }
