@@ -1,4 +1,4 @@
-//! A server with 1,000,000 records is killed under way and started again: how long until it listens,
+//! A server with 1,000,000 records is killed during writes and started again: the time until it listens,
 //! answers a read, acknowledges a write, and until a replica that kept its state has that write.
 
 use std::thread::sleep;
@@ -14,10 +14,10 @@ use crate::rounds::{Rounds, Unit};
 use crate::store::data;
 use crate::store::scratch::Plan;
 
-/// Writes before the end, which lie in the log when it comes.
+/// Writes before the kill, which are in the log at that moment.
 const WRITES: usize = 1_000;
 const COLUMNS: [&str; 4] = ["listens", "first read", "first write", "a replica has it"];
-/// A server that is away longer is noticed by people, in seconds.
+/// Absence of a server that people notice, in seconds.
 const GOAL_S: f64 = 2.0;
 
 pub(super) fn run(plan: &Plan) -> Figure {

@@ -1,5 +1,5 @@
-//! A thousand sessions lose their server by `kill -9`, and have it back after two seconds: how long
-//! until each of them has a change that was committed after that, and what it takes of the server.
+//! A thousand sessions lose their server by `kill -9`, and have it back after two seconds: the time
+//! until each of them has a change that was committed after that, and the server's memory.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::rounds::{Rounds, Unit, columns};
 use crate::stats::percentiles;
 use crate::store::scratch::Plan;
 
-/// How long the server is away.
+/// Duration of the server's absence.
 const AWAY: Duration = Duration::from_secs(2);
-/// All are back within so many seconds.
+/// Goal for the time until all are back, in seconds.
 const GOAL_S: f64 = 10.0;
 const COLUMNS: [(Unit, &[&str]); 3] = [
     (Unit::Ns, &["p50", "p99", "the last"]),
@@ -70,7 +70,7 @@ fn storm(plan: &Plan, sessions: usize) -> Vec<f64> {
         runtime.block_on(hotread::put_update(url, number, &mut rng));
     };
     put(0, &server.url);
-    // They have it, and have said so.
+    // Waits until the sessions have acknowledged it.
     sleep(Duration::from_secs(1));
     let before = server.process().status().anonymous;
     let address = server.kill();

@@ -1,5 +1,5 @@
 //! A read by closure: `HotRead::read(|state| …)`, which any thread can call without a handle to
-//! manage and which holds nothing afterwards, beside the other ways that pay at every read.
+//! manage and which holds no copy afterwards, compared with the other ways that pay at every read.
 
 use super::reads::{ALIKE, map_read, struct_read};
 use super::support::{Drawn, cells};

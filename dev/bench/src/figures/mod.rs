@@ -1,4 +1,4 @@
-//! The figures, one module each; the first lines of a module say what it asks and how it answers.
+//! The figures, one module each; the first lines of a module state its question and its method.
 
 mod after_publication;
 mod burst;

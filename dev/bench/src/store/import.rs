@@ -41,7 +41,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     rounds.add(OURS, 0, move || row(hotread(&ours, records)));
     rounds.add(BARE, 0, move || row(bare(&source, records)));
     let all = rounds.run(plan.pick(3, 1));
-    // A failure to remove it now is made good at the end.
+    // If this fails, the file is removed at the end.
     let _ = std::fs::remove_file(path);
     Figure::new(
         "Importing records",

@@ -1,6 +1,6 @@
-//! Anonymous resident memory of a live table in two copies, beside one `BTreeMap` of the same rows:
-//! what a process has taken since before it opened the file, as the system counts it, nothing
-//! trimmed. Each measurement is a process of its own.
+//! Anonymous resident memory of a live table in two copies, compared with one `BTreeMap` of the same rows:
+//! the growth of a process since before it opened the file, as the system counts it, without
+//! trimming. Each measurement is a process of its own.
 
 use super::OURS;
 use super::child::{OPS, Peer, measure};

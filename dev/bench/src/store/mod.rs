@@ -1,8 +1,8 @@
-//! The figures of durable tables: what `hotread-store` does beside a bare `rusqlite` that runs the
-//! same statements, and beside a plain `BTreeMap` of the same rows.
+//! The figures of durable tables: `hotread-store` compared with a bare `rusqlite` that runs the
+//! same statements, and with a plain `BTreeMap` of the same rows.
 //!
-//! The bare loop ([`bare`]) is the limit: its rows, hashes and digests are worked out before it is
-//! timed, so what it leaves out is what the store adds: deciding, hashing, encoding, the way to the
+//! The bare loop ([`bare`]) is the limit: its rows, hashes and digests are computed before it is
+//! timed, so the difference is the work that the store adds: deciding, hashing, encoding, the way to the
 //! committer's thread and back, and the live table. A test compares the files that both leave.
 
 pub mod bare;

@@ -1,8 +1,8 @@
-//! Effects of callers who ask for as much as they can, on other callers and on the server's memory; compared
+//! Effects of callers that request as much as they can, on other callers and on the server's memory; compared
 //! with an earlier state of the server, if one is given.
 //!
-//! It is what the bench target `abuse` does. Unlike the other figures from end to end, these start the
-//! built command `hotread serve`, with the settings that it has by default (`server`): an earlier
+//! This is the bench target `abuse`. Unlike the other figures from end to end, these start the
+//! built command `hotread serve`, with its default settings (`server`): an earlier
 //! state is another program. Attackers (`attack`) and sessions that are cut off (`sessions`) are roles of this
 //! program, in processes of their own; the honest callers (`honest`) run in the process that measures.
 
@@ -62,12 +62,12 @@ pub const ALL: [Entry; 6] = entries![
 
 /// Default of `max_buffered_bytes`, of both states.
 const MAX_BUFFERED: f64 = (1_u64 << 30) as f64;
-/// Memory that a server may take in addition to its tables, in bytes: `max_buffered_bytes` and a quarter more.
+/// Memory that a server may take in addition to its tables, in bytes: 1.25 times `max_buffered_bytes`.
 const MAY_GROW: f64 = MAX_BUFFERED * 1.25;
-/// Memory that may stay a minute after an attack: the caches of SQLite's writer and readers, which are filled
-/// meanwhile, and the recent changes of followed tables.
+/// Memory that may stay a minute after an attack: the caches of SQLite's writer and readers, which the attack
+/// fills, and the recent changes of followed tables.
 const MAY_STAY: f64 = (128_u64 << 20) as f64;
-/// The most that the 99th percentile of puts to other tables may be, in milliseconds.
+/// Goal for the 99th percentile of puts to other tables, in milliseconds.
 const PUTS_MS: f64 = 250.0;
 
 fn rules(machine: &Machine) -> String {
@@ -83,11 +83,11 @@ fn rules(machine: &Machine) -> String {
     )
 }
 
-/// Runs the bench target: as a child in another role, or what the command line asks for, of the
-/// figures that are known.
+/// Runs the bench target: as a child in another role, or the figures that the command line selects from the
+/// known ones.
 ///
 /// # Errors
-/// What is wrong with the command line, that a server's program is not there, or why the report cannot be
+/// If the command line is wrong, a server's program is missing, or the report cannot be
 /// written.
 pub fn run(known: &[&str]) -> Result<(), String> {
     if let Some((role, arguments)) = process::role() {
@@ -102,8 +102,8 @@ pub fn run(known: &[&str]) -> Result<(), String> {
     target::run(&ABOUT, &ALL, known, &options)
 }
 
-/// Measures all figures at sizes that only show that they can be measured, with a server's program, and
-/// one that takes the roles of its child processes.
+/// Measures all figures at sizes that only show that they work, with a server's program, and
+/// a program that takes the roles of child processes.
 ///
 /// # Errors
 /// If there is no such server.
@@ -118,14 +118,14 @@ pub fn tiny(server: PathBuf, roles: PathBuf) -> Result<Vec<Figure>, String> {
     Ok(ALL.iter().map(|figure| figure.measure(&plan)).collect())
 }
 
-/// A runtime whose tasks go on while the thread that measures does something else.
+/// A runtime whose tasks run independently of the measuring thread.
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build();
     runtime.expect("the system has an event queue and a thread to give")
 }
 
-/// The name of a row, of a state.
+/// Name of the row of a state.
 fn name(row: &str, state: State) -> String {
     match state {
         State::Now => row.to_owned(),
@@ -133,7 +133,7 @@ fn name(row: &str, state: State) -> String {
     }
 }
 
-/// A table with a row a state, measured once.
+/// A table with one row for each state, measured once.
 fn of_states(
     title: &str,
     columns: impl IntoIterator<Item = (&'static str, Unit)>,
@@ -147,7 +147,7 @@ fn of_states(
     rounds.run(1)
 }
 
-/// The goal that a server's memory grows by no more than it may, in MB.
+/// The goal for the growth of a server's memory, in MB.
 fn may_grow(what: impl Into<String>, bytes: f64) -> Goal {
     Goal::at_most(what, (MAY_GROW / 1e6).round(), bytes / 1e6).in_unit("MB")
 }

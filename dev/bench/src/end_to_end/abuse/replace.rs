@@ -1,4 +1,4 @@
-//! A replacement that changes every value: the memory of who makes it, of the server, and of a replica.
+//! A replacement that changes every value: the memory of its caller, of the server, and of a replica.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .tables([table])
 }
 
-/// A database with a table, and a file in which each value of it is another one.
+/// Prepares a database with a table, and a file in which each of its values is different.
 fn prepare(
     state: State,
     folder: &Path,
@@ -82,7 +82,7 @@ fn prepare(
     (database, lines)
 }
 
-/// A row, and what the command said if it failed.
+/// A row, and the command's error if it failed.
 type Measured = (Vec<f64>, Option<String>);
 
 fn in_file(plan: &Plan, state: State, records: usize) -> Measured {
