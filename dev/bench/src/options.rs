@@ -29,7 +29,7 @@ usage: cargo bench -p hotread-bench [--bench inprocess|store|end_to_end|abuse] [
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)
   --server PATH        abuse: the built command `hotread` (default: of the profile dist)
-  --before PATH        abuse: the same of an earlier state, to be measured as well
+  --before PATH        abuse: the same of an earlier state, measured as well
   --list               the figures' names";
 
 impl Options {

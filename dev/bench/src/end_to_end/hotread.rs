@@ -269,7 +269,7 @@ pub(super) fn publication() -> f64 {
             let row = Row::parse(value.as_bytes()).expect("it was made here");
             let result = state.queue_update(Change::Put(row::key(number).into(), row));
             let now = super::clock::now();
-            assert!(result.published, "nobody holds a copy");
+            assert!(result.published, "no reader holds a copy");
             now
         })
         .collect();

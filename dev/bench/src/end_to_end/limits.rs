@@ -41,10 +41,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
              one after the other."
         ),
     )
-    .notes([
-        "Paced operations find caches cold and cores asleep; that is how the updates of a \
-             table find them, too.",
-    ])
+    .notes(["Paced operations find caches cold and cores asleep, as the updates of a table do."])
     .tables([all])
 }
 

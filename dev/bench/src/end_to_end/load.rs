@@ -85,9 +85,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "A new process fills a `HashMap` with a table of {} to {} records of about 100 bytes. \
              HotRead: until `replica()` returns, from a server that has not touched the table \
              since it started; and from the same server for the process after that. Plain HTTP: \
-             the same records with the same fields, which the server has in memory as they are \
-             sent; the reader takes out key and value. Memory is anonymous resident memory of the \
-             whole process; `at most` is the most that was ever resident.",
+             the same records with the same fields, which the server has in memory in the form \
+             that it sends; the reader keeps key and value. Memory is anonymous resident memory of the \
+             whole process; `at most` is the maximum.",
             sizes[0],
             sizes[sizes.len() - 1],
         ),
@@ -105,10 +105,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     ])
     .notes([
-        "A fresh server reads the table from disk for its first replica. Each record that \
-             comes is checked against its hash, and the whole against the table's digest; the \
-             plain download is not checked. A replica is two copies of the map once the first \
-             change has come.",
+        "A fresh server reads the table from disk for its first replica. Each record is checked \
+             against its hash, and the complete table against its digest; the plain download is \
+             not checked. A replica has two copies of the map once the first change has arrived.",
     ])
     .tables([times, memory])
 }

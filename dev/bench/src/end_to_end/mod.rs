@@ -45,7 +45,7 @@ type Entry = target::Entry<scratch::Files>;
 /// The report of these figures.
 pub const ABOUT: About = About {
     name: "end-to-end",
-    title: "HotRead from end to end beside other systems",
+    title: "HotRead from end to end, compared with other systems",
     command: "cargo bench -p hotread-bench --bench end_to_end --features peers",
     profile: report::BENCH_PROFILE,
     rules,
@@ -58,8 +58,8 @@ pub const ALL: [Entry; 7] = entries![
     "e2e-writes" => writes: "acknowledged writes a second",
     "e2e-load" => load: "from nothing to a complete replica, and its memory",
     "e2e-recovery" => recovery: "from kill -9 of the server to its first answers",
-    "e2e-storm" => storm: "1,000 sessions that have their server back",
-    "e2e-reads" => reads: "a replica's read beside a local one",
+    "e2e-storm" => storm: "1,000 sessions after their server returns",
+    "e2e-reads" => reads: "a replica's read compared with a local one",
 ];
 
 /// HotRead's row.
@@ -69,10 +69,10 @@ fn rules(machine: &Machine) -> String {
     format!(
         "\
 - Servers, writers and watchers are processes of their own on one machine with {} cores, and speak over the loopback. Stamps are taken on `CLOCK_MONOTONIC`, which all of them share. More processes than cores measure the scheduler as well, of every system alike.
-- Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (a snapshot now and then).
+- Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (an occasional snapshot).
 - {}
 - Every measurement starts a new server with new files, all on the same {}.
-- Values are JSON of about 100 bytes, which every watcher decodes into the same struct before it is in its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.
+- Values are JSON of about 100 bytes, which every watcher decodes into the same struct before putting it into its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.
 - Systems are interleaved in rounds that each start with another one. Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
 ",
         machine.cores,

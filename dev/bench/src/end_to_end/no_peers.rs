@@ -10,7 +10,7 @@ pub(super) const JETSTREAM: &str = "JetStream KV";
 
 /// Explains that the tables have one row.
 pub(super) fn about() -> String {
-    "Other systems are not in this build: `cargo bench -p hotread-bench --features peers` measures \
-     etcd, Redis and NATS beside it, as far as they are installed."
+    "Other systems are not in this build: `cargo bench -p hotread-bench --features peers` also \
+     measures etcd, Redis and NATS, as far as they are installed."
         .to_owned()
 }

@@ -60,10 +60,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
         }
     }
     let mut notes = vec![
-        "From the acknowledgement, a negative number is a value that watchers had before the \
+        "From the acknowledgement, a negative number means that watchers had the value before the \
          writer had its answer.".into(),
-        "Redis's messages reach those who are connected at the moment; a watcher that was away has \
-         to read everything anew. The others resume.".into(),
+        "Redis's messages reach only watchers that are connected at the moment; a watcher that was \
+         away must read everything again. Watchers of the other systems resume.".into(),
     ];
     notes.push(format!(
         "HotRead's samples end when the update is applied to the copy that is published next. For \
@@ -105,8 +105,8 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
                 let found = propagate(system, sessions, rate, time);
                 if found.missing > 0 {
                     lost.borrow_mut().push(format!(
-                        "{} with {sessions} sessions: {} values never arrived, or were folded into \
-                         a later state.",
+                        "{} with {sessions} sessions: {} values never arrived, or were coalesced \
+                         into a later state.",
                         system.name, found.missing
                     ));
                 }

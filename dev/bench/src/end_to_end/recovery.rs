@@ -37,13 +37,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "A server at FULL with a table of {records} records, which one replica follows, takes \
              {WRITES} writes and is killed (`kill -9`). It is started again at once. A read is a \
              record over HTTP; the write after it is acknowledged when it is on disk; the replica \
-             has kept its state and connects when its waiting time is over."
+             has kept its state, and connects when its waiting time is over."
         ),
     )
     .goals([Goal::seconds(first_write, GOAL_S, all.median(OURS, 2))])
     .notes([
-        "A client that lost its server waits 0.25 s to 5 s at random before each try, so that \
-             many do not come at once.",
+        "A client that lost its server waits 0.25 s to 5 s at random before each try, so that they \
+             do not all come at once.",
     ])
     .tables([all])
 }

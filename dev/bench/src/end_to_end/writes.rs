@@ -35,7 +35,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let of = |table: &Table, column, under| table.ratio((OURS, column), (under, column));
     let notes = vec![
         "JetStream has no transactions here: a batch is 100 puts that are published together and \
-         acknowledged one by one. The others' batches are seen whole or not at all."
+         acknowledged one by one. The batches of the other systems become visible at \
+         once or not at all."
             .to_owned(),
         format!(
             "HotRead / bare rusqlite at FULL: 64 writers {:.2} × of one by one, {:.2} × of 64 a \

@@ -57,7 +57,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     )
     .goals(goals)
     .tables([
-        pick("One update, after a burst of so many handles", LATER),
+        pick("One update, after a burst of handles", LATER),
         pick("The first update after it", FIRST),
         pick("Memory kept after it", KEPT),
     ])

@@ -86,7 +86,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
          HotRead is not one.",
     )
     .notes([
-        "`HotRead` lets go of its copy after each read (a thread that reads and writes would \
+        "`HotRead` releases its copy after each read (a thread that reads and writes would \
          otherwise block its own updates); `HotRead, read(|s| …)` does so by itself.",
         "Peers without an update-if-present look the key up and then insert; threads own their \
          keys, so that is the same.",

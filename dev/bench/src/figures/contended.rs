@@ -45,10 +45,10 @@ const LABELS: [&str; 8] = [
 /// Writing threads next to a light writer.
 const HEAVY: [usize; 2] = [1, 8];
 const LIGHT_LABELS: [&str; 4] = [
-    "p99 beside 1",
-    "p99 beside 8",
-    "longest beside 1",
-    "longest beside 8",
+    "p99 with 1",
+    "p99 with 8",
+    "longest with 1",
+    "longest with 8",
 ];
 
 /// Measured of each crowd, in neighbouring columns.
@@ -111,15 +111,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let pick = |title: &str, metric| all.pick(title, columns_of(metric));
     let light = LIGHT..LIGHT + LIGHT_LABELS.len();
     let light = all.pick(
-        "Updates of a light writer, every 200 µs, beside writing threads",
+        "Updates of a light writer, every 200 µs, with other writing threads",
         light,
     );
     Figure::new(
         "Many threads update at once",
-        "Threads replace values of a map of 1,000 entries without a pause, with no reader or \
-         beside one that looks keys up without a pause; left-right and evmap have their one writer \
-         behind a mutex, as their documentation says. What counts is applied and visible at the \
-         end, with the time until it was.",
+        "Threads replace values of a map of 1,000 entries without a pause, with no reader or with \
+         one that looks keys up without a pause; left-right and evmap have their one writer \
+         behind a mutex, as their documentation recommends. Updates count when they are applied \
+         and visible, with the time until then.",
     )
     .goals(goals(&all))
     .notes(notes(&all))
@@ -264,7 +264,7 @@ fn goals(all: &Table) -> Vec<Goal> {
     }
     for (index, heavy) in HEAVY.into_iter().enumerate() {
         for (metric, column) in [("p99", LIGHT), ("longest call", LIGHT + HEAVY.len())] {
-            let what = format!("light writer beside {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)");
+            let what = format!("light writer with {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)");
             let ratio = within(column + index, allowed::LONGEST_NS);
             goals.push(Goal::at_most(what, 1.0, ratio));
         }
@@ -280,8 +280,8 @@ fn notes(all: &Table) -> Vec<String> {
          nothing: with more threads than cores, their longest call is the wait for a core.".into(),
         "Goals compare with 0.1.2, and allow by how much a second row of 0.1.2 may exceed the \
          first: a tick of the scheduler (4 ms) for the longest call, a tenth for the p99; with no \
-         reader 1,000 queued updates and 64 kB, beside a busy reader 40,000 and 2.5 MB, which is \
-         what a tick more without its core leaves behind.".into(),
+         reader 1,000 queued updates and 64 kB, with a busy reader 40,000 and 2.5 MB: the backlog \
+         of one more tick without a core.".into(),
     ];
     let guarded = columns_of(STOPPED).into_iter().zip(LABELS);
     for (column, crowd) in guarded.chain([(LIGHT + LIGHT_LABELS.len(), "light writer")]) {

@@ -69,21 +69,21 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Reads while updates flow",
         "One reader looks random keys up in a map of 1,000 entries, flat out; one writer on \
-         another thread replaces values. Without updates the writer's thread spins all the same.",
+         another thread replaces values. Without updates, the writer's thread spins.",
     )
     .goals(goals)
     .notes([
-        "scc's HashIndex takes no part: a lookup beside an update of its key can miss the key.",
+        "scc's HashIndex takes no part: a lookup during an update of its key can miss the key.",
         "arc-swap and liburcu copy the map of 1,000 entries for every update; a HotRead update \
          that finds both copies in use is applied together with the next one.",
-        "One reader beside one writer leaves no core for anything else: the maxima contain \
-         interrupts and other processes, for every peer alike.",
+        "One reader and one writer leave no core for other work: the maxima contain interrupts and \
+         other processes, for every peer alike.",
     ])
     .tables([
         all.pick("Lookups a second, by updates a second", 0..5),
-        all.pick("Updates a second that the writer got through", 5..7),
+        all.pick("Updates a second by the writer", 5..7),
         all.pick("Latency of a lookup at 100k updates/s", 7..11),
-        all.pick("Latency of a lookup beside a writer flat out", 11..15),
+        all.pick("Latency of a lookup with a writer flat out", 11..15),
         by_size,
     ])
 }

@@ -50,14 +50,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     ];
     Figure::new(
-        "Publication beside many handles",
+        "Publication with many handles",
         "One thread publishes updates of a 64-byte struct while handles exist: quiet ones, or ones \
          that all hold the current copy and move on after each publication (untimed).",
     )
     .goals(goals)
     .notes([
-        "All slots are touched by one thread here. Where their owners run on other cores and \
-             have just written them, each costs a cache miss instead.",
+        "One thread touches all slots here. A slot whose owner runs on another core and has just \
+             written it costs a cache miss instead.",
     ])
     .tables([
         all.pick("One publication, by number of handles", 0..5),
@@ -108,7 +108,7 @@ fn publication<P: Share<Config>>(count: usize, holding: bool, publications: usiz
                 visible &= writer.update(Config::stamped(n));
             }
             let ticks = clock::fenced() - start;
-            assert!(visible, "nobody is on an old copy");
+            assert!(visible, "no handle is on an old copy");
             clock::ns(ticks.saturating_sub(clock::overhead())) / group as f64
         })
         .collect();

@@ -91,10 +91,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .goals(goals)
     .notes([
         "The goal against `Cache` is 1.0, and 2 % for noise: two rows of the same loop differ by 1 \
-         %, and where in memory a loop lies matters as much.",
-        "A worker's loop owns its reader: the compiler keeps in registers where the published \
-         pointer stands and which one is held. Behind a reference that it knows nothing of, both \
-         are loaded at each read, where a bare `Arc` loads one pointer.",
+         %, and the place of a loop in memory matters as much.",
+        "A worker's loop owns its reader: the compiler keeps the address of the published pointer \
+         and the held pointer in registers. Behind an opaque reference, both are loaded at each \
+         read, where a bare `Arc` loads one pointer.",
         "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
          documentation encourages reuse of a pin, hence the second row.",
     ])

@@ -82,10 +82,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .notes([
         "With two copies, updates behind a stalled reader are accepted and logged but stay \
          invisible until it moves: staleness and log grow with the hold. A third copy removes \
-         both. left-right's writer waits for the reader; a lock's writer does, and with it may \
-         other readers.",
-        "Memory counts what is allocated during the hold and not freed by its end.",
-        "Visible is what the other reader saw become visible.",
+         both. left-right's writer waits for the reader; so does a lock's writer, and with it \
+         possibly other readers.",
+        "Memory counts allocations during the hold that are not freed by its end.",
+        "Visible updates are those that the other reader saw.",
     ])
     .tables([
         all.pick("The writer", 0..6),

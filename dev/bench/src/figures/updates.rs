@@ -72,22 +72,23 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Updates of a map and of a struct",
         "Existing keys of a map of 100,000 get new values, one by one (each published) or in \
-         batches of 100 (each published), with no reader or beside one busy reader on another \
-         core; a 64-byte struct is replaced, with one quiet handle. Times are per update; beside \
-         the reader until all are visible. The limit is the same updates of two maps or structs \
+         batches of 100 (each published), with no reader or with one busy reader on another \
+         core; a 64-byte struct is replaced, with one quiet handle. Times are per update; with the \
+         reader, until all are visible. The limit is the same updates of two maps or structs \
          under one uncontended lock.",
     )
     .goals(goals)
     .notes([
         "An update that HotRead cannot publish because the reader is still on the other copy \
-         returns at once and is published with a later one; the tables of visible updates say how \
-         often that was, and the times last until it was. left-right and the locks wait instead.",
-        "`ArcSwap::load` stands for cloning behind ArcSwap: its writer clones the map for every \
+         returns at once and is published with a later one; the tables of visible updates show the \
+         share of such updates, and the times include their wait. left-right and the locks wait \
+         instead.",
+        "`ArcSwap::load` represents cloning behind ArcSwap: its writer clones the map for every \
          update or batch (`ArcSwap::rcu`).",
         "papaya, dashmap, scc and the locks keep one copy and change it in place; evmap and \
          left-right keep two.",
-        "The goal against 0.1.2 is 1.0, and a tenth for noise: by so much do two rows of the same \
-         code differ, depending on how reader and writer fall into step.",
+        "The goal against 0.1.2 is 1.0, and a tenth for noise: two rows of the same code differ by \
+         that much, depending on how reader and writer fall into step.",
     ])
     .tables([
         structs,

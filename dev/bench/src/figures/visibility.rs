@@ -33,14 +33,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let goals =
         vec![Goal::at_most("HotRead, p50", 1_000.0, table.median("HotRead", 0)).in_unit("ns")];
     Figure::new(
-        "From an update to another thread seeing it",
+        "From an update until another thread sees it",
         "The writer stamps a 64-byte struct and updates; a reader that spins on another core \
          stamps the moment it first sees it.",
     )
     .goals(goals)
     .notes([
         "The maximum is of single events and contains preemption; with two cores, reader and \
-             writer are alone only when nothing else runs.",
+             writer are alone only when no other program runs.",
     ])
     .tables([table])
 }

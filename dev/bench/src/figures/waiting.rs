@@ -104,18 +104,18 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "One thread polls 1, 8 or 64 handles of a 64-byte struct one after the other, right after \
          a publication. One more handle stalls on the old copy and blocks the next update, for \
          which no thread waits, or a maintainer, or 1, 10 or 100 threads in `wait_published`, all \
-         asleep. Only the last handle that lets go of the old copy has a thread to wake.",
+         asleep. Only the last handle that releases the old copy has a thread to wake.",
     )
     .goals(goals(&all))
     .notes([
         "hotread 0.1.2 has handles but no call that waits; left-right has neither.",
         "A waiting thread looks at slots until it finds one that holds the copy. The owner of that \
          slot then stores to a line that another core has read, and a full fence waits until the \
-         line is its own again; the row of the bare store shows how long that takes by itself.",
-        "A thread that is woken only when its update is visible sleeps once. To wake a thread \
-         takes 2 µs and more, so a single needless wake-up shows in every time; the goals allow a \
-         quarter, and 2 ns for a p50 and 200 ns for a p99, which is what the same threads cost \
-         when they wait for another state.",
+         line is its own again; the row of the bare store shows the time of that by itself.",
+        "A thread that is woken only when its update is visible sleeps once. Waking a thread takes \
+         2 µs and more, so a single needless wake-up shows in every time; the goals allow a \
+         quarter, and 2 ns for a p50 and 200 ns for a p99: the cost of the same threads when they \
+         wait for another state.",
     ])
     .tables([
         of_calls("current() right after a publication", MOVED),

@@ -64,7 +64,7 @@ pub fn reader(path: &Path) -> Result<Connection> {
 pub fn bring_to_rest(path: &Path) -> Result<()> {
     let db = writer(path, Synchronous::Full)?;
     let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    assert_eq!(busy, 0, "somebody reads {}", path.display());
+    assert_eq!(busy, 0, "a reader holds the WAL of {}", path.display());
     Ok(())
 }
 

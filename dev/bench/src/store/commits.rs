@@ -109,12 +109,12 @@ pub(super) fn run(plan: &Plan) -> Figure {
     )
     .goals(goals)
     .notes([
-        "The bare loop has no callers to wait for: its transactions lie ready. For each put the \
+        "The bare loop has no callers to wait for: its transactions are ready. For each put the \
          store also copies key and value (from the caller, and into the record), hashes the \
          record, encodes it for the history, and applies it to both copies of the live table; the \
-         row of a table that is not in memory is without the last.",
-        "One by one, each commit of the store is a way to the committer's thread and back: two \
-         threads woken. Beyond 10,000 transactions the store also trims its history, which the \
+         row of a table that is not in memory lacks the last step.",
+        "One by one, each commit of the store wakes two threads, on the way to the committer's \
+         thread and back. Beyond 10,000 transactions the store also trims its history, which the \
          bare loop does not.",
     ])
     .tables([

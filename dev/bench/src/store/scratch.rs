@@ -109,7 +109,7 @@ pub(crate) fn fill(path: &Path, records: usize) {
         ticket.wait().expect("it commits");
     }
     drop(store);
-    bare::bring_to_rest(path).expect("nobody else has it open");
+    bare::bring_to_rest(path).expect("no other process has it open");
 }
 
 /// The kind of a folder's file system.

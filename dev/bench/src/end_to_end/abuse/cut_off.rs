@@ -49,14 +49,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Replicas that are cut off",
         format!(
-            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions \
-             a second are asked for by {WRITERS} callers. After {LIVE:?} their connections are \
+            "{sessions} sessions follow a table of {records} records, to which {WRITERS} callers \
+             send {RATE} transactions a second. After {LIVE:?} their connections are \
              dropped and new ones are refused for {CUT:?}: more transactions than the history \
-             keeps. Sessions are in one process, from 20 addresses, and do all that a replica does \
-             but for keeping the records and checking their hashes: they begin where the table is, \
-             as if they had it on disk, check their place, acknowledge, ping, and come back by the \
-             rules of the protocol. One is live once it has what was acknowledged before a ping \
-             that it sent since it may come back. For {PATIENCE:?} at most.",
+             keeps. Sessions are in one process, from 20 addresses, and act like replicas, except \
+             that they neither keep the records nor check their hashes: they begin at the table's \
+             position, as if they had it on disk, check their position, acknowledge, ping, and \
+             reconnect by the rules of the protocol. A session is live once it has everything that \
+             was acknowledged before a ping that it sent after it may reconnect. The wait is \
+             {PATIENCE:?} at most.",
         ),
     )
     .goals([

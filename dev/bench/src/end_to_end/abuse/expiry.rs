@@ -39,7 +39,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "Records with one moment of expiry",
         format!(
             "{records} records expire at one moment. The time counts from then until the table is \
-             empty, for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. \
+             empty, for {PATIENCE:?} at most; *deleted* is the number of records deleted a second \
+             until then. \
              Puts of another table are measured before the moment, and from it until the end or \
              for 10 s."
         ),

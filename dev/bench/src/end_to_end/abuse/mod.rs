@@ -53,9 +53,9 @@ pub const ABOUT: About = About {
 /// The figures of abuse, in the order of the report.
 pub const ALL: [Entry; 6] = entries![
     "abuse-others" => others: "reads and puts of other tables, and memory, during five attacks",
-    "abuse-ttl" => ttl: "records of a table that is written faster than a second of its life takes",
+    "abuse-ttl" => ttl: "number of records of a table that expire as fast as they are written",
     "abuse-tables" => tables: "threads and memory after 2,000 tables were followed once",
-    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table goes on changing",
+    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table keeps changing",
     "abuse-replace" => replace: "memory of a replacement that changes every value",
     "abuse-expiry" => expiry: "from one moment of expiry until the records are gone, and puts meanwhile",
 ];
@@ -73,10 +73,10 @@ const PUTS_MS: f64 = 250.0;
 fn rules(machine: &Machine) -> String {
     format!(
         "\
-- The server is the built command `hotread serve` in a process of its own, with its settings by default, `synchronous = FULL` included; rows of an earlier state are measured in the same run, by the program that `--before` names. Each measurement starts a new server, with a database that its own command made, all on the same {}.
-- Attackers, honest callers and the server share {} cores. Attackers are processes with a lower priority (`nice 10`), as if they were on other machines: the server's time is what they are to take, not that of honest callers. They come from one address, honest callers from another one. After an answer, an attacker asks again at once.
-- Honest callers ask at a steady rate. A request that comes late because the one before it took long counts from when it was due. A request that is refused counts as one that took the whole measurement, and one without an answer at its end as one that took until then.
-- Memory is anonymous resident memory of the server's process, looked at every 20 ms. Cells are of one measurement, not medians of several.
+- The server is the built command `hotread serve` in a process of its own, with its default settings, including `synchronous = FULL`; rows of an earlier state are measured in the same run, by the program that `--before` names. Each measurement starts a new server, with a database that its own command made, all on the same {}.
+- Attackers, honest callers and the server share {} cores. Attackers are processes with a lower priority (`nice 10`), as if they were on other machines: attackers are to take the server's time, not that of honest callers. Attackers use one address, honest callers another one. After an answer, an attacker sends the next request at once.
+- Honest callers send requests at a steady rate. A request that is late because the previous one took long counts from the time at which it was due. A refused request counts as one that took the whole measurement, and one without an answer at the end as one that took until then.
+- Memory is anonymous resident memory of the server's process, sampled every 20 ms. Cells are of one measurement, not medians of several.
 ",
         scratch::file_system(target::folder()),
         machine.cores,

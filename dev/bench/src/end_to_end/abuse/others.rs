@@ -111,7 +111,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ]);
     }
     Figure::new(
-        "Callers beside attackers",
+        "Callers next to attackers",
         format!(
             "A table of {} records, which a session follows, is read 200 times and written 50 \
              times a second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an \
@@ -122,9 +122,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
              change of 240 records of 1 MB; 1,900 sessions of a table of 100,000 records ping \
              twice a second and read nothing. *Not served* counts honest requests that were \
              refused or had no answer at the end. *Bare fsync* is a thread that writes and syncs a \
-             page 25 times a second meanwhile. Growth is that of anonymous resident memory since \
-             before the attack, in which the memory that loading took is still included; a server \
-             that still works on the attack {ENDS:?} after its callers are gone has no value a \
+             page 25 times a second meanwhile. Growth is the growth of anonymous resident memory \
+             since before the attack, when the memory for loading is still included; a server that \
+             still works on the attack {ENDS:?} after its callers are gone has no value a \
              minute later.",
             honest::RECORDS
         ),

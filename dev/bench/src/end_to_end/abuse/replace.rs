@@ -52,10 +52,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let table = rounds.run(1);
     Figure::new(
         "A replacement of every value",
-        "`hotread import --replace` of a file in which each value is another one (about 100 \
-         bytes), into a database file, and through a server with a replica (`hotread-client`, a \
-         `HashMap`, always of this state) in a process of its own. Sizes are the most anonymous \
-         resident memory that a process had.",
+        "`hotread import --replace` of a file in which each value is different (about 100 bytes), \
+         into a database file, and through a server with a replica (`hotread-client`, a \
+         `HashMap`, always of this state) in a process of its own. Sizes are the maximum of a \
+         process's anonymous resident memory.",
     )
     .goals([SERVED, LARGE].map(|row| {
         let what = format!("{row}: growth of the server, max_buffered_bytes + 25 %");

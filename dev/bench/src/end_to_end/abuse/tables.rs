@@ -56,8 +56,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         format!(
             "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a \
              session, {AT_ONCE} at a time, until it has the table; then the session ends. *At \
-             first* is after {} tables. A table in memory is let go of half a minute after its \
-             last session.",
+             first* is after {} tables. A table in memory is unloaded half a minute after its last \
+             session.",
             2 * AT_ONCE
         ),
     )

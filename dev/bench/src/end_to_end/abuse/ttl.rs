@@ -34,7 +34,7 @@ const MOST: usize = 3;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let (rate, time) = (plan.pick(RATE, 400), Duration::from_secs(plan.pick(20, 3)));
-    let all = of_states("Records that are there", columns(&COLUMNS), |state| {
+    let all = of_states("Number of records", columns(&COLUMNS), |state| {
         measure(plan, state, rate, time)
     });
     Figure::new(
