@@ -51,12 +51,13 @@ QUESTION = re.compile(
 SHARE = 0.03
 
 READ = (".rs", ".md", ".json", ".sh", ".toml", ".patch", ".py", ".cjs", "justfile", ".ci/run")
-# This list; measured figures, whose names come from the benchmarks; inputs of tests.
+# This list; raw figures, whose names are those of the benchmarks; inputs of tests.
 SKIPPED = re.compile(r"scripts/words\.sh|Cargo\.lock|docs/benchmarks/.*\.json|dev/fuzz/corpus/|.*/testdata/")
 
 found = lines_of_docs = 0
 questions = []
 for path in sys.stdin.read().split("\0"):
+    path = path.removeprefix("./")
     if not path.endswith(READ) or SKIPPED.match(path):
         continue
     try:
@@ -65,7 +66,7 @@ for path in sys.stdin.read().split("\0"):
         continue
     inside = False
     for number, line in enumerate(text.split("\n"), 1):
-        # Of a patch, the header: the rest is code, which is looked at where it ships.
+        # Only the header of a patch: the rest is code, which is checked where it ships.
         if path.endswith(".patch") and not line.startswith("#"):
             break
         doc = path.endswith(".rs") and re.match(r"\s*//[/!](.*)", line)
