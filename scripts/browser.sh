@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A page in a browser, from another origin, against a server on loopback: it can neither read from it nor
-# write to it, whatever it tries, and the same page from an origin that is allowed can.
+# A web page of another origin can neither read from a server on loopback nor write to it, in any of the ways
+# that a page has; the same page from an allowed origin can.
 #
 #   scripts/browser.sh TARGET_DIR    the folder that has the `hotread` command, such as target/debug
 #
@@ -57,7 +57,8 @@ serve() { # name, further arguments
         "$url/v1/tables/t/records/secret"
 }
 
-# What the page finds, one line for each thing that it tries: it tells the server that it comes from.
+# Lets a browser open the page, and collects its results, one line for each try: the page sends them to the server
+# that it came from.
 visit() { # name, address of the page, chromium's options
     local name=$1 address=$2 browser
     shift 2
@@ -79,7 +80,7 @@ name, log = sys.argv[1:]
 found = re.search(r"GET /found\?name=" + name + r"&words=(\S*) ", open(log).read())
 print(urllib.parse.unquote(found[1]) if found else "")
 PYTHON
-    grep -qx 'done' "$name.found" || fail "$name: the page did not come to its end: $(cat "$name.found"; tail -5 "$name.err")"
+    grep -qx 'done' "$name.found" || fail "$name: the page did not finish: $(cat "$name.found"; tail -5 "$name.err")"
     echo "--- $name"
     cat "$name.found"
 }
@@ -88,7 +89,7 @@ head_of() { curl -fsS "$1/v1/tables/t" | "$python" -c 'import json,sys; print(js
 
 tries=(fetch etag no-cors json form-post put text delete events socket image script style frame)
 
-# Each line says what came of one try.
+# Fails unless every try was kept out, and the table is unchanged.
 nothing() { # name, url
     local name=$1 try
     for try in "${tries[@]}"; do
@@ -106,8 +107,8 @@ nothing other "$strict"
 visit named "http://localhost:$pages/page.html?to=$strict"
 nothing named "$strict"
 
-# 2. Rebinding: a name of the page's own leads to the server once the page is there, so that for the
-# browser it is one origin. It may read what it is answered, and that is a refusal.
+# 2. Rebinding: once the page is loaded, its own name leads to the server, so that for the
+# browser both are one origin. The page may read the answers, which are refusals.
 "$python" "$rebind" pages/page.html "${strict#http://}" >>pages.log 2>&1 &
 pids+=($!)
 until grep -q 'rebinding at port' pages.log; do sleep 0.05; done
@@ -125,7 +126,7 @@ done
 ! grep -q treasure rebound.found || fail "rebound: the page has read the record"
 [[ $(head_of "$strict") == 1 ]] || fail "rebound: the page has written"
 
-# That the experiment could succeed: with the name allowed, the page gets at the record.
+# The experiment could succeed: with the name allowed, the page reads the record.
 serve fooled --allowed-host evil.example
 "$python" "$rebind" pages/page.html "${url#http://}" >fooled.port 2>&1 &
 pids+=($!)
@@ -134,10 +135,10 @@ origin=http://evil.example:$(grep -o 'port [0-9]*' fooled.port | cut -d' ' -f2)
 tail -f fooled.port >>pages.log &
 pids+=($!)
 visit fooled "$origin/page.html?to=$origin" --host-resolver-rules="MAP evil.example 127.0.0.1" >/dev/null
-grep -q '^fetch: read .*treasure' fooled.found || fail "a page that is let in cannot read: $(cat fooled.found)"
+grep -q '^fetch: read .*treasure' fooled.found || fail "a page with an allowed host cannot read: $(cat fooled.found)"
 
-# 3. The same page from an origin that is allowed: so the page is able, and what keeps it out is the
-# server. It reads answers with their entity tags, writes, and follows the table.
+# 3. The same page from an allowed origin, which shows that the server is what keeps the page
+# out otherwise. It reads answers with their entity tags, writes, and follows the table.
 serve open --allowed-origin "http://127.0.0.1:$pages"
 visit allowed "http://127.0.0.1:$pages/page.html?to=$url"
 for read in 'fetch: read .*treasure' 'etag: read "[0-9a-f]*-1"' 'json: read {"ok":true' 'put: read {"ok":true' \
@@ -145,16 +146,16 @@ for read in 'fetch: read .*treasure' 'etag: read "[0-9a-f]*-1"' 'json: read {"ok
     grep -q "^$read" allowed.found || fail "the allowed page could not: $read"
 done
 [[ $(head_of "$url") == 4 ]] || fail "the allowed page has not written"
-# What browsers send without asking first is refused, whatever the origin: it is not JSON.
+# Requests that browsers send without a preflight are refused for every origin: they are not JSON.
 for try in text form-post; do
     ! grep -q "^$try: read {\"ok\"" allowed.found || fail "$try: $(grep "^$try:" allowed.found)"
 done
-# Another page than the allowed one is kept out by this server, too.
+# This server also keeps out a page of another origin.
 visit uninvited "http://localhost:$pages/page.html?to=$url"
 grep -q '^fetch: kept out' uninvited.found && grep -q '^put: kept out' uninvited.found ||
-    fail "a page of another origin than the allowed one is let in"
-# The bounds of the experiment: what the page asks for reaches the server.
+    fail "a page of an origin that is not allowed got in"
+# A check of the experiment itself: the page's requests reached the server.
 [[ $(curl -fsS "$url/metrics" | grep -c 'route="/v1/tables/{table}/sync",status="1xx"') == 1 ]] ||
     fail "the server saw no session of the allowed page"
-curl -fsS "$strict/metrics" | grep -q 'status="4xx"' || fail "nothing of the other pages reached the server"
+curl -fsS "$strict/metrics" | grep -q 'status="4xx"' || fail "no request of the other pages reached the server"
 echo "pages of other origins were kept out by $strict; the allowed one was served"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Replicas that were written from docs/wire.md alone, in Python and JavaScript, follow a table while it
-# is written to over HTTP and its server is killed and started again. In the end they must have what
+# Replicas in Python and JavaScript, written from docs/wire.md alone, follow a table while it
+# is written to over HTTP, and its server is killed and started again. In the end they must have the content that
 # `hotread verify` finds in the database, after one snapshot each.
 #
 #   scripts/clients.sh TARGET_DIR    the folder that has the `hotread` command, such as target/debug
@@ -47,7 +47,7 @@ py=$!
 node "$clients/follow.cjs" "${url/http/ws}" t "$until" >node.txt 2>node.err &
 js=$!
 
-# The server is killed only once both have the table.
+# The server is killed only once both replicas have the table.
 until (($(curl -fsS "$url/v1/status" | grep -o '"mode":"snapshot"' | wc -l) == 2)); do
     kill -0 "$py" "$js"
     sleep 0.1
@@ -91,4 +91,4 @@ for name in python node; do
     [[ $(cat "$name.txt") == "$want" ]] || { echo "wanted: $want"; cat "$name.err"; exit 1; }
 done
 "$bin/hotread" verify >/dev/null
-echo "both have what the database has, after one snapshot and one resumption each"
+echo "both replicas equal the database, after one snapshot and one resumption each"

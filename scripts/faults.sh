@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plants each fault of faults/, one at a time, and demands that the tests its patch names fail.
+# Plants each fault of faults/, one at a time, and checks that the tests named in its patch fail.
 # A test that cannot fail proves nothing.
 #
 #   scripts/faults.sh                 all of them
@@ -7,14 +7,14 @@
 #   scripts/faults.sh no_ids          the one of this name
 #   scripts/faults.sh loom shuttle    the tests of these tools
 #   scripts/faults.sh --share 2/4 …   every fourth patch, from the third on: a part for each commit
-#   scripts/faults.sh --check …       only whether each patch applies to the source as it is now, and
+#   scripts/faults.sh --check …       checks only that each patch applies to the current source, and that
 #                                     each test exists: a second
 #
 # A fault is a file faults/CRATE/NAME.patch: what `git diff` prints for the mistake, below a header
 #
 #   # mistake: one line of English
 #   # tool: none, loom, shuttle, tsan or asan
-#   # test: what must fail under that tool
+#   # test: the test that must fail under that tool
 #
 # whose last two lines are repeated for each further test. A test is
 #
@@ -23,11 +23,11 @@
 #   tsan            the name of a test without harness in tests/
 #
 # Patches are applied to a copy of the working tree, uncommitted changes included, below the target
-# directory; the working tree itself stays as it is. They must fit exactly, though not by line number.
+# directory; the working tree itself is left alone. Patches must fit exactly, except for line numbers.
 #
-# That the tests pass without a fault is for the other steps of the ladder to show; run those first.
-# HOTREAD_FAULT_TIMEOUT (seconds, default 300) bounds each test: a test that hangs has not caught
-# anything.
+# The other steps of the ladder show that the tests pass without a fault; run those first.
+# HOTREAD_FAULT_TIMEOUT (seconds, default 300) bounds each test: a test that hangs has caught
+# no fault.
 
 set -euo pipefail
 shopt -s nullglob
@@ -40,19 +40,18 @@ target=${CARGO_TARGET_DIR:-target}
 work=$target/faults
 tree=$work/tree
 
-# Neither a hook that runs this script, nor a repository around the project, is to decide which files
-# git works on.
+# Git must ignore the settings of a hook that runs this script, and a repository around the project.
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX
 export GIT_CEILING_DIRECTORIES=${root%/*}
 
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
-# A fault is a few lines in one file, and each is built behind another: incrementally that takes seconds. An
-# interrupted run may leave what does not link; `rm -r target/debug/incremental` helps.
+# A fault is a few lines in one file, and one is built after the other: incrementally that takes seconds. An
+# interrupted run may leave a state that does not link; `rm -r target/debug/incremental` repairs it.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-1}
 
 # ---- patches ----
 
-# Reads a patch's header into `tools` and `tests`, or says in `problem` what is wrong with it.
+# Reads a patch's header into `tools` and `tests`, or describes its defect in `problem`.
 header() { # patch
     local line mistake=
     tools=() tests=()
@@ -83,7 +82,7 @@ locate() { # tool test
     fi
 }
 
-# Where a crate's source is.
+# Prints the folder of a crate.
 home() { # crate
     if [[ -d crates/$1 ]]; then echo "crates/$1"; else echo "dev/${1#hotread-}"; fi
 }
@@ -96,14 +95,14 @@ exists() { # crate tool test
         files=("$home/src")
     else
         files=("$home/tests/$where".rs "$home/tests/$where"/)
-        # Of a program of several files, the one of the module.
+        # In a program of several files, the file of the module.
         [[ ! -d ${files[1]} || $path != *::* ]] || files=("${files[1]}${path%%::*}"{.rs,/})
     fi
     grep -rqsE "\bfn ${path##*::}\(" "${files[@]}"
 }
 
-# Whether a patch whose header was read can be planted, as far as that shows without a build; if not,
-# `problem` says why.
+# Succeeds if a patch whose header was read can be planted, as far as can be checked without a build; otherwise
+# sets `problem` to the reason.
 check() { # crate patch
     local row file changed
     for row in "${!tests[@]}"; do
@@ -133,9 +132,9 @@ check() { # crate patch
 
 # ---- the copy ----
 
-# Makes the copy what the working tree is, without what git ignores. It is a repository by itself,
-# so that the one of the project is left alone, and need not be there. Files that are the same stay
-# untouched, and with them what cargo has built of them.
+# Makes the copy equal to the working tree, without ignored files. The copy is a repository of its own,
+# so that the one of the project is left alone, and need not exist. Unchanged files stay
+# untouched, which keeps cargo's builds of them.
 copy() {
     [[ -d $tree/.git ]] || git init -q "$tree"
     git --git-dir="$tree/.git" --work-tree="$root" add -A
@@ -144,17 +143,17 @@ copy() {
     git -C "$tree" clean -fdq
 }
 
-# Cargo asks this instead of rustc for the crates of the workspace. What it makes of them is kept
-# apart by that: the faults share what is built of other crates with the other steps of the ladder,
-# and no build of those ever takes a crate with a fault for its own.
+# Prints the path of a program that cargo runs instead of rustc for the crates of the workspace. That keeps
+# their builds apart: the faults share the builds of other crates with the other steps of the ladder,
+# which never use a crate with a fault.
 wrapper() { # tool
     local path=$work/rustc flags=
-    # What loom sees does not depend on how the crate is optimised; loom's own crate stays optimised.
-    # That saves most of a build.
+    # Optimisation of the crate does not affect loom's results; loom's own crate stays optimised.
+    # This saves most of a build.
     case $1 in loom) path+=-quick flags=' -Copt-level=0 -Cdebuginfo=0' ;; esac
     printf '#!/bin/sh\nexec "$@"%s\n' "$flags" >"$path.new"
     chmod +x "$path.new"
-    # Unchanged, it keeps its time stamp, and cargo its builds.
+    # An unchanged wrapper keeps its time stamp, and so cargo keeps its builds.
     if cmp -s "$path.new" "$path"; then rm "$path.new"; else mv "$path.new" "$path"; fi
     echo "$path"
 }
@@ -182,15 +181,15 @@ plan() { # crate tool test
         select=()
         ;;
     esac
-    # Plain tests share what the ordinary ones have built of other crates, if those have the features that the
-    # whole workspace asks for. Other programs of the same name are built as well, and run no test.
+    # Plain tests share the ordinary builds of other crates if these have the features of the
+    # whole workspace. Other programs of the same name are built as well, and run no test.
     if [[ $2 == none && $where != lib ]]; then cargo+=(test --workspace); else cargo+=(test -p "$1"); fi
     [[ $2 == none ]] || cargo+=(--release)
     [[ ${cargo[1]} != +nightly ]] || cargo+=(--target "$(rustc -vV | sed -n 's/^host: //p')")
     if [[ $where == lib ]]; then cargo+=(--lib); else cargo+=(--test "$where"); fi
 }
 
-# Did the test fail, and not something before it?
+# Succeeds if the test failed, and not a step before it.
 caught() { # tool log
     case $1 in
     tsan) grep -q 'WARNING: ThreadSanitizer: data race' "$2" ;;
@@ -217,7 +216,7 @@ try() { # crate tool test log; prints the verdict, 0 if caught. The fault is pla
         tail -n 30 "$log"
         return 1
     fi
-    # A build of the fault before this one would fail as well.
+    # An older build, with the previous fault, would fail as well.
     if [[ $built != *" $tool "* ]] && ! grep -qE "^ +Compiling $crate v" "$log"; then
         echo "NOT BUILT: cargo took an older build for the one with this fault"
         return 1
@@ -277,7 +276,7 @@ only=("$@")
 
 if [[ -z $only_check ]]; then
     mkdir -p "$work"
-    # Two at a time would plant their faults in each other's copy.
+    # Two runs at a time would plant their faults in each other's copy.
     if command -v flock >/dev/null; then
         exec 9>"$work/lock"
         flock -n 9 || { echo "another scripts/faults.sh works in $work" && exit 1; }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The HTTP interface, by programs that nobody here wrote: curl asks for every route of
-# /v1/openapi.json, and schemathesis makes requests from that description and compares the answers with
-# it. Fails at an answer that is not as described, an error of the server, and a route that curl was not
-# sent to.
+# Checks the HTTP interface with programs of other authors: curl requests every route of
+# /v1/openapi.json, and schemathesis generates requests from that description and compares the answers with
+# it. Fails at an answer that differs from its description, an error of the server, and a route without a request
+# by curl.
 #
 #   scripts/http.sh TARGET_DIR    the folder that has the `hotread` command, such as target/debug
 #
@@ -96,12 +96,12 @@ has '"head":4'
 route GET /metrics /metrics 200
 has '^hotread_commits_total 4$'
 
-# A stream does not end by itself: curl is stopped once it has what it waits for.
+# A stream does not end by itself: curl is stopped once the event has arrived.
 echo "GET $t/events" >>asked
 curl -sSN --max-time 60 "$url/v1/tables/t/events?from=$epoch:3" >events 2>/dev/null &
 curl=$!
 until grep -q '"to":4' events; do
-    kill -0 "$curl" 2>/dev/null || fail "no event came: $(cat events)"
+    kill -0 "$curl" 2>/dev/null || fail "no event arrived: $(cat events)"
     sleep 0.05
 done
 kill "$curl"
@@ -111,7 +111,7 @@ grep -qx "id: $epoch:4" events || fail "the event has no id: $(cat events)"
 route GET $t/sync /v1/tables/t/sync 400
 has BAD_REQUEST
 echo "GET $t/sync" >>asked
-# 101, and then nothing for whoever does not say hello.
+# 101, and then no frame for a client that sends no hello.
 curl -sS -i --max-time 2 -H 'connection: upgrade' -H 'upgrade: websocket' -H 'sec-websocket-version: 13' \
     -H 'sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==' -H 'sec-websocket-protocol: hotread.v1+json' \
     --http1.1 "$url/v1/tables/t/sync" >upgraded 2>/dev/null || true
@@ -130,11 +130,11 @@ route DELETE $t /v1/tables/t 200
 route POST /v1/tokens /v1/tokens 201 "${json[@]}" -d '{"name": "ci", "role": "read"}'
 id=$("$python" -c 'import json; print(json.load(open("body"))["id"])')
 route DELETE "/v1/tokens/{id}" "/v1/tokens/$id" 200
-# The last one stays, so that the door does.
+# The last admin token cannot be revoked, so that the server does not open up.
 route DELETE "/v1/tokens/{id}" "/v1/tokens/$last" 400
 has BAD_REQUEST
 token=
-# Probes are answered whatever they call the server, also in HTTP/1.0 and without the body.
+# Probes are answered for any host name, also in HTTP/1.0 and without the body.
 [[ $(curl -sS -0 -o body -w '%{http_code}' -H 'host: 10.1.2.3:7400' "$url/readyz") == 200 ]] || fail "a probe is refused"
 [[ $(curl -sSI -o body -w '%{http_code}' "$url/healthz") == 200 ]] || fail "HEAD is refused"
 
@@ -146,26 +146,26 @@ print("\n".join(sorted(f"{method.upper()} {path}" for path, methods in paths.ite
 PYTHON
 LC_ALL=C sort -o asked.routes asked.routes
 LC_ALL=C sort -o all.routes all.routes
-diff all.routes asked.routes >&2 || fail "not every route was asked for, or one that is not described"
-echo "curl: $(wc -l <all.routes) routes, all of them"
+diff all.routes asked.routes >&2 || fail "the requested routes are not the described ones"
+echo "curl: all $(wc -l <all.routes) routes"
 
 # ---- schemathesis ----
 
-# With the token that is left.
+# With the remaining token.
 auth=(-H "authorization: Bearer $secret")
-# How many tables were made: those that it makes up are valid, now and then.
+# The number of tables created: some of the names that schemathesis makes up are valid.
 written() { curl -fsS "${auth[@]}" "$url/metrics" | grep 'method="PUT",route="/v1/tables/{table}",status="2xx"'; }
 before=$(written)
-# Streams do not end, and a session is no HTTP.
+# Streams do not end, and a session is not HTTP.
 "$venv/bin/schemathesis" run "$url/v1/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
     "${auth[@]}" --exclude-path-regex '/(events|sync)$' \
     --phases examples,coverage,fuzzing --max-examples "$examples" --seed 1 \
     --request-timeout 30 --no-color >schemathesis.log 2>&1 || {
     cat schemathesis.log >&2
-    fail "schemathesis found something"
+    fail "schemathesis found a difference"
 }
 tail -15 schemathesis.log
-[[ $(written) != "$before" ]] || fail "nothing that schemathesis asked for was done"
+[[ $(written) != "$before" ]] || fail "no request of schemathesis had an effect"
 kill -0 "$server" || fail "the server is gone"
-! grep -qi panicked log || fail "a panic"
+! grep -qi panicked log || fail "the server panicked"

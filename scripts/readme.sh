@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the commands that the README shows, as they stand there: the shell blocks after `<!-- run -->`,
-# line by line in an empty folder, with the file that they import. Stops at the first that fails.
+# Runs the commands in the README verbatim: the shell blocks after `<!-- run -->`,
+# line by line in an empty folder, with the file that they import. Stops at the first failure.
 #
 #   scripts/readme.sh TARGET_DIR    the folder that has the `hotread` command, such as target/release
 
@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'kill -- -"$group" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cp crates/hotread/examples/data/geoip-sample.csv "$folder"
 cd "$folder"
-# A group of its own, which takes the server along that it leaves behind.
+# The commands leave a server running: a process group of their own ends it as well.
 PATH=$bin:$PATH setsid bash -euo pipefail -x <<<"$commands" &
 group=$!
 wait "$group"

@@ -6,9 +6,9 @@
     target/wire-venv/bin/python scripts/wire_vectors.py             # docs/wire.md
     target/wire-venv/bin/python scripts/wire_vectors.py OTHER.md    # another copy of it
 
-Shares nothing with the Rust crates; the crates check themselves against the same vectors in
+Shares no code with the Rust crates, which check themselves against the same vectors in
 crates/hotread-proto/tests/wire_doc.rs. Exits with 1 and names each vector that differs, with 2 if
-there are none to be found.
+the document has no vectors.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ HASHES = ("plain", "keyed")
 
 
 class Checker:
-    """Compares, counts, and goes on after a difference."""
+    """Compares and counts; continues after a difference."""
 
     def __init__(self):
         self.checked = 0
@@ -91,12 +91,12 @@ def show(number):
 
 
 def compact(given):
-    """White space goes, except in strings."""
+    """Removes white space outside of strings."""
     return re.sub(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', lambda m: m.group(1) or "", given)
 
 
 def written(millis):
-    """A time as it is written."""
+    """Formats a time in its canonical form."""
     seconds, rest = divmod(millis, 1000)
     days, seconds = divmod(seconds, 86400)
     day = datetime.fromordinal(datetime(1970, 1, 1).toordinal() + days)
@@ -105,7 +105,7 @@ def written(millis):
 
 
 def read(given):
-    """A time as it may be given, in milliseconds."""
+    """Parses a time in any of its forms; returns milliseconds."""
     if re.fullmatch(r"[0-9]+", given):
         return int(given)
     form = r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"

@@ -1,4 +1,4 @@
-//! Notes the compiler's version for the report and, with the feature `liburcu`, builds the C shim.
+//! Records the compiler's version for the report and, with the feature `liburcu`, builds the C shim.
 
 use std::env;
 use std::process::Command;

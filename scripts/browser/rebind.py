@@ -1,9 +1,9 @@
-"""What a browser sees of DNS rebinding: one origin that is a page first, and then another server.
+"""Imitates DNS rebinding for a browser: one origin, which is first a page and then another server.
 
     rebind.py PAGE HOST:PORT
 
-Listens on 127.0.0.1, says at which port, gives out PAGE as /page.html, prints what is asked for as /found,
-and passes every other connection on to the server as it came, with the page's own name as its Host.
+Listens on 127.0.0.1 and prints the port, serves PAGE as /page.html, prints requests for /found,
+and forwards every other connection to the server unchanged, with the page's own name as its Host.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def serve(reader, writer):
         writer.close()
         return
     back, forth = await asyncio.open_connection(host, int(port))
-    # One request a connection: the next one may be for the page.
+    # One request per connection, since the next one may be for the page.
     if b"upgrade: websocket" not in head.lower():
         head = head.replace(b"Connection: keep-alive", b"Connection: close")
     forth.write(head)

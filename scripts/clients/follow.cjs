@@ -2,8 +2,8 @@
 //
 //     node follow.cjs URL TABLE UNTIL [TOKEN]
 //
-// As follow.py beside it, except that JSON.parse does not give the text of values, so that item hashes
-// are added and not checked, as the document allows.
+// Like follow.py, except that JSON.parse does not return the text of values, so item hashes
+// are summed but not checked, as the document allows.
 
 const WebSocket = require('ws');
 

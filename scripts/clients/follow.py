@@ -3,8 +3,8 @@
     follow.py URL TABLE UNTIL [TOKEN]
 
 Follows the table of the server at URL (ws://host:port) until it has transaction UNTIL, through lost
-connections, checks all that the document says is to be checked, and prints one line: position,
-digest, number of records, and how many snapshots and resumptions it took.
+connections, makes every check of the document, and prints one line: position,
+digest, and the numbers of records, snapshots and resumptions.
 
 Needs the packages websockets (tried with 10.4 and 17.4) and xxhash.
 """
@@ -31,7 +31,7 @@ MASK = (1 << 128) - 1
 
 
 class GivenUp(Exception):
-    """The connection is of no use; `damaged`: nor is what was received."""
+    """The connection is unusable; if `damaged`, so is the received content."""
 
     def __init__(self, why, damaged=False):
         super().__init__(why)
@@ -55,7 +55,7 @@ class Replica:
         return sum(int(record["h"], 16) for record in records.values()) & MASK
 
     def check(self, record, text):
-        """The item hash, over the value as it stands in the frame."""
+        """Checks the item hash, over the value's text in the frame."""
         if self.sealed:
             return
         key = record["key"].encode()
@@ -149,14 +149,14 @@ DECODER = json.JSONDecoder()
 
 
 def value_texts(text):
-    """The texts of the members `value` of records, as they stand in a frame."""
+    """Returns the texts of the members `value` of records, verbatim from a frame."""
     texts, at = [], 0
     while True:
         found = VALUE.search(text, at)
         if not found:
             return texts
-        # Inside of strings a quote is escaped, so that `"value":` is a member's name. The records'
-        # own come first: what is inside of a value is skipped with it.
+        # Inside of strings a quote is escaped, so `"value":` is always a member's name. The members of
+        # records come first: the content of a value is skipped with it.
         start = found.end()
         while text[start] in " \t\r\n":
             start += 1

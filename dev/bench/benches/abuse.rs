@@ -1,4 +1,4 @@
-//! Measures what abuse of the server does to its other callers and to its memory, and writes the report.
+//! Measures the effect of abusive callers on a server's other callers and on its memory, and writes the report.
 //! See the module `end_to_end::abuse`, and `--list` for the figures.
 
 use std::process::ExitCode;

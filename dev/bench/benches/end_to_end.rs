@@ -1,4 +1,4 @@
-//! Measures HotRead's server and client from end to end beside other systems, and writes the report. See
+//! Measures HotRead's server and client from end to end, compared with other systems, and writes the report. See
 //! the module `end_to_end`, and `--list` for the figures.
 
 use std::process::ExitCode;

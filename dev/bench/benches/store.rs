@@ -1,4 +1,4 @@
-//! Measures the store beside bare SQLite, and writes the report. See the crate's documentation for
+//! Measures the store compared with bare SQLite, and writes the report. See the crate's documentation for
 //! the rules, and `--list` for the figures.
 
 use std::process::ExitCode;

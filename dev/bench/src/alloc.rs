@@ -1,8 +1,8 @@
 //! A counting allocator, for the figures that report memory.
 //!
-//! It forwards to the system's allocator. It counts only while there is a [`Count`]; otherwise it costs
-//! one load of a flag that never changes and a predicted branch, for every peer alike. A thread
-//! that allocates adds up what it took by itself and passes it on in steps of [`STEP_BYTES`], so
+//! The allocator forwards to the system's. It counts only while a [`Count`] exists; otherwise it costs
+//! one load of a flag that never changes and a predicted branch, for every peer alike. Each thread
+//! sums its own allocations and reports them in steps of [`STEP_BYTES`], so
 //! that counting does not make threads share one more cache line.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes that a thread takes or gives back before it tells the others: how exact the numbers are,
+/// Bytes that a thread allocates or frees before it reports them: the precision of the numbers,
 /// for each thread that allocates.
 pub const STEP_BYTES: i64 = 4096;
 
@@ -26,16 +26,16 @@ thread_local! {
 /// The allocator; a bench target installs it with `#[global_allocator]`.
 pub struct Counting;
 
-/// A stretch of time in which allocations are counted, from zero; ends when it is dropped.
+/// A period in which allocations are counted, from zero; ends when it is dropped.
 pub struct Count {
-    /// There is one at a time.
+    /// Permits one count at a time.
     _only: MutexGuard<'static, ()>,
 }
 
 static ONLY: Mutex<()> = Mutex::new(());
 
 impl Count {
-    /// Begins to count; waits until no other count is under way.
+    /// Begins to count; waits for the end of another count.
     pub fn start() -> Self {
         let only = ONLY.lock().unwrap_or_else(PoisonError::into_inner);
         OWN_BYTES.set(0);
@@ -50,7 +50,7 @@ impl Count {
         LIVE_BYTES.load(Ordering::Relaxed)
     }
 
-    /// The most that [`Count::live_bytes`] has been since the start. While an allocation replaces a
+    /// Maximum of [`Count::live_bytes`] since the start. While an allocation replaces a
     /// smaller one, only the larger one counts.
     pub fn peak_bytes(&self) -> i64 {
         PEAK_BYTES.load(Ordering::Relaxed)

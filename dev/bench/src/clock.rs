@@ -25,7 +25,7 @@ pub fn now() -> u64 {
     }
 }
 
-/// A stamp that neither earlier nor later work can slip past, for intervals of a single call.
+/// A stamp that the processor reorders with neither earlier nor later work, for intervals of a single call.
 #[inline(always)]
 pub fn fenced() -> u64 {
     #[cfg(target_arch = "x86_64")]
@@ -52,7 +52,7 @@ fn since_start() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-/// The core that this thread runs on at the moment, where that can be told.
+/// The core that this thread runs on at the moment, if the system reveals it.
 #[inline]
 pub fn core() -> Option<u64> {
     #[cfg(target_os = "linux")]
@@ -65,18 +65,18 @@ pub fn core() -> Option<u64> {
     }
 }
 
-/// How the ticks of this machine translate.
+/// Conversion of this machine's ticks to nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Calibration {
     /// Nanoseconds per tick.
     pub ns_per_tick: f64,
     /// Ticks between two [`fenced`] stamps with nothing in between (median).
     pub overhead_ticks: u64,
-    /// The same, as a mean: finer than the steps in which the clock advances.
+    /// Mean of the same: finer than the steps in which the clock advances.
     pub mean_overhead_ticks: f64,
     /// The smallest difference between two stamps that is not zero.
     pub resolution_ticks: u64,
-    /// Nanoseconds that one `Instant::now()` takes, for the report.
+    /// Nanoseconds of one `Instant::now()`, for the report.
     pub instant_ns: f64,
 }
 
@@ -125,7 +125,7 @@ pub fn calibration() -> Calibration {
     })
 }
 
-/// Both clocks at one moment: the closest of some tries, so that being interrupted between the
+/// Reads both clocks at one moment: the closest of some tries, so that an interruption between the
 /// two does not matter.
 fn both() -> (Instant, u64) {
     let tries = (0..64).map(|_| {
@@ -161,14 +161,14 @@ pub fn overhead() -> u64 {
 }
 
 /// Nanoseconds of one call, from many that were timed between [`fenced`] stamps: their trimmed
-/// mean, less what the stamps cost.
+/// mean, less the stamps' own cost.
 pub fn ns_of_single_calls(ticks: &[u64]) -> f64 {
     let c = calibration();
     let ticks: Vec<f64> = ticks.iter().map(|ticks| *ticks as f64).collect();
     (stats::trimmed_mean(&ticks) - c.mean_overhead_ticks) * c.ns_per_tick
 }
 
-/// What the report says about the clock.
+/// Describes the clock for the report.
 pub fn describe() -> String {
     let c = calibration();
     let source = if cfg!(target_arch = "x86_64") {

@@ -1,19 +1,19 @@
-//! HotRead beside its peers, in one run.
+//! HotRead compared with its peers, in one run.
 //!
 //! `cargo bench -p hotread-bench` measures and writes `docs/benchmarks/`: the target `inprocess` the
 //! figures of reads and updates in one process (`figures`), the target `store` those of durable
 //! tables (`store`), the target `end_to_end` those of server, client and other systems (`end_to_end`), the
-//! target `abuse` those of a server under attack (`end_to_end::abuse`). What a figure asks and how it answers
-//! is said at the top of its module; the rules that all of them follow:
+//! target `abuse` those of a server under attack (`end_to_end::abuse`). The question and the method of a figure
+//! are at the top of its module; all figures follow these rules:
 //!
-//! - All peers of a figure run in one process (what is measured of a process as a whole, in
+//! - All peers of a figure run in one process (measurements of a whole process, in
 //!   processes of one run), on the same data, interleaved: round after round,
 //!   each round starting with another peer, every peer rebuilt in every round so that no peer keeps
 //!   a lucky or unlucky place in memory.
 //! - A number is the median over the rounds. A ratio is the median of the ratios of each round, so
 //!   that a machine that slows down for a while slows both sides.
 //! - Peers in one process are generic parameters (`peers::Share`, `peers::Kv`), so measured loops are
-//!   compiled for each; nothing virtual is on a measured path.
+//!   compiled for each; no measured path has a virtual call.
 //! - Time is the processor's time stamp counter where there is one, calibrated against
 //!   [`std::time::Instant`]; see [`clock`].
 //! - All maps of a figure share one hasher: clones of one `std` `RandomState`.

@@ -2,26 +2,26 @@
 
 use std::path::PathBuf;
 
-/// What the command line asks for.
+/// Options of the command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// A short run that only shows that everything works.
+    /// A short run, which only shows that everything works.
     pub quick: bool,
     /// Print the figures' names and stop.
     pub list: bool,
     /// Only these figures; empty for all.
     pub only: Vec<String>,
-    /// Where to write; by default a full run writes to `docs/benchmarks`, others nowhere.
+    /// Folder for the report; by default a full run writes to `docs/benchmarks`, other runs write no report.
     pub out: Option<PathBuf>,
     /// The server's program, for the target `abuse`.
     pub server: Option<PathBuf>,
-    /// The same of an earlier state, which is measured as well.
+    /// The program of an earlier state, which is measured as well.
     pub before: Option<PathBuf>,
-    /// Whether this is `cargo bench` rather than `cargo test` of all targets.
+    /// `true` for `cargo bench`, `false` for `cargo test` of all targets.
     pub bench: bool,
 }
 
-/// How to use it, for errors.
+/// Usage, for errors.
 pub const USAGE: &str = "\
 usage: cargo bench -p hotread-bench [--bench inprocess|store|end_to_end|abuse] [-- OPTIONS FIGURE…]
   FIGURE               only this figure, as --only
@@ -29,7 +29,7 @@ usage: cargo bench -p hotread-bench [--bench inprocess|store|end_to_end|abuse] [
   --only FIGURE[,…]    some figures; writes only with --out
   --out DIR            where to write the report (default for a full run: docs/benchmarks)
   --server PATH        abuse: the built command `hotread` (default: of the profile dist)
-  --before PATH        abuse: the same of an earlier state, to be measured as well
+  --before PATH        abuse: the same of an earlier state, measured as well
   --list               the figures' names";
 
 impl Options {
@@ -71,12 +71,12 @@ impl Options {
         Self::parse(std::env::args().skip(1))
     }
 
-    /// Whether a figure is to be measured.
+    /// Returns `true` if a figure is to be measured.
     pub fn wants(&self, id: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == id)
     }
 
-    /// Where the report goes, if anywhere.
+    /// The folder for the report, if there is to be one.
     pub fn folder(&self) -> Option<PathBuf> {
         let full = !self.quick && self.only.is_empty();
         let docs = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks");

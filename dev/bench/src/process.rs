@@ -1,5 +1,5 @@
-//! Processes that a measurement starts: servers, and this program itself in other roles. They end
-//! with the process that started them.
+//! Processes that a measurement starts: servers, and this program itself in other roles. The processes end
+//! with their parent.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 #[cfg(target_os = "linux")]
@@ -14,21 +14,21 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why a role, or a system that is measured, did not do what it was asked to.
+/// Failure of a role, or of a measured system.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a server may take to listen, a child to answer: as long as nobody waits in vain.
+/// Longest wait for a server to listen, and for a child to answer: long enough for every measurement.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A process that is killed when dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts a command that dies with the thread that calls this, even if that is killed. To be
+    /// Starts a command that dies with the calling thread, even if that thread is killed. Must be
     /// called by a thread that lasts as long as the process is needed.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        // SAFETY: between fork and exec it makes one system call, which allocates nothing and
+        // SAFETY: between fork and exec the closure makes one system call, which allocates nothing and
         // takes no lock.
         unsafe {
             command.pre_exec(|| {
@@ -39,9 +39,9 @@ impl Process {
         Ok(Self(command.spawn()?))
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Ends the process at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        // Fails only if it is gone already.
+        // Fails only if the process is already gone.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -51,11 +51,11 @@ impl Process {
         Status::of(&self.id().to_string())
     }
 
-    /// The most of both from now on, looked at so often.
+    /// The maximum of both from now on, sampled with this pause.
     pub(crate) fn most(&self, pause: Duration) -> Repeat<Status> {
         let id = self.id().to_string();
         Repeat::start(pause, Status::default(), move |most| {
-            // Once the process has ended, that is `NaN`, which `max` passes over.
+            // Once the process has ended, the status is `NaN`, which `max` ignores.
             let now = Status::of(&id);
             most.anonymous = most.anonymous.max(now.anonymous);
             most.peak = most.peak.max(now.peak);
@@ -73,7 +73,10 @@ impl Process {
         self.0.stdout.take()
     }
 
-    /// Waits for its end; the error says how it ended otherwise than with success.
+    /// Waits for the end of the process.
+    ///
+    /// # Errors
+    /// The exit status, unless it is success.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         let status = self.0.wait()?;
         match status.success() {
@@ -89,18 +92,18 @@ impl Drop for Process {
     }
 }
 
-/// What the system says of a process, in bytes and threads; `NaN` where it says nothing.
+/// Memory in bytes and threads of a process; `NaN` where the system reports none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Status {
     /// Anonymous resident memory.
     pub(crate) anonymous: f64,
-    /// The most that was ever resident, mapped files included.
+    /// Maximum of the resident memory so far, mapped files included.
     pub(crate) peak: f64,
     pub(crate) threads: f64,
 }
 
 impl Status {
-    /// As `/proc` has it, of the process of this number or of `self`.
+    /// Reads the status of a process, by its number or `self`, from `/proc`.
     pub(crate) fn of(process: &str) -> Self {
         let status = std::fs::read_to_string(format!("/proc/{process}/status"));
         let status = status.unwrap_or_default();
@@ -117,7 +120,7 @@ impl Status {
     }
 }
 
-/// A thread that does something again and again until it is to end.
+/// A thread that repeats a step until it is told to end.
 pub(crate) struct Repeat<T> {
     done: Arc<AtomicBool>,
     thread: JoinHandle<T>,
@@ -149,7 +152,7 @@ impl<T: Send + 'static> Repeat<T> {
     }
 }
 
-/// This program in another role, talked to by lines.
+/// This program in another role, which exchanges lines with its parent.
 pub(crate) struct Role {
     process: Process,
     input: ChildStdin,
@@ -177,14 +180,14 @@ pub(crate) fn play<T: DeserializeOwned>(
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Starts roles by another program than the running one, which knows [`ROLE`] as well: a test's.
+/// Starts roles by another program than the running one: for tests. That program knows [`ROLE`] as well.
 pub(crate) fn set_program(program: PathBuf) {
     // The first role decides; there is one program in a process.
     let _ = PROGRAM.set(program);
 }
 
 impl Role {
-    /// Starts it. What it has to complain about goes to the terminal.
+    /// Starts the role. Its error output goes to the terminal.
     pub(crate) fn start(role: &str, arguments: impl Serialize) -> Self {
         let arguments = serde_json::to_string(&arguments).expect("arguments are plain data");
         let running = || std::env::current_exe().expect("a running program has a path");
@@ -201,12 +204,12 @@ impl Role {
         }
     }
 
-    /// Tells it something.
+    /// Sends a line to the process.
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("the child listens");
     }
 
-    /// Waits for what it says next.
+    /// Waits for the next line of the process.
     pub(crate) fn hear(&mut self) -> String {
         let mut line = String::new();
         let length = self.output.read_line(&mut line);
@@ -215,7 +218,7 @@ impl Role {
         line.trim_end().to_owned()
     }
 
-    /// Waits for numbers that it says next, between spaces.
+    /// Waits for the next line of the process, numbers between spaces.
     pub(crate) fn hear_numbers<const N: usize>(&mut self) -> [f64; N] {
         let line = self.hear();
         let numbers: Vec<f64> = line.split(' ').flat_map(str::parse).collect();
@@ -223,7 +226,7 @@ impl Role {
         numbers.unwrap_or_else(|_| panic!("a child says {line:?}"))
     }
 
-    /// Reads raw bytes that it has announced.
+    /// Reads raw bytes that the process has announced.
     pub(crate) fn read(&mut self, bytes: &mut [u8]) {
         let read = self.output.read_exact(bytes);
         read.expect("the child sends what it announced");
@@ -234,16 +237,16 @@ impl Role {
         &mut self.process
     }
 
-    /// Its process alone; nobody talks to it any more.
+    /// The process alone, without an exchange of lines.
     pub(crate) fn into_process(self) -> Process {
         self.process
     }
 }
 
-/// Where a program lies, if it is installed.
+/// Path of a program, if it is installed.
 pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian puts servers where only root's path leads.
+    // Debian installs servers in folders of root's path.
     let more = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     let folders = std::env::split_paths(&path).chain(more);
     folders

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::stats;
 
-/// How long and how often to measure, and files to start from, where figures need some.
+/// Durations and repetitions of measurements, and the files that figures start from.
 #[derive(Clone, Debug, Default)]
 pub struct Plan<S = ()> {
-    /// Whether this is the short run that only shows that everything works.
+    /// `true` for the short run, which only shows that everything works.
     pub quick: bool,
     /// Files of the figures, made when they are first needed.
     pub scratch: S,
@@ -33,16 +33,16 @@ struct Cell {
     run: Box<dyn FnMut() -> Vec<f64>>,
 }
 
-/// What a column's numbers are.
+/// Unit of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Nanoseconds; less is better.
     Ns,
-    /// Nanoseconds after something, or before it if negative: not to be put in relation.
+    /// Nanoseconds after an event, or before it if negative; without ratios.
     NsAfter,
     /// Per second; more is better.
     PerSecond,
-    /// A number of things.
+    /// A count.
     Count,
     /// Bytes.
     Bytes,
@@ -121,7 +121,7 @@ pub struct Row {
 pub struct Table {
     /// Its title.
     pub title: String,
-    /// Its columns: what their heads say, and what their numbers are.
+    /// Its columns: their heads and units.
     pub columns: Vec<(String, Unit)>,
     /// Its rows, HotRead first.
     pub rows: Vec<Row>,
@@ -149,8 +149,8 @@ impl Table {
         paired
     }
 
-    /// As [`Table::ratio`], with an allowance added to the number below in each round: up to so
-    /// much, two runs of the same code differ.
+    /// Like [`Table::ratio`], with an allowance added to the divisor in each round: two runs of the same
+    /// code differ by up to that much.
     pub fn ratio_allowing(&self, over: (&str, usize), under: (&str, usize), allowance: f64) -> f64 {
         let (a, b) = (self.samples(over.0, over.1), self.samples(under.0, under.1));
         let allowed: Vec<f64> = b.iter().map(|value| value + allowance).collect();
@@ -188,7 +188,7 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// No cells yet. Columns are (label, unit).
+    /// Creates a table without cells. Columns are (label, unit).
     pub fn new(
         title: impl Into<String>,
         columns: impl IntoIterator<Item = (impl Into<String>, Unit)>,
@@ -206,7 +206,7 @@ impl Rounds {
         }
     }
 
-    /// Adds a measurement: `run` is called once a round, builds the peer, and answers one
+    /// Adds a measurement: `run` is called once a round, builds the peer, and returns one
     /// number for each column from `column` on.
     pub fn add(
         &mut self,
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(table.ratio_allowing(("b", 0), ("a", 0), 3.0), 2.0);
         assert!(table.ratio(("b", 1), ("a", 0)).is_nan());
         assert!(table.median("b", 1).is_nan());
-        assert!(table.median("nobody", 0).is_nan());
+        assert!(table.median("unknown", 0).is_nan());
         let part = table.pick("part", 1..3);
         assert_eq!(part.rows.len(), 1);
         assert_eq!(part.columns.len(), 2);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hotread::{HotReadState, MapUpdate};
 
-/// A small struct of 64 bytes; an update replaces it whole.
+/// A small struct of 64 bytes; an update replaces all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Eight fields; the first one carries a stamp where a figure needs one.
@@ -37,7 +37,7 @@ impl HotReadState for Config {
     }
 }
 
-/// The smallest state with small updates (8 bytes each): the last stamp, and how many there were.
+/// The smallest state with small updates (8 bytes each): the last stamp, and the number of stamps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastStamp {
     /// The newest stamp.
@@ -81,7 +81,7 @@ impl Key for Arc<str> {
 /// The map that is shared: HotRead's ready-made state, `std`'s map and hasher, values of 8 bytes.
 pub type Map<K> = HashMap<K, u64>;
 
-/// What updates a [`Map`].
+/// An update of a [`Map`].
 pub type Update<K> = MapUpdate<K, u64>;
 
 /// The first `len` keys, in order of their index.

@@ -24,7 +24,7 @@ pub fn percentiles<const N: usize>(values: &[f64], percentiles: [f64; N]) -> [f6
     })
 }
 
-/// The mean of what is left without the lowest and the highest tenth; `NaN` for no numbers.
+/// The mean without the lowest and the highest tenth; `NaN` for no numbers.
 ///
 /// For single calls timed by a clock that advances in coarse steps: their median is a step, their
 /// mean is not.
@@ -45,7 +45,7 @@ pub fn median_ratio(over: &[f64], under: &[f64]) -> f64 {
     median(&ratios)
 }
 
-/// Bits of a value that a [`Histogram`] keeps beside its magnitude: buckets are 1.6 % wide.
+/// Bits of a value that a [`Histogram`] keeps in addition to its magnitude: buckets are 1.6 % wide.
 const PRECISION_BITS: u32 = 6;
 
 /// Counts of values in buckets of constant relative width (1.6 %), from 0 to `u64::MAX`.
@@ -118,12 +118,12 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// Whether nothing was recorded.
+    /// Returns `true` if no value was recorded.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
 
-    /// The value below which `p` percent of the recorded ones lie, within 1.6 %, and the maximum
+    /// The value below which `p` percent of the recorded values are, within 1.6 %, and the maximum
     /// exactly; `NaN` when empty.
     pub fn percentile(&self, p: f64) -> f64 {
         if self.total == 0 {

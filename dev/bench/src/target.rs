@@ -1,4 +1,4 @@
-//! Bench targets: they measure the figures that are asked for, and report.
+//! Bench targets: they measure the selected figures, and report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ pub struct Entry<S = ()> {
 }
 
 impl<S> Entry<S> {
-    /// A figure by its name, with what it asks.
+    /// A figure by its name, with its question.
     pub const fn new(
         id: &'static str,
         asks: &'static str,
@@ -36,7 +36,7 @@ impl<S> Entry<S> {
     }
 }
 
-/// Figures by their names: the module of each, whose `run` measures it, and what it asks.
+/// Figures by their names: the module of each, whose `run` measures it, and its question.
 macro_rules! entries {
     ($($id:literal => $module:ident: $asks:literal),* $(,)?) => {
         [$($crate::target::Entry::new($id, $asks, $module::run)),*]
@@ -44,7 +44,7 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
-/// The end of a program that measures: the error, if there is one, and the exit code.
+/// Ends a program that measures: prints the error, if there is one, and returns the exit code.
 #[must_use]
 pub fn end(done: Result<(), String>) -> ExitCode {
     match done {
@@ -56,11 +56,11 @@ pub fn end(done: Result<(), String>) -> ExitCode {
     }
 }
 
-/// Runs a bench target: measures what the options ask for, and reports to the terminal and into a
-/// folder. `known` has the figures of all targets, since `cargo bench` hands its arguments to each.
+/// Runs a bench target: measures the selected figures, and reports to the terminal and into a
+/// folder. `known` has the figures of all targets, since `cargo bench` passes its arguments to each.
 ///
 /// # Errors
-/// If no target has a figure that is asked for, or the report cannot be written.
+/// If no target has a selected figure, or the report cannot be written.
 pub fn run<S: Default>(
     about: &'static About,
     entries: &[Entry<S>],
@@ -97,7 +97,7 @@ pub fn run<S: Default>(
         figures.push(figure);
     }
     if figures.is_empty() {
-        // Those asked for are another target's.
+        // The selected figures are another target's.
         return Ok(());
     }
     let run = Run {
@@ -117,12 +117,12 @@ pub fn run<S: Default>(
     Ok(())
 }
 
-/// Where the files of a measurement lie: beside the benchmark's own program, in the target folder.
+/// Folder for the files of a measurement: next to the benchmark's own program, in the target folder.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let program = std::env::current_exe().ok();
-        let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
-        beside.unwrap_or_else(std::env::temp_dir)
+        let folder = program.and_then(|program| Some(program.parent()?.to_owned()));
+        folder.unwrap_or_else(std::env::temp_dir)
     })
 }

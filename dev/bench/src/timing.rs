@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::clock;
 use crate::stats;
 
-/// Median nanoseconds for one of `calls` calls, over `samples` runs of a loop of them, after one
+/// Median nanoseconds of one of `calls` calls, over `samples` runs of a loop of them, after one
 /// run that does not count.
 pub(crate) fn ns_per_call(samples: usize, calls: usize, mut calls_loop: impl FnMut()) -> f64 {
     calls_loop();
@@ -19,7 +19,7 @@ pub(crate) fn ns_per_call(samples: usize, calls: usize, mut calls_loop: impl FnM
     stats::median(&per_call)
 }
 
-/// Sets a flag when dropped, so that a panic beside a paced writer stops the writer too.
+/// Sets a flag when dropped, so that a panic also stops a paced writer.
 pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {

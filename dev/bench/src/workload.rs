@@ -1,4 +1,4 @@
-//! Random keys and operations, made before anything is timed.
+//! Random keys and operations, drawn before the clock starts.
 
 use fastrand::Rng;
 
@@ -64,7 +64,7 @@ pub enum Operation {
 /// Percentages of the four operations, as in conc-map-bench.
 #[derive(Clone, Copy, Debug)]
 pub struct Mix {
-    /// What conc-map-bench calls it.
+    /// Name in conc-map-bench.
     pub name: &'static str,
     /// Percent of each operation.
     pub percent: [(Operation, usize); 4],
@@ -109,7 +109,7 @@ impl Mix {
         operations
     }
 
-    /// One thread's operations with the keys they go to, by bustle's rules: keys are inserted in
+    /// One thread's operations with their keys, by bustle's rules: keys are inserted in
     /// order and removed in that order; reads and updates wander over all of them.
     ///
     /// `len` keys are the thread's own (a power of two); the first `prefilled` are in the map.

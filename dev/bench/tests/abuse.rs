@@ -1,4 +1,4 @@
-//! The benchmark of abuse measures the built command: at sizes that show only that it can.
+//! The benchmark of abuse measures the built command, at sizes that only show that it works.
 
 #![cfg(all(target_os = "linux", feature = "end-to-end"))]
 
@@ -7,9 +7,9 @@ use hotread_bench::report::Figure;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The command `hotread`, which lies beside other programs of the same profile once it is built.
-fn server(beside: &Path) -> PathBuf {
-    let folder = beside.parent().unwrap();
+/// The command `hotread`, which is next to other programs of the same profile once it is built.
+fn server(program: &Path) -> PathBuf {
+    let folder = program.parent().unwrap();
     let server = folder.join("hotread");
     if !server.is_file() {
         let target = folder.parent().unwrap();

@@ -1,11 +1,11 @@
 //! Guards the hot path: `HotReadHandle::current()` on an unchanged copy stays a load, a compare and
-//! a return. And `queue_update`, which may not grow unnoticed either: its instructions are counted.
+//! a return. Also counts the instructions of `queue_update`, so that growth is noticed.
 //!
 //! A release build of `src/bin/hot_path.rs` runs under valgrind's callgrind, once with N and once
-//! with 2N calls: the difference is what the calls cost, constant parts cancel. From the same runs
-//! come the addresses that were executed within the function; objdump says what stands there, and
-//! none of it may lock, fence, swap or call. Planted variants prove that all checks notice. The words
-//! it looks for are those of x86-64.
+//! with 2N calls: the difference is the cost of the calls, since constant parts cancel. The same runs
+//! give the addresses that were executed within the function; objdump disassembles them, and
+//! no instruction may lock, fence, swap or call. Planted variants prove that all checks work. The
+//! instructions are those of x86-64.
 
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
@@ -16,15 +16,15 @@ use std::sync::OnceLock;
 
 /// Instructions that `current()` may execute on an unchanged copy, its return included.
 ///
-/// On x86-64 it takes six: load the core's address, load the pointer held, load the published one,
+/// On x86-64 it takes six: load the address of the shared data, load the held pointer, load the published one,
 /// compare, branch, return. One more is the compiler's leeway.
 const CURRENT_AT_MOST: u64 = 7;
 
 /// Instructions by which `current()` may exceed the bare dereference of an `Arc` (three today).
 const OVER_BARE_ARC_AT_MOST: f64 = 4.0;
 
-/// Instructions that `queue_update` of a 64-byte struct may execute with one quiet handle and
-/// nothing else going on: both applications, the scan of the slots, and the test's loop, which makes
+/// Instructions that `queue_update` of a 64-byte struct may execute with one quiescent handle and
+/// no other thread: both applications, the scan of the slots, and the test's loop, which makes
 /// the update. It takes 242 today; the rest is the compiler's leeway.
 const UPDATE_AT_MOST: f64 = 270.0;
 
@@ -32,7 +32,7 @@ const UPDATE_AT_MOST: f64 = 270.0;
 /// takes 168 today; the rest is the compiler's leeway.
 const MAP_OVER_TWO_MAPS_AT_MOST: f64 = 200.0;
 
-/// Calls that are counted: enough for their mean, and each takes valgrind fifty times as long.
+/// Calls that are counted: enough for their mean. Each takes fifty times as long under valgrind.
 const CALLS: u64 = 20_000;
 
 #[test]
@@ -71,7 +71,7 @@ fn current_on_an_unchanged_copy_is_a_few_plain_instructions() {
     );
 }
 
-/// Asserts that an inspection complains with all of these words, or one of several at their place.
+/// Asserts that the complaints of an inspection contain a word of each of these lists.
 fn assert_noticed(variant: &str, words: &[&[&str]]) {
     let planted = inspect(variant);
     let complaints = planted.complaints().join("\n");
@@ -149,15 +149,15 @@ fn a_planted_allocation_in_an_update_is_noticed_by_the_count() {
     assert!(planted > UPDATE_AT_MOST, "only {planted:.1} instructions");
 }
 
-/// Instructions of one call, the loop around it and all that it calls included.
+/// Instructions of one call, including the loop around it and its callees.
 fn instructions(variant: &str) -> f64 {
     let runs = [CALLS, 2 * CALLS].map(|calls| callgrind(variant, calls, "").0);
     (runs[1] - runs[0]) as f64 / CALLS as f64
 }
 
-/// What one function executes on each call.
+/// Executed instructions of one function.
 struct Inspection {
-    /// Instructions a call, the loop around it and everything it calls included.
+    /// Instructions a call, including the loop around it and its callees.
     with_loop: f64,
     /// The function's instructions that were executed on each call: address and text.
     executed: BTreeMap<u64, String>,
@@ -171,7 +171,7 @@ impl Inspection {
         self.executed.len() as u64
     }
 
-    /// Why this must not be a hot path; empty if it may.
+    /// Reasons against this as a hot path; empty if there are none.
     fn complaints(&self) -> Vec<String> {
         let mut complaints: Vec<String> = self
             .executed
@@ -188,7 +188,7 @@ impl Inspection {
         complaints
     }
 
-    /// The function, with a mark on what is executed on each call.
+    /// The function's code, with a mark on the instructions that each call executes.
     fn listing(&self) -> String {
         let line = |(address, text): (&u64, &String)| {
             let executed = self.executed.contains_key(address);
@@ -243,7 +243,7 @@ fn inspect(variant: &str) -> Inspection {
     }
 }
 
-/// Instructions of a whole run, and how often each address of one function was executed.
+/// Instructions of a whole run, and the number of executions of each address of one function.
 fn callgrind(variant: &str, calls: u64, symbol: &str) -> (u64, BTreeMap<u64, u64>) {
     let out = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let output = tool("valgrind", "valgrind")
@@ -274,7 +274,7 @@ fn total(profile: &str) -> u64 {
     count.expect("a callgrind profile has a total")
 }
 
-/// How often each address of a function was executed, from an uncompressed callgrind profile.
+/// The number of executions of each address of a function, from an uncompressed callgrind profile.
 fn counts_of(profile: &str, symbol: &str) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
     let (mut inside, mut after_calls) = (false, false);
@@ -324,7 +324,7 @@ fn instruction(line: &str) -> Option<(u64, String)> {
     (!words.is_empty()).then(|| (address, words.join(" ")))
 }
 
-/// A program that has to be there.
+/// A required program.
 fn tool(name: &str, package: &str) -> Command {
     let found = Command::new(name)
         .arg("--version")
@@ -347,7 +347,7 @@ fn binary() -> &'static Path {
             .args(["--bin", "hotread-hot-path", "--message-format=json"])
             .args(["--no-default-features", "--features", "in-process"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            // What is handed out is optimised across crates; all of it would take longer.
+            // Distributed builds are optimised across crates; fat LTO would take longer.
             .env("CARGO_PROFILE_RELEASE_LTO", "thin")
             // Flags of the build under test (coverage, sanitizers) are not those of a release.
             .env_remove("RUSTFLAGS")

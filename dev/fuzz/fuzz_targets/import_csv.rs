@@ -1,5 +1,5 @@
-//! Any bytes as CSV files. The first byte of the input chooses the options; what is checked is
-//! what the tests of the import check.
+//! Arbitrary bytes as CSV files. The first byte of the input chooses the options; the checks are
+//! those of the import's tests.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use hotread_store::import::{
 };
 use libfuzzer_sys::fuzz_target;
 
-// It takes from `super` what is imported above.
+// This module uses the imports above, through `super`.
 #[allow(dead_code)]
 #[path = "../../../crates/hotread-store/src/import/exercise.rs"]
 mod exercise;

@@ -1,5 +1,5 @@
-//! Any bytes as what stands in the rows of a database: changes, records, tables, seals. The first byte
-//! of the input chooses; what is checked is in `hotread_store::fuzzing`.
+//! Arbitrary bytes as rows of a database: changes, records, tables, seals. The first byte
+//! of the input chooses the kind; the checks are in `hotread_store::fuzzing`.
 
 #![no_main]
 

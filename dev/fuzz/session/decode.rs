@@ -1,11 +1,11 @@
-//! Any text as a frame of either end of a session. What is checked is what the
-//! test that replays the corpus checks.
+//! Arbitrary text as a frame of either end of a session. The checks are those of the
+//! test that replays the corpus.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-// Each target uses a part of these.
+// Each target uses only a part of this module.
 #[allow(dead_code)]
 #[path = "../../../crates/hotread-proto/tests/fuzzing/mod.rs"]
 mod fuzzing;

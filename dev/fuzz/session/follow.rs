@@ -1,11 +1,11 @@
-//! A server that says anything to a replica. What is checked is what the
-//! test that replays the corpus checks.
+//! A server that sends arbitrary frames to a replica. The checks are those of the
+//! test that replays the corpus.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-// Each target uses a part of these.
+// Each target uses only a part of this module.
 #[allow(dead_code)]
 #[path = "../../../crates/hotread-proto/tests/fuzzing/mod.rs"]
 mod fuzzing;

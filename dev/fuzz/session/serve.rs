@@ -1,11 +1,11 @@
-//! A client that says anything, and a table that does anything, to a server's end. What is checked is what the
-//! test that replays the corpus checks.
+//! A client that sends arbitrary frames, and a table that changes arbitrarily, against a server's end. The
+//! checks are those of the test that replays the corpus.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-// Each target uses a part of these.
+// Each target uses only a part of this module.
 #[allow(dead_code)]
 #[path = "../../../crates/hotread-proto/tests/fuzzing/mod.rs"]
 mod fuzzing;

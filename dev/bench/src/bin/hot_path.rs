@@ -1,8 +1,8 @@
 //! The functions whose machine code `tests/hot_path.rs` inspects, the updates whose instructions it
 //! counts, and a loop to count them in.
 //!
-//! `hotread-hot-path VARIANT CALLS` calls one of them so often. The variants named `planted_*` do
-//! what a hot path, or an update, must not; the test checks that it notices.
+//! `hotread-hot-path VARIANT CALLS` calls one of them CALLS times. The variants named `planted_*` break the rules
+//! for a hot path, or an update; the test checks that it detects them.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ inspected! {
     /// The subject: the step that every read of a worker takes.
     hot_path_current(handle: &'a mut HotReadHandle<Config>) { handle.current() }
 
-    /// The limit: nothing to check at all.
+    /// The limit: a read without any check.
     hot_path_bare_arc(arc: &'a mut Arc<Config>) { arc }
 
     /// The nearest peer.
@@ -64,7 +64,7 @@ inspected! {
         handle.current()
     }
 
-    /// Planted: plain work on every read, which only the count can notice.
+    /// Planted: plain work on every read, which only the count can detect.
     hot_path_planted_work(handle: &'a mut HotReadHandle<Config>, counter: &'a AtomicUsize) {
         for _ in 0..4 {
             counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -73,13 +73,13 @@ inspected! {
     }
 }
 
-/// Leaves the handle as one that has read and holds nothing.
+/// Makes the handle quiescent after a read.
 fn rest(handle: &mut HotReadHandle<Config>) {
     black_box(handle.current());
     handle.quiescent();
 }
 
-/// One update of a 64-byte struct, with that one quiet handle.
+/// One update of a 64-byte struct, with that one quiescent handle.
 #[inline(always)]
 fn update(hotread: &HotRead<Config>, stamp: &mut u64) -> u64 {
     *stamp += 1;
@@ -100,7 +100,7 @@ fn update_peer<P: Share<Config>>(calls: u64) {
     });
 }
 
-/// Updates of one key after the other in a map of 100, that of a peer.
+/// Updates one key after the other in a peer's map of 100.
 fn update_map<P: Kv<u64>>(calls: u64) {
     let map: Map<u64> = (0..100).map(|key| (key, key)).collect();
     let (peer, mut writer) = P::build(map);
@@ -132,10 +132,10 @@ fn main() -> ExitCode {
     let counter = AtomicUsize::new(0);
     let mut stamp = 0;
     let other = Arc::clone(&arc);
-    // One update, so that the copy held is not the first one.
+    // One update, so that the held copy is not the first one.
     hotread.queue_update(Config::stamped(2));
 
-    // The loop is the same for all, and its function opaque, so that differences are the function's.
+    // All variants share the loop, and its function is opaque, so that differences come from the function.
     match variant.as_str() {
         "current" => repeat(calls, &mut handle, |h| hot_path_current(h).stamp()),
         "bare_arc" => repeat(calls, &mut arc, |a| hot_path_bare_arc(a).stamp()),

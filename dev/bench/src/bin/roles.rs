@@ -1,4 +1,4 @@
-//! A process of a measurement in one of its roles: for tests, whose own program has a harness.
+//! A process of a measurement in one of its roles, for tests, whose own program has a harness.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! A plain WebSocket server that sends back what comes: what one round trip costs without anything
-//! behind it.
+//! A plain WebSocket server that echoes messages: the cost of one round trip
+//! by itself.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::process::{Failure, Role};
 /// The role's name.
 pub(super) const ROLE: &str = "echo";
 
-/// What a child does: it says where it listens, and serves one connection.
+/// Runs a child: prints its address, and serves one connection.
 pub(super) fn main((): ()) -> Result<(), Failure> {
     super::runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -19,7 +19,7 @@ pub(super) fn main((): ()) -> Result<(), Failure> {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
         let mut socket = tokio_tungstenite::accept_async(socket).await?;
-        // Whoever is done drops the connection.
+        // The client drops the connection when it is done.
         while let Some(Ok(message)) = socket.next().await {
             socket.send(message).await?;
         }
@@ -35,7 +35,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Starts the process and connects. The message is as long as the frame of a change is.
+    /// Starts the process and connects. The message has the length of a change's frame.
     pub(super) async fn start() -> Result<Self, Failure> {
         let mut process = Role::start(ROLE, ());
         let url = format!("ws://{}", process.hear());
@@ -48,7 +48,7 @@ impl Echo {
         })
     }
 
-    /// There and back.
+    /// Sends the message and waits for its echo.
     pub(super) async fn round_trip(&mut self) -> Result<(), Failure> {
         self.socket.send(self.message.clone()).await?;
         self.socket.next().await.ok_or("the echo is gone")??;
@@ -56,5 +56,5 @@ impl Echo {
     }
 }
 
-/// About as long as a frame with one put.
+/// Approximate length of a frame with one put.
 pub(super) const FRAME_BYTES: usize = 400;

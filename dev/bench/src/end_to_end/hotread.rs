@@ -1,5 +1,5 @@
-//! HotRead as a system under test: its server, embedded in a process of its own as `hotread serve`
-//! embeds it; writers by its client's calls; watchers that are replicas.
+//! HotRead as a system under test: its server, embedded in a process of its own like in `hotread
+//! serve`; writers that use its client; watchers that are replicas.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,27 +22,27 @@ use crate::store::data;
 
 /// The role's name.
 pub(super) const ROLE: &str = "serve";
-/// Requests a second that the server takes from one address: more than 64 writers flat out manage.
-/// Its default keeps clients from mistakes, of which a benchmark is one.
+/// Requests a second that the server accepts from one address: more than 64 writers flat out make.
+/// The default protects against misbehaving clients, which a benchmark resembles.
 const RATE: u32 = 1_000_000;
 
 /// A running server of this workspace, killed when dropped.
 pub(super) struct Server {
     role: Role,
-    /// Where it listens, as a client takes it.
+    /// Its address, in the form for a client.
     pub(super) url: String,
     /// The same without a scheme.
     address: String,
 }
 
 impl Server {
-    /// Starts it on a database, which is made if there is none, at a free port; and waits until it
+    /// Starts a server on a database, which is created if it does not exist, at a free port; and waits until it
     /// listens.
     pub(super) fn start(database: &Path, synchronous: Synchronous) -> Self {
         Self::start_at(database, synchronous, "127.0.0.1:0")
     }
 
-    /// The same at an address: where another one listened before.
+    /// The same at a given address, on which another server listened before.
     pub(super) fn start_at(database: &Path, synchronous: Synchronous, address: &str) -> Self {
         let mut role = Role::start(ROLE, (database, synchronous, address));
         let address = role.hear();
@@ -53,7 +53,7 @@ impl Server {
         }
     }
 
-    /// Kills it, and says where it listened.
+    /// Kills it, and returns its address.
     pub(super) fn kill(mut self) -> String {
         self.role.process().kill();
         self.address
@@ -90,7 +90,7 @@ pub(super) static NORMAL: System = System {
     watcher,
 };
 
-/// What a child does that is a server.
+/// Runs a child that is a server.
 pub(super) fn main(
     (database, synchronous, address): (PathBuf, Synchronous, String),
 ) -> Result<(), Failure> {
@@ -99,7 +99,7 @@ pub(super) fn main(
     })
 }
 
-/// Serves until the process ends; `told` hears the address.
+/// Serves until the process ends; `told` receives the address.
 pub(super) fn serve(
     database: &Path,
     synchronous: Synchronous,
@@ -177,16 +177,16 @@ impl Writer for Calls {
 
 /// The state that a watcher's replica has: a map, and the stamps.
 ///
-/// Stamps are taken when an update is applied to the copy that is published next, which is as far as
-/// a state can see; how long the publication takes from there, [`publication`] measures. That clones
-/// share the stamps breaks a rule for states, harmlessly: nobody reads them through the state.
+/// Stamps are taken when an update is applied to the copy that is published next, the last moment that
+/// a state can observe; [`publication`] measures the time from there to the publication. Clones
+/// share the stamps, which breaks a rule for states, but is harmless: no reader reads them through the state.
 #[derive(Clone)]
 pub(super) struct Stamped {
     rows: HashMap<Arc<str>, Row>,
     seen: Arc<OnceLock<Arc<Seen>>>,
 }
 
-/// What changes [`Stamped`].
+/// An update of [`Stamped`].
 #[derive(Clone)]
 pub(super) enum Change {
     Put(Arc<str>, Row),
@@ -246,7 +246,7 @@ fn watcher(url: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
             assert!(set.is_ok(), "a replica's state is new");
         });
         Ok(Box::pin(async move {
-            // It follows for as long as it is held.
+            // The replica follows the table for as long as it is held.
             let _replica = replica;
             std::future::pending::<Result<Infallible, Failure>>().await
         }) as Watching)
@@ -269,7 +269,7 @@ pub(super) fn publication() -> f64 {
             let row = Row::parse(value.as_bytes()).expect("it was made here");
             let result = state.queue_update(Change::Put(row::key(number).into(), row));
             let now = super::clock::now();
-            assert!(result.published, "nobody holds a copy");
+            assert!(result.published, "no reader holds a copy");
             now
         })
         .collect();

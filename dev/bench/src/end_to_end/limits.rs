@@ -1,4 +1,4 @@
-//! What this machine takes for the parts that every system is made of: an fsync on the file system
+//! This machine's times for the parts of every system: an fsync on the file system
 //! of all databases, and a round trip between two processes by a bare WebSocket; both at the rate
 //! of the propagation figure, between whose ticks the machine rests, and flat out.
 
@@ -41,10 +41,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
              one after the other."
         ),
     )
-    .notes([
-        "Paced operations find caches cold and cores asleep; that is how the updates of a \
-             table find them, too.",
-    ])
+    .notes(["Paced operations find caches cold and cores asleep, as the updates of a table do."])
     .tables([all])
 }
 
@@ -88,7 +85,7 @@ fn trips(rate: Option<u32>, time: Duration) -> Vec<f64> {
     runtime().block_on(trips).expect("sockets work")
 }
 
-/// Operations of some time, paced or not.
+/// Timed operations, paced or not.
 struct Samples {
     pace: Option<Pace>,
     end: u64,
@@ -104,7 +101,7 @@ impl Samples {
         }
     }
 
-    /// When the next operation starts; `None` when the time is over.
+    /// Start of the next operation; `None` when the time is over.
     async fn next(&mut self) -> Option<u64> {
         if let Some(pace) = &mut self.pace {
             pace.tick().await;

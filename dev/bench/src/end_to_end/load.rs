@@ -1,9 +1,9 @@
-//! From nothing to a complete replica of 10,000, 100,000 and 1,000,000 records, and the memory that
-//! both sides take then; beside the same JSON downloaded from a plain HTTP server, which has it
+//! The first load of a replica of 10,000, 100,000 and 1,000,000 records, and the memory of
+//! both sides afterwards; compared with the same JSON downloaded from a plain HTTP server, which has it
 //! ready in memory, and parsed into a `HashMap` of the same rows.
 //!
-//! Each load is a process of its own with tokio's default runtime. The plain download comes in two
-//! ways: one array, parsed when it is all there; and lines, parsed as they come.
+//! Each load is a process of its own with tokio's default runtime. The plain download has two
+//! forms: one array, parsed when it is complete; and lines, parsed as they arrive.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -36,7 +36,7 @@ const LINES: &str = "bare HTTP, lines";
 /// Columns of one size.
 const STRIDE: usize = 5;
 
-/// What a child loads.
+/// Subject of a child's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Replica,
@@ -85,9 +85,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "A new process fills a `HashMap` with a table of {} to {} records of about 100 bytes. \
              HotRead: until `replica()` returns, from a server that has not touched the table \
              since it started; and from the same server for the process after that. Plain HTTP: \
-             the same records with the same fields, which the server has in memory as they are \
-             sent; the reader takes out key and value. Memory is anonymous resident memory of the \
-             whole process; `at most` is the most that was ever resident.",
+             the same records with the same fields, which the server has in memory in the form \
+             that it sends; the reader keeps key and value. Memory is anonymous resident memory of the \
+             whole process; `at most` is the maximum.",
             sizes[0],
             sizes[sizes.len() - 1],
         ),
@@ -105,15 +105,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     ])
     .notes([
-        "A fresh server reads the table from disk for its first replica. Each record that \
-             comes is checked against its hash, and the whole against the table's digest; the \
-             plain download is not checked. A replica is two copies of the map once the first \
-             change has come.",
+        "A fresh server reads the table from disk for its first replica. Each record is checked \
+             against its hash, and the complete table against its digest; the plain download is \
+             not checked. A replica has two copies of the map once the first change has arrived.",
     ])
     .tables([times, memory])
 }
 
-/// A replica of a new server that has fed so many others before.
+/// Loads a replica from a new server, after a number of other replicas.
 fn replica(plan: &Plan, records: usize, others: usize) -> Vec<f64> {
     let copy = plan.scratch.copy(records);
     let mut server = Server::start(&copy.path, Synchronous::Full);
@@ -132,7 +131,7 @@ fn plain(plan: &Plan, records: usize, kind: Kind) -> Vec<f64> {
     row(ns, [reader, server.process().status()], records)
 }
 
-/// A load's time, and the memory of reader and server a record.
+/// Time of a load, and the memory of reader and server per record.
 fn row(ns: f64, processes: [Status; 2], records: usize) -> Vec<f64> {
     let memory = processes.map(|process| [process.anonymous, process.peak]);
     let memory = memory.as_flattened().iter();
@@ -147,14 +146,14 @@ fn load(kind: Kind, url: &str, records: usize) -> (f64, Status) {
     (ns, child.process().status())
 }
 
-/// A replica in a process of its own, once it has this many records.
+/// A replica in a process of its own; returns once it has this number of records.
 pub(super) fn replica_of(url: &str, records: usize) -> Role {
     let mut child = Role::start(LOAD, (Kind::Replica, url, records));
     child.hear();
     child
 }
 
-/// What a child does that loads: it says how long it took, and stays until it is killed.
+/// Runs a child that loads: prints the duration, and stays until it is killed.
 pub(super) fn main((kind, url, records): (Kind, String, usize)) -> Result<(), Failure> {
     let url = &url;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -188,14 +187,14 @@ fn finish<T>(start: u64, found: usize, records: usize, rows: &T) -> Result<(), F
         return Err(format!("{found} of {records} records came").into());
     }
     println!("{ns}");
-    // Until the parent has looked at the memory and goes away.
+    // Waits until the parent has measured the memory and closes the pipe.
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     black_box(rows);
     Ok(())
 }
 
-/// A record, of which a reader wants so much.
+/// The members of a record that a reader uses.
 #[derive(Deserialize)]
 struct Plain {
     key: String,
@@ -236,8 +235,8 @@ async fn lines(url: &str) -> Result<HashMap<String, Row>, Failure> {
     Ok(rows)
 }
 
-/// What a child does that is a plain HTTP server: it makes the body, says where it listens, and
-/// answers each request with it.
+/// Runs a child that is a plain HTTP server: builds the body, prints its address, and
+/// answers each request with the body.
 pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failure> {
     let body = body(&database, kind)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -245,7 +244,7 @@ pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failur
     for connection in listener.incoming() {
         let mut connection = connection?;
         let request = BufReader::new(connection.try_clone()?);
-        // The request ends with an empty line; what it asks for is clear.
+        // The request ends with an empty line; its content does not matter.
         for line in request.lines() {
             if line?.is_empty() {
                 break;
@@ -261,7 +260,7 @@ pub(super) fn serve_body((database, kind): (PathBuf, Kind)) -> Result<(), Failur
     Ok(())
 }
 
-/// The records as the wire has them.
+/// The records in the wire format.
 fn body(database: &Path, kind: Kind) -> Result<Vec<u8>, Failure> {
     let store = Store::builder(database).read_only(true).open()?;
     let records = store.snapshot(&data::table())?;
@@ -276,7 +275,7 @@ fn body(database: &Path, kind: Kind) -> Result<Vec<u8>, Failure> {
     }
     match kind {
         Kind::Array => body.push(b']'),
-        // What stood before the first line stands behind the last one.
+        // Moves the separator before the first line to the end of the last one.
         _ => body.rotate_left(1),
     }
     Ok(body)

@@ -1,4 +1,4 @@
-//! A file to which synced pages are written: what a disk takes of every durable write.
+//! A file to which synced pages are written: the disk's part of every durable write.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// An empty one, without a name, beside the benchmark's program.
+    /// Creates an empty file without a name, next to the benchmark's program.
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             file: tempfile::tempfile_in(target::folder())?,
@@ -23,14 +23,14 @@ impl Log {
         })
     }
 
-    /// One page more, on the disk when this returns.
+    /// Appends a page, which is on the disk when this returns.
     pub(super) fn append(&mut self) -> std::io::Result<()> {
         self.write(self.length)?;
         self.length += PAGE_BYTES as u64;
         Ok(())
     }
 
-    /// One page at this place, on the disk when this returns.
+    /// Writes a page at this place, which is on the disk when this returns.
     pub(super) fn write(&self, at: u64) -> std::io::Result<()> {
         self.file.write_all_at(&[0xa5; PAGE_BYTES], at)?;
         self.file.sync_data()

@@ -1,10 +1,10 @@
-//! The figures from end to end: HotRead's server and client beside other systems that durably store
-//! values and tell watchers of them, in processes of their own on the loopback.
+//! The figures from end to end: HotRead's server and client compared with other systems that durably store
+//! values and notify watchers, in processes of their own on the loopback.
 //!
-//! It is the bench target `end_to_end`. The program starts itself in other roles: watchers,
-//! and the servers that are not other people's. All processes stamp on one clock (`clock`). What is
-//! compared sits behind `system`; how a peer is set up and used is said in its module in `peers`,
-//! in builds that have the feature `peers`.
+//! This is the bench target `end_to_end`. The program starts itself in other roles: watchers,
+//! and its own servers. All processes stamp on one clock (`clock`). The compared systems
+//! implement `system`; the module of a peer in `peers`, in builds with the feature `peers`, describes its
+//! setup and use.
 
 pub mod abuse;
 mod clock;
@@ -45,7 +45,7 @@ type Entry = target::Entry<scratch::Files>;
 /// The report of these figures.
 pub const ABOUT: About = About {
     name: "end-to-end",
-    title: "HotRead from end to end beside other systems",
+    title: "HotRead from end to end, compared with other systems",
     command: "cargo bench -p hotread-bench --bench end_to_end --features peers",
     profile: report::BENCH_PROFILE,
     rules,
@@ -58,8 +58,8 @@ pub const ALL: [Entry; 7] = entries![
     "e2e-writes" => writes: "acknowledged writes a second",
     "e2e-load" => load: "from nothing to a complete replica, and its memory",
     "e2e-recovery" => recovery: "from kill -9 of the server to its first answers",
-    "e2e-storm" => storm: "1,000 sessions that have their server back",
-    "e2e-reads" => reads: "a replica's read beside a local one",
+    "e2e-storm" => storm: "1,000 sessions after their server returns",
+    "e2e-reads" => reads: "a replica's read compared with a local one",
 ];
 
 /// HotRead's row.
@@ -69,10 +69,10 @@ fn rules(machine: &Machine) -> String {
     format!(
         "\
 - Servers, writers and watchers are processes of their own on one machine with {} cores, and speak over the loopback. Stamps are taken on `CLOCK_MONOTONIC`, which all of them share. More processes than cores measure the scheduler as well, of every system alike.
-- Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (a snapshot now and then).
+- Systems are compared within their class of promise. FULL: an acknowledged write survives the loss of power: HotRead with `synchronous = FULL`, etcd with its defaults, Redis with `appendfsync always`. NORMAL: it survives the end of the server's process, at best: HotRead with `synchronous = NORMAL`, a key-value bucket of NATS JetStream with its defaults (synced every two minutes), Redis with its defaults (an occasional snapshot).
 - {}
 - Every measurement starts a new server with new files, all on the same {}.
-- Values are JSON of about 100 bytes, which every watcher decodes into the same struct before it is in its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.
+- Values are JSON of about 100 bytes, which every watcher decodes into the same struct before putting it into its map. Watchers and writers run on one thread a process; HotRead's server on tokio's default runtime, as `hotread serve` does, with its limit of requests a second raised.
 - Systems are interleaved in rounds that each start with another one. Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
 ",
         machine.cores,
@@ -81,11 +81,11 @@ fn rules(machine: &Machine) -> String {
     )
 }
 
-/// Runs the bench target: as a child in another role, or what the command line asks for, of the
-/// figures that are known.
+/// Runs the bench target: as a child in another role, or the figures that the command line selects from the
+/// known ones.
 ///
 /// # Errors
-/// What is wrong with the command line, or why the report cannot be written.
+/// If the command line is wrong, or the report cannot be written.
 pub fn run(known: &[&str]) -> Result<(), String> {
     if let Some((role, arguments)) = process::role() {
         return take_role(&role, &arguments);
@@ -100,10 +100,10 @@ pub fn run(known: &[&str]) -> Result<(), String> {
     target::run(&ABOUT, &ALL, known, &options)
 }
 
-/// Takes a role for which a measurement has started the program.
+/// Plays the role for which a measurement has started the program.
 ///
 /// # Errors
-/// If there is no such role, or what became of it.
+/// If there is no such role, or the role's own error.
 pub fn take_role(role: &str, arguments: &str) -> Result<(), String> {
     raise_file_limit();
     let done = match role {
@@ -119,7 +119,7 @@ pub fn take_role(role: &str, arguments: &str) -> Result<(), String> {
     done.map_err(|failure| format!("{role}: {failure}"))
 }
 
-/// A runtime of one thread, as every process of a measurement has.
+/// A runtime of one thread, the same in every process of a measurement.
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build();
@@ -143,12 +143,12 @@ fn systems() -> impl Iterator<Item = &'static System> {
         .chain(&peers::ALL)
 }
 
-/// Those of one class that are installed, HotRead first.
+/// The installed systems of one class, HotRead first.
 fn systems_of(class: Class) -> impl Iterator<Item = &'static System> {
     systems().filter(move |system| system.class == class && system.missing().is_none())
 }
 
-/// The name of the peer of this class that has the least of something.
+/// The name of the peer of this class with the smallest value.
 fn least_of_peers(class: Class, of: impl Fn(&str) -> f64) -> Option<&'static str> {
     let peers = systems_of(class).map(|system| system.name);
     let peers = peers.filter(|name| *name != OURS);

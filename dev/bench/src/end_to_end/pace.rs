@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// A steady rate. A tick that was missed is left out.
+/// A steady rate. A missed tick is skipped.
 pub(super) struct Pace {
     next: Instant,
     interval: Duration,
 }
 
 impl Pace {
-    /// So many ticks a second, from now on.
+    /// A number of ticks a second, from now on.
     pub(super) fn new(rate: u32) -> Self {
         Self {
             next: Instant::now(),

@@ -3,8 +3,8 @@
 //!
 //! The clock is the system's monotonic one, which all processes share. A sample begins just before
 //! the write call, and in a second table at its answer; it ends when the watcher's map has the
-//! value. Each system is compared within its class of promise, and beside the least that its promise
-//! takes, measured at the same rate: one fsync (in the class that survives the loss of power) and
+//! value. Each system is compared within its class of promise, and with the least cost of its promise,
+//! measured at the same rate: one fsync (in the class that survives the loss of power) and
 //! one round trip by a bare WebSocket.
 
 use std::cell::RefCell;
@@ -29,12 +29,12 @@ use crate::target;
 /// Watching sessions, and writes a second. A write to 1,000 sessions keeps two cores busy for tens
 /// of milliseconds; a rate that they cannot follow would measure a queue.
 const SIZES: [(usize, u32); 4] = [(1, 250), (10, 250), (100, 50), (1_000, 10)];
-/// How long each cell writes in one round, in milliseconds: longer where there is one sample a write.
+/// Duration of the writes of each cell in one round, in milliseconds: longer where there is one sample a write.
 const MILLIS: [u64; 4] = [3_000, 2_000, 2_000, 2_000];
 /// The limit's row, by class.
 const FSYNC_AND_TRIP: &str = "bare fsync and WebSocket round trip";
 const TRIP: &str = "bare WebSocket round trip";
-/// One part of a run in so many does not count.
+/// The first of this number of parts of a run does not count.
 const WARM_UP: usize = 8;
 
 /// Columns of one size: four percentiles from the call, four from its answer.
@@ -60,10 +60,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
         }
     }
     let mut notes = vec![
-        "From the acknowledgement, a negative number is a value that watchers had before the \
+        "From the acknowledgement, a negative number means that watchers had the value before the \
          writer had its answer.".into(),
-        "Redis's messages reach those who are connected at the moment; a watcher that was away has \
-         to read everything anew. The others resume.".into(),
+        "Redis's messages reach only watchers that are connected at the moment; a watcher that was \
+         away must read everything again. Watchers of the other systems resume.".into(),
     ];
     notes.push(format!(
         "HotRead's samples end when the update is applied to the copy that is published next. For \
@@ -105,8 +105,8 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
                 let found = propagate(system, sessions, rate, time);
                 if found.missing > 0 {
                     lost.borrow_mut().push(format!(
-                        "{} with {sessions} sessions: {} values never arrived, or were folded into \
-                         a later state.",
+                        "{} with {sessions} sessions: {} values never arrived, or were coalesced \
+                         into a later state.",
                         system.name, found.missing
                     ));
                 }
@@ -120,7 +120,7 @@ fn measure(plan: &Plan, class: Class, lost: &Rc<RefCell<Vec<String>>>) -> Table 
     rounds.run(plan.pick(3, 1))
 }
 
-/// Writes at a steady rate to a new server with so many watchers.
+/// Writes at a steady rate to a new server with a number of watchers.
 fn propagate(system: &'static System, sessions: usize, rate: u32, time: Duration) -> Propagation {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let server = system.start(target::folder());
@@ -149,7 +149,7 @@ fn propagate(system: &'static System, sessions: usize, rate: u32, time: Duration
     Propagation::of(&written, &seen, updates / WARM_UP)
 }
 
-/// The least that a class takes: an fsync if it promises that, and a round trip.
+/// The least cost of a class: an fsync if it promises that, and a round trip.
 fn least(class: Class, rate: u32, time: Duration) -> Vec<f64> {
     let updates = (time.as_secs_f64() * f64::from(rate)).ceil().max(2.0) as usize;
     let least = async {

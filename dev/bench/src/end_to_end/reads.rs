@@ -1,4 +1,4 @@
-//! What a replica's reader pays, beside a reader of a `HotRead` that nobody else is behind: the same
+//! The cost of a replica's read, compared with a read of a `HotRead` without a server: the same
 //! map in the same process, filled by the same inserts. And the same look-up by an HTTP call, for
 //! contrast.
 
@@ -26,7 +26,7 @@ type Rows = HashMap<Arc<str>, Row>;
 const LOCAL: &str = "HotRead, local";
 const CALL: &str = "an HTTP call";
 const COLUMNS: [(&str, Unit); 2] = [("current()", Unit::Ns), ("look-up", Unit::Ns)];
-/// Look-ups of one run of the measured loop.
+/// Look-ups in one run of the measured loop.
 const CALLS: usize = 100_000;
 
 pub(super) fn run(plan: &Plan) -> Figure {
@@ -79,7 +79,7 @@ impl Setup {
     fn new(plan: &Plan, records: usize) -> Self {
         let copy = plan.scratch.copy(records);
         let server = Server::start(&copy.path, Synchronous::Full);
-        // The session runs beside the reader, as it does in a service.
+        // The session runs next to the reader, as in a service.
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build();
         let runtime = runtime.expect("the system has a thread to give");
@@ -95,14 +95,14 @@ impl Setup {
                 .map(|(key, row)| (Arc::clone(key), row.clone()))
                 .collect()
         });
-        // In the order in which the replica had them.
+        // In the order in which the replica received them.
         rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut rng = fastrand::Rng::with_seed(9);
         let keys = (0..CALLS)
             .map(|_| Arc::clone(&rows[rng.usize(..rows.len())].0))
             .collect();
         let local = HotRead::new(Rows::new());
-        // Keys of its own, as the replica has.
+        // Keys of its own, like the replica.
         let inserts = rows
             .into_iter()
             .map(|(key, row)| MapUpdate::Insert(Arc::from(&*key), row));

@@ -1,4 +1,4 @@
-//! A server with 1,000,000 records is killed under way and started again: how long until it listens,
+//! A server with 1,000,000 records is killed during writes and started again: the time until it listens,
 //! answers a read, acknowledges a write, and until a replica that kept its state has that write.
 
 use std::thread::sleep;
@@ -14,10 +14,10 @@ use crate::rounds::{Rounds, Unit};
 use crate::store::data;
 use crate::store::scratch::Plan;
 
-/// Writes before the end, which lie in the log when it comes.
+/// Writes before the kill, which are in the log at that moment.
 const WRITES: usize = 1_000;
 const COLUMNS: [&str; 4] = ["listens", "first read", "first write", "a replica has it"];
-/// A server that is away longer is noticed by people, in seconds.
+/// Absence of a server that people notice, in seconds.
 const GOAL_S: f64 = 2.0;
 
 pub(super) fn run(plan: &Plan) -> Figure {
@@ -37,13 +37,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
             "A server at FULL with a table of {records} records, which one replica follows, takes \
              {WRITES} writes and is killed (`kill -9`). It is started again at once. A read is a \
              record over HTTP; the write after it is acknowledged when it is on disk; the replica \
-             has kept its state and connects when its waiting time is over."
+             has kept its state, and connects when its waiting time is over."
         ),
     )
     .goals([Goal::seconds(first_write, GOAL_S, all.median(OURS, 2))])
     .notes([
-        "A client that lost its server waits 0.25 s to 5 s at random before each try, so that \
-             many do not come at once.",
+        "A client that lost its server waits 0.25 s to 5 s at random before each try, so that they \
+             do not all come at once.",
     ])
     .tables([all])
 }

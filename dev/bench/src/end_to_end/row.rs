@@ -1,11 +1,11 @@
-//! The rows of all tables that are written and watched here, and what a watcher makes of them.
+//! The rows of all tables that are written and watched here, and their decoded form.
 
 use fastrand::Rng;
 use serde::Deserialize;
 
 use crate::store::data;
 
-/// A value, as its readers want it. The fields are those of the values in the store's figures.
+/// A decoded value. The fields are those of the values in the store's figures.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) plan: String,
@@ -16,11 +16,11 @@ pub(super) struct Row {
     pub(super) since: u64,
 }
 
-/// Values that were there before carry this or more as `since`, updates their number.
+/// Least `since` of initial values; updates carry their number.
 const FIRST_SINCE: u64 = 1_000_000_000;
 
 impl Row {
-    /// Which update of the running measurement wrote this row, if one did.
+    /// The number of the update of the running measurement that wrote this row, if one did.
     pub(super) fn update(&self) -> Option<u64> {
         (self.since < FIRST_SINCE).then_some(self.since)
     }

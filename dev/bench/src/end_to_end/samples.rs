@@ -1,5 +1,5 @@
-//! Stamps: when each update was written and acknowledged, when each watcher had it, and what
-//! follows from the two.
+//! Stamps: the times at which each update was written and acknowledged and each watcher had it, and the
+//! resulting durations.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +8,16 @@ use super::clock;
 use crate::process::Role;
 use crate::stats::percentiles;
 
-/// When one watcher had each update. Sampling takes one store.
+/// The times at which one watcher had each update. Sampling takes one store.
 pub(super) struct Seen(Box<[AtomicU64]>);
 
 impl Seen {
-    /// Room for so many updates.
+    /// Room for a number of updates.
     pub(super) fn new(updates: usize) -> Self {
         Self((0..updates).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Update `number` is there now. Only the first time counts; numbers beyond the room do not.
+    /// Stamps the arrival of update `number`. Only the first call counts; numbers beyond the room are ignored.
     #[inline]
     pub(super) fn stamp(&self, number: u64) {
         if let Some(stamp) = self.0.get(number as usize)
@@ -27,12 +27,12 @@ impl Seen {
         }
     }
 
-    /// When each update was there, on the clock of all processes; 0 for one that was not.
+    /// The arrival of each update, on the clock of all processes; 0 for a missing one.
     pub(super) fn stamps(&self) -> impl Iterator<Item = u64> {
         self.0.iter().map(|stamp| stamp.load(Ordering::Relaxed))
     }
 
-    /// Whether the first `updates` have all been seen.
+    /// Returns `true` if all of the first `updates` have arrived.
     pub(super) fn has_all(&self, updates: usize) -> bool {
         self.stamps().take(updates).all(|stamp| stamp != 0)
     }
@@ -44,7 +44,7 @@ impl Seen {
     }
 }
 
-/// The stamps of one watcher as its process reported them; `None` for what it never saw.
+/// Receives the stamps of one watcher from its process; `None` for updates that never arrived.
 pub(super) fn receive(child: &mut Role, updates: usize) -> Vec<Option<u64>> {
     let mut bytes = vec![0; updates * size_of::<u64>()];
     child.read(&mut bytes);
@@ -59,7 +59,7 @@ pub(super) fn receive(child: &mut Role, updates: usize) -> Vec<Option<u64>> {
 pub(super) struct Written {
     /// Just before the call.
     pub(super) called: u64,
-    /// When the call had answered.
+    /// Just after the answer.
     pub(super) acknowledged: u64,
 }
 
@@ -72,12 +72,12 @@ pub(super) struct Propagation {
     pub(super) from_call: [f64; 4],
     /// From its answer. Negative where the watcher had the value before the writer had its answer.
     pub(super) from_answer: [f64; 4],
-    /// How many updates watchers never had.
+    /// Number of updates that never reached a watcher.
     pub(super) missing: usize,
 }
 
 impl Propagation {
-    /// Of so many updates, the first `warm_up` of which do not count, to all watchers.
+    /// Durations of the updates to all watchers; the first `warm_up` updates do not count.
     pub(super) fn of(written: &[Written], seen: &[Vec<Option<u64>>], warm_up: usize) -> Self {
         let (mut from_call, mut from_answer, mut missing) = (Vec::new(), Vec::new(), 0);
         for watcher in seen {

@@ -1,5 +1,5 @@
-//! A thousand sessions lose their server by `kill -9`, and have it back after two seconds: how long
-//! until each of them has a change that was committed after that, and what it takes of the server.
+//! A thousand sessions lose their server by `kill -9`, and have it back after two seconds: the time
+//! until each of them has a change that was committed after that, and the server's memory.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::rounds::{Rounds, Unit, columns};
 use crate::stats::percentiles;
 use crate::store::scratch::Plan;
 
-/// How long the server is away.
+/// Duration of the server's absence.
 const AWAY: Duration = Duration::from_secs(2);
-/// All are back within so many seconds.
+/// Goal for the time until all are back, in seconds.
 const GOAL_S: f64 = 10.0;
 const COLUMNS: [(Unit, &[&str]); 3] = [
     (Unit::Ns, &["p50", "p99", "the last"]),
-    (Unit::Count, &["resumed", "loaded anew"]),
+    (Unit::Count, &["resumed", "loaded again"]),
     (
         Unit::Bytes,
         &["server before", "server, at most", "server after"],
@@ -34,25 +34,25 @@ pub(super) fn run(plan: &Plan) -> Figure {
     rounds.add(OURS, 0, move || storm(&same, sessions));
     let all = rounds.run(plan.pick(3, 1));
     let last = format!("HotRead: until the last of {sessions} sessions is back");
-    let anew = "HotRead: sessions that had to load anew";
+    let again = "HotRead: sessions that had to load again";
     Figure::new(
         "Reconnect storm",
         format!(
             "{sessions} replicas of a table of {} records, in ten processes, lose their server by \
              `kill -9`. It is started again after {AWAY:?}, and one record is put as soon as it \
-             listens. A session is back when it has that record; the time counts from when the \
-             server listens. Memory is the server's anonymous resident memory: before its end, the \
-             most within the time, and after it.",
+             listens. A session is back when it has that record; the time counts from the moment \
+             at which the server listens. Memory is the server's anonymous resident memory: before \
+             its end, at most within the time, and after it.",
             row::RECORDS
         ),
     )
     .goals([
         Goal::seconds(last, GOAL_S, all.median(OURS, 2)),
-        Goal::at_most(anew, 0.0, all.median(OURS, 4)).in_unit("sessions"),
+        Goal::at_most(again, 0.0, all.median(OURS, 4)).in_unit("sessions"),
     ])
     .notes([
-        "Clients wait at random before each try, up to 5 s once the server has been away for \
-             some seconds: that is most of the time here.",
+        "Clients wait at random before each try, up to 5 s once the server has been away for some \
+             seconds: most of the time here is this wait.",
     ])
     .tables([
         all.pick("Since the server listens again", 0..5),
@@ -70,7 +70,7 @@ fn storm(plan: &Plan, sessions: usize) -> Vec<f64> {
         runtime.block_on(hotread::put_update(url, number, &mut rng));
     };
     put(0, &server.url);
-    // They have it, and have said so.
+    // Waits until the sessions have acknowledged it.
     sleep(Duration::from_secs(1));
     let before = server.process().status().anonymous;
     let address = server.kill();
@@ -84,7 +84,7 @@ fn storm(plan: &Plan, sessions: usize) -> Vec<f64> {
     let most = looks.finish().anonymous;
     let after = server.process().status().anonymous;
     let status = runtime.block_on(async { hotread::client(&server.url).await?.status().await });
-    let sessions = status.expect("the server says how it is doing").sessions;
+    let sessions = status.expect("the server reports its status").sessions;
     let began = |mode| {
         let sessions = sessions.iter();
         sessions.filter(|session| session.mode == mode).count() as f64

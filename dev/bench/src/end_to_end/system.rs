@@ -1,4 +1,4 @@
-//! What is measured from end to end, behind one face: a server to start, writers that wait for the
+//! The common interface of all measured systems: a server to start, writers that wait for the
 //! acknowledgement, watchers that keep a map of their own.
 
 use std::future::Future;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use super::samples::Seen;
 use crate::process::{self, Failure, Process};
 
-/// Something that a peer does.
+/// An operation of a peer.
 pub(super) type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// A watcher at work.
 pub(super) type Watching = Doing<'static, std::convert::Infallible>;
 
-/// What an acknowledged write survives, in SQLite's words.
+/// Durability of an acknowledged write, in SQLite's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// `FULL`: the loss of power.
@@ -28,7 +28,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// SQLite's word for it.
+    /// SQLite's term for it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Full => "FULL",
@@ -41,11 +41,11 @@ impl Class {
 pub(super) struct System {
     /// Its row in the tables.
     pub(super) name: &'static str,
-    /// What it promises.
+    /// Its promise.
     pub(super) class: Class,
     /// The program that it needs, if it is not this one.
     pub(super) program: Option<&'static str>,
-    /// Starts a server with an empty table and its files in this folder; with its address.
+    /// Starts a server with an empty table and its files in this folder; returns its address as well.
     pub(super) start: fn(&Path) -> (Process, String),
     /// Connects to write.
     pub(super) writer: fn(&str) -> Doing<'_, Box<dyn Writer>>,
@@ -60,7 +60,7 @@ impl System {
         format!("{} {}", self.name, self.class.name())
     }
 
-    /// The program that it needs, where that is not installed.
+    /// The program that it needs, if that is not installed.
     pub(super) fn missing(&self) -> Option<&'static str> {
         self.program
             .filter(|name| process::installed(name).is_none())
@@ -77,7 +77,7 @@ impl System {
         }
     }
 
-    /// A connection to write through, as soon as the server takes writes.
+    /// A connection to write through, as soon as the server accepts writes.
     pub(super) async fn writer(&self, address: &str) -> Result<Box<dyn Writer>, Failure> {
         let start = std::time::Instant::now();
         loop {
@@ -90,7 +90,7 @@ impl System {
     }
 }
 
-/// A running server; gone with its files when dropped.
+/// A running server; ended when dropped, and its files deleted.
 pub(super) struct Server {
     _process: Process,
     pub(super) address: String,
@@ -102,7 +102,7 @@ pub(super) trait Writer: Send + Sync {
     /// Puts one value, and waits for the acknowledgement.
     fn put<'a>(&'a self, key: &'a str, value: String) -> Doing<'a, ()>;
 
-    /// Puts many values as one transaction where there are such, else one after the other without
+    /// Puts many values as one transaction if the system has transactions, else one after the other without
     /// waiting in between; and waits for all acknowledgements.
     fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()>;
 }

@@ -1,4 +1,4 @@
-//! Each system does what it is measured for: a put, and a batch, reach a watcher.
+//! In each system, a put and a batch reach a watcher.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn a_put_reaches_a_replica() {
     let folder = tempfile::tempdir().expect("the folder is writable");
     let database = folder.path().join("a.db");
     let (tell, told) = mpsc::channel();
-    // It serves until the tests end: nobody stops it, as nobody stops the measured one.
+    // The server runs until the tests end, like the measured one.
     std::thread::spawn(move || {
         hotread::serve(&database, Synchronous::Normal, "127.0.0.1:0", |address| {
             tell.send(address).expect("the test waits");

@@ -17,9 +17,9 @@ use crate::process::{Failure, Role};
 
 /// The role's name.
 pub(super) const ROLE: &str = "watch";
-/// At most so many processes; more sessions are divided among them.
+/// Largest number of processes; more sessions are divided among them.
 const PROCESSES: usize = 10;
-/// How long the last updates may take until they count as lost.
+/// Time after which the last updates count as lost.
 const LATEST: Duration = Duration::from_secs(20);
 
 /// Watcher processes, all of their sessions ready.
@@ -29,11 +29,11 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    /// Starts so many sessions, with room for so many updates, and waits until all are ready.
+    /// Starts sessions, each with room for a number of updates, and waits until all are ready.
     pub(super) fn start(system: &System, address: &str, sessions: usize, updates: usize) -> Self {
         let processes = sessions.min(PROCESSES);
         let child = |index| {
-            // Evenly, the first ones with one more if need be.
+            // Evenly; the first processes have one more session if necessary.
             let share = sessions / processes + usize::from(index < sessions % processes);
             let arguments = (system.argument(), address, share, updates);
             (Role::start(ROLE, arguments), share)
@@ -45,8 +45,8 @@ impl Watchers {
         Self { children }
     }
 
-    /// Waits until the first `updates` have arrived everywhere, or will no more; and answers when
-    /// they did, for each session. The sessions stay until this is dropped. To be called once.
+    /// Waits until the first `updates` have arrived everywhere, or count as lost; returns the times of
+    /// arrival for each session. The sessions stay until this is dropped. May be called once.
     pub(super) fn finish(&mut self, updates: usize) -> Vec<Vec<Option<u64>>> {
         for (child, _) in &mut self.children {
             child.say(&updates.to_string());
@@ -60,12 +60,12 @@ impl Watchers {
     }
 }
 
-/// What a child says when all its sessions are connected,
+/// Message of a child when all its sessions are connected.
 const READY: &str = "ready";
-/// and before its stamps.
+/// Message of a child before its stamps.
 const REPORT: &str = "report";
 
-/// What a child does.
+/// Runs a child.
 pub(super) fn main(
     (system, address, sessions, updates): (String, String, usize, usize),
 ) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ async fn watch(
         let failed = failed.clone();
         tokio::spawn(async move {
             let Err(failure) = watching.await;
-            // Nobody listens any more once the updates are counted.
+            // There is no receiver any more once the updates are counted.
             let _ = failed.send(failure);
         });
     }

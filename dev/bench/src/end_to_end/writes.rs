@@ -1,8 +1,8 @@
 //! Acknowledged writes a second: one writer that waits for each, 64 writers at once, and one writer
 //! of batches of 100; through each system's client, against a server in another process.
 //!
-//! All writers are tasks of one thread in one process, each with a connection of its own. Bare
-//! rusqlite, which has no server and no clients to wait for, is the limit: it runs the statements of
+//! All writers are tasks of one thread in one process, each with a connection of its own. The limit is bare
+//! rusqlite, without a server or clients to wait for: it runs the statements of
 //! the store's write path in a loop.
 
 use std::cell::Cell;
@@ -35,7 +35,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let of = |table: &Table, column, under| table.ratio((OURS, column), (under, column));
     let notes = vec![
         "JetStream has no transactions here: a batch is 100 puts that are published together and \
-         acknowledged one by one. The others' batches are seen whole or not at all."
+         acknowledged one by one. The batches of the other systems become visible at \
+         once or not at all."
             .to_owned(),
         format!(
             "HotRead / bare rusqlite at FULL: 64 writers {:.2} × of one by one, {:.2} × of 64 a \
@@ -105,7 +106,7 @@ fn measure(plan: &Plan, class: Class) -> Table {
 fn through_clients(system: &'static System, writers: usize, puts: usize, time: Duration) -> f64 {
     let server = system.start(target::folder());
     runtime().block_on(async {
-        // One by one: the first creates what there is to create.
+        // One by one, since the first connection creates the table.
         let mut connections = Vec::new();
         for _ in 0..writers {
             let writer = system.writer(&server.address).await;

@@ -1,9 +1,9 @@
 //! The first read after a publication: one state, one reader, one update before each read.
 //!
-//! Each read is timed by itself between fenced stamps; what is reported is the mean without the
-//! lowest and the highest tenth, less the stamps' own cost. Once with writer and reader on one
-//! thread (what the instructions cost), once on two threads that take turns (what the cache lines
-//! cost as well); there only reads count for which the threads were on different cores.
+//! Each read is timed by itself between fenced stamps; the result is the mean without the
+//! lowest and the highest tenth, less the stamps' own cost. Writer and reader are once on one
+//! thread (the cost of the instructions), once on two threads that take turns (plus the cost of the cache
+//! lines); only reads during which the two threads were on different cores count.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
         LeftRight<Config>, Published<Config>, StdRwLock<Config>, ParkingLotRwLock<Config>,
         Watch<Config>, TripleBuffer,
     ], 0 => same_thread(reads), 1 => other_core(reads, limit));
-    // A thread's quiescent state serves its updates, too, so one thread would measure nothing.
+    // A thread's quiescent state also serves its own updates, so the figure for one thread is left out.
     cells!(rounds, Share<Config>, [liburcu Qsbr<Config>], 1 => other_core(reads, limit));
 
     let table = rounds.run(plan.pick(15, 2));
@@ -121,7 +121,7 @@ fn other_core<P: Share<Config>>(reads: &u64, limit: &Duration) -> Vec<f64> {
 #[repr(align(128))]
 struct Padded<T>(T);
 
-/// Spins until it is this turn, or the end.
+/// Spins until the wanted turn, or the end.
 fn wait_for_turn(turn: &AtomicU64, wanted: u64) -> u64 {
     for spins in 1.. {
         let now = turn.load(Ordering::Acquire);

@@ -2,8 +2,8 @@
 //! then a 64-byte struct is updated, with one quiet handle left.
 //!
 //! The first update after the burst may have to clean up, and finds the caches full of handles; it
-//! is reported by itself. The goal is about those that follow: a burst should leave nothing behind
-//! that every later update pays for. Memory that is kept for the next burst is reported as well.
+//! is reported by itself. The goal concerns the updates that follow: a burst should leave no cost
+//! for every later update. Memory that is kept for the next burst is reported as well.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -57,13 +57,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
     )
     .goals(goals)
     .tables([
-        pick("One update, after a burst of so many handles", LATER),
+        pick("One update, after a burst of handles", LATER),
         pick("The first update after it", FIRST),
         pick("Memory kept after it", KEPT),
     ])
 }
 
-/// An update's time after a burst of `count` handles, that of the first one, and the memory kept.
+/// Time of an update after a burst of `count` handles, time of the first update, and memory kept.
 fn after<P: Share<Config>>(count: &usize, time: &Duration) -> Vec<f64> {
     let (peer, mut writer) = P::build(Config::stamped(0));
     let mut quiet = used_reader(&peer);
@@ -95,7 +95,7 @@ fn after<P: Share<Config>>(count: &usize, time: &Duration) -> Vec<f64> {
     vec![later, clock::ns(first), kept as f64]
 }
 
-/// A reader that has read and holds nothing.
+/// A reader that has read and is quiescent.
 fn used_reader<P: Share<Config>>(peer: &P) -> P::Reader {
     let mut reader = peer.reader();
     black_box(reader.read(Config::stamp));

@@ -1,5 +1,5 @@
 //! A read by closure: `HotRead::read(|state| …)`, which any thread can call without a handle to
-//! manage and which holds nothing afterwards, beside the other ways that pay at every read.
+//! manage and which holds no copy afterwards, compared with the other ways that pay at every read.
 
 use super::reads::{ALIKE, map_read, struct_read};
 use super::support::{Drawn, cells};
@@ -42,13 +42,13 @@ pub(super) fn run(plan: &Plan) -> Figure {
     });
     Figure::new(
         "A read by closure",
-        "The same reads, by `HotRead::read(|state| …)`: no handle to manage, nothing held between \
+        "The same reads, by `HotRead::read(|state| …)`: no handle to manage, no copy held between \
          two reads.",
     )
     .goals(goals)
     .notes([
         "The goals are 1.0, and 2 % for noise, as for reads through a handle: in a map of \
-             100,000 a look-up misses caches, which hides most of what the reads differ in.",
+             100,000 a look-up misses caches, which hides most of the difference between the reads.",
     ])
     .tables([table])
 }

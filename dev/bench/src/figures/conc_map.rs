@@ -3,8 +3,8 @@
 //! each thread has keys of its own, inserts and removes them in order, and reads and updates
 //! anywhere among them. Every write publishes.
 //!
-//! Smaller than the original (a capacity of 2^16 instead of 2^25), so that a peer that copies or
-//! that waits is measured rather than waited for: a run ends after all operations or a time limit.
+//! The figure is smaller than the original (a capacity of 2^16 instead of 2^25), so that runs of peers that
+//! copy or wait still end: a run ends after all operations or a time limit.
 
 use std::rc::Rc;
 use std::sync::Barrier;
@@ -86,7 +86,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
          HotRead is not one.",
     )
     .notes([
-        "`HotRead` lets go of its copy after each read (a thread that reads and writes would \
+        "`HotRead` releases its copy after each read (a thread that reads and writes would \
          otherwise block its own updates); `HotRead, read(|s| …)` does so by itself.",
         "Peers without an update-if-present look the key up and then insert; threads own their \
          keys, so that is the same.",
@@ -130,7 +130,7 @@ fn operations_per_second<P: Kv<u64>>(work: &Rc<Work>) -> Vec<f64> {
     vec![total as f64 / longest]
 }
 
-/// Performs the operations, or as many as fit into `limit`; answers how many.
+/// Performs the operations, or as many as fit into `limit`; returns their number.
 fn perform<R: KvRead<u64>, W: KvWrite<u64>>(
     reader: &mut R,
     writer: &mut W,

@@ -1,12 +1,12 @@
 //! 1, 2, 4 and 8 threads that update a map of 1,000 entries at once, without a pause: with no
-//! reader, and beside one that looks keys up without a pause. And one thread that updates every
-//! 200 µs, beside 1 and 8 of those.
+//! reader, and with one that looks keys up without a pause. And one thread that updates every
+//! 200 µs, together with 1 and 8 of those.
 //!
-//! Updates count when they are applied and visible, with the time until they are. Calls are timed
-//! all, since a single long one is what the maximum is after: a stamp a call, from the end of one
+//! Updates count when they are applied and visible, with the time until then. Every call is timed,
+//! since the maximum must not miss a single long one: one stamp a call, from the end of one
 //! to the end of the next, which every peer pays alike. A row of threads that update nothing shows
-//! what the machine makes of so many threads. Another thread looks every millisecond how many
-//! updates are queued, and ends a run in which there are too many.
+//! the machine's cost of that number of threads. Another thread counts the queued
+//! updates every millisecond, and ends a run in which there are too many.
 
 mod threads;
 
@@ -21,7 +21,7 @@ use crate::report::{Figure, Goal};
 use crate::rounds::{Plan, Rounds, Table, Unit};
 use crate::states::Map;
 
-/// Writing threads, and whether there is a reader.
+/// Writing threads; `true` with a reader.
 const CROWDS: [(usize, bool); 8] = [
     (1, false),
     (2, false),
@@ -42,13 +42,13 @@ const LABELS: [&str; 8] = [
     "4, busy reader",
     "8, busy reader",
 ];
-/// Writing threads beside a light writer.
+/// Writing threads next to a light writer.
 const HEAVY: [usize; 2] = [1, 8];
 const LIGHT_LABELS: [&str; 4] = [
-    "p99 beside 1",
-    "p99 beside 8",
-    "longest beside 1",
-    "longest beside 8",
+    "p99 with 1",
+    "p99 with 8",
+    "longest with 1",
+    "longest with 8",
 ];
 
 /// Measured of each crowd, in neighbouring columns.
@@ -83,11 +83,11 @@ const fn columns_of(metric: usize) -> [usize; CROWDS.len()] {
 /// Updates queued that end a run: some hundred megabytes.
 const GUARD_UPDATES: usize = 5_000_000;
 
-/// Allowances for HotRead above 0.1.2: with a second row of 0.1.2 in HotRead's place, they are what
-/// it takes to meet the goals on a quiet machine.
+/// Allowances for HotRead above 0.1.2: a second row of 0.1.2 in HotRead's place needs them
+/// to meet the goals on a quiet machine.
 mod allowed {
-    /// A tick of a kernel at 250 Hz: a call in which a time slice ends lasts a multiple of it, and
-    /// whether that multiple is n or n + 1 is chance.
+    /// A tick of a kernel at 250 Hz: a call in which a time slice ends lasts n or n + 1 ticks, by
+    /// chance.
     pub(super) const LONGEST_NS: f64 = 4e6;
     /// Relative, of the p99 of millions of calls.
     pub(super) const P99_RATIO: f64 = 1.1;
@@ -111,15 +111,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let pick = |title: &str, metric| all.pick(title, columns_of(metric));
     let light = LIGHT..LIGHT + LIGHT_LABELS.len();
     let light = all.pick(
-        "Updates of a light writer, every 200 µs, beside writing threads",
+        "Updates of a light writer, every 200 µs, with other writing threads",
         light,
     );
     Figure::new(
         "Many threads update at once",
-        "Threads replace values of a map of 1,000 entries without a pause, with no reader or \
-         beside one that looks keys up without a pause; left-right and evmap have their one writer \
-         behind a mutex, as their documentation says. What counts is applied and visible at the \
-         end, with the time until it was.",
+        "Threads replace values of a map of 1,000 entries without a pause, with no reader or with \
+         one that looks keys up without a pause; left-right and evmap have their one writer \
+         behind a mutex, as their documentation recommends. Updates count when they are applied \
+         and visible, with the time until then.",
     )
     .goals(goals(&all))
     .notes(notes(&all))
@@ -133,7 +133,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     ])
 }
 
-/// HotRead and 0.1.2 three times a round, in turns: the goals are about those two.
+/// HotRead and 0.1.2 three times a round, in turns: the goals compare these two.
 macro_rules! all_peers {
     ($rounds:ident, $column:expr, $measure:ident($($setup:ident),*)) => {
         cells!($rounds, Kv<u64>, [
@@ -188,7 +188,7 @@ fn of_crowd<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, setting: &Setting) -> Vec<f64> {
     ]
 }
 
-/// A light writer's p99 beside each of the crowds, its longest call, and runs that were stopped.
+/// A light writer's p99 with each of the crowds, its longest call, and runs that were stopped.
 fn beside_crowds<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
     let outcomes = HEAVY.map(|writers| {
         let setting = Setting {
@@ -264,7 +264,7 @@ fn goals(all: &Table) -> Vec<Goal> {
     }
     for (index, heavy) in HEAVY.into_iter().enumerate() {
         for (metric, column) in [("p99", LIGHT), ("longest call", LIGHT + HEAVY.len())] {
-            let what = format!("light writer beside {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)");
+            let what = format!("light writer with {heavy}: {metric}, HotRead / (0.1.2 + 4 ms)");
             let ratio = within(column + index, allowed::LONGEST_NS);
             goals.push(Goal::at_most(what, 1.0, ratio));
         }
@@ -280,8 +280,8 @@ fn notes(all: &Table) -> Vec<String> {
          nothing: with more threads than cores, their longest call is the wait for a core.".into(),
         "Goals compare with 0.1.2, and allow by how much a second row of 0.1.2 may exceed the \
          first: a tick of the scheduler (4 ms) for the longest call, a tenth for the p99; with no \
-         reader 1,000 queued updates and 64 kB, beside a busy reader 40,000 and 2.5 MB, which is \
-         what a tick more without its core leaves behind.".into(),
+         reader 1,000 queued updates and 64 kB, with a busy reader 40,000 and 2.5 MB: the backlog \
+         of one more tick without a core.".into(),
     ];
     let guarded = columns_of(STOPPED).into_iter().zip(LABELS);
     for (column, crowd) in guarded.chain([(LIGHT + LIGHT_LABELS.len(), "light writer")]) {

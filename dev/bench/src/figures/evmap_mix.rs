@@ -26,7 +26,7 @@ const LABELS: [&str; 12] = [
 struct Work {
     drawn: Drawn<u64>,
     time: Duration,
-    /// Whether to leave most combinations of readers and writers out.
+    /// `true` to leave out most combinations of readers and writers.
     quick: bool,
 }
 
@@ -109,8 +109,8 @@ fn read_and_write<P: Kv<u64>>(work: &Work, readers: usize, writers: usize) -> [f
     let (barrier, stop) = (Barrier::new(readers + writers + 1), AtomicBool::new(false));
     let draws = |thread| work.drawn.of_thread(thread, readers + writers);
     let [mut reads, mut writes, mut visible] = [0u64; 3];
-    // Threads begin and end when the scheduler lets them: the time runs from the first that began
-    // to the last that ended.
+    // The scheduler decides when threads begin and end: the time runs from the first beginning
+    // to the last end.
     let (mut first, mut last) = (None::<Instant>, Instant::now());
     let mut ran = |(began, ended): (Instant, Instant)| {
         first = Some(first.map_or(began, |first| first.min(began)));

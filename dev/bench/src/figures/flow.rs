@@ -1,11 +1,11 @@
 //! Reads while updates flow: one reader looks random keys up in a map of 1,000 entries, flat out,
 //! while one writer replaces values at 1,000, 10,000 and 100,000 updates a second and flat out.
 //!
-//! The base line has the writer's thread spinning without writing, so that the machine is loaded
-//! alike. All rates of one peer follow each other, so their ratio belongs to one moment. Latencies
+//! In the base line, the writer's thread spins without writing, so that the load of the machine is the
+//! same. All rates of one peer follow each other, so their ratio belongs to one moment. Latencies
 //! are of single reads, between fenced stamps, less the stamps' own cost; their maximum contains
-//! whatever else ran on the machine. A second table has maps of other sizes: what a reader keeps of
-//! its rate depends on whether both copies fit in its caches.
+//! the interruptions by other programs. A second table has maps of other sizes: a reader's loss of
+//! rate depends on how much of both copies fits in its caches.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -69,26 +69,26 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Reads while updates flow",
         "One reader looks random keys up in a map of 1,000 entries, flat out; one writer on \
-         another thread replaces values. Without updates the writer's thread spins all the same.",
+         another thread replaces values. Without updates, the writer's thread spins.",
     )
     .goals(goals)
     .notes([
-        "scc's HashIndex takes no part: a lookup beside an update of its key can miss the key.",
+        "scc's HashIndex takes no part: a lookup during an update of its key can miss the key.",
         "arc-swap and liburcu copy the map of 1,000 entries for every update; a HotRead update \
          that finds both copies in use is applied together with the next one.",
-        "One reader beside one writer leaves no core for anything else: the maxima contain \
-         interrupts and other processes, for every peer alike.",
+        "One reader and one writer leave no core for other work: the maxima contain interrupts and \
+         other processes, for every peer alike.",
     ])
     .tables([
         all.pick("Lookups a second, by updates a second", 0..5),
-        all.pick("Updates a second that the writer got through", 5..7),
+        all.pick("Updates a second by the writer", 5..7),
         all.pick("Latency of a lookup at 100k updates/s", 7..11),
-        all.pick("Latency of a lookup beside a writer flat out", 11..15),
+        all.pick("Latency of a lookup with a writer flat out", 11..15),
         by_size,
     ])
 }
 
-/// What a reader keeps of its rate beside 100,000 updates a second, by the size of the map.
+/// Share of its rate that a reader keeps during 100,000 updates a second, by the size of the map.
 fn by_size(plan: &Plan, time: Duration) -> Table {
     let columns = Unit::Percent.of(SIZES.map(|(label, _)| label));
     let title = "Lookups a second at 100k updates/s, of those without, by the size of the map";
@@ -103,8 +103,8 @@ fn by_size(plan: &Plan, time: Duration) -> Table {
 }
 
 fn kept<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
-    let [without, beside] = [Rate::Never, PACED].map(|rate| throughput::<P>(drawn, rate, *time).0);
-    vec![100.0 * beside / without]
+    let [without, during] = [Rate::Never, PACED].map(|rate| throughput::<P>(drawn, rate, *time).0);
+    vec![100.0 * during / without]
 }
 
 fn all_rates<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
@@ -122,7 +122,7 @@ fn all_rates<P: Kv<u64>>(drawn: &Rc<Drawn<u64>>, time: &Duration) -> Vec<f64> {
     row
 }
 
-/// Runs `read` on this thread while another one writes at `rate`; answers updates a second.
+/// Runs `read` on this thread while another one writes at `rate`; returns updates a second.
 fn beside_writer<P: Kv<u64>>(
     drawn: &Drawn<u64>,
     rate: Rate,

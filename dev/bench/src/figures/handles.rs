@@ -1,8 +1,8 @@
-//! What a publication costs beside 1 to 10,000 handles, since it looks at every handle's slot.
+//! The cost of a publication with 1 to 10,000 handles, since it looks at every handle's slot.
 //!
-//! Quiet handles hold nothing. In the rows of holding handles every handle moves to the new copy
-//! after each publication (not timed), so that the next one finds a free copy. One thread does it
-//! all: the slots are in its cache, except as 10,000 of them exceed it.
+//! Quiet handles hold no copy. In the rows of holding handles, every handle moves to the new copy
+//! after each publication (not timed), so that the next publication finds a free copy. One thread does everything:
+//! the slots are in its cache, except where 10,000 of them exceed it.
 
 use crate::clock;
 use crate::peers::*;
@@ -50,14 +50,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     ];
     Figure::new(
-        "Publication beside many handles",
+        "Publication with many handles",
         "One thread publishes updates of a 64-byte struct while handles exist: quiet ones, or ones \
          that all hold the current copy and move on after each publication (untimed).",
     )
     .goals(goals)
     .notes([
-        "All slots are touched by one thread here. Where their owners run on other cores and \
-             have just written them, each costs a cache miss instead.",
+        "One thread touches all slots here. A slot whose owner runs on another core and has just \
+             written it costs a cache miss instead.",
     ])
     .tables([
         all.pick("One publication, by number of handles", 0..5),
@@ -80,7 +80,7 @@ fn row(cost: impl Fn(usize) -> f64) -> Vec<f64> {
     row
 }
 
-/// Median nanoseconds of one publication beside `count` handles.
+/// Median nanoseconds of one publication with `count` handles.
 fn publication<P: Share<Config>>(count: usize, holding: bool, publications: usize) -> f64 {
     let (peer, mut writer) = P::build(Config::stamped(0));
     let mut readers: Vec<P::Reader> = (0..count).map(|_| peer.reader()).collect();
@@ -88,8 +88,8 @@ fn publication<P: Share<Config>>(count: usize, holding: bool, publications: usiz
         reader.read(|_| ());
         reader.rest();
     }
-    // Holding handles have to move after each publication; others are published to in groups, so
-    // that the clock does not matter.
+    // Holding handles have to move after each publication; with other handles, publications are timed in
+    // groups, so that the clock does not matter.
     let group = if holding {
         1
     } else {
@@ -108,7 +108,7 @@ fn publication<P: Share<Config>>(count: usize, holding: bool, publications: usiz
                 visible &= writer.update(Config::stamped(n));
             }
             let ticks = clock::fenced() - start;
-            assert!(visible, "nobody is on an old copy");
+            assert!(visible, "no handle is on an old copy");
             clock::ns(ticks.saturating_sub(clock::overhead())) / group as f64
         })
         .collect();

@@ -1,4 +1,4 @@
-//! The figures, one module each; the first lines of a module say what it asks and how it answers.
+//! The figures, one module each; the first lines of a module state its question and its method.
 
 mod after_publication;
 mod burst;
@@ -21,7 +21,7 @@ use crate::target::{Entry, entries};
 /// The report of these figures.
 pub const ABOUT: About = About {
     name: "in-process",
-    title: "HotRead beside its peers: in-process reads and updates",
+    title: "HotRead compared with its peers: in-process reads and updates",
     command: "cargo bench -p hotread-bench --bench inprocess",
     profile: report::BENCH_PROFILE,
     rules,
@@ -32,7 +32,7 @@ fn rules(machine: &Machine) -> String {
         "\
 - All peers of a figure run in one process on the same data, interleaved in rounds that each start with another peer; every peer is rebuilt in every round.
 - Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
-- All maps of a figure hash with clones of one `std::hash::RandomState` (SipHash-1-3); keys are drawn before anything is timed.
+- All maps of a figure hash with clones of one `std::hash::RandomState` (SipHash-1-3); keys are drawn before the clock starts.
 - Clock: {}.
 - Threads are not pinned. Rows with more threads than the {} cores measure the scheduler as well.
 ",
@@ -47,11 +47,11 @@ pub const ALL: [Entry; 13] = entries![
     "after-publication" => after_publication: "the first read after a publication",
     "flow" => flow: "reads while updates flow",
     "updates" => updates: "updates of a map of 100,000 entries and of a struct",
-    "visibility" => visibility: "from an update to another thread seeing it",
-    "handles" => handles: "publication beside 1 to 10,000 handles",
+    "visibility" => visibility: "from an update until another thread sees it",
+    "handles" => handles: "publication with 1 to 10,000 handles",
     "burst" => burst: "updates after a burst of handles",
     "waiting" => waiting: "readers while others wait for an update",
-    "stalled-reader" => stalled: "everyone else while one reader holds its copy",
+    "stalled-reader" => stalled: "all other threads while one reader holds its copy",
     "contended-writers" => contended: "1 to 8 threads that update at once",
     "conc-map" => conc_map: "conc-map-bench's mixes",
     "evmap-mix" => evmap_mix: "evmap's readers and writers",

@@ -1,11 +1,11 @@
 //! A read while nothing changes: a struct of 64 bytes, and lookups of random keys in maps of 1,000
 //! and 100,000 entries.
 //!
-//! Loops of 4,096 reads are timed as a whole. The reference that a read gives is opaque to the
+//! Loops of 4,096 reads are timed as a whole. The reference that a read returns is opaque to the
 //! compiler, so that each read of a struct loads its field again. The worker's loop owns its reader;
-//! behind an opaque reference to the reader, as in a field of a larger object, its own fields are
-//! loaded again too. The goals compare one reader; the last column has one reader on every core,
-//! which is where locks and counters pay for sharing.
+//! behind an opaque reference, as in a field of a larger object, the reader's own fields are
+//! also loaded again. The goals compare one reader; the last column has one reader on every core,
+//! where locks and counters pay for sharing.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -91,10 +91,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .goals(goals)
     .notes([
         "The goal against `Cache` is 1.0, and 2 % for noise: two rows of the same loop differ by 1 \
-         %, and where in memory a loop lies matters as much.",
-        "A worker's loop owns its reader: the compiler keeps in registers where the published \
-         pointer stands and which one is held. Behind a reference that it knows nothing of, both \
-         are loaded at each read, where a bare `Arc` loads one pointer.",
+         %, and the place of a loop in memory matters as much.",
+        "A worker's loop owns its reader: the compiler keeps the address of the published pointer \
+         and the held pointer in registers. Behind an opaque reference, both are loaded at each \
+         read, where a bare `Arc` loads one pointer.",
         "papaya, dashmap, scc and evmap are maps, so they have no struct to read; papaya's \
          documentation encourages reuse of a pin, hence the second row.",
     ])
@@ -106,7 +106,7 @@ pub(super) fn struct_read<P: Share<Config>>(samples: &usize) -> Vec<f64> {
     one_reader::<P>(*samples, read_fields)
 }
 
-/// One field of a struct, by a reader that the compiler knows nothing of.
+/// One field of a struct, by a reader that is opaque to the compiler.
 fn struct_read_behind_reference<P: Share<Config>>(samples: &usize) -> Vec<f64> {
     one_reader::<P>(*samples, read_fields_behind_reference)
 }
@@ -139,11 +139,11 @@ fn read_fields_behind_reference<R: Read<Config>>(reader: &mut R) -> u64 {
     })
 }
 
-/// The same with a reader on every core: nanoseconds a read, as each of them sees it.
+/// The same with a reader on every core: nanoseconds a read of each reader.
 fn struct_read_on_each_core<P: Share<Config>>(samples: &usize) -> Vec<f64> {
     let (peer, _writer) = P::build(Config::stamped(1));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Twice the samples, of which the middle ones are taken while all others surely run too.
+    // Twice the samples: the middle ones are taken while all other threads certainly run.
     let (barrier, samples) = (Barrier::new(cores), *samples * 2);
     let mut total = 0.0;
     std::thread::scope(|scope| {

@@ -1,10 +1,10 @@
-//! Everyone else while one reader holds its copy for a second.
+//! All other threads while one reader holds its copy for a second.
 //!
-//! One writer stamps the time into a small state, flat out; one reader on another core reads it,
-//! flat out, and computes how old what it sees is (over time, not over reads); a third thread takes
-//! the state and sleeps on it. Before, during: how many updates are accepted, how many of them
-//! become visible, the writer's longest call, what is queued up and how much memory that takes; how
-//! stale the second reader's view is, and its longest call.
+//! One writer stamps the time into a small state, flat out; one reader on another core reads the state,
+//! flat out, and computes its age (over time, not over reads); a third thread takes
+//! the state and sleeps on it. Measured before and during the hold: accepted updates, visible updates,
+//! the writer's longest call, queued updates and their memory, the age of the state that the second reader
+//! sees, and its longest call.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -82,10 +82,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .notes([
         "With two copies, updates behind a stalled reader are accepted and logged but stay \
          invisible until it moves: staleness and log grow with the hold. A third copy removes \
-         both. left-right's writer waits for the reader; a lock's writer does, and with it may \
-         other readers.",
-        "Memory counts what is allocated during the hold and not freed by its end.",
-        "Visible is what the other reader saw become visible.",
+         both. left-right's writer waits for the reader; so does a lock's writer, and with it \
+         possibly other readers.",
+        "Memory counts allocations during the hold that are not freed by its end.",
+        "Visible updates are those that the other reader saw.",
     ])
     .tables([
         all.pick("The writer", 0..6),
@@ -180,7 +180,7 @@ fn write<W: Write<LastStamp>>(writer: &mut W, phase: &AtomicU64) -> Written {
     }
 }
 
-/// Whether a call that began in a phase and has just ended was under way during the hold.
+/// Returns `true` if a call that began in a phase and has just ended was under way during the hold.
 fn touches_the_hold(began: u64, phase: &AtomicU64) -> bool {
     (BEFORE..=DURING).contains(&began) && phase.load(Ordering::Relaxed) >= DURING
 }
@@ -209,8 +209,8 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
             seen.visible = Some((first, count));
         }
         if last_stamp != 0 {
-            // From the last read to this one the reader had what it saw then: its age halfway,
-            // for as long as that lasted. So a read that blocks counts for what it is.
+            // From the last read to this one, the reader had the state of the last read: its age halfway,
+            // weighted by the duration. So a blocking read counts with its full duration.
             let lasted = end - last_end;
             let age = (last_end.saturating_sub(last_stamp) + end.saturating_sub(last_stamp)) / 2;
             let in_phase = if held_up { DURING } else { began };
@@ -221,7 +221,7 @@ fn read<R: Read<LastStamp>>(reader: &mut R, phase: &AtomicU64) -> Seen {
 }
 
 fn summary(written: &Written, seen: &Seen, before: Duration, hold: Duration) -> Vec<f64> {
-    // A reader that gets no answer during the hold sees nothing become visible.
+    // A reader whose read blocks during the hold sees no update become visible.
     let visible = seen.visible.map_or(0, |(first, last)| last - first);
     let age = |phase: u64, p| clock::ns_at(&seen.ages[phase as usize], [p])[0];
     vec![

@@ -1,4 +1,4 @@
-//! What the figures have in common: paced writers, shared setups.
+//! Parts that the figures share: paced writers, setups.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,7 +60,7 @@ impl<K: Key> Drawn<K> {
         Rc::new(Self { map, draws })
     }
 
-    /// The draws that one of some threads goes through again and again, from a place of its own.
+    /// The draws of one of several threads: all of them in a cycle, from a place of its own.
     pub(crate) fn of_thread(&self, thread: usize, threads: usize) -> impl Iterator<Item = &K> {
         let first = self.draws.len() / threads * thread;
         let (before, after) = self.draws.split_at(first);
@@ -68,20 +68,20 @@ impl<K: Key> Drawn<K> {
     }
 }
 
-/// How often an update comes.
+/// Rate of updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rate {
-    /// Never: the writer's thread spins all the same, so that it loads the machine alike.
+    /// Never: the writer's thread spins, so that the load of the machine is the same.
     Never,
-    /// So many each second.
+    /// This number each second.
     PerSecond(u64),
     /// One after the other.
     FlatOut,
 }
 
-/// Calls `update` at a rate until `stop` is set; answers how often.
+/// Calls `update` at a rate until `stop` is set; returns the number of calls.
 ///
-/// A writer that falls behind by more than a millisecond drops what it missed.
+/// A writer that falls behind by more than a millisecond drops the updates that it missed.
 pub(crate) fn pace(rate: Rate, stop: &AtomicBool, mut update: impl FnMut(u64)) -> u64 {
     let mut count = 0;
     match rate {
@@ -140,7 +140,7 @@ mod tests {
             stop.store(true, Ordering::Relaxed);
             writer.join().expect("pacing does not panic")
         });
-        // It drops what was due while the system let it not run, and never adds.
+        // It drops updates that were due while the system did not run it, and never adds any.
         let most = start.elapsed().as_secs_f64() * 2_100.0 + 1.0;
         let least = ran * 2_000.0 / 2.0;
         assert!(

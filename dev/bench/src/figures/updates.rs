@@ -1,14 +1,14 @@
-//! Updates: of a map of 100,000 entries, with `u64` and `Arc<str>` keys, one by one (each is
-//! published) and in batches of 100 (each batch is), with no reader and beside one that looks random
+//! Updates of a map of 100,000 entries, with `u64` and `Arc<str>` keys, one by one (each is
+//! published) and in batches of 100 (each batch is), with no reader and with one that looks random
 //! keys up without a pause; and of a struct of 64 bytes, one by one, with no reader.
 //!
-//! The limit is what two copies cost at least: the same inserts into two maps, or two structs, under
+//! The limit is the least cost of two copies: the same inserts into two maps, or two structs, under
 //! one uncontended lock. Keys exist already, so no map grows; the clone of an `Arc<str>` key for its
 //! update is part of every peer's cost.
 //!
 //! With no reader, each update is visible at return, and the median of short windows leaves
-//! interruptions out. Beside a busy reader an update may be accepted and become visible later: what
-//! counts is the time until all are visible, divided by their number.
+//! interruptions out. With a busy reader, an update may be accepted and become visible later: the
+//! result is the time until all are visible, divided by their number.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -30,12 +30,12 @@ const BATCH: usize = 100;
 const WINDOWS: u32 = 25;
 /// Updates of a struct timed together.
 const LOOP: usize = 1_024;
-/// Updates between two looks at the clock beside a busy reader.
+/// Updates between two looks at the clock with a busy reader.
 const BETWEEN_LOOKS: usize = 16;
 const LIMIT: &str = "two maps, one lock";
 const BEFORE: &str = "hotread 0.1.2";
 const STRUCT_LIMIT: &str = "two copies, one lock";
-/// No slower than 0.1.2 beside a busy reader, within noise: depending on how reader and writer fall
+/// No slower than 0.1.2 with a busy reader, within noise: depending on how reader and writer fall
 /// into step, two rows of 0.1.2 differ by a tenth, and by more where other programs run.
 const ALIKE: f64 = 1.1;
 
@@ -72,22 +72,23 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Updates of a map and of a struct",
         "Existing keys of a map of 100,000 get new values, one by one (each published) or in \
-         batches of 100 (each published), with no reader or beside one busy reader on another \
-         core; a 64-byte struct is replaced, with one quiet handle. Times are per update; beside \
-         the reader until all are visible. The limit is the same updates of two maps or structs \
+         batches of 100 (each published), with no reader or with one busy reader on another \
+         core; a 64-byte struct is replaced, with one quiet handle. Times are per update; with the \
+         reader, until all are visible. The limit is the same updates of two maps or structs \
          under one uncontended lock.",
     )
     .goals(goals)
     .notes([
         "An update that HotRead cannot publish because the reader is still on the other copy \
-         returns at once and is published with a later one; the tables of visible updates say how \
-         often that was, and the times last until it was. left-right and the locks wait instead.",
-        "`ArcSwap::load` stands for cloning behind ArcSwap: its writer clones the map for every \
+         returns at once and is published with a later one; the tables of visible updates show the \
+         share of such updates, and the times include their wait. left-right and the locks wait \
+         instead.",
+        "`ArcSwap::load` represents cloning behind ArcSwap: its writer clones the map for every \
          update or batch (`ArcSwap::rcu`).",
         "papaya, dashmap, scc and the locks keep one copy and change it in place; evmap and \
          left-right keep two.",
-        "The goal against 0.1.2 is 1.0, and a tenth for noise: by so much do two rows of the same \
-         code differ, depending on how reader and writer fall into step.",
+        "The goal against 0.1.2 is 1.0, and a tenth for noise: two rows of the same code differ by \
+         that much, depending on how reader and writer fall into step.",
     ])
     .tables([
         structs,
@@ -154,7 +155,7 @@ fn measure_struct(plan: &Plan) -> Table {
 
 fn quiet_struct<P: Share<Config>>(samples: &usize) -> Vec<f64> {
     let (peer, mut writer) = P::build(Config::stamped(0));
-    // One reader exists and has read, but holds nothing.
+    // One reader exists and has read, but is quiescent.
     let mut reader = peer.reader();
     reader.attach();
     black_box(reader.read(Config::stamp));
@@ -215,10 +216,10 @@ fn update_quietly<K: Key, W: KvWrite<K>>(
         }
     };
     // An eighth of the time to warm up: both copies are touched, logs have grown. Looking at the
-    // clock costs as much as a cheap update, so from then on once in some microseconds.
+    // clock costs as much as a cheap update, so afterwards it happens once in some microseconds.
     let warm = run(time / 8, 1) * batch as f64;
     let between = (5_000.0 / warm).clamp(1.0, 64.0) as usize;
-    // Windows long enough to contain what happens only now and then, and a median that leaves out
+    // Windows long enough to contain rare work, and a median that leaves out
     // interruptions.
     let windows: Vec<f64> = (0..WINDOWS).map(|_| run(time / WINDOWS, between)).collect();
     stats::median(&windows)
@@ -252,7 +253,7 @@ fn update_until_visible<K: Key, W: KvWrite<K>>(
     run(time)
 }
 
-/// One update or one batch. Was it visible at return?
+/// Makes one update or one batch. Returns `true` if it was visible at return.
 #[inline]
 fn update<K: Key, W: KvWrite<K>>(writer: &mut W, keys: &[K], value: u64) -> bool {
     match keys {
@@ -263,7 +264,7 @@ fn update<K: Key, W: KvWrite<K>>(writer: &mut W, keys: &[K], value: u64) -> bool
 
 fn quiet<P: Kv<K>, K: Key>(drawn: &Rc<Drawn<K>>, batch: &usize, time: &Duration) -> Vec<f64> {
     let (peer, mut writer) = P::build(drawn.map.clone());
-    // One reader exists and has read, but holds nothing.
+    // One reader exists and has read, but is quiescent.
     let mut reader = peer.reader();
     reader.attach();
     black_box(reader.get(&drawn.draws[0]));

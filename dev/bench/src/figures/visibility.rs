@@ -1,10 +1,10 @@
-//! From an update to another thread seeing it.
+//! Time from an update until another thread sees it.
 //!
 //! The writer stamps a struct of 64 bytes and updates; a reader on another core spins on reading
-//! and stamps the moment it first sees the new value. The time stamp counters of the cores run in
-//! step on every processor this is meant for; a negative interval would say otherwise and counts
-//! as zero. The writer waits for the reader's acknowledgement and a random pause before the next.
-//! Updates for which both were on one core, taking turns by time slice, do not count.
+//! and stamps the moment at which it first sees the new value. The time stamp counters of the cores run in
+//! step on all supported processors; a negative interval would disprove that and counts
+//! as zero. The writer waits for the reader's acknowledgement and a random pause before the next update.
+//! Updates for which both threads were on one core, taking turns by time slice, do not count.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,14 +33,14 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let goals =
         vec![Goal::at_most("HotRead, p50", 1_000.0, table.median("HotRead", 0)).in_unit("ns")];
     Figure::new(
-        "From an update to another thread seeing it",
+        "From an update until another thread sees it",
         "The writer stamps a 64-byte struct and updates; a reader that spins on another core \
          stamps the moment it first sees it.",
     )
     .goals(goals)
     .notes([
         "The maximum is of single events and contains preemption; with two cores, reader and \
-             writer are alone only when nothing else runs.",
+             writer are alone only when no other program runs.",
     ])
     .tables([table])
 }

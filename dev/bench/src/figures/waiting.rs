@@ -2,15 +2,15 @@
 //! no thread waits, while a maintainer runs, and while 1, 10 and 100 threads sit in
 //! `wait_published`.
 //!
-//! All handles hold a copy, and one more handle does, the stalled one. An update is published, and
-//! the next cannot be: those who wait for it go to sleep. Then each handle moves to the published
+//! All handles hold a copy, and so does one more handle, the stalled one. An update is published, and
+//! the next one is blocked: the threads that wait for it go to sleep. Then each handle moves to the published
 //! copy, which is the first of the timed calls. The others are `quiescent()` of a handle that is
 //! still on the old copy; `current()` when nothing is new; and at last `quiescent()` of the stalled
-//! handle, the only call that lets the waiting update go on and has a thread to wake. Needless
+//! handle, the only call that unblocks the waiting update and has a thread to wake. Needless
 //! wake-ups before that are counted exactly: the times that a thread went to sleep in one wait.
 //!
-//! What is timed begins when all who wait sleep, with the lines that it needs in the cache: so
-//! it does not matter what the waiting threads did on their way.
+//! Timing begins when all waiting threads sleep, with the lines that the calls need in the cache: so
+//! the work of the waiting threads on their way to sleep does not matter.
 
 mod cycle;
 
@@ -43,11 +43,11 @@ const LEFT: usize = 6;
 const LAST: usize = 9;
 const SLEEPS: usize = 12;
 
-/// Bounds of the goals. The same calls beside threads that wait for an update of another state take
+/// Bounds of the goals. While threads wait for an update of another state, the same calls take
 /// up to a quarter longer, and one in a hundred up to 200 ns more: 100 threads that went to sleep
-/// have displaced some lines of the caches. To wake a single thread takes 2,000 ns and more.
+/// have displaced some lines of the caches. Waking a single thread takes 2,000 ns and more.
 mod allowed {
-    /// Times as long as when no thread waits.
+    /// Multiple of the time without waiting threads.
     pub(super) const RATIO: f64 = 1.25;
     /// On top of a p50: two steps of the clock.
     pub(super) const P50_NS: f64 = 2.0;
@@ -57,7 +57,7 @@ mod allowed {
     pub(super) const MEAN_NS: f64 = 2.0;
     /// Sleeps in one wait: one, and some in which a thread waits for a lock for a moment.
     pub(super) const SLEEPS: f64 = 1.1;
-    /// Times as long as to wake the only thread that waits; two wake-ups would be 2.
+    /// Multiple of the time to wake the only waiting thread; two wake-ups would be 2.
     pub(super) const ONE_WAKE_UP: f64 = 1.5;
 }
 
@@ -104,18 +104,18 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "One thread polls 1, 8 or 64 handles of a 64-byte struct one after the other, right after \
          a publication. One more handle stalls on the old copy and blocks the next update, for \
          which no thread waits, or a maintainer, or 1, 10 or 100 threads in `wait_published`, all \
-         asleep. Only the last handle that lets go of the old copy has a thread to wake.",
+         asleep. Only the last handle that releases the old copy has a thread to wake.",
     )
     .goals(goals(&all))
     .notes([
         "hotread 0.1.2 has handles but no call that waits; left-right has neither.",
         "A waiting thread looks at slots until it finds one that holds the copy. The owner of that \
          slot then stores to a line that another core has read, and a full fence waits until the \
-         line is its own again; the row of the bare store shows how long that takes by itself.",
-        "A thread that is woken only when its update is visible sleeps once. To wake a thread \
-         takes 2 µs and more, so a single needless wake-up shows in every time; the goals allow a \
-         quarter, and 2 ns for a p50 and 200 ns for a p99, which is what the same threads cost \
-         when they wait for another state.",
+         line is its own again; the row of the bare store shows the time of that by itself.",
+        "A thread that is woken only when its update is visible sleeps once. Waking a thread takes \
+         2 µs and more, so a single needless wake-up shows in every time; the goals allow a \
+         quarter, and 2 ns for a p50 and 200 ns for a p99: the cost of the same threads when they \
+         wait for another state.",
     ])
     .tables([
         of_calls("current() right after a publication", MOVED),
@@ -137,7 +137,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
 
 fn goals(all: &Table) -> Vec<Goal> {
     let columns = |metric| (0..READERS.len()).map(move |readers| readers * COLUMNS + metric);
-    // The worst ratio of all who wait, beside all numbers of readers.
+    // The worst ratio of all waiting situations, for all numbers of readers.
     let worst = |metric, allowance| {
         let ratios = SITUATIONS[1..].iter().flat_map(|(others, _)| {
             columns(metric)

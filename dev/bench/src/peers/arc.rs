@@ -1,4 +1,4 @@
-//! A bare `Arc<T>`, the limit of what reading can cost, and arc-swap with and without its cache.
+//! A bare `Arc<T>`, the least cost of a read, and arc-swap with and without its cache.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use hotread::HotReadState;
 
 use super::{NoWriter, Read, Share, Write};
 
-/// An `Arc` that never changes: what a read costs when there is nothing to check.
+/// An `Arc` that never changes: the cost of a read without any check.
 pub struct BareArc<S>(Arc<S>);
 
 /// Its reader: an `Arc` of its own.

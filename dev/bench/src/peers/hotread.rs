@@ -7,7 +7,7 @@ use super::{Read, Share, Write};
 /// Readers own a handle and call `current()`, with `COPIES` copies at most.
 pub struct HotReadCurrent<S: HotReadState, const COPIES: usize = 2>(HotRead<S>);
 
-/// Readers call `HotRead::read` and hold nothing between two reads.
+/// Readers call `HotRead::read` and hold no copy between two reads.
 pub struct HotReadClosure<S: HotReadState>(HotRead<S>);
 
 /// The reader of [`HotReadCurrent`].

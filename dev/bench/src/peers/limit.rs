@@ -1,5 +1,5 @@
-//! Limits. The cost of an update when two copies have to be kept, at least: the same update of two
-//! copies under one uncontended lock, for maps and for structs. And the cost of running so many
+//! Limits. The least cost of an update of two copies: the same update of two
+//! copies under one uncontended lock, for maps and for structs. And the cost of running a number of
 //! threads: an update that does nothing.
 
 use std::hint::black_box;
@@ -113,7 +113,7 @@ impl<S: HotReadState> Write<S> for TwoCopies<S> {
     }
 }
 
-/// Threads that share nothing and update nothing: whatever a call takes then is the machine's.
+/// Threads that share and update nothing: the time of a call is then the machine's.
 #[derive(Clone)]
 pub struct BareThreads<K>(PhantomData<fn(K)>);
 

@@ -6,7 +6,7 @@ use hotread::HotReadState;
 
 use super::{Read, Share, Write};
 
-/// A state behind a lock, whose guard comes of `read()` and `write()` followed by the last argument.
+/// A state behind a lock, whose guard is the result of `read()` and `write()` followed by the last argument.
 macro_rules! behind_a_lock {
     ($name:ident, $label:literal, $lock:ty, $($guard:tt)*) => {
         #[doc = concat!("A state behind a lock: ", $label, ".")]

@@ -1,6 +1,6 @@
 //! The concurrent maps: papaya, dashmap, and scc's `HashMap` and `HashIndex`.
 //!
-//! They change in place: no snapshot, no batch that is seen whole.
+//! They change in place, without snapshots or atomic batches.
 
 use std::collections::hash_map::RandomState;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Kv, KvRead, KvWrite};
 use crate::states::{Key, Map};
 
-/// A concurrent map, which is its own reader and writer: how it looks a key up, sets and removes it.
+/// A concurrent map, which is its own reader and writer, with expressions to look up, set and remove a key.
 macro_rules! concurrent_map {
     ($name:ident, $label:literal, $map:ty,
      get: |$get_map:ident, $get_key:ident| $get:expr,

@@ -79,7 +79,7 @@ use crate::states::{Key, Map, Update};
 
 /// A way of sharing one whole state between threads.
 pub trait Share<S: HotReadState>: Sized + Send + Sync + 'static {
-    /// What tables call it.
+    /// Name in the tables.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: Read<S>;
@@ -104,7 +104,7 @@ pub trait Read<S>: Send + 'static {
     fn detach(&mut self) {}
     /// Reads the newest state there is.
     fn read<R>(&mut self, f: impl FnOnce(&S) -> R) -> R;
-    /// Lets go of whatever is held between two reads.
+    /// Releases anything held between two reads.
     fn rest(&mut self) {}
 }
 
@@ -114,9 +114,9 @@ pub trait Write<S: HotReadState>: Send + 'static {
     fn attach(&mut self) {}
     /// Called once on that thread when it is done.
     fn detach(&mut self) {}
-    /// Makes one update and publishes it. Was it visible at return?
+    /// Makes one update and publishes it. Returns `true` if it was visible at return.
     fn update(&mut self, update: S::Action) -> bool;
-    /// Makes a batch of updates and publishes it once. Was it visible at return?
+    /// Makes a batch of updates and publishes it once. Returns `true` if it was visible at return.
     fn update_all(&mut self, updates: impl Iterator<Item = S::Action>) -> bool;
     /// Returns when every update is visible. No reader may hold the same copy all the while.
     fn settle(&mut self) {}
@@ -128,7 +128,7 @@ pub trait Write<S: HotReadState>: Send + 'static {
 
 /// A way of sharing a map from `K` to `u64`.
 pub trait Kv<K: Key>: Sized + Send + Sync + 'static {
-    /// What tables call it.
+    /// Name in the tables.
     const NAME: &'static str;
     /// One reader's end.
     type Reader: KvRead<K>;
@@ -153,7 +153,7 @@ pub trait KvRead<K>: Send + 'static {
     fn detach(&mut self) {}
     /// The value of a key.
     fn get(&mut self, key: &K) -> Option<u64>;
-    /// Lets go of whatever is held between two reads.
+    /// Releases anything held between two reads.
     fn rest(&mut self) {}
 }
 
@@ -163,16 +163,16 @@ pub trait KvWrite<K: Clone>: Send + 'static {
     fn attach(&mut self) {}
     /// Called once on that thread when it is done.
     fn detach(&mut self) {}
-    /// Sets a key and publishes. Was it visible at return?
+    /// Sets a key and publishes. Returns `true` if the change was visible at return.
     fn insert(&mut self, key: K, value: u64) -> bool;
     /// Sets many keys to one value and publishes once (once each, for peers without batches).
-    /// Was all of it visible at return?
+    /// Returns `true` if all changes were visible at return.
     #[inline]
     fn insert_all(&mut self, keys: &[K], value: u64) -> bool {
         keys.iter()
             .fold(true, |all, key| all & self.insert(key.clone(), value))
     }
-    /// Removes a key and publishes. Was it visible at return?
+    /// Removes a key and publishes. Returns `true` if the change was visible at return.
     fn remove(&mut self, key: &K) -> bool;
     /// Returns when every update is visible. No reader may hold the same copy all the while.
     fn settle(&mut self) {}
@@ -182,8 +182,8 @@ pub trait KvWrite<K: Clone>: Send + 'static {
     }
 }
 
-/// One lookup, the same machine code for every peer that hands out a `&HashMap`: inlined into each
-/// peer's loop, luck with code layout was worth 15 %, more than what is to be measured.
+/// One lookup, the same machine code for every peer that returns a `&HashMap`: inlined into each
+/// peer's loop, luck with code layout was worth 15 %, more than the measured differences.
 #[inline(never)]
 fn look_up<K: Key>(map: &Map<K>, key: &K) -> Option<u64> {
     map.get(key).copied()
@@ -260,7 +260,7 @@ impl<W: Write<Map<K>>, K: Key> KvWrite<K> for W {
     }
 }
 
-/// A single-writer's end behind a mutex, for peers whose documentation says to share it so.
+/// A single writer's end behind a mutex, for peers whose documentation recommends to share it so.
 pub struct Locked<W>(Arc<Mutex<W>>);
 
 impl<W> Locked<W> {

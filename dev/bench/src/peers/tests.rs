@@ -69,7 +69,7 @@ fn follows_a_struct<P: Share<Config>>() {
     reader.detach();
 }
 
-/// One thread writes numbers that only grow, two read: no reader sees a torn or an older state.
+/// One thread writes numbers that only grow, and two read: no reader sees a torn or an older state.
 fn never_goes_back<P: Share<Config>>(readers: usize) {
     const LAST: u64 = 3_000;
     let (peer, mut writer) = P::build(Config { fields: [0; 8] });

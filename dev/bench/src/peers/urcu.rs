@@ -46,20 +46,20 @@ impl<S> Node<S> {
     }
 
     unsafe extern "C" fn free(head: *mut RcuHead) {
-        // SAFETY: `head` is the first field of a node that `new` made and that nobody can reach
+        // SAFETY: `head` is the first field of a node that `new` made and that no thread can reach
         // any more, since its grace period is over.
         drop(unsafe { Box::from_raw(head.cast::<Self>()) });
     }
 }
 
 thread_local! {
-    /// How many readers and writers of this thread are attached; liburcu wants it registered once.
+    /// Number of attached readers and writers of this thread; liburcu wants the thread registered once.
     static ATTACHED: Cell<usize> = const { Cell::new(0) };
 }
 
 fn attach_thread() {
     if ATTACHED.replace(ATTACHED.get() + 1) == 0 {
-        // SAFETY: the thread is not registered: nothing of it is attached.
+        // SAFETY: the thread is not registered, because none of its readers and writers is attached.
         unsafe { urcu_qsbr_register_thread() };
     }
 }

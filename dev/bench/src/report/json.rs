@@ -1,4 +1,4 @@
-//! The raw results, for other documents to draw their tables from.
+//! The raw results, as a source of tables for other documents.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Figure, Run};
 use crate::rounds::{Table, Unit};
 use crate::stats;
 
-/// The whole run; medians, and the lowest and highest round, of every cell. One line a row, so that
+/// Formats the whole run: medians, and the lowest and highest round, of every cell. One line a row, so that
 /// two runs can be compared as text.
 pub fn document(run: &Run) -> String {
     let machine = &run.machine;
@@ -78,7 +78,7 @@ fn unit(unit: Unit) -> &'static str {
     }
 }
 
-/// Four significant digits; `null` where nothing was measured.
+/// Four significant digits; `null` for a cell that was not measured.
 fn rounded(value: f64) -> Value {
     if !value.is_finite() {
         return Value::Null;

@@ -1,4 +1,4 @@
-//! Where and when a run took place.
+//! The machine and the date of a run.
 
 use std::fs;
 use std::process::Command;
@@ -16,7 +16,7 @@ pub struct Machine {
     pub rustc: &'static str,
     /// Day of the run, UTC.
     pub date: String,
-    /// How intervals were timed.
+    /// Description of the clock.
     pub clock: String,
 }
 
@@ -40,7 +40,7 @@ impl Machine {
     }
 }
 
-/// The day in UTC, as the system's `date` says it.
+/// The day in UTC, from the system's `date`.
 fn today() -> Option<String> {
     let output = Command::new("date").args(["-u", "+%F"]).output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())

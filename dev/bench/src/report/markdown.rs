@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{Figure, Run};
 use crate::rounds::{Table, Unit, digits};
 
-/// The peer that others are put in relation to: the first one there is of these.
+/// The peer that others are compared with: the first one of these that takes part.
 const OURS: [&str; 4] = [
     "HotRead",
     "HotRead, quiet handles",

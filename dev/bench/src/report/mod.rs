@@ -1,4 +1,4 @@
-//! What a figure reports, and the files it becomes.
+//! The results of a figure, and the files that they are written to.
 
 mod json;
 mod machine;
@@ -11,20 +11,20 @@ use std::path::Path;
 pub use self::machine::Machine;
 use crate::rounds::Table;
 
-/// Everything that one figure has to say.
+/// Results of one figure.
 #[derive(Default)]
 pub struct Figure {
     /// Its name on the command line and in the raw results.
     pub id: &'static str,
     /// Its title.
     pub title: &'static str,
-    /// What it asks, and how it is measured.
+    /// Its question and method.
     pub method: String,
     /// The numbers.
     pub tables: Vec<Table>,
     /// The goals, met or missed.
     pub goals: Vec<Goal>,
-    /// What a reader of the numbers has to know.
+    /// Remarks for readers of the numbers.
     pub notes: Vec<String>,
 }
 
@@ -57,18 +57,18 @@ impl Figure {
     }
 }
 
-/// A ratio or number that was aimed at, and what was measured.
+/// A ratio or number to reach, and its measured value.
 #[derive(Clone, Debug)]
 pub struct Goal {
-    /// What is compared with what.
+    /// The compared measurements.
     pub what: String,
-    /// Which side of the target is good: `at most` or `at least`.
+    /// Relation to the target: `at most` or `at least`.
     pub relation: &'static str,
     /// The target.
     pub target: f64,
     /// The measured number.
     pub measured: f64,
-    /// What follows the numbers: `×` for ratios, or a unit.
+    /// Unit of the numbers: `×` for ratios.
     pub unit: &'static str,
 }
 
@@ -105,7 +105,7 @@ impl Goal {
         Self { unit, ..self }
     }
 
-    /// Whether it was met; a goal that was not measured was missed.
+    /// Returns `true` if the goal was met; a goal that was not measured counts as missed.
     pub fn met(&self) -> bool {
         match self.relation {
             AT_MOST => self.measured <= self.target,
@@ -124,18 +124,18 @@ impl Goal {
     }
 }
 
-/// How `cargo bench` builds, as Cargo.toml of the workspace says.
+/// The profile of `cargo bench`, from Cargo.toml of the workspace.
 pub const BENCH_PROFILE: &str = "bench profile with fat LTO and one codegen unit";
 
-/// What a report is about.
+/// Subject of a report.
 pub struct About {
     /// Its file name, without an ending.
     pub name: &'static str,
     /// Its title.
     pub title: &'static str,
-    /// What measures it.
+    /// Command that measures it.
     pub command: &'static str,
-    /// How that is built.
+    /// Profile with which that is built.
     pub profile: &'static str,
     /// The rules that its figures follow, as a Markdown list.
     pub rules: fn(&Machine) -> String,
@@ -143,20 +143,20 @@ pub struct About {
 
 /// The whole run.
 pub struct Run {
-    /// What it was about.
+    /// Subject.
     pub about: &'static About,
-    /// Where it ran.
+    /// The machine.
     pub machine: Machine,
-    /// Whether it was a quick one, which is no measurement.
+    /// `true` for a quick run, which is no measurement.
     pub quick: bool,
     /// The figures, in order.
     pub figures: Vec<Figure>,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
 impl Run {
-    /// The number of goals that were met, and that of all.
+    /// The number of goals that were met, and the number of all goals.
     pub fn goals_met(&self) -> (usize, usize) {
         let goals = || self.figures.iter().flat_map(|figure| &figure.goals);
         (goals().filter(|goal| goal.met()).count(), goals().count())

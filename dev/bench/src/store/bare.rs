@@ -1,7 +1,7 @@
-//! SQLite without the store: the statements of its write path in a loop, and nothing else.
+//! SQLite without the store: only the statements of its write path, in a loop.
 //!
-//! What the statements bind is worked out beforehand by a [`Mirror`], which keeps what `evaluate`
-//! asks of a table in a hash map.
+//! A [`Mirror`] computes the statements' parameters beforehand; it keeps the data of a table that `evaluate`
+//! needs in a hash map.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,8 +15,8 @@ use hotread_proto::{
 use hotread_store::{Synchronous, sql};
 use rusqlite::{Connection, OpenFlags, Result, Statement, params};
 
-/// The pragmas of the store's writing connection, as `hotread_store`'s `open` module has them; the
-/// database is in WAL mode already.
+/// The pragmas of the store's writing connection, the same as in `hotread_store`'s `open` module; the
+/// database is already in WAL mode.
 const PRAGMAS: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA wal_autocheckpoint = 4000;
@@ -31,7 +31,7 @@ const READER_PRAGMAS: &str = "
     PRAGMA mmap_size = 0;
     PRAGMA temp_store = MEMORY;";
 
-/// A connection that is set up as the committer's.
+/// Opens a connection with the committer's settings.
 ///
 /// # Errors
 /// If the file cannot be opened.
@@ -46,7 +46,7 @@ pub fn writer(path: &Path, synchronous: Synchronous) -> Result<Connection> {
     Ok(db)
 }
 
-/// A connection that is set up as the store's readers.
+/// Opens a connection with the settings of the store's readers.
 ///
 /// # Errors
 /// If the file cannot be opened.
@@ -60,11 +60,11 @@ pub fn reader(path: &Path) -> Result<Connection> {
 /// Moves the WAL into the database, and both to the disk.
 ///
 /// # Errors
-/// If the file cannot be opened, or somebody else has it open.
+/// If the file cannot be opened, or another process has it open.
 pub fn bring_to_rest(path: &Path) -> Result<()> {
     let db = writer(path, Synchronous::Full)?;
     let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    assert_eq!(busy, 0, "somebody reads {}", path.display());
+    assert_eq!(busy, 0, "a reader holds the WAL of {}", path.display());
     Ok(())
 }
 
@@ -84,7 +84,7 @@ enum Op {
     Delete(String),
 }
 
-/// A transaction, as it is bound to the statements.
+/// A transaction as parameters of the statements.
 pub struct Prepared {
     seq: i64,
     at: i64,
@@ -99,7 +99,7 @@ pub struct Prepared {
     ops: Vec<Op>,
 }
 
-/// What `evaluate` has to know of a table, in memory.
+/// The data of a table that `evaluate` needs, in memory.
 pub struct Mirror {
     head: Head,
     existing: HashMap<Key, Existing>,
@@ -109,7 +109,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// The only table of a database, as it stands.
+    /// Reads the only table of a database.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -145,7 +145,7 @@ impl Mirror {
         Ok(mirror)
     }
 
-    /// Works out what a transaction writes, and takes it as written.
+    /// Computes the rows that a transaction writes, and records them as written.
     ///
     /// # Panics
     /// If it is refused.
@@ -242,7 +242,7 @@ impl TableView for Mirror {
     }
 }
 
-/// A change as the history holds it.
+/// Encodes a change for the history.
 fn encode(change: &Change) -> Vec<u8> {
     let mut out = vec![1];
     let short = |length: usize| u16::try_from(length).expect("keys are short");
@@ -268,7 +268,7 @@ fn encode(change: &Change) -> Vec<u8> {
     out
 }
 
-/// The id of the first table that a database gets.
+/// The id of a database's first table.
 const TABLE: i64 = 1;
 
 /// The loop: its statements are prepared once.
@@ -287,7 +287,7 @@ impl<'db> Loop<'db> {
     /// Prepares the statements.
     ///
     /// # Errors
-    /// If the schema is not theirs.
+    /// If the schema does not fit them.
     pub fn new(db: &'db Connection) -> Result<Self> {
         Ok(Self {
             begin: db.prepare("BEGIN IMMEDIATE")?,

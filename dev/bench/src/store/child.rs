@@ -1,8 +1,8 @@
 //! Measurements of a whole process, in processes of their own: the benchmark starts itself.
 //!
-//! A child opens a database, reads one record, and says how long that took and how much anonymous
-//! memory it has taken since it began. If asked to, it then updates random records and says how
-//! much it has by then.
+//! A child opens a database, reads one record, and reports the time and the anonymous
+//! memory since its start. On request it then updates random records, and reports its
+//! memory again.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -20,15 +20,15 @@ use crate::process::{Failure, Role, Status, play};
 
 /// The role of a child.
 const ROLE: &str = "open";
-/// Puts of one of the transactions with which a child updates.
+/// Puts of each transaction of a child.
 pub(super) const OPS: usize = 100;
-/// Of these so many are on their way at once.
+/// Number of these transactions under way at once.
 const AHEAD: usize = 8;
 
-/// What a child opens a database with.
+/// Way in which a child opens a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Peer {
-    /// The store, and its live table.
+    /// The store, with a live table.
     HotRead,
     /// A SELECT into a `BTreeMap` of rows.
     AllColumns,
@@ -40,15 +40,15 @@ impl Peer {
     pub(super) const ALL: [Self; 3] = [Self::HotRead, Self::AllColumns, Self::KeyAndValue];
 }
 
-/// What a child has measured: nanoseconds from before the file was opened until one record was read,
+/// Measurements of a child: nanoseconds from before the file was opened until one record was read,
 /// and memory after that and after the updates.
 pub(super) type Measured = (f64, [Memory; 2]);
 
-/// Memory taken since the child began, in bytes: anonymous resident memory, and what SQLite has
-/// allocated of it, its page caches above all.
+/// Memory since the child's start, in bytes: anonymous resident memory, and the part that SQLite has
+/// allocated, mainly its page caches.
 pub(super) type Memory = [f64; 2];
 
-/// Starts a child on a database, and waits for what it says.
+/// Starts a child on a database, and waits for its report.
 pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -> Measured {
     let mut child = Role::start(ROLE, (peer, path, records, updates));
     let [first_read_ns, a, b, c, d] = child.hear_numbers();
@@ -58,7 +58,7 @@ pub(super) fn measure(peer: Peer, path: &Path, records: usize, updates: usize) -
 /// Plays the part of a child.
 ///
 /// # Errors
-/// If its arguments are not what `measure` passes.
+/// If the arguments are not those of `measure`.
 pub fn main(arguments: &str) -> Result<(), String> {
     play(arguments, open).map_err(|failure| failure.to_string())
 }
@@ -73,7 +73,7 @@ fn open((peer, path, records, updates): (Peer, PathBuf, usize, usize)) -> Result
     Ok(())
 }
 
-/// Memory since a start, or at it.
+/// Memory since a start, or at the start.
 fn memory_since(start: Memory) -> Memory {
     // SAFETY: it only reads a counter, at any time and from any thread.
     let sqlite = unsafe { rusqlite::ffi::sqlite3_memory_used() };
@@ -109,7 +109,7 @@ fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
         {
             oldest.wait().expect("it commits");
         }
-        // A reader that reads: it does not hold an old copy.
+        // The reader reads, so that it holds no old copy.
         black_box(handle.current().get(&key));
     }
     for ticket in tickets {
@@ -119,7 +119,7 @@ fn hotread(path: &Path, records: usize, updates: usize) -> Measured {
     (first_read_ns, [loaded, memory_since(before)])
 }
 
-/// The columns of a record beside its key, each as the Rust type it would have.
+/// The columns of a record in addition to its key, as their Rust types.
 struct Columns {
     _seq: u64,
     _updated_at: i64,
@@ -157,7 +157,7 @@ fn key_and_value(_: Option<&rusqlite::Row<'_>>, value: Vec<u8>) -> rusqlite::Res
     Ok(value)
 }
 
-/// Reads all rows into a map; `entry` makes what stands beside the key, of a row or of a new value.
+/// Reads all rows into a map; `entry` makes the map's value from a row, or from a new value.
 fn map<V>(
     path: &Path,
     records: usize,
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_child_refuses_what_it_does_not_know() {
-        assert!(main(r#"["nobody", "x.db", 1, 1]"#).is_err());
+        assert!(main(r#"["unknown", "x.db", 1, 1]"#).is_err());
         assert!(main("[]").is_err());
     }
 }

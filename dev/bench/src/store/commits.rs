@@ -2,10 +2,10 @@
 //! a transaction, and one that puts one by one; with an fsync for each group (`FULL`) and without
 //! (`NORMAL`).
 //!
-//! Puts replace random records of a table that is loaded into memory, as a table that somebody
-//! reads is; a second row has it on disk only. The store is measured from its callers' side, so the
-//! copies of keys and values that they hand over count. The bare loop makes the same rows from one
-//! thread: a COMMIT for each transaction, and once a COMMIT for each 64, which is the limit of what
+//! Puts replace random records of a table that is loaded into memory, like any table with
+//! readers; a second row has the table on disk only. The store is measured from its callers' side, so
+//! their copies of keys and values count. The bare loop makes the same rows from one
+//! thread: a COMMIT for each transaction, and a COMMIT for each 64, which is the most that
 //! 64 callers can share.
 
 use std::rc::Rc;
@@ -32,7 +32,7 @@ const COLUMNS: [&str; 3] = ["64 callers", "batches of 100", "one by one"];
 /// Callers, and puts of a transaction, of each column.
 const SHAPES: [(usize, usize); 3] = [(CALLERS, 1), (1, 100), (1, 1)];
 
-/// What one cell works on.
+/// Setup of one cell.
 #[derive(Clone)]
 pub(crate) struct Setup {
     plan: Plan,
@@ -43,7 +43,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// A table of so many records, written to for so long.
+    /// A table with a number of records, written to for a time.
     pub(crate) fn new(
         plan: &Plan,
         records: usize,
@@ -109,12 +109,12 @@ pub(super) fn run(plan: &Plan) -> Figure {
     )
     .goals(goals)
     .notes([
-        "The bare loop has no callers to wait for: its transactions lie ready. For each put the \
+        "The bare loop has no callers to wait for: its transactions are ready. For each put the \
          store also copies key and value (from the caller, and into the record), hashes the \
          record, encodes it for the history, and applies it to both copies of the live table; the \
-         row of a table that is not in memory is without the last.",
-        "One by one, each commit of the store is a way to the committer's thread and back: two \
-         threads woken. Beyond 10,000 transactions the store also trims its history, which the \
+         row of a table that is not in memory lacks the last step.",
+        "One by one, each commit of the store wakes two threads, on the way to the committer's \
+         thread and back. Beyond 10,000 transactions the store also trims its history, which the \
          bare loop does not.",
     ])
     .tables([
@@ -158,7 +158,7 @@ fn hotread(setup: &Setup, callers: usize, ops: usize, live: bool) -> f64 {
     per_second
 }
 
-/// Transactions a second of the bare loop, so many under each COMMIT.
+/// Transactions a second of the bare loop, `txns` of them under each COMMIT.
 pub(crate) fn bare(setup: &Setup, txns: usize, ops: usize) -> f64 {
     /// COMMITs between two looks at the clock.
     const CHUNK: usize = 16;

@@ -7,7 +7,7 @@ use std::path::Path;
 use fastrand::Rng;
 use hotread_proto::{Actor, Key, Put, TableName, Txn, Value};
 
-/// About how long a value is, in bytes.
+/// Approximate length of a value in bytes.
 pub(crate) const VALUE_BYTES: usize = 100;
 /// Records of one transaction when a database is filled.
 pub(crate) const BATCH: usize = 1_000;
@@ -47,7 +47,7 @@ pub(crate) fn put(index: usize, rng: &mut Rng) -> Put {
     Put::new(key(index), value)
 }
 
-/// New values for all of so many records, in random order: any hundred neighbours are a hundred
+/// New values for all of a number of records, in random order: any hundred neighbours are a hundred
 /// random keys, all different.
 pub(crate) fn shuffled_puts(records: usize, seed: u64) -> Vec<Put> {
     let mut rng = Rng::with_seed(seed);
@@ -56,14 +56,14 @@ pub(crate) fn shuffled_puts(records: usize, seed: u64) -> Vec<Put> {
     order.iter().map(|index| put(*index, &mut rng)).collect()
 }
 
-/// A transaction of the puts from `at` on, around the end.
+/// A transaction of the puts from `at` on, wrapping around at the end.
 pub(crate) fn txn(puts: &[Put], at: usize, len: usize) -> Txn {
     let len = len.min(puts.len());
     let neighbours = (0..len).map(|offset| &puts[(at + offset) % puts.len()]);
     neighbours.fold(Txn::new(), |txn, put| txn.put(put.clone()))
 }
 
-/// Writes so many records as newline-delimited JSON, ordered by key, as an export has them.
+/// Writes a number of records as newline-delimited JSON, ordered by key like an export.
 pub(crate) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> {
     let mut rng = Rng::with_seed(11);
     write_lines(path, records, |index| {
@@ -72,7 +72,7 @@ pub(crate) fn write_ndjson(path: &Path, records: usize) -> std::io::Result<u64> 
     })
 }
 
-/// Writes so many lines, and answers how many bytes they are.
+/// Writes a number of lines, and returns their bytes.
 pub(crate) fn write_lines(
     path: &Path,
     lines: usize,

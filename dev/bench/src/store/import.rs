@@ -41,15 +41,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
     rounds.add(OURS, 0, move || row(hotread(&ours, records)));
     rounds.add(BARE, 0, move || row(bare(&source, records)));
     let all = rounds.run(plan.pick(3, 1));
-    // A failure to remove it now is made good at the end.
+    // If this fails, the file is removed at the end.
     let _ = std::fs::remove_file(path);
     Figure::new(
         "Importing records",
         format!(
             "{records} records from a file of newline-delimited JSON ({} MB, in the page cache, \
              ordered by key) into an empty table at FULL, {BATCH} puts a transaction, until the \
-             last one is on disk. The bare loop writes the same rows without reading or parsing \
-             anything.",
+             last one is on disk. The bare loop writes the same rows without reading or parsing a \
+             file.",
             bytes / 1_000_000
         ),
     )
@@ -59,8 +59,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         all.ratio((OURS, 0), (BARE, 0)),
     )])
     .notes([
-        "The store parses on one thread and writes on another, and commits together what waits \
-             by then: up to 32 MiB with one fsync. The bare loop commits each transaction.",
+        "The store parses on one thread and writes on another, and commits waiting transactions \
+             together: up to 32 MiB with one fsync. The bare loop commits each transaction.",
     ])
     .tables([all])
 }

@@ -1,6 +1,6 @@
-//! Anonymous resident memory of a live table in two copies, beside one `BTreeMap` of the same rows:
-//! what a process has taken since before it opened the file, as the system counts it, nothing
-//! trimmed. Each measurement is a process of its own.
+//! Anonymous resident memory of a live table in two copies, compared with one `BTreeMap` of the same rows:
+//! the growth of a process since before it opened the file, as the system counts it, without
+//! trimming. Each measurement is a process of its own.
 
 use super::OURS;
 use super::child::{OPS, Peer, measure};
@@ -42,10 +42,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Memory of a live table",
         format!(
-            "Anonymous resident memory (`RssAnon`) that a process has taken since before it opened \
-             a database of {records} records: HotRead with the table loaded, twice, and all that \
-             belongs to a store that writes; the others with one `BTreeMap` of owned rows and the \
-             connection they were read through. Then again after {updates} updates of random \
+            "Anonymous resident memory (`RssAnon`) by which a process has grown since before it \
+             opened a database of {records} records: HotRead with the table loaded, twice, and all \
+             other parts of a store that writes; the others with one `BTreeMap` of owned rows and \
+             the connection for reading them. Then again after {updates} updates of random \
              records: HotRead's are committed, {OPS} at a time; the others' replace the value in \
              the map. In bytes a record."
         ),
@@ -68,8 +68,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
             than(KEY_AND_VALUE, 0),
             than(KEY_AND_VALUE, 2)
         ),
-        "SQLite's part is its page caches: up to 64 MiB for the store's writer and 8 MiB for a \
-         reader. They do not grow with the table."
+        "SQLite's part consists of its page caches: up to 64 MiB for the store's writer and 8 MiB \
+         for a reader. They do not grow with the table."
             .into(),
     ])
     .tables([all])

@@ -1,8 +1,8 @@
-//! The figures of durable tables: what `hotread-store` does beside a bare `rusqlite` that runs the
-//! same statements, and beside a plain `BTreeMap` of the same rows.
+//! The figures of durable tables: `hotread-store` compared with a bare `rusqlite` that runs the
+//! same statements, and with a plain `BTreeMap` of the same rows.
 //!
-//! The bare loop ([`bare`]) is the limit: its rows, hashes and digests are worked out before it is
-//! timed, so what it leaves out is what the store adds: deciding, hashing, encoding, the way to the
+//! The bare loop ([`bare`]) is the limit: its rows, hashes and digests are computed before it is
+//! timed, so the difference is the work that the store adds: deciding, hashing, encoding, the way to the
 //! committer's thread and back, and the live table. A test compares the files that both leave.
 
 pub mod bare;
@@ -29,7 +29,7 @@ type Entry = target::Entry<scratch::Files>;
 /// The report of these figures.
 pub const ABOUT: About = About {
     name: "store",
-    title: "HotRead's store beside bare SQLite",
+    title: "HotRead's store compared with bare SQLite",
     command: "cargo bench -p hotread-bench --bench store",
     profile: report::BENCH_PROFILE,
     rules,
@@ -52,11 +52,11 @@ const BARE: &str = "bare rusqlite";
 fn rules(machine: &Machine) -> String {
     format!(
         "\
-- Bare rusqlite runs the statements of the store's write path, in the same order, prepared once, on a database of the same schema with the same pragmas. Its rows, hashes, digests and history entries are worked out before they are timed. A test compares the tables that the store and the bare loop leave behind.
-- All files lie on the same {}, beside the benchmark's program. Every measurement begins with a fresh copy of a database that was synced to disk. `FULL` and `NORMAL` are SQLite's `synchronous`, which is what the store's setting is.
+- Bare rusqlite runs the statements of the store's write path, in the same order, prepared once, on a database of the same schema with the same pragmas. Its rows, hashes, digests and history entries are computed before the clock starts. A test compares the tables that the store and the bare loop leave behind.
+- All files are on the same {}, next to the benchmark's program. Every measurement begins with a fresh copy of a database that was synced to disk. `FULL` and `NORMAL` are values of SQLite's `synchronous`, which the store's setting of the same name selects.
 - Records have keys of 16 bytes, compact JSON values of about {} bytes, the category `general`, and never expire.
 - Peers are interleaved in rounds that each start with another one. Cells are medians over the rounds; in brackets, the cell divided by HotRead's in the same column. Goals are medians of the ratios within each round.
-- What is measured of a process as a whole, opening and memory, is measured in a process of its own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
+- Measurements of a whole process, opening and memory, run in a process of their own. The page cache is warm; an unwarmed disk would slow all peers by the same reads.
 - Cores: {}. Threads are not pinned unless a figure says so.
 ",
         scratch::file_system(target::folder()),

@@ -1,4 +1,4 @@
-//! From opening a file to the first read: the store with its live table in both copies, beside a
+//! From opening a file to the first read: the store with its live table in both copies, compared with a
 //! SELECT of all rows into a `BTreeMap`. Each measurement is a process of its own; the file is in
 //! the page cache.
 
@@ -12,9 +12,9 @@ use crate::rounds::{Rounds, Unit};
 
 const ALL_COLUMNS: &str = "bare SELECT, all columns";
 const KEY_AND_VALUE: &str = "bare SELECT, key and value";
-/// As fast as this is fast enough, in seconds.
+/// Time that is fast enough, in seconds.
 const GOAL_S: f64 = 2.0;
-/// And so is this much of what the bare SELECT takes.
+/// Multiple of the bare SELECT's time that is fast enough.
 const GOAL_RATIO: f64 = 1.5;
 
 pub(super) fn run(plan: &Plan) -> Figure {

@@ -1,8 +1,8 @@
 //! Reads of a live table while the committer runs flat out: one thread on one core looks random
-//! keys up, the store's threads and whoever submits to it share another core.
+//! keys up; the store's threads and its callers share another core.
 //!
-//! Without a writer the other core spins, so that the machine is loaded alike. A copy of the table
-//! that nobody changes, read beside the same writer, shows what is due to the machine: caches and
+//! Without a writer the other core spins, so that the load of the machine is the same. A copy of the table
+//! that never changes, read next to the same writer, shows the effect of the machine: caches and
 //! memory that the two cores share.
 
 use std::collections::VecDeque;
@@ -23,15 +23,15 @@ use crate::rounds::{Rounds, Unit};
 use crate::timing::StopOnDrop;
 
 const STILL: &str = "bare table, never changed";
-const COLUMNS: [&str; 3] = ["without a writer", "beside the committer", "puts committed"];
+const COLUMNS: [&str; 3] = ["without a writer", "during commits", "puts committed"];
 /// Puts of a transaction.
 const OPS: usize = 100;
-/// Transactions on their way at once.
+/// Transactions under way at once.
 const AHEAD: usize = 16;
-/// Keys that are looked up, again and again.
+/// Keys that are looked up, in a cycle.
 const DRAWS: usize = 1 << 14;
 
-/// What both threads work on.
+/// Setup of both threads.
 struct Work {
     puts: Arc<Vec<Put>>,
     draws: Vec<String>,
@@ -57,15 +57,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
         cores,
     });
     let mut rounds = Rounds::new(
-        "Reads a second, and what was committed meanwhile",
+        "Reads a second, and puts committed meanwhile",
         Unit::PerSecond.of(COLUMNS),
     );
     for (name, live) in [(OURS, true), (STILL, false)] {
         let (work, plan) = (work.clone(), plan.clone());
         rounds.add(name, 0, move || {
             let (alone, _) = measure(&work, plan.scratch.copy(records), live, false);
-            let (beside, puts) = measure(&work, plan.scratch.copy(records), live, true);
-            vec![alone, beside, puts]
+            let (during, puts) = measure(&work, plan.scratch.copy(records), live, true);
+            vec![alone, during, puts]
         });
     }
     let all = rounds.run(plan.pick(5, 1));
@@ -75,7 +75,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
         format!(
             "One thread looks random keys up in a live table of {records} records, flat out, by \
              `handle.current().get(key)`; the committer writes transactions of {OPS} puts at \
-             NORMAL, {AHEAD} of them always on their way. {} Without a writer the other core spins.",
+             NORMAL, {AHEAD} of them always under way. {} Without a writer the other core spins.",
             match cores {
                 Some(_) => "The reader is pinned to one core, all threads of the store to another.",
                 None => "Threads are not pinned: there is one core, or the system cannot tell.",
@@ -83,15 +83,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ),
     )
     .goals([Goal::at_least(
-        "HotRead: reads beside the committer / without",
+        "HotRead: reads during commits / without",
         0.9,
         all.ratio((OURS, 1), (OURS, 0)),
     )])
     .notes([format!(
-        "A table that nobody changes, read beside the same committer, keeps {still:.2} × its rate: \
-         that much is the machine's. The rest is HotRead's: the first reads after a publication \
-         find the other copy's nodes, and the records that are new, in no cache of the reader's \
-         core."
+        "A table that never changes, read during the same commits, keeps {still:.2} × its rate: \
+         the machine causes that loss. HotRead causes the rest: the first reads after a \
+         publication find neither the other copy's nodes nor the new records in a cache of the \
+         reader's core."
     )])
     .tables([all])
 }
@@ -100,7 +100,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
 fn measure(work: &Work, copy: scratch::Database, live: bool, writing: bool) -> (f64, f64) {
     let (stop, ready) = (AtomicBool::new(false), Barrier::new(2));
     let (mut reads, mut puts) = (f64::NAN, f64::NAN);
-    // The way of the store from the thread that opens it, whose core its threads inherit.
+    // Passes the store from the thread that opens it, whose core the store's threads inherit.
     let (store_to, store_from) = std::sync::mpsc::sync_channel(1);
     let (copy, ready, stop) = (&copy, &ready, &stop);
     std::thread::scope(|scope| {
@@ -164,7 +164,7 @@ fn read(work: &Work, mut get: impl FnMut(&str) -> bool) -> f64 {
     for_at_least(work.time)
 }
 
-/// Commits puts until told to stop; how many a second.
+/// Commits puts until told to stop; returns their number a second.
 fn write(work: &Work, store: &Store, stop: &AtomicBool) -> f64 {
     let table = data::table();
     let (mut at, mut committed) = (0, 0u64);

@@ -1,4 +1,4 @@
-//! The databases that the figures start from, and where they lie.
+//! The databases that the figures start from, and their folder.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use super::{bare, data};
 use crate::{rounds, target};
 
-/// How long and how often to measure, and the databases to start from.
+/// Durations and repetitions of measurements, and the databases to start from.
 pub type Plan = rounds::Plan<Files>;
 /// The files of a run, for all its figures.
 pub type Files = Rc<Scratch>;
 
-/// A folder beside the benchmark's program, gone at the end, with the databases that figures start
-/// from: each is made when it is first asked for.
+/// A folder next to the benchmark's program, deleted at the end, with the databases that figures start
+/// from: each is created when it is first needed.
 #[derive(Debug, Default)]
 pub struct Scratch {
     folder: OnceCell<TempDir>,
@@ -40,12 +40,12 @@ impl Scratch {
         folder.path().join(name)
     }
 
-    /// A new folder in the folder, gone when it is dropped.
+    /// A new folder in the folder, deleted when it is dropped.
     pub(crate) fn folder(&self) -> TempDir {
         tempfile::tempdir_in(self.file("")).expect("the folder is writable")
     }
 
-    /// A database with so many records in one table, at rest: without a WAL, synced.
+    /// A database with a number of records in one table, at rest: without a WAL, synced.
     pub(crate) fn base(&self, records: usize) -> PathBuf {
         if let Some(path) = self.bases.borrow().get(&records) {
             return path.clone();
@@ -75,14 +75,14 @@ impl Scratch {
     }
 }
 
-/// A database to write to, gone when dropped.
+/// A database to write to, deleted when dropped.
 pub(crate) struct Database {
     _folder: TempDir,
     pub(crate) path: PathBuf,
 }
 
 impl Database {
-    /// The store on it.
+    /// Opens a store on it.
     pub(crate) fn open(&self, synchronous: Synchronous) -> Store {
         let builder = Store::builder(&self.path).synchronous(synchronous);
         let builder = builder.actor(data::actor());
@@ -90,7 +90,7 @@ impl Database {
     }
 }
 
-/// Makes a database with a table of so many records, and brings it to rest.
+/// Creates a database with a table of a number of records, and brings it to rest.
 pub(crate) fn fill(path: &Path, records: usize) {
     let store = Store::builder(path).synchronous(Synchronous::Normal);
     let store = store.open().expect("the folder is writable");
@@ -109,10 +109,10 @@ pub(crate) fn fill(path: &Path, records: usize) {
         ticket.wait().expect("it commits");
     }
     drop(store);
-    bare::bring_to_rest(path).expect("nobody else has it open");
+    bare::bring_to_rest(path).expect("no other process has it open");
 }
 
-/// The kind of the file system on which a folder lies.
+/// The kind of a folder's file system.
 pub(crate) fn file_system(folder: &Path) -> String {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());

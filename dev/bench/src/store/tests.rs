@@ -1,4 +1,4 @@
-//! That the bare loop is what it is said to be.
+//! The bare loop leaves the same files as the store.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::Scratch;
 use super::bare::{self, Loop, Mirror};
 use super::data;
 
-/// Transactions that put, replace and delete, one or many at once, some of a key twice.
+/// Transactions that put, replace and delete, one or many records at once, and some keys twice.
 fn txns(rng: &mut Rng, count: usize, records: usize) -> Vec<Txn> {
     let txn = |_| {
         let ops = [1, 1, 2, 10, 100][rng.usize(..5)];
@@ -97,7 +97,7 @@ fn the_bare_connections_have_the_pragmas_of_the_store() {
         "/../../crates/hotread-store/src/location.rs"
     );
     let source = std::fs::read_to_string(source).unwrap();
-    // Names and values as they stand there: whoever changes one is to change the bare loop too.
+    // Names and values verbatim: a change of one requires a change of the bare loop.
     for line in [
         r#"pragma_update(None, "foreign_keys", true)"#,
         r#"pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)"#,

@@ -1,4 +1,4 @@
-//! Requests to a server, and what became of them.
+//! Requests to a server, and their outcomes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -45,7 +45,7 @@ impl Answer {
     }
 }
 
-/// A table, as far as it is of interest.
+/// The fields of a table that matter here.
 #[derive(Debug, Deserialize)]
 pub(super) struct Table {
     #[serde(flatten)]
@@ -53,7 +53,7 @@ pub(super) struct Table {
     pub(super) records: u64,
 }
 
-/// A place in a table, as a session may have reached it.
+/// A position in a table that a session may have reached.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(in super::super) struct Place {
     pub(super) epoch: String,
@@ -86,7 +86,7 @@ impl Api {
         let status = answer.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
-            // Only errors are looked into, and they are short.
+            // Only errors are parsed, and they are short.
             if body.len() < 64 << 10 {
                 body.extend_from_slice(&chunk);
             }

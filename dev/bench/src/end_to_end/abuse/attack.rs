@@ -1,5 +1,5 @@
-//! Callers who ask for as much as they can, in a process of their own: it begins when it is told to, and
-//! says at the end which answers it got.
+//! Callers that request as much as they can, in a process of their own: the process begins on command, and
+//! reports its answers at the end.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,17 +17,17 @@ use super::api::{Answer, Api};
 use super::session::{PING, Session, TEXT};
 use crate::process::{Failure, Role};
 
-/// Where attackers come from.
+/// Address of attackers.
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Pause of an attacker that got no connection.
 const AFTER_NOTHING: Duration = Duration::from_millis(500);
 /// Priority of attackers, as `nice` counts: a tenth of an honest caller's share of a core that both want.
-/// With the lowest one (19), attackers get nothing at all where a server keeps both cores busy.
+/// With the lowest one (19), attackers get no time at all where a server keeps both cores busy.
 const NICE: i32 = 10;
 /// Time between two pings of a session that does not read.
 const PING_EVERY: Duration = Duration::from_millis(500);
 
-/// The tables that are attacked: with a search index; with a change of 240 MB; one that is replaced; one that
+/// The attacked tables: one with a search index; one with a change of 240 MB; one that is replaced; one that
 /// is followed.
 pub(super) const SEARCHED: &str = "searched";
 pub(super) const LARGE: &str = "large";
@@ -48,9 +48,9 @@ pub(in super::super) enum Kind {
     Schema,
     /// The replacement of a table by tiny records.
     Replacement,
-    /// A change that is as large as a change may be.
+    /// A change of the largest permitted size.
     Changes,
-    /// Sessions that ping and do not read.
+    /// Sessions that ping but do not read.
     Sessions,
 }
 
@@ -68,19 +68,19 @@ impl Kind {
 pub(super) struct Attackers(Role);
 
 impl Attackers {
-    /// Prepares so many. `bytes` is the size of a replacement.
+    /// Prepares a number of callers. `bytes` is the size of a replacement.
     pub(super) fn prepare(kind: Kind, server: SocketAddr, callers: usize, bytes: usize) -> Self {
         let mut role = Role::start(ATTACK, (kind, server, callers, bytes));
         assert_eq!(role.hear(), READY);
         Self(role)
     }
 
-    /// Lets them begin.
+    /// Makes the attackers begin.
     pub(super) fn go(&mut self) {
         self.0.say("go");
     }
 
-    /// The answers that they got so far, with their numbers, for people. They go on until this is dropped.
+    /// Returns the answers so far, with their counts, as text. The attack continues until this is dropped.
     pub(super) fn answers(&mut self) -> String {
         self.0.say("answers");
         self.0.hear()
@@ -126,7 +126,7 @@ impl Tally {
 pub(in super::super) fn main(
     (kind, server, callers, bytes): (Kind, SocketAddr, usize, usize),
 ) -> Result<(), Failure> {
-    // It is there until the process ends.
+    // The body lives until the process ends.
     let body: &'static [u8] = match kind {
         Kind::Replacement => replacement(bytes).leak(),
         _ => &[],
@@ -166,7 +166,7 @@ async fn again<F: Future<Output = Result<Answer, Failure>>>(
     }
 }
 
-/// The query that is named in the issue, and one of different words, in turn.
+/// Searches for one word 32 times, and for 32 different words, in turn.
 async fn search(api: Api, tally: Tally, number: usize) {
     let same = vec!["w*"; 32].join("+");
     let different: Vec<String> = WORDS
@@ -198,7 +198,7 @@ fn exploding() -> String {
 async fn explode(api: Api, tally: Tally) {
     again(tally, || async {
         let made = api.ask(Method::PUT, "/exploding", exploding()).await?;
-        // 409: another of these callers made it.
+        // 409: another of these callers created it.
         match made.is_ok() || made.status == 409 {
             true => api.put("exploding", "k", "1").await,
             false => Ok(made),
@@ -207,7 +207,7 @@ async fn explode(api: Api, tally: Tally) {
     .await;
 }
 
-/// A body of so many bytes, of records that are as small as can be.
+/// A body of a number of bytes, of the smallest possible records.
 fn replacement(bytes: usize) -> Vec<u8> {
     let mut body = br#"{"records":["#.to_vec();
     body.reserve(bytes);
@@ -239,7 +239,7 @@ async fn read_changes(api: Api, tally: Tally) {
     .await;
 }
 
-/// A session that pings and does not read; the next one when it ends.
+/// Opens a session that pings but does not read, and another one when it ends.
 async fn ignore(server: SocketAddr, tally: Tally) {
     loop {
         let ended = ping(server, &tally).await;

@@ -1,5 +1,5 @@
-//! Replicas that are cut off for longer than the history lasts, while the table goes on changing: how often
-//! each loads it again, when all are live, and what memory that takes of the server.
+//! Replicas that are cut off for longer than the history lasts, while the table keeps changing: the number of
+//! loads of each, the time until all are live, and the server's memory for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::store::data;
 use crate::store::scratch::Plan;
 
 const TABLE: &str = "accounts";
-/// Transactions a second, of one record each, and callers that make them.
+/// Transactions a second, of one record each, and the number of their callers.
 const RATE: u32 = 2_000;
 const WRITERS: u64 = 16;
 /// Time for which the replicas follow before they are cut off, and time without connections.
@@ -25,7 +25,7 @@ const LIVE: Duration = Duration::from_secs(5);
 const CUT: Duration = Duration::from_secs(20);
 /// Longest wait for all to be live.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// All are live again within so many seconds.
+/// Goal for the time until all are live again, in seconds.
 const GOAL_S: f64 = 60.0;
 const COLUMNS: [(Unit, &[&str]); 4] = [
     (Unit::PerSecond, &["transactions"]),
@@ -49,14 +49,15 @@ pub(super) fn run(plan: &Plan) -> Figure {
     Figure::new(
         "Replicas that are cut off",
         format!(
-            "{sessions} sessions follow a table of {records} records, in which {RATE} transactions \
-             a second are asked for by {WRITERS} callers. After {LIVE:?} their connections are \
+            "{sessions} sessions follow a table of {records} records, to which {WRITERS} callers \
+             send {RATE} transactions a second. After {LIVE:?} their connections are \
              dropped and new ones are refused for {CUT:?}: more transactions than the history \
-             keeps. Sessions are in one process, from 20 addresses, and do all that a replica does \
-             but for keeping the records and checking their hashes: they begin where the table is, \
-             as if they had it on disk, check their place, acknowledge, ping, and come back by the \
-             rules of the protocol. One is live once it has what was acknowledged before a ping \
-             that it sent since it may come back. For {PATIENCE:?} at most.",
+             keeps. Sessions are in one process, from 20 addresses, and act like replicas, except \
+             that they neither keep the records nor check their hashes: they begin at the table's \
+             position, as if they had it on disk, check their position, acknowledge, ping, and \
+             reconnect by the rules of the protocol. A session is live once it has everything that \
+             was acknowledged before a ping that it sent after it may reconnect. The wait is \
+             {PATIENCE:?} at most.",
         ),
     )
     .goals([
@@ -97,8 +98,8 @@ fn measure(plan: &Plan, state: State, records: usize, sessions: usize) -> Vec<f6
     std::thread::sleep(plan.pick(CUT, second));
     let away = looks.finish().anonymous;
     let looks = server.looks();
-    let back = sessions.mend(PATIENCE);
-    // One that would load once more does so soon.
+    let back = sessions.reconnect(PATIENCE);
+    // A session that loads once more does so soon.
     let rate = writers.rate();
     writers.finish(&runtime);
     vec![

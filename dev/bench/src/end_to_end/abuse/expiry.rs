@@ -1,5 +1,5 @@
-//! Many records that expire at one moment: how long until they are deleted, and how the puts of another
-//! table are served meanwhile.
+//! Many records that expire at one moment: the time until they are deleted, and the puts of another
+//! table meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const BATCH: usize = 1_000;
 const AHEAD: Duration = Duration::from_secs(12);
 /// Longest wait for the table to be empty.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Records a second that are to be deleted: as fast as others can be written.
+/// Goal for deleted records a second: as many as can be written.
 const RATE: f64 = 8_000.0;
 const COLUMNS: [(Unit, &[&str]); 3] = [
     (Unit::Ns, &["until the last is deleted"]),
@@ -39,7 +39,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         "Records with one moment of expiry",
         format!(
             "{records} records expire at one moment. The time counts from then until the table is \
-             empty, for {PATIENCE:?} at most; *deleted* is what was deleted a second until then. \
+             empty, for {PATIENCE:?} at most; *deleted* is the number of records deleted a second \
+             until then. \
              Puts of another table are measured before the moment, and from it until the end or \
              for 10 s."
         ),
@@ -79,7 +80,7 @@ fn measure(plan: &Plan, state: State, records: usize) -> Vec<f64> {
     });
     let written = written.expect("an empty server takes records") as f64;
     let left = ahead.saturating_sub(start.elapsed());
-    // What was deleted before it was looked at is not counted.
+    // Records that were deleted before the first look are not counted.
     assert!(left > ahead / 6, "the records came too late");
     let quiet = left.min(Duration::from_secs(3)) - left / 10;
     std::thread::sleep(left.saturating_sub(quiet));

@@ -1,4 +1,4 @@
-//! Callers who ask for little, at a steady rate, and how they are served.
+//! Callers with few requests, at a steady rate, and the durations of these.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,23 +13,23 @@ use super::api::Api;
 use crate::stats::percentile;
 use crate::store::data;
 
-/// Where honest callers come from.
+/// Address of honest callers.
 pub(super) const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// Their table.
 pub(super) const TABLE: &str = "orders";
 /// Its records.
 pub(super) const RECORDS: usize = 10_000;
 
-/// Callers that read, each with requests one after the other;
+/// Callers that read, each with requests one after the other.
 const READERS: usize = 2;
-/// time between two requests of one that are due;
+/// Time between the due times of two requests of a reader.
 const READ_EVERY: Duration = Duration::from_millis(10);
-/// callers that put;
+/// Callers that put.
 const WRITERS: usize = 2;
-/// and the same of one of these.
+/// Time between the due times of two requests of a writer.
 pub(super) const PUT_EVERY: Duration = Duration::from_millis(40);
 
-/// Outcome of a request that has no answer at the end of the measurement.
+/// Outcome of a request without an answer at the end of the measurement.
 const UNDER_WAY: &str = "under way at the end";
 
 /// Durations of requests, in nanoseconds.
@@ -56,7 +56,7 @@ impl Times {
     }
 }
 
-/// Asks for a while.
+/// Makes requests for a time.
 pub(super) async fn measure(api: &Api, during: Duration) -> Times {
     let times = Arc::new(Mutex::new(Times::default()));
     let mut callers = JoinSet::new();
@@ -79,7 +79,7 @@ async fn ask(api: Api, number: usize, during: Duration, times: Arc<Mutex<Times>>
         let mut from = due;
         if Instant::now() < due {
             tokio::time::sleep_until(due).await;
-            // The timer's own lateness is no request's.
+            // The timer's own lateness does not count.
             from = Instant::now();
         }
         let key = data::key(rng.usize(..RECORDS));

@@ -1,8 +1,8 @@
-//! Effects of callers who ask for as much as they can, on other callers and on the server's memory; compared
+//! Effects of callers that request as much as they can, on other callers and on the server's memory; compared
 //! with an earlier state of the server, if one is given.
 //!
-//! It is what the bench target `abuse` does. Unlike the other figures from end to end, these start the
-//! built command `hotread serve`, with the settings that it has by default (`server`): an earlier
+//! This is the bench target `abuse`. Unlike the other figures from end to end, these start the
+//! built command `hotread serve`, with its default settings (`server`): an earlier
 //! state is another program. Attackers (`attack`) and sessions that are cut off (`sessions`) are roles of this
 //! program, in processes of their own; the honest callers (`honest`) run in the process that measures.
 
@@ -53,41 +53,41 @@ pub const ABOUT: About = About {
 /// The figures of abuse, in the order of the report.
 pub const ALL: [Entry; 6] = entries![
     "abuse-others" => others: "reads and puts of other tables, and memory, during five attacks",
-    "abuse-ttl" => ttl: "records of a table that is written faster than a second of its life takes",
+    "abuse-ttl" => ttl: "number of records of a table that expire as fast as they are written",
     "abuse-tables" => tables: "threads and memory after 2,000 tables were followed once",
-    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table goes on changing",
+    "abuse-cut-off" => cut_off: "replicas that miss more than the history, while the table keeps changing",
     "abuse-replace" => replace: "memory of a replacement that changes every value",
     "abuse-expiry" => expiry: "from one moment of expiry until the records are gone, and puts meanwhile",
 ];
 
 /// Default of `max_buffered_bytes`, of both states.
 const MAX_BUFFERED: f64 = (1_u64 << 30) as f64;
-/// Memory that a server may take in addition to its tables, in bytes: `max_buffered_bytes` and a quarter more.
+/// Memory that a server may take in addition to its tables, in bytes: 1.25 times `max_buffered_bytes`.
 const MAY_GROW: f64 = MAX_BUFFERED * 1.25;
-/// Memory that may stay a minute after an attack: the caches of SQLite's writer and readers, which are filled
-/// meanwhile, and the recent changes of followed tables.
+/// Memory that may stay a minute after an attack: the caches of SQLite's writer and readers, which the attack
+/// fills, and the recent changes of followed tables.
 const MAY_STAY: f64 = (128_u64 << 20) as f64;
-/// The most that the 99th percentile of puts to other tables may be, in milliseconds.
+/// Goal for the 99th percentile of puts to other tables, in milliseconds.
 const PUTS_MS: f64 = 250.0;
 
 fn rules(machine: &Machine) -> String {
     format!(
         "\
-- The server is the built command `hotread serve` in a process of its own, with its settings by default, `synchronous = FULL` included; rows of an earlier state are measured in the same run, by the program that `--before` names. Each measurement starts a new server, with a database that its own command made, all on the same {}.
-- Attackers, honest callers and the server share {} cores. Attackers are processes with a lower priority (`nice 10`), as if they were on other machines: the server's time is what they are to take, not that of honest callers. They come from one address, honest callers from another one. After an answer, an attacker asks again at once.
-- Honest callers ask at a steady rate. A request that comes late because the one before it took long counts from when it was due. A request that is refused counts as one that took the whole measurement, and one without an answer at its end as one that took until then.
-- Memory is anonymous resident memory of the server's process, looked at every 20 ms. Cells are of one measurement, not medians of several.
+- The server is the built command `hotread serve` in a process of its own, with its default settings, including `synchronous = FULL`; rows of an earlier state are measured in the same run, by the program that `--before` names. Each measurement starts a new server, with a database that its own command made, all on the same {}.
+- Attackers, honest callers and the server share {} cores. Attackers are processes with a lower priority (`nice 10`), as if they were on other machines: attackers are to take the server's time, not that of honest callers. Attackers use one address, honest callers another one. After an answer, an attacker sends the next request at once.
+- Honest callers send requests at a steady rate. A request that is late because the previous one took long counts from the time at which it was due. A refused request counts as one that took the whole measurement, and one without an answer at the end as one that took until then.
+- Memory is anonymous resident memory of the server's process, sampled every 20 ms. Cells are of one measurement, not medians of several.
 ",
         scratch::file_system(target::folder()),
         machine.cores,
     )
 }
 
-/// Runs the bench target: as a child in another role, or what the command line asks for, of the
-/// figures that are known.
+/// Runs the bench target: as a child in another role, or the figures that the command line selects from the
+/// known ones.
 ///
 /// # Errors
-/// What is wrong with the command line, that a server's program is not there, or why the report cannot be
+/// If the command line is wrong, a server's program is missing, or the report cannot be
 /// written.
 pub fn run(known: &[&str]) -> Result<(), String> {
     if let Some((role, arguments)) = process::role() {
@@ -102,8 +102,8 @@ pub fn run(known: &[&str]) -> Result<(), String> {
     target::run(&ABOUT, &ALL, known, &options)
 }
 
-/// Measures all figures at sizes that only show that they can be measured, with a server's program, and
-/// one that takes the roles of its child processes.
+/// Measures all figures at sizes that only show that they work, with a server's program, and
+/// a program that takes the roles of child processes.
 ///
 /// # Errors
 /// If there is no such server.
@@ -118,14 +118,14 @@ pub fn tiny(server: PathBuf, roles: PathBuf) -> Result<Vec<Figure>, String> {
     Ok(ALL.iter().map(|figure| figure.measure(&plan)).collect())
 }
 
-/// A runtime whose tasks go on while the thread that measures does something else.
+/// A runtime whose tasks run independently of the measuring thread.
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build();
     runtime.expect("the system has an event queue and a thread to give")
 }
 
-/// The name of a row, of a state.
+/// Name of the row of a state.
 fn name(row: &str, state: State) -> String {
     match state {
         State::Now => row.to_owned(),
@@ -133,7 +133,7 @@ fn name(row: &str, state: State) -> String {
     }
 }
 
-/// A table with a row a state, measured once.
+/// A table with one row for each state, measured once.
 fn of_states(
     title: &str,
     columns: impl IntoIterator<Item = (&'static str, Unit)>,
@@ -147,7 +147,7 @@ fn of_states(
     rounds.run(1)
 }
 
-/// The goal that a server's memory grows by no more than it may, in MB.
+/// The goal for the growth of a server's memory, in MB.
 fn may_grow(what: impl Into<String>, bytes: f64) -> Goal {
     Goal::at_most(what, (MAY_GROW / 1e6).round(), bytes / 1e6).in_unit("MB")
 }

@@ -1,5 +1,5 @@
-//! Five attacks, each by itself and all together: how reads and puts of other tables are served meanwhile,
-//! and how much memory the server takes, at most and a minute later.
+//! Five attacks, each by itself and all together: the durations of reads and puts of other tables meanwhile,
+//! and the server's memory, at most and a minute later.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,19 +27,19 @@ use crate::store::scratch::{Database, Plan};
 /// Time for which honest callers are measured before an attack, and during it.
 const QUIET: Duration = Duration::from_secs(2);
 const ATTACKED: Duration = Duration::from_secs(6);
-/// Of an attack before the measurement: until it is at work.
+/// Time of an attack before the measurement, until it is at work.
 const BEGINS: Duration = Duration::from_millis(500);
-/// Time that a server has to end its work after its attackers are gone.
+/// Time in which a server must end its work after its attackers are gone.
 const ENDS: Duration = Duration::from_secs(3);
 /// Time after an attack at which memory is compared with that before it.
 const LATER: Duration = Duration::from_secs(60);
 /// Time that reads may take in addition to twice their quiet time, in milliseconds.
 const READS_MS: f64 = 20.0;
 
-/// A row of the table, attacks at once, and whether they need the large tables.
+/// A row of the table, simultaneous attacks, and `true` if they need the large tables.
 type Attack = (&'static str, &'static [Kind], bool);
 
-/// Those that an earlier state does not end by itself come last: nothing is measured after them.
+/// Attacks whose work an earlier state does not end by itself are last: no measurement follows them.
 const ATTACKS: [Attack; 6] = [
     ("a replacement of 250 MiB", &[Kind::Replacement], false),
     ("1,900 sessions that do not read", &[Kind::Sessions], false),
@@ -111,7 +111,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
         ]);
     }
     Figure::new(
-        "Callers beside attackers",
+        "Callers next to attackers",
         format!(
             "A table of {} records, which a session follows, is read 200 times and written 50 \
              times a second, by 2 callers each; {QUIET:?} quietly, then {ATTACKED:?} during an \
@@ -122,9 +122,9 @@ pub(super) fn run(plan: &Plan) -> Figure {
              change of 240 records of 1 MB; 1,900 sessions of a table of 100,000 records ping \
              twice a second and read nothing. *Not served* counts honest requests that were \
              refused or had no answer at the end. *Bare fsync* is a thread that writes and syncs a \
-             page 25 times a second meanwhile. Growth is that of anonymous resident memory since \
-             before the attack, in which the memory that loading took is still included; a server \
-             that still works on the attack {ENDS:?} after its callers are gone has no value a \
+             page 25 times a second meanwhile. Growth is the growth of anonymous resident memory \
+             since before the attack, when the memory for loading is still included; a server that \
+             still works on the attack {ENDS:?} after its callers are gone has no value a \
              minute later.",
             honest::RECORDS
         ),
@@ -191,7 +191,7 @@ impl Bases {
         }
     }
 
-    /// Measures an attack on a new server; what it leaves in memory is to be looked at later.
+    /// Measures an attack on a new server; the memory that it leaves is measured later.
     fn measure(&self, plan: &Plan, runtime: &Runtime, attack: &Attack) -> Left {
         let (name, kinds, large) = attack;
         let name = super::name(name, self.state);
@@ -239,7 +239,7 @@ impl Bases {
             failed: attacked.failed,
             before,
             ended,
-            // One that goes on would slow the next measurement.
+            // A server that still works would slow the next measurement.
             idle: (!busy).then_some((server, copy)),
         }
     }
@@ -257,7 +257,7 @@ struct Left {
 }
 
 impl Left {
-    /// Looks at the memory so long after the attack.
+    /// Measures the memory at this time after the attack.
     fn finish(&mut self, later: Duration) {
         std::thread::sleep(later.saturating_sub(self.ended.elapsed()));
         let idle = self.idle.take();
@@ -266,7 +266,7 @@ impl Left {
     }
 }
 
-/// A thread that writes and syncs a page as often as an honest caller puts: what the disk takes of it.
+/// A thread that writes and syncs a page as often as an honest caller puts: the disk's part of a put.
 fn disk() -> Repeat<Vec<f64>> {
     let mut log = Log::new().expect("the folder is writable");
     Repeat::start(honest::PUT_EVERY, Vec::new(), move |taken| {
@@ -283,7 +283,7 @@ async fn keep(server: SocketAddr, table: &str) -> io::Result<Infallible> {
     let (mut n, mut pinged) = (0, Instant::now());
     loop {
         session.hear().await?;
-        // A heartbeat comes at least every two seconds, so there is an occasion.
+        // A heartbeat arrives at least every two seconds, so this runs often enough.
         if pinged.elapsed() >= Duration::from_secs(1) {
             (n, pinged) = (n + 1, Instant::now());
             let ping = format!(r#"{{"ping":{{"n":{n}}}}}"#);

@@ -1,4 +1,4 @@
-//! Writers that together keep to a rate.
+//! Writers with a common rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +20,8 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    /// Starts so many writers, which together make `rate` requests a second, as far as each is answered in
-    /// time; `ask` is told how many requests its writer has made.
+    /// Starts writers, which together make `rate` requests a second, as far as answers arrive in
+    /// time; `ask` receives the number of requests that its writer has made.
     pub(super) fn start<F>(
         runtime: &Runtime,
         writers: u64,
@@ -67,7 +67,7 @@ impl Paced {
         self.done.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64()
     }
 
-    /// Stops them, and waits for their last answers.
+    /// Stops the writers, and waits for their last answers.
     pub(super) fn finish(self, runtime: &Runtime) {
         self.stop.store(true, Ordering::Relaxed);
         for writer in self.writers {

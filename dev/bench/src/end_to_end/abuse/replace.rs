@@ -1,4 +1,4 @@
-//! A replacement that changes every value: the memory of who makes it, of the server, and of a replica.
+//! A replacement that changes every value: the memory of its caller, of the server, and of a replica.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,10 +52,10 @@ pub(super) fn run(plan: &Plan) -> Figure {
     let table = rounds.run(1);
     Figure::new(
         "A replacement of every value",
-        "`hotread import --replace` of a file in which each value is another one (about 100 \
-         bytes), into a database file, and through a server with a replica (`hotread-client`, a \
-         `HashMap`, always of this state) in a process of its own. Sizes are the most anonymous \
-         resident memory that a process had.",
+        "`hotread import --replace` of a file in which each value is different (about 100 bytes), \
+         into a database file, and through a server with a replica (`hotread-client`, a \
+         `HashMap`, always of this state) in a process of its own. Sizes are the maximum of a \
+         process's anonymous resident memory.",
     )
     .goals([SERVED, LARGE].map(|row| {
         let what = format!("{row}: growth of the server, max_buffered_bytes + 25 %");
@@ -65,7 +65,7 @@ pub(super) fn run(plan: &Plan) -> Figure {
     .tables([table])
 }
 
-/// A database with a table, and a file in which each value of it is another one.
+/// Prepares a database with a table, and a file in which each of its values is different.
 fn prepare(
     state: State,
     folder: &Path,
@@ -82,7 +82,7 @@ fn prepare(
     (database, lines)
 }
 
-/// A row, and what the command said if it failed.
+/// A row, and the command's error if it failed.
 type Measured = (Vec<f64>, Option<String>);
 
 fn in_file(plan: &Plan, state: State, records: usize) -> Measured {

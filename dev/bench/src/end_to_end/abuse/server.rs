@@ -1,5 +1,5 @@
-//! The servers that are measured: the command `hotread` of this workspace and, if it is given, of an earlier
-//! state; their databases, which each makes itself; their memory and threads over time.
+//! The measured servers: the command `hotread` of this workspace and, if it is given, of an earlier
+//! state; their databases, which each creates itself; their memory and threads over time.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -18,18 +18,18 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A state of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// That of this workspace.
+    /// The state of this workspace.
     Now,
-    /// An earlier one.
+    /// An earlier state.
     Before,
 }
 
 /// The programs of both states.
 static PROGRAMS: OnceLock<[Option<PathBuf>; 2]> = OnceLock::new();
 
-/// Chooses the servers' programs, before anything is measured.
+/// Chooses the servers' programs; called before the first measurement.
 pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<(), String> {
-    // Three levels above, since bench targets lie in `release/deps`.
+    // Three levels above, since bench targets are in `release/deps`.
     let by_default = || {
         let own = std::env::current_exe().unwrap_or_default();
         own.ancestors().nth(3).unwrap_or(&own).join("dist/hotread")
@@ -51,7 +51,7 @@ pub(super) fn choose(now: Option<PathBuf>, before: Option<PathBuf>) -> Result<()
 }
 
 impl State {
-    /// Those that are measured.
+    /// The measured states.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let states = [Self::Now, Self::Before].into_iter();
         states.filter(|state| state.program().is_some())
@@ -62,7 +62,7 @@ impl State {
         programs[self as usize].as_deref()
     }
 
-    /// The command, with nothing of the environment that it would listen to.
+    /// The command, without environment variables that affect it.
     fn command(self) -> Command {
         let program = self
             .program()
@@ -75,8 +75,11 @@ impl State {
         command
     }
 
-    /// Runs a command, and answers the most anonymous memory that it had, and how long it took in
-    /// nanoseconds. The error is what it says on its way out.
+    /// Runs a command, and returns its maximum of anonymous memory, and its duration in
+    /// nanoseconds.
+    ///
+    /// # Errors
+    /// The command's error output, if it fails.
     pub(super) fn hotread<A: AsRef<OsStr>>(
         self,
         arguments: impl IntoIterator<Item = A>,
@@ -100,7 +103,7 @@ impl State {
         }
     }
 
-    /// Makes a table in a database, which is made if there is none, and fills it from a file.
+    /// Creates a table in a database, which is created if it does not exist, and fills it from a file.
     pub(super) fn fill(self, database: &Path, table: &str, options: &[&str], file: &Path) {
         let (database, file) = (text(database), text(file));
         let create = ["--db", database, "table", "create", table];
@@ -148,7 +151,7 @@ impl Server {
         self.process.status().threads
     }
 
-    /// Looks at it from now on.
+    /// Samples memory and threads from now on.
     pub(super) fn looks(&self) -> Repeat<Status> {
         self.process.most(LOOK_EVERY)
     }
@@ -158,11 +161,11 @@ impl Server {
         const LOOK: Duration = Duration::from_secs(1);
         let before = cpu_ticks(self.process.id());
         sleep(LOOK);
-        // The kernel counts in hundredths of a second, whatever its own clock does.
+        // The kernel reports hundredths of a second, independently of its own clock rate.
         cpu_ticks(self.process.id()) - before > 10
     }
 
-    /// Where it is, as a URL.
+    /// Its URL.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -173,10 +176,10 @@ pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("the folder's name is text")
 }
 
-/// Time of the processor that a process has used, in hundredths of a second.
+/// Processor time of a process, in hundredths of a second.
 fn cpu_ticks(id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // Fields are counted behind the name, which may contain anything.
+    // Fields are counted after the name, which may contain any character.
     let behind = stat.rsplit(')').next().unwrap_or_default();
     let fields = behind.split_whitespace().skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()

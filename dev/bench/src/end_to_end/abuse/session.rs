@@ -1,6 +1,6 @@
-//! One sync session over a bare socket: what comes is read and mostly thrown away, since two hundred
-//! replicas of a million records would need the memory of a fleet. A session may also not read at all, which
-//! no client of ours can be made to do.
+//! One sync session over a bare socket: frames are read and mostly discarded, since two hundred
+//! replicas of a million records would need the memory of a fleet. A session can also stop reading, which
+//! our own clients cannot.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ pub(super) const PING: u8 = 0x89;
 const CLOSE: u8 = 0x88;
 /// Size of a read, in bytes.
 const BUFFER: usize = 64 << 10;
-/// Beginning of the frames that are passed over: parts of snapshots.
+/// Beginning of the frames that are skipped: parts of snapshots.
 const PART: &[u8] = br#"{"snapshot":"#;
 
 /// A session.
@@ -34,7 +34,7 @@ pub(super) enum Heard {
     Frame(Frame),
 }
 
-/// A frame of the server, as far as it is of interest. Other kinds have no member.
+/// The members of a server's frame that matter here. Frames of other kinds have none of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Frame {
@@ -80,7 +80,7 @@ impl Session {
         Self::upgrade(socket, server, table).await
     }
 
-    /// The same of a peer that is not going to read: little is taken in by the system for it.
+    /// The same for a peer that will not read: the system buffers little for it.
     pub(super) async fn open_unread(server: SocketAddr, table: &str) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(16 << 10)?;
@@ -134,7 +134,7 @@ impl Session {
         self.write.write_all(&bytes).await
     }
 
-    /// The next frame. Not to be cancelled, unless the session is given up.
+    /// Returns the next frame. Cancelling this makes the session unusable.
     pub(super) async fn hear(&mut self) -> io::Result<Heard> {
         loop {
             let kind = self.read.read_u8().await?;

@@ -1,5 +1,5 @@
-//! Sessions of a table that keep no records and do otherwise what a replica does: they check where they are,
-//! acknowledge, ask how fresh they are, and come back by the rules after a loss. They can be cut off.
+//! Sessions of a table that keep no records and otherwise act like a replica: they check their position,
+//! acknowledge, ping for a proof of freshness, and reconnect by the rules after a loss. They can be cut off.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -18,35 +18,36 @@ use super::session::{Heard, Pong, Session, TEXT};
 use crate::process::{Failure, Role};
 use crate::stats::percentiles;
 
-/// Hosts that they come from: a server shares what it does among callers.
+/// Number of client addresses: a server shares its work among callers.
 const HOSTS: usize = 20;
 /// A heartbeat of the server, by default.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Without any frame for so long, a connection counts as lost.
+/// Time without any frame after which a connection counts as lost.
 const SILENCE: Duration = HEARTBEAT.saturating_mul(3);
 /// Time between two acknowledgements.
 const ACK_EVERY: Duration = Duration::from_millis(100);
-/// Longest wait before coming back: the first time, and after many failures.
+/// Longest wait before reconnecting: the first time, and after many failures.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Sessions in a process of their own.
 pub(super) struct Sessions(Role);
 
-/// Times and loads after the sessions could come back.
+/// Times and loads after the sessions could reconnect.
 pub(super) struct Back {
-    /// Nanoseconds since they could, p50 and maximum; for those that were not live in time, all of it.
+    /// Nanoseconds since they could, p50 and maximum; sessions that were not live in time count with the whole
+    /// wait.
     pub(super) p50: f64,
     pub(super) last: f64,
-    /// Those that are live.
+    /// Number of live sessions.
     pub(super) live: f64,
-    /// Snapshots that were begun, all together, and by the session with the most.
+    /// Snapshots that were begun, in total, and by the session with the most.
     pub(super) loads: f64,
     pub(super) most_loads: f64,
 }
 
 impl Sessions {
-    /// Starts so many, which have the table as it is now, and waits until all are live.
+    /// Starts sessions with the current state of the table, and waits until all are live.
     pub(super) fn start(server: SocketAddr, name: &str, table: &Table, how_many: usize) -> Self {
         let mut role = Role::start(REPLICAS, (server, name, &table.place, how_many));
         assert_eq!(role.hear(), READY);
@@ -58,8 +59,8 @@ impl Sessions {
         self.0.say(CUT);
     }
 
-    /// Lets them come back, and waits until all are live, but not for longer than `patience`.
-    pub(super) fn mend(&mut self, patience: Duration) -> Back {
+    /// Lets the sessions reconnect, and waits until all are live, for at most `patience`.
+    pub(super) fn reconnect(&mut self, patience: Duration) -> Back {
         self.0.say(&patience.as_millis().to_string());
         let [p50, last, live, loads, most_loads] = self.0.hear_numbers();
         Back {
@@ -72,15 +73,15 @@ impl Sessions {
     }
 }
 
-/// Word of a child whose sessions are all live.
+/// Message of a child whose sessions are all live.
 const READY: &str = "ready";
-/// Command that drops all connections; a number of milliseconds lets the sessions come back.
+/// Command that drops all connections; a number of milliseconds lets the sessions reconnect.
 const CUT: &str = "cut";
 
 /// Measurements of one session.
 #[derive(Default)]
 struct Seen {
-    /// When it was live for the first time since it could, on the clock of all processes; 0 if it was not.
+    /// Time at which it was first live since it could, on the clock of all processes; 0 if it was not.
     live: AtomicU64,
     loads: AtomicU32,
 }
@@ -91,7 +92,7 @@ struct Shared {
     table: String,
     /// `true` if connections are possible.
     connected: watch::Sender<bool>,
-    /// Since when, on the clock of all processes. A proof of an earlier time is none.
+    /// Beginning of that, on the clock of all processes. Proofs of an earlier time do not count.
     since: AtomicU64,
 }
 
@@ -164,7 +165,7 @@ fn report(seen: &[Arc<Seen>], since: u64, patience: Duration) -> Result<(), Fail
     Ok(out.flush()?)
 }
 
-/// One session after the other.
+/// Runs one session after the other.
 async fn live(shared: Arc<Shared>, from: IpAddr, mut place: Place, seen: Arc<Seen>) {
     let mut connected = shared.connected.subscribe();
     let mut longest = FIRST_WAIT;
@@ -217,7 +218,7 @@ async fn follow(
                 epoch = welcome.epoch;
                 session.say(TEXT, &pings.ping()).await?;
             }
-            // Those that come before the end of a snapshot are in what it ends with.
+            // The end of a snapshot includes the transactions before it.
             if let Some(txn) = frame.txn.filter(|txn| !txn.more && has_state) {
                 (place.seq, place.digest) = (txn.to, txn.digest);
             }
@@ -242,14 +243,14 @@ async fn follow(
                 session.say(TEXT, &ack).await?;
             }
         }
-        // A heartbeat comes at least every two seconds, so there is an occasion.
+        // A heartbeat arrives at least every two seconds, so this runs often enough.
         if pings.are_due() {
             session.say(TEXT, &pings.ping()).await?;
         }
     }
 }
 
-/// Pings that are not proved yet, oldest first.
+/// Pings without a proof, oldest first.
 #[derive(Default)]
 struct Pings {
     sent: VecDeque<Ping>,
@@ -282,14 +283,14 @@ impl Pings {
         format!(r#"{{"ping":{{"n":{n}}}}}"#)
     }
 
-    /// An answer stands for all pings up to its own that have none.
+    /// Records an answer, for its own ping and all earlier ones without an answer.
     fn answered(&mut self, pong: &Pong) {
         for ping in self.sent.iter_mut().take_while(|ping| ping.n <= pong.n) {
             ping.head.get_or_insert(pong.head);
         }
     }
 
-    /// When the newest ping was sent that this place proves; it and those before it are forgotten.
+    /// Returns the time of the newest ping that this position proves, and forgets that ping and earlier ones.
     fn proved(&mut self, seq: u64) -> Option<u64> {
         let is_proved = |ping: &Ping| ping.head.is_some_and(|head| head <= seq);
         let newest = self.sent.iter().rposition(is_proved)?;

@@ -1,4 +1,4 @@
-//! Many tables that were followed once: what is left of it in threads and memory.
+//! Many tables that were followed once: the threads and memory that remain.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -20,12 +20,12 @@ const RECORDS: usize = 100;
 const VALUE_BYTES: usize = 1_000;
 /// Sessions at a time.
 const AT_ONCE: usize = 16;
-/// Time in which memory has to come back.
+/// Time in which memory must be returned.
 const WITHIN: Duration = Duration::from_secs(60);
-/// Threads that may be there in addition to those of the first tables: of a server's pool, whose size depends
-/// on how many calls happen to meet.
+/// Threads that are allowed in addition to those of the first tables: a server's pool grows with the number
+/// of simultaneous calls.
 const MORE_THREADS: f64 = 4.0;
-/// Of the memory that the tables took, so much may stay, in percent.
+/// Share of the tables' memory that may stay, in percent.
 const STAYS: f64 = 20.0;
 const COLUMNS: [(Unit, &[&str]); 2] = [
     (
@@ -56,8 +56,8 @@ pub(super) fn run(plan: &Plan) -> Figure {
         format!(
             "{tables} tables of {RECORDS} records of {VALUE_BYTES} bytes are each followed by a \
              session, {AT_ONCE} at a time, until it has the table; then the session ends. *At \
-             first* is after {} tables. A table in memory is let go of half a minute after its \
-             last session.",
+             first* is after {} tables. A table in memory is unloaded half a minute after its last \
+             session.",
             2 * AT_ONCE
         ),
     )
@@ -81,7 +81,7 @@ struct Followed {
 }
 
 impl Followed {
-    /// Looks at the server so long after the end.
+    /// Measures the server at this time after the end.
     fn row(&self, later: Duration) -> Vec<f64> {
         std::thread::sleep(later.saturating_sub(self.at.elapsed()));
         vec![
@@ -123,7 +123,7 @@ fn follow(plan: &Plan, state: State, tables: usize) -> Followed {
     }
 }
 
-/// Does it with each of these tables, some at a time.
+/// Runs an operation for each of these tables, some at a time.
 async fn each<F>(
     server: &Server,
     tables: Range<usize>,
@@ -165,7 +165,7 @@ async fn load(server: SocketAddr, table: &str) -> Result<(), Failure> {
         if let Heard::Frame(frame) = session.hear().await?
             && let Some(end) = frame.snapshot_end
         {
-            // So that the server knows that the history is needed no more.
+            // Releases the history that the server pins for the session.
             let ack = format!(r#"{{"ack":{{"seq":{}}}}}"#, end.at);
             return Ok(session.say(TEXT, &ack).await?);
         }

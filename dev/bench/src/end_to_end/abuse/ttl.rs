@@ -1,4 +1,4 @@
-//! A table whose records live for two seconds and are written at a steady rate: how many there are.
+//! A table whose records live for two seconds and are written at a steady rate: the number of its records.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,11 +15,11 @@ use crate::store::scratch::Plan;
 
 const TABLE: &str = "tokens";
 const TTL: Duration = Duration::from_secs(2);
-/// Records a second,
+/// Records a second.
 const RATE: u32 = 8_000;
-/// and in one transaction.
+/// Records of one transaction.
 const BATCH: u32 = 100;
-/// The table may have so many seconds' worth of records.
+/// Largest permitted size of the table, in seconds of records.
 const SECONDS: f64 = 3.0;
 const WRITERS: u64 = 4;
 const COLUMNS: [(Unit, &[&str]); 3] = [
@@ -34,7 +34,7 @@ const MOST: usize = 3;
 
 pub(super) fn run(plan: &Plan) -> Figure {
     let (rate, time) = (plan.pick(RATE, 400), Duration::from_secs(plan.pick(20, 3)));
-    let all = of_states("Records that are there", columns(&COLUMNS), |state| {
+    let all = of_states("Number of records", columns(&COLUMNS), |state| {
         measure(plan, state, rate, time)
     });
     Figure::new(
@@ -96,7 +96,7 @@ fn measure(plan: &Plan, state: State, rate: u32, time: Duration) -> Vec<f64> {
     ]
 }
 
-/// The time so long from now, as JSON has it without quotes.
+/// The time at this duration from now, as in JSON but without quotes.
 pub(super) fn expiry(after: Duration) -> Timestamp {
     Timestamp::from(SystemTime::now()).saturating_add(after)
 }

@@ -1,8 +1,8 @@
 //! etcd, one member, with its defaults: each put is in its write-ahead log and synced before it is
 //! acknowledged. Watchers have a watch of the prefix, each on a connection of its own.
 //!
-//! The client is gRPC by tonic, which is what `etcd-client` is; that one needs `protoc` to build,
-//! for the few messages that are written out here.
+//! The client is gRPC by tonic, like `etcd-client`, which needs `protoc` to build;
+//! the few messages are written out here.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) const SYSTEM: System = System {
 
 /// Before the key.
 const PREFIX: &str = "accounts/";
-/// A key outside of it, put to see that the server takes writes.
+/// A key without the prefix, put to check that the server accepts writes.
 const READY: &str = "ready";
 /// The first key that does not begin with the prefix.
 const END: &str = "accounts0";
@@ -132,7 +132,7 @@ impl Client {
     {
         let mut grpc = Grpc::new(self.0.clone());
         grpc.ready().await?;
-        // The fields of the answer are of no interest.
+        // The fields of the answer are not used.
         let codec = ProstCodec::<M, ()>::default();
         let path = PathAndQuery::from_static(path);
         grpc.unary(message.into_request(), path, codec).await?;
@@ -154,7 +154,7 @@ fn put(key: &str, value: &str) -> Put {
 fn writer(address: &str) -> Doing<'_, Box<dyn Writer>> {
     Box::pin(async move {
         let client = Client(connect(address).await?);
-        // It answers when it has elected itself.
+        // The server answers once it has elected itself.
         let ready = Put {
             key: READY.into(),
             value: Vec::new(),

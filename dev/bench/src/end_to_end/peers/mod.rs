@@ -1,5 +1,5 @@
 //! Servers and clients of the peers, as their users would run them: Debian's packages with their
-//! defaults but for what the module says, on the loopback, with files on the same disk.
+//! defaults, except for settings that a module names, on the loopback, with files on the same disk.
 
 mod etcd;
 mod nats;
@@ -15,7 +15,7 @@ pub(super) static ALL: [System; 4] = [etcd::SYSTEM, redis::ALWAYS, nats::SYSTEM,
 /// JetStream's row, which goals name.
 pub(super) const JETSTREAM: &str = "JetStream KV";
 
-/// How the peers are spoken to, and which of them are here.
+/// Describes the clients of the peers, and the installed versions.
 pub(super) fn about() -> String {
     let [etcd, redis, nats] = [etcd::PROGRAM, redis::PROGRAM, nats::PROGRAM].map(|program| {
         let version = program::version(program, "--version");

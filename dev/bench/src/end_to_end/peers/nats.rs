@@ -44,8 +44,8 @@ fn start(folder: &Path) -> (Process, String) {
     (process, format!("127.0.0.1:{port}"))
 }
 
-/// The stream of a bucket with defaults. The client's own `create_key_value` asks the server for
-/// what Debian's 2.9 does not answer; this is the stream that it would make.
+/// The stream of a bucket with defaults. The client's own `create_key_value` sends a request
+/// that Debian's 2.9 does not answer; this is the stream that it would create.
 fn stream() -> Config {
     Config {
         name: format!("KV_{BUCKET}"),
@@ -84,7 +84,7 @@ impl Writer for Bucket {
         })
     }
 
-    /// There are no transactions: all are published at once, each is acknowledged by itself.
+    /// Publishes all values at once; each is acknowledged by itself, since there are no transactions.
     fn batch<'a>(&'a self, puts: &'a [(String, String)]) -> Doing<'a, ()> {
         Box::pin(async move {
             let puts = puts.iter();
@@ -101,7 +101,7 @@ fn watcher(address: &str, seen: Arc<Seen>) -> Doing<'_, Watching> {
         let mut watch = bucket.watch_all().await?;
         let watched = Watched::new(seen);
         Ok(Box::pin(async move {
-            // The client stays with its watch.
+            // Keeps the client alive as long as its watch.
             let _context = context;
             while let Some(entry) = watch.next().await {
                 let entry = entry?;

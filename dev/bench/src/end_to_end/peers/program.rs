@@ -1,4 +1,4 @@
-//! Other people's programs: their versions, and when they listen.
+//! Installed programs: their versions, and waiting until they listen.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::process::{PATIENCE, Process, installed};
 
-/// The first line of what an installed program says when it is asked for its version.
+/// The first line of an installed program's version message.
 pub(super) fn version(program: &str, argument: &str) -> Option<String> {
     let output = Command::new(installed(program)?)
         .arg(argument)
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    // Hashes of the build follow behind the version.
+    // Hashes of the build follow the version.
     let line = text.lines().next()?.split(" sha=").next()?;
     Some(line.trim().to_owned())
 }
 
-/// An installed program, which is not to say anything.
+/// An installed program, with its output discarded.
 pub(super) fn command(program: &str) -> Command {
     let program = installed(program).expect("only installed peers are started");
     let mut command = Command::new(program);
@@ -40,7 +40,7 @@ pub(super) fn start(name: &str, command: &mut Command, port: u16) -> Process {
     process
 }
 
-/// A port of the loopback interface that nobody listened on a moment ago.
+/// A port of the loopback interface without a listener a moment ago.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
     let address = listener

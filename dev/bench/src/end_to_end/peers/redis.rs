@@ -1,10 +1,10 @@
-//! Redis: values by SET, changes by PUBLISH, both in one MULTI, so that no watcher has what was not
+//! Redis: values by SET, changes by PUBLISH, both in one MULTI, so that no watcher has a value that was not
 //! stored. The channel names the key, the message is the value; watchers subscribe to the pattern.
 //! (Keyspace notifications would make each watcher fetch the value by a second round trip; streams
-//! keep changes for those that were away, at more work for each.)
+//! keep changes for absent watchers, at a higher cost of each change.)
 //!
 //! With `appendfsync always` an answer, and a message, leave the server after the fsync of their
-//! write. With the defaults nothing is written but a snapshot now and then.
+//! write. With the defaults the server only writes an occasional snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::process::{Failure, Process};
 /// Debian: `redis-server`.
 pub(super) const PROGRAM: &str = "redis-server";
 
-/// Redis with `appendfsync always`, by which nothing acknowledged is lost with the power.
+/// Redis with `appendfsync always`, where acknowledged writes survive the loss of power.
 pub(super) const ALWAYS: System = System {
     name: "Redis, appendfsync always",
     class: Class::Full,
@@ -31,7 +31,7 @@ pub(super) const ALWAYS: System = System {
     ..PUBSUB
 };
 
-/// Redis with its defaults: a snapshot now and then.
+/// Redis with its defaults: an occasional snapshot.
 pub(super) const PUBSUB: System = System {
     name: "Redis pub/sub",
     class: Class::Normal,

@@ -1,4 +1,4 @@
-//! What the watchers of peers have in common.
+//! Parts that the watchers of peers share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::super::row::Row;
 use super::super::samples::Seen;
 use crate::process::Failure;
 
-/// What a peer's watcher keeps: a map that others may read.
+/// State of a peer's watcher: a map that other threads may read.
 pub(in super::super) struct Watched {
     rows: RwLock<HashMap<String, Row>>,
     seen: Arc<Seen>,
@@ -24,7 +24,7 @@ impl Watched {
         }
     }
 
-    /// A value came: it is decoded, put into the map, and stamped.
+    /// Decodes a value that arrived, puts it into the map, and stamps it.
     pub(in super::super) fn put(&self, key: &str, value: &[u8]) -> Result<(), Failure> {
         let row = Row::parse(value)?;
         let update = row.update();
@@ -36,7 +36,7 @@ impl Watched {
     }
 }
 
-/// What a peer says when a watch ends that should not.
+/// The error for a watch that ends unexpectedly.
 pub(in super::super) fn ended() -> Failure {
     "the watch ended".into()
 }

@@ -1,4 +1,4 @@
-//! Threads that update a map at once, and what is measured of them.
+//! Threads that update a map at once, and the measurements of them.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -13,7 +13,7 @@ use crate::stats::Histogram;
 
 /// Pause of the light writer between two updates.
 const LIGHT_PAUSE: Duration = Duration::from_micros(200);
-/// Pause of the thread that looks how many updates are queued.
+/// Pause of the thread that counts queued updates.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The threads of one run, and when it ends.
@@ -23,7 +23,7 @@ pub(super) struct Setting {
     pub(super) writers: usize,
     /// One more thread reads without a pause.
     pub(super) reader: bool,
-    /// One more thread updates now and then.
+    /// One more thread updates occasionally.
     pub(super) light: bool,
     /// Time for which threads update.
     pub(super) time: Duration,
@@ -54,7 +54,7 @@ struct Run {
     /// Stamp of the first update, or 0: any thread may begin long before the others.
     began: AtomicU64,
     stop: AtomicBool,
-    /// Set when all is visible: the reader reads until then.
+    /// Set when all updates are visible: the reader reads until then.
     settled: AtomicBool,
     ticks: u64,
 }
@@ -74,7 +74,7 @@ impl Run {
     }
 }
 
-/// Runs the threads of a setting, and waits until all that they updated is visible.
+/// Runs the threads of a setting, and waits until all of their updates are visible.
 pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outcome {
     let (peer, writer) = P::build(drawn.map.clone());
     let mut writer = P::share(writer);
@@ -158,8 +158,8 @@ pub(super) fn contend<P: Kv<u64>>(drawn: &Drawn<u64>, setting: Setting) -> Outco
     outcome
 }
 
-/// Updates until the run is over; returns how often. Each call lasts from the end of the one
-/// before, so that a single stamp a call is enough to miss none.
+/// Updates until the run is over; returns the number of updates. Each call is timed from the end of the previous
+/// one, so that a single stamp a call misses none.
 fn update_flat_out<'a, W: KvWrite<u64>>(
     writer: &mut W,
     keys: impl Iterator<Item = &'a u64>,
@@ -182,7 +182,7 @@ fn update_flat_out<'a, W: KvWrite<u64>>(
     count
 }
 
-/// Updates and sleeps in turn until the run is over; returns how often it updated.
+/// Updates and sleeps in turn until the run is over; returns the number of updates.
 fn update_now_and_then<'a, W: KvWrite<u64>>(
     writer: &mut W,
     keys: impl Iterator<Item = &'a u64>,

@@ -1,4 +1,4 @@
-//! One measurement: cycles in which an update is blocked, others wait for it, and handles let go of
+//! One measurement: cycles in which an update is blocked, threads wait for it, and handles release
 //! the copy that it needs, one after the other.
 
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use crate::stats::{self, Histogram};
 
 /// Calls timed together where one alone would be too short.
 const LOOP: usize = 4_096;
-/// Cycles of the twin before something is timed.
+/// Cycles of the twin before the first timed call.
 const WARM_UPS: usize = 4;
 /// Such loops in each cycle.
 const LOOPS: usize = 16;
@@ -32,7 +32,7 @@ pub(super) enum Others {
     None,
     /// The maintainer.
     Maintainer,
-    /// So many threads in `wait_published`.
+    /// This number of threads in `wait_published`.
     Waiting(usize),
 }
 
@@ -47,9 +47,9 @@ pub(super) struct Work {
 
 /// A peer with calls that wait, or at least with handles.
 pub(super) trait Subject: Share<Config, Writer: Clone + Sync> {
-    /// Looks at what a read would look at first, so that it is in the cache.
+    /// Loads the data that a read begins with, so that it is in the cache.
     fn look(_: &Self::Reader) {}
-    /// One attempt to apply what is queued.
+    /// Makes one attempt to apply queued updates.
     fn maintain(_: &Self::Writer) {}
     /// The number of the last update.
     fn last(_: &Self::Writer) -> u64 {
@@ -88,7 +88,7 @@ impl Subject for HotReadCurrent<Config> {
     }
 }
 
-/// Without threads that wait: it has no call for that.
+/// Without waiting threads: 0.1.2 has no call for that.
 impl Subject for Published<Config> {}
 
 /// State that the waiting threads share.
@@ -120,7 +120,7 @@ impl Crew {
         }
     }
 
-    /// Lets all threads wait for an update, and returns when they are on their way.
+    /// Makes all threads wait for an update, and returns when they have begun.
     fn send(&self, wanted: u64, threads: usize) {
         let before = self.begun.load(Ordering::Relaxed);
         self.wanted.store(wanted, Ordering::Relaxed);
@@ -140,8 +140,8 @@ struct Times {
 }
 
 /// p50, p99 and maximum of `current()` right after a publication, of `current()` when nothing is
-/// new, of a `quiescent()` that is not the last on its copy, and of the last; and how often a
-/// waiting thread slept in one wait.
+/// new, of a `quiescent()` that is not the last on its copy, and of the last; and the number of sleeps of
+/// a waiting thread in one wait.
 pub(super) fn measure<P: Subject>(others: &Others, work: &Work) -> Vec<f64> {
     let threads = match others {
         Others::Waiting(threads) => *threads,
@@ -168,7 +168,7 @@ pub(super) fn measure<P: Subject>(others: &Others, work: &Work) -> Vec<f64> {
         for cycle in 0..work.cycles as u64 {
             handles.take_all();
             if !writer.update(Config::stamped(2 * cycle + 1)) {
-                // A copy is free, and the maintainer is about to publish or to let go.
+                // A copy is free, and the maintainer is about to publish or to stop.
                 writer.settle();
             }
             assert!(
@@ -198,8 +198,8 @@ pub(super) fn measure<P: Subject>(others: &Others, work: &Work) -> Vec<f64> {
 }
 
 /// Times of a store and a full fence, where another core has read the line since the last store: the least
-/// that letting go of a copy can take once a waiting thread has looked at the slot. A row as of
-/// [`measure`], with the first of its calls only.
+/// cost of releasing a copy once a waiting thread has looked at the slot. Returns a row like that of
+/// [`measure`], with only the first of its calls.
 pub(super) fn bare_store(work: &Work) -> Vec<f64> {
     #[repr(align(128))]
     struct Line(AtomicU64);
@@ -231,12 +231,12 @@ struct Handles<P: Subject> {
     readers: Vec<P::Reader>,
     /// Becomes quiescent while others still hold the same copy.
     leaving: P::Reader,
-    /// The last to let go of the old copy.
+    /// The last reader to release the old copy.
     stalled: P::Reader,
     /// The threads that wait.
     others: Tasks,
-    /// The same once more, for which no thread ever waits: the calls that are about to be timed are
-    /// made here first, so that their code is in the caches, whatever ran before.
+    /// A second instance, for which no thread ever waits: it makes the calls before they are
+    /// timed, so that their code is in the caches.
     twin: Option<Box<(P::Writer, Self)>>,
 }
 
@@ -274,7 +274,7 @@ impl<P: Subject> Handles<P> {
         self.all().for_each(Read::rest);
     }
 
-    /// Waits until all who wait sleep, and brings into the cache what is about to be used.
+    /// Waits until all waiting threads sleep, and loads the data of the timed calls into the cache.
     fn settle_down(&mut self, peer: &P, writer: &P::Writer) {
         until(|| self.others.sleep());
         if let Some(twin) = &mut self.twin {
@@ -289,7 +289,7 @@ impl<P: Subject> Handles<P> {
         self.all().for_each(|reader| P::look(reader));
     }
 
-    /// All that is timed, for the twin.
+    /// Makes all of the timed calls, for the twin.
     fn rehearse(&mut self, writer: &mut P::Writer) {
         let mut times = Times::default();
         self.take_all();
@@ -311,7 +311,7 @@ impl<P: Subject> Handles<P> {
         }
     }
 
-    /// One cycle: all handles are on the old copy, and then none.
+    /// Runs one cycle: all handles are on the old copy, and then none is.
     fn time_all(&mut self, peer: &P, writer: &P::Writer, times: &mut Times) {
         self.settle_down(peer, writer);
         self.time_moves(times);
@@ -348,14 +348,14 @@ impl Times {
     }
 }
 
-/// Ticks of one call, less what the stamps cost.
+/// Ticks of one call, less the cost of the stamps.
 fn ticks(call: impl FnOnce()) -> u64 {
     let start = clock::fenced();
     call();
     (clock::fenced() - start).saturating_sub(clock::overhead())
 }
 
-/// Looks until something is so.
+/// Spins until a condition holds.
 fn until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -364,12 +364,12 @@ fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// Threads whose states can be told.
+/// Threads whose states the system reveals.
 #[derive(Default)]
 struct Tasks(Vec<PathBuf>);
 
 impl Tasks {
-    /// All threads of this process there are now; none where that cannot be told.
+    /// All current threads of this process; none where the system does not reveal them.
     fn all() -> Self {
         let tasks = std::fs::read_dir("/proc/self/task").ok();
         Self(
@@ -382,18 +382,18 @@ impl Tasks {
         )
     }
 
-    /// Those that came later.
+    /// Threads that started later.
     fn since(before: &Self) -> Self {
         let mut all = Self::all();
         all.0.retain(|task| !before.0.contains(task));
         all
     }
 
-    /// Tells if all of them sleep, or have ended.
+    /// Returns `true` if all of them sleep, or have ended.
     fn sleep(&self) -> bool {
         self.0.iter().all(|task| {
             let status = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
-            // The state follows the name, which stands in parentheses.
+            // The state follows the name, which is in parentheses.
             let state = status.rsplit(')').next().unwrap_or_default();
             !state.trim_start().starts_with('R')
         })
