@@ -220,8 +220,8 @@ impl<T: HotReadState> Copies<T> {
             .or_else(|| (self.all.len() < self.max_copies).then(|| self.add()))
     }
 
-    /// Least position of the other live copies: the batches below it are lacking only in `index`,
-    /// which is not the published copy.
+    /// Least position of the other live copies: only `index`, which is not the published copy, lacks
+    /// the batches below it.
     #[inline]
     pub(crate) fn others_position(&self, index: usize) -> u64 {
         if self.all.len() == 2 {
