@@ -173,7 +173,7 @@ fn permissions_are_named_where_they_are_what_is_wrong() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
-    const NOBODY: u32 = 65_534;
+    const UNPRIVILEGED: u32 = 65_534;
     let place = Place::with_table();
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -184,8 +184,8 @@ fn permissions_are_named_where_they_are_what_is_wrong() {
     let run = |args: &[&str]| {
         let mut command = Command::new(&program);
         command
-            .uid(NOBODY)
-            .gid(NOBODY)
+            .uid(UNPRIVILEGED)
+            .gid(UNPRIVILEGED)
             .args(args)
             .env("HOTREAD_DB", place.db());
         command.current_dir("/").output()
