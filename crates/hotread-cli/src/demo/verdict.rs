@@ -37,7 +37,7 @@ pub(super) struct WorkerFacts {
     /// `true` if the worker kept the last good value meanwhile.
     pub(super) kept_good: bool,
     /// `true` if the worker had the right value afterwards.
-    pub(super) fixed_value: bool,
+    pub(super) fix_seen: bool,
     /// Reads per second before the outage, by a reader that pauses.
     pub(super) paced_reads_per_s_before: f64,
     /// Reads per second during the outage, by the same reader.
@@ -132,7 +132,7 @@ impl Facts {
         let misses: u64 = workers.iter().map(|w| w.misses).sum();
         let (seen, replicated) = (least(|w| w.updates_seen), least(|w| w.present));
         let (refused, kept) = (those(|w| w.nack_shown), those(|w| w.kept_good));
-        let (fixed, resumed) = (those(|w| w.fixed_value), those(|w| w.resumed));
+        let (fixed, resumed) = (those(|w| w.fix_seen), those(|w| w.resumed));
         let writes = count(acknowledged, "write", "writes");
         let done = count(self.writes.transactions, "transaction", "transactions");
         let checks = [
@@ -153,7 +153,7 @@ impl Facts {
             ),
             (
                 "poison",
-                all(|w| w.nack_shown && w.kept_good && w.fixed_value),
+                all(|w| w.nack_shown && w.kept_good && w.fix_seen),
                 format!(
                     "poison: refused by {refused} of {number}, last good value kept by {kept}, fix \
                      seen by {fixed}"
@@ -232,7 +232,7 @@ mod tests {
             updates_seen: 10,
             nack_shown: true,
             kept_good: true,
-            fixed_value: true,
+            fix_seen: true,
             paced_reads_per_s_during: 1.0,
             said_stale: true,
             age_ms: 1_000.0,
@@ -281,7 +281,7 @@ mod tests {
             }),
             ("poison", |f| f.workers[1].nack_shown = false),
             ("poison", |f| f.workers[0].kept_good = false),
-            ("poison", |f| f.workers[1].fixed_value = false),
+            ("poison", |f| f.workers[1].fix_seen = false),
             ("durable", |f| f.writes.present = 19),
             ("durable", |f| f.outage.writes_before = 0),
             ("once", |f| f.writes.transactions = 21),

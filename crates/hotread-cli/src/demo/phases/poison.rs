@@ -90,7 +90,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
     for ((facts, kept), fixed) in fleet.facts().zip(&kept).zip(&fixed) {
         let is_good = kept[VICTIM].as_ref().is_some_and(is_good);
         facts.kept_good = is_good && passed(kept) != Some(true);
-        facts.fixed_value = fix.left(fixed[VICTIM].as_ref()) && passed(fixed) != Some(false);
+        facts.fix_seen = fix.left(fixed[VICTIM].as_ref()) && passed(fixed) != Some(false);
     }
     let number = fleet.workers.len();
     let mut those = |so: fn(&&mut WorkerFacts) -> bool| {
@@ -100,7 +100,7 @@ pub(in crate::demo) async fn poison(stage: &mut Stage<'_>) -> Result<()> {
     let refused = those(|w| w.nack_shown).join(", ");
     let shown = format!("{key} refused by {refused}: {reason}");
     let of = |workers: Vec<_>| format!("{} of {number} workers", workers.len());
-    let (kept, fixed) = (of(those(|w| w.kept_good)), of(those(|w| w.fixed_value)));
+    let (kept, fixed) = (of(those(|w| w.kept_good)), of(those(|w| w.fix_seen)));
     display.done();
     display.value("the server shows", &shown)?;
     display.value("kept the last good state", &kept)?;
