@@ -1,7 +1,8 @@
 //! Exit codes, and the one line that reports an error. `args/help.rs` explains the codes to users.
 
 use crate::args;
-use crate::output::{Out, colour, escape};
+use crate::output::colour::{self, Style};
+use crate::output::{Out, escape};
 use anyhow::{Context, Error};
 use hotread_proto::{Code, ErrorBody, InvalidName, InvalidTimestamp, InvalidValue};
 use hotread_server::{OptionsError, ServeError};
@@ -282,7 +283,7 @@ pub(crate) fn print(body: &ErrorBody, json: bool) {
         writeln!(io::stderr(), "{line}")
     } else {
         let name = match colour::is_wanted(&io::stderr()) {
-            true => colour::alarm("hotread:"),
+            true => Style::Alarm.paint("hotread:"),
             false => "hotread:".to_owned(),
         };
         writeln!(io::stderr(), "{name} {}", escape(&body.message))

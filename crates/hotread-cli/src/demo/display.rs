@@ -1,9 +1,10 @@
 //! Output of the demo: text that fits the terminal, figures in columns, and on a terminal a progress
 //! line while something is measured.
 
+use crate::output::colour::Style;
 use crate::output::{Out, escape, grouped};
 use anyhow::{Context, Result};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -42,12 +43,11 @@ impl<'a> Display<'a> {
         let style = ProgressStyle::with_template(TEMPLATE);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.finish_and_clear();
-        let columns = Table::new().width().filter(|_| terminal);
-        let columns = columns.filter(|columns| *columns >= NARROWEST);
+        let columns = out.columns().filter(|columns| *columns >= NARROWEST);
         Self {
+            colour: out.has_colour(),
             out,
             json,
-            colour: terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             width: columns.unwrap_or(WIDEST).min(WIDEST),
             bar,
         }
@@ -76,21 +76,22 @@ impl<'a> Display<'a> {
     pub(super) fn heading(&mut self, text: &str) -> Result<()> {
         self.done();
         self.text("\n")?;
-        self.row([0, 0], vec![cell(text).add_attribute(Attribute::Bold)])
+        let text = self.laid_out([0, 0], &[text]);
+        let text = self.painted(&text, Style::Bold);
+        self.text(&(text + "\n"))
     }
 
     /// Prints a paragraph.
     pub(super) fn prose(&mut self, text: &str) -> Result<()> {
-        self.row([INDENT, 0], vec![cell(text)])
+        let text = self.laid_out([INDENT, 0], &[text]);
+        self.text(&(text + "\n"))
     }
 
     /// Prints a figure or a fact with its label.
     pub(super) fn value(&mut self, name: &str, value: &str) -> Result<()> {
         let label = LABEL.min(usize::from(self.width) / 3);
-        self.row(
-            [INDENT, 2],
-            vec![cell(&format!("{name:label$}")), cell(value)],
-        )
+        let text = self.laid_out([INDENT, 2], &[&format!("{name:label$}"), value]);
+        self.text(&(text + "\n"))
     }
 
     /// Prints figures in columns, the first of which names the rows. No figure is split, however narrow
@@ -107,31 +108,42 @@ impl<'a> Display<'a> {
 
     /// Prints a command to type.
     pub(super) fn command(&mut self, command: &str) -> Result<()> {
-        let (dim, plain) = if self.colour {
-            ("\x1b[2m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
-        self.text(&format!("   {dim}$ {}{plain}\n", escape(command)))
+        let command = self.painted(&format!("$ {}", escape(command)), Style::Dim);
+        self.text(&format!("   {command}\n"))
     }
 
     /// Prints a claim, and whether it is true.
     pub(super) fn check(&mut self, ok: bool, text: &str) -> Result<()> {
-        let mark = cell(if ok { "ok    " } else { "FAILED" }).fg(colour(ok));
-        self.row([INDENT, 1], vec![mark, cell(text)])
+        let (mark, style) = match ok {
+            true => ("ok    ", Style::Good),
+            false => ("FAILED", Style::Bad),
+        };
+        let line = self.laid_out([INDENT, 1], &[mark, text]);
+        let line = line.replacen(mark, &self.painted(mark, style), 1);
+        self.text(&(line + "\n"))
     }
 
     /// Prints the verdict.
     pub(super) fn verdict(&mut self, ok: bool, text: &str) -> Result<()> {
         self.text("\n")?;
-        let text = cell(text).fg(colour(ok));
-        self.row([INDENT, 0], vec![text.add_attribute(Attribute::Bold)])
+        let style = if ok { Style::Good } else { Style::Bad };
+        let text = self.laid_out([INDENT, 0], &[text]);
+        let text = self.painted(&self.painted(&text, style), Style::Bold);
+        self.text(&(text + "\n"))
     }
 
-    /// Prints cells next to each other, wrapped where they do not fit.
-    fn row(&mut self, gaps: [u16; 2], cells: Vec<Cell>) -> Result<()> {
-        let table = self.layout(gaps, [cells]);
-        self.text(&(table.trim_fmt() + "\n"))
+    /// Returns cells next to each other as lines of text, wrapped where they do not fit.
+    fn laid_out(&self, gaps: [u16; 2], cells: &[&str]) -> String {
+        let cells = cells.iter().map(|text| cell(text)).collect();
+        self.layout(gaps, [cells]).trim_fmt()
+    }
+
+    /// Returns text in a style, if the output is coloured.
+    fn painted(&self, text: &str, style: Style) -> String {
+        match self.colour {
+            true => style.paint(text),
+            false => text.to_owned(),
+        }
     }
 
     /// Lays out cells with one gap before the first of a row, and another between them.
@@ -140,10 +152,6 @@ impl<'a> Display<'a> {
         table.load_style(presets::NOTHING).add_rows(rows);
         table.set_width(self.width);
         table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.force_no_tty().style_text_only();
-        if self.colour {
-            table.enforce_styling();
-        }
         for (at, column) in table.column_iter_mut().enumerate() {
             column.set_padding((gaps[at.min(1)], 0));
         }
@@ -169,10 +177,6 @@ impl Drop for Display<'_> {
 
 fn cell(text: &str) -> Cell {
     Cell::new(escape(text))
-}
-
-fn colour(ok: bool) -> Color {
-    if ok { Color::Green } else { Color::Red }
 }
 
 /// Formats a time with a unit that fits it.

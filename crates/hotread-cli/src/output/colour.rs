@@ -13,12 +13,29 @@ pub(crate) fn is_wanted(stream: &impl IsTerminal) -> bool {
         && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// Returns text in bold.
-pub(crate) fn bold(text: &str) -> String {
-    format!("\u{1b}[1m{text}\u{1b}[0m")
+/// An effect of a terminal, as the parameters of its escape sequence.
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    Bold,
+    Dim,
+    /// A claim that is true.
+    Good,
+    /// A claim that is false.
+    Bad,
+    /// The mark of an error.
+    Alarm,
 }
 
-/// Returns text with the mark of an error.
-pub(crate) fn alarm(text: &str) -> String {
-    format!("\u{1b}[1;31m{text}\u{1b}[0m")
+impl Style {
+    /// Returns text in this style.
+    pub(crate) fn paint(self, text: &str) -> String {
+        let parameters = match self {
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Alarm => "1;31",
+        };
+        format!("\u{1b}[{parameters}m{text}\u{1b}[0m")
+    }
 }

@@ -7,9 +7,11 @@ mod list;
 pub(crate) use list::{List, Machine, pretty};
 
 use anyhow::{Context, Result};
+use colour::Style;
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::termios;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -49,6 +51,13 @@ impl Out {
     /// Returns `true` if stdout is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Returns the width of the terminal in columns, if stdout is one that knows it.
+    pub(crate) fn columns(&self) -> Option<u16> {
+        let size = termios::tcgetwinsize(io::stdout()).ok()?;
+        // A terminal of unknown width reports 0.
+        Some(size.ws_col).filter(|columns| self.terminal && *columns > 0)
     }
 
     /// Returns `true` if headings and help are to be coloured.
@@ -121,8 +130,11 @@ impl Out {
     ) -> Result<()> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        // A terminal of unknown width reports 0.
-        let fits = self.terminal && table.width().is_some_and(|width| width >= MIN_WIDTH);
+        let columns = self.columns().filter(|columns| *columns >= MIN_WIDTH);
+        let fits = columns.is_some();
+        if let Some(columns) = columns {
+            table.set_width(columns);
+        }
         table.set_content_arrangement(match fits {
             true => ContentArrangement::Dynamic,
             false => ContentArrangement::Disabled,
@@ -145,7 +157,7 @@ impl Out {
         let gaps = u16::try_from(widths.len())
             .unwrap_or(u16::MAX)
             .saturating_mul(GAP);
-        let room = table.width().unwrap_or(0).saturating_sub(gaps);
+        let room = columns.unwrap_or(0).saturating_sub(gaps);
         let needed = |width: &u16| u32::from(if *width > WHOLE { LEAST } else { *width });
         let too_wide = fits && widths.iter().map(needed).sum::<u32>() > u32::from(room);
         let level = too_wide.then(|| level(&widths, room));
@@ -162,7 +174,7 @@ impl Out {
             let line = line.trim_end();
             let heads = self.colour && at == 0 && !heading.is_empty();
             let line = match heads {
-                true => colour::bold(line).into(),
+                true => Style::Bold.paint(line).into(),
                 false => Cow::from(line),
             };
             written(writeln!(self.out, "{line}"))?;
