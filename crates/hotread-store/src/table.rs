@@ -1,6 +1,6 @@
 //! A table as the store knows it: what does not change as long as it lives, its live copies, and its feed.
 
-use crate::error::{CommitError, StorageError};
+use crate::error::{CommitError, StorageError, TableError};
 use crate::feed::{Closed, Feed};
 use crate::live::Live;
 use crate::options::{TableInfo, TableOptions};
@@ -266,6 +266,16 @@ impl Registry {
     /// As [`get`](Self::get), for those who write.
     pub(crate) fn known(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
         self.get(name).ok_or_else(|| CommitError::unknown(name))
+    }
+
+    /// Checks that no table has this name.
+    pub(crate) fn check_free(&self, name: &TableName) -> Result<(), TableError> {
+        match self.get(name) {
+            Some(_) => Err(TableError::Exists {
+                table: name.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<OpenTable>> {

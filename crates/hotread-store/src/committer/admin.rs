@@ -64,11 +64,7 @@ impl Committer {
         seal: Option<(Seal, SealHeader)>,
     ) -> Result<TableInfo, TableError> {
         self.db()?;
-        if self.registry.get(name).is_some() {
-            return Err(TableError::Exists {
-                table: name.clone(),
-            });
-        }
+        self.registry.check_free(name)?;
         let epoch = random_epoch()?;
         let now = self.now();
         let column = seal

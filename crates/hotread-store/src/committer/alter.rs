@@ -42,10 +42,15 @@ impl Checked {
             Ok::<_, CommitError>(head.position)
         })?;
         let mut checked = Self { schema, at };
-        let followed = follow(pool, table, |txn, head| {
-            checked.follow(txn, table, head.position, u64::MAX)
-        })?;
+        let followed = checked.catch_up(pool, table)?;
         Ok(followed.then_some(checked))
+    }
+
+    /// Checks what has changed since the last check; `false` if the history lacks a part of it.
+    pub(crate) fn catch_up(&mut self, pool: &Pool, table: &OpenTable) -> Result<bool, CommitError> {
+        follow(pool, table, |txn, head| {
+            self.follow(txn, table, head.position, u64::MAX)
+        })
     }
 
     /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
@@ -96,9 +101,8 @@ impl Committer {
             return Ok(None);
         }
         let is_renamed = *name != table.name;
-        if is_renamed && self.registry.get(name).is_some() {
-            let table = name.clone();
-            return Err(TableError::Exists { table });
+        if is_renamed {
+            self.registry.check_free(name)?;
         }
         let head = standing.head;
         if let Some(mut checked) = checked
@@ -149,6 +153,19 @@ impl Committer {
         let mut building = current.altered(current.options.clone());
         building.is_building = true;
         self.registry.insert(Arc::new(building));
+        Ok(())
+    }
+
+    /// Sets the index aside that is being built, if there is one: what is written from now on goes into none.
+    pub(crate) fn abandon_index(&mut self, table: &OpenTable) -> Result<(), TableError> {
+        let current = self.current(table)?;
+        if !current.is_building {
+            return Ok(());
+        }
+        self.transaction::<_, TableError>(|txn| Ok(search_index::set_aside(txn, current.id)?))?;
+        let mut plain = current.altered(current.options.clone());
+        plain.is_building = false;
+        self.registry.insert(Arc::new(plain));
         Ok(())
     }
 
