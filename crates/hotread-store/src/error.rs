@@ -27,6 +27,25 @@ from_storage! {
     BackupError::Storage from rusqlite::Error;
 }
 
+/// Gives kinds of errors the two that any call on a table may end with.
+macro_rules! of_table {
+    ($($error:ident),+) => {$(
+        impl $error {
+            pub(crate) fn unknown(table: &TableName) -> Self {
+                let table = table.clone();
+                Self::UnknownTable { table }
+            }
+
+            pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+                let table = table.clone();
+                move |source| Self::Seal { table, source }
+            }
+        }
+    )+};
+}
+
+of_table!(ReadError, CommitError);
+
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
@@ -122,16 +141,6 @@ impl ReadError {
             Self::NoThread { .. } => Code::Busy,
             Self::Storage(source) => source.code(),
         }
-    }
-
-    pub(crate) fn unknown(table: &TableName) -> Self {
-        let table = table.clone();
-        Self::UnknownTable { table }
-    }
-
-    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
-        let table = table.clone();
-        move |source| Self::Seal { table, source }
     }
 }
 
@@ -231,16 +240,6 @@ fn by(worker: Option<&str>) -> String {
 }
 
 impl CommitError {
-    pub(crate) fn unknown(table: &TableName) -> Self {
-        let table = table.clone();
-        Self::UnknownTable { table }
-    }
-
-    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
-        let table = table.clone();
-        move |source| Self::Seal { table, source }
-    }
-
     /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -7,6 +7,7 @@ use crate::backend::Tables;
 use crate::output::{List, Out, pick};
 use anyhow::Result;
 use hotread_proto::{Category, Key, Record, TableName};
+use hotread_store::export::CSV_COLUMNS;
 use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
 use serde::Serialize;
 use std::io::Write;
@@ -16,16 +17,6 @@ pub(super) const NONE: &str = "no records";
 
 /// Columns of CSV where only keys are asked for.
 pub(super) const KEY: &[&str] = &["key"];
-
-/// Columns of CSV, those of an export.
-const COLUMNS: &[&str] = &[
-    "key",
-    "value",
-    "category",
-    "seq",
-    "updated_at",
-    "expires_at",
-];
 
 /// A key alone, for programs.
 #[derive(Serialize)]
@@ -82,7 +73,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         all,
         format,
     } = args.range;
-    let columns = if args.keys_only { KEY } else { COLUMNS };
+    let columns = if args.keys_only { KEY } else { &CSV_COLUMNS };
     let mut list = session.list(format, columns)?;
     let usual = match &list {
         None if !all && !args.keys_only => DEFAULT_LIMIT,
@@ -130,7 +121,7 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         format,
         ..
     } = args;
-    let list = session.list(format, COLUMNS)?;
+    let list = session.list(format, &CSV_COLUMNS)?;
     let tables = session.tables_for(&table, Mode::Read)?;
     let limit = args.limit.unwrap_or(match &list {
         None => DEFAULT_LIMIT,
