@@ -324,7 +324,7 @@ pub enum TableError {
     )]
     SealedName,
     /// The table is not sealed.
-    #[error("table {table} is not sealed; there is nothing to seal anew")]
+    #[error("table {table} is not sealed; there is nothing to rekey")]
     NotSealed {
         /// The table.
         table: TableName,

@@ -80,7 +80,7 @@ pub(crate) enum Cmd {
     /// Bring a database's schema to another version, or show its version
     #[command(subcommand)]
     Migrate(MigrateCmd),
-    /// Create, list, show, alter, drop or reseal tables
+    /// Create, list, show, alter, drop or rekey tables
     #[command(subcommand)]
     Table(TableCmd),
     /// Write a record
@@ -211,7 +211,7 @@ impl Cmd {
     pub(crate) fn needs(&self) -> Needs {
         match self {
             Self::Migrate(_)
-            | Self::Table(TableCmd::Reseal { .. })
+            | Self::Table(TableCmd::Rekey { .. })
             | Self::Backup { .. }
             | Self::Restore { .. }
             | Self::Verify
@@ -305,12 +305,12 @@ Examples:
     },
     /// Give a sealed table a new passphrase
     #[command(after_help = "\
-Every value is encrypted anew, and the table begins a new epoch. The old passphrase comes from
+Every value is encrypted under it, and the table begins a new epoch. The old passphrase comes from
 --passphrase-file. Backups made before keep the old one.
 
 Examples:
-  hotread table reseal keys --passphrase-file old.txt --new-passphrase-file new.txt")]
-    Reseal {
+  hotread table rekey keys --passphrase-file old.txt --new-passphrase-file new.txt")]
+    Rekey {
         /// The table
         table: TableName,
         /// A file with the new passphrase; without it, it is asked for on a terminal

@@ -326,7 +326,7 @@ fn a_command_line_says_where_the_tables_are() {
         &["restore", "b.db"],
         &["migrate", "status"],
         &["migrate", "up"],
-        &["table", "reseal", "t"],
+        &["table", "rekey", "t"],
         &["serve"],
     ] {
         env(false, false, &[args, &["--url", &url]].concat()).failed(2, "leave --url out");

@@ -135,7 +135,7 @@ impl Committer {
 
     /// Encrypts every value under the keys of another passphrase, forgets the history, whose values are
     /// bound to the old keys, and begins a new epoch. Takes time in proportion to the table.
-    pub(crate) fn reseal(
+    pub(crate) fn rekey(
         &mut self,
         table: &Arc<OpenTable>,
         new: (Seal, SealHeader),

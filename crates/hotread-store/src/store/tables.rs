@@ -94,7 +94,7 @@ impl Store {
         Ok(())
     }
 
-    /// Encrypts a sealed table anew, under another passphrase: all at once or not at all. Begins a
+    /// Encrypts a sealed table under another passphrase: all at once or not at all. Begins a
     /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
     /// during which other tables are not written; how large the rest of the file is does not matter.
     ///
@@ -107,7 +107,7 @@ impl Store {
     /// # Errors
     /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
     /// it cannot be written. The table is as it was then.
-    pub fn reseal(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
+    pub fn rekey(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
         let known = self.0.registry.known(table)?;
         if !known.is_sealed() {
             return Err(TableError::NotSealed {
@@ -116,7 +116,7 @@ impl Store {
         }
         self.unseal(&known).map_err(CommitError::seal(table))?;
         let seal = self.derive_from(table, new)?;
-        self.job(move |committer| committer.reseal(&known, seal))
+        self.job(move |committer| committer.rekey(&known, seal))
     }
 
     /// Rewrites the file, so that nothing is left in it of what was deleted, such as values under an

@@ -120,7 +120,7 @@ fn a_shorter_history_is_trimmed() {
 }
 
 #[test]
-fn a_sealed_table_is_altered_and_sealed_anew() {
+fn a_sealed_table_is_altered_and_rekeyed() {
     let scratch = Scratch::new();
     let store = |passphrase: &str| -> Store {
         let builder =
@@ -142,8 +142,8 @@ fn a_sealed_table_is_altered_and_sealed_anew() {
         store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
         store.alter(&table, &numbers()).unwrap();
         let next = Passphrase::new("the second passphrase").unwrap();
-        let resealed = store.reseal(&table, &next).unwrap();
-        assert_eq!(resealed.options.schema, Some(value(NUMBERS)));
+        let rekeyed = store.rekey(&table, &next).unwrap();
+        assert_eq!(rekeyed.options.schema, Some(value(NUMBERS)));
     }
     let store = store("the second passphrase");
     assert!(store.get(&table, &key("a")).unwrap().is_some());
@@ -413,9 +413,7 @@ fn an_index_is_given_up_where_the_schema_is_refused_late() {
         let Err(error) = altered else { continue };
         assert_eq!(misfit(&error), "k");
         assert_eq!(parts_of_indexes(&scratch), 0);
-        store
-            .commit(&table, Txn::new().put(put("l", "2")))
-            .unwrap();
+        store.commit(&table, Txn::new().put(put("l", "2"))).unwrap();
         assert_eq!(parts_of_indexes(&scratch), 0);
         return;
     }

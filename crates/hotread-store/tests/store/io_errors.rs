@@ -641,7 +641,7 @@ fn a_read_that_fails_is_not_told_as_damage() {
 
 /// Whatever of it finds no room: the table is as it was, or, if it is not known, whole.
 #[test]
-fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
+fn rekeying_on_a_full_disk_leaves_everything_as_it_was() {
     let (table, pass) = (name("secret"), |text| Passphrase::new(text).unwrap());
     let scratch = Scratch::new();
     let disk = Disk::new();
@@ -671,20 +671,20 @@ fn sealing_anew_on_a_full_disk_leaves_everything_as_it_was() {
             error: Error::Full,
             ..Fault::nth(Op::Write, 1)
         });
-        let resealed = store.reseal(&table, &pass("new"));
+        let rekeyed = store.rekey(&table, &pass("new"));
         let scrubbed = store.scrub();
         disk.heal();
         // Something is written, so that it has been reconciled.
         store
             .commit(&name("t"), Txn::new().put(put("x", "1")))
             .unwrap();
-        if resealed.is_ok() {
+        if rekeyed.is_ok() {
             break;
         }
         assert!(scrubbed.is_err());
         let now = store.table_info(&table).unwrap();
         if now.position.epoch != before.position.epoch {
-            assert_eq!(resealed.unwrap_err().code(), Code::CommitUnknown);
+            assert_eq!(rekeyed.unwrap_err().code(), Code::CommitUnknown);
             break;
         }
         refused += 1;
