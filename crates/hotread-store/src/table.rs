@@ -242,14 +242,7 @@ impl OpenTable {
         key: &Key,
         value: &Value,
     ) -> Result<(), CommitError> {
-        schema
-            .check(value, self.is_sealed())
-            .map_err(|(path, reason)| CommitError::Schema {
-                table: self.name.clone(),
-                key: key.clone(),
-                path,
-                reason,
-            })
+        schema.check_record(&self.name, self.is_sealed(), key, value)
     }
 }
 

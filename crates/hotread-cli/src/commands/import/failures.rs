@@ -86,7 +86,7 @@ pub(super) fn too_many(name: &str, most_bytes: usize) -> anyhow::Error {
     let message = format!(
         "{name}: the rows take more than {} bytes of memory, {RECORD_BYTES} bytes a row included, which \
          are the most that are compared with the table as a whole; nothing was changed; import \
-         without --replace or --dry-run, into a new table if it is to equal the file",
+         without --replace, into a new table if it is to equal the file",
         grouped(most_bytes as u64)
     );
     Failure::new(Code::TooLarge, message).into()

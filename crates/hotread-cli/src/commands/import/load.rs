@@ -52,7 +52,12 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    fn leave_out(&mut self, files: &Files, origin: Origin, reason: impl std::fmt::Display) {
+    pub(super) fn leave_out(
+        &mut self,
+        files: &Files,
+        origin: Origin,
+        reason: impl std::fmt::Display,
+    ) {
         self.bad_rows += 1;
         if self.bad.len() < DEFAULT_LISTED {
             self.bad.push(files.bad(origin, reason.to_string()));
@@ -61,7 +66,7 @@ impl Loaded {
 }
 
 /// Why reading ended.
-enum End {
+pub(super) enum End {
     /// There are no more rows.
     Done,
     /// A row is bad, and those are not to be left out.
@@ -76,7 +81,7 @@ enum End {
 
 impl End {
     /// An error, unless all was read; `done` says what has become of the rows so far.
-    fn check(&self, files: &Files, done: &str) -> Result<()> {
+    pub(super) fn check(&self, files: &Files, done: &str) -> Result<()> {
         Err(match self {
             Self::Done => return Ok(()),
             Self::Bad(origin, reason) => bad_row(reason, *origin, files, done),
@@ -89,7 +94,7 @@ impl End {
 
 /// Reads all rows but those that are passed over. `each` takes the good ones; bad ones are left out, or
 /// end it.
-fn read(
+pub(super) fn read(
     job: &Job<'_>,
     files: &mut Files,
     loaded: &mut Loaded,
@@ -147,7 +152,7 @@ fn read(
 }
 
 /// All records of the files, in the order of their keys, and where they come from.
-pub(super) fn hold(
+fn hold(
     job: &Job<'_>,
     files: &mut Files,
     loaded: &mut Loaded,

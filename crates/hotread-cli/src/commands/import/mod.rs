@@ -1,6 +1,7 @@
 //! `hotread import`: which files, read how, into which table, and what is said in the end. How the
 //! rows get there is in `load.rs`.
 
+mod compare;
 mod dry_run;
 mod failures;
 mod files;
