@@ -57,6 +57,10 @@ pub struct Page {
 pub struct Found {
     /// The best first.
     pub records: Vec<Record>,
+    /// There are more, which the limit or the size of the answer has left out. A search has no next page: each
+    /// write may move records between pages, since ranks depend on the whole table.
+    #[serde(default)]
+    pub more: bool,
     /// The records are at least as new as this.
     pub position: Position,
 }

@@ -174,6 +174,15 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["import", "new", "bad.ndjson"]),
     ("", &["import", "new", "bad.ndjson", "--skip-bad"]),
     ("", &["import", "new", "bad.ndjson", "--skip-bad", "--json"]),
+    ("", &["import", "typed", "typed.ndjson", "--dry-run"]),
+    (
+        "",
+        &["import", "typed", "typed.ndjson", "--dry-run", "--skip-bad"],
+    ),
+    (
+        "",
+        &["import", "b", "many.ndjson", "--replace", "--dry-run"],
+    ),
     ("", &["import", "typed", "typed.ndjson"]),
     ("", &["import", "typed", "typed.ndjson", "--skip-bad"]),
     (
