@@ -59,7 +59,11 @@ pub struct Page {
 pub struct Found {
     /// Records, best match first.
     pub records: Vec<Record>,
-    /// Position that the records are at least as new as.
+    /// There are more, which the limit or the size of the answer has left out. A search has no next page: each
+    /// write may move records between pages, since ranks depend on the whole table.
+    #[serde(default)]
+    pub more: bool,
+    /// The records are at least as new as this.
     pub position: Position,
 }
 

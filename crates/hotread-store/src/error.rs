@@ -28,6 +28,25 @@ from_storage! {
     BackupError::Storage from rusqlite::Error;
 }
 
+/// Gives kinds of errors the two that any call on a table may end with.
+macro_rules! of_table {
+    ($($error:ident),+) => {$(
+        impl $error {
+            pub(crate) fn unknown(table: &TableName) -> Self {
+                let table = table.clone();
+                Self::UnknownTable { table }
+            }
+
+            pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
+                let table = table.clone();
+                move |source| Self::Seal { table, source }
+            }
+        }
+    )+};
+}
+
+of_table!(ReadError, CommitError);
+
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
@@ -123,16 +142,6 @@ impl ReadError {
             Self::NoThread { .. } => Code::Busy,
             Self::Storage(source) => source.code(),
         }
-    }
-
-    pub(crate) fn unknown(table: &TableName) -> Self {
-        let table = table.clone();
-        Self::UnknownTable { table }
-    }
-
-    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
-        let table = table.clone();
-        move |source| Self::Seal { table, source }
     }
 }
 
@@ -232,17 +241,7 @@ fn by(worker: Option<&str>) -> String {
 }
 
 impl CommitError {
-    pub(crate) fn unknown(table: &TableName) -> Self {
-        let table = table.clone();
-        Self::UnknownTable { table }
-    }
-
-    pub(crate) fn seal(table: &TableName) -> impl FnOnce(SealError) -> Self {
-        let table = table.clone();
-        move |source| Self::Seal { table, source }
-    }
-
-    /// Returns the error's stable code.
+    /// The error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -326,7 +325,7 @@ pub enum TableError {
     )]
     SealedName,
     /// The table is not sealed.
-    #[error("table {table} is not sealed, so it cannot be rekeyed")]
+    #[error("table {table} is not sealed; there is nothing to rekey")]
     NotSealed {
         /// The table.
         table: TableName,

@@ -108,6 +108,7 @@ pub use hotread_proto::{
 pub use options::{Alter, History, Synchronous, TableInfo, TableOptions};
 pub use pin::{MAX_PINNED_AGE, MAX_PINNED_BYTES, MAX_PINNED_CHANGES, Pin};
 pub use read::{DEFAULT_PAGE, Found, MAX_PAGE, MAX_PAGE_BYTES, Page, Scan, Search};
+pub use schema::TableSchema;
 pub use seal::{Passphrase, PassphraseError, SHORT_PASSPHRASE_BYTES, SealError};
 pub use stats::{COMMIT_BOUNDS_US, GROUP_BOUNDS, Histogram, Stats};
 pub use store::{Store, StoreBuilder};

@@ -349,7 +349,8 @@ pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<
         return Err(ReadError::NoSearch { table });
     }
     at_head(pool, table, |txn, head, _| {
-        let mut records = Vec::new();
+        let (mut records, mut more) = (Vec::new(), false);
+        let limit = limit(search.limit);
         if let Some(query) = text::fts_query(&search.query) {
             let index = search_index::name(table.id);
             let sql = format!(
@@ -363,12 +364,17 @@ pub(crate) fn search(pool: &Pool, table: &OpenTable, search: &Search) -> Result<
             let category = search.category.as_ref().map(Category::as_str);
             let params = named_params! {
                 ":query": query, ":table": table.id, ":category": category,
-                ":limit": limit(search.limit) as i64,
+                ":limit": limit as i64 + 1,
             };
-            read_records(txn, table, &sql, params, MAX_PAGE_BYTES, &mut records)?;
+            more = read_records(txn, table, &sql, params, MAX_PAGE_BYTES, &mut records)?;
+            more |= records.len() > limit;
+            records.truncate(limit);
         }
-        let position = head.position;
-        Ok(Found { records, position })
+        Ok(Found {
+            records,
+            more,
+            position: head.position,
+        })
     })
 }
 

@@ -1,6 +1,6 @@
 //! A table as the store knows it: its fixed properties, its live copies, and its feed.
 
-use crate::error::{CommitError, StorageError};
+use crate::error::{CommitError, StorageError, TableError};
 use crate::feed::{Closed, Feed};
 use crate::live::Live;
 use crate::options::{TableInfo, TableOptions};
@@ -244,14 +244,7 @@ impl OpenTable {
         key: &Key,
         value: &Value,
     ) -> Result<(), CommitError> {
-        schema
-            .check(value, self.is_sealed())
-            .map_err(|(path, reason)| CommitError::Schema {
-                table: self.name.clone(),
-                key: key.clone(),
-                path,
-                reason,
-            })
+        schema.check_record(&self.name, self.is_sealed(), key, value)
     }
 }
 
@@ -268,6 +261,16 @@ impl Registry {
     /// As [`get`](Self::get), with the error of writing calls.
     pub(crate) fn known(&self, name: &TableName) -> Result<Arc<OpenTable>, CommitError> {
         self.get(name).ok_or_else(|| CommitError::unknown(name))
+    }
+
+    /// Checks that no table has this name.
+    pub(crate) fn check_free(&self, name: &TableName) -> Result<(), TableError> {
+        match self.get(name) {
+            Some(_) => Err(TableError::Exists {
+                table: name.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<OpenTable>> {

@@ -83,6 +83,15 @@ fn push(text: &str, out: &mut String) {
 /// with blanks around each character of a script without spaces, so that the character is a word by
 /// itself.
 fn separate(text: &str, out: &mut String) {
+    // Most text is ASCII, which only a NUL changes.
+    if text.is_ascii() && memchr::memchr(0, text.as_bytes()).is_none() {
+        return out.push_str(text);
+    }
+    separate_chars(text, out);
+}
+
+/// [`separate`] for any text, character by character.
+fn separate_chars(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
             '\0' => out.push(' '),
@@ -263,6 +272,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ascii_text_is_added_as_character_by_character(
+            text in prop_oneof!["[\u{0}-\u{7f}]{0,40}", "[ -~]{0,40}", "(?s:[a\u{0}ä设ネ]|.){0,40}"],
+        ) {
+            let (mut whole, mut by_chars) = ("before".to_owned(), "before".to_owned());
+            separate(&text, &mut whole);
+            separate_chars(&text, &mut by_chars);
+            prop_assert_eq!(whole, by_chars);
+        }
+
         #[test]
         fn no_search_is_a_syntax_error(
             users in prop::collection::vec("(?s:[\"*(){}:^+\\-, \u{0}aORND]|.){0,40}", 64),

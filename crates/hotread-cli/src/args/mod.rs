@@ -211,7 +211,7 @@ impl Cmd {
     pub(crate) fn needs(&self) -> Needs {
         match self {
             Self::Migrate(_)
-            | Self::Table(TableCmd::Reseal { .. })
+            | Self::Table(TableCmd::Rekey { .. })
             | Self::Backup { .. }
             | Self::Restore { .. }
             | Self::Verify
@@ -304,12 +304,12 @@ Examples:
     },
     /// Rekey a sealed table with a new passphrase
     #[command(after_help = "\
-Every value is encrypted again, and the table begins a new epoch. The old passphrase comes from
+Every value is encrypted under it, and the table begins a new epoch. The old passphrase comes from
 --passphrase-file. Backups made before keep the old one.
 
 Examples:
-  hotread table reseal keys --passphrase-file old.txt --new-passphrase-file new.txt")]
-    Reseal {
+  hotread table rekey keys --passphrase-file old.txt --new-passphrase-file new.txt")]
+    Rekey {
         /// The table
         table: TableName,
         /// File with the new passphrase [default: ask on the terminal]

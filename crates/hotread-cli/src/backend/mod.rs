@@ -8,7 +8,7 @@ use crate::exit::Failure;
 use anyhow::Result;
 use hotread_client::RecordSet;
 use hotread_proto::{
-    Alter, Change, Committed, Key, MAX_CHANGES, NewToken, Page, Position, Record, Replace,
+    Alter, Change, Committed, Found, Key, MAX_CHANGES, NewToken, Page, Position, Record, Replace,
     Replaced, Role, Scan, Search, TableInfo, TableName, TableOptions, Timestamp, TokenInfo, Txn,
 };
 use hotread_store::{MAX_PAGE, Store, Ticket};
@@ -132,20 +132,19 @@ impl Tables {
         }
     }
 
-    /// Returns the records that contain all words, best match first.
-    pub(crate) fn search(&self, table: &TableName, search: &Search) -> Result<Vec<Record>> {
-        let found = match self {
-            Self::File(store) => store.search(table, search)?,
+    /// The records that have the words, the best first.
+    pub(crate) fn search(&self, table: &TableName, search: &Search) -> Result<Found> {
+        match self {
+            Self::File(store) => Ok(store.search(table, search)?),
             Self::Server(_) if search.limit > MAX_FOUND => {
                 let message = format!(
                     "a server gives {MAX_FOUND} records of a search at most; give --limit \
                      {MAX_FOUND} or less"
                 );
-                return Err(Failure::usage(message).into());
+                Err(Failure::usage(message).into())
             }
-            Self::Server(server) => server.ask(|client| client.search(table.as_str(), search))?,
-        };
-        Ok(found.records)
+            Self::Server(server) => server.ask(|client| client.search(table.as_str(), search)),
+        }
     }
 
     /// Returns all records of a table, in one state.

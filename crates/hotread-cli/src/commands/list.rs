@@ -6,8 +6,9 @@ use crate::args::{DEFAULT_LIMIT, LsArgs, RangeArgs, SearchArgs};
 use crate::backend::Tables;
 use crate::output::{List, Out, pick};
 use anyhow::Result;
-use hotread_proto::{Category, Key, Record, TableName};
-use hotread_store::{MAX_PAGE, MAX_PAGE_BYTES, Scan, Search};
+use hotread_proto::{Category, Found, Key, Record, TableName};
+use hotread_store::export::CSV_COLUMNS;
+use hotread_store::{MAX_PAGE, Scan, Search};
 use serde::Serialize;
 use std::io::Write;
 
@@ -16,16 +17,6 @@ pub(super) const NONE: &str = "no records";
 
 /// Columns of CSV for keys alone.
 pub(super) const KEY: &[&str] = &["key"];
-
-/// Columns of CSV, those of an export.
-const COLUMNS: &[&str] = &[
-    "key",
-    "value",
-    "category",
-    "seq",
-    "updated_at",
-    "expires_at",
-];
 
 /// A key alone, for programs.
 #[derive(Serialize)]
@@ -82,7 +73,7 @@ pub(super) fn ls(session: &Session, args: LsArgs, out: &mut Out) -> Result<()> {
         all,
         format,
     } = args.range;
-    let columns = if args.keys_only { KEY } else { COLUMNS };
+    let columns = if args.keys_only { KEY } else { &CSV_COLUMNS };
     let mut list = session.list(format, columns)?;
     let usual = match &list {
         None if !all && !args.keys_only => DEFAULT_LIMIT,
@@ -130,7 +121,7 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         format,
         ..
     } = args;
-    let list = session.list(format, COLUMNS)?;
+    let list = session.list(format, &CSV_COLUMNS)?;
     let tables = session.tables_for(&table, Mode::Read)?;
     let limit = args.limit.unwrap_or(match &list {
         None => DEFAULT_LIMIT,
@@ -141,10 +132,9 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         category,
         limit,
     };
-    let mut records = tables.search(&table, &search)?;
-    let bytes =
-        |record: &Record| record.key().len() + record.category().len() + record.value().len();
-    let cut = records.len() == limit || records.iter().map(bytes).sum::<usize>() >= MAX_PAGE_BYTES;
+    let Found {
+        mut records, more, ..
+    } = tables.search(&table, &search)?;
     records.retain(|record| !expired(record));
     match list {
         Some(mut list) => {
@@ -155,13 +145,13 @@ pub(super) fn search(session: &Session, args: SearchArgs, out: &mut Out) -> Resu
         None => print(&records, true, out)?,
     }
     out.flush()?;
-    if cut {
+    if more {
         let found = records.len();
-        let more = match limit < tables.max_found() {
-            true => "give --limit N, or narrow it",
-            false => "narrow it",
+        let rest = match limit < tables.max_found() {
+            true => "give a higher --limit, or more words",
+            false => "give more words",
         };
-        let text = format!("there may be more than these {found}; {more}");
+        let text = format!("there are more than these {found}; {rest}");
         session.tell_cut(&text, None);
     } else if records.is_empty() {
         session.note(NONE);

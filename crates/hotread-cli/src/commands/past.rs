@@ -1,19 +1,20 @@
-//! Records as of an earlier transaction: `hotread get --at`.
+//! Records as they were: `hotread get --at`.
+//!
+//! The history is read backwards from the position, in pieces that double: at most twice what lies between the
+//! position and the last change of a record before it, and a piece more. For a record that was not there yet, all of
+//! it is read.
 
 use crate::backend::Tables;
 use crate::exit::Failure;
 use anyhow::Result;
-use hotread_proto::{ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
-use std::collections::HashMap;
+use hotread_proto::{Change, ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
+use std::collections::{HashMap, HashSet};
 
-/// Operations of the history on one key.
-#[derive(Default)]
-struct Trace {
-    /// Last operation up to the position: the record, or its deletion.
-    then: Option<Option<Record>>,
-    /// `true` if an operation came later.
-    later: bool,
-}
+/// Transactions of the first piece of history: about a page of a database, and a short answer of a server.
+const FIRST_PIECE: usize = 16;
+
+/// Reads some of the changes after a position, as [`Tables::changes`].
+type Read<'a> = &'a mut dyn FnMut(Position, usize) -> Result<Vec<Change>>;
 
 /// Returns the records with these keys as of a position, in the order of the keys.
 ///
@@ -33,78 +34,183 @@ pub(super) fn records(
     let now = |key| tables.get(table, key);
     let now: Vec<Option<Record>> = keys.iter().map(now).collect::<Result<_>>()?;
     let unchanged = |record: &Option<Record>| matches!(record, Some(it) if it.seq() <= at.seq);
-    let mut traces: HashMap<&str, Trace> = HashMap::new();
-    if !now.iter().all(unchanged) {
-        let wanted = keys.iter().zip(&now).filter(|(_, now)| !unchanged(now));
-        traces = wanted
-            .map(|(key, _)| (key.as_str(), Trace::default()))
-            .collect();
-        // The later operations on a key that is absent now show that it was absent then.
-        let all = keys.iter().zip(&now).any(|(_, now)| now.is_none());
-        let until = if all { info.position.seq } else { at.seq };
-        let seq = info.floor.saturating_sub(1);
-        trace(
-            tables,
-            table,
-            Position { seq, ..at },
-            at.seq,
-            until,
-            &mut traces,
-        )?;
-    }
-    let mut records = Vec::with_capacity(keys.len());
-    for (key, now) in keys.iter().zip(now) {
-        if unchanged(&now) {
-            records.push(now);
-            continue;
+    let changed = keys.iter().zip(&now).filter(|(_, now)| !unchanged(now));
+    let mut wanted: HashSet<&str> = changed.map(|(key, _)| key.as_str()).collect();
+    let mut read = |from, limit| tables.changes(table, from, limit);
+    let then = last_changes(at, info.floor, &mut wanted, &mut read)?;
+    if info.floor > 1 && !wanted.is_empty() {
+        // A record that is absent, and was not touched since, was absent then.
+        let absent = keys.iter().zip(&now).filter(|(_, now)| now.is_none());
+        let absent = absent.map(|(key, _)| key.as_str());
+        let absent = absent.filter(|key| wanted.contains(key)).collect();
+        let head = tables.table(table)?.position.seq;
+        let untouched = untouched(at, head, absent, &mut read)?;
+        let untold =
+            |key: &&Key| wanted.contains(key.as_str()) && !untouched.contains(key.as_str());
+        if let Some(key) = keys.iter().find(untold) {
+            let message = format!(
+                "the history of table {table} begins at seq {}, and does not tell of {key:?} at seq \
+                 {}; ask for a later one",
+                info.floor, at.seq
+            );
+            return Err(Failure::new(Code::Gone, message).into());
         }
-        let trace = traces.get(key.as_str());
-        let later = trace.is_some_and(|trace| trace.later);
-        records.push(match trace.and_then(|trace| trace.then.clone()) {
-            Some(then) => then,
-            None if info.floor <= 1 || now.is_none() && !later => None,
-            None => {
-                let message = format!(
-                    "the history of table {table} begins at seq {}, and does not show {key:?} at seq \
-                     {}; ask for a later one",
-                    info.floor, at.seq
-                );
-                return Err(Failure::new(Code::Gone, message).into());
-            }
-        });
     }
-    Ok(records)
+    let records = keys
+        .iter()
+        .zip(now)
+        .map(|(key, now)| match unchanged(&now) {
+            true => now,
+            false => then.get(key.as_str()).cloned().flatten(),
+        });
+    Ok(records.collect())
 }
 
-/// Reads the history after `from`, up to `until`.
-fn trace(
-    tables: &Tables,
-    table: &TableName,
-    mut from: Position,
-    at: u64,
-    until: u64,
-    traces: &mut HashMap<&str, Trace>,
-) -> Result<()> {
-    while from.seq < until {
-        let left = usize::try_from(until - from.seq).unwrap_or(MAX_CHANGES);
-        let changes = tables.changes(table, from, left.min(MAX_CHANGES))?;
-        let Some(last) = changes.last() else { break };
-        from = last.position;
-        for change in changes {
-            for op in change.ops {
-                let Some(trace) = traces.get_mut(op.key()) else {
-                    continue;
-                };
-                if change.position.seq > at {
-                    trace.later = true;
-                    continue;
+/// What the last change of each key up to a position has left of its record. A key without a change in the history,
+/// which begins at `floor`, stays in `wanted`.
+fn last_changes<'a>(
+    at: Position,
+    floor: u64,
+    wanted: &mut HashSet<&'a str>,
+    read: Read<'_>,
+) -> Result<HashMap<&'a str, Option<Record>>> {
+    let mut all = HashMap::new();
+    let (mut end, lowest) = (at.seq, floor.saturating_sub(1));
+    let mut piece = FIRST_PIECE;
+    while !wanted.is_empty() && end > lowest {
+        let start = end.saturating_sub(piece as u64).max(lowest);
+        let mut last = HashMap::new();
+        let mut from = start;
+        // An answer may have fewer changes than were asked for, and those of one piece are no more than fit.
+        while from < end {
+            let position = Position { seq: from, ..at };
+            let changes = read(position, (end - from) as usize)?;
+            let Some(newest) = changes.last() else { break };
+            from = newest.position.seq;
+            for op in changes.into_iter().flat_map(|change| change.ops) {
+                if let Some(&key) = wanted.get(op.key()) {
+                    last.insert(key, put(op));
                 }
-                trace.then = Some(match op {
-                    ChangeOp::Put(record) => Some(record),
-                    ChangeOp::Delete { .. } => None,
-                });
             }
         }
+        wanted.retain(|key| !last.contains_key(key));
+        all.extend(last);
+        end = start;
+        piece = (2 * piece).min(MAX_CHANGES);
     }
-    Ok(())
+    Ok(all)
+}
+
+/// The record that an operation has left.
+fn put(op: ChangeOp) -> Option<Record> {
+    match op {
+        ChangeOp::Put(record) => Some(record),
+        ChangeOp::Delete { .. } => None,
+    }
+}
+
+/// Those of some keys that were not changed after a position and up to `head`.
+fn untouched<'a>(
+    at: Position,
+    head: u64,
+    mut keys: HashSet<&'a str>,
+    read: Read<'_>,
+) -> Result<HashSet<&'a str>> {
+    let (mut from, mut piece) = (at, FIRST_PIECE);
+    while !keys.is_empty() && from.seq < head {
+        let changes = read(from, piece)?;
+        let Some(newest) = changes.last() else { break };
+        from = newest.position;
+        for op in changes.iter().flat_map(|change| &change.ops) {
+            keys.remove(op.key());
+        }
+        piece = (2 * piece).min(MAX_CHANGES);
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hotread_proto::{Digest, Epoch, Timestamp};
+
+    const ALL: u64 = 100_000;
+
+    /// Reads a history in which each transaction touches one key, named for it but for those that `name` tells;
+    /// `rows` counts what was read.
+    fn history(
+        rows: &mut u64,
+        name: impl Fn(u64) -> Option<&'static str>,
+    ) -> impl FnMut(Position, usize) -> Result<Vec<Change>> {
+        move |from, limit| {
+            let last = ALL.min(from.seq + limit.min(MAX_CHANGES) as u64);
+            let change = |seq: u64| {
+                let key = name(seq).map_or_else(|| seq.to_string(), str::to_owned);
+                *rows += 1;
+                Change {
+                    position: Position { seq, ..from },
+                    at: Timestamp::from_millis(0).unwrap(),
+                    digest: Digest::EMPTY,
+                    records: 0,
+                    ops: vec![ChangeOp::delete(Key::new(&key).unwrap())],
+                    id: None,
+                    actor: None,
+                    note: None,
+                }
+            };
+            Ok((from.seq + 1..=last).map(change).collect())
+        }
+    }
+
+    fn at(seq: u64) -> Position {
+        Position {
+            epoch: Epoch(1),
+            seq,
+        }
+    }
+
+    #[test]
+    fn no_more_is_read_than_twice_what_lies_between() {
+        for (seq, changed) in [
+            (ALL, ALL),
+            (90_000, 89_990),
+            (50_000, 49_000),
+            (ALL, 20_000),
+        ] {
+            let mut rows = 0;
+            let name = |seq| (seq == changed || seq == 7).then_some("k");
+            let mut wanted = HashSet::from(["k"]);
+            let mut read = history(&mut rows, name);
+            let then = last_changes(at(seq), 1, &mut wanted, &mut read).unwrap();
+            drop(read);
+            assert!(then.contains_key("k") && wanted.is_empty());
+            let between = seq - changed;
+            assert!(rows <= 2 * between + FIRST_PIECE as u64, "{rows} {between}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_history_stays_wanted() {
+        let mut rows = 0;
+        let mut wanted = HashSet::from(["99999", "100000", "never"]);
+        let mut read = history(&mut rows, |_| None);
+        let then = last_changes(at(99_999), 90_001, &mut wanted, &mut read).unwrap();
+        drop(read);
+        assert!(then.contains_key("99999"));
+        assert_eq!(wanted, HashSet::from(["100000", "never"]));
+        assert_eq!(rows, 9_999, "each once");
+    }
+
+    #[test]
+    fn a_key_that_was_touched_later_is_told_by_what_lies_between() {
+        let mut rows = 0;
+        let mut read = history(&mut rows, |seq| (seq == 60_000).then_some("k"));
+        let left = untouched(at(59_900), ALL, HashSet::from(["k"]), &mut read).unwrap();
+        drop(read);
+        assert!(left.is_empty());
+        assert!(rows <= 2 * 100 + FIRST_PIECE as u64, "{rows}");
+        let mut read = history(&mut rows, |_| None);
+        let left = untouched(at(ALL - 20), ALL, HashSet::from(["k"]), &mut read).unwrap();
+        assert_eq!(left, HashSet::from(["k"]));
+    }
 }

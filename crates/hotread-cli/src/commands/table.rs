@@ -16,10 +16,10 @@ pub(super) fn run(session: &Session, command: TableCmd, out: &mut Out) -> Result
         TableCmd::List(format) => list(session, format, out),
         TableCmd::Show { table } => show(session, &table, out),
         TableCmd::Drop { table, yes } => drop_table(session, &table, yes, out),
-        TableCmd::Reseal {
+        TableCmd::Rekey {
             table,
             new_passphrase_file,
-        } => reseal(session, &table, new_passphrase_file.as_deref(), out),
+        } => rekey(session, &table, new_passphrase_file.as_deref(), out),
     }
 }
 
@@ -161,7 +161,7 @@ fn drop_table(session: &Session, table: &TableName, yes: bool, out: &mut Out) ->
     )
 }
 
-fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
+fn rekey(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out) -> Result<()> {
     let store = session.store_for(table, Mode::Write)?;
     // Checked before the person is asked for a new passphrase.
     let sealed = store.table_info(table)?.options.sealed;
@@ -176,10 +176,10 @@ fn reseal(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Ou
         }
     };
     session.warn_if_short(&new);
-    let info = store.reseal(table, &new)?;
+    let info = store.rekey(table, &new)?;
     let line = format!("table {table} was rekeyed, and is at {}", info.position);
     session.answer(&info, &line, out)?;
-    // The table is rekeyed even if this fails.
+    // It is rekeyed whether or not this works.
     out.flush()?;
     let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);
     session.note(&format!(

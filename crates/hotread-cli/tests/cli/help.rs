@@ -12,7 +12,7 @@ const COMMANDS: &[&[&str]] = &[
     &["table", "list"],
     &["table", "show"],
     &["table", "drop"],
-    &["table", "reseal"],
+    &["table", "rekey"],
     &["set"],
     &["get"],
     &["rm"],
@@ -82,7 +82,7 @@ fn completions_name_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]).ok();
         assert!(
-            script.contains("reseal") && script.contains("skip-bad"),
+            script.contains("rekey") && script.contains("skip-bad"),
             "{shell}"
         );
     }

@@ -4,7 +4,7 @@ use super::{Place, Ran};
 
 const CSV: &str = "code,name,note\nFI,Finland,\nSE,Sweden,\"north, too\"\nFI,Suomi,again\n";
 
-fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
+pub(super) fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
     let records = place.run(&["ls", table, "--all", "--json"]).json();
     let of = |r: &serde_json::Value| (r["key"].as_str().unwrap().to_owned(), r["value"].clone());
     records.iter().map(of).collect()
@@ -12,7 +12,7 @@ fn values(place: &Place, table: &str) -> Vec<(String, serde_json::Value)> {
 
 /// Checks that the import created the table and reported it; returns its output.
 #[track_caller]
-fn created(ran: Ran) -> String {
+pub(super) fn created(ran: Ran) -> String {
     assert_eq!(
         (ran.code, ran.err.as_str()),
         (0, "table t was created\n"),
@@ -555,56 +555,6 @@ fn an_import_goes_on_where_it_stopped() {
         (&900.into(), &2_999.into())
     );
     assert_eq!(answer["bad"][0]["line"], 2_101);
-}
-
-#[test]
-fn a_dry_run_says_what_would_change_and_changes_nothing() {
-    let place = Place::new();
-    let file = place.file("new.csv", "key,n\nadd,1\nsame,1\nchange,2\nadd,3\n");
-    let import = ["import", "t", &file, "--key", "key", "--dry-run"];
-    let said = place.run(&import).ok();
-    assert!(
-        said.contains("would create table t\nwould add 3 records: \"add\", \"change\", \"same\""),
-        "{said}"
-    );
-    assert!(!place.db().exists());
-    let old: String = (0..30).map(|n| format!("old{n:02},1\n")).collect();
-    let before = place.file("old.csv", format!("key,n\nsame,1\nchange,1\n{old}"));
-    created(place.run(&["import", "t", &before, "--key", "key"]));
-    let said = place.run(&import).ok();
-    let expected = "4 rows read, 1 row had a key that appeared before; nothing was changed\n\
-                    would add 1 record: \"add\"\n\
-                    would change 1 record: \"change\"\n\
-                    would leave 1 as they are\n";
-    assert_eq!(said, expected);
-    let ran = place.run(&[&import[..], &["--replace"]].concat());
-    assert!(
-        ran.out.ends_with(
-            "would delete 30 records: \"old00\", \"old01\", \"old02\", \"old03\", \"old04\", …\n"
-        ),
-        "{}",
-        ran.out
-    );
-    ran.failed(
-        4,
-        "delete 30 of 32 records, and be refused; --max-delete allows it",
-    );
-    let options = ["--replace", "--max-delete", "100", "--json"];
-    let plan = place
-        .run(&[&import[..], &options].concat())
-        .json()
-        .remove(0);
-    assert_eq!(
-        [
-            &plan["added"]["count"],
-            &plan["changed"]["count"],
-            &plan["unchanged"]["count"],
-            &plan["deleted"]["count"]
-        ],
-        [&serde_json::json!(1), &1.into(), &1.into(), &30.into()]
-    );
-    assert_eq!(plan["added"]["first"], serde_json::json!(["add"]));
-    assert_eq!(values(&place, "t").len(), 32);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod advice;
 mod config;
 mod cookbook;
 mod demo;
+mod dry_run;
 mod errors;
 mod files;
 mod habits;

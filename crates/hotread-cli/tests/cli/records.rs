@@ -251,7 +251,11 @@ fn searches_find_words() {
     );
     let cut = place.run(&["search", "t", "name", "--limit", "1"]);
     assert_eq!((cut.code, cut.out.lines().count()), (0, 2));
-    assert!(cut.err.contains("there may be more"), "{}", cut.err);
+    let rest = "there are more than these 1; give a higher --limit, or more words\n";
+    assert_eq!(cut.err, rest);
+    // All there are is not cut, whatever the limit.
+    let whole = place.run(&["search", "t", "name", "--limit", "2"]).ok();
+    assert_eq!(whole.lines().count(), 3);
     place.run(&["table", "create", "plain"]).ok();
     place.run(&["search", "plain", "x"]).failed(1, "--search");
     place

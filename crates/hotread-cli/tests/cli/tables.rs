@@ -1,4 +1,4 @@
-//! `hotread table create`, `list`, `show`, `drop` and `reseal`, and `hotread migrate`.
+//! table create, list, show, drop, rekey; migrate.
 
 use super::Place;
 use hotread_store::migrate::LATEST;
@@ -234,25 +234,25 @@ fn sealed_tables_need_their_passphrase() {
 
     with(
         &two,
-        &["table", "reseal", "s", "--new-passphrase-file", &two],
+        &["table", "rekey", "s", "--new-passphrase-file", &two],
     )
     .failed(5, "passphrase");
-    let resealed = with(
+    let rekeyed = with(
         &one,
-        &["table", "reseal", "s", "--new-passphrase-file", &two],
+        &["table", "rekey", "s", "--new-passphrase-file", &two],
     );
-    assert_eq!(resealed.code, 0, "{resealed:?}");
-    assert!(resealed.out.contains("rekeyed"), "{resealed:?}");
-    // No other process writes meanwhile.
+    assert_eq!(rekeyed.code, 0, "{rekeyed:?}");
+    assert!(rekeyed.out.contains("was rekeyed"), "{rekeyed:?}");
+    // Nothing else is written meanwhile.
     assert!(
-        resealed.err.starts_with("rewriting the file of "),
-        "{resealed:?}"
+        rekeyed.err.starts_with("rewriting the file of "),
+        "{rekeyed:?}"
     );
     with(&one, &["get", "s", "a"]).failed(5, "the passphrase is not the table's");
     assert_eq!(with(&two, &["get", "s", "a"]).ok(), "\"secret-value\"\n");
-    with(&two, &["table", "reseal", "s"]).failed(2, "--new-passphrase-file");
+    with(&two, &["table", "rekey", "s"]).failed(2, "--new-passphrase-file");
     place.run(&["table", "create", "plain"]).ok();
-    with(&one, &["table", "reseal", "plain"]).failed(1, "is not sealed");
+    with(&one, &["table", "rekey", "plain"]).failed(1, "is not sealed");
 }
 
 #[test]

@@ -174,6 +174,15 @@ const SCRIPT: &[(&str, &[&str])] = &[
     ("", &["import", "new", "bad.ndjson"]),
     ("", &["import", "new", "bad.ndjson", "--skip-bad"]),
     ("", &["import", "new", "bad.ndjson", "--skip-bad", "--json"]),
+    ("", &["import", "typed", "typed.ndjson", "--dry-run"]),
+    (
+        "",
+        &["import", "typed", "typed.ndjson", "--dry-run", "--skip-bad"],
+    ),
+    (
+        "",
+        &["import", "b", "many.ndjson", "--replace", "--dry-run"],
+    ),
     ("", &["import", "typed", "typed.ndjson"]),
     ("", &["import", "typed", "typed.ndjson", "--skip-bad"]),
     (
@@ -326,7 +335,7 @@ fn a_command_line_says_where_the_tables_are() {
         &["restore", "b.db"],
         &["migrate", "status"],
         &["migrate", "up"],
-        &["table", "reseal", "t"],
+        &["table", "rekey", "t"],
         &["serve"],
     ] {
         env(false, false, &[args, &["--url", &url]].concat()).failed(2, "leave --url out");

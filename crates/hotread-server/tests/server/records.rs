@@ -473,6 +473,10 @@ async fn categories_and_words_find_records() {
     assert_eq!(found("/v1/tables/t/search?q=red+fish").await, ["a"]);
     assert_eq!(found("/v1/tables/t/search?q=red&category=y").await, ["b"]);
     assert_eq!(found("/v1/tables/t/search?q=re*&limit=1").await.len(), 1);
+    for (limit, more) in [(1, true), (2, false)] {
+        let path = format!("/v1/tables/t/search?q=red&limit={limit}");
+        assert_eq!(api.get(&path).expect(200).await.json()["more"], more);
+    }
     assert!(
         found("/v1/tables/t/search?q=%22%27%3B--%20OR%20NEAR(")
             .await

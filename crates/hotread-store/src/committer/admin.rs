@@ -65,11 +65,7 @@ impl Committer {
         seal: Option<(Seal, SealHeader)>,
     ) -> Result<TableInfo, TableError> {
         self.db()?;
-        if self.registry.get(name).is_some() {
-            return Err(TableError::Exists {
-                table: name.clone(),
-            });
-        }
+        self.registry.check_free(name)?;
         let epoch = random_epoch()?;
         let now = self.now();
         let column = seal
@@ -138,10 +134,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Encrypts every value under the keys of another passphrase, deletes the history, whose values are
-    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the size of the
-    /// table.
-    pub(crate) fn reseal(
+    /// Encrypts every value under the keys of another passphrase, forgets the history, whose values are
+    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the table.
+    pub(crate) fn rekey(
         &mut self,
         table: &Arc<OpenTable>,
         new: (Seal, SealHeader),

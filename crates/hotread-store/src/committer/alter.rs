@@ -44,14 +44,19 @@ impl Checked {
             Ok::<_, CommitError>(head.position)
         })?;
         let mut checked = Self { schema, at };
-        let followed = follow(pool, table, |txn, head| {
-            checked.follow(txn, table, head.position, u64::MAX)
-        })?;
+        let followed = checked.catch_up(pool, table)?;
         Ok(followed.then_some(checked))
     }
 
-    /// Checks the changes up to `head`, and returns the bytes of history that were read. Returns `None`
-    /// if the history lacks a part of them, or if they exceed `max_bytes`.
+    /// Checks what has changed since the last check; `false` if the history lacks a part of it.
+    pub(crate) fn catch_up(&mut self, pool: &Pool, table: &OpenTable) -> Result<bool, CommitError> {
+        follow(pool, table, |txn, head| {
+            self.follow(txn, table, head.position, u64::MAX)
+        })
+    }
+
+    /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
+    /// history does not have all of it, or it comes to more than `max_bytes`.
     fn follow(
         &mut self,
         db: &Connection,
@@ -99,9 +104,8 @@ impl Committer {
             return Ok(None);
         }
         let is_renamed = *name != table.name;
-        if is_renamed && self.registry.get(name).is_some() {
-            let table = name.clone();
-            return Err(TableError::Exists { table });
+        if is_renamed {
+            self.registry.check_free(name)?;
         }
         let head = standing.head;
         if let Some(mut checked) = checked
@@ -156,8 +160,21 @@ impl Committer {
         Ok(())
     }
 
-    /// Adds some records that the index lacks, in the order of their keys. Returns the last key, or
-    /// `None` if there are no more or the index was removed.
+    /// Sets the index aside that is being built, if there is one: what is written from now on goes into none.
+    pub(crate) fn abandon_index(&mut self, table: &OpenTable) -> Result<(), TableError> {
+        let current = self.current(table)?;
+        if !current.is_building {
+            return Ok(());
+        }
+        self.transaction::<_, TableError>(|txn| Ok(search_index::set_aside(txn, current.id)?))?;
+        let mut plain = current.altered(current.options.clone());
+        plain.is_building = false;
+        self.registry.insert(Arc::new(plain));
+        Ok(())
+    }
+
+    /// Indexes some records that the index does not have, in the order of their keys. Gives the last key; `None`
+    /// if there are no more, or there is no index any more.
     pub(crate) fn index_some(
         &mut self,
         table: &OpenTable,

@@ -6,8 +6,10 @@
 
 mod graph;
 
+use crate::error::CommitError;
+use crate::options::TableInfo;
 use graph::Graph;
-use hotread_proto::Value;
+use hotread_proto::{Key, TableName, Value};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value as Json;
 
@@ -60,8 +62,25 @@ impl Schema {
         self.graph.most_steps() <= QUICK_STEPS
     }
 
-    /// Checks a value. The error is the place and reason of a violation, without quoting the value. For
-    /// a secret value, names of its members are not quoted either, only the schema's own words.
+    /// Checks the value of a table's record.
+    pub(crate) fn check_record(
+        &self,
+        table: &TableName,
+        is_sealed: bool,
+        key: &Key,
+        value: &Value,
+    ) -> Result<(), CommitError> {
+        self.check(value, is_sealed)
+            .map_err(|(path, reason)| CommitError::Schema {
+                table: table.clone(),
+                key: key.clone(),
+                path,
+                reason,
+            })
+    }
+
+    /// Where and why a value does not fit, without quoting it. Of a secret one, names of members are
+    /// not quoted either: only the schema's own words are.
     pub(crate) fn check(&self, value: &Value, secret: bool) -> Result<(), (String, String)> {
         let value: Json = value.to().map_err(|e| (String::new(), e.to_string()))?;
         let steps = self.graph.steps(&value);
@@ -89,6 +108,44 @@ impl Schema {
                 e.masked_with("the value").to_string(),
             )
         })
+    }
+}
+
+/// The schema of a table, for a program that checks values which it does not commit.
+#[derive(Debug)]
+pub struct TableSchema {
+    table: TableName,
+    is_sealed: bool,
+    schema: Schema,
+}
+
+impl TableSchema {
+    /// Compiles the schema of a table; `None` if it has none.
+    ///
+    /// # Errors
+    /// With [`CommitError::UnusableSchema`], as a commit to the table would be refused.
+    pub fn of(info: &TableInfo) -> Result<Option<Self>, CommitError> {
+        let Some(schema) = &info.options.schema else {
+            return Ok(None);
+        };
+        let table = info.name.clone();
+        match Schema::compile(schema) {
+            Ok(schema) => Ok(Some(Self {
+                table,
+                is_sealed: info.options.sealed,
+                schema,
+            })),
+            Err(reason) => Err(CommitError::UnusableSchema { table, reason }),
+        }
+    }
+
+    /// Checks a value as a commit to the table does.
+    ///
+    /// # Errors
+    /// With [`CommitError::Schema`] if the value does not fit.
+    pub fn check(&self, key: &Key, value: &Value) -> Result<(), CommitError> {
+        self.schema
+            .check_record(&self.table, self.is_sealed, key, value)
     }
 }
 

@@ -210,29 +210,3 @@ fn nothing_secret_shows() {
     let shown = format!("{:?} {seal:?} {:?}", passphrase(TEXT), seal.hasher());
     assert_eq!(shown, "Passphrase Seal HMAC-SHA256");
 }
-
-/// Measures the documented figures: `cargo test --release -- --ignored --nocapture cost`.
-#[test]
-#[ignore = "measures, and checks nothing"]
-fn cost() {
-    let time = |what: &str, rounds: u32, work: &mut dyn FnMut()| {
-        let start = std::time::Instant::now();
-        (0..rounds).for_each(|_| work());
-        println!("{what}: {:?}", start.elapsed() / rounds);
-    };
-    let mut seal = None;
-    time("create", 3, &mut || {
-        seal = Some(Seal::create(&passphrase(TEXT), ROUNDS).unwrap().0)
-    });
-    let (seal, name) = (seal.unwrap(), table("oui"));
-    for bytes in [200, 4_096] {
-        let value = vec![b'x'; bytes];
-        let mut stored = Vec::new();
-        time("encrypt", 100_000, &mut || {
-            stored = seal.encrypt(place(&name, "a key"), &value).unwrap();
-        });
-        time("decrypt", 100_000, &mut || {
-            seal.decrypt(place(&name, "a key"), &stored).unwrap();
-        });
-    }
-}

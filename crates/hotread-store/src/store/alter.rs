@@ -25,11 +25,27 @@ impl Store {
     /// are deleted when the next one is built.
     ///
     /// # Errors
-    /// If there is no such table, or it cannot be read or written; if the schema is not valid; with
-    /// [`CommitError::Schema`] if a record does not fit it; with [`Refusal::Outdated`] if the table
-    /// changes faster than it can be checked, which may be temporary. The table is unchanged then.
+    /// If there is no such table, or it cannot be read or written; if the schema is none; with
+    /// [`CommitError::Schema`] if a record does not fit it; with [`TableError::Exists`] if the new name is taken;
+    /// with [`Refusal::Outdated`] if the table changes faster than it can be checked, which may pass. The table is
+    /// as it was then, without an index that was begun for it.
     pub fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo, TableError> {
         self.writer()?;
+        let mut is_index_begun = false;
+        let altered = self.try_alter(table, alter, &mut is_index_begun);
+        if altered.is_err() && is_index_begun {
+            // The first error says what was wrong. An index that cannot be set aside is cleared before the next.
+            let _ = self.abandon_index(table);
+        }
+        altered
+    }
+
+    fn try_alter(
+        &self,
+        table: &TableName,
+        alter: &Alter,
+        is_index_begun: &mut bool,
+    ) -> Result<TableInfo, TableError> {
         for _ in 0..MAX_CHECKS {
             let mut known = self.writable(table)?;
             let options = alter.of(&known.options);
@@ -40,12 +56,11 @@ impl Store {
             if options.sealed && name != *table {
                 return Err(TableError::SealedName);
             }
-            if options.search && !known.options.search {
-                self.build_index(&known)?;
-                known = self.writable(table)?;
+            if name != *table {
+                self.0.registry.check_free(&name)?;
             }
             let had_index = known.options.search;
-            let checked = match &options.schema {
+            let mut checked = match &options.schema {
                 Some(schema) if options.schema != known.options.schema => {
                     let schema = Schema::compile(schema)
                         .map_err(|reason| TableError::InvalidSchema { reason })?;
@@ -56,6 +71,16 @@ impl Store {
                 }
                 _ => None,
             };
+            if options.search && !had_index {
+                *is_index_begun = true;
+                self.build_index(&known)?;
+                known = self.writable(table)?;
+                if let Some(checked) = &mut checked
+                    && !checked.catch_up(&self.pool(), &known)?
+                {
+                    continue;
+                }
+            }
             let altered =
                 self.job(move |committer| committer.alter(&known, options, &name, checked))?;
             if let Some(info) = altered {
@@ -80,6 +105,13 @@ impl Store {
             last = self.job(move |committer| committer.index_some(&known, &after))?;
         }
         Ok(())
+    }
+
+    fn abandon_index(&self, table: &TableName) -> Result<(), TableError> {
+        let known = self.writable(table)?;
+        let building = known.clone();
+        self.job(move |committer| committer.abandon_index(&building))?;
+        self.clear_search(&known)
     }
 
     fn clear_search(&self, table: &Arc<OpenTable>) -> Result<(), TableError> {

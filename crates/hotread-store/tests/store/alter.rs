@@ -142,8 +142,8 @@ fn a_sealed_table_is_altered_and_rekeyed() {
         store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
         store.alter(&table, &numbers()).unwrap();
         let next = Passphrase::new("the second passphrase").unwrap();
-        let resealed = store.reseal(&table, &next).unwrap();
-        assert_eq!(resealed.options.schema, Some(value(NUMBERS)));
+        let rekeyed = store.rekey(&table, &next).unwrap();
+        assert_eq!(rekeyed.options.schema, Some(value(NUMBERS)));
     }
     let store = store("the second passphrase");
     assert!(store.get(&table, &key("a")).unwrap().is_some());
@@ -350,11 +350,75 @@ fn an_index_is_taken_away_and_built_again() {
             assert_eq!(error.code(), Code::NoSearch);
         }
     }
+    assert_eq!(parts_of_indexes(&scratch), 0);
+}
+
+/// Rows and tables of search indexes in a file, and of what is left of them.
+fn parts_of_indexes(scratch: &Scratch) -> i64 {
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
-    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(count("SELECT count(*) FROM search_rows"), 0);
-    let tables = "SELECT count(*) FROM sqlite_master WHERE name GLOB 'search_[0-9]*' OR name GLOB 'dropped_*'";
-    assert_eq!(count(tables), 0);
+    let sql = "SELECT (SELECT count(*) FROM search_rows) + (SELECT count(*) FROM sqlite_master
+               WHERE name GLOB 'search_[0-9]*' OR name GLOB 'dropped_*')";
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn an_alteration_that_is_refused_leaves_no_index() {
+    let scratch = Scratch::new();
+    let store = scratch.open();
+    let (table, taken) = (name("t"), name("taken"));
+    store.create_table(&taken, TableOptions::default()).unwrap();
+    store.create_table(&table, TableOptions::default()).unwrap();
+    let text = Txn::new().put(put("a", r#""text""#));
+    store.commit(&table, text).unwrap();
+    let before = store.table_info(&table).unwrap();
+    let search = || Alter::new().search(true);
+    for (alter, code) in [
+        (search().rename(taken.clone()), Code::TableExists),
+        (search().schema(value(NUMBERS)), Code::SchemaViolation),
+        (
+            search().schema(value(r#"{"type":"nothing"}"#)),
+            Code::InvalidOptions,
+        ),
+    ] {
+        assert_eq!(store.alter(&table, &alter).unwrap_err().code(), code);
+        assert_eq!(store.table_info(&table).unwrap(), before);
+        assert_eq!(parts_of_indexes(&scratch), 0, "{code}");
+    }
+    // Nor does what is written afterwards go into one.
+    let text = Txn::new().put(put("b", r#""text""#));
+    store.commit(&table, text).unwrap();
+    assert_eq!(parts_of_indexes(&scratch), 0);
+}
+
+/// A record that the new schema refuses is written while the index is built, after the first check.
+#[test]
+fn an_index_is_given_up_where_the_schema_is_refused_late() {
+    /// Attempts to write between the begin and the end of building.
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        let scratch = Scratch::new();
+        let store = scratch.open();
+        let table = name("t");
+        many(&store, &table);
+        let texts = Alter::new()
+            .search(true)
+            .schema(value(r#"{"type":"string"}"#));
+        let altered = thread::scope(|scope| {
+            let altering = scope.spawn(|| store.alter(&table, &texts));
+            while parts_of_indexes(&scratch) == 0 && !altering.is_finished() {}
+            let written = store.commit(&table, Txn::new().put(put("k", "1")));
+            let altered = altering.join().unwrap();
+            assert_ne!(written.is_ok(), altered.is_ok(), "{written:?} {altered:?}");
+            altered
+        });
+        let Err(error) = altered else { continue };
+        assert_eq!(misfit(&error), "k");
+        assert_eq!(parts_of_indexes(&scratch), 0);
+        store.commit(&table, Txn::new().put(put("l", "2"))).unwrap();
+        assert_eq!(parts_of_indexes(&scratch), 0);
+        return;
+    }
+    panic!("nothing was written while the index was built");
 }
 
 /// The state that a process leaves if it ends during the building of an index.

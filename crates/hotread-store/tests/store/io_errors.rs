@@ -672,20 +672,20 @@ fn rekeying_on_a_full_disk_leaves_everything_as_it_was() {
             error: Error::Full,
             ..Fault::nth(Op::Write, 1)
         });
-        let resealed = store.reseal(&table, &pass("new"));
+        let rekeyed = store.rekey(&table, &pass("new"));
         let scrubbed = store.scrub();
         disk.heal();
         // A write makes sure that the store has been reconciled.
         store
             .commit(&name("t"), Txn::new().put(put("x", "1")))
             .unwrap();
-        if resealed.is_ok() {
+        if rekeyed.is_ok() {
             break;
         }
         assert!(scrubbed.is_err());
         let now = store.table_info(&table).unwrap();
         if now.position.epoch != before.position.epoch {
-            assert_eq!(resealed.unwrap_err().code(), Code::CommitUnknown);
+            assert_eq!(rekeyed.unwrap_err().code(), Code::CommitUnknown);
             break;
         }
         refused += 1;

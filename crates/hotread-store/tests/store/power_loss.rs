@@ -423,16 +423,16 @@ fn a_table_is_rekeyed_whole_or_not_at_all() {
             store.commit(&table, txn).unwrap();
         }
         let before = disk.counts();
-        let sealing = std::thread::spawn({
+        let rekeying = std::thread::spawn({
             let (store, table, new) = (store.clone(), table.clone(), pass(new));
             move || {
-                store.reseal(&table, &new).unwrap();
+                store.rekey(&table, &new).unwrap();
                 store.scrub().unwrap();
             }
         });
         // At growing numbers of operations, as far as this thread keeps up.
         let mut next = 1;
-        while !sealing.is_finished() {
+        while !rekeying.is_finished() {
             let counts = disk.counts();
             let done = counts.writes + counts.syncs - before.writes - before.syncs;
             if done >= next {
@@ -441,15 +441,15 @@ fn a_table_is_rekeyed_whole_or_not_at_all() {
             }
             std::thread::yield_now();
         }
-        sealing.join().unwrap();
+        rekeying.join().unwrap();
         for seed in 0..1 {
             images.push((true, disk.crash(seed)));
         }
         disk.power_off();
     }
     let stride = images.len().div_ceil(3);
-    for (at, (sealed_anew, image)) in images.iter().enumerate() {
-        if at % stride != 0 && !sealed_anew {
+    for (at, (rekeyed, image)) in images.iter().enumerate() {
+        if at % stride != 0 && !rekeyed {
             continue;
         }
         let readable = |passphrase: &str| {
@@ -473,7 +473,7 @@ fn a_table_is_rekeyed_whole_or_not_at_all() {
             }
         };
         let is_new = readable(new);
-        assert!(is_new || !sealed_anew);
+        assert!(is_new || !rekeyed);
         if !is_new {
             assert!(readable(old), "the table is lost");
         }

@@ -113,7 +113,7 @@ fn without_the_passphrase_nothing_is_read_and_nothing_written() {
                     assert_eq!(error.code(), code, "{error}");
                     assert!(matches!(error, CommitError::Seal { .. }));
                 }
-                let error = store.reseal(&table, &passphrase("new")).unwrap_err();
+                let error = store.rekey(&table, &passphrase("new")).unwrap_err();
                 assert_eq!(error.code(), code, "{error}");
             }
         }
@@ -226,8 +226,8 @@ fn values_are_nowhere_in_clear() {
     }
     let new = passphrase("another that is not shown");
     said += &format!("{new:?}");
-    store.reseal(&table, &new).unwrap();
-    // Damaged values.
+    store.rekey(&table, &new).unwrap();
+    // What is damaged.
     drop((store, reader, following));
     found("closed");
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
@@ -267,7 +267,7 @@ fn stored(path: &Path) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_resealed_table_opens_with_the_new_passphrase_only() {
+fn a_rekeyed_table_opens_with_the_new_passphrase_only() {
     let scratch = Scratch::new();
     let table = name("secret");
     {
@@ -292,7 +292,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
         .collect();
     reader.quiescent();
     let mut following = store.subscribe(&table, before.position).unwrap();
-    let info = store.reseal(&table, &passphrase("new")).unwrap();
+    let info = store.rekey(&table, &passphrase("new")).unwrap();
     store.scrub().unwrap();
     assert_ne!(info.position.epoch, before.position.epoch);
     assert_eq!(info.position.seq, before.position.seq);
@@ -355,7 +355,7 @@ fn a_resealed_table_opens_with_the_new_passphrase_only() {
 }
 
 #[test]
-fn readers_and_writers_do_not_notice_a_rekeying() {
+fn nobody_notices_that_a_table_is_rekeyed() {
     let scratch = Scratch::new();
     let table = name("secret");
     let store = open(&scratch.path(), "0");
@@ -413,7 +413,7 @@ fn readers_and_writers_do_not_notice_a_rekeying() {
         let _stop = Stop(&done);
         for n in 1..=6 {
             let before = commits.load(Ordering::Relaxed);
-            store.reseal(&table, &passphrase(&n.to_string())).unwrap();
+            store.rekey(&table, &passphrase(&n.to_string())).unwrap();
             while commits.load(Ordering::Relaxed) < before + 4 && !stop() {
                 std::thread::yield_now();
             }
@@ -445,11 +445,9 @@ fn what_does_not_go_together_is_refused() {
     store
         .create_table(&name("plain"), TableOptions::default())
         .unwrap();
-    let error = store
-        .reseal(&name("plain"), &passphrase("new"))
-        .unwrap_err();
+    let error = store.rekey(&name("plain"), &passphrase("new")).unwrap_err();
     assert!(matches!(error, TableError::NotSealed { .. }));
-    let error = store.reseal(&name("none"), &passphrase("new")).unwrap_err();
+    let error = store.rekey(&name("none"), &passphrase("new")).unwrap_err();
     assert_eq!(error.code(), Code::UnknownTable);
     store.create_table(&name("secret"), sealed()).unwrap();
     let error = store
@@ -473,7 +471,7 @@ fn new_seals_ask_for_as_many_rounds_as_owasp_does() {
     };
     store.create_table(&table, sealed()).unwrap();
     assert_eq!(rounds(), 600_000);
-    store.reseal(&table, &passphrase("new")).unwrap();
+    store.rekey(&table, &passphrase("new")).unwrap();
     assert_eq!(rounds(), 600_000);
     store.commit(&table, Txn::new().put(put("a", "1"))).unwrap();
     drop(store);

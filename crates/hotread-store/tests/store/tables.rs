@@ -271,6 +271,15 @@ fn a_search_finds_what_has_all_words_and_follows_changes() {
         keys.concat()
     };
     assert_eq!(find("zurich", None), "ac");
+    for (limit, more) in [(1, true), (2, false), (3, false)] {
+        let search = Search {
+            query: "zurich".into(),
+            limit,
+            ..Search::default()
+        };
+        let found = store.search(&table, &search).unwrap();
+        assert_eq!((found.records.len(), found.more), (limit.min(2), more));
+    }
     assert_eq!(find("AIRPORT", None), "bc");
     assert_eq!(find("airp*", None), "bc");
     assert_eq!(find("airp", None), "");

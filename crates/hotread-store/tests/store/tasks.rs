@@ -167,7 +167,7 @@ fn waiting_tasks_are_woken_by_a_change_and_by_the_end() {
     store.commit(&tables[0], txn(2)).unwrap();
     assert_eq!(woken(), [false; 4]);
 
-    store.reseal(&tables[1], &passphrase()).unwrap();
+    store.rekey(&tables[1], &passphrase()).unwrap();
     assert_eq!(woken(), [false, true, false, false]);
     let polled = poll_once(&mut following[1], &wakers[1]);
     assert!(matches!(polled, Poll::Ready(Err(e)) if e == unknown(1)));

@@ -1,48 +1,23 @@
-//! `hotread import --dry-run`: the changes that an import would make.
+//! Changes that an import would make: `hotread import --dry-run`. How rows are compared with the table is in
+//! `compare.rs`.
 
-use super::load::{self, Job, Loaded};
-use super::{Files, Read, exit_code, say_read};
+use super::compare::{Comparison, Group};
+use super::failures::{interrupted, stopped, too_many};
+use super::load::{self, Job, Loaded, MAX_HELD_BYTES};
+use super::{Files, Read, exit_code, interrupt, say_read};
+use crate::args::ImportArgs;
+use crate::backend::Tables;
 use crate::commands::{Mode, Session};
 use crate::exit::{self, Failure};
-use crate::output::{Out, count, grouped};
+use crate::output::{Out, grouped};
 use anyhow::Result;
 use hotread_proto::limits::FREE_DELETIONS;
-use hotread_proto::{Code, Put, Record};
+use hotread_proto::{Code, TableInfo};
+use hotread_store::TableSchema;
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Keys that are shown for each kind of change.
-const SHOWN: usize = 5;
-
-/// Records with the same kind of change.
-#[derive(Debug, Default, Serialize)]
-struct Group {
-    count: u64,
-    /// Keys of the first ones.
-    first: Vec<String>,
-}
-
-impl Group {
-    fn add(&mut self, key: &str) {
-        self.count += 1;
-        if self.first.len() < SHOWN {
-            self.first.push(key.to_owned());
-        }
-    }
-
-    /// Formats the group as `3 records: "a", "b", "c"`.
-    fn tell(&self) -> String {
-        let keys: Vec<_> = self.first.iter().map(|key| format!("{key:?}")).collect();
-        let records = count(self.count, "record", "records");
-        match (keys.is_empty(), self.count as usize > keys.len()) {
-            (true, _) => records,
-            (false, false) => format!("{records}: {}", keys.join(", ")),
-            (false, true) => format!("{records}: {}, …", keys.join(", ")),
-        }
-    }
-}
-
-/// Planned changes, as JSON.
+/// What would be done, as JSON.
 #[derive(Serialize)]
 struct Plan<'a> {
     table: &'a str,
@@ -65,43 +40,58 @@ pub(super) fn run(
     mut files: Files,
     out: &mut Out,
 ) -> Result<ExitCode> {
+    const DONE: &str = "nothing was changed";
     let args = job.args;
-    let mut loaded = Loaded::default();
-    let rows = load::hold(job, &mut files, &mut loaded)?;
-    job.bar.finish_and_clear();
     let before = before(session, args)?;
-    let created = before.is_none();
-    let before = before.unwrap_or_default();
-    let (mut added, mut changed, mut unchanged) =
-        (Group::default(), Group::default(), Group::default());
-    let mut deleted = args.replace.then(Group::default);
-    let mut left = before.iter().peekable();
-    let mut delete = |record: &Record| {
-        if let Some(deleted) = &mut deleted {
-            deleted.add(record.key());
-        }
+    let schema = match &before {
+        Some((_, info)) => TableSchema::of(info)?,
+        None => None,
     };
-    // Rows and records are both in the order of their keys.
-    for (key, (_, put)) in &rows {
-        while let Some(record) = left.next_if(|record| record.key() < key.as_str()) {
-            delete(record);
-        }
-        match left.next_if(|record| record.key() == key.as_str()) {
-            None => added.add(key.as_str()),
-            Some(record) if is_same(record, put) => unchanged.add(key.as_str()),
-            Some(_) => changed.add(key.as_str()),
-        }
+    let created = before.is_none();
+    let records = before.as_ref().map_or(0, |(_, info)| info.records);
+    let mut comparison = Comparison::new(before.as_ref(), &args.table);
+    let mut loaded = Loaded::default();
+    let end = load::read(
+        job,
+        &mut files,
+        &mut loaded,
+        |origin, put, files, loaded| {
+            if let Some(schema) = &schema
+                && let Err(misfit) = schema.check(&put.key, &put.value)
+            {
+                if !args.skip_bad {
+                    return Err(stopped(misfit.code(), origin, files, &misfit, DONE));
+                }
+                loaded.leave_out(files, origin, misfit);
+                return Ok(());
+            }
+            comparison.add(put)?;
+            if args.replace && comparison.held_bytes() > MAX_HELD_BYTES {
+                return Err(too_many(&files.names(), MAX_HELD_BYTES));
+            }
+            Ok(())
+        },
+    )?;
+    end.check(&files, DONE)?;
+    comparison.finish()?;
+    job.bar.finish_and_clear();
+    if args.replace && comparison.is_empty() && !args.allow_empty {
+        return Err(super::would_empty(&files.names(), "good rows", args));
     }
-    left.for_each(delete);
+    let deleted = match args.replace {
+        true => Some(comparison.deleted()?),
+        false => None,
+    };
+    if interrupt::came() {
+        return Err(interrupted(&files.names(), DONE));
+    }
     let gone = deleted.as_ref().map_or(0, |group| group.count);
     // The same check as that of the table.
     let allowed = match args.max_delete {
         100 => u64::MAX,
-        percent => (before.len() as u64 * u64::from(percent) / 100).max(FREE_DELETIONS),
+        percent => (records * u64::from(percent) / 100).max(FREE_DELETIONS),
     };
-    if args.replace && rows.is_empty() && !args.allow_empty {
-        return Err(super::would_empty(&files.names(), "good rows", args));
-    }
+    let [added, changed, unchanged] = comparison.groups();
     if session.json() {
         out.json(&Plan {
             table: args.table.as_str(),
@@ -115,7 +105,7 @@ pub(super) fn run(
         })?;
     } else {
         let done = say_read(session, &loaded);
-        out.line(&format!("{done}; nothing was changed"))?;
+        out.line(&format!("{done}; {DONE}"))?;
         if created {
             out.line(&format!("would create table {}", args.table))?;
         }
@@ -133,29 +123,26 @@ pub(super) fn run(
         let message = format!(
             "this would delete {} of {} records, and be refused; --max-delete allows it",
             grouped(gone),
-            grouped(before.len() as u64)
+            grouped(records)
         );
         return Err(Failure::new(Code::PreconditionFailed, message).into());
     }
     Ok(exit_code(&loaded))
 }
 
-/// Returns the records of the table, if it exists.
-fn before(session: &Session, args: &crate::args::ImportArgs) -> Result<Option<Vec<Record>>> {
+/// The table as it is, if it is there.
+fn before(session: &Session, args: &ImportArgs) -> Result<Option<(Tables, TableInfo)>> {
     let read = session
         .tables_for(&args.table, Mode::Read)
-        .and_then(|tables| tables.whole(&args.table));
+        .and_then(|tables| {
+            let info = tables.table(&args.table)?;
+            Ok((tables, info))
+        });
     match read {
-        Ok(whole) => Ok(Some(whole.records)),
+        Ok(before) => Ok(Some(before)),
         Err(error) => match exit::body(&error).code {
             Code::UnknownTable | Code::NoSuchFile => Ok(None),
             _ => Err(error),
         },
     }
-}
-
-fn is_same(record: &Record, put: &Put) -> bool {
-    record.value() == put.value.as_bytes()
-        && record.category() == put.category.as_str()
-        && record.expires_at() == put.expires_at
 }

@@ -52,7 +52,12 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    fn leave_out(&mut self, files: &Files, origin: Origin, reason: impl std::fmt::Display) {
+    pub(super) fn leave_out(
+        &mut self,
+        files: &Files,
+        origin: Origin,
+        reason: impl std::fmt::Display,
+    ) {
         self.bad_rows += 1;
         if self.bad.len() < DEFAULT_LISTED {
             self.bad.push(files.bad(origin, reason.to_string()));
@@ -60,8 +65,8 @@ impl Loaded {
     }
 }
 
-/// Reason for the end of reading.
-enum End {
+/// Why reading ended.
+pub(super) enum End {
     /// There are no more rows.
     Done,
     /// A bad row, where such rows are not skipped.
@@ -75,8 +80,8 @@ enum End {
 }
 
 impl End {
-    /// Returns an error unless all rows were read; `done` describes the rows so far.
-    fn check(&self, files: &Files, done: &str) -> Result<()> {
+    /// An error, unless all was read; `done` says what has become of the rows so far.
+    pub(super) fn check(&self, files: &Files, done: &str) -> Result<()> {
         Err(match self {
             Self::Done => return Ok(()),
             Self::Bad(origin, reason) => bad_row(reason, *origin, files, done),
@@ -87,9 +92,9 @@ impl End {
     }
 }
 
-/// Reads all rows except those that are passed over. `each` takes the good rows; a bad row is skipped,
-/// or ends reading.
-fn read(
+/// Reads all rows but those that are passed over. `each` takes the good ones; bad ones are left out, or
+/// end it.
+pub(super) fn read(
     job: &Job<'_>,
     files: &mut Files,
     loaded: &mut Loaded,
@@ -146,8 +151,8 @@ fn read(
     }
 }
 
-/// Reads the records of all files, in the order of their keys, with their origins.
-pub(super) fn hold(
+/// All records of the files, in the order of their keys, and where they come from.
+fn hold(
     job: &Job<'_>,
     files: &mut Files,
     loaded: &mut Loaded,

@@ -1,5 +1,6 @@
 //! `hotread import`: opening the files and the table, and reporting the result. `load.rs` does the work.
 
+mod compare;
 mod dry_run;
 mod failures;
 mod files;

@@ -5,8 +5,14 @@ use hotread_proto::Key;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Most keys that are remembered, in a hash table of 75 MB. Later keys are compared with these only.
-const MAX_KEYS: usize = 7_000_000;
+/// Most keys that are remembered: those that a hash table of 75 MB takes. Of later ones, only those that
+/// stood among these are told.
+pub(super) const MAX_KEYS: usize = 7_000_000;
+
+/// The hash by which a key is remembered.
+pub(super) fn hash(key: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::new().hash_one(key)
+}
 
 /// Keys so far, by 64 bits of their hashes: of ten million keys, two share them once in 400,000 imports.
 #[derive(Default)]
@@ -21,7 +27,7 @@ pub(super) struct Seen {
 impl Seen {
     /// Records a key; returns `true` if it is the first row with this key.
     pub(super) fn first(&mut self, key: &Key) -> bool {
-        let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(key.as_str());
+        let hash = hash(key.as_str());
         let first = match self.hashes.len() < MAX_KEYS {
             true => self.hashes.insert(hash),
             false => !self.hashes.contains(&hash),

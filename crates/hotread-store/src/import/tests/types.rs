@@ -123,6 +123,15 @@ fn fields_are_written_as_their_columns_types() {
 }
 
 #[test]
+fn the_last_field_of_a_long_column_counts() {
+    let rows: String = (0..20_000).map(|n| format!("k{n},{n}\n")).collect();
+    let of = |last: &str| told(&[&format!("key,v\n{rows}k,{last}\n")], &[]).unwrap()["v"];
+    assert_eq!(of("1"), Kind::Integer);
+    assert_eq!(of("0.5"), Kind::Number);
+    assert_eq!(of("x"), Kind::Text);
+}
+
+#[test]
 fn a_sample_is_read_again_and_its_last_row_is_not_trusted() {
     let mut file = "key,v\n".to_owned();
     while file.len() < SAMPLE_BYTES - 3 {

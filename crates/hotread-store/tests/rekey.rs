@@ -1,5 +1,5 @@
-//! Cost of rekeying a small sealed table in a large database. A process of its own, because its memory
-//! is measured.
+//! A small sealed table in a large database: what a new passphrase costs. In a process of its own, whose
+//! memory is measured.
 
 #[allow(dead_code, reason = "it is for the other tests, too")]
 #[path = "store/common.rs"]
@@ -53,7 +53,7 @@ fn with_tables(builder: StoreBuilder, bytes: usize) -> Store {
 }
 
 #[test]
-fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
+fn a_small_table_is_rekeyed_without_rewriting_a_large_file() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (scratch, disk) = (Scratch::new(), Disk::new());
     let builder = Store::builder(scratch.path()).vfs(disk.vfs());
@@ -63,21 +63,21 @@ fn a_small_table_is_sealed_anew_without_rewriting_a_large_file() {
         work();
         disk.counts().writes - before
     };
-    let sealing = writes(&|| {
+    let rekeying = writes(&|| {
         store
-            .reseal(&name("secret"), &passphrase("new"))
+            .rekey(&name("secret"), &passphrase("new"))
             .map(drop)
             .unwrap();
     });
     let scrubbing = writes(&|| store.scrub().unwrap());
-    println!("{sealing} writes for the sealing, {scrubbing} for the file");
-    // Other tables wait for the rekeying only, unless the file is rewritten meanwhile.
-    assert!(sealing * 20 < scrubbing, "{sealing} {scrubbing}");
+    println!("{rekeying} writes for the new keys, {scrubbing} for the file");
+    // Other tables wait for the first only, unless the file is to be rewritten.
+    assert!(rekeying * 20 < scrubbing, "{rekeying} {scrubbing}");
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }
 
 #[test]
-fn others_write_while_a_table_is_sealed_anew() {
+fn others_write_while_a_table_is_rekeyed() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (scratch, disk) = (Scratch::new(), Disk::new());
     let builder = Store::builder(scratch.path()).vfs(disk.vfs());
@@ -91,8 +91,8 @@ fn others_write_while_a_table_is_sealed_anew() {
     let writes = || disk.counts().writes;
     let begun = writes();
     let committed = std::thread::scope(|scope| {
-        let sealing = scope.spawn(|| store.reseal(&name("secret"), &passphrase("new")));
-        while writes() == begun && !sealing.is_finished() {
+        let rekeying = scope.spawn(|| store.rekey(&name("secret"), &passphrase("new")));
+        while writes() == begun && !rekeying.is_finished() {
             std::thread::yield_now();
         }
         for n in 0..20 {
@@ -100,7 +100,7 @@ fn others_write_while_a_table_is_sealed_anew() {
             store.commit(&name("other"), txn).unwrap();
         }
         let committed = writes() - begun;
-        sealing.join().unwrap().unwrap();
+        rekeying.join().unwrap().unwrap();
         committed
     });
     let before = writes();
@@ -129,7 +129,7 @@ fn rekeying_and_rewriting_a_large_file_take_bounded_memory() {
     let store = with_tables(Store::builder(scratch.path()), 96 << 20);
     let before = peak_bytes().and_then(|_| peak_bytes());
     store
-        .reseal(&name("secret"), &passphrase("new"))
+        .rekey(&name("secret"), &passphrase("new"))
         .map(drop)
         .unwrap();
     store.scrub().unwrap();
