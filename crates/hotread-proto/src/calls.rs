@@ -59,11 +59,11 @@ pub struct Page {
 pub struct Found {
     /// Records, best match first.
     pub records: Vec<Record>,
-    /// There are more, which the limit or the size of the answer has left out. A search has no next page: each
-    /// write may move records between pages, since ranks depend on the whole table.
+    /// `true` if the limit or the size of the answer left records out. A search has no next page: ranks depend on
+    /// the whole table, so that each write may move records between pages.
     #[serde(default)]
     pub more: bool,
-    /// The records are at least as new as this.
+    /// Position that the records are at least as new as.
     pub position: Position,
 }
 

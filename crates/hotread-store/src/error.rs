@@ -28,7 +28,7 @@ from_storage! {
     BackupError::Storage from rusqlite::Error;
 }
 
-/// Gives kinds of errors the two that any call on a table may end with.
+/// Adds constructors of the two errors that any call on a table may return.
 macro_rules! of_table {
     ($($error:ident),+) => {$(
         impl $error {
@@ -241,7 +241,7 @@ fn by(worker: Option<&str>) -> String {
 }
 
 impl CommitError {
-    /// The error's stable code.
+    /// Returns the error's stable code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -325,7 +325,7 @@ pub enum TableError {
     )]
     SealedName,
     /// The table is not sealed.
-    #[error("table {table} is not sealed; there is nothing to rekey")]
+    #[error("table {table} is not sealed, so it cannot be rekeyed")]
     NotSealed {
         /// The table.
         table: TableName,

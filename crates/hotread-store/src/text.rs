@@ -83,14 +83,14 @@ fn push(text: &str, out: &mut String) {
 /// with blanks around each character of a script without spaces, so that the character is a word by
 /// itself.
 fn separate(text: &str, out: &mut String) {
-    // Most text is ASCII, which only a NUL changes.
+    // Most text is ASCII, of which only NUL is replaced.
     if text.is_ascii() && memchr::memchr(0, text.as_bytes()).is_none() {
         return out.push_str(text);
     }
     separate_chars(text, out);
 }
 
-/// [`separate`] for any text, character by character.
+/// Does the work of [`separate`] for any text, character by character.
 fn separate_chars(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {

@@ -1,5 +1,5 @@
-//! A small sealed table in a large database: what a new passphrase costs. In a process of its own, whose
-//! memory is measured.
+//! Cost of rekeying a small sealed table in a large database. A process of its own, because its memory
+//! is measured.
 
 #[allow(dead_code, reason = "it is for the other tests, too")]
 #[path = "store/common.rs"]
@@ -71,7 +71,7 @@ fn a_small_table_is_rekeyed_without_rewriting_a_large_file() {
     });
     let scrubbing = writes(&|| store.scrub().unwrap());
     println!("{rekeying} writes for the new keys, {scrubbing} for the file");
-    // Other tables wait for the first only, unless the file is to be rewritten.
+    // Other tables wait for the rekeying only, unless the file is rewritten meanwhile.
     assert!(rekeying * 20 < scrubbing, "{rekeying} {scrubbing}");
     assert_eq!(store.verify().unwrap().problems, [""; 0]);
 }

@@ -34,16 +34,16 @@ that would delete more than half of the records (and more than 10) is refused, u
 more. --if-seq refuses a replacement that was computed from an older state. The same members in another
 order are a different value.
 
-With --dry-run all rows are read, tested against the table's schema and compared with its records, through a
-server as well; memory does not grow with the table. It does not test --if-seq, what a server allows in one
-step, or whether there is room on the disk. With --replace it tests each row, and not only the last one of
-a key.
+With --dry-run all rows are read, checked against the table's schema and compared with its records, also
+through a server; memory does not grow with the table. A dry run does not check --if-seq, the limits of a
+server, or the free space of the disk. With --replace it checks every row, not only the last one of each
+key.
 
-The database and the table are created if they are not there. Through a server (--url), each
-transaction is committed before the next is sent; if an answer is lost, it is asked for again, and
-nothing is done twice. A server bounds what a replacement may change (100,000 records by default, in a
-body of 64 MiB). If an empty table is to get more than that, it is loaded in transactions, which is said;
-with --if-seq it is refused.
+The database and the table are created if they do not exist. Through a server (--url), each transaction is
+committed before the next is sent; if an answer is lost, the transaction is sent again, and takes effect
+once. A server limits what a replacement may change (100,000 records by default, in a body of 64 MiB). A
+larger replacement of an empty table is loaded in several transactions, which the import reports; with
+--if-seq it is refused.
 
 Examples:
   hotread import oui oui.csv --key Assignment
@@ -160,7 +160,7 @@ pub(crate) struct ImportArgs {
     /// Refuse two rows with the same key
     #[arg(long)]
     pub(crate) unique: bool,
-    /// Change nothing; test the rows, and show what would be added, changed, and with --replace deleted
+    /// Change nothing; check the rows, and show what would be added, changed and, with --replace, deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Make the table equal the files in one step: records that are not in the files are deleted

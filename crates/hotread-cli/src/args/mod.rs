@@ -304,7 +304,7 @@ Examples:
     },
     /// Rekey a sealed table with a new passphrase
     #[command(after_help = "\
-Every value is encrypted under it, and the table begins a new epoch. The old passphrase comes from
+Every value is encrypted again, and the table begins a new epoch. The old passphrase comes from
 --passphrase-file. Backups made before keep the old one.
 
 Examples:

@@ -99,8 +99,8 @@ Records are read page by page: a transaction that is committed in between appear
 only. For one state of a whole table use `hotread export`.";
 
 pub(crate) const SEARCH_HELP: &str = "\
-Finds records that have all the words, in any case, with or without accents; a word that ends in *
-stands for all that begin so. The best come first. If there are more than --limit, that is said on stderr;
+Finds records that contain all the words, whatever their case and accents; a word that ends in * matches
+all words that begin with it. The best matches come first. A list that --limit cuts is reported on stderr;
 there is no next page, since each write may change the order.
 
 Examples:

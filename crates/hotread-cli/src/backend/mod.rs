@@ -132,7 +132,7 @@ impl Tables {
         }
     }
 
-    /// The records that have the words, the best first.
+    /// Returns the records that contain all words, best match first.
     pub(crate) fn search(&self, table: &TableName, search: &Search) -> Result<Found> {
         match self {
             Self::File(store) => Ok(store.search(table, search)?),

@@ -1,8 +1,8 @@
-//! Records as they were: `hotread get --at`.
+//! Records as of an earlier transaction: `hotread get --at`.
 //!
-//! The history is read backwards from the position, in pieces that double: at most twice what lies between the
-//! position and the last change of a record before it, and a piece more. For a record that was not there yet, all of
-//! it is read.
+//! The history is read backwards from the position, in pieces that double in size: at most one piece more than
+//! twice the history between the position and the last change of a record before it. For a record that did not
+//! exist yet, the history is read to its beginning.
 
 use crate::backend::Tables;
 use crate::exit::Failure;
@@ -10,10 +10,10 @@ use anyhow::Result;
 use hotread_proto::{Change, ChangeOp, Code, Key, MAX_CHANGES, Position, Record, TableName};
 use std::collections::{HashMap, HashSet};
 
-/// Transactions of the first piece of history: about a page of a database, and a short answer of a server.
+/// Transactions in the first piece of history: about a page of a database, and a short answer of a server.
 const FIRST_PIECE: usize = 16;
 
-/// Reads some of the changes after a position, as [`Tables::changes`].
+/// Reads some of the changes after a position, like [`Tables::changes`].
 type Read<'a> = &'a mut dyn FnMut(Position, usize) -> Result<Vec<Change>>;
 
 /// Returns the records with these keys as of a position, in the order of the keys.
@@ -39,7 +39,7 @@ pub(super) fn records(
     let mut read = |from, limit| tables.changes(table, from, limit);
     let then = last_changes(at, info.floor, &mut wanted, &mut read)?;
     if info.floor > 1 && !wanted.is_empty() {
-        // A record that is absent, and was not touched since, was absent then.
+        // A record that is absent now, and was not changed since the position, was absent then.
         let absent = keys.iter().zip(&now).filter(|(_, now)| now.is_none());
         let absent = absent.map(|(key, _)| key.as_str());
         let absent = absent.filter(|key| wanted.contains(key)).collect();
@@ -49,7 +49,7 @@ pub(super) fn records(
             |key: &&Key| wanted.contains(key.as_str()) && !untouched.contains(key.as_str());
         if let Some(key) = keys.iter().find(untold) {
             let message = format!(
-                "the history of table {table} begins at seq {}, and does not tell of {key:?} at seq \
+                "the history of table {table} begins at seq {}, and does not show {key:?} at seq \
                  {}; ask for a later one",
                 info.floor, at.seq
             );
@@ -66,8 +66,8 @@ pub(super) fn records(
     Ok(records.collect())
 }
 
-/// What the last change of each key up to a position has left of its record. A key without a change in the history,
-/// which begins at `floor`, stays in `wanted`.
+/// Returns the record that the last change of each key up to a position left, or `None` if it was a deletion. A key
+/// without a change in the history, which begins at `floor`, stays in `wanted`.
 fn last_changes<'a>(
     at: Position,
     floor: u64,
@@ -81,7 +81,8 @@ fn last_changes<'a>(
         let start = end.saturating_sub(piece as u64).max(lowest);
         let mut last = HashMap::new();
         let mut from = start;
-        // An answer may have fewer changes than were asked for, and those of one piece are no more than fit.
+        // An answer may have fewer changes than were requested. The changes of one piece are within the limit of a
+        // request.
         while from < end {
             let position = Position { seq: from, ..at };
             let changes = read(position, (end - from) as usize)?;
@@ -101,7 +102,7 @@ fn last_changes<'a>(
     Ok(all)
 }
 
-/// The record that an operation has left.
+/// Returns the record that an operation left.
 fn put(op: ChangeOp) -> Option<Record> {
     match op {
         ChangeOp::Put(record) => Some(record),
@@ -109,7 +110,7 @@ fn put(op: ChangeOp) -> Option<Record> {
     }
 }
 
-/// Those of some keys that were not changed after a position and up to `head`.
+/// Returns those of the keys that were not changed after a position, up to `head`.
 fn untouched<'a>(
     at: Position,
     head: u64,
@@ -136,8 +137,8 @@ mod tests {
 
     const ALL: u64 = 100_000;
 
-    /// Reads a history in which each transaction touches one key, named for it but for those that `name` tells;
-    /// `rows` counts what was read.
+    /// Returns a reader of a history in which each transaction changes one key: the one that `name` returns,
+    /// otherwise the sequence number. `rows` counts the transactions that were read.
     fn history(
         rows: &mut u64,
         name: impl Fn(u64) -> Option<&'static str>,

@@ -179,7 +179,7 @@ fn rekey(session: &Session, table: &TableName, new: Option<&Path>, out: &mut Out
     let info = store.rekey(table, &new)?;
     let line = format!("table {table} was rekeyed, and is at {}", info.position);
     session.answer(&info, &line, out)?;
-    // It is rekeyed whether or not this works.
+    // The table is rekeyed even if this fails.
     out.flush()?;
     let mib = std::fs::metadata(store.path()).map_or(0, |meta| meta.len() >> 20);
     session.note(&format!(

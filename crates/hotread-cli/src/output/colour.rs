@@ -13,7 +13,7 @@ pub(crate) fn is_wanted(stream: &impl IsTerminal) -> bool {
         && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// An effect of a terminal, as the parameters of its escape sequence.
+/// Style of text on a terminal.
 #[derive(Clone, Copy)]
 pub(crate) enum Style {
     Bold,

@@ -53,7 +53,7 @@ impl Out {
         self.terminal
     }
 
-    /// Returns the width of the terminal in columns, if stdout is one that knows it.
+    /// Returns the width of the terminal in columns, if stdout is a terminal of known width.
     pub(crate) fn columns(&self) -> Option<u16> {
         let size = termios::tcgetwinsize(io::stdout()).ok()?;
         // A terminal of unknown width reports 0.

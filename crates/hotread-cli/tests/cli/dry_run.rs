@@ -1,4 +1,4 @@
-//! import --dry-run.
+//! `hotread import --dry-run`.
 
 use super::import::{created, values};
 use super::serving::Serving;
@@ -30,7 +30,7 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
     let serving = Serving::start(&place, &[]);
     for serving in [None, Some(&serving)] {
         let run = |args: &[&str]| run(&place, serving, &[&import[..], args].concat());
-        let expected = "4 rows read, 1 row had a key that stood before; nothing was changed\n\
+        let expected = "4 rows read, 1 row had a key that appeared before; nothing was changed\n\
                         would add 1 record: \"add\"\n\
                         would change 1 record: \"change\"\n\
                         would leave 1 as they are\n";
@@ -57,8 +57,8 @@ fn a_dry_run_says_what_would_change_and_changes_nothing() {
     }
 }
 
-/// A server is asked for records one by one where that is less than its pages, and for the pages of the keys in
-/// question otherwise.
+/// From a server, records are read one by one if the rows are fewer than the pages of the table, otherwise by
+/// pages.
 #[test]
 fn rows_are_compared_with_a_table_of_many_pages() {
     let place = Place::new();
@@ -123,7 +123,7 @@ fn a_dry_run_reports_the_rows_that_the_schema_refuses() {
         })
         .collect();
     assert_eq!(values(&place, "t").len(), 1);
-    // As a real import says it, but for what became of the rows.
+    // The same message as that of a real import, except for what became of the rows.
     let real = serving.run(&import(&[]));
     let reason = |ran: &Ran| ran.err.split(" (").next().unwrap().to_owned();
     assert!(

@@ -253,7 +253,7 @@ fn searches_find_words() {
     assert_eq!((cut.code, cut.out.lines().count()), (0, 2));
     let rest = "there are more than these 1; give a higher --limit, or more words\n";
     assert_eq!(cut.err, rest);
-    // All there are is not cut, whatever the limit.
+    // A list of all matches is not cut, even if the limit equals their number.
     let whole = place.run(&["search", "t", "name", "--limit", "2"]).ok();
     assert_eq!(whole.lines().count(), 3);
     place.run(&["table", "create", "plain"]).ok();

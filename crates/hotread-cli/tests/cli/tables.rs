@@ -1,4 +1,4 @@
-//! table create, list, show, drop, rekey; migrate.
+//! `hotread table create`, `list`, `show`, `drop` and `rekey`, and `hotread migrate`.
 
 use super::Place;
 use hotread_store::migrate::LATEST;
@@ -243,7 +243,7 @@ fn sealed_tables_need_their_passphrase() {
     );
     assert_eq!(rekeyed.code, 0, "{rekeyed:?}");
     assert!(rekeyed.out.contains("was rekeyed"), "{rekeyed:?}");
-    // Nothing else is written meanwhile.
+    // No other process writes meanwhile.
     assert!(
         rekeyed.err.starts_with("rewriting the file of "),
         "{rekeyed:?}"

@@ -134,8 +134,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Encrypts every value under the keys of another passphrase, forgets the history, whose values are
-    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the table.
+    /// Encrypts every value under the keys of another passphrase, deletes the history, whose values are
+    /// bound to the old keys, and begins a new epoch. Takes time in proportion to the size of the
+    /// table.
     pub(crate) fn rekey(
         &mut self,
         table: &Arc<OpenTable>,

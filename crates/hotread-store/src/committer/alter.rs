@@ -48,15 +48,15 @@ impl Checked {
         Ok(followed.then_some(checked))
     }
 
-    /// Checks what has changed since the last check; `false` if the history lacks a part of it.
+    /// Checks the changes since the last check. Returns `false` if the history lacks a part of them.
     pub(crate) fn catch_up(&mut self, pool: &Pool, table: &OpenTable) -> Result<bool, CommitError> {
         follow(pool, table, |txn, head| {
             self.follow(txn, table, head.position, u64::MAX)
         })
     }
 
-    /// Checks what has changed up to `head`, and gives the bytes of history that were read for it; `None`: the
-    /// history does not have all of it, or it comes to more than `max_bytes`.
+    /// Checks the changes up to `head`, and returns the bytes of history that were read. Returns `None`
+    /// if the history lacks a part of them, or if they exceed `max_bytes`.
     fn follow(
         &mut self,
         db: &Connection,
@@ -160,7 +160,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Sets the index aside that is being built, if there is one: what is written from now on goes into none.
+    /// Sets aside the index that is being built, if there is one. Later writes do not update it.
     pub(crate) fn abandon_index(&mut self, table: &OpenTable) -> Result<(), TableError> {
         let current = self.current(table)?;
         if !current.is_building {
@@ -173,8 +173,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Indexes some records that the index does not have, in the order of their keys. Gives the last key; `None`
-    /// if there are no more, or there is no index any more.
+    /// Adds some records that the index lacks, in the order of their keys. Returns the last key, or
+    /// `None` if there are no more or the index was removed.
     pub(crate) fn index_some(
         &mut self,
         table: &OpenTable,

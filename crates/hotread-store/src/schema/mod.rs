@@ -62,7 +62,7 @@ impl Schema {
         self.graph.most_steps() <= QUICK_STEPS
     }
 
-    /// Checks the value of a table's record.
+    /// Checks the value of a record. The error is that of a commit.
     pub(crate) fn check_record(
         &self,
         table: &TableName,
@@ -79,8 +79,8 @@ impl Schema {
             })
     }
 
-    /// Where and why a value does not fit, without quoting it. Of a secret one, names of members are
-    /// not quoted either: only the schema's own words are.
+    /// Checks a value. The error is the place and reason of a violation, without quoting the value. For
+    /// a secret value, names of its members are not quoted either, only the schema's own words.
     pub(crate) fn check(&self, value: &Value, secret: bool) -> Result<(), (String, String)> {
         let value: Json = value.to().map_err(|e| (String::new(), e.to_string()))?;
         let steps = self.graph.steps(&value);
@@ -111,7 +111,7 @@ impl Schema {
     }
 }
 
-/// The schema of a table, for a program that checks values which it does not commit.
+/// Schema of a table, for programs that check values without committing them.
 #[derive(Debug)]
 pub struct TableSchema {
     table: TableName,
@@ -120,10 +120,11 @@ pub struct TableSchema {
 }
 
 impl TableSchema {
-    /// Compiles the schema of a table; `None` if it has none.
+    /// Compiles the schema of a table. Returns `None` if the table has no schema.
     ///
     /// # Errors
-    /// With [`CommitError::UnusableSchema`], as a commit to the table would be refused.
+    /// With [`CommitError::UnusableSchema`] if the schema cannot be used; a commit to the table fails with the same
+    /// error.
     pub fn of(info: &TableInfo) -> Result<Option<Self>, CommitError> {
         let Some(schema) = &info.options.schema else {
             return Ok(None);
@@ -139,7 +140,7 @@ impl TableSchema {
         }
     }
 
-    /// Checks a value as a commit to the table does.
+    /// Checks a value in the same way as a commit to the table.
     ///
     /// # Errors
     /// With [`CommitError::Schema`] if the value does not fit.

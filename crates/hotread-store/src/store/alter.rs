@@ -25,16 +25,17 @@ impl Store {
     /// are deleted when the next one is built.
     ///
     /// # Errors
-    /// If there is no such table, or it cannot be read or written; if the schema is none; with
-    /// [`CommitError::Schema`] if a record does not fit it; with [`TableError::Exists`] if the new name is taken;
-    /// with [`Refusal::Outdated`] if the table changes faster than it can be checked, which may pass. The table is
-    /// as it was then, without an index that was begun for it.
+    /// If there is no such table, or it cannot be read or written; if the schema is not valid; with
+    /// [`CommitError::Schema`] if a record does not fit it; with [`TableError::Exists`] if the new name is
+    /// taken; with [`Refusal::Outdated`] if the table changes faster than it can be checked, which may be
+    /// temporary. The table is unchanged then, and an index that was begun for the alteration is removed.
     pub fn alter(&self, table: &TableName, alter: &Alter) -> Result<TableInfo, TableError> {
         self.writer()?;
         let mut is_index_begun = false;
         let altered = self.try_alter(table, alter, &mut is_index_begun);
         if altered.is_err() && is_index_begun {
-            // The first error says what was wrong. An index that cannot be set aside is cleared before the next.
+            // The first error is the one to return. An index that cannot be set aside is deleted when the next one
+            // is built.
             let _ = self.abandon_index(table);
         }
         altered

@@ -95,9 +95,9 @@ impl Store {
         Ok(())
     }
 
-    /// Encrypts a sealed table under another passphrase: all at once or not at all. Begins a
-    /// new epoch without history, and forgets transaction ids. Takes memory and time for the whole table,
-    /// during which other tables are not written; how large the rest of the file is does not matter.
+    /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
+    /// and forgets the transaction ids. Takes memory and time for the whole table, whatever the size of
+    /// the rest of the file; writes to other tables wait meanwhile.
     ///
     /// Values under the old passphrase may be left in unused parts of the file until
     /// [`scrub`](Self::scrub).
@@ -106,8 +106,8 @@ impl Store {
     /// [`StoreBuilder::passphrase`](crate::StoreBuilder::passphrase).
     ///
     /// # Errors
-    /// If there is no such table, or it is not sealed, or this store's passphrase is not its own, or
-    /// it cannot be written. The table is as it was then.
+    /// If there is no such table, it is not sealed, this store has another passphrase than the table,
+    /// or the database cannot be written. The table is unchanged then.
     pub fn rekey(&self, table: &TableName, new: &Passphrase) -> Result<TableInfo, TableError> {
         let known = self.0.registry.known(table)?;
         if !known.is_sealed() {

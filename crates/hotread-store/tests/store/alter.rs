@@ -353,7 +353,7 @@ fn an_index_is_taken_away_and_built_again() {
     assert_eq!(parts_of_indexes(&scratch), 0);
 }
 
-/// Rows and tables of search indexes in a file, and of what is left of them.
+/// Counts the rows and tables of search indexes in a file, the remains of deleted ones included.
 fn parts_of_indexes(scratch: &Scratch) -> i64 {
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
     let sql = "SELECT (SELECT count(*) FROM search_rows) + (SELECT count(*) FROM sqlite_master
@@ -384,7 +384,7 @@ fn an_alteration_that_is_refused_leaves_no_index() {
         assert_eq!(store.table_info(&table).unwrap(), before);
         assert_eq!(parts_of_indexes(&scratch), 0, "{code}");
     }
-    // Nor does what is written afterwards go into one.
+    // Records that are written afterwards do not go into an index.
     let text = Txn::new().put(put("b", r#""text""#));
     store.commit(&table, text).unwrap();
     assert_eq!(parts_of_indexes(&scratch), 0);
@@ -393,7 +393,7 @@ fn an_alteration_that_is_refused_leaves_no_index() {
 /// A record that the new schema refuses is written while the index is built, after the first check.
 #[test]
 fn an_index_is_given_up_where_the_schema_is_refused_late() {
-    /// Attempts to write between the begin and the end of building.
+    /// Attempts to write between the beginning and the end of building.
     const TRIES: usize = 50;
     for _ in 0..TRIES {
         let scratch = Scratch::new();

@@ -227,7 +227,7 @@ fn values_are_nowhere_in_clear() {
     let new = passphrase("another that is not shown");
     said += &format!("{new:?}");
     store.rekey(&table, &new).unwrap();
-    // What is damaged.
+    // Damaged values.
     drop((store, reader, following));
     found("closed");
     let db = rusqlite::Connection::open(scratch.path()).unwrap();
@@ -355,7 +355,7 @@ fn a_rekeyed_table_opens_with_the_new_passphrase_only() {
 }
 
 #[test]
-fn nobody_notices_that_a_table_is_rekeyed() {
+fn readers_and_writers_do_not_notice_a_rekeying() {
     let scratch = Scratch::new();
     let table = name("secret");
     let store = open(&scratch.path(), "0");

@@ -1,5 +1,5 @@
-//! Comparison of rows with the records of a table, some rows at a time: neither the files nor the table are in
-//! memory as a whole.
+//! Comparison of rows with the records of a table, some rows at a time, so that neither the files nor the
+//! table have to fit in memory.
 
 use super::interrupt;
 use super::load::RECORD_BYTES;
@@ -13,17 +13,17 @@ use hotread_store::MAX_PAGE;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
-/// Keys that are shown of each kind of change.
+/// Keys that are shown for each kind of change.
 const SHOWN: usize = 5;
-/// Memory of the rows that are compared at a time, in bytes: hundreds of thousands of common ones, so that pages of
-/// a server's table are read few times even for files in no order.
+/// Memory of the rows that are compared at a time, in bytes: enough for hundreds of thousands of common rows, so
+/// that the pages of a server's table are read only a few times, even if the files are in no order.
 const CHUNK_BYTES: usize = 64 << 20;
 
-/// Records of which one thing is said.
+/// Records with the same kind of change.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Group {
     pub(super) count: u64,
-    /// The first of their keys.
+    /// Keys of the first ones.
     first: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl Group {
         self.first.retain(|first| first != key);
     }
 
-    /// `3 records: "a", "b", "c"`
+    /// Formats the group as `3 records: "a", "b", "c"`.
     pub(super) fn tell(&self) -> String {
         let keys: Vec<_> = self.first.iter().map(|key| format!("{key:?}")).collect();
         let records = count(self.count, "record", "records");
@@ -52,7 +52,7 @@ impl Group {
     }
 }
 
-/// What the last row with a key would do.
+/// Effect of the last row with a key.
 #[derive(Debug, Clone, Copy)]
 enum Effect {
     Add,
@@ -76,19 +76,20 @@ fn is_same(record: &Record, put: &Put) -> bool {
         && record.expires_at() == put.expires_at
 }
 
-/// Rows so far, compared with a table.
+/// The rows so far, compared with a table.
 pub(super) struct Comparison<'a> {
-    /// The table, if it is there.
+    /// The table, if it exists.
     before: Option<&'a (Tables, TableInfo)>,
     table: &'a TableName,
     chunk_bytes: usize,
-    /// Rows that are yet to be compared. Of those with the same key, the last one.
+    /// Rows that were not compared yet: the last one of each key.
     rows: BTreeMap<Key, Put>,
     bytes: usize,
-    /// The effect of each key, by its hash: 150 MB of [`MAX_KEYS`]. Later keys are counted each time they come.
+    /// The effect of each key, by its hash: at most [`MAX_KEYS`], which take 150 MB. Later keys are counted each
+    /// time that they appear.
     effects: HashMap<u64, Effect>,
     held_bytes: usize,
-    /// By their [`Effect`].
+    /// One group for each [`Effect`].
     groups: [Group; 3],
 }
 
@@ -118,7 +119,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares the rows that were not compared yet. Ends early if a signal comes.
+    /// Compares the rows that were not compared yet. Returns early if a signal arrives.
     pub(super) fn finish(&mut self) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
@@ -126,7 +127,7 @@ impl<'a> Comparison<'a> {
             rows.values().for_each(|put| self.note(put, Effect::Add));
             return Ok(());
         };
-        // A file is asked for each key. A server is asked for pages, where they are fewer.
+        // From a file, each key is read. From a server, pages are read if they are fewer than the keys.
         if tables.is_remote() && rows.len() as u64 > info.records / MAX_PAGE as u64 {
             return self.compare_pages(tables, &rows);
         }
@@ -140,10 +141,11 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Reads the part of the table that the rows are in. Both are in the order of their keys.
+    /// Reads the part of the table that contains the keys of the rows. Rows and records are both in the order of
+    /// their keys.
     fn compare_pages(&mut self, tables: &Tables, rows: &BTreeMap<Key, Put>) -> Result<()> {
         let mut scan = Scan {
-            // A key comes after all that it begins with.
+            // A key sorts after each of its prefixes.
             after: rows.keys().next().and_then(without_last),
             limit: MAX_PAGE,
             ..Scan::default()
@@ -185,17 +187,17 @@ impl<'a> Comparison<'a> {
         self.groups[effect as usize].add(key);
     }
 
-    /// Memory that the rows would take all together, in bytes: of a key that came more than once, its first row.
+    /// Returns the memory that all rows together would take, in bytes. A repeated key counts with its first row.
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes + self.bytes
     }
 
-    /// Tells whether there were no rows.
+    /// Returns `true` if there were no rows.
     pub(super) fn is_empty(&self) -> bool {
         self.effects.is_empty()
     }
 
-    /// Records that no row has the key of.
+    /// Returns the records whose keys no row has.
     pub(super) fn deleted(&self) -> Result<Group> {
         let Some((tables, info)) = self.before else {
             return Ok(Group::default());
@@ -208,7 +210,7 @@ impl<'a> Comparison<'a> {
             limit: MAX_PAGE,
             ..Scan::default()
         };
-        // Where not all keys are known, one that is not known need not be one that is deleted.
+        // If only some of the keys are remembered, a record with another key may have a row as well.
         while first.len() < wanted && self.effects.len() < MAX_KEYS && !interrupt::came() {
             let page = tables.scan(self.table, &scan)?;
             let keys = page.records.iter().map(Record::key);
@@ -223,13 +225,13 @@ impl<'a> Comparison<'a> {
         Ok(Group { count, first })
     }
 
-    /// Those that would be added, changed, and left as they are.
+    /// Returns the records that would be added, changed, and left as they are.
     pub(super) fn groups(self) -> [Group; 3] {
         self.groups
     }
 }
 
-/// A key without its last character, if that is a key.
+/// Returns a key without its last character, if the rest is a key.
 fn without_last(key: &Key) -> Option<Key> {
     let (last, _) = key.as_str().char_indices().next_back()?;
     Key::new(&key.as_str()[..last]).ok()
@@ -248,7 +250,7 @@ mod tests {
         )
     }
 
-    /// Keys come again in the same chunk, and in later ones.
+    /// Keys are repeated in the same chunk, and in later ones.
     #[test]
     fn the_last_row_of_a_key_counts_in_chunks_of_any_size() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Changes that an import would make: `hotread import --dry-run`. How rows are compared with the table is in
-//! `compare.rs`.
+//! `hotread import --dry-run`: the changes that an import would make. `compare.rs` compares the rows with
+//! the table.
 
 use super::compare::{Comparison, Group};
 use super::failures::{interrupted, stopped, too_many};
@@ -17,7 +17,7 @@ use hotread_store::TableSchema;
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// What would be done, as JSON.
+/// Planned changes, as JSON.
 #[derive(Serialize)]
 struct Plan<'a> {
     table: &'a str,
@@ -130,7 +130,7 @@ pub(super) fn run(
     Ok(exit_code(&loaded))
 }
 
-/// The table as it is, if it is there.
+/// Returns the table as it is now, if it exists.
 fn before(session: &Session, args: &ImportArgs) -> Result<Option<(Tables, TableInfo)>> {
     let read = session
         .tables_for(&args.table, Mode::Read)

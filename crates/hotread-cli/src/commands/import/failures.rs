@@ -85,9 +85,9 @@ pub(super) fn not_unique(key: &str, origin: Origin, files: &Files, done: &str) -
 /// Returns the error for more rows than may be held in memory.
 pub(super) fn too_many(name: &str, most_bytes: usize) -> anyhow::Error {
     let message = format!(
-        "{name}: the rows take more than {} bytes of memory, {RECORD_BYTES} bytes a row included, which \
-         are the most that are compared with the table as a whole; nothing was changed; import \
-         without --replace, into a new table if it is to equal the file",
+        "{name}: the rows take more than {} bytes of memory ({RECORD_BYTES} bytes per row included), \
+         the limit of --replace; nothing was changed; import without --replace, into a new table if \
+         it must equal the file",
         grouped(most_bytes as u64)
     );
     Failure::new(Code::TooLarge, message).into()

@@ -65,7 +65,7 @@ impl Loaded {
     }
 }
 
-/// Why reading ended.
+/// Reason for the end of reading.
 pub(super) enum End {
     /// There are no more rows.
     Done,
@@ -80,7 +80,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// An error, unless all was read; `done` says what has become of the rows so far.
+    /// Returns an error unless all rows were read; `done` describes the rows so far.
     pub(super) fn check(&self, files: &Files, done: &str) -> Result<()> {
         Err(match self {
             Self::Done => return Ok(()),
@@ -92,8 +92,8 @@ impl End {
     }
 }
 
-/// Reads all rows but those that are passed over. `each` takes the good ones; bad ones are left out, or
-/// end it.
+/// Reads all rows except those that are passed over. `each` takes the good rows; a bad row is skipped,
+/// or ends reading.
 pub(super) fn read(
     job: &Job<'_>,
     files: &mut Files,
@@ -151,7 +151,7 @@ pub(super) fn read(
     }
 }
 
-/// All records of the files, in the order of their keys, and where they come from.
+/// Reads the records of all files, in the order of their keys, with their origins.
 fn hold(
     job: &Job<'_>,
     files: &mut Files,

@@ -5,11 +5,10 @@ use hotread_proto::Key;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-/// Most keys that are remembered: those that a hash table of 75 MB takes. Of later ones, only those that
-/// stood among these are told.
+/// Most keys that are remembered, in a hash table of 75 MB. Later keys are compared with these only.
 pub(super) const MAX_KEYS: usize = 7_000_000;
 
-/// The hash by which a key is remembered.
+/// Returns the hash by which a key is remembered.
 pub(super) fn hash(key: &str) -> u64 {
     BuildHasherDefault::<DefaultHasher>::new().hash_one(key)
 }
