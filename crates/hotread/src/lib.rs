@@ -222,7 +222,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let prices = HotRead::new(HashMap::<&str, u32>::new());
+//!     let prices = HotRead::new(HashMap::<String, u32>::new());
 //!     tokio::spawn(prices.maintenance());
 //!
 //!     let mut reader = prices.create_handle();
@@ -236,7 +236,7 @@
 //!         None
 //!     });
 //!
-//!     let queued = prices.insert("apple", 30);
+//!     let queued = prices.insert("apple".to_owned(), 30);
 //!     prices.published(queued.last_seq).await?;
 //!     assert_eq!(watcher.await?, Some(30));
 //!     Ok(())

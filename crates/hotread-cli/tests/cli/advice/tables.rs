@@ -108,7 +108,7 @@ fn values_and_conditions_are_given_as_the_message_says() {
     said(
         place.run(&["set", "t", "n", "6", "--if-seq", "1"]),
         4,
-        "read it again",
+        "read the record again",
     );
     let seq = place.run(&["get", "t", "n", "--json"]).json()[0]["seq"].to_string();
     place.run(&["set", "t", "n", "6", "--if-seq", &seq]).ok();
