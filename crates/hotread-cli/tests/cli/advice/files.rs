@@ -231,6 +231,29 @@ fn an_older_database_is_migrated() {
 }
 
 #[test]
+fn a_newer_database_is_left_to_the_newer_version() {
+    /// Place of SQLite's `user_version` in the header of a file: four bytes, the last of which counts here.
+    const USER_VERSION: usize = 63;
+    let place = Place::with_table();
+    place.run(&["set", "t", "k", "1"]).ok();
+    let db = place.db();
+    let known = std::fs::read(&db).unwrap();
+    // As a newer version would leave it.
+    let mut newer = known.clone();
+    newer[USER_VERSION] += 1;
+    std::fs::write(&db, &newer).unwrap();
+    let version = known[USER_VERSION];
+    for command in [&["get", "t", "k"][..], &["set", "t", "k", "2"]] {
+        let advice = format!("use the newer version, which can migrate it down to version {version}");
+        said(place.run(command), 5, &advice);
+    }
+    assert_eq!(std::fs::read(&db).unwrap(), newer, "it was left as it is");
+    // As the newer version migrates it down.
+    std::fs::write(&db, &known).unwrap();
+    place.run(&["set", "t", "k", "2"]).ok();
+}
+
+#[test]
 fn a_damaged_database_is_verified_and_restored() {
     let place = Place::with_table();
     let filler = "x".repeat(100);
