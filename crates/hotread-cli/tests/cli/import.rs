@@ -1,4 +1,4 @@
-//! `hotread import`.
+//! `hotread import`: formats, types, duplicates and replacements.
 
 use super::{Place, Ran};
 
@@ -153,96 +153,6 @@ fn ndjson_comes_from_files_and_from_stdin() {
 }
 
 #[test]
-fn a_bad_row_stops_it_and_what_came_before_stays() {
-    let place = Place::new();
-    let mut lines: Vec<_> = (0..2_500)
-        .map(|n| format!("{{\"key\":\"k{n:04}\",\"value\":{n}}}"))
-        .collect();
-    lines[1_800] = "{\"key\":\"bad\"}".into();
-    let file = place.file("x.ndjson", lines.join("\n"));
-    let ran = place.run(&["import", "t", &file]);
-    assert_eq!(ran.code, 1);
-    let error = ran.err.lines().last().unwrap();
-    for words in [
-        "x.ndjson, line 1801: ",
-        "\"value\" is missing",
-        "1,800 rows before it were",
-        "--skip-rows 1800 continues after them",
-        "--skip-bad",
-    ] {
-        assert!(error.contains(words), "{error}");
-    }
-    assert_eq!(values(&place, "t").len(), 1_800);
-}
-
-#[test]
-fn a_file_that_is_bad_from_the_start_leaves_nothing_behind() {
-    let place = Place::new();
-    let file = place.file("x.ndjson", "hello\n");
-    place
-        .run(&["import", "t", &file])
-        .failed(1, "line 1: not JSON");
-    place
-        .run(&["import", "t", &file, "--json"])
-        .failed_json(1, "BAD_REQUEST");
-    place
-        .run(&["import", "t", "none.ndjson"])
-        .failed(1, "none.ndjson");
-    place
-        .run(&["import", "t", "none.ndjson", "--json"])
-        .failed_json(1, "NO_SUCH_FILE");
-    place
-        .run(&["import", "t", ".", "--format", "csv", "--key", "a"])
-        .failed(1, "directory");
-    let empty = place.file("empty.csv", "");
-    place
-        .run(&["import", "t", &empty, "--key", "a"])
-        .failed(2, "no header");
-    assert!(!place.db().exists());
-}
-
-#[test]
-fn bad_rows_are_left_out_if_asked_for() {
-    let place = Place::new();
-    let file = place.file("x.csv", "k,v\na,1\n,2\nb,3,4\nc,5\n");
-    let ran = place.run(&["import", "t", &file, "--key", "k", "--skip-bad"]);
-    assert_eq!(ran.code, 7, "{ran:?}");
-    assert!(
-        ran.out
-            .starts_with("4 rows read, 2 left out; 2 records in t; "),
-        "{}",
-        ran.out
-    );
-    assert!(
-        ran.err.contains("x.csv, line 3: the key is empty"),
-        "{}",
-        ran.err
-    );
-    assert!(
-        ran.err.contains("x.csv, line 4: the row has 3 fields"),
-        "{}",
-        ran.err
-    );
-    let ran = place.run(&["import", "t", &file, "--key", "k", "--skip-bad", "--json"]);
-    assert_eq!((ran.code, ran.err.as_str()), (7, ""));
-    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(
-        (&answer["bad_rows"], &answer["bad"][0]["line"]),
-        (&2.into(), &3.into())
-    );
-}
-
-#[test]
-fn many_bad_rows_are_counted_not_listed() {
-    let place = Place::new();
-    let file = place.file("x.ndjson", "{}\n".repeat(250));
-    let ran = place.run(&["import", "t", &file, "--skip-bad"]);
-    assert_eq!(ran.code, 7);
-    assert_eq!(ran.err.lines().count(), 102);
-    assert!(ran.err.ends_with("and 150 more bad rows\n"), "{}", ran.err);
-}
-
-#[test]
 fn a_replacement_makes_the_table_equal_the_file_in_one_step() {
     let place = Place::with_table();
     for key in ["old", "same", "changed"] {
@@ -337,76 +247,6 @@ fn a_replacement_by_a_file_that_was_cut_off_is_refused() {
         .run(&[&["import", "t", &cut, "--replace"][..], &allowed].concat())
         .ok();
     assert_eq!(values(&place, "t").len(), 10);
-}
-
-#[test]
-fn the_schema_judges_row_by_row() {
-    let schema = |place: &Place| {
-        let file = place.file("s.json", r#"{"type": "number"}"#);
-        place.run(&["table", "create", "t", "--schema", &file]).ok();
-    };
-    let lines: String = (0..1_500)
-        .map(|n| match n {
-            1_200 | 1_300 => format!("{{\"key\":\"a\",\"value\":\"{n}\"}}\n"),
-            n => format!(
-                "{{\"key\":\"{}\",\"value\":{n}}}\n",
-                if n % 2 == 0 { "a" } else { "b" }
-            ),
-        })
-        .collect();
-    let place = Place::new();
-    schema(&place);
-    let file = place.file("x.ndjson", &lines);
-    let ran = place.run(&["import", "t", &file, "--json"]);
-    let error = ran.failed_json(4, "SCHEMA_VIOLATION");
-    let message = error["message"].as_str().unwrap();
-    assert!(
-        message.contains("line 1201: ") && message.contains("1,200 rows before it"),
-        "{message}"
-    );
-    assert_eq!(values(&place, "t")[0].1, 1_198);
-
-    let place = Place::new();
-    schema(&place);
-    let file = place.file("x.ndjson", &lines);
-    let ran = place.run(&["import", "t", &file, "--skip-bad"]);
-    assert_eq!(ran.code, 7);
-    assert!(
-        ran.err.contains("line 1201: ") && ran.err.contains("line 1301: "),
-        "{}",
-        ran.err
-    );
-    assert_eq!(
-        values(&place, "t"),
-        [("a".into(), 1_498.into()), ("b".into(), 1_499.into())]
-    );
-    place.run(&["rm", "t", "a"]).ok();
-
-    let bad = place.file(
-        "y.ndjson",
-        "{\"key\":\"a\",\"value\":1}\n{\"key\":\"c\",\"value\":\"x\"}\n",
-    );
-    place
-        .run(&["import", "t", &bad, "--replace"])
-        .failed(4, "line 2: ");
-    let ran = place.run(&["import", "t", &bad, "--replace", "--skip-bad"]);
-    assert_eq!(ran.code, 7, "{ran:?}");
-    assert_eq!(values(&place, "t"), [("a".into(), 1.into())]);
-}
-
-#[test]
-fn a_file_that_breaks_off_says_how_far_it_came() {
-    let place = Place::new();
-    let file = place.file("x.csv", "k,v\na,1\nb,2\n\"c,3\n");
-    let ran = place.run(&["import", "t", &file, "--key", "k"]);
-    assert_eq!(ran.code, 1);
-    let words = "x.csv: line 4: a quote in the row that begins here is never closed";
-    assert!(
-        ran.err.contains(words) && ran.err.contains("2 rows before it were"),
-        "{}",
-        ran.err
-    );
-    assert_eq!(values(&place, "t").len(), 2);
 }
 
 #[test]
@@ -527,72 +367,6 @@ fn duplicates_are_counted_listed_and_refused_as_asked_for() {
             "one.csv, line 4: the key \"FI\" appeared before, which --unique refuses",
         );
     }
-}
-
-#[test]
-fn an_import_goes_on_where_it_stopped() {
-    let place = Place::new();
-    let row = |n: u32| match n {
-        2_100 => "oops\n".to_owned(),
-        n => format!("{{\"key\":\"{n}\",\"value\":{n}}}\n"),
-    };
-    let file = place.file("x.ndjson", (0..3_000).map(row).collect::<String>());
-    let ran = place.run(&["import", "t", &file]);
-    assert!(ran.err.contains("--skip-rows 2100"), "{}", ran.err);
-    let ran = place.run(&[
-        "import",
-        "t",
-        &file,
-        "--skip-rows",
-        "2100",
-        "--skip-bad",
-        "--json",
-    ]);
-    assert_eq!(ran.code, 7, "{ran:?}");
-    let answer: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(
-        (&answer["rows"], &answer["records"]),
-        (&900.into(), &2_999.into())
-    );
-    assert_eq!(answer["bad"][0]["line"], 2_101);
-}
-
-#[test]
-fn a_signal_ends_it_and_says_how_to_go_on() {
-    use std::io::Write;
-    let place = Place::new();
-    let mut child = place
-        .command(&["import", "t", "-", "--format", "ndjson"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    for n in 0..2_500 {
-        writeln!(stdin, "{{\"key\":\"{n}\",\"value\":{n}}}").unwrap();
-    }
-    stdin.flush().unwrap();
-    // The input stays open, so the import waits for more after it has created the table.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    let committed = || place.run(&["table", "show", "t", "--json"]);
-    while committed().out.is_empty() || committed().json()[0]["records"] != 2_000 {
-        assert!(std::time::Instant::now() < deadline, "it does not begin");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    drop(stdin);
-    assert_eq!(ran.code, 130, "{ran:?}");
-    for words in [
-        "interrupted",
-        "2,500 rows before it were imported",
-        "--skip-rows 2500",
-    ] {
-        assert!(ran.err.contains(words), "{}", ran.err);
-    }
-    assert_eq!(values(&place, "t").len(), 2_500);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod files;
 mod habits;
 mod help;
 mod import;
+mod import_stops;
 mod lists;
 mod records;
 mod serve;
