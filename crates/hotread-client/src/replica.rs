@@ -59,7 +59,7 @@ impl ReplicaBuilder {
     /// Starts the replica, as [`Client::replica`](crate::Client::replica) does.
     ///
     /// # Errors
-    /// Those of [`Client::replica`](crate::Client::replica).
+    /// Same as [`Client::replica`](crate::Client::replica).
     pub async fn start<S: Replicated>(self) -> Result<Replica<S>, Error> {
         let table = TableName::new(&self.table)?;
         let cell = Arc::new(Cell::new(Instant::now()));
@@ -109,7 +109,7 @@ struct Following<S: Replicated> {
     publisher: Publisher<S>,
 }
 
-/// Reports the end of the replica, also when the runtime drops its task in the middle of the work.
+/// Reports the end of the replica, even when the runtime drops its task in the middle of the work.
 impl<S: Replicated> Drop for Following<S> {
     fn drop(&mut self) {
         let message = "the replica's task has ended: its runtime was shut down";
@@ -367,7 +367,7 @@ impl<S: Entries> Replica<S> {
     /// ```
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the system refuses to start a thread.
     pub fn on_change(
         &self,
         call: impl FnMut(&str, Option<&S::Value>, Option<&S::Value>) + Send + 'static,

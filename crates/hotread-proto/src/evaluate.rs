@@ -151,7 +151,7 @@ pub enum Removal {
 }
 
 impl Removal {
-    /// Returns `true` for a deletion on request, whose cause is left out in JSON.
+    /// Returns `true` for a deletion on request, whose cause is omitted in JSON.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         *self == Self::Deleted

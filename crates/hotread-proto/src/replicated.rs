@@ -24,7 +24,7 @@ use std::time::UNIX_EPOCH;
 /// that can be read from JSON. A state of your own can keep whatever it looks up fastest: an index, a
 /// routing tree, a compiled rule.
 ///
-/// [`put`](Self::put) parses each record once, whatever number of copies the state has. Put what is
+/// [`put`](Self::put) parses each record once, regardless of the number of copies. Put what is
 /// costly there, not into [`apply_update`](HotReadState::apply_update).
 ///
 /// ```

@@ -136,7 +136,7 @@ pub trait TypedTable<V>:
     /// Writes a record with a category, an expiry or a condition.
     ///
     /// # Errors
-    /// As for [`put`](Self::put), and if the condition does not hold.
+    /// Same as [`put`](Self::put), and if the condition does not hold.
     fn put_with(&self, key: &str, value: &V, options: PutOptions) -> Result<Position, Self::Error>
     where
         V: Serialize,

@@ -18,7 +18,7 @@ pub(crate) struct Fair {
     waiting: Arc<()>,
 }
 
-/// Largest number of permits of each share.
+/// Maximum number of permits of each share.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
     pub(crate) of_caller: usize,

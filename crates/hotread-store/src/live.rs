@@ -12,7 +12,7 @@ const COPIES: usize = 4;
 /// Time for which an unused table stays in memory: long enough that a short pause causes no reload,
 /// short enough that its memory is soon free.
 const IDLE: Duration = Duration::from_secs(30);
-/// Most changes that may wait to become visible; more are refused.
+/// Maximum number of changes that may wait to become visible; more are refused.
 const MAX_INVISIBLE: u64 = 65_536;
 
 pub(crate) struct Live {
@@ -63,7 +63,7 @@ impl Live {
         }
     }
 
-    /// As [`warm`](Self::warm), for a request of a caller, which counts as a use.
+    /// Like [`warm`](Self::warm), for a request of a caller, which counts as a use.
     fn used(&self) -> Option<HotRead<Records>> {
         let State::Warm(warm) = &mut *self.lock() else {
             return None;

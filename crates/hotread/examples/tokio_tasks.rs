@@ -89,7 +89,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let batch = BASKET.map(|item| MapUpdate::Insert(item.to_owned(), price));
         let start = Instant::now();
         let result = prices.queue_updates(batch);
-        // Often true at once (`result.published`). If a reader still holds the other copy, the
+        // Often true immediately (`result.published`). If a reader still holds the other copy, the
         // future starts a thread that publishes as soon as the reader lets go.
         timeout(Duration::from_secs(5), prices.published(result.last_seq)).await??;
         slowest = slowest.max(start.elapsed());

@@ -16,7 +16,7 @@ use crate::turn::Turn;
 
 enum Obtained {
     Copy(usize),
-    /// The replacement was published at once.
+    /// The replacement was published immediately.
     Published,
     Blocked,
     /// `Clone` panicked; the next turn tries again.

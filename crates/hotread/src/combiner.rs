@@ -62,7 +62,7 @@ impl<T: HotReadState> Shared<T> {
         self.submit(updates, Patience::Waits).unwrap_or_default()
     }
 
-    /// As [`Shared::queue`], but refused where that would wait, and where more than `max_pending`
+    /// Like [`Shared::queue`], but refused where that would wait, and where more than `max_pending`
     /// updates would not be visible.
     pub(crate) fn try_queue(
         &self,

@@ -157,7 +157,7 @@ impl Disk {
     ///
     /// # Panics
     ///
-    /// As [`new`](Disk::new).
+    /// Same as [`new`](Disk::new).
     pub fn crash(&self, seed: u64) -> Disk {
         let image = self.model().crash(seed);
         Disk::of(image)

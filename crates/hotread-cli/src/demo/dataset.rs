@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const VENDORS: &str = include_str!("../../data/vendors.csv");
 /// Description of these records.
 const NAME: &str = "who made a network card: prefixes of hardware addresses, and their vendors";
-/// Most records of one request.
+/// Maximum number of records of one request.
 const PAGE: usize = 1_000;
 
 /// Source of the records.

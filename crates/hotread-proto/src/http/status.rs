@@ -90,9 +90,9 @@ pub struct AtRisk {
     pub reason: String,
 }
 
-/// Counters of one store since it was opened, and its condition. They are read one after the other,
-/// and need not be mutually consistent. The fields are for people: later versions may have other
-/// ones, and one that is absent in JSON reads as zero.
+/// Counters of one store since it was opened, and its condition. They are read one after another,
+/// and need not be mutually consistent. The fields are meant for humans: later versions may have
+/// other ones, and one that is absent in JSON reads as zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stats {

@@ -18,7 +18,7 @@ use crate::view::Head;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most refused values that are reported to the server at once.
+/// Maximum number of refused values that are reported to the server at once.
 pub(super) const MAX_NACKS: usize = 8;
 
 #[derive(Debug)]

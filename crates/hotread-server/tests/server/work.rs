@@ -46,7 +46,7 @@ fn p99(times: &mut [Duration]) -> Duration {
     times[(times.len() * 99).div_ceil(100).saturating_sub(1)]
 }
 
-/// An honest caller that sends one request after the other, for a while.
+/// An honest caller that sends one request after another, for a while.
 async fn honest(address: SocketAddr, table: &str, until: Duration) -> Times {
     let began = Instant::now();
     let mut times = Times::default();

@@ -52,7 +52,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The file was written by a newer version of HotRead.
-    #[error("{} has schema version {found}, and this version of HotRead knows {known}; it was left as it is; use the newer version, which can migrate it down to version {known}", path.display())]
+    #[error("{} has schema version {found}, but this version of HotRead supports {known}; the file was not changed; use the newer version, which can migrate it down to version {known}", path.display())]
     NewerSchema {
         /// The database.
         path: PathBuf,

@@ -203,7 +203,7 @@ impl Run {
         (result, effects)
     }
 
-    /// As [`Run::call`], for a call that queues a batch of `len` updates unless it refuses it.
+    /// Like [`Run::call`], for a call that queues a batch of `len` updates unless it refuses it.
     /// `None`: that batch panicked when it was first applied.
     fn call_accepting<R>(
         &mut self,
