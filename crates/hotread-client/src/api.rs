@@ -182,7 +182,7 @@ impl Client {
     /// Writes a record whole, with category and expiry, if the condition holds for its key.
     ///
     /// # Errors
-    /// Those of [`put`](Self::put), and `PRECONDITION_FAILED`.
+    /// Same as [`put`](Self::put); also `PRECONDITION_FAILED`.
     pub async fn put_record(
         &self,
         table: &str,

@@ -343,7 +343,7 @@ const PASSING: [StatusCode; 3] = [
 
 /// Returns `true` for codes that also tell the outcome of earlier attempts with the same id: the server
 /// looked for the id, or can never have accepted the request, or nothing is left of its effect. Other
-/// codes, such as that of a token revoked meanwhile, tell nothing about an earlier attempt.
+/// codes, such as that of a token revoked in the meantime, tell nothing about an earlier attempt.
 fn settles(code: Code) -> bool {
     matches!(
         code,

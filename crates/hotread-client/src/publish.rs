@@ -126,7 +126,7 @@ impl<S: Replicated> Publisher<S> {
         self.begin(batch).await;
     }
 
-    /// Sends the first state, or the reason why there will not be one, to the caller that waits for it.
+    /// Sends the first state, or the reason there will not be one, to the caller that waits for it.
     pub(crate) fn give(&mut self, state: First<S>) {
         if let Some(first) = self.first.take() {
             // The caller may be gone.

@@ -268,7 +268,7 @@ impl<S: Replicated> Replica<S> {
         self.0.cell.now().left_out.clone()
     }
 
-    /// Returns the reason why the last connection to the server ended, or could not be opened; `None`: no
+    /// Returns the reason the last connection to the server ended, or could not be opened; `None`: no
     /// connection has failed yet.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
@@ -326,7 +326,7 @@ impl<S: Replicated> Replica<S> {
     /// refused value blocks the replica, the call waits for its correction.
     ///
     /// # Errors
-    /// [`WaitForError`] has the reason why readers do not see the position.
+    /// [`WaitForError`] has the reason readers do not see the position.
     pub async fn wait_for(&self, at: Position, within: Duration) -> Result<(), WaitForError> {
         let cell = &self.0.cell;
         let (asked, mut seen, mut decided) = (Instant::now(), cell.now.subscribe(), None);
@@ -353,9 +353,9 @@ impl<S: Entries> Replica<S> {
     /// change.
     ///
     /// Costs a thread of its own, which runs the callback, and one more copy of the state. No lock is held
-    /// meanwhile: the callback may use the replica, and may be slow without delaying readers or the task. A
-    /// panic is caught, the status becomes [`Status::CallbackPanicked`], and the next change is reported as
-    /// usual.
+    /// in the meantime: the callback may use the replica, and may be slow without delaying readers or the
+    /// task. A panic is caught, the status becomes [`Status::CallbackPanicked`], and the next change is
+    /// reported as usual.
     ///
     /// ```no_run
     /// # use hotread_client::{Client, Error};

@@ -42,7 +42,7 @@ pub(crate) enum Wire {
     Open(Box<Socket>, u64),
 }
 
-/// Reason why there is no connection.
+/// Reason there is no connection.
 #[derive(Debug)]
 pub(crate) enum Lost {
     /// The server's reason for its refusal.

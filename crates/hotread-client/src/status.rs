@@ -94,7 +94,7 @@ impl TooStale {
     }
 }
 
-/// Reason why a replica did not reach a position.
+/// Reason a replica did not reach a position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitForError {
@@ -198,7 +198,7 @@ impl Now {
     }
 }
 
-/// Returns the reason why readers did not reach `at` in time.
+/// Returns the reason readers did not reach `at` in time.
 pub(crate) fn too_late(now: &Now, at: Position) -> WaitForError {
     let reached = |position: Option<Position>| position.is_some_and(|there| there.has_reached(at));
     match (&now.session, now.visible) {

@@ -49,7 +49,7 @@ pub enum Refusal {
     },
     /// A replacement would change more records than are allowed in one step.
     #[error(
-        "the replacement changes {changed} records, but at most {max} may change in one step, since all other writers wait meanwhile; write what changes in several transactions, or allow more changes"
+        "the replacement changes {changed} records, but at most {max} may change in one step, since all other writers wait in the meantime; write what changes in several transactions, or allow more changes"
     )]
     TooManyChanges {
         /// Number of records that would be new, different or gone.

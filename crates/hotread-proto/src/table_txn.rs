@@ -107,7 +107,7 @@ pub trait Commit {
     /// Checks that the table's type would accept a record.
     ///
     /// # Errors
-    /// The reason why the type would refuse it, in one line.
+    /// The reason the type would refuse it, in one line.
     fn check(&self, put: &Put) -> Result<(), String>;
 
     /// Returns this machine's time, from which expiries are counted.

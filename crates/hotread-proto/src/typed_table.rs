@@ -56,7 +56,7 @@ pub trait TypedTable<V>:
     /// Waits until readers see a change.
     ///
     /// # Errors
-    /// The reason why readers do not see it.
+    /// The reason readers do not see it.
     fn wait_for(&self, position: Position, within: Duration) -> Result<(), Self::WaitForError>;
 
     /// Calls `call` with the key, the old and the new value of each record that changes from now on, on a

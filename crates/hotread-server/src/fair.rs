@@ -54,7 +54,7 @@ impl Drop for Seat {
         self.permit = None;
         let taken = &self.fair.taken;
         // Under the map's lock, as the look-up in `seat`, so that no other caller can get the semaphore
-        // meanwhile.
+        // in the meantime.
         taken.remove_if(&self.share, |_, of| Arc::strong_count(of) == 1);
     }
 }

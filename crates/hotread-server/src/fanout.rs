@@ -273,7 +273,7 @@ async fn subscribe(
         });
         match subscribed.await? {
             Ok(subscription) => return Some(subscription),
-            // The history was trimmed meanwhile, or the disk did not answer.
+            // The history was trimmed in the meantime, or the disk did not answer.
             Err(ReadError::Gone { .. } | ReadError::Storage(_)) => {}
             Err(_) => return None,
         }

@@ -28,7 +28,7 @@ pub(crate) const MAX_TOKEN_BODY: usize = 64 << 10;
 /// Time that a body may take before the rate counts.
 pub(crate) const BODY_GRACE: Duration = Duration::from_secs(10);
 /// Lowest rate of a body after that, in bytes per second: below any link that a fleet runs over. Memory is
-/// held meanwhile.
+/// held in the meantime.
 pub(crate) const MIN_BODY_RATE: u64 = 16 << 10;
 
 /// Memory taken for a page before it is read, in bytes: its records, of which the last may exceed the page,

@@ -185,7 +185,7 @@ options! {
     goodbye_spread_ms: u64 = 2_000, reloads: true, range: 0 => MAX_MS;
 }
 
-/// Reason why no server can be created: an option, or the store.
+/// Reason no server can be created: an option, or the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptionsError {

@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Returns the reason why the client differs from its table, if that has lasted or will last.
+    /// Returns the reason the client differs from its table, if that has lasted or will last.
     fn at_risk(&self, stuck_after: Duration) -> Option<AtRisk> {
         let told = self.told();
         let since = self.still_since.load(Ordering::Relaxed);

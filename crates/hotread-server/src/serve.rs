@@ -42,7 +42,7 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(1);
 /// peer sees the answer.
 const REFUSAL_BYTES: u64 = 16 << 10;
 
-/// Reason why a server does not serve.
+/// Reason a server does not serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {

@@ -50,7 +50,7 @@ of_table!(ReadError, CommitError);
 use crate::seal::SealError;
 use hotread_proto::{Code, Epoch, ErrorBody, Key, Position, Refusal, TableName, TxnTooLarge};
 
-/// The reason why a table could not be read.
+/// The reason a table could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -145,12 +145,12 @@ impl ReadError {
     }
 }
 
-/// The reason why a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of
+/// The reason a transaction was not committed. Unless it is [`Unknown`](Self::Unknown), nothing of
 /// it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// There is no such table, or it was dropped meanwhile.
+    /// There is no such table, or it was dropped in the meantime.
     #[error("there is no table {table}; create it first")]
     UnknownTable {
         /// The name that was given.
@@ -298,7 +298,7 @@ impl From<ReadError> for CommitError {
     }
 }
 
-/// The reason why tables could not be created, altered, dropped or rekeyed.
+/// The reason tables could not be created, altered, dropped or rekeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {

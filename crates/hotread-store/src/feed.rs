@@ -38,7 +38,7 @@ struct Recent {
     closed: Option<Closed>,
 }
 
-/// The reason why no further change will arrive.
+/// The reason no further change will arrive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Closed {
     /// The table was dropped, or began another epoch.

@@ -25,7 +25,7 @@ pub(crate) struct Live {
 enum State {
     /// Not loaded.
     Cold,
-    /// Being read from disk, with the changes that are committed meanwhile.
+    /// Being read from disk, with the changes that are committed in the meantime.
     Loading(Vec<Arc<Change>>),
     /// Loaded, and updated by the committer.
     Warm(Warm),
@@ -77,7 +77,7 @@ impl Live {
     #[must_use]
     pub(crate) fn cool(&self, now: Instant) -> Option<Cooled> {
         let mut state = self.lock();
-        // No caller can obtain a handle meanwhile, because that needs this lock.
+        // No caller can obtain a handle in the meantime, because that needs this lock.
         let idle = matches!(&*state, State::Warm(warm)
             if now.saturating_duration_since(warm.used) >= IDLE && warm.hot.is_unshared());
         idle.then(|| Cooled(std::mem::replace(&mut *state, State::Cold)))

@@ -28,7 +28,7 @@ pub const DEFAULT_PAGE: usize = 100;
 /// Maximum number of bytes of changes that are read at once, except that a single change may exceed them.
 const MAX_CHANGES_BYTES: u64 = 32 << 20;
 /// Maximum number of bytes of keys, categories and values in a page or in a search's result, which ends with
-/// the record that exceeds them. A page is read in one transaction, whose length this bounds as well: some
+/// the record that exceeds them. A page is read in one transaction, whose length this bounds as well: a few
 /// tens of milliseconds.
 pub const MAX_PAGE_BYTES: usize = 8 << 20;
 /// Records that one transaction of a few tens of milliseconds reads while a table is loaded.
@@ -221,7 +221,7 @@ fn head(db: &Connection, table: &OpenTable) -> Result<(Head, u64), ReadError> {
     let head = rows::first(db, &sql, [table.id], |row| {
         Ok::<_, StorageError>((rows::read_head(row)?, rows::read_count(row, 5)?))
     })?;
-    // If the table was rekeyed meanwhile, its values cannot be read with the old keys.
+    // If the table was rekeyed in the meantime, its values cannot be read with the old keys.
     head.filter(|(head, _)| head.position.epoch == table.epoch)
         .ok_or_else(|| ReadError::unknown(&table.name))
 }
@@ -509,7 +509,7 @@ pub(crate) fn all_records(db: &Connection, table: &OpenTable) -> Result<Vec<Reco
 }
 
 /// Returns a table by its name, for stores that only read: other processes may create and drop tables
-/// meanwhile.
+/// in the meantime.
 pub(crate) fn table(pool: &Pool, name: &TableName) -> Result<Option<TableRow>, ReadError> {
     let sql = format!("SELECT {TABLE_COLUMNS} FROM tables WHERE name = ?1");
     let db = connection(pool)?;

@@ -59,7 +59,7 @@ pub const SHORT_PASSPHRASE_BYTES: usize = 12;
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
-/// The reason why a passphrase is not available.
+/// The reason a passphrase is not available.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassphraseError {
@@ -145,7 +145,7 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// The reason why a sealed table cannot be opened, read or written. Shows no key and no value.
+/// The reason a sealed table cannot be opened, read or written. Shows no key and no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {

@@ -276,7 +276,7 @@ impl Store {
     /// Waits for room if the queue is full.
     ///
     /// # Errors
-    /// Those that are found before the commit: there is no such table, a value does not fit its schema,
+    /// Errors found before the commit: there is no such table, a value does not fit its schema,
     /// the transaction is outside the limits; [`CommitError::Busy`] if there was no room for ten
     /// seconds.
     pub fn submit(&self, table: &TableName, txn: Txn) -> Result<Ticket, CommitError> {

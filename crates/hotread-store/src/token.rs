@@ -161,7 +161,7 @@ fn random_hex<const BYTES: usize>(prefix: &str) -> Result<String, StorageError> 
     Ok(text)
 }
 
-/// The reason why a token could not be created or revoked. Unless it is [`CommitError::Unknown`],
+/// The reason a token could not be created or revoked. Unless it is [`CommitError::Unknown`],
 /// nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

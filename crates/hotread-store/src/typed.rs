@@ -254,7 +254,7 @@ impl<V, S: Replicated> Table<V, S> {
     /// committed.
     ///
     /// # Errors
-    /// [`WaitForError`] gives the reason why readers do not see it.
+    /// [`WaitForError`] gives the reason readers do not see it.
     pub fn wait_for(&self, position: Position, within: Duration) -> Result<(), WaitForError> {
         self.shared.wait_for(position, within)
     }

@@ -65,7 +65,7 @@ impl Store {
 }
 
 impl Report {
-    /// Verifies the whole database. `unseal` opens a sealed table, or returns the reason why it cannot.
+    /// Verifies the whole database. `unseal` opens a sealed table, or returns the reason it cannot.
     pub(crate) fn of(
         db: &Connection,
         unseal: impl Fn(&OpenTable) -> Result<(), SealError>,

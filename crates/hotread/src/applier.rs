@@ -90,7 +90,7 @@ impl<T: HotReadState> Applier<'_, T> {
                 self.turn.work = 0;
                 self.catch_up(thorough);
             }
-            // Catching up scans the slots again: a reader may have let go meanwhile.
+            // Catching up scans the slots again: a reader may have let go in the meantime.
             if !self.turn.blocked || self.copies.most_advanced_free().is_none() {
                 break;
             }

@@ -280,7 +280,7 @@ impl<T: HotReadState> HotRead<T> {
     // ---- waiting ----
 
     /// Blocks until the update with this sequence number is visible, and maintains the state
-    /// meanwhile.
+    /// in the meantime.
     ///
     /// The sequence number is [`QueueResult::last_seq`]; 0 is visible from the start. A timeout of
     /// zero makes one attempt, which is one bounded piece of work; no call exceeds its timeout by
@@ -289,13 +289,13 @@ impl<T: HotReadState> HotRead<T> {
     ///
     /// # Errors
     ///
-    /// [`WaitError`] gives the reason why the update is not visible.
+    /// [`WaitError`] gives the reason the update is not visible.
     pub fn wait_published(&self, seq: u64, timeout: Duration) -> Result<(), WaitError> {
         self.shared.wait(seq, timeout)
     }
 
     /// Returns a future that resolves when the update with this sequence number is visible, or with
-    /// the reason why it never will be.
+    /// the reason it never will be.
     ///
     /// Needs no runtime. While the future waits, the process's maintainer thread or a
     /// [`maintenance`](Self::maintenance) future completes blocked publications of this state.

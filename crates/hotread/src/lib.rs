@@ -21,7 +21,7 @@
 //! - **Staleness**: a reader sees the state as of its last [`current`](HotReadHandle::current). A
 //!   reader that keeps an outdated copy delays updates for *every* reader: with two copies, nothing
 //!   more is published until the slowest reader asks again or goes
-//!   [`quiescent`](HotReadHandle::quiescent). Updates queue up meanwhile.
+//!   [`quiescent`](HotReadHandle::quiescent). Updates queue up in the meantime.
 //! - **A blocked publication needs a call that completes it**: the next
 //!   [`queue_update`](HotRead::queue_update) or [`maintain`](HotRead::maintain), a
 //!   [maintainer](HotRead::spawn_maintainer), a thread in

@@ -91,7 +91,7 @@ pub struct WorkerStatus {
     pub blocking_for: Option<Duration>,
 }
 
-/// Reason why a wait for an update ended before the update was visible.
+/// Reason a wait for an update ended before the update was visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitError {

@@ -26,7 +26,7 @@ pub(crate) struct Limits {
     /// holds. A copy further behind is cloned when it becomes free, so that the log stays bounded.
     pub(crate) lag: u64,
     /// Publications that do not need an extra copy before it is dropped. Cloning a large state
-    /// costs about as much as a few thousand updates, so dropping it immediately would clone
+    /// costs about as much as a thousand updates, so dropping it immediately would clone
     /// repeatedly.
     pub(crate) spare: u32,
     /// Time for which a maintainer leaves the second copy behind while no publication is blocked.

@@ -35,7 +35,7 @@ pub(crate) struct Opening {
     pub(crate) is_read_only: bool,
 }
 
-/// Reason why an operation was refused.
+/// Reason an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The power is off.

@@ -12,7 +12,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Longest wait for an answer: the shell is blocked meanwhile.
+/// Longest wait for an answer: the shell is blocked in the meantime.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Maximum number of keys that are offered, and so the most that are read.

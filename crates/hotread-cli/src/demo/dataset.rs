@@ -136,7 +136,7 @@ pub(super) async fn all(client: &Client, table: &str) -> Result<Vec<Record>> {
     }
 }
 
-/// Returns the kind that all values have in common, or the reason why there is none.
+/// Returns the kind that all values have in common, or the reason there is none.
 fn kind(values: &[Value]) -> Result<Kind, &'static str> {
     let kind = |value: &Value| match value.as_bytes().first() {
         Some(b'{') => Ok(Kind::Object),

@@ -56,7 +56,7 @@ pub(crate) struct Loaded {
     pub(crate) saved_at: Timestamp,
 }
 
-/// Reason why a copy is not used.
+/// Reason a copy is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("it was written by a newer version, in format {0}; this version writes {VERSION}")]

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 /// twentieth.
 const SHARE: u32 = 20;
 
-/// Reason why a copy was not written.
+/// Reason a copy was not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
@@ -50,7 +50,7 @@ struct State {
     /// Head of the table after the waiting operations; `None`: nothing has happened.
     head: Option<Head>,
     asked: Vec<Asked>,
-    /// Reason why the table must not be kept, if there is one.
+    /// Reason the table must not be kept, if there is one.
     not_kept: Option<NotKept>,
     over: bool,
 }

@@ -34,7 +34,7 @@ pub(super) struct Content<T: Target> {
     pub(super) received: Option<Head>,
     /// Set once the digest in `received` is known; a client that keeps no records learns it later.
     digest_known: bool,
-    /// Reason why the received state is not trusted.
+    /// Reason the received state is not trusted.
     distrusted: Option<&'static str>,
     /// Last state that was handed to the caller.
     applied: Option<Head>,

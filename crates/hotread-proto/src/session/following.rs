@@ -118,7 +118,7 @@ pub trait Target {
     /// index.
     ///
     /// # Errors
-    /// The reason why the state refuses the value, in one line. The decision must depend on the
+    /// The reason the state refuses the value, in one line. The decision must depend on the
     /// record alone.
     fn put(&mut self, key: &Arc<str>, record: &Record) -> Result<Self::Action, String>;
 

@@ -107,7 +107,7 @@ fn read(
         if before.epoch == after.epoch {
             return Ok((before, record));
         }
-        // The table was dropped and re-created meanwhile.
+        // The table was dropped and re-created in the meantime.
         before = after;
     }
 }

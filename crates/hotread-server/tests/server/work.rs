@@ -1,5 +1,5 @@
 //! Callers that ask for as much work as they may, and honest callers on other tables that measure the
-//! service they get meanwhile.
+//! service they get in the meantime.
 
 use crate::common::good::{FROM, Good};
 use crate::common::peer::{HANG, PING, Peer, TEXT, upgrade};
@@ -20,7 +20,7 @@ const MEASURED: Duration = Duration::from_secs(3);
 const MAY_READ: Duration = Duration::from_secs(3);
 const MAY_PUT: Duration = Duration::from_secs(5);
 /// Growth of memory: the counted memory and a quarter of it, and the cache of SQLite's writer, which fills
-/// meanwhile.
+/// in the meantime.
 const MAY_GROW: usize = BUFFERED + BUFFERED / 4 + (64 << 20);
 /// Part of the growth that may remain: 96 MiB of caches of SQLite's connections, writer and readers, and
 /// the recent changes of followed tables.

@@ -30,7 +30,7 @@ pub(crate) struct Checked {
 
 impl Checked {
     /// Checks all records of a table. Returns `None` if the history lacks changes that were made
-    /// meanwhile.
+    /// in the meantime.
     pub(crate) fn new(
         pool: &Pool,
         table: &OpenTable,

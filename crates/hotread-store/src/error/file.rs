@@ -4,7 +4,7 @@ use super::storage::StorageError;
 use hotread_proto::Code;
 use std::path::PathBuf;
 
-/// The reason why a store could not be opened. Existing files are unchanged.
+/// The reason a store could not be opened. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -136,7 +136,7 @@ impl OpenError {
     }
 }
 
-/// The reason why a backup could not be made or restored.
+/// The reason a backup could not be made or restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {

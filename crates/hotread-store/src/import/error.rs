@@ -8,7 +8,7 @@ use hotread_proto::{InvalidName, InvalidTimestamp, InvalidValue};
 use std::fmt::{self, Write as _};
 use std::io;
 
-/// The reason why a file, or the rest of it, cannot be read.
+/// The reason a file, or the rest of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -198,7 +198,7 @@ pub struct RowError {
     pub reason: RowReason,
 }
 
-/// The reason why a row is not a record.
+/// The reason a row is not a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowReason {

@@ -69,12 +69,12 @@ impl Store {
     /// Submits a replacement that changes at most `max_changes` records. As
     /// [`submit_replace`](Self::submit_replace), but this thread compares it with the table, in one
     /// transaction and within this store's [`Budget`](crate::Budget). The committer is busy with the
-    /// records that change, about 10 µs each, and with what others have written to the table meanwhile,
+    /// records that change, about 10 µs each, and with what others have written to the table in the meantime,
     /// at most 1 MiB.
     ///
     /// # Errors
     /// Same as [`submit_replace`](Self::submit_replace); [`Refusal::TooManyChanges`]; and
-    /// [`Refusal::Outdated`] if the table has changed too much meanwhile, which may be temporary.
+    /// [`Refusal::Outdated`] if the table has changed too much in the meantime, which may be temporary.
     pub fn submit_compared(
         &self,
         table: &TableName,

@@ -97,7 +97,7 @@ impl Store {
 
     /// Atomically re-encrypts a sealed table with a new passphrase. Begins a new epoch without history,
     /// and forgets the transaction ids. Takes memory and time for the whole table, regardless of the size of
-    /// the rest of the file; writes to other tables wait meanwhile.
+    /// the rest of the file; writes to other tables wait in the meantime.
     ///
     /// Values under the old passphrase may be left in unused parts of the file until
     /// [`scrub`](Self::scrub).

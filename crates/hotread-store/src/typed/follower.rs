@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// changes.
 const COPIES: usize = 4;
 /// Maximum number of changes that may wait to become visible. Beyond that, no more are taken from the table
-/// until readers release old copies; the table's history keeps them meanwhile.
+/// until readers release old copies; the table's history keeps them in the meantime.
 const MAX_INVISIBLE: u64 = 65_536;
 /// Maximum number of changes in one piece of work, which bounds the delay of other tables on the runner, and
 /// of a caller.

@@ -74,7 +74,7 @@ pub enum WaitForError {
     #[error("{0}")]
     Rejected(Refused),
     /// The table began another epoch: it was re-created or rekeyed.
-    #[error("the position is of an epoch that has ended; the table's is {now} now")]
+    #[error("the position belongs to an epoch that has ended; the table's epoch is now {now}")]
     OtherEpoch {
         /// The table's epoch.
         now: Epoch,

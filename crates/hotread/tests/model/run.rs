@@ -57,7 +57,7 @@ struct Effects {
     generation_before: u64,
     applied_before: usize,
     panics_before: u64,
-    /// Updates of the batches that were rejected meanwhile.
+    /// Updates of the batches that were rejected in the meantime.
     rejected: usize,
 }
 
@@ -399,7 +399,7 @@ impl Run {
                 return;
             }
             if effects.nested() {
-                // Queued meanwhile, from inside other updates: treated like another call.
+                // Queued in the meantime, from inside other updates: treated like another call.
                 assert!(round < 200, "nested updates queue no others");
                 calm = 0;
                 continue;
